@@ -1,0 +1,1 @@
+"""The only room that imports Ray: it carries plain functions to where they run."""

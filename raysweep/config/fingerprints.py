@@ -1,0 +1,43 @@
+"""What identifies a piece of work: its settings and what it was made from, never paths or hosts."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """A short hash of plain values; the order of keys does not matter."""
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def file_fingerprint(path: Path) -> str:
+    """A hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Which plain values differ, as `steps: 400 → 800`, nested ones by their dotted path."""
+    before, after = _flatten(old), _flatten(new)
+    return [
+        f"{path}: {_show(before, path)} → {_show(after, path)}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path) or (path in before) != (path in after)
+    ]
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _show(flat: Mapping[str, Any], path: str) -> str:
+    return json.dumps(flat[path], ensure_ascii=False) if path in flat else "absent"

@@ -1,0 +1,1 @@
+"""CSV to documents: quarantine, splits, leak checks, the sample corpus."""

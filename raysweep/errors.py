@@ -1,0 +1,51 @@
+"""The errors raysweep raises for what a user, a file or a machine got wrong.
+
+Each message names the place, the value found and the fix, and is printed without a traceback.
+Every constructor hands all its arguments to `super().__init__`, so an error survives pickling
+on its way back from a Ray worker.  What *we* guarantee is an `assert`, not one of these.
+"""
+
+
+class RaysweepError(Exception):
+    """Something outside our control went wrong; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(RaysweepError):
+    """experiments.yaml, a `--set` or a command option is wrong; every problem is listed at once."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class InputError(RaysweepError):
+    """The corpus, or another file the user gave, cannot be used as it is."""
+
+    exit_code = 2
+
+
+class ChangedError(ConfigError):
+    """What is on disk was built from other settings than those asked for now."""
+
+
+class LockedError(RaysweepError):
+    """Another process is working in the same run folder."""
+
+    exit_code = 2
+
+
+class ResourceError(RaysweepError):
+    """The machine or the cluster does not have what the run asks for."""
+
+    exit_code = 2
+
+
+class TrainingError(RaysweepError):
+    """A trial cannot go on: its loss is not finite, its data is empty, its start cannot be read."""

@@ -1,0 +1,1 @@
+"""From documents to masked examples: segmentation, sampling, encoding, the store."""

@@ -1,0 +1,1 @@
+"""GPT-2: starts, the enlarged vocabulary, saving and loading."""

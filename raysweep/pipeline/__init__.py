@@ -1,0 +1,1 @@
+"""A run from start to end: stages, what to skip, provenance, records."""

@@ -1,0 +1,1 @@
+"""Trials, their graph and order, their records, decisions: all pure."""

@@ -1,0 +1,102 @@
+"""The trials of a run: one training each, their parents, and the part each plays in the comparison.
+
+A config entry with several seeds becomes several trials; a child starts from its parent's model of
+the same seed where there is one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raysweep.config.schema import Config, TrialConfig
+
+START_MODEL = "start"
+"""The name under which the models' common start is scored, as the baseline row of the matrix."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One training; gives one model of the same name."""
+
+    name: str
+    entry: str
+    """The entry of `trials:` it comes from; differs from the name where there are several seeds."""
+    seed: int
+    settings: TrialConfig
+    parent: str | None
+    """The trial whose model it starts from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roles:
+    """Which trials stand for what; several names where there are several seeds, in the seeds' order."""
+
+    levels: tuple[str, ...]
+    general: tuple[str, ...]
+    """Trials on all levels, without a parent."""
+    specialised: dict[str, tuple[str, ...]]
+    """By level: trials on that level alone, without a parent."""
+    transfer: dict[str, tuple[str, ...]]
+    """By level: trials on that level alone that start from a general one."""
+
+
+def expand_trials(config: Config) -> dict[str, Trial]:
+    """All trials by name, every parent before its children, else in the file's order."""
+    ordered: dict[str, Trial] = {}
+    pending = dict(config.trials)
+    while pending:
+        ready = [entry for entry, settings in pending.items() if settings.parent not in pending]
+        assert ready, "loading refuses cycles"
+        for entry in ready:
+            settings = pending.pop(entry)
+            for seed in settings.seeds:
+                name = _name_of(config.trials, entry, seed)
+                ordered[name] = Trial(
+                    name=name,
+                    entry=entry,
+                    seed=seed,
+                    settings=settings,
+                    parent=None if settings.parent is None else _parent_of(config.trials, settings.parent, seed),
+                )
+    return ordered
+
+
+def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
+    """Which trials are general, specialised and transferred, read off their levels and parents."""
+    general = tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, levels))
+    specialised = {
+        level: tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, [level]))
+        for level in levels
+        if len(levels) > 1
+    }
+    transfer = {
+        level: tuple(name for name, trial in trials.items() if trial.parent in general and _sees(trial, [level]))
+        for level in levels
+    }
+    return Roles(
+        levels=tuple(levels),
+        general=general,
+        specialised={level: names for level, names in specialised.items() if names},
+        transfer={level: names for level, names in transfer.items() if names},
+    )
+
+
+def descendants_of(trials: Mapping[str, Trial], name: str) -> list[str]:
+    """The trials that start from this one, directly or not, in the trials' order."""
+    found: list[str] = []
+    for other in trials.values():
+        if other.parent == name or other.parent in found:
+            found.append(other.name)
+    return found
+
+
+def _sees(trial: Trial, levels: Sequence[str]) -> bool:
+    return set(trial.settings.levels) == set(levels)
+
+
+def _name_of(entries: Mapping[str, TrialConfig], entry: str, seed: int) -> str:
+    return entry if len(entries[entry].seeds) == 1 else f"{entry}-seed{seed}"
+
+
+def _parent_of(entries: Mapping[str, TrialConfig], parent: str, seed: int) -> str:
+    seeds = entries[parent].seeds
+    return _name_of(entries, parent, seed if seed in seeds else seeds[0])

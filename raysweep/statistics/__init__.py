@@ -1,0 +1,1 @@
+"""Bootstrap, intervals, and the way from hypotheses to verdicts."""

@@ -1,0 +1,1 @@
+"""Schedule, batches, loss, and the one training loop."""

@@ -1,0 +1,62 @@
+"""What one training is asked to do, and what it says at its end: plain records, no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysweep.config.schema import ModelConfig, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingJob:
+    """Everything `training.loop.train` needs; pickles, so that it can be carried to a worker."""
+
+    trial: str
+    folder: Path
+    """The trial's folder: checkpoints, metrics and the model are written there."""
+    examples: Path
+    """The example store."""
+    levels: tuple[str, ...]
+    """Levels whose train split it trains on, and whose valid split it is evaluated on."""
+    settings: TrainingConfig
+    model: ModelConfig
+    start: str
+    """'scratch', a hub name, or a folder with a GPT-2: the parent trial's model folder for a child."""
+    seed: int
+    max_tokens: int
+    """Tokens in the longest example (the model from scratch gets as many positions)."""
+    fingerprint: str
+    """What identifies the work; kept in checkpoints, so that no other work's is resumed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One evaluation on the validation examples."""
+
+    step: int
+    losses: Mapping[str, float]
+    """nats per token: `context`, `infill`, `infill_textonly`."""
+    is_best: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """How a training ended; also written to the trial's folder."""
+
+    steps: int
+    """Steps done; fewer than asked for if it stopped early."""
+    best_step: int
+    best_losses: Mapping[str, float]
+    stopped: str
+    """'' if all steps were done, else why not: 'patience', or 'asked to stop'."""
+    examples: int
+    """Training examples seen, repeats included."""
+    tokens: int
+    """Real tokens seen, padding not counted."""
+    padding_share: float
+    """Padding among all positions computed."""
+    seconds: Mapping[str, float]
+    """Wall seconds of all attempts by part: `data`, `step`, `evaluation`, `checkpoint`."""
+    device: str
+    parameters: int
+    peak_memory_bytes: int
