@@ -44,6 +44,21 @@ class TrialFolder:
     def log(self) -> Path:
         return self.root / "worker.log"
 
+    @property
+    def result(self) -> Path:
+        """What the training said at its end; renamed into place after the model."""
+        return self.root / "training.json"
+
+    def clear(self) -> None:
+        """Remove what earlier trainings left, the record last."""
+        if self.root.exists():
+            for path in self.root.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path != self.record:
+                    path.unlink()
+            self.record.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -95,6 +110,10 @@ class RunFolder:
     def ilm_texts(self) -> Path:
         return self.corpus / "ilm"
 
+    def ilm_text(self, model: str, split: str) -> Path:
+        """One split of one model's documents in ILM's own text format."""
+        return self.ilm_texts / model / f"{split}.txt"
+
     @property
     def examples(self) -> Path:
         return self.root / "examples"
@@ -121,6 +140,10 @@ class RunFolder:
     def cells_record(self, model: str) -> Path:
         """What the scores were made from; renamed into place after them."""
         return self.evaluation / "cells" / f"{model}.json"
+
+    def cells_records(self) -> list[Path]:
+        """The records of all models that are scored."""
+        return sorted((self.evaluation / "cells").glob("*.json"))
 
     @property
     def losses(self) -> Path:

@@ -17,11 +17,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from raysweep.config.schema import NAME, Config, ConfigFile, TrainingConfig
+from raysweep.config.schema import NAME, Config, ConfigFile, TrainingConfig, TrialConfig
 from raysweep.errors import ConfigError
 
 SET_PLACE = "--set"
-RESERVED_TRIAL_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report", "all-stages"}
+RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
+"""The baseline's row, and the stages that `--force` takes beside trials."""
 
 
 def load_config(path: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[str, Config]:
@@ -69,9 +70,7 @@ def check_file(path: Path) -> dict[str, Config]:
     return configs
 
 
-def parse_config(
-    values: Any, *, place: str = "config", set_paths: Sequence[str] = (), joint: str = ": "
-) -> Config:
+def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str] = (), joint: str = ": ") -> Config:
     """Validate a profile given as plain values.
 
     Raises:
@@ -87,18 +86,12 @@ def parse_config(
     try:
         config = Config.model_validate_json(text)
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            where = _path_of(detail)
-            if _is_handed_down(detail, values):
-                continue  # said once, at training.*
-            label = SET_PLACE + " " if where in set_paths else place + joint
-            problems.append(f"{label}{where}: {_complaint(detail)}" if where else f"{place}: {_complaint(detail)}")
-        raise ConfigError(*dict.fromkeys(problems)) from None
-    problems = [f"{place}{joint}{problem}" for problem in _cross_checks(config)]
-    if problems:
-        raise ConfigError(*problems)
-    return config
+        problems = _complaints([detail for detail in error.errors() if not _is_handed_down(detail, values)])
+    else:
+        problems = _cross_checks(config)
+        if not problems:
+            return config
+    raise ConfigError(*[_line(path, complaint, place, set_paths, joint) for path, complaint in problems])
 
 
 def config_schema() -> dict[str, Any]:
@@ -112,36 +105,37 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _cross_checks(config: Config) -> list[str]:
-    """What no single field can see: names, levels and parents of trials."""
-    problems = []
-    for name, trial in config.trials.items():
-        if not NAME.match(name):
-            problems.append(f"trials: found the name {name!r}; must start with a letter or digit, then also . _ + -")
-        if name in RESERVED_TRIAL_NAMES:
-            problems.append(f"trials.{name}: the name is raysweep's own; choose another")
-        for level in trial.levels:
-            if level not in config.data.levels:
-                known = ", ".join(config.data.levels)
-                problems.append(f"trials.{name}.levels: found {level!r}; known levels are {known}. Add it to data.levels")
-        if trial.parent is not None and trial.parent not in config.trials:
-            hint = _did_you_mean(trial.parent, config.trials)
-            problems.append(f"trials.{name}.from: no trial {trial.parent!r}{hint}")
-        if trial.warmup_steps >= trial.steps:
-            problems.append(
-                f"trials.{name}.warmup_steps: found {trial.warmup_steps}; must be below its steps ({trial.steps})"
-            )
-    if config.data.sample.level_shares is not None:
-        for level in config.data.sample.level_shares:
-            if level not in config.data.levels:
-                problems.append(f"data.sample.level_shares.{level}: no such level in data.levels")
-    if config.evaluation.examples_per_document > config.masking.examples_per_document:
-        problems.append(
-            f"evaluation.examples_per_document: found {config.evaluation.examples_per_document}; "
-            f"must be at most masking.examples_per_document ({config.masking.examples_per_document})"
-        )
+def _cross_checks(config: Config) -> list[tuple[str, str]]:
+    """What no single field can see: names, levels and parents of trials; paths and complaints."""
+    problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
+    for level in config.data.sample.level_shares or {}:
+        if level not in config.data.levels:
+            problems.append((f"data.sample.level_shares.{level}", "no such level in data.levels"))
+    scored, made = config.evaluation.examples_per_document, config.masking.examples_per_document
+    if scored > made:
+        must = f"must be at most masking.examples_per_document ({made})"
+        problems.append(("evaluation.examples_per_document", f"found {scored}; {must}"))
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
-        problems.append(f"trials: a cycle: {' → '.join(cycle)}")
+        problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
+    return problems
+
+
+def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
+    path = f"trials.{name}"
+    problems = []
+    if not NAME.match(name):
+        problems.append(("trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"))
+    if name in RESERVED_NAMES:
+        problems.append((path, "the name is raysweep's own; choose another"))
+    for level in trial.levels:
+        if level not in config.data.levels:
+            known = ", ".join(config.data.levels)
+            problems.append((f"{path}.levels", f"found {level!r}; known levels are {known}. Add it to data.levels"))
+    if trial.parent is not None and trial.parent not in config.trials:
+        problems.append((f"{path}.from", f"no trial {trial.parent!r}{_did_you_mean(trial.parent, config.trials)}"))
+    if trial.warmup_steps >= trial.steps:
+        must = f"must be below the trial's steps ({trial.steps})"
+        problems.append((f"{path}.warmup_steps", f"found {trial.warmup_steps}; {must}"))
     return problems
 
 
@@ -174,20 +168,50 @@ def _is_handed_down(detail: ErrorDetails, values: dict[str, Any]) -> bool:
     return isinstance(training, dict) and location[2] in training and location[2] not in trial
 
 
+def _complaints(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
+    """Paths and complaints; the branches of a union become one."""
+    complaints: dict[str, list[str]] = {}
+    for detail in details:
+        complaints.setdefault(_path_of(detail), []).append(_complaint(detail))
+    problems: list[tuple[str, str]] = []
+    for path, lines in complaints.items():
+        heads = {line.partition("; must be ")[0] for line in lines}
+        if len(lines) > 1 and len(heads) == 1:
+            requirements = [re.sub(r" \(.*\)$", "", line.partition("; must be ")[2]) for line in lines]
+            description = re.search(r" \(.*\)$", lines[0])
+            requirement = " or ".join(dict.fromkeys(requirements))
+            lines = [f"{heads.pop()}; must be {requirement}{description[0] if description else ''}"]
+        problems.extend((path, line) for line in dict.fromkeys(lines))
+    return problems
+
+
+def _line(path: str, complaint: str, place: str, set_paths: Sequence[str], joint: str) -> str:
+    """One line for a person: where it stands, then what is wrong with it."""
+    label = SET_PLACE + " " if _is_set(path, set_paths) else place + joint
+    if complaint.startswith(_UNKNOWN):
+        path = path.rpartition(".")[0]  # the complaint names the field itself
+    return f"{label}{path}: {complaint}" if path else f"{label.removesuffix(joint).strip()}: {complaint}"
+
+
+def _is_set(path: str, set_paths: Sequence[str]) -> bool:
+    """Whether a `--set` gave the value, a part of it, or something around it."""
+    return any((path + ".").startswith(each + ".") or each.startswith(path + ".") for each in set_paths)
+
+
 def _path_of(detail: ErrorDetails) -> str:
-    location = [part for part in detail["loc"] if part != "[key]"]
-    if detail["type"] == "extra_forbidden":
-        location = location[:-1]
     # A union's branches stand in the location too; the field's name is enough.
-    kept = [str(part) for part in location if not re.match(r"(constrained-|function-|literal\[|float$|int$|str$|bool$)", str(part))]
-    return ".".join(kept)
+    return ".".join(str(part) for part in detail["loc"] if part != "[key]" and not _UNION_BRANCH.match(str(part)))
+
+
+_UNKNOWN = "unknown field"
+_UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|(?:float|int|str|bool)\Z")
 
 
 def _complaint(detail: ErrorDetails) -> str:
     kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         name = str(detail["loc"][-1])
-        return f"unknown field {name!r}{_did_you_mean(name, _fields_at(detail['loc'][:-1]))}"
+        return f"{_UNKNOWN} {name!r}{_did_you_mean(name, _fields_at(detail['loc'][:-1]))}"
     if kind == "missing":
         return "is missing; must be given"
     if kind == "value_error":
@@ -369,4 +393,6 @@ _PLAIN = {
 }
 _Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in _PLAIN.items():
-    _Loader.add_implicit_resolver(_tag, _pattern, list(_first) if _tag != "tag:yaml.org,2002:null" else ["~", "n", "N", ""])
+    _Loader.add_implicit_resolver(
+        _tag, _pattern, list(_first) if _tag != "tag:yaml.org,2002:null" else ["~", "n", "N", ""]
+    )

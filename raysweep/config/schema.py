@@ -136,7 +136,9 @@ class SearchConfig(Section):
     metric: Literal["infill", "infill_textonly", "context"] = Field(
         "infill", description="validation loss to make small"
     )
-    space: dict[str, "SearchRange"] = Field(description="training settings to search, each with its range", min_length=1)
+    space: dict[str, "SearchRange"] = Field(
+        description="training settings to search, each with its range", min_length=1
+    )
 
     @field_validator("space")
     @classmethod
@@ -230,7 +232,9 @@ class EvaluationConfig(Section):
     documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
     examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
     batch_tokens: PositiveInt = Field(8192, description="tokens in a batch, padding included")
-    generation_documents: Annotated[int, Field(ge=0)] = Field(16, description="documents per level for infilling scores")
+    generation_documents: Annotated[int, Field(ge=0)] = Field(
+        16, description="documents per level for infilling scores"
+    )
     speed_repeats: Annotated[int, Field(ge=0)] = Field(5, description="timed generations per model")
 
 
@@ -251,9 +255,7 @@ class HypothesesConfig(Section):
     """What is claimed, and by how much."""
 
     specialisation: SpecialisationConfig = SpecialisationConfig()
-    sufficiency: MarginConfig = Field(
-        MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) stays below"
-    )
+    sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) stays below")
     transfer: MarginConfig = Field(
         MarginConfig(margin=1.0), description="H3: PPL(transfer) / PPL(best other) stays below"
     )

@@ -1,0 +1,75 @@
+"""Carries the work out in this process, one piece after another: no Ray, no concurrency.
+
+For small runs and tests, and the yardstick for the cluster's results: the files are the same.
+"""
+
+import dataclasses
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from raysweep.errors import ConfigError
+from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.scheduling import records
+from raysweep.scheduling.records import State
+
+
+class InlineExecutor:
+    """An `Executor` without a cluster."""
+
+    def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
+        """Make the shards."""
+        from raysweep.masking.making import mask_shard
+
+        summaries = []
+        for done, task in enumerate(tasks):
+            listener.advance("mask", done, len(tasks), "shards")
+            summaries.append(
+                mask_shard(
+                    documents=task.documents,
+                    rows=task.rows,
+                    shard=task.shard,
+                    folder=task.folder,
+                    policy=task.policy,
+                    seed=task.seed,
+                )
+            )
+        return summaries
+
+    def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
+        """Train the tasks in their order: parents come before children."""
+        from raysweep.training.loop import train
+
+        lost: set[str] = set()
+        for done, task in enumerate(tasks):
+            listener.advance("train", done, len(tasks), "trials")
+            name, job = task.job.trial, task.job
+            if task.search is not None:
+                raise ConfigError(f"trials.{name}.search: a search needs Ray; run without --inline")
+            if task.fresh:
+                task.folder.clear()
+            record = records.begin(task.folder, trial=name, fingerprint=job.fingerprint, identity=task.identity)
+            if task.parent in lost:
+                lost.add(name)
+                records.end(task.folder, record, State.BLOCKED, reason=f"its parent {task.parent} is not done")
+                continue
+            try:
+                result = train(job)
+            except Exception as error:
+                # One bad model costs its own children, not the matrix; the record keeps the whole story.
+                lost.add(name)
+                task.folder.log.write_text(traceback.format_exc(), encoding="utf-8")
+                records.end(task.folder, record, State.FAILED, reason=f"{error} (log: {task.folder.log})")
+                continue
+            records.end(task.folder, record, State.DONE, result=dataclasses.asdict(result))
+
+    def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
+        """Score the models."""
+        from raysweep.evaluation.scoring import score_model
+
+        for done, task in enumerate(tasks):
+            listener.advance("evaluate", done, len(tasks), "models")
+            score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,93 @@
+"""Builds the work of the train and evaluate stages from the config and the run folder."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raysweep.config.fingerprints import fingerprint
+from raysweep.config.schema import Config
+from raysweep.pipeline.identities import scores_identity
+from raysweep.pipeline.work import ScoreTask, TrainTask
+from raysweep.scheduling.records import TrialRecord
+from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.store import RunFolder
+from raysweep.training.job import TrainingJob
+
+
+def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
+    """What one trial's training needs, as it is carried to a worker: absolute paths, plain records."""
+    return TrainingJob(
+        trial=trial.name,
+        folder=folder.trial(trial.name).root,
+        examples=folder.examples,
+        levels=trial.settings.levels,
+        settings=trial.settings,
+        model=config.model,
+        start=_start_of(config) if trial.parent is None else str(folder.trial(trial.parent).model),
+        seed=trial.seed,
+        max_tokens=config.masking.max_tokens,
+        fingerprint=fingerprint,
+    )
+
+
+def train_tasks(
+    config: Config,
+    folder: RunFolder,
+    trials: Sequence[Trial],
+    *,
+    identities: Mapping[str, Mapping[str, Any]],
+    fingerprints: Mapping[str, str],
+    fresh: Collection[str],
+) -> list[TrainTask]:
+    """The trials as work; a parent that is not among them is done already."""
+    names = {trial.name for trial in trials}
+    return [
+        TrainTask(
+            job=training_job(config, folder, trial, fingerprints[trial.name]),
+            folder=folder.trial(trial.name),
+            identity=identities[trial.name],
+            parent=trial.parent if trial.parent in names else None,
+            gpus=trial.settings.gpus,
+            search=trial.settings.search,
+            fresh=trial.name in fresh,
+        )
+        for trial in trials
+    ]
+
+
+def score_tasks(
+    config: Config, folder: RunFolder, done: Mapping[str, TrialRecord], *, examples: str
+) -> list[ScoreTask]:
+    """One task for every trained model, and one for the start they share; none if nothing is trained."""
+    if not done:
+        return []
+    trials = expand_trials(config)
+    first = next(trial for trial in trials.values() if trial.parent is None)
+    start_print = fingerprint({"model": config.model.model_dump(mode="json"), "seed": first.seed})
+    prints = {START_MODEL: start_print, **{name: record.fingerprint for name, record in done.items()}}
+    tasks = []
+    for model, model_print in prints.items():
+        trial = trials.get(model, first)
+        tasks.append(
+            ScoreTask(
+                model=model,
+                start=_start_of(config) if model == START_MODEL else str(folder.trial(model).model),
+                job=training_job(config, folder, trial, model_print),
+                examples=folder.examples,
+                documents=folder.documents,
+                levels=config.data.levels,
+                evaluation=config.evaluation,
+                seed=config.seed,
+                out=folder.cells(model),
+                record=folder.cells_record(model),
+                fingerprint=fingerprint(scores_identity(config, model_print, examples)),
+            )
+        )
+    return tasks
+
+
+def _start_of(config: Config) -> str:
+    """The start, a local folder by its absolute path: workers have another working directory."""
+    start = config.model.start
+    folder = Path(start).expanduser()
+    return str(folder.resolve()) if start != "scratch" and folder.is_dir() else start

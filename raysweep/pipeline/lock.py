@@ -1,0 +1,61 @@
+"""One process at a time works in a run folder.
+
+The kernel holds the lock and lets go when the process ends, however it ends; the file's text only
+tells others who has it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from raysweep.errors import LockedError
+from raysweep.store import RunFolder
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Hold the run folder's lock for the block.
+
+    Raises:
+        LockedError: another process has it; names host and pid.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(_who_has_it(folder)) from None
+        os.ftruncate(descriptor, 0)
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(folder: RunFolder) -> bool:
+    """Whether some process works in the folder now."""
+    if not folder.lock.exists():
+        return False
+    descriptor = os.open(folder.lock, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _who_has_it(folder: RunFolder) -> str:
+    try:
+        holder = json.loads(folder.lock.read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} on {holder['host']}, for {time.time() - holder['since']:,.0f} s"
+    except (ValueError, KeyError):
+        who = "another process"
+    return f"{folder.root}: {who} is working in this run. Wait for it, end it, or give this run another --name"

@@ -1,0 +1,205 @@
+"""experiments.yaml is refused with everything that is wrong with it, each at its place with its fix."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raysweep.config.loading import check_file, config_schema, dump_config, load_config, parse_config
+from raysweep.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+GOOD = """
+default: small
+profiles:
+  small:
+    training: {learning_rate: 1e-3, steps: 40}
+    trials:
+      A1: {levels: [A1]}
+      B2: {levels: [B2], steps: 80}
+      all: {levels: [A1, A2, B1, B2, C1]}
+      all-B2: {from: all, levels: [B2], learning_rate: 5e-4}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text):
+        path = tmp_path / "experiments.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def problems_of(path, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, None, overrides)
+    return list(caught.value.problems)
+
+
+def test_a_trial_takes_the_training_section_and_overrides_it(write):
+    """`training:` says it once for all; what a trial says itself wins."""
+    _, config = load_config(write(GOOD))
+    assert config.trials["A1"].steps == 40
+    assert config.trials["B2"].steps == 80
+    assert config.trials["all-B2"].learning_rate == 5e-4
+    assert config.trials["all-B2"].parent == "all"
+
+
+def test_numbers_without_a_point_are_numbers(write):
+    """YAML 1.1 reads 1e-3 as text; a researcher does not."""
+    _, config = load_config(write(GOOD))
+    assert config.training.learning_rate == 0.001
+
+
+def test_words_that_yaml_takes_for_booleans_stay_words(write):
+    """A level or an alias may be called NO or on."""
+    _, config = load_config(write(GOOD), None, ["data.level_aliases={no: A1, on: B1}"])
+    assert config.data.level_aliases == {"no": "A1", "on": "B1"}
+
+
+def test_the_resolved_config_reads_back_as_itself(write):
+    """config.yaml in the run folder is the whole truth about the run."""
+    import yaml
+
+    _, config = load_config(write(GOOD))
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
+
+
+BROKEN_SETTINGS = {
+    "trials.B2.learning_rate=-3e-4": (
+        "--set trials.B2.learning_rate: found -0.0003; must be above 0 "
+        "(at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4)"
+    ),
+    "trials.B2.batchsize=3": "--set trials.B2: unknown field 'batchsize'; did you mean 'batch_size'?",
+    "trials.B2.form=all": "--set trials.B2: unknown field 'form'; did you mean 'from'?",
+    "dta.csv=x": "--set: unknown field 'dta'; did you mean 'data'?",
+    "training.steps=many": "--set training.steps: found 'many'; must be a whole number (optimiser steps)",
+    "training.steps=0": "--set training.steps: found 0; must be at least 1 (optimiser steps)",
+    "training.batch_size=2.5": (
+        "--set training.batch_size: found 2.5; must be a whole number (examples per micro-batch)"
+    ),
+    "training.clip_norm=true": (
+        "--set training.clip_norm: found true; must be a number (gradient norm is clipped to this)"
+    ),
+    "trials.A1.warmup_steps=40": "--set trials.A1.warmup_steps: found 40; must be below the trial's steps (40)",
+    "training.schedule=step": "--set training.schedule: found 'step'; must be 'constant', 'linear' or 'cosine'",
+    "trials.B2.levels=[B3]": (
+        "--set trials.B2.levels: found 'B3'; known levels are A1, A2, B1, B2, C1. Add it to data.levels"
+    ),
+    "trials.B2.levels=B2": "--set trials.B2.levels: found 'B2'; must be a list (levels whose documents it trains on)",
+    "trials.B2.levels=[]": (
+        "--set trials.B2.levels: found []; must be a list or mapping with at least 1 entry "
+        "(levels whose documents it trains on)"
+    ),
+    "trials.B2.seeds=[0, 0]": "--set trials.B2.seeds: 0 stands twice",
+    "trials.B2.from=al": "--set trials.B2.from: no trial 'al'; did you mean 'all'?",
+    "trials.all.from=all-B2": "--set trials: a cycle: all → all-B2 → all",
+    "trials={}": "--set trials: found {}; must be a list or mapping with at least 1 entry",
+    "trials.start={levels: [A1]}": "--set trials.start: the name is raysweep's own; choose another",
+    "data.split={train: 0.9}": "--set data.split: train, valid and test add up to 1.1; must add up to 1",
+    "data.levels=[A1, A1, B2]": "--set data.levels: 'A1' stands twice",
+    "data.level_aliases={X: Z9}": ("--set data: level_aliases.X: 'Z9' is not one of the levels A1, A2, B1, B2, C1"),
+    "masking.document=1.5": (
+        "--set masking.document: found 1.5; must be at most 1 (probability that the whole document is one span)"
+    ),
+    "evaluation.examples_per_document=99": (
+        "--set evaluation.examples_per_document: found 99; must be at most masking.examples_per_document (16)"
+    ),
+    "resources.gpus_per_trial=some": (
+        "--set resources.gpus_per_trial: found 'some'; must be a number or 'auto' "
+        "(GPUs of one trial, a fraction too; auto: 1 if the cluster has any, else 0)"
+    ),
+    "trials.A1.search={samples: 3, space: {learning_rate: {low: 1, high: 0.1}}}": (
+        "--set trials.A1.search.space.learning_rate: low (1) must be below high (0.1)"
+    ),
+    "trials.A1.search={samples: 3, space: {learning_rat: {low: 0.1, high: 1}}}": (
+        "--set trials.A1.search.space: 'learning_rat' is not a training setting"
+    ),
+    "steps": "--set steps: must read path.to.key=value, such as training.steps=200",
+    "training.steps.more=3": '--set training.steps: found {"more": 3}; must be a whole number (optimiser steps)',
+}
+
+
+@pytest.mark.parametrize("override", BROKEN_SETTINGS)
+def test_a_wrong_setting_is_named_with_place_value_and_fix(write, override):
+    """One mistake, one line, word for word."""
+    assert problems_of(write(GOOD), override) == [BROKEN_SETTINGS[override]]
+
+
+ONE_TRIAL = "default: a\nprofiles: {a: {trials: {%s}}}"
+BROKEN_FILES = {
+    "profiles: [": "experiments.yaml: line 1, column 12: expected the node content, but found '<stream end>'",
+    "- x": "experiments.yaml: found [\"x\"]; must be a mapping with 'default' and 'profiles'",
+    "default: a\nprofiles: {}": "experiments.yaml: profiles: found {}; must be a mapping of profiles",
+    "default: b\nprofiles: {a: {trials: {A1: {levels: [A1]}}}}": (
+        "experiments.yaml: profiles: no profile 'b'; known are a"
+    ),
+    "default: a\nprofiles: {a: 3}": "experiments.yaml: found 3; must be a mapping of settings",
+    "default: a\nprofiles:\n  a: {seed: 1, seed: 2}": (
+        "experiments.yaml: line 3, column 16: the key 'seed' stands twice"
+    ),
+    ONE_TRIAL % "a/b: {levels: [A1]}": (
+        "experiments.yaml: trials: found the name 'a/b'; must start with a letter or digit, then also . _ + -"
+    ),
+    ONE_TRIAL % "A1: {steps: 3}": "experiments.yaml: trials.A1.levels: is missing; must be given",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_FILES)
+def test_a_wrong_file_is_named_with_its_line(write, text):
+    """What is no YAML, or not ours, says where and what it should be."""
+    assert problems_of(write(text)) == [BROKEN_FILES[text]]
+
+
+def test_a_missing_file_says_how_to_give_one(tmp_path):
+    """The first thing that goes wrong for a newcomer."""
+    path = tmp_path / "experiments.yaml"
+    expected = f"{path}: no such file; give it with --config, or work in the folder that holds it"
+    assert problems_of(path) == [expected]
+
+
+def test_all_mistakes_are_reported_at_once(write):
+    """Nobody wants to mend a file one run at a time."""
+    found = problems_of(write(GOOD), "training.steps=0", "trials.B2.batchsize=3", "data.levels=[A1, A1]")
+    assert len(found) == 3
+
+
+def test_a_mistake_under_training_is_said_once(write):
+    """It is handed down to every trial, but made in one place."""
+    assert len(problems_of(write(GOOD.replace("steps: 40", "steps: -1")))) == 1
+
+
+def test_check_reads_every_profile(write):
+    """A mistake in the profile that is not used today is found today."""
+    text = GOOD + "  other: {trials: {A1: {levels: [A9]}}}\n"
+    with pytest.raises(ConfigError) as caught:
+        check_file(write(text))
+    assert list(caught.value.problems) == [
+        "experiments.yaml: profiles.other.trials.A1.levels: found 'A9'; "
+        "known levels are A1, A2, B1, B2, C1. Add it to data.levels"
+    ]
+
+
+def test_the_shipped_file_is_fine_and_plans_the_experiment():
+    """Both profiles: five models per level, a general one, five fine-tunes of a tenth of the level's steps."""
+    configs = check_file(ROOT / "experiments.yaml")
+    assert set(configs) == {"local", "efcamdat"}
+    for config in configs.values():
+        assert len(config.trials) == 11
+    trials = configs["efcamdat"].trials
+    assert {name: trial.steps for name, trial in trials.items() if trial.parent is None} == {
+        "C1": 10_000, "B2": 20_000, "B1": 30_000, "A2": 40_000, "A1": 50_000, "all": 60_000
+    }  # fmt: skip
+    for level in ("A1", "A2", "B1", "B2", "C1"):
+        assert trials[f"all-{level}"].parent == "all"
+        assert trials[f"all-{level}"].steps == trials[level].steps // 10
+    for trial in trials.values():
+        assert (trial.batch_size, trial.learning_rate, trial.seeds) == (8, 5e-5, (0,))
+
+
+def test_the_shipped_schema_is_the_code_s_own():
+    """Editors complete from experiments.schema.json; `raysweep check --schema` writes it."""
+    assert json.loads((ROOT / "experiments.schema.json").read_text(encoding="utf-8")) == config_schema()

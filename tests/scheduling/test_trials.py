@@ -1,0 +1,63 @@
+"""From the entries of `trials:` to trainings with parents, seeds and roles."""
+
+from raysweep.config.loading import parse_config
+from raysweep.scheduling.trials import descendants_of, expand_trials, find_roles
+
+LEVELS = ("A1", "B1")
+
+
+def trials_of(entries):
+    return expand_trials(parse_config({"data": {"levels": list(LEVELS)}, "trials": entries}))
+
+
+def test_parents_come_before_children_wherever_they_stand_in_the_file():
+    """Whoever goes through the trials in order can rely on the parent."""
+    names = list(trials_of({"x": {"from": "all", "levels": ["A1"]}, "all": {"levels": ["A1", "B1"]}}))
+    assert names == ["all", "x"]
+
+
+def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
+    """Seeds are independent repetitions from the start to the end."""
+    trials = trials_of(
+        {
+            "all": {"levels": ["A1", "B1"], "seeds": [0, 1]},
+            "all-A1": {"from": "all", "levels": ["A1"], "seeds": [0, 1]},
+        }
+    )
+    assert {name: trial.parent for name, trial in trials.items()} == {
+        "all-seed0": None,
+        "all-seed1": None,
+        "all-A1-seed0": "all-seed0",
+        "all-A1-seed1": "all-seed1",
+    }
+
+
+def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parent_s_first():
+    """Three fine-tunes of one general model are a legal plan."""
+    trials = trials_of({"all": {"levels": ["A1"]}, "x": {"from": "all", "levels": ["A1"], "seeds": [7, 8]}})
+    assert trials["x-seed7"].parent == trials["x-seed8"].parent == "all"
+
+
+def test_roles_are_read_off_levels_and_parents():
+    """No one has to say which model is the general one."""
+    trials = trials_of(
+        {
+            "A1": {"levels": ["A1"]},
+            "B1": {"levels": ["B1"]},
+            "all": {"levels": ["B1", "A1"]},
+            "all-A1": {"from": "all", "levels": ["A1"]},
+            "all-A1-again": {"from": "all-A1", "levels": ["A1"]},
+        }
+    )
+    roles = find_roles(trials, LEVELS)
+    assert roles.general == ("all",)
+    assert roles.specialised == {"A1": ("A1",), "B1": ("B1",)}
+    assert roles.transfer == {"A1": ("all-A1",)}
+
+
+def test_descendants_are_found_through_generations():
+    """Forcing a trial redoes its grandchildren too."""
+    trials = trials_of(
+        {"a": {"levels": ["A1"]}, "b": {"from": "a", "levels": ["A1"]}, "c": {"from": "b", "levels": ["A1"]}}
+    )
+    assert descendants_of(trials, "a") == ["b", "c"]

@@ -1,0 +1,63 @@
+"""The walls of the house: who may load what, and that the README says what the code is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("ray", "torch", "transformers")
+PURE = [
+    "raysweep.cli.app",
+    "raysweep.cli.settings",
+    "raysweep.cli.plan",
+    "raysweep.cli.view",
+    "raysweep.config.loading",
+    "raysweep.corpus.preparing",
+    "raysweep.corpus.sample",
+    "raysweep.masking.making",
+    "raysweep.masking.store",
+    "raysweep.pipeline.run",
+    "raysweep.pipeline.inline",
+    "raysweep.pipeline.status",
+    "raysweep.report.writing",
+    "raysweep.scheduling.decisions",
+    "raysweep.scheduling.order",
+    "raysweep.statistics.hypotheses",
+    "raysweep.store",
+    "raysweep.training.job",
+]
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_loads_nothing_heavy(module):
+    """The Ray stack alone takes seconds to import; help, plan and config errors must answer at once."""
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_room_holds_a_docstring_and_no_re_exports():
+    """Importing `evaluation.matrix` must not pull torch in through its neighbours."""
+    for path in (ROOT / "raysweep").glob("*/__init__.py"):
+        body = path.read_text(encoding="utf-8").strip()
+        assert re.fullmatch(r'"""[^"]*"""', body), path
+
+
+def test_the_readme_draws_the_house_as_it_stands():
+    """A line per room, in the order of the layers."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name + "/" for path in (ROOT / "raysweep").glob("*/__init__.py")}
+    rooms |= {"store.py", "errors.py", "seeding.py"}
+    tree = readme[readme.index("raysweep/\n") :].split("```")[0]
+    drawn = set(re.findall(r"^  (\w+(?:/|\.py))", tree, flags=re.MULTILINE)) - {"__main__.py"}
+    assert drawn == rooms
+
+
+def test_the_readme_s_links_lead_somewhere():
+    """A link to a file that moved is a small lie."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme):
+        assert (ROOT / target).exists(), target
