@@ -1,0 +1,122 @@
+"""The paired cluster bootstrap: what every model's perplexities would be on another draw of writers.
+
+Documents of one writer resemble each other, so writers (clusters) are drawn, not documents; a
+corpus without writers gives every document a cluster of its own.  All models are scored on the same
+draw, so what makes a draw hard or easy for all of them cancels in their ratios.  Levels are drawn
+apart from each other: each has its own generator, and adding a level changes no other's numbers.
+
+The sums are exact.  Nats are rounded to a power of two so fine (about 1e-7 nats per cluster) that
+no sum of a draw is ever rounded: the order of additions, and so the number of threads that a
+matrix product runs on, cannot change a bit of the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.losses import Floats, Ints, LevelLosses
+
+_COUNTS_AT_ONCE = 1 << 17
+"""Counters that stay in a core's cache; a draw of more clusters is made alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelResamples:
+    """One level, drawn again many times.  R resamples, C clusters, M models."""
+
+    level: str
+    documents: int
+    tokens: int
+    clusters: int
+    estimates: Floats
+    """(M,) nats per token (log perplexity) on the documents as they are."""
+    draws: Floats
+    """(R, M) the same on each resample."""
+    influences: Floats
+    """(C, M) how much each cluster pulls the estimate: its nats minus what its tokens would cost on average, over all
+    tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resamples:
+    """All levels; everything an interval or a p-value is made from."""
+
+    models: tuple[str, ...]
+    levels: Mapping[str, LevelResamples]
+    seed: int
+    resamples: int
+
+    def column(self, model: str) -> int:
+        """Where a model stands on the M axis."""
+        return self.models.index(model)
+
+
+def resample_levels(
+    losses: Mapping[str, LevelLosses],
+    models: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    clusters: Mapping[int, str] | None = None,
+) -> Resamples:
+    """Draw every level's clusters again, `resamples` times, with the same draws for all models.
+
+    Args:
+        clusters: the writer of each document number; a document it lacks is a cluster of its own.
+    """
+    return Resamples(
+        models=tuple(models),
+        levels={level: _resample(table, resamples, seed, clusters or {}) for level, table in losses.items()},
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def _resample(table: LevelLosses, resamples: int, seed: int, clusters: Mapping[int, str]) -> LevelResamples:
+    codes, count = _cluster_codes(table.documents, clusters)
+    tokens_C: Floats = np.bincount(codes, table.tokens, count).astype(np.float64)
+    nats_CM: Floats = np.stack([np.bincount(codes, column, count) for column in table.nats.T], axis=1)
+    scale = _exact_scale(nats_CM)
+    # Tokens ride along as one more column: whole numbers, exact already.
+    sums_CK = np.concatenate([np.rint(nats_CM * scale), tokens_C[:, None]], axis=1)
+    total_K = sums_CK.sum(axis=0)
+    drawn_RK = _draw_sums(sums_CK, resamples, generator_for(seed, "bootstrap", table.level))
+    estimates_M = total_K[:-1] / scale / total_K[-1]
+    return LevelResamples(
+        level=table.level,
+        documents=len(table.documents),
+        tokens=int(total_K[-1]),
+        clusters=count,
+        estimates=estimates_M,
+        draws=drawn_RK[:, :-1] / scale / drawn_RK[:, -1:],
+        influences=(sums_CK[:, :-1] / scale - estimates_M * tokens_C[:, None]) / total_K[-1],
+    )
+
+
+def _cluster_codes(documents: Ints, clusters: Mapping[int, str]) -> tuple[Ints, int]:
+    """A number per document, equal within a cluster, counted in order of first appearance."""
+    numbers: dict[str | int, int] = {}
+    codes = [numbers.setdefault(clusters.get(document, document), len(numbers)) for document in documents.tolist()]
+    return np.array(codes, dtype=np.int64), len(numbers)
+
+
+def _exact_scale(nats_CM: Floats) -> float:
+    """The largest power of two by which any sum of C clusters stays a whole number below 2**52."""
+    largest = max(float(np.abs(nats_CM).max()), 1.0) * len(nats_CM)
+    return float(2.0 ** (51 - int(np.ceil(np.log2(largest)))))
+
+
+def _draw_sums(sums_CK: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """(R, K): the column sums of C rows drawn with replacement, R times."""
+    count = len(sums_CK)
+    together = max(1, _COUNTS_AT_ONCE // count)
+    drawn_RK = np.empty((resamples, sums_CK.shape[1]))
+    for first in range(0, resamples, together):
+        rows = min(together, resamples - first)
+        chosen = rng.integers(0, count, size=(rows, count), dtype=np.int64)
+        chosen += np.arange(0, rows * count, count)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+        drawn_RK[first : first + rows] = times.astype(np.float64) @ sums_CK
+    return drawn_RK

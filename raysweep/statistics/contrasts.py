@@ -1,0 +1,169 @@
+"""A contrast of log perplexities, its interval and its p-values, from one set of resamples.
+
+`general minus specialised on B2` is a contrast; so is its mean over five levels, and so is the gap
+of a model between its own level and the others.  exp of a contrast is a ratio of perplexities.
+
+Intervals are BCa (Efron 1987: corrected for bias and skewness) with the percentiles widened for
+few clusters (Hesterberg 2015: Student's t and √(n/(n−1))).  p-values come from inverting the very
+same interval, so a table never shows an interval and a p-value that disagree.
+
+Several seeds make a second level: how a training would come out again.  Drawing 3 seeds out of 3
+with replacement would understate their variance by a third and give 95 % intervals that cover 75 %.
+So the seeds' mean is moved, in each resample, by Student's t with the spread they show.  Roles
+trained with the same seeds are paired: a fine-tune and the general model it starts from go together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.losses import Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """`weight` times the log perplexity of a role on a level, averaged over the role's seeds."""
+
+    weight: float
+    level: str
+    models: Mapping[int, str]
+    """Model by seed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A contrast with its uncertainty, in nats per token."""
+
+    estimate: float
+    draws: Floats
+    """(R,) sorted."""
+    document_variance: float
+    seed_variance: float
+    """0 with one seed, for then nothing is known of it."""
+    documents: int
+    clusters: int
+    freedom: float
+    """Degrees of freedom of the document variance (Welch and Satterthwaite, over levels)."""
+    acceleration: float
+    bias: float
+    """z0 of BCa."""
+
+    def limit(self, share: float) -> float:
+        """The value below which the true one lies with probability `share`, in (0, 1)."""
+        widened = _widen(share, self.freedom)
+        moved = self.bias + widened
+        percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
+        return float(np.quantile(self.draws, percentile))
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The central interval, equal-tailed."""
+        tail = (1.0 - confidence) / 2.0
+        return self.limit(tail), self.limit(1.0 - tail)
+
+    def p_not_above(self, value: float) -> float:
+        """One-sided p-value against 'the true contrast is at most `value`'; never below 1 in R + 1."""
+        return max(self._share_below(value), 1.0 / (len(self.draws) + 1))
+
+    def p_not_below(self, value: float) -> float:
+        """One-sided p-value against 'the true contrast is at least `value`'; never below 1 in R + 1."""
+        return max(1.0 - self._share_below(value), 1.0 / (len(self.draws) + 1))
+
+    def _share_below(self, value: float) -> float:
+        """The inverse of `limit`."""
+        counted = (int(np.searchsorted(self.draws, value)) + 1) / (len(self.draws) + 2)
+        away = float(ndtri(counted)) - self.bias
+        return _narrow(away / (1.0 + self.acceleration * away) - self.bias, self.freedom)
+
+
+def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
+    """Evaluate a contrast on the documents and on every resample.
+
+    Every level of `parts` must be in `resamples`, and every model.
+    """
+    estimate, draws = 0.0, np.zeros(resamples.resamples)
+    variances, freedoms, cubes = [], [], 0.0
+    for level in dict.fromkeys(part.level for part in parts):
+        drawn = resamples.levels[level]
+        weights_M = _weights(resamples, [part for part in parts if part.level == level])
+        estimate += float(_dot(drawn.estimates, weights_M))
+        draws += _dot(drawn.draws, weights_M)
+        pulls_C = _dot(drawn.influences, weights_M)
+        # n/(n−1): the spread of a sample around its own mean is too small.
+        variances.append(float(np.sum(pulls_C**2)) * drawn.clusters / max(drawn.clusters - 1, 1))
+        freedoms.append(max(drawn.clusters - 1, 1))
+        cubes += float(np.sum(pulls_C**3))
+    document_variance, (seed_variance, moves) = sum(variances), _seed_moves(resamples, parts)
+    draws = np.sort(draws + moves)
+    total = document_variance + seed_variance
+    return Measured(
+        estimate=estimate,
+        draws=draws,
+        document_variance=document_variance,
+        seed_variance=seed_variance,
+        documents=sum(resamples.levels[level].documents for level in {part.level for part in parts}),
+        clusters=sum(resamples.levels[level].clusters for level in {part.level for part in parts}),
+        freedom=_welch(variances, freedoms),
+        acceleration=cubes / (6.0 * total**1.5) if total > 0.0 else 0.0,
+        bias=_bias(draws, estimate),
+    )
+
+
+def _weights(resamples: Resamples, parts: Sequence[Part]) -> Floats:
+    weights_M = np.zeros(len(resamples.models))
+    for part in parts:
+        for model in part.models.values():
+            weights_M[resamples.column(model)] += part.weight / len(part.models)
+    return weights_M
+
+
+def _dot(values: Floats, weights_M: Floats) -> Floats:
+    """Weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
+    total = np.zeros(values.shape[:-1])
+    for column in np.flatnonzero(weights_M):
+        total = total + values[..., column] * weights_M[column]
+    return total
+
+
+def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[float, Floats]:
+    """Variance between trainings, and how far each resample is moved by it."""
+    variance, moves = 0.0, np.zeros(resamples.resamples)
+    for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
+        if len(seeds) < 2:
+            continue
+        by_seed = np.zeros(len(seeds))
+        for part in parts:
+            if tuple(sorted(part.models)) == seeds:
+                estimates = resamples.levels[part.level].estimates
+                by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
+        of_mean = float(np.var(by_seed, ddof=1)) / len(seeds)
+        variance += of_mean
+        rng = generator_for(resamples.seed, "seeds", *seeds)
+        moves = moves + np.sqrt(of_mean) * rng.standard_t(len(seeds) - 1, resamples.resamples)
+    return variance, moves
+
+
+def _bias(draws: Floats, estimate: float) -> float:
+    lower = int(np.searchsorted(draws, estimate, side="left"))
+    upper = int(np.searchsorted(draws, estimate, side="right"))
+    # Draws equal to the estimate count half on each side; a contrast of a model with itself has only those.
+    return float(ndtri(((lower + upper) / 2 + 1) / (len(draws) + 2)))
+
+
+def _welch(variances: Sequence[float], freedoms: Sequence[int]) -> float:
+    squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))
+
+
+def _widen(share: float, freedom: float) -> float:
+    """The normal quantile to look up for `share`: Student's t, times √(n/(n−1))."""
+    return float(stdtrit(freedom, share)) * sqrt((freedom + 1.0) / freedom)
+
+
+def _narrow(quantile: float, freedom: float) -> float:
+    """The inverse of `_widen`: the share whose quantile it is."""
+    return float(stdtr(freedom, quantile / sqrt((freedom + 1.0) / freedom)))

@@ -1,0 +1,261 @@
+"""From facts to verdicts: the three hypotheses, on each level and over all of them.
+
+    H1 specialisation   PPL(general) / PPL(specialised)   lies above the margin (1.00)
+    H2 sufficiency      PPL(general) / PPL(best other)    lies below the margin (1.10)
+    H3 transfer         PPL(transfer) / PPL(best other)   lies below the margin (1.00)
+
+"The best other" is never chosen by looking at the test data: the claim is tested against every
+other role and holds only if it holds against each (an intersection-union test, which needs no
+correction).  It is refuted if it fails against any one of them (Bonferroni over the roles).
+
+A claim is CONFIRMED or REFUTED at half of 1 − confidence on either side, so a confirmed one has its
+whole interval beyond the margin.  The levels' verdicts are corrected by Holm over the levels.
+"Overall" is one test of its own: the mean over the levels of the log ratio, each level with the
+same weight, which is the geometric mean of the levels' ratios.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import exp, log
+
+from scipy.special import ndtri
+
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.contrasts import Measured, Part, measure
+
+OVERALL = "overall"
+"""The scope of a finding over all tested levels; no level of a config is ever compared with it."""
+MIN_CLUSTERS = 10
+"""With fewer writers (or documents) a bootstrap interval means nothing."""
+HOPELESS = 100.0
+"""More than this many times the documents: no such corpus will be collected for so small a difference."""
+
+
+class Verdict(StrEnum):
+    """What the data say of a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    NOT_TESTED = "not tested"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hypothesis:
+    """A claim on a ratio of perplexities: of one role against others."""
+
+    code: str
+    name: str
+    numerator: str
+    """A role: 'general', 'specialised' or 'transfer'."""
+    against: tuple[str, ...]
+    """Roles in the denominator."""
+    above: bool
+    """The claim is that the ratio lies above the margin; else below."""
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoleModels:
+    """What plays each role on each level: model by seed.  A failed or unplanned one is absent."""
+
+    by_role: Mapping[str, Mapping[str, Mapping[int, str]]]
+    """Role, level, seed: model."""
+    absent: Mapping[tuple[str, str], str]
+    """(role, level): why a planned one is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One verdict with what it rests on.  Ratios and limits are None where nothing was tested."""
+
+    hypothesis: str
+    scope: str
+    """A level, or `OVERALL`."""
+    verdict: Verdict
+    margin: float
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_confirm: float | None = None
+    """One-sided, after Holm, against 'the claim is false'."""
+    p_refute: float | None = None
+    against: tuple[str, ...] = ()
+    """Roles it was tested against."""
+    rival: str = ""
+    """The role among them that decides: the hardest to beat."""
+    levels: tuple[str, ...] = ()
+    """Levels it rests on."""
+    documents: int = 0
+    clusters: int = 0
+    more_documents: int | None = None
+    """If undecided: how many more of the same kind would decide, if the ratio is what it seems."""
+    note: str = ""
+    """Why it was not tested, or what would decide."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tested:
+    finding: Finding
+    p_confirm: float
+    p_refute: float
+    deciding: Measured
+
+
+def assess(
+    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
+) -> list[Finding]:
+    """The overall finding, then one per level of `levels`, in their order."""
+    tested: dict[str, _Tested] = {}
+    findings: dict[str, Finding] = {}
+    for level in levels:
+        if reason := _obstacle(hypothesis, roles, resamples, level):
+            findings[level] = _not_tested(hypothesis, level, reason)
+        else:
+            tested[level] = _test(hypothesis, roles, resamples, [level], confidence)
+    confirm = holm([test.p_confirm for test in tested.values()])
+    refute = holm([test.p_refute for test in tested.values()])
+    for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
+        findings[level] = _decide(replace(test, p_confirm=p_confirm, p_refute=p_refute), confidence, len(tested))
+    return [_overall(hypothesis, roles, resamples, tuple(tested), confidence), *(findings[level] for level in levels)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: family-wise error is kept whatever the dependence."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def target_status(finding: Finding, target: float) -> str:
+    """Whether a hoped-for ratio was 'reached', 'missed' or is 'open', by the finding's interval."""
+    if finding.low is None or finding.high is None:
+        return Verdict.NOT_TESTED.value
+    return "reached" if finding.low >= target else "missed" if finding.high < target else "open"
+
+
+def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, level: str) -> str:
+    """Why a level cannot be tested, or ''."""
+    for role in (hypothesis.numerator, *hypothesis.against):
+        if reason := roles.absent.get((role, level)):
+            return reason
+    if level not in resamples.levels:
+        return "no test documents"
+    if not _players(hypothesis.numerator, roles, level):
+        return f"no {hypothesis.numerator} model in the trials"
+    if not any(_players(role, roles, level) for role in hypothesis.against):
+        return f"no {' or '.join(hypothesis.against)} model in the trials"
+    if (clusters := resamples.levels[level].clusters) < MIN_CLUSTERS:
+        return f"only {clusters} independent test documents; at least {MIN_CLUSTERS} are needed"
+    return ""
+
+
+def _players(role: str, roles: RoleModels, level: str) -> Mapping[int, str]:
+    return roles.by_role.get(role, {}).get(level, {})
+
+
+def _test(
+    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
+) -> _Tested:
+    """Test a claim on the mean over `levels` of the log ratio, against every role that stands on all of them."""
+    rivals = [role for role in hypothesis.against if all(_players(role, roles, level) for level in levels)]
+    measured = {role: measure(resamples, _mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in rivals}
+    margin, tail = log(hypothesis.margin), (1.0 - confidence) / 2.0
+    many = tail / len(rivals)
+    if hypothesis.above:
+        rival = min(rivals, key=lambda role: measured[role].estimate)
+        low = min(one.limit(tail) for one in measured.values())
+        high = min(one.limit(1.0 - many) for one in measured.values())
+        confirm = max(one.p_not_above(margin) for one in measured.values())
+        refute = len(rivals) * min(one.p_not_below(margin) for one in measured.values())
+    else:
+        rival = max(rivals, key=lambda role: measured[role].estimate)
+        low = max(one.limit(many) for one in measured.values())
+        high = max(one.limit(1.0 - tail) for one in measured.values())
+        confirm = max(one.p_not_below(margin) for one in measured.values())
+        refute = len(rivals) * min(one.p_not_above(margin) for one in measured.values())
+    finding = Finding(
+        hypothesis=hypothesis.code,
+        scope=levels[0],
+        verdict=Verdict.UNDECIDED,
+        margin=hypothesis.margin,
+        ratio=exp(measured[rival].estimate),
+        low=exp(low),
+        high=exp(high),
+        against=tuple(rivals),
+        rival=rival,
+        levels=tuple(levels),
+        documents=measured[rival].documents,
+        clusters=measured[rival].clusters,
+    )
+    return _Tested(finding=finding, p_confirm=confirm, p_refute=min(1.0, refute), deciding=measured[rival])
+
+
+def _mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
+    share = 1.0 / len(levels)
+    return [
+        part
+        for level in levels
+        for part in (
+            Part(weight=share, level=level, models=_players(numerator, roles, level)),
+            Part(weight=-share, level=level, models=_players(denominator, roles, level)),
+        )
+    ]
+
+
+def _overall(
+    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: tuple[str, ...], confidence: float
+) -> Finding:
+    if not levels:
+        return _not_tested(hypothesis, OVERALL, "no level could be tested")
+    # A rival that stands on some levels only cannot be compared over all of them.
+    if not any(all(_players(role, roles, level) for level in levels) for role in hypothesis.against):
+        return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
+    test = _test(hypothesis, roles, resamples, levels, confidence)
+    finding = _decide(test, confidence, 1)
+    return replace(finding, scope=OVERALL)
+
+
+def _decide(test: _Tested, confidence: float, tests: int) -> Finding:
+    tail = (1.0 - confidence) / 2.0
+    finding = replace(test.finding, p_confirm=test.p_confirm, p_refute=test.p_refute)
+    if test.p_confirm <= tail:
+        return replace(finding, verdict=Verdict.CONFIRMED)
+    if test.p_refute <= tail:
+        return replace(finding, verdict=Verdict.REFUTED)
+    more, note = _what_would_decide(test.deciding, log(finding.margin), tail / tests)
+    return replace(finding, verdict=Verdict.UNDECIDED, more_documents=more, note=note)
+
+
+def _what_would_decide(measured: Measured, margin: float, tail: float) -> tuple[int | None, str]:
+    """How many more documents would put the margin outside the interval, if the estimate stays."""
+    if 1.0 / (len(measured.draws) + 1) > tail:
+        return None, f"{len(measured.draws)} resamples are too few for any verdict; set report.resamples higher"
+    reach, distance = float(ndtri(tail)) ** 2, (measured.estimate - margin) ** 2
+    left = distance - reach * measured.seed_variance
+    if left <= 0.0 and measured.seed_variance > 0.0:
+        return None, "the seeds differ too much for documents alone to decide; train more seeds"
+    times = reach * measured.document_variance / left if left > 0.0 else float("inf")
+    if times > HOPELESS:
+        return None, "too close to the margin for any realistic number of documents"
+    more = _two_digits(max(times - 1.0, 0.1) * measured.documents)
+    return more, f"about {more:,} more documents would decide, if the ratio stays as it is"
+
+
+def _two_digits(number: float) -> int:
+    step: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return max(1, round(number / step) * step)
+
+
+def _not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:
+    return Finding(
+        hypothesis=hypothesis.code,
+        scope=scope,
+        verdict=Verdict.NOT_TESTED,
+        margin=hypothesis.margin,
+        note=reason,
+    )

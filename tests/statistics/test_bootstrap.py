@@ -1,0 +1,75 @@
+"""The paired cluster bootstrap."""
+
+import itertools
+
+import numpy as np
+
+from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.losses import LevelLosses
+
+TRUTH = {"A1": {"general": 3.0, "A1": 2.9}, "C1": {"general": 3.4, "A1": 3.9}}
+MODELS = ("general", "A1")
+
+
+def test_the_estimate_is_all_nats_over_all_tokens(simulate):
+    """Losses are sums: long documents weigh more than short ones, whatever the writers."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    drawn = resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"]
+    expected = losses["A1"].nats.sum(axis=0) / losses["A1"].tokens.sum()
+    # Nats are rounded to about 1e-10 here, so that sums are exact.
+    np.testing.assert_allclose(drawn.estimates, expected, rtol=1e-9)
+
+
+def test_a_resample_is_what_drawing_writers_with_replacement_gives():
+    """Against a plain loop over all 27 draws of 3 writers: no other value ever comes out."""
+    tokens, nats = np.array([1, 2, 4, 8]), np.array([[3.0], [5.0], [7.0], [2.0]])
+    writers = {0: "ann", 1: "bo", 2: "ann", 3: "cy"}
+    table = LevelLosses(level="A1", documents=np.arange(4), tokens=tokens, nats=nats)
+    drawn = resample_levels({"A1": table}, ["m"], resamples=4000, seed=0, clusters=writers).levels["A1"]
+    rows = {"ann": (10.0, 5), "bo": (5.0, 2), "cy": (2.0, 8)}
+    draws = itertools.product(rows.values(), repeat=3)
+    expected = [sum(nats for nats, _ in draw) / sum(tokens for _, tokens in draw) for draw in draws]
+    assert drawn.clusters == 3
+    assert set(np.round(drawn.draws[:, 0], 9)) == set(np.round(expected, 9))
+    # The mean of 4,000 draws is within 4 standard errors of the exact one.
+    assert abs(drawn.draws.mean() - np.mean(expected)) < 4 * np.std(expected) / np.sqrt(4000)
+
+
+def test_all_models_see_the_same_draws(simulate):
+    """Two models with the same losses have the same resamples, so their ratio has no spread at all."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    one = losses["A1"].nats[:, :1]
+    twice = LevelLosses(
+        level="A1", documents=losses["A1"].documents, tokens=losses["A1"].tokens, nats=np.hstack([one, one])
+    )
+    draws = resample_levels({"A1": twice}, MODELS, resamples=200, seed=0, clusters=clusters).levels["A1"].draws
+    assert (draws[:, 0] == draws[:, 1]).all()
+
+
+def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(simulate):
+    """Leaving a level out, or asking for it in another order, changes no draw of the others."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    both = resample_levels(losses, MODELS, resamples=150, seed=7, clusters=clusters)
+    alone = resample_levels({"C1": losses["C1"]}, MODELS, resamples=150, seed=7, clusters=clusters)
+    other = resample_levels(losses, MODELS, resamples=150, seed=8, clusters=clusters)
+    assert (both.levels["C1"].draws == alone.levels["C1"].draws).all()
+    assert (both.levels["C1"].draws != other.levels["C1"].draws).any()
+
+
+def test_sums_are_exact_so_the_order_of_writers_cannot_change_a_bit(simulate):
+    """A matrix product may add in any order (threads, vector units): whole numbers do not care."""
+    losses, _ = simulate(TRUTH, seed=3, writers=400, documents_per_writer=1)
+    table = losses["A1"]
+    drawn = resample_levels({"A1": table}, MODELS, resamples=100, seed=0).levels["A1"]
+    backwards = LevelLosses(
+        level="A1", documents=table.documents[::-1], tokens=table.tokens[::-1], nats=table.nats[::-1]
+    )
+    again = resample_levels({"A1": backwards}, MODELS, resamples=100, seed=0).levels["A1"]
+    assert (drawn.estimates == again.estimates).all()
+
+
+def test_without_writers_every_document_is_its_own_cluster(simulate):
+    """The seed's corpus names no learners; its documents are then drawn one by one."""
+    losses, clusters = simulate(TRUTH, seed=1, writers=40, documents_per_writer=3)
+    assert resample_levels(losses, MODELS, resamples=100, seed=0).levels["A1"].clusters == 120
+    assert resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"].clusters == 40

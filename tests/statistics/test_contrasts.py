@@ -1,0 +1,141 @@
+"""Intervals and p-values of ratios of perplexities."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.contrasts import Part, measure
+
+GAIN = 0.1
+TRUTH = {"B1": {"general": 3.1, "B1": 3.1 - GAIN}}
+RATIO = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "B1"})]
+
+
+def measured(simulated, parts=RATIO, resamples=500, seed=0):
+    losses, clusters = simulated
+    # The columns of the simulated nats are in the order of the truth, which `parts` names in order, too.
+    names = list(dict.fromkeys(name for part in parts for name in part.models.values()))
+    return measure(resample_levels(losses, names, resamples=resamples, seed=seed, clusters=clusters), parts)
+
+
+def coverage(simulate, experiments, resamples, **settings):
+    hits = 0
+    for seed in range(experiments):
+        low, high = measured(simulate(TRUTH, seed=seed, **settings), resamples=resamples).interval(0.95)
+        hits += low <= GAIN <= high
+    return hits / experiments
+
+
+@pytest.mark.parametrize("writers", [15, 40, 150])
+def test_an_interval_covers_the_truth_as_often_as_it_says(simulate, writers):
+    """1,000 experiments, few writers and many: 93 to 97 %."""
+    assert 0.93 <= coverage(simulate, experiments=1000, resamples=1000, writers=writers) <= 0.97
+
+
+def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
+    """Drawing documents instead of writers, the interval would be too narrow by far."""
+    losses, clusters = simulate(TRUTH, seed=5, writers=40, documents_per_writer=12, own=0.3)
+    by_writer = measured((losses, clusters))
+    by_document = measured((losses, {}))
+    assert by_writer.document_variance > 3 * by_document.document_variance
+
+
+def test_pairing_makes_the_interval_narrower(simulate):
+    """A writer who is hard is hard for both models; unpaired, that would drown the difference."""
+    losses, clusters = simulate(TRUTH, seed=5)
+    paired = measured((losses, clusters))
+    sides = [measured((losses, clusters), [part]) for part in RATIO]
+    unpaired = sum(side.document_variance for side in sides)
+    assert paired.document_variance < unpaired / 4
+
+
+def test_many_writers_give_the_interval_of_the_delta_method(simulate):
+    """An independent yardstick: with 2,000 writers BCa and Student's t agree, to a tenth of the width."""
+    losses, clusters = simulate(TRUTH, seed=9, writers=2000, documents_per_writer=1)
+    found = measured((losses, clusters), resamples=4000)
+    table = losses["B1"]
+    difference = table.nats[:, 0] - table.nats[:, 1]
+    ratio = difference.sum() / table.tokens.sum()
+    error = np.std(difference - ratio * table.tokens, ddof=1) * np.sqrt(2000) / table.tokens.sum()
+    expected = ratio + np.array([-1, 1]) * stats.t(1999).ppf(0.975) * error
+    np.testing.assert_allclose(found.interval(0.95), expected, atol=0.1 * 2 * 1.96 * error)
+
+
+def test_the_p_value_at_a_limit_is_the_tail_of_the_interval(simulate):
+    """They come from one inversion, so a table cannot contradict itself."""
+    found = measured(simulate(TRUTH, seed=4), resamples=5000)
+    low, high = found.interval(0.95)
+    # Between two of 5,000 draws a percentile is known to 1/5000, times the stretch of Student's t.
+    assert found.p_not_above(low) == pytest.approx(0.025, abs=0.002)
+    assert found.p_not_below(high) == pytest.approx(0.025, abs=0.002)
+    assert found.p_not_above(found.estimate - 1.0) < 0.001
+    assert found.p_not_above(found.estimate + 1.0) > 0.999
+
+
+def test_a_model_against_itself_differs_by_nothing(simulate):
+    """No division by a variance of zero."""
+    same = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "general"})]
+    found = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
+    assert (found.estimate, *found.interval(0.95)) == (0.0, 0.0, 0.0)
+
+
+def with_seeds(simulate, seed, spread, count=3):
+    """Trainings that come out better or worse by chance, the general and the level's apart."""
+    rng = np.random.default_rng([seed, 77])
+    names = {role: {s: f"{role}-{s}" for s in range(count)} for role in ("general", "B1")}
+    truth = {names["general"][s]: 3.1 + rng.normal(0, spread) for s in range(count)}
+    truth |= {names["B1"][s]: 3.1 - GAIN + rng.normal(0, spread) for s in range(count)}
+    parts = [
+        Part(weight=1.0, level="B1", models=names["general"]),
+        Part(weight=-1.0, level="B1", models=names["B1"]),
+    ]
+    return simulate({"B1": truth}, seed=seed), parts
+
+
+def test_seeds_that_differ_widen_the_interval(simulate):
+    """What a training might come out as is part of what is not known."""
+    alike = measured(*with_seeds(simulate, 3, spread=0.0))
+    apart = measured(*with_seeds(simulate, 3, spread=0.3))
+    assert np.diff(apart.interval(0.95)) > 2 * np.diff(alike.interval(0.95))
+    assert apart.seed_variance > 0.0
+
+
+def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
+    """150 experiments in which the trainings' luck outweighs the documents': the plain two-level bootstrap
+    would cover about 75 %."""
+    hits = 0
+    for seed in range(150):
+        low, high = measured(*with_seeds(simulate, seed, spread=0.1), resamples=400).interval(0.95)
+        hits += low <= GAIN <= high
+    assert 0.90 <= hits / 150 <= 1.0
+
+
+def test_seeds_in_common_are_paired(simulate):
+    """A fine-tune shares the luck of the general model it starts from; that luck cancels."""
+    luck = {0: 0.3, 1: -0.2, 2: 0.1}
+    truth = {f"{role}-{s}": 3.0 + luck[s] for role in ("general", "transfer") for s in luck}
+    paired = [
+        Part(weight=1.0, level="B1", models={s: f"general-{s}" for s in luck}),
+        Part(weight=-1.0, level="B1", models={s: f"transfer-{s}" for s in luck}),
+    ]
+    apart = [paired[0], Part(weight=-1.0, level="B1", models={s + 10: f"transfer-{s}" for s in luck})]
+    simulated = simulate({"B1": truth}, seed=2)
+    assert measured(simulated, paired).seed_variance < measured(simulated, apart).seed_variance / 10
+
+
+def test_levels_weigh_the_same_in_a_mean_over_levels(simulate):
+    """The level with most documents does not decide for the others: the mean of logs is taken."""
+    truth = {"A1": {"general": 3.0, "x": 2.5}, "C1": {"general": 3.0, "x": 3.3}}
+    large, clusters = simulate({"A1": truth["A1"]}, seed=1, writers=400)
+    small, more = simulate({"C1": truth["C1"]}, seed=2, writers=20)
+    moved = small["C1"]
+    moved.documents.__iadd__(10_000)
+    clusters |= {number + 10_000: writer for number, writer in more.items()}
+    parts = [
+        Part(weight=sign * 0.5, level=level, models={0: model})
+        for level in truth
+        for sign, model in ((1.0, "general"), (-1.0, "x"))
+    ]
+    # 0.5 × 0.5 − 0.5 × 0.3, give or take four standard errors of 20 writers.
+    assert measured((large | small, clusters), parts).estimate == pytest.approx(0.1, abs=0.1)

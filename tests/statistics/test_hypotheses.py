@@ -1,0 +1,161 @@
+"""From facts to verdicts."""
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.hypotheses import OVERALL, Hypothesis, RoleModels, Verdict, assess, holm, target_status
+
+LEVELS = ("A1", "B1", "C1")
+H1 = Hypothesis(code="H1", name="specialisation", numerator="general", against=("specialised",), above=True, margin=1.0)
+H2 = Hypothesis(
+    code="H2", name="sufficiency", numerator="general", against=("specialised", "transfer"), above=False, margin=1.1
+)
+H3 = Hypothesis(
+    code="H3", name="transfer", numerator="transfer", against=("general", "specialised"), above=False, margin=1.0
+)
+
+
+def roles_of(levels=LEVELS, without=(), absent=None):
+    """One seed: a general model, and per level a specialised and a transferred one."""
+    by_role = {
+        "general": {level: {0: "general"} for level in levels},
+        "specialised": {level: {0: f"special-{level}"} for level in levels},
+        "transfer": {level: {0: f"transfer-{level}"} for level in levels},
+    }
+    return RoleModels(by_role={r: m for r, m in by_role.items() if r not in without}, absent=absent or {})
+
+
+def judged(simulate, hypothesis, special, transfer, *, roles=None, writers=120, seed=0, levels=LEVELS, resamples=1000):
+    """Findings by scope, where the level's own models lie `special` and `transfer` nats from the general one."""
+    roles = roles or roles_of(levels)
+    names = ["general", *(f"special-{level}" for level in levels), *(f"transfer-{level}" for level in levels)]
+    truth = {}
+    for level in levels:
+        at = {f"special-{level}": special, f"transfer-{level}": transfer}
+        truth[level] = {name: 3.0 + at.get(name, 1.0 if name != "general" else 0.0) for name in names}
+    losses, clusters = simulate(truth, seed=seed, writers=writers)
+    drawn = resample_levels(losses, names, resamples=resamples, seed=0, clusters=clusters)
+    return {finding.scope: finding for finding in assess(hypothesis, roles, drawn, levels, 0.95)}
+
+
+C, R, U = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "special", "transfer", "verdict"),
+    [
+        # Nats per token of the level's own models, relative to the general one's.
+        (H1, -0.20, 0.00, C),  # specialised is better by 22 %
+        (H1, +0.20, 0.00, R),  # specialised is worse
+        (H1, -0.005, 0.00, U),  # half a per cent: 360 documents cannot tell
+        (H2, +0.20, +0.20, C),  # general is the best
+        (H2, -0.01, -0.01, C),  # general is 1 % behind, well within 10 %
+        (H2, -0.30, +0.20, R),  # 35 % behind one of them is enough
+        (H2, +0.20, -0.30, R),
+        (H2, -0.095, +0.20, U),  # log 1.1 = 0.0953: on the margin
+        (H3, +0.20, -0.20, C),  # better than both
+        (H3, -0.40, -0.20, R),  # better than general, worse than specialised
+        (H3, +0.20, +0.20, R),  # better than neither
+        (H3, -0.20, -0.203, U),  # better than general, and as good as specialised
+    ],
+)
+def test_the_overall_verdict_follows_from_the_facts(simulate, hypothesis, special, transfer, verdict):
+    """Each claim must hold against every other role, by more than chance."""
+    finding = judged(simulate, hypothesis, special, transfer)[OVERALL]
+    assert finding.verdict is verdict
+    assert finding.low <= finding.ratio <= finding.high
+
+
+@pytest.mark.parametrize(("hypothesis", "special", "transfer"), [(H1, -0.2, 0.0), (H2, 0.2, 0.2), (H3, 0.2, -0.2)])
+def test_a_confirmed_claim_has_its_whole_interval_beyond_the_margin(simulate, hypothesis, special, transfer):
+    """A reader who looks at the forest plot comes to the verdict that is printed."""
+    for finding in judged(simulate, hypothesis, special, transfer).values():
+        assert finding.verdict is C
+        assert finding.low > finding.margin if hypothesis.above else finding.high < finding.margin
+
+
+def test_the_rival_that_decides_is_the_hardest_to_beat(simulate):
+    """The ratio shown is against the best of the others, which is not chosen beforehand."""
+    assert judged(simulate, H2, -0.3, 0.2)[OVERALL].rival == "specialised"
+    assert judged(simulate, H2, 0.2, -0.3)[OVERALL].rival == "transfer"
+
+
+def test_roles_that_no_trial_plays_are_not_tested(simulate):
+    """A config without fine-tunes gets its other answers."""
+    without = roles_of(without=("transfer",))
+    h3 = judged(simulate, H3, -0.2, 0.0, roles=without)
+    assert {finding.verdict for finding in h3.values()} == {Verdict.NOT_TESTED}
+    assert "no transfer model" in h3["A1"].note
+    h2 = judged(simulate, H2, 0.2, 0.0, roles=without)[OVERALL]
+    assert (h2.verdict, h2.against) == (C, ("specialised",))
+
+
+def test_a_failed_trial_leaves_its_own_level_untested_and_the_others_stand(simulate):
+    """The best of three cannot be named if one of the three is missing; elsewhere it can."""
+    reason = "special-B1 failed: out of memory"
+    found = judged(simulate, H3, 0.2, -0.2, roles=roles_of(absent={("specialised", "B1"): reason}))
+    assert (found["B1"].verdict, found["B1"].note) == (Verdict.NOT_TESTED, reason)
+    assert found["A1"].verdict is C
+    assert found[OVERALL].levels == ("A1", "C1")
+
+
+def test_too_few_writers_are_not_tested(simulate):
+    """Nine writers carry no interval, whatever they wrote."""
+    found = judged(simulate, H1, -0.2, 0.0, writers=9)
+    assert found[OVERALL].verdict is Verdict.NOT_TESTED
+    assert "9" in found["A1"].note
+
+
+def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
+    """With as many as it asks for, and the same truth, most such experiments decide."""
+    found = judged(simulate, H1, -0.02, 0.0, writers=40)[OVERALL]
+    assert found.verdict is U
+    assert found.more_documents > 0
+    assert f"{found.more_documents:,}" in found.note
+    writers = 40 * (1 + 2 * found.more_documents // found.documents)
+    assert judged(simulate, H1, found_gain(found), 0.0, writers=writers)[OVERALL].verdict is C
+
+
+def found_gain(finding):
+    """The truth that the estimate suggests, in nats."""
+    return -float(np.log(finding.ratio))
+
+
+def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate):
+    """No number of documents is given where it would be hundreds of times as many."""
+    chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].ratio)
+    found = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
+    assert (found.verdict, found.more_documents) == (U, None)
+    assert "realistic" in found.note
+
+
+def test_too_few_resamples_are_said_to_be_too_few(simulate):
+    """With 100 resamples and three levels no p-value can be small enough after Holm."""
+    found = judged(simulate, H1, -0.2, 0.0, resamples=100)
+    assert found["A1"].verdict is U
+    assert "resamples" in found["A1"].note
+
+
+def test_holm_against_a_table_worked_by_hand():
+    """Smallest times 4, next times 3, …; never falling, never above 1; in the order given."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_target_is_reached_missed_or_open_by_the_interval(simulate):
+    """The plan hoped for 25 %: 35 % reaches it, 5 % misses it, 25 % leaves it open."""
+    status = {
+        gain: target_status(judged(simulate, H1, -np.log(1 + gain), 0.0)[OVERALL], 1.25) for gain in (0.35, 0.05, 0.25)
+    }
+    assert status == {0.35: "reached", 0.05: "missed", 0.25: "open"}
+
+
+def test_false_confirmations_are_rare_after_holm(simulate):
+    """No model is better than another: in at most 5 % of 1,000 experiments is any of the levels confirmed."""
+    false = 0
+    for seed in range(1000):
+        found = judged(simulate, H1, 0.0, 0.0, writers=30, seed=seed, resamples=400)
+        false += any(finding.verdict is C for finding in found.values() if finding.scope != OVERALL)
+    assert false / 1000 <= 0.05
