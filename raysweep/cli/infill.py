@@ -44,15 +44,14 @@ def _load(folder: Path) -> Any:
 
 def _print_fillings(model: Any, text: str, options: dict[str, Any]) -> None:
     from raysweep.evaluation.infilling import infill
-    from raysweep.masking.vocabulary import load_tokenizer
 
     console = Console(highlight=False)
-    for number, filling in enumerate(infill(model, load_tokenizer(), text, **options), start=1):
+    for number, filling in enumerate(infill(model, text, **options), start=1):
         line = Text(f"{number}. ", style="dim")
         shown = Text(filling.text)
         for answer in filling.answers:
-            shown.stylize("bold green" if answer.finished else "bold yellow", answer.start, answer.end)
+            shown.stylize("bold green" if answer.finished else "bold yellow", answer.start, answer.stop)
         line.append_text(shown)
-        if not all(answer.finished for answer in filling.answers):
+        if not filling.finished:
             line.append("  (unfinished: the model did not end every answer)", style="yellow")
         console.print(line)

@@ -52,7 +52,7 @@ def _train_documents(folder: RunFolder, levels: tuple[str, ...]) -> int | None:
     """Known once the corpus is prepared."""
     if not folder.splits.exists():
         return None
-    counts = read_json(folder.splits)["documents_by_level"]
+    counts = read_json(folder.splits)["counts"]
     return sum(int(counts.get(level, {}).get("train", 0)) for level in levels)
 
 

@@ -106,10 +106,10 @@ def mark_done(
     return after
 
 
-def forget(folder: RunFolder, run: RunRecord, stages: Sequence[str]) -> RunRecord:
-    """Take stages out of the record before their files are made again."""
-    kept = {name: record for name, record in run.stages.items() if name not in stages}
-    after = replace(run, stages=kept)
-    if len(kept) < len(run.stages):
-        write_json(folder.record, asdict(after))
+def forget(folder: RunFolder, run: RunRecord, stage: str) -> RunRecord:
+    """Take a stage out of the record, before its files are made again."""
+    if stage not in run.stages:
+        return run
+    after = replace(run, stages={name: record for name, record in run.stages.items() if name != stage})
+    write_json(folder.record, asdict(after))
     return after

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.loading import dump_config
@@ -26,6 +26,9 @@ from raysweep.scheduling.decisions import decide
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials
 from raysweep.store import RunFolder, read_json, write_text
+
+if TYPE_CHECKING:  # loads pyarrow, which a run with nothing to do need not wait for
+    from raysweep.corpus.preparing import CorpusSummary
 
 logger = logging.getLogger(__name__)
 
@@ -102,15 +105,14 @@ class Run:
     # --- the stages -------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        from raysweep.corpus.preparing import export_ilm_texts, prepare_corpus
-        from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
-
         csv = self._csv()
         identity = identities.corpus_identity(self.config, csv)
         if self._is_skipped("prepare", identity):
-            if self.config.data.export_ilm and not self.folder.ilm_texts.exists():
-                export_ilm_texts(self.folder, self._levels_by_entry())
+            self._export_ilm()
             return
+        from raysweep.corpus.preparing import prepare_corpus
+        from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
+
         with self._stage("prepare", identity):
             if csv is None:
                 sample = self.config.data.sample
@@ -130,17 +132,17 @@ class Run:
                 columns=SAMPLE_COLUMNS if csv is None else None,
                 on_progress=lambda part, done, total: self.listener.advance("prepare", done, total, part),
             )
-            if self.config.data.export_ilm:
-                export_ilm_texts(self.folder, self._levels_by_entry())
-        self.listener.say(f"prepare: {summary.describe()}")
+            shutil.rmtree(self.folder.ilm_texts, ignore_errors=True)
+            self._export_ilm()
+        self._tell_corpus(summary)
 
     def _mask(self) -> None:
-        from raysweep.corpus.preparing import read_summary
-        from raysweep.masking.store import plan_shards, read_shard_summary, write_manifest
-
         identity = self._examples_identity()
         if self._is_skipped("mask", identity):
             return
+        from raysweep.corpus.preparing import read_summary
+        from raysweep.masking.store import plan_shards, read_shard_summary, write_manifest
+
         begun = self.folder.examples / "begun"
         if not begun.exists() or begun.read_text() != fingerprint(identity):
             shutil.rmtree(self.folder.examples, ignore_errors=True)
@@ -191,8 +193,6 @@ class Run:
         self.executor.train(tasks, self.listener)
 
     def _evaluate(self) -> None:
-        from raysweep.evaluation.merging import merge_losses, write_matrix
-
         examples = self._fingerprint_of("mask", needed_by="evaluate")
         tasks = score_tasks(self.config, self.folder, self._done_trials(), examples=examples)
         if not tasks:
@@ -204,14 +204,14 @@ class Run:
         if not todo and provenance.is_done(self.record, "evaluate", identity):
             self.listener.say("evaluate: skip, every model is scored")
             return
+        from raysweep.evaluation.merging import merge_losses, write_matrix
+
         with self._stage("evaluate", identity):
             merge_losses([task.out for task in tasks], self.folder.losses)
             write_matrix(self.folder.losses, self.folder.matrix, metric=self.config.report.metric)
         self.listener.say(f"evaluate: scored {len(todo)} of {len(tasks)} models, the others were done")
 
     def _report(self) -> None:
-        from raysweep.report.writing import write_report
-
         self._fingerprint_of("evaluate", needed_by="report")
         scores = dict(self.record.stages["evaluate"].identity["scores"])
         states = {each.trial: f"{each.state}: {each.reason}" for each in self.unfinished()}
@@ -220,9 +220,27 @@ class Run:
         if is_done and "report" not in self.forced:
             self.listener.say(f"report: skip, {self.folder.report_html} is up to date")
             return
+        from raysweep.report.writing import write_report
+
         with self._stage("report", identity):
             write_report(self.folder, self.config, self.trials)
         self.listener.say(f"report: {self.folder.report_html}")
+
+    def _export_ilm(self) -> None:
+        """Write ILM's text files, if they are asked for and not there."""
+        if not self.config.data.export_ilm or self.folder.ilm_texts.exists():
+            return
+        from raysweep.corpus.preparing import export_ilm_texts
+
+        models = {name: trial.levels for name, trial in self.config.trials.items() if trial.parent is None}
+        export_ilm_texts(self.folder, models)
+        self.listener.say(f"prepare: ILM's train.txt, valid.txt and test.txt per model are in {self.folder.ilm_texts}")
+
+    def _tell_corpus(self, summary: "CorpusSummary") -> None:
+        sizes = ", ".join(f"{level} {sum(counts.values()):,}" for level, counts in summary.counts.items())
+        self.listener.say(f"prepare: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")
+        for reason, count in summary.bad_rows.items():
+            self.listener.say(f"prepare: {count:,} rows set aside: {reason} (see {self.folder.quarantine})")
 
     # --- what the stages share --------------------------------------------------------------
 
@@ -244,7 +262,8 @@ class Run:
     @contextmanager
     def _stage(self, stage: str, identity: Mapping[str, Any]) -> Iterator[None]:
         started = time.monotonic()
-        # Not taken out of the record: a changed corpus must still be noticed by those made from the old one.
+        # Taken out first: a kill between the new files and the new record must not leave the old record standing.
+        self.record = provenance.forget(self.folder, self.record, stage)
         yield
         seconds = time.monotonic() - started
         self.record = provenance.mark_done(self.folder, self.record, stage, identity, seconds=seconds)
@@ -268,9 +287,6 @@ class Run:
     def _examples_identity(self) -> dict[str, Any]:
         corpus = self._fingerprint_of("prepare", needed_by="mask")
         return identities.examples_identity(self.config, corpus)
-
-    def _levels_by_entry(self) -> dict[str, tuple[str, ...]]:
-        return {name: trial.levels for name, trial in self.config.trials.items() if trial.parent is None}
 
     def _forced_trials(self, records: Mapping[str, TrialRecord | None], prints: Mapping[str, str]) -> list[str]:
         """Trials to redo: named ones, and all that a forced earlier stage changed."""

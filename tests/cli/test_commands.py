@@ -1,0 +1,80 @@
+"""The commands as a user meets them: help at once, exit codes that scripts can rely on."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [
+    "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor"
+]  # fmt: skip
+
+
+def raysweep(*words, cwd=ROOT):
+    return subprocess.run([sys.executable, "-m", "raysweep", *words], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_lists_every_command():
+    """The names are a promise to scripts."""
+    done = raysweep("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan"], ["check", "--set", "seed=-1"]])
+def test_help_plan_and_config_errors_answer_at_once(words, tmp_path):
+    """Half a second, so that trying things is free; the best of three, for a busy machine."""
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        raysweep(*words, *(["--storage", str(tmp_path)] if words[0] == "plan" else []))
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.5 * 2  # a shared CI machine is given twice the promise
+
+
+def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
+    """No traceback: the mistake is in the file, not in the program."""
+    done = raysweep("check", "--set", "seed=-1", "--set", "training.steps=0")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "error: --set seed: found -1; must be at least 0 (of splits, masks and the statistics)",
+        "--set training.steps: found 0; must be at least 1 (optimiser steps)",
+    ]
+
+
+def test_a_wrong_input_ends_with_2(tmp_path):
+    """A CSV without the columns is named, with those it has."""
+    (tmp_path / "texts.csv").write_text("id,text\n1,Hello.\n")
+    done = raysweep("prepare", "--storage", str(tmp_path), "--set", f"data.csv={tmp_path}/texts.csv")
+    assert done.returncode == 2
+    assert "writing_id" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
+    """For scripts that schedule around us."""
+    done = raysweep("plan", "--json", "--profile", "efcamdat", "--storage", str(tmp_path))
+    rows = {row["trial"]: row for row in json.loads(done.stdout)["trials"]}
+    assert len(rows) == 11
+    assert rows["all-C1"]["from"] == "all"
+    assert rows["A1"]["examples_seen"] == 400_000
+
+
+def test_status_of_a_run_that_never_was_says_so(tmp_path):
+    """Every trial is pending."""
+    done = raysweep("status", "--storage", str(tmp_path))
+    assert done.returncode == 0
+    assert done.stdout.count("pending") == 11
+
+
+def test_infill_without_a_model_says_where_one_lies(tmp_path):
+    """A path that holds no model is named, with an example of one that does."""
+    done = raysweep("infill", "--model", str(tmp_path), "I like [word].")
+    assert done.returncode == 2
+    assert "holds no model; must be a folder such as runs/local/trials/all/model" in done.stderr

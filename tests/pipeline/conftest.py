@@ -1,0 +1,54 @@
+"""A run small enough for every test: two levels, three trials, two-layer models, a few steps."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from raysweep.config.loading import parse_config
+from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.run import Run
+from raysweep.store import RunFolder
+
+TINY = {
+    "data": {"levels": ["A1", "C1"], "sample": {"rows": 120, "level_shares": {"A1": 1, "C1": 1}}},
+    "masking": {"examples_per_document": 2, "shard_documents": 64},
+    "training": {"steps": 4, "batch_size": 4, "learning_rate": 1e-3, "evaluate_every": 2, "valid_examples": 8},
+    "trials": {
+        "A1": {"levels": ["A1"]},
+        "C1": {"levels": ["C1"]},
+        "all": {"levels": ["A1", "C1"]},
+        "all-C1": {"from": "all", "levels": ["C1"], "steps": 2},
+    },
+    "evaluation": {"examples_per_document": 1, "generation_documents": 0, "speed_repeats": 0},
+    "report": {"resamples": 100},
+}
+
+
+@dataclass
+class Heard:
+    """A listener that remembers."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def advance(self, stage, done, total, unit):
+        """Progress is not what these tests are about."""
+
+    def say(self, message):
+        self.lines.append(message)
+
+
+@pytest.fixture
+def tiny_run(tmp_path):
+    def make(changes=None, forced=(), executor=None):
+        config = parse_config({**TINY, **(changes or {})})
+        return Run(
+            config=config,
+            profile="tiny",
+            folder=RunFolder(tmp_path / "runs" / "tiny"),
+            executor=executor or InlineExecutor(),
+            listener=Heard(),
+            command=["raysweep", "run"],
+            forced=forced,
+        )
+
+    return make

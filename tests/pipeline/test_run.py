@@ -1,0 +1,149 @@
+"""A run from a CSV to a report: what is done once, what is done again, and what is refused."""
+
+import json
+
+import pytest
+
+from raysweep.errors import ChangedError, ConfigError, InputError
+from raysweep.pipeline.inline import InlineExecutor
+from raysweep.scheduling.records import State, read_record
+
+
+class CountingExecutor(InlineExecutor):
+    """Remembers what it was given to do."""
+
+    def __init__(self):
+        self.work = []
+
+    def mask(self, tasks, listener):
+        self.work += [f"mask {task.shard}" for task in tasks]
+        return super().mask(tasks, listener)
+
+    def train(self, tasks, listener):
+        self.work += [f"train {task.job.trial}" for task in tasks]
+        super().train(tasks, listener)
+
+    def score(self, tasks, listener):
+        self.work += [f"score {task.model}" for task in tasks]
+        super().score(tasks, listener)
+
+
+@pytest.fixture
+def done_run(tiny_run):
+    run = tiny_run()
+    assert run.everything() == []
+    return run
+
+
+def again(tiny_run, **options):
+    executor = CountingExecutor()
+    run = tiny_run(executor=executor, **options)
+    assert run.everything() == []
+    return executor.work
+
+
+def with_learning_rate(trial, rate):
+    from tests.pipeline.conftest import TINY
+
+    return {"trials": {**TINY["trials"], trial: {**TINY["trials"][trial], "learning_rate": rate}}}
+
+
+def test_a_run_ends_in_a_report_with_every_model_in_it(done_run):
+    """From nothing to the page that answers the question."""
+    folder = done_run.folder
+    page = folder.report_html.read_text(encoding="utf-8")
+    for name in done_run.trials:
+        assert name in page
+        assert (folder.trial(name).model / "model.safetensors").is_file()
+    rows = folder.matrix.read_text().splitlines()
+    assert rows[0] == "model,A1,C1"
+    assert {row.split(",")[0] for row in rows[1:]} == {"start", *done_run.trials}
+    assert json.loads(folder.evidence.read_text())
+    assert folder.report_markdown.stat().st_size > 0
+
+
+def test_running_twice_does_nothing_the_second_time(done_run, tiny_run):
+    """The second command finds every record in its place."""
+    before = {path: path.stat().st_mtime_ns for path in done_run.folder.root.rglob("*") if path.is_file()}
+    assert again(tiny_run) == []
+    assert {path: path.stat().st_mtime_ns for path in done_run.folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run):
+    """Finished training is not overwritten unasked."""
+    with pytest.raises(ChangedError) as caught:
+        tiny_run(with_learning_rate("A1", 2e-3)).everything()
+    assert str(caught.value) == (
+        "trial 'A1': its config differs from the one that built it (learning_rate: 0.001 → 0.002). "
+        "Use --force A1, or give it a new name"
+    )
+
+
+def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run):
+    """A level's own model has no children; nothing else is touched."""
+    assert again(tiny_run, changes=with_learning_rate("A1", 2e-3), forced=["A1"]) == ["train A1", "score A1"]
+
+
+def test_forcing_a_parent_redoes_its_children(done_run, tiny_run):
+    """A fine-tune of another general model is another fine-tune."""
+    work = again(tiny_run, changes=with_learning_rate("all", 2e-3), forced=["all"])
+    assert work == ["train all", "train all-C1", "score all", "score all-C1"]
+
+
+def test_forcing_the_same_settings_gives_the_same_weights(done_run, tiny_run):
+    """Same seed, same result: to the bit on a CPU."""
+    weights = done_run.folder.trial("C1").model / "model.safetensors"
+    before = weights.read_bytes()
+    assert "train C1" in again(tiny_run, forced=["C1"])
+    assert weights.read_bytes() == before
+
+
+def test_changed_data_stops_until_it_is_forced_and_then_all_is_redone(done_run, tiny_run):
+    """Everything downstream was made from the old corpus."""
+    other = {"seed": 1}
+    with pytest.raises(ChangedError, match=r"stage 'prepare': .*seed: 0 → 1"):
+        tiny_run(other).everything()
+    work = again(tiny_run, changes=other, forced=["prepare"])
+    assert sum(each.startswith("mask") for each in work) == 2
+    assert sum(each.startswith("train") for each in work) == 4
+
+
+def test_more_resamples_redo_the_report_alone(done_run, tiny_run):
+    """The statistics are made from saved scores."""
+    assert again(tiny_run, changes={"report": {"resamples": 200}}) == []
+    assert json.loads(done_run.folder.record.read_text())["stages"]["report"]["identity"]["report"]["resamples"] == 200
+
+
+def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run):
+    """One bad model costs its own fine-tunes, not the matrix."""
+    from tests.pipeline.conftest import TINY
+
+    trials = {**TINY["trials"], "all": {**TINY["trials"]["all"], "learning_rate": 1e30}}
+    run = tiny_run({"trials": trials})
+    lost = run.everything()
+    assert [(each.trial, each.state) for each in lost] == [("all", State.FAILED), ("all-C1", State.BLOCKED)]
+    assert "step" in lost[0].reason
+    assert lost[1].reason == "its parent all is not done"
+    assert {row.split(",")[0] for row in run.folder.matrix.read_text().splitlines()[1:]} == {"start", "A1", "C1"}
+    assert "all" in run.folder.report_html.read_text(encoding="utf-8")
+    record = read_record(run.folder.trial("A1"))
+    assert record is not None
+    assert record.state is State.DONE
+
+
+def test_a_stage_alone_says_what_it_needs(tiny_run):
+    """`raysweep train` before `raysweep mask` is a question of order, not a crash."""
+    with pytest.raises(ConfigError, match="stage 'train' needs 'mask', which is not done"):
+        tiny_run().do("train")
+
+
+def test_a_missing_csv_is_named(tiny_run):
+    """The likeliest mistake of all."""
+    with pytest.raises(InputError, match=r"data\.csv: found 'nowhere\.csv', no such file"):
+        tiny_run({"data": {"csv": "nowhere.csv"}, "trials": {"A1": {"levels": ["A1"]}}}).do("prepare")
+
+
+def test_forcing_what_does_not_exist_is_refused(tiny_run):
+    """A typing error must not look like success."""
+    with pytest.raises(ConfigError, match="--force B7: no such stage or trial"):
+        tiny_run(forced=["B7"])
