@@ -1,1 +1,1 @@
-"""CSV to documents: quarantine, splits, leak checks, the sample corpus."""
+"""CSV → documents: reading with quarantine, splits without leaks, and the synthetic sample corpus."""

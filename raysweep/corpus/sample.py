@@ -1,0 +1,240 @@
+"""The synthetic sample corpus: any number of made-up learner texts in the shape of EFCAMDAT.
+
+It lets everything run without a corpus, and it has a known truth: levels differ in words and grammar,
+so a model trained on one level must score better on it than models of other levels.  Shares of levels
+and first languages are EFCAMDAT's, lengths rise with the level, mistakes fade with it, learners write
+several texts (mostly in one level), and one text in a hundred is handed in twice.
+
+Rows are drawn in chunks, each from a generator of its own: a full chunk depends on the seed and its
+place alone.
+"""
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raysweep.config.schema import ColumnsConfig
+from raysweep.corpus.sample_grammar import Prompt, Sentence, Writers, prompts_of
+from raysweep.corpus.sample_phrases import HOMES, LEVELS, MISSPELLINGS
+from raysweep.errors import ConfigError
+from raysweep.seeding import generator_for
+from raysweep.store import written_beside
+
+SYNTHETIC_PREFIX = "synthetic-"
+SYNTHETIC_NOTICE = (
+    "This corpus is synthetic: raysweep generated its texts from word lists, no learner wrote them, "
+    "and no finding about it is a finding about learners."
+)
+SAMPLE_COLUMNS = ColumnsConfig(learner="learner_id", prompt="prompt_id")
+COLUMN_NAMES = ("writing_id", "l1", "cefr_level", "text", "learner_id", "prompt_id")
+
+# EFCAMDAT's documents per level, lowest first, and per first language (in thousandths).
+LEVEL_DOCUMENTS = (341_155, 215_344, 116_539, 40_238, 10_006)
+FIRST_LANGUAGE_SHARES = {
+    "Portuguese": 433, "Mandarin": 179, "Spanish": 90, "Russian": 68, "German": 57,
+    "Italian": 49, "French": 45, "Arabic": 41, "Japanese": 24, "Turkish": 14,
+}  # fmt: skip
+
+# Per grammar, lowest first.
+LEAST_CHARACTERS = (145, 270, 425, 620, 790)  # mean of what a text grows to, sentence by sentence
+WRONG_CHOICES = (0.45, 0.35, 0.20, 0.08, 0.02)  # probability of a wrong form where one may stand
+MISSPELLINGS_PER_SENTENCE = (0.25, 0.20, 0.12, 0.05, 0.01)
+KNOWS_AN = 2  # the first grammar that tells "an" from "a"
+BEFORE_VOWEL = re.compile(r"\b([Aa])(?= [aeiou])")
+
+CHUNK_ROWS = 4096
+MOST_TEXTS_OF_A_LEARNER = 7
+MOVES_UP = 0.03  # of the learners write their last text in the next level
+EXACT_COPIES = 0.01
+NEAR_COPIES = 0.01
+
+
+def write_sample(
+    path: Path,
+    *,
+    rows: int,
+    seed: int,
+    level_shares: Mapping[str, float] | None = None,
+    levels: tuple[str, ...],
+) -> None:
+    """Write a synthetic corpus CSV (columns `COLUMN_NAMES`), by rename.
+
+    Args:
+        level_shares: relative number of documents per level, none for a level not named; EFCAMDAT's if absent.
+        levels: names of the levels, lowest first; the first five get a grammar each, further ones the fifth's.
+
+    Raises:
+        ConfigError: a share is given for an unknown level.
+    """
+    shares = _level_shares(levels, level_shares)
+    with written_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMN_NAMES)
+        for chunk, start in enumerate(range(0, rows, CHUNK_ROWS)):
+            rng = generator_for("sample", seed, chunk)
+            plan = _plan_rows(rng, min(CHUNK_ROWS, rows - start), shares)
+            texts, prompt_names = _write_texts(rng, plan)
+            _plant_copies(rng, plan, texts, prompt_names)
+            languages = list(HOMES)
+            writer.writerows(
+                (
+                    f"{SYNTHETIC_PREFIX}{start + row:07d}",
+                    languages[plan.first_languages[place]],
+                    levels[plan.levels[place]],
+                    texts[place],
+                    f"learner-{chunk:04d}-{plan.learners[place]:04d}",
+                    f"{levels[plan.levels[place]]}-{prompt_names[place]}",
+                )
+                for row, place in enumerate(rng.permutation(len(texts)).tolist())
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """Who writes what in a chunk: one entry per document, learner by learner."""
+
+    levels: np.ndarray
+    learners: np.ndarray
+    first_languages: np.ndarray
+    weakness: np.ndarray  # the learner's mistakes as a multiple of the level's
+
+    @property
+    def grammars(self) -> np.ndarray:
+        """Which grammar a level has: its own, or the highest."""
+        grammars: np.ndarray = np.minimum(self.levels, len(LEVELS) - 1)
+        return grammars
+
+
+def _level_shares(levels: tuple[str, ...], asked: Mapping[str, float] | None) -> np.ndarray:
+    if asked is None:
+        shares = [LEVEL_DOCUMENTS[min(place, len(LEVEL_DOCUMENTS) - 1)] for place in range(len(levels))]
+        return np.array(shares) / sum(shares)
+    for level in asked:
+        if level not in levels:
+            raise ConfigError(f"data.sample.level_shares: found {level!r}; known levels are {', '.join(levels)}")
+    return np.array([asked.get(level, 0.0) for level in levels]) / sum(asked.values())
+
+
+def _plan_rows(rng: np.random.Generator, rows: int, shares: np.ndarray) -> _Plan:
+    levels = _spread(rng, rows, shares)
+    ends = np.cumsum(rng.integers(1, MOST_TEXTS_OF_A_LEARNER + 1, rows))
+    writers = np.searchsorted(ends, np.arange(rows), side="right")
+    # A learner ends where the level does.
+    is_first = (np.diff(writers, prepend=-1) > 0) | (np.diff(levels, prepend=-1) > 0)
+    learners = np.cumsum(is_first) - 1
+    count = learners[-1] + 1
+    is_last = np.append(is_first[1:], True)
+    has_next = np.append(shares[1:] > 0, False)[levels]
+    moves = is_last & ~is_first & has_next & (rng.random(rows) < MOVES_UP)
+    language_shares = np.array([FIRST_LANGUAGE_SHARES[language] for language in HOMES])
+    return _Plan(
+        levels=levels + moves,
+        learners=learners,
+        first_languages=rng.permutation(_spread(rng, count, language_shares / language_shares.sum()))[learners],
+        weakness=rng.gamma(4.0, 0.25, count)[learners],
+    )
+
+
+def _spread(rng: np.random.Generator, count: int, shares: np.ndarray) -> np.ndarray:
+    """Indices into `shares`, rising, each as often as its share within one (systematic sampling)."""
+    points = (np.arange(count) + rng.random()) / count
+    indices: np.ndarray = np.searchsorted(np.cumsum(shares)[:-1], points, side="right")
+    return indices
+
+
+def _write_texts(rng: np.random.Generator, plan: _Plan) -> tuple[list[str], list[str]]:
+    """The text and the prompt's name of every document."""
+    texts, names = [""] * len(plan.levels), [""] * len(plan.levels)
+    choice = rng.random(len(plan.levels))
+    for grammar in np.unique(plan.grammars).tolist():
+        prompts = prompts_of(grammar)
+        for index, prompt in enumerate(prompts):
+            places = np.flatnonzero((plan.grammars == grammar) & ((choice * len(prompts)).astype(int) == index))
+            if not len(places):
+                continue
+            for place, text in zip(places.tolist(), _answer(rng, prompt, grammar, plan, places), strict=True):
+                texts[place], names[place] = text, prompt.name
+    return texts, names
+
+
+def _answer(rng: np.random.Generator, prompt: Prompt, grammar: int, plan: _Plan, places: np.ndarray) -> list[str]:
+    """A text for each of the documents at `places`."""
+    writers = Writers(
+        first_languages=plan.first_languages[places],
+        weakness=np.minimum(0.9, WRONG_CHOICES[grammar] * plan.weakness[places]),
+    )
+    targets = rng.gamma(4.0, LEAST_CHARACTERS[grammar] / 4.0, len(places))
+    sentences = np.maximum(2, np.ceil(targets / prompt.mean_characters)).astype(int)
+    closes = np.full(len(places), bool(prompt.closings)) & (prompt.is_letter | (sentences > 2))
+    inner = np.maximum(1, sentences - 1 - closes)
+    openings = _draw_any(rng, prompt.openings, writers)
+    closings = _draw_any(rng, prompt.closings, writers) if prompt.closings else openings
+    bodies = _draw_bodies(rng, prompt, writers, inner).tolist()
+    ends = np.cumsum(inner).tolist()
+    has_paragraphs = (rng.random(len(places)) < 0.3).tolist()
+    slips = rng.poisson(MISSPELLINGS_PER_SENTENCE[grammar] * plan.weakness[places] * sentences).tolist()
+    picks = rng.integers(0, len(MISSPELLINGS), sum(slips)).tolist()
+    texts = []
+    for row, end in enumerate(ends):
+        body = bodies[end - inner[row] : end]
+        if has_paragraphs[row] and len(body) > 3:
+            half = len(body) // 2
+            body[half : half + 2] = [f"{body[half]}\n{body[half + 1]}"]
+        edge = "\n" if prompt.is_letter else " "
+        text = openings[row] + edge + " ".join(body) + (edge + closings[row] if closes[row] else "")
+        if grammar >= KNOWS_AN:
+            text = BEFORE_VOWEL.sub(r"\1n", text)
+        for _ in range(slips[row]):
+            text = text.replace(*MISSPELLINGS[picks.pop()], 1)
+        texts.append(text)
+    return texts
+
+
+def _draw_any(rng: np.random.Generator, sentences: tuple[Sentence, ...], writers: Writers) -> np.ndarray:
+    """One of these sentences for each writer."""
+    return _draw(rng, sentences, rng.integers(0, len(sentences), len(writers.weakness)), writers)
+
+
+def _draw_bodies(rng: np.random.Generator, prompt: Prompt, writers: Writers, counts: np.ndarray) -> np.ndarray:
+    """`counts` sentences for each writer, one writer's after the other's; none twice before all were used."""
+    order = np.argsort(rng.random((len(counts), len(prompt.bodies))), axis=1)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    turns = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return _draw(rng, prompt.bodies, order[owners, turns % len(prompt.bodies)], writers.take(owners))
+
+
+def _draw(
+    rng: np.random.Generator, sentences: tuple[Sentence, ...], chosen: np.ndarray, writers: Writers
+) -> np.ndarray:
+    drawn = np.empty(len(chosen), dtype=object)
+    for index, sentence in enumerate(sentences):
+        places = np.flatnonzero(chosen == index)
+        if len(places):
+            drawn[places] = sentence.draw(rng, writers.take(places))
+    return drawn
+
+
+def _plant_copies(rng: np.random.Generator, plan: _Plan, texts: list[str], names: list[str]) -> None:
+    """Hand some texts in twice within their level: as they are, respaced in capitals, or with a word left out."""
+    draw = rng.random(len(texts))
+    copies = np.flatnonzero(draw < EXACT_COPIES + NEAR_COPIES)
+    is_copy = np.zeros(len(texts), dtype=bool)
+    is_copy[copies] = True
+    for copy in copies.tolist():
+        sources = np.flatnonzero((plan.levels == plan.levels[copy]) & ~is_copy)
+        if not len(sources):
+            continue
+        source = int(sources[rng.integers(0, len(sources))])
+        names[copy], text = names[source], texts[source]
+        if draw[copy] < EXACT_COPIES / 2:
+            texts[copy] = text
+        elif draw[copy] < EXACT_COPIES:
+            texts[copy] = text.upper().replace(". ", ".  ")
+        else:
+            words = text.split(" ")
+            del words[int(rng.integers(0, len(words)))]
+            texts[copy] = " ".join(words)
