@@ -1,1 +1,1 @@
-"""From documents to masked examples: segmentation, sampling, encoding, the store."""
+"""Documents into examples: segmentation, tokens, masks, and the store that batches are assembled from."""

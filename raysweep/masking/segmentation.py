@@ -1,0 +1,122 @@
+"""Documents into paragraphs, sentences and words, as offsets and lengths.
+
+A paragraph is a line without the space around it, empty ones dropped; a paragraph has sentences
+(`sentences.py`), a sentence has words (`words.py`).  Equal to what NLTK gives the original ILM code,
+except where that loses the document: see `words.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.masking.characters import ENDS_LINE, SPACE, Classes, Codes, Offsets, character_classes, join_texts
+from raysweep.masking.kernels import kernel
+from raysweep.masking.sentences import find_sentences
+from raysweep.masking.words import find_words
+
+Hierarchy = list[object]
+"""`[offset, length, parts]`, down to a word's `[offset, length]`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segments:
+    """The paragraphs, sentences and words of many documents.
+
+    All positions count code points in `codes`, the documents one after the other.  The parts of a
+    whole w are `pointers[w]:pointers[w + 1]` of the list below.
+    """
+
+    codes: Codes
+    documents: Offsets
+    """Where each document starts; one more entry than documents."""
+    document_paragraphs: Offsets
+    paragraph_starts: Offsets
+    paragraph_ends: Offsets
+    paragraph_sentences: Offsets
+    sentence_starts: Offsets
+    sentence_ends: Offsets
+    sentence_words: Offsets
+    word_starts: Offsets
+    word_ends: Offsets
+
+
+def segment(texts: Sequence[str]) -> Segments:
+    """The segments of many documents.  Any text will do, the empty one too."""
+    codes, documents = join_texts(texts)
+    return segment_codes(codes, documents)
+
+
+def segment_codes(codes: Codes, documents: Offsets) -> Segments:
+    """Like `segment`, of documents that are already one array."""
+    classes = character_classes()
+    document_paragraphs, paragraph_starts, paragraph_ends = _find_paragraphs(codes, documents, classes)
+    paragraph_sentences, sentence_starts, sentence_ends = find_sentences(
+        codes, paragraph_starts, paragraph_ends, classes
+    )
+    # `word_tokenize` looks for sentences once more, and in some thousandths finds two in one ("What.?").
+    sentence_pieces, piece_starts, piece_ends = find_sentences(codes, sentence_starts, sentence_ends, classes)
+    piece_words, word_starts, word_ends = find_words(codes, piece_starts, piece_ends, classes)
+    return Segments(
+        codes=codes,
+        documents=documents,
+        document_paragraphs=document_paragraphs,
+        paragraph_starts=paragraph_starts,
+        paragraph_ends=paragraph_ends,
+        paragraph_sentences=paragraph_sentences,
+        sentence_starts=sentence_starts,
+        sentence_ends=sentence_ends,
+        sentence_words=piece_words[sentence_pieces],
+        word_starts=word_starts,
+        word_ends=word_ends,
+    )
+
+
+def hierarchy_of(segments: Segments, document: int) -> Hierarchy:
+    """One document's segments as nested lists of offsets into its text: for people, tests and own mask functions."""
+    base = int(segments.documents[document])
+
+    def place(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], index: int) -> list[object]:
+        return [int(start[index]) - base, int(end[index] - start[index])]
+
+    def parts(pointers: Offsets, index: int) -> range:
+        return range(int(pointers[index]), int(pointers[index + 1]))
+
+    paragraphs: list[object] = []
+    for p in parts(segments.document_paragraphs, document):
+        sentences: list[object] = []
+        for s in parts(segments.paragraph_sentences, p):
+            words = [place(segments.word_starts, segments.word_ends, w) for w in parts(segments.sentence_words, s)]
+            sentences.append([*place(segments.sentence_starts, segments.sentence_ends, s), words])
+        paragraphs.append([*place(segments.paragraph_starts, segments.paragraph_ends, p), sentences])
+    return [0, int(segments.documents[document + 1]) - base, paragraphs]
+
+
+@kernel
+def _find_paragraphs(codes: Codes, documents: Offsets, classes: Classes) -> tuple[Offsets, Offsets, Offsets]:
+    room = len(documents)
+    for code in codes:
+        room += classes[code] & ENDS_LINE != 0
+    pointers = np.zeros(len(documents), np.int64)
+    starts = np.empty(room, np.int64)
+    ends = np.empty(room, np.int64)
+    count = 0
+    for d in range(len(documents) - 1):
+        i, end = documents[d], documents[d + 1]
+        while i < end:
+            stop = i
+            while stop < end and not classes[codes[stop]] & ENDS_LINE:
+                stop += 1
+            first, last = i, stop
+            while first < last and classes[codes[first]] & SPACE:
+                first += 1
+            while last > first and classes[codes[last - 1]] & SPACE:
+                last -= 1
+            if last > first:
+                starts[count] = first
+                ends[count] = last
+                count += 1
+            i = stop + 1
+        pointers[d + 1] = count
+    return pointers, starts[:count].copy(), ends[:count].copy()

