@@ -231,6 +231,9 @@ class EvaluationConfig(Section):
 
     documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
     examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
+    context_examples: PositiveInt = Field(
+        1, description="of these, how many have their context scored too: nearly the same text under every mask"
+    )
     batch_tokens: PositiveInt = Field(8192, description="tokens in a batch, padding included")
     generation_documents: Annotated[int, Field(ge=0)] = Field(
         16, description="documents per level for infilling scores"

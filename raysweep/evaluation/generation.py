@@ -1,0 +1,166 @@
+"""Generation scores: how near a model's greedy answers come to what the learners wrote.
+
+A perplexity says how well a model expects an answer; these say what it would have answered.  Word
+blanks are right or wrong (top-1 accuracy: the same characters, without spaces around them).
+Longer answers are compared by their unigrams and bigrams: recall is the share of the learner's
+n-grams that the model produced, F1 the harmonic mean with the share of the model's own that the
+learner wrote.  Words are compared in lower case, and punctuation is no word.  An answer's scores
+count once, so means are over answers.
+
+One example of each chosen document is answered, blanks of whole documents left out: there is
+nothing to go on.  Recall and F1 of bigrams are over answers whose reference has two words at least.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.evaluation.answering import Answer, Prompt, answer_prompts
+from raysweep.evaluation.sampling import GREEDY
+from raysweep.masking.vocabulary import FIRST_BLANK, Kind, TargetType, document_tokenizer
+from raysweep.seeding import generator_for
+
+Ints = npt.NDArray[np.int64]
+
+_BATCH_PROMPTS = 64
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+
+class Examples(Protocol):
+    """What generation asks of an example store."""
+
+    def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
+    def assemble(self, examples: Ints, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerScore:
+    """One blank: what the model answered, held against what the learner wrote."""
+
+    level: str
+    kind: Kind
+    finished: bool
+    is_right: bool
+    """The same characters."""
+    unigram: tuple[float, float] | None
+    """Recall and F1; None if the reference has no unigram."""
+    bigram: tuple[float, float] | None
+
+
+def score_generation(
+    model: Any, store: Examples, examples: Mapping[str, Ints], *, documents: int, seed: int
+) -> dict[str, Any]:
+    """Answer blanks of some test documents greedily, and score the answers.
+
+    Args:
+        examples: the test examples of each level.
+        documents: how many documents of each level, drawn by the seed: the same for every model.
+
+    Returns:
+        Plain values: `overall`, `levels` and `kinds`, each with the number of answers and means
+        (None where there is nothing to take a mean of).
+    """
+    scores: list[AnswerScore] = []
+    for level, of_level in examples.items():
+        questions = _pick_questions(store, of_level, documents, generator_for(seed, "generation", level))
+        for start in range(0, len(questions), _BATCH_PROMPTS):
+            asked = questions[start : start + _BATCH_PROMPTS]
+            found = answer_prompts(model, [prompt for prompt, _ in asked], sampling=GREEDY)
+            for (prompt, references), (answers,) in zip(asked, found, strict=True):
+                pairs = zip(prompt.kinds, answers, references, strict=True)
+                scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
+    return {
+        "overall": summarise(scores),
+        "levels": {level: summarise([score for score in scores if score.level == level]) for level in examples},
+        "kinds": {
+            kind.name.lower(): summarise([score for score in scores if score.kind is kind])
+            for kind in Kind
+            if kind is not Kind.DOCUMENT
+        },
+    }
+
+
+def summarise(scores: Sequence[AnswerScore]) -> dict[str, Any]:
+    """Means over answers, with their number."""
+    words = [score.is_right for score in scores if score.kind is Kind.WORD]
+    longer = [score for score in scores if score.kind is not Kind.WORD]
+    unigrams = [score.unigram for score in longer if score.unigram is not None]
+    bigrams = [score.bigram for score in longer if score.bigram is not None]
+    return {
+        "words": len(words),
+        "top1_accuracy": _mean(words),
+        "longer_answers": len(longer),
+        "unigram_recall": _mean([recall for recall, _ in unigrams]),
+        "unigram_f1": _mean([f1 for _, f1 in unigrams]),
+        "bigram_recall": _mean([recall for recall, _ in bigrams]),
+        "bigram_f1": _mean([f1 for _, f1 in bigrams]),
+        "unfinished": sum(not score.finished for score in scores),
+    }
+
+
+def overlap(answer: str, reference: str, n: int) -> tuple[float, float] | None:
+    """Recall and F1 of n-grams of words, repeats counted; None if the reference has none."""
+    found, wanted = _ngrams(answer, n), _ngrams(reference, n)
+    if not wanted:
+        return None
+    shared = (found & wanted).total()
+    return shared / wanted.total(), 2 * shared / (found.total() + wanted.total())
+
+
+def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[Prompt, list[str]] | None:
+    """Cut an example into its prompt and the learner's answers.
+
+    Returns:
+        None if there is nothing to answer: no blank, a whole document, or an answer that is not
+        there to its end because the example was cut.
+    """
+    starts = np.flatnonzero(types_T == TargetType.START)
+    kinds = [Kind(token - FIRST_BLANK) for token in ids_T[types_T == TargetType.CONTEXT_SPECIAL].tolist()]
+    ends = np.flatnonzero(types_T == TargetType.INFILL_SPECIAL)
+    if not kinds or Kind.DOCUMENT in kinds or not len(starts) or len(ends) != len(kinds):
+        return None
+    bounds = [int(starts[0]), *ends.tolist()]
+    references = [document_tokenizer().decode(ids_T[first + 1 : last].tolist()) for first, last in pairwise(bounds)]
+    return Prompt(ids=ids_T[: bounds[0] + 1].tolist(), kinds=kinds), references
+
+
+def _pick_questions(
+    store: Examples, examples: Ints, documents: int, random: np.random.Generator
+) -> list[tuple[Prompt, list[str]]]:
+    """The first answerable example of each of some documents, drawn at random."""
+    questions: list[tuple[Prompt, list[str]]] = []
+    owners = np.asarray(store.documents_of(examples))
+    for document in random.permutation(np.unique(owners)):
+        if len(questions) == documents:
+            break
+        batch = store.assemble(examples[owners == document])
+        asked = (read_question(ids, types) for ids, types in zip(batch.ids_BT, batch.types_BT, strict=True))
+        questions.extend([question for question in asked if question is not None][:1])
+    return questions
+
+
+def _score_answer(level: str, kind: Kind, answer: Answer, reference: str) -> AnswerScore:
+    text = document_tokenizer().decode(answer.ids)
+    return AnswerScore(
+        level=level,
+        kind=kind,
+        finished=answer.finished,
+        is_right=answer.finished and text.strip() == reference.strip(),
+        unigram=overlap(text, reference, 1),
+        bigram=overlap(text, reference, 2),
+    )
+
+
+def _ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
+    words = _WORD.findall(text.lower())
+    return Counter(zip(*(words[first:] for first in range(n)), strict=False))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

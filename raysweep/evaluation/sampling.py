@@ -1,0 +1,67 @@
+"""Chooses the next token: the likeliest, or one drawn from the likeliest k or a nucleus.
+
+Axes: B rows, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raysweep.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the likeliest token always."""
+    top_k: int | None = None
+    """Draw from the k likeliest tokens; first of both limits."""
+    top_p: float | None = 0.95
+    """Draw from the nucleus: the smallest set of likeliest tokens with at least this much probability."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0.0:
+            raise InputError(f"temperature: found {self.temperature:g}; must be 0 (the likeliest token) or above")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"top_k: found {self.top_k}; must be at least 1, or absent")
+        if self.top_p is not None and not 0.0 <= self.top_p <= 1.0:
+            raise InputError(f"top_p: found {self.top_p:g}; must be between 0 and 1, or absent")
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Tensor:
+    """One token for each row.
+
+    Tokens of equal probability rank by their ids, and the token that crosses `top_p` is kept, so
+    the nucleus is never empty and never too small.
+
+    Args:
+        logits_BV: −inf where a token is forbidden.
+        draws_B: numbers in [0, 1), float64; a row's token depends on its logits and its draw alone.
+
+    Returns:
+        (B,) token ids, int64.
+
+    Source: nucleus sampling of Holtzman et al. 2020 (ICLR).
+    """
+    if sampling.temperature == 0.0:
+        return logits_BV.argmax(dim=-1)
+    probabilities_BV = torch.softmax(logits_BV.double() / sampling.temperature, dim=-1)
+    ranked_BV, ids_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k is not None:
+        ranked_BV[:, sampling.top_k :] = 0.0
+        ranked_BV /= ranked_BV.sum(dim=-1, keepdim=True)
+    if sampling.top_p is not None:
+        before_BV = ranked_BV.cumsum(dim=-1) - ranked_BV
+        before_BV[:, 0] = -1.0  # the likeliest token stays, whatever top_p
+        ranked_BV = ranked_BV.masked_fill(before_BV >= sampling.top_p, 0.0)
+    cumulative_BV = ranked_BV.cumsum(dim=-1)
+    targets_B1 = draws_B[:, None] * cumulative_BV[:, -1:]
+    places_B1 = torch.searchsorted(cumulative_BV, targets_B1, right=True)
+    last_B1 = (ranked_BV > 0.0).sum(dim=-1, keepdim=True) - 1  # rounding must not step past the last one kept
+    return ids_BV.gather(-1, torch.minimum(places_B1, last_B1))[:, 0]
