@@ -40,7 +40,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 # The rows a document can have, in the order of the table: the context, then every kind's answer and end.
-_CELLS = [("", "context"), *((kind.name.lower(), part) for kind in Kind for part in ("answer", "end"))]
+CELLS = [("", "context"), *((kind.name.lower(), part) for kind in Kind for part in ("answer", "end"))]
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -76,7 +76,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentSums:
-    """Losses added up.  D documents; P rows that a document can have (`_CELLS`)."""
+    """Losses added up.  D documents; P rows that a document can have (`CELLS`)."""
 
     documents: Ints
     """(D,) their numbers, ascending."""
@@ -137,10 +137,10 @@ def score_model(
         )
         by_level = {level: chosen[level_of[store.documents_of(chosen)] == level] for level in levels}
         generation = score_generation(network, store, by_level, documents=evaluation.generation_documents, seed=seed)
-    _check_finite(model, sums)
+    check_finite(model, sums)
     # A record of earlier scores must not vouch for the new table.
     record.unlink(missing_ok=True)
-    _write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])
+    write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])
     seconds = time.perf_counter() - began
     counts = {"documents": len(sums.documents), "examples": len(chosen), "tokens": int(sums.tokens.sum())}
     logger.info("%s: scored %s tokens in %.1f s on %s", model, f"{counts['tokens']:,}", seconds, place)
@@ -172,7 +172,7 @@ def score_examples(
     owners = np.asarray(store.documents_of(examples), dtype=np.int64)
     documents_D, slots = np.unique(owners, return_inverse=True)
     with_context = _rank_in_group(slots) < context_examples
-    nats_DP = np.zeros((len(documents_D), len(_CELLS)))
+    nats_DP = np.zeros((len(documents_D), len(CELLS)))
     tokens_DP = np.zeros(nats_DP.shape, dtype=np.int64)
     place = next(model.parameters()).device
     for rows in _batches(np.asarray(store.lengths(examples)), batch_tokens):
@@ -180,7 +180,7 @@ def score_examples(
         chosen_BT = _choose_labels(batch.types_BT, with_context[rows])
         ids_BT = torch.from_numpy(batch.ids_BT.astype(np.int64)).to(place)
         nats_N = label_nats(model, ids_BT, torch.from_numpy(chosen_BT).to(place)).double().cpu().numpy()
-        cells_BT = slots[rows][:, None] * len(_CELLS) + _cells_of(batch.types_BT, batch.kinds_BT)
+        cells_BT = slots[rows][:, None] * len(CELLS) + _cells_of(batch.types_BT, batch.kinds_BT)
         cells_N = cells_BT[chosen_BT]
         nats_DP += np.bincount(cells_N, nats_N, minlength=nats_DP.size).reshape(nats_DP.shape)
         tokens_DP += np.bincount(cells_N, minlength=nats_DP.size).reshape(nats_DP.shape)
@@ -214,12 +214,12 @@ def _choose_labels(types_BT: npt.NDArray[np.uint8], with_context_B: npt.NDArray[
 
 
 def _cells_of(types_BT: npt.NDArray[np.uint8], kinds_BT: npt.NDArray[np.uint8]) -> Ints:
-    """Places in `_CELLS`; of labels alone, other positions hold anything."""
+    """Places in `CELLS`; of labels alone, other positions hold anything."""
     answers_BT = 1 + 2 * kinds_BT.astype(np.int64) + (types_BT == TargetType.INFILL_SPECIAL)
     return np.where(types_BT == TargetType.CONTEXT, 0, answers_BT)
 
 
-def _check_finite(model: str, sums: DocumentSums) -> None:
+def check_finite(model: str, sums: DocumentSums) -> None:
     bad = np.flatnonzero(~np.isfinite(sums.nats).all(axis=1))
     if len(bad):
         raise TrainingError(
@@ -228,7 +228,7 @@ def _check_finite(model: str, sums: DocumentSums) -> None:
         )
 
 
-def _write_table(
+def write_table(
     out: Path, model: str, levels: Sequence[str], sums: DocumentSums, *, level_of: Any, writing_ids: Any
 ) -> None:
     """One row per level, document, kind and part that has tokens, in this order."""
@@ -238,7 +238,7 @@ def _write_table(
     tokens_DP, nats_DP = sums.tokens[order_D], sums.nats[order_D]
     rows, cells = np.nonzero(tokens_DP)
     numbers = sums.documents[order_D][rows]
-    kinds, parts = (np.array(names) for names in zip(*_CELLS, strict=True))
+    kinds, parts = (np.array(names) for names in zip(*CELLS, strict=True))
     table = pa.table(
         {
             "model": np.full(len(rows), model),

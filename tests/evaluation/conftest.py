@@ -65,7 +65,6 @@ class HandMadeStore:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = list(examples)
-        self.assembled = 0
 
     @property
     def all(self):
@@ -80,7 +79,6 @@ class HandMadeStore:
     def assemble(self, examples):
         chosen = [self.examples[number] for number in examples]
         longest = max(len(example.ids) for example in chosen)
-        self.assembled += 1
 
         def pad(rows, filler, dtype):
             return np.array([row + [filler] * (longest - len(row)) for row in rows], dtype=dtype)
@@ -110,6 +108,12 @@ def make_model(*, positions: int = 64, width: int = 8, spread: float = 0.3) -> G
 @pytest.fixture(scope="session")
 def model():
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def hand_made():
+    """The makers above, for tests that need their own."""
+    return SimpleNamespace(example=make_example, store=HandMadeStore, model=make_model)
 
 
 @pytest.fixture

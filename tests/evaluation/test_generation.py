@@ -1,0 +1,119 @@
+"""Answers held against what the learners wrote."""
+
+import numpy as np
+import pytest
+
+from raysweep.evaluation import generation
+from raysweep.evaluation.answering import Answer
+from raysweep.evaluation.generation import overlap, read_question, score_generation, summarise
+from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "n", "recall", "f1"),
+    [
+        ("I like dogs", "I like cats", 1, 2 / 3, 2 / 3),
+        ("I like dogs", "I like cats", 2, 1 / 2, 1 / 2),
+        ("dogs", "I like dogs a lot", 1, 1 / 5, 2 * 1 / 6),
+        ("a a a", "a b", 1, 1 / 2, 2 * 1 / 5),
+        (" I LIKE, dogs!", "i like dogs", 2, 1.0, 1.0),
+        ("don't go", "don’t go", 1, 1 / 2, 1 / 2),
+        ("", "a b", 1, 0.0, 0.0),
+        ("a", "a b", 2, 0.0, 0.0),
+        ("b a", "a b", 2, 0.0, 0.0),
+    ],
+)
+def test_overlap_counts_shared_ngrams(answer, reference, n, recall, f1):
+    """Recall and F1 worked out by hand; a repeated word counts as often as both have it."""
+    assert overlap(answer, reference, n) == pytest.approx((recall, f1))
+
+
+@pytest.mark.parametrize(("reference", "n"), [("", 1), ("?!", 1), ("word", 2)])
+def test_a_reference_without_ngrams_cannot_be_missed(reference, n):
+    """Such answers are left out of the mean, for every model alike."""
+    assert overlap("anything at all", reference, n) is None
+
+
+def test_a_question_is_an_examples_context_and_its_answers(hand_made):
+    """The prompt ends with the start token; the references are the learner's own words."""
+    example = hand_made.example(0, "I", (Kind.NGRAM, " like pizza"), " and", (Kind.WORD, " fish"), ".")
+    prompt, references = read_question(np.array(example.ids), np.array(example.types))
+    assert prompt.kinds == [Kind.NGRAM, Kind.WORD]
+    assert prompt.ids[-1] == START_OF_INFILL
+    assert prompt.ids[1] == FIRST_BLANK + Kind.NGRAM
+    assert references == [" like pizza", " fish"]
+
+
+def test_what_cannot_be_answered_is_no_question(hand_made):
+    """No blank, a whole document, or an answer that was cut off."""
+    for example, stop in [
+        (hand_made.example(0, "Hello!"), None),
+        (hand_made.example(0, (Kind.DOCUMENT, "Hello!")), None),
+        (hand_made.example(0, "I", (Kind.NGRAM, " like pizza")), -1),
+    ]:
+        assert read_question(np.array(example.ids[:stop]), np.array(example.types[:stop])) is None
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Models that answer by a table from (first token of the prompt, kind) to a text."""
+
+    def install(table):
+        def answer_prompts(model, prompts, *, sampling):
+            def answer(prompt, kind):
+                text = table.get(kind, "")
+                return Answer(ids=tuple(document_tokenizer().encode(text).ids), finished=bool(text))
+
+            return [[[answer(prompt, kind) for kind in prompt.kinds]] for prompt in prompts]
+
+        monkeypatch.setattr(generation, "answer_prompts", answer_prompts)
+
+    return install
+
+
+def test_scores_are_means_over_answers(hand_made, scripted):
+    """Overall, by level and by kind; words are right or wrong, longer answers overlap."""
+    scripted({Kind.WORD: " pizza", Kind.NGRAM: " I like"})
+    store = hand_made.store(
+        [
+            hand_made.example(0, "a", (Kind.WORD, " pizza"), " b", (Kind.NGRAM, " I like cats")),
+            hand_made.example(1, "a", (Kind.WORD, " Pizza")),
+            hand_made.example(2, "a", (Kind.WORD, " pizza")),
+            hand_made.example(3, "a", (Kind.SENTENCE, " Good bye.")),
+        ]
+    )
+    scores = score_generation(None, store, {"A1": np.array([0, 1]), "B1": np.array([2, 3])}, documents=9, seed=0)
+    assert scores["overall"]["words"] == 3
+    assert scores["overall"]["top1_accuracy"] == pytest.approx(2 / 3)
+    assert scores["overall"]["longer_answers"] == 2
+    assert scores["overall"]["unigram_recall"] == pytest.approx((2 / 3 + 0) / 2)
+    assert scores["overall"]["unigram_f1"] == pytest.approx((4 / 5 + 0) / 2)
+    assert scores["overall"]["bigram_recall"] == pytest.approx((1 / 2 + 0) / 2)
+    assert scores["overall"]["unfinished"] == 1
+    assert scores["levels"]["A1"]["top1_accuracy"] == pytest.approx(1 / 2)
+    assert scores["levels"]["B1"]["unigram_recall"] == 0.0
+    assert scores["kinds"]["ngram"]["bigram_f1"] == pytest.approx(2 / 3)
+    assert scores["kinds"]["paragraph"] == summarise([])
+    assert summarise([])["top1_accuracy"] is None
+
+
+def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
+    """As many documents as wanted, the same for every model of a seed; never more than there are."""
+    scripted({Kind.WORD: " b"})
+    examples = [
+        hand_made.example(number // 2, "a", *[(Kind.WORD, f" {number}")] * (number % 2)) for number in range(20)
+    ]
+    store = hand_made.store(examples)
+    counts = [
+        score_generation(None, store, {"A1": store.all}, documents=documents, seed=0)["overall"]["words"]
+        for documents in (0, 3, 10, 99)
+    ]
+    assert counts == [0, 3, 10, 10]
+
+
+def test_a_real_model_answers_the_same_questions_alike(model, store):
+    """Greedy answers need no luck; the seed only picks documents."""
+    by_level = {"A1": np.array([0, 1, 5]), "A2": np.array([2, 3])}
+    first, again = (score_generation(model, store, by_level, documents=4, seed=0) for _ in range(2))
+    assert first == again
+    assert first["overall"]["words"] + first["overall"]["longer_answers"] >= 3

@@ -1,0 +1,49 @@
+"""Filling a text: what a person gets back."""
+
+import pytest
+
+from raysweep.errors import InputError
+from raysweep.evaluation.infilling import infill
+from raysweep.masking.vocabulary import Kind
+
+
+def test_a_filled_text_shows_where_its_answers_are(model):
+    """Ranges cut the answers out of the text, in order; the rest is the person's."""
+    text = "I like [word] because [ngram]. Bye"
+    (filled,) = infill(model, text, seed=3, max_answer_tokens=4)
+    assert [answer.kind for answer in filled.answers] == [Kind.WORD, Kind.NGRAM]
+    first, second = filled.answers
+    assert [filled.text[answer.start : answer.stop] for answer in filled.answers] == [first.text, second.text]
+    assert first.text
+    assert filled.text == f"I like {first.text} because {second.text}. Bye"
+
+
+def test_three_samples_are_the_first_three_of_five(model):
+    """Asking for more does not change those one has seen."""
+    text = "I like [word] because [word]"
+    five, three = (infill(model, text, samples=n, seed=3, max_answer_tokens=4) for n in (5, 3))
+    assert five[:3] == three
+    assert len({filled.text for filled in five}) == 5
+
+
+def test_temperature_zero_gives_one_answer(model):
+    """The likeliest, whatever the seed."""
+    found = [
+        infill(model, "I like [word]", temperature=0.0, samples=2, seed=seed, max_answer_tokens=3) for seed in (1, 2)
+    ]
+    assert found[0] == found[1]
+    assert found[0][0] == found[0][1]
+
+
+def test_an_unfinished_answer_says_so(model):
+    """A fresh model hardly ever ends an answer; that must not look like one."""
+    (filled,) = infill(model, "I like [word]", temperature=0.0, max_answer_tokens=2)
+    assert not filled.answers[0].finished
+    assert not filled.finished
+
+
+@pytest.mark.parametrize("setting", ["samples", "max_answer_tokens"])
+def test_none_of_something_is_refused(model, setting):
+    """With the value found."""
+    with pytest.raises(InputError, match=f"{setting}: found 0; must be at least 1"):
+        infill(model, "[word]", **{setting: 0})

@@ -1,0 +1,157 @@
+"""Sums of losses per document, kind and part."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+from raysweep.errors import TrainingError
+from raysweep.evaluation.likelihood import full_precision
+from raysweep.evaluation.scoring import CELLS, DocumentSums, check_finite, score_examples, write_table
+from raysweep.masking.vocabulary import Kind, TargetType
+
+PARTS = {TargetType.CONTEXT: "context", TargetType.INFILL: "answer", TargetType.INFILL_SPECIAL: "end"}
+
+
+def score(model, store, examples=None, *, batch_tokens=10_000, context_examples=9):
+    with full_precision():
+        return score_examples(
+            model,
+            store,
+            store.all if examples is None else np.asarray(examples),
+            batch_tokens=batch_tokens,
+            context_examples=context_examples,
+        )
+
+
+def score_by_hand(model, example):
+    """One example at a time, with torch's cross entropy over the whole table of logits."""
+    nats, tokens = np.zeros(len(CELLS)), np.zeros(len(CELLS), dtype=int)
+    with torch.inference_mode():
+        logits_TV = model(torch.tensor([example.ids])).logits[0].double()
+    for place in range(1, len(example.ids)):
+        part = PARTS.get(example.types[place])
+        if part is not None:
+            kind = "" if part == "context" else Kind(example.kinds[place]).name.lower()
+            cell = CELLS.index((kind, part))
+            target = torch.tensor(example.ids[place])
+            nats[cell] += torch.nn.functional.cross_entropy(logits_TV[place - 1], target).item()
+            tokens[cell] += 1
+    return nats, tokens
+
+
+def test_sums_are_what_torch_says_label_by_label(model, store):
+    """Every document's nats and tokens, for every kind and part."""
+    found = score(model, store)
+    for row, document in enumerate(found.documents):
+        pairs = [score_by_hand(model, example) for example in store.examples if example.document == document]
+        np.testing.assert_array_equal(found.tokens[row], sum(tokens for _, tokens in pairs))
+        np.testing.assert_allclose(found.nats[row], sum(nats for nats, _ in pairs), atol=1e-4)
+
+
+def test_a_document_is_the_sum_of_its_masks(model, store):
+    """Scoring its examples apart and adding up gives the same."""
+    whole = score(model, store, [0, 1])
+    parts = [score(model, store, [number]) for number in (0, 1)]
+    np.testing.assert_array_equal(whole.tokens, sum(part.tokens for part in parts))
+    np.testing.assert_allclose(whole.nats, sum(part.nats for part in parts), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 30, 60])
+def test_batches_change_no_score(model, store, batch_tokens):
+    """Neither their size nor their padding, to 1e-5 nats a token; the last ones count like the first."""
+    expected, found = score(model, store), score(model, store, batch_tokens=batch_tokens)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    assert (np.abs(found.nats - expected.nats) <= 1e-5 * expected.tokens).all()
+
+
+def test_a_batch_holds_no_more_than_its_tokens(model, store):
+    """Padding included, or memory would depend on the luck of the draw."""
+    sizes = []
+    assemble = store.assemble
+
+    def watch(examples):
+        batch = assemble(examples)
+        sizes.append(batch.ids_BT.shape)
+        return batch
+
+    store.assemble = watch
+    score(model, store, batch_tokens=40)
+    assert all(rows * length <= 40 for rows, length in sizes)
+    assert sum(rows for rows, _ in sizes) == len(store.examples)
+    assert [length for _, length in sizes] == sorted((length for _, length in sizes), reverse=True)
+
+
+def test_the_order_of_examples_does_not_matter(model, store):
+    """Documents come out by their numbers."""
+    expected, found = score(model, store), score(model, store, store.all[::-1])
+    assert found.documents.tolist() == expected.documents.tolist() == [2, 4, 9]
+    np.testing.assert_allclose(found.nats, expected.nats, atol=1e-5)
+
+
+def test_the_same_scores_come_out_to_the_last_bit(model, store):
+    """On one machine's CPU, a score is a fact."""
+    np.testing.assert_array_equal(score(model, store).nats, score(model, store).nats)
+
+
+def test_the_context_is_scored_under_a_documents_first_masks(model, store):
+    """Answers of all masks count; the context, nearly the same each time, only as often as asked for."""
+    first, every = score(model, store, context_examples=1), score(model, store)
+    alone = score(model, store, [0, 2, 4])
+    context = CELLS.index(("", "context"))
+    np.testing.assert_array_equal(first.tokens[:, context], alone.tokens[:, context])
+    np.testing.assert_allclose(first.nats[:, context], alone.nats[:, context], atol=1e-4)
+    np.testing.assert_array_equal(np.delete(first.tokens, context, 1), np.delete(every.tokens, context, 1))
+
+
+def test_blanks_the_start_token_and_padding_are_never_labels(model, hand_made):
+    """An example without a span that starts with a blank: only its text is predicted."""
+    store = hand_made.store([hand_made.example(0, (Kind.WORD, "Hello"), " you")])
+    tokens = dict(zip(CELLS, score(model, store).tokens[0].tolist(), strict=True))
+    assert {cell: count for cell, count in tokens.items() if count} == {
+        ("", "context"): 1,
+        ("word", "answer"): 1,
+        ("word", "end"): 1,
+    }
+
+
+def test_the_table_has_a_row_for_whatever_has_tokens(model, store, tmp_path):
+    """Levels in their order, then documents, then kinds; the columns are the promise to the statistics."""
+    level_of = np.array(["?"] * 2 + ["A2"] + ["?"] + ["B1"] + ["?"] * 4 + ["A2"])
+    ids = pa.chunked_array([[f"w{number}" for number in range(10)]], type=pa.large_string())
+    sums = score(model, store)
+    write_table(tmp_path / "a" / "cells.parquet", "m", ("B1", "A2"), sums, level_of=level_of, writing_ids=ids)
+    table = pq.read_table(tmp_path / "a" / "cells.parquet")
+    assert table.column_names == ["model", "level", "document", "writing_id", "kind", "part", "nats", "tokens"]
+    rows = table.to_pylist()
+    assert [(row["level"], row["document"], row["writing_id"]) for row in rows[:: max(1, len(rows) - 1)]] == [
+        ("B1", 4, "w4"),
+        ("A2", 9, "w9"),
+    ]
+    places = [
+        (("B1", "A2").index(row["level"]), row["document"], CELLS.index((row["kind"], row["part"]))) for row in rows
+    ]
+    assert places == sorted(set(places))
+    assert all(row["tokens"] > 0 and row["model"] == "m" for row in rows)
+    assert sum(row["tokens"] for row in rows) == sums.tokens.sum()
+    assert sum(row["nats"] for row in rows) == pytest.approx(sums.nats.sum())
+
+
+def test_a_diverged_model_is_refused_by_name():
+    """NaN in a table would spread into every mean of the report."""
+    nats = np.zeros((3, len(CELLS)))
+    nats[1, 4] = np.nan
+    sums = DocumentSums(documents=np.arange(3), nats=nats, tokens=np.ones(nats.shape, dtype=np.int64))
+    with pytest.raises(TrainingError, match=r"all-B2: .* 1 of 3 test documents.*--force all-B2"):
+        check_finite("all-B2", sums)
+
+
+def test_a_model_without_knowledge_has_the_vocabularys_perplexity(model, store):
+    """Weights of zero: 50,264 for every kind and part."""
+    uniform = GPT2LMHeadModel(model.config).eval()
+    torch.nn.init.zeros_(uniform.transformer.wte.weight)
+    sums = score(uniform, store)
+    filled = sums.tokens > 0
+    np.testing.assert_allclose(np.exp(sums.nats[filled] / sums.tokens[filled]), 50_264, rtol=1e-5)

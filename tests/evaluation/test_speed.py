@@ -1,0 +1,30 @@
+"""Size and speed of a saved model."""
+
+import pytest
+
+from raysweep.evaluation.speed import ANSWER_TOKENS, measure_speed
+
+
+@pytest.fixture
+def folder(tmp_path, hand_made):
+    hand_made.model(positions=128).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_models_size_is_its_weights_and_its_files(folder):
+    """Shared weights count once; bytes are those on disk."""
+    found = measure_speed(folder, 0, "cpu")
+    width, layers = 8, 2
+    block = 4 * width + (3 + 1 + 4 + 4) * width * width + (3 + 1 + 4 + 1) * width
+    assert found["parameters"] == (50_264 + 128) * width + layers * block + 2 * width
+    assert found["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    assert found["batches"] == {}
+
+
+def test_speeds_are_of_one_text_and_of_many(folder):
+    """Latency is of one infilling, tokens a second of the whole batch."""
+    found = measure_speed(folder, 2, "cpu")
+    assert list(found["batches"]) == ["1", "32"]
+    for size, timing in found["batches"].items():
+        assert 0 < timing["latency_p50_s"] <= timing["latency_p95_s"]
+        assert timing["tokens_per_second"] == pytest.approx(int(size) * ANSWER_TOKENS / timing["latency_p50_s"])
