@@ -89,9 +89,7 @@ def _read_bytes(path: Path) -> bytes:
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path}: its gzip data is damaged or cut short ({error}). Copy it again") from error
     elif path.suffix == ".gz":
-        raise InputError(
-            f"{path}: is not gzip data, although its name ends in .gz. Rename it to .csv if it is plain text"
-        )
+        raise InputError(f"{path}: is not gzip data, although its name ends in .gz. Rename it if it is plain CSV")
     if data.startswith(b"PK\x03\x04"):
         raise InputError(f"{path}: is a ZIP or Excel file; must be CSV. Unpack it, or export the sheet as CSV UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:200].count(0) > len(data[:200]) // 4:
@@ -140,7 +138,7 @@ def _refuse_other_delimiter(path: Path, header: list[str], wanted: Sequence[str]
 def _did_you_mean(name: str, header: list[str]) -> str:
     folded = {each.strip().lower().replace(" ", "_"): each for each in header}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def _read_fast(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColumns | None:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysweep.corpus.splits import normalise_text
+from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP
+from raysweep.corpus.splits import SPLITS, normalise_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +68,8 @@ def _count_divided(values: pa.Array, splits: np.ndarray) -> tuple[int, int]:
     """How many distinct values there are, and how many of them stand in more than one split."""
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy().astype(np.int64)
-    pairs = np.unique(codes * 3 + splits)
-    per_value = np.bincount(pairs // 3)
+    pairs = np.unique(codes * len(SPLITS) + splits)
+    per_value = np.bincount(pairs // len(SPLITS))
     return len(encoded.dictionary), int((per_value > 1).sum())
 
 
@@ -76,7 +77,7 @@ def _digests(documents: Path) -> pa.Array:
     """A 128-bit hash of every document's normalised text, in the file's order."""
     digests = []
     with pq.ParquetFile(documents) as file:
-        for batch in file.iter_batches(batch_size=8192, columns=["text"]):
+        for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["text"]):
             digests += [
                 blake2b(normalise_text(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
                 for text in batch.column(0).to_pylist()

@@ -6,10 +6,12 @@ the record that the stage is done: it is removed before anything else is replace
 """
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.schema import ColumnsConfig, DataConfig
+from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, write_documents
 from raysweep.corpus.leakage import find_leakage
 from raysweep.corpus.reading import Corpus, check_bad_rows, read_corpus, write_quarantine
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
@@ -26,22 +29,7 @@ from raysweep.store import RunFolder, read_json, write_json, written_beside
 
 logger = logging.getLogger(__name__)
 
-DOCUMENTS_PER_ROW_GROUP = 8192
-SCHEMA = pa.schema(
-    [
-        pa.field("document", pa.int64(), nullable=False),
-        pa.field("writing_id", pa.string(), nullable=False),
-        pa.field("l1", pa.string(), nullable=False),
-        pa.field("level", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("learner", pa.string()),
-        pa.field("prompt", pa.string()),
-        pa.field("text", pa.string(), nullable=False),
-    ]
-)
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase (read, split, write, check), what is done and what there is, in documents or rows."""
+JOINT = "\n\n\n"  # between documents in ILM's text files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,14 +79,14 @@ def prepare_corpus(
     write_quarantine(folder.quarantine, corpus.bad_rows)
     check_bad_rows(corpus, csv, data, folder.quarantine)
 
-    documents = _sort_documents(corpus.documents)
+    documents = sort_documents(corpus.documents)
     texts = _hash_all(documents["text"], seed, report)
     has_learners = documents["learner"].null_count == 0
     learners = documents["learner"].combine_chunks() if has_learners else None
     groups, hashes = group_documents(texts, learners, seed)
     strata, names = _stratify(documents, data.levels)
     splits = split_documents(strata, groups, hashes, data.split)
-    _write_documents(folder.documents, documents, splits, report)
+    write_documents(folder.documents, documents, splits, report)
 
     report("check", 0, len(splits))
     leakage = find_leakage(folder.documents)
@@ -145,13 +133,50 @@ def read_summary(folder: RunFolder) -> CorpusSummary:
         raise InputError(f"{folder.splits}: not a record of this version ({error}); delete it") from error
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IlmText:
+    """One file that was written."""
+
+    documents: int
+    changed: int  # documents whose line breaks had to be changed to keep them whole
+
+
+def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, IlmText]]:
+    """Write every model's documents in the format of the original ILM code, a file per split.
+
+    Documents are joined by three newlines, in the order of documents.parquet.  One that holds three
+    newlines itself would fall apart, and one that begins or ends with a newline would blur the joint;
+    these are changed, and counted.
+
+    Args:
+        models: the levels whose documents each model sees.
+
+    Returns:
+        model → split → what was written.
+    """
+    with ExitStack() as stack:
+        writers = {
+            (model, split): _Writer(
+                stack.enter_context(
+                    stack.enter_context(written_beside(folder.ilm_text(model, split))).open(
+                        "w", encoding="utf-8", newline="\n"
+                    )
+                )
+            )
+            for model in models
+            for split in SPLITS
+        }
+        with pq.ParquetFile(folder.documents) as file:
+            for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["level", "split", "text"]):
+                for level, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    for model, levels in models.items():
+                        if level in levels:
+                            writers[model, split].add(text)
+    return {model: {split: writers[model, split].summary() for split in SPLITS} for model in models}
+
+
 def _stay_silent(_phase: str, _done: int, _total: int) -> None:
     pass
-
-
-def _sort_documents(documents: pa.Table) -> pa.Table:
-    order = pc.sort_indices(documents["writing_id"].combine_chunks())
-    return pa.table({name: documents[name].combine_chunks().take(order) for name in documents.column_names})
 
 
 def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray:
@@ -170,21 +195,6 @@ def _stratify(documents: pa.Table, levels: tuple[str, ...]) -> tuple[Strata, lis
     level_codes = pc.index_in(documents["level"], pa.array(levels, pa.large_string())).to_numpy()
     language_codes = pc.index_in(documents["l1"], pa.array(names, pa.large_string())).to_numpy()
     return Strata(levels=level_codes, first_languages=language_codes), names
-
-
-def _write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:
-    split_names = pa.array(SPLITS).take(pa.array(splits))
-    with written_beside(path) as beside:
-        options = {"compression": "zstd", "use_dictionary": ["l1", "level", "split", "learner", "prompt"]}
-        with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
-            for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):
-                report("write", start, len(splits))
-                part = documents.slice(start, DOCUMENTS_PER_ROW_GROUP)
-                columns = {name: part[name].cast(pa.string()) for name in part.column_names}
-                columns["document"] = pa.array(np.arange(start, start + part.num_rows, dtype=np.int64))
-                columns["split"] = split_names.slice(start, DOCUMENTS_PER_ROW_GROUP)
-                writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))
-    report("write", len(splits), len(splits))
 
 
 def _cross_count(
@@ -222,6 +232,38 @@ def _log(csv: Path, summary: CorpusSummary, corpus: Corpus) -> None:
         f"{len(corpus.bad_rows):,}",
     )  # fmt: skip
     for level, counts in summary.counts.items():
-        empty = [split for split, count in counts.items() if count == 0]
-        if empty:
-            logger.warning("prepare: level %s has no documents in %s", level, ", ".join(empty))
+        documents = sum(counts.values())
+        for split, asked in summary.asked.items():
+            off = abs(counts[split] - asked * documents)
+            if counts[split] == 0 or off > max(1.0, 0.001 * documents):
+                logger.warning(
+                    "prepare: level %s: %s has %s of %s documents, asked was %g %% (the largest group, by %s, has %s)",
+                    level, split, f"{counts[split]:,}", f"{documents:,}", 100 * asked, summary.grouped_by,
+                    f"{summary.largest_group:,}",
+                )  # fmt: skip
+
+
+class _Writer:
+    """A file that grows by documents."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.documents = 0
+        self.changed = 0
+
+    def add(self, text: str) -> None:
+        whole = _keep_whole(text)
+        self.file.write(JOINT + whole if self.documents else whole)
+        self.documents += 1
+        self.changed += whole != text
+
+    def summary(self) -> IlmText:
+        return IlmText(documents=self.documents, changed=self.changed)
+
+
+def _keep_whole(text: str) -> str:
+    """The text without what would read as a joint; ILM's reader takes every kind of line end for a newline."""
+    if "\n" not in text and "\r" not in text:
+        return text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n")

@@ -1,0 +1,54 @@
+"""documents.parquet: the prepared corpus, a row per document, sorted by writing_id.
+
+Its row groups hold 8,192 documents, so that a worker can read its part alone.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysweep.corpus.splits import SPLITS
+from raysweep.store import written_beside
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase (read, split, write, check), what is done and what there is, in documents or rows."""
+
+DOCUMENTS_PER_ROW_GROUP = 8192
+SCHEMA = pa.schema(
+    [
+        pa.field("document", pa.int64(), nullable=False),
+        pa.field("writing_id", pa.string(), nullable=False),
+        pa.field("l1", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("learner", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+
+def sort_documents(documents: pa.Table) -> pa.Table:
+    """The documents in the order of their ids (by code point), each column in one piece."""
+    order = pc.sort_indices(documents["writing_id"].combine_chunks())
+    return pa.table({name: documents[name].combine_chunks().take(order) for name in documents.column_names})
+
+
+def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:
+    """Write sorted documents with their splits (indices into `SPLITS`), by rename; they are numbered from 0."""
+    split_names = pa.array(SPLITS).take(pa.array(splits))
+    with written_beside(path) as beside:
+        options = {"compression": "zstd", "use_dictionary": ["l1", "level", "split", "learner", "prompt"]}
+        with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
+            for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):
+                report("write", start, len(splits))
+                part = documents.slice(start, DOCUMENTS_PER_ROW_GROUP)
+                columns = {name: part[name].cast(pa.string()) for name in part.column_names}
+                columns["document"] = pa.array(np.arange(start, start + part.num_rows, dtype=np.int64))
+                columns["split"] = split_names.slice(start, DOCUMENTS_PER_ROW_GROUP)
+                writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))
+    report("write", len(splits), len(splits))
