@@ -1,0 +1,189 @@
+"""Checkpoints of a training: what it needs to go on as if it had never stopped.
+
+    checkpoints/step-00000400/  model.safetensors  optimizer.safetensors  checkpoint.json
+    checkpoints/best-00000300/  model.safetensors  checkpoint.json
+
+A folder appears by rename and its record holds the checksum of every file, so a torn or damaged one is
+noticed, said, and the one before it is used: two steps are kept.  The best model lies in a folder named
+after its step and goes only when no kept step refers to it; were it overwritten in place, a kill between
+the two writes would leave a step that names a best model which is no longer there.
+
+Tensors are safetensors, everything else JSON: no pickle is ever loaded.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from raysweep.config.fingerprints import file_fingerprint, fingerprint
+from raysweep.errors import InputError, TrainingError
+from raysweep.store import folder_written_beside, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class _DamagedError(Exception):
+    """A checkpoint's files are not those that were written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A training at the end of a step."""
+
+    step: int
+    state: Mapping[str, Any]
+    """Plain values; `best_step` (0: none yet) says which best model belongs to it."""
+    model: Tensors
+    optimizer: Tensors
+
+
+class Checkpoints:
+    """The checkpoints of one training, in one folder."""
+
+    def __init__(self, folder: Path, work: str, trial: str) -> None:
+        """Args: the folder; the fingerprint of the work they belong to; the trial's name, for messages."""
+        self.folder, self.work, self.trial = folder, work, trial
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a step, then remove what no kept step needs.
+
+        In this order: after a crash in between there is one folder too many, never one too few.
+        """
+        parts = {"model": checkpoint.model, "optimizer": checkpoint.optimizer}
+        self._write(self._place("step", checkpoint.step), checkpoint.step, checkpoint.state, parts)
+        self._remove_unneeded(checkpoint)
+
+    def save_best(self, step: int, model: Tensors) -> None:
+        """Write the best model so far; it stays until a later step names another."""
+        self._write(self._place("best", step), step, {}, {"model": model})
+
+    def newest(self) -> Checkpoint | None:
+        """The last step whose files, and whose best model, are as they were written; None to start anew.
+
+        Raises:
+            TrainingError: a checkpoint belongs to other work.
+        """
+        for step in reversed(self._steps("step")):
+            try:
+                return self.load(step)
+            except _DamagedError as error:
+                logger.warning(
+                    "%s: checkpoint of step %d is damaged (%s); using the one before", self.trial, step, error
+                )
+        if self._steps("step"):
+            logger.warning("%s: no checkpoint can be used; starting from the first step", self.trial)
+        return None
+
+    def load(self, step: int) -> Checkpoint:
+        """One step's checkpoint."""
+        place = self._place("step", step)
+        state = self._verified(place)
+        if best_step := state["best_step"]:
+            self._verified(self._place("best", best_step))
+        return Checkpoint(
+            step=step, state=state, model=_tensors(place, "model"), optimizer=_tensors(place, "optimizer")
+        )
+
+    def load_best(self, step: int) -> dict[str, torch.Tensor]:
+        """The best model, which was written at `step`.
+
+        Raises:
+            TrainingError: its files are not those that were written.
+        """
+        place = self._place("best", step)
+        try:
+            self._verified(place)
+            return _tensors(place, "model")
+        except _DamagedError as error:
+            raise TrainingError(
+                f"{self.trial}: {place} is damaged ({error}); check the disk, delete {self.folder} and train again"
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left half written; call it before anything is written."""
+        for left in self.folder.glob(".*.part"):
+            shutil.rmtree(left)
+
+    def remove_all(self) -> None:
+        """Delete every checkpoint; for when the training's result is in place."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _place(self, kind: str, step: int) -> Path:
+        return self.folder / f"{kind}-{step:08d}"
+
+    def _steps(self, kind: str) -> list[int]:
+        return sorted(int(path.name.rpartition("-")[2]) for path in self.folder.glob(f"{kind}-" + "[0-9]" * 8))
+
+    def _write(self, place: Path, step: int, state: Mapping[str, Any], parts: Mapping[str, Tensors]) -> None:
+        with folder_written_beside(place) as beside:
+            for name, tensors in parts.items():
+                save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(beside, name))
+            files = {name: file_fingerprint(_file(beside, name)) for name in parts}
+            record = {"work": self.work, "step": step, "state": dict(state), "files": files}
+            write_json(beside / "checkpoint.json", {**record, "checksum": fingerprint(record)})
+
+    def _verified(self, place: Path) -> dict[str, Any]:
+        try:
+            record = read_json(place / "checkpoint.json")
+        except (OSError, InputError) as error:
+            raise _DamagedError(f"{place.name}/checkpoint.json cannot be read") from error
+        if not isinstance(record, dict) or record.pop("checksum", None) != fingerprint(record):
+            raise _DamagedError(f"{place.name}/checkpoint.json has another checksum")
+        if record["work"] != self.work:
+            raise TrainingError(
+                f"{self.trial}: {place} belongs to other work ({record['work']}, not {self.work}: other settings, data "
+                f"or parent); redo the trial with --force {self.trial}, or delete {self.folder}"
+            )
+        for name, expected in record["files"].items():
+            file = _file(place, name)
+            if not file.exists() or file_fingerprint(file) != expected:
+                raise _DamagedError(f"{place.name}/{file.name} is missing or has another checksum")
+        state: dict[str, Any] = record["state"]
+        return state
+
+    def _remove_unneeded(self, newest: Checkpoint) -> None:
+        steps = self._steps("step")
+        # A step above the one just written is damaged, or it would have been resumed.
+        kept = [step for step in steps if step <= newest.step][-2:]
+        for step in set(steps) - set(kept):
+            shutil.rmtree(self._place("step", step))
+        needed = {newest.state["best_step"]}
+        for step in kept[:-1]:
+            try:
+                needed.add(self._record_state(step)["best_step"])
+            except _DamagedError:
+                shutil.rmtree(self._place("step", step))
+        for step in set(self._steps("best")) - needed:
+            shutil.rmtree(self._place("best", step))
+
+    def _record_state(self, step: int) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = read_json(self._place("step", step) / "checkpoint.json")["state"]
+        except (OSError, InputError, KeyError, TypeError) as error:
+            raise _DamagedError(f"checkpoint of step {step}") from error
+        return state
+
+
+def _file(place: Path, name: str) -> Path:
+    return place / f"{name}.safetensors"
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu").contiguous()
+
+
+def _tensors(place: Path, name: str) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(_file(place, name))
+    except (OSError, SafetensorError) as error:
+        raise _DamagedError(f"{place.name}/{name}.safetensors cannot be read") from error

@@ -1,0 +1,64 @@
+"""A finished model as a folder that plain transformers loads: weights, config, tokenizer and model card.
+
+The folder appears by rename, so nobody reads half of one.  Nothing in it needs raysweep, and nothing in
+it is a pickle.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers import GPT2LMHeadModel
+
+from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, load_tokenizer
+from raysweep.model.gpt2 import quiet_transformers
+from raysweep.store import folder_written_beside
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
+    """Write `config.json`, `model.safetensors`, the tokenizer and `README.md` (the card) by rename.
+
+    The bytes depend on the weights, the config and the card alone.
+    """
+    with folder_written_beside(folder) as beside:
+        with quiet_transformers():
+            model.save_pretrained(beside)
+        _save_tokenizer(beside, model.config.n_positions)
+        (beside / "README.md").write_text(card, encoding="utf-8", newline="\n")
+
+
+def _save_tokenizer(folder: Path, positions: int) -> None:
+    load_tokenizer().save(str(folder / "tokenizer.json"))
+    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+    special = {**ends, "additional_special_tokens": list(SPECIAL_TOKENS)}
+    added = {
+        str(number): _added_token(token)
+        for number, token in [(GPT2_SIZE - 1, END_OF_TEXT), *enumerate(SPECIAL_TOKENS, start=GPT2_SIZE)]
+    }
+    config = {
+        **special,
+        # The name that every transformers since 4.0 knows for "the tokenizer is tokenizer.json".
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": positions,
+        "added_tokens_decoder": added,
+        "clean_up_tokenization_spaces": False,
+    }
+    _write(folder / "tokenizer_config.json", config)
+    _write(folder / "special_tokens_map.json", special)
+
+
+def _added_token(token: str) -> dict[str, str | bool]:
+    return {
+        "content": token,
+        "lstrip": False,
+        "rstrip": False,
+        "single_word": False,
+        "normalized": False,
+        "special": True,
+    }
+
+
+def _write(path: Path, values: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")

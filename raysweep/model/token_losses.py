@@ -1,0 +1,164 @@
+"""The loss of every label of a batch, computed at label positions only.
+
+Of an example's positions about one in eight is padding or never predicted, and the output layer is most
+of a small model: GPT-2's vocabulary makes 50,264 logits a position.  So hidden states are gathered at
+the positions that predict a label, and the output layer, the softmax and both their gradients are done
+chunk by chunk in one pass, which never holds all logits and reads each only a few times.
+
+Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel
+
+from raysweep.masking.vocabulary import TargetType
+from raysweep.model.gpt2 import hidden_states
+
+PARTS: tuple[str, ...] = ("context", "infill", "infill_textonly")
+"""The scores: text of the context, answers with their end tokens, answers without."""
+
+CONTEXT, INFILL_END, INFILL_TEXT = 0, 1, 2
+"""What a label is; `part_sums` adds them up to `PARTS`."""
+
+_CLASS_OF_TYPE = np.full(256, 255, dtype=np.uint8)
+_CLASS_OF_TYPE[[TargetType.CONTEXT, TargetType.INFILL_SPECIAL, TargetType.INFILL]] = CONTEXT, INFILL_END, INFILL_TEXT
+
+_CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
+"""25 MB of float32 logits stay in a CPU's cache; a GPU is kept busy by 800 MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """What is to be predicted in a batch, and from where."""
+
+    positions_N: npt.NDArray[np.int64]
+    """Index into (B × T) of the position *before* the label: the one that predicts it."""
+    ids_N: npt.NDArray[np.int64]
+    classes_N: npt.NDArray[np.uint8]
+    """CONTEXT, INFILL_END or INFILL_TEXT."""
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Labels of each of the three classes."""
+        return np.bincount(self.classes_N, minlength=len(PARTS))
+
+
+def find_labels(
+    ids_BT: npt.NDArray[np.int32], types_BT: npt.NDArray[np.uint8], *, context: bool = True, infill: bool = True
+) -> Labels:
+    """The labels of a batch in reading order: its inputs shifted by one.
+
+    An example's first token is never predicted, nor are blanks and the start token.
+    """
+    classes_BT = _CLASS_OF_TYPE[types_BT[:, 1:]]
+    wanted_BT = ((classes_BT == CONTEXT) & context) | (
+        ((classes_BT == INFILL_END) | (classes_BT == INFILL_TEXT)) & infill
+    )
+    rows, columns = np.nonzero(wanted_BT)
+    return Labels(
+        positions_N=rows * ids_BT.shape[1] + columns,
+        ids_N=ids_BT[rows, columns + 1].astype(np.int64),
+        classes_N=classes_BT[rows, columns],
+    )
+
+
+def token_losses(
+    model: GPT2LMHeadModel,
+    ids_BT: Tensor,
+    positions_N: Tensor,
+    labels_N: Tensor,
+    weights_N: Tensor,
+    forward: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
+
+    Inside `torch.autocast` the output layer's products are computed in its type, the softmax in float32.
+
+    Args:
+        forward: instead of `hidden_states`; a compiled version of it.
+    """
+    states_BTD = (forward or hidden_states)(model, ids_BT)
+    states_ND = states_BTD.flatten(0, 1).index_select(0, positions_N)
+    total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        states_ND, model.lm_head.weight, labels_N, weights_N
+    )
+    return total, losses_N
+
+
+def part_sums(losses_N: Tensor, classes_N: Tensor) -> Tensor:
+    """Nats of each of `PARTS`, summed in float64 on the losses' device."""
+    by_class = torch.zeros(len(PARTS), dtype=torch.float64, device=losses_N.device)
+    by_class.index_add_(0, classes_N, losses_N.double())
+    return to_parts(by_class)
+
+
+def to_parts(by_class: Tensor) -> Tensor:
+    """Sums by class as sums by part: `infill` holds its text and its ends."""
+    return torch.stack((by_class[CONTEXT], by_class[INFILL_END] + by_class[INFILL_TEXT], by_class[INFILL_TEXT]))
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Output layer and cross entropy in one; the gradients are made on the way, while the logits are there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        device = states_ND.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        with torch.autocast(device, enabled=False):
+            losses_N, gradients = _cross_entropy(
+                states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N, any(ctx.needs_input_grad)
+            )
+        ctx.save_for_backward(*gradients)
+        ctx.mark_non_differentiable(losses_N)
+        return torch.dot(losses_N, weights_N), losses_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        of_states_ND, of_weight_VD = ctx.saved_tensors
+        return of_states_ND * gradients[0], of_weight_VD * gradients[0], None, None
+
+
+def _cross_entropy(
+    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, with_gradients: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    size, chunk = len(labels_N), _CHUNK_LABELS.get(states_ND.device.type, 1024)
+    losses_N = torch.empty(size, dtype=torch.float32, device=states_ND.device)
+    of_states_ND = torch.empty_like(states_ND, dtype=torch.float32) if with_gradients else states_ND
+    of_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else weight_VD
+    for start in range(0, size, chunk):
+        part = slice(start, start + chunk)
+        logits_CV = _product(states_ND[part], weight_VD.T)
+        labels_C1 = labels_N[part, None]
+        label_logits_C1 = logits_CV.gather(1, labels_C1)
+        highest_C1 = logits_CV.amax(1, keepdim=True)
+        probabilities_CV = torch.softmax(logits_CV, 1, out=logits_CV)
+        # log of the normaliser = highest logit − log of its probability, which is at least 1 / V: no underflow.
+        losses_N[part] = (highest_C1 - probabilities_CV.amax(1, keepdim=True).log() - label_logits_C1).squeeze(1)
+        if with_gradients:
+            errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
+            errors_CV = errors_CV.to(weight_VD.dtype)
+            # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
+            weights_C1 = weights_N[part, None]
+            of_states_ND[part] = _product(errors_CV, weight_VD) * weights_C1
+            weighted_CD = (states_ND[part] * weights_C1).to(weight_VD.dtype)
+            if weight_VD.dtype == torch.float32:
+                of_weight_VD.addmm_(errors_CV.T, weighted_CD)
+            else:
+                of_weight_VD += _product(errors_CV.T, weighted_CD)
+    return losses_N, (of_states_ND, of_weight_VD) if with_gradients else ()
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product in float32, whatever its factors: GPT-2's logits rounded to bfloat16 are off by up to 0.25."""
+    if left.dtype == torch.float32:
+        return left @ right
+    if left.is_cuda:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return (left @ right).float()

@@ -1,0 +1,133 @@
+"""What one attempt at a training works with: data, model and optimiser, as the last checkpoint left them."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from raysweep.errors import TrainingError
+from raysweep.masking.store import ExampleStore
+from raysweep.model.checkpoints import Checkpoint, Checkpoints
+from raysweep.model.gpt2 import build_model, hidden_states
+from raysweep.seeding import seed_for
+from raysweep.training.batches import BatchOrder, Examples, choose_validation
+from raysweep.training.distributed import Workers
+from raysweep.training.job import TrainingJob
+from raysweep.training.loss import Objective, labels_of, objective_of
+from raysweep.training.optimizer import make_optimizer, restore_model, restore_optimizer
+from raysweep.training.progress import Progress
+from raysweep.training.step import Engine
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One attempt at a training; `progress` says how far it has come."""
+
+    job: TrainingJob
+    store: ExampleStore
+    engine: Engine
+    optimizer: torch.optim.AdamW
+    objective: Objective
+    order: BatchOrder
+    validation: Examples
+    """Sorted by length."""
+    checkpoints: Checkpoints
+    progress: Progress
+
+    def documents_of_step(self, step: int) -> list[int]:
+        """Numbers of the documents whose examples a step trains on."""
+        examples = self.order.step(step, self.job.settings.accumulation)
+        return sorted(set(self.store.documents_of(examples.numbers).tolist()))
+
+
+def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Attempt:
+    """Open the examples, build the model, and put the last checkpoint's state into it.
+
+    Raises:
+        TrainingError: there is nothing to train on or to validate with, or the start cannot be read.
+    """
+    settings, store = job.settings, ExampleStore.open(job.examples)
+    examples = store.select(job.levels, "train")
+    validation = choose_validation(store.select(job.levels, "valid"), settings.valid_examples, job.levels)
+    objective = objective_of(settings)
+    _check_examples(job, store, examples, validation, objective)
+    resumed = _agree_on_checkpoint(workers, checkpoints)
+    model = build_model(job.start, model=job.model, max_tokens=job.max_tokens, seed=seed_for(job.seed, "weights"))
+    model.to(workers.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
+    optimizer = make_optimizer(model, settings)
+    if resumed is not None:
+        restore_model(model, resumed.model)
+        restore_optimizer(optimizer, model, resumed.optimizer)
+        logger.info("%s: goes on after step %d of %d", job.trial, resumed.step, settings.steps)
+    return Attempt(
+        job=job,
+        store=store,
+        engine=Engine(
+            trial=job.trial,
+            model=model,
+            source=store,
+            task=settings.task,
+            workers=workers,
+            autocast=autocast_type(settings.precision, workers.device),
+            micro_batch=settings.batch_size,
+            forward=torch.compile(hidden_states, dynamic=True) if settings.compile else hidden_states,
+        ),
+        optimizer=optimizer,
+        objective=objective,
+        order=BatchOrder(
+            examples,
+            store.lengths(examples, settings.task),
+            batch_size=settings.batch_size,
+            window_batches=settings.window_batches,
+            seed=job.seed,
+        ),
+        validation=validation[np.argsort(store.lengths(validation, settings.task), kind="stable")],
+        checkpoints=checkpoints,
+        progress=Progress.from_state(resumed.state) if resumed is not None else Progress(),
+    )
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or a GPU if there is one; float32 products on it may use TF32."""
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    return device
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
+    """bfloat16 where it is asked for, or where the GPU multiplies it in hardware; None for float32."""
+    has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
+
+
+def _check_examples(
+    job: TrainingJob, store: ExampleStore, examples: Examples, validation: Examples, objective: Objective
+) -> None:
+    levels = ", ".join(job.levels)
+    for split, chosen in (("train", examples), ("valid", validation)):
+        if not len(chosen):
+            raise TrainingError(
+                f"{job.trial}: no examples in the {split} split of {levels}; "
+                "give it more documents, another data.split or other levels"
+            )
+    labels = labels_of(store.assemble(validation, task=job.settings.task), objective).counts()
+    if not (labels[1:].any() if objective.infill else labels.any()):
+        raise TrainingError(
+            f"{job.trial}: none of the {len(validation)} validation examples of {levels} has a token of the "
+            f"'{objective.decides}' loss; raise valid_examples or the masking probabilities"
+        )
+
+
+def _agree_on_checkpoint(workers: Workers, checkpoints: Checkpoints) -> Checkpoint | None:
+    """The first worker chooses, so that all go on from the same step."""
+    chosen = None
+    if workers.writes:
+        checkpoints.sweep()
+        chosen = checkpoints.newest()
+    step = workers.first_says(chosen.step if chosen else 0)
+    return checkpoints.load(step) if step and chosen is None else chosen

@@ -1,0 +1,86 @@
+"""The model card: what a model was trained on, how, how good it is, and how to infill with it."""
+
+from collections.abc import Mapping
+
+from raysweep.training.job import TrainingJob
+
+_USE = """\
+```python
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+
+text = "Last summer I<|infill_ngram|> with my family.<|startofinfill|>"
+prompt = tokenizer(text, return_tensors="pt")
+end = tokenizer.convert_tokens_to_ids("<|endofinfill|>")
+with torch.no_grad():
+    ids = model.generate(
+        **prompt, max_new_tokens=32, do_sample=True, top_p=0.95, eos_token_id=end, pad_token_id=tokenizer.eos_token_id
+    )
+answer = tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+print(answer)
+```"""
+
+
+def model_card(
+    job: TrainingJob, *, parameters: int, examples: int, step: int, steps: int, losses: Mapping[str, float]
+) -> str:
+    """The card as Markdown; the same job and scores give the same text.
+
+    Args:
+        step: of the weights in the folder, out of `steps` done.
+        examples: in the train split of the job's levels.
+        losses: nats per token on validation examples, by part.
+    """
+    from math import exp
+
+    settings = job.settings
+    scores = "\n".join(f"| {part} | {loss:.4f} | {exp(min(loss, 700.0)):,.2f} |" for part, loss in losses.items())
+    start = {"scratch": f"random weights (size `{job.model.size}`)"}.get(
+        job.start, "a pretrained GPT-2 or a parent trial"
+    )
+    return f"""\
+---
+library_name: transformers
+pipeline_tag: text-generation
+language: en
+tags: [gpt2, text-infilling, learner-english]
+---
+# {job.trial}
+
+A GPT-2 ({parameters:,} parameters) that fills blanks in texts of learners of English, trained by raysweep.
+
+## Data
+
+Levels {", ".join(job.levels)}: {examples:,} masked examples of the train split, at most {job.max_tokens} tokens each.
+
+## Training
+
+Start: {start}. Step {step:,} of {steps:,} had the lowest validation loss; these are its weights.
+Task `{settings.task}`, {settings.batch_size} × {settings.accumulation} examples a step, AdamW at a learning rate of \
+{settings.learning_rate:g} ({settings.schedule}, {settings.warmup_steps} warm-up steps), weight decay \
+{settings.weight_decay:g}, dropout {job.model.dropout:g}, seed {job.seed}. Fingerprint `{job.fingerprint}`.
+
+## Scores on validation examples
+
+| loss | nats per token | perplexity |
+|---|---|---|
+{scores}
+
+## How to infill
+
+Each blank is one of `<|infill_document|>`, `<|infill_paragraph|>`, `<|infill_sentence|>`, `<|infill_ngram|>` and
+`<|infill_word|>`. After `<|startofinfill|>` the model writes the answers in the order of the blanks, each ended by
+`<|endofinfill|>`.
+
+{_USE}
+
+## Licence and limits
+
+The weights carry no licence of their own: what may be done with them follows from the corpus they were trained on
+and from the model they started from. They were trained on learners' texts, so they reproduce learners' mistakes, and
+may repeat passages of the texts.
+"""

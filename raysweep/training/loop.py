@@ -1,0 +1,240 @@
+"""One training from start to end, in one loop that reads top to bottom.  No Ray here.
+
+What a training gives depends on its job alone.  The examples of a step follow from (seed, step), so do
+its dropout masks, and the learning rate from the step; a checkpoint therefore needs the weights, the
+optimiser and a few numbers, and a training that was killed goes on to the same bits on a CPU.
+
+Order at the end, so that a kill anywhere costs work and never a wrong result: last checkpoint, then the
+model folder (by rename), then `training.json` (by rename), which is what "done" means; only then are the
+checkpoints deleted.  Killed before `training.json`, the next call resumes at the last checkpoint, finds
+all steps done and writes the same model again; killed after it, the next call only deletes.
+"""
+
+import logging
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+
+from raysweep.errors import ChangedError
+from raysweep.model.checkpoints import Checkpoint, Checkpoints
+from raysweep.model.export import save_model
+from raysweep.model.gpt2 import parameter_count
+from raysweep.store import TrialFolder, read_json, write_json
+from raysweep.training.attempt import Attempt, choose_device, prepare
+from raysweep.training.card import model_card
+from raysweep.training.distributed import Workers
+from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
+from raysweep.training.metrics import MetricsLog
+from raysweep.training.optimizer import model_tensors, optimizer_tensors, restore_model, set_learning_rate
+from raysweep.training.reporting import FinishedStep, StepReporter
+from raysweep.training.schedule import learning_rate
+from raysweep.training.step import step_gradients, validation_losses
+
+logger = logging.getLogger(__name__)
+
+OnEvaluation = Callable[[Evaluation], None]
+ShouldStop = Callable[[], str | None]
+
+FETCH_EVERY = {"cuda": 50}
+"""Steps whose losses stay on the device before they are looked at; elsewhere every step is."""
+ASK_EVERY = 10
+"""Steps between two questions of several workers whether to stop; one worker asks at each step."""
+
+
+def train(
+    job: TrainingJob,
+    *,
+    device: str | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    on_evaluation: OnEvaluation | None = None,
+    should_stop: ShouldStop | None = None,
+) -> TrainingResult:
+    """Train one trial, or go on where its last checkpoint is, or return its result if it is done.
+
+    Args:
+        device: 'cpu', 'cuda', 'cuda:1' …; None: a GPU if there is one.
+        rank: of this worker; with `world_size` > 1, `torch.distributed` must be initialised.  The
+            workers share the steps of one training; only the first writes.
+        on_evaluation: called on every worker after each evaluation.
+        should_stop: asked after each step; a reason ends the training after a checkpoint.  Such a
+            result is no finished training: there is no model yet, and the next call goes on.
+
+    Raises:
+        TrainingError: no examples, a loss that is not finite, or a step that does not fit the memory.
+        ChangedError: the folder holds the result of other work.
+    """
+    folder = TrialFolder(job.folder)
+    workers = Workers(rank=rank, world_size=world_size, device=choose_device(device))
+    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial)
+    if (done := finished_result(job)) is not None:
+        logger.info("%s: skip, its training is done (%d steps)", job.trial, done.steps)
+        if workers.writes:
+            checkpoints.remove_all()
+        return done
+    attempt = prepare(job, workers, checkpoints)
+    with MetricsLog(folder, resume_step=attempt.progress.step, writes=workers.writes) as log:
+        stopped = _train_steps(attempt, log, on_evaluation, should_stop)
+    result = _result(attempt, stopped)
+    if not stopped and workers.writes:
+        _write_model(attempt, folder)
+        write_json(folder.result, {"fingerprint": job.fingerprint, "result": asdict(result)})
+        checkpoints.remove_all()
+    return result
+
+
+def finished_result(job: TrainingJob) -> TrainingResult | None:
+    """The job's result if its training is done.
+
+    Raises:
+        ChangedError: the folder holds the result of other work.
+    """
+    path = TrialFolder(job.folder).result
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if record["fingerprint"] != job.fingerprint:
+        raise ChangedError(
+            f"{job.trial}: {path} is the result of other work ({record['fingerprint']}, not {job.fingerprint}); "
+            f"redo the trial with --force {job.trial}, or give it a new name"
+        )
+    return TrainingResult(**record["result"])
+
+
+def _train_steps(
+    attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop | None
+) -> str:
+    """Do the steps that are left; returns why it was asked to stop, or '' at the training's end."""
+    job, settings, engine, progress = attempt.job, attempt.job.settings, attempt.engine, attempt.progress
+    reporter = StepReporter(
+        log,
+        trial=job.trial,
+        steps=settings.steps,
+        objective=attempt.objective,
+        documents_of_step=attempt.documents_of_step,
+    )
+    while not progress.is_done(settings.steps):
+        step = progress.step + 1
+        with progress.timed("data"):
+            examples = attempt.order.step(step, settings.accumulation)
+            batches = engine.assemble(examples.numbers, attempt.objective)
+        with progress.timed("step"):
+            sums = step_gradients(engine, examples.numbers, batches, attempt.objective, seed=job.seed, step=step)
+            norm = torch.nn.utils.clip_grad_norm_(engine.model.parameters(), settings.clip_norm)
+            rate = learning_rate(step, settings)
+            set_learning_rate(attempt.optimizer, rate)
+            attempt.optimizer.step()
+            attempt.optimizer.zero_grad(set_to_none=True)
+        progress.count_step(
+            examples=len(examples.numbers),
+            tokens=examples.tokens,
+            share_tokens=sums.tokens,
+            share_positions=sums.positions,
+        )
+        reporter.add(FinishedStep(step=step, examples=examples, sums=sums, gradient_norm=norm, learning_rate=rate))
+
+        reason = _asked_to_stop(engine.workers, step, should_stop)
+        evaluates = step % settings.evaluate_every == 0 or step == settings.steps
+        saves = step % settings.checkpoint_every == 0 or step == settings.steps or reason != ""
+        if evaluates or saves or len(reporter) >= FETCH_EVERY.get(engine.device.type, 1):
+            with progress.timed("step"):
+                reporter.report()
+        if evaluates:
+            evaluation = _evaluate(attempt, log)
+            if on_evaluation is not None:
+                on_evaluation(evaluation)
+        if saves or progress.stopped:
+            _save(attempt, log)
+        if reason and not progress.is_done(settings.steps):
+            logger.info("%s: stopped after step %d of %d: %s", job.trial, step, settings.steps, reason)
+            return reason
+    return ""
+
+
+def _asked_to_stop(workers: Workers, step: int, should_stop: ShouldStop | None) -> str:
+    """Why to stop, or ''.  The first worker is asked and tells the others, so that all stop at one step."""
+    if workers.world_size == 1:
+        return (should_stop() if should_stop else None) or ""
+    if step % ASK_EVERY:
+        return ""
+    reason = (should_stop() if should_stop and workers.writes else None) or ""
+    return (reason or "asked to stop") if workers.first_says(int(reason != "")) else ""
+
+
+def _evaluate(attempt: Attempt, log: MetricsLog) -> Evaluation:
+    """Score the model on the validation examples, and keep it if it is the best so far."""
+    job, progress = attempt.job, attempt.progress
+    with progress.timed("evaluation"):
+        losses = validation_losses(attempt.engine, attempt.validation)
+    evaluation = progress.note(losses, attempt.objective.decides, job.settings.patience)
+    if evaluation.is_best and attempt.engine.workers.writes:
+        with progress.timed("checkpoint"):
+            attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
+    log.write("evaluation", progress.step, {**losses, "is_best": evaluation.is_best})
+    log.draw(progress.step, {f"valid/{part}": loss for part, loss in losses.items()})
+    shown = "  ".join(f"{part} {loss:.3f}" for part, loss in losses.items())
+    best = "the best so far" if evaluation.is_best else f"best was step {progress.best_step}"
+    logger.info(
+        "%s: step %d/%d  validation %s nats/token, %s", job.trial, progress.step, job.settings.steps, shown, best
+    )
+    return evaluation
+
+
+def _save(attempt: Attempt, log: MetricsLog) -> None:
+    """Write the metrics, then the checkpoint that counts on them."""
+    engine, progress = attempt.engine, attempt.progress
+    if not engine.workers.writes:
+        return
+    with progress.timed("checkpoint"):
+        log.flush()
+        attempt.checkpoints.save(
+            Checkpoint(
+                step=progress.step,
+                state=progress.to_state(),
+                model=model_tensors(engine.model),
+                optimizer=optimizer_tensors(attempt.optimizer, engine.model),
+            )
+        )
+
+
+def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
+    """Export the best model, which may be older than the last."""
+    model, progress = attempt.engine.model, attempt.progress
+    restore_model(model, attempt.checkpoints.load_best(progress.best_step))
+    card = model_card(
+        attempt.job,
+        parameters=parameter_count(model),
+        examples=attempt.order.size,
+        step=progress.best_step,
+        steps=progress.step,
+        losses=progress.best_losses,
+    )
+    save_model(model, folder.model, card)
+
+
+def _result(attempt: Attempt, stopped: str) -> TrainingResult:
+    progress, device = attempt.progress, attempt.engine.device
+    return TrainingResult(
+        steps=progress.step,
+        best_step=progress.best_step,
+        best_losses=progress.best_losses,
+        stopped=stopped or progress.stopped,
+        examples=progress.examples,
+        tokens=progress.tokens,
+        padding_share=1.0 - progress.share_tokens / progress.share_positions if progress.share_positions else 0.0,
+        seconds=progress.seconds,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        parameters=parameter_count(attempt.engine.model),
+        peak_memory_bytes=_peak_memory(device),
+    )
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's, as torch allocated them, or this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

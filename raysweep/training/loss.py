@@ -1,0 +1,74 @@
+"""The loss of a step: mean over its answer labels plus mean over its context labels.
+
+Both means are over the whole step, however it is cut into micro-batches or spread over workers: a label
+weighs one over the step's number of labels of its part, and everything else is a sum.  Part without a
+label: contributes nothing.
+
+Source: the objective of Donahue, Lee and Liang 2020 (ACL), with sums in place of a mean of means.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysweep.config.schema import TrainingConfig
+from raysweep.masking.store import Batch
+from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
+
+LANGUAGE_MODEL_TASKS = frozenset({"lm", "reverse_lm"})
+"""Their examples are the document alone: there are no answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """Which parts are trained on, and which validation loss decides."""
+
+    context: bool
+    infill: bool
+
+    @property
+    def decides(self) -> str:
+        """The part whose validation loss says which model is best."""
+        return "infill" if self.infill else "context"
+
+
+def objective_of(settings: TrainingConfig) -> Objective:
+    """Language models learn context only; minimal supervision means answers only."""
+    if settings.task in LANGUAGE_MODEL_TASKS:
+        return Objective(context=True, infill=False)
+    return Objective(context=not settings.minimal_supervision, infill=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MicroBatch:
+    """A batch on the device, with its labels."""
+
+    ids_BT: Tensor
+    positions_N: Tensor
+    labels_N: Tensor
+    classes_N: Tensor
+    """int64, as `index_select` and `index_add_` want it."""
+
+
+def label_weights(counts: Tensor) -> Tensor:
+    """What a label of each class weighs (float32), from the step's numbers of labels by class."""
+    of_infill = counts[INFILL_END] + counts[INFILL_TEXT]
+    of_part = torch.stack((counts[CONTEXT], of_infill, of_infill))
+    return torch.where(of_part > 0, 1.0 / of_part.clamp(min=1), 0.0).float()
+
+
+def labels_of(batch: Batch, objective: Objective) -> Labels:
+    """The labels of a batch that the objective trains on."""
+    return find_labels(batch.ids_BT, batch.types_BT, context=objective.context, infill=objective.infill)
+
+
+def to_device(batch: Batch, labels: Labels, device: torch.device) -> MicroBatch:
+    """Copy a batch to the device without waiting for it."""
+    arrays = (batch.ids_BT.astype(np.int64), labels.positions_N, labels.ids_N, labels.classes_N.astype(np.int64))
+    tensors = [torch.from_numpy(array) for array in arrays]
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+    ids_BT, positions_N, labels_N, classes_N = tensors
+    return MicroBatch(ids_BT=ids_BT, positions_N=positions_N, labels_N=labels_N, classes_N=classes_N)

@@ -1,0 +1,187 @@
+"""The gradients of one optimiser step, and the losses of a validation, over micro-batches.
+
+A micro-batch that does not fit the GPU's memory is halved and the step done again; since labels weigh
+by the whole step, that changes no result beyond float rounding.
+
+Axes: B examples, T tokens, N labels.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GPT2LMHeadModel
+
+from raysweep.errors import TrainingError
+from raysweep.masking.store import Batch
+from raysweep.model.gpt2 import hidden_states
+from raysweep.model.token_losses import PARTS, Labels, part_sums, to_parts, token_losses
+from raysweep.seeding import seed_for
+from raysweep.training.batches import Examples, ExampleSource, micro_batches
+from raysweep.training.distributed import Workers
+from raysweep.training.loss import Objective, label_weights, labels_of, to_device
+
+logger = logging.getLogger(__name__)
+
+LabelledBatch = tuple[Batch, Labels]
+
+
+@dataclass(kw_only=True, slots=True)
+class Engine:
+    """The model with what is needed to run examples through it."""
+
+    trial: str
+    model: GPT2LMHeadModel
+    source: ExampleSource
+    task: str
+    workers: Workers
+    autocast: torch.dtype | None
+    """None: float32."""
+    micro_batch: int
+    """Examples that go through the model at once; halved when memory runs out."""
+    forward: Callable[[GPT2LMHeadModel, Tensor], Tensor] = hidden_states
+    """`hidden_states`, or a compiled version of it, for training."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.workers.device
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The type of matrix products."""
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast)
+
+    def assemble(self, examples: Examples, objective: Objective) -> list[LabelledBatch]:
+        """This worker's share of the examples, as micro-batches with their labels."""
+        workers = self.workers
+        parts = micro_batches(examples, size=self.micro_batch, rank=workers.rank, world_size=workers.world_size)
+        # Tensor cores want multiples of eight.
+        multiple = 8 if self.device.type == "cuda" else 1
+        batches = [self.source.assemble(part, task=self.task, pad_multiple=multiple) for part in parts]
+        return [(batch, labels_of(batch, objective)) for batch in batches]
+
+    def halve(self, where: str) -> None:
+        """Make micro-batches smaller after memory ran out.
+
+        Raises:
+            TrainingError: they already hold one example.
+        """
+        if self.micro_batch == 1:
+            raise TrainingError(
+                f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
+                "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
+            )
+        self.micro_batch = -(-self.micro_batch // 2)
+        logger.warning(
+            "%s: %s: out of memory; micro-batches of %d from now on, the step stays as it is",
+            self.trial, where, self.micro_batch,
+        )  # fmt: skip
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepSums:
+    """What a step's examples gave, over all workers; tensors stay on the device, so that nobody waits."""
+
+    nats: Tensor
+    """float64, of context, infill and infill_textonly."""
+    labels: Tensor
+    """float64, likewise."""
+    tokens: int
+    """Real tokens of this worker's share."""
+    positions: int
+    """Positions this worker computed for them, padding included."""
+
+
+def step_gradients(
+    engine: Engine, examples: Examples, batches: Sequence[LabelledBatch], objective: Objective, *, seed: int, step: int
+) -> StepSums:
+    """Leave the gradients of the step's loss in the model, summed over all workers.
+
+    Dropout depends on (seed, step, rank) alone: there is no random state to save.
+
+    Args:
+        examples: all of the step's, sorted by length.
+        batches: this worker's share of them, assembled.
+    """
+    counts = engine.workers.add_up(_label_counts(batches, engine.device))
+    weights = label_weights(counts)
+    while True:
+        torch.manual_seed(seed_for(seed, "dropout", step, engine.workers.rank))
+        try:
+            nats = _accumulate(engine, batches, weights)
+            break
+        except torch.OutOfMemoryError:
+            engine.model.zero_grad(set_to_none=True)
+        # Outside the handler: its traceback would keep the failed tensors alive.
+        engine.halve(f"step {step}")
+        batches = engine.assemble(examples, objective)
+    engine.workers.add_up_gradients(engine.model.parameters())
+    return StepSums(
+        nats=engine.workers.add_up(nats),
+        labels=to_parts(counts),
+        tokens=sum(int(batch.lengths_B.sum()) for batch, _ in batches),
+        positions=sum(batch.ids_BT.size for batch, _ in batches),
+    )
+
+
+@torch.no_grad()
+def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
+    """nats per token of each part that has labels among the examples, without dropout."""
+    everything = Objective(context=True, infill=True)
+    engine.model.train(False)
+    try:
+        while True:
+            try:
+                batches = engine.assemble(examples, everything)
+                counts = _label_counts(batches, engine.device)
+                nats = _add_up_losses(engine, batches)
+                break
+            except torch.OutOfMemoryError:
+                pass
+            engine.halve("evaluation")
+    finally:
+        engine.model.train()
+    labels = to_parts(engine.workers.add_up(counts)).tolist()
+    return {
+        part: total / count
+        for part, total, count in zip(PARTS, engine.workers.add_up(nats).tolist(), labels, strict=True)
+        if count
+    }
+
+
+def _label_counts(batches: Sequence[LabelledBatch], device: torch.device) -> Tensor:
+    counts = sum((labels.counts() for _, labels in batches), np.zeros(len(PARTS), dtype=np.int64))
+    return torch.from_numpy(counts).double().to(device)
+
+
+def _accumulate(engine: Engine, batches: Sequence[LabelledBatch], weights: Tensor) -> Tensor:
+    nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
+    for batch, labels in batches:
+        micro = to_device(batch, labels, engine.device)
+        with engine.precision():
+            total, losses_N = token_losses(
+                engine.model, micro.ids_BT, micro.positions_N, micro.labels_N, weights[micro.classes_N], engine.forward
+            )
+        total.backward()  # type: ignore[no-untyped-call]
+        nats += part_sums(losses_N, micro.classes_N)
+    return nats
+
+
+def _add_up_losses(engine: Engine, batches: Sequence[LabelledBatch]) -> Tensor:
+    nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
+    for batch, labels in batches:
+        micro = to_device(batch, labels, engine.device)
+        with engine.precision():
+            _, losses_N = token_losses(
+                engine.model, micro.ids_BT, micro.positions_N, micro.labels_N, torch.ones_like(micro.labels_N).float()
+            )
+        nats += part_sums(losses_N, micro.classes_N)
+    return nats
