@@ -233,6 +233,8 @@ def folder_written_beside(path: Path) -> Iterator[Path]:
         yield beside
         for file in beside.rglob("*"):
             if file.is_file():
+                # Some writers (safetensors) make private files; ours are as readable as any other of the user's.
+                file.chmod(0o666 & ~_umask())
                 _sync(file)
         beside.chmod(0o777 & ~_umask())
         if path.exists():
