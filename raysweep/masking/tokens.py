@@ -184,7 +184,7 @@ def _contraction(codes: Codes, i: int, end: int) -> int:
 
 
 @kernel
-def _hash(codes: Codes, start: int, end: int) -> int:
+def _hash(codes: Codes | npt.NDArray[np.uint16], start: int, end: int) -> int:
     value = np.uint64(0xCBF29CE484222325)
     for i in range(start, end):
         value = (value ^ np.uint64(codes[i])) * np.uint64(0x100000001B3)
@@ -192,7 +192,7 @@ def _hash(codes: Codes, start: int, end: int) -> int:
 
 
 @kernel
-def _fill_slots(letters: Codes, offsets: Offsets, size: int) -> Slots:
+def _fill_slots(letters: npt.NDArray[np.uint16], offsets: Offsets, size: int) -> Slots:
     slots = np.full(size, -1, np.int32)
     for piece in range(len(offsets) - 1):
         slot = _hash(letters, offsets[piece], offsets[piece + 1]) & (size - 1)
@@ -230,7 +230,9 @@ def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
 
 
 @kernel
-def _look_up(codes: Codes, starts: Offsets, ends: Offsets, slots: Slots, letters: Codes, offsets: Offsets) -> Slots:
+def _look_up(
+    codes: Codes, starts: Offsets, ends: Offsets, slots: Slots, letters: npt.NDArray[np.uint16], offsets: Offsets
+) -> Slots:
     """The number of each piece in the memory, or -1."""
     found = np.empty(len(starts), np.int32)
     mask = len(slots) - 1

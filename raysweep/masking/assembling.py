@@ -1,0 +1,210 @@
+"""Batches out of memory-mapped shards, in kernels: no Python per example.
+
+A batch takes examples from any shard, so the kernels get every shard's arrays at once: a table with
+a row per shard and a column per field of `shards.FIELDS`, each cell the address of an array.  The
+table is only as valid as the maps it was made from, which its owner keeps open; what the addresses
+point to was checked when the store was opened.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.numpy_support import carray
+
+from raysweep.masking.characters import Offsets
+from raysweep.masking.kernels import kernel
+from raysweep.masking.shards import FIELDS
+from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, TargetType
+
+Table = npt.NDArray[np.int64]
+
+ILM, LM, REVERSE_LM, LM_ALL, NO_CONTEXT_ILM = range(5)
+TASKS = {"ilm": ILM, "lm": LM, "reverse_lm": REVERSE_LM, "lm_all": LM_ALL, "no_context_ilm": NO_CONTEXT_ILM}
+"""Of Donahue, Lee and Liang 2020: infilling, and its baselines."""
+
+NO_KIND = 255
+
+_COLUMN = {name: column for column, name in enumerate(FIELDS)}
+_TOKENS, _DOCUMENT_TOKENS = _COLUMN["tokens"], _COLUMN["document_tokens"]
+_DOCUMENT_EXAMPLES, _DOCUMENT_SPANS = _COLUMN["document_examples"], _COLUMN["document_spans"]
+_COUNTS, _STARTS = _COLUMN["span_counts"], _COLUMN["span_starts"]
+_LENGTHS, _KINDS = _COLUMN["span_lengths"], _COLUMN["span_kinds"]
+_WINDOWS, _WINDOW_STARTS, _WINDOW_ENDS = _COLUMN["window_examples"], _COLUMN["window_starts"], _COLUMN["window_ends"]
+# Columns after the fields: sizes rather than addresses.
+_DOCUMENTS, _WINDOW_COUNT, _IS_WIDE = len(FIELDS), len(FIELDS) + 1, len(FIELDS) + 2
+COLUMNS = len(FIELDS) + 3
+
+_CONTEXT, _BLANK, _START = int(TargetType.CONTEXT), int(TargetType.CONTEXT_SPECIAL), int(TargetType.START)
+_INFILL, _END, _REDUNDANT = int(TargetType.INFILL), int(TargetType.INFILL_SPECIAL), int(TargetType.REDUNDANT)
+
+# What `_find` says about an example.
+_SHARD, _DOCUMENT, _TOKEN, _FIRST, _LAST, _SPAN, _SPANS, _ANSWERS = range(8)
+
+
+def _make_pointer(_typing: Any, address: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_make_pointer)
+"""In a kernel: an address as a pointer, which `carray` makes an array of."""
+
+
+@kernel
+def _at(table: Table, shard: int, column: int, index: int) -> int:
+    """An entry of a four-byte array of a shard."""
+    return int(np.int64(carray(_pointer(table[shard, column]), index + 1, np.uint32)[index]))
+
+
+@kernel
+def _at_span(table: Table, shard: int, column: int, index: int) -> int:
+    """An entry of an array of spans: two bytes each, or four where a shard is wide."""
+    if table[shard, _IS_WIDE]:
+        return int(np.int64(carray(_pointer(table[shard, column]), index + 1, np.uint32)[index]))
+    return int(np.int64(carray(_pointer(table[shard, column]), index + 1, np.uint16)[index]))
+
+
+@kernel
+def _at_byte(table: Table, shard: int, column: int, index: int) -> int:
+    return int(np.int64(carray(_pointer(table[shard, column]), index + 1, np.uint8)[index]))
+
+
+@kernel
+def _find(table: Table, first_examples: Offsets, example: int, place: Offsets) -> None:
+    """Where an example lies: its shard, document, tokens, window and spans, written to `place`."""
+    shard = int(np.searchsorted(first_examples, example, side="right")) - 1
+    local = int(example - first_examples[shard])
+    low, high = 0, int(table[shard, _DOCUMENTS])
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _at(table, shard, _DOCUMENT_EXAMPLES, middle) <= local:
+            low = middle
+        else:
+            high = middle
+    # Of documents without examples, which begin where the next one does, the search ends on the last: the owner.
+    document = low
+    span = _at(table, shard, _DOCUMENT_SPANS, document)
+    for earlier in range(_at(table, shard, _DOCUMENT_EXAMPLES, document), local):
+        span += _at_span(table, shard, _COUNTS, earlier)
+    place[_SHARD], place[_DOCUMENT], place[_SPAN] = shard, document, span
+    place[_SPANS] = _at_span(table, shard, _COUNTS, local)
+    place[_TOKEN] = _at(table, shard, _DOCUMENT_TOKENS, document)
+    place[_FIRST] = 0
+    place[_LAST] = _at(table, shard, _DOCUMENT_TOKENS, document + 1) - place[_TOKEN]
+    low, high = 0, int(table[shard, _WINDOW_COUNT])
+    while low < high:
+        middle = (low + high) // 2
+        found = _at(table, shard, _WINDOWS, middle)
+        if found == local:
+            place[_FIRST] = _at_span(table, shard, _WINDOW_STARTS, middle)
+            place[_LAST] = _at_span(table, shard, _WINDOW_ENDS, middle)
+            break
+        if found < local:
+            low = middle + 1
+        else:
+            high = middle
+    answers = 0
+    for k in range(place[_SPANS]):
+        answers += _at_span(table, shard, _LENGTHS, span + k)
+    place[_ANSWERS] = answers
+
+
+@kernel
+def find_examples(table: Table, first_examples: Offsets, examples: Offsets) -> Offsets:
+    """For each example what `_find` says: a row each."""
+    places = np.empty((len(examples), 8), np.int64)
+    for e in range(len(examples)):
+        _find(table, first_examples, examples[e], places[e])
+    return places
+
+
+@kernel
+def measure(places: Offsets, task: int, max_tokens: int) -> npt.NDArray[np.int32]:
+    """The length of each example in tokens."""
+    lengths = np.empty(len(places), np.int32)
+    for e in range(len(places)):
+        place = places[e]
+        size, spans, answers = place[_LAST] - place[_FIRST], place[_SPANS], place[_ANSWERS]
+        if task == ILM:
+            size += 2 * spans + 1
+        elif task == LM_ALL:
+            size += size - answers + spans + 1
+        elif task == NO_CONTEXT_ILM:
+            size = 1 + answers + spans
+        lengths[e] = min(size, max_tokens)
+    return lengths
+
+
+@kernel
+def _put(
+    ids: npt.NDArray[np.int32],
+    kinds: npt.NDArray[np.uint8],
+    row: npt.NDArray[np.uint8],
+    at: int,
+    value: int,
+    kind: int,
+    target: int,
+) -> int:
+    """Write one position, unless the row is full; returns the next one."""
+    if at < len(ids):
+        ids[at], row[at], kinds[at] = value, target, kind
+    return at + 1
+
+
+@kernel
+def fill(
+    table: Table,
+    places: Offsets,
+    task: int,
+    lengths: npt.NDArray[np.int32],
+    ids_BT: npt.NDArray[np.int32],
+    types_BT: npt.NDArray[np.uint8],
+    kinds_BT: npt.NDArray[np.uint8],
+) -> None:
+    """Write the examples into rows that hold padding; what is beyond an example's length is cut."""
+    for e in range(len(places)):
+        place = places[e]
+        shard, first, last = place[_SHARD], place[_FIRST], place[_LAST]
+        size = lengths[e]
+        ids, targets, kinds = ids_BT[e, :size], types_BT[e, :size], kinds_BT[e, :size]
+        tokens = carray(_pointer(table[shard, _TOKENS]), place[_TOKEN] + last, np.uint16)[place[_TOKEN] :]
+        at = 0
+        if task in (LM, REVERSE_LM):
+            for k in range(size):
+                ids[k] = tokens[first + k] if task == LM else tokens[last - 1 - k]
+                targets[k] = _CONTEXT
+            continue
+        span, stop = place[_SPAN], place[_SPAN] + place[_SPANS]
+        if task != NO_CONTEXT_ILM:
+            token = first
+            for s in range(span, stop):
+                start = _at_span(table, shard, _STARTS, s)
+                while token < start:
+                    at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _CONTEXT)
+                    token += 1
+                at = _put(ids, kinds, targets, at, FIRST_BLANK + _at_byte(table, shard, _KINDS, s), NO_KIND, _BLANK)
+                token += _at_span(table, shard, _LENGTHS, s)
+            while token < last:
+                at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _CONTEXT)
+                token += 1
+        at = _put(ids, kinds, targets, at, START_OF_INFILL, NO_KIND, _START)
+        token = first
+        for s in range(span, stop):
+            start, kind = _at_span(table, shard, _STARTS, s), _at_byte(table, shard, _KINDS, s)
+            while task == LM_ALL and token < start:
+                at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _REDUNDANT)
+                token += 1
+            token = start + _at_span(table, shard, _LENGTHS, s)
+            for k in range(start, token):
+                at = _put(ids, kinds, targets, at, tokens[k], kind, _INFILL)
+            if task != LM_ALL:
+                at = _put(ids, kinds, targets, at, END_OF_INFILL, kind, _END)
+        while task == LM_ALL and token < last:
+            at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _REDUNDANT)
+            token += 1
