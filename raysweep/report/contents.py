@@ -1,0 +1,269 @@
+"""The tables that answer the research question, built from the evidence alone.
+
+What the run cost and what it was made of is in `contents_run.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysweep.report import formats
+from raysweep.report.tables import (
+    Cell,
+    Column,
+    Table,
+    interval,
+    interval_column,
+    number,
+    number_column,
+    text_column,
+    word,
+)
+
+Values = Mapping[str, Any]
+
+MARKS = {"confirmed": "✔", "refuted": "✘", "undecided": "?", "not tested": "–"}
+ROLE_NAMES = {
+    "start": "common start",
+    "general": "general",
+    "specialised": "specialised",
+    "transfer": "fine-tuned",
+    "other": "other",
+}
+METRIC_NAMES = {
+    "infill": "answers and their ends",
+    "infill_textonly": "the text of the answers",
+    "context": "the text around the blanks",
+}
+
+
+def claim_of(finding: Values) -> str:
+    """The hypothesis as one sentence with its margin."""
+    margin = f"{finding['margin']:.2f}"
+    return {
+        "H1": f"Specialisation matters: PPL general ÷ PPL specialised is above {margin}",
+        "H2": f"The general model suffices: PPL general ÷ PPL best other is below {margin}",
+        "H3": f"Transfer is best: PPL fine-tuned ÷ PPL best other is below {margin}",
+    }[str(finding["hypothesis"])]
+
+
+def verdict_grid(evidence: Values) -> Table:
+    """One row per hypothesis: overall, then each level."""
+    scopes = ["overall", *evidence["levels"]]
+    rows = []
+    for code in dict.fromkeys(finding["hypothesis"] for finding in evidence["findings"]):
+        found = {one["scope"]: one for one in evidence["findings"] if one["hypothesis"] == code}
+        rows.append((word(code, detail=claim_of(found["overall"])), *(_verdict(found[scope]) for scope in scopes)))
+    return Table(
+        name="verdicts",
+        caption=f"Verdicts, overall and per level (at {_level_of(evidence)} confidence, Holm over the levels)",
+        columns=(
+            text_column("Hypothesis", "hypothesis"),
+            *(text_column(scope.capitalize() if scope == "overall" else scope, scope) for scope in scopes),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def findings_table(evidence: Values) -> Table:
+    """Everything a verdict rests on, a row each."""
+    rows = []
+    for one in evidence["findings"]:
+        rows.append(
+            (
+                word(one["hypothesis"]),
+                word(one["scope"]),
+                _verdict(one),
+                interval(one, formats.ratio),
+                word(ROLE_NAMES.get(one["rival"], one["rival"]) or formats.NONE),
+                number(one["p_confirm"], formats.p_value),
+                number(one["p_refute"], formats.p_value),
+                number(one["documents"] or None, formats.count),
+                number(one["clusters"] or None, formats.count),
+                word(one["note"]),
+            )
+        )
+    return Table(
+        name="findings",
+        caption="What each verdict rests on: ratios of perplexities with their intervals",
+        columns=(
+            text_column("Hypothesis", "hypothesis"),
+            text_column("Where", "scope"),
+            text_column("Verdict", "verdict"),
+            interval_column("Ratio", "ratio"),
+            text_column("Against", "rival"),
+            number_column("p of the claim", "p_confirm"),
+            number_column("p of its opposite", "p_refute"),
+            number_column("Documents", "documents"),
+            number_column("Independent", "clusters"),
+            text_column("Note", "note"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def matrix_table(evidence: Values) -> Table:
+    """Perplexity of every model on every level, the best of each level marked."""
+    matrix = evidence["matrix"]
+    levels: Sequence[str] = matrix["levels"]
+    best = best_by_level(matrix)
+    rows = []
+    for row in matrix["rows"]:
+        cells = [row["cells"].get(level) for level in levels]
+        gaps = [Cell(text="not trained", values=(None,), detail=row["reason"]), *(word("") for _ in levels[1:])]
+        shown = [
+            interval(cell, formats.perplexity, mark="best" if best.get(level) == row["name"] else "")
+            for level, cell in zip(levels, cells, strict=True)
+        ]
+        rows.append((_model(row), *(shown if row["cells"] else gaps[: len(levels)])))
+    return Table(
+        name="matrix",
+        caption=f"Perplexity on each level's test documents ({METRIC_NAMES[evidence['settings']['metric']]}); "
+        "lower is better, the best of a level is bold",
+        columns=(
+            text_column("Model", "model"),
+            *(interval_column(_sized(level, matrix["sizes"]), f"ppl_{level}") for level in levels),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def best_by_level(matrix: Values) -> dict[str, str]:
+    """The row with the lowest perplexity, per level."""
+    best: dict[str, str] = {}
+    for level in matrix["levels"]:
+        values = {row["name"]: row["cells"][level]["value"] for row in matrix["rows"] if level in row["cells"]}
+        best[level] = min(values, key=lambda name: values[name])
+    return best
+
+
+def gains_table(evidence: Values) -> Table:
+    """Specialisation gain per level, against the plan's target."""
+    targets = {one["scope"]: one["target"] for one in evidence["findings"] if one["hypothesis"] == "H1"}
+    rows = [
+        (word(one["level"]), interval(one["specialised"], formats.percent), word(targets.get(one["level"]) or ""))
+        for one in evidence["gains"]
+    ]
+    target = formats.percent(evidence["settings"]["target"])
+    return Table(
+        name="gains",
+        caption="Specialisation gain: by how much the general model's perplexity exceeds the specialised model's",
+        columns=(
+            text_column("Level", "level"),
+            interval_column("Gain", "general_over_specialised"),
+            text_column(f"Target ({target})", "target"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def transfer_table(evidence: Values) -> Table:
+    """What fine-tuning the general model gains over both alternatives."""
+    rows = [
+        (
+            word(one["level"]),
+            interval(one["transfer_over_specialised"], formats.percent),
+            interval(one["transfer_over_general"], formats.percent),
+        )
+        for one in evidence["gains"]
+    ]
+    return Table(
+        name="transfer",
+        caption="Transfer gain: by how much the other's perplexity exceeds the fine-tuned model's",
+        columns=(
+            text_column("Level", "level"),
+            interval_column("Over training on the level alone", "specialised_over_transfer"),
+            interval_column("Over the general model", "general_over_transfer"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def gaps_table(evidence: Values) -> Table:
+    """How badly a level's model does elsewhere, and strangers on its texts."""
+    rows = [
+        (
+            word(one["level"]),
+            interval(one["own"], formats.perplexity),
+            interval(one["others"], formats.perplexity),
+            interval(one["gap"], formats.percent),
+            interval(one["wrong_model"], formats.percent),
+        )
+        for one in evidence["gaps"]
+    ]
+    return Table(
+        name="gaps",
+        caption="Cross-level gap of the specialised models (geometric means over the other levels)",
+        columns=(
+            text_column("Level", "level"),
+            interval_column("PPL on its own level", "own"),
+            interval_column("PPL on the others", "others"),
+            interval_column("Gap", "gap_ratio"),
+            interval_column("Other levels' models on its texts", "wrong_model_ratio"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def kinds_table(evidence: Values) -> Table:
+    """Perplexity by kind of mask."""
+    total = sum(one["tokens"] for one in evidence["kinds"])
+    rows = [
+        (word(one["kind"]), number(one["tokens"] / total, formats.share), *_roles(one)) for one in evidence["kinds"]
+    ]
+    return Table(
+        name="kinds",
+        caption="Perplexity by kind of mask, all levels' tokens together, each level by its own model",
+        columns=(text_column("Kind", "kind"), number_column("Tokens", "share_of_tokens"), *_ROLE_COLUMNS),
+        rows=tuple(rows),
+    )
+
+
+def languages_table(evidence: Values) -> Table:
+    """Perplexity by first language."""
+    rows = [
+        (word(one["l1"]), number(one["documents"], formats.count), *_roles(one)) for one in evidence["first_languages"]
+    ]
+    return Table(
+        name="first_languages",
+        caption="Perplexity by first language (test documents, the most frequent languages)",
+        columns=(text_column("First language", "l1"), number_column("Documents", "documents"), *_ROLE_COLUMNS),
+        rows=tuple(rows),
+    )
+
+
+_ROLE_COLUMNS: tuple[Column, ...] = tuple(
+    number_column(ROLE_NAMES[role].capitalize(), f"ppl_{role}")
+    for role in ("start", "general", "specialised", "transfer")
+)
+
+
+def _roles(row: Values) -> list[Cell]:
+    values = [row[role] for role in ("start", "general", "specialised", "transfer")]
+    known = [value for value in values if value is not None]
+    return [
+        Cell(
+            text=formats.perplexity(value),
+            values=(value,),
+            mark="best" if value is not None and value == min(known) else "",
+        )
+        for value in values
+    ]
+
+
+def _verdict(finding: Values) -> Cell:
+    verdict = str(finding["verdict"])
+    return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict)
+
+
+def _model(row: Values) -> Cell:
+    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    partly = f" ({'; '.join(row['missing'].values())})" if row["cells"] and row["missing"] else ""
+    return word(row["name"], detail=ROLE_NAMES[row["role"]] + seeds + partly)
+
+
+def _sized(level: str, sizes: Values) -> str:
+    return f"{level} (n = {sizes[level]['documents']:,})"
+
+
+def _level_of(evidence: Values) -> str:
+    return f"{evidence['settings']['confidence'] * 100:g} %"

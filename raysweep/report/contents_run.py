@@ -1,0 +1,295 @@
+"""The tables of what the run cost and what it was made of, built from the evidence alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from raysweep.report import formats
+from raysweep.report.tables import Table, interval, interval_column, number, number_column, text_column, word
+
+Values = Mapping[str, Any]
+
+STRATEGY_NAMES = {
+    "start": "No training (common start)",
+    "general": "One general model",
+    "specialised": "A model per level",
+    "transfer": "General model, fine-tuned per level",
+}
+
+
+def strategies_table(evidence: Values) -> Table:
+    """The ways to serve all levels: what they give and what they cost."""
+    general = _perplexity_of(evidence, "general")
+    rows = []
+    for one in evidence["strategies"]:
+        if one["name"] not in STRATEGY_NAMES:
+            continue
+        cost, value = one["cost"] or {}, one["perplexity"]["value"]
+        rows.append(
+            (
+                word(STRATEGY_NAMES[one["name"]]),
+                interval(one["perplexity"], formats.perplexity),
+                number(general / value if general and one["name"] != "general" else None, formats.percent),
+                number(cost.get("models"), formats.count),
+                number(cost.get("bytes"), formats.size),
+                number(cost.get("trainings"), formats.count),
+                number(cost.get("hours"), formats.hours),
+                number(_hours_per_percent(evidence, one), formats.hours),
+            )
+        )
+    return Table(
+        name="strategies",
+        caption="Ways to serve all levels (perplexity: geometric mean over the levels; one seed's cost)",
+        columns=(
+            text_column("Way", "way"),
+            interval_column("Perplexity", "ppl"),
+            number_column("Gain over general", "general_over_this"),
+            number_column("Models", "models"),
+            number_column("On disk", "bytes"),
+            number_column("Trainings", "trainings"),
+            number_column(f"{_hours_of(evidence)}-time to train", "hours"),
+            number_column("More of it per 1 % of gain", "hours_per_percent"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def unknown_level_table(evidence: Values) -> Table:
+    """What a learner of unknown level gets: one model must do for everyone."""
+    rows = [
+        (word(STRATEGY_NAMES.get(one["name"], one["name"])), interval(one["perplexity"], formats.perplexity))
+        for one in sorted(evidence["strategies"], key=lambda one: float(one["perplexity"]["value"]))
+        if one["name"] == "general" or one["name"] not in STRATEGY_NAMES
+    ]
+    return Table(
+        name="unknown_level",
+        caption="If the learner's level is not known: one model for everyone (geometric mean over the levels)",
+        columns=(text_column("Model", "model"), interval_column("Perplexity", "ppl")),
+        rows=tuple(rows),
+    )
+
+
+def trainings_table(evidence: Values) -> Table:
+    """Every trial, the failed ones included."""
+    rows = []
+    for one in evidence["trainings"]:
+        steps = f"{formats.count(one['steps'])} of {one['steps_asked']:,}" if one["steps"] is not None else ""
+        note = "; ".join(part for part in (one["reason"], one["stopped"]) if part)
+        rows.append(
+            (
+                word(one["trial"], detail=f"from {one['parent']}" if one["parent"] else ""),
+                word(", ".join(one["levels"])),
+                word(one["state"], detail=note),
+                word(steps),
+                number(one["best_step"], formats.count),
+                number(one["best_losses"].get(evidence["settings"]["metric"]), formats.loss),
+                number(one["tokens"], formats.count),
+                number(one["hours"], formats.hours),
+                word(one["device"] or formats.NONE),
+                number(one["parameters"], formats.count),
+                number(one["bytes"], formats.size),
+                number(one["peak_memory_bytes"], formats.size),
+            )
+        )
+    return Table(
+        name="trainings",
+        caption="The trainings: how far they went, what they cost, what they weigh",
+        columns=(
+            text_column("Trial", "trial"),
+            text_column("Levels", "levels"),
+            text_column("State", "state"),
+            text_column("Steps", "steps"),
+            number_column("Best step", "best_step"),
+            number_column("Validation loss", "best_valid_nats_per_token"),
+            number_column("Tokens seen", "tokens"),
+            number_column("Time", "hours"),
+            text_column("Device", "device"),
+            number_column("Parameters", "parameters"),
+            number_column("On disk", "bytes"),
+            number_column("Peak memory", "peak_memory_bytes"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def generation_table(evidence: Values) -> Table:
+    """How near the greedy answers come to what the learners wrote."""
+    measures = {
+        "top1_accuracy": "Words right",
+        "unigram_recall": "Unigram recall",
+        "unigram_f1": "Unigram F1",
+        "bigram_recall": "Bigram recall",
+        "bigram_f1": "Bigram F1",
+    }
+    rows = []
+    for model, record in evidence["scoring"].items():
+        found = (record.get("generation") or {}).get("overall")
+        if found and (found["words"] or found["longer_answers"]):
+            answers = found["words"] + found["longer_answers"]
+            rows.append(
+                (
+                    word(model),
+                    number(answers, formats.count),
+                    *(number(found[name], formats.share) for name in measures),
+                    number(found["unfinished"], formats.count),
+                )
+            )
+    return Table(
+        name="generation",
+        caption="Infilling scores of greedy answers, all levels together",
+        columns=(
+            text_column("Model", "model"),
+            number_column("Answers", "answers"),
+            *(number_column(title, name) for name, title in measures.items()),
+            number_column("Unfinished", "unfinished"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def speed_table(evidence: Values) -> Table:
+    """Latency and throughput of infilling."""
+    rows = [
+        (
+            word(model),
+            word(one["device"]),
+            word(size),
+            number(timing["latency_p50_s"] / 3600.0, formats.hours),
+            number(timing["latency_p95_s"] / 3600.0, formats.hours),
+            number(timing["tokens_per_second"], formats.count),
+        )
+        for model, one in (evidence["speed"] or {}).items()
+        for size, timing in one["batches"].items()
+    ]
+    return Table(
+        name="speed",
+        caption="Speed of infilling (a prompt of 64 tokens, an answer of 16)",
+        columns=(
+            text_column("Model", "model"),
+            text_column("Device", "device"),
+            number_column("Texts at once", "batch"),
+            number_column("Median time", "latency_p50_hours"),
+            number_column("95th percentile", "latency_p95_hours"),
+            number_column("Tokens/s", "tokens_per_second"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def splits_table(evidence: Values) -> Table:
+    """Documents per level and split."""
+    corpus = evidence["corpus"] or {}
+    rows = [
+        (
+            word(level),
+            *(number(counts[split], formats.count) for split in ("train", "valid", "test")),
+            number(sum(counts.values()), formats.count),
+            number(corpus["lengths"][level]["mean"], formats.count),
+        )
+        for level, counts in corpus.get("counts", {}).items()
+    ]
+    return Table(
+        name="splits",
+        caption="Documents per level and split",
+        columns=(
+            text_column("Level", "level"),
+            *(number_column(split.capitalize(), split) for split in ("train", "valid", "test")),
+            number_column("All", "all"),
+            number_column("Mean characters", "mean_characters"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def bad_rows_table(evidence: Values) -> Table:
+    """Rows of the CSV that were set aside, by reason."""
+    corpus = evidence["corpus"] or {}
+    rows = [
+        (word(reason), number(count, formats.count), number(count / corpus["rows"], formats.share))
+        for reason, count in corpus.get("bad_rows", {}).items()
+    ]
+    return Table(
+        name="set_aside",
+        caption="Rows of the CSV that were set aside (each is listed in corpus/quarantine.csv)",
+        columns=(
+            text_column("Reason", "reason"),
+            number_column("Rows", "rows"),
+            number_column("Share of all", "share"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def leakage_table(evidence: Values) -> Table:
+    """What stands in two splits: must be nothing."""
+    found = evidence["leakage"] or {}
+    rows = [
+        (word(title), number(found[name], formats.count), number(found[f"{name}_in_two_splits"], formats.count))
+        for name, title in (("ids", "Document ids"), ("learners", "Learners"), ("texts", "Texts, normalised"))
+        if found.get(name) is not None
+    ]
+    return Table(
+        name="leakage",
+        caption="What is known to two splits, looked for in the finished corpus",
+        columns=(
+            text_column("What", "what"),
+            number_column("Distinct", "distinct"),
+            number_column("In two splits", "in_two_splits"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def examples_table(evidence: Values) -> Table:
+    """What the mask stage counted."""
+    return Table(
+        name="examples",
+        caption="Masked examples of all splits, as counted when they were made",
+        columns=(text_column("What", "what"), number_column("Number", "number")),
+        rows=tuple(
+            (word(title), number(value, formats.count)) for title, value in _flatten(evidence["examples"] or {})
+        ),
+    )
+
+
+def versions_table(evidence: Values) -> Table:
+    """The software."""
+    run = evidence["run"]
+    versions = {"raysweep": evidence["raysweep"], "Python": run["python"], **run["libraries"]}
+    versions["System"] = run["platform"]
+    return Table(
+        name="versions",
+        caption="Software of the run",
+        columns=(text_column("What", "what"), text_column("Version", "version")),
+        rows=tuple((word(name), word(version)) for name, version in versions.items() if version),
+    )
+
+
+def _flatten(counts: Values) -> list[tuple[str, float]]:
+    """Whole numbers with their titles, those of a group behind its name."""
+    found: list[tuple[str, float]] = []
+    for name, value in counts.items():
+        title = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            found += [(f"{title}: {inner}", number) for inner, number in _flatten(value)]
+        elif isinstance(value, int):
+            found.append((title, value))
+    return found
+
+
+def _perplexity_of(evidence: Values, strategy: str) -> float | None:
+    return next((one["perplexity"]["value"] for one in evidence["strategies"] if one["name"] == strategy), None)
+
+
+def _hours_of(evidence: Values) -> str:
+    kinds = {one["hours_of"] for one in evidence["trainings"] if one["hours"] is not None}
+    return " and ".join(sorted(kinds)) or "CPU"
+
+
+def _hours_per_percent(evidence: Values, strategy: Values) -> float | None:
+    """Training time beyond the general model's, per percent of perplexity gained over it; None without a gain."""
+    general = next((one for one in evidence["strategies"] if one["name"] == "general"), None)
+    if general is None or strategy["name"] in ("general", "start"):
+        return None
+    gain = (general["perplexity"]["value"] / strategy["perplexity"]["value"] - 1.0) * 100.0
+    hours, base = strategy["cost"]["hours"], general["cost"]["hours"]
+    return (hours - base) / gain if gain > 0.0 and hours is not None and base is not None and hours > base else None

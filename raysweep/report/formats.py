@@ -1,0 +1,76 @@
+"""Numbers as a reader wants them: few digits, units, a true minus sign."""
+
+from datetime import UTC, datetime
+
+NONE = "–"
+
+
+def perplexity(value: float | None) -> str:
+    """Three digits or so: 8.03, 21.4, 312, 1,204."""
+    if value is None:
+        return NONE
+    if value >= 1e6:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def ratio(value: float | None) -> str:
+    """Three decimals: perplexities are compared in per cent and parts of it."""
+    return NONE if value is None else f"{value:.3f}" if value < 100 else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A ratio as a change: 1.25 is +25.0 %."""
+    if value is None:
+        return NONE
+    return f"{(value - 1.0) * 100.0:+.1f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def share(value: float | None) -> str:
+    """A part of a whole."""
+    return NONE if value is None else f"{value * 100.0:.1f} %"
+
+
+def loss(value: float | None) -> str:
+    """Nats per token."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def hours(value: float | None) -> str:
+    """Hours, or minutes or seconds where they are few."""
+    if value is None:
+        return NONE
+    if value >= 1.0:
+        return f"{value:,.1f} h"
+    return f"{value * 60.0:.1f} min" if value * 60.0 >= 1.0 else f"{value * 3600.0:.1f} s"
+
+
+def size(value: float | None) -> str:
+    """Bytes, in powers of 1,000."""
+    if value is None:
+        return NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000.0:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000.0
+    return f"{value:.1f} TB"
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals, and no more than the resamples can tell."""
+    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def date(unix_seconds: float | None) -> str:
+    """The day and minute, UTC."""
+    return NONE if unix_seconds is None else f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def limits(low: str, high: str) -> str:
+    """An interval; empty where there is none."""
+    return "" if NONE in (low, high) else f"[{low}, {high}]"
