@@ -21,6 +21,7 @@ from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 from raysweep.config.schema import SIZES, ModelConfig
 from raysweep.errors import TrainingError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.seeding import seed_for
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def _random_model(model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadM
         **_dropouts(model.dropout),
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_for(seed, "weights"))
         return GPT2LMHeadModel(config)
 
 

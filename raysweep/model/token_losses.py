@@ -37,10 +37,10 @@ _CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
 class Labels:
     """What is to be predicted in a batch, and from where."""
 
-    positions_N: npt.NDArray[np.int64]
+    positions_N: npt.NDArray[np.int64]  # noqa: N815
     """Index into (B × T) of the position *before* the label: the one that predicts it."""
-    ids_N: npt.NDArray[np.int64]
-    classes_N: npt.NDArray[np.uint8]
+    ids_N: npt.NDArray[np.int64]  # noqa: N815
+    classes_N: npt.NDArray[np.uint8]  # noqa: N815
     """CONTEXT, INFILL_END or INFILL_TEXT."""
 
     def counts(self) -> npt.NDArray[np.int64]:
@@ -69,9 +69,9 @@ def find_labels(
 
 def token_losses(
     model: GPT2LMHeadModel,
-    ids_BT: Tensor,
-    positions_N: Tensor,
-    labels_N: Tensor,
+    ids_BT: Tensor,  # noqa: N815
+    positions_N: Tensor,  # noqa: N815
+    labels_N: Tensor,  # noqa: N815
     weights_N: Tensor,
     forward: Any = None,
 ) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ from raysweep.errors import TrainingError
 from raysweep.masking.store import ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model, hidden_states
-from raysweep.seeding import seed_for
 from raysweep.training.batches import BatchOrder, Examples, choose_validation
 from raysweep.training.distributed import Workers
 from raysweep.training.job import TrainingJob
@@ -55,7 +54,7 @@ def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Att
     objective = objective_of(settings)
     _check_examples(job, store, examples, validation, objective)
     resumed = _agree_on_checkpoint(workers, checkpoints)
-    model = build_model(job.start, model=job.model, max_tokens=job.max_tokens, seed=seed_for(job.seed, "weights"))
+    model = build_model(job.start, model=job.model, max_tokens=job.max_tokens, seed=job.seed)
     model.to(workers.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
     optimizer = make_optimizer(model, settings)
     if resumed is not None:

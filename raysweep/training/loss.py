@@ -45,10 +45,10 @@ def objective_of(settings: TrainingConfig) -> Objective:
 class MicroBatch:
     """A batch on the device, with its labels."""
 
-    ids_BT: Tensor
-    positions_N: Tensor
-    labels_N: Tensor
-    classes_N: Tensor
+    ids_BT: Tensor  # noqa: N815
+    positions_N: Tensor  # noqa: N815
+    labels_N: Tensor  # noqa: N815
+    classes_N: Tensor  # noqa: N815
     """int64, as `index_select` and `index_add_` want it."""
 
 
