@@ -123,8 +123,8 @@ BROKEN_ROWS = [
      "Fill it in, or name another column in data.columns"),
     ("no level", b"3,Spanish,,Hi.", "missing value", "column 'cefr_level': found ''; must not be empty. "
      "Fill it in, or name another column in data.columns"),
-    ("a blank first language", b"3,\xc2\xa0 ,A1,Hi.", "missing value", "column 'l1': found '\\xa0 '; must not be empty. "
-     "Fill it in, or name another column in data.columns"),
+    ("a blank first language", b"3,\xc2\xa0 ,A1,Hi.", "missing value",
+     "column 'l1': found '\\xa0 '; must not be empty. Fill it in, or name another column in data.columns"),
     ("no text", b"3,Spanish,A1,", "empty text", "column 'text': found ''; must hold a text. Leave such rows out"),
     ("a text of white space", b'3,Spanish,A1," \n\t"', "empty text",
      "column 'text': found ' \\n\\t'; must hold a text. Leave such rows out"),
@@ -168,6 +168,27 @@ def test_a_missing_file_is_refused(tmp_path):
     """The message says how to do without one."""
     with pytest.raises(InputError, match=r"no such file\. Set data\.csv to the corpus, or leave it out"):
         read_corpus(tmp_path / "nowhere.csv", DataConfig())
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    """The system's own reason is passed on."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + GOOD)
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"corpus\.csv: cannot be read \(Permission denied\)"):
+        read_corpus(path, DataConfig())
+
+
+def test_a_well_formed_file_is_left_to_the_fast_parser(tmp_path, monkeypatch):
+    """Quoted newlines, a byte order mark and doubled quotes are no reason to read 258 MB in Python."""
+    monkeypatch.setattr("raysweep.corpus.csv_files._read_slowly", None)
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + csv_bytes([(1, "Thai", "A1", 'a\n"b", c'), (2, "Thai", "A9", "\0")]))
+    assert read_corpus(path, DataConfig()).rows == 2
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
@@ -266,9 +287,16 @@ def test_texts_stay_as_they_are(tmp_path):
     assert corpus.bad_rows == ()
 
 
-@pytest.mark.parametrize("wrap", [lambda data: b"\xef\xbb\xbf" + data, gzip.compress, lambda data: data.replace(b"\n", b"\r\n"),
-                                  lambda data: data.rstrip(b"\n"), lambda data: data.replace(b"\n", b"\n\n")],
-                         ids=["byte order mark", "gzip", "CRLF", "no last line break", "empty lines"])  # fmt: skip
+FORMS = {
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "gzip": gzip.compress,
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "no last line break": lambda data: data.rstrip(b"\n"),
+    "empty lines": lambda data: data.replace(b"\n", b"\n\n"),
+}
+
+
+@pytest.mark.parametrize("wrap", FORMS.values(), ids=FORMS)
 def test_common_forms_of_the_file_read_the_same(tmp_path, wrap):
     """Excel's byte order mark, a compressed download, Windows' line ends."""
     plain, wrapped = tmp_path / "plain.csv", tmp_path / "wrapped.csv"
