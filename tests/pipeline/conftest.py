@@ -1,5 +1,7 @@
 """A run small enough for every test: two levels, three trials, two-layer models, a few steps."""
 
+import functools
+import shutil
 from dataclasses import dataclass, field
 
 import pytest
@@ -38,17 +40,38 @@ class Heard:
 
 
 @pytest.fixture
-def tiny_run(tmp_path):
-    def make(changes=None, forced=(), executor=None):
-        config = parse_config({**TINY, **(changes or {})})
-        return Run(
-            config=config,
-            profile="tiny",
-            folder=RunFolder(tmp_path / "runs" / "tiny"),
-            executor=executor or InlineExecutor(),
-            listener=Heard(),
-            command=["raysweep", "run"],
-            forced=forced,
-        )
+def tiny_trials():
+    return TINY["trials"]
 
-    return make
+
+def make_run(storage, changes=None, forced=(), executor=None):
+    return Run(
+        config=parse_config({**TINY, **(changes or {})}),
+        profile="tiny",
+        folder=RunFolder(storage / "tiny"),
+        executor=executor or InlineExecutor(),
+        listener=Heard(),
+        command=["raysweep", "run"],
+        forced=forced,
+    )
+
+
+@pytest.fixture
+def tiny_run(tmp_path):
+    """Makes a run in a folder of the test's own."""
+    return functools.partial(make_run, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def finished_storage(tmp_path_factory):
+    """A run that went through, made once."""
+    storage = tmp_path_factory.mktemp("finished")
+    assert make_run(storage).everything() == []
+    return storage
+
+
+@pytest.fixture
+def done_run(finished_storage, tmp_path, tiny_run):
+    """The finished run, in a folder of the test's own."""
+    shutil.copytree(finished_storage, tmp_path / "runs")
+    return tiny_run()

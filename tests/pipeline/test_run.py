@@ -28,13 +28,6 @@ class CountingExecutor(InlineExecutor):
         super().score(tasks, listener)
 
 
-@pytest.fixture
-def done_run(tiny_run):
-    run = tiny_run()
-    assert run.everything() == []
-    return run
-
-
 def again(tiny_run, **options):
     executor = CountingExecutor()
     run = tiny_run(executor=executor, **options)
@@ -42,10 +35,12 @@ def again(tiny_run, **options):
     return executor.work
 
 
-def with_learning_rate(trial, rate):
-    from tests.pipeline.conftest import TINY
+@pytest.fixture
+def with_learning_rate(tiny_trials):
+    def change(trial, rate):
+        return {"trials": {**tiny_trials, trial: {**tiny_trials[trial], "learning_rate": rate}}}
 
-    return {"trials": {**TINY["trials"], trial: {**TINY["trials"][trial], "learning_rate": rate}}}
+    return change
 
 
 def test_a_run_ends_in_a_report_with_every_model_in_it(done_run):
@@ -69,7 +64,7 @@ def test_running_twice_does_nothing_the_second_time(done_run, tiny_run):
     assert {path: path.stat().st_mtime_ns for path in done_run.folder.root.rglob("*") if path.is_file()} == before
 
 
-def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run):
+def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run, with_learning_rate):
     """Finished training is not overwritten unasked."""
     with pytest.raises(ChangedError) as caught:
         tiny_run(with_learning_rate("A1", 2e-3)).everything()
@@ -79,12 +74,12 @@ def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run):
     )
 
 
-def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run):
+def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run, with_learning_rate):
     """A level's own model has no children; nothing else is touched."""
     assert again(tiny_run, changes=with_learning_rate("A1", 2e-3), forced=["A1"]) == ["train A1", "score A1"]
 
 
-def test_forcing_a_parent_redoes_its_children(done_run, tiny_run):
+def test_forcing_a_parent_redoes_its_children(done_run, tiny_run, with_learning_rate):
     """A fine-tune of another general model is another fine-tune."""
     work = again(tiny_run, changes=with_learning_rate("all", 2e-3), forced=["all"])
     assert work == ["train all", "train all-C1", "score all", "score all-C1"]
@@ -114,12 +109,9 @@ def test_more_resamples_redo_the_report_alone(done_run, tiny_run):
     assert json.loads(done_run.folder.record.read_text())["stages"]["report"]["identity"]["report"]["resamples"] == 200
 
 
-def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run):
+def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, with_learning_rate):
     """One bad model costs its own fine-tunes, not the matrix."""
-    from tests.pipeline.conftest import TINY
-
-    trials = {**TINY["trials"], "all": {**TINY["trials"]["all"], "learning_rate": 1e30}}
-    run = tiny_run({"trials": trials})
+    run = tiny_run(with_learning_rate("all", 1e30))
     lost = run.everything()
     assert [(each.trial, each.state) for each in lost] == [("all", State.FAILED), ("all-C1", State.BLOCKED)]
     assert "step" in lost[0].reason
