@@ -14,15 +14,10 @@ Level by level, whatever differs from the overall verdict is said.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysweep.report.formats import percent, ratio
+from raysweep.report.formats import percent
 
 Values = dict[str, Any]
 CONFIRMED, REFUTED, UNDECIDED, NOT_TESTED = "confirmed", "refuted", "undecided", "not tested"
-NAMES = {
-    "H1": "a model of its own beats the general model",
-    "H2": "the general model is close enough to the best",
-    "H3": "fine-tuning the general model beats every other way",
-}
 LEARNED_LITTLE = 0.95
 """A general model above this share of its start's perplexity has hardly learned."""
 
@@ -55,35 +50,63 @@ def _headline(verdicts: Mapping[str, str]) -> str:
     return "Not decided yet: this run cannot tell the ways apart."
 
 
-def _reason(finding: Values) -> str:
+def _reason(finding: Values) -> Values:
     code, verdict = finding["hypothesis"], finding["verdict"]
-    if verdict == NOT_TESTED:
-        return f"{code}, that {NAMES[code]}, was not tested: {finding['note']}."
-    interval = f"{ratio(finding['value'])} [{ratio(finding['low'])}, {ratio(finding['high'])}]"
-    rival = {"general": "the general model", "specialised": "training per level", "transfer": "fine-tuning"}.get(
-        finding["rival"], finding["rival"]
-    )
-    said = {
-        "H1": f"the general model's perplexity is {interval} times that of {rival}",
-        "H2": f"the general model's perplexity is {interval} times that of {rival}, the best of the others; "
-        f"the bound is {finding['margin']:.2f}",
-        "H3": f"the fine-tuned models' perplexity is {interval} times that of {rival}, the best of the others",
-    }[code]
-    note = f"; {finding['note']}" if verdict == UNDECIDED and finding["note"] else ""
-    return f"{code}, that {NAMES[code]}, is {verdict}: {said}{note}."
+    text = _CLAIMS[code][verdict]
+    if verdict != NOT_TESTED:
+        bounds = f"{percent(finding['low'])} to {percent(finding['high'])}"
+        text += f" {_CLAIMS[code]['figure']} {percent(finding['value'])} ({bounds}) against {_RIVALS[finding['rival']]}"
+        text += f"; the bound is {percent(finding['margin'])}." if code == "H2" else "."
+    if finding["note"]:
+        text += f" {finding['note'][0].upper()}{finding['note'][1:]}."
+    return {"code": code, "verdict": verdict, "text": text}
+
+
+_GENERAL = "The general model's perplexity:"
+_CLAIMS = {
+    "H1": {
+        CONFIRMED: "Training a model on a level's texts alone beats the general model there.",
+        REFUTED: "Training a model on a level's texts alone does not beat the general model.",
+        UNDECIDED: "Whether a model trained on a level's texts alone beats the general model is open.",
+        NOT_TESTED: "Whether a model trained on a level's texts alone beats the general model was not tested.",
+        "figure": _GENERAL,
+    },
+    "H2": {
+        CONFIRMED: "The general model comes close enough to the best of the others.",
+        REFUTED: "The general model does not come close enough to the best of the others.",
+        UNDECIDED: "Whether the general model comes close enough to the best of the others is open.",
+        NOT_TESTED: "Whether the general model comes close enough to the best was not tested.",
+        "figure": _GENERAL,
+    },
+    "H3": {
+        CONFIRMED: "Fine-tuning the general model on a level beats every other way.",
+        REFUTED: "Fine-tuning the general model on a level is not the best way.",
+        UNDECIDED: "Whether fine-tuning the general model on a level is the best way is open.",
+        NOT_TESTED: "Whether fine-tuning the general model on a level is the best way was not tested.",
+        "figure": "The fine-tuned models' perplexity:",
+    },
+}
+_RIVALS = {
+    "general": "the general model",
+    "specialised": "models trained on their level alone",
+    "transfer": "fine-tuned models",
+}
 
 
 def _exceptions(findings: Sequence[Values], verdicts: Mapping[str, str]) -> list[str]:
     said = []
     for code, overall in verdicts.items():
-        for opposite in (CONFIRMED, REFUTED):
+        differing = []
+        for verdict in (CONFIRMED, REFUTED):
             scopes = [
                 finding["scope"]
                 for finding in findings
-                if finding["hypothesis"] == code and finding["verdict"] == opposite and finding["scope"] != "overall"
+                if finding["hypothesis"] == code and finding["verdict"] == verdict and finding["scope"] != "overall"
             ]
-            if scopes and overall not in (opposite, NOT_TESTED):
-                said.append(f"{code} is {overall} overall, but {opposite} on {', '.join(scopes)}.")
+            if scopes and overall not in (verdict, NOT_TESTED):
+                differing.append(f"{verdict} on {', '.join(scopes)}")
+        if differing:
+            said.append(f"{code} is {overall} overall, but {' and '.join(differing)}.")
     return said
 
 
@@ -97,5 +120,5 @@ def _warnings(findings: Sequence[Values], strategies: Sequence[Values]) -> list[
         )
     untested = sorted({f["scope"] for f in findings if f["verdict"] == NOT_TESTED and f["scope"] != "overall"})
     if untested:
-        said.append(f"Some hypotheses could not be tested on {', '.join(untested)}; the overall verdicts leave it out.")
+        said.append(f"Not all hypotheses could be tested on {', '.join(untested)}, left out of those overall verdicts.")
     return said

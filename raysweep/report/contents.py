@@ -66,35 +66,37 @@ def verdict_grid(evidence: Values) -> Table:
 
 def findings_table(evidence: Values) -> Table:
     """Everything a verdict rests on, a row each."""
+    clusters = "learners" if evidence["settings"]["clusters"] == "learner" else "independent"
     rows = []
     for one in evidence["findings"]:
+        documents = Cell(
+            text=formats.count(one["documents"] or None),
+            values=(one["documents"], one["clusters"]),
+            detail=f"{one['clusters']:,} {clusters}" if one["documents"] != one["clusters"] else "",
+        )
         rows.append(
             (
-                word(one["hypothesis"]),
-                word(one["scope"]),
+                Cell(text=f"{one['hypothesis']} {one['scope']}", values=(one["hypothesis"], one["scope"])),
                 _verdict(one),
                 interval(one, formats.ratio),
                 word(ROLE_NAMES.get(one["rival"], one["rival"]) or formats.NONE),
                 number(one["p_confirm"], formats.p_value),
                 number(one["p_refute"], formats.p_value),
-                number(one["documents"] or None, formats.count),
-                number(one["clusters"] or None, formats.count),
+                documents,
                 word(one["note"]),
             )
         )
     return Table(
         name="findings",
-        caption="What each verdict rests on: ratios of perplexities with their intervals",
+        caption="What each verdict rests on; p-values are one-sided and, on levels, corrected by Holm",
         columns=(
-            text_column("Hypothesis", "hypothesis"),
-            text_column("Where", "scope"),
+            Column(title="Claim", fields=("hypothesis", "scope"), is_number=False),
             text_column("Verdict", "verdict"),
             interval_column("Ratio", "ratio"),
             text_column("Against", "rival"),
-            number_column("p of the claim", "p_confirm"),
-            number_column("p of its opposite", "p_refute"),
-            number_column("Documents", "documents"),
-            number_column("Independent", "clusters"),
+            number_column("p, confirm", "p_confirm"),
+            number_column("p, refute", "p_refute"),
+            Column(title="Documents", fields=("documents", "clusters")),
             text_column("Note", "note"),
         ),
         rows=tuple(rows),
@@ -108,13 +110,11 @@ def matrix_table(evidence: Values) -> Table:
     best = best_by_level(matrix)
     rows = []
     for row in matrix["rows"]:
-        cells = [row["cells"].get(level) for level in levels]
-        gaps = [Cell(text="not trained", values=(None,), detail=row["reason"]), *(word("") for _ in levels[1:])]
-        shown = [
-            interval(cell, formats.perplexity, mark="best" if best.get(level) == row["name"] else "")
-            for level, cell in zip(levels, cells, strict=True)
+        cells = [
+            interval(row["cells"].get(level), formats.perplexity, mark="best" if best[level] == row["name"] else "")
+            for level in levels
         ]
-        rows.append((_model(row), *(shown if row["cells"] else gaps[: len(levels)])))
+        rows.append((_model(row), *cells))
     return Table(
         name="matrix",
         caption=f"Perplexity on each level's test documents ({METRIC_NAMES[evidence['settings']['metric']]}); "
@@ -212,7 +212,7 @@ def kinds_table(evidence: Values) -> Table:
     ]
     return Table(
         name="kinds",
-        caption="Perplexity by kind of mask, all levels' tokens together, each level by its own model",
+        caption=f"Perplexity by kind of mask: the tokens of {levels_said(evidence)} together, each level by its model",
         columns=(text_column("Kind", "kind"), number_column("Tokens", "share_of_tokens"), *_ROLE_COLUMNS),
         rows=tuple(rows),
     )
@@ -225,7 +225,7 @@ def languages_table(evidence: Values) -> Table:
     ]
     return Table(
         name="first_languages",
-        caption="Perplexity by first language (test documents, the most frequent languages)",
+        caption=f"Perplexity by first language: {levels_said(evidence)}, each by its model (the most frequent)",
         columns=(text_column("First language", "l1"), number_column("Documents", "documents"), *_ROLE_COLUMNS),
         rows=tuple(rows),
     )
@@ -250,15 +250,21 @@ def _roles(row: Values) -> list[Cell]:
     ]
 
 
+def levels_said(evidence: Values) -> str:
+    """The levels on which the ways are compared; those that lack a model are left out."""
+    common = evidence["common_levels"]
+    return "all levels" if common == evidence["levels"] else ", ".join(common) or "no level"
+
+
 def _verdict(finding: Values) -> Cell:
     verdict = str(finding["verdict"])
     return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict)
 
 
 def _model(row: Values) -> Cell:
-    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    partly = f" ({'; '.join(row['missing'].values())})" if row["cells"] and row["missing"] else ""
-    return word(row["name"], detail=ROLE_NAMES[row["role"]] + seeds + partly)
+    seeds = f", mean of {len(row['models'])} seeds" if len(row["models"]) > 1 else ""
+    missing = f"; {'; '.join(row['missing'].values())}" if row["missing"] else ""
+    return word(row["name"], detail=ROLE_NAMES[row["role"]] + seeds + missing)
 
 
 def _sized(level: str, sizes: Values) -> str:

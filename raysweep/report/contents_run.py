@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysweep.report import formats
-from raysweep.report.tables import Table, interval, interval_column, number, number_column, text_column, word
+from raysweep.report.contents import ROLE_NAMES, levels_said
+from raysweep.report.tables import (
+    Cell,
+    Column,
+    Table,
+    interval,
+    interval_column,
+    number,
+    number_column,
+    text_column,
+    word,
+)
 
 Values = Mapping[str, Any]
 
@@ -21,8 +32,6 @@ def strategies_table(evidence: Values) -> Table:
     general = _perplexity_of(evidence, "general")
     rows = []
     for one in evidence["strategies"]:
-        if one["name"] not in STRATEGY_NAMES:
-            continue
         cost, value = one["cost"] or {}, one["perplexity"]["value"]
         rows.append(
             (
@@ -38,7 +47,7 @@ def strategies_table(evidence: Values) -> Table:
         )
     return Table(
         name="strategies",
-        caption="Ways to serve all levels (perplexity: geometric mean over the levels; one seed's cost)",
+        caption=f"Ways to serve {levels_said(evidence)} (perplexity: geometric mean over the levels; one seed's cost)",
         columns=(
             text_column("Way", "way"),
             interval_column("Perplexity", "ppl"),
@@ -46,8 +55,8 @@ def strategies_table(evidence: Values) -> Table:
             number_column("Models", "models"),
             number_column("On disk", "bytes"),
             number_column("Trainings", "trainings"),
-            number_column(f"{_hours_of(evidence)}-time to train", "hours"),
-            number_column("More of it per 1 % of gain", "hours_per_percent"),
+            number_column(f"{_hours_of(evidence)}-time", "hours"),
+            number_column("Extra time per 1 % gain", "hours_per_percent"),
         ),
         rows=tuple(rows),
     )
@@ -55,10 +64,10 @@ def strategies_table(evidence: Values) -> Table:
 
 def unknown_level_table(evidence: Values) -> Table:
     """What a learner of unknown level gets: one model must do for everyone."""
+    roles = {row["name"]: ROLE_NAMES[row["role"]] for row in evidence["matrix"]["rows"]}
     rows = [
-        (word(STRATEGY_NAMES.get(one["name"], one["name"])), interval(one["perplexity"], formats.perplexity))
-        for one in sorted(evidence["strategies"], key=lambda one: float(one["perplexity"]["value"]))
-        if one["name"] == "general" or one["name"] not in STRATEGY_NAMES
+        (word(one["name"], detail=roles[one["name"]]), interval(one["perplexity"], formats.perplexity))
+        for one in evidence["for_everyone"]
     ]
     return Table(
         name="unknown_level",
@@ -72,12 +81,13 @@ def trainings_table(evidence: Values) -> Table:
     """Every trial, the failed ones included."""
     rows = []
     for one in evidence["trainings"]:
-        steps = f"{formats.count(one['steps'])} of {one['steps_asked']:,}" if one["steps"] is not None else ""
+        steps = f"{one['steps']:,} of {one['steps_asked']:,}".replace(" ", formats.SPACE) if one["steps"] else ""
+        is_general = set(one["levels"]) == set(evidence["levels"])
         note = "; ".join(part for part in (one["reason"], one["stopped"]) if part)
         rows.append(
             (
                 word(one["trial"], detail=f"from {one['parent']}" if one["parent"] else ""),
-                word(", ".join(one["levels"])),
+                word(f"all {len(one['levels'])}" if is_general else ", ".join(one["levels"])),
                 word(one["state"], detail=note),
                 word(steps),
                 number(one["best_step"], formats.count),
@@ -121,9 +131,8 @@ def generation_table(evidence: Values) -> Table:
         "bigram_f1": "Bigram F1",
     }
     rows = []
-    for model, record in evidence["scoring"].items():
-        found = (record.get("generation") or {}).get("overall")
-        if found and (found["words"] or found["longer_answers"]):
+    for model, found in _generated(evidence, "overall"):
+        if found["words"] or found["longer_answers"]:
             answers = found["words"] + found["longer_answers"]
             rows.append(
                 (
@@ -144,6 +153,35 @@ def generation_table(evidence: Values) -> Table:
         ),
         rows=tuple(rows),
     )
+
+
+def generation_levels_table(evidence: Values) -> Table:
+    """The same by level: words right, and unigram F1 of longer answers."""
+    levels = evidence["matrix"]["levels"]
+    rows = []
+    for model, found in _generated(evidence, "levels"):
+        cells = []
+        for level in levels:
+            one = found.get(level) or {"top1_accuracy": None, "unigram_f1": None}
+            right, f1 = one["top1_accuracy"], one["unigram_f1"]
+            cells.append(Cell(text=formats.share(right), values=(right, f1), detail=f"F1 {formats.share(f1)}"))
+        rows.append((word(model), *cells))
+    return Table(
+        name="generation_levels",
+        caption="Words right by level, and below it the unigram F1 of longer answers",
+        columns=(
+            text_column("Model", "model"),
+            *(Column(title=level, fields=(f"top1_{level}", f"unigram_f1_{level}")) for level in levels),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _generated(evidence: Values, part: str) -> list[tuple[str, Any]]:
+    """A part of each model's generation scores, in the order of the matrix."""
+    order = [name for row in evidence["matrix"]["rows"] for name in row["models"]]
+    records = [(name, evidence["scoring"].get(name, {}).get("generation")) for name in order]
+    return [(name, record[part]) for name, record in records if record]
 
 
 def speed_table(evidence: Values) -> Table:

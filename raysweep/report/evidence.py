@@ -76,7 +76,8 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "gains": scores.gains(),
         "gaps": scores.gaps(),
         "strategies": strategies,
-        **_breakdowns(config, table, losses, entrants, writers),
+        "for_everyone": scores.for_everyone(),
+        **_breakdowns(config, table, losses, entrants, scores.common_levels(), writers),
         "trainings": trainings,
         "curves": read_curves(folder, trials, config.report.metric),
         "scoring": {name: record for name in table.models if (record := read_if_there(folder.cells_record(name)))},
@@ -158,10 +159,13 @@ def _breakdowns(
     table: LossTable,
     losses: Mapping[str, LevelLosses],
     entrants: Sequence[Entrant],
+    levels: Sequence[str],
     writers: _Writers,
 ) -> Values:
-    levels = config.data.levels
+    """By kind of mask and first language, on the levels where the ways can be compared."""
+    losses = {level: losses[level] for level in levels}
     return {
+        "common_levels": list(levels),
         "kinds": kinds_of_mask(table, config.report.metric, entrants, levels),
         "first_languages": first_languages(losses, table.models, entrants, levels, writers.language_of),
     }

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 NONE = "–"
+SPACE = "\N{NO-BREAK SPACE}"
 
 
 def perplexity(value: float | None) -> str:
@@ -23,12 +24,12 @@ def percent(value: float | None) -> str:
     """A ratio as a change: 1.25 is +25.0 %."""
     if value is None:
         return NONE
-    return f"{(value - 1.0) * 100.0:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return f"{(value - 1.0) * 100.0:+,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def share(value: float | None) -> str:
     """A part of a whole."""
-    return NONE if value is None else f"{value * 100.0:.1f} %"
+    return NONE if value is None else f"{value * 100.0:.1f}{SPACE}%"
 
 
 def loss(value: float | None) -> str:
@@ -46,8 +47,10 @@ def hours(value: float | None) -> str:
     if value is None:
         return NONE
     if value >= 1.0:
-        return f"{value:,.1f} h"
-    return f"{value * 60.0:.1f} min" if value * 60.0 >= 1.0 else f"{value * 3600.0:.1f} s"
+        return f"{value:,.1f}{SPACE}h"
+    if value * 60.0 >= 1.0:
+        return f"{value * 60.0:.1f}{SPACE}min"
+    return f"{value * 3600.0:.1f}{SPACE}s" if value * 3600.0 >= 0.1 else f"{value * 3.6e6:.1f}{SPACE}ms"
 
 
 def size(value: float | None) -> str:
@@ -56,21 +59,16 @@ def size(value: float | None) -> str:
         return NONE
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000.0:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+            return f"{value:.0f}{SPACE}{unit}" if unit == "B" else f"{value:.1f}{SPACE}{unit}"
         value /= 1000.0
-    return f"{value:.1f} TB"
+    return f"{value:.1f}{SPACE}TB"
 
 
 def p_value(value: float | None) -> str:
     """Three decimals, and no more than the resamples can tell."""
-    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return NONE if value is None else f"<{SPACE}0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def date(unix_seconds: float | None) -> str:
     """The day and minute, UTC."""
     return NONE if unix_seconds is None else f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def limits(low: str, high: str) -> str:
-    """An interval; empty where there is none."""
-    return "" if NONE in (low, high) else f"[{low}, {high}]"

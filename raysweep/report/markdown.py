@@ -19,7 +19,7 @@ _SECTIONS = {
     "unknown": ("unknown_level",),
     "training": ("trainings",),
     "cost": ("strategies", "speed"),
-    "generation": ("generation",),
+    "generation": ("generation", "generation_levels"),
     "data": ("splits", "set_aside", "leakage", "examples"),
     "reproduce": ("versions",),
 }
@@ -34,7 +34,8 @@ def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
     if is_synthetic(evidence):
         lines += ["> **Synthetic texts:** this run shows the tool, and proves nothing about learners.", ""]
     lines += [f"**{_escape(answer['headline'])}**", ""]
-    lines += [f"- {_escape(said)}" for said in answer["reasons"] + answer["exceptions"] + answer["warnings"]]
+    lines += [f"- **{said['code']} {said['verdict']}.** {_escape(said['text'])}" for said in answer["reasons"]]
+    lines += [f"- {_escape(said)}" for said in answer["exceptions"] + answer["warnings"]]
     for section, names in _SECTIONS.items():
         found = [tables[name] for name in names if tables[name].rows]
         if found:

@@ -50,6 +50,7 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents_run.unknown_level_table(evidence),
         contents_run.trainings_table(evidence),
         contents_run.generation_table(evidence),
+        contents_run.generation_levels_table(evidence),
         contents_run.speed_table(evidence),
         contents_run.splits_table(evidence),
         contents_run.bad_rows_table(evidence),
@@ -139,4 +140,4 @@ def _facts(evidence: Values) -> list[str]:
         f"{len(evidence['matrix']['levels'])} levels",
         f"{sum(size['documents'] for size in sizes):,} test documents",
     ]
-    return facts + ([f"trained by {formats.date(ended)}"] if ended else [])
+    return facts + ([f"last training ended {formats.date(ended)}"] if ended else [])

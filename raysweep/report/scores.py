@@ -17,6 +17,7 @@ from raysweep.statistics.hypotheses import MIN_CLUSTERS
 from raysweep.statistics.losses import KINDS, LevelLosses, LossTable
 
 LANGUAGES_SHOWN = 12
+_SERVING = ("start", "general", "specialised", "transfer")
 _OVERFLOW = 700.0
 """exp of more nats per token is no number any more; a model that bad is bad enough."""
 
@@ -42,7 +43,7 @@ class Scores:
                 "name": entrant.name,
                 "role": entrant.role,
                 "level": entrant.level,
-                "seeds": len(entrant.models),
+                "models": list(entrant.models.values()),
                 "reason": entrant.reason,
                 "missing": dict(entrant.missing),
                 "cells": {level: self._ratio([_part(1.0, level, entrant)]) for level in self.levels}
@@ -98,29 +99,35 @@ class Scores:
             )
         return rows
 
-    def strategies(self) -> list[Values]:
-        """Ways to serve all levels: perplexity (geometric mean over levels), with the level known and unknown."""
-        rows = []
-        for name, role in (("start", "start"), ("general", "general")):
-            if one := self._player(role, None):
-                rows.append(self._strategy(name, [one], [_part(1.0, level, one) for level in self.levels]))
-        for name in ("specialised", "transfer"):
-            players = [self._player(name, level) for level in self.levels]
-            known = [one for one in players if one]
-            if known and len(known) == len(players):
-                parts = [_part(1.0, level, one) for level, one in zip(self.levels, known, strict=True)]
-                rows.append(self._strategy(name, known, parts))
-        for one in self.entrants:
-            if one.role in ("specialised", "transfer") and len(self.levels) > 1:
-                parts = [_part(1.0, level, one) for level in self.levels]
-                rows.append(self._strategy(f"{one.name} for everyone", [one], parts))
-        return rows
+    def common_levels(self) -> list[str]:
+        """Levels on which every role that plays at all has a model: where the ways can be compared."""
+        roles = {one.role for one in self.entrants} & set(_SERVING)
+        return [level for level in self.levels if all(self._player(role, level) for role in roles)]
 
-    def _strategy(self, name: str, entrants: Sequence[Entrant], parts: Sequence[Part]) -> Values:
-        share = 1.0 / len(self.levels)
-        parts = [Part(weight=share, level=part.level, models=part.models) for part in parts]
-        entries = [entrant.name for entrant in entrants]
-        return {"name": name, "entries": entries, "perplexity": self._ratio(parts)}
+    def strategies(self) -> list[Values]:
+        """Ways to serve the common levels: perplexity (geometric mean over levels) and the entries it takes."""
+        levels = self.common_levels()
+        ways = {role: [self._player(role, level) for level in levels] for role in _SERVING}
+        return [
+            self._strategy(role, levels, [player for player in players if player])
+            for role, players in ways.items()
+            if levels and all(players)
+        ]
+
+    def for_everyone(self) -> list[Values]:
+        """Every single model on all levels, as if the level were not known; the best first."""
+        rows = [
+            self._strategy(one.name, self.levels, [one] * len(self.levels))
+            for one in self.entrants
+            if one.role != "start" and self.levels
+        ]
+        return sorted(rows, key=lambda row: float(row["perplexity"]["value"]))
+
+    def _strategy(self, name: str, levels: Sequence[str], players: Sequence[Entrant]) -> Values:
+        share = 1.0 / len(levels)
+        parts = [_part(share, level, one) for level, one in zip(levels, players, strict=True)]
+        entries = list(dict.fromkeys(one.name for one in players))
+        return {"name": name, "entries": entries, "levels": list(levels), "perplexity": self._ratio(parts)}
 
     def _role_ratio(self, numerator: str, denominator: str, level: str) -> Values | None:
         above, below = self._player(numerator, level), self._player(denominator, level)
@@ -148,7 +155,8 @@ def kinds_of_mask(table: LossTable, metric: str, entrants: Sequence[Entrant], le
     """
     rows = []
     for kind in KINDS:
-        losses = table.select("infill" if metric == "context" else metric, kind)
+        found = table.select("infill" if metric == "context" else metric, kind)
+        losses = {level: found[level] for level in levels if level in found}
         if losses:
             rows.append({"kind": kind, **_by_role(losses, table.models, entrants, levels)})
     return rows
@@ -162,6 +170,8 @@ def first_languages(
     language_of: Mapping[int, str],
 ) -> list[Values]:
     """The same per first language, the most frequent ones: does the gain reach every group of learners?"""
+    if not losses:
+        return []
     names = {level: np.array([language_of[d] for d in one.documents.tolist()]) for level, one in losses.items()}
     found, counts = np.unique(np.concatenate(list(names.values())), return_counts=True)
     rows = []
@@ -187,7 +197,7 @@ def _by_role(
 ) -> Values:
     """Tokens, and each role's perplexity over all of them; None if a level lacks the role's model."""
     values: Values = {"tokens": sum(int(one.tokens.sum()) for one in losses.values())}
-    for role in ("start", "general", "specialised", "transfer"):
+    for role in _SERVING:
         means = [_mean_nats(losses[level], models, role, entrants) for level in levels if level in losses]
         sums = [mean for mean in means if mean is not None]
         complete = len(sums) == len(means) and values["tokens"] > 0

@@ -11,8 +11,8 @@ from math import exp, floor, inf, log, log10
 
 from markupsafe import Markup, escape
 
-LABELS = 128
-NUMBERS = 238
+LABELS = 118
+NUMBERS = 252
 """Width of the columns left and right of an interval plot."""
 
 
@@ -54,7 +54,7 @@ def interval_plot(
     name: str, title: str, description: str, rows: Sequence[Interval], references: Sequence[Reference], axis: str
 ) -> Markup:
     """Values with their intervals on a logarithmic axis, one row each, numbers beside them."""
-    width, top, pitch = 720, 34, 24
+    width, top, pitch = 760, 34, 24
     left, right = LABELS, width - NUMBERS
     height = top + pitch * len(rows) + 44
     low, high = _span(rows, references)
@@ -72,7 +72,7 @@ def interval_plot(
     for reference in sorted(references, key=lambda one: one.value):
         x = place(reference.value)
         # Labels that would run into each other are put on two heights.
-        y = top - 22 if x - last < 80 else top - 8
+        y = top - 22 if x - last < 7 * len(reference.label) + 8 else top - 8
         last = x if y == top - 8 else -inf
         parts.append(_line(x, y + 4, x, foot, "reference"))
         parts.append(_text(x, y, reference.label, "tick middle"))
@@ -164,7 +164,7 @@ def _interval_row(
 ) -> list[Markup]:
     weight = " strong" if row.is_summary or row.is_heading else ""
     if row.is_heading:
-        return [_line(0, y - 11, width, y - 11, "grid"), _text(0, y + 5, _cut(row.label, 110), "label" + weight)]
+        return [_line(0, y - 11, width, y - 11, "grid"), _text(0, y + 5, _cut(row.label, 110), "label halo" + weight)]
     parts = [
         _text(14, y + 4, _cut(row.label, 18), "label" + weight),
         _text(width - NUMBERS + 16, y + 4, _cut(row.text, 40), "tick" + weight),

@@ -55,7 +55,7 @@ class Measured:
 
     def limit(self, share: float) -> float:
         """The value below which the true one lies with probability `share`, in (0, 1)."""
-        widened = _widen(share, self.freedom)
+        widened = widen(share, self.freedom)
         moved = self.bias + widened
         percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
         return float(np.quantile(self.draws, percentile))
@@ -77,7 +77,7 @@ class Measured:
         """The inverse of `limit`."""
         counted = (int(np.searchsorted(self.draws, value)) + 1) / (len(self.draws) + 2)
         away = float(ndtri(counted)) - self.bias
-        return _narrow(away / (1.0 + self.acceleration * away) - self.bias, self.freedom)
+        return narrow(away / (1.0 + self.acceleration * away) - self.bias, self.freedom)
 
 
 def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
@@ -159,11 +159,11 @@ def _welch(variances: Sequence[float], freedoms: Sequence[int]) -> float:
     return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))
 
 
-def _widen(share: float, freedom: float) -> float:
+def widen(share: float, freedom: float) -> float:
     """The normal quantile to look up for `share`: Student's t, times √(n/(n−1))."""
     return float(stdtrit(freedom, share)) * sqrt((freedom + 1.0) / freedom)
 
 
-def _narrow(quantile: float, freedom: float) -> float:
-    """The inverse of `_widen`: the share whose quantile it is."""
+def narrow(quantile: float, freedom: float) -> float:
+    """The inverse of `widen`: the share whose quantile it is."""
     return float(stdtr(freedom, quantile / sqrt((freedom + 1.0) / freedom)))

@@ -19,10 +19,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp, log
 
-from scipy.special import ndtri
-
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, Part, measure
+from raysweep.statistics.contrasts import Measured, Part, measure, widen
 
 OVERALL = "overall"
 """The scope of a finding over all tested levels; no level of a config is ever compared with it."""
@@ -235,7 +233,7 @@ def _what_would_decide(measured: Measured, margin: float, tail: float) -> tuple[
     """How many more documents would put the margin outside the interval, if the estimate stays."""
     if 1.0 / (len(measured.draws) + 1) > tail:
         return None, f"{len(measured.draws)} resamples are too few for any verdict; set report.resamples higher"
-    reach, distance = float(ndtri(tail)) ** 2, (measured.estimate - margin) ** 2
+    reach, distance = widen(tail, measured.freedom) ** 2, (measured.estimate - margin) ** 2
     left = distance - reach * measured.seed_variance
     if left <= 0.0 and measured.seed_variance > 0.0:
         return None, "the seeds differ too much for documents alone to decide; train more seeds"

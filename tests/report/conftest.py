@@ -219,6 +219,11 @@ def write_losses(folder, config, corpus, scored, rng, truth):
         score |= {"bigram_recall": 0.11, "bigram_f1": 0.1, "unfinished": 2}
         write_json(
             folder.cells_record(name),
-            {"fingerprint": "f", "model": name, "seconds": 9.1, "generation": {"overall": score}},
+            {
+                "fingerprint": "f",
+                "model": name,
+                "seconds": 9.1,
+                "generation": {"overall": score, "levels": dict.fromkeys(levels, score)},
+            },
         )
     pq.write_table(pa.concat_tables(frames), folder.losses)
