@@ -1,0 +1,59 @@
+"""The `Executor` that spreads a run's work over a Ray cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from raysweep.cluster.evaluation import score_models
+from raysweep.cluster.masking import make_shards
+from raysweep.cluster.session import Session, open_session
+from raysweep.cluster.sweep import run_sweep
+from raysweep.config.schema import ResourcesConfig
+from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.store import RunFolder
+
+
+class RayExecutor:
+    """Opens the session with the first piece of work, and keeps it until `close`."""
+
+    def __init__(self, resources: ResourcesConfig, folder: RunFolder) -> None:
+        self._resources = resources
+        self._folder = folder
+        self._session: Session | None = None
+
+    def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
+        """Make the shards; returns their summaries in the tasks' order."""
+        if not tasks:
+            return []
+        session = self._open(listener)
+        return make_shards(tasks, listener, workers=self._resources.mask_workers or int(session.capacity.cpus))
+
+    def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
+        """Train every task whose parent gets done, and write each one's record."""
+        if tasks:
+            run_sweep(self._open(listener), tasks, listener, storage=self._folder.ray)
+
+    def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
+        """Score the models; each one's table is in place before its record."""
+        if not tasks:
+            return
+        session = self._open(listener)
+        score_models(
+            tasks,
+            listener,
+            need=session.need(),
+            capacity=session.capacity,
+            max_failures=self._resources.max_failures,
+        )
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _open(self, listener: Listener) -> Session:
+        if self._session is None:
+            listener.say("starting Ray" if self._resources.address is None else "joining the cluster")
+            self._session = open_session(self._resources, scratch=self._folder.ray)
+            listener.say(self._session.describe())
+        return self._session

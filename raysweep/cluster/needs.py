@@ -1,0 +1,65 @@
+"""What trials take and what a cluster has, compared before anything starts: pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from raysweep.scheduling.order import share_of_gpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What one trial takes while it runs."""
+
+    cpus: int
+    gpus: float
+
+    @property
+    def workers(self) -> int:
+        """Processes that share the training: one for every whole GPU."""
+        return max(1, int(self.gpus))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """What the cluster has, or may grow to."""
+
+    cpus: float
+    gpus: float
+
+    def fits(self, need: Need, in_use: "Capacity") -> bool:
+        """Whether it can run beside what is in use."""
+        slack = 1e-6
+        return (
+            in_use.cpus + need.cpus * need.workers <= self.cpus + slack
+            and in_use.gpus + share_of_gpus(need.gpus) <= self.gpus + slack
+        )
+
+
+def find_shortage(needs: Mapping[str, Need], capacity: Capacity) -> str:
+    """What the cluster lacks for these trials to run one at a time, with the fix; '' if nothing."""
+    for name, need in needs.items():
+        if need.gpus > 1 and need.gpus != int(need.gpus):
+            return (
+                f"trials.{name}.gpus: found {need.gpus:g}; must be a share of one GPU (such as 0.5) or a whole number"
+            )
+    has = f"the cluster has {capacity.gpus:g} ({capacity.cpus:g} CPUs)"
+    if lacking := [name for name, need in needs.items() if need.gpus > capacity.gpus]:
+        most = max(needs[name].gpus for name in lacking)
+        # The same trials without GPUs must fit, or the advice would lead to the next error.
+        return (
+            f"{_ask(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials"
+        )
+    if lacking := [name for name, need in needs.items() if need.cpus * need.workers > capacity.cpus]:
+        most = max(needs[name].cpus * needs[name].workers for name in lacking)
+        return (
+            f"{_ask(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
+            f"Start larger nodes, or set resources.cpus_per_trial: {max(1, int(capacity.cpus))}"
+        )
+    return ""
+
+
+def _ask(trials: list[str]) -> str:
+    if trials == ["each"]:
+        return "Every trial asks for"
+    return f"{len(trials)} trial{'s ask' if len(trials) > 1 else ' asks'} for"

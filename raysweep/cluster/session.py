@@ -1,0 +1,186 @@
+"""Join or start Ray, and compare what trials ask for with what the cluster has.
+
+Started here, Ray is this machine's alone (`address="local"` never joins a stranger's cluster), asks
+for a token, and goes with the session.  The dashboard stays on: Ray Train looks up through it
+whether a dead trial's resources can be freed; without it a GPU stays taken for ever.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray._private.authentication import authentication_token_setup
+
+from raysweep.cluster.needs import Capacity, Need, find_shortage
+from raysweep.config.schema import ResourcesConfig
+from raysweep.errors import ResourceError
+from raysweep.store import write_json
+
+logger = logging.getLogger(__name__)
+
+TOKEN = "trial_gpu"
+"""The resource that nodes of cluster.yaml declare beside GPU, one for one; see `training.bundles`."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A report waits for the controller's next look (2 s by default), and so does a run's end.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    # Metrics are the trial's own metrics.jsonl; Tune would write them once more.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The searcher hands out no more than fits, so what it handed out may wait for the autoscaler.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+_QUIET_AT_HOME = {
+    # There is no node to be reclaimed, and its end is reported as an alarming error.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+_QUIET_ABROAD = {
+    # A node may take minutes to come; asking anew every minute only fills the log.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+}
+_AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
+_OBJECT_STORE_BYTES = 512 * 2**20
+"""Documents and weights travel as files; what passes through Ray is small."""
+
+
+class Session:
+    """A connection to Ray; as a context it closes itself."""
+
+    def __init__(self, resources: ResourcesConfig, *, dashboard: str, capacity: Capacity, counts_tokens: bool) -> None:
+        self.resources = resources
+        self.dashboard = dashboard
+        """Its URL; '' if it does not run."""
+        self.capacity = capacity
+        self.counts_tokens = counts_tokens
+        """Whether GPU nodes declare `trial_gpu`, so that a waiting trial lets the autoscaler start one."""
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """`resources.gpus_per_trial`, with 'auto' resolved."""
+        asked = self.resources.gpus_per_trial
+        if asked == "auto":
+            return 1.0 if self.capacity.gpus >= 1 else 0.0
+        return float(asked)
+
+    def need(self, gpus: float | None = None) -> Need:
+        """What a trial takes; `gpus` instead of the config's."""
+        return Need(cpus=self.resources.cpus_per_trial, gpus=self.gpus_per_trial if gpus is None else gpus)
+
+    def require(self, needs: Mapping[str, Need]) -> None:
+        """Refuse trials that could never start.
+
+        Raises:
+            ResourceError: with the counts and the fix.
+        """
+        if shortage := find_shortage(needs, self.capacity):
+            raise ResourceError(shortage)
+
+    def describe(self) -> str:
+        """A line for a person."""
+        where = "joined" if self.resources.address else "started here"
+        return (
+            f"Ray {ray.__version__} ({where}), {self.capacity.cpus:g} CPUs, {self.capacity.gpus:g} GPUs, "
+            f"dashboard {self.dashboard or 'off'}"
+        )
+
+    def close(self) -> None:
+        """Disconnect; a Ray that was started here ends with all its processes."""
+        ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_session(
+    resources: ResourcesConfig, *, scratch: Path, cpus: int | None = None, gpus: int | None = None
+) -> Session:
+    """Join the cluster at `resources.address`, or start one on this machine.
+
+    Args:
+        scratch: a folder of the run, in which it is noted where Ray's own logs are.
+        cpus, gpus: of a cluster started here, instead of what this machine has.
+
+    Raises:
+        ResourceError: there is no cluster at the address, or it cannot run one trial.
+    """
+    joins = resources.address is not None
+    for name, value in {**_QUIET, **(_QUIET_ABROAD if joins else _QUIET_AT_HOME)}.items():
+        os.environ.setdefault(name, value)
+    context = _join(resources.address) if resources.address is not None else _start(cpus, gpus)
+    session = Session(
+        resources,
+        dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+        capacity=_capacity(),
+        counts_tokens=_total(TOKEN) > 0,
+    )
+    write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": f"{_session_folder()}/logs"})
+    try:
+        session.require({"each": session.need()})
+    except ResourceError:
+        session.close()
+        raise
+    logger.info("%s", session.describe())
+    return session
+
+
+def _start(cpus: int | None, gpus: int | None) -> Any:
+    had_token = _AUTH_TOKEN.exists()
+    # It announces at every start that a token is asked for, which is what we want.
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
+    context = ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=True,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=_OBJECT_STORE_BYTES,
+    )
+    if not had_token and _AUTH_TOKEN.exists():
+        # Ray leaves it readable for every user of the machine, who could then run code as this one.
+        _AUTH_TOKEN.chmod(0o600)
+    return context
+
+
+def _join(address: str) -> Any:
+    # With an explicit address Ray does not look for a token by itself, and the cluster refuses us.
+    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ResourceError(
+            f"resources.address: found '{address}'; no Ray cluster answers there ({_first_line(error)}). "
+            "Start it (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
+        ) from error
+
+
+def _capacity() -> Capacity:
+    return Capacity(cpus=_total("CPU"), gpus=_total("GPU"))
+
+
+def _total(resource: str) -> float:
+    """What the cluster has of it, or may start nodes for."""
+    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    return float(max(now.get(resource, 0.0), largest.get(resource, 0.0)))
+
+
+def _session_folder() -> str:
+    node: Any = ray._private.worker.global_worker.node
+    return str(node.get_session_dir_path())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

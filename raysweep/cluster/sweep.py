@@ -1,0 +1,141 @@
+"""The train stage under Tune: one fresh Tuner over what is left to do.
+
+A later run does not restore Tune's state, which loses the children of a failed trial (Ray 2.60);
+it goes by the trials' records, which the book keeps, and by each training's own checkpoints.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from raysweep.cluster.book import Book
+from raysweep.cluster.samples import Suggestions, Unit
+from raysweep.cluster.search import BookSearcher, OptunaSuggestions
+from raysweep.cluster.session import Session
+from raysweep.cluster.training import TRAIN, Work, bundles, drive
+from raysweep.pipeline.work import Listener, TrainTask
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+"""How often new evaluations are looked for."""
+
+
+def run_sweep(
+    session: Session, tasks: Sequence[TrainTask], listener: Listener, *, storage: Path, train: str = TRAIN
+) -> None:
+    """Train every task whose parent gets done, and write each one's record.
+
+    Args:
+        storage: for Tune's and Train's own notes.
+        train: the training function, 'module:function', called as `training.loop.train` is.
+
+    Raises:
+        ResourceError: a trial asks for more than the cluster has.
+        KeyboardInterrupt: Ctrl-C; what ran is recorded as stopped.
+    """
+    if not tasks:
+        return
+    needs = {task.job.trial: session.need(task.gpus) for task in tasks}
+    session.require(needs)
+    for task in tasks:
+        if task.fresh:
+            task.folder.clear()
+    notes = storage / "notes"
+    shutil.rmtree(notes, ignore_errors=True)
+    book = Book(tasks, needs=needs, capacity=session.capacity, listener=listener, suggestions=_suggestions)
+
+    def config(unit: Unit) -> dict[str, Any]:
+        work = Work(
+            job=unit.job,
+            log=unit.folder.log,
+            need=needs[unit.trial],
+            max_failures=session.resources.max_failures,
+            storage=storage / "train",
+            evaluations=notes / f"{unit.name}.jsonl",
+            failure=notes / f"{unit.name}.failure",
+            takes_token=session.counts_tokens,
+            train=train,
+        )
+        return {"name": unit.name, "work": work}
+
+    try:
+        _tuner(book, config, session, storage / "tune").fit()
+    except BaseException as error:
+        book.stop(f"the sweep broke off: {type(error).__name__}")
+        raise
+    if not book.is_over:
+        # Tune swallows Ctrl-C: it saves its state and returns as if all were well.
+        book.stop("interrupted")
+        raise KeyboardInterrupt
+
+
+def _tuner(book: Book, config: Any, session: Session, storage: Path) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(drive, lambda config: bundles(config["work"])),
+        tune_config=tune.TuneConfig(
+            search_alg=BookSearcher(book, config),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_file_name,
+            trial_dirname_creator=_file_name,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[_Watch(book)],
+            # Only a lost driver is an error to Tune; see `training.drive`.
+            failure_config=tune.FailureConfig(max_failures=session.resources.max_failures),
+        ),
+    )
+
+
+def _file_name(trial: Any) -> str:
+    return str(trial.config["name"]).replace("/", "~")
+
+
+def _suggestions(task: TrainTask) -> Suggestions:
+    assert task.search is not None, "only a search draws its settings"
+    return OptunaSuggestions(task.search, seed=task.job.seed)
+
+
+class _Watch(tune.Callback):
+    """Tells the book when a trial's driver starts (before that it waits for resources) and of evaluations."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._read: dict[str, int] = {}
+        self._looked = 0.0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Ray's names
+        self._book.begin(trial.config["name"])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002 - Ray's names
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        for trial in trials:
+            if trial.status == trial.RUNNING:
+                self._tell_evaluations(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        self._tell_evaluations(trial)
+
+    def _tell_evaluations(self, trial: Any) -> None:
+        name, path = trial.config["name"], trial.config["work"].evaluations
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]
+        for line in whole[self._read.get(name, 0) :]:
+            self._book.evaluate(name, json.loads(line))
+        self._read[name] = len(whole)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks beside its own state; the book holds the terminal.
+        return {}

@@ -1,0 +1,150 @@
+"""Which trial goes first, and how near to the best possible a schedule is: pure.
+
+Among the trials that could start, the one with the longest remaining path goes first: its own cost
+plus the longest chain of those that wait for it.  So the general model, which the fine-tunes wait
+for, does not end up last.  The same rule runs on the cluster (`release.py`) and in `simulate`, which
+foretells a sweep's length.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from raysweep.config.schema import TrainingConfig
+
+Order = Literal["longest path", "first come"]
+_SLACK = 1e-9
+"""Shares of a GPU such as 1/3 do not add up exactly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """When each trial runs, in the unit of the durations."""
+
+    start: Mapping[str, float]
+    end: Mapping[str, float]
+
+    @property
+    def makespan(self) -> float:
+        """When the last trial ends."""
+        return max(self.end.values(), default=0.0)
+
+
+def expected_cost(settings: TrainingConfig) -> float:
+    """How long a training is likely to take, in examples gone through; compares trials of one run only."""
+    trained = settings.steps * settings.batch_size * settings.accumulation
+    # Without gradients an example takes about a third of the time.
+    return trained + settings.steps // settings.evaluate_every * settings.valid_examples / 3
+
+
+def share_of_gpus(gpus: float) -> float:
+    """What a trial takes of the GPUs' count: of a GPU that 0.4 fits on twice, a half.
+
+    So the shares in use add up to the number of GPUs exactly when no further trial of the kind fits.
+    """
+    return 1.0 / int(1.0 / gpus + _SLACK) if 0.0 < gpus < 1.0 else gpus
+
+
+def remaining_path(costs: Mapping[str, float], parents: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Each trial's cost plus that of the longest chain of trials that wait for it.
+
+    Args:
+        costs: of each trial; any unit.
+        parents: those that a trial waits for; such as are not in `costs` are done already.
+    """
+    children: dict[str, list[str]] = {name: [] for name in costs}
+    for name in costs:
+        for parent in parents.get(name, ()):
+            if parent in children:
+                children[parent].append(name)
+    lengths: dict[str, float] = {}
+
+    def length(name: str) -> float:
+        if name not in lengths:
+            lengths[name] = costs[name] + max((length(child) for child in children[name]), default=0.0)
+        return lengths[name]
+
+    return {name: length(name) for name in costs}
+
+
+def rank(ready: Sequence[str], remaining: Mapping[str, float]) -> list[str]:
+    """The trials that could start, the one to start first at the front; equal ones keep their order."""
+    return sorted(ready, key=lambda name: -remaining[name])
+
+
+def pick_next(
+    ready: Sequence[str],
+    remaining: Mapping[str, float],
+    *,
+    needs: Mapping[str, float] | None = None,
+    free: float = float("inf"),
+) -> str | None:
+    """The trial to start now: the one with the longest remaining path among those that fit.
+
+    A smaller trial may overtake one that does not fit, so no GPU idles while there is work for it.
+
+    Args:
+        needs: GPUs of each trial; 1 if absent.
+        free: GPUs not in use.
+    """
+    for name in rank(ready, remaining):
+        if (1.0 if needs is None else needs[name]) <= free + _SLACK:
+            return name
+    return None
+
+
+def simulate(
+    durations: Mapping[str, float],
+    parents: Mapping[str, str | None],
+    *,
+    gpus: float,
+    needs: Mapping[str, float] | None = None,
+    order: Order = "longest path",
+) -> Schedule:
+    """When each trial would run on so many GPUs, under our order or in the order of the file.
+
+    Args:
+        durations: of each trial, such as hours; in the file's order.
+        parents: the trial that must be done first; one that is not in `durations` is done already.
+        needs: GPUs of each trial, at most `gpus`; 1 if absent.
+    """
+    shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
+    assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses what can never fit"
+    waits_for = _as_lists(durations, parents)
+    urgency = remaining_path(durations, waits_for) if order == "longest path" else dict.fromkeys(durations, 0.0)
+    start: dict[str, float] = {}
+    end: dict[str, float] = {}
+    now = 0.0
+    while len(start) < len(durations):
+        ready = [name for name in durations if name not in start and _is_ready(waits_for[name], end, now)]
+        free = gpus - sum(shares[name] for name in start if end[name] > now)
+        name = pick_next(ready, urgency, needs=shares, free=free)
+        if name is None:
+            now = min(moment for moment in end.values() if moment > now)
+        else:
+            start[name], end[name] = now, now + durations[name]
+    return Schedule(start=start, end=end)
+
+
+def lower_bound(
+    durations: Mapping[str, float],
+    parents: Mapping[str, str | None],
+    *,
+    gpus: float,
+    needs: Mapping[str, float] | None = None,
+) -> float:
+    """No schedule is shorter: the longest chain must run in turn, and the work fills the GPUs at best."""
+    chain = max(remaining_path(durations, _as_lists(durations, parents)).values(), default=0.0)
+    work = sum(duration * share_of_gpus(1.0 if needs is None else needs[name]) for name, duration in durations.items())
+    return max(chain, work / gpus)
+
+
+def _as_lists(durations: Mapping[str, float], parents: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
+    return {
+        name: (parent,) if (parent := parents.get(name)) is not None and parent in durations else ()
+        for name in durations
+    }
+
+
+def _is_ready(waits_for: Sequence[str], end: Mapping[str, float], now: float) -> bool:
+    return all(parent in end and end[parent] <= now for parent in waits_for)

@@ -1,0 +1,105 @@
+"""Which trial may start when: the state of a sweep, told of every start and end, without doing either.
+
+A node needs others to be *done* (a child its parent) or waits only for them to *end*, well or badly
+(a round of a search for the round before).  Among ready nodes the longest remaining path is first.
+When a node fails, those that need it are blocked, and nothing else.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from raysweep.scheduling.order import rank, remaining_path
+from raysweep.scheduling.records import State
+
+_ENDED = frozenset({State.DONE, State.FAILED, State.BLOCKED, State.STOPPED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One thing to run."""
+
+    name: str
+    cost: float
+    """Expected; any unit."""
+    needs: tuple[str, ...] = ()
+    """Must be done first; names that are not of the sweep are done already."""
+    after: tuple[str, ...] = ()
+    """Must have ended first, however."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blocked:
+    """A node that can no longer run, and why."""
+
+    name: str
+    reason: str
+
+
+class Releases:
+    """What is waiting, running and over."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._states = dict.fromkeys(self._nodes, State.PENDING)
+        waits_for = {node.name: (*node.needs, *node.after) for node in self._nodes.values()}
+        self._remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
+
+    def state(self, name: str) -> State:
+        """Where a node stands."""
+        return self._states[name]
+
+    def names(self, state: State) -> list[str]:
+        """The nodes in this state, in the order they were given in."""
+        return [name for name, each in self._states.items() if each is state]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing runs and nothing can start any more."""
+        return all(state in _ENDED for state in self._states.values())
+
+    def ready(self) -> list[str]:
+        """The nodes that may start now, the most urgent first."""
+        return rank([name for name in self.names(State.PENDING) if self._is_ready(name)], self._remaining)
+
+    def start(self, name: str) -> None:
+        """The node runs now."""
+        assert name in self.ready(), f"{name} is not ready"
+        self._states[name] = State.RUNNING
+
+    def finish(self, name: str) -> None:
+        """The node is done."""
+        assert self._states[name] is State.RUNNING, f"{name} does not run"
+        self._states[name] = State.DONE
+
+    def fail(self, name: str) -> list[Blocked]:
+        """The node has failed.
+
+        Returns:
+            The nodes that are blocked by it, directly or not, parents before children.
+        """
+        assert self._states[name] is State.RUNNING, f"{name} does not run"
+        self._states[name] = State.FAILED
+        blocked: list[Blocked] = []
+        while lost := [each for each in self.names(State.PENDING) if self._lost_parent(each) is not None]:
+            for each in lost:
+                blocked.append(Blocked(name=each, reason=self._why_blocked(each)))
+                self._states[each] = State.BLOCKED
+        return blocked
+
+    def _why_blocked(self, name: str) -> str:
+        parent = self._lost_parent(name)
+        assert parent is not None
+        return f"its parent {parent} {'failed' if self._states[parent] is State.FAILED else 'is blocked'}"
+
+    def _lost_parent(self, name: str) -> str | None:
+        for parent in self._nodes[name].needs:
+            if self._states.get(parent) in (State.FAILED, State.BLOCKED):
+                return parent
+        return None
+
+    def _is_ready(self, name: str) -> bool:
+        node = self._nodes[name]
+        return self._all(node.needs, {State.DONE}) and self._all(node.after, _ENDED)
+
+    def _all(self, names: Sequence[str], states: Iterable[State]) -> bool:
+        return all(self._states.get(name, State.DONE) in states for name in names)
