@@ -69,9 +69,9 @@ def find_labels(
 
 def token_losses(
     model: GPT2LMHeadModel,
-    ids_BT: Tensor,  # noqa: N815
-    positions_N: Tensor,  # noqa: N815
-    labels_N: Tensor,  # noqa: N815
+    ids_BT: Tensor,
+    positions_N: Tensor,
+    labels_N: Tensor,
     weights_N: Tensor,
     forward: Any = None,
 ) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,145 @@
+"""The loss of every label, against PyTorch's own cross entropy and against the original code's numbers."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.model.gpt2 import load_model
+from raysweep.model.token_losses import PARTS, find_labels, part_sums, token_losses
+
+GOLDEN = Path(os.environ.get("RAYSWEEP_GOLDEN", Path(__file__).parents[2] / ".." / "shared" / "reference"))
+
+
+def random_batch(rows, columns):
+    rng = np.random.default_rng(0)
+    ids_BT = rng.integers(0, VOCABULARY_SIZE, size=(rows, columns), dtype=np.int32)
+    return ids_BT, rng.integers(0, 7, size=(rows, columns)).astype(np.uint8)
+
+
+def losses_of(model, ids_BT, labels, weights_N=None):
+    weights_N = torch.ones(len(labels.ids_N)) if weights_N is None else weights_N
+    positions_N, ids_N = torch.from_numpy(labels.positions_N), torch.from_numpy(labels.ids_N)
+    return token_losses(model, torch.from_numpy(ids_BT).long(), positions_N, ids_N, weights_N)
+
+
+def test_labels_are_the_inputs_shifted_by_one():
+    """The first token, blanks (2), the start token (3), padding (0) and repeated text (6) are never predicted."""
+    ids_BT = np.array([[10, 11, 12, 13, 14, 15, 16], [20, 21, 22, 23, 0, 0, 0]], dtype=np.int32)
+    types_BT = np.array([[1, 1, 2, 3, 4, 5, 6], [4, 1, 4, 5, 0, 0, 0]], dtype=np.uint8)
+    labels = find_labels(ids_BT, types_BT)
+    assert labels.ids_N.tolist() == [11, 14, 15, 21, 22, 23]
+    assert labels.positions_N.tolist() == [0, 3, 4, 7, 8, 9]
+    assert labels.counts().tolist() == [2, 2, 2]
+    assert find_labels(ids_BT, types_BT, context=False).ids_N.tolist() == [14, 15, 22, 23]
+    assert find_labels(ids_BT, types_BT, infill=False).ids_N.tolist() == [11, 21]
+
+
+def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
+    """Also where the labels do not fit one chunk, and with a weight for each label."""
+    ids_BT, types_BT = random_batch(12, 30)
+    labels = find_labels(ids_BT, types_BT)
+    assert len(labels.ids_N) > 128, "must take more than one chunk"
+    weights_N = torch.rand(len(labels.ids_N), generator=torch.Generator().manual_seed(0))
+
+    ours, plain = make_gpt2().eval(), make_gpt2().eval()
+    total, losses_N = losses_of(ours, ids_BT, labels, weights_N)
+    total.backward()
+    logits_NV = plain(torch.from_numpy(ids_BT).long()).logits.flatten(0, 1)[labels.positions_N]
+    expected_N = cross_entropy(logits_NV, torch.from_numpy(labels.ids_N), reduction="none")
+    torch.dot(expected_N, weights_N).backward()
+
+    torch.testing.assert_close(losses_N, expected_N, rtol=1e-5, atol=1e-5)
+    for (name, mine), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(
+            mine.grad, theirs.grad, rtol=1e-4, atol=1e-5, msg=lambda text, at=name: f"{at}: {text}"
+        )
+
+
+def test_a_hopeless_label_has_a_finite_loss(make_gpt2):
+    """A probability that underflows to zero is 200 nats, not infinity."""
+    model = make_gpt2(initializer_range=20.0).eval()
+    ids_BT, types_BT = random_batch(2, 10)
+    labels = find_labels(ids_BT, types_BT)
+    total, losses_N = losses_of(model, ids_BT, labels)
+    assert losses_N.max() > 200
+    assert torch.isfinite(total)
+    logits_NV = model(torch.from_numpy(ids_BT).long()).logits.flatten(0, 1)[labels.positions_N]
+    torch.testing.assert_close(losses_N, cross_entropy(logits_NV, torch.from_numpy(labels.ids_N), reduction="none"))
+
+
+def test_a_uniform_model_loses_the_log_of_the_vocabulary(make_gpt2):
+    """nats per token = ln 50,264."""
+    model = make_gpt2().eval()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    ids_BT, types_BT = random_batch(2, 10)
+    _, losses_N = losses_of(model, ids_BT, find_labels(ids_BT, types_BT))
+    torch.testing.assert_close(losses_N, torch.full_like(losses_N, float(np.log(VOCABULARY_SIZE))))
+
+
+def test_a_batch_without_labels_adds_nothing(make_gpt2):
+    """Zero and no gradient, rather than NaN."""
+    model = make_gpt2()
+    ids_BT, types_BT = random_batch(2, 5)
+    labels = find_labels(ids_BT, np.full_like(types_BT, 2))
+    total, losses_N = losses_of(model, ids_BT, labels)
+    total.backward()
+    assert (total.item(), len(losses_N)) == (0.0, 0)
+    assert all(not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_bfloat16_products_keep_the_softmax_in_float32(make_gpt2):
+    """The loss differs by the rounding of the products, some thousandths; bfloat16 sums would be off by far more."""
+    ids_BT, types_BT = random_batch(4, 30)
+    labels = find_labels(ids_BT, types_BT)
+    exact, rounded = make_gpt2().eval(), make_gpt2().eval()
+    expected, _ = losses_of(exact, ids_BT, labels)
+    expected.backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, losses_N = losses_of(rounded, ids_BT, labels)
+    total.backward()
+    assert losses_N.dtype == torch.float32
+    assert total.item() == pytest.approx(expected.item(), rel=5e-3)
+    mine, theirs = rounded.transformer.wte.weight.grad, exact.transformer.wte.weight.grad
+    assert float((mine - theirs).norm() / theirs.norm()) < 0.05
+
+
+def test_parts_add_up():
+    """`infill` is its text and its ends; sums are float64."""
+    sums = part_sums(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 1, 2, 0]))
+    assert dict(zip(PARTS, sums.tolist(), strict=True)) == {"context": 9.0, "infill": 6.0, "infill_textonly": 4.0}
+    assert sums.dtype == torch.float64
+
+
+def test_scores_are_the_original_codes():
+    """Every 12th example of the golden data, under the reference model: the same tokens, and nats to 1e-4 a token."""
+    if not (GOLDEN / "golden.jsonl.gz").exists():
+        pytest.skip(f"no golden data at {GOLDEN}; set RAYSWEEP_GOLDEN")
+    model = load_model(GOLDEN / "model")
+    with gzip.open(GOLDEN / "golden.jsonl.gz", "rt", encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    scored = [
+        (example, losses)
+        for record in records
+        for example, losses in zip(record["examples"] or [], record["losses"] or [], strict=True)
+        if example is not None
+    ]
+    assert len(scored) > 1000
+    for example, expected in scored[::12]:
+        ids_BT = np.array([example["ids"]], dtype=np.int32)
+        labels = find_labels(ids_BT, np.array([example["tts"]], dtype=np.uint8))
+        with torch.no_grad():
+            _, losses_N = losses_of(model, ids_BT, labels)
+        by_class = labels.counts()
+        counts = {"context": by_class[0], "infill": by_class[1] + by_class[2], "infill_textonly": by_class[2]}
+        sums = part_sums(losses_N, torch.from_numpy(labels.classes_N.astype(np.int64)))
+        for part, nats in zip(PARTS, sums.tolist(), strict=True):
+            tokens, expected_nats = expected[part]
+            assert counts[part] == tokens
+            assert nats == pytest.approx(expected_nats, abs=1e-4 * max(1, tokens))
