@@ -1,0 +1,151 @@
+"""Which trial goes first, held against bounds and against the best of all possible schedules."""
+
+import itertools
+import random
+
+import pytest
+
+from raysweep.config.schema import TrainingConfig
+from raysweep.scheduling.order import (
+    expected_cost,
+    lower_bound,
+    pick_next,
+    remaining_path,
+    share_of_gpus,
+    simulate,
+)
+
+HOURS = {"all": 15.0, "A1": 11.0, "A2": 9.0, "B1": 7.0, "B2": 4.5, "C1": 2.5}
+"""Of the planned experiment: the middle of each range of V100 hours."""
+SWEEP = {**HOURS, **{f"all-{level}": hours for level, hours in HOURS.items() if level != "all"}}
+PARENTS = {name: "all" if name.startswith("all-") else None for name in SWEEP}
+
+
+def random_graph(rng, trials):
+    names = [f"t{number}" for number in range(trials)]
+    durations = {name: float(rng.randint(1, 9)) for name in names}
+    parents = {name: rng.choice([None, *names[:number]]) for number, name in enumerate(names)}
+    return durations, parents
+
+
+def shortest_possible(durations, parents, gpus):
+    """The optimum: of all orders, each trial put in at its earliest possible time.
+
+    Some order gives an optimal schedule so (serial generation, for any regular objective).
+    """
+    best = float("inf")
+    for order in itertools.permutations(durations):
+        ends, free = {}, [0.0] * gpus
+        for name in order:
+            parent = parents[name]
+            if parent is not None and parent not in ends:
+                break
+            gpu = min(range(gpus), key=lambda index: free[index])
+            start = max(free[gpu], ends[parent] if parent is not None else 0.0)
+            # The latest GPU that is free in time, so that earlier ones stay free for others.
+            fitting = [index for index in range(gpus) if free[index] <= start]
+            gpu = max(fitting, key=lambda index: free[index])
+            ends[name] = free[gpu] = start + durations[name]
+        else:
+            best = min(best, max(ends.values()))
+    return best
+
+
+def test_a_trial_s_remaining_path_is_its_cost_and_the_longest_chain_after_it():
+    """What is left to do if it starts now and GPUs are plenty."""
+    costs = {"all": 10.0, "all-A1": 3.0, "all-B1": 5.0, "A1": 12.0, "all-B1-B2": 1.0}
+    parents = {"all-A1": ["all"], "all-B1": ["all"], "all-B1-B2": ["all-B1"]}
+    assert remaining_path(costs, parents) == {"all": 16.0, "all-A1": 3.0, "all-B1": 6.0, "A1": 12.0, "all-B1-B2": 1.0}
+
+
+def test_a_parent_that_is_done_counts_for_nothing():
+    """A later run has only the rest of the graph."""
+    assert remaining_path({"all-A1": 3.0}, {"all-A1": ["all"]}) == {"all-A1": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("ready", "free", "chosen"),
+    [
+        (["A1", "all", "B1"], 1.0, "all"),
+        (["A1", "B1"], 1.0, "A1"),
+        (["B1", "B2"], 1.0, "B1"),
+        (["all", "half"], 0.5, "half"),
+        (["all", "A1"], 0.5, None),
+        ([], 8.0, None),
+    ],
+    ids=["longest first", "then the next", "equal: the file's order", "what fits", "nothing fits", "nothing ready"],
+)
+def test_the_next_trial_is_the_one_with_the_longest_remaining_path_that_fits(ready, free, chosen):
+    """Facts into a decision: what is ready and what is free say what starts."""
+    remaining = {"all": 20.0, "A1": 12.0, "B1": 5.0, "B2": 5.0, "half": 1.0}
+    needs = {"all": 1.0, "A1": 1.0, "B1": 1.0, "B2": 1.0, "half": 0.5}
+    assert pick_next(ready, remaining, needs=needs, free=free) == chosen
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_the_planned_sweep_ends_within_5_percent_of_the_lower_bound(gpus):
+    """Six trainings and five fine-tunes of about 83 V100 hours, on any usual number of GPUs."""
+    schedule = simulate(SWEEP, PARENTS, gpus=gpus)
+    assert schedule.makespan <= 1.05 * lower_bound(SWEEP, PARENTS, gpus=gpus)
+
+
+def test_on_four_gpus_the_general_model_first_saves_seven_hours_against_smallest_first():
+    """The order of the seed's table, smallest first, leaves the one that five wait for to the end."""
+    smallest_first = dict(sorted(SWEEP.items(), key=lambda item: item[1]))
+    ours = simulate(smallest_first, PARENTS, gpus=4).makespan
+    first_come = simulate(smallest_first, PARENTS, gpus=4, order="first come").makespan
+    assert (ours, first_come) == (26.0, 33.0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graphs_stay_within_graham_s_bound(seed):
+    """A list schedule takes at most (2 - 1/m) times the optimum, and no less than the lower bound."""
+    rng = random.Random(seed)
+    durations, parents = random_graph(rng, trials=rng.randint(1, 30))
+    for gpus in (1, 2, 3, 7):
+        bound = lower_bound(durations, parents, gpus=gpus)
+        chain = lower_bound(durations, parents, gpus=10**9)
+        # Graham 1966 by its proof: whenever a GPU idles, the longest chain gets shorter.
+        graham = sum(durations.values()) / gpus + (1 - 1 / gpus) * chain
+        for order in ("longest path", "first come"):
+            makespan = simulate(durations, parents, gpus=gpus, order=order).makespan
+            assert bound - 1e-9 <= makespan <= graham + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_graphs_come_close_to_the_optimum(seed):
+    """Six trials, every order tried: never past Graham's 3/2 on two GPUs, and never better than the best."""
+    durations, parents = random_graph(random.Random(seed), trials=6)
+    best = shortest_possible(durations, parents, gpus=2)
+    assert best <= simulate(durations, parents, gpus=2).makespan <= 1.5 * best
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_schedule_keeps_every_promise(seed):
+    """No trial before its parent's end, and never more GPUs in use than there are, shares included."""
+    rng = random.Random(seed)
+    durations, parents = random_graph(rng, trials=15)
+    needs = {name: rng.choice([0.25, 0.5, 1.0, 2.0]) for name in durations}
+    schedule = simulate(durations, parents, gpus=3, needs=needs)
+    for name, parent in parents.items():
+        assert schedule.end[name] == schedule.start[name] + durations[name]
+        assert parent is None or schedule.start[name] >= schedule.end[parent]
+    for moment in schedule.start.values():
+        running = [name for name in durations if schedule.start[name] <= moment < schedule.end[name]]
+        assert sum(needs[name] for name in running) <= 3 + 1e-9
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0.0, 0.0), (0.25, 0.25), (0.4, 0.5), (0.7, 1.0), (1 / 3, 1 / 3), (2, 2)])
+def test_a_share_takes_as_much_as_keeps_others_from_fitting(gpus, share):
+    """Of a GPU that 0.4 fits on twice, each takes a half: counted so, a full cluster adds up to its GPUs."""
+    assert share_of_gpus(gpus) == pytest.approx(share)
+
+
+def test_more_steps_or_larger_batches_cost_more():
+    """The estimate only ranks the trials of a run."""
+    costs = [
+        expected_cost(TrainingConfig(**settings))
+        for settings in ({"steps": 100}, {"steps": 200}, {"steps": 200, "batch_size": 16, "accumulation": 2})
+    ]
+    assert costs == sorted(costs)
+    assert len(set(costs)) == 3
