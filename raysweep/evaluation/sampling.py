@@ -63,5 +63,5 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
     cumulative_BV = ranked_BV.cumsum(dim=-1)
     targets_B1 = draws_B[:, None] * cumulative_BV[:, -1:]
     places_B1 = torch.searchsorted(cumulative_BV, targets_B1, right=True)
-    last_B1 = (ranked_BV > 0.0).sum(dim=-1, keepdim=True) - 1  # rounding must not step past the last one kept
+    last_B1 = (ranked_BV > 0.0).sum(dim=-1, keepdim=True) - 1  # a GPU's parallel sums are not quite ascending
     return ids_BV.gather(-1, torch.minimum(places_B1, last_B1))[:, 0]

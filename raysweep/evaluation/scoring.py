@@ -135,9 +135,9 @@ def score_model(
         sums = score_examples(
             network, store, chosen, batch_tokens=evaluation.batch_tokens, context_examples=evaluation.context_examples
         )
+        check_finite(model, sums)
         by_level = {level: chosen[level_of[store.documents_of(chosen)] == level] for level in levels}
         generation = score_generation(network, store, by_level, documents=evaluation.generation_documents, seed=seed)
-    check_finite(model, sums)
     # A record of earlier scores must not vouch for the new table.
     record.unlink(missing_ok=True)
     write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])

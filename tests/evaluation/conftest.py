@@ -105,6 +105,15 @@ def make_model(*, positions: int = 64, width: int = 8, spread: float = 0.3) -> G
         return GPT2LMHeadModel(config).eval()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Matrices this small only wait for a second thread, badly so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def model():
     return make_model()

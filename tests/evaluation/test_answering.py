@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raysweep.errors import InputError
-from raysweep.evaluation.answering import ANSWER_LIMITS, Prompt, answer_prompts
+from raysweep.evaluation.answering import ANSWER_LIMITS, Prompt, TokenBatch, answer_prompts
 from raysweep.evaluation.sampling import GREEDY, Sampling
 from raysweep.masking.vocabulary import (
     END_OF_INFILL,
@@ -60,32 +60,22 @@ def plain(answers):
     return [(answer.ids, answer.finished) for answer in answers]
 
 
-def answer_without_cache(model, asked, steps):
-    """The likeliest answers, from the whole text anew at every token; the yardstick."""
-    ids, answers = list(asked.ids), [[]]
-    for _ in range(steps):
-        with torch.no_grad():
-            logits_V = model(torch.tensor([ids])).logits[0, -1]
-        logits_V[[*range(50256, END_OF_INFILL), *range(FIRST_BLANK, VOCABULARY_SIZE)]] = -torch.inf
-        if not answers[-1]:
-            logits_V[END_OF_INFILL] = -torch.inf
-        ids.append(int(logits_V.argmax()))
-        answers[-1].append(ids[-1])
-    return answers[0]
-
-
 def test_the_cache_changes_no_answer(model):
-    """Prompts of different length in one batch answer as each does alone, computed anew at every token."""
-    asked = [
-        prompt("I like", Kind.NGRAM),
-        prompt("Hello! How are you today? I am", Kind.NGRAM),
-        prompt("It", Kind.NGRAM),
-    ]
-    found = answer_prompts(model, asked, sampling=GREEDY, max_answer_tokens=6)
-    for one, [(answer,)] in zip(asked, found, strict=True):
-        expected = answer_without_cache(model, one, 6)
-        assert END_OF_INFILL not in expected  # or the comparison below would end early
-        assert list(answer.ids) == expected
+    """Padded on the left, with rows taken out, token by token: a row's logits are those of its whole text."""
+    texts = [prompt("I like").ids, prompt("Hello! How are you today? I am").ids, prompt("It").ids]
+    with torch.inference_mode():
+        batch = TokenBatch(model, texts)
+        rows = [list(text) for text in texts]
+        for places, tokens in [([0, 1, 2], (5, 6, 7)), ([2, 1, 1], (8, 9, 10)), ([0, 2], (11, 12))]:
+            batch.keep(torch.tensor(places))
+            batch.step(tokens)
+            rows = [[*rows[place], token] for place, token in zip(places, tokens, strict=True)]
+            anew = torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows])
+            torch.testing.assert_close(batch.logits_RV, anew, atol=1e-5, rtol=0)
+            # The yardstick must be able to see a wrong position, or a look at the padding.
+            assert (
+                anew - torch.stack([model(torch.tensor([[0, *row]])).logits[0, -1] for row in rows])
+            ).abs().max() > 0.01
 
 
 def test_a_seed_gives_the_same_answers_and_another_seed_others(model):

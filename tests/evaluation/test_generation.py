@@ -56,13 +56,14 @@ def test_what_cannot_be_answered_is_no_question(hand_made):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Models that answer by a table from (first token of the prompt, kind) to a text."""
+    """Models that answer by a table from kinds to texts; nothing, or a text with … at its end, is unfinished."""
 
     def install(table):
         def answer_prompts(model, prompts, *, sampling):
             def answer(prompt, kind):
                 text = table.get(kind, "")
-                return Answer(ids=tuple(document_tokenizer().encode(text).ids), finished=bool(text))
+                is_cut = not text or text.endswith("…")
+                return Answer(ids=tuple(document_tokenizer().encode(text.rstrip("…")).ids), finished=not is_cut)
 
             return [[[answer(prompt, kind) for kind in prompt.kinds]] for prompt in prompts]
 
@@ -97,12 +98,19 @@ def test_scores_are_means_over_answers(hand_made, scripted):
     assert summarise([])["top1_accuracy"] is None
 
 
+def test_a_word_that_was_cut_is_not_right(hand_made, scripted):
+    """The model would have gone on, to another word."""
+    scripted({Kind.WORD: " pizza…"})
+    store = hand_made.store([hand_made.example(0, "a", (Kind.WORD, " pizza"))])
+    scores = score_generation(None, store, {"A1": store.all}, documents=1, seed=0)
+    assert (scores["overall"]["top1_accuracy"], scores["overall"]["unfinished"]) == (0.0, 1)
+
+
 def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
     """As many documents as wanted, the same for every model of a seed; never more than there are."""
     scripted({Kind.WORD: " b"})
-    examples = [
-        hand_made.example(number // 2, "a", *[(Kind.WORD, f" {number}")] * (number % 2)) for number in range(20)
-    ]
+    spans = [(), (Kind.WORD, " b"), (Kind.WORD, " c")]
+    examples = [hand_made.example(number, "a", *[span] * bool(span)) for number in range(10) for span in spans]
     store = hand_made.store(examples)
     counts = [
         score_generation(None, store, {"A1": store.all}, documents=documents, seed=0)["overall"]["words"]
