@@ -143,6 +143,7 @@ def _start(cpus: int | None, gpus: int | None) -> Any:
         address="local",
         num_cpus=cpus,
         num_gpus=gpus,
+        resources={TOKEN: gpus} if gpus else None,
         include_dashboard=True,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -1,0 +1,72 @@
+"""Trainings that take no time, called as `training.loop.train` is; workers import them by name."""
+
+import json
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+from raysweep.errors import TrainingError
+from raysweep.store import TrialFolder, write_json
+from raysweep.training.job import Evaluation, TrainingResult
+
+
+def train(job, *, device, rank, world_size, on_evaluation):
+    """Note when it ran, and leave a model; a child's parent must have left one before."""
+    began = time.time()
+    folder = TrialFolder(job.folder)
+    if job.start != "scratch":
+        assert (Path(job.start) / "model.txt").exists(), f"{job.start} is not there yet"
+    loss = abs(math.log10(job.settings.learning_rate) + 3)
+    on_evaluation(Evaluation(step=1, losses={"infill": loss, "context": 1.0, "infill_textonly": loss}, is_best=True))
+    folder.model.mkdir(parents=True, exist_ok=True)
+    (folder.model / "model.txt").write_text(f"{job.trial} at {job.settings.learning_rate}")
+    folder.metrics.write_text(json.dumps({"step": 1, "loss": loss}) + "\n")
+    write_json(job.folder / "times.json", {"began": began, "ended": time.time()})
+    return TrainingResult(
+        steps=job.settings.steps,
+        best_step=1,
+        best_losses={"infill": loss, "context": 1.0, "infill_textonly": loss},
+        stopped="",
+        examples=1,
+        tokens=1,
+        padding_share=0.0,
+        seconds={"step": 0.0},
+        device=device,
+        parameters=1,
+        peak_memory_bytes=0,
+    )
+
+
+def train_as_named(job, **how):
+    """What the trial's name says: `bad` has an error, `killed` is killed once, `doomed` every time."""
+    start = count_start(job)
+    if job.trial == "bad":
+        raise TrainingError("bad: the loss is not finite at step 3")
+    if job.trial == "doomed" or (job.trial == "killed" and start == 1):
+        (job.folder / "checkpoint").write_text("step 1")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.trial == "killed":
+        assert (job.folder / "checkpoint").read_text() == "step 1"
+    return train(job, **how)
+
+
+def train_long(job, **how):
+    """Lasts until it is interrupted."""
+    (job.folder / "running").write_text("")
+    time.sleep(600)
+    return train(job, **how)
+
+
+def count_start(job):
+    """Which start of this training this is."""
+    starts = job.folder / "starts"
+    with starts.open("a") as file:
+        file.write("x")
+    return len(starts.read_text())
+
+
+def starts_of(folder):
+    """How many times it was started."""
+    return len((folder.root / "starts").read_text())

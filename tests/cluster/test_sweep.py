@@ -1,0 +1,115 @@
+"""One sweep on a real Ray, in which everything happens that can happen, and what is on disk after it."""
+
+import json
+
+import pytest
+from conftest import make_task
+from fake_trainings import starts_of
+
+from raysweep.config.schema import SearchConfig
+from raysweep.scheduling.records import State, read_record
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+SEARCH = SearchConfig(samples=2, space={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}})
+
+
+@pytest.fixture(scope="module")
+def sweep(session, run, listener):
+    """The records of: a parent with children, an error, killed workers, a search with a child, a GPU."""
+    from raysweep.cluster.sweep import run_sweep
+
+    old = run.trial("redone")
+    old.root.mkdir(parents=True)
+    (old.root / "left over").write_text("")
+    tasks = [
+        make_task(run, "bad", steps=90),
+        make_task(run, "bad-A1", parent="bad"),
+        make_task(run, "doomed", steps=80),
+        make_task(run, "killed", steps=70),
+        make_task(run, "searched", search=SEARCH, steps=60),
+        make_task(run, "searched-A1", parent="searched"),
+        make_task(run, "redone", fresh=True, gpus=0.5),
+    ]
+    run_sweep(session, tasks, listener, storage=run.ray, train="fake_trainings:train_as_named")
+    return {task.job.trial: read_record(task.folder) for task in tasks}
+
+
+def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_log_s_place(sweep, run):
+    """Trying again would meet it again, hours later."""
+    log = run.trial("bad").log
+    assert sweep["bad"].state is State.FAILED
+    assert sweep["bad"].reason == f"bad: the loss is not finite at step 3 (log: {log})"
+    assert starts_of(run.trial("bad")) == 1
+    assert "TrainingError" in log.read_text()
+
+
+def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
+    """One bad model costs its own fine-tunes, not the matrix."""
+    assert (sweep["bad-A1"].state, sweep["bad-A1"].reason) == (State.BLOCKED, "its parent bad failed")
+    assert {name for name, record in sweep.items() if record.state is State.DONE} == {
+        "killed",
+        "searched",
+        "searched-A1",
+        "redone",
+    }
+
+
+def test_a_killed_worker_is_replaced_and_goes_on(sweep, run):
+    """A reclaimed spot node or a full memory costs the steps since the last checkpoint."""
+    assert sweep["killed"].state is State.DONE
+    assert starts_of(run.trial("killed")) == 2
+
+
+def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
+    """With max_failures 1 it is replaced once."""
+    assert sweep["doomed"].state is State.FAILED
+    assert "its worker was lost 2 times" in sweep["doomed"].reason
+    assert starts_of(run.trial("doomed")) == 2
+
+
+def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
+    """The child of a search waits for all samples; its own start checks that the model is in place."""
+
+    def times(folder):
+        return json.loads((folder / "times.json").read_text())
+
+    samples = run.trial("searched").root / "samples"
+    ends = [times(samples / sample)["ended"] for sample in ("00", "01")]
+    assert times(run.trial("searched-A1").root)["began"] > max(ends)
+
+
+def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
+    """The chosen settings stand in the trial's record."""
+    found = sweep["searched"].result["search"]
+    losses = [each["loss"] for each in found["tried"]]
+    assert len(losses) == 2
+    assert found["sample"] == losses.index(min(losses))
+    rate = found["settings"]["learning_rate"]
+    assert (
+        run.trial("searched").model / "model.txt"
+    ).read_text() == f"searched/samples/{found['sample']:02d} at {rate}"
+
+
+def test_a_trial_to_redo_starts_from_an_empty_folder(sweep, run):
+    """What an earlier training left must not be resumed."""
+    assert not (run.trial("redone").root / "left over").exists()
+
+
+def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
+    """One line each, the trial's name first."""
+    assert "killed: training" in listener.lines
+    assert "killed: done, 70 steps, best at 1" in listener.lines
+    assert any(line.startswith("killed: step 1/70  valid loss in nats/token: infill ") for line in listener.lines)
+    assert listener.progress[-1] == ("train", 7, 7, "trials")
+
+
+def test_trials_that_could_never_start_are_refused_before_anything_starts(session, run, listener):
+    """The message has the counts and the fix."""
+    from raysweep.cluster.sweep import run_sweep
+    from raysweep.errors import ResourceError
+
+    tasks = [make_task(run, "large", gpus=4), make_task(run, "larger", gpus=4)]
+    with pytest.raises(ResourceError, match=r"2 trials ask for 4 GPUs each; the cluster has 1 \(2 CPUs\)"):
+        run_sweep(session, tasks, listener, storage=run.ray)
+    assert not run.trial("large").root.exists()
