@@ -18,6 +18,7 @@ from numba.np.numpy_support import carray
 from raysweep.masking.characters import Offsets
 from raysweep.masking.kernels import kernel
 from raysweep.masking.shards import FIELDS
+from raysweep.masking.tokens import Tokens
 from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, TargetType
 
 Table = npt.NDArray[np.int64]
@@ -142,18 +143,29 @@ def measure(places: Offsets, task: int, max_tokens: int) -> npt.NDArray[np.int32
 
 
 @kernel
-def _put(
+def _copy(
+    tokens: Tokens,
+    first: int,
+    last: int,
     ids: npt.NDArray[np.int32],
-    kinds: npt.NDArray[np.uint8],
-    row: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.uint8],
     at: int,
-    value: int,
-    kind: int,
     target: int,
 ) -> int:
+    """Write a run of tokens, as far as the row goes; returns the position after it."""
+    stop = min(at + max(last - first, 0), len(ids))
+    for k in range(at, stop):
+        ids[k] = tokens[first + k - at]
+        targets[k] = target
+    return stop
+
+
+@kernel
+def _put(ids: npt.NDArray[np.int32], targets: npt.NDArray[np.uint8], at: int, value: int, target: int) -> int:
     """Write one position, unless the row is full; returns the next one."""
-    if at < len(ids):
-        ids[at], row[at], kinds[at] = value, target, kind
+    if at == len(ids):
+        return at
+    ids[at], targets[at] = value, target
     return at + 1
 
 
@@ -172,39 +184,35 @@ def fill(
         place = places[e]
         shard, first, last = place[_SHARD], place[_FIRST], place[_LAST]
         size = lengths[e]
-        ids, targets, kinds = ids_BT[e, :size], types_BT[e, :size], kinds_BT[e, :size]
+        ids, targets, kinds = ids_BT[e, :size], types_BT[e, :size], kinds_BT[e]
         tokens = carray(_pointer(table[shard, _TOKENS]), place[_TOKEN] + last, np.uint16)[place[_TOKEN] :]
-        at = 0
-        if task in (LM, REVERSE_LM):
-            for k in range(size):
-                ids[k] = tokens[first + k] if task == LM else tokens[last - 1 - k]
-                targets[k] = _CONTEXT
+        if task == LM:
+            _copy(tokens, first, last, ids, targets, 0, _CONTEXT)
             continue
-        span, stop = place[_SPAN], place[_SPAN] + place[_SPANS]
+        if task == REVERSE_LM:
+            for k in range(size):
+                ids[k], targets[k] = tokens[last - 1 - k], _CONTEXT
+            continue
+        at, token = 0, first
+        spans = range(place[_SPAN], place[_SPAN] + place[_SPANS])
         if task != NO_CONTEXT_ILM:
-            token = first
-            for s in range(span, stop):
+            for s in spans:
                 start = _at_span(table, shard, _STARTS, s)
-                while token < start:
-                    at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _CONTEXT)
-                    token += 1
-                at = _put(ids, kinds, targets, at, FIRST_BLANK + _at_byte(table, shard, _KINDS, s), NO_KIND, _BLANK)
-                token += _at_span(table, shard, _LENGTHS, s)
-            while token < last:
-                at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _CONTEXT)
-                token += 1
-        at = _put(ids, kinds, targets, at, START_OF_INFILL, NO_KIND, _START)
+                at = _copy(tokens, token, start, ids, targets, at, _CONTEXT)
+                at = _put(ids, targets, at, FIRST_BLANK + _at_byte(table, shard, _KINDS, s), _BLANK)
+                token = start + _at_span(table, shard, _LENGTHS, s)
+            at = _copy(tokens, token, last, ids, targets, at, _CONTEXT)
+        at = _put(ids, targets, at, START_OF_INFILL, _START)
         token = first
-        for s in range(span, stop):
-            start, kind = _at_span(table, shard, _STARTS, s), _at_byte(table, shard, _KINDS, s)
-            while task == LM_ALL and token < start:
-                at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _REDUNDANT)
-                token += 1
+        for s in spans:
+            start = _at_span(table, shard, _STARTS, s)
+            if task == LM_ALL:
+                at = _copy(tokens, token, start, ids, targets, at, _REDUNDANT)
             token = start + _at_span(table, shard, _LENGTHS, s)
-            for k in range(start, token):
-                at = _put(ids, kinds, targets, at, tokens[k], kind, _INFILL)
+            answer = at
+            at = _copy(tokens, start, token, ids, targets, at, _INFILL)
             if task != LM_ALL:
-                at = _put(ids, kinds, targets, at, END_OF_INFILL, kind, _END)
-        while task == LM_ALL and token < last:
-            at = _put(ids, kinds, targets, at, tokens[token], NO_KIND, _REDUNDANT)
-            token += 1
+                at = _put(ids, targets, at, END_OF_INFILL, _END)
+            kinds[answer:at] = _at_byte(table, shard, _KINDS, s)
+        if task == LM_ALL:
+            _copy(tokens, token, last, ids, targets, at, _REDUNDANT)

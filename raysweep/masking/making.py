@@ -70,8 +70,8 @@ def mask_shard(
     with _timed(seconds, "write"):
         levels, splits = sorted(set(read.levels)), sorted(set(read.splits))
         header = {"rows": list(rows), "levels": levels, "splits": splits, "max_tokens": policy.max_tokens}
-        arrays = _pack(tokens, offsets, encoded)
-        arrays |= {"levels": _codes(read.levels, levels), "splits": _codes(read.splits, splits), "seeds": seeds}
+        arrays = pack_examples(tokens, offsets, encoded)
+        arrays |= {"levels": _number(read.levels, levels), "splits": _number(read.splits, splits), "seeds": seeds}
         checksum = write_shard(shard_path(folder, shard), header, arrays)
     summary = _summarise(rows, len(segments.codes), masks, encoded)
     summary |= {"shard": shard, "checksum": checksum, "tokens": len(tokens)}
@@ -110,12 +110,12 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     seconds[phase] = time.perf_counter() - began
 
 
-def _codes(values: list[str], names: list[str]) -> Array:
+def _number(values: list[str], names: list[str]) -> Array:
     number = {name: index for index, name in enumerate(names)}
     return np.array([number[value] for value in values], dtype=np.uint8)
 
 
-def _pack(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str, Array]:
+def pack_examples(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str, Array]:
     """The arrays of a shard; spans take two bytes unless a document or a mask needs four."""
     counts = np.diff(encoded.example_spans)
     longest = max(int(np.diff(offsets).max(initial=0)), int(counts.max(initial=0)))

@@ -50,27 +50,48 @@ def own_masks(documents: "Documents", segments: Segments, seed: int, policy: Mas
     """Ask the user's function for every document's masks.
 
     Raises:
+        ConfigError: there is no such function.
         InputError: it gave too many masks, or spans that are out of range, overlap or are out of order;
             names the document and the span.
     """
     assert policy.function is not None
     function = load_mask_function(policy.function)
-    examples, numbers, pointers, spans = [0], [], [0], []
-    repeated = 0
+    given = []
+    places = []
     for index, text in enumerate(documents.texts):
         name = documents.ids[index]
         generator = generator_for(seed, name, documents.splits[index], "own mask function")
-        masks = list(function(text, hierarchy_of(segments, index), generator))
-        place = f"{policy.function}: document {name!r}"
-        if len(masks) > policy.examples_per_document:
+        given.append(list(function(text, hierarchy_of(segments, index), generator)))
+        places.append(f"{policy.function}: document {name!r}")
+        if len(given[-1]) > policy.examples_per_document:
             raise InputError(
-                f"{place}: gave {len(masks)} masks; masking.examples_per_document is {policy.examples_per_document}"
+                f"{places[-1]}: found {len(given[-1])} masks; must be at most {policy.examples_per_document} "
+                "(masking.examples_per_document)"
             )
+    return masks_from_lists(segments, given, places)
+
+
+def masks_from_lists(
+    segments: Segments, given: Sequence[Sequence[Sequence[Span]]], places: Sequence[str], *, drop_repeated: bool = True
+) -> Masks:
+    """Masks that somebody else drew, checked.
+
+    Args:
+        given: for each document its masks.
+        places: for each document how messages name it.
+        drop_repeated: leave out a mask that its document already has.
+
+    Raises:
+        InputError: a span is out of range, overlaps or is out of order; names the document and the span.
+    """
+    examples, numbers, pointers, spans = [0], [], [0], []
+    repeated = 0
+    for index, masks in enumerate(given):
         seen: set[tuple[Span, ...]] = set()
-        base = int(segments.documents[index])
+        base, end = int(segments.documents[index]), int(segments.documents[index + 1])
         for number, mask in enumerate(masks):
-            checked = _checked(mask, len(text), f"{place}, mask {number}")
-            if checked in seen:
+            checked = _checked(mask, end - base, f"{places[index]}, mask {number}")
+            if checked in seen and drop_repeated:
                 repeated += 1
                 continue
             seen.add(checked)

@@ -104,6 +104,11 @@ def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
     return _gather(is_known, pieces, found, memory.ids, memory.id_offsets, whole_ids, whole_offsets)
 
 
+def forget_pieces() -> None:
+    """Empty the memory, as in a fresh process.  Tokens do not depend on it; their speed does."""
+    _memory.clear()
+
+
 def tokenise_texts(texts: Sequence[str]) -> list[list[int]]:
     """The token ids of each text, none of them special."""
     ids, offsets = tokenise(*join_texts(texts))

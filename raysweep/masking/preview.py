@@ -1,0 +1,51 @@
+"""An example as a person sees it: pieces of text, each with its role, for a terminal or a page."""
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from raysweep.masking.store import ExampleStore
+from raysweep.masking.vocabulary import FIRST_BLANK, Kind, TargetType
+
+ROLES = {
+    TargetType.CONTEXT: "context",
+    TargetType.CONTEXT_SPECIAL: "blank",
+    TargetType.START: "start",
+    TargetType.INFILL: "answer",
+    TargetType.INFILL_SPECIAL: "end",
+    TargetType.REDUNDANT: "redundant",
+}
+
+
+def preview_example(
+    store: ExampleStore, example: int, tokenizer: Tokenizer, *, task: str = "ilm"
+) -> list[tuple[str, str]]:
+    """The example's pieces in order, as (text, role).
+
+    Roles are the values of `ROLES`.  A blank reads `[word]`, by its kind; the start and the ends of
+    answers have no text of their own and read `→` and `■`.
+    """
+    batch = store.assemble(np.array([example]), task=task)
+    ids, types = batch.ids_BT[0].tolist(), batch.types_BT[0].tolist()
+    pieces: list[tuple[str, str]] = []
+    begin = 0
+    for end in range(1, len(ids) + 1):
+        target = TargetType(types[begin])
+        is_run = (
+            end < len(ids)
+            and types[end] == target
+            and target in {TargetType.CONTEXT, TargetType.INFILL, TargetType.REDUNDANT}
+        )
+        if not is_run:
+            pieces.append((_text(target, ids[begin:end], tokenizer), ROLES[target]))
+            begin = end
+    return pieces
+
+
+def _text(target: TargetType, ids: list[int], tokenizer: Tokenizer) -> str:
+    if target == TargetType.CONTEXT_SPECIAL:
+        return f"[{Kind(ids[0] - FIRST_BLANK).name.lower()}]"
+    if target == TargetType.START:
+        return "→"
+    if target == TargetType.INFILL_SPECIAL:
+        return "■"
+    return tokenizer.decode(ids, skip_special_tokens=False)
