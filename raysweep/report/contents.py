@@ -268,7 +268,7 @@ def _model(row: Values) -> Cell:
 
 
 def _sized(level: str, sizes: Values) -> str:
-    return f"{level} (n = {sizes[level]['documents']:,})"
+    return f"{level} (n = {sizes[level]['documents']:,})".replace(" = ", f"{formats.SPACE}={formats.SPACE}")
 
 
 def _level_of(evidence: Values) -> str:

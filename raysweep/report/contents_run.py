@@ -86,7 +86,7 @@ def trainings_table(evidence: Values) -> Table:
         note = "; ".join(part for part in (one["reason"], one["stopped"]) if part)
         rows.append(
             (
-                word(one["trial"], detail=f"from {one['parent']}" if one["parent"] else ""),
+                word(one["trial"], detail=f"from{formats.SPACE}{one['parent']}" if one["parent"] else ""),
                 word(f"all {len(one['levels'])}" if is_general else ", ".join(one["levels"])),
                 word(one["state"], detail=note),
                 word(steps),
@@ -223,7 +223,8 @@ def splits_table(evidence: Values) -> Table:
             number(sum(counts.values()), formats.count),
             number(corpus["lengths"][level]["mean"], formats.count),
         )
-        for level, counts in corpus.get("counts", {}).items()
+        for level in corpus.get("levels", ())
+        if (counts := corpus["counts"].get(level))
     ]
     return Table(
         name="splits",
@@ -243,7 +244,7 @@ def bad_rows_table(evidence: Values) -> Table:
     corpus = evidence["corpus"] or {}
     rows = [
         (word(reason), number(count, formats.count), number(count / corpus["rows"], formats.share))
-        for reason, count in corpus.get("bad_rows", {}).items()
+        for reason, count in sorted(corpus.get("bad_rows", {}).items(), key=lambda each: -each[1])
     ]
     return Table(
         name="set_aside",

@@ -47,7 +47,7 @@ def forest(evidence: Values) -> Markup:
 
 
 def heat(evidence: Values) -> Markup:
-    """The matrix: the darker, the nearer to the level's best model."""
+    """The matrix: the stronger the shade, the nearer to the level's best model."""
     matrix = evidence["matrix"]
     best = best_by_level(matrix)
     values = {row["name"]: row["cells"] for row in matrix["rows"]}

@@ -120,6 +120,9 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "\N{MINUS SIGN}": r"$-$",
+    "\N{DIVISION SIGN}": r"$\div$",
+    "\N{EN DASH}": "--",
+    "\N{NO-BREAK SPACE}": "~",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
 }
@@ -131,7 +134,9 @@ def escape_tex(text: str) -> str:
 
 
 def _tex_cell(cell: Cell) -> str:
-    shown = escape_tex(f"{cell.text} {cell.detail}".strip())
+    # A verdict's mark is for the eye, and no glyph of TeX's usual fonts: there the word does.
+    text = str(cell.values[0]) if cell.mark not in ("", "best") else cell.text
+    shown = escape_tex(f"{text} {cell.detail}".strip())
     return rf"\textbf{{{shown}}}" if cell.mark == "best" else shown
 
 

@@ -1,5 +1,6 @@
 """The report stage: evidence, page, Markdown and tables, from what the run folder holds."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,9 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
-    evidence = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
+    collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
+    # Through JSON and back, so that the documents are made from exactly what is saved.
+    evidence: dict[str, Any] = json.loads(json.dumps(collected, sort_keys=True, allow_nan=False))
     tables = all_tables(evidence)
     page, markdown = render_page(evidence, tables), render_markdown(evidence, tables)
     folder.evidence.unlink(missing_ok=True)

@@ -1,0 +1,174 @@
+"""The page: well-formed, self-contained, accessible, and proof against what stands in a corpus."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from simulated_run import make_config, make_run
+
+from raysweep.report.page import all_tables, render_page
+from raysweep.report.writing import write_report
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "line", "rect", "circle", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """Parses a page and complains where tags do not nest; keeps what the tests ask for."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.text, self.headings, self.ids = [], [], [], [], []
+        self.parents = {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append((tag, values, tuple(self.open)))
+        if "id" in values:
+            self.ids.append(values["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes), tuple(self.open)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    def of(self, *names):
+        return [(tag, values, around) for tag, values, around in self.tags if tag in names]
+
+
+SHAPES = {
+    "whole": {},
+    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
+    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
+    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
+    "one level": {"config": make_config(("B1",), transfer=False)},
+    "few documents": {"documents": 9},
+}
+
+
+@pytest.fixture(params=SHAPES, ids=list(SHAPES), scope="module")
+def page_text(request, tmp_path_factory):
+    folder, config, trials = make_run(tmp_path_factory.mktemp("shape"), **SHAPES[request.param])
+    write_report(folder, config, trials)
+    return folder.report_html.read_text(encoding="utf-8")
+
+
+def render(evidence):
+    return render_page(evidence, all_tables(evidence))
+
+
+def test_the_page_is_well_formed_and_accessible(page_text):
+    """Tags nest, ids are unique, headings do not skip, tables have captions and scopes, plots have titles."""
+    page = Page(page_text)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == 1
+    assert page.headings.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in zip(page.headings, page.headings[1:], strict=False))
+    assert len(page.of("caption")) == len(page.of("table")) > 5
+    assert all(values.get("scope") in ("row", "col") for _, values, _ in page.of("th"))
+    plots = page.of("svg")
+    titles = [around for _, _, around in page.of("title") if "svg" in around]
+    assert len(titles) == len(plots) > 2
+    assert all(values["role"] == "img" for _, values, _ in plots)
+    references = [values["href"] for _, values, _ in page.of("a")]
+    assert references[0] == "#answer"
+    for reference in references:
+        assert reference.removeprefix("#") in page.ids
+    for _, values, _ in page.tags:
+        for name in values.get("aria-labelledby", "").split():
+            assert name in page.ids
+
+
+def test_the_page_needs_no_network_and_is_small(page_text):
+    """One file to mail or to keep: no script, no font, no image from elsewhere; far below 3 MB."""
+    page = Page(page_text)
+    assert page.of("script", "link", "iframe", "object", "embed", "img", "base", "form") == []
+    assert not any(name in values for _, values, _ in page.tags for name in ("src", "srcset", "xlink:href", "action"))
+    assert not re.search(r"url\(|@import|https?://", page_text)
+    assert not any(name.startswith("on") for _, values, _ in page.tags for name in values)
+    assert len(page_text.encode()) < 1_000_000
+
+
+def test_what_stands_in_a_corpus_or_a_log_stays_text(evidence):
+    """Every level, model, language, reason and note turned hostile: not one tag more, and all of them shown."""
+    hostile = "<script>alert('B1')</script>&amp;\""
+    poisoned = json.loads(json.dumps(evidence).replace("B1", json.dumps(hostile)[1:-1]))
+    before, after = Page(render(evidence)), Page(render(poisoned))
+    assert after.of("script") == []
+    # A level's name decides nothing but text: the same tags in the same order.
+    assert [tag for tag, _, _ in before.tags] == [tag for tag, _, _ in after.tags]
+    assert hostile in " ".join(after.text)
+
+
+def test_the_page_says_what_the_evidence_says(evidence):
+    """The headline, every verdict and every number of the matrix are there as text."""
+    page = Page(render(evidence))
+    text = " ".join(page.text)
+    assert evidence["answer"]["headline"] in text
+    for row in evidence["matrix"]["rows"]:
+        for cell in row["cells"].values():
+            # Once in the heat map, once in the table.
+            assert text.count(shown(cell["value"])) >= 2
+    for one in evidence["findings"]:
+        assert one["verdict"] in text
+
+
+def shown(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def test_synthetic_texts_are_announced_and_real_ones_are_not(evidence):
+    """A reader must not take the tool's demonstration for a finding about learners."""
+    assert "proves nothing about learners" in render(evidence)
+    real = {**evidence, "corpus": {**evidence["corpus"], "synthetic": False, "notice": None}}
+    assert "proves nothing about learners" not in render(real)
+
+
+def test_a_leak_is_an_alarm(evidence):
+    """Documents in two splits make all scores worthless; the page says so where the splits are."""
+    assert "cannot be trusted" not in render(evidence)
+    leaking = {**evidence, "leakage": {**evidence["leakage"], "texts_in_two_splits": 3}}
+    assert "cannot be trusted" in render(leaking)
+
+
+def test_absent_records_are_said_to_be_absent(evidence):
+    """A run that timed no infilling, or lost a summary, still has a page."""
+    less = {**evidence, "speed": None, "corpus": None, "leakage": None, "examples": None, "scoring": {}, "curves": []}
+    text = " ".join(Page(render(less)).text)
+    for said in (
+        "was not measured",
+        "no summary",
+        "left no record",
+        "No answers were generated",
+        "No validation losses",
+    ):
+        assert said in text
+
+
+def test_speed_is_shown_where_it_was_measured(evidence):
+    """Latency and throughput per model and batch."""
+    timing = {"latency_p50_s": 0.0123, "latency_p95_s": 0.02, "tokens_per_second": 1234.5}
+    speed = {"all": {"device": "cpu", "batches": {"1": timing, "32": timing}}}
+    text = " ".join(Page(render({**evidence, "speed": speed})).text)
+    assert "12.3\N{NO-BREAK SPACE}ms" in text
+    assert "1,234" in text
+
+
+def test_the_page_follows_the_readers_colours_and_prints(page_text):
+    """Dark where the reader's system is dark; ink on paper."""
+    assert "prefers-color-scheme: dark" in page_text
+    assert "@media print" in page_text

@@ -1,0 +1,67 @@
+"""Plots: the geometry says what the numbers say."""
+
+import re
+
+import pytest
+
+from raysweep.report.svg import Interval, Reference, Series, bar_plot, curve_panel, heat_map, interval_plot
+
+
+def plot(rows, reference="equal"):
+    return str(interval_plot("p", "title", "description", rows, [Reference(value=1.0, label=reference)], "ratio"))
+
+
+def test_equal_ratios_lie_equally_far_from_one():
+    """The axis is logarithmic: half and double are the same distance from equality."""
+    text = plot([Interval(label=str(v), text="", value=v) for v in (0.5, 1.0, 2.0)])
+    half, one, double = (float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', text))
+    # Coordinates are rounded to a tenth of a pixel.
+    assert one - half == pytest.approx(double - one, abs=0.21)
+
+
+def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
+    """A whisker must not pretend to end where the paper does."""
+    wide = plot([Interval(label="wide", text="", value=1.0, low=0.001, high=1.2)])
+    assert wide.count("<polyline") == 1
+    assert plot([Interval(label="fits", text="", value=1.0, low=0.9, high=1.2)]).count("<polyline") == 0
+
+
+def test_decided_and_undecided_differ_by_more_than_colour():
+    """The summary is a diamond, a level a dot; the verdict stands beside it as a word."""
+    text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])
+    assert "<polygon" in text
+    assert "? undecided" in text
+
+
+def test_a_row_without_a_value_shows_its_reason():
+    """Not tested is not zero."""
+    text = plot([Interval(label="B1", text="– not tested")])
+    assert "not tested" in text
+    assert "<circle" not in text
+
+
+def test_labels_are_text():
+    """Also in a plot."""
+    hostile = "<script>x</script>"
+    for text in (
+        plot([Interval(label=hostile, text=hostile, value=1.0)], hostile),
+        str(heat_map("h", hostile, hostile, [hostile], [(hostile, hostile, [(hostile, 0.5, True)], hostile)])),
+        str(curve_panel("c", hostile, hostile, [Series(label=hostile, points=[[1, 2.0]], style="general")])),
+        str(bar_plot("b", hostile, hostile, [(hostile, 1.0, hostile, "general")])),
+    ):
+        assert "<script" not in text
+
+
+@pytest.mark.parametrize("points", [[[0, 2.5]], [[10, 2.5], [20, 2.5]], [[1, 1e-9], [2, 1e6]]])
+def test_curves_of_one_point_or_of_no_spread_can_be_drawn(points):
+    """A training of one evaluation; a loss that stands still; one that fell a long way."""
+    text = str(curve_panel("c", "t", "d", [Series(label="x", points=points, style="general")]))
+    assert "nan" not in text
+    assert "inf" not in text
+
+
+def test_bars_are_as_long_as_their_numbers():
+    """Twice the hours, twice the length; a trial that failed has none."""
+    text = str(bar_plot("b", "t", "d", [("a", 2.0, "2 h", "x"), ("b", 4.0, "4 h", "x"), ("c", None, "failed", "x")]))
+    short, long = (float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', text))
+    assert long == pytest.approx(2 * short)

@@ -1,0 +1,105 @@
+"""Markdown, CSV and TeX: the same tables for other readers."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from simulated_run import make_run
+
+from raysweep.report.markdown import render_markdown
+from raysweep.report.page import all_tables, render_page
+from raysweep.report.tables import Table, escape_tex, interval, interval_column, text_column, to_csv, to_tex, word
+from raysweep.report.writing import write_report
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    """Of a run with a failed trial and a reason full of special characters."""
+    failed = {"B1": "failed: out of <b>memory</b> | 100 %_\\"}
+    return write_report(*make_run(tmp_path_factory.mktemp("hostile"), failed=failed))
+
+
+def cells(line):
+    """A Markdown row's cells: pipes with a backslash before them do not divide."""
+    return re.split(r"(?<!\\)\|", line)[1:-1]
+
+
+def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
+    """Whatever stands in a note: a pipe in it must not make a column."""
+    lines = render_markdown(evidence, all_tables(evidence)).split("\nCommand:")[0].splitlines()
+    headers = [index for index, line in enumerate(lines) if re.fullmatch(r"\|( -{3}:? \|)+", line)]
+    assert len(headers) >= 12
+    for index in headers:
+        row = index - 1
+        while row < len(lines) and lines[row].startswith("|"):
+            assert len(cells(lines[row])) == len(cells(lines[index]))
+            row += 1
+
+
+def test_markdown_holds_no_tag_of_a_corpus(evidence):
+    """GitHub renders HTML; a language called <script> must stay a word."""
+    text = render_markdown(evidence, all_tables(evidence))
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("<br>", "")
+    assert re.findall(r"(?<!\\)<", prose) == []
+    assert r"\<script\>" in prose
+
+
+def test_csv_tables_hold_numbers_in_full(reported):
+    """What is rounded on the page is not rounded for those who compute on."""
+    folder, evidence = reported
+    with (folder.tables / "matrix.csv").open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    for row in evidence["matrix"]["rows"]:
+        for level, cell in row["cells"].items():
+            found = [float(rows[row["name"]][f"ppl_{level}{end}"]) for end in ("", "_low", "_high")]
+            assert found == pytest.approx([cell["value"], cell["low"], cell["high"]], rel=1e-11)
+
+
+def test_every_csv_is_rectangular(tmp_path):
+    """A row a model or level; what was not trained has empty fields."""
+    folder, config, trials = make_run(tmp_path, failed={"B1": 'failed: a "quoted", comma\nand line'})
+    write_report(folder, config, trials)
+    names = {path.stem for path in folder.tables.glob("*.csv")}
+    assert names >= {"findings", "matrix", "gains", "gaps", "transfer", "kinds", "strategies", "trainings", "splits"}
+    for path in folder.tables.glob("*.csv"):
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        assert len({len(row) for row in rows}) == 1, path.name
+        assert len(rows) > 1
+
+
+def test_a_spreadsheet_runs_no_word_of_a_corpus(evidence):
+    """A first language called =cmd() is kept from being a formula; negative numbers stay numbers."""
+    table = Table(
+        name="t",
+        caption="c",
+        columns=(text_column("L1", "l1"), interval_column("x", "x")),
+        rows=((word("=cmd()"), interval({"value": -1.5, "low": None, "high": None}, str)),),
+    )
+    assert to_csv(table).splitlines() == ["l1,x,x_low,x_high", "'=cmd(),-1.5,,"]
+
+
+def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
+    """Every row has as many ampersands as its header; braces match; no special character is left bare."""
+    for table in all_tables(evidence).values():
+        tex = to_tex(table)
+        assert tex.count("{") == tex.count("}") or r"\{" in tex
+        rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {len(table.columns) - 1}
+        assert re.findall(r"(?<!\\)[%#_^]", tex) == []
+        assert tex.isascii() or table.name == "first_languages"
+
+
+def test_tex_escapes_what_means_something_to_tex():
+    """Also what the report itself writes: minus signs and no-break spaces."""
+    assert escape_tex(r"50 %_a\b {x} $") == r"50 \%\_a\textbackslash{}b \{x\} \$"
+    assert escape_tex("\N{MINUS SIGN}1.2\N{NO-BREAK SPACE}%") == r"$-$1.2~\%"
+
+
+def test_the_saved_evidence_alone_makes_the_same_documents(reported):
+    """Page, Markdown and tables need nothing but evidence.json: whoever has it can make them again."""
+    folder, _ = reported
+    saved = json.loads(folder.evidence.read_text(encoding="utf-8"))
+    assert folder.report_html.read_text(encoding="utf-8") == render_page(saved, all_tables(saved))
+    assert folder.report_markdown.read_text(encoding="utf-8") == render_markdown(saved, all_tables(saved))
