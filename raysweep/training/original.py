@@ -31,9 +31,10 @@ def as_original(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
     return model
 
 
-def original_loss(model: GPT2LMHeadModel, batch: Batch, device: torch.device) -> Tensor:
+def original_loss(model: GPT2LMHeadModel, batch: Batch, device: torch.device, row_tokens: int = ROW_TOKENS) -> Tensor:
     """Mean over the batch's answer labels plus mean over its context labels (NaN if it has none of a part)."""
-    ids_BT, types_BT = _full_rows(batch.ids_BT).long().to(device), _full_rows(batch.types_BT).to(device)
+    ids_BT = _full_rows(batch.ids_BT, row_tokens).long().to(device)
+    types_BT = _full_rows(batch.types_BT, row_tokens).to(device)
     logits_BTV = model(ids_BT).logits[:, :-1]
     parts = ((TargetType.CONTEXT,), (TargetType.INFILL, TargetType.INFILL_SPECIAL))
     return torch.stack([_part_loss(logits_BTV, ids_BT, types_BT, part) for part in parts]).sum()
@@ -45,5 +46,5 @@ def _part_loss(logits_BTV: Tensor, ids_BT: Tensor, types_BT: Tensor, part: tuple
     return cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=_IGNORED)
 
 
-def _full_rows(rows_BT: np.ndarray[Any, np.dtype[Any]]) -> Tensor:
-    return torch.from_numpy(np.pad(rows_BT, ((0, 0), (0, max(0, ROW_TOKENS - rows_BT.shape[1])))))
+def _full_rows(rows_BT: np.ndarray[Any, np.dtype[Any]], tokens: int) -> Tensor:
+    return torch.from_numpy(np.pad(rows_BT, ((0, 0), (0, max(0, tokens - rows_BT.shape[1])))))

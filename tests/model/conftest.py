@@ -7,6 +7,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums on a CPU depend on the number of threads; and tests share the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def make_gpt2():
     """Makes a model of 2 layers, 16 wide, with weights large enough that its losses differ from token to token."""

@@ -1,0 +1,197 @@
+"""One training from start to end: what it writes, when it stops, and what it says when it cannot go on."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from raysweep.errors import ChangedError, TrainingError
+from raysweep.masking.store import ExampleStore
+from raysweep.store import TrialFolder
+from raysweep.training.loop import train
+from raysweep.training.metrics import read_metrics
+
+
+def lines_of(job, kind):
+    return [line for line in read_metrics(TrialFolder(job.folder).metrics) if line["kind"] == kind]
+
+
+@pytest.fixture(scope="session")
+def overfit_folder(make_store):
+    """Eight one-example documents that differ from their first word on; what is learnt by heart can be known."""
+    words = ["Apples", "Bread", "Cats", "Dogs", "Eggs", "Fish", "Games", "Houses"]
+    texts = [
+        f"{word} are what my brother number {place} likes, and we have many of them."
+        for place, word in enumerate(words)
+    ]
+    documents = [("A1", "train", text) for text in texts] + [("A1", "valid", texts[0])]
+    return make_store(documents, examples_per_document=1, word=0.2, min_spans=1)
+
+
+def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
+    """The sum of both losses falls from 21.6 to under 0.05 nats a token: labels, positions and gradients are right."""
+    job = make_job(
+        dropout=0.0,
+        fields={"examples": overfit_folder, "start": "scratch"},
+        steps=60,
+        batch_size=8,
+        learning_rate=1e-2,
+        evaluate_every=60,
+        checkpoint_every=60,
+    )
+    train(job, device="cpu")
+    losses = [line["loss"] for line in lines_of(job, "step")]
+    assert losses[0] == pytest.approx(21.6, abs=0.5)
+    assert losses[-1] < 0.05
+
+
+def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
+    """And no checkpoints: they are needed until the result is there."""
+    job, seen = make_job(), []
+    result = train(job, device="cpu", on_evaluation=seen.append)
+    folder = TrialFolder(job.folder)
+
+    assert [line["step"] for line in lines_of(job, "step")] == list(range(1, 13))
+    assert [evaluation.step for evaluation in seen] == [4, 8, 12]
+    best = min(seen, key=lambda evaluation: evaluation.losses["infill"])
+    assert (result.best_step, result.best_losses) == (best.step, best.losses)
+    assert (result.steps, result.stopped, result.examples) == (12, "", 48)
+    assert 0 < result.padding_share < 0.3
+    assert result.tokens == sum(line["tokens"] for line in lines_of(job, "step"))
+
+    assert json.loads(folder.result.read_text())["fingerprint"] == "work-1"
+    assert not folder.checkpoints.exists()
+    assert b"valid/infill" in next(folder.root.glob("events.out.tfevents.*")).read_bytes()
+    model = AutoModelForCausalLM.from_pretrained(folder.model, local_files_only=True)
+    assert sum(parameter.numel() for parameter in model.parameters()) == result.parameters
+
+
+def test_the_model_kept_is_the_best_not_the_last(make_job):
+    """At a learning rate that ruins it after a while."""
+    job = make_job(steps=8, evaluate_every=2, learning_rate=0.3, warmup_steps=40)
+    early = train(job, device="cpu")
+    ruined = dataclasses.replace(
+        make_job(steps=8, evaluate_every=2, learning_rate=2.0), folder=job.folder.parent / "ruined"
+    )
+    result = train(ruined, device="cpu")
+    assert result.best_step < 8
+    losses = {line["step"]: line["infill"] for line in lines_of(ruined, "evaluation")}
+    assert result.best_losses["infill"] == min(losses.values()) == losses[result.best_step]
+    assert early.best_step == 8
+
+
+def test_the_same_job_gives_the_same_bytes(make_job, tmp_path):
+    """Wherever its folder lies."""
+    first, second = make_job(), make_job(fields={"folder": tmp_path / "other place"})
+    train(first, device="cpu")
+    train(second, device="cpu")
+    one, two = (TrialFolder(job.folder) for job in (first, second))
+    assert (one.model / "model.safetensors").read_bytes() == (two.model / "model.safetensors").read_bytes()
+    assert one.metrics.read_bytes() == two.metrics.read_bytes()
+
+
+def test_a_finished_training_is_not_done_again(make_job):
+    """Its result is returned at once."""
+    job = make_job(steps=2)
+    result = train(job, device="cpu")
+    before = TrialFolder(job.folder).result.stat()
+    assert train(job, device="cpu") == result
+    assert TrialFolder(job.folder).result.stat() == before
+
+
+def test_the_result_of_other_work_is_not_taken_for_ours(make_job):
+    """Nor overwritten."""
+    train(make_job(steps=2), device="cpu")
+    with pytest.raises(ChangedError, match=r"is the result of other work \(work-1, not work-2\).*--force A1"):
+        train(make_job(steps=2, fields={"fingerprint": "work-2"}), device="cpu")
+
+
+def test_a_child_starts_from_its_parents_model(make_job, tmp_path):
+    """Its first loss is where the parent ended, not at the logarithm of the vocabulary."""
+    parent = make_job(steps=12, dropout=0.0)
+    train(parent, device="cpu")
+    child = make_job(
+        steps=1,
+        dropout=0.0,
+        fields={"folder": tmp_path / "child", "start": str(parent.folder / "model"), "fingerprint": "child"},
+    )
+    train(child, device="cpu")
+    first, last = lines_of(child, "step")[0]["loss"], lines_of(parent, "step")[-1]["loss"]
+    assert first < last + 1 < lines_of(parent, "step")[0]["loss"] - 1
+
+
+def test_patience_ends_a_training_that_does_not_get_better(make_job):
+    """Two evaluations without a better loss, and it is a finished training, with the best model."""
+    job = make_job(steps=40, evaluate_every=1, learning_rate=5.0, patience=2)
+    result = train(job, device="cpu")
+    assert result.stopped == "patience"
+    assert result.steps == result.best_step + 2 < 40
+    assert TrialFolder(job.folder).result.exists()
+
+
+def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
+    """A reason to stop leads to a checkpoint; the next call does the rest, with the same model as without the stop."""
+    job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
+    asked = iter([None, None, None, None, "the machine is needed"])
+    stopped = train(job, device="cpu", should_stop=lambda: next(asked))
+    assert (stopped.steps, stopped.stopped) == (5, "the machine is needed")
+    assert not TrialFolder(job.folder).result.exists()
+    assert train(job, device="cpu").steps == 12
+    train(whole, device="cpu")
+    models = [(TrialFolder(at.folder).model / "model.safetensors").read_bytes() for at in (job, whole)]
+    assert models[0] == models[1]
+
+
+def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store_folder):
+    """And no checkpoint holds the ruined weights."""
+    job = make_job(learning_rate=1e30, checkpoint_every=1)
+    with pytest.raises(TrainingError, match=r"A1: step \d+: .*not finite.*Lower learning_rate or clip_norm") as caught:
+        train(job, device="cpu")
+    named = {int(word) for word in str(caught.value).split("documents are ")[1].split(". ")[0].replace(",", "").split()}
+    store = ExampleStore.open(store_folder)
+    assert named <= set(store.documents_of(store.select(("A1",), "train")).tolist())
+    failed_at = int(str(caught.value).split("step ")[1].split(":")[0])
+    assert [line["step"] for line in lines_of(job, "step")] == list(range(1, failed_at))
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_level_without_examples_is_refused(make_job, make_store, split):
+    """Naming the split that is empty."""
+    other = {"train": "valid", "valid": "train"}[split]
+    folder = make_store([("A1", other, "I like dogs and cats.")], examples_per_document=2, word=0.5)
+    with pytest.raises(TrainingError, match=f"A1: no examples in the {split} split of A1"):
+        train(make_job(fields={"examples": folder}), device="cpu")
+
+
+def test_validation_examples_without_answers_are_refused(make_job, make_store):
+    """No model could be called the best."""
+    documents = [("A1", split, "I like dogs.") for split in ("train", "valid")]
+    none = dict.fromkeys(("document", "paragraph", "sentence", "word"), 0.0)
+    folder = make_store(documents, examples_per_document=1, **none)
+    with pytest.raises(TrainingError, match="has a token of the 'infill' loss"):
+        train(make_job(fields={"examples": folder}), device="cpu")
+
+
+@pytest.mark.parametrize("task", ["lm", "reverse_lm", "lm_all", "no_context_ilm"])
+def test_the_papers_other_tasks_can_be_trained(make_job, task):
+    """As baselines; a language model is judged by its loss on the text."""
+    job = make_job(task=task, steps=2, evaluate_every=1)
+    result = train(job, device="cpu")
+    assert {"context"} == set(result.best_losses) if task in {"lm", "reverse_lm"} else "infill" in result.best_losses
+
+
+def test_the_model_cards_example_runs(make_job, monkeypatch, capsys):
+    """What it tells a reader to type gives an answer, in the folder where it lies."""
+    job = make_job(steps=2)
+    train(job, device="cpu")
+    folder = TrialFolder(job.folder).model
+    card = (folder / "README.md").read_text()
+    assert "| infill |" in card
+    code = card.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    torch.manual_seed(0)
+    exec(code, {})
+    assert capsys.readouterr().out.strip()
+    assert len(AutoTokenizer.from_pretrained(folder)) == 50264
