@@ -18,7 +18,7 @@ from rich.text import Text
 
 from raysweep.cli.settings import Settings
 from raysweep.pipeline.run import STAGES
-from raysweep.pipeline.status import TrialStatus, read_status
+from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
 
@@ -58,13 +58,13 @@ def print_status(settings: Settings, *, watch: bool) -> None:
     """Print where the run stands, once or until its process ends."""
     from raysweep.pipeline.lock import is_locked
 
-    trials = expand_trials(settings.config)
+    reader = StatusReader(settings.folder, expand_trials(settings.config))
     console = Console()
-    console.print(trial_table(read_status(settings.folder, trials)))
+    console.print(trial_table(reader.read()))
     if watch and is_locked(settings.folder):
         with Live(console=console, refresh_per_second=2) as live:
             while is_locked(settings.folder):
-                live.update(trial_table(read_status(settings.folder, trials)))
+                live.update(trial_table(reader.read()))
                 time.sleep(1)
 
 
@@ -106,7 +106,7 @@ class LiveView:
 
     def __init__(self, settings: Settings, console: Console) -> None:
         self._settings = settings
-        self._trials = expand_trials(settings.config)
+        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
         self._console = console
         self._stage = ""
         self._progress: tuple[str, int, int, str] | None = None
@@ -137,7 +137,7 @@ class LiveView:
             parts.append(bar)
         if self._stage == "train":
             if time.monotonic() - self._read_at > 0.9:
-                self._rows = read_status(self._settings.folder, self._trials)
+                self._rows = self._reader.read()
                 self._read_at = time.monotonic()
             parts.append(trial_table(self._rows))
         return Group(*parts)
@@ -156,14 +156,14 @@ class PlainView:
     """A line per event: for logs, pipes and batch jobs."""
 
     EVERY_SECONDS = 10.0
-    """Between two lines of the same trial."""
+    """Between two lines of the same trial, or of the same piece of work."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._trials = expand_trials(settings.config)
+        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
         self._stage = ""
         self._shown: dict[str, tuple[State, float]] = {}
-        self._tenths: dict[tuple[str, str], int] = {}
+        self._advanced: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -180,13 +180,14 @@ class PlainView:
     def begin(self, stage: str) -> None:
         if stage == "train":
             now = time.monotonic()
-            self._shown = {row.trial: (row.state, now) for row in read_status(self._settings.folder, self._trials)}
+            self._shown = {row.trial: (row.state, now) for row in self._reader.read()}
         self._stage = stage
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        tenth = 10 * done // max(total, 1)
-        if self._tenths.get((stage, unit)) != tenth:
-            self._tenths[(stage, unit)] = tenth
+        now = time.monotonic()
+        since = self._advanced.setdefault((stage, unit), now)
+        if now - since >= self.EVERY_SECONDS and done < total:
+            self._advanced[(stage, unit)] = now
             self.say(f"{stage}: {done:,}/{total:,} {unit}")
 
     def say(self, message: str) -> None:
@@ -202,7 +203,7 @@ class PlainView:
         if self._stage != "train":
             return
         now = time.monotonic()
-        for row in read_status(self._settings.folder, self._trials):
+        for row in self._reader.read():
             state, shown_at = self._shown.get(row.trial, (State.PENDING, 0.0))
             if row.state is state and not (row.state is State.RUNNING and now - shown_at > self.EVERY_SECONDS):
                 continue

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,57 +27,69 @@ class TrialStatus:
     loss: float | None
     """Training loss of the latest step: nats per token of the answers plus those of the context."""
     tokens_per_second: float | None
-    """Real tokens, over the latest lines of the metrics."""
+    """Real tokens, padding not counted."""
     seconds_left: float | None
     busy_seconds: float
     reason: str
 
 
-def read_status(folder: RunFolder, trials: Mapping[str, Trial], *, now: float | None = None) -> list[TrialStatus]:
-    """Every trial's state; a running one whose process is gone is shown as stopped."""
-    alive = is_locked(folder)
-    return [
-        _status_of(trial, read_record(folder.trial(name)), folder.trial(name).metrics, alive, now or time.time())
-        for name, trial in trials.items()
-    ]
+class StatusReader:
+    """Reads the statuses again and again; the speed is that of the steps it saw go by.
 
+    A single look knows no speed but that of a trial's first attempt, from its start.
+    """
 
-def _status_of(trial: Trial, record: TrialRecord | None, metrics: Path, alive: bool, now: float) -> TrialStatus:
-    state, reason = (record.state, record.reason) if record else (State.PENDING, "")
-    busy = record.busy_seconds if record else 0.0
-    if state is State.RUNNING:
-        if alive:
-            busy += now - (record.started_at if record and record.started_at else now)
-        else:
+    def __init__(
+        self, folder: RunFolder, trials: Mapping[str, Trial], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder, self._trials, self._clock = folder, trials, clock
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
+        """By trial and attempt: when a step was first seen, and which."""
+
+    def read(self) -> list[TrialStatus]:
+        """Every trial's state; a running one whose process is gone is shown as stopped."""
+        alive = is_locked(self._folder)
+        return [self._status_of(trial, alive) for trial in self._trials.values()]
+
+    def _status_of(self, trial: Trial, alive: bool) -> TrialStatus:
+        folder = self._folder.trial(trial.name)
+        record = read_record(folder) or TrialRecord(trial=trial.name, state=State.PENDING, fingerprint="", identity={})
+        state, reason, busy = record.state, record.reason, record.busy_seconds
+        lines = _last_steps(folder.metrics) if state is not State.PENDING else []
+        step = int(lines[-1]["step"]) if lines else 0
+        pace = None
+        if state is State.RUNNING and alive:
+            busy += self._clock() - (record.started_at or self._clock())
+            pace = self._pace(record, step)
+        elif state is State.RUNNING:
             state, reason = State.STOPPED, "its process is gone; run again to go on"
-    lines = [line for line in _last_lines(metrics) if "loss" in line] if state is not State.PENDING else []
-    step = int(lines[-1]["step"]) if lines else 0
-    rate = _rate(lines, "tokens")
-    pace = _rate(lines, "step") if len(lines) > 1 else None
-    running = state is State.RUNNING
-    return TrialStatus(
-        trial=trial.name,
-        state=state,
-        step=step,
-        steps=trial.settings.steps,
-        loss=float(lines[-1]["loss"]) if lines else None,
-        tokens_per_second=rate if running else None,
-        seconds_left=(trial.settings.steps - step) / pace if running and pace else None,
-        busy_seconds=busy,
-        reason=reason,
-    )
+        tokens_per_step = sum(float(line["tokens"]) for line in lines) / len(lines) if lines else 0.0
+        return TrialStatus(
+            trial=trial.name,
+            state=state,
+            step=step,
+            steps=trial.settings.steps,
+            loss=float(lines[-1]["loss"]) if lines else None,
+            tokens_per_second=pace * tokens_per_step if pace else None,
+            seconds_left=(trial.settings.steps - step) / pace if pace else None,
+            busy_seconds=busy,
+            reason=reason,
+        )
+
+    def _pace(self, record: TrialRecord, step: int) -> float | None:
+        """Steps per second of this attempt."""
+        now, key = self._clock(), (record.trial, record.attempts)
+        if key not in self._seen and step:
+            is_first = record.attempts == 1 and record.started_at is not None
+            self._seen[key] = (record.started_at or now, 0) if is_first else (now, step)
+        if key not in self._seen or step <= self._seen[key][1]:
+            return None
+        since, first = self._seen[key]
+        return (step - first) / max(now - since, 1e-9)
 
 
-def _rate(lines: list[dict[str, Any]], what: str) -> float | None:
-    """Steps, or tokens, per second over the lines' own clock."""
-    if len(lines) < 2:
-        return None
-    seconds = float(lines[-1]["time"]) - float(lines[0]["time"])
-    if seconds <= 0:
-        return None
-    if what == "step":
-        return (int(lines[-1]["step"]) - int(lines[0]["step"])) / seconds
-    return sum(float(line[what]) for line in lines[1:]) / seconds
+def _last_steps(path: Path) -> list[dict[str, Any]]:
+    return [line for line in _last_lines(path) if line["kind"] == "step"]
 
 
 def _last_lines(path: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from raysweep.training.step import StepSums
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
+SHOW_EVERY_S = 2.0
+"""Between two looks that `raysweep status` gets at the steps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,7 @@ class StepReporter:
         self._log, self._trial, self._steps, self._objective = log, trial, steps, objective
         self._documents_of_step, self._clock = documents_of_step, clock
         self._pending: list[FinishedStep] = []
-        self._reported_at = self._logged_at = clock()
+        self._reported_at = self._logged_at = self._shown_at = clock()
 
     def __len__(self) -> int:
         """Steps that wait to be reported."""
@@ -84,6 +86,9 @@ class StepReporter:
 
     def _show(self, losses: Mapping[str, float], gradient_norm: float) -> None:
         now, last = self._clock(), self._pending[-1]
+        if now - self._shown_at >= SHOW_EVERY_S:
+            self._shown_at = now
+            self._log.flush()
         rate = sum(one.examples.tokens for one in self._pending) / max(now - self._reported_at, 1e-9)
         self._reported_at = now
         points = {f"train/{name}": loss for name, loss in losses.items()}
