@@ -66,15 +66,18 @@ def score_generation(
         Plain values: `overall`, `levels` and `kinds`, each with the number of answers and means
         (None where there is nothing to take a mean of).
     """
+    questions = [
+        (level, *question)
+        for level, of_level in examples.items()
+        for question in _pick_questions(store, of_level, documents, generator_for(seed, "generation", level))
+    ]
     scores: list[AnswerScore] = []
-    for level, of_level in examples.items():
-        questions = _pick_questions(store, of_level, documents, generator_for(seed, "generation", level))
-        for start in range(0, len(questions), _BATCH_PROMPTS):
-            asked = questions[start : start + _BATCH_PROMPTS]
-            found = answer_prompts(model, [prompt for prompt, _ in asked], sampling=GREEDY)
-            for (prompt, references), (answers,) in zip(asked, found, strict=True):
-                pairs = zip(prompt.kinds, answers, references, strict=True)
-                scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
+    for start in range(0, len(questions), _BATCH_PROMPTS):
+        asked = questions[start : start + _BATCH_PROMPTS]
+        found = answer_prompts(model, [prompt for _, prompt, _ in asked], sampling=GREEDY)
+        for (level, prompt, references), (answers,) in zip(asked, found, strict=True):
+            pairs = zip(prompt.kinds, answers, references, strict=True)
+            scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
     return {
         "overall": summarise(scores),
         "levels": {level: summarise([score for score in scores if score.level == level]) for level in examples},

@@ -1,6 +1,7 @@
 """Filling a text: what a person gets back."""
 
 import pytest
+import torch
 
 from raysweep.errors import InputError
 from raysweep.evaluation.infilling import infill
@@ -47,3 +48,27 @@ def test_none_of_something_is_refused(model, setting):
     """With the value found."""
     with pytest.raises(InputError, match=f"{setting}: found 0; must be at least 1"):
         infill(model, "[word]", **{setting: 0})
+
+
+def test_a_model_that_has_learnt_an_example_fills_its_blanks(hand_made):
+    """From a person's text to the filled one, by way of the same prompt that training showed."""
+    example = hand_made.example(
+        0,
+        "I like",
+        (Kind.WORD, " pizza"),
+        " because",
+        (Kind.NGRAM, " it is very"),
+        " good.\n",
+        (Kind.SENTENCE, "Bye!"),
+    )
+    learner = hand_made.model(width=32, spread=0.05)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
+    for _ in range(60):
+        ids_BT = torch.tensor([example.ids])
+        loss = torch.nn.functional.cross_entropy(learner(ids_BT).logits[0, :-1], ids_BT[0, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    (filled,) = infill(learner, "I like [word] because [ngram] good.\n[sentence]", temperature=0.0)
+    assert filled.text == "I like pizza because it is very good.\nBye!"
+    assert filled.finished
