@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
-from raysweep.masking.assembling import COLUMNS, NO_KIND, TASKS, fill, find_examples, measure
+from raysweep.masking.assembling import COLUMNS, NO_KIND, TASKS, expand_runs, fill, find_examples, measure
 from raysweep.masking.shards import FIELDS, FIX, VERSION, Array, Shard, read_shard, record_path, shard_path
 from raysweep.masking.vocabulary import Kind, TargetType
 from raysweep.store import read_json, write_json
 
 MANIFEST = "manifest.json"
+_BLOCK = 1 << 16
+"""Examples that are looked up at once where there may be millions: 4 MB of places."""
 Examples = npt.NDArray[np.int64]
 
 
@@ -131,8 +133,9 @@ class ExampleStore:
         examples = [len(shard.arrays["span_counts"]) for shard in shards]
         self._first_documents = np.concatenate(([0], np.cumsum(documents, dtype=np.int64)))
         self._first_examples = np.concatenate(([0], np.cumsum(examples, dtype=np.int64)))
-        self._levels = self._names("levels")
-        self._splits = self._names("splits")
+        self._level_names, self._levels = self._names("levels")
+        self._split_names, self._splits = self._names("splits")
+        self._document_examples = self._begins()
         self._table = np.array([_addresses(shard) for shard in shards], dtype=np.int64).reshape(-1, COLUMNS)
 
     @classmethod
@@ -180,31 +183,30 @@ class ExampleStore:
             examples_per_document: the first so many of each document; all if None.
             documents_per_level: so many of each level's documents, chosen by their seeds; all if None.
         """
-        chosen = np.isin(self._levels, list(levels)) & (self._splits == split)
+        chosen = np.isin(self._levels, [self._level_names.index(name) for name in levels if name in self._level_names])
+        chosen &= self._splits == (
+            self._split_names.index(split) if split in self._split_names else len(self._split_names)
+        )
         if documents_per_level is not None:
             chosen &= self._are_first_by_seed(chosen, documents_per_level)
-        begins, ends = self._example_ranges()
-        rows = np.flatnonzero(chosen)
-        counts = ends[rows] - begins[rows]
+        counts = np.diff(self._document_examples)[chosen]
         if examples_per_document is not None:
             counts = np.minimum(counts, examples_per_document)
-        # Runs of consecutive numbers: each document's first, repeated, plus a count from 0 within the run.
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.asarray(np.repeat(begins[rows], counts) + within, dtype=np.int64)
+        return expand_runs(self._document_examples[:-1][chosen], counts)
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
         """Tokens of each example, never more than `max_tokens`."""
-        return measure(self._places(examples), TASKS[task], self._max_tokens)
+        blocks = np.split(np.asarray(examples), range(_BLOCK, len(examples), _BLOCK))
+        return np.concatenate([measure(self._places(block), TASKS[task], self._max_tokens) for block in blocks])
 
     def documents_of(self, examples: Examples) -> npt.NDArray[np.int64]:
         """The document of each example: its row in documents.parquet."""
-        begins, _ = self._example_ranges()
         # Documents without examples begin where the next one does, so the last that begins there is the owner.
-        return np.asarray(np.searchsorted(begins, examples, side="right") - 1, dtype=np.int64)
+        return np.asarray(np.searchsorted(self._document_examples, examples, side="right") - 1, dtype=np.int64)
 
     def levels_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
         """The level of each document."""
-        return np.asarray(self._levels[documents], dtype=np.str_)
+        return np.array(self._level_names, dtype=np.str_)[self._levels[documents]]
 
     def assemble(self, examples: Examples, *, task: str = "ilm", pad_multiple: int = 1) -> Batch:
         """The examples as a batch, in their order.
@@ -250,21 +252,24 @@ class ExampleStore:
         # The kernels trust addresses, so a number that is no example must not reach them.
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self):
             raise IndexError(f"example numbers must be from 0 to {len(self) - 1}")
-        return find_examples(self._table, self._first_examples, numbers)
+        return find_examples(self._table, self._first_examples, numbers, self._max_tokens)
 
-    def _example_ranges(self) -> tuple[Examples, Examples]:
-        """Where each document's examples begin and end in the store."""
+    def _begins(self) -> Examples:
+        """Where each document's examples begin in the store; one more entry than documents."""
         parts = [
-            shard.arrays["document_examples"].astype(np.int64) + first
+            shard.arrays["document_examples"][:-1].astype(np.int64) + first
             for shard, first in zip(self._shards, self._first_examples, strict=False)
         ]
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return np.concatenate([part[:-1] for part in parts]), np.concatenate([part[1:] for part in parts])
+        return np.concatenate([*parts, self._first_examples[-1:]])
 
-    def _names(self, field: str) -> npt.NDArray[np.str_]:
-        parts = [np.array(shard.header[field], dtype=np.str_)[shard.arrays[field]] for shard in self._shards]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.str_)
+    def _names(self, field: str) -> tuple[list[str], npt.NDArray[np.uint8]]:
+        """The names in all shards, and each document's as an index into them."""
+        names = sorted({name for shard in self._shards for name in shard.header[field]})
+        parts = [
+            np.array([names.index(name) for name in shard.header[field]], dtype=np.uint8)[shard.arrays[field]]
+            for shard in self._shards
+        ]
+        return names, np.concatenate([*parts, np.zeros(0, dtype=np.uint8)])
 
     def _are_first_by_seed(self, chosen: npt.NDArray[np.bool_], per_level: int) -> npt.NDArray[np.bool_]:
         """Of each level's chosen documents those with the smallest seeds: random, but always the same."""
