@@ -74,15 +74,9 @@ class Book:
         best = " (best)" if metrics["is_best"] else ""
         self._listener.say(f"{name}: step {metrics['step']:,}/{steps:,}  valid loss in nats/token: {losses}{best}")
 
-    def end(self, name: str, outcome: Mapping[str, Any] | None) -> None:
-        """The training ended.
-
-        Args:
-            outcome: as its driver reported it; None if the driver was lost.
-        """
-        if outcome is None:
-            self._fail(self._units[name], "the process that drives it was lost more often than resources.max_failures")
-        elif "failed" in outcome:
+    def end(self, name: str, outcome: Mapping[str, Any]) -> None:
+        """The training ended: {"result": …} or {"failed": reason}."""
+        if "failed" in outcome:
             self._fail(self._units[name], f"{outcome['failed']} (log: {self._units[name].folder.log})")
         else:
             self._finish(self._units[name], outcome["result"])
@@ -152,7 +146,9 @@ class Book:
         self._tell_progress()
 
     def _fail(self, unit: Unit, reason: str) -> None:
-        records.end(unit.folder, self._records[unit.name], State.FAILED, reason=reason)
+        # A driver that could not be started is lost before it began.
+        record = self._records.get(unit.name) or self._begin(unit)
+        records.end(unit.folder, record, State.FAILED, reason=reason)
         self._lose(unit.name, reason)
 
     def _lose(self, name: str, reason: str) -> None:

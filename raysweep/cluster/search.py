@@ -40,9 +40,10 @@ class BookSearcher(Searcher):
         return str(Searcher.FINISHED) if self._book.is_over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The trial is over; without an outcome its driver was lost."""
-        outcome = (result or {}).get("outcome")
-        self._book.end(self._names[trial_id], None if error or outcome is None else json.loads(outcome))
+        """The trial is over; a lost driver (`error`) is told to the book by `sweep`, which knows why."""
+        if not error:
+            assert result is not None, "a driver reports before it ends"
+            self._book.end(self._names[trial_id], json.loads(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the records are what a later run goes by."""

@@ -5,8 +5,10 @@ for a token, and goes with the session.  The dashboard stays on: Ray Train looks
 whether a dead trial's resources can be freed; without it a GPU stays taken for ever.
 """
 
+import importlib
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Any, Self
 import ray
 from ray._private.authentication import authentication_token_setup
 
+from raysweep import __version__
 from raysweep.cluster.needs import Capacity, Need, find_shortage
 from raysweep.config.schema import ResourcesConfig
 from raysweep.errors import ResourceError
@@ -116,6 +119,8 @@ def open_session(
         ResourceError: there is no cluster at the address, or it cannot run one trial.
     """
     joins = resources.address is not None
+    # It warns at every start that the cluster asks for a token, which is what we want.
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     for name, value in {**_QUIET, **(_QUIET_ABROAD if joins else _QUIET_AT_HOME)}.items():
         os.environ.setdefault(name, value)
     context = _join(resources.address) if resources.address is not None else _start(cpus, gpus)
@@ -128,6 +133,8 @@ def open_session(
     write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": f"{_session_folder()}/logs"})
     try:
         session.require({"each": session.need()})
+        if joins:
+            _check_code()
     except ResourceError:
         session.close()
         raise
@@ -137,8 +144,6 @@ def open_session(
 
 def _start(cpus: int | None, gpus: int | None) -> Any:
     had_token = _AUTH_TOKEN.exists()
-    # It announces at every start that a token is asked for, which is what we want.
-    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     context = ray.init(
         address="local",
         num_cpus=cpus,
@@ -156,15 +161,51 @@ def _start(cpus: int | None, gpus: int | None) -> Any:
 
 
 def _join(address: str) -> Any:
+    problem = f"resources.address: found '{address}'; {{}}. " + (
+        "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
+    )
+    _knock(address, problem)
     # With an explicit address Ray does not look for a token by itself, and the cluster refuses us.
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ResourceError(problem.format(f"Ray does not let us in ({_first_line(error)})")) from error
+
+
+def _knock(address: str, problem: str) -> None:
+    """Whether anybody is there: Ray itself would go on trying for minutes."""
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise ResourceError(problem.format("must be auto or host:port (of the head's GCS, usually 6379)"))
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ResourceError(problem.format(f"nobody answers there ({error})")) from error
+
+
+def _check_code() -> None:
+    """Workers import raysweep from their own disk; another version would train something else.
+
+    Raises:
+        ResourceError: the cluster has none, or another version.
+    """
+
+    def version() -> str:
+        # Within a function, so that it travels by value: by name it would need raysweep to be found.
+        try:
+            return str(importlib.import_module("raysweep").__version__)
+        except ImportError:
+            return ""
+
+    theirs = ray.get(ray.remote(num_cpus=0)(version).remote())
+    if theirs != __version__:
         raise ResourceError(
-            f"resources.address: found '{address}'; no Ray cluster answers there ({_first_line(error)}). "
-            "Start it (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
-        ) from error
+            f"the cluster has raysweep {theirs or '(not installed)'}, this process {__version__}. "
+            "Install the same on every node (cluster.yaml: setup_commands), and restart the nodes"
+        )
 
 
 def _capacity() -> Capacity:

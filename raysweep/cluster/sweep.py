@@ -107,7 +107,7 @@ def _suggestions(task: TrainTask) -> Suggestions:
 
 
 class _Watch(tune.Callback):
-    """Tells the book when a trial's driver starts (before that it waits for resources) and of evaluations."""
+    """Tells the book when a trial's driver starts (before that it waits), is lost, and of evaluations."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
@@ -127,6 +127,11 @@ class _Watch(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._tell_evaluations(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
+        self._book.end(trial.config["name"], {"failed": f"the process that drives it was lost: {last.strip()}"})
 
     def _tell_evaluations(self, trial: Any) -> None:
         name, path = trial.config["name"], trial.config["work"].evaluations

@@ -54,7 +54,8 @@ def train_as_named(job, **how):
 
 def train_long(job, **how):
     """Lasts until it is interrupted."""
-    (job.folder / "running").write_text("")
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "running").write_text(str(os.getpid()))
     time.sleep(600)
     return train(job, **how)
 

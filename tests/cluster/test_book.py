@@ -1,0 +1,229 @@
+"""The book of a sweep without Ray: what is released when, what the records say, how a search goes."""
+
+import pytest
+from conftest import Remembering, make_task
+
+from raysweep.cluster.book import Book
+from raysweep.cluster.needs import Capacity, Need
+from raysweep.cluster.samples import ROUND
+from raysweep.config.schema import SearchConfig
+from raysweep.scheduling.records import State, read_record
+from raysweep.store import RunFolder
+
+LOSSES = [3.0, 2.0, 1.5, 2.5, 1.0, 4.0]
+SEARCH = SearchConfig(samples=6, space={"learning_rate": {"low": 1e-4, "high": 1e-2}})
+
+
+class Dictated:
+    """Suggestions that are written down beforehand, with all that was told before each was drawn."""
+
+    def __init__(self, rates=None):
+        self.rates = rates or [1e-3 * (sample + 1) for sample in range(len(LOSSES))]
+        self.told = {}
+        self.known = []
+
+    def ask(self):
+        self.known.append(dict(self.told))
+        return {"learning_rate": self.rates[len(self.known) - 1]}
+
+    def tell(self, sample, loss):
+        self.told[sample] = loss
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path)
+
+
+def open_book(tasks, *, cpus=2, suggestions=None):
+    needs = {task.job.trial: Need(cpus=1, gpus=0) for task in tasks}
+    return Book(
+        tasks,
+        needs=needs,
+        capacity=Capacity(cpus=cpus, gpus=0),
+        listener=Remembering(),
+        suggestions=lambda task: suggestions,
+    )
+
+
+def released(book):
+    """The names of all that may start now; they start."""
+    names = []
+    while (unit := book.release()) is not None:
+        book.begin(unit.name)
+        names.append(unit.name)
+    return names
+
+
+def done(loss=1.0):
+    return {"result": {"steps": 3, "best_step": 3, "best_losses": {"infill": loss}}}
+
+
+def leave_model(run, name):
+    folder = run.trial("A1").root / "samples" / name[-2:] / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.txt").write_text(name)
+
+
+def run_samples(book, run, *, order=min, failing=()):
+    """Carry the search of A1 out, the samples of each moment ending in the order given."""
+    started, running = [], released(book)
+    while running:
+        started += running
+        while running:
+            name = order(running)
+            running.remove(name)
+            leave_model(run, name)
+            sample = int(name[-2:])
+            book.end(name, {"failed": "out of memory"} if sample in failing else done(LOSSES[sample]))
+            more = released(book)
+            started += more
+            running += more
+    return started
+
+
+def test_no_more_trials_run_than_there_are_cores(run):
+    """Two cores, one each; the general model goes first because a fine-tune waits for it."""
+    book = open_book(
+        [make_task(run, "A1"), make_task(run, "B1"), make_task(run, "all"), make_task(run, "x", parent="all")]
+    )
+    assert released(book) == ["all", "A1"]
+    book.end("A1", done())
+    assert released(book) == ["B1"]
+
+
+def test_a_record_is_in_place_before_its_child_is_released(run):
+    """A child that starts must find its parent done, whoever looks."""
+    book = open_book([make_task(run, "all"), make_task(run, "all-A1", parent="all")])
+    released(book)
+    assert read_record(run.trial("all")).state is State.RUNNING
+    book.end("all", done())
+    assert read_record(run.trial("all")).state is State.DONE
+    assert released(book) == ["all-A1"]
+
+
+def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
+    """Tune reports its loss without ever having reported a start."""
+    book = open_book([make_task(run, "A1")])
+    assert book.release().name == "A1"
+    book.end("A1", {"failed": "the process that drives it was lost: no memory"})
+    record = read_record(run.trial("A1"))
+    assert record.state is State.FAILED
+    assert record.reason.startswith("the process that drives it was lost: no memory")
+    assert book.is_over
+
+
+def test_what_runs_when_the_sweep_stops_is_recorded_as_stopped(run):
+    """What waits keeps no record: it was never begun."""
+    book = open_book([make_task(run, "A1"), make_task(run, "B1")], cpus=1)
+    released(book)
+    book.stop("interrupted")
+    record = read_record(run.trial("A1"))
+    assert (record.state, record.reason) == (State.STOPPED, "interrupted")
+    assert read_record(run.trial("B1")) is None
+
+
+def test_a_search_draws_its_samples_in_rounds(run):
+    """A later round knows the results of all earlier ones, in the samples' order."""
+    suggestions = Dictated()
+    book = open_book([make_task(run, "A1", search=SEARCH)], cpus=8, suggestions=suggestions)
+    started = run_samples(book, run)
+    assert started == [f"A1/samples/{sample:02d}" for sample in range(6)]
+    assert suggestions.known == [{}] * ROUND + [dict(enumerate(LOSSES[:ROUND]))] * 2
+
+
+def test_what_a_search_tries_does_not_depend_on_how_many_trials_run_at_once(run, tmp_path):
+    """One core or eight, ends in order or reversed: the same settings with the same knowledge."""
+    knowledge = []
+    for cpus, order in ((1, min), (8, max), (3, max)):
+        suggestions = Dictated()
+        place = RunFolder(tmp_path / f"{cpus}")
+        book = open_book([make_task(place, "A1", search=SEARCH)], cpus=cpus, suggestions=suggestions)
+        run_samples(book, place, order=order)
+        knowledge.append(suggestions.known)
+    assert knowledge[0] == knowledge[1] == knowledge[2]
+
+
+def test_the_best_sample_is_the_trial_s_model_and_its_result(run):
+    """Sample 4 has the lowest loss; a child may start only after that."""
+    tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
+    book = open_book(tasks, suggestions=Dictated())
+    assert run_samples_then(book, run) == ["A1-B1"]
+    record = read_record(run.trial("A1"))
+    assert record.state is State.DONE
+    assert record.result["best_losses"] == {"infill": 1.0}
+    assert record.result["search"]["sample"] == 4
+    assert record.result["search"]["settings"] == {"learning_rate": 5e-3}
+    assert (run.trial("A1").model / "model.txt").read_text() == "A1/samples/04"
+
+
+def run_samples_then(book, run):
+    """All samples of A1; returns what started of other trials."""
+    others, running = [], released(book)
+    while samples := [name for name in running if "/samples/" in name]:
+        running.remove(samples[0])
+        leave_model(run, samples[0])
+        book.end(samples[0], done(LOSSES[int(samples[0][-2:])]))
+        more = released(book)
+        running += more
+        others += [name for name in more if "/samples/" not in name]
+    return others
+
+
+def test_samples_that_fail_cost_only_themselves(run):
+    """The best of the others is chosen, and Optuna learns that those were bad."""
+    suggestions = Dictated()
+    book = open_book([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
+    run_samples(book, run, failing={2, 4})
+    record = read_record(run.trial("A1"))
+    assert record.result["search"]["sample"] == 1
+    assert suggestions.told == {0: 3.0, 1: 2.0, 2: None, 3: 2.5}
+    assert [each["loss"] for each in record.result["search"]["tried"]] == [3.0, 2.0, None, 2.5, None, 4.0]
+
+
+def test_a_search_fails_if_all_its_samples_do(run):
+    """The first sample's reason is told; the children are blocked."""
+    tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
+    book = open_book(tasks, suggestions=Dictated())
+    run_samples(book, run, failing=set(range(6)))
+    record = read_record(run.trial("A1"))
+    assert record.state is State.FAILED
+    assert record.reason.startswith("all 6 samples of its search failed; the first: out of memory")
+    assert read_record(run.trial("A1-B1")).state is State.BLOCKED
+    assert book.is_over
+
+
+def test_settings_that_no_training_may_have_fail_their_sample_alone(run):
+    """A range of the config may reach outside of what the schema allows."""
+    suggestions = Dictated(rates=[1e-3, -1.0, 1e-3, 1e-3, 1e-3, 1e-3])
+    book = open_book([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
+    started = run_samples(book, run)
+    assert "A1/samples/01" not in started
+    assert suggestions.told[1] is None
+    assert read_record(run.trial("A1")).state is State.DONE
+
+
+def test_finished_samples_of_an_interrupted_search_are_not_trained_again(run):
+    """The same rounds are drawn again, and what is done with the same settings is told at once."""
+    task = make_task(run, "A1", search=SEARCH)
+    book = open_book([task], cpus=1, suggestions=Dictated())
+    for name in ("A1/samples/00", "A1/samples/01"):
+        assert released(book) == [name]
+        leave_model(run, name)
+        book.end(name, done(LOSSES[int(name[-2:])]))
+    released(book)
+    book.stop("interrupted")
+    assert read_record(run.trial("A1")).state is State.STOPPED
+
+    again = Dictated()
+    assert run_samples(open_book([task], cpus=1, suggestions=again), run)[0] == "A1/samples/02"
+    assert again.told == dict(enumerate(LOSSES[:ROUND]))
+    assert read_record(run.trial("A1")).result["search"]["sample"] == 4
+
+
+def test_a_sample_with_other_settings_is_trained_anew(run):
+    """A changed range draws other settings; the old sample's result says nothing about them."""
+    task = make_task(run, "A1", search=SEARCH)
+    run_samples(open_book([task], suggestions=Dictated()), run)
+    other = Dictated(rates=[2e-3, *[1e-3 * (sample + 1) for sample in range(1, 6)]])
+    assert run_samples(open_book([task], suggestions=other), run) == ["A1/samples/00"]

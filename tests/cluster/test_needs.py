@@ -1,0 +1,64 @@
+"""What trials ask for against what the cluster has: facts in, a sentence or nothing out."""
+
+import pytest
+
+from raysweep.cluster.needs import Capacity, Need, find_shortage
+
+
+@pytest.mark.parametrize(
+    ("needs", "capacity", "sentence"),
+    [
+        ({"A1": Need(cpus=1, gpus=0)}, Capacity(cpus=2, gpus=0), ""),
+        ({"A1": Need(cpus=1, gpus=0.5)}, Capacity(cpus=2, gpus=1), ""),
+        (
+            {"A1": Need(cpus=1, gpus=1), "B1": Need(cpus=1, gpus=1)},
+            Capacity(cpus=2, gpus=0),
+            "2 trials ask for 1 GPU each; the cluster has 0 (2 CPUs). "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials",
+        ),
+        (
+            {"A1": Need(cpus=1, gpus=0), "B1": Need(cpus=1, gpus=4)},
+            Capacity(cpus=8, gpus=2),
+            "1 trial asks for 4 GPUs each; the cluster has 2 (8 CPUs). "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials",
+        ),
+        (
+            {"A1": Need(cpus=4, gpus=0)},
+            Capacity(cpus=2, gpus=0),
+            "1 trial asks for 4 CPUs each; the cluster has 2. Start larger nodes, or set resources.cpus_per_trial: 2",
+        ),
+        (
+            {"A1": Need(cpus=1, gpus=1.5)},
+            Capacity(cpus=8, gpus=2),
+            "trials.A1.gpus: found 1.5; must be a share of one GPU (such as 0.5) or a whole number",
+        ),
+    ],
+    ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs"],
+)
+def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, sentence):
+    """Waiting for ever for a GPU that does not exist is the worst way to find out."""
+    assert find_shortage(needs, capacity) == sentence
+
+
+@pytest.mark.parametrize(
+    ("need", "cpus_in_use", "gpus_in_use", "fits"),
+    [
+        (Need(cpus=1, gpus=0), 1, 0, True),
+        (Need(cpus=1, gpus=0), 2, 0, False),
+        (Need(cpus=1, gpus=0.5), 0, 0.5, True),
+        (Need(cpus=1, gpus=0.7), 0, 0.5, False),
+        (Need(cpus=1, gpus=2), 0, 0, False),
+        (Need(cpus=2, gpus=1), 1, 0, False),
+    ],
+    ids=["a core left", "no core left", "the other half", "a bit too much", "two on one", "a GPU but no core"],
+)
+def test_a_trial_fits_if_both_cpus_and_gpus_are_left(need, cpus_in_use, gpus_in_use, fits):
+    """Ray would start its driver and let its worker wait, in an order of its own."""
+    assert Capacity(cpus=2, gpus=1).fits(need, Capacity(cpus=cpus_in_use, gpus=gpus_in_use)) is fits
+
+
+def test_every_whole_gpu_has_a_worker_with_its_own_cpus():
+    """Two GPUs are two processes that share the steps of one training."""
+    assert Need(cpus=3, gpus=2).workers == 2
+    assert Capacity(cpus=6, gpus=2).fits(Need(cpus=3, gpus=2), Capacity(cpus=0, gpus=0))
+    assert not Capacity(cpus=5, gpus=2).fits(Need(cpus=3, gpus=2), Capacity(cpus=0, gpus=0))
