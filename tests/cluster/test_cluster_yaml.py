@@ -1,0 +1,73 @@
+"""cluster.yaml without a cloud: Ray's own schema, and what it must say for a sweep to work."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+PLACE = Path(__file__).parents[2] / "cluster.yaml"
+
+
+@pytest.fixture
+def cluster():
+    return yaml.safe_load(PLACE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def nodes(cluster):
+    return cluster["available_node_types"]
+
+
+def test_ray_accepts_it(cluster):
+    """What `ray up` checks before it asks AWS for anything."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(cluster))
+
+
+def test_ray_s_check_would_notice_a_wrong_key(cluster):
+    """Or the test above could not fail."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    cluster["available_node_types"]["gpu_worker"]["resources"]["GPU"] = 0.5
+    with pytest.raises(Exception, match=r"0.5 is not of type 'integer'"):
+        validate_config(prepare_config(cluster))
+
+
+def test_every_gpu_has_its_token(nodes):
+    """Trials reserve `trial_gpu`: with fewer GPUs idle, with more trials wait on a GPU that is taken."""
+    from raysweep.cluster.session import TOKEN
+
+    for node in nodes.values():
+        assert node["resources"].get(TOKEN, 0) == node["resources"].get("GPU", 0)
+
+
+def test_workers_may_be_reclaimed_and_the_head_may_not(cluster, nodes):
+    """The head carries the sweep and every trial's driver."""
+    for name, node in nodes.items():
+        is_spot = node["node_config"].get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        assert is_spot == (name != cluster["head_node_type"])
+
+
+def test_every_node_names_its_image(nodes):
+    """Ray's default image is of 2023 and cannot run this torch."""
+    assert all(node["node_config"]["ImageId"].startswith("ami-") for node in nodes.values())
+
+
+def test_nobody_gets_in_without_the_token(cluster):
+    """A Ray cluster runs whatever code it is sent."""
+    starts = [line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in cluster[key]]
+    assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
+    assert "~/.ray/auth_token" in cluster["file_mounts"]
+    assert any("--dashboard-host=127.0.0.1" in line for line in cluster["head_start_ray_commands"])
+
+
+def test_it_installs_raysweep_with_the_versions_that_were_tested(cluster):
+    """From the folder it copies."""
+    assert any("-c ~/raysweep/constraints.txt ~/raysweep" in line for line in cluster["setup_commands"])
+    assert (PLACE.parent / "constraints.txt").exists()
+
+
+def test_results_lie_on_a_file_system_that_every_node_mounts(cluster):
+    """The same path everywhere: paths are what the pieces of work carry."""
+    assert any("mount -t nfs4" in line and "/mnt/raysweep" in line for line in cluster["initialization_commands"])
