@@ -128,7 +128,13 @@ def find_examples(table: Table, first_examples: Offsets, examples: Offsets, max_
     places = np.empty((len(examples), 8), np.int64)
     for e in range(len(examples)):
         place = places[e]
-        shard = int(np.searchsorted(first_examples, examples[e], side="right")) - 1
+        shard, above = 0, len(first_examples) - 1
+        while above - shard > 1:
+            middle = (shard + above) // 2
+            if first_examples[middle] <= examples[e]:
+                shard = middle
+            else:
+                above = middle
         local = int(examples[e] - first_examples[shard])
         document = _owner(table, shard, local, int(first_examples[shard + 1] - first_examples[shard]))
         span = _at(table, shard, _DOCUMENT_SPANS, document)
@@ -249,6 +255,8 @@ def fill(
             at = _copy(tokens, start, token, ids, targets, at, _INFILL)
             if task != LM_ALL:
                 at = _put(ids, targets, at, END_OF_INFILL, _END)
-            kinds[answer:at] = _at_byte(table, shard, _KINDS, s)
+            kind = _at_byte(table, shard, _KINDS, s)
+            for k in range(answer, at):
+                kinds[k] = kind
         if task == LM_ALL:
             _copy(tokens, token, last, ids, targets, at, _REDUNDANT)

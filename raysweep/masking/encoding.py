@@ -7,9 +7,8 @@ then overlap ("do|n't", both masked), the example is dropped, and counted.
 An example of n tokens and k spans is n + 2k + 1 long: a blank and an end for each answer, and the
 start token.  If that is more than `max_tokens`, the policy decides:
 
-- *window*: the example is made of a run of whole sentences around one span, drawn at random, that
-  grows to both sides while it fits.  Spans outside are not blanked.  Where a sentence is too long by
-  itself, the run is one of tokens around the span; where a span is, the span is cut to the run.
+- *window*: the example is made of a part of its document around one of its spans (`windows.py`).
+  Spans outside are not blanked.
 - *truncate*: the example is cut on the right, where the answers are, as the original does.
 - *drop*: there is no such example.
 """
@@ -17,7 +16,6 @@ start token.  If that is more than `max_tokens`, the policy decides:
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from raysweep.config.schema import MaskingConfig
 from raysweep.masking.characters import Codes, Offsets
@@ -26,8 +24,8 @@ from raysweep.masking.sampling import Kinds, Masks, Seeds, start_stream, uniform
 from raysweep.masking.segmentation import Segments
 from raysweep.masking.tokens import Tokens
 from raysweep.masking.vocabulary import token_bytes
+from raysweep.masking.windows import Small, choose_window, cut_points
 
-Small = npt.NDArray[np.int32]
 WINDOW, TRUNCATE, DROP = 0, 1, 2
 _OVERFLOW = {"window": WINDOW, "truncate": TRUNCATE, "drop": DROP}
 _COUNTS = ("overlapping", "too_long", "windows", "truncated", "spans_outside", "spans_cut", "without_answer")
@@ -105,7 +103,8 @@ def encode_masks(
 def _map_characters(codes: Codes, tokens: Tokens, sizes: Kinds, first: Small, last: Small, begins: Kinds) -> None:
     """For each character the first and the last of its tokens; for each token whether a character begins with it."""
     token, token_end, character_start = -1, 0, 0
-    begins[: len(tokens)] = 0
+    for t in range(len(tokens)):
+        begins[t] = 0
     for c in range(len(codes)):
         code = codes[c]
         size = 1 if code < 0x80 else 2 if code < 0x800 else 3 if code < 0x10000 else 4
@@ -199,9 +198,9 @@ def _encode(
                         counts[_NO_ANSWER] += 1
                 else:
                     start_stream(state, seeds[d], numbers[e], _WINDOW_DRAW)
-                    n_cuts = _cut_points(sentences[:n_sentences], out_starts, out_ends, spans, size, cuts)
+                    n_cuts = cut_points(sentences[:n_sentences], out_starts, out_ends, spans, size, cuts)
                     anchor = int(uniform(state) * spans) if spans else -1
-                    is_cut = _choose_window(
+                    is_cut = choose_window(
                         state,
                         cuts[: n_cuts + 1],
                         sentences[:n_sentences],
@@ -257,149 +256,3 @@ def _encode(
         counts,
         masked,
     )
-
-
-@kernel
-def _cut_points(sentences: Small, starts: Small, ends: Small, spans: int, size: int, cuts: Small) -> int:
-    """Where a window may begin or end: the document's ends and the sentence starts inside no span.
-
-    Writes them to `cuts`, ascending, and returns the number of pieces between them.
-    """
-    cuts[0] = 0
-    count, k = 0, 0
-    for s in range(len(sentences)):
-        at = sentences[s]
-        while k < spans and ends[k] <= at:
-            k += 1
-        if at <= cuts[count] or at >= size or (k < spans and starts[k] < at):
-            continue
-        count += 1
-        cuts[count] = at
-    count += 1
-    cuts[count] = size
-    return count
-
-
-@kernel
-def _spans_inside(starts: Small, ends: Small, spans: int, first: int, last: int) -> int:
-    count = 0
-    for k in range(spans):
-        count += starts[k] >= first and ends[k] <= last
-    return count
-
-
-@kernel
-def _choose_window(
-    state: Seeds,
-    cuts: Small,
-    sentences: Small,
-    begins: Kinds,
-    starts: Small,
-    ends: Small,
-    spans: int,
-    anchor: int,
-    budget: int,
-    window: Offsets,
-) -> bool:
-    """Choose the run of tokens that stands for the document, so that tokens + 2 · spans fit into `budget`.
-
-    Returns whether the anchor span must be cut to the run.
-    """
-    pieces = len(cuts) - 1
-    left = 0
-    if anchor >= 0:
-        while cuts[left + 1] <= starts[anchor]:
-            left += 1
-    else:
-        left = int(uniform(state) * pieces)
-    right = left + 1
-    cost = cuts[right] - cuts[left] + 2 * _spans_inside(starts, ends, spans, cuts[left], cuts[right])
-    if cost > budget:
-        return _choose_tokens(
-            state, cuts[left], cuts[right], sentences, begins, starts, ends, spans, anchor, budget, window
-        )
-    goes_left = uniform(state) < 0.5
-    can_left, can_right = True, True
-    while can_left or can_right:
-        if (goes_left and can_left) or not can_right:
-            can_left = left > 0
-            if can_left:
-                more = cuts[left] - cuts[left - 1] + 2 * _spans_inside(starts, ends, spans, cuts[left - 1], cuts[left])
-                can_left = cost + more <= budget
-            if can_left:
-                left -= 1
-                cost += more
-        else:
-            can_right = right < pieces
-            if can_right:
-                more = (
-                    cuts[right + 1] - cuts[right] + 2 * _spans_inside(starts, ends, spans, cuts[right], cuts[right + 1])
-                )
-                can_right = cost + more <= budget
-            if can_right:
-                right += 1
-                cost += more
-        goes_left = not goes_left
-    window[0], window[1] = cuts[left], cuts[right]
-    return False
-
-
-@kernel
-def _choose_tokens(
-    state: Seeds,
-    low: int,
-    high: int,
-    sentences: Small,
-    begins: Kinds,
-    starts: Small,
-    ends: Small,
-    spans: int,
-    anchor: int,
-    budget: int,
-    window: Offsets,
-) -> bool:
-    """The window where whole sentences do not fit; its ends fall between characters."""
-    if anchor >= 0 and ends[anchor] - starts[anchor] + 2 <= budget:
-        first, last = starts[anchor], ends[anchor]
-        room = budget - 2 - (last - first)
-        before = min(first - low, max(room // 2, room - (high - last)))
-        after = min(high - last, room - before)
-        while (before + last - first + after) + 2 * _spans_inside(
-            starts, ends, spans, first - before, last + after
-        ) > budget:
-            if before > after:
-                before -= 1
-            else:
-                after -= 1
-        window[0], window[1] = first - before, last + after
-        while window[0] < first and not begins[window[0]]:
-            window[0] += 1
-        while window[1] > last and window[1] < len(begins) and not begins[window[1]]:
-            window[1] -= 1
-        return False
-    is_cut = anchor >= 0
-    if is_cut:
-        low, high, budget = starts[anchor], ends[anchor], budget - 2
-    # Begin at a sentence from which a full window is left, and end with a sentence if one ends inside.
-    choices = 1
-    for s in range(len(sentences)):
-        choices += low < sentences[s] <= high - budget
-    choice = int(uniform(state) * choices)
-    first = low
-    for s in range(len(sentences)):
-        if low < sentences[s] <= high - budget:
-            choice -= 1
-            if choice == 0:
-                first = sentences[s]
-    last = min(high, first + budget)
-    ended = last
-    for s in range(len(sentences)):
-        if first < sentences[s] <= last:
-            ended = sentences[s]
-    if ended == last:
-        while last > first + 1 and last < len(begins) and not begins[last]:
-            last -= 1
-    else:
-        last = ended
-    window[0], window[1] = first, last
-    return is_cut

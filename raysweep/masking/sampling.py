@@ -270,7 +270,8 @@ def _sample(
 @kernel
 def _grown(array: Grown, filled: int, room: int) -> Grown:
     larger = np.empty(room, array.dtype)
-    larger[:filled] = array[:filled]
+    for i in range(filled):
+        larger[i] = array[i]
     return larger  # type: ignore[return-value]
 
 

@@ -7,6 +7,7 @@ words again and again.  A document with a character beyond `characters.GPT2_KNOW
 library whole.  Both ways give what `document_tokenizer().encode(text).ids` gives.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,7 @@ class PieceMemory:
 
 
 _memory: list[PieceMemory] = []
+_lock = threading.Lock()
 
 
 def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
@@ -88,10 +90,18 @@ def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
     Returns:
         All token ids, and where each document's begin.
     """
+    is_known, pieces, starts, ends = _cut_pieces(codes, documents, character_classes())
+    with _lock:
+        memory, found = _recall(codes, starts, ends)
+    whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known))
+    return _gather(is_known, pieces, found, memory.ids, memory.id_offsets, whole_ids, whole_offsets)
+
+
+def _recall(codes: Codes, starts: Offsets, ends: Offsets) -> tuple[PieceMemory, Slots]:
+    """The number of each piece in the memory, which has learned them all."""
     if not _memory or _memory[0].count > REMEMBERED_PIECES:
         _memory[:] = [PieceMemory.empty()]
     memory = _memory[0]
-    is_known, pieces, starts, ends = _cut_pieces(codes, documents, character_classes())
     found = _look_up(codes, starts, ends, memory.slots, memory.letters, memory.letter_offsets)
     missing = np.flatnonzero(found < 0)
     if len(missing):
@@ -100,8 +110,7 @@ def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
         found[missing] = _look_up(
             codes, starts[missing], ends[missing], memory.slots, memory.letters, memory.letter_offsets
         )
-    whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known))
-    return _gather(is_known, pieces, found, memory.ids, memory.id_offsets, whole_ids, whole_offsets)
+    return memory, found
 
 
 def forget_pieces() -> None:

@@ -75,7 +75,8 @@ def _find_words(
         text = codes[starts[s] : ends[s]]
         n = len(text)
         cut = scratch[: n + 1]
-        cut[:] = 0
+        for i in range(n + 1):
+            cut[i] = 0
         cut[0] = cut[n] = 1
         _cut_opening_quotes(text, cut, classes)
         _cut_final_stop(text, cut, classes)
