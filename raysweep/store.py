@@ -249,6 +249,16 @@ def folder_written_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers of `name` left beside it; only for the one writer of that name to call."""
+    for ending in ("part", "old"):
+        for left in folder.glob(f".{name}.*.{ending}"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file (UTF-8) by rename."""
     with written_beside(path) as beside:

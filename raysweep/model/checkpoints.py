@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.errors import InputError, TrainingError
-from raysweep.store import folder_written_beside, read_json, write_json
+from raysweep.store import folder_written_beside, read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,7 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Remove what a killed writer left half written; call it before anything is written."""
-        for left in self.folder.glob(".*.part"):
-            shutil.rmtree(left)
+        remove_leftovers(self.folder)
 
     def remove_all(self) -> None:
         """Delete every checkpoint; for when the training's result is in place."""

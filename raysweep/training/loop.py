@@ -22,7 +22,7 @@ from raysweep.errors import ChangedError
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.export import save_model
 from raysweep.model.gpt2 import parameter_count
-from raysweep.store import TrialFolder, read_json, write_json
+from raysweep.store import TrialFolder, read_json, remove_leftovers, write_json
 from raysweep.training.attempt import Attempt, choose_device, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import Workers
@@ -75,6 +75,9 @@ def train(
         if workers.writes:
             checkpoints.remove_all()
         return done
+    if workers.writes:
+        for path in (folder.metrics, folder.model, folder.result):
+            remove_leftovers(folder.root, path.name)
     attempt = prepare(job, workers, checkpoints)
     with MetricsLog(folder, resume_step=attempt.progress.step, writes=workers.writes) as log:
         stopped = _train_steps(attempt, log, on_evaluation, should_stop)

@@ -35,11 +35,14 @@ def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
     job = make_job(
         dropout=0.0,
         fields={"examples": overfit_folder, "start": "scratch"},
-        steps=60,
+        steps=55,
         batch_size=8,
         learning_rate=1e-2,
-        evaluate_every=60,
-        checkpoint_every=60,
+        schedule="cosine",
+        warmup_steps=5,
+        beta2=0.95,
+        evaluate_every=100,
+        checkpoint_every=100,
     )
     train(job, device="cpu")
     losses = [line["loss"] for line in lines_of(job, "step")]

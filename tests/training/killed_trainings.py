@@ -1,0 +1,132 @@
+"""Run by test_resume.py and test_workers.py: trains in child processes, and kills them with signal 9.
+
+    python killed_trainings.py kill JOB.json NAME …   a kill before and after each rename onto a NAME
+    python killed_trainings.py workers JOB.json       two workers (gloo) train one job together
+
+One process imports torch and forks; so a killed training costs no import, and it is a real process
+that a real signal ends, with no chance to clean up.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed
+from pydantic import TypeAdapter
+
+from raysweep.training.job import TrainingJob
+from raysweep.training.loop import train
+
+TIMEOUT_S = 120
+
+
+def run_in_child(work: Callable[[], object]) -> int:
+    """Run `work` in a fork of this process; returns its exit status, negative if a signal ended it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    signal.alarm(TIMEOUT_S)
+    try:
+        work()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os._exit(0)
+
+
+def kill_at_rename(target: str, *, before: bool) -> None:
+    """End this process just before, or just after, it renames something onto a path of this name.
+
+    Everything that a training leaves for others comes by rename, so this gives all the states of the
+    disk that a kill can leave, but for how far the steps had come.
+    """
+
+    def killing(original):
+        def rename(path, onto):
+            is_target = Path(onto).name == target
+            if is_target and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = original(path, onto)
+            if is_target:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return rename
+
+    Path.rename, Path.replace = killing(Path.rename), killing(Path.replace)
+
+
+def kill_chain(job: TrainingJob, targets: list[str]) -> None:
+    """Kill one attempt after another before and after each of the renames, then let one come to its end."""
+    for target in targets:
+        for before in (True, False):
+
+            def attempt(target=target, before=before):
+                kill_at_rename(target, before=before)
+                train(job, device="cpu")
+
+            status = run_in_child(attempt)
+            if status != -signal.SIGKILL:
+                raise SystemExit(f"{target}: exit status {status}, not killed")
+    if status := run_in_child(lambda: train(job, device="cpu")):
+        raise SystemExit(f"exit status {status}")
+
+
+def kill_between_steps(job: TrainingJob, step: int) -> None:
+    """Kill one attempt after a step that no checkpoint follows."""
+    asked = []
+
+    def should_stop():
+        asked.append(1)
+        if len(asked) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    status = run_in_child(lambda: train(job, device="cpu", should_stop=should_stop))
+    assert status == -signal.SIGKILL, status
+
+
+def train_with_workers(job: TrainingJob, world_size: int) -> None:
+    """Train one job with several processes."""
+    meeting = job.folder.parent / "meeting"
+    children = []
+    for rank in range(world_size):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(TIMEOUT_S)
+            status = 1
+            try:
+                torch.distributed.init_process_group(
+                    "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size
+                )
+                train(job, device="cpu", rank=rank, world_size=world_size)
+                torch.distributed.barrier()
+                torch.distributed.destroy_process_group()
+                status = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            os._exit(status)
+        children.append(child)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if any(statuses):
+        raise SystemExit(f"exit statuses {statuses}")
+
+
+def main() -> None:
+    """Do what the arguments say; exits with 0 if all went as it should."""
+    what, path, *targets = sys.argv[1:]
+    torch.set_num_threads(1)
+    job = TypeAdapter(TrainingJob).validate_json(Path(path).read_text(encoding="utf-8"), strict=False)
+    if what == "kill":
+        kill_between_steps(job, 2)
+        kill_between_steps(job, 5)
+        kill_chain(job, targets)
+    else:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        train_with_workers(job, 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Several workers train one model: the same steps, the same numbers."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from test_resume import run_script
+
+from raysweep.store import TrialFolder
+from raysweep.training.loop import train
+from raysweep.training.metrics import read_metrics
+
+
+def test_two_workers_give_what_one_gives(make_job, tmp_path):
+    """Over 12 steps of 2 × 5 examples, one odd: losses to 1e-5, weights to rounding; one set of files."""
+    settings = {"dropout": 0.0, "batch_size": 5, "accumulation": 2, "learning_rate": 1e-3}
+    alone = make_job(**settings)
+    together = make_job(**settings, fields={"folder": tmp_path / "together" / "A1"})
+    run_script("workers", together, tmp_path)
+    expected, result = train(alone, device="cpu"), train(together, device="cpu")
+
+    lines = [read_metrics(TrialFolder(job.folder).metrics) for job in (together, alone)]
+    assert [(line["kind"], line["step"]) for line in lines[0]] == [(line["kind"], line["step"]) for line in lines[1]]
+    for ours, theirs in zip(*lines, strict=True):
+        del ours["kind"], theirs["kind"]
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    models = [load_file(TrialFolder(job.folder).model / "model.safetensors") for job in (together, alone)]
+    for name, weights in models[0].items():
+        np.testing.assert_allclose(weights, models[1][name], atol=2e-5, err_msg=name)
+    assert (result.examples, result.tokens, result.best_step) == (
+        expected.examples,
+        expected.tokens,
+        expected.best_step,
+    )
