@@ -119,6 +119,6 @@ def _warnings(findings: Sequence[Values], strategies: Sequence[Values]) -> list[
             "from its start's. Train for more steps before believing a verdict."
         )
     untested = sorted({f["scope"] for f in findings if f["verdict"] == NOT_TESTED and f["scope"] != "overall"})
-    if untested:
+    if untested and any(f["verdict"] != NOT_TESTED for f in findings):
         said.append(f"Not all hypotheses could be tested on {', '.join(untested)}, left out of those overall verdicts.")
     return said

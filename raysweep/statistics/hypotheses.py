@@ -116,7 +116,9 @@ def assess(
     refute = holm([test.p_refute for test in tested.values()])
     for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
         findings[level] = _decide(replace(test, p_confirm=p_confirm, p_refute=p_refute), confidence, len(tested))
-    return [_overall(hypothesis, roles, resamples, tuple(tested), confidence), *(findings[level] for level in levels)]
+    ordered = [findings[level] for level in levels]
+    obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
+    return [_overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles), *ordered]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -148,7 +150,7 @@ def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, l
     if not any(_players(role, roles, level) for role in hypothesis.against):
         return f"no {' or '.join(hypothesis.against)} model in the trials"
     if (clusters := resamples.levels[level].clusters) < MIN_CLUSTERS:
-        return f"only {clusters} independent test documents; at least {MIN_CLUSTERS} are needed"
+        return f"its test documents are by {clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
     return ""
 
 
@@ -206,10 +208,15 @@ def _mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels:
 
 
 def _overall(
-    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: tuple[str, ...], confidence: float
+    hypothesis: Hypothesis,
+    roles: RoleModels,
+    resamples: Resamples,
+    levels: tuple[str, ...],
+    confidence: float,
+    obstacles: Sequence[str],
 ) -> Finding:
     if not levels:
-        return _not_tested(hypothesis, OVERALL, "no level could be tested")
+        return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
     # A rival that stands on some levels only cannot be compared over all of them.
     if not any(all(_players(role, roles, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")

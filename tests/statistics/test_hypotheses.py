@@ -104,7 +104,8 @@ def test_too_few_writers_are_not_tested(simulate):
     """Nine writers carry no interval, whatever they wrote."""
     found = judged(simulate, H1, -0.2, 0.0, writers=9)
     assert found[OVERALL].verdict is Verdict.NOT_TESTED
-    assert "9" in found["A1"].note
+    assert "9 independent writers" in found["A1"].note
+    assert "C1: its test documents are by 9" in found[OVERALL].note
 
 
 def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
