@@ -56,13 +56,14 @@ def benchmark_training(
     compiled: bool = False,
     like_original: bool = False,
     original_steps: int | None = None,
+    original_batch_size: int = ORIGINAL_BATCH,
     max_tokens: int = 256,
 ) -> dict[str, Any]:
     """Time training steps of a model from scratch on made-up examples.
 
     Args:
         size: 'micro', 'small', 'gpt2' or 'gpt2-medium'.
-        like_original: also time the original's way (batch 8) on examples of the same store, and
+        like_original: also time the original's way on examples of the same store, and
             add `ratio_to_original`, of examples per second.
 
     Returns:
@@ -72,7 +73,7 @@ def benchmark_training(
     place = choose_device(device)
     settings = TrainingConfig(batch_size=batch_size, precision=cast("Any", precision), compile=compiled)
     config = ModelConfig(size=cast("Any", size))
-    source = SyntheticExamples(64 * max(batch_size, ORIGINAL_BATCH), max_tokens=max_tokens)
+    source = SyntheticExamples(64 * max(batch_size, original_batch_size), max_tokens=max_tokens)
 
     def new_model() -> GPT2LMHeadModel:
         model = build_model("scratch", model=config, max_tokens=max_tokens, seed=0)
@@ -97,8 +98,8 @@ def benchmark_training(
     if like_original:
         del model
         step = _original_step(as_original(new_model()), settings, source, place)
-        original = _time_steps(step, source, place, ORIGINAL_BATCH, 1, original_steps or max(2, steps // 4))
-        result["original"] = {"batch_size": ORIGINAL_BATCH, **original}
+        original = _time_steps(step, source, place, original_batch_size, 1, original_steps or max(2, steps // 4))
+        result["original"] = {"batch_size": original_batch_size, **original}
         result["ratio_to_original"] = ours["examples_per_s"] / original["examples_per_s"]
     return result
 
@@ -197,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", dest="compiled")
     parser.add_argument("--like-original", action="store_true")
     parser.add_argument("--original-steps", type=int)
+    parser.add_argument("--original-batch-size", type=int, default=ORIGINAL_BATCH)
     print(json.dumps(benchmark_training(**vars(parser.parse_args(arguments))), indent=2))
 
 

@@ -47,21 +47,16 @@ class MetricsLog:
         for name, value in scalars.items() if self._writes else ():
             self._board.add_scalar(name, value, step)
 
-    def show(self) -> None:
-        """Let readers of the files see the lines so far; a crash of the machine may still lose them."""
+    def flush(self) -> None:
+        """Put all lines on disk, before the checkpoint that counts on them, and where a watcher looks."""
+        if not self._writes:
+            return
         if self._buffer:
             with self._path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write("".join(self._buffer))
-            self._buffer.clear()
-
-    def flush(self) -> None:
-        """Put all lines on disk, before the checkpoint that counts on them."""
-        if not self._writes:
-            return
-        self.show()
-        if self._path.exists():
-            with self._path.open("rb") as file:
+                file.flush()
                 os.fsync(file.fileno())
+            self._buffer.clear()
         self._board.flush()
 
     def __enter__(self) -> Self:

@@ -38,7 +38,6 @@ def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
         steps=55,
         batch_size=8,
         learning_rate=1e-2,
-        schedule="cosine",
         warmup_steps=5,
         beta2=0.95,
         evaluate_every=100,

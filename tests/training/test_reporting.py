@@ -1,0 +1,121 @@
+"""What a training says while it runs."""
+
+import logging
+
+import pytest
+import torch
+
+from raysweep.errors import TrainingError
+from raysweep.store import TrialFolder
+from raysweep.training.batches import StepExamples
+from raysweep.training.loss import Objective
+from raysweep.training.metrics import MetricsLog, read_metrics
+from raysweep.training.reporting import FinishedStep, StepReporter
+from raysweep.training.step import StepSums
+
+
+def finished(step, nats=(20.0, 6.0, 4.0), labels=(10.0, 3.0, 2.0), tokens=1000):
+    sums = StepSums(nats=torch.tensor(nats).double(), labels=torch.tensor(labels).double(), tokens=0, positions=0)
+    return FinishedStep(
+        step=step,
+        examples=StepExamples(numbers=torch.arange(4).numpy(), tokens=tokens),
+        sums=sums,
+        gradient_norm=torch.tensor(0.5),
+        learning_rate=1e-3,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return TrialFolder(tmp_path / "A1")
+
+
+@pytest.fixture
+def log(folder):
+    with MetricsLog(folder, resume_step=0) as log:
+        yield log
+
+
+@pytest.fixture
+def make_reporter(log):
+    """A reporter whose clock shows the times given, one after another."""
+
+    def make(times):
+        clock = iter(times)
+        return StepReporter(
+            log,
+            trial="A1",
+            steps=800,
+            objective=Objective(context=True, infill=True),
+            documents_of_step=lambda step: list(range(step, step + 20)),
+            clock=lambda: next(clock),
+        )
+
+    return make
+
+
+@pytest.fixture
+def written(log, folder):
+    """Gives the lines of metrics.jsonl."""
+
+    def lines():
+        log.flush()
+        return read_metrics(folder.metrics)
+
+    return lines
+
+
+def test_losses_are_means_over_the_steps_labels(make_reporter, written):
+    """`loss` is what was made smaller: the context's mean plus the answers' mean."""
+    reporter = make_reporter([0.0, 1.0])
+    reporter.add(finished(1))
+    reporter.report()
+    line = written()[0]
+    assert {key: line[key] for key in ("loss", "context", "infill", "infill_textonly")} == {
+        "loss": 4.0,
+        "context": 2.0,
+        "infill": 2.0,
+        "infill_textonly": 2.0,
+    }
+    assert (line["kind"], line["step"], line["tokens"], line["examples"]) == ("step", 1, 1000, 4)
+
+
+def test_a_part_without_labels_is_left_out(make_reporter, written):
+    """It is neither zero nor NaN."""
+    reporter = make_reporter([0.0, 1.0])
+    reporter.add(finished(1, nats=(20.0, 0.0, 0.0), labels=(10.0, 0.0, 0.0)))
+    reporter.report()
+    line = written()[0]
+    assert line["loss"] == line["context"] == 2.0
+    assert "infill" not in line
+
+
+def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
+    """Steps, nats per token and tokens per second."""
+    caplog.set_level(logging.INFO)
+    reporter = make_reporter([0.0, 5.0, 11.0])
+    for step in (399, 400):
+        reporter.add(finished(step, tokens=127_800))
+        reporter.report()
+    assert caplog.messages == ["A1: step 400/800  loss 2.000 nats/token  21,300 tokens/s"]
+
+
+def test_every_step_that_waited_is_written_in_order(make_reporter, written):
+    """On a GPU many steps wait, so that it is looked at once for all of them."""
+    reporter = make_reporter([0.0, 1.0])
+    for step in range(1, 51):
+        reporter.add(finished(step))
+    assert len(reporter) == 50
+    reporter.report()
+    assert [line["step"] for line in written()] == list(range(1, 51))
+    assert len(reporter) == 0
+
+
+@pytest.mark.parametrize("broken", [{"nats": (float("nan"), 1.0, 1.0)}, {"nats": (1.0, float("inf"), 1.0)}])
+def test_the_first_step_that_is_not_finite_is_named(make_reporter, broken):
+    """Later ones only follow from it; of many documents 16 are named."""
+    reporter = make_reporter([0.0, 1.0])
+    for step in (finished(6), finished(7, **broken), finished(8, **broken)):
+        reporter.add(step)
+    with pytest.raises(TrainingError, match=r"A1: step 7: .* 7, 8, 9, .*, 22 and 4 more\. Lower learning_rate"):
+        reporter.report()
