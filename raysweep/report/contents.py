@@ -1,6 +1,6 @@
 """The tables that answer the research question, built from the evidence alone.
 
-What the run cost and what it was made of is in `contents_run.py`.
+What the run cost is in `contents_run.py`, what it was made of in `contents_data.py`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysweep.report import contents, contents_run, formats, plots
+from raysweep.report import contents, contents_data, contents_run, formats, plots
 from raysweep.report.tables import Table
 
 Values = Mapping[str, Any]
@@ -52,11 +52,11 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents_run.generation_table(evidence),
         contents_run.generation_levels_table(evidence),
         contents_run.speed_table(evidence),
-        contents_run.splits_table(evidence),
-        contents_run.bad_rows_table(evidence),
-        contents_run.leakage_table(evidence),
-        contents_run.examples_table(evidence),
-        contents_run.versions_table(evidence),
+        contents_data.splits_table(evidence),
+        contents_data.bad_rows_table(evidence),
+        contents_data.leakage_table(evidence),
+        contents_data.examples_table(evidence),
+        contents_data.versions_table(evidence),
     ]
     return {table.name: table for table in built}
 
