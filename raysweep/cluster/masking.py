@@ -5,6 +5,7 @@ neither the number of workers nor the order in which they end can change a byte.
 `write_parquet` keeps no order, even when asked to.)
 """
 
+import logging
 import pickle
 import traceback
 from collections.abc import Sequence
@@ -55,9 +56,11 @@ def make_shards(
 def _dataset(tasks: Sequence[MaskTask], mask: str, workers: int) -> Any:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # It explains its plan, and that there are no progress bars.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        partial(_make, mask=mask), num_cpus=1, concurrency=min(workers, len(rows))
+        partial(_make, mask=mask), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=min(workers, len(rows)))
     )
 
 

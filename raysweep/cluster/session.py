@@ -38,7 +38,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The searcher hands out no more than fits, so what it handed out may wait for the autoscaler.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Tune's newer reporter prints a banner even if it is told to be silent.
+    "RAY_AIR_NEW_OUTPUT": "0",
 }
 _QUIET_AT_HOME = {
     # There is no node to be reclaimed, and its end is reported as an alarming error.

@@ -67,13 +67,13 @@ def run_sweep(
 
     try:
         _tuner(book, config, session, storage / "tune").fit()
+        if not book.is_over:
+            # Tune swallows Ctrl-C: it saves its state and returns as if all were well.
+            raise KeyboardInterrupt
     except BaseException as error:
-        book.stop(f"the sweep broke off: {type(error).__name__}")
+        is_asked = isinstance(error, KeyboardInterrupt)
+        book.stop("interrupted" if is_asked else f"the sweep broke off: {type(error).__name__}: {error}")
         raise
-    if not book.is_over:
-        # Tune swallows Ctrl-C: it saves its state and returns as if all were well.
-        book.stop("interrupted")
-        raise KeyboardInterrupt
 
 
 def _tuner(book: Book, config: Any, session: Session, storage: Path) -> tune.Tuner:
