@@ -61,6 +61,22 @@ def score_models(
             ray.kill(scorer)
 
 
+def time_model(folder: Path, repeats: int, *, need: Need) -> dict[str, Any]:
+    """Time one model's infilling on a worker, with one thread on a CPU; see `evaluation.speed`."""
+    timed = ray.remote(num_cpus=1, num_gpus=need.gpus)(_time_model).remote(folder, repeats, need.gpus > 0)
+    measured: dict[str, Any] = ray.get(timed)
+    return measured
+
+
+def _time_model(folder: Path, repeats: int, on_gpu: bool) -> dict[str, Any]:
+    import torch
+
+    from raysweep.evaluation.speed import measure_speed
+
+    torch.set_num_threads(1)
+    return measure_speed(folder, repeats, None if on_gpu else "cpu")
+
+
 class _Scorer:
     def __init__(self, need: Need, score: str) -> None:
         # Before torch is imported; one thread, so that a score does not depend on the machine's cores.

@@ -1,9 +1,10 @@
 """The `Executor` that spreads a run's work over a Ray cluster."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from raysweep.cluster.evaluation import score_models
+from raysweep.cluster.evaluation import score_models, time_model
 from raysweep.cluster.masking import make_shards
 from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
@@ -44,6 +45,10 @@ class RayExecutor:
             capacity=session.capacity,
             max_failures=self._resources.max_failures,
         )
+
+    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model's infilling, on what a trial gets."""
+        return time_model(folder, repeats, need=self._open(listener).need())
 
     def close(self) -> None:
         """End the session, if there is one."""

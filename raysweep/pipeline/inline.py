@@ -6,6 +6,7 @@ For small runs and tests, and the yardstick for the cluster's results: the files
 import dataclasses
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from raysweep.errors import ConfigError
@@ -70,6 +71,13 @@ class InlineExecutor:
         for done, task in enumerate(tasks):
             listener.advance("evaluate", done, len(tasks), "models")
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+
+    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model."""
+        from raysweep.evaluation.speed import measure_speed
+
+        listener.advance("evaluate", 0, 1, "models timed")
+        return measure_speed(folder, repeats)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -24,8 +24,8 @@ from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.work import Executor, Listener, MaskTask
 from raysweep.scheduling.decisions import decide
 from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import Trial, expand_trials
-from raysweep.store import RunFolder, read_json, write_text
+from raysweep.scheduling.trials import Trial, expand_trials, find_roles
+from raysweep.store import RunFolder, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # loads pyarrow, which a run with nothing to do need not wait for
     from raysweep.corpus.preparing import CorpusSummary
@@ -209,7 +209,18 @@ class Run:
         with self._stage("evaluate", identity):
             merge_losses([task.out for task in tasks], self.folder.losses)
             write_matrix(self.folder.losses, self.folder.matrix, metric=self.config.report.metric)
+        self._time_model({task.model for task in todo})
         self.listener.say(f"evaluate: scored {len(todo)} of {len(tasks)} models, the others were done")
+
+    def _time_model(self, scored: Collection[str]) -> None:
+        """Time one model, the general one if there is one: all have the same size, so one stands for all."""
+        repeats = self.config.evaluation.speed_repeats
+        done = list(self._done_trials())
+        general = [name for name in find_roles(self.trials, self.config.data.levels).general if name in done]
+        model = (general or done)[0]
+        if repeats and (model in scored or not self.folder.speed.exists()):
+            measured = self.executor.time_model(self.folder.trial(model).model, repeats, self.listener)
+            write_json(self.folder.speed, {model: measured})
 
     def _report(self) -> None:
         self._fingerprint_of("evaluate", needed_by="report")

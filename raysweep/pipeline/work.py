@@ -87,5 +87,8 @@ class Executor(Protocol):
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
 
+    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model's infilling, with nothing beside it: see `evaluation.speed.measure_speed`."""
+
     def close(self) -> None:
         """Give back what was started."""
