@@ -118,7 +118,7 @@ def test_parts_add_up():
 
 
 def test_scores_are_the_original_codes():
-    """Every 24th example of the golden data, under the reference model: the same tokens, and nats to 1e-4 a token."""
+    """Every 48th example of the golden data, under the reference model: the same tokens, and nats to 1e-4 a token."""
     if not (GOLDEN / "golden.jsonl.gz").exists():
         pytest.skip(f"no golden data at {GOLDEN}; set RAYSWEEP_GOLDEN")
     model = load_model(GOLDEN / "model")
@@ -132,7 +132,7 @@ def test_scores_are_the_original_codes():
         if example is not None
     ]
     assert len(scored) > 1000
-    chosen = scored[::24]
+    chosen = scored[::48]
     for start in range(0, len(chosen), 16):
         part = chosen[start : start + 16]
         assert_scores_are(model, [example for example, _ in part], [losses for _, losses in part])

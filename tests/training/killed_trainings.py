@@ -17,8 +17,12 @@ import torch
 import torch.distributed
 from pydantic import TypeAdapter
 
+from raysweep.training import benchmark as _benchmark  # noqa: F401  # imported for the assertion below
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
+
+# A GPU machine that has neither of them can still run the loop's parts and the benchmark.
+assert not {"ray", "tensorboardX"} & sys.modules.keys()
 
 TIMEOUT_S = 120
 
