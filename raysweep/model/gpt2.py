@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers.utils.logging
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 
@@ -155,7 +156,7 @@ def _read(start: str, *, local: bool, **overrides: Any) -> GPT2LMHeadModel:
                 attn_implementation="sdpa",
                 output_loading_info=True,
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         where = (
             "a folder with config.json and model.safetensors"
             if local

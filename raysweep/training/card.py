@@ -1,6 +1,7 @@
 """The model card: what a model was trained on, how, how good it is, and how to infill with it."""
 
 from collections.abc import Mapping
+from math import exp
 
 from raysweep.training.job import TrainingJob
 
@@ -35,8 +36,6 @@ def model_card(
         examples: in the train split of the job's levels.
         losses: nats per token on validation examples, by part.
     """
-    from math import exp
-
     settings = job.settings
     scores = "\n".join(f"| {part} | {loss:.4f} | {exp(min(loss, 700.0)):,.2f} |" for part, loss in losses.items())
     start = {"scratch": f"random weights (size `{job.model.size}`)"}.get(

@@ -108,12 +108,14 @@ def test_weights_that_are_missing_are_not_made_up(hub_folder, tmp_path):
         build(tmp_path)
 
 
-@pytest.mark.parametrize("what", ["nothing", "a pickle"])
+@pytest.mark.parametrize("what", ["nothing", "a pickle", "a damaged file"])
 def test_a_folder_without_safetensors_is_refused(hub_folder, tmp_path, what, make_gpt2):
     """No pickle is loaded, whoever wrote it."""
     (tmp_path / "config.json").write_bytes((hub_folder / "config.json").read_bytes())
     if what == "a pickle":
         torch.save(make_gpt2(GPT2_SIZE).state_dict(), tmp_path / "pytorch_model.bin")
+    if what == "a damaged file":
+        (tmp_path / "model.safetensors").write_bytes((hub_folder / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"must be a folder with config\.json and model\.safetensors"):
         build(tmp_path)
 

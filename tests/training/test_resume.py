@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path,
     file.write_bytes(file.read_bytes()[:-1] + b"\x55")
     train(job, device="cpu")
     train(whole, device="cpu")
-    assert "goes on after step 6 of 12" in caplog.text or "checkpoint of step 8 is damaged" in caplog.text
+    assert "checkpoint of step 8 is damaged" in caplog.text
     models = [(TrialFolder(at.folder).model / "model.safetensors").read_bytes() for at in (job, whole)]
     assert models[0] == models[1]
 
