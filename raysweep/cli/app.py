@@ -351,7 +351,7 @@ def _do_stages(settings: "Settings", force: list[str] | None, inline: bool, *, s
     from raysweep.pipeline.run import STAGES, Run
     from raysweep.pipeline.work import Executor
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="note: %(message)s")
     executor: Executor
     if inline:
         executor = InlineExecutor()

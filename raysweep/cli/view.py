@@ -162,7 +162,7 @@ class PlainView:
         self._settings = settings
         self._reader = StatusReader(settings.folder, expand_trials(settings.config))
         self._stage = ""
-        self._shown: dict[str, tuple[State, float]] = {}
+        self._told: dict[str, float] = {}
         self._advanced: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
@@ -178,9 +178,6 @@ class PlainView:
             watcher.join()
 
     def begin(self, stage: str) -> None:
-        if stage == "train":
-            now = time.monotonic()
-            self._shown = {row.trial: (row.state, now) for row in self._reader.read()}
         self._stage = stage
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
@@ -196,33 +193,24 @@ class PlainView:
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(1.0):
-            self._tell_changes()
-        self._tell_changes()
+            if self._stage == "train":
+                self._tell_running()
 
-    def _tell_changes(self) -> None:
-        if self._stage != "train":
-            return
+    def _tell_running(self) -> None:
+        """Steps and time left of what runs; starts and ends are said by who makes them happen."""
         now = time.monotonic()
         for row in self._reader.read():
-            state, shown_at = self._shown.get(row.trial, (State.PENDING, 0.0))
-            if row.state is state and not (row.state is State.RUNNING and now - shown_at > self.EVERY_SECONDS):
-                continue
-            self._shown[row.trial] = (row.state, now)
-            self.say(_line(row))
+            if row.state is State.RUNNING and row.step and now - self._told.get(row.trial, 0.0) > self.EVERY_SECONDS:
+                self._told[row.trial] = now
+                self.say(_line(row))
 
 
 def _line(row: TrialStatus) -> str:
-    parts = [f"{row.trial}: {row.state}"]
-    if row.step:
-        parts.append(f"step {row.step:,}/{row.steps:,}")
+    parts = [f"{row.trial}: step {row.step:,}/{row.steps:,}"]
     if row.loss is not None:
         parts.append(f"loss {row.loss:.3f} nats/token")
     if row.tokens_per_second is not None:
         parts.append(f"{row.tokens_per_second:,.0f} tokens/s")
     if row.seconds_left is not None:
         parts.append(f"{duration(row.seconds_left)} left")
-    if row.state is State.DONE:
-        parts.append(f"took {duration(row.busy_seconds)}")
-    if row.reason:
-        parts.append(row.reason)
     return "  ".join(parts)

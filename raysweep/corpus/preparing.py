@@ -233,14 +233,13 @@ def _log(csv: Path, summary: CorpusSummary, corpus: Corpus) -> None:
     )  # fmt: skip
     for level, counts in summary.counts.items():
         documents = sum(counts.values())
-        for split, asked in summary.asked.items():
-            off = abs(counts[split] - asked * documents)
-            if counts[split] == 0 or off > max(1.0, 0.001 * documents):
-                logger.warning(
-                    "prepare: level %s: %s has %s of %s documents, asked was %g %% (the largest group, by %s, has %s)",
-                    level, split, f"{counts[split]:,}", f"{documents:,}", 100 * asked, summary.grouped_by,
-                    f"{summary.largest_group:,}",
-                )  # fmt: skip
+        asked = {split: share * documents for split, share in summary.asked.items()}
+        if any(n == 0 or abs(n - asked[split]) > max(1.0, 0.001 * documents) for split, n in counts.items()):
+            reached = ", ".join(f"{split} {n:,} (asked {asked[split]:,.0f})" for split, n in counts.items())
+            logger.warning(
+                "prepare: level %s: %s; groups by %s are not divided, the largest has %s documents",
+                level, reached, summary.grouped_by, f"{summary.largest_group:,}",
+            )  # fmt: skip
 
 
 class _Writer:

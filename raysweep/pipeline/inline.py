@@ -54,6 +54,7 @@ class InlineExecutor:
                 lost.add(name)
                 records.end(task.folder, record, State.BLOCKED, reason=f"its parent {task.parent} is not done")
                 continue
+            listener.say(f"{name}: training")
             try:
                 result = train(job)
             except Exception as error:
@@ -61,8 +62,10 @@ class InlineExecutor:
                 lost.add(name)
                 task.folder.log.write_text(traceback.format_exc(), encoding="utf-8")
                 records.end(task.folder, record, State.FAILED, reason=f"{error} (log: {task.folder.log})")
+                listener.say(f"{name}: failed: {error}")
                 continue
             records.end(task.folder, record, State.DONE, result=dataclasses.asdict(result))
+            listener.say(f"{name}: done, {result.steps:,} steps, best at {result.best_step:,}")
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""

@@ -171,7 +171,7 @@ class Run:
         self.listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
         for reason, count in totals["dropped"].items():
             if count:
-                self.listener.say(f"mask: {count:,} {reason}")
+                self.listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
 
     def _train(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="train")
@@ -234,7 +234,10 @@ class Run:
         from raysweep.report.writing import write_report
 
         with self._stage("report", identity):
-            write_report(self.folder, self.config, self.trials)
+            answer = write_report(self.folder, self.config, self.trials)["answer"]
+        self.listener.say(f"answer: {answer['headline']}")
+        for reason in answer["reasons"]:
+            self.listener.say(f"answer: {reason['code']} {reason['verdict']}. {reason['text']}")
         self.listener.say(f"report: {self.folder.report_html}")
 
     def _export_ilm(self) -> None:

@@ -211,7 +211,7 @@ def test_shares_that_large_groups_prevent_are_logged(folder, tmp_path, caplog):
     data = DataConfig(levels=("A1",), split=SplitConfig(train=0.5, valid=0.25, test=0.25))
     with caplog.at_level("WARNING"):
         prepare_corpus(path, folder, data, seed=0)
-    assert "level A1: test has 0 of 50 documents, asked was 25 %" in caplog.text
+    assert "level A1: train 50 (asked 25), valid 0 (asked 12), test 0 (asked 12)" in caplog.text
 
 
 def test_progress_is_told_phase_by_phase(folder, sample_csv):
