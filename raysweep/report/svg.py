@@ -171,7 +171,7 @@ def _interval_row(
     ]
     if row.value is None:
         return parts
-    x = place(min(max(row.value, low), high))
+    x = place(row.value)
     if row.low is not None and row.high is not None:
         x0, x1 = place(max(row.low, low)), place(min(row.high, high))
         if row.is_summary:
@@ -202,19 +202,22 @@ def _heat_cell(x: float, y: float, width: float, height: float, text: str, shade
 
 
 def _span(rows: Sequence[Interval], references: Sequence[Reference]) -> tuple[float, float]:
-    """The axis: all of the intervals, unless one is so wide that it would flatten the others."""
-    values = [reference.value for reference in references]
-    values += [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
-    low, high = max(min(values), 0.2), min(max(values), 8.0)
+    """The axis: every estimate, and all of the intervals unless one is so wide that it would flatten the others."""
+    points = [reference.value for reference in references]
+    points += [row.value for row in rows if row.value is not None]
+    ends = [end for row in rows for end in (row.low, row.high) if end is not None]
+    low = min(*points, max(min(ends, default=inf), 0.2))
+    high = max(*points, min(max(ends, default=-inf), 8.0))
     pad = max((log(high) - log(low)) * 0.06, 0.01)
     return low * exp(-pad), high * exp(pad)
 
 
 def _ticks(low: float, high: float) -> list[float]:
     """At most seven round numbers between the two, for a logarithmic axis."""
-    for steps in ((0.25, 0.5, 1, 2, 4, 8), (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8)):
+    wide = [factor * 10.0**power for power in range(-2, 7) for factor in (1, 3)]
+    for steps in ((0.25, 0.5, 1, 2, 4, 8), (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8), wide, wide[::2]):
         found = [tick for tick in steps if low <= tick <= high]
-        if 4 <= len(found) <= 7:
+        if 4 <= len(found) <= 7 and high < 4 * found[-1]:
             return found
     return _linear_ticks(low, high, most=7)
 

@@ -26,6 +26,17 @@ def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
     assert plot([Interval(label="fits", text="", value=1.0, low=0.9, high=1.2)]).count("<polyline") == 0
 
 
+@pytest.mark.parametrize("value", [0.01, 9.0, 74.0])
+def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
+    """Ratios of 70 happen between distant levels; once they were drawn over the numbers beside the plot."""
+    text = plot([Interval(label="far", text="", value=value, low=0.9 * value, high=1.1 * value)])
+    foot = re.search(r'class="axis" x1="([\d.]+)"[^>]* x2="([\d.]+)"', text)
+    assert foot is not None
+    (x,) = re.findall(r'<circle[^>]* cx="([\d.]+)"', text)
+    assert float(foot[1]) <= float(x) <= float(foot[2])
+    assert len(re.findall(r"tick middle", text)) >= 4
+
+
 def test_decided_and_undecided_differ_by_more_than_colour():
     """The summary is a diamond, a level a dot; the verdict stands beside it as a word."""
     text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])
