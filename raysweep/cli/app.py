@@ -257,6 +257,33 @@ def preview(
     print_examples(_settings(config, profile, name, storage, set_), level=level, count=count)
 
 
+@app.command("ilm-export")
+def ilm_export(
+    config: ConfigOption = DEFAULT_CONFIG,
+    profile: ProfileOption = None,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),
+) -> None:
+    """Write a run's masked examples as the original ILM code reads them."""
+    from raysweep.cli.original import export_examples
+
+    export_examples(_settings(config, profile, name, storage, set_), out)
+
+
+@app.command("ilm-import")
+def ilm_import(
+    source: Annotated[Path, typer.Argument(help="The original's examples (.pkl) or texts (.txt).")],
+    level: Annotated[str, typer.Option("--level", help="The level of all its documents.")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
+) -> None:
+    """Turn the documents of the original ILM code's files into a CSV; no pickled code is run."""
+    from raysweep.cli.original import import_texts
+
+    import_texts(source, level, out)
+
+
 @bench_app.command("mask")
 def bench_mask(
     csv: Annotated[Path, typer.Option("--csv", help="A corpus.")],

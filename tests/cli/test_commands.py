@@ -1,5 +1,6 @@
 """The commands as a user meets them: help at once, exit codes that scripts can rely on."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor"
+    "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
+    "preview", "bench", "ilm-export", "ilm-import",
 ]  # fmt: skip
 
 
@@ -78,3 +80,28 @@ def test_infill_without_a_model_says_where_one_lies(tmp_path):
     done = raysweep("infill", "--model", str(tmp_path), "I like [word].")
     assert done.returncode == 2
     assert "holds no model; must be a folder such as runs/local/trials/all/model" in done.stderr
+
+
+def test_data_goes_to_the_original_code_and_back(tmp_path):
+    """Export the examples, import their documents: the test split's texts are there again."""
+    small = ["--storage", str(tmp_path), "--set", "data.sample.rows=60"]
+    assert raysweep("prepare", *small).returncode == 0
+    done = raysweep("ilm-export", *small, "--out", str(tmp_path / "ilm"))
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((tmp_path / "local" / "corpus" / "splits.json").read_text())["counts"]
+    done = raysweep("ilm-import", str(tmp_path / "ilm" / "test.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv"))
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "b.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(count["test"] for count in counts.values())
+    with (tmp_path / "local" / "corpus" / "sample.csv").open(newline="") as file:
+        assert {row["text"] for row in rows} <= {row["text"] for row in csv.DictReader(file)}
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
+    """Nothing of it is run, and the message says what is admitted."""
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    done = raysweep("ilm-import", str(tmp_path / "evil.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv"))
+    assert done.returncode == 2
+    assert "it wants to load os.system" in done.stderr
+    assert not (tmp_path / "b.csv").exists()
