@@ -5,7 +5,6 @@ config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the
 is wrong, 130 interrupted.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -378,7 +377,6 @@ def _do_stages(settings: "Settings", force: list[str] | None, inline: bool, *, s
     from raysweep.pipeline.run import STAGES, Run
     from raysweep.pipeline.work import Executor
 
-    logging.basicConfig(level=logging.WARNING, format="note: %(message)s")
     executor: Executor
     if inline:
         executor = InlineExecutor()

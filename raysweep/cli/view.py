@@ -4,6 +4,7 @@ Both are drawn from the run folder's records, so the view needs nothing from the
 the same as `raysweep status` in another terminal.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -45,13 +46,29 @@ class View(Protocol):
         """See `pipeline.work.Listener`."""
 
 
+class Notes(logging.Handler):
+    """Hands warnings of ours to the view, so that they do not run into what it draws."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.say(f"note: {record.getMessage()}")
+
+
 @contextmanager
 def view_for(settings: Settings) -> Iterator[View]:
     """The live view on a terminal, plain lines elsewhere; goes on until the block ends."""
     console = Console()
     view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
-    with view.shown():
-        yield view
+    notes = Notes(view)
+    logging.getLogger("raysweep").addHandler(notes)
+    try:
+        with view.shown():
+            yield view
+    finally:
+        logging.getLogger("raysweep").removeHandler(notes)
 
 
 def print_status(settings: Settings, *, watch: bool) -> None:
