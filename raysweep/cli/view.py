@@ -180,7 +180,7 @@ class PlainView:
         self._reader = StatusReader(settings.folder, expand_trials(settings.config))
         self._stage = ""
         self._told: dict[str, float] = {}
-        self._advanced: dict[tuple[str, str], float] = {}
+        self._advanced: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -199,9 +199,9 @@ class PlainView:
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
-        since = self._advanced.setdefault((stage, unit), now)
+        since = self._advanced.setdefault(stage, now)
         if now - since >= self.EVERY_SECONDS and done < total:
-            self._advanced[(stage, unit)] = now
+            self._advanced[stage] = now
             self.say(f"{stage}: {done:,}/{total:,} {unit}")
 
     def say(self, message: str) -> None:

@@ -7,6 +7,7 @@ neither the number of workers nor the order in which they end can change a byte.
 
 import logging
 import pickle
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import fields
@@ -41,15 +42,20 @@ def make_shards(
     """
     if not tasks:
         return []
-    listener.advance("mask", 0, len(tasks), "shards")
+    documents = [task.rows[1] - task.rows[0] for task in tasks]
+    listener.advance("mask", 0, sum(documents), "documents")
     summaries: dict[int, dict[str, Any]] = {}
+    done = examples = 0
+    began = time.monotonic()
     for row in _dataset(tasks, mask, workers).iter_rows():
         index = int(row["index"])
         outcome = pickle.loads(row["outcome"])  # noqa: S301 - written by our own worker just now
         if isinstance(outcome, BaseException):
             raise outcome
         summaries[index] = outcome
-        listener.advance("mask", len(summaries), len(tasks), "shards")
+        done, examples = done + documents[index], examples + outcome["examples"]
+        rate = examples / max(time.monotonic() - began, 1e-9)
+        listener.advance("mask", done, sum(documents), f"documents  {rate:,.0f} examples/s")
     return [summaries[index] for index in range(len(tasks))]
 
 

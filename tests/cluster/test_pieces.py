@@ -60,8 +60,11 @@ def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
     from raysweep.cluster.masking import make_shards
 
     summaries = make_shards(mask_tasks, listener, workers=2, mask="fake_pieces:mask")
-    assert summaries == [{"shard": n, "documents": 3 + n, "nested": {"kept": [1, 2]}} for n in range(5)]
-    assert listener.progress == [("mask", done, 5, "shards") for done in range(6)]
+    expected = [{"shard": n, "documents": 3 + n, "examples": 2, "nested": {"kept": [1, 2]}} for n in range(5)]
+    assert summaries == expected
+    assert [done for _, done, _, _ in listener.progress] == sorted(done for _, done, _, _ in listener.progress)
+    assert listener.progress[-1][1:3] == (25, 25)
+    assert "examples/s" in listener.progress[-1][3]
 
 
 def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener):
