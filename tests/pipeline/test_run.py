@@ -139,3 +139,24 @@ def test_forcing_what_does_not_exist_is_refused(tiny_run):
     """A typing error must not look like success."""
     with pytest.raises(ConfigError, match="--force B7: no such stage or trial"):
         tiny_run(forced=["B7"])
+
+
+def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
+    """Shards are written by rename, each with its record; those that are there stay."""
+    run = tiny_run()
+    run.do("prepare")
+    run.do("mask")
+    record = json.loads(run.folder.record.read_text())
+    del record["stages"]["mask"]  # as a kill before the stage's end leaves it
+    run.folder.record.write_text(json.dumps(record))
+    run.folder.manifest.unlink()
+    lost = sorted(run.folder.examples.glob("shard-00001*"))
+    before = [path.read_bytes() for path in lost if path.suffix == ".examples"]
+    for path in lost:
+        path.unlink()
+    executor = CountingExecutor()
+    again = tiny_run(executor=executor)
+    again.do("mask")
+    assert executor.work == ["mask 1"]
+    assert [path.read_bytes() for path in lost if path.suffix == ".examples"] == before
+    assert again.folder.manifest.exists()
