@@ -379,7 +379,7 @@ def _do_stages(settings: "Settings", force: list[str] | None, inline: bool, *, s
 
     executor: Executor
     if inline:
-        executor = InlineExecutor()
+        executor = InlineExecutor(settings.config.resources.cpus_per_trial)
     else:
         from raysweep.cluster.executor import RayExecutor
 

@@ -18,6 +18,10 @@ from raysweep.scheduling.records import State
 class InlineExecutor:
     """An `Executor` without a cluster."""
 
+    def __init__(self, threads: int = 1) -> None:
+        """Args: `threads` of one trial, `resources.cpus_per_trial`: sums of floats depend on how they are divided."""
+        self._threads = threads
+
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""
         from raysweep.masking.making import mask_shard
@@ -39,8 +43,11 @@ class InlineExecutor:
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train the tasks in their order: parents come before children."""
+        import torch
+
         from raysweep.training.loop import train
 
+        torch.set_num_threads(self._threads)
         lost: set[str] = set()
         for done, task in enumerate(tasks):
             listener.advance("train", done, len(tasks), "trials")
@@ -69,8 +76,11 @@ class InlineExecutor:
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""
+        import torch
+
         from raysweep.evaluation.scoring import score_model
 
+        torch.set_num_threads(1)
         for done, task in enumerate(tasks):
             listener.advance("evaluate", done, len(tasks), "models")
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})

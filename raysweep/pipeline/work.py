@@ -1,7 +1,8 @@
 """What the pipeline hands out, and the protocol of whoever carries it to where it runs.
 
 `cluster.executor.RayExecutor` spreads the work over a Ray cluster; `inline.InlineExecutor` does it
-in this process, one piece after another.  Both give the same files to the bit on CPU.
+in this process, one piece after another.  With the same `resources.cpus_per_trial` (torch threads)
+both give the same weights to the bit on CPU.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,6 +13,7 @@ class CountingExecutor(InlineExecutor):
     """Remembers what it was given to do."""
 
     def __init__(self):
+        super().__init__()
         self.work = []
 
     def mask(self, tasks, listener):
