@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
-from raysweep.config.schema import SIZES, Config
+from raysweep.config.schema import Config
+from raysweep.config.trials import SIZES
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.provenance import LIBRARIES
 

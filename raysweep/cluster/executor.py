@@ -8,7 +8,7 @@ from raysweep.cluster.evaluation import score_models, time_model
 from raysweep.cluster.masking import make_shards
 from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
-from raysweep.config.schema import ResourcesConfig
+from raysweep.config.running import ResourcesConfig
 from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
 from raysweep.store import RunFolder
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raysweep.config.fingerprints import fingerprint
-from raysweep.config.schema import SearchConfig
+from raysweep.config.trials import SearchConfig
 from raysweep.errors import TrainingError
 from raysweep.pipeline.work import TrainTask
 from raysweep.scheduling.order import expected_cost

@@ -17,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raysweep.cluster.book import Book
 from raysweep.cluster.samples import ROUND, Unit
-from raysweep.config.schema import SearchConfig, SearchRange
+from raysweep.config.trials import SearchConfig, SearchRange
 
 
 class BookSearcher(Searcher):

@@ -19,7 +19,7 @@ from ray._private.authentication import authentication_token_setup
 
 from raysweep import __version__
 from raysweep.cluster.needs import Capacity, Need, find_shortage
-from raysweep.config.schema import ResourcesConfig
+from raysweep.config.running import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.store import write_json
 

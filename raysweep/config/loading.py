@@ -17,7 +17,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from raysweep.config.schema import NAME, Config, ConfigFile, TrainingConfig, TrialConfig
+from raysweep.config.schema import Config, ConfigFile
+from raysweep.config.section import NAME
+from raysweep.config.trials import TrainingConfig, TrialConfig
 from raysweep.errors import ConfigError
 
 SET_PLACE = "--set"

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysweep.config.schema import ColumnsConfig, DataConfig
+from raysweep.config.data import ColumnsConfig, DataConfig
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, write_documents
 from raysweep.corpus.leakage import find_leakage
 from raysweep.corpus.reading import Corpus, check_bad_rows, read_corpus, write_quarantine

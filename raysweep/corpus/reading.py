@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysweep.config.schema import ColumnsConfig, DataConfig
+from raysweep.config.data import ColumnsConfig, DataConfig
 from raysweep.corpus.csv_files import RawColumns, read_columns
 from raysweep.errors import InputError
 from raysweep.store import written_beside

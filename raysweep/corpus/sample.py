@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raysweep.config.schema import ColumnsConfig
+from raysweep.config.data import ColumnsConfig
 from raysweep.corpus.sample_grammar import Prompt, Sentence, Writers, prompts_of
 from raysweep.corpus.sample_phrases import HOMES, LEVELS, MISSPELLINGS
 from raysweep.errors import ConfigError

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from raysweep.config.schema import EvaluationConfig, ModelConfig
+from raysweep.config.judging import EvaluationConfig
+from raysweep.config.trials import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.generation import score_generation
 from raysweep.evaluation.likelihood import full_precision, label_nats

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.making import mask_shard
 from raysweep.masking.store import ExampleStore, plan_shards, write_manifest

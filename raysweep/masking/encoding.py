@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.masking.characters import Codes, Offsets
 from raysweep.masking.kernels import kernel
 from raysweep.masking.sampling import Kinds, Masks, Seeds, start_stream, uniform

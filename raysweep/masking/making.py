@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.encoding import Encoded, encode_masks
 from raysweep.masking.own_masks import own_masks

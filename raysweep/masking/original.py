@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.making import Documents
 from raysweep.masking.own_masks import Span, own_masks

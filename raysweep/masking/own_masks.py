@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import ConfigError, InputError
 from raysweep.masking.sampling import Masks
 from raysweep.masking.segmentation import Hierarchy, Segments, hierarchy_of

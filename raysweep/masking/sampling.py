@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.masking.characters import Offsets
 from raysweep.masking.kernels import kernel
 from raysweep.masking.segmentation import Segments

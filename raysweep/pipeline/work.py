@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from raysweep.config.schema import EvaluationConfig, MaskingConfig, SearchConfig
+from raysweep.config.data import MaskingConfig
+from raysweep.config.judging import EvaluationConfig
+from raysweep.config.trials import SearchConfig
 from raysweep.store import TrialFolder
 from raysweep.training.job import TrainingJob
 

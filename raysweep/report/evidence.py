@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep import __version__
-from raysweep.config.schema import Config, HypothesesConfig
+from raysweep.config.judging import HypothesesConfig
+from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
 from raysweep.report.lineup import Entrant, line_up, role_models

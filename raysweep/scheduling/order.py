@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from raysweep.config.schema import TrainingConfig
+from raysweep.config.trials import TrainingConfig
 
 Order = Literal["longest path", "first come"]
 _SLACK = 1e-9

@@ -7,7 +7,8 @@ the same seed where there is one.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raysweep.config.schema import Config, TrialConfig
+from raysweep.config.schema import Config
+from raysweep.config.trials import TrialConfig
 
 START_MODEL = "start"
 """The name under which the models' common start is scored, as the baseline row of the matrix."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.schema import ModelConfig, TrainingConfig
+from raysweep.config.trials import ModelConfig, TrainingConfig
 from raysweep.model.gpt2 import build_model, hidden_states, parameter_count
 from raysweep.training.attempt import autocast_type, choose_device
 from raysweep.training.batches import BatchOrder, StepExamples

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.config.schema import ModelConfig, TrainingConfig
+from raysweep.config.trials import ModelConfig, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

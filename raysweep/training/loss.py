@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysweep.config.schema import TrainingConfig
+from raysweep.config.trials import TrainingConfig
 from raysweep.masking.store import Batch
 from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
 

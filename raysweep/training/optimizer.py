@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from raysweep.config.schema import TrainingConfig
+from raysweep.config.trials import TrainingConfig
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from raysweep.config.schema import TrainingConfig
+from raysweep.config.trials import TrainingConfig
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.config.schema import ModelConfig, ResourcesConfig, TrainingConfig
+from raysweep.config.running import ResourcesConfig
+from raysweep.config.trials import ModelConfig, TrainingConfig
 from raysweep.pipeline.work import TrainTask
 from raysweep.store import RunFolder
 from raysweep.training.job import TrainingJob

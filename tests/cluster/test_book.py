@@ -6,7 +6,7 @@ from conftest import Remembering, make_task
 from raysweep.cluster.book import Book
 from raysweep.cluster.needs import Capacity, Need
 from raysweep.cluster.samples import ROUND
-from raysweep.config.schema import SearchConfig
+from raysweep.config.trials import SearchConfig
 from raysweep.scheduling.records import State, read_record
 from raysweep.store import RunFolder
 

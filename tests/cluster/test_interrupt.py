@@ -21,7 +21,7 @@ from pathlib import Path
 from conftest import Remembering, make_task
 from raysweep.cluster.session import open_session
 from raysweep.cluster.sweep import run_sweep
-from raysweep.config.schema import ResourcesConfig
+from raysweep.config.running import ResourcesConfig
 from raysweep.store import RunFolder
 
 run = RunFolder(Path(sys.argv[1]))

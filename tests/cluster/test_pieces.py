@@ -3,7 +3,8 @@
 import pytest
 from conftest import Remembering, make_task
 
-from raysweep.config.schema import EvaluationConfig, MaskingConfig
+from raysweep.config.data import MaskingConfig
+from raysweep.config.judging import EvaluationConfig
 from raysweep.errors import InputError
 from raysweep.pipeline.work import MaskTask, ScoreTask
 
@@ -107,7 +108,7 @@ def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):
 def test_no_work_is_no_reason_to_touch_the_cluster(listener):
     """A resumed run may have nothing left to mask, train or score."""
     from raysweep.cluster.executor import RayExecutor
-    from raysweep.config.schema import ResourcesConfig
+    from raysweep.config.running import ResourcesConfig
     from raysweep.store import RunFolder
 
     executor = RayExecutor(ResourcesConfig(address="nobody.invalid:1"), RunFolder("nowhere"))
@@ -121,7 +122,7 @@ def test_no_work_is_no_reason_to_touch_the_cluster(listener):
 def test_an_address_where_nobody_is_is_refused_within_seconds(address, tmp_path):
     """Ray itself goes on trying for minutes."""
     from raysweep.cluster.session import open_session
-    from raysweep.config.schema import ResourcesConfig
+    from raysweep.config.running import ResourcesConfig
     from raysweep.errors import ResourceError
 
     with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; "):

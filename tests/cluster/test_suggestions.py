@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from raysweep.config.schema import SearchConfig
+from raysweep.config.trials import SearchConfig
 
 SPACE = {
     "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
@@ -65,7 +65,7 @@ def test_auto_is_a_gpu_if_the_cluster_has_any(asked, gpus, resolved):
     """The same config runs at home and in the cloud."""
     from raysweep.cluster.needs import Capacity
     from raysweep.cluster.session import Session
-    from raysweep.config.schema import ResourcesConfig
+    from raysweep.config.running import ResourcesConfig
 
     session = Session(
         ResourcesConfig(gpus_per_trial=asked),

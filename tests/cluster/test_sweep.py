@@ -6,7 +6,7 @@ import pytest
 from conftest import make_task
 from fake_trainings import starts_of
 
-from raysweep.config.schema import SearchConfig
+from raysweep.config.trials import SearchConfig
 from raysweep.scheduling.records import State, read_record
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_csv import csv_bytes
 
-from raysweep.config.schema import ColumnsConfig, DataConfig
+from raysweep.config.data import ColumnsConfig, DataConfig
 from raysweep.corpus.csv_files import read_columns
 from raysweep.corpus.reading import check_bad_rows, read_corpus, write_quarantine
 from raysweep.errors import InputError

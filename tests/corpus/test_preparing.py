@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from odd_csv import LEVELS, csv_bytes
 
-from raysweep.config.schema import DataConfig, SplitConfig
+from raysweep.config.data import DataConfig, SplitConfig
 from raysweep.corpus import documents as documents_file
 from raysweep.corpus.leakage import find_leakage
 from raysweep.corpus.preparing import export_ilm_texts, prepare_corpus, read_summary

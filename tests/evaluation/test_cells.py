@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from raysweep.config.schema import EvaluationConfig, MaskingConfig, ModelConfig
+from raysweep.config.data import MaskingConfig
+from raysweep.config.judging import EvaluationConfig
+from raysweep.config.trials import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.merging import build_matrix, merge_losses
 from raysweep.evaluation.scoring import score_model

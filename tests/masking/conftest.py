@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.masking.encoding import encode_masks
 from raysweep.masking.making import mask_shard, pack_examples
 from raysweep.masking.own_masks import masks_from_lists

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.masking.encoding import Encoded, encode_masks
 from raysweep.masking.own_masks import masks_from_lists
 from raysweep.masking.segmentation import hierarchy_of, segment

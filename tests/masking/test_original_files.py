@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.making import Documents
 from raysweep.masking.original import (

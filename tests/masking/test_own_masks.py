@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import ConfigError, InputError
 from raysweep.masking.own_masks import load_mask_function
 from raysweep.masking.vocabulary import Kind

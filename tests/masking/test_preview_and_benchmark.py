@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.benchmark import benchmark_masking, read_texts
 from raysweep.masking.preview import preview_example

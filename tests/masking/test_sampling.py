@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from raysweep.config.schema import MaskingConfig
+from raysweep.config.data import MaskingConfig
 from raysweep.masking.sampling import Masks, document_seeds, sample_masks
 from raysweep.masking.segmentation import Segments, segment
 from raysweep.masking.vocabulary import Kind

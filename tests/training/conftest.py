@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from raysweep.config.schema import MaskingConfig, ModelConfig, TrainingConfig
+from raysweep.config.data import MaskingConfig
+from raysweep.config.trials import ModelConfig, TrainingConfig
 from raysweep.masking.making import mask_shard
 from raysweep.masking.store import ExampleStore, write_manifest
 from raysweep.masking.vocabulary import VOCABULARY_SIZE

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.config.schema import ModelConfig, TrainingConfig
+from raysweep.config.trials import ModelConfig, TrainingConfig
 from raysweep.errors import TrainingError
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module

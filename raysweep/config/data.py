@@ -1,0 +1,98 @@
+"""Settings of the corpus and of the masked examples made from it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from raysweep.config.section import NAME, Fraction, PositiveFloat, PositiveInt, Section
+
+
+class ColumnsConfig(Section):
+    """Which CSV column holds what."""
+
+    id: str = Field("writing_id", description="one value per document, never twice")
+    l1: str = Field("l1", description="the writer's first language")
+    level: str = Field("cefr_level", description="the document's CEFR level")
+    text: str = Field("text", description="the document itself")
+    learner: str | None = Field(None, description="the writer; their documents all go to one split")
+    prompt: str | None = Field(None, description="the task the document answers")
+
+
+class SampleConfig(Section):
+    """The synthetic corpus that is used when `data.csv` is not given."""
+
+    rows: Annotated[int, Field(ge=10)] = Field(3000, description="documents to generate")
+    level_shares: dict[str, PositiveFloat] | None = Field(
+        None, description="relative number of documents per level; EFCAMDAT's own shares if absent"
+    )
+
+
+class SplitConfig(Section):
+    """Shares of documents per split, in every level."""
+
+    train: Fraction = 0.8
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = self.train + self.valid + self.test
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(f"train, valid and test add up to {total:g}; must add up to 1")
+        if min(self.train, self.valid, self.test) <= 0.0:
+            raise ValueError("each of train, valid and test must be above 0")
+        return self
+
+
+class DataConfig(Section):
+    """The corpus."""
+
+    csv: str | None = Field(None, description="a CSV file (.csv or .csv.gz); the synthetic sample if absent")
+    sample: SampleConfig = SampleConfig()
+    columns: ColumnsConfig = ColumnsConfig()
+    levels: tuple[str, ...] = Field(("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first")
+    level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
+    max_bad_fraction: Fraction = Field(0.01, description="the run stops if more of the rows are set aside")
+    split: SplitConfig = SplitConfig()
+    export_ilm: bool = Field(False, description="also write ILM's train.txt, valid.txt and test.txt per model")
+
+    @field_validator("levels")
+    @classmethod
+    def _are_distinct(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
+        if not levels:
+            raise ValueError("must name at least one level")
+        for level in levels:
+            if levels.count(level) > 1:
+                raise ValueError(f"{level!r} stands twice")
+            if not NAME.match(level):
+                raise ValueError(f"{level!r} must start with a letter or digit and hold only letters, digits, . _ + -")
+        return levels
+
+    @model_validator(mode="after")
+    def _aliases_lead_to_levels(self) -> Self:
+        for alias, level in self.level_aliases.items():
+            if level not in self.levels:
+                raise ValueError(f"level_aliases.{alias}: {level!r} is not one of the levels {', '.join(self.levels)}")
+        return self
+
+
+class MaskingConfig(Section):
+    """How examples are made: the hierarchical mask of ILM (Donahue, Lee and Liang 2020)."""
+
+    document: Fraction = Field(0.03, description="probability that the whole document is one span")
+    paragraph: Fraction = Field(0.03, description="probability of each paragraph, if the document is not one")
+    sentence: Fraction = Field(0.03, description="probability of each sentence outside such paragraphs")
+    word: Fraction = Field(0.03, description="probability that a span starts at a word elsewhere")
+    ngram: Fraction = Field(0.5, description="probability that a span starting at a word is an n-gram")
+    max_ngram: PositiveInt = Field(8, description="words in the longest n-gram")
+    examples_per_document: Annotated[int, Field(ge=1, le=255)] = 16
+    max_draws: PositiveInt = Field(16, description="draws per example before a repeated mask is left out")
+    min_spans: Annotated[int, Field(ge=0)] = Field(0, description="a mask with fewer spans is drawn again")
+    max_spans: PositiveInt | None = Field(None, description="a mask with more spans is sampled down, in order")
+    max_tokens: Annotated[int, Field(ge=8, le=1024)] = Field(256, description="tokens in an example")
+    overflow: Literal["window", "truncate", "drop"] = Field(
+        "window",
+        description="an example over max_tokens becomes a window of sentences around spans, is cut, or is dropped",
+    )
+    function: str | None = Field(None, description="an own mask function, 'package.module:function'")
+    shard_documents: PositiveInt = Field(8192, description="documents per shard of the example store")

@@ -1,0 +1,55 @@
+"""Settings of how models are scored, what is claimed of them, and how the report says it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raysweep.config.section import PositiveFloat, PositiveInt, Section
+
+
+class EvaluationConfig(Section):
+    """How the models are scored."""
+
+    documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
+    examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
+    context_examples: PositiveInt = Field(
+        1, description="of these, how many have their context scored too: nearly the same text under every mask"
+    )
+    batch_tokens: PositiveInt = Field(8192, description="tokens in a batch, padding included")
+    generation_documents: Annotated[int, Field(ge=0)] = Field(
+        16, description="documents per level for infilling scores"
+    )
+    speed_repeats: Annotated[int, Field(ge=0)] = Field(5, description="timed generations per model")
+
+
+class MarginConfig(Section):
+    """A bound on a ratio of perplexities."""
+
+    margin: PositiveFloat
+
+
+class SpecialisationConfig(Section):
+    """H1: PPL(general) / PPL(level) on the level's own test documents."""
+
+    margin: PositiveFloat = Field(1.0, description="confirmed if the interval lies above")
+    target: PositiveFloat = Field(1.25, description="the gain the plan hoped for")
+
+
+class HypothesesConfig(Section):
+    """What is claimed, and by how much."""
+
+    specialisation: SpecialisationConfig = SpecialisationConfig()
+    sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) stays below")
+    transfer: MarginConfig = Field(
+        MarginConfig(margin=1.0), description="H3: PPL(transfer) / PPL(best other) stays below"
+    )
+
+
+class ReportConfig(Section):
+    """Statistics and the page."""
+
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples")
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    metric: Literal["infill", "infill_textonly", "context"] = Field("infill", description="what hypotheses are about")
+    hypotheses: HypothesesConfig = HypothesesConfig()
+    show_texts: bool = Field(False, description="print learner texts in the report's samples")

@@ -1,0 +1,21 @@
+"""Settings of what a run may use.  Never part of a fingerprint: results do not depend on them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raysweep.config.section import PositiveInt, Section
+
+
+class ResourcesConfig(Section):
+    """What each part may use.  Never part of a fingerprint: results do not depend on it."""
+
+    gpus_per_trial: Annotated[float, Field(ge=0.0)] | Literal["auto"] = Field(
+        "auto", description="GPUs of one trial, a fraction too; auto: 1 if the cluster has any, else 0"
+    )
+    cpus_per_trial: PositiveInt = Field(
+        1, description="CPU cores (torch threads) of one trial; on a CPU another number changes the last bits"
+    )
+    mask_workers: PositiveInt | None = Field(None, description="CPU workers that make examples; all cores if absent")
+    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times a lost worker is replaced")
+    address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")
