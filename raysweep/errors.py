@@ -49,3 +49,22 @@ class ResourceError(RaysweepError):
 
 class TrainingError(RaysweepError):
     """A trial cannot go on: its loss is not finite, its data is empty, its start cannot be read."""
+
+
+class NonFiniteLossError(TrainingError):
+    """A step's loss or gradient is no number; `step` is the first such step, counted from 1.
+
+    Its steps up to the last checkpoint are sound: whoever calls may let the training go on from there once.
+    """
+
+    def __init__(self, message: str, step: int, documents: tuple[int, ...]) -> None:
+        """Args: `documents` are the numbers, in the corpus, of those that the step trained on."""
+        super().__init__(message, step, documents)
+        self.step, self.documents = step, documents
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MemoryShortageError(TrainingError):
+    """A single example does not fit the device's memory, so there is no smaller micro-batch to try."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysweep.errors import TrainingError
+from raysweep.errors import NonFiniteLossError
 from raysweep.model.token_losses import PARTS
 from raysweep.training.batches import StepExamples
 from raysweep.training.loss import Objective
@@ -70,7 +70,7 @@ class StepReporter:
         """Fetch the numbers of all steps that wait, and write them.
 
         Raises:
-            TrainingError: a loss or a gradient is not finite.
+            NonFiniteLossError: a loss or a gradient is not finite.
         """
         if not self._pending:
             return
@@ -115,9 +115,11 @@ class StepReporter:
         named = ", ".join(map(str, documents[:16])) + (
             f" and {len(documents) - 16} more" if len(documents) > 16 else ""
         )
-        raise TrainingError(
+        raise NonFiniteLossError(
             f"{self._trial}: step {step}: loss {losses['loss']:g}, gradient norm {gradient_norm:g}: not finite. "
-            f"Its documents are {named}. Lower learning_rate or clip_norm, or raise warmup_steps"
+            f"Its documents are {named}. Lower learning_rate or clip_norm, or raise warmup_steps",
+            step,
+            tuple(documents),
         )
 
 

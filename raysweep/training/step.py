@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from raysweep.errors import TrainingError
+from raysweep.errors import MemoryShortageError
 from raysweep.masking.store import Batch
 from raysweep.model.gpt2 import hidden_states
 from raysweep.model.token_losses import PARTS, Labels, part_sums, to_parts, token_losses
@@ -70,10 +70,10 @@ class Engine:
         """Make micro-batches smaller after memory ran out.
 
         Raises:
-            TrainingError: they already hold one example.
+            MemoryShortageError: they already hold one example.
         """
         if self.micro_batch == 1:
-            raise TrainingError(
+            raise MemoryShortageError(
                 f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
                 "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
             )

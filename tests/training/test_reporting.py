@@ -1,11 +1,12 @@
 """What a training says while it runs."""
 
 import logging
+import pickle
 
 import pytest
 import torch
 
-from raysweep.errors import TrainingError
+from raysweep.errors import NonFiniteLossError
 from raysweep.store import TrialFolder
 from raysweep.training.batches import StepExamples
 from raysweep.training.loss import Objective
@@ -117,5 +118,14 @@ def test_the_first_step_that_is_not_finite_is_named(make_reporter, broken):
     reporter = make_reporter([0.0, 1.0])
     for step in (finished(6), finished(7, **broken), finished(8, **broken)):
         reporter.add(step)
-    with pytest.raises(TrainingError, match=r"A1: step 7: .* 7, 8, 9, .*, 22 and 4 more\. Lower learning_rate"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"A1: step 7: .* 7, 8, 9, .*, 22 and 4 more\. Lower learning_rate"
+    ) as caught:
         reporter.report()
+    assert (caught.value.step, caught.value.documents) == (7, tuple(range(7, 27)))
+
+
+def test_such_an_error_survives_the_way_back_from_a_worker():
+    """With its message, its step and its documents, so that the training can be tried again from before."""
+    error = pickle.loads(pickle.dumps(NonFiniteLossError("A1: step 7: not finite", 7, (3, 4))))
+    assert (str(error), error.step, error.documents) == ("A1: step 7: not finite", 7, (3, 4))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from raysweep.config.trials import ModelConfig, TrainingConfig
-from raysweep.errors import TrainingError
+from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module
 from raysweep.training.distributed import Workers
@@ -167,6 +167,6 @@ def test_a_single_example_that_does_not_fit_ends_the_training(make_engine, memor
     """With what may help."""
     memory_for(0)
     with pytest.raises(
-        TrainingError, match=r"A1: step 1: a single example does not fit the memory of cpu; use a smaller"
+        MemoryShortageError, match=r"A1: step 1: a single example does not fit the memory of cpu; use a smaller"
     ):
         run_step(make_engine(4), np.arange(4))
