@@ -49,6 +49,11 @@ class TrialFolder:
         """What the training said at its end; renamed into place after the model."""
         return self.root / "training.json"
 
+    @property
+    def stop(self) -> Path:
+        """A request to stop the training, with the reason in it; see `scheduling.stopping`."""
+        return self.root / "stop"
+
     def clear(self) -> None:
         """Remove what earlier trainings left, the record last."""
         if self.root.exists():

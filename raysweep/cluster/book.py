@@ -18,6 +18,7 @@ from raysweep.scheduling import records
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.release import Blocked, Releases
+from raysweep.scheduling.stopping import forget_stop, request_stop
 from raysweep.store import TrialFolder
 
 
@@ -43,11 +44,17 @@ class Book:
         self._releases = Releases([node for task in tasks for node in nodes(task)])
         self._units: dict[str, Unit] = {}
         self._records: dict[str, TrialRecord] = {}
+        self._halted = ""
         self._tell_progress()
 
     @property
+    def halted(self) -> str:
+        """Why nothing more starts; '' while all goes on."""
+        return self._halted
+
+    @property
     def is_over(self) -> bool:
-        """Whether every trial is done, failed or blocked."""
+        """Whether nothing runs and nothing may start any more."""
         return self._releases.is_over
 
     def release(self) -> Unit | None:
@@ -65,6 +72,9 @@ class Book:
         if unit.sample is not None and unit.trial not in self._records:
             self._begin(whole(self._tasks[unit.trial]))
         record = self._begin(unit)
+        if self._halted:
+            # It was released before, and its start took until now.
+            request_stop(unit.folder, self._halted)
         self._listener.say(f"{name}: training" + (f", attempt {record.attempts}" if record.attempts > 1 else ""))
 
     def evaluate(self, name: str, metrics: Mapping[str, Any]) -> None:
@@ -75,15 +85,24 @@ class Book:
         self._listener.say(f"{name}: step {metrics['step']:,}/{steps:,}  valid loss in nats/token: {losses}{best}")
 
     def end(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """The training ended: {"result": …} or {"failed": reason}."""
-        if "failed" in outcome:
+        """The training ended: {"result": …}, {"failed": reason} or {"stopped": reason, "steps": done}."""
+        if "stopped" in outcome:
+            self._stopped(self._units[name], outcome["stopped"], outcome["steps"])
+        elif "failed" in outcome:
             self._fail(self._units[name], f"{outcome['failed']} (log: {self._units[name].folder.log})")
         else:
             self._finish(self._units[name], outcome["result"])
 
+    def halt(self, reason: str) -> None:
+        """Nothing more starts, and what runs is asked to save a checkpoint and end."""
+        self._halted = reason
+        self._releases.halt()
+        for name in self._releases.names(State.RUNNING):
+            request_stop(self._folder(name), reason)
+
     def stop(self, reason: str) -> None:
         """The sweep is interrupted: what runs is recorded as stopped."""
-        over = {State.DONE, State.FAILED, State.BLOCKED}
+        over = {State.DONE, State.FAILED, State.BLOCKED, State.STOPPED}
         for name, record in self._records.items():
             if self._releases.state(name) not in over:
                 records.end(self._folder(name), record, State.STOPPED, reason=reason)
@@ -132,6 +151,7 @@ class Book:
             self._finish(unit, result)
 
     def _begin(self, unit: Unit) -> TrialRecord:
+        forget_stop(unit.folder)
         record = records.begin(unit.folder, trial=unit.name, fingerprint=unit.job.fingerprint, identity=unit.identity)
         self._records[unit.name] = record
         return record
@@ -143,6 +163,12 @@ class Book:
         if unit.sample is not None:
             self._samples[unit.trial].finish(unit.sample, result)
         self._releases.finish(unit.name)
+        self._tell_progress()
+
+    def _stopped(self, unit: Unit, reason: str, steps: int) -> None:
+        records.end(unit.folder, self._records[unit.name], State.STOPPED, reason=reason)
+        self._listener.say(f"{unit.name}: stopped after step {steps:,}/{unit.job.settings.steps:,}: {reason}")
+        self._releases.stop(unit.name)
         self._tell_progress()
 
     def _fail(self, unit: Unit, reason: str) -> None:

@@ -70,6 +70,9 @@ def run_sweep(
         if not book.is_over:
             # Tune swallows Ctrl-C: it saves its state and returns as if all were well.
             raise KeyboardInterrupt
+        if book.halted:
+            # What is not a training of its own, such as a search, has a record that still says running.
+            book.stop(book.halted)
     except BaseException as error:
         is_asked = isinstance(error, KeyboardInterrupt)
         book.stop("interrupted" if is_asked else f"the sweep broke off: {type(error).__name__}: {error}")

@@ -23,7 +23,8 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from raysweep.cluster.functions import describe_error, resolve
 from raysweep.cluster.needs import Need
 from raysweep.cluster.session import TOKEN
-from raysweep.store import write_text
+from raysweep.scheduling.stopping import StopWatch
+from raysweep.store import TrialFolder, write_text
 from raysweep.training.job import Evaluation, TrainingJob
 
 TRAIN = "raysweep.training.loop:train"
@@ -67,9 +68,9 @@ def bundles(work: Work) -> Any:
 def drive(config: dict[str, Any]) -> None:
     """Tune's trainable: run `config["work"]` under Ray Train and report how it ended.
 
-    Reports `outcome` as JSON, since Tune takes nested values apart: {"result": …} or {"failed":
-    message}.  It raises nothing of its own; what Tune sees as an error is a lost driver, which Tune
-    starts again.
+    Reports `outcome` as JSON, since Tune takes nested values apart: {"result": …}, {"failed":
+    message} or {"stopped": reason, "steps": done}.  It raises nothing of its own; what Tune sees as
+    an error is a lost driver, which Tune starts again.
     """
     work: Work = config["work"]
     try:
@@ -135,6 +136,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     if work.failure.exists():
         # A worker of several noted an error before this restart, see below.
         return {"failed": work.failure.read_text(encoding="utf-8")}
+    should_stop = StopWatch(TrialFolder(work.job.folder))
     with _logging_to(work.log if rank == 0 else None):
         try:
             result = resolve(work.train)(
@@ -143,6 +145,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
                 rank=rank,
                 world_size=world_size,
                 on_evaluation=_report,
+                should_stop=should_stop,
             )
         except Exception as error:
             logger.exception("%s: failed", work.job.trial)
@@ -152,6 +155,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
                 write_text(work.failure, describe_error(error))
                 raise
             return {"failed": describe_error(error)}
+    if result.stopped and result.stopped == should_stop():
+        # No finished training: there is a checkpoint and no model, and the next run goes on from there.
+        return {"stopped": result.stopped, "steps": result.steps}
     return {"result": dataclasses.asdict(result)}
 
 

@@ -2,7 +2,8 @@
 
 A node needs others to be *done* (a child its parent) or waits only for them to *end*, well or badly
 (a round of a search for the round before).  Among ready nodes the longest remaining path is first.
-When a node fails, those that need it are blocked, and nothing else.
+When a node fails, those that need it are blocked, and nothing else.  When it is stopped before its
+end, those that need it wait for a later run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,6 +43,7 @@ class Releases:
         self._nodes = {node.name: node for node in nodes}
         self._states = dict.fromkeys(self._nodes, State.PENDING)
         waits_for = {node.name: (*node.needs, *node.after) for node in self._nodes.values()}
+        self._is_halted = False
         self._remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
 
     def state(self, name: str) -> State:
@@ -55,10 +57,12 @@ class Releases:
     @property
     def is_over(self) -> bool:
         """Whether nothing runs and nothing can start any more."""
-        return all(state in _ENDED for state in self._states.values())
+        return not self.names(State.RUNNING) and not self.ready()
 
     def ready(self) -> list[str]:
         """The nodes that may start now, the most urgent first."""
+        if self._is_halted:
+            return []
         return rank([name for name in self.names(State.PENDING) if self._is_ready(name)], self._remaining)
 
     def start(self, name: str) -> None:
@@ -70,6 +74,15 @@ class Releases:
         """The node is done."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.DONE
+
+    def halt(self) -> None:
+        """Nothing more starts; what runs goes on to its end."""
+        self._is_halted = True
+
+    def stop(self, name: str) -> None:
+        """The node was stopped before its end; what needs it cannot start any more."""
+        assert self._states[name] is State.RUNNING, f"{name} does not run"
+        self._states[name] = State.STOPPED
 
     def fail(self, name: str) -> list[Blocked]:
         """The node has failed.

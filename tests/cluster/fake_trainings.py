@@ -12,7 +12,7 @@ from raysweep.store import TrialFolder, write_json
 from raysweep.training.job import Evaluation, TrainingResult
 
 
-def train(job, *, device, rank, world_size, on_evaluation):
+def train(job, *, device, rank, world_size, on_evaluation, should_stop):
     """Note when it ran, and leave a model; a child's parent must have left one before."""
     began = time.time()
     folder = TrialFolder(job.folder)

@@ -8,6 +8,7 @@ from raysweep.cluster.needs import Capacity, Need
 from raysweep.cluster.samples import ROUND
 from raysweep.config.trials import SearchConfig
 from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.stopping import requested_stop
 from raysweep.store import RunFolder
 
 LOSSES = [3.0, 2.0, 1.5, 2.5, 1.0, 4.0]
@@ -227,3 +228,28 @@ def test_a_sample_with_other_settings_is_trained_anew(run):
     run_samples(open_book([task], suggestions=Dictated()), run)
     other = Dictated(rates=[2e-3, *[1e-3 * (sample + 1) for sample in range(1, 6)]])
     assert run_samples(open_book([task], suggestions=other), run) == ["A1/samples/00"]
+
+
+def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
+    """At a budget's cap: each training saves a checkpoint; its record says why, and the next run goes on."""
+    book = open_book([make_task(run, "all"), make_task(run, "A1"), make_task(run, "all-A1", parent="all")], cpus=2)
+    assert released(book) == ["all", "A1"]
+    book.halt("budget: 1 of 1 GPU hours are used")
+    assert requested_stop(run.trial("all")) == "budget: 1 of 1 GPU hours are used"
+    book.end("all", {"stopped": "budget: 1 of 1 GPU hours are used", "steps": 2})
+    book.end("A1", done())
+    assert released(book) == []
+    assert book.is_over
+    record = read_record(run.trial("all"))
+    assert (record.state, record.reason) == (State.STOPPED, "budget: 1 of 1 GPU hours are used")
+    assert read_record(run.trial("A1")).state is State.DONE
+    assert read_record(run.trial("all-A1")) is None
+
+
+def test_a_training_that_starts_late_is_asked_to_stop_too(run):
+    """It was released before the halt, and its driver took its time."""
+    book = open_book([make_task(run, "A1")])
+    assert book.release().name == "A1"
+    book.halt("interrupted")
+    book.begin("A1")
+    assert requested_stop(run.trial("A1")) == "interrupted"
