@@ -41,6 +41,11 @@ class TrialFolder:
         return self.root / "model"
 
     @property
+    def inventory(self) -> Path:
+        """What the model's files weigh; only in a bundle, which holds no weights."""
+        return self.root / "model.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "worker.log"
 

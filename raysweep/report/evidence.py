@@ -1,8 +1,10 @@
 """Everything the report says, as one JSON document: `report/evidence.json`.
 
-Page, Markdown and tables are made from it alone.  It holds no text of a learner and no path, so it
-can be published beside a paper.  Collecting it takes no randomness but the bootstrap's, which is
-seeded: the same run folder gives the same evidence, to the bit.
+Page, Markdown and tables are made from it alone.  It holds no text of a learner, so it can be
+published beside a paper.  Collecting it takes no randomness but the bootstrap's, which is seeded: the
+same run folder gives the same evidence, to the bit.  It is collected from the files that `inputs.py`
+lists, and never from a text: whoever reads one more file here lists it there, or no bundle of the run
+can be verified.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ from raysweep.config.judging import HypothesesConfig
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
+from raysweep.report.inputs import describe_inputs
 from raysweep.report.lineup import Entrant, line_up, role_models
 from raysweep.report.scores import Scores, first_languages, kinds_of_mask
 from raysweep.report.trainings import cost_of, describe_trials, read_curves, read_if_there
@@ -86,6 +89,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "corpus": read_if_there(folder.splits),
         "leakage": read_if_there(folder.leakage),
         "examples": (read_if_there(folder.manifest) or {}).get("totals"),
+        "inputs": describe_inputs(folder, trials),
         "config": config.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
 

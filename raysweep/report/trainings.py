@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysweep.config.schema import Config
+from raysweep.report.inputs import model_bytes
 from raysweep.report.lineup import Entrant
 from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.trials import Trial
@@ -66,7 +67,6 @@ def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialReco
     result = dict(record.result) if record else {}
     device = result.get("device")
     gpus = _gpus(config, trial) if device and not device.startswith("cpu") else 0.0
-    model = folder.trial(trial.name).model
     return {
         "trial": trial.name,
         "entry": trial.entry,
@@ -89,7 +89,7 @@ def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialReco
         "hours_of": "GPU" if gpus else "CPU",
         "parameters": result.get("parameters"),
         "peak_memory_bytes": result.get("peak_memory_bytes"),
-        "bytes": sum(file.stat().st_size for file in model.rglob("*") if file.is_file()) or None,
+        "bytes": model_bytes(folder.trial(trial.name)),
         "ended_at": record.ended_at if record else None,
     }
 
