@@ -2,7 +2,7 @@
 
 Heavy rooms are imported inside the command that needs them, so that `--help`, `plan`, `check` and
 config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the config or the input
-is wrong, 130 interrupted.
+is wrong, 130 interrupted (Ctrl-C or SIGTERM).
 """
 
 import os
@@ -31,7 +31,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run a command; a mistake of the user's ends in its message, not in a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     try:
         app()
     except RaysweepError as error:
@@ -44,6 +44,11 @@ def main() -> None:
         # Whoever read our output (head, less) has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM means what Ctrl-C means."""
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(*_: Any) -> None:

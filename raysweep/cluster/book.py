@@ -93,12 +93,19 @@ class Book:
         else:
             self._finish(self._units[name], outcome["result"])
 
-    def halt(self, reason: str) -> None:
-        """Nothing more starts, and what runs is asked to save a checkpoint and end."""
+    def halt(self, reason: str, *, within_s: float | None = None) -> None:
+        """Nothing more starts, and what runs is asked to save a checkpoint and end.
+
+        Args:
+            within_s: how long whoever asks is going to wait, for the person who watches.
+        """
         self._halted = reason
         self._releases.halt()
-        for name in self._releases.names(State.RUNNING):
+        running = self._releases.names(State.RUNNING)
+        for name in running:
             request_stop(self._folder(name), reason)
+        wait = f", within {within_s:.0f} s (once more ends at once)" if within_s is not None else ""
+        self._listener.say(f"{reason}: asked what runs ({', '.join(running) or 'nothing'}) for a checkpoint{wait}")
 
     def stop(self, reason: str) -> None:
         """The sweep is interrupted: what runs is recorded as stopped."""

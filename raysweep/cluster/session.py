@@ -8,8 +8,11 @@ whether a dead trial's resources can be freed; without it a GPU stays taken for 
 import importlib
 import logging
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +41,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The searcher hands out no more than fits, so what it handed out may wait for the autoscaler.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
+    # Its handler of Ctrl-C drops what was not saved; see `pipeline.signals`.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Tune's newer reporter prints a banner even if it is told to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
@@ -124,7 +129,8 @@ def open_session(
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
     for name, value in {**_QUIET, **(_QUIET_ABROAD if joins else _QUIET_AT_HOME)}.items():
         os.environ.setdefault(name, value)
-    context = _join(resources.address) if resources.address is not None else _start(cpus, gpus)
+    with _own_sigterm():
+        context = _join(resources.address) if resources.address is not None else _start(cpus, gpus)
     session = Session(
         resources,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
@@ -141,6 +147,17 @@ def open_session(
         raise
     logger.info("%s", session.describe())
     return session
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM: Ray's is to exit wherever it is, records or not."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start(cpus: int | None, gpus: int | None) -> Any:

@@ -19,6 +19,7 @@ from raysweep.cluster.samples import Suggestions, Unit
 from raysweep.cluster.search import BookSearcher, OptunaSuggestions
 from raysweep.cluster.session import Session
 from raysweep.cluster.training import TRAIN, Work, bundles, drive
+from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.work import Listener, TrainTask
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def run_sweep(
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
-        KeyboardInterrupt: Ctrl-C; what ran is recorded as stopped.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what ran has saved a checkpoint and is recorded as stopped.
     """
     if not tasks:
         return
@@ -65,21 +66,22 @@ def run_sweep(
         )
         return {"name": unit.name, "work": work}
 
+    interruption = Interruption()
     try:
-        _tuner(book, config, session, storage / "tune").fit()
-        if not book.is_over:
-            # Tune swallows Ctrl-C: it saves its state and returns as if all were well.
-            raise KeyboardInterrupt
+        with interruption:
+            _tuner(book, config, session, storage / "tune", interruption).fit()
+        interruption.raise_if_asked()
+        assert book.is_over, "Tune goes on until it is told that all is over"
         if book.halted:
             # What is not a training of its own, such as a search, has a record that still says running.
             book.stop(book.halted)
     except BaseException as error:
         is_asked = isinstance(error, KeyboardInterrupt)
-        book.stop("interrupted" if is_asked else f"the sweep broke off: {type(error).__name__}: {error}")
+        book.stop(interruption.reason or "interrupted" if is_asked else f"the sweep broke off: {type(error).__name__}: {error}")
         raise
 
 
-def _tuner(book: Book, config: Any, session: Session, storage: Path) -> tune.Tuner:
+def _tuner(book: Book, config: Any, session: Session, storage: Path, interruption: Interruption) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
@@ -93,7 +95,7 @@ def _tuner(book: Book, config: Any, session: Session, storage: Path) -> tune.Tun
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Watch(book)],
+            callbacks=[_Watch(book, interruption)],
             # Only a lost driver is an error to Tune; see `training.drive`.
             failure_config=tune.FailureConfig(max_failures=session.resources.max_failures),
         ),
@@ -110,10 +112,11 @@ def _suggestions(task: TrainTask) -> Suggestions:
 
 
 class _Watch(tune.Callback):
-    """Tells the book when a trial's driver starts (before that it waits), is lost, and of evaluations."""
+    """Tells the book when a trial's driver starts (before that it waits), is lost, of evaluations and signals."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, interruption: Interruption) -> None:
         self._book = book
+        self._interruption = interruption
         self._read: dict[str, int] = {}
         self._looked = 0.0
 
@@ -121,12 +124,19 @@ class _Watch(tune.Callback):
         self._book.begin(trial.config["name"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002 - Ray's names
+        self._heed_signals()
         if time.monotonic() - self._looked < _LOOK_S:
             return
         self._looked = time.monotonic()
         for trial in trials:
             if trial.status == trial.RUNNING:
                 self._tell_evaluations(trial)
+
+    def _heed_signals(self) -> None:
+        if self._interruption.reason and not self._book.halted:
+            self._book.halt(self._interruption.reason, within_s=GRACE_S)
+        if self._interruption.is_overdue:
+            raise KeyboardInterrupt(self._interruption.reason)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._tell_evaluations(trial)

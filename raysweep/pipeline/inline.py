@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.errors import ConfigError
+from raysweep.pipeline.signals import Interruption
 from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
 from raysweep.scheduling import records
 from raysweep.scheduling.records import State
@@ -63,7 +64,8 @@ class InlineExecutor:
                 continue
             listener.say(f"{name}: training")
             try:
-                result = train(job)
+                with Interruption() as interruption:
+                    result = train(job, should_stop=lambda: interruption.reason or None)
             except Exception as error:
                 # One bad model costs its own children, not the matrix; the record keeps the whole story.
                 lost.add(name)
@@ -71,8 +73,13 @@ class InlineExecutor:
                 records.end(task.folder, record, State.FAILED, reason=f"{error} (log: {task.folder.log})")
                 listener.say(f"{name}: failed: {error}")
                 continue
-            records.end(task.folder, record, State.DONE, result=dataclasses.asdict(result))
-            listener.say(f"{name}: done, {result.steps:,} steps, best at {result.best_step:,}")
+            if result.stopped and result.stopped == interruption.reason:
+                records.end(task.folder, record, State.STOPPED, reason=result.stopped)
+                listener.say(f"{name}: stopped after step {result.steps:,}/{job.settings.steps:,}: {result.stopped}")
+            else:
+                records.end(task.folder, record, State.DONE, result=dataclasses.asdict(result))
+                listener.say(f"{name}: done, {result.steps:,} steps, best at {result.best_step:,}")
+            interruption.raise_if_asked()
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""

@@ -1,5 +1,6 @@
 """Trainings that take no time, called as `training.loop.train` is; workers import them by name."""
 
+import dataclasses
 import json
 import math
 import os
@@ -58,6 +59,22 @@ def train_long(job, **how):
     (job.folder / "running").write_text(str(os.getpid()))
     time.sleep(600)
     return train(job, **how)
+
+
+def train_until_asked(job, *, should_stop, **how):
+    """Lasts until it is asked to stop; then it saves, and says so."""
+    steps = job.folder / "checkpoint"
+    done = int(steps.read_text()) if steps.exists() else 0
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "running").write_text(str(os.getpid()))
+    while done < job.settings.steps:
+        done += 1
+        time.sleep(0.1)
+        if reason := should_stop():
+            steps.write_text(str(done))
+            break
+    result = train(job, should_stop=should_stop, **how)
+    return dataclasses.replace(result, steps=done, stopped=reason or "")
 
 
 def count_start(job):

@@ -1,0 +1,73 @@
+"""What Ctrl-C and SIGTERM ask for while trainings run."""
+
+import os
+import signal
+
+import pytest
+
+from raysweep.pipeline.signals import GRACE_S, Interruption
+from raysweep.scheduling.records import State, read_record
+
+
+def test_the_first_signal_asks_and_the_second_ends():
+    """Whoever presses twice does not want to wait for checkpoints."""
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.reason == "interrupted (SIGTERM)"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_handlers_that_were_there_come_back():
+    """Outside of the trainings a signal means what it meant before."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Interruption():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_trainings_have_their_time_and_no_more():
+    """A training that hangs does not keep the command from ending."""
+    now = [0.0]
+    interruption = Interruption(clock=lambda: now[0])
+    assert not interruption.is_overdue
+    interruption.take(signal.SIGINT)
+    assert not interruption.is_overdue
+    now[0] = GRACE_S + 1
+    assert interruption.is_overdue
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"):
+        interruption.raise_if_asked()
+
+
+def test_an_interrupted_inline_run_goes_on_and_gives_the_same_model(tiny_run, tmp_path, monkeypatch):
+    """No step is lost or done twice: the model is that of a run that nobody interrupted."""
+    from raysweep.training import loop
+
+    undisturbed = tiny_run()
+    for stage in ("prepare", "mask", "train"):
+        undisturbed.do(stage)
+    weights = (undisturbed.folder.trial("A1").model / "model.safetensors").read_bytes()
+    redone = tiny_run(forced=["train"])
+    asked = []
+
+    def pressing(job, *, should_stop):
+        def ask():
+            asked.append(job.trial)
+            if len(asked) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return should_stop()
+
+        return train(job, should_stop=ask)
+
+    train = loop.train
+    monkeypatch.setattr(loop, "train", pressing)
+    with pytest.raises(KeyboardInterrupt):
+        redone.do("train")
+    record = read_record(redone.folder.trial("A1"))
+    assert (record.state, record.reason) == (State.STOPPED, "interrupted (Ctrl-C)")
+    assert len(asked) == 2
+    monkeypatch.setattr(loop, "train", train)
+    again = tiny_run()
+    again.do("train")
+    assert (again.folder.trial("A1").model / "model.safetensors").read_bytes() == weights
+    assert read_record(again.folder.trial("A1")).attempts == 2
