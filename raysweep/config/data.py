@@ -44,6 +44,17 @@ class SplitConfig(Section):
         return self
 
 
+class NearDuplicatesConfig(Section):
+    """Texts that are almost the same, such as a corrected copy: they go to one split, or are reported."""
+
+    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
+        0.9, description="share of the longer text's words that two such texts have in common, in order"
+    )
+    action: Literal["group", "report"] = Field(
+        "group", description="group: they go to one split; report: they are counted where they stand"
+    )
+
+
 class DataConfig(Section):
     """The corpus."""
 
@@ -54,6 +65,7 @@ class DataConfig(Section):
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
     max_bad_fraction: Fraction = Field(0.01, description="the run stops if more of the rows are set aside")
     split: SplitConfig = SplitConfig()
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
     export_ilm: bool = Field(False, description="also write ILM's train.txt, valid.txt and test.txt per model")
 
     @field_validator("levels")

@@ -115,6 +115,11 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
     if scored > made:
         must = f"must be at most masking.examples_per_document ({made})"
         problems.append(("evaluation.examples_per_document", f"found {scored}; {must}"))
+    if config.budget.cost is not None and not (
+        config.prices.gpu_hour or config.prices.gpu_types or config.prices.core_hour
+    ):
+        must = "needs prices: gpu_hour, gpu_types or core_hour"
+        problems.append(("budget.cost", f"found {config.budget.cost:g}; {must}"))
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
         problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
     return problems

@@ -16,6 +16,12 @@ class ResourcesConfig(Section):
     cpus_per_trial: PositiveInt = Field(
         1, description="CPU cores (torch threads) of one trial; on a CPU another number changes the last bits"
     )
+    pack: PositiveInt | Literal["auto"] = Field(
+        "auto", description="trials on one GPU; auto: as many as the calibration found to fit and pay, else 1"
+    )
+    accelerator_type: str | None = Field(
+        None, description="kind of GPU, such as A100 (Ray's names), where a cluster has several kinds"
+    )
     mask_workers: PositiveInt | None = Field(None, description="CPU workers that make examples; all cores if absent")
     max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times a lost worker is replaced")
     address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")

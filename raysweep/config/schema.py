@@ -12,6 +12,7 @@ from raysweep.config.data import DataConfig, MaskingConfig
 from raysweep.config.judging import EvaluationConfig, ReportConfig
 from raysweep.config.running import ResourcesConfig
 from raysweep.config.section import Section
+from raysweep.config.spending import BudgetConfig, NotifyConfig, PricesConfig
 from raysweep.config.trials import ModelConfig, TrainingConfig, TrialConfig
 
 
@@ -27,6 +28,9 @@ class Config(Section):
     resources: ResourcesConfig = ResourcesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
+    budget: BudgetConfig = BudgetConfig()
+    prices: PricesConfig = PricesConfig()
+    notify: NotifyConfig | None = None
 
 
 class ConfigFile(Section):

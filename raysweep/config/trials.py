@@ -97,6 +97,7 @@ class TrialConfig(TrainingConfig):
         (0,), description="one training for each"
     )
     gpus: Annotated[float, Field(ge=0.0)] | None = Field(None, description="instead of resources.gpus_per_trial")
+    accelerator_type: str | None = Field(None, description="instead of resources.accelerator_type")
     search: SearchConfig | None = None
 
     @field_validator("seeds", "levels")

@@ -47,7 +47,8 @@ def trial_identities(
     prints: dict[str, str] = {}
     for name, trial in trials.items():
         # Checkpoints and GPUs change when work is saved and where it runs, not what comes out.
-        settings = trial.settings.model_dump(mode="json", exclude={"checkpoint_every", "gpus", "seeds", "parent"})
+        elsewhere = {"checkpoint_every", "gpus", "accelerator_type", "seeds", "parent"}
+        settings = trial.settings.model_dump(mode="json", exclude=elsewhere)
         identity: dict[str, Any] = {
             **{key: value for key, value in settings.items() if value is not None},
             "seed": trial.seed,

@@ -13,6 +13,8 @@ from typing import Literal
 from raysweep.config.trials import TrainingConfig
 
 Order = Literal["longest path", "first come"]
+Parents = str | Sequence[str] | None
+"""The trials that one waits for: none, one, or several."""
 _SLACK = 1e-9
 """Shares of a GPU such as 1/3 do not add up exactly."""
 
@@ -95,7 +97,7 @@ def pick_next(
 
 def simulate(
     durations: Mapping[str, float],
-    parents: Mapping[str, str | None],
+    parents: Mapping[str, Parents],
     *,
     gpus: float,
     needs: Mapping[str, float] | None = None,
@@ -105,7 +107,7 @@ def simulate(
 
     Args:
         durations: of each trial, such as hours; in the file's order.
-        parents: the trial that must be done first; one that is not in `durations` is done already.
+        parents: what must be done first; what is not in `durations` is done already.
         needs: GPUs of each trial, at most `gpus`; 1 if absent.
     """
     shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
@@ -128,7 +130,7 @@ def simulate(
 
 def lower_bound(
     durations: Mapping[str, float],
-    parents: Mapping[str, str | None],
+    parents: Mapping[str, Parents],
     *,
     gpus: float,
     needs: Mapping[str, float] | None = None,
@@ -139,11 +141,12 @@ def lower_bound(
     return max(chain, work / gpus)
 
 
-def _as_lists(durations: Mapping[str, float], parents: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: (parent,) if (parent := parents.get(name)) is not None and parent in durations else ()
-        for name in durations
-    }
+def _as_lists(durations: Mapping[str, float], parents: Mapping[str, Parents]) -> dict[str, tuple[str, ...]]:
+    waits_for = {}
+    for name in durations:
+        asked = parents.get(name) or ()
+        waits_for[name] = tuple(each for each in ((asked,) if isinstance(asked, str) else asked) if each in durations)
+    return waits_for
 
 
 def _is_ready(waits_for: Sequence[str], end: Mapping[str, float], now: float) -> bool:
