@@ -55,6 +55,11 @@ class TrialFolder:
         return self.root / "training.json"
 
     @property
+    def attempts(self) -> Path:
+        """What became of each attempt; see `scheduling.attempts`."""
+        return self.root / "attempts.jsonl"
+
+    @property
     def stop(self) -> Path:
         """A request to stop the training, with the reason in it; see `scheduling.stopping`."""
         return self.root / "stop"
@@ -91,6 +96,11 @@ class RunFolder:
     @property
     def lock(self) -> Path:
         return self.root / "run.lock"
+
+    @property
+    def ledger(self) -> Path:
+        """What the GPUs' seconds went into; see `scheduling.ledger`."""
+        return self.root / "ledger.json"
 
     @property
     def corpus(self) -> Path:

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from raysweep.scheduling import attempts
+from raysweep.scheduling.account import account
+from raysweep.scheduling.failures import Failure
 from raysweep.store import TrialFolder, read_json, write_json
 
 
@@ -42,6 +45,10 @@ class TrialRecord:
     ended_at: float | None = None
     busy_seconds: float = 0.0
     """Wall seconds of all attempts together."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Attempts that came to nothing, by `scheduling.failures.Failure`."""
+    ledger: Mapping[str, float] = field(default_factory=dict)
+    """Slot-seconds of all attempts by part; see `scheduling.ledger`."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """What the training said at its end: `TrainingResult` as plain values."""
 
@@ -60,20 +67,41 @@ def write_record(folder: TrialFolder, record: TrialRecord) -> None:
 
 
 def begin(
-    folder: TrialFolder, *, trial: str, fingerprint: str, identity: Mapping[str, Any], now: float | None = None
+    folder: TrialFolder,
+    *,
+    trial: str,
+    fingerprint: str,
+    identity: Mapping[str, Any],
+    slots: float = 1.0,
+    unit: str = "cpu",
+    now: float | None = None,
 ) -> TrialRecord:
-    """Record that an attempt starts; attempts at the same work are counted on."""
+    """Record that an attempt starts; attempts at the same work are counted on.
+
+    Args:
+        slots: GPUs that it holds, or CPU cores if it has none; `unit` says which, "gpu" or "cpu".
+    """
+    now = time.time() if now is None else now
     before = read_record(folder)
-    same = before is not None and before.fingerprint == fingerprint
-    record = TrialRecord(
-        trial=trial,
+    if before is None or before.fingerprint != fingerprint:
+        before = TrialRecord(trial=trial, state=State.PENDING, fingerprint=fingerprint, identity=identity)
+        folder.attempts.unlink(missing_ok=True)
+    seen = attempts.last_sign(folder)
+    if before.state is State.RUNNING and before.started_at is not None:
+        # Whoever ran it is gone without a word.
+        lost = max(0.0, (seen or 0.0) - before.started_at)
+        before = replace(_count(before, Failure.PROCESS), busy_seconds=before.busy_seconds + lost)
+    record = replace(
+        before,
         state=State.RUNNING,
-        fingerprint=fingerprint,
         identity=identity,
-        attempts=(before.attempts if before and same else 0) + 1,
-        started_at=time.time() if now is None else now,
-        busy_seconds=before.busy_seconds if before and same else 0.0,
+        reason="",
+        attempts=before.attempts + 1,
+        started_at=now,
+        ended_at=None,
+        result={},
     )
+    attempts.note(folder, "begin", now=now, slots=slots, unit=unit, last_sign=seen)
     write_record(folder, record)
     return record
 
@@ -85,11 +113,31 @@ def end(
     *,
     reason: str = "",
     result: Mapping[str, Any] | None = None,
+    failure: Failure | None = None,
     now: float | None = None,
 ) -> TrialRecord:
-    """Record how an attempt ended."""
+    """Record how an attempt ended; `State.PENDING` if another is to follow.
+
+    Args:
+        failure: of which kind, if it came to nothing.
+    """
     ended_at = time.time() if now is None else now
-    busy = record.busy_seconds + (ended_at - record.started_at if record.started_at is not None else 0.0)
-    ended = replace(record, state=state, reason=reason, ended_at=ended_at, busy_seconds=busy, result=result or {})
+    busy = record.busy_seconds
+    if record.state is State.RUNNING and record.started_at is not None:
+        busy += ended_at - record.started_at
+        attempts.note(folder, "over", now=ended_at, state=state)
+    ended = replace(
+        record if failure is None else _count(record, failure),
+        state=state,
+        reason=reason,
+        ended_at=ended_at,
+        busy_seconds=busy,
+        result=result or {},
+        ledger=account(attempts.read_events(folder)),
+    )
     write_record(folder, ended)
     return ended
+
+
+def _count(record: TrialRecord, failure: Failure) -> TrialRecord:
+    return replace(record, failures={**record.failures, failure: record.failures.get(failure, 0) + 1})

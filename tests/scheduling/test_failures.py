@@ -1,0 +1,69 @@
+"""Facts into decisions: what each kind of failure calls for."""
+
+import errno
+
+import pytest
+
+from raysweep.errors import MemoryShortageError, NonFiniteLossError, TrainingError
+from raysweep.scheduling.failures import MAX_PREEMPTIONS, Failure, failure_of, remedy
+
+AGAIN, ALONE, FAIL = (True, False), (True, True), (False, False)
+
+TABLE = [
+    # failure, how many of the kind in this run, shares its memory → goes on, alone
+    (Failure.WORKER, 1, True, AGAIN),
+    (Failure.WORKER, 2, True, AGAIN),
+    (Failure.WORKER, 3, True, FAIL),
+    (Failure.DRIVER, 2, False, AGAIN),
+    (Failure.DRIVER, 3, False, FAIL),
+    (Failure.PREEMPTED, 30, False, AGAIN),
+    (Failure.PREEMPTED, MAX_PREEMPTIONS + 1, False, FAIL),
+    (Failure.MEMORY, 1, True, ALONE),
+    (Failure.MEMORY, 2, True, FAIL),
+    (Failure.MEMORY, 1, False, FAIL),
+    (Failure.NUMBERS, 1, True, AGAIN),
+    (Failure.NUMBERS, 2, True, FAIL),
+    (Failure.DISK, 1, True, FAIL),
+    (Failure.ERROR, 1, True, FAIL),
+]
+
+
+@pytest.mark.parametrize(("failure", "count", "shares", "expected"), TABLE)
+def test_every_kind_has_its_remedy_and_its_bound(failure, count, shares, expected):
+    """With `resources.max_failures: 2`."""
+    found = remedy(failure, count, max_failures=2, shares_memory=shares)
+    assert (found.again, found.alone) == expected
+
+
+def test_every_kind_ends_some_time():
+    """No failure is retried for ever."""
+    for failure in Failure:
+        assert not remedy(failure, 1000, max_failures=2, shares_memory=True).again
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's and Ray's are."""
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NonFiniteLossError("A1: the loss is not finite at step 3", 3, (1, 2)), Failure.NUMBERS),
+        (MemoryShortageError("A1: a single example does not fit"), Failure.MEMORY),
+        (OutOfMemoryError("CUDA out of memory"), Failure.MEMORY),
+        (MemoryError(), Failure.MEMORY),
+        (caused(TrainingError("cannot write"), OSError(errno.ENOSPC, "No space left on device")), Failure.DISK),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), Failure.DISK),
+        (FileNotFoundError("examples"), Failure.ERROR),
+        (TrainingError("A1: no examples"), Failure.ERROR),
+        (KeyError("learning_rate"), Failure.ERROR),
+    ],
+)
+def test_errors_are_told_apart(error, kind):
+    """By their class or name, through what they were raised from."""
+    assert failure_of(error) is kind
