@@ -33,6 +33,11 @@ class TrialFolder:
         return self.root / "metrics.jsonl"
 
     @property
+    def evaluations(self) -> Path:
+        """All that is known at each evaluation, clocks included; a JSON object a line."""
+        return self.root / "evaluations.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
@@ -94,6 +99,16 @@ class RunFolder:
         return self.root / "config.yaml"
 
     @property
+    def plan(self) -> Path:
+        """What the run was expected to take when it began; see `pipeline.foreseeing`."""
+        return self.root / "plan.json"
+
+    @property
+    def spent(self) -> Path:
+        """What the trainings of all attempts have taken so far; see `scheduling.budget`."""
+        return self.root / "spent.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "run.lock"
 
@@ -125,6 +140,11 @@ class RunFolder:
     @property
     def leakage(self) -> Path:
         return self.corpus / "leakage.json"
+
+    @property
+    def leaks(self) -> Path:
+        """The documents outside train that are known to another split, by number and kind of leak."""
+        return self.corpus / "leaks.parquet"
 
     @property
     def ilm_texts(self) -> Path:
@@ -287,7 +307,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file by rename: sorted keys, two spaces, no NaN."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, dump_json(value))
+
+
+def dump_json(value: Any) -> str:
+    """The text of a JSON file, as `write_json` writes it."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

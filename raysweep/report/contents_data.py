@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysweep.report import formats
-from raysweep.report.tables import Table, number, number_column, text_column, word
+from raysweep.report.tables import Cell, Table, number, number_column, text_column, word
 
 Values = Mapping[str, Any]
 
@@ -96,6 +96,19 @@ def versions_table(evidence: Values) -> Table:
         caption="Software of the run",
         columns=(text_column("What", "what"), text_column("Version", "version")),
         rows=tuple((word(name), word(version)) for name, version in versions.items() if version),
+    )
+
+
+def inputs_table(evidence: Values) -> Table:
+    """The files that everything was computed from."""
+    return Table(
+        name="inputs",
+        caption="What the report was computed from; of each file the SHA-256, of tables that of their values",
+        columns=(text_column("File", "file"), text_column("Digest", "sha256")),
+        rows=tuple(
+            (word(name), Cell(text=f"{digest[:16]}…", values=(digest,)))
+            for name, digest in evidence["inputs"]["files"].items()
+        ),
     )
 
 

@@ -187,7 +187,10 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Values]) -> Values:
         "python": record.get("python"),
         "platform": record.get("platform"),
         "libraries": record.get("libraries", {}),
-        "stage_seconds": {name: stage["seconds"] for name, stage in record.get("stages", {}).items()},
+        # The report's own time is recorded after the report is written, so it is never part of it.
+        "stage_seconds": {
+            name: stage["seconds"] for name, stage in record.get("stages", {}).items() if name != "report"
+        },
         "ended_at": max(ended, default=None),
     }
 

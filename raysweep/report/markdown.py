@@ -44,6 +44,7 @@ def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
             lines += ["", f"*{_escape(table.caption)}*", "", *_table(table)]
         if section == "data" and leaks(evidence):
             lines += ["", "**Documents leak between splits: the scores above cannot be trusted.**"]
+    lines += ["", f"Digest of all inputs (`raysweep verify` must print the same): `{evidence['inputs']['digest']}`"]
     if evidence["run"]["command"]:
         lines += ["", "Command:", "", *_fenced(evidence["run"]["command"], "sh")]
     lines += ["", "Configuration:", "", *_fenced(json.dumps(evidence["config"], indent=2, ensure_ascii=False), "json")]

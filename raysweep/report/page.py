@@ -57,6 +57,7 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents_data.leakage_table(evidence),
         contents_data.examples_table(evidence),
         contents_data.versions_table(evidence),
+        contents_data.inputs_table(evidence),
     ]
     return {table.name: table for table in built}
 

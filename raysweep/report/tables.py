@@ -125,6 +125,7 @@ _TEX = {
     "\N{NO-BREAK SPACE}": "~",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
@@ -12,8 +13,10 @@ from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
 from raysweep.store import RunFolder, folder_written_beside, write_json, write_text
 
+Values = dict[str, Any]
 
-def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
+
+def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Values:
     """Make the whole report.  evidence.json is renamed into place last: with it, the rest is there.
 
     Returns:
@@ -22,18 +25,40 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
-    collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
-    # Through JSON and back, so that the documents are made from exactly what is saved.
-    evidence: dict[str, Any] = json.loads(json.dumps(collected, sort_keys=True, allow_nan=False))
-    tables = all_tables(evidence)
-    page, markdown = render_page(evidence, tables), render_markdown(evidence, tables)
+    evidence = make_evidence(folder, config, trials)
+    tables, documents = render_tables(evidence), render_documents(evidence)
     folder.evidence.unlink(missing_ok=True)
     with folder_written_beside(folder.tables) as beside:
-        for table in tables.values():
-            if table.rows:
-                (beside / f"{table.name}.csv").write_text(to_csv(table), encoding="utf-8", newline="\n")
-                (beside / f"{table.name}.tex").write_text(to_tex(table), encoding="utf-8", newline="\n")
-    write_text(folder.report_html, page)
-    write_text(folder.report_markdown, markdown)
+        for name, text in tables.items():
+            _write(beside / name, text)
+    write_text(folder.report_html, documents[folder.report_html.name])
+    write_text(folder.report_markdown, documents[folder.report_markdown.name])
     write_json(folder.evidence, evidence)
     return evidence
+
+
+def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Values:
+    """The evidence as it is saved: through JSON and back, so that documents are made from exactly that."""
+    collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
+    evidence: Values = json.loads(json.dumps(collected, sort_keys=True, allow_nan=False))
+    return evidence
+
+
+def render_documents(evidence: Values) -> dict[str, str]:
+    """`report.html` and `report.md` by their names."""
+    tables = all_tables(evidence)
+    return {"report.html": render_page(evidence, tables), "report.md": render_markdown(evidence, tables)}
+
+
+def render_tables(evidence: Values) -> dict[str, str]:
+    """Every table that has a row, as CSV and as TeX, by its file's name."""
+    files = {}
+    for table in all_tables(evidence).values():
+        if table.rows:
+            files[f"{table.name}.csv"] = to_csv(table)
+            files[f"{table.name}.tex"] = to_tex(table)
+    return files
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
-    "preview", "bench", "ilm-export", "ilm-import",
+    "preview", "bench", "ilm-export", "ilm-import", "bundle", "verify",
 ]  # fmt: skip
 
 

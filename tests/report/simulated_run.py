@@ -77,9 +77,10 @@ def make_run(root, config=None, *, failed=None, documents=45, seed=0, truth=trut
 
 
 def write_corpus(folder, config, rng, documents, learners):
-    """Test documents of every level, three to a learner, and the summaries beside them."""
+    """Documents of every level, three to a learner, and the summaries beside them; gives those of the test split."""
     levels = config.data.levels
     count = documents * len(levels)
+    others = [(level, split) for level in levels for split in ["train"] * documents * 8 + ["valid"] * documents]
     columns = {
         "document": np.arange(count),
         "writing_id": [f"<script>w{index}</script>" for index in range(count)],
@@ -91,8 +92,18 @@ def write_corpus(folder, config, rng, documents, learners):
         "text": ["I <b>like</b> it."] * count,
     }
     table = pa.table(columns)
+    rest = {
+        "document": np.arange(count, count * 10),
+        "writing_id": [f"w{index}" for index in range(count, count * 10)],
+        "l1": ["Spanish"] * len(others),
+        "level": [level for level, _ in others],
+        "split": [split for _, split in others],
+        "learner": [f"{row[0]}-{row[1]}-{index // 3}" if learners else None for index, row in enumerate(others)],
+        "prompt": [None] * len(others),
+        "text": ["I <b>like</b> it."] * len(others),
+    }
     folder.corpus.mkdir(parents=True)
-    pq.write_table(table, folder.documents)
+    pq.write_table(pa.concat_tables([table, pa.table(rest, schema=table.schema)]), folder.documents)
     counts = {level: {"train": documents * 8, "valid": documents, "test": documents} for level in levels}
     write_json(
         folder.splits,
@@ -111,7 +122,7 @@ def write_corpus(folder, config, rng, documents, learners):
             "grouped_by": "learner and text",
             "groups": count * 3,
             "largest_group": 9,
-            "lengths": {level: {"documents": documents * 10, "mean": 320.5} for level in levels},
+            "lengths": {level: {"documents": documents * 10, "mean": 17.0} for level in levels},
         },
     )
     write_json(
@@ -120,8 +131,8 @@ def write_corpus(folder, config, rng, documents, learners):
             "documents": count * 10,
             "ids": count * 10,
             "ids_in_two_splits": 0,
-            "learners": count * 3,
-            "learners_in_two_splits": 0,
+            "learners": len(set(columns["learner"]) | set(rest["learner"])) if learners else None,
+            "learners_in_two_splits": 0 if learners else None,
             "texts": count * 9,
             "texts_in_two_splits": 0,
             "repeated_texts": 3,
