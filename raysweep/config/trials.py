@@ -67,8 +67,13 @@ class TrainingConfig(Section):
     """Settings of one training; `training:` gives the defaults, a trial may override each."""
 
     steps: PositiveInt = Field(1000, description="optimiser steps")
-    batch_size: PositiveInt = Field(8, description="examples per micro-batch")
-    accumulation: PositiveInt = Field(1, description="micro-batches per step")
+    batch_size: PositiveInt = Field(8, description="examples per batch")
+    accumulation: PositiveInt = Field(1, description="batches per step")
+    micro_batch: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="examples that go through the model at once, whatever the step; "
+        "auto: what fits the GPU's memory by a try before step 1, elsewhere batch_size",
+    )
     learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -81,9 +86,15 @@ class TrainingConfig(Section):
     minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
     compile: bool = Field(False, description="torch.compile")
+    packing: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="several short examples in one row, which changes no loss; on: wherever that pads less; "
+        "auto: on a GPU, where it saves a tenth of the positions",
+    )
     window_batches: PositiveInt = Field(64, description="batches in the shuffled window sorted by length")
     evaluate_every: PositiveInt = Field(500, description="steps")
     checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most these")
+    keep: PositiveInt = Field(2, description="last checkpoints kept; 1 leaves none to go back to from a damaged one")
     valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
 

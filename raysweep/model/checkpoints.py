@@ -4,7 +4,7 @@
     checkpoints/best-00000300/  model.safetensors  checkpoint.json
 
 A folder appears by rename and its record holds the checksum of every file, so a torn or damaged one is
-noticed, said, and the one before it is used: two steps are kept.  The best model lies in a folder named
+noticed, said, and the one before it is used: as a rule two steps are kept.  The best model lies in a folder named
 after its step and goes only when no kept step refers to it; were it overwritten in place, a kill between
 the two writes would leave a step that names a best model which is no longer there.
 
@@ -49,9 +49,12 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one training, in one folder."""
 
-    def __init__(self, folder: Path, work: str, trial: str) -> None:
-        """Args: the folder; the fingerprint of the work they belong to; the trial's name, for messages."""
-        self.folder, self.work, self.trial = folder, work, trial
+    def __init__(self, folder: Path, work: str, trial: str, keep: int = 2) -> None:
+        """Args: the folder; the fingerprint of the work they belong to; the trial's name, for messages.
+
+        `keep` is how many last steps stay, at least 1; with 1, nothing is left behind a damaged one.
+        """
+        self.folder, self.work, self.trial, self.keep = folder, work, trial, keep
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a step, then remove what no kept step needs.
@@ -153,7 +156,7 @@ class Checkpoints:
     def _remove_unneeded(self, newest: Checkpoint) -> None:
         steps = self._steps("step")
         # A step above the one just written is damaged, or it would have been resumed.
-        kept = [step for step in steps if step <= newest.step][-2:]
+        kept = [step for step in steps if step <= newest.step][-self.keep :]
         for step in set(steps) - set(kept):
             shutil.rmtree(self._place("step", step))
         needed = {newest.state["best_step"]}

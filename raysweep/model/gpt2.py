@@ -75,18 +75,26 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def hidden_states(model: GPT2LMHeadModel, ids_BT: Tensor) -> Tensor:
+def hidden_states(
+    model: GPT2LMHeadModel, ids_BT: Tensor, places_BT: Tensor | None = None, owners_BT: Tensor | None = None
+) -> Tensor:
     """What the output layer reads, for every position (B, T, D); padding belongs on the right.
 
     The same numbers as `model.transformer(ids_BT)`.  That one builds an attention mask and looks into it,
     which makes the host wait for the GPU in every forward pass; behind causal attention, padding on the
-    right needs no mask.
+    right needs no mask.  Packed rows get one from what is known of them, where that one would look for
+    restarts in the position ids (and does so for a single row only).
+
+    Args:
+        places_BT: of packed rows, each position's place in its example.
+        owners_BT: of packed rows, the example of each position; attention stays within an example.
     """
     transformer = model.transformer
-    states_BTD = transformer.wte(ids_BT) + transformer.wpe.weight[: ids_BT.shape[1]]
-    states_BTD = transformer.drop(states_BTD)
+    places_TD = transformer.wpe.weight[: ids_BT.shape[1]] if places_BT is None else transformer.wpe(places_BT)
+    states_BTD = transformer.drop(transformer.wte(ids_BT) + places_TD)
+    mask_B1TT = None if owners_BT is None else (owners_BT[:, None, :, None] == owners_BT[:, None, None, :]).tril()
     for block in transformer.h:
-        output = block(states_BTD)
+        output = block(states_BTD, attention_mask=mask_B1TT)
         states_BTD = output[0] if isinstance(output, tuple) else output
     normalised_BTD: Tensor = transformer.ln_f(states_BTD)
     return normalised_BTD

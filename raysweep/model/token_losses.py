@@ -74,6 +74,8 @@ def token_losses(
     labels_N: Tensor,
     weights_N: Tensor,
     forward: Any = None,
+    places_BT: Tensor | None = None,
+    owners_BT: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
 
@@ -81,8 +83,9 @@ def token_losses(
 
     Args:
         forward: instead of `hidden_states`; a compiled version of it.
+        places_BT, owners_BT: of packed rows, see `hidden_states`.
     """
-    states_BTD = (forward or hidden_states)(model, ids_BT)
+    states_BTD = (forward or hidden_states)(model, ids_BT, places_BT, owners_BT)
     states_ND = states_BTD.flatten(0, 1).index_select(0, positions_N)
     total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         states_ND, model.lm_head.weight, labels_N, weights_N

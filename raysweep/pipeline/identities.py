@@ -46,8 +46,10 @@ def trial_identities(
     identities: dict[str, dict[str, Any]] = {}
     prints: dict[str, str] = {}
     for name, trial in trials.items():
-        # Checkpoints and GPUs change when work is saved and where it runs, not what comes out.
-        elsewhere = {"checkpoint_every", "gpus", "accelerator_type", "seeds", "parent"}
+        # Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
+        # are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
+        elsewhere = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent"}
+        elsewhere |= {"micro_batch", "packing"}
         settings = trial.settings.model_dump(mode="json", exclude=elsewhere)
         identity: dict[str, Any] = {
             **{key: value for key, value in settings.items() if value is not None},

@@ -4,14 +4,20 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from transformers import GPT2LMHeadModel
 
+from raysweep.config.trials import TrainingConfig
 from raysweep.errors import TrainingError
 from raysweep.masking.store import ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
-from raysweep.model.gpt2 import build_model, hidden_states
-from raysweep.training.batches import BatchOrder, Examples, choose_validation
+from raysweep.model.gpt2 import build_model
+from raysweep.model.packing import Packing
+from raysweep.training.batches import BatchOrder, Examples, ExampleSource, choose_validation
 from raysweep.training.distributed import Workers
+from raysweep.training.fitting import agree_on_micro_batch, fit_micro_batch
+from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.optimizer import make_optimizer, restore_model, restore_optimizer
@@ -61,24 +67,18 @@ def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Att
         restore_model(model, resumed.model)
         restore_optimizer(optimizer, model, resumed.optimizer)
         logger.info("%s: goes on after step %d of %d", job.trial, resumed.step, settings.steps)
+    lengths = store.lengths(examples, settings.task)
+    engine = make_engine(job.trial, model, store, settings, workers, job.max_tokens)
+    fit_to_memory(engine, settings, examples, lengths, objective)
     return Attempt(
         job=job,
         store=store,
-        engine=Engine(
-            trial=job.trial,
-            model=model,
-            source=store,
-            task=settings.task,
-            workers=workers,
-            autocast=autocast_type(settings.precision, workers.device),
-            micro_batch=settings.batch_size,
-            forward=torch.compile(hidden_states, dynamic=True) if settings.compile else hidden_states,
-        ),
+        engine=engine,
         optimizer=optimizer,
         objective=objective,
         order=BatchOrder(
             examples,
-            store.lengths(examples, settings.task),
+            lengths,
             batch_size=settings.batch_size,
             window_batches=settings.window_batches,
             seed=job.seed,
@@ -89,19 +89,57 @@ def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Att
     )
 
 
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or a GPU if there is one; float32 products on it may use TF32."""
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
-    return device
+def make_engine(
+    trial: str,
+    model: GPT2LMHeadModel,
+    source: ExampleSource,
+    settings: TrainingConfig,
+    workers: Workers,
+    max_tokens: int,
+) -> Engine:
+    """The model with how its settings and the device want examples to go through it."""
+    return Engine(
+        trial=trial,
+        model=model,
+        source=source,
+        task=settings.task,
+        workers=workers,
+        autocast=autocast_type(settings.precision, workers.device),
+        micro_batch=settings.batch_size if settings.micro_batch == "auto" else settings.micro_batch,
+        forward=forward_pass(settings.compile),
+        packing=packing_of(settings.packing, workers.device, max_tokens),
+        pad_multiple=pad_multiple(workers.device, settings.compile, max_tokens),
+    )
 
 
-def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """bfloat16 where it is asked for, or where the GPU multiplies it in hardware; None for float32."""
-    has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
+def fit_to_memory(
+    engine: Engine,
+    settings: TrainingConfig,
+    examples: Examples,
+    lengths: npt.NDArray[np.int32],
+    objective: Objective,
+) -> None:
+    """On a GPU, if nobody said how large micro-batches are: as large as its memory takes.
+
+    Raises:
+        MemoryShortageError: a single example does not fit.
+    """
+    if settings.micro_batch != "auto" or engine.device.type != "cuda":
+        return
+    share = -(-settings.batch_size * settings.accumulation // engine.workers.world_size)
+    fit_micro_batch(engine, examples[np.argsort(-lengths, kind="stable")[:share]], objective)
+    agree_on_micro_batch(engine)
+
+
+def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing | None:
+    """When examples share rows.
+
+    By itself on GPUs alone, and there where it saves a tenth of the positions: a mask costs the fastest
+    attention.  On a CPU batches of like length were as fast or faster (BENCHMARKS.md).
+    """
+    if setting == "off" or (setting == "auto" and device.type != "cuda"):
+        return None
+    return Packing(widest=max_tokens, least_saving=0.1 if setting == "auto" else 0.0)
 
 
 def _check_examples(

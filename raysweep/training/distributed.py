@@ -49,6 +49,20 @@ class Workers:
         if bucket:
             _add_up_together(bucket)
 
+    def smallest(self, number: int) -> int:
+        """The smallest of the numbers that the workers passed, on every worker."""
+        if self.world_size == 1:
+            return number
+        told = torch.tensor([number], dtype=torch.int64, device=self.device)
+        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MIN)
+        return int(told.item())
+
+    def any_says(self, claim: bool) -> bool:
+        """Whether any worker passed True, on every worker."""
+        if self.world_size == 1:
+            return claim
+        return int(self.add_up(torch.tensor([int(claim)], dtype=torch.int64, device=self.device)).item()) > 0
+
     def first_says(self, number: int) -> int:
         """The number that the first worker passed, on every worker."""
         if self.world_size == 1:

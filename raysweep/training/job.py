@@ -60,3 +60,7 @@ class TrainingResult:
     device: str
     parameters: int
     peak_memory_bytes: int
+    tokens_per_second: float | None = None
+    """Real tokens, over the seconds of `data` and `step`; None if no step was timed."""
+    mfu: float | None = None
+    """Share of the GPUs' peak that these tokens' operations took; None where the peak is not known."""

@@ -11,8 +11,6 @@ all steps done and writes the same model again; killed after it, the next call o
 """
 
 import logging
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -23,20 +21,22 @@ from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.export import save_model
 from raysweep.model.gpt2 import parameter_count
 from raysweep.store import TrialFolder, read_json, remove_leftovers, write_json
-from raysweep.training.attempt import Attempt, choose_device, prepare
+from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import Workers
+from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
+from raysweep.training.meter import Meter
 from raysweep.training.metrics import MetricsLog
 from raysweep.training.optimizer import model_tensors, optimizer_tensors, restore_model, set_learning_rate
 from raysweep.training.reporting import FinishedStep, StepReporter
 from raysweep.training.schedule import learning_rate
 from raysweep.training.step import step_gradients, validation_losses
+from raysweep.training.stopping import ShouldStop, TermSignal
 
 logger = logging.getLogger(__name__)
 
 OnEvaluation = Callable[[Evaluation], None]
-ShouldStop = Callable[[], str | None]
 
 FETCH_EVERY = {"cuda": 50}
 """Steps whose losses stay on the device before they are looked at; elsewhere every step is."""
@@ -62,14 +62,17 @@ def train(
         on_evaluation: called on every worker after each evaluation.
         should_stop: asked after each step; a reason ends the training after a checkpoint.  Such a
             result is no finished training: there is no model yet, and the next call goes on.
+            SIGTERM does the same, if this is the main thread and nobody else answers it.
 
     Raises:
-        TrainingError: no examples, a loss that is not finite, or a step that does not fit the memory.
+        TrainingError: no examples, or a start that cannot be read.
+        NonFiniteLossError: with the step and its documents; the last checkpoint is sound.
+        MemoryShortageError: a single example does not fit.
         ChangedError: the folder holds the result of other work.
     """
     folder = TrialFolder(job.folder)
     workers = Workers(rank=rank, world_size=world_size, device=choose_device(device))
-    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial)
+    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=job.settings.keep)
     if (done := finished_result(job)) is not None:
         logger.info("%s: skip, its training is done (%d steps)", job.trial, done.steps)
         if workers.writes:
@@ -79,8 +82,9 @@ def train(
         for path in (folder.metrics, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
     attempt = prepare(job, workers, checkpoints)
-    with MetricsLog(folder, resume_step=attempt.progress.step, writes=workers.writes) as log:
-        stopped = _train_steps(attempt, log, on_evaluation, should_stop)
+    term = TermSignal(should_stop)
+    with term, MetricsLog(folder, resume_step=attempt.progress.step, writes=workers.writes) as log:
+        stopped = _train_steps(attempt, log, on_evaluation, term.should_stop)
     result = _result(attempt, stopped)
     if not stopped and workers.writes:
         _write_model(attempt, folder)
@@ -107,9 +111,7 @@ def finished_result(job: TrainingJob) -> TrainingResult | None:
     return TrainingResult(**record["result"])
 
 
-def _train_steps(
-    attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop | None
-) -> str:
+def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop) -> str:
     """Do the steps that are left; returns why it was asked to stop, or '' at the training's end."""
     job, settings, engine, progress = attempt.job, attempt.job.settings, attempt.engine, attempt.progress
     reporter = StepReporter(
@@ -119,6 +121,7 @@ def _train_steps(
         objective=attempt.objective,
         documents_of_step=attempt.documents_of_step,
     )
+    meter = Meter(progress, engine.model, engine.workers)
     while not progress.is_done(settings.steps):
         step = progress.step + 1
         with progress.timed("data"):
@@ -146,7 +149,7 @@ def _train_steps(
             with progress.timed("step"):
                 reporter.report()
         if evaluates:
-            evaluation = _evaluate(attempt, log)
+            evaluation = _evaluate(attempt, log, reporter, meter)
             if on_evaluation is not None:
                 on_evaluation(evaluation)
         if saves or progress.stopped:
@@ -157,18 +160,18 @@ def _train_steps(
     return ""
 
 
-def _asked_to_stop(workers: Workers, step: int, should_stop: ShouldStop | None) -> str:
-    """Why to stop, or ''.  The first worker is asked and tells the others, so that all stop at one step."""
+def _asked_to_stop(workers: Workers, step: int, should_stop: ShouldStop) -> str:
+    """Why to stop, or ''.  Several workers tell each other, so that all stop at one step."""
     if workers.world_size == 1:
-        return (should_stop() if should_stop else None) or ""
+        return should_stop() or ""
     if step % ASK_EVERY:
         return ""
-    reason = (should_stop() if should_stop and workers.writes else None) or ""
-    return (reason or "asked to stop") if workers.first_says(int(reason != "")) else ""
+    reason = should_stop() or ""
+    return (reason or "another worker was asked to stop") if workers.any_says(reason != "") else ""
 
 
-def _evaluate(attempt: Attempt, log: MetricsLog) -> Evaluation:
-    """Score the model on the validation examples, and keep it if it is the best so far."""
+def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: Meter) -> Evaluation:
+    """Score the model on the validation examples, keep it if it is the best so far, and tell how it goes."""
     job, progress = attempt.job, attempt.progress
     with progress.timed("evaluation"):
         losses = validation_losses(attempt.engine, attempt.validation)
@@ -177,7 +180,7 @@ def _evaluate(attempt: Attempt, log: MetricsLog) -> Evaluation:
         with progress.timed("checkpoint"):
             attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
     log.write("evaluation", progress.step, {**losses, "is_best": evaluation.is_best})
-    log.draw(progress.step, {f"valid/{part}": loss for part, loss in losses.items()})
+    log.describe_evaluation(evaluation, reporter.summarise(), meter.read())
     shown = "  ".join(f"{part} {loss:.3f}" for part, loss in losses.items())
     best = "the best so far" if evaluation.is_best else f"best was step {progress.best_step}"
     logger.info(
@@ -219,7 +222,9 @@ def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
 
 
 def _result(attempt: Attempt, stopped: str) -> TrainingResult:
-    progress, device = attempt.progress, attempt.engine.device
+    progress, engine = attempt.progress, attempt.engine
+    workers, busy = engine.workers, progress.seconds["data"] + progress.seconds["step"]
+    rate = progress.tokens / busy if busy else None
     return TrainingResult(
         steps=progress.step,
         best_step=progress.best_step,
@@ -229,15 +234,9 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         tokens=progress.tokens,
         padding_share=1.0 - progress.share_tokens / progress.share_positions if progress.share_positions else 0.0,
         seconds=progress.seconds,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        parameters=parameter_count(attempt.engine.model),
-        peak_memory_bytes=_peak_memory(device),
+        device=device_name(engine.device),
+        parameters=parameter_count(engine.model),
+        peak_memory_bytes=peak_memory(engine.device),
+        tokens_per_second=rate,
+        mfu=None if rate is None else flops_share(engine.model, rate, engine.device, workers.world_size),
     )
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: the GPU's, as torch allocated them, or this process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

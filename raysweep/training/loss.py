@@ -8,13 +8,16 @@ Source: the objective of Donahue, Lee and Liang 2020 (ACL), with sums in place o
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from raysweep.config.trials import TrainingConfig
 from raysweep.masking.store import Batch
+from raysweep.model.packing import Rows
 from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
 
 LANGUAGE_MODEL_TASKS = frozenset({"lm", "reverse_lm"})
@@ -43,13 +46,16 @@ def objective_of(settings: TrainingConfig) -> Objective:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MicroBatch:
-    """A batch on the device, with its labels."""
+    """Rows on the device, with their labels."""
 
     ids_BT: Tensor  # noqa: N815
     positions_N: Tensor  # noqa: N815
     labels_N: Tensor  # noqa: N815
     classes_N: Tensor  # noqa: N815
     """int64, as `index_select` and `index_add_` want it."""
+    places_BT: Tensor | None  # noqa: N815
+    """Of packed rows, as in `Rows`; so is `owners_BT`."""
+    owners_BT: Tensor | None  # noqa: N815
 
 
 def label_weights(counts: Tensor) -> Tensor:
@@ -64,11 +70,18 @@ def labels_of(batch: Batch, objective: Objective) -> Labels:
     return find_labels(batch.ids_BT, batch.types_BT, context=objective.context, infill=objective.infill)
 
 
-def to_device(batch: Batch, labels: Labels, device: torch.device) -> MicroBatch:
-    """Copy a batch to the device without waiting for it."""
-    arrays = (batch.ids_BT.astype(np.int64), labels.positions_N, labels.ids_N, labels.classes_N.astype(np.int64))
-    tensors = [torch.from_numpy(array) for array in arrays]
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    ids_BT, positions_N, labels_N, classes_N = tensors
-    return MicroBatch(ids_BT=ids_BT, positions_N=positions_N, labels_N=labels_N, classes_N=classes_N)
+def to_device(rows: Rows, device: torch.device) -> MicroBatch:
+    """Copy rows to the device without waiting for it."""
+
+    def copy(array: npt.NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+    return MicroBatch(
+        ids_BT=copy(rows.ids_RW.astype(np.int64)),
+        positions_N=copy(rows.labels.positions_N),
+        labels_N=copy(rows.labels.ids_N),
+        classes_N=copy(rows.labels.classes_N.astype(np.int64)),
+        places_BT=None if rows.places_RW is None else copy(rows.places_RW),
+        owners_BT=None if rows.owners_RW is None else copy(rows.owners_RW),
+    )

@@ -56,6 +56,8 @@ class StepReporter:
         self._log, self._trial, self._steps, self._objective = log, trial, steps, objective
         self._documents_of_step, self._clock = documents_of_step, clock
         self._pending: list[FinishedStep] = []
+        self._sums = [0.0] * 6
+        self._last: dict[str, float] = {}
         self._reported_at = self._logged_at = self._shown_at = clock()
 
     def __len__(self) -> int:
@@ -81,8 +83,16 @@ class StepReporter:
             losses = _losses(row[:3], row[3:6], self._objective)
             self._check(one.step, losses, row[6])
             self._log.write("step", one.step, _line(one, losses, row[6]))
+            self._sums = [total + value for total, value in zip(self._sums, row[:6], strict=True)]
+            self._last = {"learning_rate": one.learning_rate, "gradient_norm": row[6]}
         self._show(losses, row[6])
         self._pending.clear()
+
+    def summarise(self) -> dict[str, Any]:
+        """Of the steps since this was last asked: nats per token, and the last one's rate and gradient norm."""
+        losses = _losses(self._sums[:3], self._sums[3:], self._objective)
+        self._sums = [0.0] * 6
+        return {"train": losses, **self._last}
 
     def _show(self, losses: Mapping[str, float], gradient_norm: float) -> None:
         now, last = self._clock(), self._pending[-1]

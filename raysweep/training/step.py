@@ -9,7 +9,7 @@ Axes: B examples, T tokens, N labels.
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,15 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
-from raysweep.masking.store import Batch
 from raysweep.model.gpt2 import hidden_states
-from raysweep.model.token_losses import PARTS, Labels, part_sums, to_parts, token_losses
+from raysweep.model.packing import Packing, Rows, alone, pack, plan_rows
+from raysweep.model.token_losses import PARTS, part_sums, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import Examples, ExampleSource, micro_batches
 from raysweep.training.distributed import Workers
-from raysweep.training.loss import Objective, label_weights, labels_of, to_device
+from raysweep.training.loss import MicroBatch, Objective, label_weights, labels_of, to_device
 
 logger = logging.getLogger(__name__)
-
-LabelledBatch = tuple[Batch, Labels]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,8 +42,12 @@ class Engine:
     """None: float32."""
     micro_batch: int
     """Examples that go through the model at once; halved when memory runs out."""
-    forward: Callable[[GPT2LMHeadModel, Tensor], Tensor] = hidden_states
+    forward: Callable[..., Tensor] = hidden_states
     """`hidden_states`, or a compiled version of it, for training."""
+    packing: Packing | None = None
+    """None: every example has a row of its own."""
+    pad_multiple: int = 1
+    """Rows are as long as the longest, rounded up to this."""
 
     @property
     def device(self) -> torch.device:
@@ -57,14 +59,25 @@ class Engine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
 
-    def assemble(self, examples: Examples, objective: Objective) -> list[LabelledBatch]:
+    def assemble(self, examples: Examples, objective: Objective) -> list[Rows]:
         """This worker's share of the examples, as micro-batches with their labels."""
         workers = self.workers
         parts = micro_batches(examples, size=self.micro_batch, rank=workers.rank, world_size=workers.world_size)
-        # Tensor cores want multiples of eight.
-        multiple = 8 if self.device.type == "cuda" else 1
-        batches = [self.source.assemble(part, task=self.task, pad_multiple=multiple) for part in parts]
-        return [(batch, labels_of(batch, objective)) for batch in batches]
+        return [self.rows_of(part, objective) for part in parts]
+
+    def rows_of(self, examples: Examples, objective: Objective) -> Rows:
+        """Examples as one micro-batch."""
+        batch = self.source.assemble(examples, task=self.task, pad_multiple=self.pad_multiple)
+        # Padding must not ask for more positions than the model has.
+        room = self.model.config.n_positions
+        batch = replace(batch, ids_BT=batch.ids_BT[:, :room], types_BT=batch.types_BT[:, :room])
+        labels, width = labels_of(batch, objective), batch.ids_BT.shape[1]
+        layout = (
+            plan_rows(batch.lengths_B, self.packing, width=width, multiple=self.pad_multiple) if self.packing else None
+        )
+        if layout is None:
+            return alone(batch.ids_BT, batch.lengths_B, labels)
+        return pack(batch.ids_BT, batch.lengths_B, labels, layout)
 
     def halve(self, where: str) -> None:
         """Make micro-batches smaller after memory ran out.
@@ -73,10 +86,7 @@ class Engine:
             MemoryShortageError: they already hold one example.
         """
         if self.micro_batch == 1:
-            raise MemoryShortageError(
-                f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
-                "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
-            )
+            raise self.shortage(where)
         self.micro_batch = -(-self.micro_batch // 2)
         logger.warning(
             "%s: %s: out of memory; micro-batches of %d from now on, the step stays as it is",
@@ -84,6 +94,13 @@ class Engine:
         )  # fmt: skip
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def shortage(self, where: str) -> MemoryShortageError:
+        """The error for memory that a single example does not fit."""
+        return MemoryShortageError(
+            f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
+            "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +118,7 @@ class StepSums:
 
 
 def step_gradients(
-    engine: Engine, examples: Examples, batches: Sequence[LabelledBatch], objective: Objective, *, seed: int, step: int
+    engine: Engine, examples: Examples, batches: Sequence[Rows], objective: Objective, *, seed: int, step: int
 ) -> StepSums:
     """Leave the gradients of the step's loss in the model, summed over all workers.
 
@@ -127,9 +144,15 @@ def step_gradients(
     return StepSums(
         nats=engine.workers.add_up(nats),
         labels=to_parts(counts),
-        tokens=sum(int(batch.lengths_B.sum()) for batch, _ in batches),
-        positions=sum(batch.ids_BT.size for batch, _ in batches),
+        tokens=sum(rows.tokens for rows in batches),
+        positions=sum(rows.positions for rows in batches),
     )
+
+
+def try_examples(engine: Engine, examples: Examples, objective: Objective) -> None:
+    """Run examples through the model at once, forward and backward, for what it takes; gradients are left."""
+    batch = engine.rows_of(examples, objective)
+    _accumulate(engine, [batch], label_weights(_label_counts([batch], engine.device)))
 
 
 @torch.no_grad()
@@ -157,31 +180,41 @@ def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
     }
 
 
-def _label_counts(batches: Sequence[LabelledBatch], device: torch.device) -> Tensor:
-    counts = sum((labels.counts() for _, labels in batches), np.zeros(len(PARTS), dtype=np.int64))
+def _label_counts(batches: Sequence[Rows], device: torch.device) -> Tensor:
+    counts = sum((rows.labels.counts() for rows in batches), np.zeros(len(PARTS), dtype=np.int64))
     return torch.from_numpy(counts).double().to(device)
 
 
-def _accumulate(engine: Engine, batches: Sequence[LabelledBatch], weights: Tensor) -> Tensor:
+def _accumulate(engine: Engine, batches: Sequence[Rows], weights: Tensor) -> Tensor:
     nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
-    for batch, labels in batches:
-        micro = to_device(batch, labels, engine.device)
-        with engine.precision():
-            total, losses_N = token_losses(
-                engine.model, micro.ids_BT, micro.positions_N, micro.labels_N, weights[micro.classes_N], engine.forward
-            )
+    for rows in batches:
+        micro = to_device(rows, engine.device)
+        total, losses_N = _losses(engine, micro, weights[micro.classes_N], engine.forward)
         total.backward()  # type: ignore[no-untyped-call]
         nats += part_sums(losses_N, micro.classes_N)
     return nats
 
 
-def _add_up_losses(engine: Engine, batches: Sequence[LabelledBatch]) -> Tensor:
+def _add_up_losses(engine: Engine, batches: Sequence[Rows]) -> Tensor:
     nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
-    for batch, labels in batches:
-        micro = to_device(batch, labels, engine.device)
-        with engine.precision():
-            _, losses_N = token_losses(
-                engine.model, micro.ids_BT, micro.positions_N, micro.labels_N, torch.ones_like(micro.labels_N).float()
-            )
+    for rows in batches:
+        micro = to_device(rows, engine.device)
+        _, losses_N = _losses(engine, micro, torch.ones_like(micro.labels_N).float(), hidden_states)
         nats += part_sums(losses_N, micro.classes_N)
     return nats
+
+
+def _losses(
+    engine: Engine, micro: MicroBatch, weights_N: Tensor, forward: Callable[..., Tensor]
+) -> tuple[Tensor, Tensor]:
+    with engine.precision():
+        return token_losses(
+            engine.model,
+            micro.ids_BT,
+            micro.positions_N,
+            micro.labels_N,
+            weights_N,
+            forward,
+            micro.places_BT,
+            micro.owners_BT,
+        )

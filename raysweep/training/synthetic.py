@@ -23,6 +23,11 @@ class SyntheticExamples:
         self._lengths = np.clip(lengths, SHORTEST, max_tokens).astype(np.int32)
         self._seed = seed
 
+    @property
+    def count(self) -> int:
+        """Examples."""
+        return len(self._lengths)
+
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
         """Tokens of each example; the task makes no difference."""
         assert task == "ilm"

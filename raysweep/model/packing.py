@@ -1,0 +1,127 @@
+"""Several examples in one row, so that fewer positions are padding: what goes through the model at once.
+
+Attention stays within an example and its positions count from 0 (`gpt2.hidden_states`), so a packed token
+has the numbers it has in a row of its own, up to float rounding.
+
+Rows are balanced rather than filled one by one: eight examples of 75 tokens become three rows of some 200
+and not two of 256 and one of 88, which would be padded to 256 too.
+
+Axes: B examples, T tokens of the longest example, R rows, W positions of a row, N labels.
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.model.token_losses import Labels
+
+Ints = npt.NDArray[np.int64]
+NOBODY = -1
+"""Owner of a position that is padding."""
+_GOOD_ENOUGH = 0.01
+"""Padding in a layout, as a share of its tokens, that is not worth looking for a better one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """When to put several examples into one row."""
+
+    widest: int
+    """Positions of the longest row there may be; at least the tokens of the longest example."""
+    least_saving: float = 0.0
+    """Share of the positions that must be saved, or every example gets a row of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Where each example goes."""
+
+    rows_B: Ints  # noqa: N815
+    starts_B: Ints  # noqa: N815
+    """Its first position in its row."""
+    rows: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """What goes through the model at once, with its labels."""
+
+    ids_RW: npt.NDArray[np.int32]  # noqa: N815
+    labels: Labels
+    """Their positions are indices into (R × W)."""
+    tokens: int
+    """Positions that are not padding."""
+    places_RW: Ints | None = None  # noqa: N815
+    """Each position's place in its example, 0 for padding; None: every row is one example."""
+    owners_RW: npt.NDArray[np.int32] | None = None  # noqa: N815
+    """The example that a position belongs to, or `NOBODY`; None: every row is one example."""
+
+    @property
+    def positions(self) -> int:
+        """Positions computed, padding included."""
+        return self.ids_RW.size
+
+
+def plan_rows(lengths_B: npt.NDArray[Any], packing: Packing, *, width: int, multiple: int = 1) -> Layout | None:
+    """The layout with the fewest positions, or None if rows of one example are as good.
+
+    Of layouts with equally few positions the one with more, hence shorter, rows is taken: attention costs
+    the square of a row's length.
+
+    Args:
+        lengths_B: tokens of each example, none above `packing.widest`.
+        width: positions of a row if every example had one of its own.
+        multiple: rows are as long as the fullest, rounded up to this.
+    """
+    total, longest = int(lengths_B.sum()), int(lengths_B.max(initial=1))
+    alone = len(lengths_B) * width
+    best: Layout | None = None
+    fewest = int(alone * (1.0 - packing.least_saving))
+    rows = max(1, -(-total // packing.widest))
+    while rows < len(lengths_B) and rows * longest <= fewest:
+        layout = _balanced(lengths_B, rows, multiple)
+        positions = rows * layout.width
+        if int(layout.width) <= -(-packing.widest // multiple) * multiple and positions <= fewest and positions < alone:
+            best, fewest = layout, positions
+        if fewest <= total * (1.0 + _GOOD_ENOUGH):
+            break
+        rows += 1
+    return best
+
+
+def _balanced(lengths_B: npt.NDArray[Any], rows: int, multiple: int) -> Layout:
+    """Longest example first, each into the row with the fewest tokens so far."""
+    rows_B, starts_B = np.zeros(len(lengths_B), dtype=np.int64), np.zeros(len(lengths_B), dtype=np.int64)
+    loads = [(0, row) for row in range(rows)]
+    for example in np.argsort(-lengths_B.astype(np.int64), kind="stable"):
+        load, row = loads[0]
+        rows_B[example], starts_B[example] = row, load
+        heapq.heapreplace(loads, (load + int(lengths_B[example]), row))
+    fullest = max(load for load, _ in loads)
+    return Layout(rows_B=rows_B, starts_B=starts_B, rows=rows, width=-(-fullest // multiple) * multiple)
+
+
+def alone(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: Labels) -> Rows:
+    """Every example in a row of its own."""
+    return Rows(ids_RW=ids_BT, labels=labels, tokens=int(lengths_B.sum()))
+
+
+def pack(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: Labels, layout: Layout) -> Rows:
+    """The examples where the layout puts them, and their labels with them."""
+    shape = (layout.rows, layout.width)
+    ids_RW = np.zeros(shape, dtype=np.int32)
+    places_RW = np.zeros(shape, dtype=np.int64)
+    owners_RW = np.full(shape, NOBODY, dtype=np.int32)
+    begins_B = layout.rows_B * layout.width + layout.starts_B
+    examples, columns = np.nonzero(np.arange(ids_BT.shape[1]) < lengths_B[:, None])
+    targets = begins_B[examples] + columns
+    ids_RW.reshape(-1)[targets] = ids_BT[examples, columns]
+    places_RW.reshape(-1)[targets] = columns
+    owners_RW.reshape(-1)[targets] = examples
+    of_labels, label_columns = np.divmod(labels.positions_N, ids_BT.shape[1])
+    moved = Labels(positions_N=begins_B[of_labels] + label_columns, ids_N=labels.ids_N, classes_N=labels.classes_N)
+    return Rows(ids_RW=ids_RW, labels=moved, tokens=int(lengths_B.sum()), places_RW=places_RW, owners_RW=owners_RW)
