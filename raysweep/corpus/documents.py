@@ -15,7 +15,7 @@ from raysweep.corpus.splits import SPLITS
 from raysweep.store import written_beside
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase (read, split, write, check), what is done and what there is, in documents or rows."""
+"""Called with a phase (read, split, compare, write, check), what is done and what there is, in documents or rows."""
 
 DOCUMENTS_PER_ROW_GROUP = 8192
 SCHEMA = pa.schema(
@@ -34,8 +34,13 @@ SCHEMA = pa.schema(
 
 def sort_documents(documents: pa.Table) -> pa.Table:
     """The documents in the order of their ids (by code point), each column in one piece."""
-    order = pc.sort_indices(documents["writing_id"].combine_chunks())
+    order = pa.array(sort_order(documents))
     return pa.table({name: documents[name].combine_chunks().take(order) for name in documents.column_names})
+
+
+def sort_order(documents: pa.Table) -> np.ndarray:
+    """The places of the documents in the order of their ids."""
+    return np.asarray(pc.sort_indices(documents["writing_id"].combine_chunks()).to_numpy())
 
 
 def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:

@@ -1,85 +1,253 @@
-"""Proves from documents.parquet itself that no document of one split is known to another.
+"""Looks in documents.parquet itself for what one split knows of another.
 
-The proof reads the finished file again and works the texts out anew, with a hash other than the one
-that splits were made by, so a fault in making the splits, sorting or writing cannot hide.
+The search reads the finished file again and works the texts out anew, with a hash other than the one
+that splits were made by, so a fault in making the splits, sorting or writing cannot hide, and splits
+that raysweep did not make can be judged too.  Kinds of leak, the plainest first:
+
+    id        the same writing_id stands in two splits
+    text      the same text, up to case, white space and Unicode form
+    near      almost the same text (`near_duplicates.py`)
+    learner   the same writer
+
+A prompt that two splits share is the normal case (the task is the same, the answers are not): it is
+counted, and no leak.
 """
 
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP
+from raysweep.corpus.families import count_splits, near_in_other_splits
+from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import SPLITS, normalise_text
+from raysweep.store import written_beside
+
+logger = logging.getLogger(__name__)
+
+Longs = npt.NDArray[np.int64]
+LEAK_KINDS = ("id", "text", "near", "learner")
+TRAIN = SPLITS.index("train")
+THRESHOLD = 0.9
+LEAKS_SCHEMA = pa.schema(
+    [
+        pa.field("document", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("known_to", pa.string(), nullable=False),
+    ]
+)
+"""`known_to`: the split that knows the document; 'train' if that one does, else 'valid'."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leakage:
-    """What leakage.json says; each `…_in_two_splits` is 0 in a corpus that can be used."""
+    """What leakage.json says; apart from prompts, each `…_in_two_splits` is 0 in splits that can be trusted."""
 
     documents: int
     ids: int  # distinct ones
     ids_in_two_splits: int
     learners: int | None  # distinct ones; None if the corpus names none
     learners_in_two_splits: int | None
+    prompts: int | None  # distinct ones; None if the corpus names none
+    prompts_in_two_splits: int | None
+    exact_texts: int  # distinct ones, to the letter
+    exact_texts_in_two_splits: int
     texts: int  # distinct normalised ones
     texts_in_two_splits: int
     repeated_texts: int  # normalised texts that more than one document has
     documents_with_repeated_texts: int
     most_documents_with_one_text: int
+    near_threshold: float
+    near_duplicates: int  # documents that another text is almost the same as
+    near_duplicates_in_two_splits: int  # of these, documents that have one in another split
+    near_pairs: int  # of texts whose words differ
+    near_pairs_in_two_splits: int
+    near_pairs_not_compared: int  # candidates passed over, because too many texts looked alike
+    links_not_followed: int  # near duplicates that grouping would have made too large a group of; see quarantine.csv
+    test_documents: int
+    leaky_test_documents: int  # known to train or valid in one way or another
+    leaky_by_kind: Mapping[str, int]  # test documents, by kind of leak
 
-    def raise_if_any(self) -> None:
-        """Stop on a leak: the splits are ours, so it is our fault and no input error."""
-        if self.ids_in_two_splits or self.learners_in_two_splits or self.texts_in_two_splits:
-            raise AssertionError(f"documents.parquet leaks between splits; please report this: {asdict(self)}")
+    @property
+    def is_clean(self) -> bool:
+        """Whether no split knows a document of another; prompts aside."""
+        found = (self.ids_in_two_splits, self.texts_in_two_splits, self.near_duplicates_in_two_splits)
+        return not any(found) and not self.learners_in_two_splits
+
+    def raise_if_any(self, *, near: bool) -> None:
+        """Stop on a leak that grouping rules out: the splits are ours, so it is our fault and no input error.
+
+        Args:
+            near: near duplicates were grouped too.
+        """
+        others = self.ids_in_two_splits or self.learners_in_two_splits or self.texts_in_two_splits
+        if others or (near and self.near_duplicates_in_two_splits):
+            raise AssertionError(f"documents.parquet leaks between splits; please report this: {self}")
 
 
 def find_leakage(documents: Path) -> Leakage:
-    """Look for ids, learners and normalised texts that stand in two splits."""
-    table = pq.read_table(documents, columns=["writing_id", "learner", "split"])
-    splits = table["split"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    ids, ids_in_two = _count_divided(table["writing_id"].combine_chunks(), splits)
-    has_learners = table["learner"].null_count < table.num_rows
-    learners, learners_in_two = (
-        _count_divided(table["learner"].combine_chunks(), splits) if has_learners else (None, None)
-    )
-    texts = _digests(documents)
-    distinct, texts_in_two = _count_divided(texts, splits)
-    repeats = pc.value_counts(texts).field("counts").to_numpy()
-    return Leakage(
-        documents=table.num_rows,
-        ids=ids,
-        ids_in_two_splits=ids_in_two,
-        learners=learners,
-        learners_in_two_splits=learners_in_two,
-        texts=distinct,
-        texts_in_two_splits=texts_in_two,
-        repeated_texts=int((repeats > 1).sum()),
-        documents_with_repeated_texts=int(repeats[repeats > 1].sum()),
-        most_documents_with_one_text=int(repeats.max()),
-    )
+    """Look for ids, learners, texts and near duplicates that stand in two splits."""
+    return LeakSearch(documents).summary()
 
 
-def _count_divided(values: pa.Array, splits: np.ndarray) -> tuple[int, int]:
-    """How many distinct values there are, and how many of them stand in more than one split."""
-    encoded = values.dictionary_encode()
-    codes = encoded.indices.to_numpy().astype(np.int64)
-    pairs = np.unique(codes * len(SPLITS) + splits)
-    per_value = np.bincount(pairs // len(SPLITS))
-    return len(encoded.dictionary), int((per_value > 1).sum())
+def log_leakage(leakage: Leakage) -> None:
+    """Tell how much resembles other texts, and warn of what a split divides."""
+    logger.info(
+        "prepare: %s documents are almost the same as another (%s of their words or more)",
+        f"{leakage.near_duplicates:,}", f"{leakage.near_threshold:.0%}",
+    )  # fmt: skip
+    if leakage.leaky_test_documents:
+        logger.warning(
+            "prepare: %s of %s test documents are known to train or valid (%s); the report gives no verdict unless "
+            "leaks are allowed",
+            f"{leakage.leaky_test_documents:,}", f"{leakage.test_documents:,}",
+            ", ".join(f"{kind} {count:,}" for kind, count in leakage.leaky_by_kind.items() if count),
+        )  # fmt: skip
 
 
-def _digests(documents: Path) -> pa.Array:
-    """A 128-bit hash of every document's normalised text, in the file's order."""
-    digests = []
+class LeakSearch:
+    """What stands where in a finished documents.parquet.  D documents."""
+
+    def __init__(self, documents: Path, near: NearDuplicates | None = None) -> None:
+        """Args: `near` of the same documents in their order, if it is known already."""
+        table = pq.read_table(documents, columns=["writing_id", "learner", "prompt", "split"])
+        self._splits: Longs = pc.index_in(table["split"], pa.array(SPLITS)).to_numpy().astype(np.int64)
+        self._codes: dict[str, Longs | None] = {
+            "id": _codes(table["writing_id"]),
+            "learner": _codes(table["learner"]),
+            "prompt": _codes(table["prompt"]),
+        }
+        self._codes["exact"], self._codes["text"] = _text_codes(documents)
+        if near is None:
+            near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
+        self._near = near
+
+    def summary(self, links_not_followed: int = 0) -> Leakage:
+        """All counts."""
+        repeats = np.bincount(_known(self._codes["text"]))
+        leaky = {kind: self._known_to(kind) for kind in LEAK_KINDS}
+        is_test = self._splits == SPLITS.index("test")
+        in_another, any_near = self._near_neighbours()
+        counts = self._count_divided
+        ids, learners, prompts = counts("id"), counts("learner"), counts("prompt")
+        exact, texts = counts("exact"), counts("text")
+        pairs = self._near.pairs
+        held = count_splits(self._near.words, self._splits) > 0
+        one, other = held[pairs[:, 0]], held[pairs[:, 1]]
+        stands = one.any(axis=1) & other.any(axis=1)  # both are in the corpus still
+        is_divided = stands & ((one | other).sum(axis=1) > 1)
+        return Leakage(
+            documents=len(self._splits),
+            ids=ids[0] or 0,
+            ids_in_two_splits=ids[1] or 0,
+            learners=learners[0],
+            learners_in_two_splits=learners[1],
+            prompts=prompts[0],
+            prompts_in_two_splits=prompts[1],
+            exact_texts=exact[0] or 0,
+            exact_texts_in_two_splits=exact[1] or 0,
+            texts=texts[0] or 0,
+            texts_in_two_splits=texts[1] or 0,
+            repeated_texts=int((repeats > 1).sum()),
+            documents_with_repeated_texts=int(repeats[repeats > 1].sum()),
+            most_documents_with_one_text=int(repeats.max(initial=0)),
+            near_threshold=self._near.threshold,
+            near_duplicates=int(any_near.sum()),
+            near_duplicates_in_two_splits=int(in_another.any(axis=1).sum()),
+            near_pairs=int(stands.sum()),
+            near_pairs_in_two_splits=int(is_divided.sum()),
+            near_pairs_not_compared=self._near.not_compared,
+            links_not_followed=links_not_followed,
+            test_documents=int(is_test.sum()),
+            leaky_test_documents=int((np.stack(list(leaky.values())).any(axis=(0, 2)) & is_test).sum()),
+            leaky_by_kind={kind: int((known.any(axis=1) & is_test).sum()) for kind, known in leaky.items()},
+        )
+
+    def write_leaks(self, path: Path) -> None:
+        """Write a row per document outside train and kind of leak, by rename."""
+        parts = []
+        for kind in LEAK_KINDS:
+            known = self._known_to(kind)
+            rows = np.flatnonzero(known.any(axis=1))
+            parts.append(
+                pa.table(
+                    {
+                        "document": rows,
+                        "split": np.array(SPLITS)[self._splits[rows]],
+                        "kind": np.full(len(rows), kind),
+                        "known_to": np.where(known[rows, 0], "train", "valid"),
+                    },
+                    schema=LEAKS_SCHEMA,
+                )
+            )
+        with written_beside(path) as beside:
+            pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
+
+    def _known_to(self, kind: str) -> npt.NDArray[np.bool_]:
+        """(D, 2) whether train knows a document of valid or test, and whether valid knows one of test."""
+        if kind == "near":
+            others = self._near_neighbours()[0]
+        else:
+            codes = self._codes[kind]
+            if codes is None:
+                return np.zeros((len(self._splits), 2), dtype=np.bool_)
+            others = count_splits(codes, self._splits)[codes] > 0
+            others[codes < 0] = False  # a document whose learner is not known
+        valid = SPLITS.index("valid")
+        return np.stack(
+            [
+                others[:, TRAIN] & (self._splits != TRAIN),
+                others[:, valid] & (self._splits == SPLITS.index("test")),
+            ],
+            axis=1,
+        )
+
+    def _near_neighbours(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        return near_in_other_splits(self._near, self._splits, _known(self._codes["text"]))
+
+    def _count_divided(self, kind: str) -> tuple[int | None, int | None]:
+        """How many distinct values there are, and how many of them stand in more than one split."""
+        codes = self._codes[kind]
+        if codes is None:
+            return None, None
+        counts = count_splits(codes, self._splits)
+        return len(counts), int(((counts > 0).sum(axis=1) > 1).sum())
+
+
+def _codes(column: pa.ChunkedArray) -> Longs | None:
+    """A number for each value, −1 for none; None if there is no value at all."""
+    if column.null_count == len(column):
+        return None
+    indices = column.combine_chunks().dictionary_encode().indices
+    return np.asarray(pc.fill_null(indices, -1).to_numpy(), dtype=np.int64)
+
+
+def _known(codes: Longs | None) -> Longs:
+    assert codes is not None, "every document has a text"
+    return codes
+
+
+def _text_codes(documents: Path) -> tuple[Longs | None, Longs | None]:
+    """Codes of the texts to the letter, and of the normalised ones, in the file's order."""
+    exact, normalised = [], []
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["text"]):
-            digests += [
-                blake2b(normalise_text(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-                for text in batch.column(0).to_pylist()
-            ]
-    return pa.array(digests, pa.binary(16))
+            for text in batch.column(0).to_pylist():
+                exact.append(_digest(text))
+                normalised.append(_digest(normalise_text(text)))
+    both = (pa.chunked_array([pa.array(digests, pa.binary(16))]) for digests in (exact, normalised))
+    exact_codes, normalised_codes = (_codes(each) for each in both)
+    return exact_codes, normalised_codes
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

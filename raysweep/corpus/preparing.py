@@ -1,4 +1,4 @@
-"""The prepare stage: a CSV → documents.parquet, quarantine.csv, leakage.json and, last, splits.json.
+"""The prepare stage: a CSV → documents.parquet, quarantine.csv, leakage.json, leaks.parquet and, last, splits.json.
 
 Documents are sorted by writing_id and numbered in that order, so the CSV's row order cannot change a
 byte of documents.parquet.  Its row groups hold 8,192 documents, to be read one by one.  splits.json is
@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.data import ColumnsConfig, DataConfig
-from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, write_documents
-from raysweep.corpus.leakage import find_leakage
-from raysweep.corpus.reading import Corpus, check_bad_rows, read_corpus, write_quarantine
+from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
+from raysweep.corpus.families import find_divided, tie_near_duplicates
+from raysweep.corpus.leakage import LeakSearch, log_leakage
+from raysweep.corpus.near_duplicates import find_near_duplicates
+from raysweep.corpus.reading import Corpus, bad_near_duplicates, check_bad_rows, read_corpus, write_quarantine
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
 from raysweep.errors import InputError
@@ -84,13 +86,29 @@ def prepare_corpus(
     has_learners = documents["learner"].null_count == 0
     learners = documents["learner"].combine_chunks() if has_learners else None
     groups, hashes = group_documents(texts, learners, seed)
+    report("compare", 0, len(texts))
+    near = find_near_duplicates(documents["text"], threshold=data.near_duplicates.threshold)
+    report("compare", len(texts), len(texts))
+    is_grouped, refused = data.near_duplicates.action == "group", 0
+    if is_grouped:
+        groups, hashes, refused = tie_near_duplicates(groups, hashes, near)
     strata, names = _stratify(documents, data.levels)
     splits = split_documents(strata, groups, hashes, data.split)
+    if refused and (divided := find_divided(near, splits, texts)).any():
+        places = sort_order(corpus.documents)[divided]
+        bad = bad_near_duplicates(corpus, places, (columns or data.columns).text)
+        corpus = replace(corpus, bad_rows=tuple(sorted([*corpus.bad_rows, *bad], key=lambda each: each.row)))
+        write_quarantine(folder.quarantine, corpus.bad_rows)
+        documents, splits, groups = documents.filter(pa.array(~divided)), splits[~divided], groups[~divided]
+        near, strata = replace(near, words=near.words[~divided]), _stratify(documents, data.levels)[0]
     write_documents(folder.documents, documents, splits, report)
 
     report("check", 0, len(splits))
-    leakage = find_leakage(folder.documents)
-    leakage.raise_if_any()
+    search = LeakSearch(folder.documents, near)
+    leakage = search.summary(links_not_followed=refused)
+    leakage.raise_if_any(near=is_grouped)
+    log_leakage(leakage)
+    search.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
     report("check", len(splits), len(splits))
 

@@ -27,6 +27,8 @@ MISSING = "missing value"
 UNKNOWN_LEVEL = "unknown level"
 EMPTY_TEXT = "empty text"
 DUPLICATE_ID = "duplicate id"
+NEAR_DUPLICATE = "almost the same as a text of another split"
+"""No fault of the row: grouping it would have tied too much of the corpus together."""
 
 SHOWN_CHARACTERS = 80
 STRING = pa.large_string()
@@ -95,6 +97,30 @@ def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Pat
         f"{path.name}: {len(corpus.bad_rows):,} of {corpus.rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
         f"{reasons}. All of them are listed in {quarantine}"
     )
+
+
+def bad_near_duplicates(corpus: Corpus, places: np.ndarray, column: str) -> list[BadRow]:
+    """Rows for the quarantine of documents that cannot stay because another split has almost the same text.
+
+    Args:
+        places: of the documents, in file order.
+        column: the CSV's name of the texts.
+    """
+    bad = np.array([bad.row for bad in corpus.bad_rows], dtype=np.int64)
+    rows = np.setdiff1d(np.arange(1, corpus.rows + 1), bad, assume_unique=True)[places]
+    chosen = corpus.documents.take(pa.array(places))
+    return [
+        BadRow(
+            row=row,
+            writing_id=_text(writing_id.encode()),
+            column=column,
+            reason=NEAR_DUPLICATE,
+            value=_shown(text.encode("utf-8", "surrogatepass")),
+        )
+        for row, writing_id, text in zip(
+            rows.tolist(), chosen["writing_id"].to_pylist(), chosen["text"].to_pylist(), strict=True
+        )
+    ]
 
 
 def write_quarantine(path: Path, bad_rows: tuple[BadRow, ...]) -> None:

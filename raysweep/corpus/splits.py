@@ -1,11 +1,11 @@
 """Gives every document one split: train, valid or test, once, for all models.
 
 Documents that belong together form a *group* and go to one side: those of one learner, and those of
-equal normalised text; learners who share a text are one group.  Every *stratum* (level and first
-language) gets its shares: groups of several documents go first, the largest first, each to the split
-that is furthest behind in its strata and levels; then each stratum's single documents fill up what is
-missing, in the order of a hash of (seed, group), and what cannot be made even in one stratum is made up
-for in the next of the same level.
+equal normalised text; learners who share a text are one group.  Near duplicates join groups, up to a
+size (`families.py`).  Every *stratum* (level and first language) gets its shares: groups of several
+documents go first, the largest first, each to the split that is furthest behind in its strata and
+levels; then each stratum's single documents fill up what is missing, in the order of a hash of (seed,
+group), and what cannot be made even in one stratum is made up for in the next of the same level.
 
 The rows must come in an order of their own (by id), so that the file's row order cannot matter.
 """
@@ -174,18 +174,19 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
 def _join_writers_of_equal_texts(text_hashes: np.ndarray, writers: np.ndarray, count: int) -> np.ndarray:
     """Connected components of learners, where an edge is a text that both handed in (union-find)."""
     parents = list(range(count))
-
-    def root_of(writer: int) -> int:
-        while parents[writer] != writer:
-            parents[writer] = parents[parents[writer]]
-            writer = parents[writer]
-        return writer
-
     order = np.argsort(text_hashes, kind="stable")
     same = np.flatnonzero(text_hashes[order][1:] == text_hashes[order][:-1])
     for left, right in zip(writers[order[same]].tolist(), writers[order[same + 1]].tolist(), strict=True):
-        parents[root_of(left)] = root_of(right)
-    return np.array([root_of(writer) for writer in range(count)], dtype=np.int64)
+        parents[root_of(parents, left)] = root_of(parents, right)
+    return np.array([root_of(parents, writer) for writer in range(count)], dtype=np.int64)
+
+
+def root_of(parents: list[int], node: int) -> int:
+    """The root of a node's tree; paths to it are halved on the way (union-find)."""
+    while parents[node] != node:
+        parents[node] = parents[parents[node]]
+        node = parents[node]
+    return node
 
 
 def _key(seed: int) -> bytes:

@@ -12,7 +12,7 @@ from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.config.schema import Config
 from raysweep.scheduling.trials import Trial
 
-CORPUS_VERSION = 1
+CORPUS_VERSION = 2
 EXAMPLES_VERSION = 1
 TRAINING_VERSION = 1
 SCORES_VERSION = 1

@@ -1,0 +1,53 @@
+"""When each trial would run, as bars in the terminal: a row per trial, time from left to right.
+
+The chain that decides the length is drawn with full blocks and the others with light ones, so the
+picture says the same without colours.
+"""
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from raysweep.cli.units import duration
+from raysweep.scheduling.forecast import Makespan
+from raysweep.scheduling.trials import Trial
+
+ON_CHAIN, BESIDE = "█", "▒"
+LONGEST_NAME = 20
+
+
+def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Text:
+    """The trials by their start, under an axis from 0 to the makespan.
+
+    Args:
+        width: columns of the terminal.
+    """
+    names = sorted(span.start, key=lambda name: (span.start[name], list(trials).index(name)))
+    label = min(LONGEST_NAME, max(map(len, names), default=0))
+    last = duration(span.makespan_s)
+    columns = max(10, width - label - 3)
+    chain = critical_chain(trials, span)
+    picture = Text(" " * (label + 1) + "0" + last.rjust(columns), style="dim")
+    for name in names:
+        begin = round(span.start[name] / span.makespan_s * columns) if span.makespan_s else 0
+        finish = round(span.end[name] / span.makespan_s * columns) if span.makespan_s else 0
+        begin = min(begin, columns - 1)
+        bar = (ON_CHAIN if name in chain else BESIDE) * max(1, finish - begin)
+        picture.append(f"\n{_shortened(name, label)} │" + " " * begin)
+        picture.append(bar, style="bold cyan" if name in chain else "cyan")
+    picture.append(f"\n{ON_CHAIN} ends last, with what it waits for   {BESIDE} beside it", style="dim")
+    return picture
+
+
+def critical_chain(trials: Mapping[str, Trial], span: Makespan) -> set[str]:
+    """The trial that ends last and its ancestors among those drawn."""
+    chain: set[str] = set()
+    name = max(span.end, key=lambda each: span.end[each], default=None)
+    while name is not None and name in span.end:
+        chain.add(name)
+        name = trials[name].parent
+    return chain
+
+
+def _shortened(name: str, width: int) -> str:
+    return name.ljust(width) if len(name) <= width else name[: width - 1] + "…"

@@ -1,0 +1,28 @@
+"""Times, sizes and money as a person reads them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def size(count: float) -> str:
+    """`13 MB`, `1.5 GB`; powers of ten, as disks are sold."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            value = count / factor
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def amount(cost: Mapping[str, Any] | None) -> str:
+    """`12.40 EUR`; '-' without a price."""
+    return "-" if cost is None else f"{cost['amount']:,.2f} {cost['currency']}"

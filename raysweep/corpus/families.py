@@ -1,0 +1,116 @@
+"""Ties near duplicates together, so that a split does not divide them.
+
+Links are followed from the most similar pair to the least, and none that would make a group larger
+than a fiftieth of the corpus: where one writer's text resembles another's, who have further texts
+each, chains of links could else tie half of a corpus together, and no split would reach its share.
+What is not followed is counted; where the split then divides such texts, those outside train are set
+aside (`find_divided`), so no near duplicate is left in two splits.
+"""
+
+import numpy as np
+
+from raysweep.corpus.near_duplicates import NearDuplicates
+from raysweep.corpus.splits import SPLITS, root_of
+
+MOST_OF_CORPUS = 50
+"""Near duplicates tie at most one in so many documents together."""
+SMALLEST_BOUND = 20
+"""The same bound, in documents, where the corpus is small."""
+
+
+def tie_near_duplicates(
+    groups: np.ndarray, hashes: np.ndarray, near: NearDuplicates
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Join the groups of near duplicates, up to a size.
+
+    Args:
+        groups, hashes: of `splits.group_documents`.
+
+    Returns:
+        Groups and hashes in the same form, and how many links were not followed.
+    """
+    _, firsts = np.unique(near.words, return_index=True)
+    same = np.stack([firsts[near.words], np.arange(len(near.words))], axis=1)
+    order = np.argsort(-near.similarities, kind="stable")
+    links = np.concatenate([same[same[:, 0] != same[:, 1]], firsts[near.pairs[order]]])
+    return join_groups(groups, hashes, links, max(SMALLEST_BOUND, len(groups) // MOST_OF_CORPUS))
+
+
+def find_divided(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """(D,) whether a document must go for splits to share no near duplicate.
+
+    Of valid, what train has almost the same of; of test, what train or valid has.
+
+    Args:
+        splits: of each document, an index into `SPLITS`.
+        texts: a hash of each normalised text.
+    """
+    others, _ = near_in_other_splits(near, splits.astype(np.int64), np.unique(texts, return_inverse=True)[1])
+    train, valid, test = (SPLITS.index(name) for name in ("train", "valid", "test"))
+    known_to_train = others[:, train] & (splits != train)
+    return np.asarray(known_to_train | (others[:, valid] & (splits == test)), dtype=np.bool_)
+
+
+def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each document's near duplicates stand that are not the same text.
+
+    Args:
+        splits, texts: codes of each document's split and normalised text.
+
+    Returns:
+        (D, S) whether another split holds one; (D,) whether any split does.
+    """
+    words, pairs = near.words, near.pairs
+    per_words = count_splits(words, splits)
+    around = per_words.copy()
+    np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
+    np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
+    # Documents of the same words may be of different texts, and the other way round after odd case folding.
+    same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
+    others = around[words] - count_splits(same, splits)[same] > 0
+    any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
+    others[np.arange(len(words)), splits] = False
+    return others, any_near
+
+
+def count_splits(codes: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """(K, S) documents of each code in each split; a code below 0 is left out."""
+    known = codes >= 0
+    count = int(codes.max(initial=-1)) + 1
+    cells = codes[known] * len(SPLITS) + splits[known]
+    return np.bincount(cells, minlength=count * len(SPLITS)).reshape(count, len(SPLITS))
+
+
+def join_groups(
+    groups: np.ndarray, hashes: np.ndarray, links: np.ndarray, largest: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Join groups whose documents are linked, in the order of the links.
+
+    Chains of links could tie half of a corpus together, so a link that would make a group larger
+    than `largest` is not followed: the strongest links should come first.
+
+    Args:
+        groups, hashes: of `group_documents`.
+        links: (L, 2) documents that should not be divided.
+        largest: documents in a joined group.
+
+    Returns:
+        Groups and hashes as `group_documents` gives them, and how many links were not followed.
+    """
+    sizes = np.bincount(groups, minlength=len(hashes)).tolist()
+    parents = list(range(len(hashes)))
+    refused = 0
+    for left, right in groups[links].tolist():
+        one, other = root_of(parents, left), root_of(parents, right)
+        if one == other:
+            continue
+        if sizes[one] + sizes[other] > largest:
+            refused += 1
+            continue
+        parents[other] = one
+        sizes[one] += sizes[other]
+    roots = np.array([root_of(parents, group) for group in range(len(parents))], dtype=np.int64)
+    found, numbers = np.unique(roots, return_inverse=True)
+    joined = np.full(len(found), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(joined, numbers, hashes)
+    return np.take(numbers, groups), joined, refused

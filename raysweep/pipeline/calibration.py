@@ -1,0 +1,257 @@
+"""Measures a machine for the config's model and data, in less than a minute and without Ray.
+
+A small run in a temporary folder: a sample of the corpus is masked, a few processes train on it, first
+one alone and then several side by side, and one exports its model and scores documents with it.  Every
+part is the code that a run uses.  What comes out are `scheduling.rates.Rates` and the data's size;
+`calibration_cache` keeps them.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysweep.config.loading import dump_config
+from raysweep.config.schema import Config
+from raysweep.errors import ResourceError
+from raysweep.pipeline import devices
+from raysweep.pipeline.calibration_worker import END
+from raysweep.scheduling.forecast import DataSize
+from raysweep.scheduling.rates import Rates
+from raysweep.store import RunFolder, read_json, write_json, write_text
+
+LIMIT_S = 60.0
+"""For the whole of it; what is not measured by then is left out."""
+PHASE_S = 4.0
+"""For which so many workers train side by side."""
+SAMPLE_DOCUMENTS = 60
+"""Of each level."""
+SCORED_DOCUMENTS = 8
+"""Of each level, in the longer of two scorings."""
+MOST_TOGETHER = 4
+"""Trainings on one GPU that are tried."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """What was measured."""
+
+    rates: Rates
+    data: DataSize
+
+
+def calibrate(config: Config, *, device: devices.Device, say: Say, limit_s: float = LIMIT_S) -> Calibration:
+    """Measure this machine.
+
+    Raises:
+        ResourceError: a training did not come to its steps in time, or failed; names its output.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
+        folder = RunFolder(Path(place))
+        say("calibrate: preparing a sample of the data")
+        data, mask_s, mask_start_s, tested = _make_examples(config, folder)
+        together = _counts(config, device)
+        say(f"calibrate: training {_or(together)} at a time on {device.name}")
+        local = config.model_copy(update={"model": _without_fetching(config)})
+        write_text(folder.config, dump_config(local))
+        generated = min(SCORED_DOCUMENTS // 2, config.evaluation.generation_documents)
+        spec = {
+            "device": device.torch_name,
+            "scored": SCORED_DOCUMENTS,
+            "generated": generated,
+            "tested": tested,
+        }
+        write_json(folder.root / "spec.json", spec)
+        seen = _run_workers(
+            folder.root, together, threads=config.resources.cpus_per_trial, until=began + limit_s, say=say
+        )
+    first, fits = seen[0], _fit_steps(seen, together)
+    rates = Rates(
+        source="measured",
+        device=device.name,
+        parameters=first["parameters"],
+        step_s=fits[0],
+        token_s=fits[1],
+        evaluation_token_s=first["evaluation_s"] / (16 * data.tokens_of(config.data.levels)),
+        checkpoint_s=first["checkpoint_s"],
+        finish_s=first["finish_s"],
+        score_example_s=first["score_example_s"],
+        generate_document_s=first["generate_document_s"],
+        row_s=2.5e-5,
+        mask_s=mask_s,
+        mask_start_s=mask_start_s,
+        memory_bytes=max(each["memory_bytes"] for each in seen),
+        device_memory_bytes=first["device_memory_bytes"] or device.memory_bytes,
+        slow_down=_slow_downs(seen, together),
+        measured_at=time.time(),
+        took_s=round(time.monotonic() - began, 1),
+    )
+    return Calibration(rates=rates, data=data)
+
+
+def _make_examples(config: Config, folder: RunFolder) -> tuple[DataSize, float, float, dict[str, int]]:
+    """Mask a sample of the corpus; returns the data's size, seconds an example and to begin with, test documents."""
+    import numpy as np
+    import pyarrow as pa
+
+    from raysweep.corpus.documents import sort_documents, write_documents
+    from raysweep.corpus.reading import read_corpus
+    from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
+    from raysweep.corpus.splits import SPLITS
+    from raysweep.masking.making import mask_shard
+    from raysweep.masking.store import ExampleStore, write_manifest
+
+    levels, csv, columns, rows = config.data.levels, config.data.csv, None, 0
+    if csv is None:
+        csv, columns, rows = str(folder.sample_csv), SAMPLE_COLUMNS, config.data.sample.rows
+        shares = config.data.sample.level_shares
+        sampled = SAMPLE_DOCUMENTS * len(levels) * 2
+        write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
+    corpus = read_corpus(Path(csv).expanduser(), config.data, columns)
+    names = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
+    documents = sort_documents(corpus.documents.take(pa.array(np.concatenate(chosen))))
+    # Every tenth document is for validation and two of ten for tests: timing needs no fair split.
+    parts = np.array(["train"] * 7 + ["valid"] + ["test"] * 2)[np.arange(len(documents)) % 10]
+    splits = np.array([SPLITS.index(str(part)) for part in parts])
+    write_documents(folder.documents, documents, splits, lambda *_: None)
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        summary = mask_shard(
+            documents=folder.documents,
+            rows=(0, len(documents)),
+            shard=0,
+            folder=folder.examples,
+            policy=config.masking,
+            seed=config.seed,
+        )
+        seconds.append(time.perf_counter() - began)
+    write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary])
+    store = ExampleStore.open(folder.examples)
+    lengths = {level: store.lengths(store.select([level], "train")) for level in levels}
+    taken = np.array(documents["level"].to_pylist(), dtype=np.str_)
+    scale = rows / corpus.rows if rows else 1.0
+    size = DataSize(
+        tokens={level: float(each.mean()) for level, each in lengths.items() if len(each)},
+        documents={level: round(int((names == level).sum()) * scale) for level in levels},
+        rows=rows or corpus.rows,
+        is_measured=True,
+    )
+    tested = {level: int(((taken == level) & (parts == "test")).sum()) for level in levels}
+    mask_s = seconds[1] / max(1, summary["examples"])
+    return size, mask_s, max(0.0, seconds[0] - seconds[1]), {name: count for name, count in tested.items() if count}
+
+
+def _counts(config: Config, device: devices.Device) -> list[int]:
+    """How many trainings are timed side by side: 1, and as many as would share the machine or a GPU."""
+    if device.kind == "cpu":
+        slots = max(1, device.cores // config.resources.cpus_per_trial)
+        return sorted({1, slots})
+    return [1, 2, MOST_TOGETHER]
+
+
+def _without_fetching(config: Config) -> Any:
+    """The model to time: of the same size from scratch, where the start would have to come from the hub."""
+    start = config.model.start
+    if start == "scratch" or Path(start).expanduser().is_dir():
+        return config.model
+    return config.model.model_copy(update={"start": "scratch", "size": devices.size_of_start(start)})
+
+
+def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: float, say: Say) -> list[dict[str, Any]]:
+    """Start the workers, take them through the phases, and read what they saw."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    workers = [_start_worker(root, index, environment) for index in range(together[-1])]
+    try:
+        if not _wait_for(root, workers, "ready-{}", until):
+            raise ResourceError(_why_not_ready(root, workers))
+        for count in together:
+            write_text(root / "phase", str(count))
+            time.sleep(max(0.5, min(PHASE_S, (until - time.monotonic()) / 3)))
+        write_text(root / "phase", str(END))
+        say("calibrate: exporting and scoring")
+        # What is left is short, and its end is waited for whatever it takes.
+        for index, worker in enumerate(workers):
+            if worker.wait(timeout=600) != 0:
+                raise ResourceError(_why_not_ready(root, workers))
+            assert (root / f"seen-{index}.json").exists()
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    return [read_json(root / f"seen-{index}.json") for index in range(len(workers))]
+
+
+def _start_worker(root: Path, index: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", __name__.replace("calibration", "calibration_worker"), str(root), str(index)]
+    with (root / f"output-{index}").open("wb") as output:
+        return subprocess.Popen([*command, str(time.time())], env=environment, stdout=output, stderr=output)
+
+
+def _wait_for(root: Path, workers: Sequence["subprocess.Popen[bytes]"], name: str, until: float) -> bool:
+    while time.monotonic() < until:
+        if all((root / name.format(index)).exists() for index in range(len(workers))):
+            return True
+        if any(worker.poll() is not None for worker in workers):
+            return False
+        time.sleep(0.1)
+    return False
+
+
+def _why_not_ready(root: Path, workers: Sequence["subprocess.Popen[bytes]"]) -> str:
+    for index, worker in enumerate(workers):
+        if worker.poll():
+            lines = (root / f"output-{index}").read_text(errors="replace").strip().splitlines()
+            return f"calibration: a training failed: {lines[-1] if lines else 'it said nothing'}"
+    return (
+        f"calibration: {len(workers)} trainings did not come to their second step within {LIMIT_S:g} s. "
+        "Set resources.cpus_per_trial higher (fewer trainings at a time), or use a smaller model"
+    )
+
+
+def _fit_steps(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> tuple[float, float]:
+    """Seconds of a step without tokens, and of a token more: the line through the short and the long steps' medians.
+
+    Medians, since a busy machine makes some steps take many times as long; the line keeps the mean
+    over all steps, which is what a training takes.
+    """
+    import numpy as np
+
+    alone = [[seconds, tokens] for phase, seconds, tokens in seen[0]["steps"] if phase == together[0]]
+    if len(alone) < 2:
+        alone = [[seconds, tokens] for _, seconds, tokens in seen[0]["steps"] if seconds]
+    steps = np.array(sorted(alone, key=lambda row: row[1]))
+    third = len(steps) // 3
+    seconds_per_token = float(steps[:, 0].sum() / steps[:, 1].sum())
+    if third < 4:
+        return 0.0, seconds_per_token
+    (short_s, short), (long_s, long) = np.median(steps[:third], axis=0), np.median(steps[-third:], axis=0)
+    slope = float((long_s - short_s) / max(1.0, long - short))
+    mean_s, mean = steps.mean(axis=0)
+    fixed = float(mean_s - slope * mean)
+    return (fixed, slope) if slope > 0 and fixed > 0 else (0.0, seconds_per_token)
+
+
+def _slow_downs(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> dict[int, float]:
+    """Seconds for a token in company over those alone, for each number of trainings that was timed."""
+    found: dict[int, float] = {}
+    for count in together:
+        rows = [row for each in seen[:count] for row in each["steps"] if row[0] == count]
+        if rows:
+            found[count] = sum(row[1] for row in rows) / sum(row[2] for row in rows)
+    alone = found.get(together[0])
+    return {count: max(1.0, each / alone) for count, each in found.items()} if alone else {}
+
+
+def _or(counts: Sequence[int]) -> str:
+    return " and ".join(map(str, counts)) if len(counts) < 3 else f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}"

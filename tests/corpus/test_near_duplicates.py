@@ -1,0 +1,164 @@
+"""Texts that are almost the same: all of them are found, and nothing else, however they are looked for."""
+
+import csv
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysweep.corpus import near_duplicates
+from raysweep.corpus.families import find_divided, join_groups, tie_near_duplicates
+from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
+
+TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"
+
+
+def words_of(text):
+    """An independent reading of what a word is."""
+    kept = "".join(c for c in text.casefold() if c not in "'\N{RIGHT SINGLE QUOTATION MARK}")
+    return "".join(c if c.isalnum() else " " for c in kept).split()
+
+
+def similarity(one, other):
+    """1 − Levenshtein distance in words over the longer text's words, cell by cell."""
+    row = list(range(len(other) + 1))
+    for i, word in enumerate(one, start=1):
+        last, row[0] = row[0], i
+        for j, candidate in enumerate(other, start=1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != candidate))
+    return 1 - row[-1] / max(len(one), len(other), 1)
+
+
+def find(texts, threshold=0.9) -> NearDuplicates:
+    return find_near_duplicates(pa.chunked_array([pa.array(texts, pa.large_string())]), threshold=threshold)
+
+
+def pairs_of(near: NearDuplicates) -> set[tuple[int, int]]:
+    """Pairs of documents, those of equal words included."""
+    members = defaultdict(list)
+    for document, code in enumerate(near.words.tolist()):
+        members[code].append(document)
+    linked = [(code, code) for code in members] + [tuple(pair) for pair in near.pairs.tolist()]
+    return {(min(a, b), max(a, b)) for one, other in linked for a in members[one] for b in members[other] if a != b}
+
+
+def true_pairs(texts, threshold):
+    """All pairs that are similar enough; those that share too few words are not measured."""
+    words = [words_of(text) for text in texts]
+    bags = [set(each) for each in words]
+    found = set()
+    for one in range(len(texts)):
+        for other in range(one + 1, len(texts)):
+            longer = max(len(words[one]), len(words[other]))
+            if abs(len(words[one]) - len(words[other])) > (1 - threshold) * longer + 1e-6:
+                continue
+            if len(bags[one] - bags[other]) > (1 - threshold) * longer + 1e-6:
+                continue
+            if longer and similarity(words[one], words[other]) >= threshold - 1e-6:
+                found.add((one, other))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("other", "is_near"),
+    [
+        (TEXT.replace("beautiful", "small"), True),
+        (TEXT.replace("beautiful ", ""), True),
+        (TEXT + " again", True),
+        (TEXT.upper(), True),
+        (TEXT.replace(" ", "\n  "), True),
+        (TEXT.replace("I went", "I, went,") + "!", True),
+        (TEXT.replace("Last", "\N{LEFT DOUBLE QUOTATION MARK}Last\N{RIGHT DOUBLE QUOTATION MARK}"), True),
+        (TEXT.replace("beautiful birds over", "ugly fish in"), False),
+        (" ".join(reversed(TEXT.split())), False),
+        ("", False),
+    ],
+)
+def test_one_changed_word_in_ten_makes_a_near_duplicate_and_more_do_not(other, is_near):
+    """Case, white space and punctuation are no difference at all."""
+    assert pairs_of(find([TEXT, "Something else entirely", other])) == ({(0, 2)} if is_near else set())
+
+
+def test_what_is_found_is_what_comparing_all_with_all_finds(sample_csv):
+    """Of the sample's natural near duplicates and copies none is missed, and none is made up."""
+    with sample_csv.open(newline="", encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    expected = true_pairs(texts, 0.9)
+    assert len(expected) > 20
+    assert pairs_of(find(texts)) == expected
+
+
+def test_the_similarity_is_the_share_of_words_that_stay():
+    """One word of twenty-one."""
+    near = find([TEXT, TEXT.replace("beautiful", "small")])
+    assert near.pairs.tolist() == [[0, 1]]
+    assert near.similarities[0] == pytest.approx(
+        similarity(words_of(TEXT), words_of(TEXT.replace("beautiful", "small")))
+    )
+
+
+def test_texts_without_words_are_near_to_nothing():
+    """Nor is one letter near to another."""
+    assert pairs_of(find(["", "!!", "...", "a", "b", " ", ""])) == set()
+
+
+def test_letters_beyond_ascii_are_words_and_capitals_are_small_letters():
+    """In a corpus of any language; full-width letters are letters."""
+    text = "Žluťoučký kůň úpěl ďábelské ódy a potom šel domů spát"
+    assert pairs_of(find([text, text.upper(), text.replace("kůň", "pes"), "Ａ ｂ", "a B"])) == {
+        (0, 1),
+        (0, 2),
+        (1, 2),
+        (3, 4),
+    }
+
+
+def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
+    """The work stays bounded where thousands answer a task in nearly the same words."""
+    texts = [f"{TEXT} number{n}" for n in range(60)]
+    everything = find(texts)
+    assert len(everything.pairs) == 60 * 59 // 2
+    assert everything.not_compared == 0
+    monkeypatch.setattr(near_duplicates, "_REACH", 4)
+    bounded = find(texts)
+    assert bounded.not_compared > 0
+    assert 59 <= len(bounded.pairs) < len(everything.pairs)
+
+
+def test_many_pairs_are_kept_when_their_room_runs_out(monkeypatch):
+    """More pairs in a band than there was room for at first."""
+    monkeypatch.setattr(near_duplicates, "_PAIRS_AT_FIRST", 8)
+    assert len(find([f"{TEXT} number{n}" for n in range(30)]).pairs) == 30 * 29 // 2
+
+
+def test_groups_are_joined_by_links_up_to_a_size():
+    """A chain of likeness must not tie the whole corpus together."""
+    groups, hashes = np.arange(6), np.arange(10, 16, dtype=np.uint64)
+    links = np.array([[0, 1], [2, 3], [1, 2], [4, 5]])
+    joined, joined_hashes, refused = join_groups(groups, hashes, links, largest=3)
+    assert joined.tolist() == [0, 0, 1, 1, 2, 2]
+    assert joined_hashes.tolist() == [10, 12, 14]
+    assert refused == 1
+    assert join_groups(groups, hashes, links, largest=4)[0].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_the_most_similar_are_tied_first():
+    """If not all can stay together, the nearest do."""
+    texts = [f"{TEXT} {TEXT}", f"{TEXT} {TEXT} once more or so", f"{TEXT} {TEXT} once more or so here"]
+    near = find(texts)
+    assert len(near.pairs) == 3 - (similarity(words_of(texts[0]), words_of(texts[2])) < 0.9)
+    groups, _, refused = tie_near_duplicates(np.arange(3), np.arange(3, dtype=np.uint64), near)
+    assert groups.tolist() == [0, 0, 0]
+    assert refused == 0
+    order = np.concatenate([near.pairs[np.argsort(-near.similarities)]])
+    assert join_groups(np.arange(3), np.arange(3, dtype=np.uint64), order, largest=2)[0].tolist() == [0, 1, 1]
+
+
+def test_what_splits_divide_all_the_same_is_named_outside_train():
+    """Valid gives way to train, and test to both; the same text is not the matter here."""
+    near = find([TEXT, TEXT + " here", TEXT + " there", "Something else", TEXT])
+    texts = np.array([0, 1, 2, 3, 0], dtype=np.uint64)
+    assert find_divided(near, np.array([0, 1, 2, 2, 0]), texts).tolist() == [False, True, True, False, False]
+    assert find_divided(near, np.array([1, 1, 2, 2, 1]), texts).tolist() == [False, False, True, False, False]
+    assert find_divided(near, np.array([2, 2, 2, 0, 2]), texts).tolist() == [False] * 5
