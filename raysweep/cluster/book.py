@@ -1,9 +1,11 @@
 """The book of a sweep: what runs, what may run next, and each trial's record.
 
 Tune's searcher and callbacks tell it what happens; it decides and writes down, and knows nothing of
-Ray.  A record is in place before anything that depends on it is released.
+Ray.  A record is in place before anything that depends on it is released.  What a failure calls for is
+`scheduling.failures`' to say; a training that is to go on waits for its turn like any other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +17,7 @@ from raysweep.cluster.samples import Samples, Suggestions, Unit, done_before, no
 from raysweep.errors import TrainingError
 from raysweep.pipeline.work import Listener, TrainTask
 from raysweep.scheduling import records
+from raysweep.scheduling.failures import Failure, remedy
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.release import Blocked, Releases
@@ -33,7 +36,14 @@ class Book:
         capacity: Capacity,
         listener: Listener,
         suggestions: Callable[[TrainTask], Suggestions],
+        max_failures: int = 0,
+        fail_fast: bool = False,
     ) -> None:
+        """Args:
+        max_failures: times a training goes on after its worker, or its driver, was lost.
+        fail_fast: whether the first trial that fails halts the sweep.
+        """
+        self._max_failures, self._fail_fast = max_failures, fail_fast
         self._tasks = {task.job.trial: task for task in tasks}
         self._needs = needs
         self._capacity = capacity
@@ -44,6 +54,9 @@ class Book:
         self._releases = Releases([node for task in tasks for node in nodes(task)])
         self._units: dict[str, Unit] = {}
         self._records: dict[str, TrialRecord] = {}
+        self._failures: Counter[tuple[str, Failure]] = Counter()
+        self._alone: set[str] = set()
+        """Trainings that ran out of memory beside others."""
         self._halted = ""
         self._tell_progress()
 
@@ -56,6 +69,11 @@ class Book:
     def is_over(self) -> bool:
         """Whether nothing runs and nothing may start any more."""
         return self._releases.is_over
+
+    def need(self, name: str) -> Need:
+        """What the training takes; one that is to be alone takes a GPU of its own."""
+        need = self._needs[parse_name(name)[0]]
+        return replace(need, gpus=1.0) if name in self._alone and need.gpus else need
 
     def release(self) -> Unit | None:
         """The training to start now; None if none may, or none fits beside those that run."""
@@ -85,11 +103,11 @@ class Book:
         self._listener.say(f"{name}: step {metrics['step']:,}/{steps:,}  valid loss in nats/token: {losses}{best}")
 
     def end(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """The training ended: {"result": …}, {"failed": reason} or {"stopped": reason, "steps": done}."""
+        """The training ended: {"result": …}, {"failed": …, "kind": a `Failure`} or {"stopped": …, "steps": done}."""
         if "stopped" in outcome:
             self._stopped(self._units[name], outcome["stopped"], outcome["steps"])
         elif "failed" in outcome:
-            self._fail(self._units[name], f"{outcome['failed']} (log: {self._units[name].folder.log})")
+            self._lost(self._units[name], outcome["failed"], Failure(outcome.get("kind", Failure.ERROR)))
         else:
             self._finish(self._units[name], outcome["result"])
 
@@ -115,15 +133,24 @@ class Book:
                 records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
-        running = [self._needs[parse_name(name)[0]] for name in self._releases.names(State.RUNNING)]
+        running = self._releases.names(State.RUNNING)
+        needs = [self.need(name) for name in running]
         in_use = Capacity(
-            cpus=sum(need.cpus * need.workers for need in running),
-            gpus=sum(share_of_gpus(need.gpus) for need in running),
+            cpus=sum(need.cpus * need.workers for need in needs),
+            gpus=sum(share_of_gpus(need.gpus) for need in needs),
         )
         for name in self._releases.ready():
-            if name in self._samples or self._capacity.fits(self._needs[parse_name(name)[0]], in_use):
+            if name in self._samples:
+                return name
+            if self._must_be_alone([name, *running]) and running:
+                # Whoever waits for the others to end is not overtaken, or it might wait for ever.
+                return None
+            if self._capacity.fits(self.need(name), in_use):
                 return name
         return None
+
+    def _must_be_alone(self, names: Sequence[str]) -> bool:
+        return any(name in self._alone and not self.need(name).gpus for name in names)
 
     def _resolve(self, name: str) -> Unit | None:
         """The training that the node stands for; None if there is nothing to train, and the node has ended."""
@@ -159,7 +186,16 @@ class Book:
 
     def _begin(self, unit: Unit) -> TrialRecord:
         forget_stop(unit.folder)
-        record = records.begin(unit.folder, trial=unit.name, fingerprint=unit.job.fingerprint, identity=unit.identity)
+        need = self.need(unit.name)
+        is_gathering = unit.name in self._samples
+        record = records.begin(
+            unit.folder,
+            trial=unit.name,
+            fingerprint=unit.job.fingerprint,
+            identity=unit.identity,
+            slots=0.0 if is_gathering else need.slots,
+            unit=need.unit,
+        )
         self._records[unit.name] = record
         return record
 
@@ -178,11 +214,32 @@ class Book:
         self._releases.stop(unit.name)
         self._tell_progress()
 
-    def _fail(self, unit: Unit, reason: str) -> None:
+    def _lost(self, unit: Unit, message: str, failure: Failure) -> None:
+        """An attempt came to nothing: try again, or give up, as its kind calls for."""
+        self._failures[unit.name, failure] += 1
+        count, need = self._failures[unit.name, failure], self.need(unit.name)
+        shares = need.gpus < 1 and self._capacity.cpus > need.cpus
+        found = remedy(failure, count, max_failures=self._max_failures, shares_memory=shares)
+        log = f"log: {unit.folder.log}"
+        if not found.again:
+            self._fail(unit, f"{message} ({f'{found.why}; ' if found.why else ''}{log})", failure)
+            return
         # A driver that could not be started is lost before it began.
         record = self._records.get(unit.name) or self._begin(unit)
-        records.end(unit.folder, record, State.FAILED, reason=reason)
+        if found.alone:
+            self._alone.add(unit.name)
+        self._records[unit.name] = records.end(
+            unit.folder, record, State.PENDING, reason=f"{message}; {found.why}", failure=failure
+        )
+        self._listener.say(f"{unit.name}: {message}; {found.why} ({log})")
+        self._releases.again(unit.name)
+
+    def _fail(self, unit: Unit, reason: str, failure: Failure = Failure.ERROR) -> None:
+        record = self._records.get(unit.name) or self._begin(unit)
+        records.end(unit.folder, record, State.FAILED, reason=reason, failure=failure)
         self._lose(unit.name, reason)
+        if self._fail_fast and not self._halted:
+            self.halt(f"--fail-fast: {unit.name} failed")
 
     def _lose(self, name: str, reason: str) -> None:
         self._listener.say(f"{name}: failed: {reason}")

@@ -18,6 +18,16 @@ class Need:
         """Processes that share the training: one for every whole GPU."""
         return max(1, int(self.gpus))
 
+    @property
+    def unit(self) -> str:
+        """What its time is counted in: 'gpu', or 'cpu' without one."""
+        return "gpu" if self.gpus else "cpu"
+
+    @property
+    def slots(self) -> float:
+        """How many of them it holds."""
+        return share_of_gpus(self.gpus) if self.gpus else float(self.cpus * self.workers)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from raysweep.cluster.book import Book
 from raysweep.cluster.samples import Suggestions, Unit
 from raysweep.cluster.search import BookSearcher, OptunaSuggestions
 from raysweep.cluster.session import Session
-from raysweep.cluster.training import TRAIN, Work, bundles, drive
+from raysweep.cluster.training import bundles, drive
+from raysweep.cluster.worker import TRAIN, Work
 from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.work import Listener, TrainTask
+from raysweep.scheduling.failures import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +32,20 @@ _LOOK_S = 0.5
 
 
 def run_sweep(
-    session: Session, tasks: Sequence[TrainTask], listener: Listener, *, storage: Path, train: str = TRAIN
+    session: Session,
+    tasks: Sequence[TrainTask],
+    listener: Listener,
+    *,
+    storage: Path,
+    train: str = TRAIN,
+    fail_fast: bool = False,
 ) -> None:
     """Train every task whose parent gets done, and write each one's record.
 
     Args:
         storage: for Tune's and Train's own notes.
         train: the training function, 'module:function', called as `training.loop.train` is.
+        fail_fast: whether the first trial that fails stops the others, at a checkpoint.
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
@@ -50,26 +60,36 @@ def run_sweep(
             task.folder.clear()
     notes = storage / "notes"
     shutil.rmtree(notes, ignore_errors=True)
-    book = Book(tasks, needs=needs, capacity=session.capacity, listener=listener, suggestions=_suggestions)
+    book = Book(
+        tasks,
+        needs=needs,
+        capacity=session.capacity,
+        listener=listener,
+        suggestions=_suggestions,
+        max_failures=session.resources.max_failures,
+        fail_fast=fail_fast,
+    )
+
+    attempts: Counter[str] = Counter()
 
     def config(unit: Unit) -> dict[str, Any]:
+        attempts[unit.name] += 1
         work = Work(
             job=unit.job,
             log=unit.folder.log,
-            need=needs[unit.trial],
-            max_failures=session.resources.max_failures,
+            need=book.need(unit.name),
             storage=storage / "train",
             evaluations=notes / f"{unit.name}.jsonl",
-            failure=notes / f"{unit.name}.failure",
+            failure=notes / f"{unit.name}.{attempts[unit.name]}.failure",
             takes_token=session.counts_tokens,
             train=train,
         )
-        return {"name": unit.name, "work": work}
+        return {"name": unit.name, "attempt": attempts[unit.name], "work": work}
 
     interruption = Interruption()
     try:
         with interruption:
-            _tuner(book, config, session, storage / "tune", interruption).fit()
+            _tuner(book, config, storage / "tune", interruption).fit()
         interruption.raise_if_asked()
         assert book.is_over, "Tune goes on until it is told that all is over"
         if book.halted:
@@ -77,11 +97,15 @@ def run_sweep(
             book.stop(book.halted)
     except BaseException as error:
         is_asked = isinstance(error, KeyboardInterrupt)
-        book.stop(interruption.reason or "interrupted" if is_asked else f"the sweep broke off: {type(error).__name__}: {error}")
+        book.stop(
+            interruption.reason or "interrupted"
+            if is_asked
+            else f"the sweep broke off: {type(error).__name__}: {error}"
+        )
         raise
 
 
-def _tuner(book: Book, config: Any, session: Session, storage: Path, interruption: Interruption) -> tune.Tuner:
+def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
@@ -96,14 +120,15 @@ def _tuner(book: Book, config: Any, session: Session, storage: Path, interruptio
             storage_path=str(storage),
             verbose=0,
             callbacks=[_Watch(book, interruption)],
-            # Only a lost driver is an error to Tune; see `training.drive`.
-            failure_config=tune.FailureConfig(max_failures=session.resources.max_failures),
+            # What is tried again, and how often, the book decides.
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
 
 
 def _file_name(trial: Any) -> str:
-    return str(trial.config["name"]).replace("/", "~")
+    name, attempt = str(trial.config["name"]).replace("/", "~"), trial.config["attempt"]
+    return name if attempt == 1 else f"{name}~{attempt}"
 
 
 def _suggestions(task: TrainTask) -> Suggestions:
@@ -144,7 +169,8 @@ class _Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
         last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
-        self._book.end(trial.config["name"], {"failed": f"the process that drives it was lost: {last.strip()}"})
+        message = f"the process that drives it was lost: {last.strip()}"
+        self._book.end(trial.config["name"], {"failed": message, "kind": Failure.DRIVER})
 
     def _tell_evaluations(self, trial: Any) -> None:
         name, path = trial.config["name"], trial.config["work"].evaluations

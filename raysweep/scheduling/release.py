@@ -75,6 +75,11 @@ class Releases:
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.DONE
 
+    def again(self, name: str) -> None:
+        """The node's attempt came to nothing; it waits for another."""
+        assert self._states[name] is State.RUNNING, f"{name} does not run"
+        self._states[name] = State.PENDING
+
     def halt(self) -> None:
         """Nothing more starts; what runs goes on to its end."""
         self._is_halted = True

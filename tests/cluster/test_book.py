@@ -36,14 +36,15 @@ def run(tmp_path):
     return RunFolder(tmp_path)
 
 
-def open_book(tasks, *, cpus=2, suggestions=None):
-    needs = {task.job.trial: Need(cpus=1, gpus=0) for task in tasks}
+def open_book(tasks, *, cpus=2, gpus=0, share=0, suggestions=None, **how):
+    needs = {task.job.trial: Need(cpus=1, gpus=share) for task in tasks}
     return Book(
         tasks,
         needs=needs,
-        capacity=Capacity(cpus=cpus, gpus=0),
+        capacity=Capacity(cpus=cpus, gpus=gpus),
         listener=Remembering(),
         suggestions=lambda task: suggestions,
+        **how,
     )
 
 
@@ -253,3 +254,85 @@ def test_a_training_that_starts_late_is_asked_to_stop_too(run):
     book.halt("interrupted")
     book.begin("A1")
     assert requested_stop(run.trial("A1")) == "interrupted"
+
+
+def failed(kind, message="it broke"):
+    return {"failed": message, "kind": kind}
+
+
+def test_a_lost_worker_goes_on_and_each_loss_is_counted_and_said(run):
+    """Bounded by resources.max_failures; the record keeps the count by kind."""
+    book = open_book([make_task(run, "A1")], max_failures=1)
+    released(book)
+    book.end("A1", failed("lost worker"))
+    assert read_record(run.trial("A1")).state is State.PENDING
+    assert released(book) == ["A1"]
+    record = read_record(run.trial("A1"))
+    assert (record.attempts, record.failures) == (2, {"lost worker": 1})
+    book.end("A1", failed("lost worker", "its worker was lost"))
+    record = read_record(run.trial("A1"))
+    assert (record.state, record.failures) == (State.FAILED, {"lost worker": 2})
+    assert record.reason.startswith("its worker was lost (2 times, resources.max_failures: 1; log: ")
+    assert book.is_over
+
+
+def test_a_training_that_ran_out_of_memory_beside_others_is_tried_alone(run):
+    """It waits for the others to end, and nothing overtakes it or starts beside it."""
+    book = open_book([make_task(run, name) for name in ("A1", "A2", "B1", "B2")], cpus=2)
+    assert released(book) == ["A1", "A2"]
+    book.end("A1", failed("out of memory"))
+    assert released(book) == []
+    book.end("A2", done())
+    assert released(book) == ["A1"]
+    book.end("A1", failed("out of memory"))
+    assert read_record(run.trial("A1")).reason.startswith("it broke (alone too; log: ")
+    assert released(book) == ["B1", "B2"]
+
+
+def test_a_training_that_shared_a_gpu_gets_one_for_itself(run):
+    """Others go on, on the other GPUs."""
+    book = open_book([make_task(run, name) for name in ("A1", "A2", "B1", "B2")], cpus=9, gpus=2, share=0.5)
+    assert released(book) == ["A1", "A2", "B1", "B2"]
+    book.end("A1", failed("out of memory"))
+    assert released(book) == []
+    book.end("A2", done())
+    assert released(book) == ["A1"]
+    assert (book.need("A1").gpus, book.need("B1").gpus) == (1.0, 0.5)
+
+
+def test_a_loss_that_is_not_finite_gets_one_more_try(run):
+    """From the last checkpoint, which is sound; the message names the batch both times."""
+    book = open_book([make_task(run, "A1"), make_task(run, "x", parent="A1")])
+    released(book)
+    message = "A1: the loss is not finite at step 3 (documents 4, 7)"
+    book.end("A1", failed("not finite", message))
+    assert released(book) == ["A1"]
+    book.end("A1", failed("not finite", message))
+    record = read_record(run.trial("A1"))
+    assert record.reason.startswith(message)
+    assert record.failures == {"not finite": 2}
+    assert read_record(run.trial("x")).state is State.BLOCKED
+
+
+def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
+    """Without it one bad model costs its own fine-tunes only."""
+    book = open_book([make_task(run, name) for name in ("A1", "A2", "B1")], fail_fast=True)
+    assert released(book) == ["A1", "A2"]
+    book.end("A1", failed("error"))
+    assert requested_stop(run.trial("A2")) == "--fail-fast: A1 failed"
+    assert released(book) == []
+    book.end("A2", {"stopped": "--fail-fast: A1 failed", "steps": 2})
+    assert book.is_over
+    assert read_record(run.trial("A2")).state is State.STOPPED
+
+
+def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
+    """A lost worker is not replaced any more, and nothing runs without end."""
+    book = open_book([make_task(run, "A1")], max_failures=1)
+    released(book)
+    book.halt("interrupted (Ctrl-C)")
+    book.end("A1", failed("lost worker"))
+    assert released(book) == []
+    assert book.is_over
+    book.stop("interrupted (Ctrl-C)")
+    assert read_record(run.trial("A1")).state is State.STOPPED

@@ -58,13 +58,17 @@ def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
 def test_a_killed_worker_is_replaced_and_goes_on(sweep, run):
     """A reclaimed spot node or a full memory costs the steps since the last checkpoint."""
     assert sweep["killed"].state is State.DONE
-    assert starts_of(run.trial("killed")) == 2
+    assert starts_of(run.trial("killed")) == sweep["killed"].attempts == 2
+    assert sweep["killed"].failures == {"lost worker": 1}
+    assert sweep["killed"].ledger["wasted"] > 0
 
 
 def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
     """With max_failures 1 it is replaced once."""
     assert sweep["doomed"].state is State.FAILED
-    assert "its worker was lost 2 times" in sweep["doomed"].reason
+    assert sweep["doomed"].reason.startswith("its worker was lost: ")
+    assert "(2 times, resources.max_failures: 1; log: " in sweep["doomed"].reason
+    assert sweep["doomed"].failures == {"lost worker": 2}
     assert starts_of(run.trial("doomed")) == 2
 
 
