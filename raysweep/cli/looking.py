@@ -28,11 +28,18 @@ def plan(
     storage: StorageOption = DEFAULT_STORAGE,
     set_: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+    gpus: Annotated[str | None, typer.Option("--gpus", help="Also on so many GPUs, such as 1,2,4,8.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and remember it.")
+    ] = False,
 ) -> None:
-    """Show the trials, what starts from what, and what a run would do."""
-    from raysweep.cli.plan import print_plan
+    """Show the trials, what each takes, when it would run, and how long a run lasts."""
+    from raysweep.cli.plan import calibrate_here, print_plan, read_counts
 
-    print_plan(settings_of(config, profile, name, storage, set_), as_json=json)
+    settings, counts = settings_of(config, profile, name, storage, set_), read_counts(gpus) if gpus else None
+    if calibrate:
+        calibrate_here(settings, quietly=json)
+    print_plan(settings, as_json=json, gpus=counts)
 
 
 @app.command()

@@ -1,66 +1,206 @@
-"""`raysweep plan`: the trials as a tree, and what a run would do with each."""
+"""`raysweep plan`: the trials as a tree, what each takes, when it would run, and how long on how many GPUs."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.tree import Tree
+from rich.table import Table
+from rich.text import Text
 
+from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
-from raysweep.scheduling.records import State, read_record
+from raysweep.cli.units import amount, duration, size
+from raysweep.errors import ConfigError
+from raysweep.pipeline import foreseeing
+from raysweep.pipeline.foreseeing import Foresight
+from raysweep.scheduling.forecast import as_json
+from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials
-from raysweep.store import RunFolder, read_json
+
+COUNTS = (1.0, 2.0, 4.0, 8.0)
+"""GPUs that a program is told about unasked."""
 
 
-def print_plan(settings: Settings, *, as_json: bool) -> None:
-    """Print the plan for a person or, as JSON, for a program."""
+def read_counts(text: str) -> list[float]:
+    """The numbers of `--gpus 1,2,4,8`.
+
+    Raises:
+        ConfigError: one is no whole number above 0.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+        raise ConfigError(f"--gpus: found '{text}'; must be whole numbers above 0, such as 1,2,4,8")
+    return [float(word) for word in words]
+
+
+def calibrate_here(settings: Settings, *, quietly: bool) -> None:
+    """Measure this machine for the config's model and data, and remember it."""
+    from raysweep.pipeline.calibration import calibrate
+    from raysweep.pipeline.calibration_cache import cache_file, keep_calibration
+    from raysweep.pipeline.devices import find_device
+
+    device = find_device(settings.config)
+    console = Console(highlight=False, stderr=quietly)
+    measured = calibrate(settings.config, device=device, say=lambda line: console.print(line, markup=False))
+    keep_calibration(settings.config, device, measured.rates, measured.data)
+    console.print(f"calibrate: took {measured.rates.took_s:.0f} s, kept in {cache_file()}", markup=False)
+
+
+def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None) -> None:
+    """Print the plan for a person or, as JSON, for a program.
+
+    Args:
+        gpus: numbers of GPUs to foretell the trainings' length for, besides this machine.
+    """
     trials = expand_trials(settings.config)
-    rows = {name: _row(settings.folder, trial) for name, trial in trials.items()}
+    records = {name: read_record(settings.folder.trial(name)) for name in trials}
+    todo = {name: trial for name, trial in trials.items() if not _is_done(records[name])}
+    config, folder = settings.config, settings.folder
+    everything = foreseeing.foresee(config, trials, folder)
+    here = foreseeing.foresee(config, todo, folder)
+    counts = gpus if gpus is not None else (COUNTS if as_json else ())
+    spans = [_span(settings, todo, count) for count in counts]
     if as_json:
-        print(json.dumps({"run": settings.folder.name, "trials": list(rows.values())}, indent=2))
+        _print_json(settings, trials, records, everything, here, spans)
         return
     console = Console(highlight=False)
-    data = settings.config.data.csv or f"{settings.config.data.sample.rows:,} synthetic texts"
-    console.print(f"{settings.folder.name}: {len(trials)} trials on {data}, in {settings.folder.root}", markup=False)
-    tree = Tree("start: " + settings.config.model.start, guide_style="dim")
-    branches: dict[str | None, Tree] = {None: tree}
+    data = config.data.csv or f"{config.data.sample.rows:,} synthetic texts"
+    console.print(f"{folder.name}: {len(trials)} trials on {data}, in {folder.root}", markup=False)
+    console.print(f"start: {config.model.start}", markup=False)
+    console.print(_trial_table(trials, records, everything))
+    if todo:
+        console.print()
+        console.print(draw_gantt(todo, here.makespan, width=min(console.width, 120)))
+        console.print()
+        console.print(_span_table([foreseeing.makespan_json(config, here), *spans]))
+    console.print()
+    for line in _closing_lines(settings, everything, here, todo):
+        console.print(line, markup=False)
+
+
+def _print_json(
+    settings: Settings,
+    trials: Mapping[str, Trial],
+    records: Mapping[str, TrialRecord | None],
+    everything: Foresight,
+    here: Foresight,
+    spans: Sequence[Mapping[str, Any]],
+) -> None:
+    config = settings.config
+    plan = foreseeing.plan_of(config, here, [foreseeing.makespan_json(config, here), *spans])
+    rows = [
+        {
+            "trial": name,
+            "from": trial.parent,
+            "levels": list(trial.settings.levels),
+            "seed": trial.seed,
+            "steps": trial.settings.steps,
+            "examples_seen": trial.settings.steps * trial.settings.batch_size * trial.settings.accumulation,
+            "train_documents": everything.trials[name].documents,
+            "state": record.state if (record := records[name]) else State.PENDING,
+            "samples": trial.settings.search.samples if trial.settings.search else None,
+            "forecast": as_json(everything.trials[name]),
+            "starts_at_s": plan["trials"].get(name, {}).get("starts_at_s"),
+            "ends_at_s": plan["trials"].get(name, {}).get("ends_at_s"),
+        }
+        for name, trial in trials.items()
+    ]
+    print(json.dumps({"run": settings.folder.name, **plan, "trials": rows}, indent=2))
+
+
+def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
+    """One of `makespans`; without times where a trial asks for more GPUs than that."""
+    if not foreseeing.fits(settings.config, todo, gpus):
+        unknown = dict.fromkeys(("makespan_s", "lower_bound_s", "critical_path_s", "gpu_hours", "cost"))
+        return {"gpus": gpus, "slots": gpus, "device": "", "source": "a trial asks for more GPUs", **unknown}
+    seen = foreseeing.foresee(settings.config, todo, settings.folder, gpus=gpus)
+    return foreseeing.makespan_json(settings.config, seen)
+
+
+def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: Foresight) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("trial", no_wrap=True)
+    for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name, branch in _branches(trials):
+        each, record = seen.trials[name], records[name]
+        samples = f" ×{each.samples}" if each.samples > 1 else ""
+        table.add_row(
+            Text(branch, style="dim").append(name + samples, style="none"),
+            "?" if each.documents is None else f"{each.documents:,}",
+            f"{each.examples:,}",
+            f"{each.steps:,}",
+            duration(each.expected_s),
+            f"{each.gpu_hours:,.2f}" if each.gpu_hours else "-",
+            size(each.disk_bytes),
+            str(record.state if record else State.PENDING),
+        )
+    return table
+
+
+def _branches(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:
+    """Every trial with the lines that lead to it, children below their parents."""
+    children: dict[str | None, list[str]] = {}
     for name, trial in trials.items():
-        branches[name] = branches[trial.parent].add(_line(rows[name]))
-    console.print(tree)
-    steps = sum(row["steps"] for row in rows.values())
-    todo = [row for row in rows.values() if row["state"] != State.DONE]
-    console.print(f"{steps:,} steps in all; {len(todo)} of {len(rows)} trials are to be trained")
+        children.setdefault(trial.parent, []).append(name)
+    rows: list[tuple[str, str]] = []
+
+    def add(parent: str | None, before: str) -> None:
+        names = children.get(parent, [])
+        for name in names:
+            is_last = name == names[-1]
+            rows.append((name, before + ("└─ " if is_last else "├─ ")))
+            add(name, before + ("   " if is_last else "│  "))
+
+    add(None, "")
+    return rows
 
 
-def _row(folder: RunFolder, trial: Trial) -> dict[str, Any]:
-    record = read_record(folder.trial(trial.name))
-    settings = trial.settings
-    return {
-        "trial": trial.name,
-        "from": trial.parent,
-        "levels": list(settings.levels),
-        "seed": trial.seed,
-        "steps": settings.steps,
-        "examples_seen": settings.steps * settings.batch_size * settings.accumulation,
-        "train_documents": _train_documents(folder, settings.levels),
-        "state": record.state if record else State.PENDING,
-        "samples": settings.search.samples if settings.search else None,
-    }
+def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
+    """The lengths of the train stage, this machine's first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("trainings on", no_wrap=True)
+    for header in ("take", "at best", "longest chain", "cost"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("rates", no_wrap=True)
+    for span in spans:
+        table.add_row(
+            f"{span['gpus']:g} × {_short(span['device'])}" if span["gpus"] else f"CPU, {span['slots']:g} at a time",
+            *("-" if span[key] is None else duration(span[key]) for key in ("makespan_s", "lower_bound_s")),
+            "-" if span["critical_path_s"] is None else duration(span["critical_path_s"]),
+            amount(span["cost"]),
+            span["source"],
+        )
+    return table
 
 
-def _train_documents(folder: RunFolder, levels: tuple[str, ...]) -> int | None:
-    """Known once the corpus is prepared."""
-    if not folder.splits.exists():
-        return None
-    counts = read_json(folder.splits)["counts"]
-    return sum(int(counts.get(level, {}).get("train", 0)) for level in levels)
+def _closing_lines(settings: Settings, everything: Foresight, here: Foresight, todo: Mapping[str, Trial]) -> list[str]:
+    steps = sum(each.steps for each in everything.trials.values())
+    lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
+    plan = foreseeing.plan_of(settings.config, here)
+    disk = sum(each.disk_bytes for each in everything.trials.values())
+    hours = f"{plan['gpu_hours']:,.2f} GPU-hours, " if plan["gpu_hours"] else ""
+    cost = f", {amount(plan['cost'])} for what the trainings take" if plan["cost"] else ""
+    lines.append(f"{hours}{size(disk)} of models{cost}")
+    stages = plan["expected_wall_s"]
+    if todo:
+        parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if stage != "total")
+        lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")
+    if here.packing.together > 1 and here.device.gpus:
+        lines.append(f"{here.packing.together} trainings share a GPU: {here.packing.reason}")
+    if everything.rates.source == "assumed":
+        lines.append(
+            "These times are assumed, not measured, and rough. `raysweep plan --calibrate` "
+            "measures this machine for this model and data in about a minute, and remembers it."
+        )
+    return lines
 
 
-def _line(row: dict[str, Any]) -> str:
-    parts = [f"{row['trial']:<8}", f"{'+'.join(row['levels'])}", f"{row['steps']:,} steps"]
-    if row["train_documents"] is not None:
-        parts.append(f"{row['train_documents']:,} documents")
-    parts.append(f"{row['examples_seen']:,} examples")
-    if row["samples"]:
-        parts.append(f"search of {row['samples']}")
-    return "  ".join([*parts, f"[{row['state']}]".replace("[", "\\[")])
+def _short(device: str) -> str:
+    return device.removeprefix("NVIDIA ").partition("-")[0]
+
+
+def _is_done(record: TrialRecord | None) -> bool:
+    return record is not None and record.state is State.DONE

@@ -12,7 +12,7 @@ from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.config.trials import TrialConfig
-from raysweep.scheduling.order import expected_cost, lower_bound, remaining_path, share_of_gpus, simulate
+from raysweep.scheduling.order import expected_cost, lower_bound, remaining_path, simulate
 from raysweep.scheduling.rates import Rates
 from raysweep.scheduling.trials import Trial
 
@@ -61,7 +61,9 @@ class TrialForecast:
     evaluation_s: float
     checkpoint_s: float
     gpus: float
-    """That it takes of the device, as the scheduler counts: a share where several fit on one."""
+    """As the scheduler counts: a share where several fit on one; 0 on the CPU."""
+    slots: float
+    """What it takes of `Makespan.slots`: its GPUs, or 1 of the trainings that the cores have room for."""
     gpu_hours: float
     disk_bytes: int
     """That stay when it is done: its model."""
@@ -87,12 +89,20 @@ class Makespan:
 
 
 def forecast_trial(
-    trial: Trial, rates: Rates, data: DataSize, *, need: float, workers: int, together: int, split_train: float
+    trial: Trial,
+    rates: Rates,
+    data: DataSize,
+    *,
+    gpus: float,
+    slots: float,
+    workers: int,
+    together: int,
+    split_train: float,
 ) -> TrialForecast:
     """What one trial will take.
 
     Args:
-        need: GPUs (on a CPU: slots) that the scheduler counts for it.
+        gpus, slots: what the scheduler counts for it.
         workers: processes that share its steps.
         together: trainings on the device at the same time, itself included.
         split_train: share of the documents that is trained on.
@@ -120,8 +130,9 @@ def forecast_trial(
         step_s=step_s * samples,
         evaluation_s=evaluation_s * samples,
         checkpoint_s=checkpoint_s * samples,
-        gpus=need,
-        gpu_hours=expected * samples * need / 3600 if rates.device != "cpu" else 0.0,
+        gpus=gpus,
+        slots=slots,
+        gpu_hours=expected * samples * gpus / 3600,
         disk_bytes=4 * rates.parameters * samples,
         samples=samples,
     )
@@ -220,7 +231,7 @@ def _pieces(
             now = tuple(pieces[first : first + SEARCH_ROUND])
             for piece in now:
                 durations[piece], waits[piece] = each.expected_s / each.samples, before
-                needs[piece] = share_of_gpus(each.gpus)
+                needs[piece] = each.slots
             before = now
         last_of[name] = before
     return durations, waits, needs
