@@ -15,7 +15,7 @@ from raysweep.scheduling.trials import Trial
 CORPUS_VERSION = 2
 EXAMPLES_VERSION = 1
 TRAINING_VERSION = 1
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 REPORT_VERSION = 1
 
 

@@ -8,9 +8,10 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from raysweep.errors import TrainingError
+from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
 from raysweep.evaluation.likelihood import full_precision
-from raysweep.evaluation.scoring import CELLS, DocumentSums, check_finite, score_examples, write_table
-from raysweep.masking.vocabulary import Kind, TargetType
+from raysweep.evaluation.scoring import check_finite, write_table
+from raysweep.masking.vocabulary import Kind, TargetType, document_tokenizer
 
 PARTS = {TargetType.CONTEXT: "context", TargetType.INFILL: "answer", TargetType.INFILL_SPECIAL: "end"}
 
@@ -26,37 +27,52 @@ def score(model, store, examples=None, *, batch_tokens=10_000, context_examples=
         )
 
 
-def score_by_hand(model, example):
+def score_by_hand(model, example, *, is_first):
     """One example at a time, with torch's cross entropy over the whole table of logits."""
-    nats, tokens = np.zeros(len(CELLS)), np.zeros(len(CELLS), dtype=int)
+    nats, tokens, sizes = np.zeros(len(CELLS)), np.zeros(len(CELLS), dtype=int), np.zeros(len(CELLS), dtype=int)
     with torch.inference_mode():
         logits_TV = model(torch.tensor([example.ids])).logits[0].double()
     for place in range(1, len(example.ids)):
         part = PARTS.get(example.types[place])
         if part is not None:
             kind = "" if part == "context" else Kind(example.kinds[place]).name.lower()
-            cell = CELLS.index((kind, part))
             target = torch.tensor(example.ids[place])
-            nats[cell] += torch.nn.functional.cross_entropy(logits_TV[place - 1], target).item()
-            tokens[cell] += 1
-    return nats, tokens
+            loss = torch.nn.functional.cross_entropy(logits_TV[place - 1], target).item()
+            text = "" if part == "end" else document_tokenizer().decode([example.ids[place]])
+            for cell in [(kind, part), ("", f"first_{part}")][: 1 + is_first]:
+                nats[CELLS.index(cell)] += loss
+                tokens[CELLS.index(cell)] += 1
+                sizes[CELLS.index(cell)] += len(text.encode())
+    return nats, tokens, sizes
 
 
 def test_sums_are_what_torch_says_label_by_label(model, store):
-    """Every document's nats and tokens, for every kind and part."""
+    """Every document's nats, tokens and bytes, for every kind and part, and for its first mask by itself."""
     found = score(model, store)
     for row, document in enumerate(found.documents):
-        pairs = [score_by_hand(model, example) for example in store.examples if example.document == document]
-        np.testing.assert_array_equal(found.tokens[row], sum(tokens for _, tokens in pairs))
-        np.testing.assert_allclose(found.nats[row], sum(nats for nats, _ in pairs), atol=1e-4)
+        examples = [example for example in store.examples if example.document == document]
+        scored = [score_by_hand(model, example, is_first=example is examples[0]) for example in examples]
+        nats, tokens, sizes = (sum(sums) for sums in zip(*scored, strict=True))
+        np.testing.assert_array_equal(found.tokens[row], tokens)
+        np.testing.assert_array_equal(found.bytes[row], sizes)
+        np.testing.assert_allclose(found.nats[row], nats, atol=1e-4)
 
 
 def test_a_document_is_the_sum_of_its_masks(model, store):
     """Scoring its examples apart and adding up gives the same."""
     whole = score(model, store, [0, 1])
     parts = [score(model, store, [number]) for number in (0, 1)]
-    np.testing.assert_array_equal(whole.tokens, sum(part.tokens for part in parts))
-    np.testing.assert_allclose(whole.nats, sum(part.nats for part in parts), atol=1e-5)
+    every = slice(None, -len(FIRST))
+    np.testing.assert_array_equal(whole.tokens[:, every], sum(part.tokens[:, every] for part in parts))
+    np.testing.assert_allclose(whole.nats[:, every], sum(part.nats[:, every] for part in parts), atol=1e-5)
+
+
+def test_the_first_mask_is_summed_up_by_itself(model, store):
+    """Later masks of a document add nothing to it: their text would give its answers away."""
+    both, alone = score(model, store, [0, 1]), score(model, store, [0])
+    np.testing.assert_array_equal(both.tokens[:, -len(FIRST) :], alone.tokens[:, -len(FIRST) :])
+    np.testing.assert_allclose(both.nats[:, -len(FIRST) :], alone.nats[:, -len(FIRST) :], atol=1e-5)
+    assert alone.tokens[0, CELLS.index(("", "first_context"))] == alone.tokens[0, CELLS.index(("", "context"))]
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 30, 60])
@@ -114,6 +130,9 @@ def test_blanks_the_start_token_and_padding_are_never_labels(model, hand_made):
         ("", "context"): 1,
         ("word", "answer"): 1,
         ("word", "end"): 1,
+        ("", "first_context"): 1,
+        ("", "first_answer"): 1,
+        ("", "first_end"): 1,
     }
 
 
@@ -124,7 +143,7 @@ def test_the_table_has_a_row_for_whatever_has_tokens(model, store, tmp_path):
     sums = score(model, store)
     write_table(tmp_path / "a" / "cells.parquet", "m", ("B1", "A2"), sums, level_of=level_of, writing_ids=ids)
     table = pq.read_table(tmp_path / "a" / "cells.parquet")
-    assert table.column_names == ["model", "level", "document", "writing_id", "kind", "part", "nats", "tokens"]
+    assert table.column_names == ["model", "level", "document", "writing_id", "kind", "part", "nats", "tokens", "bytes"]
     rows = table.to_pylist()
     assert [(row["level"], row["document"], row["writing_id"]) for row in rows[:: max(1, len(rows) - 1)]] == [
         ("B1", 4, "w4"),
@@ -143,7 +162,8 @@ def test_a_diverged_model_is_refused_by_name():
     """NaN in a table would spread into every mean of the report."""
     nats = np.zeros((3, len(CELLS)))
     nats[1, 4] = np.nan
-    sums = DocumentSums(documents=np.arange(3), nats=nats, tokens=np.ones(nats.shape, dtype=np.int64))
+    ones = np.ones(nats.shape, dtype=np.int64)
+    sums = DocumentSums(documents=np.arange(3), nats=nats, tokens=ones, bytes=ones)
     with pytest.raises(TrainingError, match=r"all-B2: .* 1 of 3 test documents.*--force all-B2"):
         check_finite("all-B2", sums)
 

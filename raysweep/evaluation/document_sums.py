@@ -1,0 +1,145 @@
+"""Adds up the losses of a model per document, kind of span and part, in one pass over the examples.
+
+Longest first, in batches of similar length.  No mean is ever taken here, so neither batch size nor
+padding nor the order of work can change a number beyond float error.
+
+Parts: `answer` the tokens of an answer, `end` the token that ends it, `context` the text around
+the blanks.  The ILM paper's scores are sums of parts: infill = answer + end, infill_textonly =
+answer.  Blanks and the start token are never predicted, nor is an example's first token.
+
+A document's first mask is summed up a second time by itself, as `first_context`, `first_answer` and
+`first_end`: what a new learner's text looks like, of which one mask alone is known.  Another mask's
+text would show the words behind the first one's blanks.
+
+Bytes are those of the labels' text in UTF-8, for bits per byte; the end of an answer has none.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raysweep.evaluation.likelihood import label_nats
+from raysweep.masking.vocabulary import VOCABULARY_SIZE, Kind, TargetType, token_bytes
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+FIRST = ("first_context", "first_answer", "first_end")
+# The rows a document can have, in the order of the table: the context, every kind's answer and end, the first mask.
+CELLS = [
+    ("", "context"),
+    *((kind.name.lower(), part) for kind in Kind for part in ("answer", "end")),
+    *(("", part) for part in FIRST),
+]
+
+
+class Examples(Protocol):
+    """What scoring asks of an example store."""
+
+    def lengths(self, examples: Ints, /) -> npt.NDArray[Any]: ...
+    def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
+    def assemble(self, examples: Ints, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentSums:
+    """Losses added up.  D documents; P rows that a document can have (`CELLS`)."""
+
+    documents: Ints
+    """(D,) their numbers, ascending."""
+    nats: Floats
+    """(D, P)"""
+    tokens: Ints
+    """(D, P) labels."""
+    bytes: Ints
+    """(D, P) of the labels' text."""
+
+
+def score_examples(
+    model: Any, store: Examples, examples: Ints, *, batch_tokens: int, context_examples: int = 1
+) -> DocumentSums:
+    """Add up the losses of examples per document, kind and part.  Call it inside `full_precision()`.
+
+    Args:
+        batch_tokens: tokens in a batch, padding included; a longer example is a batch of its own.
+        context_examples: of each document's examples, by their numbers, how many have their context
+            scored too.  The context is nearly the same text under every mask, and four fifths of
+            the labels.
+    """
+    owners = np.asarray(store.documents_of(examples), dtype=np.int64)
+    documents_D, slots = np.unique(owners, return_inverse=True)
+    ranks = _ranks(slots, examples)
+    with_context, is_first = ranks < context_examples, ranks == 0
+    shape = (len(documents_D), len(CELLS))
+    nats_DP, tokens_DP, bytes_DP = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    place = next(model.parameters()).device
+    for rows in _batches(np.asarray(store.lengths(examples)), batch_tokens):
+        batch = store.assemble(examples[rows])
+        chosen_BT = _choose_labels(batch.types_BT, with_context[rows])
+        ids_BT = torch.from_numpy(batch.ids_BT.astype(np.int64)).to(place)
+        nats_N = label_nats(model, ids_BT, torch.from_numpy(chosen_BT).to(place)).double().cpu().numpy()
+        rows_BT = np.broadcast_to(slots[rows][:, None] * len(CELLS), chosen_BT.shape)
+        firsts_N = np.broadcast_to(is_first[rows][:, None], chosen_BT.shape)[chosen_BT]
+        sizes_N = _label_bytes()[batch.ids_BT[chosen_BT]]
+        own_N = (rows_BT + _cells_of(batch.types_BT, batch.kinds_BT))[chosen_BT]
+        first_N = (rows_BT + _first_cells_of(batch.types_BT))[chosen_BT]
+        for cells, taken in ((own_N, slice(None)), (first_N[firsts_N], firsts_N)):
+            nats_DP += _sum_up(cells, shape, nats_N[taken])
+            tokens_DP += _sum_up(cells, shape).astype(np.int64)
+            bytes_DP += _sum_up(cells, shape, sizes_N[taken]).astype(np.int64)
+    return DocumentSums(documents=documents_D, nats=nats_DP, tokens=tokens_DP, bytes=bytes_DP)
+
+
+def _batches(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
+    """Places in `lengths`, longest first, so that what does not fit in memory fails at once."""
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        yield order[start:stop]
+        start = stop
+
+
+def _ranks(slots: Ints, examples: Ints) -> Ints:
+    """Of each example, how many of its document have a lower number."""
+    order = np.lexsort((examples, slots))
+    starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
+    ranks = np.empty(len(slots), dtype=np.int64)
+    ranks[order] = np.arange(len(slots)) - np.repeat(starts, np.diff(starts, append=len(slots)))
+    return ranks
+
+
+def _choose_labels(types_BT: npt.NDArray[np.uint8], with_context_B: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    chosen_BT: npt.NDArray[np.bool_] = (types_BT == TargetType.INFILL) | (types_BT == TargetType.INFILL_SPECIAL)
+    chosen_BT |= (types_BT == TargetType.CONTEXT) & with_context_B[:, None]
+    chosen_BT[:, 0] = False
+    return chosen_BT
+
+
+def _cells_of(types_BT: npt.NDArray[np.uint8], kinds_BT: npt.NDArray[np.uint8]) -> Ints:
+    """Places in `CELLS`; of labels alone, other positions hold anything."""
+    answers_BT = 1 + 2 * kinds_BT.astype(np.int64) + (types_BT == TargetType.INFILL_SPECIAL)
+    return np.where(types_BT == TargetType.CONTEXT, 0, answers_BT)
+
+
+def _first_cells_of(types_BT: npt.NDArray[np.uint8]) -> Ints:
+    """The same for the first mask's own cells."""
+    parts_BT = (types_BT == TargetType.INFILL) + 2 * (types_BT == TargetType.INFILL_SPECIAL).astype(np.int64)
+    cells_BT: Ints = len(CELLS) - len(FIRST) + parts_BT
+    return cells_BT
+
+
+def _sum_up(cells_N: Ints, shape: tuple[int, int], values_N: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    return np.bincount(cells_N, values_N, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+@cache
+def _label_bytes() -> npt.NDArray[np.uint8]:
+    """Bytes of every id; special tokens have none."""
+    sizes = token_bytes()
+    return np.concatenate([sizes, np.zeros(VOCABULARY_SIZE - len(sizes), dtype=np.uint8)])
