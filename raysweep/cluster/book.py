@@ -70,6 +70,15 @@ class Book:
         """Whether nothing runs and nothing may start any more."""
         return self._releases.is_over
 
+    @property
+    def in_use(self) -> Capacity:
+        """What the running trainings take together."""
+        needs = [self.need(name) for name in self._releases.names(State.RUNNING)]
+        return Capacity(
+            cpus=sum(need.cpus * need.workers for need in needs),
+            gpus=sum(share_of_gpus(need.gpus) for need in needs),
+        )
+
     def need(self, name: str) -> Need:
         """What the training takes; one that is to be alone takes a GPU of its own."""
         need = self._needs[parse_name(name)[0]]
@@ -133,12 +142,7 @@ class Book:
                 records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
-        running = self._releases.names(State.RUNNING)
-        needs = [self.need(name) for name in running]
-        in_use = Capacity(
-            cpus=sum(need.cpus * need.workers for need in needs),
-            gpus=sum(share_of_gpus(need.gpus) for need in needs),
-        )
+        running, in_use = self._releases.names(State.RUNNING), self.in_use
         for name in self._releases.ready():
             if name in self._samples:
                 return name
@@ -253,12 +257,13 @@ class Book:
 
     def _block(self, blocked: Blocked) -> None:
         task = self._tasks[blocked.name]
-        before = records.read_record(task.folder)
-        if before is None or before.fingerprint != task.job.fingerprint:
-            before = TrialRecord(
-                trial=blocked.name, state=State.PENDING, fingerprint=task.job.fingerprint, identity=task.identity
-            )
-        records.write_record(task.folder, replace(before, state=State.BLOCKED, reason=blocked.reason))
+        records.block(
+            task.folder,
+            trial=blocked.name,
+            fingerprint=task.job.fingerprint,
+            identity=task.identity,
+            reason=blocked.reason,
+        )
         self._listener.say(f"{blocked.name}: blocked: {blocked.reason}")
 
     def _folder(self, name: str) -> TrialFolder:

@@ -23,6 +23,7 @@ from raysweep.cluster.training import bundles, drive
 from raysweep.cluster.worker import TRAIN, Work
 from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.work import Listener, TrainTask
+from raysweep.scheduling.budget import Purse
 from raysweep.scheduling.failures import Failure
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def run_sweep(
     storage: Path,
     train: str = TRAIN,
     fail_fast: bool = False,
+    purse: Purse | None = None,
 ) -> None:
     """Train every task whose parent gets done, and write each one's record.
 
@@ -46,6 +48,7 @@ def run_sweep(
         storage: for Tune's and Train's own notes.
         train: the training function, 'module:function', called as `training.loop.train` is.
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
+        purse: the budget; at its cap what runs stops, at a checkpoint.
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
@@ -89,7 +92,7 @@ def run_sweep(
     interruption = Interruption()
     try:
         with interruption:
-            _tuner(book, config, storage / "tune", interruption).fit()
+            _tuner(book, config, storage / "tune", interruption, purse).fit()
         interruption.raise_if_asked()
         assert book.is_over, "Tune goes on until it is told that all is over"
         if book.halted:
@@ -103,9 +106,12 @@ def run_sweep(
             else f"the sweep broke off: {type(error).__name__}: {error}"
         )
         raise
+    finally:
+        if purse is not None:
+            purse.close()
 
 
-def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption) -> tune.Tuner:
+def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption, purse: Purse | None) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
@@ -119,7 +125,7 @@ def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption) -
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Watch(book, interruption)],
+            callbacks=[_Watch(book, interruption, purse)],
             # What is tried again, and how often, the book decides.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -139,9 +145,10 @@ def _suggestions(task: TrainTask) -> Suggestions:
 class _Watch(tune.Callback):
     """Tells the book when a trial's driver starts (before that it waits), is lost, of evaluations and signals."""
 
-    def __init__(self, book: Book, interruption: Interruption) -> None:
+    def __init__(self, book: Book, interruption: Interruption, purse: Purse | None) -> None:
         self._book = book
         self._interruption = interruption
+        self._purse = purse
         self._read: dict[str, int] = {}
         self._looked = 0.0
 
@@ -153,6 +160,7 @@ class _Watch(tune.Callback):
         if time.monotonic() - self._looked < _LOOK_S:
             return
         self._looked = time.monotonic()
+        self._heed_budget()
         for trial in trials:
             if trial.status == trial.RUNNING:
                 self._tell_evaluations(trial)
@@ -162,6 +170,15 @@ class _Watch(tune.Callback):
             self._book.halt(self._interruption.reason, within_s=GRACE_S)
         if self._interruption.is_overdue:
             raise KeyboardInterrupt(self._interruption.reason)
+
+    def _heed_budget(self) -> None:
+        if self._purse is None:
+            return
+        in_use = self._book.in_use
+        cores = in_use.cpus if not in_use.gpus else 0.0
+        reason = self._purse.look(time.monotonic(), gpus=in_use.gpus, cores=cores)
+        if reason and not self._book.halted:
+            self._book.halt(reason)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._tell_evaluations(trial)
