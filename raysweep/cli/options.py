@@ -21,6 +21,13 @@ ForceOption = Annotated[
     typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
 ]
 InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one piece at a time, without Ray.")]
+FailFastOption = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast/--keep-going",
+        help="Whether the first trial that fails stops the others, at a checkpoint; else all but its children go on.",
+    ),
+]
 
 DEFAULT_CONFIG = Path("experiments.yaml")
 DEFAULT_STORAGE = "runs"

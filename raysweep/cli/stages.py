@@ -7,6 +7,7 @@ from raysweep.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_STORAGE,
     ConfigOption,
+    FailFastOption,
     ForceOption,
     InlineOption,
     NameOption,
@@ -33,9 +34,10 @@ def run(
     set_: SetOption = None,
     force: ForceOption = None,
     inline: InlineOption = False,
+    fail_fast: FailFastOption = False,
 ) -> None:
     """Do every stage that is not done: prepare, mask, train, evaluate, report."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=None)
+    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=None, fail_fast=fail_fast)
 
 
 @app.command()
@@ -74,9 +76,10 @@ def train(
     set_: SetOption = None,
     force: ForceOption = None,
     inline: InlineOption = False,
+    fail_fast: FailFastOption = False,
 ) -> None:
     """Train the trials that are not done, concurrently."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=["train"])
+    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=["train"], fail_fast=fail_fast)
 
 
 @app.command()
@@ -106,7 +109,9 @@ def report(
     _do_stages(settings_of(config, profile, name, storage, set_), force, True, stages=["report"])
 
 
-def _do_stages(settings: "Settings", force: list[str] | None, inline: bool, *, stages: list[str] | None) -> None:
+def _do_stages(
+    settings: "Settings", force: list[str] | None, inline: bool, *, stages: list[str] | None, fail_fast: bool = False
+) -> None:
     from raysweep.cli.view import view_for
     from raysweep.pipeline.inline import InlineExecutor
     from raysweep.pipeline.lock import locked
@@ -115,11 +120,11 @@ def _do_stages(settings: "Settings", force: list[str] | None, inline: bool, *, s
 
     executor: Executor
     if inline:
-        executor = InlineExecutor(settings.config.resources.cpus_per_trial)
+        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast)
     else:
         from raysweep.cluster.executor import RayExecutor
 
-        executor = RayExecutor(settings.config.resources, settings.folder)
+        executor = RayExecutor(settings.config.resources, settings.folder, fail_fast=fail_fast)
     with locked(settings.folder), view_for(settings) as view:
         try:
             work = Run(

@@ -16,8 +16,9 @@ from raysweep.store import RunFolder
 class RayExecutor:
     """Opens the session with the first piece of work, and keeps it until `close`."""
 
-    def __init__(self, resources: ResourcesConfig, folder: RunFolder) -> None:
-        self._resources = resources
+    def __init__(self, resources: ResourcesConfig, folder: RunFolder, *, fail_fast: bool = False) -> None:
+        """Args: `fail_fast`, whether the first trial that fails stops the others, at a checkpoint."""
+        self._resources, self._fail_fast = resources, fail_fast
         self._folder = folder
         self._session: Session | None = None
 
@@ -31,7 +32,7 @@ class RayExecutor:
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
         if tasks:
-            run_sweep(self._open(listener), tasks, listener, storage=self._folder.ray)
+            run_sweep(self._open(listener), tasks, listener, storage=self._folder.ray, fail_fast=self._fail_fast)
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""

@@ -23,6 +23,7 @@ from raysweep.pipeline import identities, provenance
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.work import Executor, Listener, MaskTask
 from raysweep.scheduling.decisions import decide
+from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials, find_roles
 from raysweep.store import RunFolder, read_json, write_json, write_text
@@ -190,7 +191,10 @@ class Run:
             fingerprints=prints,
             fresh=decisions.fresh,
         )
-        self.executor.train(tasks, self.listener)
+        try:
+            self.executor.train(tasks, self.listener)
+        finally:
+            write_ledger(self.folder, list(self.trials))
 
     def _evaluate(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="evaluate")

@@ -139,5 +139,13 @@ def end(
     return ended
 
 
+def block(folder: TrialFolder, *, trial: str, fingerprint: str, identity: Mapping[str, Any], reason: str) -> None:
+    """Record that the trial cannot start; what earlier attempts at the same work left stays counted."""
+    before = read_record(folder)
+    if before is None or before.fingerprint != fingerprint:
+        before = TrialRecord(trial=trial, state=State.PENDING, fingerprint=fingerprint, identity=identity)
+    write_record(folder, replace(before, state=State.BLOCKED, reason=reason))
+
+
 def _count(record: TrialRecord, failure: Failure) -> TrialRecord:
     return replace(record, failures={**record.failures, failure: record.failures.get(failure, 0) + 1})
