@@ -21,9 +21,11 @@ def ratio(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a change: 1.25 is +25.0 %."""
+    """A ratio as a change: 1.25 is +25.0 %; from tenfold on as a factor, which says more: ×73.7."""
     if value is None:
         return NONE
+    if value >= 10.0:
+        return f"×{value:,.1f}" if value < 1000.0 else f"×{value:,.0f}"
     return f"{(value - 1.0) * 100.0:+,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 

@@ -15,7 +15,7 @@ was changed is seen even where no printed number moves.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def model_bytes(folder: TrialFolder) -> int | None:
 
 def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
     yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
-    yield from (folder.splits, folder.leakage)
+    yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.spent)
     for name in trials:
         trial = folder.trial(name)
         yield from (trial.record, trial.metrics)
@@ -90,14 +90,11 @@ def _relative(folder: RunFolder, path: Path) -> str:
 def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values:
     """One input in a bundle's form: a table, plain values, or the file as it is."""
     path = folder.root / name
-    special: dict[Path, Callable[[], pa.Table | Values]] = {
-        folder.documents: lambda: _without_text(pq.read_table(path)),
-        folder.losses: lambda: _without_text(pq.read_table(path)),
-        folder.record: lambda: _without_report(read_json(path)),
-    }
-    if _is_model(path):
-        return _inventory(TrialFolder(path.parent))
-    return special[path]() if path in special else path
+    if path.suffix == ".parquet":
+        return _without_text(pq.read_table(path))
+    if path == folder.record:
+        return _without_report(read_json(path))
+    return _inventory(TrialFolder(path.parent)) if _is_model(path) else path
 
 
 def _digest(folder: RunFolder, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysweep.report.page import TITLES, is_synthetic, leaks
-from raysweep.report.tables import Cell, Table
+from raysweep.report.tables import Cell, Table, without_empty_columns
 
 Values = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
     lines += [f"- **{said['code']} {said['verdict']}.** {_escape(said['text'])}" for said in answer["reasons"]]
     lines += [f"- {_escape(said)}" for said in answer["exceptions"] + answer["warnings"]]
     for section, names in _SECTIONS.items():
-        found = [tables[name] for name in names if tables[name].rows]
+        found = [without_empty_columns(tables[name]) for name in names if tables[name].rows]
         if found:
             lines += ["", f"## {TITLES[section]}"]
         for table in found:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysweep.report import contents, contents_data, contents_run, formats, plots
-from raysweep.report.tables import Table
+from raysweep.report.tables import Table, without_empty_columns
 
 Values = Mapping[str, Any]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -69,7 +69,7 @@ def render_page(evidence: Values, tables: Mapping[str, Table]) -> str:
     )
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
-        tables=tables,
+        tables={name: without_empty_columns(table) for name, table in tables.items()},
         plots=_plots(evidence),
         tiles=_tiles(evidence),
         titles=TITLES,
@@ -100,6 +100,7 @@ def _plots(evidence: Values) -> dict[str, Any]:
     return {
         "forest": plots.forest(evidence),
         "heat": plots.heat(evidence),
+        "heat_general": plots.heat_against_general(evidence),
         "gains": plots.gains(evidence) if any(one["specialised"] for one in gains) else None,
         "gaps": plots.gaps(evidence) if evidence["gaps"] else None,
         "transfer": plots.transfer(evidence)

@@ -72,6 +72,33 @@ def heat(evidence: Values) -> Markup:
     )
 
 
+def heat_against_general(evidence: Values) -> Markup | None:
+    """The matrix again, as per cent of the general model: what a reader of one column wants to know."""
+    matrix = evidence["matrix"]
+    general = next((row for row in matrix["rows"] if row["role"] == "general" and row["cells"]), None)
+    if general is None:
+        return None
+    best = best_by_level(matrix)
+    rows = []
+    for row in matrix["rows"]:
+        cells: list[tuple[str, float, bool] | None] = []
+        for level in matrix["levels"]:
+            if level not in row["cells"] or row is general:
+                cells.append(("equal", 0.0, best[level] == row["name"]) if row is general else None)
+                continue
+            ratio = row["cells"][level]["value"] / general["cells"][level]["value"]
+            shade = max(-0.62, min(0.62, -0.62 * log(ratio) / PALEST))
+            cells.append((formats.percent(ratio), shade, best[level] == row["name"]))
+        rows.append((row["name"], ROLE_NAMES[row["role"]], cells, row["reason"]))
+    return heat_map(
+        "heat-general",
+        "Heat map of perplexities against the general model",
+        "Rows are models, columns are levels; below the general model is better. The table has the perplexities.",
+        matrix["levels"],
+        rows,
+    )
+
+
 def gains(evidence: Values) -> Markup:
     """Specialisation gain per level, with the target."""
     target = evidence["settings"]["target"]

@@ -91,7 +91,8 @@ def heat_map(
     """Cells with their numbers, shaded.
 
     Args:
-        rows: label, a note under it, cells of (text, shade in 0 … 1, is the best), and a reason if there are none.
+        rows: label, a note under it, cells of (text, shade in -1 … 1, is the best), and a reason if there are none;
+            a shade below 0 has the other colour; its text says so too.
     """
     left, cell_width, cell_height, top = 150, 84, 38, 30
     width, height = left + cell_width * len(columns) + 4, top + cell_height * len(rows) + 4
@@ -195,8 +196,9 @@ def _end(x: float, y: float, reach: int, is_cut: bool, style: str) -> Markup:
 def _heat_cell(x: float, y: float, width: float, height: float, text: str, shade: float, is_best: bool) -> list[Markup]:
     rect = Markup('<rect class="heat{}" x="{}" y="{}" width="{}" height="{}" rx="3" fill-opacity="{}"/>')
     style = "label middle strong" if is_best else "label middle"
+    kind = (" worse" if shade < 0.0 else "") + (" best" if is_best else "")
     return [
-        rect.format(" best" if is_best else "", _n(x + 2), _n(y + 2), _n(width - 4), _n(height - 4), f"{shade:.2f}"),
+        rect.format(kind, _n(x + 2), _n(y + 2), _n(width - 4), _n(height - 4), f"{abs(shade):.2f}"),
         _text(x + width / 2, y + height / 2 + 5, text, style),
     ]
 

@@ -7,8 +7,10 @@ Every table is built once, from the evidence, and shown four times: on the page,
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from raysweep.report.formats import NONE
 
 Value = str | int | float | None
 
@@ -75,6 +77,20 @@ def number_column(title: str, field: str) -> Column:
 def interval_column(title: str, field: str) -> Column:
     """A column of values with limits."""
     return Column(title=title, fields=(field, f"{field}_low", f"{field}_high"))
+
+
+def without_empty_columns(table: Table) -> Table:
+    """What a person is shown: a column that says nothing in any row is left out; CSV keeps it."""
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if any(row[place].text not in ("", NONE) or row[place].detail for row in table.rows)
+    ]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in kept),
+        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
+    )
 
 
 def to_csv(table: Table) -> str:

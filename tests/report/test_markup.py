@@ -1,0 +1,134 @@
+"""The page as a browser, a screen reader and an eye take it: valid HTML, sound references, enough contrast."""
+
+import re
+from pathlib import Path
+
+import pytest
+from justhtml import JustHTML
+from simulated_run import make_config, make_run
+
+from raysweep.report import page
+from raysweep.report.writing import write_report
+
+SHAPES = {
+    "whole": {},
+    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
+    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
+    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
+    "one level": {"config": make_config(("B1",), transfer=False)},
+    "few documents": {"documents": 9},
+}
+CSS = (Path(page.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
+
+
+@pytest.fixture(params=SHAPES, ids=list(SHAPES), scope="module")
+def text(request, tmp_path_factory):
+    folder, config, trials = make_run(tmp_path_factory.mktemp("shape"), **SHAPES[request.param])
+    write_report(folder, config, trials)
+    return folder.report_html.read_text(encoding="utf-8")
+
+
+def test_the_page_is_valid_html(text):
+    """The parser of the HTML standard, told to complain, has nothing to complain of."""
+    assert JustHTML(text, collect_errors=True, track_node_locations=True).errors == []
+    # The yardstick measures: one tag closed in the wrong place is seen.
+    assert JustHTML(text.replace("</section>", "</div>", 1), collect_errors=True).errors
+
+
+def test_every_reference_leads_somewhere_and_every_id_stands_once(text):
+    """Links, labels and descriptions, by which a screen reader finds its way."""
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for name in ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers"):
+        for value in re.findall(rf'\s{name}="([^"]*)"', text):
+            for reference in value.split():
+                assert reference.removeprefix("#") in ids, f"{name}={value}"
+
+
+def test_the_page_has_landmarks_a_title_and_a_language(text):
+    """One main, a header, a footer, a named navigation; every section and scrolling region has a name."""
+    for tag in ("main", "header", "footer", "nav"):
+        assert len(re.findall(rf"<{tag}[\s>]", text)) == 1
+    assert '<html lang="en">' in text
+    assert re.search(r"<title>[^<]+</title>", text)
+    assert all("aria-label" in tag for tag in re.findall(r"<(?:nav|section)[^>]*>", text))
+    regions = re.findall(r'<[^>]*role="region"[^>]*>', text)
+    assert len(regions) > 5
+    assert all("aria-label" in tag for tag in regions)
+    # What scrolls sideways can be scrolled by keyboard.
+    assert all('tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plotted)"[^>]*>', text))
+
+
+def test_the_first_key_press_skips_to_the_answer(text):
+    """The first link of the page is the way past everything else."""
+    first = re.search(r"<a [^>]*>", text)
+    assert first is not None
+    assert 'href="#answer"' in first[0]
+
+
+def test_a_verdict_is_a_word_wherever_it_has_a_colour(text):
+    """Whoever sees no green and red reads as much."""
+    for verdict in ("confirmed", "refuted", "undecided"):
+        for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', text):
+            assert verdict in inside
+
+
+def scheme(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{3,6});", css))
+
+
+SCHEMES = {
+    "light": scheme(CSS.split("@media")[0]),
+    "dark": scheme(CSS.split("@media (prefers-color-scheme: dark)")[1].split("* {")[0]),
+    "print": scheme(CSS.split("@media print")[1].split("@page")[0]),
+}
+
+
+def rgb(colour: str) -> tuple[float, ...]:
+    digits = colour.removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    return tuple(int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4))
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    parts = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """As WCAG 2.2 defines it."""
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+def over(colour: str, paper: str, opacity: float) -> tuple[float, ...]:
+    return tuple(a * opacity + b * (1 - opacity) for a, b in zip(rgb(colour), rgb(paper), strict=True))
+
+
+def test_the_contrast_of_black_on_white_is_21():
+    """The yardstick itself, at the two ends that the standard states."""
+    assert contrast(rgb("#000"), rgb("#ffffff")) == pytest.approx(21)
+    assert contrast(rgb("#777777"), rgb("#777777")) == 1
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_text_has_enough_contrast_in_every_scheme(name):
+    """4.5 for text (WCAG AA), also on the shaded cells of a heat map; 3 for marks, lines and bars."""
+    colours = SCHEMES[name]
+    for text in ("ink", "soft", "accent", "ok", "no", "open"):
+        for paper in ("paper", "raised"):
+            assert contrast(rgb(colours[text]), rgb(colours[paper])) >= 4.5, (text, paper)
+    assert contrast(rgb(colours["ink"]), rgb(colours["warn-paper"])) >= 4.5
+    for shade in ("heat", "worse"):
+        for opacity in (0.1, 0.3, 0.62):
+            assert contrast(rgb(colours["ink"]), over(colours[shade], colours["paper"], opacity)) >= 4.5, shade
+    for mark in ("general", "specialised", "transfer", "ok", "no", "open", "soft"):
+        assert contrast(rgb(colours[mark]), rgb(colours["paper"])) >= 3.0, mark
+
+
+def test_every_colour_is_one_of_the_schemes():
+    """A colour written into a rule would stay as it is when the page turns dark."""
+    rules = re.sub(r"--[\w-]+:[^;]+;", "", CSS)
+    assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rules) == []
+    assert set(SCHEMES["light"]) == set(SCHEMES["dark"]) == set(SCHEMES["print"])
