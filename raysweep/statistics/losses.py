@@ -25,6 +25,9 @@ METRICS: dict[str, tuple[str, ...]] = {
     "infill": ("answer", "end"),
     "infill_textonly": ("answer",),
     "context": ("context",),
+    # Of a document's first mask alone:
+    "first_infill": ("first_answer", "first_end"),
+    "first_context": ("first_context",),
 }
 KINDS = ("document", "paragraph", "sentence", "ngram", "word")
 _COLUMNS = ("model", "level", "document", "kind", "part", "nats", "tokens")
@@ -41,6 +44,8 @@ class LevelLosses:
     """(D,) the same for every model."""
     nats: Floats
     """(D, M) summed negative log-likelihoods."""
+    bytes: Ints | None = None
+    """(D,) of what the tokens spell; None where scores of an earlier version did not count them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +68,8 @@ class LossTable:
     document_codes: Ints
     nats: Floats
     tokens: Ints
+    bytes: Ints | None
+    """None in scores of an earlier version."""
 
     def select(self, metric: str, kind: str | None = None) -> dict[str, LevelLosses]:
         """Losses per level under a metric, of all kinds of mask or of one.
@@ -80,6 +87,8 @@ class LossTable:
         nats_MD = _sums(cells, self.nats[wanted], count_m * count_d).reshape(count_m, count_d)
         tokens_MD = _sums(cells, self.tokens[wanted], count_m * count_d).reshape(count_m, count_d)
         self._check(nats_MD, tokens_MD)
+        first = wanted & (self.model_codes == 0)
+        bytes_D = None if self.bytes is None else _sums(self.document_codes[first], self.bytes[first], count_d)
         level_of = np.zeros(count_d, dtype=np.int64)
         level_of[self.document_codes] = self.level_codes
         chosen: dict[str, LevelLosses] = {}
@@ -91,6 +100,7 @@ class LossTable:
                     documents=self.documents[rows],
                     tokens=tokens_MD[0, rows].astype(np.int64),
                     nats=np.ascontiguousarray(nats_MD[:, rows].T),
+                    bytes=None if bytes_D is None else bytes_D[rows].astype(np.int64),
                 )
         return chosen
 
@@ -125,7 +135,7 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
     found = pq.read_schema(path).names
     if missing := [name for name in _COLUMNS if name not in found]:
         raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(found)}); evaluate again")
-    table = pq.read_table(path, columns=list(_COLUMNS))
+    table = pq.read_table(path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in found else [])])
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
     models, model_codes = _codes(table, "model")
@@ -151,6 +161,7 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
         document_codes=document_codes.astype(np.int64),
         nats=_numbers(table, "nats"),
         tokens=_numbers(table, "tokens"),
+        bytes=_numbers(table, "bytes") if "bytes" in found else None,
     )
 
 

@@ -40,6 +40,17 @@ def test_losses_are_added_up_per_document_and_metric(tmp_path):
     assert table.select("infill", "ngram")["B1"].tokens.tolist() == [2]
 
 
+def test_bytes_are_added_up_where_they_were_counted(tmp_path):
+    """Scores of an earlier version have none, and that is no error: bits per byte are left out."""
+    path = written(tmp_path, ROWS)
+    assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes is None
+    table = pq.read_table(path)
+    sizes = pa.array([0 if row[4] == "end" else 4 * row[6] for row in ROWS])
+    pq.write_table(table.append_column("bytes", sizes), path)
+    assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes.tolist() == [16]
+    assert read_losses(path, ["A1", "B1"]).select("context")["A1"].bytes.tolist() == [36]
+
+
 def test_a_document_without_an_answer_does_not_count(tmp_path):
     """A1's only document has no blank: for infilling, the level has no test documents."""
     assert list(read_losses(written(tmp_path, ROWS), ["A1", "B1"]).select("infill")) == ["B1"]

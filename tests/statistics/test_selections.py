@@ -1,0 +1,62 @@
+"""Other ways to add up the same losses."""
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.bootstrap import resample_levels, resample_together
+from raysweep.statistics.selections import pick_documents, weigh_documents
+
+TRUTH = {"A1": {"general": 3.1, "A1": 3.0}, "B1": {"general": 3.2, "A1": 3.4}}
+
+
+def test_documents_that_weigh_the_same_have_the_mean_of_their_losses(simulate):
+    """The perplexity is the geometric mean of the documents' perplexities."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    weighed = resample_levels(weigh_documents(losses), ["general", "A1"], resamples=100, seed=0, clusters=clusters)
+    per_token = losses["A1"].nats / losses["A1"].tokens[:, None]
+    np.testing.assert_allclose(weighed.levels["A1"].estimates, per_token.mean(axis=0), rtol=1e-9)
+
+
+def test_picked_documents_are_those_alone(simulate):
+    """All that belongs to a document goes with it."""
+    losses, _ = simulate(TRUTH, seed=1)
+    wanted = losses["B1"].documents % 2 == 0
+    picked = pick_documents(losses["B1"], wanted)
+    np.testing.assert_array_equal(picked.documents, losses["B1"].documents[wanted])
+    np.testing.assert_array_equal(picked.nats, losses["B1"].nats[wanted])
+    assert picked.tokens.sum() == losses["B1"].tokens[wanted].sum()
+
+
+def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
+    """To the bit, where they have the same writers: only time is saved."""
+    losses, clusters = simulate(TRUTH, seed=2)
+    tables = [losses, weigh_documents(losses)]
+    together = resample_together(tables, ["general", "A1"], resamples=300, seed=5, clusters=clusters)
+    for table, found in zip(tables, together, strict=True):
+        alone = resample_levels(table, ["general", "A1"], resamples=300, seed=5, clusters=clusters)
+        for level, one in alone.levels.items():
+            np.testing.assert_array_equal(found.levels[level].draws, one.draws)
+            np.testing.assert_array_equal(found.levels[level].estimates, one.estimates)
+
+
+def test_a_selection_counts_its_own_writers(simulate):
+    """Half of the writers dropped: half as many independent ones, and an interval as wide as theirs alone."""
+    losses, clusters = simulate(TRUTH, seed=3, writers=60)
+    half = {level: pick_documents(one, np.arange(len(one.documents)) < 90) for level, one in losses.items()}
+    both, alone = (
+        resample_together(tables, ["general", "A1"], resamples=2000, seed=0, clusters=clusters)[-1].levels["A1"]
+        for tables in ([losses, half], [half])
+    )
+    assert both.clusters == alone.clusters == 30
+    np.testing.assert_allclose(both.estimates, alone.estimates, rtol=1e-12)
+    # Two sets of 2,000 draws give the same spread, to a few per cent.
+    assert np.diff(both.draws).std() == pytest.approx(np.diff(alone.draws).std(), rel=0.1)
+
+
+def test_a_draw_without_any_of_a_selections_writers_is_no_accident(simulate):
+    """Two of sixty writers are missed by one draw in seven: those draws say nothing, and do not crash."""
+    losses, clusters = simulate(TRUTH, seed=3, writers=60)
+    few = {level: pick_documents(one, np.arange(len(one.documents)) < 6) for level, one in losses.items()}
+    found = resample_together([losses, few], ["general", "A1"], resamples=500, seed=0, clusters=clusters)[1]
+    assert np.isfinite(found.levels["A1"].draws).all()
+    assert found.levels["A1"].clusters == 2
