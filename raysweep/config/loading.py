@@ -6,6 +6,7 @@ nothing else for anything.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from raysweep.config.trials import TrainingConfig, TrialConfig
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
 
+CONTROL_NAME = re.compile(r"control-(size|steps|placebo)-")
 RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
 """The baseline's row, and the stages that `--force` takes beside trials."""
 
@@ -120,9 +122,20 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
     ):
         must = "needs prices: gpu_hour, gpu_types or core_hour"
         problems.append(("budget.cost", f"found {config.budget.cost:g}; {must}"))
+    problems += _check_controls(config)
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
         problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
     return problems
+
+
+def _check_controls(config: Config) -> list[tuple[str, str]]:
+    asked = [name for name, is_asked in config.controls if is_asked]
+    free = [set(one.levels) for one in config.trials.values() if one.parent is None and one.documents is None]
+    has_general = len(config.data.levels) > 1 and set(config.data.levels) in free
+    if has_general and any({level} in free for level in config.data.levels):
+        return []
+    must = "needs a trial on all levels and one on a single level, both without 'from' and 'documents'"
+    return [(f"controls.{name}", must) for name in asked]
 
 
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
@@ -130,7 +143,7 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
     problems = []
     if not NAME.match(name):
         problems.append(("trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"))
-    if name in RESERVED_NAMES:
+    if name in RESERVED_NAMES or CONTROL_NAME.match(name):
         problems.append((path, "the name is raysweep's own; choose another"))
     for level in trial.levels:
         if level not in config.data.levels:
@@ -138,6 +151,9 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
             problems.append((f"{path}.levels", f"found {level!r}; known levels are {known}. Add it to data.levels"))
     if trial.parent is not None and trial.parent not in config.trials:
         problems.append((f"{path}.from", f"no trial {trial.parent!r}{did_you_mean(trial.parent, config.trials)}"))
+    if trial.documents is not None and trial.documents.size_of not in trial.levels:
+        must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
+        problems.append((f"{path}.documents.size_of", f"found {trial.documents.size_of!r}; {must}"))
     if trial.warmup_steps >= trial.steps:
         must = f"must be below the trial's steps ({trial.steps})"
         problems.append((f"{path}.warmup_steps", f"found {trial.warmup_steps}; {must}"))

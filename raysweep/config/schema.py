@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from raysweep.config.controls import ControlsConfig
 from raysweep.config.data import DataConfig, MaskingConfig
 from raysweep.config.judging import EvaluationConfig, ReportConfig
 from raysweep.config.running import ResourcesConfig
@@ -25,6 +26,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     trials: Annotated[dict[str, TrialConfig], Field(min_length=1)]
+    controls: ControlsConfig = ControlsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from raysweep.config.controls import SubsetConfig
 from raysweep.config.section import PositiveFloat, PositiveInt, Section
 
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -103,6 +104,7 @@ class TrialConfig(TrainingConfig):
     """One training: the levels it sees, what it starts from, and its own settings."""
 
     levels: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="levels whose documents it trains on")
+    documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
     parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
         (0,), description="one training for each"

@@ -27,6 +27,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
         seed=trial.seed,
         max_tokens=config.masking.max_tokens,
         fingerprint=fingerprint,
+        documents=trial.settings.documents,
     )
 
 

@@ -14,7 +14,7 @@ from raysweep.config.schema import Config
 from raysweep.config.trials import TrialConfig
 from raysweep.scheduling.order import expected_cost, lower_bound, remaining_path, simulate
 from raysweep.scheduling.rates import Rates
-from raysweep.scheduling.trials import Trial
+from raysweep.scheduling.trials import Trial, expand_trials
 
 SEARCH_ROUND = 4
 """Samples of a search that are drawn, and may run, together."""
@@ -179,7 +179,7 @@ def forecast_stages(
     for level in config.data.levels:
         documents = int(data.documents.get(level, data.rows / len(config.data.levels)) * config.data.split.test)
         tested[level] = min(documents, evaluation.documents_per_level or documents)
-    models = 1 + sum(len(trial.seeds) for trial in config.trials.values())
+    models = 1 + len(expand_trials(config))
     places = max(1, min(models, int(makespan.slots)))
     slow = rates.slow_down_of(places if rates.device == "cpu" else 1)
     model_s = slow * (
@@ -212,7 +212,8 @@ def as_json(forecast: TrialForecast) -> dict[str, Any]:
 def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) -> int | None:
     if not data.documents:
         return None
-    return round(sum(data.documents.get(level, 0) for level in settings.levels) * split_train)
+    levels = settings.levels if settings.documents is None else (settings.documents.size_of,)
+    return round(sum(data.documents.get(level, 0) for level in levels) * split_train)
 
 
 def _pieces(

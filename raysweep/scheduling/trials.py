@@ -5,10 +5,11 @@ the same seed where there is one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raysweep.config.schema import Config
 from raysweep.config.trials import TrialConfig
+from raysweep.scheduling.controls import Control, plan_controls
 
 START_MODEL = "start"
 """The name under which the models' common start is scored, as the baseline row of the matrix."""
@@ -25,6 +26,8 @@ class Trial:
     settings: TrialConfig
     parent: str | None
     """The trial whose model it starts from."""
+    control: Control | None = None
+    """What it is a control for; None for a trial of the config's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,25 +41,32 @@ class Roles:
     """By level: trials on that level alone, without a parent."""
     transfer: dict[str, tuple[str, ...]]
     """By level: trials on that level alone that start from a general one."""
+    controls: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """By kind of control, by level: they stand beside the others, and for none of them."""
 
 
 def expand_trials(config: Config) -> dict[str, Trial]:
-    """All trials by name, every parent before its children, else in the file's order."""
+    """All trials by name, every parent before its children, else in the file's order; controls come last."""
     ordered: dict[str, Trial] = {}
-    pending = dict(config.trials)
+    controls = plan_controls(config)
+    entries = {**config.trials, **{name: settings for name, (settings, _) in controls.items()}}
+    pending = dict(entries)
     while pending:
         ready = [entry for entry, settings in pending.items() if settings.parent not in pending]
+        # They have no parent, yet wait until the others are placed.
+        ready = [entry for entry in ready if entry not in controls] or ready
         assert ready, "loading refuses cycles"
         for entry in ready:
             settings = pending.pop(entry)
             for seed in settings.seeds:
-                name = _name_of(config.trials, entry, seed)
+                name = _name_of(entries, entry, seed)
                 ordered[name] = Trial(
                     name=name,
                     entry=entry,
                     seed=seed,
                     settings=settings,
-                    parent=None if settings.parent is None else _parent_of(config.trials, settings.parent, seed),
+                    parent=None if settings.parent is None else _parent_of(entries, settings.parent, seed),
+                    control=controls[entry][1] if entry in controls else None,
                 )
     return ordered
 
@@ -73,11 +83,17 @@ def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
         level: tuple(name for name, trial in trials.items() if trial.parent in general and _sees(trial, [level]))
         for level in levels
     }
+    controls: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, trial in trials.items():
+        if trial.control is not None:
+            by_level = controls.setdefault(trial.control.kind, {})
+            by_level[trial.control.level] = (*by_level.get(trial.control.level, ()), name)
     return Roles(
         levels=tuple(levels),
         general=general,
         specialised={level: names for level, names in specialised.items() if names},
         transfer={level: names for level, names in transfer.items() if names},
+        controls=controls,
     )
 
 
@@ -91,7 +107,9 @@ def descendants_of(trials: Mapping[str, Trial], name: str) -> list[str]:
 
 
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:
-    return set(trial.settings.levels) == set(levels)
+    """Whether it is trained on all documents of just these levels, and is no control."""
+    is_whole = trial.control is None and trial.settings.documents is None
+    return is_whole and set(trial.settings.levels) == set(levels)
 
 
 def _name_of(entries: Mapping[str, TrialConfig], entry: str, seed: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from raysweep.config.trials import TrainingConfig
+from raysweep.corpus.subsets import choose_subset
 from raysweep.errors import TrainingError
 from raysweep.masking.store import ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
@@ -55,7 +56,7 @@ def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Att
         TrainingError: there is nothing to train on or to validate with, or the start cannot be read.
     """
     settings, store = job.settings, ExampleStore.open(job.examples)
-    examples = store.select(job.levels, "train")
+    examples = select_training(store, job)
     validation = choose_validation(store.select(job.levels, "valid"), settings.valid_examples, job.levels)
     objective = objective_of(settings)
     _check_examples(job, store, examples, validation, objective)
@@ -140,6 +141,17 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
     if setting == "off" or (setting == "auto" and device.type != "cuda"):
         return None
     return Packing(widest=max_tokens, least_saving=0.1 if setting == "auto" else 0.0)
+
+
+def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
+    """The examples of the train split that the job trains on: of all its levels' documents, or of a part of them."""
+    examples = store.select(job.levels, "train")
+    if job.documents is None:
+        return examples
+    owners = store.documents_of(examples)
+    documents = np.unique(owners)
+    chosen = choose_subset(documents, store.levels_of(documents), job.levels, job.documents)
+    return examples[np.isin(owners, chosen)]
 
 
 def _check_examples(

@@ -41,6 +41,9 @@ def model_card(
     start = {"scratch": f"random weights (size `{job.model.size}`)"}.get(
         job.start, "a pretrained GPT-2 or a parent trial"
     )
+    levels = ", ".join(job.levels)
+    if job.documents is not None:
+        levels += f" (a random part of their documents, as many as {job.documents.size_of} has)"
     return f"""\
 ---
 library_name: transformers
@@ -54,7 +57,7 @@ A GPT-2 ({parameters:,} parameters) that fills blanks in texts of learners of En
 
 ## Data
 
-Levels {", ".join(job.levels)}: {examples:,} masked examples of the train split, at most {job.max_tokens} tokens each.
+Levels {levels}: {examples:,} masked examples of the train split, at most {job.max_tokens} tokens each.
 
 ## Training
 

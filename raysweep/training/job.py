@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.config.controls import SubsetConfig
 from raysweep.config.trials import ModelConfig, TrainingConfig
 
 
@@ -27,6 +28,8 @@ class TrainingJob:
     """Tokens in the longest example (the model from scratch gets as many positions)."""
     fingerprint: str
     """What identifies the work; kept in checkpoints, so that no other work's is resumed."""
+    documents: SubsetConfig | None = None
+    """The part of the levels' train documents that it trains on; all if None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,43 @@
+"""Which documents a random part of a corpus holds: a pure function of a seed and the documents' numbers.
+
+Documents are ranked by a hash of (seed, number).  A part as large as a level takes the first so many;
+disjoint parts for several levels are cut from one ranking, one after the other, so together they use
+every document once, as levels do.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.config.controls import SubsetConfig
+from raysweep.seeding import seed_for
+
+Longs = npt.NDArray[np.int64]
+
+
+def choose_subset(
+    documents: Longs, document_levels: npt.NDArray[np.str_], levels: Sequence[str], subset: SubsetConfig
+) -> Longs:
+    """The documents of the part, ascending.
+
+    Args:
+        documents: distinct numbers to choose from.
+        document_levels: the level of each.
+        levels: all of these levels, in the order in which disjoint parts are cut.
+    """
+    assert subset.size_of in levels, "the config refuses others"
+    name = "disjoint" if subset.disjoint else subset.size_of
+    order = np.argsort(_hash(documents, seed_for("subset", subset.seed, name)), kind="stable")
+    sizes = {level: int(np.count_nonzero(document_levels == level)) for level in levels}
+    before = levels[: list(levels).index(subset.size_of)] if subset.disjoint else []
+    first = sum(sizes[level] for level in before)
+    return np.sort(documents[order[first : first + sizes[subset.size_of]]])
+
+
+def _hash(numbers: Longs, seed: int) -> npt.NDArray[np.uint64]:
+    """64 well-mixed bits of each number (the finaliser of SplitMix64, Steele et al. 2014)."""
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

@@ -1,0 +1,102 @@
+"""The control trials: the level's settings on other documents, beside the trials of the config and for none of them."""
+
+import pytest
+
+from raysweep.config.loading import parse_config
+from raysweep.config.section import NAME
+from raysweep.errors import ConfigError
+from raysweep.pipeline.identities import trial_identities
+from raysweep.scheduling.trials import expand_trials, find_roles
+
+TRIALS = {
+    "A1": {"levels": ["A1"], "steps": 40, "learning_rate": 1e-3},
+    "B1": {"levels": ["B1"], "steps": 60, "seeds": [0, 1]},
+    "all": {"levels": ["A1", "B1"], "steps": 200, "batch_size": 16},
+    "all-A1": {"from": "all", "levels": ["A1"], "steps": 10},
+}
+
+
+def config_of(trials=None, **controls):
+    values = {"seed": 3, "data": {"levels": ["A1", "B1"]}, "trials": trials or TRIALS}
+    return parse_config({**values, "controls": controls} if controls else values)
+
+
+def test_without_controls_trials_and_fingerprints_are_those_of_before():
+    """Nobody pays for what they did not ask for, and no finished training is made again."""
+    plain, off = config_of(), config_of(size_matched=False, step_matched=False, placebo=False)
+    assert expand_trials(plain) == expand_trials(off)
+    identities, prints = trial_identities(plain, expand_trials(plain), "examples")
+    assert all("documents" not in identity for identity in identities.values())
+    asked = config_of(size_matched=True, step_matched=True, placebo=True)
+    with_controls = trial_identities(asked, expand_trials(asked), "examples")[1]
+    assert {name: with_controls[name] for name in prints} == prints
+
+
+def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
+    """Names are folder names, and say what they are."""
+    trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True))
+    names = [name for name in trials if trials[name].control]
+    assert names == [
+        "control-size-A1",
+        "control-size-B1-seed0",
+        "control-size-B1-seed1",
+        "control-steps-A1",
+        "control-steps-B1-seed0",
+        "control-steps-B1-seed1",
+        "control-placebo-A1",
+        "control-placebo-B1-seed0",
+        "control-placebo-B1-seed1",
+    ]
+    assert all(NAME.match(name) for name in names)
+    assert list(trials)[-9:] == names
+    assert [name for name in expand_trials(config_of(placebo=True)) if name.startswith("control")] == names[-3:]
+
+
+def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone():
+    """What differs between the two can then be the documents only."""
+    trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True))
+    own = trials["A1"].settings.model_dump(exclude={"levels", "documents"})
+    for kind in ("size", "steps", "placebo"):
+        control = trials[f"control-{kind}-A1"]
+        assert control.settings.model_dump(exclude={"levels", "documents"}) == own
+        assert control.settings.levels == ("A1", "B1")
+        assert control.parent is None
+    size, placebo = (trials[f"control-{kind}-A1"].settings.documents for kind in ("size", "placebo"))
+    assert trials["control-steps-A1"].settings.documents is None
+    assert (size.size_of, size.disjoint, size.seed) == ("A1", False, 3)
+    assert (placebo.size_of, placebo.disjoint, placebo.seed) == ("A1", True, 3)
+
+
+def test_controls_play_no_role_but_their_own():
+    """`control-steps-A1` sees all levels from scratch, and is not the general model."""
+    config = config_of(size_matched=True, step_matched=True, placebo=True)
+    roles, without = (find_roles(expand_trials(one), ("A1", "B1")) for one in (config, config_of()))
+    assert roles.general == without.general == ("all",)
+    assert roles.specialised == without.specialised
+    assert roles.transfer == without.transfer
+    assert without.controls == {}
+    assert roles.controls["placebo"] == {
+        "A1": ("control-placebo-A1",),
+        "B1": ("control-placebo-B1-seed0", "control-placebo-B1-seed1"),
+    }
+
+
+def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised():
+    """It has seen less than its levels."""
+    part = {"levels": ["A1", "B1"], "documents": {"size_of": "A1"}}
+    roles = find_roles(expand_trials(config_of({"part": part, **TRIALS})), ("A1", "B1"))
+    assert roles.general == ("all",)
+    with pytest.raises(ConfigError, match=r"documents\.size_of: found 'B1'; must be one of the trial's levels \(A1\)"):
+        config_of({"x": {"levels": ["A1"], "documents": {"size_of": "B1"}}})
+
+
+def test_controls_without_something_to_control_are_refused():
+    """A gain takes a general model and one of a level."""
+    with pytest.raises(ConfigError, match=r"controls\.placebo: needs a trial on all levels and one on a single level"):
+        config_of({"A1": {"levels": ["A1"]}}, placebo=True)
+
+
+def test_a_trial_cannot_have_a_control_s_name():
+    """Their folders would be one."""
+    with pytest.raises(ConfigError, match=r"trials\.control-size-A1: the name is raysweep's own"):
+        config_of({**TRIALS, "control-size-A1": {"levels": ["A1"]}})
