@@ -3,8 +3,8 @@
 Attention stays within an example and its positions count from 0 (`gpt2.hidden_states`), so a packed token
 has the numbers it has in a row of its own, up to float rounding.
 
-Rows are balanced rather than filled one by one: eight examples of 75 tokens become three rows of some 200
-and not two of 256 and one of 88, which would be padded to 256 too.
+Rows are balanced rather than filled one by one: eight examples of 75 tokens, where a row may have 256
+positions, become four rows of 150, and not three of 225 of which one is only two thirds full.
 
 Axes: B examples, T tokens of the longest example, R rows, W positions of a row, N labels.
 """

@@ -13,6 +13,7 @@ from raysweep.config.trials import ModelConfig, TrainingConfig
 from raysweep.masking.making import mask_shard
 from raysweep.masking.store import ExampleStore, write_manifest
 from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.model.gpt2 import build_model
 from raysweep.training.job import TrainingJob
 
 MAX_TOKENS = 64
@@ -82,6 +83,16 @@ def small_start(tmp_path_factory):
     config = GPT2Config(vocab_size=VOCABULARY_SIZE, n_positions=MAX_TOKENS, n_layer=1, n_embd=8, n_head=2)
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def build_small_model(small_start):
+    """Builds that GPT-2 for training."""
+
+    def build(dropout=0.0):
+        return build_model(str(small_start), model=ModelConfig(dropout=dropout), max_tokens=MAX_TOKENS, seed=0)
+
+    return build
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
 """Run by test_resume.py and test_workers.py: trains in child processes, and kills them with signal 9.
 
     python killed_trainings.py kill JOB.json NAME …   a kill before and after each rename onto a NAME
+    python killed_trainings.py random JOB.json N SEED N kills at random moments
     python killed_trainings.py workers JOB.json       two workers (gloo) train one job together
+    python killed_trainings.py terminate JOB.json     trains, and prints how it ended; to be sent SIGTERM
 
 One process imports torch and forks; so a killed training costs no import, and it is a real process
 that a real signal ends, with no chance to clean up.
 """
 
 import os
+import random
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,10 +33,13 @@ assert not {"ray", "tensorboardX"} & sys.modules.keys()
 TIMEOUT_S = 120
 
 
-def run_in_child(work: Callable[[], object]) -> int:
+def run_in_child(work: Callable[[], object], kill_after_s: float | None = None) -> int:
     """Run `work` in a fork of this process; returns its exit status, negative if a signal ended it."""
     child = os.fork()
     if child:
+        if kill_after_s is not None:
+            threading.Event().wait(kill_after_s)
+            os.kill(child, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     signal.alarm(TIMEOUT_S)
     try:
@@ -92,6 +101,39 @@ def kill_between_steps(job: TrainingJob, step: int) -> None:
     assert status == -signal.SIGKILL, status
 
 
+def kill_at_random(job: TrainingJob, kills: int, seed: int) -> list[TrainingJob]:
+    """Kill attempts at random moments, `kills` of them while they ran, and let the last come to its end.
+
+    An attempt that was faster than its kill ends a training; then the next one begins, in another folder.
+
+    Returns:
+        The jobs that were trained to their end, first one that was not killed.
+    """
+    moments = random.Random(seed)
+    start = time.monotonic()
+    whole = replace(job, folder=job.folder.parent / "timed")
+    assert run_in_child(lambda: train(whole, device="cpu")) == 0
+    duration = time.monotonic() - start
+    jobs = [job]
+    while kills:
+        status = run_in_child(lambda: train(jobs[-1], device="cpu"), kill_after_s=moments.uniform(0, duration))
+        if status == -signal.SIGKILL:
+            kills -= 1
+        elif status == 0:
+            jobs.append(replace(job, folder=job.folder.parent / f"again-{len(jobs)}"))
+        else:
+            raise SystemExit(f"exit status {status}")
+    if status := run_in_child(lambda: train(jobs[-1], device="cpu")):
+        raise SystemExit(f"exit status {status}")
+    return [whole, *jobs]
+
+
+def train_until_told(job: TrainingJob) -> None:
+    """Train, saying when the first step is done."""
+    result = train(job, device="cpu", on_evaluation=lambda evaluation: print(f"step {evaluation.step}", flush=True))
+    print(f"{result.stopped or 'done'} after {result.steps}", flush=True)
+
+
 def train_with_workers(job: TrainingJob, world_size: int) -> None:
     """Train one job with several processes."""
     meeting = job.folder.parent / "meeting"
@@ -127,6 +169,11 @@ def main() -> None:
         kill_between_steps(job, 2)
         kill_between_steps(job, 5)
         kill_chain(job, targets)
+    elif what == "random":
+        for each in kill_at_random(job, *map(int, targets)):
+            print(each.folder)
+    elif what == "terminate":
+        train_until_told(job)
     else:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         train_with_workers(job, 2)

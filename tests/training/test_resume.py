@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from raysweep.store import TrialFolder
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
+from raysweep.training.stopping import TermSignal
 
 SCRIPT = Path(__file__).parent / "killed_trainings.py"
 ROOT = Path(__file__).parents[2]
@@ -24,18 +26,25 @@ RENAMES = ["step-00000006", "best-00000008", "step-00000012", "model", "training
 
 
 def run_script(what, job, tmp_path, *arguments):
-    """Run the script, which must end well."""
-    path = tmp_path / "job.json"
-    path.write_bytes(TypeAdapter(TrainingJob).dump_json(job))
-    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    """Run the script, which must end well; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, SCRIPT, what, path, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": search},
+        script(what, job, tmp_path, *arguments), capture_output=True, text=True, check=False, env=script_environment()
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def script(what, job, tmp_path, *arguments):
+    """The command that runs the script."""
+    path = tmp_path / "job.json"
+    path.write_bytes(TypeAdapter(TrainingJob).dump_json(job))
+    return [sys.executable, str(SCRIPT), what, str(path), *arguments]
+
+
+def script_environment():
+    """With this checkout on its path."""
+    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": search}
 
 
 def test_a_training_killed_again_and_again_ends_with_the_same_bits(make_job, tmp_path):
@@ -53,6 +62,69 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(make_job, tmp
     assert {key: of_one[key] for key in of_one.keys() - unlike} == {key: of_two[key] for key in of_two.keys() - unlike}
     assert not one.checkpoints.exists()
     assert [path.name for path in one.root.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_no_bit(make_job, tmp_path, kills):
+    """Signal 9 whenever it comes: while data is read, in mid-step, in mid-checkpoint, while the model is written."""
+    job = make_job(steps=16)
+    printed = run_script("random", job, tmp_path, str(kills), "0").splitlines()
+    expected, *folders = (TrialFolder(Path(line)) for line in printed)
+    for folder in folders:
+        assert (folder.model / "model.safetensors").read_bytes() == (expected.model / "model.safetensors").read_bytes()
+        assert folder.metrics.read_bytes() == expected.metrics.read_bytes()
+        assert [line["step"] for line in read_metrics(folder.evaluations)] == [4, 8, 12, 16]
+        assert not folder.checkpoints.exists()
+
+
+def test_sigterm_leads_to_a_checkpoint_and_the_next_call_goes_on(make_job, tmp_path):
+    """A batch system's or a cloud's notice, in a process of its own: no step is lost, the weights come out equal.
+
+    The settings that say how long it trains are part of no fingerprint here, so that it can end soon afterwards.
+    """
+    job = make_job(steps=400, evaluate_every=4, checkpoint_every=400)
+    with subprocess.Popen(
+        script("terminate", job, tmp_path), stdout=subprocess.PIPE, text=True, env=script_environment()
+    ) as process:
+        assert process.stdout.readline() == "step 4\n"
+        process.send_signal(signal.SIGTERM)
+        *_, last = process.stdout.read().splitlines()
+    assert process.returncode == 0
+    reason, steps = last.split(" after ")
+    assert reason == "SIGTERM"
+    assert 4 <= int(steps) < 400, "it stopped at the next step, not at the end"
+    kept = Checkpoints(TrialFolder(job.folder).checkpoints, job.fingerprint, job.trial).newest()
+    assert kept.step == int(steps)
+    assert not TrialFolder(job.folder).result.exists()
+    ends = int(steps) + 4
+    job, whole = (
+        dataclasses.replace(make_job(steps=ends, evaluate_every=4), folder=folder)
+        for folder in (job.folder, tmp_path / "whole")
+    )
+    assert [train(each, device="cpu").steps for each in (job, whole)] == [ends, ends]
+    models = [(TrialFolder(at.folder).model / "model.safetensors").read_bytes() for at in (job, whole)]
+    assert models[0] == models[1]
+
+
+def test_an_answer_to_sigterm_that_is_there_already_stays(make_job):
+    """A pipeline's or Ray's; and where there was none, there is none afterwards."""
+    seen = []
+
+    def answer(number, frame):
+        seen.append(number)
+
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        train(make_job(steps=2), device="cpu", on_evaluation=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) is answer
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+    with TermSignal() as term:
+        assert term.should_stop() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert term.should_stop() == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def stop_after(job, steps):

@@ -1,0 +1,147 @@
+"""Steps whose examples share rows, go through in parts, or run in compiled code: the same losses and gradients."""
+
+import numpy as np
+import pytest
+import torch
+
+from raysweep.config.trials import TrainingConfig
+from raysweep.model.packing import Packing
+from raysweep.training.attempt import make_engine, packing_of
+from raysweep.training.distributed import Workers
+from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
+from raysweep.training.loss import Objective
+from raysweep.training.step import step_gradients, validation_losses
+
+BOTH = Objective(context=True, infill=True)
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+EXAMPLES = np.random.default_rng(0).permutation(120)[:24]
+"""Long and short ones together, as a step over several batches has them."""
+
+
+@pytest.fixture
+def engine_for(store, build_small_model):
+    """Makes an engine on the CPU from a trial's settings."""
+
+    def make(dropout=0.0, **settings):
+        model = build_small_model(dropout)
+        return make_engine("A1", model, store, TrainingConfig(batch_size=24, **settings), Workers(device=CPU), 64)
+
+    return make
+
+
+def run_step(engine, examples=EXAMPLES):
+    batches = engine.assemble(examples, BOTH)
+    sums = step_gradients(engine, examples, batches, BOTH, seed=0, step=1)
+    gradients = torch.cat([parameter.grad.flatten().double() for parameter in engine.model.parameters()])
+    losses = (sums.nats / sums.labels).tolist()
+    return losses, gradients, 1 - sums.tokens / sums.positions
+
+
+@pytest.mark.parametrize("micro_batch", [24, 5])
+def test_packed_bucketed_and_plain_steps_are_equal(engine_for, micro_batch):
+    """Losses to 1e-5 nats a token, gradients to 1e-6 of their norm; and packing leaves a fraction of the padding."""
+    plain, plain_gradients, padding = run_step(engine_for(packing="off"))
+    bucketed = np.sort(EXAMPLES)  # of like length or not: another order, other rows
+    for examples in (EXAMPLES, bucketed):
+        losses, gradients, packed_padding = run_step(engine_for(packing="on", micro_batch=micro_batch), examples)
+        assert losses == pytest.approx(plain, abs=1e-5)
+        assert (gradients - plain_gradients).norm() < 1e-6 * plain_gradients.norm()
+        assert packed_padding < padding / 2
+
+
+def test_a_validation_is_the_same_packed_or_not(engine_for):
+    """To 1e-5 nats a token, in micro-batches of any size."""
+    expected = validation_losses(engine_for(packing="off"), EXAMPLES)
+    for micro_batch in (1, 7, 24):
+        found = validation_losses(engine_for(packing="on", micro_batch=micro_batch), EXAMPLES)
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "expected"),
+    [
+        ("off", CPU, None),
+        ("off", GPU, None),
+        ("auto", CPU, None),
+        ("auto", GPU, Packing(widest=256, least_saving=0.1)),
+        ("on", CPU, Packing(widest=256)),
+        ("on", GPU, Packing(widest=256)),
+    ],
+)
+def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
+    """On a CPU batches of like length cost less than the mask."""
+    assert packing_of(setting, device, 256) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "capability", "expected"),
+    [
+        ("auto", CPU, None, None),
+        ("auto", GPU, (8, 0), torch.bfloat16),
+        ("auto", GPU, (9, 0), torch.bfloat16),
+        ("auto", GPU, (7, 5), None),
+        ("fp32", GPU, (9, 0), None),
+        ("bf16", CPU, None, torch.bfloat16),
+        ("bf16", GPU, (7, 5), torch.bfloat16),
+    ],
+)
+def test_bf16_is_used_where_the_hardware_multiplies_it(monkeypatch, precision, device, capability, expected):
+    """Older GPUs would emulate it; who asks for it gets it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    assert autocast_type(precision, device) == expected
+
+
+def test_bf16_steps_have_the_losses_of_fp32_ones(engine_for):
+    """To two digits: that is what bfloat16 keeps; weights, softmax and sums stay float32."""
+    expected, gradients, _ = run_step(engine_for(precision="fp32"))
+    found, found_gradients, _ = run_step(engine_for(precision="bf16", packing="on"))
+    assert found == pytest.approx(expected, rel=1e-2)
+    assert found_gradients.dtype == gradients.dtype
+    assert torch.nn.functional.cosine_similarity(found_gradients, gradients, dim=0) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("device", "compiled", "max_tokens", "expected"),
+    [(CPU, False, 256, 1), (GPU, False, 256, 8), (GPU, True, 256, 32), (GPU, True, 100, 16), (CPU, True, 64, 8)],
+)
+def test_rows_are_padded_to_what_the_hardware_likes(device, compiled, max_tokens, expected):
+    """Eights for tensor cores; compiled code sees eight lengths at most."""
+    assert pad_multiple(device, compiled, max_tokens) == expected
+    if compiled:
+        assert len({-(-length // expected) for length in range(1, max_tokens + 1)}) <= 8
+
+
+def test_padding_never_asks_for_positions_the_model_lacks(engine_for):
+    """A model of 64 positions and rows in multiples of 33: an example of 34 tokens would get 66."""
+    plain, packed = engine_for(packing="off"), engine_for(packing="on")
+    expected, *_ = run_step(plain)
+    for engine in (plain, packed):
+        engine.pad_multiple = 33
+        losses, *_ = run_step(engine)
+        assert losses == pytest.approx(expected, abs=1e-5)
+    assert max(rows.ids_RW.shape[1] for rows in plain.assemble(EXAMPLES, BOTH)) == 64
+
+
+def test_compiled_code_serves_all_lengths_with_few_graphs(engine_for):
+    """Steps of many shapes, packed or not, compile it a handful of times, not once a shape; losses stay."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled, plain = engine_for(), engine_for()
+    compiled.forward, compiled.pad_multiple = forward_pass(True, backend=count), pad_multiple(CPU, True, 64)
+    shapes = set()
+    for packing in (None, Packing(widest=64)):
+        compiled.packing = plain.packing = packing
+        for first in range(0, 60, 5):
+            examples = np.arange(first, first + 2 + first % 7)
+            shapes |= {(packing is None, *rows.ids_RW.shape) for rows in compiled.assemble(examples, BOTH)}
+            expected, found = run_step(plain, examples), run_step(compiled, examples)
+            assert found[0] == pytest.approx(expected[0], abs=1e-5)
+            compiled.model.zero_grad()
+            plain.model.zero_grad()
+    assert len(shapes) > 2 * len(graphs) > 0
+    assert len(graphs) <= 6
