@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 app = new_group()
+OVER_BUDGET = 3
+"""The exit code of a run that stopped at its budget's cap; nothing failed."""
 
 
 @app.command()
@@ -113,18 +115,23 @@ def _do_stages(
     settings: "Settings", force: list[str] | None, inline: bool, *, stages: list[str] | None, fail_fast: bool = False
 ) -> None:
     from raysweep.cli.view import view_for
+    from raysweep.pipeline.devices import find_device
+    from raysweep.pipeline.foreseeing import with_packing
     from raysweep.pipeline.inline import InlineExecutor
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import STAGES, Run
     from raysweep.pipeline.work import Executor
+    from raysweep.scheduling.budget import Purse
 
+    device = find_device(settings.config)
+    purse = Purse(settings.folder, settings.config.budget, settings.config.prices, device=device.name)
     executor: Executor
     if inline:
-        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast)
+        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast, purse=purse)
     else:
         from raysweep.cluster.executor import RayExecutor
 
-        executor = RayExecutor(settings.config.resources, settings.folder, fail_fast=fail_fast)
+        executor = RayExecutor(with_packing(settings.config), settings.folder, fail_fast=fail_fast, purse=purse)
     with locked(settings.folder), view_for(settings) as view:
         try:
             work = Run(
@@ -136,7 +143,11 @@ def _do_stages(
                 command=settings.command(),
                 forced=force or [],
             )
+            if stages is None:
+                work.refuse_over_budget()
             for stage in stages or STAGES:
+                if stages is None and stage == "evaluate" and not work.has_models:
+                    break
                 view.begin(stage)
                 work.do(stage)
             lost = work.unfinished() if stages is None or "train" in stages else []
@@ -144,5 +155,9 @@ def _do_stages(
             executor.close()
     for each in lost:
         print(f"{each.state}: {each.trial}: {each.reason}", file=sys.stderr)
+    if any(each.reason.startswith("budget: ") for each in lost):
+        done = f"{len(work.trials) - len(lost)} of {len(work.trials)} trials are done"
+        print(f"{done}; raise the budget, and the same command goes on from the checkpoints", file=sys.stderr)
+        sys.exit(OVER_BUDGET)
     if lost:
         sys.exit(1)

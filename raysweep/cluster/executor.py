@@ -10,15 +10,21 @@ from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
 from raysweep.config.running import ResourcesConfig
 from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.scheduling.budget import Purse
 from raysweep.store import RunFolder
 
 
 class RayExecutor:
     """Opens the session with the first piece of work, and keeps it until `close`."""
 
-    def __init__(self, resources: ResourcesConfig, folder: RunFolder, *, fail_fast: bool = False) -> None:
-        """Args: `fail_fast`, whether the first trial that fails stops the others, at a checkpoint."""
-        self._resources, self._fail_fast = resources, fail_fast
+    def __init__(
+        self, resources: ResourcesConfig, folder: RunFolder, *, fail_fast: bool = False, purse: Purse | None = None
+    ) -> None:
+        """Args:
+        fail_fast: whether the first trial that fails stops the others, at a checkpoint.
+        purse: the budget of trainings.
+        """
+        self._resources, self._fail_fast, self._purse = resources, fail_fast, purse
         self._folder = folder
         self._session: Session | None = None
 
@@ -32,7 +38,14 @@ class RayExecutor:
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
         if tasks:
-            run_sweep(self._open(listener), tasks, listener, storage=self._folder.ray, fail_fast=self._fail_fast)
+            run_sweep(
+                self._open(listener),
+                tasks,
+                listener,
+                storage=self._folder.ray,
+                fail_fast=self._fail_fast,
+                purse=self._purse,
+            )
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""

@@ -58,7 +58,8 @@ def whole(task: TrainTask) -> Unit:
 
 def nodes(task: TrainTask) -> list[Node]:
     """The trial in the graph: itself, or its samples in rounds and the node that gathers them."""
-    name, cost = task.job.trial, expected_cost(task.job.settings)
+    name = task.job.trial
+    cost = expected_cost(task.job.settings) if task.cost is None else task.cost
     needs = () if task.parent is None else (task.parent,)
     if task.search is None:
         return [Node(name=name, cost=cost, needs=needs)]

@@ -43,9 +43,9 @@ class Device:
         return f"{platform.node()}, {self.name}, {self.cores} cores"
 
 
-def find_device(config: Config, *, driver: Path = DRIVER) -> Device:
+def find_device(config: Config) -> Device:
     """What trials of this config run on, on this machine."""
-    cores, names = _cores(), _gpu_names(driver)
+    cores, names = _cores(), _gpu_names(DRIVER)
     if config.resources.gpus_per_trial == 0 or not names:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Device(name="cpu", gpus=0, cores=cores, memory_bytes=memory)

@@ -26,10 +26,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raysweep.config.running import ResourcesConfig
 from raysweep.config.schema import Config
 from raysweep.pipeline.calibration_cache import read_data, read_overheads, read_rates
 from raysweep.pipeline.devices import Device, find_device, model_shape
 from raysweep.scheduling import forecast
+from raysweep.scheduling.budget import Spent
 from raysweep.scheduling.forecast import DataSize, Makespan, TrialForecast
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.packing import Packing, choose_packing
@@ -92,6 +94,15 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
     return Foresight(device=device, rates=rates, data=data, packing=packing, trials=found, makespan=makespan)
 
 
+def with_packing(config: Config) -> ResourcesConfig:
+    """The resources with `pack: auto` settled for this machine's GPUs, as the last calibration found."""
+    device = find_device(config)
+    if not device.gpus or config.resources.pack != "auto":
+        return config.resources
+    packing = choose_packing(config.resources, read_rates(config, device), cores=device.cores, on_gpu=True)
+    return config.resources.model_copy(update={"pack": packing.together})
+
+
 def fits(config: Config, trials: Mapping[str, Trial], gpus: float) -> bool:
     """Whether so many GPUs are enough for the trial that asks for most."""
     asked = [_asked(config, trial) for trial in trials.values()]
@@ -144,6 +155,16 @@ def plan_of(config: Config, here: Foresight, makespans: Sequence[Mapping[str, An
         ),
         "trials": trials,
     }
+
+
+def expected_spending(config: Config, trials: Mapping[str, Trial], folder: RunFolder) -> Spent:
+    """What these trainings are expected to take, as the budget counts it."""
+    here = foresee(config, trials, folder)
+    hours = sum(each.expected_s for each in here.trials.values()) / 3600
+    gpu_hours = sum(each.gpu_hours for each in here.trials.values())
+    cores = hours * config.resources.cpus_per_trial
+    cost = price_of(config.prices, here.device.name, gpu_hours=gpu_hours, core_hours=cores)
+    return Spent(gpu_hours=gpu_hours, wall_hours=here.makespan.makespan_s / 3600, cost=cost["amount"] if cost else 0.0)
 
 
 def makespan_json(config: Config, seen: Foresight) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.pipeline.work import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.scheduling.budget import Purse
 
 
 class InlineExecutor:
     """An `Executor` without a cluster."""
 
-    def __init__(self, threads: int = 1, *, fail_fast: bool = False) -> None:
+    def __init__(self, threads: int = 1, *, fail_fast: bool = False, purse: Purse | None = None) -> None:
         """Args: `threads` of one trial, `resources.cpus_per_trial`: sums of floats depend on how they are divided."""
-        self._threads, self._fail_fast = threads, fail_fast
+        self._threads, self._fail_fast, self._purse = threads, fail_fast, purse
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""
@@ -41,7 +42,7 @@ class InlineExecutor:
         """Train the tasks in their order: parents come before children."""
         from raysweep.pipeline.inline_training import train_inline
 
-        train_inline(tasks, listener, threads=self._threads, fail_fast=self._fail_fast)
+        train_inline(tasks, listener, threads=self._threads, fail_fast=self._fail_fast, purse=self._purse)
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""

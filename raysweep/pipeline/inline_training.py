@@ -5,6 +5,7 @@ memory: there are no neighbours here to do without.
 """
 
 import dataclasses
+import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -14,17 +15,41 @@ from raysweep.pipeline.signals import Interruption
 from raysweep.pipeline.work import Listener, TrainTask
 from raysweep.scheduling import records
 from raysweep.scheduling.attempts import kept_seconds, note
+from raysweep.scheduling.budget import Purse
 from raysweep.scheduling.failures import Failure, failure_of, remedy
 from raysweep.scheduling.records import State
 from raysweep.training.job import TrainingResult
 
 
-def train_inline(tasks: Sequence[TrainTask], listener: Listener, *, threads: int, fail_fast: bool) -> None:
+class _Cap:
+    """The budget, as far as a training in this process meets it."""
+
+    def __init__(self, purse: Purse | None, threads: int) -> None:
+        self._purse, self._threads = purse, threads
+        self.reason = ""
+        """Why no training goes on; '' while the budget holds."""
+
+    def look(self) -> str:
+        """Count the time since the last look."""
+        if self._purse is not None and not self.reason:
+            self.reason = self._purse.look(time.monotonic(), gpus=0.0, cores=float(self._threads))
+        return self.reason
+
+    def close(self) -> None:
+        """Keep the account."""
+        if self._purse is not None:
+            self._purse.close()
+
+
+def train_inline(
+    tasks: Sequence[TrainTask], listener: Listener, *, threads: int, fail_fast: bool, purse: Purse | None = None
+) -> None:
     """Train the tasks in their order: parents come before children.
 
     Args:
         threads: of torch; sums of floats depend on how they are divided.
         fail_fast: whether to leave it at the first that fails.
+        purse: the budget; at its cap the training stops at a checkpoint, and no other starts.
 
     Raises:
         ConfigError: a task is a search.
@@ -36,8 +61,19 @@ def train_inline(tasks: Sequence[TrainTask], listener: Listener, *, threads: int
     for task in tasks:
         if task.search is not None:
             raise ConfigError(f"trials.{task.job.trial}.search: a search needs Ray; run without --inline")
+    cap = _Cap(purse, threads)
+    try:
+        _train_all(tasks, listener, threads=threads, fail_fast=fail_fast, cap=cap)
+    finally:
+        cap.close()
+
+
+def _train_all(tasks: Sequence[TrainTask], listener: Listener, *, threads: int, fail_fast: bool, cap: _Cap) -> None:
     lost: set[str] = set()
+    cap.look()
     for done, task in enumerate(tasks):
+        if cap.reason:
+            return
         listener.advance("train", done, len(tasks), "trials")
         if task.fresh:
             task.folder.clear()
@@ -50,14 +86,14 @@ def train_inline(tasks: Sequence[TrainTask], listener: Listener, *, threads: int
                 reason=f"its parent {task.parent} is not done",
             )
             lost.add(task.job.trial)
-        elif not _train_one(task, listener, threads):
+        elif not _train_one(task, listener, threads, cap):
             lost.add(task.job.trial)
             if fail_fast:
                 listener.say(f"--fail-fast: {task.job.trial} failed, so nothing more is trained")
                 return
 
 
-def _train_one(task: TrainTask, listener: Listener, threads: int) -> bool:
+def _train_one(task: TrainTask, listener: Listener, threads: int, cap: _Cap) -> bool:
     """Train until it is done or must be given up.  Returns whether it is done."""
     name, failures = task.job.trial, Counter[Failure]()
     while True:
@@ -72,7 +108,7 @@ def _train_one(task: TrainTask, listener: Listener, threads: int) -> bool:
         interruption = Interruption()
         try:
             with interruption:
-                result = _attempt(task, interruption)
+                result = _attempt(task, interruption, cap)
         except Exception as error:
             # One bad model costs its own children, not the matrix; the log keeps the whole story.
             failure, message = failure_of(error), str(error)
@@ -87,7 +123,7 @@ def _train_one(task: TrainTask, listener: Listener, threads: int) -> bool:
             if found.again:
                 continue
             return False
-        if result.stopped and result.stopped == interruption.reason:
+        if result.stopped and result.stopped in (interruption.reason, cap.reason):
             records.end(task.folder, record, State.STOPPED, reason=result.stopped)
             listener.say(f"{name}: stopped after step {result.steps:,}/{task.job.settings.steps:,}: {result.stopped}")
         else:
@@ -97,16 +133,16 @@ def _train_one(task: TrainTask, listener: Listener, threads: int) -> bool:
         return True
 
 
-def _attempt(task: TrainTask, interruption: Interruption) -> TrainingResult:
+def _attempt(task: TrainTask, interruption: Interruption, cap: _Cap) -> TrainingResult:
     from raysweep.training.loop import train
 
     note(task.folder, "start", kept=kept_seconds(task.folder))
     try:
-        result = train(task.job, should_stop=lambda: interruption.reason or None)
+        result = train(task.job, should_stop=lambda: interruption.reason or cap.look() or None)
     except Exception as error:
         if (failure := failure_of(error)) is not Failure.DISK:
             note(task.folder, "end", how=failure, kept=kept_seconds(task.folder))
         raise
-    is_stopped = result.stopped != "" and result.stopped == interruption.reason
+    is_stopped = result.stopped != "" and result.stopped in (interruption.reason, cap.reason)
     note(task.folder, "end", how="stopped" if is_stopped else "done", kept=dict(result.seconds))
     return result

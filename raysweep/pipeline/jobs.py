@@ -39,8 +39,13 @@ def train_tasks(
     identities: Mapping[str, Mapping[str, Any]],
     fingerprints: Mapping[str, str],
     fresh: Collection[str],
+    costs: Mapping[str, float],
 ) -> list[TrainTask]:
-    """The trials as work; a parent that is not among them is done already."""
+    """The trials as work; a parent that is not among them is done already.
+
+    Args:
+        costs: expected seconds of one training of each.
+    """
     names = {trial.name for trial in trials}
     return [
         TrainTask(
@@ -51,6 +56,8 @@ def train_tasks(
             gpus=trial.settings.gpus,
             search=trial.settings.search,
             fresh=trial.name in fresh,
+            cost=costs[trial.name],
+            accelerator_type=trial.settings.accelerator_type,
         )
         for trial in trials
     ]

@@ -6,6 +6,7 @@ now.  Where settings changed under a corpus, examples or a trained model, the ru
 the fields: those may have cost hours.  Scores and report are made again without asking.
 """
 
+import json
 import logging
 import shutil
 import time
@@ -19,13 +20,15 @@ from raysweep.config.fingerprints import fingerprint
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, InputError
-from raysweep.pipeline import identities, provenance
+from raysweep.pipeline import foreseeing, identities, provenance
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.work import Executor, Listener, MaskTask
+from raysweep.scheduling.budget import Spent, refuse_start
 from raysweep.scheduling.decisions import decide
+from raysweep.scheduling.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import Trial, expand_trials, find_roles
+from raysweep.scheduling.trials import Trial, descendants_of, expand_trials, find_roles
 from raysweep.store import RunFolder, read_json, write_json, write_text
 
 if TYPE_CHECKING:  # loads pyarrow, which a run with nothing to do need not wait for
@@ -70,9 +73,31 @@ class Run:
 
     def everything(self) -> list[Unfinished]:
         """Do every stage that is not done.  Returns the trials that could not be trained."""
+        self.refuse_over_budget()
         for stage in STAGES:
+            if stage == "evaluate" and not self.has_models:
+                break
             self.do(stage)
         return self.unfinished()
+
+    @property
+    def has_models(self) -> bool:
+        """Whether there is anything to score and to report."""
+        return bool(self._done_trials())
+
+    def refuse_over_budget(self) -> None:
+        """Before anything is done, hold what the trainings are expected to take against the budget.
+
+        Raises:
+            ConfigError: with the figures and the ways on.
+        """
+        todo = self._trials_to_do()
+        if not todo:
+            return
+        spent, prices = Spent.read(self.folder), self.config.prices
+        expected = foreseeing.expected_spending(self.config, todo, self.folder)
+        if problems := refuse_start(self.config.budget, spent, expected, currency=prices.currency):
+            raise ConfigError(*problems)
 
     def do(self, stage: str) -> None:
         """Do one stage, if it is not done.
@@ -80,6 +105,10 @@ class Run:
         Raises:
             ConfigError: an earlier stage is not done, or its settings changed.
         """
+        if stage in ("prepare", "mask", "train"):
+            self._foretell()
+        if stage == "train":
+            self.refuse_over_budget()
         resolved = dump_config(self.config)
         if not self.folder.config.exists() or self.folder.config.read_text(encoding="utf-8") != resolved:
             write_text(self.folder.config, resolved)
@@ -190,11 +219,17 @@ class Run:
             identities=made_of,
             fingerprints=prints,
             fresh=decisions.fresh,
+            costs=self._costs(decisions.todo),
         )
         try:
             self.executor.train(tasks, self.listener)
         finally:
             write_ledger(self.folder, list(self.trials))
+
+    def _costs(self, names: Sequence[str]) -> dict[str, float]:
+        """Expected seconds of each trial, by which those that could start are ordered."""
+        todo = {name: self.trials[name] for name in names}
+        return expected_costs(todo, foreseeing.foresee(self.config, todo, self.folder).trials)
 
     def _evaluate(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="evaluate")
@@ -315,6 +350,25 @@ class Run:
             return named
         changed = [name for name, record in records.items() if record and record.fingerprint != prints[name]]
         return named + changed
+
+    def _trials_to_do(self) -> dict[str, Trial]:
+        """Those that are not done, and those that are forced; a changed one is refused later."""
+        done = self._done_trials()
+        redo = {name for name in self.forced if name in self.trials}
+        for name in tuple(redo):
+            redo.update(descendants_of(self.trials, name))
+        everything = any(stage in self.forced for stage in ("prepare", "mask", "train"))
+        return {name: trial for name, trial in self.trials.items() if everything or name in redo or name not in done}
+
+    def _foretell(self) -> None:
+        """Write down what the whole run is expected to take, once, before it begins: plan.json."""
+        beside = {"budget", "notify", "report"}
+        print_of_config = fingerprint(json.loads(self.config.model_dump_json(by_alias=True, exclude=beside)))
+        if self.folder.plan.exists() and read_json(self.folder.plan)["config"] == print_of_config:
+            return
+        if self._trials_to_do():
+            here = foreseeing.foresee(self.config, self.trials, self.folder)
+            write_json(self.folder.plan, {**foreseeing.plan_of(self.config, here), "config": print_of_config})
 
     def _done_trials(self) -> dict[str, TrialRecord]:
         records = {name: read_record(self.folder.trial(name)) for name in self.trials}

@@ -44,6 +44,10 @@ class TrainTask:
     search: SearchConfig | None
     fresh: bool
     """Earlier files of the trial (checkpoints, metrics, model) are removed before it starts."""
+    cost: float | None = None
+    """Expected seconds of one training, or any unit that compares the tasks of a run; by examples if None."""
+    accelerator_type: str | None = None
+    """Instead of resources.accelerator_type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
