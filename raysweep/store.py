@@ -227,6 +227,11 @@ class RunFolder:
         return self.root / "ray"
 
 
+def samples_beside(cells: Path) -> Path:
+    """Some questions and a model's answers, as texts, beside its scores; they hold learners' words."""
+    return cells.with_suffix(".samples")
+
+
 def open_run_folder(storage: str, name: str) -> RunFolder:
     """The run folder of `name` under `storage`, which must be a path every node sees.
 

@@ -23,11 +23,12 @@ import numpy.typing as npt
 
 from raysweep.evaluation.answering import Answer, Prompt, answer_prompts
 from raysweep.evaluation.sampling import GREEDY
-from raysweep.masking.vocabulary import FIRST_BLANK, Kind, TargetType, document_tokenizer
+from raysweep.masking.vocabulary import FIRST_BLANK, GPT2_SIZE, Kind, TargetType, document_tokenizer
 from raysweep.seeding import generator_for
 
 Ints = npt.NDArray[np.int64]
 
+SAMPLES_PER_LEVEL = 2
 _BATCH_PROMPTS = 64
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -54,13 +55,21 @@ class AnswerScore:
 
 
 def score_generation(
-    model: Any, store: Examples, examples: Mapping[str, Ints], *, documents: int, seed: int
+    model: Any,
+    store: Examples,
+    examples: Mapping[str, Ints],
+    *,
+    documents: int,
+    seed: int,
+    samples: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Answer blanks of some test documents greedily, and score the answers.
 
     Args:
         examples: the test examples of each level.
         documents: how many documents of each level, drawn by the seed: the same for every model.
+        samples: gets the first few questions of each level with their answers, as texts to look at; these are
+            learners' words, which the scores never hold.
 
     Returns:
         Plain values: `overall`, `levels` and `kinds`, each with the number of answers and means
@@ -78,6 +87,8 @@ def score_generation(
         for (level, prompt, references), (answers,) in zip(asked, found, strict=True):
             pairs = zip(prompt.kinds, answers, references, strict=True)
             scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
+            if samples is not None and sum(each["level"] == level for each in samples) < SAMPLES_PER_LEVEL:
+                samples.append(_as_text(level, prompt, references, answers))
     return {
         "overall": summarise(scores),
         "levels": {level: summarise([score for score in scores if score.level == level]) for level in examples},
@@ -158,6 +169,20 @@ def _score_answer(level: str, kind: Kind, answer: Answer, reference: str) -> Ans
         unigram=overlap(text, reference, 1),
         bigram=overlap(text, reference, 2),
     )
+
+
+def _as_text(level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer]) -> dict[str, Any]:
+    """A question with its answers: `context` is what stands before, between and after the blanks."""
+    tokenizer = document_tokenizer()
+    ids = np.array(prompt.ids[:-1])
+    blanks = np.flatnonzero(ids >= FIRST_BLANK)
+    return {
+        "level": level,
+        "context": [tokenizer.decode(part[part < GPT2_SIZE].tolist()) for part in np.split(ids, blanks)],
+        "kinds": [kind.name.lower() for kind in prompt.kinds],
+        "references": list(references),
+        "answers": [tokenizer.decode(answer.ids) for answer in answers],
+    }
 
 
 def _ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:

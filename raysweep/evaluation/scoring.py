@@ -25,7 +25,7 @@ from raysweep.evaluation.likelihood import full_precision
 from raysweep.masking.store import ExampleStore
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
 from raysweep.scheduling.trials import START_MODEL
-from raysweep.store import write_json, written_beside
+from raysweep.store import samples_beside, write_json, written_beside
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +106,14 @@ def score_model(
         )
         check_finite(model, sums)
         by_level = {level: chosen[level_of[store.documents_of(chosen)] == level] for level in levels}
-        generation = score_generation(network, store, by_level, documents=evaluation.generation_documents, seed=seed)
+        samples: list[dict[str, Any]] = []
+        generation = score_generation(
+            network, store, by_level, documents=evaluation.generation_documents, seed=seed, samples=samples
+        )
     # A record of earlier scores must not vouch for the new table.
     record.unlink(missing_ok=True)
     write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])
+    write_json(samples_beside(out), samples)
     seconds = time.perf_counter() - began
     counts = {
         "documents": len(sums.documents),

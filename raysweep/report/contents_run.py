@@ -77,6 +77,70 @@ def unknown_level_table(evidence: Values) -> Table:
     )
 
 
+def planned_table(evidence: Values) -> Table:
+    """Planned and actual time of every stage and trial that a plan was made for."""
+    costs = evidence["costs"]
+    named = [(f"stage {one['stage']}", one) for one in costs["stages"]] + [
+        (one["trial"], one) for one in costs["trials"]
+    ]
+    rows = []
+    for name, one in named:
+        planned, actual = one["planned_s"], one["actual_s"]
+        rows.append(
+            (
+                word(name),
+                number(None if planned is None else planned / 3600, formats.hours),
+                number(None if actual is None else actual / 3600, formats.hours),
+                number(actual / planned if planned and actual is not None else None, formats.percent),
+            )
+        )
+    return Table(
+        name="planned",
+        caption="Time planned before the run and time taken (a trial: all its attempts, from start to record)",
+        columns=(
+            text_column("What", "what"),
+            number_column("Planned", "planned_hours"),
+            number_column("Actual", "actual_hours"),
+            number_column("Off by", "actual_over_planned"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def ledger_table(evidence: Values) -> Table:
+    """What the slots' seconds went into."""
+    ledger = evidence["costs"]["ledger"] or {"unit": "cpu", "parts": []}
+    unit = {"gpu": "GPU", "cpu": "CPU"}.get(ledger["unit"], "Slot")
+    rows = [
+        (
+            word(_PARTS.get(one["part"], one["part"])),
+            number(one["seconds"] / 3600, formats.hours),
+            number(one["share"], formats.share),
+        )
+        for one in ledger["parts"]
+    ]
+    return Table(
+        name="ledger",
+        caption=f"What every second of the {unit if unit != 'Slot' else 'slot'}s went into, all trainings together",
+        columns=(
+            text_column("Part", "part"),
+            number_column(f"{unit} time", "hours"),
+            number_column("Share", "share"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+_PARTS = {
+    "useful": "Steps that are in the models",
+    "evaluating": "Validation",
+    "checkpointing": "Checkpoints",
+    "loading": "Loading and exporting",
+    "starting": "Starting and stopping processes",
+    "wasted": "Lost work",
+}
+
+
 def trainings_table(evidence: Values) -> Table:
     """Every trial, the failed ones included."""
     rows = []

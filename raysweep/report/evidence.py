@@ -19,6 +19,7 @@ from raysweep.config.judging import HypothesesConfig
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
+from raysweep.report.costs import compare_costs
 from raysweep.report.inputs import describe_inputs
 from raysweep.report.lineup import Entrant, line_up, role_models
 from raysweep.report.scores import Scores, first_languages, kinds_of_mask
@@ -83,6 +84,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "for_everyone": scores.for_everyone(),
         **_breakdowns(config, table, losses, entrants, scores.common_levels(), writers),
         "trainings": trainings,
+        "costs": compare_costs(folder, records),
         "curves": read_curves(folder, trials, config.report.metric),
         "scoring": {name: record for name in table.models if (record := read_if_there(folder.cells_record(name)))},
         "speed": read_if_there(folder.speed),

@@ -68,7 +68,7 @@ def model_bytes(folder: TrialFolder) -> int | None:
 
 def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
     yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
-    yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.spent)
+    yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.ledger)
     for name in trials:
         trial = folder.trial(name)
         yield from (trial.record, trial.metrics)

@@ -18,7 +18,7 @@ _SECTIONS = {
     "kinds": ("kinds", "first_languages"),
     "unknown": ("unknown_level",),
     "training": ("trainings",),
-    "cost": ("strategies", "speed"),
+    "cost": ("strategies", "planned", "ledger", "speed"),
     "generation": ("generation", "generation_levels"),
     "data": ("splits", "set_aside", "leakage", "examples"),
     "reproduce": ("versions",),

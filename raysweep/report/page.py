@@ -6,7 +6,7 @@ the plots.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysweep.report import contents, contents_data, contents_run, formats, plots
+from raysweep.report.samples import Sample
 from raysweep.report.tables import Table, without_empty_columns
 
 Values = Mapping[str, Any]
@@ -29,6 +30,7 @@ TITLES = {
     "training": "How the trainings went",
     "cost": "What it costs",
     "generation": "Generated answers",
+    "samples": "Samples",
     "data": "The data",
     "method": "How the numbers were made",
     "reproduce": "How to reproduce this",
@@ -49,6 +51,8 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents_run.strategies_table(evidence),
         contents_run.unknown_level_table(evidence),
         contents_run.trainings_table(evidence),
+        contents_run.planned_table(evidence),
+        contents_run.ledger_table(evidence),
         contents_run.generation_table(evidence),
         contents_run.generation_levels_table(evidence),
         contents_run.speed_table(evidence),
@@ -62,7 +66,7 @@ def all_tables(evidence: Values) -> dict[str, Table]:
     return {table.name: table for table in built}
 
 
-def render_page(evidence: Values, tables: Mapping[str, Table]) -> str:
+def render_page(evidence: Values, tables: Mapping[str, Table], samples: Sequence[Sample] = ()) -> str:
     """The whole page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -73,7 +77,8 @@ def render_page(evidence: Values, tables: Mapping[str, Table]) -> str:
         plots=_plots(evidence),
         tiles=_tiles(evidence),
         titles=TITLES,
-        sections=list(TITLES.items()),
+        sections=[(name, title) for name, title in TITLES.items() if name != "samples" or samples],
+        samples=samples,
         facts=_facts(evidence),
         synthetic=is_synthetic(evidence),
         leaks=leaks(evidence),

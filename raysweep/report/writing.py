@@ -1,7 +1,7 @@
 """The report stage: evidence, page, Markdown and tables, from what the run folder holds."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from raysweep.config.schema import Config
 from raysweep.report.evidence import collect_evidence
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import all_tables, render_page
+from raysweep.report.samples import Sample, read_samples
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
 from raysweep.store import RunFolder, folder_written_beside, write_json, write_text
@@ -26,7 +27,8 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
         InputError: the models' losses are missing, or cannot be compared.
     """
     evidence = make_evidence(folder, config, trials)
-    tables, documents = render_tables(evidence), render_documents(evidence)
+    samples = read_samples(folder, evidence) if config.report.show_texts else []
+    tables, documents = render_tables(evidence), render_documents(evidence, samples)
     folder.evidence.unlink(missing_ok=True)
     with folder_written_beside(folder.tables) as beside:
         for name, text in tables.items():
@@ -44,10 +46,10 @@ def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
     return evidence
 
 
-def render_documents(evidence: Values) -> dict[str, str]:
-    """`report.html` and `report.md` by their names."""
+def render_documents(evidence: Values, samples: Sequence[Sample] = ()) -> dict[str, str]:
+    """`report.html` and `report.md` by their names; the page alone shows samples, which no evidence holds."""
     tables = all_tables(evidence)
-    return {"report.html": render_page(evidence, tables), "report.md": render_markdown(evidence, tables)}
+    return {"report.html": render_page(evidence, tables, samples), "report.md": render_markdown(evidence, tables)}
 
 
 def render_tables(evidence: Values) -> dict[str, str]:

@@ -125,3 +125,23 @@ def test_a_real_model_answers_the_same_questions_alike(model, store):
     first, again = (score_generation(model, store, by_level, documents=4, seed=0) for _ in range(2))
     assert first == again
     assert first["overall"]["words"] + first["overall"]["longer_answers"] >= 3
+
+
+def test_samples_are_the_questions_as_texts_and_no_part_of_the_scores(hand_made, scripted):
+    """A person may look at the first few of a level; put together they are the learner's text."""
+    scripted({Kind.WORD: " b", Kind.NGRAM: " two words"})
+    example = hand_made.example(0, "I", (Kind.NGRAM, " like pizza"), " and", (Kind.WORD, " fish"), ".")
+    store = hand_made.store([example, *(hand_made.example(n, "a", (Kind.WORD, " c")) for n in range(1, 9))])
+    samples = []
+    levels = {"A1": np.array([0]), "B1": np.arange(1, 9)}
+    scores = score_generation(None, store, levels, documents=9, seed=0, samples=samples)
+    assert [one["level"] for one in samples] == ["A1", "B1", "B1"]
+    assert samples[0] == {
+        "level": "A1",
+        "context": ["I", " and", "."],
+        "kinds": ["ngram", "word"],
+        "references": [" like pizza", " fish"],
+        "answers": [" two words", " b"],
+    }
+    assert scores == score_generation(None, store, levels, documents=9, seed=0)
+    assert "pizza" not in str(scores)
