@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from raysweep.cli import bench, evidence, looking, stages, texts
+from raysweep.cli import bench, evidence, looking, stages, tending, texts
 from raysweep.errors import RaysweepError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (stages, looking, evidence, texts):
+for group in (stages, looking, tending, evidence, texts):
     app.add_typer(group.app)
 app.add_typer(bench.app, name="bench")
 

@@ -74,15 +74,20 @@ def view_for(settings: Settings) -> Iterator[View]:
 def print_status(settings: Settings, *, watch: bool) -> None:
     """Print where the run stands, once or until its process ends."""
     from raysweep.pipeline.lock import is_locked
+    from raysweep.pipeline.status import describe_ledger, describe_process
 
-    reader = StatusReader(settings.folder, expand_trials(settings.config))
+    trials = expand_trials(settings.config)
+    reader = StatusReader(settings.folder, trials)
     console = Console()
-    console.print(trial_table(reader.read()))
     if watch and is_locked(settings.folder):
         with Live(console=console, refresh_per_second=2) as live:
             while is_locked(settings.folder):
                 live.update(trial_table(reader.read()))
                 time.sleep(1)
+    console.print(trial_table(reader.read()))
+    for line in (describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)):
+        if line:
+            console.print(line, highlight=False, markup=False)
 
 
 def trial_table(rows: list[TrialStatus]) -> Table:

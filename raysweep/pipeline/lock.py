@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from raysweep.errors import LockedError
 from raysweep.store import RunFolder
@@ -52,10 +53,23 @@ def is_locked(folder: RunFolder) -> bool:
     return False
 
 
-def _who_has_it(folder: RunFolder) -> str:
+def last_holder(folder: RunFolder) -> tuple[str, int] | None:
+    """Host and process of whoever had the lock last, or has it now; None if nobody knows."""
+    holder = _read_holder(folder)
+    return (str(holder["host"]), int(holder["pid"])) if holder else None
+
+
+def _read_holder(folder: RunFolder) -> dict[str, Any] | None:
     try:
         holder = json.loads(folder.lock.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) and {"host", "pid", "since"} <= set(holder) else None
+
+
+def _who_has_it(folder: RunFolder) -> str:
+    if holder := _read_holder(folder):
         who = f"process {holder['pid']} on {holder['host']}, for {time.time() - holder['since']:,.0f} s"
-    except (ValueError, KeyError):
+    else:
         who = "another process"
     return f"{folder.root}: {who} is working in this run. Wait for it, end it, or give this run another --name"

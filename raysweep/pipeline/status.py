@@ -2,12 +2,14 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysweep.pipeline.lock import is_locked
+from raysweep.pipeline.lock import is_locked, last_holder
+from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
 from raysweep.store import RunFolder
@@ -86,6 +88,33 @@ class StatusReader:
             return None
         since, first = self._seen[key]
         return (step - first) / max(now - since, 1e-9)
+
+
+def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
+    """Who works in the folder, or who did and is gone without a word; '' if the run is just not at work."""
+    holder = last_holder(folder)
+    who = f"process {holder[1]} on {holder[0]}" if holder else "its process"
+    if is_locked(folder):
+        return f"running: {who}"
+    records = [read_record(folder.trial(name)) for name in trials]
+    if any(record is not None and record.state is State.RUNNING for record in records):
+        return f"stale: {who} is gone without an end; the same command goes on from the last checkpoints"
+    return ""
+
+
+def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
+    """What the GPUs' (or the cores') time went into, of the attempts that are over; '' if there is none."""
+    ledger = collect_ledger(folder, list(trials))
+    total = sum(ledger["total"].values())
+    if not total:
+        return ""
+    parts = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in ledger["total"].items() if seconds)
+    unit = {"gpu": "GPU", "cpu": "CPU slot"}.get(ledger["unit"], "slot")
+    failures: Counter[str] = Counter()
+    for entry in ledger["trials"].values():
+        failures.update(entry["failures"])
+    tried = "".join(f"; {kind}: {count:,}" for kind, count in failures.items())
+    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}"
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
-    "preview", "bench", "ilm-export", "ilm-import", "bundle", "verify",
+    "preview", "logs", "diff", "clean", "bench", "ilm-export", "ilm-import", "bundle", "verify",
 ]  # fmt: skip
 
 
@@ -73,6 +73,18 @@ def test_status_of_a_run_that_never_was_says_so(tmp_path):
     done = raysweep("status", "--storage", str(tmp_path))
     assert done.returncode == 0
     assert done.stdout.count("pending") == 11
+
+
+def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
+    """A wrong name ends with 2; there being nothing to clean is no mistake."""
+    for words, message in (
+        (["logs", "A1"], "'A1' has no log yet"),
+        (["diff", "A1", "A2"], "'A1': found neither a run of this name"),
+    ):
+        done = raysweep(*words, "--storage", str(tmp_path))
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert raysweep("clean", "--storage", str(tmp_path)).returncode == 0
 
 
 def test_infill_without_a_model_says_where_one_lies(tmp_path):

@@ -1,10 +1,14 @@
 """Where a run stands, read from its records alone."""
 
 import json
+import os
+import socket
 
 from raysweep.pipeline.lock import locked
-from raysweep.pipeline.status import StatusReader
-from raysweep.scheduling.records import State, begin
+from raysweep.pipeline.status import StatusReader, describe_ledger, describe_process
+from raysweep.scheduling.attempts import note
+from raysweep.scheduling.failures import Failure
+from raysweep.scheduling.records import State, begin, end
 from raysweep.scheduling.trials import expand_trials
 
 
@@ -57,3 +61,30 @@ def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
     row = StatusReader(run.folder, run.trials).read()[0]
     assert row.state is State.STOPPED
     assert row.reason == "its process is gone; run again to go on"
+
+
+def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
+    """From any terminal, after a crash: who it was, and what to do."""
+    run = tiny_run()
+    assert describe_process(run.folder, run.trials) == ""
+    with locked(run.folder):
+        begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={}, now=100.0)
+        assert describe_process(run.folder, run.trials) == f"running: process {os.getpid()} on {socket.gethostname()}"
+    assert describe_process(run.folder, run.trials) == (
+        f"stale: process {os.getpid()} on {socket.gethostname()} is gone without an end; "
+        "the same command goes on from the last checkpoints"
+    )
+
+
+def test_the_time_is_told_by_what_it_went_into(tiny_run):
+    """Of all attempts, with the failures by kind."""
+    run = tiny_run()
+    assert describe_ledger(run.folder, run.trials) == ""
+    folder = run.folder.trial("A1")
+    record = begin(folder, trial="A1", fingerprint="f", identity={}, slots=2.0, unit="gpu", now=0.0)
+    note(folder, "start", now=900.0, kept={})
+    note(folder, "end", now=3600.0, how="not finite", kept={"step": 1800.0})
+    end(folder, record, State.FAILED, failure=Failure.NUMBERS, now=3600.0)
+    assert (
+        describe_ledger(run.folder, run.trials) == "2.00 GPU hours: useful 50%, starting 25%, wasted 25%; not finite: 1"
+    )

@@ -1,0 +1,62 @@
+"""The log of a trial's worker: its last lines, and what comes after them while it runs."""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from raysweep.errors import ConfigError
+from raysweep.pipeline.lock import is_locked
+from raysweep.store import RunFolder
+
+_LOOK_S = 0.5
+_CHUNK_BYTES = 1 << 16
+
+
+def find_log(folder: RunFolder, trial: str, trials: Collection[str]) -> Path:
+    """Where the log of a trial is, or of a sample of a search ('A2/samples/03').
+
+    Raises:
+        ConfigError: there is no such trial, or it has no log yet; says which there are.
+    """
+    name, _, sample = trial.partition("/samples/")
+    if name not in trials:
+        raise ConfigError(f"'{trial}': no such trial; known are {', '.join(trials)}")
+    log = folder.trial(trial).log
+    if log.exists():
+        return log
+    samples = sorted(path.parent.name for path in (folder.trial(name).root / "samples").glob("*/worker.log"))
+    known = f"{name}/samples/{samples[0]} … {samples[-1]}" if samples else "none"
+    if sample:
+        raise ConfigError(f"'{trial}': no log of such a sample; there are {known}")
+    if samples:
+        raise ConfigError(f"'{trial}' has no log of its own; those of its search are {known}")
+    raise ConfigError(f"'{trial}' has no log yet: no worker of it has started in {folder.root}")
+
+
+def read_end(path: Path, lines: int) -> tuple[list[str], int]:
+    """The last whole lines, and where in the file, in bytes, they end."""
+    with path.open("rb") as file:
+        position = file.seek(0, 2)
+        found = b""
+        while position and found.count(b"\n") <= lines:
+            step = min(_CHUNK_BYTES, position)
+            position = file.seek(position - step)
+            found = file.read(step) + found
+    whole, _, _ = found.rpartition(b"\n")
+    kept = whole.decode("utf-8", errors="replace").split("\n")[-lines:] if whole and lines else []
+    return kept, position + len(whole) + (1 if whole else 0)
+
+
+def follow(path: Path, offset: int, folder: RunFolder, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
+    """Whole lines from there on, until no process works in the run folder any more."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        torn = b""
+        while True:
+            # Asked before the last look, so that what was written just before the end is still shown.
+            is_over = not is_locked(folder)
+            *whole, torn = (torn + file.read()).split(b"\n")
+            yield from (line.decode("utf-8", errors="replace") for line in whole)
+            if is_over:
+                return
+            sleep(_LOOK_S)
