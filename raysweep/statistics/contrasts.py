@@ -36,6 +36,75 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SeedMoves:
+    """How far trainings with some seeds move a contrast."""
+
+    count: int
+    """Seeds."""
+    variance: float
+    """Of their mean."""
+    moves: Floats
+    """(R,) Student's t with count − 1 degrees of freedom, times the standard error."""
+
+    def with_more(self, seeds: int) -> "SeedMoves":
+        """The same luck with more seeds: a smaller standard error, and a t that is nearer to normal."""
+        count = self.count + seeds
+        variance = self.variance * self.count / count
+        if not seeds or not self.variance:
+            return SeedMoves(count=count, variance=variance, moves=self.moves)
+        shares = stdtr(self.count - 1, self.moves / sqrt(self.variance))
+        return SeedMoves(count=count, variance=variance, moves=stdtrit(count - 1, shares) * sqrt(variance))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """A contrast's two levels of chance, apart: documents and trainings."""
+
+    deviations: Floats
+    """(R,) of the draws of documents from the estimate."""
+    document_variance: float
+    cubes: float
+    """Sum of the third powers of the clusters' pulls."""
+    freedom: float
+    seeds: tuple[SeedMoves, ...]
+    documents: int
+    clusters: int
+
+    def with_more(self, times: float, seeds: int) -> "Sources":
+        """With `times` as many documents of the same kind, and `seeds` more trainings of everything."""
+        return Sources(
+            deviations=self.deviations / sqrt(times),
+            document_variance=self.document_variance / times,
+            cubes=self.cubes / times**2,
+            freedom=self.freedom * times,
+            seeds=tuple(one.with_more(seeds) for one in self.seeds),
+            documents=round(self.documents * times),
+            clusters=round(self.clusters * times),
+        )
+
+    def around(self, estimate: float) -> "Measured":
+        """The contrast with this uncertainty."""
+        seed_variance = sum(one.variance for one in self.seeds)
+        total = self.document_variance + seed_variance
+        draws = estimate + self.deviations
+        for one in self.seeds:
+            draws = draws + one.moves
+        draws = np.sort(draws)
+        return Measured(
+            estimate=estimate,
+            draws=draws,
+            document_variance=self.document_variance,
+            seed_variance=seed_variance,
+            documents=self.documents,
+            clusters=self.clusters,
+            freedom=self.freedom,
+            acceleration=self.cubes / (6.0 * total**1.5) if total > 0.0 else 0.0,
+            bias=_bias(draws, estimate),
+            sources=self,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """A contrast with its uncertainty, in nats per token."""
 
@@ -52,6 +121,8 @@ class Measured:
     acceleration: float
     bias: float
     """z0 of BCa."""
+    sources: "Sources"
+    """What the draws are made of."""
 
     def limit(self, share: float) -> float:
         """The value below which the true one lies with probability `share`, in (0, 1)."""
@@ -72,6 +143,10 @@ class Measured:
     def p_not_below(self, value: float) -> float:
         """One-sided p-value against 'the true contrast is at least `value`'; never below 1 in R + 1."""
         return max(1.0 - self._share_below(value), 1.0 / (len(self.draws) + 1))
+
+    def with_more(self, times: float, seeds: int) -> "Measured":
+        """What would be measured with more documents and seeds, if the estimate stays as it is."""
+        return self.sources.with_more(times, seeds).around(self.estimate)
 
     def _share_below(self, value: float) -> float:
         """The inverse of `limit`."""
@@ -97,20 +172,16 @@ def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
         variances.append(float(np.sum(pulls_C**2)) * drawn.clusters / max(drawn.clusters - 1, 1))
         freedoms.append(max(drawn.clusters - 1, 1))
         cubes += float(np.sum(pulls_C**3))
-    document_variance, (seed_variance, moves) = sum(variances), _seed_moves(resamples, parts)
-    draws = np.sort(draws + moves)
-    total = document_variance + seed_variance
-    return Measured(
-        estimate=estimate,
-        draws=draws,
-        document_variance=document_variance,
-        seed_variance=seed_variance,
+    sources = Sources(
+        deviations=draws - estimate,
+        document_variance=sum(variances),
+        cubes=cubes,
+        freedom=_welch(variances, freedoms),
+        seeds=_seed_moves(resamples, parts),
         documents=sum(resamples.levels[level].documents for level in {part.level for part in parts}),
         clusters=sum(resamples.levels[level].clusters for level in {part.level for part in parts}),
-        freedom=_welch(variances, freedoms),
-        acceleration=cubes / (6.0 * total**1.5) if total > 0.0 else 0.0,
-        bias=_bias(draws, estimate),
     )
+    return sources.around(estimate)
 
 
 def _weights(resamples: Resamples, parts: Sequence[Part]) -> Floats:
@@ -129,9 +200,9 @@ def _dot(values: Floats, weights_M: Floats) -> Floats:
     return total
 
 
-def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[float, Floats]:
-    """Variance between trainings, and how far each resample is moved by it."""
-    variance, moves = 0.0, np.zeros(resamples.resamples)
+def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[SeedMoves, ...]:
+    """Variance between trainings, and how far each resample is moved by it; roles with the same seeds go together."""
+    found = []
     for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
         if len(seeds) < 2:
             continue
@@ -140,11 +211,11 @@ def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[float, Flo
             if tuple(sorted(part.models)) == seeds:
                 estimates = resamples.levels[part.level].estimates
                 by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
-        of_mean = float(np.var(by_seed, ddof=1)) / len(seeds)
-        variance += of_mean
+        variance = float(np.var(by_seed, ddof=1)) / len(seeds)
         rng = generator_for(resamples.seed, "seeds", *seeds)
-        moves = moves + np.sqrt(of_mean) * rng.standard_t(len(seeds) - 1, resamples.resamples)
-    return variance, moves
+        moves = np.sqrt(variance) * rng.standard_t(len(seeds) - 1, resamples.resamples)
+        found.append(SeedMoves(count=len(seeds), variance=variance, moves=moves))
+    return tuple(found)
 
 
 def _bias(draws: Floats, estimate: float) -> float:

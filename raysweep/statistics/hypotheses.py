@@ -20,14 +20,13 @@ from enum import StrEnum
 from math import exp, log
 
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, Part, measure, widen
+from raysweep.statistics.contrasts import Measured, Part, measure
+from raysweep.statistics.needs import predict_need
 
 OVERALL = "overall"
 """The scope of a finding over all tested levels; no level of a config is ever compared with it."""
 MIN_CLUSTERS = 10
 """With fewer writers (or documents) a bootstrap interval means nothing."""
-HOPELESS = 100.0
-"""More than this many times the documents: no such corpus will be collected for so small a difference."""
 
 
 class Verdict(StrEnum):
@@ -89,6 +88,8 @@ class Finding:
     clusters: int = 0
     more_documents: int | None = None
     """If undecided: how many more of the same kind would decide, if the ratio is what it seems."""
+    more_seeds: int | None = None
+    """The same for trainings with other seeds."""
     note: str = ""
     """Why it was not tested, or what would decide."""
 
@@ -98,13 +99,24 @@ class _Tested:
     finding: Finding
     p_confirm: float
     p_refute: float
-    deciding: Measured
+    measured: tuple[Measured, ...]
+    """The contrast with every rival."""
 
 
 def assess(
-    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
+    hypothesis: Hypothesis,
+    roles: RoleModels,
+    resamples: Resamples,
+    levels: Sequence[str],
+    confidence: float,
+    *,
+    foretell: bool = True,
 ) -> list[Finding]:
-    """The overall finding, then one per level of `levels`, in their order."""
+    """The overall finding, then one per level of `levels`, in their order.
+
+    Args:
+        foretell: also say what would decide an undecided claim, which takes most of the time.
+    """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
     for level in levels:
@@ -114,11 +126,16 @@ def assess(
             tested[level] = _test(hypothesis, roles, resamples, [level], confidence)
     confirm = holm([test.p_confirm for test in tested.values()])
     refute = holm([test.p_refute for test in tested.values()])
+    tail = (1.0 - confidence) / 2.0
+    # Holm divides by the number of levels that are still open.
+    open_to = (len(tested) - sum(p <= tail for p in confirm), len(tested) - sum(p <= tail for p in refute))
     for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
-        findings[level] = _decide(replace(test, p_confirm=p_confirm, p_refute=p_refute), confidence, len(tested))
+        adjusted = replace(test, p_confirm=p_confirm, p_refute=p_refute)
+        findings[level] = _decide(hypothesis, adjusted, tail, open_to, foretell=foretell)
     ordered = [findings[level] for level in levels]
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
-    return [_overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles), *ordered]
+    overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, foretell=foretell)
+    return [overall, *ordered]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -164,20 +181,17 @@ def _test(
     """Test a claim on the mean over `levels` of the log ratio, against every role that stands on all of them."""
     rivals = [role for role in hypothesis.against if all(_players(role, roles, level) for level in levels)]
     measured = {role: measure(resamples, _mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in rivals}
-    margin, tail = log(hypothesis.margin), (1.0 - confidence) / 2.0
+    tail = (1.0 - confidence) / 2.0
     many = tail / len(rivals)
     if hypothesis.above:
         rival = min(rivals, key=lambda role: measured[role].estimate)
         low = min(one.limit(tail) for one in measured.values())
         high = min(one.limit(1.0 - many) for one in measured.values())
-        confirm = max(one.p_not_above(margin) for one in measured.values())
-        refute = len(rivals) * min(one.p_not_below(margin) for one in measured.values())
     else:
         rival = max(rivals, key=lambda role: measured[role].estimate)
         low = max(one.limit(many) for one in measured.values())
         high = max(one.limit(1.0 - tail) for one in measured.values())
-        confirm = max(one.p_not_below(margin) for one in measured.values())
-        refute = len(rivals) * min(one.p_not_above(margin) for one in measured.values())
+    p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     finding = Finding(
         hypothesis=hypothesis.code,
         scope=levels[0],
@@ -192,7 +206,19 @@ def _test(
         documents=measured[rival].documents,
         clusters=measured[rival].clusters,
     )
-    return _Tested(finding=finding, p_confirm=confirm, p_refute=min(1.0, refute), deciding=measured[rival])
+    return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))
+
+
+def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
+    """Against 'the claim is false', which must be so of every rival, and against 'it is true', of any."""
+    margin = log(hypothesis.margin)
+    if hypothesis.above:
+        confirm = max(one.p_not_above(margin) for one in measured)
+        refute = min(one.p_not_below(margin) for one in measured)
+    else:
+        confirm = max(one.p_not_below(margin) for one in measured)
+        refute = min(one.p_not_above(margin) for one in measured)
+    return confirm, min(1.0, len(measured) * refute)
 
 
 def _mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
@@ -214,6 +240,8 @@ def _overall(
     levels: tuple[str, ...],
     confidence: float,
     obstacles: Sequence[str],
+    *,
+    foretell: bool,
 ) -> Finding:
     if not levels:
         return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
@@ -221,39 +249,30 @@ def _overall(
     if not any(all(_players(role, roles, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
-    finding = _decide(test, confidence, 1)
+    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), foretell=foretell)
     return replace(finding, scope=OVERALL)
 
 
-def _decide(test: _Tested, confidence: float, tests: int) -> Finding:
-    tail = (1.0 - confidence) / 2.0
+def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], *, foretell: bool) -> Finding:
+    """The verdict; `open_to` counts the levels that may still be confirmed, and refuted."""
     finding = replace(test.finding, p_confirm=test.p_confirm, p_refute=test.p_refute)
     if test.p_confirm <= tail:
         return replace(finding, verdict=Verdict.CONFIRMED)
     if test.p_refute <= tail:
         return replace(finding, verdict=Verdict.REFUTED)
-    more, note = _what_would_decide(test.deciding, log(finding.margin), tail / tests)
-    return replace(finding, verdict=Verdict.UNDECIDED, more_documents=more, note=note)
+    if not foretell:
+        return finding
+    resamples = len(test.measured[0].draws)
+    if 1.0 / (resamples + 1) > tail / max(open_to):
+        note = f"{resamples} resamples are too few for any verdict; set report.resamples higher"
+        return replace(finding, note=note)
 
+    def decides(measured: Sequence[Measured]) -> bool:
+        p_confirm, p_refute = _p_values(hypothesis, measured)
+        return p_confirm <= tail / open_to[0] or p_refute <= tail / open_to[1]
 
-def _what_would_decide(measured: Measured, margin: float, tail: float) -> tuple[int | None, str]:
-    """How many more documents would put the margin outside the interval, if the estimate stays."""
-    if 1.0 / (len(measured.draws) + 1) > tail:
-        return None, f"{len(measured.draws)} resamples are too few for any verdict; set report.resamples higher"
-    reach, distance = widen(tail, measured.freedom) ** 2, (measured.estimate - margin) ** 2
-    left = distance - reach * measured.seed_variance
-    if left <= 0.0 and measured.seed_variance > 0.0:
-        return None, "the seeds differ too much for documents alone to decide; train more seeds"
-    times = reach * measured.document_variance / left if left > 0.0 else float("inf")
-    if times > HOPELESS:
-        return None, "too close to the margin for any realistic number of documents"
-    more = _two_digits(max(times - 1.0, 0.1) * measured.documents)
-    return more, f"about {more:,} more documents would decide, if the ratio stays as it is"
-
-
-def _two_digits(number: float) -> int:
-    step: int = 10 ** max(len(str(int(number))) - 2, 0)
-    return max(1, round(number / step) * step)
+    need = predict_need(test.measured, decides)
+    return replace(finding, more_documents=need.documents, more_seeds=need.seeds, note=need.note)
 
 
 def _not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:

@@ -1,0 +1,132 @@
+"""What an undecided claim is said to need, held against experiments that have it."""
+
+from statistics import NormalDist, median
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.contrasts import Part, measure
+from raysweep.statistics.hypotheses import OVERALL, Hypothesis, RoleModels, Verdict, assess
+
+LEVELS = ("A1", "B1", "C1")
+H1 = Hypothesis(code="H1", name="specialisation", numerator="general", against=("special",), above=True, margin=1.0)
+H2 = Hypothesis(
+    code="H2", name="sufficiency", numerator="general", against=("special", "tuned"), above=False, margin=1.1
+)
+ROLES = ("general", "special", "tuned")
+WRITERS = 40
+
+
+def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400):
+    """Findings by scope, where the level's own models are `gains` nats better than the general one."""
+    truth = {level: {"general": 3.0, "special": 3.0 - gains[0], "tuned": 3.0 - gains[1]} for level in LEVELS}
+    losses, clusters = simulate(truth, seed=seed, writers=writers)
+    drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
+    roles = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} for role in ROLES}, absent={})
+    return {one.scope: one for one in assess(hypothesis, roles, drawn, LEVELS, 0.95, foretell=writers == WRITERS)}
+
+
+def predicted_over_true(simulate, hypothesis, *, experiments, checks):
+    """Of undecided experiments: the documents they are said to need, over those with which half of them decide.
+
+    At the predicted size `checks` experiments are made whose truth is what the undecided one has
+    measured.  If more than half of them decide, the prediction was too high: by (c / (c + z))², z
+    being the normal quantile of their share and c that of the test, for a decision is a matter of
+    estimate / (spread / √documents) being above c.
+    """
+    found = []
+    for seed in range(experiments):
+        rng = np.random.default_rng([seed, 5])
+        gain = rng.uniform(0.01, 0.05) if hypothesis is H1 else rng.uniform(0.06, 0.13)
+        one = judged(simulate, hypothesis, (gain, gain - 0.05), seed=seed, resamples=2000)[OVERALL]
+        if one.verdict is not Verdict.UNDECIDED or one.more_documents is None or one.more_documents > 8 * one.documents:
+            continue
+        gain = float(np.log(one.ratio))
+        writers = round(WRITERS * (1 + one.more_documents / one.documents))
+        decided = sum(
+            judged(simulate, hypothesis, (gain, gain - 0.05), seed=10_000 + 1000 * seed + check, writers=writers)[
+                OVERALL
+            ].verdict
+            is not Verdict.UNDECIDED
+            for check in range(checks)
+        )
+        normal = NormalDist()
+        z, c = normal.inv_cdf((decided + 0.5) / (checks + 1)), normal.inv_cdf(0.975)
+        found.append(((c + z) / c) ** 2)
+    return found
+
+
+@pytest.mark.parametrize("hypothesis", [H1, H2], ids=["H1", "H2"])
+def test_with_the_documents_asked_for_half_of_such_experiments_decide(simulate, hypothesis):
+    """If the ratio is what it seems: the need is predicted to within 25 % in the median."""
+    ratios = predicted_over_true(simulate, hypothesis, experiments=24, checks=60)
+    assert len(ratios) >= 8
+    assert median(abs(ratio - 1) for ratio in ratios) <= 0.25
+    assert 0.75 <= median(ratios) <= 1.25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hypothesis", [H1, H2], ids=["H1", "H2"])
+def test_the_predicted_need_is_right_over_many_experiments(simulate, hypothesis):
+    """The same with figures worth writing down; `-s` prints them."""
+    ratios = predicted_over_true(simulate, hypothesis, experiments=300, checks=200)
+    error = median(abs(ratio - 1) for ratio in ratios)
+    print(
+        f"\n{hypothesis.code}: {len(ratios)} predictions, median of predicted / true {median(ratios):.2f}, "
+        f"quartiles {np.quantile(ratios, 0.25):.2f} to {np.quantile(ratios, 0.75):.2f}, median error {error:.1%}"
+    )
+    assert error <= 0.25
+    assert 0.75 <= median(ratios) <= 1.25
+
+
+def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
+    """One level, several trainings of each role that differ by luck."""
+    rng = np.random.default_rng([seed, 77])
+    names = {role: {one: f"{role}-{one}" for one in range(seeds)} for role in ("general", "special")}
+    truth = {names[role][one]: 3.0 + rng.normal(0, spread) for role in names for one in range(seeds)}
+    luck = np.mean([truth[names["general"][one]] - truth[names["special"][one]] for one in range(seeds)])
+    truth |= {names["special"][one]: truth[names["special"][one]] + luck - gain for one in range(seeds)}
+    losses, clusters = simulate({"B1": truth}, seed=seed, writers=writers)
+    drawn = resample_levels(losses, list(truth), resamples=1000, seed=0, clusters=clusters)
+    roles = RoleModels(by_role={role: {"B1": models} for role, models in names.items()}, absent={})
+    return drawn, names, assess(H1, roles, drawn, ["B1"], 0.95)[0]
+
+
+def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
+    """No number of documents makes three trainings that disagree agree."""
+    *_, found = seeded(simulate, spread=0.1, gain=0.15)
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.more_documents is None
+    assert 1 <= found.more_seeds <= 20
+    assert "documents alone would not decide" in found.note
+    assert f"{found.more_seeds} more seed" in found.note
+
+
+def test_more_seeds_are_foreseen_as_they_come_out(simulate):
+    """Three seeds with six more, against nine seeds of the same spread: the same limits, to a tenth of the width."""
+    drawn, names, _ = seeded(simulate, spread=0.1, gain=0.15)
+    parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
+    three = measure(drawn, parts)
+    nine = three.with_more(1.0, 6)
+    assert nine.seed_variance == pytest.approx(three.seed_variance / 3)
+    error = np.sqrt(nine.seed_variance)
+    t = np.random.default_rng(0).standard_t(8, 200_000) * error
+    documents = np.random.default_rng(1).normal(0, np.sqrt(nine.document_variance), 200_000)
+    expected = np.quantile(t + documents, 0.025)
+    assert nine.limit(0.025) - nine.estimate == pytest.approx(expected, rel=0.1)
+
+
+def test_more_documents_are_foreseen_as_they_come_out(simulate):
+    """A hundred writers foresee the width that four hundred have, over ten experiments."""
+    truth = {"B1": {"general": 3.0, "special": 2.95}}
+    parts = [Part(weight=w, level="B1", models={0: role}) for w, role in ((1.0, "general"), (-1.0, "special"))]
+    widths = {100: [], 400: []}
+    for seed in range(10):
+        for writers, found_widths in widths.items():
+            losses, clusters = simulate(truth, seed=seed, writers=writers)
+            drawn = resample_levels(losses, list(truth["B1"]), resamples=1000, seed=0, clusters=clusters)
+            found = measure(drawn, parts)
+            found_widths.append(np.subtract(*found.with_more(400 / writers, 0).interval(0.95)))
+    assert np.mean(widths[100]) == pytest.approx(np.mean(widths[400]), rel=0.1)
+    assert found.with_more(1.0, 0).interval(0.95) == found.interval(0.95)
