@@ -74,7 +74,12 @@ class Book:
     def in_use(self) -> Capacity:
         """What the running trainings take together."""
         needs = [self.need(name) for name in self._releases.names(State.RUNNING)]
+        kinds: dict[str, float] = {}
+        for need in needs:
+            if need.kind is not None:
+                kinds[need.kind] = kinds.get(need.kind, 0.0) + share_of_gpus(need.gpus)
         return Capacity(
+            kinds=kinds,
             cpus=sum(need.cpus * need.workers for need in needs),
             gpus=sum(share_of_gpus(need.gpus) for need in needs),
         )

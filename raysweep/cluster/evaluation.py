@@ -63,7 +63,7 @@ def score_models(
 
 def time_model(folder: Path, repeats: int, *, need: Need) -> dict[str, Any]:
     """Time one model's infilling on a worker, with one thread on a CPU; see `evaluation.speed`."""
-    timed = ray.remote(num_cpus=1, num_gpus=need.gpus)(_time_model).remote(folder, repeats, need.gpus > 0)
+    timed = ray.remote(num_cpus=1, **_gpu_of(need))(_time_model).remote(folder, repeats, need.gpus > 0)
     measured: dict[str, Any] = ray.get(timed)
     return measured
 
@@ -105,8 +105,12 @@ class _Scorer:
 
 
 def _scorer(need: Need, max_failures: int, score: str) -> Any:
-    kind = ray.remote(num_cpus=1, num_gpus=need.gpus, max_restarts=max_failures, max_task_retries=max_failures)(_Scorer)
+    kind = ray.remote(num_cpus=1, **_gpu_of(need), max_restarts=max_failures, max_task_retries=max_failures)(_Scorer)
     return kind.remote(need, score)
+
+
+def _gpu_of(need: Need) -> dict[str, Any]:
+    return {"num_gpus": need.gpus, **({"accelerator_type": need.kind} if need.gpus and need.kind else {})}
 
 
 def _raise_failure(task: ScoreTask, ended: Any) -> None:

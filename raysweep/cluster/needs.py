@@ -1,7 +1,7 @@
 """What trials take and what a cluster has, compared before anything starts: pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raysweep.scheduling.order import share_of_gpus
 
@@ -12,6 +12,8 @@ class Need:
 
     cpus: int
     gpus: float
+    kind: str | None = None
+    """Of GPU, by Ray's name of its `accelerator_type`; any if None."""
 
     @property
     def workers(self) -> int:
@@ -35,10 +37,16 @@ class Capacity:
 
     cpus: float
     gpus: float
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    """GPUs by kind, where nodes say it."""
 
     def fits(self, need: Need, in_use: "Capacity") -> bool:
         """Whether it can run beside what is in use."""
         slack = 1e-6
+        if need.gpus and need.kind is not None:
+            taken = in_use.kinds.get(need.kind, 0.0) + share_of_gpus(need.gpus)
+            if taken > self.kinds.get(need.kind, 0.0) + slack:
+                return False
         return (
             in_use.cpus + need.cpus * need.workers <= self.cpus + slack
             and in_use.gpus + share_of_gpus(need.gpus) <= self.gpus + slack
@@ -60,6 +68,14 @@ def find_shortage(needs: Mapping[str, Need], capacity: Capacity) -> str:
             f"{_ask(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
             "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials"
         )
+    for name, need in needs.items():
+        if need.gpus and need.kind is not None and need.gpus > capacity.kinds.get(need.kind, 0.0):
+            kinds = ", ".join(f"{kind} {count:g}" for kind, count in sorted(capacity.kinds.items())) or "none it knows"
+            whose = "resources" if name == "each" else f"trials.{name}"
+            return (
+                f"{whose}.accelerator_type: found '{need.kind}', {need.gpus:g} GPU(s); the cluster has {kinds}. "
+                "Take one of these, or leave it out"
+            )
     if lacking := [name for name, need in needs.items() if need.cpus * need.workers > capacity.cpus]:
         most = max(needs[name].cpus * needs[name].workers for name in lacking)
         return (

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +55,8 @@ _QUIET_ABROAD = {
     # A node may take minutes to come; asking anew every minute only fills the log.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
 }
+_KIND = "accelerator_type:"
+"""What Ray puts before a GPU's kind in the names of a node's resources."""
 _AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _OBJECT_STORE_BYTES = 512 * 2**20
 """Documents and weights travel as files; what passes through Ray is small."""
@@ -75,12 +78,31 @@ class Session:
         """`resources.gpus_per_trial`, with 'auto' resolved."""
         asked = self.resources.gpus_per_trial
         if asked == "auto":
-            return 1.0 if self.capacity.gpus >= 1 else 0.0
+            # `pack: auto` was settled before (`foreseeing.with_packing`), or there was nothing to settle it by.
+            together = 1 if self.resources.pack == "auto" else self.resources.pack
+            return 1.0 / together if self.capacity.gpus >= 1 else 0.0
         return float(asked)
 
-    def need(self, gpus: float | None = None) -> Need:
-        """What a trial takes; `gpus` instead of the config's."""
-        return Need(cpus=self.resources.cpus_per_trial, gpus=self.gpus_per_trial if gpus is None else gpus)
+    @property
+    def training_capacity(self) -> Capacity:
+        """What trainings may use together: on CPUs, `resources.pack` says how many at a time."""
+        pack = self.resources.pack
+        if self.gpus_per_trial or pack == "auto":
+            return self.capacity
+        return replace(self.capacity, cpus=min(self.capacity.cpus, float(pack * self.resources.cpus_per_trial)))
+
+    def need(self, gpus: float | None = None, kind: str | None = None) -> Need:
+        """What a trial takes; `gpus` and `kind` (of GPU) instead of the config's."""
+        return Need(
+            cpus=self.resources.cpus_per_trial,
+            gpus=self.gpus_per_trial if gpus is None else gpus,
+            kind=kind or self.resources.accelerator_type,
+        )
+
+    def shares_workers(self, need: Need) -> bool:
+        """Whether such trials train one after another in the same processes; see `training.drive`."""
+        asked = self.resources.train_workers
+        return need.workers == 1 and (self.resources.address is None if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, Need]) -> None:
         """Refuse trials that could never start.
@@ -227,7 +249,22 @@ def _check_code() -> None:
 
 
 def _capacity() -> Capacity:
-    return Capacity(cpus=_total("CPU"), gpus=_total("GPU"))
+    return Capacity(cpus=_total("CPU"), gpus=_total("GPU"), kinds=_kinds())
+
+
+def _kinds() -> dict[str, float]:
+    """GPUs by the kind that their nodes say; of nodes that may come, the autoscaler's most."""
+    kinds: dict[str, float] = {}
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        resources = node["Resources"] if node["Alive"] else {}
+        for name in resources:
+            if name.startswith(_KIND):
+                kind = name.removeprefix(_KIND)
+                kinds[kind] = kinds.get(kind, 0.0) + resources.get("GPU", 0.0)
+    for name in ray._private.state.state.get_max_resources_from_cluster_config() or {}:
+        if name.startswith(_KIND):
+            kinds[name.removeprefix(_KIND)] = _total("GPU")
+    return kinds
 
 
 def _total(resource: str) -> float:

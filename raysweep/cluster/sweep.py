@@ -25,6 +25,7 @@ from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.work import Listener, TrainTask
 from raysweep.scheduling.budget import Purse
 from raysweep.scheduling.failures import Failure
+from raysweep.store import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def run_sweep(
     """
     if not tasks:
         return
-    needs = {task.job.trial: session.need(task.gpus) for task in tasks}
+    needs = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
     session.require(needs)
     for task in tasks:
         if task.fresh:
@@ -66,7 +67,7 @@ def run_sweep(
     book = Book(
         tasks,
         needs=needs,
-        capacity=session.capacity,
+        capacity=session.training_capacity,
         listener=listener,
         suggestions=_suggestions,
         max_failures=session.resources.max_failures,
@@ -85,6 +86,7 @@ def run_sweep(
             evaluations=notes / f"{unit.name}.jsonl",
             failure=notes / f"{unit.name}.{attempts[unit.name]}.failure",
             takes_token=session.counts_tokens,
+            is_shared=session.shares_workers(book.need(unit.name)),
             train=train,
         )
         return {"name": unit.name, "attempt": attempts[unit.name], "work": work}
@@ -184,10 +186,16 @@ class _Watch(tune.Callback):
         self._tell_evaluations(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
-        message = f"the process that drives it was lost: {last.strip()}"
-        self._book.end(trial.config["name"], {"failed": message, "kind": Failure.DRIVER})
+        if (noted := trial.config["work"].failure).exists():
+            outcome = read_json(noted)
+        else:
+            story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+            last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
+            what = "the process that trains it" if trial.config["work"].is_shared else "the process that drives it"
+            kind = Failure.WORKER if trial.config["work"].is_shared else Failure.DRIVER
+            outcome = {"failed": f"{what} was lost: {last.strip()}", "kind": kind}
+        self._tell_evaluations(trial)
+        self._book.end(trial.config["name"], outcome)
 
     def _tell_evaluations(self, trial: Any) -> None:
         name, path = trial.config["name"], trial.config["work"].evaluations

@@ -3,6 +3,11 @@
 The loop's checkpoints are its own files in the trial's folder, and whoever starts the training again
 goes on from them.  Neither Tune nor Train tries anything again: how an attempt ended is told to the
 book, which knows what each kind of failure calls for.
+
+Train's worker group takes some 8 s of CPU time to start, in four processes that live for one training.
+Where Ray runs on this machine alone, its fault tolerance buys nothing that the book does not do, so
+Train runs in local mode there: the loop is in the trial's own process, which Tune uses again for the
+next trial, torch and all.
 """
 
 import json
@@ -20,16 +25,18 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from raysweep.cluster.session import TOKEN
 from raysweep.cluster.worker import Work, train_on_worker
 from raysweep.scheduling.failures import Failure
-from raysweep.store import read_json
+from raysweep.store import read_json, write_json
 
 
 def bundles(work: Work) -> Any:
-    """What Tune reserves for the trial: its driver on the head, and a token for each GPU.
+    """What Tune reserves for the trial: all that it takes, or its driver on the head and a token for each GPU.
 
-    The GPUs and CPUs themselves are asked for by Train's worker group, beside Tune's; had the trial
+    In the second case the GPUs and CPUs themselves are asked for by Train's worker group, beside Tune's; had the trial
     reserved them too, trials would wait for each other for ever.  The driver takes no CPU, so that
     as many trials run as there are cores.
     """
+    if work.is_shared:
+        return tune.PlacementGroupFactory([_worker_resources(work)])
     driver = {"CPU": 0, "node:__internal_head__": 0.001}
     tokens = [{TOKEN: min(work.need.gpus, 1.0)}] * work.need.workers if work.takes_token and work.need.gpus else []
     return tune.PlacementGroupFactory([driver, *tokens])
@@ -39,10 +46,14 @@ def drive(config: dict[str, Any]) -> None:
     """Tune's trainable: run `config["work"]` under Ray Train and report how it ended.
 
     Reports `outcome` as JSON, since Tune takes nested values apart: what `train_on_worker` returned, or
-    {"failed": message, "kind": a `Failure`}.  It raises nothing of its own; what Tune sees as an error
-    is a lost driver or controller.
+    {"failed": message, "kind": a `Failure`}.  What Tune sees as an error is a lost process; but for a
+    shared one, which raises what it failed of after noting it, so that Tune does not use it again: a
+    CUDA error outlives its training.
     """
     work: Work = config["work"]
+    if work.is_shared:
+        _local_trainer(work).fit()
+        return
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
@@ -52,12 +63,14 @@ def drive(config: dict[str, Any]) -> None:
 
 def _trainer(work: Work) -> Any:
     workers, gpus = work.need.workers, work.need.gpus
-    per_worker = {"CPU": float(work.need.cpus), **({"GPU": gpus / workers} if gpus else {})}
     notes: list[Any] = [_Note(work.evaluations)]
     settings: dict[str, Any] = {
         "train_loop_config": {"work": work},
         "scaling_config": ray.train.ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=per_worker
+            num_workers=workers,
+            use_gpu=gpus > 0,
+            resources_per_worker=_worker_resources(work),
+            accelerator_type=work.need.kind if gpus else None,
         ),
         "run_config": ray.train.RunConfig(
             name=work.job.trial.replace("/", "~"),
@@ -74,6 +87,27 @@ def _trainer(work: Work) -> Any:
 
     function: Any = train_on_worker
     return TorchTrainer(function, **settings)
+
+
+def _local_trainer(work: Work) -> Any:
+    scaling = ray.train.ScalingConfig(num_workers=0)
+    run = ray.train.RunConfig(name=work.job.trial.replace("/", "~"), storage_path=str(work.storage))
+    return _LeanTrainer(_train_here, train_loop_config={"work": work}, scaling_config=scaling, run_config=run)
+
+
+def _train_here(config: dict[str, Any]) -> None:
+    outcome = train_on_worker(config)
+    if "failed" in outcome:
+        write_json(config["work"].failure, outcome)
+        raise RuntimeError(outcome["failed"])
+    tune.report({"outcome": json.dumps(outcome)})
+
+
+def _worker_resources(work: Work) -> dict[str, float]:
+    need = work.need
+    gpus = {"GPU": need.gpus / need.workers} if need.gpus else {}
+    kind = {f"accelerator_type:{need.kind}": 0.001} if need.gpus and need.kind and work.is_shared else {}
+    return {"CPU": float(need.cpus), **gpus, **kind}
 
 
 class _LeanTrainer(DataParallelTrainer):

@@ -95,11 +95,12 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
 
 
 def with_packing(config: Config) -> ResourcesConfig:
-    """The resources with `pack: auto` settled for this machine's GPUs, as the last calibration found."""
+    """The resources with `pack: auto` settled for this machine, as the last calibration found; not for a cluster."""
     device = find_device(config)
-    if not device.gpus or config.resources.pack != "auto":
+    if config.resources.pack != "auto" or (config.resources.address is not None and not device.gpus):
         return config.resources
-    packing = choose_packing(config.resources, read_rates(config, device), cores=device.cores, on_gpu=True)
+    rates = read_rates(config, device)
+    packing = choose_packing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     return config.resources.model_copy(update={"pack": packing.together})
 
 

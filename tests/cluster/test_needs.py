@@ -32,8 +32,14 @@ from raysweep.cluster.needs import Capacity, Need, find_shortage
             Capacity(cpus=8, gpus=2),
             "trials.A1.gpus: found 1.5; must be a share of one GPU (such as 0.5) or a whole number",
         ),
+        (
+            {"A1": Need(cpus=1, gpus=1, kind="H100")},
+            Capacity(cpus=8, gpus=3, kinds={"A100": 2, "T4": 1}),
+            "trials.A1.accelerator_type: found 'H100', 1 GPU(s); the cluster has A100 2, T4 1. "
+            "Take one of these, or leave it out",
+        ),
     ],
-    ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs"],
+    ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs", "no such kind"],
 )
 def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, sentence):
     """Waiting for ever for a GPU that does not exist is the worst way to find out."""
@@ -62,3 +68,13 @@ def test_every_whole_gpu_has_a_worker_with_its_own_cpus():
     assert Need(cpus=3, gpus=2).workers == 2
     assert Capacity(cpus=6, gpus=2).fits(Need(cpus=3, gpus=2), Capacity(cpus=0, gpus=0))
     assert not Capacity(cpus=5, gpus=2).fits(Need(cpus=3, gpus=2), Capacity(cpus=0, gpus=0))
+
+
+def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
+    """Another kind may be free; started on the wrong one it would wait within Ray, in an order of its own."""
+    capacity = Capacity(cpus=8, gpus=3, kinds={"A100": 1, "T4": 2})
+    a100, t4 = Need(cpus=1, gpus=1, kind="A100"), Need(cpus=1, gpus=1, kind="T4")
+    in_use = Capacity(cpus=1, gpus=1, kinds={"A100": 1})
+    assert not capacity.fits(a100, in_use)
+    assert capacity.fits(t4, in_use)
+    assert capacity.fits(Need(cpus=1, gpus=0.5), in_use)
