@@ -32,19 +32,30 @@ def bench_train(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 10,
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
+    packing: Annotated[str, typer.Option("--packing", help="off, auto or on.")] = "auto",
+    micro_batch: Annotated[str, typer.Option("--micro-batch", help="Examples at once, or auto.")] = "auto",
+    window_batches: Annotated[int, typer.Option("--window-batches", min=1, help="Batches sorted by length.")] = 64,
     like: Annotated[str | None, typer.Option("--like", help="'original': also time the original's way.")] = None,
 ) -> None:
     """Time training steps on made-up examples in the shape of EFCAMDAT; prints JSON."""
     import json
 
     from raysweep.config.trials import SIZES
-    from raysweep.training.benchmark import benchmark_training
+    from raysweep.training.benchmark import benchmark_training, read_micro_batch
 
     problems = []
-    if config not in SIZES:
-        problems.append(f"--config: found '{config}'; must be {', '.join(SIZES)}")
-    if precision not in ("auto", "fp32", "bf16"):
-        problems.append(f"--precision: found '{precision}'; must be auto, fp32 or bf16")
+    choices = (
+        ("--config", config, tuple(SIZES)),
+        ("--precision", precision, ("auto", "fp32", "bf16")),
+        ("--packing", packing, ("off", "auto", "on")),
+    )
+    for option, found, allowed in choices:
+        if found not in allowed:
+            problems.append(f"{option}: found '{found}'; must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+    try:
+        examples_at_once = read_micro_batch(micro_batch)
+    except ValueError:
+        problems.append(f"--micro-batch: found '{micro_batch}'; must be 'auto' or a whole number above 0")
     if like not in (None, "original"):
         problems.append(f"--like: found '{like}'; must be 'original'")
     if problems:
@@ -56,6 +67,9 @@ def bench_train(
         steps=steps,
         precision=precision,
         compiled=compiled,
+        packing=packing,
+        micro_batch=examples_at_once,
+        window_batches=window_batches,
         like_original=like is not None,
     )
     print(json.dumps(measured, indent=2))

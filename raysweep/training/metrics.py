@@ -40,7 +40,10 @@ class MetricsLog:
         folder.root.mkdir(parents=True, exist_ok=True)
         for path in self._buffers:
             cut_after(path, resume_step)
-        self._board = SummaryWriter(str(folder.root), purge_step=resume_step + 1 if resume_step else None)
+        # A file is named by the second it is made in: one that is made in the same second must not replace it.
+        files = sum(1 for _ in folder.root.glob("events.out.tfevents.*"))
+        purge_step = resume_step + 1 if resume_step or files else None
+        self._board = SummaryWriter(str(folder.root), purge_step=purge_step, filename_suffix=f".{files:04d}")
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add a line of a `kind` ('step' or 'evaluation'); it is on disk after `flush`."""

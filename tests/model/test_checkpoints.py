@@ -56,6 +56,34 @@ def test_two_steps_and_their_best_models_are_kept(checkpoints):
     assert folders(checkpoints) == ["best-00000030", "step-00000030", "step-00000040"]
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(1, [50]), (3, [30, 40, 50]), (9, [10, 20, 30, 40, 50])])
+def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
+    """With the best model of each of them, and no other."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=keep)
+    for step in (10, 20, 30, 40, 50):
+        best = step - step % 20
+        if step == best:
+            checkpoints.save_best(best, {"weight": torch.ones(1) * best})
+        checkpoints.save(at_step(step, best))
+    bests = {step - step % 20 for step in kept} - {0}
+    assert folders(checkpoints) == [f"best-{step:08d}" for step in sorted(bests)] + [
+        f"step-{step:08d}" for step in kept
+    ]
+
+
+def test_several_damaged_checkpoints_lead_back_to_the_last_sound_one(tmp_path, caplog):
+    """Of four kept, three damaged in three ways; each is said."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=4)
+    for step in (10, 20, 30, 40):
+        checkpoints.save(at_step(step))
+    flip_a_byte(checkpoints.folder / "step-00000020" / "model.safetensors")
+    (checkpoints.folder / "step-00000030" / "optimizer.safetensors").unlink()
+    (checkpoints.folder / "step-00000040" / "checkpoint.json").write_text("")
+    assert checkpoints.newest().step == 10
+    for step in (20, 30, 40):
+        assert f"A1: checkpoint of step {step} is damaged" in caplog.text
+
+
 def test_a_best_model_stays_while_any_kept_step_refers_to_it(checkpoints):
     """Killed after a new best was written and before the next step was, the old step still finds its own."""
     checkpoints.save_best(10, {"weight": torch.ones(1) * 10})

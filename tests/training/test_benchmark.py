@@ -1,14 +1,19 @@
 """The benchmark times our step and the original's on examples of the same shape."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from raysweep.config.trials import SIZES
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.token_losses import find_labels
 from raysweep.training.benchmark import benchmark_training, main
+from raysweep.training.profile_hours import examples_of_profile
 from raysweep.training.synthetic import SyntheticExamples
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_made_up_examples_have_the_shape_of_the_corpus():
@@ -35,6 +40,29 @@ def test_a_benchmark_says_how_fast_both_ways_are():
 
 
 def test_the_command_prints_json(capsys):
-    """For scripts and for the README."""
-    main(["--device", "cpu", "--batch-size", "1", "--steps", "1", "--warmup-steps", "0"])
-    assert json.loads(capsys.readouterr().out)["size"] == "micro"
+    """For scripts and for the README; the switches of a trial's settings are its own."""
+    main(["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0", "--micro-batch", "2"])
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["size"], plain["micro_batch"], plain["packing"]) == ("micro", 2, "auto")
+    options = ["--packing", "on", "--window-batches", "1", "--precision", "bf16"]
+    main(["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0", *options])
+    packed = json.loads(capsys.readouterr().out)
+    assert (packed["packing"], packed["precision"], packed["micro_batch"]) == ("on", "bfloat16", 4)
+    assert 0 <= packed["padding_share"] < 0.25
+
+
+def test_hours_are_foretold_from_the_profile_and_the_speed(tmp_path, capsys, monkeypatch):
+    """Of the plan's own model; its 225,000 steps of 8 are read from experiments.yaml, not written down here."""
+    assert examples_of_profile(ROOT / "experiments.yaml") == 225_000 * 8
+    assert examples_of_profile(tmp_path / "no such file.yaml") is None
+    (tmp_path / "other.yaml").write_text("default: a\nprofiles: {a: {trials: {A1: {levels: [A1]}}}}")
+    assert examples_of_profile(tmp_path / "other.yaml") is None
+
+    # The plan's model takes a gigabyte and seconds a step; a micro one under its name tells the same.
+    monkeypatch.setitem(SIZES, "gpt2", SIZES["micro"])
+    options = ["--device", "cpu", "--size", "gpt2", "--batch-size", "1", "--steps", "1", "--warmup-steps", "0"]
+    main([*options, "--experiments", str(ROOT / "experiments.yaml")])
+    told = json.loads(capsys.readouterr().out)
+    assert told["efcamdat_cpu_hours"] == pytest.approx(1_800_000 / told["examples_per_s"] / 3600)
+    main([*options, "--experiments", str(tmp_path / "no such file.yaml")])
+    assert "efcamdat_cpu_hours" not in json.loads(capsys.readouterr().out)

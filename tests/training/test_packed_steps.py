@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from raysweep.config.trials import TrainingConfig
+from raysweep.evaluation.likelihood import full_precision
+from raysweep.evaluation.scoring import CELLS, score_examples
 from raysweep.model.packing import Packing
 from raysweep.training.attempt import make_engine, packing_of
 from raysweep.training.distributed import Workers
@@ -55,6 +57,20 @@ def test_a_validation_is_the_same_packed_or_not(engine_for):
     for micro_batch in (1, 7, 24):
         found = validation_losses(engine_for(packing="on", micro_batch=micro_batch), EXAMPLES)
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("packing", ["off", "on"])
+def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
+    """Training's evaluation and the matrix's share no loop, and agree to 1e-5 nats a token on the same examples."""
+    engine = engine_for(packing=packing, micro_batch=7)
+    found = validation_losses(engine, EXAMPLES)
+    engine.model.eval()
+    with full_precision():
+        sums = score_examples(engine.model, store, np.sort(EXAMPLES), batch_tokens=300, context_examples=99)
+    parts = {"context": ("context",), "infill": ("answer", "end"), "infill_textonly": ("answer",)}
+    for part, names in parts.items():
+        columns = [column for column, (_, name) in enumerate(CELLS) if name in names]
+        assert found[part] == pytest.approx(sums.nats[:, columns].sum() / sums.tokens[:, columns].sum(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,16 @@ def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path,
     assert models[0] == models[1]
 
 
+def test_a_training_keeps_as_many_checkpoints_as_it_is_told(make_job):
+    """`keep` of its settings; at its end they all go."""
+    job = make_job(keep=3)
+    stop_after(job, 11)
+    steps = sorted(TrialFolder(job.folder).checkpoints.glob("step-*"))
+    assert [path.name for path in steps] == ["step-00000006", "step-00000009", "step-00000011"]
+    train(job, device="cpu")
+    assert not TrialFolder(job.folder).checkpoints.exists()
+
+
 def test_checkpoints_of_other_work_are_not_resumed(make_job):
     """The settings changed since: the user decides whether to start anew."""
     stop_after(make_job(), 3)

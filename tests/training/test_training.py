@@ -3,12 +3,19 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from raysweep.errors import ChangedError, TrainingError
+from raysweep.errors import ChangedError, NonFiniteLossError, TrainingError
+from raysweep.evaluation.answering import Prompt, answer_prompts
+from raysweep.evaluation.likelihood import full_precision
+from raysweep.evaluation.sampling import Sampling
+from raysweep.evaluation.scoring import CELLS, score_examples
 from raysweep.masking.store import ExampleStore
+from raysweep.masking.vocabulary import TargetType
+from raysweep.model.gpt2 import load_model
 from raysweep.store import TrialFolder
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
@@ -31,7 +38,7 @@ def overfit_folder(make_store):
 
 
 def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
-    """The sum of both losses falls from 21.6 to under 0.05 nats a token: labels, positions and gradients are right."""
+    """The sum of both losses falls from 21.6 to under 0.05 nats a token, and infilling gives the right answers."""
     job = make_job(
         dropout=0.0,
         fields={"examples": overfit_folder, "start": "scratch"},
@@ -47,6 +54,23 @@ def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
     losses = [line["loss"] for line in lines_of(job, "step")]
     assert losses[0] == pytest.approx(21.6, abs=0.5)
     assert losses[-1] < 0.05
+    check_answers(TrialFolder(job.folder).model, ExampleStore.open(overfit_folder))
+
+
+def check_answers(folder, store):
+    """Asked with the contexts it has learnt, the model gives every answer, token by token, and ends it."""
+    batch = store.assemble(store.select(("A1",), "train"))
+    prompts, expected = [], []
+    for example, (ids, types) in enumerate(zip(batch.ids_BT.tolist(), batch.types_BT.tolist(), strict=True)):
+        spans = store.spans_of(example)
+        prompts.append(Prompt(ids=ids[: types.index(TargetType.START) + 1], kinds=[kind for kind, _, _ in spans]))
+        tokens = store.tokens_of(int(batch.documents_B[example]))
+        expected += [tuple(tokens[start : start + length]) for _, start, length in spans]
+    answered = answer_prompts(load_model(folder), prompts, sampling=Sampling(temperature=0.0))
+    answers = [answer for (sample,) in answered for answer in sample]
+    assert len(expected) > len(prompts), "some examples have several blanks"
+    assert [answer.ids for answer in answers] == expected
+    assert all(answer.finished for answer in answers)
 
 
 def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
@@ -149,12 +173,15 @@ def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
 def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store_folder):
     """And no checkpoint holds the ruined weights."""
     job = make_job(learning_rate=1e30, checkpoint_every=1)
-    with pytest.raises(TrainingError, match=r"A1: step \d+: .*not finite.*Lower learning_rate or clip_norm") as caught:
+    with pytest.raises(
+        NonFiniteLossError, match=r"A1: step \d+: .*not finite.*Lower learning_rate or clip_norm"
+    ) as caught:
         train(job, device="cpu")
-    named = {int(word) for word in str(caught.value).split("documents are ")[1].split(". ")[0].replace(",", "").split()}
+    failed_at, documents = caught.value.step, caught.value.documents
+    assert f"step {failed_at}: " in str(caught.value)
+    assert f"documents are {', '.join(map(str, documents))}" in str(caught.value)
     store = ExampleStore.open(store_folder)
-    assert named <= set(store.documents_of(store.select(("A1",), "train")).tolist())
-    failed_at = int(str(caught.value).split("step ")[1].split(":")[0])
+    assert set(documents) <= set(store.documents_of(store.select(("A1",), "train")).tolist())
     assert [line["step"] for line in lines_of(job, "step")] == list(range(1, failed_at))
 
 
@@ -176,12 +203,35 @@ def test_validation_examples_without_answers_are_refused(make_job, make_store):
         train(make_job(fields={"examples": folder}), device="cpu")
 
 
-@pytest.mark.parametrize("task", ["lm", "reverse_lm", "lm_all", "no_context_ilm"])
-def test_the_papers_other_tasks_can_be_trained(make_job, task):
-    """As baselines; a language model is judged by its loss on the text."""
-    job = make_job(task=task, steps=2, evaluate_every=1)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task": "lm"},
+        {"task": "reverse_lm"},
+        {"task": "lm_all"},
+        {"task": "no_context_ilm"},
+        {"minimal_supervision": True},
+        {},
+    ],
+    ids=["lm", "reverse_lm", "lm_all", "no_context_ilm", "minimal_supervision", "ilm"],
+)
+def test_the_papers_other_tasks_can_be_trained_and_scored(make_job, store, settings):
+    """As baselines: what each is trained on gets better, and its model is scored on the same cells as any other."""
+    job = make_job(**settings, steps=12, evaluate_every=12, dropout=0.0)
     result = train(job, device="cpu")
-    assert {"context"} == set(result.best_losses) if task in {"lm", "reverse_lm"} else "infill" in result.best_losses
+    decides = "context" if settings.get("task") in {"lm", "reverse_lm"} else "infill"
+    losses = lines_of(job, "step")
+    assert losses[-1]["loss"] < losses[0]["loss"] - 0.5
+    assert result.best_losses[decides] < 10.5, "below the logarithm of the vocabulary, 10.8"
+    assert ("infill" in result.best_losses) == (decides == "infill")
+    if settings.get("minimal_supervision"):
+        assert "context" not in losses[0], "its steps have answers alone"
+        assert "context" in result.best_losses, "a validation tells everything"
+    with full_precision():
+        model = load_model(TrialFolder(job.folder).model)
+        sums = score_examples(model, store, store.select(("A1",), "valid"), batch_tokens=500)
+    assert np.isfinite(sums.nats).all()
+    assert sums.tokens[:, CELLS.index(("word", "answer"))].sum() > 0
 
 
 def test_the_model_cards_example_runs(make_job, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Several workers train one model: the same steps, the same numbers."""
+"""Several workers train one model, their examples packed or not: the same steps, the same numbers."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from raysweep.training.metrics import read_metrics
 
 
 def test_two_workers_give_what_one_gives(make_job, tmp_path):
-    """Over 12 steps of 2 × 5 examples, one odd: losses to 1e-5, weights to rounding; one set of files."""
+    """Over 12 steps of 2 × 5 examples, one odd: losses to 1e-5, weights to rounding; one set of files.
+
+    The two workers pack rows and the one does not, so this is as well a whole training with packing and without.
+    """
     settings = {"dropout": 0.0, "batch_size": 5, "accumulation": 2, "learning_rate": 1e-3}
     alone = make_job(**settings)
-    together = make_job(**settings, fields={"folder": tmp_path / "together" / "A1"})
+    together = make_job(**settings, packing="on", fields={"folder": tmp_path / "together" / "A1"})
     run_script("workers", together, tmp_path)
     expected, result = train(alone, device="cpu"), train(together, device="cpu")
 
@@ -31,3 +34,4 @@ def test_two_workers_give_what_one_gives(make_job, tmp_path):
         expected.tokens,
         expected.best_step,
     )
+    assert result.padding_share < expected.padding_share
