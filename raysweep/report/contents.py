@@ -27,6 +27,9 @@ ROLE_NAMES = {
     "general": "general",
     "specialised": "specialised",
     "transfer": "fine-tuned",
+    "size_matched": "size control",
+    "step_matched": "step control",
+    "placebo": "placebo",
     "other": "other",
 }
 METRIC_NAMES = {
@@ -231,6 +234,34 @@ def languages_table(evidence: Values) -> Table:
     )
 
 
+def lengths_table(evidence: Values) -> Table:
+    """Perplexity by length of text."""
+    rows = [
+        (
+            Cell(text=_characters(one), values=(one["from"], one["below"])),
+            number(one["documents"], formats.count),
+            *_roles(one),
+        )
+        for one in evidence["lengths"]
+    ]
+    return Table(
+        name="lengths",
+        caption=f"Perplexity by length of the text: {levels_said(evidence)}, each by its model",
+        columns=(
+            Column(title="Characters", fields=("from_characters", "below_characters"), is_number=False),
+            number_column("Documents", "documents"),
+            *_ROLE_COLUMNS,
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _characters(group: Values) -> str:
+    if group["below"] is None:
+        return f"{group['from']:,} and more"
+    return f"{group['from']:,} to {group['below'] - 1:,}" if group["from"] else f"under {group['below']:,}"
+
+
 _ROLE_COLUMNS: tuple[Column, ...] = tuple(
     number_column(ROLE_NAMES[role].capitalize(), f"ppl_{role}")
     for role in ("start", "general", "specialised", "transfer")
@@ -258,7 +289,9 @@ def levels_said(evidence: Values) -> str:
 
 def _verdict(finding: Values) -> Cell:
     verdict = str(finding["verdict"])
-    return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict)
+    said = ["leaky split"] if finding.get("leaky") else []
+    said += [f"explained by: {ROLE_NAMES[kind]}" for kind in finding.get("explained_by", ())]
+    return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict, detail="; ".join(said))
 
 
 def _model(row: Values) -> Cell:

@@ -11,18 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from raysweep import __version__
 from raysweep.config.judging import HypothesesConfig
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
 from raysweep.report.costs import compare_costs
-from raysweep.report.inputs import describe_inputs
+from raysweep.report.inputs import describe_inputs, read_documents
 from raysweep.report.lineup import Entrant, line_up, role_models
-from raysweep.report.scores import Scores, first_languages, kinds_of_mask
+from raysweep.report.scores import Scores, first_languages, kinds_of_mask, text_lengths
 from raysweep.report.trainings import cost_of, describe_trials, read_curves, read_if_there
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Roles, Trial
@@ -37,10 +34,11 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Writers:
-    """Of every test document: who wrote it, if known, and in which first language."""
+    """Of every test document: who wrote it, if known, with which first language, and how much."""
 
     learner_of: Mapping[int, str]
     language_of: Mapping[int, str]
+    characters_of: Mapping[int, int]
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Values:
@@ -175,6 +173,7 @@ def _breakdowns(
         "common_levels": list(levels),
         "kinds": kinds_of_mask(table, config.report.metric, entrants, levels),
         "first_languages": first_languages(losses, table.models, entrants, levels, writers.language_of),
+        "lengths": text_lengths(losses, table.models, entrants, levels, writers.characters_of),
     }
 
 
@@ -218,11 +217,10 @@ def _describe_settings(config: Config, writers: _Writers) -> Values:
 def _read_writers(folder: RunFolder) -> _Writers:
     if not folder.documents.exists():
         raise InputError(f"{folder.documents}: not there; run the prepare stage first")
-    table = pq.read_table(
-        folder.documents, columns=["document", "learner", "l1"], filters=pc.field("split") == "test"
-    ).to_pydict()
+    table = read_documents(folder, "test").to_pydict()
     pairs = zip(table["document"], table["learner"], strict=True)
     return _Writers(
         learner_of={document: learner for document, learner in pairs if learner is not None},
         language_of=dict(zip(table["document"], table["l1"], strict=True)),
+        characters_of=dict(zip(table["document"], table["characters"], strict=True)),
     )

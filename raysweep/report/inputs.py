@@ -46,6 +46,11 @@ def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Values:
     return {"files": files, "digest": hashlib.sha256(lines.encode()).hexdigest()}
 
 
+def read_documents(folder: RunFolder, split: str) -> pa.Table:
+    """The documents of a split without their texts, with `characters`; names stay as they are in the folder."""
+    return _measured(pq.read_table(folder.documents, filters=pc.field("split") == split))
+
+
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -> None:
     """Lay the inputs out as a run folder, in a bundle's form."""
     for name in list_inputs(folder, trials):
@@ -123,13 +128,18 @@ def _without_report(record: Values) -> Values:
 
 def _without_text(table: pa.Table) -> pa.Table:
     """The same rows without texts and ids, with lengths, and with numbers for names."""
-    if "text" in table.column_names:
-        table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
-    table = table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
+    table = _measured(table)
     for place, name in enumerate(table.column_names):
         if name in PSEUDONYMISED:
             table = table.set_column(place, name, _numbered(table[name], name))
     return table.replace_schema_metadata(None)
+
+
+def _measured(table: pa.Table) -> pa.Table:
+    """With each text's length in its stead, and without ids."""
+    if "text" in table.column_names:
+        table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
+    return table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
 
 
 def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:

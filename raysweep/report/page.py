@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysweep.report import contents, contents_data, contents_run, formats, plots
+from raysweep.report import contents, contents_data, contents_guards, contents_run, formats, plots
 from raysweep.report.samples import Sample
 from raysweep.report.tables import Table, without_empty_columns
 
@@ -25,7 +25,8 @@ TITLES = {
     "matrix": "Every model on every level",
     "gains": "Specialisation gain and cross-level gap",
     "transfer": "Transfer",
-    "kinds": "By kind of mask and first language",
+    "guards": "Guards against being fooled",
+    "kinds": "By kind of mask, length and first language",
     "unknown": "If the level is not known",
     "training": "How the trainings went",
     "cost": "What it costs",
@@ -46,7 +47,12 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents.gains_table(evidence),
         contents.gaps_table(evidence),
         contents.transfer_table(evidence),
+        contents_guards.controls_table(evidence),
+        contents_guards.control_models_table(evidence),
+        contents_guards.leaks_table(evidence),
+        contents_guards.leak_effects_table(evidence),
         contents.kinds_table(evidence),
+        contents.lengths_table(evidence),
         contents.languages_table(evidence),
         contents_run.strategies_table(evidence),
         contents_run.unknown_level_table(evidence),
@@ -97,7 +103,7 @@ def is_synthetic(evidence: Values) -> bool:
 def leaks(evidence: Values) -> bool:
     """Whether anything stands in two splits."""
     found = evidence["leakage"] or {}
-    return any(found.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts"))
+    return any(found.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts", "near_duplicates"))
 
 
 def _plots(evidence: Values) -> dict[str, Any]:

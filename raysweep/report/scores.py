@@ -17,6 +17,8 @@ from raysweep.statistics.hypotheses import MIN_CLUSTERS
 from raysweep.statistics.losses import KINDS, LevelLosses, LossTable
 
 LANGUAGES_SHOWN = 12
+LENGTHS = (0, 200, 400, 800, 1600)
+"""Characters from which a group of texts begins."""
 _SERVING = ("start", "general", "specialised", "transfer")
 _OVERFLOW = 700.0
 """exp of more nats per token is no number any more; a model that bad is bad enough."""
@@ -180,6 +182,29 @@ def first_languages(
         chosen = {level: _rows_of(one, names[level] == language) for level, one in losses.items()}
         kept = {level: one for level, one in chosen.items() if len(one.documents)}
         rows.append({"l1": language, "documents": int(counts[place]), **_by_role(kept, models, entrants, levels)})
+    return rows
+
+
+def text_lengths(
+    losses: Mapping[str, LevelLosses],
+    models: Sequence[str],
+    entrants: Sequence[Entrant],
+    levels: Sequence[str],
+    characters_of: Mapping[int, int],
+) -> list[Values]:
+    """The same by the length of the text: is the gain one of short texts, or of long ones?"""
+    lengths = {level: np.array([characters_of[d] for d in one.documents.tolist()]) for level, one in losses.items()}
+    rows = []
+    for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
+        inside = {
+            level: _rows_of(one, (lengths[level] >= low) & (lengths[level] < (high or np.inf)))
+            for level, one in losses.items()
+        }
+        kept = {level: one for level, one in inside.items() if len(one.documents)}
+        if kept:
+            documents = sum(len(one.documents) for one in kept.values())
+            shares = _by_role(kept, models, entrants, levels)
+            rows.append({"from": low, "below": high, "documents": documents, **shares})
     return rows
 
 

@@ -234,3 +234,19 @@ def test_kinds_of_mask_add_up_to_all_tokens(reported):
     word = general[general["kind"] == "word"]
     (shown,) = (one["general"] for one in evidence["kinds"] if one["kind"] == "word")
     assert shown == pytest.approx(2.718281828459045 ** (word["nats"].sum() / word["tokens"].sum()))
+
+
+def test_lengths_of_texts_divide_the_documents(make_run):
+    """Each test document is in one group, and a group's perplexity is that of its documents alone."""
+    folder, config, trials = make_run()
+    table = pq.read_table(folder.documents)
+    texts = ["x" * (100 if number % 3 == 0 else 700) for number in table["document"].to_pylist()]
+    pq.write_table(table.set_column(table.column_names.index("text"), "text", [texts]), folder.documents)
+    groups = write_report(folder, config, trials)["lengths"]
+    assert [(one["from"], one["below"]) for one in groups] == [(0, 200), (400, 800)]
+    assert [one["documents"] for one in groups] == [75, 150]
+    losses = pq.read_table(folder.losses).to_pandas()
+    short = losses[(losses["model"] == "all") & (losses["part"] != "context") & (losses["document"] % 3 == 0)]
+    assert groups[0]["tokens"] == short["tokens"].sum()
+    expected = 2.718281828459045 ** (short["nats"].sum() / short["tokens"].sum())
+    assert groups[0]["general"] == pytest.approx(expected)
