@@ -1,11 +1,14 @@
 """The commands that do work: `run` and its five stages."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raysweep.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_STORAGE,
+    AllowLeaksOption,
     ConfigOption,
     FailFastOption,
     ForceOption,
@@ -20,11 +23,14 @@ from raysweep.cli.options import (
 
 if TYPE_CHECKING:
     from raysweep.cli.settings import Settings
+    from raysweep.pipeline.run import Run, Unfinished
 
 
 app = new_group()
 OVER_BUDGET = 3
 """The exit code of a run that stopped at its budget's cap; nothing failed."""
+BUDGET = "budget: "
+"""How the reason of a trial begins that a budget stopped."""
 
 
 @app.command()
@@ -37,9 +43,11 @@ def run(
     force: ForceOption = None,
     inline: InlineOption = False,
     fail_fast: FailFastOption = False,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Do every stage that is not done: prepare, mask, train, evaluate, report."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=None, fail_fast=fail_fast)
+    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
+    _do_stages(settings, force, inline, stages=None, fail_fast=fail_fast)
 
 
 @app.command()
@@ -93,9 +101,11 @@ def evaluate(
     set_: SetOption = None,
     force: ForceOption = None,
     inline: InlineOption = False,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Score every trained model on every level's test documents."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=["evaluate"])
+    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
+    _do_stages(settings, force, inline, stages=["evaluate"])
 
 
 @app.command()
@@ -106,9 +116,11 @@ def report(
     storage: StorageOption = DEFAULT_STORAGE,
     set_: SetOption = None,
     force: ForceOption = None,
+    allow_leaks: AllowLeaksOption = False,
 ) -> None:
     """Write the report from the saved scores."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, True, stages=["report"])
+    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
+    _do_stages(settings, force, True, stages=["report"])
 
 
 def _do_stages(
@@ -132,7 +144,8 @@ def _do_stages(
         from raysweep.cluster.executor import RayExecutor
 
         executor = RayExecutor(with_packing(settings.config), settings.folder, fail_fast=fail_fast, purse=purse)
-    with locked(settings.folder), view_for(settings) as view:
+    tells = stages is None or "train" in stages
+    with locked(settings.folder), view_for(settings) as view, _told_of_failure(settings, tells):
         try:
             work = Run(
                 config=settings.config,
@@ -150,14 +163,52 @@ def _do_stages(
                     break
                 view.begin(stage)
                 work.do(stage)
-            lost = work.unfinished() if stages is None or "train" in stages else []
+            lost = work.unfinished() if tells else []
         finally:
             executor.close()
+    if tells:
+        _tell_end(settings, work, lost)
     for each in lost:
         print(f"{each.state}: {each.trial}: {each.reason}", file=sys.stderr)
-    if any(each.reason.startswith("budget: ") for each in lost):
+    if any(each.reason.startswith(BUDGET) for each in lost):
         done = f"{len(work.trials) - len(lost)} of {len(work.trials)} trials are done"
         print(f"{done}; raise the budget, and the same command goes on from the checkpoints", file=sys.stderr)
         sys.exit(OVER_BUDGET)
     if lost:
         sys.exit(1)
+
+
+def _tell_end(settings: "Settings", work: "Run", lost: "Sequence[Unfinished]") -> None:
+    """Notify of the run's end, with the report's verdict if there is one."""
+    from raysweep.pipeline.notifying import Message, notify
+    from raysweep.store import read_json
+
+    is_capped = any(each.reason.startswith(BUDGET) for each in lost)
+    evidence = settings.folder.evidence
+    message = Message(
+        run=settings.folder.name,
+        state="budget" if is_capped else "failed" if lost else "done",
+        done=len(work.trials) - len(lost),
+        trials=len(work.trials),
+        verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
+        reason=f"{lost[0].trial}: {lost[0].reason}" if lost else "",
+    )
+    notify(settings.config.notify, message)
+
+
+@contextmanager
+def _told_of_failure(settings: "Settings", tells: bool) -> "Iterator[None]":
+    """Notify of an error that ends the run; of Ctrl-C nobody needs to be told."""
+    from raysweep.errors import RaysweepError
+    from raysweep.pipeline.notifying import Message, notify
+
+    try:
+        yield
+    except RaysweepError as error:
+        if tells:
+            trials = len(settings.config.trials)
+            message = Message(
+                run=settings.folder.name, state="failed", done=0, trials=trials, verdict="", reason=str(error)
+            )
+            notify(settings.config.notify, message)
+        raise
