@@ -2,7 +2,7 @@
 
 Heavy rooms are imported inside the command that needs them, so that `--help`, `plan`, `check` and
 config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the config or the input
-is wrong, 130 interrupted (Ctrl-C or SIGTERM).
+is wrong (or the budget too small), 3 stopped at the budget's cap, 130 interrupted (Ctrl-C or SIGTERM).
 """
 
 import os
