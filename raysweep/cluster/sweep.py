@@ -91,6 +91,8 @@ def run_sweep(
         )
         return {"name": unit.name, "attempt": attempts[unit.name], "work": work}
 
+    # What failed, and where its log is, the book says.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     interruption = Interruption()
     try:
         with interruption:
@@ -182,7 +184,8 @@ class _Watch(tune.Callback):
         if reason and not self._book.halted:
             self._book.halt(reason)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
+        # The outcome; the searcher, and with it the book, is told of it after this.
         self._tell_evaluations(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
@@ -191,7 +194,7 @@ class _Watch(tune.Callback):
         else:
             story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
             last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
-            what = "the process that trains it" if trial.config["work"].is_shared else "the process that drives it"
+            what = "its worker" if trial.config["work"].is_shared else "the process that drives it"
             kind = Failure.WORKER if trial.config["work"].is_shared else Failure.DRIVER
             outcome = {"failed": f"{what} was lost: {last.strip()}", "kind": kind}
         self._tell_evaluations(trial)

@@ -6,12 +6,15 @@ taken away (a spot instance is, with notice); either way it saves a checkpoint f
 """
 
 import dataclasses
+import gc
+import json
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,8 @@ class Work:
     failure: Path
     """Where one of several workers notes how the loop failed."""
     takes_token: bool
+    is_shared: bool
+    """Whether it trains in the trial's process, in which others train before and after it."""
     train: str = TRAIN
 
 
@@ -59,9 +64,10 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
         {"result": …}, {"failed": message, "kind": a `Failure`}, or {"stopped": reason, "steps": done}.
     """
     work: Work = config["work"]
-    world_size = ray.train.get_context().get_world_size()
+    context = None if work.is_shared else ray.train.get_context()
+    rank, world_size = (context.get_world_rank(), context.get_world_size()) if context else (0, 1)
     try:
-        outcome = _train(work, ray.train.get_context().get_world_rank(), world_size)
+        outcome = _train(work, rank, world_size)
     except Exception as error:
         outcome = {"failed": describe_error(error), "kind": failure_of(error)}
         if world_size > 1:
@@ -73,7 +79,7 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
     folder = TrialFolder(work.job.folder)
-    signs = _StopSigns(folder)
+    signs = _StopSigns(folder, heeds_nodes=not work.is_shared)
     with _logging_to(work.log if rank == 0 else None), _noted(folder if rank == 0 else None) as ended:
         try:
             result = resolve(work.train)(
@@ -81,7 +87,7 @@ def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
                 device=_device(work),
                 rank=rank,
                 world_size=world_size,
-                on_evaluation=_report,
+                on_evaluation=partial(_note_evaluation, work.evaluations) if work.is_shared else _report,
                 should_stop=signs,
             )
         except Exception:
@@ -100,15 +106,20 @@ def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
 class _StopSigns:
     """Called between two steps: why to stop, if there is a request or a notice of preemption."""
 
-    def __init__(self, folder: TrialFolder) -> None:
+    def __init__(self, folder: TrialFolder, *, heeds_nodes: bool) -> None:
         self._requests = StopWatch(folder)
+        self._heeds_nodes = heeds_nodes
         self.reason: str | None = None
 
     def __call__(self) -> str | None:
         if self.reason is None:
             self.reason = self._requests()
         # Ray's public way to ask is a collective, and only the first of several workers asks here.
-        if self.reason is None and get_train_context().preemption_context.preemption_info is not None:
+        if (
+            self._heeds_nodes
+            and self.reason is None
+            and get_train_context().preemption_context.preemption_info is not None
+        ):
             self.reason = _TAKEN_AWAY
         return self.reason
 
@@ -140,7 +151,20 @@ def _device(work: Work) -> str:
         return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    # What an earlier training in this process left is neither this one's peak nor its to hold.
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return "cuda"
+
+
+def _note_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Without a controller, which would note it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(evaluation)) + "\n")
 
 
 def _report(evaluation: Evaluation) -> None:

@@ -25,8 +25,13 @@ def train(job, *, device, rank, world_size, on_evaluation, should_stop):
     (folder.model / "model.txt").write_text(f"{job.trial} at {job.settings.learning_rate}")
     folder.metrics.write_text(json.dumps({"step": 1, "loss": loss}) + "\n")
     write_json(job.folder / "times.json", {"began": began, "ended": time.time()})
+    return result_of(steps=job.settings.steps, loss=loss, device=device)
+
+
+def result_of(*, steps, loss, device):
+    """A result with these values in it."""
     return TrainingResult(
-        steps=job.settings.steps,
+        steps=steps,
         best_step=1,
         best_losses={"infill": loss, "context": 1.0, "infill_textonly": loss},
         stopped="",
@@ -88,3 +93,17 @@ def count_start(job):
 def starts_of(folder):
     """How many times it was started."""
     return len((folder.root / "starts").read_text())
+
+
+def train_until_told(job, *, should_stop, **how):
+    """Takes 3 s of steps, and stops in between when it is told to; goes on from its checkpoint."""
+    checkpoint = job.folder / "checkpoint"
+    job.folder.mkdir(parents=True, exist_ok=True)
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    for step in range(first + 1, 31):
+        time.sleep(0.1)
+        if (reason := should_stop()) is not None:
+            checkpoint.write_text(str(step))
+            done = train(job, should_stop=should_stop, **how)
+            return dataclasses.replace(done, steps=step, stopped=reason)
+    return train(job, should_stop=should_stop, **how)
