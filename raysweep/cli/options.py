@@ -21,6 +21,10 @@ ForceOption = Annotated[
     typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
 ]
 InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one piece at a time, without Ray.")]
+AllowLeaksOption = Annotated[
+    bool,
+    typer.Option("--allow-leaks", help="Give verdicts although training knows test documents, and mark them."),
+]
 FailFastOption = Annotated[
     bool,
     typer.Option(
@@ -39,9 +43,16 @@ def new_group() -> typer.Typer:
 
 
 def settings_of(
-    config: Path, profile: str | None, name: str | None, storage: str, set_: list[str] | None
+    config: Path,
+    profile: str | None,
+    name: str | None,
+    storage: str,
+    set_: list[str] | None,
+    *,
+    allow_leaks: bool = False,
 ) -> "Settings":
     """The config, the profile and the run folder that the options name."""
     from raysweep.cli.settings import read_settings
 
-    return read_settings(config, profile=profile, name=name, storage=storage, overrides=set_ or [])
+    overrides = [*(set_ or []), *(["report.allow_leaks=true"] if allow_leaks else [])]
+    return read_settings(config, profile=profile, name=name, storage=storage, overrides=overrides)

@@ -52,4 +52,5 @@ class ReportConfig(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     metric: Literal["infill", "infill_textonly", "context"] = Field("infill", description="what hypotheses are about")
     hypotheses: HypothesesConfig = HypothesesConfig()
+    allow_leaks: bool = Field(False, description="give verdicts although training knows test documents, and mark them")
     show_texts: bool = Field(False, description="print learner texts in the report's samples")

@@ -54,12 +54,22 @@ def bad_rows_table(evidence: Values) -> Table:
     )
 
 
+_LEAKS = {
+    "ids": "Document ids",
+    "exact_texts": "Texts, to the letter",
+    "texts": "Texts, normalised",
+    "near_duplicates": "Documents with a near duplicate",
+    "learners": "Learners",
+    "prompts": "Prompts (shared by design: no leak)",
+}
+
+
 def leakage_table(evidence: Values) -> Table:
-    """What stands in two splits: must be nothing."""
+    """What stands in two splits: must be nothing, prompts aside."""
     found = evidence["leakage"] or {}
     rows = [
         (word(title), number(found[name], formats.count), number(found[f"{name}_in_two_splits"], formats.count))
-        for name, title in (("ids", "Document ids"), ("learners", "Learners"), ("texts", "Texts, normalised"))
+        for name, title in _LEAKS.items()
         if found.get(name) is not None
     ]
     return Table(

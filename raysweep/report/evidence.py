@@ -52,7 +52,8 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     losses = table.select(config.report.metric)
     writers = _read_writers(folder)
     records = {name: read_record(folder.trial(name)) for name in trials}
-    entrants = line_up(trials, roles, records, table.models)
+    lineup = line_up(trials, roles, records, table.models)
+    entrants = [one for one in lineup if not is_control(one)]
     resamples = resample_levels(
         losses,
         table.models,
@@ -60,7 +61,9 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         seed=config.seed,
         clusters=writers.learner_of,
     )
-    findings = _assess_all(config, entrants, resamples)
+    unguarded = _assess_all(config, entrants, resamples)
+    guarded = guard(folder, config, lineup, losses, resamples, writers.learner_of, unguarded)
+    findings = guarded.findings
     scores = Scores(entrants, levels, resamples, config.report.confidence)
     trainings = describe_trials(folder, config, trials, records)
     strategies = [
@@ -73,7 +76,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "run": _describe_run(folder, trainings),
         "settings": _describe_settings(config, writers),
         "levels": list(levels),
-        "answer": recommend(findings, strategies),
+        "answer": guard_answer(recommend(findings, strategies), guarded),
         "findings": findings,
         "matrix": {"rows": scores.matrix(), "sizes": scores.sizes(), "levels": scores.levels},
         "gains": scores.gains(),
@@ -88,6 +91,8 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "speed": read_if_there(folder.speed),
         "corpus": read_if_there(folder.splits),
         "leakage": read_if_there(folder.leakage),
+        "leaks": guarded.leaks,
+        "controls": guarded.controls,
         "examples": (read_if_there(folder.manifest) or {}).get("totals"),
         "inputs": describe_inputs(folder, trials),
         "config": config.model_dump(mode="json", by_alias=True, exclude_none=True),

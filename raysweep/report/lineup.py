@@ -7,11 +7,12 @@ first of the config stands for it and the others are shown without taking part i
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from raysweep.scheduling.controls import CONTROL_KINDS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
 from raysweep.statistics.hypotheses import RoleModels
 
-ROLE_ORDER = ("start", "general", "specialised", "transfer", "other")
+ROLE_ORDER = ("start", "general", "specialised", "transfer", *CONTROL_KINDS, "other")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +23,7 @@ class Entrant:
     role: str
     """One of `ROLE_ORDER`."""
     level: str | None
-    """The level that a specialised or transferred entry is for."""
+    """The level that a specialised or transferred entry, or a control, is for."""
     levels: tuple[str, ...]
     """Levels it was trained on."""
     trials: tuple[str, ...]
@@ -99,7 +100,7 @@ def _start() -> Entrant:
 def _role_of(trial: str, roles: Roles) -> tuple[str, str | None]:
     if trial in roles.general:
         return "general", None
-    for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer)):
+    for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer), *roles.controls.items()):
         for level, names in by_level.items():
             if trial in names:
                 return role, level

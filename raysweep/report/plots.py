@@ -154,12 +154,14 @@ def curves(evidence: Values) -> list[tuple[str, Markup]]:
     by_trial = {curve["trial"]: curve["valid"] for curve in evidence["curves"] if curve["valid"]}
     entry_of = {row["trial"]: row["entry"] for row in evidence["trainings"]}
     role_of = {row["name"]: (row["role"], row["level"]) for row in evidence["matrix"]["rows"]}
+    # Controls are evaluated on all levels' validation texts, so they stand in no level's panel.
+    role_of |= {row["name"]: ("other", "Controls") for row in evidence["controls"]["rows"]}
     panels: dict[str, list[Series]] = {}
     for trial, points in by_trial.items():
         role, level = role_of[entry_of[trial]]
         panel = "All levels" if role == "general" else level or "Other trials"
         panels.setdefault(panel, []).append(Series(label=trial, points=points, style=role))
-    order = ["All levels", *evidence["levels"], "Other trials"]
+    order = ["All levels", *evidence["levels"], "Controls", "Other trials"]
     return [
         (
             panel,
@@ -178,6 +180,7 @@ def curves(evidence: Values) -> list[tuple[str, Markup]]:
 def hours(evidence: Values) -> Markup:
     """Training time per trial."""
     role_of = {row["name"]: row["role"] for row in evidence["matrix"]["rows"]}
+    role_of |= {row["name"]: "other" for row in evidence["controls"]["rows"]}
     rows = [
         (
             one["trial"],

@@ -1,0 +1,54 @@
+"""The size of the lie, on losses whose truth is known."""
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.leaks import LeakyDocuments
+
+TRUTH = {"A1": {"start": 7.0, "all": 2.5, "A1": 2.4}, "B1": {"start": 7.0, "all": 2.6, "A1": 3.0}}
+
+
+def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
+    """Losses in which a share of the documents is easier for all models, and some more for model 'all'."""
+    losses, clusters = simulate(TRUTH, seed=0, writers=writers, documents_per_writer=1, shared=0.2, own=0.05)
+    leaky = []
+    for one in losses.values():
+        known = np.arange(len(one.documents)) < share * len(one.documents)
+        one.nats[known] -= easier * one.tokens[known, None]
+        one.nats[known, 1] -= given_away * one.tokens[known]
+        leaky += one.documents[known].tolist()
+    return LeakyDocuments(losses, ["start", "all", "A1"], leaky, resamples=1000, seed=0, clusters=clusters), leaky
+
+
+def test_the_lie_is_how_much_easier_known_documents_are(simulate):
+    """0.2 nats per token given away: perplexity is 18 % too low, and the interval says so."""
+    documents, leaky = leaky_losses(simulate, given_away=0.2, writers=400)
+    effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
+    assert effect.documents == documents.documents == len(leaky) == 240
+    assert effect.against_start.value == pytest.approx(np.exp(-0.2), abs=0.03)
+    assert effect.against_start.high < 1.0
+    assert effect.ratio.value == pytest.approx(effect.leaky / effect.clean)
+    honest = documents.effect({0: "A1"}, ["A1"], "start", 0.95)
+    assert honest.against_start.low < 1.0 < honest.against_start.high
+
+
+def test_documents_that_are_easier_by_themselves_are_no_lie(simulate):
+    """The start finds them easier too, and it was trained on nothing."""
+    documents, _ = leaky_losses(simulate, given_away=0.0, easier=0.5)
+    effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
+    assert effect.ratio.high < 0.8
+    assert effect.against_start.low < 1.0 < effect.against_start.high
+
+
+def test_too_few_leaky_writers_give_no_interval(simulate):
+    """A number all the same."""
+    documents, _ = leaky_losses(simulate, given_away=0.2, share=0.05)
+    effect = documents.effect({0: "all"}, ["A1", "B1"], None, 0.95)
+    assert effect.ratio.low is effect.ratio.high is effect.against_start is None
+    assert effect.documents == 6
+
+
+def test_a_level_without_leaks_or_without_anything_else_says_nothing(simulate):
+    """There is nothing to compare with."""
+    assert leaky_losses(simulate, given_away=0.2, share=0.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None
+    assert leaky_losses(simulate, given_away=0.2, share=1.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None
