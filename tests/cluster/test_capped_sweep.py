@@ -1,0 +1,35 @@
+"""A budget that is used up in the middle of a real sweep: checkpoints, records, and the same sweep going on."""
+
+import pytest
+from conftest import make_task
+
+from raysweep.config.spending import BudgetConfig, PricesConfig
+from raysweep.scheduling.budget import Purse, Spent
+from raysweep.scheduling.records import State, read_record
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+def sweep(session, run, listener, budget):
+    from raysweep.cluster.sweep import run_sweep
+
+    tasks = [make_task(run, "A1", steps=30), make_task(run, "A1-B1", parent="A1", steps=30)]
+    purse = Purse(run, budget, PricesConfig(core_hour=3600.0), device="cpu")
+    run_sweep(session, tasks, listener, storage=run.ray, train="fake_trainings:train_until_told", purse=purse)
+    return {task.job.trial: read_record(task.folder) for task in tasks}
+
+
+def test_at_the_cap_trainings_save_and_stop_and_a_raised_budget_goes_on(session, run, listener):
+    """The price makes a core-second cost 1; what waits is not begun, and nothing is done twice."""
+    records = sweep(session, run, listener, BudgetConfig(cost=1.0))
+    assert records["A1"].state is State.STOPPED
+    assert records["A1"].reason.startswith("budget: ")
+    assert records["A1-B1"] is None
+    saved = int((run.trial("A1").root / "checkpoint").read_text())
+    assert 0 < saved < 30
+    assert Spent.read(run).cost >= 1.0
+    assert any(line.startswith(f"A1: stopped after step {saved}/30: budget: ") for line in listener.lines)
+
+    records = sweep(session, run, listener, BudgetConfig(cost=1000.0))
+    assert {record.state for record in records.values()} == {State.DONE}
+    assert records["A1"].attempts == 2
