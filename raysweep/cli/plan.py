@@ -1,7 +1,11 @@
 """`raysweep plan`: the trials as a tree, what each takes, when it would run, and how long on how many GPUs."""
 
+import importlib.util
 import json
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +21,7 @@ from raysweep.pipeline.foreseeing import Foresight
 from raysweep.scheduling.forecast import as_json
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials
+from raysweep.store import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
 """GPUs that a program is told about unasked."""
@@ -36,15 +41,31 @@ def read_counts(text: str) -> list[float]:
 
 def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     """Measure this machine for the config's model and data, and remember it."""
-    from raysweep.pipeline.calibration import calibrate
-    from raysweep.pipeline.calibration_cache import cache_file, keep_calibration
+    from raysweep.pipeline.calibration import calibrate, local_model
+    from raysweep.pipeline.calibration_cache import cache_file, keep_calibration, keep_overheads
     from raysweep.pipeline.devices import find_device
+    from raysweep.scheduling.packing import choose_packing
 
-    device = find_device(settings.config)
+    config, began = settings.config, time.monotonic()
+    device = find_device(config)
     console = Console(highlight=False, stderr=quietly)
-    measured = calibrate(settings.config, device=device, say=lambda line: console.print(line, markup=False))
-    keep_calibration(settings.config, device, measured.rates, measured.data)
-    console.print(f"calibrate: took {measured.rates.took_s:.0f} s, kept in {cache_file()}", markup=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
+        measured = calibrate(config, device=device, place=Path(place), say=say)
+        keep_calibration(config, device, measured.rates, measured.data)
+        if config.resources.address is None and importlib.util.find_spec("ray") is not None:
+            from raysweep.cluster.overheads import measure_overheads
+
+            say("calibrate: starting trials under Ray")
+            packing = choose_packing(config.resources, measured.rates, cores=device.cores, on_gpu=device.gpus > 0)
+            slots = packing.together * max(1, device.gpus)
+            folder = RunFolder(Path(place))
+            overheads = measure_overheads(local_model(config), folder, slots=slots, finish_s=measured.rates.finish_s)
+            keep_overheads(device, overheads)
+    say(f"calibrate: took {time.monotonic() - began:.0f} s, kept in {cache_file()}")
 
 
 def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None) -> None:

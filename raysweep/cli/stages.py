@@ -1,6 +1,7 @@
 """The commands that do work: `run` and its five stages."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -128,14 +129,14 @@ def _do_stages(
 ) -> None:
     from raysweep.cli.view import view_for
     from raysweep.pipeline.devices import find_device
-    from raysweep.pipeline.foreseeing import with_packing
+    from raysweep.pipeline.foreseeing import remember_starts, with_packing
     from raysweep.pipeline.inline import InlineExecutor
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import STAGES, Run
     from raysweep.pipeline.work import Executor
     from raysweep.scheduling.budget import Purse
 
-    device = find_device(settings.config)
+    began, device = time.time(), find_device(settings.config)
     purse = Purse(settings.folder, settings.config.budget, settings.config.prices, device=device.name)
     executor: Executor
     if inline:
@@ -164,6 +165,8 @@ def _do_stages(
                 view.begin(stage)
                 work.do(stage)
             lost = work.unfinished() if tells else []
+            if tells and not inline:
+                remember_starts(settings.config, settings.folder, work.trials, since=began)
         finally:
             executor.close()
     if tells:

@@ -9,7 +9,6 @@ part is the code that a run uses.  What comes out are `scheduling.rates.Rates` a
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,32 +46,32 @@ class Calibration:
     data: DataSize
 
 
-def calibrate(config: Config, *, device: devices.Device, say: Say, limit_s: float = LIMIT_S) -> Calibration:
+def calibrate(
+    config: Config, *, device: devices.Device, place: Path, say: Say, limit_s: float = LIMIT_S
+) -> Calibration:
     """Measure this machine.
+
+    Args:
+        place: an empty folder, for the sample, its examples and models.
 
     Raises:
         ResourceError: a training did not come to its steps in time, or failed; names its output.
     """
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
-        folder = RunFolder(Path(place))
-        say("calibrate: preparing a sample of the data")
-        data, mask_s, mask_start_s, tested = _make_examples(config, folder)
-        together = _counts(config, device)
-        say(f"calibrate: training {_or(together)} at a time on {device.name}")
-        local = config.model_copy(update={"model": _without_fetching(config)})
-        write_text(folder.config, dump_config(local))
-        generated = min(SCORED_DOCUMENTS // 2, config.evaluation.generation_documents)
-        spec = {
-            "device": device.torch_name,
-            "scored": SCORED_DOCUMENTS,
-            "generated": generated,
-            "tested": tested,
-        }
-        write_json(folder.root / "spec.json", spec)
-        seen = _run_workers(
-            folder.root, together, threads=config.resources.cpus_per_trial, until=began + limit_s, say=say
-        )
+    began, folder = time.monotonic(), RunFolder(place)
+    say("calibrate: preparing a sample of the data")
+    data, mask_s, mask_start_s, tested = _make_examples(config, folder)
+    together = _counts(config, device)
+    say(f"calibrate: training {_or(together)} at a time on {device.name}")
+    write_text(folder.config, dump_config(local_model(config)))
+    spec = {
+        "device": device.torch_name,
+        "scored": SCORED_DOCUMENTS,
+        "generated": min(SCORED_DOCUMENTS // 2, config.evaluation.generation_documents),
+        "tested": tested,
+    }
+    write_json(folder.root / "spec.json", spec)
+    threads, until = config.resources.cpus_per_trial, began + limit_s
+    seen = _run_workers(folder.root, together, threads=threads, until=until, say=say)
     first, fits = seen[0], _fit_steps(seen, together)
     rates = Rates(
         source="measured",
@@ -160,12 +159,13 @@ def _counts(config: Config, device: devices.Device) -> list[int]:
     return [1, 2, MOST_TOGETHER]
 
 
-def _without_fetching(config: Config) -> Any:
-    """The model to time: of the same size from scratch, where the start would have to come from the hub."""
+def local_model(config: Config) -> Config:
+    """The config with a model of the same size from scratch, where its start would have to come from the hub."""
     start = config.model.start
     if start == "scratch" or Path(start).expanduser().is_dir():
-        return config.model
-    return config.model.model_copy(update={"start": "scratch", "size": devices.size_of_start(start)})
+        return config
+    model = config.model.model_copy(update={"start": "scratch", "size": devices.size_of_start(start)})
+    return config.model_copy(update={"model": model})
 
 
 def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: float, say: Say) -> list[dict[str, Any]]:

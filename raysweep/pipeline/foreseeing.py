@@ -30,6 +30,7 @@ from raysweep.config.running import ResourcesConfig
 from raysweep.config.schema import Config
 from raysweep.pipeline.calibration_cache import read_data, read_overheads, read_rates
 from raysweep.pipeline.devices import Device, find_device, model_shape
+from raysweep.pipeline.learning import learn_from_run
 from raysweep.scheduling import forecast
 from raysweep.scheduling.budget import Spent
 from raysweep.scheduling.forecast import DataSize, Makespan, TrialForecast
@@ -102,6 +103,15 @@ def with_packing(config: Config) -> ResourcesConfig:
     rates = read_rates(config, device)
     packing = choose_packing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     return config.resources.model_copy(update={"pack": packing.together})
+
+
+def remember_starts(config: Config, folder: RunFolder, trials: Mapping[str, Trial], *, since: float) -> None:
+    """Let the next plan on this machine know what starting a trial took in this run, which began at `since`."""
+    if config.resources.address is not None:
+        return
+    seen = foresee(config, trials, folder)
+    slots, finish_s = max(1, int(seen.makespan.slots)), seen.rates.finish_s
+    learn_from_run(folder, trials, seen.device, since=since, slots=slots, finish_s=finish_s)
 
 
 def fits(config: Config, trials: Mapping[str, Trial], gpus: float) -> bool:
