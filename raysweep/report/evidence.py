@@ -17,6 +17,8 @@ from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
 from raysweep.report.costs import compare_costs
+from raysweep.report.guarding import guard, guard_answer
+from raysweep.report.guards import is_control
 from raysweep.report.inputs import describe_inputs, read_documents
 from raysweep.report.lineup import Entrant, line_up, role_models
 from raysweep.report.scores import Scores, first_languages, kinds_of_mask, text_lengths
