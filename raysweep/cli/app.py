@@ -5,6 +5,7 @@ config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the
 is wrong (or the budget too small), 3 stopped at the budget's cap, 130 interrupted (Ctrl-C or SIGTERM).
 """
 
+import errno
 import os
 import signal
 import sys
@@ -44,6 +45,12 @@ def main() -> None:
         # Whoever read our output (head, less) has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; make room, and the same command goes on", file=sys.stderr)
+        sys.exit(1)
 
 
 def end_on_sigterm() -> None:

@@ -7,6 +7,7 @@ Ray.  A record is in place before anything that depends on it is released.  What
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -144,7 +145,9 @@ class Book:
         over = {State.DONE, State.FAILED, State.BLOCKED, State.STOPPED}
         for name, record in self._records.items():
             if self._releases.state(name) not in over:
-                records.end(self._folder(name), record, State.STOPPED, reason=reason)
+                # A full disk may be why; without this record the next run finds that nobody runs it any more.
+                with suppress(OSError):
+                    records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
         running, in_use = self._releases.names(State.RUNNING), self.in_use

@@ -4,8 +4,10 @@ A later run does not restore Tune's state, which loses the children of a failed 
 it goes by the trials' records, which the book keeps, and by each training's own checkpoints.
 """
 
+import errno
 import json
 import logging
+import os
 import shutil
 import time
 from collections import Counter
@@ -146,6 +148,18 @@ def _suggestions(task: TrainTask) -> Suggestions:
     return OptunaSuggestions(task.search, seed=task.job.seed)
 
 
+def _loss(trial: Any) -> dict[str, str]:
+    """Of a process that noted nothing before it was gone."""
+    path = Path(trial.error_file) if trial.error_file else None
+    story = path.read_text(encoding="utf-8") if path and path.exists() else ""
+    last = next((line.strip() for line in reversed(story.splitlines()) if line.strip()), "no reason given")
+    if os.strerror(errno.ENOSPC) in last:
+        return {"failed": last, "kind": Failure.DISK}
+    if trial.config["work"].is_shared:
+        return {"failed": f"its worker was lost: {last}", "kind": Failure.WORKER}
+    return {"failed": f"the process that drives it was lost: {last}", "kind": Failure.DRIVER}
+
+
 class _Watch(tune.Callback):
     """Tells the book when a trial's driver starts (before that it waits), is lost, of evaluations and signals."""
 
@@ -189,14 +203,8 @@ class _Watch(tune.Callback):
         self._tell_evaluations(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        if (noted := trial.config["work"].failure).exists():
-            outcome = read_json(noted)
-        else:
-            story = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-            last = next((line for line in reversed(story.splitlines()) if line.strip()), "no reason given")
-            what = "its worker" if trial.config["work"].is_shared else "the process that drives it"
-            kind = Failure.WORKER if trial.config["work"].is_shared else Failure.DRIVER
-            outcome = {"failed": f"{what} was lost: {last.strip()}", "kind": kind}
+        noted = trial.config["work"].failure
+        outcome = read_json(noted) if noted.exists() else _loss(trial)
         self._tell_evaluations(trial)
         self._book.end(trial.config["name"], outcome)
 
