@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from raysweep.errors import TrainingError
+from raysweep.errors import NonFiniteLossError, TrainingError
 from raysweep.store import TrialFolder, write_json
 from raysweep.training.job import Evaluation, TrainingResult
 
@@ -46,8 +46,15 @@ def result_of(*, steps, loss, device):
 
 
 def train_as_named(job, **how):
-    """What the trial's name says: `bad` has an error, `killed` is killed once, `doomed` every time."""
+    """What the trial's name says: `bad` has an error, `killed` is killed once, `doomed` every time.
+
+    `crowded` runs out of memory at its first start, and `diverged` has a loss that is no number.
+    """
     start = count_start(job)
+    if job.trial == "crowded" and start == 1:
+        raise MemoryError
+    if job.trial == "diverged" and start == 1:
+        raise NonFiniteLossError("diverged: the loss is not finite at step 3 (documents 4, 7)", 3, (4, 7))
     if job.trial == "bad":
         raise TrainingError("bad: the loss is not finite at step 3")
     if job.trial == "doomed" or (job.trial == "killed" and start == 1):

@@ -30,6 +30,8 @@ def sweep(session, run, listener):
         make_task(run, "searched", search=SEARCH, steps=60),
         make_task(run, "searched-A1", parent="searched"),
         make_task(run, "redone", fresh=True, gpus=0.5),
+        make_task(run, "crowded", steps=50),
+        make_task(run, "diverged", steps=50),
     ]
     run_sweep(session, tasks, listener, storage=run.ray, train="fake_trainings:train_as_named")
     return {task.job.trial: read_record(task.folder) for task in tasks}
@@ -52,6 +54,8 @@ def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
         "searched",
         "searched-A1",
         "redone",
+        "crowded",
+        "diverged",
     }
 
 
@@ -70,6 +74,18 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
     assert "(2 times, resources.max_failures: 1; log: " in sweep["doomed"].reason
     assert sweep["doomed"].failures == {"lost worker": 2}
     assert starts_of(run.trial("doomed")) == 2
+
+
+def test_memory_and_numbers_that_ran_out_get_their_second_chance(sweep, listener):
+    """Alone, and from the last sound checkpoint; the batch is named."""
+    assert sweep["crowded"].failures == {"out of memory": 1}
+    assert sweep["diverged"].failures == {"not finite": 1}
+    assert any(
+        line.startswith(
+            "diverged: diverged: the loss is not finite at step 3 (documents 4, 7); once more from its last"
+        )
+        for line in listener.lines
+    )
 
 
 def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
@@ -105,7 +121,7 @@ def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
     assert "killed: training" in listener.lines
     assert "killed: done, 70 steps, best at 1" in listener.lines
     assert any(line.startswith("killed: step 1/70  valid loss in nats/token: infill ") for line in listener.lines)
-    assert listener.progress[-1] == ("train", 7, 7, "trials")
+    assert listener.progress[-1] == ("train", 9, 9, "trials")
 
 
 def test_trials_that_could_never_start_are_refused_before_anything_starts(session, run, listener):
