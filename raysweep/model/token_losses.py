@@ -124,8 +124,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        # In place: a copy of the output layer's gradient is 154 MB of GPT-2 base; there is no second backward pass.
         of_states_ND, of_weight_VD = ctx.saved_tensors
-        return of_states_ND * gradients[0], of_weight_VD * gradients[0], None, None
+        return of_states_ND.mul_(gradients[0]), of_weight_VD.mul_(gradients[0]), None, None
 
 
 def _cross_entropy(

@@ -136,7 +136,7 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
     """When examples share rows.
 
     By itself on GPUs alone, and there where it saves a tenth of the positions: a mask costs the fastest
-    attention.  On a CPU batches of like length were as fast or faster (BENCHMARKS.md).
+    attention.  On a CPU batches of like length were as fast (BENCHMARKS.md).
     """
     if setting == "off" or (setting == "auto" and device.type != "cuda"):
         return None

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from math import exp
+from pathlib import Path
 
-from raysweep.training.job import TrainingJob
+from raysweep.training.job import SCRATCH, TrainingJob
 
 _USE = """\
 ```python
@@ -38,9 +39,7 @@ def model_card(
     """
     settings = job.settings
     scores = "\n".join(f"| {part} | {loss:.4f} | {exp(min(loss, 700.0)):,.2f} |" for part, loss in losses.items())
-    start = {"scratch": f"random weights (size `{job.model.size}`)"}.get(
-        job.start, "a pretrained GPT-2 or a parent trial"
-    )
+    start = _start(job)
     levels = ", ".join(job.levels)
     if job.documents is not None:
         levels += f" (a random part of their documents, as many as {job.documents.size_of} has)"
@@ -86,3 +85,12 @@ The weights carry no licence of their own: what may be done with them follows fr
 and from the model they started from. They were trained on learners' texts, so they reproduce learners' mistakes, and
 may repeat passages of the texts.
 """
+
+
+def _start(job: TrainingJob) -> str:
+    """Without paths: the card of a model is the same wherever its run folder lies."""
+    if job.start == SCRATCH:
+        return f"random weights (size `{job.model.size}`)"
+    if Path(job.start).is_dir():
+        return "a parent trial's model, or a folder with a pretrained GPT-2"
+    return f"`{job.start}` of the Hugging Face hub"

@@ -7,6 +7,9 @@ from pathlib import Path
 from raysweep.config.controls import SubsetConfig
 from raysweep.config.trials import ModelConfig, TrainingConfig
 
+SCRATCH = "scratch"
+"""The start that is random weights."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJob:

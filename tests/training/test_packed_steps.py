@@ -85,7 +85,7 @@ def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
     ],
 )
 def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
-    """On a CPU batches of like length cost less than the mask."""
+    """On a CPU batches of like length were as fast."""
     assert packing_of(setting, device, 256) == expected
 
 

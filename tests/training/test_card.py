@@ -1,0 +1,47 @@
+"""The model card says what a model is made of and what may be done with it, without being asked."""
+
+import math
+
+import pytest
+
+from raysweep.training.card import model_card
+
+LOSSES = {"context": 3.0, "infill": 2.5, "infill_textonly": 2.75}
+
+
+def card_of(job):
+    return model_card(job, parameters=1_234_567, examples=4_321, step=8, steps=12, losses=LOSSES)
+
+
+def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
+    """What a reader needs who found the folder on a disk: numbers with their units, and no path of ours."""
+    job = make_job(learning_rate=3e-4, warmup_steps=7, accumulation=2, weight_decay=0.01, schedule="cosine")
+    card = card_of(job)
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    for expected in (
+        "# A1\n",
+        "1,234,567 parameters",
+        "Levels A1: 4,321 masked examples of the train split, at most 64 tokens each.",
+        "Step 8 of 12 had the lowest validation loss",
+        "Task `ilm`, 4 × 2 examples a step, AdamW at a learning rate of 0.0003 (cosine, 7 warm-up steps), "
+        "weight decay 0.01, dropout 0.1, seed 0. Fingerprint `work-1`.",
+        f"| infill | 2.5000 | {math.exp(2.5):.2f} |",
+        "## Licence and limits",
+        "the corpus they were trained on\nand from the model they started from",
+    ):
+        assert expected in card, expected
+    assert str(job.folder) not in card
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("scratch", "Start: random weights (size `micro`)."),
+        ("gpt2", "Start: `gpt2` of the Hugging Face hub."),
+        (None, "Start: a parent trial's model, or a folder with a pretrained GPT-2."),
+    ],
+)
+def test_a_card_says_what_the_model_started_from(make_job, start, expected):
+    """The start's licence holds for what was made of it."""
+    job = make_job() if start is None else make_job(fields={"start": start})
+    assert expected in card_of(job)
