@@ -65,6 +65,11 @@ class TrialFolder:
         return self.root / "attempts.jsonl"
 
     @property
+    def rungs(self) -> Path:
+        """How a sample of a search stood at each of the search's rungs."""
+        return self.root / "rungs.json"
+
+    @property
     def stop(self) -> Path:
         """A request to stop the training, with the reason in it; see `scheduling.stopping`."""
         return self.root / "stop"
@@ -216,6 +221,10 @@ class RunFolder:
     @property
     def evidence(self) -> Path:
         return self.report / "evidence.json"
+
+    @property
+    def evidence_schema(self) -> Path:
+        return self.report / "evidence.schema.json"
 
     @property
     def tables(self) -> Path:

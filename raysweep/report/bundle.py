@@ -62,7 +62,8 @@ def write_bundle(folder: RunFolder, out: Path) -> Values:
 def _copy_report(folder: RunFolder, target: RunFolder) -> None:
     """The report's files as they are; pages that show texts are rendered anew, from the evidence alone."""
     shutil.copytree(folder.tables, target.tables)
-    shutil.copyfile(folder.evidence, target.evidence)
+    for source, path in ((folder.evidence, target.evidence), (folder.evidence_schema, target.evidence_schema)):
+        shutil.copyfile(source, path)
     shows_texts = read_resolved_config(folder).report.show_texts
     rendered = report_files(read_json(folder.evidence)) if shows_texts else {}
     for source, path in ((folder.report_html, target.report_html), (folder.report_markdown, target.report_markdown)):

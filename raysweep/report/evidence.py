@@ -73,6 +73,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         for strategy in scores.strategies()
     ]
     return {
+        "$schema": folder.evidence_schema.name,
         "version": EVIDENCE_VERSION,
         "raysweep": __version__,
         "run": _describe_run(folder, trainings),

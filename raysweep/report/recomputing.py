@@ -20,6 +20,7 @@ from raysweep.report.archive import MAX_BYTES, list_files, parse_json
 from raysweep.report.differences import Difference, compare_texts, compare_values, count_leaves
 from raysweep.report.inputs import list_inputs
 from raysweep.report.recount import recount
+from raysweep.report.schema import evidence_schema
 from raysweep.report.writing import make_evidence, render_documents, render_tables
 from raysweep.scheduling.trials import expand_trials
 from raysweep.store import RunFolder, dump_json
@@ -92,6 +93,7 @@ def recompute(folder: RunFolder) -> Recomputed:
 def report_files(evidence: Mapping[str, Any]) -> dict[str, str]:
     """Everything that is made from the evidence, by its path in the run folder."""
     pages = {f"report/{name}": text for name, text in render_documents(dict(evidence)).items()}
+    pages["report/evidence.schema.json"] = dump_json(evidence_schema())
     return pages | {f"report/tables/{name}": text for name, text in render_tables(dict(evidence)).items()}
 
 

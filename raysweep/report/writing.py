@@ -10,6 +10,7 @@ from raysweep.report.evidence import collect_evidence
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import all_tables, render_page
 from raysweep.report.samples import Sample, read_samples
+from raysweep.report.schema import evidence_schema
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
 from raysweep.store import RunFolder, folder_written_beside, write_json, write_text
@@ -35,6 +36,7 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
             _write(beside / name, text)
     write_text(folder.report_html, documents[folder.report_html.name])
     write_text(folder.report_markdown, documents[folder.report_markdown.name])
+    write_json(folder.evidence_schema, evidence_schema())
     write_json(folder.evidence, evidence)
     return evidence
 
