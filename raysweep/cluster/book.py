@@ -14,7 +14,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.cluster.needs import Capacity, Need
-from raysweep.cluster.samples import Samples, Suggestions, Unit, done_before, nodes, parse_name, whole
+from raysweep.cluster.samples import (
+    Samples,
+    Suggestions,
+    Unit,
+    done_before,
+    nodes,
+    parse_name,
+    sample_name,
+    standing_at,
+    whole,
+)
 from raysweep.errors import TrainingError
 from raysweep.pipeline.work import Listener, TrainTask
 from raysweep.scheduling import records
@@ -118,8 +128,12 @@ class Book:
         self._listener.say(f"{name}: step {metrics['step']:,}/{steps:,}  valid loss in nats/token: {losses}{best}")
 
     def end(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """The training ended: {"result": …}, {"failed": …, "kind": a `Failure`} or {"stopped": …, "steps": done}."""
-        if "stopped" in outcome:
+        """The training ended: {"result": …}, {"failed": …, "kind": a `Failure`}, {"stopped": …, "steps": done}
+        or {"paused": steps done}, at a rung of its search.
+        """
+        if "paused" in outcome:
+            self._paused(self._units[name], outcome["paused"])
+        elif "stopped" in outcome:
             self._stopped(self._units[name], outcome["stopped"], outcome["steps"])
         elif "failed" in outcome:
             self._lost(self._units[name], outcome["failed"], Failure(outcome.get("kind", Failure.ERROR)))
@@ -181,7 +195,11 @@ class Book:
             self._lose(name, f"its search drew {reason}")
             return None
         if (result := done_before(unit)) is None:
-            return unit
+            if unit.pause_at is None or standing_at(unit) is None:
+                return unit
+            self._units[name] = unit
+            self._paused(unit, unit.pause_at)
+            return None
         self._listener.say(f"{name}: skip, done with the same settings")
         self._finish(unit, result)
         return None
@@ -218,7 +236,35 @@ class Book:
         if unit.sample is not None:
             self._samples[unit.trial].finish(unit.sample, result)
         self._releases.finish(unit.name)
+        if unit.sample is not None:
+            self._halve(unit.trial, unit.sample)
         self._tell_progress()
+
+    def _paused(self, unit: Unit, steps: int) -> None:
+        """A sample has come to a rung of its search, and waits there for the others of its round."""
+        if unit.name in self._records:
+            why = f"waits at evaluation step {unit.pause_at:,} for the other samples of its round"
+            self._records[unit.name] = records.end(unit.folder, self._records[unit.name], State.PENDING, reason=why)
+            self._listener.say(f"{unit.name}: waits after step {steps:,}/{unit.job.settings.steps:,}")
+        self._releases.pause(unit.name)
+        self._samples[unit.trial].pause(unit)
+        assert unit.sample is not None, "only samples wait"
+        self._halve(unit.trial, unit.sample)
+
+    def _halve(self, trial: str, sample: int) -> None:
+        """If the whole round of this sample stands at a rung, let the better ones go on."""
+        goes, stops = self._samples[trial].decide(sample)
+        metric = self._samples[trial].metric
+        for each in goes:
+            self._releases.resume(sample_name(trial, each))
+        for each, standing in stops.items():
+            name = sample_name(trial, each)
+            unit, loss = self._units[name], standing["best_losses"][metric]
+            reason = f"its search stopped it at step {standing['step']:,}: {metric} {loss:.3f}, others did better"
+            if name in self._records:
+                records.end(unit.folder, self._records[name], State.STOPPED, reason=reason)
+            self._listener.say(f"{name}: {reason}")
+            self._releases.drop(name)
 
     def _stopped(self, unit: Unit, reason: str, steps: int) -> None:
         records.end(unit.folder, self._records[unit.name], State.STOPPED, reason=reason)
@@ -258,6 +304,7 @@ class Book:
         trial, sample = parse_name(name)
         if sample is not None:
             self._samples[trial].fail(sample, reason)
+            self._halve(trial, sample)
         for blocked in self._releases.fail(name):
             if parse_name(blocked.name)[1] is None:
                 self._block(blocked)

@@ -6,6 +6,7 @@ interruption the same rounds are drawn again; a sample that is done with the sam
 trained again.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raysweep.config.fingerprints import fingerprint
-from raysweep.config.trials import SearchConfig
+from raysweep.config.trials import SearchConfig, TrainingConfig
 from raysweep.errors import TrainingError
 from raysweep.pipeline.work import TrainTask
+from raysweep.scheduling.halving import Halving, rung_steps
 from raysweep.scheduling.order import expected_cost
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.release import Node
-from raysweep.store import TrialFolder, folder_written_beside, written_beside
+from raysweep.store import TrialFolder, folder_written_beside, read_json, write_json, written_beside
 from raysweep.training.job import TrainingJob
 
 ROUND = 4
@@ -48,6 +50,8 @@ class Unit:
     job: TrainingJob
     folder: TrialFolder
     identity: Mapping[str, Any]
+    pause_at: int | None = None
+    """The step of the evaluation after which a sample waits for the others of its round."""
 
 
 def whole(task: TrainTask) -> Unit:
@@ -95,6 +99,14 @@ class Samples:
         self._settings: list[Mapping[str, Any]] = []
         self._results: dict[int, Mapping[str, Any]] = {}
         self._failures: dict[int, str] = {}
+        self._stopped: dict[int, dict[str, Any]] = {}
+        """Samples that their round left behind, with where and how they stood."""
+        self._rounds = self._halvings()
+
+    @property
+    def metric(self) -> str:
+        """The validation loss that decides."""
+        return self._search.metric
 
     def unit(self, sample: int) -> Unit:
         """The training of one sample; all samples of earlier rounds have ended.
@@ -117,15 +129,38 @@ class Samples:
             job=replace(job, trial=name, folder=folder.root, settings=changed, fingerprint=fingerprint(identity)),
             folder=folder,
             identity=identity,
+            pause_at=self._next_rung(sample, changed),
         )
 
     def finish(self, sample: int, result: Mapping[str, Any]) -> None:
         """A sample is done."""
         self._results[sample] = result
+        if self._rounds:
+            self._rounds[sample // ROUND].finish(sample, self._loss(sample))
 
     def fail(self, sample: int, reason: str) -> None:
         """A sample has failed."""
         self._failures[sample] = reason
+        if self._rounds:
+            self._rounds[sample // ROUND].finish(sample, None)
+
+    def pause(self, unit: Unit) -> None:
+        """A sample waits at its rung; how it stood there is kept, for a later run as well."""
+        assert unit.sample is not None, "only samples wait"
+        assert unit.pause_at is not None, "only samples with rungs wait"
+        losses = standing_at(unit) or note_standing(unit)
+        self._rounds[unit.sample // ROUND].arrive(unit.sample, losses[self._search.metric])
+        self._stopped[unit.sample] = {"step": unit.pause_at, "best_losses": losses}
+
+    def decide(self, sample: int) -> tuple[list[int], dict[int, dict[str, Any]]]:
+        """The samples of this one's round that go on, and those that are stopped, with how they stood."""
+        decided = self._rounds[sample // ROUND].decide() if self._rounds else None
+        if decided is None:
+            return [], {}
+        goes, stops = decided
+        for each in goes:
+            del self._stopped[each]
+        return goes, {each: self._stopped[each] for each in stops}
 
     def gather(self) -> dict[str, Any]:
         """Make the best sample's model the trial's.
@@ -144,7 +179,13 @@ class Samples:
         best = min(self._results, key=lambda sample: (self._loss(sample), sample))
         _adopt(TrialFolder(self._task.job.folder / "samples" / f"{best:02d}"), self._task.folder)
         tried = [
-            {"sample": sample, "settings": dict(settings), "loss": self._loss(sample)}
+            {
+                "sample": sample,
+                "settings": dict(settings),
+                "loss": self._loss(sample),
+                "stopped_at": self._stopped.get(sample, {}).get("step"),
+                "busy_seconds": self._busy_seconds(sample),
+            }
             for sample, settings in enumerate(self._settings)
         ]
         return {
@@ -154,6 +195,7 @@ class Samples:
                 "sample": best,
                 "settings": dict(self._settings[best]),
                 "tried": tried,
+                "busy_seconds": sum(each["busy_seconds"] for each in tried),
             },
         }
 
@@ -166,8 +208,60 @@ class Samples:
                 self._settings.append(self._suggestions.ask())
 
     def _loss(self, sample: int) -> float | None:
-        result = self._results.get(sample)
+        result = self._results.get(sample) or self._stopped.get(sample)
         return None if result is None else float(result["best_losses"][self._search.metric])
+
+    def _halvings(self) -> list[Halving]:
+        asha = self._search.asha
+        if asha is None:
+            return []
+        count = self._search.samples
+        return [
+            Halving(list(range(first, min(first + ROUND, count))), reduction=asha.reduction)
+            for first in range(0, count, ROUND)
+        ]
+
+    def _next_rung(self, sample: int, settings: TrainingConfig) -> int | None:
+        asha = self._search.asha
+        if asha is None:
+            return None
+        rungs = rung_steps(
+            steps=settings.steps,
+            evaluate_every=settings.evaluate_every,
+            grace_evaluations=asha.grace_evaluations,
+            reduction=asha.reduction,
+        )
+        passed = self._rounds[sample // ROUND].rung_of(sample)
+        return rungs[passed] if passed < len(rungs) else None
+
+    def _busy_seconds(self, sample: int) -> float:
+        record = read_record(TrialFolder(self._task.job.folder / "samples" / f"{sample:02d}"))
+        return 0.0 if record is None else record.busy_seconds
+
+
+def standing_at(unit: Unit) -> dict[str, float] | None:
+    """The best losses up to the rung, as an earlier run noted them for the same work; None if it did not."""
+    if not unit.folder.rungs.exists():
+        return None
+    noted = read_json(unit.folder.rungs)
+    if noted["fingerprint"] != unit.job.fingerprint:
+        return None
+    losses: dict[str, float] | None = noted["rungs"].get(str(unit.pause_at))
+    return losses
+
+
+def note_standing(unit: Unit) -> dict[str, float]:
+    """Note the best losses up to the rung's evaluation, whatever came after it; returns them."""
+    assert unit.pause_at is not None, "only a sample with a rung has stood at one"
+    lines = [json.loads(line) for line in unit.folder.metrics.read_text(encoding="utf-8").splitlines()]
+    evaluations = [line for line in lines if line["kind"] == "evaluation" and line["step"] <= unit.pause_at]
+    best = next(line for line in reversed(evaluations) if line["is_best"])
+    losses = {name: float(best[name]) for name in ("infill", "context", "infill_textonly") if name in best}
+    noted = read_json(unit.folder.rungs) if unit.folder.rungs.exists() else {}
+    earlier = noted["rungs"] if noted.get("fingerprint") == unit.job.fingerprint else {}
+    rungs = {**earlier, str(unit.pause_at): losses}
+    write_json(unit.folder.rungs, {"fingerprint": unit.job.fingerprint, "rungs": rungs})
+    return losses
 
 
 def done_before(unit: Unit) -> Mapping[str, Any] | None:

@@ -88,6 +88,7 @@ def run_sweep(
             evaluations=notes / f"{unit.name}.jsonl",
             failure=notes / f"{unit.name}.{attempts[unit.name]}.failure",
             takes_token=session.counts_tokens,
+            pause_at=unit.pause_at,
             is_shared=session.shares_workers(book.need(unit.name)),
             train=train,
         )

@@ -33,6 +33,7 @@ TRAIN = "raysweep.training.loop:train"
 """By name, so that torch is imported where the training runs and nowhere else."""
 
 _TAKEN_AWAY = "its node is being taken away"
+_PAUSED = "waits for the other samples of its round"
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +56,16 @@ class Work:
     is_shared: bool
     """Whether it trains in the trial's process, in which others train before and after it."""
     train: str = TRAIN
+    pause_at: int | None = None
+    """The step of the evaluation after which it stops and waits; see `scheduling.halving`."""
 
 
 def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Run the training loop as one of Train's workers.
 
     Returns:
-        {"result": …}, {"failed": message, "kind": a `Failure`}, or {"stopped": reason, "steps": done}.
+        {"result": …}, {"failed": message, "kind": a `Failure`}, {"stopped": reason, "steps": done}, or
+        {"paused": steps done}.
     """
     work: Work = config["work"]
     context = None if work.is_shared else ray.train.get_context()
@@ -79,7 +83,13 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
     folder = TrialFolder(work.job.folder)
-    signs = _StopSigns(folder, heeds_nodes=not work.is_shared)
+    signs = _StopSigns(folder, heeds_nodes=not work.is_shared, pause_at=work.pause_at)
+    tell = partial(_note_evaluation, work.evaluations) if work.is_shared else _report
+
+    def evaluated(evaluation: Evaluation) -> None:
+        signs.see(evaluation)
+        tell(evaluation)
+
     with _logging_to(work.log if rank == 0 else None), _noted(folder if rank == 0 else None) as ended:
         try:
             result = resolve(work.train)(
@@ -87,7 +97,7 @@ def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
                 device=_device(work),
                 rank=rank,
                 world_size=world_size,
-                on_evaluation=partial(_note_evaluation, work.evaluations) if work.is_shared else _report,
+                on_evaluation=evaluated,
                 should_stop=signs,
             )
         except Exception:
@@ -100,20 +110,27 @@ def _train(work: Work, rank: int, world_size: int) -> dict[str, Any]:
     # No finished training: there is a checkpoint and no model, and the next attempt goes on from there.
     if signs.reason == _TAKEN_AWAY:
         return {"failed": f"{_TAKEN_AWAY}; saved after step {result.steps:,}", "kind": Failure.PREEMPTED}
+    if signs.reason == _PAUSED:
+        return {"paused": result.steps}
     return {"stopped": result.stopped, "steps": result.steps}
 
 
 class _StopSigns:
-    """Called between two steps: why to stop, if there is a request or a notice of preemption."""
+    """Called between two steps: why to stop, if there is a request, a notice of preemption, or a rung."""
 
-    def __init__(self, folder: TrialFolder, *, heeds_nodes: bool) -> None:
+    def __init__(self, folder: TrialFolder, *, heeds_nodes: bool, pause_at: int | None) -> None:
         self._requests = StopWatch(folder)
+        self._pause_at, self._is_at_rung = pause_at, False
         self._heeds_nodes = heeds_nodes
         self.reason: str | None = None
 
+    def see(self, evaluation: Evaluation) -> None:
+        """The model was evaluated."""
+        self._is_at_rung = self._pause_at is not None and evaluation.step >= self._pause_at
+
     def __call__(self) -> str | None:
         if self.reason is None:
-            self.reason = self._requests()
+            self.reason = _PAUSED if self._is_at_rung else self._requests()
         # Ray's public way to ask is a collective, and only the first of several workers asks here.
         if (
             self._heeds_nodes

@@ -24,6 +24,13 @@ class ModelConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
 
 
+class AshaConfig(Section):
+    """Poor samples of a search are stopped early, at evaluations that all samples of a round are judged at."""
+
+    grace_evaluations: PositiveInt = Field(1, description="evaluations before the first samples are stopped")
+    reduction: Annotated[int, Field(ge=2)] = Field(2, description="one of so many goes on at each rung")
+
+
 class SearchConfig(Section):
     """Optuna looks for settings; the best sample becomes the trial's model."""
 
@@ -34,6 +41,7 @@ class SearchConfig(Section):
     space: dict[str, "SearchRange"] = Field(
         description="training settings to search, each with its range", min_length=1
     )
+    asha: AshaConfig | None = Field(None, description="stop poor samples early; every sample to its end if absent")
 
     @field_validator("space")
     @classmethod

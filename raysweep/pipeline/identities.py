@@ -51,6 +51,9 @@ def trial_identities(
         elsewhere = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent"}
         elsewhere |= {"micro_batch", "packing"}
         settings = trial.settings.model_dump(mode="json", exclude=elsewhere)
+        if settings["search"] is not None and settings["search"]["asha"] is None:
+            # A search from before there was such a setting is the same search.
+            del settings["search"]["asha"]
         identity: dict[str, Any] = {
             **{key: value for key, value in settings.items() if value is not None},
             "seed": trial.seed,

@@ -12,6 +12,7 @@ from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.config.trials import TrialConfig
+from raysweep.scheduling.halving import rung_steps, share_of_steps
 from raysweep.scheduling.order import expected_cost, lower_bound, remaining_path, simulate
 from raysweep.scheduling.rates import Rates
 from raysweep.scheduling.trials import Trial, expand_trials
@@ -118,13 +119,14 @@ def forecast_trial(
     # A better model is kept at nearly every evaluation, and costs a third of a checkpoint (no optimiser state).
     checkpoint_s = slow * rates.checkpoint_s * (saves + evaluations / 3)
     start_s = rates.overheads.trial_start_s + slow * rates.finish_s
-    samples = settings.search.samples if settings.search else 1
+    samples, share = (settings.search.samples, _share_of_steps(settings)) if settings.search else (1, 1.0)
+    step_s, evaluation_s, checkpoint_s = step_s * share, evaluation_s * share, checkpoint_s * share
     expected = start_s + step_s + evaluation_s + checkpoint_s
     return TrialForecast(
         trial=trial.name,
         documents=_train_documents(settings, data, split_train),
-        examples=examples * samples,
-        steps=settings.steps * samples,
+        examples=round(examples * samples * share),
+        steps=round(settings.steps * samples * share),
         expected_s=expected * samples,
         start_s=start_s * samples,
         step_s=step_s * samples,
@@ -214,6 +216,27 @@ def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) 
         return None
     levels = settings.levels if settings.documents is None else (settings.documents.size_of,)
     return round(sum(data.documents.get(level, 0) for level in levels) * split_train)
+
+
+def _share_of_steps(settings: TrialConfig) -> float:
+    """Of a search's samples: with ASHA most do not come to their end."""
+    assert settings.search is not None
+    asha = settings.search.asha
+    if asha is None:
+        return 1.0
+    rungs = rung_steps(
+        steps=settings.steps,
+        evaluate_every=settings.evaluate_every,
+        grace_evaluations=asha.grace_evaluations,
+        reduction=asha.reduction,
+    )
+    return share_of_steps(
+        samples=settings.search.samples,
+        together=SEARCH_ROUND,
+        rungs=rungs,
+        steps=settings.steps,
+        reduction=asha.reduction,
+    )
 
 
 def _pieces(

@@ -44,6 +44,7 @@ class Releases:
         self._states = dict.fromkeys(self._nodes, State.PENDING)
         waits_for = {node.name: (*node.needs, *node.after) for node in self._nodes.values()}
         self._is_halted = False
+        self._paused: set[str] = set()
         self._remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
 
     def state(self, name: str) -> State:
@@ -79,6 +80,20 @@ class Releases:
         """The node's attempt came to nothing; it waits for another."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.PENDING
+
+    def pause(self, name: str) -> None:
+        """The node waits, without what it held, until it is resumed or dropped."""
+        self.again(name)
+        self._paused.add(name)
+
+    def resume(self, name: str) -> None:
+        """The paused node may go on."""
+        self._paused.remove(name)
+
+    def drop(self, name: str) -> None:
+        """The paused node does not go on: it has ended."""
+        self._paused.remove(name)
+        self._states[name] = State.STOPPED
 
     def halt(self) -> None:
         """Nothing more starts; what runs goes on to its end."""
@@ -117,7 +132,7 @@ class Releases:
 
     def _is_ready(self, name: str) -> bool:
         node = self._nodes[name]
-        return self._all(node.needs, {State.DONE}) and self._all(node.after, _ENDED)
+        return name not in self._paused and self._all(node.needs, {State.DONE}) and self._all(node.after, _ENDED)
 
     def _all(self, names: Sequence[str], states: Iterable[State]) -> bool:
         return all(self._states.get(name, State.DONE) in states for name in names)
