@@ -70,6 +70,16 @@ def finished_storage(tmp_path_factory):
     return storage
 
 
+@pytest.fixture(scope="session")
+def run_with_controls(finished_storage, tmp_path_factory):
+    """The finished run, asked for control trials afterwards.  For reading only."""
+    storage = tmp_path_factory.mktemp("controls") / "runs"
+    shutil.copytree(finished_storage, storage)
+    run = make_run(storage, {"controls": {"size_matched": True, "step_matched": True, "placebo": True}})
+    assert run.everything() == []
+    return run
+
+
 @pytest.fixture
 def done_run(finished_storage, tmp_path, tiny_run):
     """The finished run, in a folder of the test's own."""
