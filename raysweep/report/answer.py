@@ -27,21 +27,30 @@ def recommend(findings: Sequence[Values], strategies: Sequence[Values]) -> Value
     overall = {finding["hypothesis"]: finding for finding in findings if finding["scope"] == "overall"}
     verdicts = {code: finding["verdict"] for code, finding in overall.items()}
     return {
-        "headline": _headline(verdicts),
+        "headline": headline_of(verdicts),
         "reasons": [_reason(finding) for finding in overall.values()],
         "exceptions": _exceptions(findings, verdicts),
         "warnings": _warnings(findings, strategies),
     }
 
 
-def _headline(verdicts: Mapping[str, str]) -> str:
-    if verdicts["H2"] == CONFIRMED and verdicts["H3"] == CONFIRMED:
-        return "One general model is enough; fine-tuning it per level still adds a little."
-    if verdicts["H2"] == CONFIRMED:
-        return "One general model is enough."
-    if verdicts["H3"] == CONFIRMED:
+def way_of(verdicts: Mapping[str, str]) -> str | None:
+    """The way that the overall verdicts recommend: 'general', 'transfer', 'specialised', or none yet."""
+    for code, way in (("H2", "general"), ("H3", "transfer"), ("H1", "specialised")):
+        if verdicts[code] == CONFIRMED:
+            return way
+    return None
+
+
+def headline_of(verdicts: Mapping[str, str]) -> str:
+    """The advice in one sentence."""
+    way = way_of(verdicts)
+    if way == "general":
+        little = "; fine-tuning it per level still adds a little" if verdicts["H3"] == CONFIRMED else ""
+        return f"One general model is enough{little}."
+    if way == "transfer":
         return "Train one general model, then fine-tune it for each level."
-    if verdicts["H1"] == CONFIRMED:
+    if way == "specialised":
         return "Train a model of its own for each level."
     if verdicts["H2"] == REFUTED:
         return "Do not rely on one general model; which other way is best is not decided yet."

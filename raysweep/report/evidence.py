@@ -21,6 +21,7 @@ from raysweep.report.guarding import guard, guard_answer
 from raysweep.report.guards import is_control
 from raysweep.report.inputs import describe_inputs, read_documents
 from raysweep.report.lineup import Entrant, line_up, role_models
+from raysweep.report.robustness import describe_robustness
 from raysweep.report.scores import Scores, first_languages, kinds_of_mask, text_lengths
 from raysweep.report.trainings import cost_of, describe_trials, read_curves, read_if_there
 from raysweep.scheduling.records import read_record
@@ -87,6 +88,17 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "strategies": strategies,
         "for_everyone": scores.for_everyone(),
         **_breakdowns(config, table, losses, entrants, scores.common_levels(), writers),
+        **describe_robustness(
+            config,
+            table,
+            entrants,
+            hypotheses_of(config.report.hypotheses),
+            findings,
+            resamples,
+            learner_of=writers.learner_of,
+            language_of=writers.language_of,
+            corpus=read_if_there(folder.splits),
+        ),
         "trainings": trainings,
         "costs": compare_costs(folder, records),
         "curves": read_curves(folder, trials, config.report.metric),
@@ -162,6 +174,7 @@ def _plain(finding: Finding, hypothesis: Hypothesis, target: float) -> Values:
         "documents": finding.documents,
         "clusters": finding.clusters,
         "more_documents": finding.more_documents,
+        "more_seeds": finding.more_seeds,
         "note": finding.note,
         "target": target_status(finding, target) if hypothesis.code == "H1" else None,
     }

@@ -12,12 +12,13 @@ Values = Mapping[str, Any]
 
 _SECTIONS = {
     "verdicts": ("verdicts", "findings"),
-    "matrix": ("matrix",),
+    "matrix": ("matrix", "weightings"),
     "gains": ("gains", "gaps"),
     "transfer": ("transfer",),
     "guards": ("controls", "control_models", "leaks", "leak_effects"),
+    "sensitivity": ("sensitivity",),
     "kinds": ("kinds", "lengths", "first_languages"),
-    "unknown": ("unknown_level",),
+    "unknown": ("cold_start", "cold_start_groups", "confusion", "unknown_level"),
     "training": ("trainings",),
     "cost": ("strategies", "planned", "ledger", "speed"),
     "generation": ("generation", "generation_levels"),
@@ -37,6 +38,7 @@ def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
     lines += [f"**{_escape(answer['headline'])}**", ""]
     lines += [f"- **{said['code']} {said['verdict']}.** {_escape(said['text'])}" for said in answer["reasons"]]
     lines += [f"- {_escape(said)}" for said in answer["exceptions"] + answer["warnings"]]
+    lines += [f"- {_escape(evidence['sensitivity']['sentence'])}"]
     for section, names in _SECTIONS.items():
         found = [without_empty_columns(tables[name]) for name in names if tables[name].rows]
         if found:

@@ -13,8 +13,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysweep.report import contents, contents_data, contents_guards, contents_run, formats, plots
+from raysweep.report import (
+    contents,
+    contents_cold_start,
+    contents_data,
+    contents_guards,
+    contents_run,
+    contents_scores,
+    contents_sensitivity,
+    formats,
+    plots,
+    plots_cold_start,
+)
 from raysweep.report.samples import Sample
+from raysweep.report.sensitivity import margins_said
 from raysweep.report.tables import Table, without_empty_columns
 
 Values = Mapping[str, Any]
@@ -26,6 +38,7 @@ TITLES = {
     "gains": "Specialisation gain and cross-level gap",
     "transfer": "Transfer",
     "guards": "Guards against being fooled",
+    "sensitivity": "What would flip it",
     "kinds": "By kind of mask, length and first language",
     "unknown": "If the level is not known",
     "training": "How the trainings went",
@@ -54,6 +67,12 @@ def all_tables(evidence: Values) -> dict[str, Table]:
         contents.kinds_table(evidence),
         contents.lengths_table(evidence),
         contents.languages_table(evidence),
+        contents_scores.weightings_table(evidence),
+        contents_scores.scores_table(evidence),
+        contents_sensitivity.sensitivity_table(evidence),
+        contents_cold_start.ways_table(evidence),
+        contents_cold_start.groups_table(evidence),
+        contents_cold_start.confusion_table(evidence),
         contents_run.strategies_table(evidence),
         contents_run.unknown_level_table(evidence),
         contents_run.trainings_table(evidence),
@@ -86,6 +105,8 @@ def render_page(evidence: Values, tables: Mapping[str, Table], samples: Sequence
         sections=[(name, title) for name, title in TITLES.items() if name != "samples" or samples],
         samples=samples,
         facts=_facts(evidence),
+        accuracy_said=contents_cold_start.accuracy_said(evidence),
+        margins_said=margins_said(evidence["sensitivity"]),
         synthetic=is_synthetic(evidence),
         leaks=leaks(evidence),
         metric=contents.METRIC_NAMES[evidence["settings"]["metric"]],
@@ -117,6 +138,7 @@ def _plots(evidence: Values) -> dict[str, Any]:
         "transfer": plots.transfer(evidence)
         if any(one["transfer_over_general"] or one["transfer_over_specialised"] for one in gains)
         else None,
+        "cold_start": plots_cold_start.cold_start(evidence),
         "curves": plots.curves(evidence),
         "hours": plots.hours(evidence),
     }

@@ -207,6 +207,8 @@ def write_losses(folder, config, corpus, scored, rng, truth):
         parts = [("", "context", np.full(count, 60), -0.3)]
         for kind, shift in zip(KINDS, (0.9, 0.6, 0.4, 0.0, -0.4), strict=True):
             parts += [(kind, "answer", tokens[kind], shift), (kind, "end", ends[kind], -1.2)]
+        parts += [("", "first_context", np.where(np.arange(count) % 15, 60, 0), -0.3)]
+        parts += [("", "first_answer", tokens["word"], 0.0), ("", "first_end", ends["word"], -1.2)]
         for kind, part, number, shift in parts:
             kept = np.flatnonzero(number)
             frames.append(
@@ -220,6 +222,7 @@ def write_losses(folder, config, corpus, scored, rng, truth):
                         "part": [part] * len(kept),
                         "nats": np.maximum((mean + own + shift)[kept], 0.05) * number[kept],
                         "tokens": number[kept],
+                        "bytes": number[kept] * (0 if part.endswith("end") else 4),
                     }
                 )
             )

@@ -229,7 +229,7 @@ def test_kinds_of_mask_add_up_to_all_tokens(reported):
     """Each answer is of one kind."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
-    general = table[(table["model"] == "all") & (table["part"] != "context")]
+    general = table[(table["model"] == "all") & (table["kind"] != "")]
     assert sum(one["tokens"] for one in evidence["kinds"]) == general["tokens"].sum()
     word = general[general["kind"] == "word"]
     (shown,) = (one["general"] for one in evidence["kinds"] if one["kind"] == "word")
@@ -246,7 +246,7 @@ def test_lengths_of_texts_divide_the_documents(make_run):
     assert [(one["from"], one["below"]) for one in groups] == [(0, 200), (400, 800)]
     assert [one["documents"] for one in groups] == [75, 150]
     losses = pq.read_table(folder.losses).to_pandas()
-    short = losses[(losses["model"] == "all") & (losses["part"] != "context") & (losses["document"] % 3 == 0)]
+    short = losses[(losses["model"] == "all") & (losses["kind"] != "") & (losses["document"] % 3 == 0)]
     assert groups[0]["tokens"] == short["tokens"].sum()
     expected = 2.718281828459045 ** (short["nats"].sum() / short["tokens"].sum())
     assert groups[0]["general"] == pytest.approx(expected)
