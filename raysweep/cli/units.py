@@ -24,5 +24,8 @@ def size(count: float) -> str:
 
 
 def amount(cost: Mapping[str, Any] | None) -> str:
-    """`12.40 EUR`; '-' without a price."""
-    return "-" if cost is None else f"{cost['amount']:,.2f} {cost['currency']}"
+    """`12.40 EUR`, `0.0008 EUR`; '-' without a price."""
+    if cost is None:
+        return "-"
+    figure = f"{cost['amount']:,.2f}" if cost["amount"] >= 0.01 else f"{cost['amount']:.2g}"
+    return f"{figure} {cost['currency']}"
