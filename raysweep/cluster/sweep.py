@@ -18,6 +18,7 @@ from typing import Any
 from ray import tune
 
 from raysweep.cluster.book import Book
+from raysweep.cluster.functions import brief
 from raysweep.cluster.samples import Suggestions, Unit
 from raysweep.cluster.search import BookSearcher, OptunaSuggestions
 from raysweep.cluster.session import Session
@@ -153,7 +154,7 @@ def _loss(trial: Any) -> dict[str, str]:
     """Of a process that noted nothing before it was gone."""
     path = Path(trial.error_file) if trial.error_file else None
     story = path.read_text(encoding="utf-8") if path and path.exists() else ""
-    last = next((line.strip() for line in reversed(story.splitlines()) if line.strip()), "no reason given")
+    last = brief("\n".join(reversed(story.splitlines())))
     if os.strerror(errno.ENOSPC) in last:
         return {"failed": last, "kind": Failure.DISK}
     if trial.config["work"].is_shared:

@@ -22,6 +22,7 @@ from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from raysweep.cluster.functions import brief
 from raysweep.cluster.session import TOKEN
 from raysweep.cluster.worker import Work, train_on_worker
 from raysweep.scheduling.failures import Failure
@@ -136,7 +137,7 @@ def _loss(error: Exception) -> dict[str, str]:
     """Why Train gave up, as an outcome."""
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     last = next(iter(failures.values()), error)
-    first = next((line for line in str(last).splitlines() if line.strip()), type(last).__name__)
+    first = brief(str(last))
     if any(_is_preempted_actor(each) for each in failures.values()):
         return {"failed": f"its node was taken away: {first}", "kind": Failure.PREEMPTED}
     if "running low on memory" in str(last):
