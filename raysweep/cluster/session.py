@@ -100,9 +100,14 @@ class Session:
         )
 
     def shares_workers(self, need: Need) -> bool:
-        """Whether such trials train one after another in the same processes; see `training.drive`."""
+        """Whether such trials train one after another in the same processes; see `training.drive`.
+
+        On GPUs 'auto' leaves them to Ray Train: hours of training do not feel its ten seconds, and every
+        training gets a GPU's whole memory back.
+        """
         asked = self.resources.train_workers
-        return need.workers == 1 and (self.resources.address is None if asked == "auto" else asked == "shared")
+        is_at_home = self.resources.address is None and need.gpus == 0
+        return need.workers == 1 and (is_at_home if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, Need]) -> None:
         """Refuse trials that could never start.

@@ -22,6 +22,12 @@ class ResourcesConfig(Section):
     accelerator_type: str | None = Field(
         None, description="kind of GPU, such as A100 (Ray's names), where a cluster has several kinds"
     )
+    train_workers: Literal["auto", "own", "shared"] = Field(
+        "auto",
+        description="own: a fresh Ray Train worker, with its helpers, for each training; shared: one training "
+        "after another in the same process, which spares some 10 s each; auto: shared on CPUs where Ray is "
+        "started here, else own",
+    )
     mask_workers: PositiveInt | None = Field(None, description="CPU workers that make examples; all cores if absent")
     max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times a lost worker is replaced")
     address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")
