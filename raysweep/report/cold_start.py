@@ -96,7 +96,7 @@ def _lengths(met: ColdStart) -> dict[str, Mask]:
     groups: dict[str, Mask] = {}
     for place, least in enumerate(LENGTHS):
         above = LENGTHS[place + 1] if place + 1 < len(LENGTHS) else None
-        name = "none" if least == 0 else f"{least} or more" if above is None else f"{least} to {above - 1}"
+        name = "no" if least == 0 else f"{least} or more" if above is None else f"{least} to {above - 1}"
         mask: Mask = met.visible_tokens >= least
         groups[name] = mask if above is None else mask & (met.visible_tokens < above)
     return groups
