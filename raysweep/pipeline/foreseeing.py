@@ -37,7 +37,7 @@ from raysweep.scheduling.forecast import DataSize, Makespan, TrialForecast
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.packing import Packing, choose_packing
 from raysweep.scheduling.prices import price_of
-from raysweep.scheduling.rates import Overheads, Rates, assumed_rates
+from raysweep.scheduling.rates import Overheads, Rates, assumed_rates, is_known
 from raysweep.scheduling.trials import Trial
 from raysweep.store import RunFolder, read_json
 
@@ -46,7 +46,7 @@ EFCAMDAT_TOKENS = 75.0
 BYTES_PER_ROW = 360
 """Of a CSV like EFCAMDAT's."""
 ASSUMED_GPU = "A100"
-"""What is assumed for GPUs that are not at hand, unless `resources.accelerator_type` says."""
+"""What is assumed for GPUs that are not at hand, unless `resources.accelerator_type` says, and for unknown ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,8 +199,9 @@ def makespan_json(config: Config, seen: Foresight) -> dict[str, Any]:
 
 def _assumed(config: Config, device: Device) -> Rates:
     parameters, layers = model_shape(config)
-    rates = assumed_rates(device.name, parameters=parameters, layers=layers, cores=config.resources.cpus_per_trial)
-    return replace(rates, overheads=read_overheads(device) or Overheads())
+    name = device.name if device.name == "cpu" or is_known(device.name) else ASSUMED_GPU
+    rates = assumed_rates(name, parameters=parameters, layers=layers, cores=config.resources.cpus_per_trial)
+    return replace(rates, device=device.name, overheads=read_overheads(device) or Overheads())
 
 
 def _need(config: Config, trial: Trial, device: Device, packing: Packing) -> float:

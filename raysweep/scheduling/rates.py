@@ -23,9 +23,14 @@ PEAK_TFLOPS = {
     "L4": 121.0,
     "V100": 125.0,
     "T4": 65.0,
+    "RTX 4090": 165.0,
+    "RTX 3090": 71.0,
 }
 """Dense bf16 (fp16 where there is no bf16) matrix products, 10^12 operations a second, by the makers' data sheets."""
-MEMORY_GIB = {"H200": 141, "H100": 80, "A100": 40, "L40S": 48, "A10G": 24, "L4": 24, "V100": 16, "T4": 16}
+MEMORY_GIB = {
+    "H200": 141, "H100": 80, "A100": 40, "L40S": 48, "A10G": 24, "L4": 24, "V100": 16, "T4": 16,
+    "RTX 4090": 24, "RTX 3090": 24,
+}  # fmt: skip
 ASSUMED_SHARE_OF_PEAK = 0.25
 """Of a GPU's peak that training reaches once its batches are large.  Assumed."""
 ASSUMED_STEP_PER_LAYER_S = 2.5e-3
@@ -146,7 +151,14 @@ def assumed_rates(device: str, *, parameters: int, layers: int, cores: int = 1) 
         mask_start_s=5.0,
         memory_bytes=16 * parameters + (2 * GIB if kind else GIB),
         device_memory_bytes=MEMORY_GIB[kind] * GIB if kind else 0,
+        # On a CPU each has cores of its own; a GPU is divided.
+        slow_down={} if kind else {1: 1.0, 1024: 1.0},
     )
+
+
+def is_known(device: str) -> bool:
+    """Whether the table has this GPU."""
+    return any(kind.lower() in device.lower() for kind in PEAK_TFLOPS)
 
 
 def gpu_kind(device: str) -> str | None:
