@@ -24,6 +24,7 @@ import torch.distributed
 from pydantic import TypeAdapter
 
 from raysweep.training import benchmark as _benchmark  # noqa: F401  # imported for the assertion below
+from raysweep.training.distributed import Workers
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
 
@@ -134,6 +135,25 @@ def train_until_told(job: TrainingJob) -> None:
     print(f"{result.stopped or 'done'} after {result.steps}", flush=True)
 
 
+def check_agreement(rank: int, world_size: int) -> None:
+    """What one worker knows, all do."""
+    workers = Workers(rank=rank, world_size=world_size, device=torch.device("cpu"))
+    assert workers.smallest(5 + rank) == 5
+    assert workers.first_says(7 + rank) == 7
+    assert workers.any_says(rank == world_size - 1)
+    assert not workers.any_says(False)
+
+
+def stop_and_go_on(job: TrainingJob, rank: int, world_size: int) -> None:
+    """Train as one of several workers; the last of them is asked to stop, so all do at one step, and go on."""
+    where = {"device": "cpu", "rank": rank, "world_size": world_size}
+    is_last = rank == world_size - 1
+    stopped = train(job, **where, should_stop=lambda: "its machine is needed" if is_last else None)
+    reason = "its machine is needed" if is_last else "another worker was asked to stop"
+    assert (stopped.steps, stopped.stopped) == (10, reason)
+    train(job, **where)
+
+
 def train_with_workers(job: TrainingJob, world_size: int) -> None:
     """Train one job with several processes."""
     meeting = job.folder.parent / "meeting"
@@ -147,7 +167,8 @@ def train_with_workers(job: TrainingJob, world_size: int) -> None:
                 torch.distributed.init_process_group(
                     "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size
                 )
-                train(job, device="cpu", rank=rank, world_size=world_size)
+                check_agreement(rank, world_size)
+                stop_and_go_on(job, rank, world_size)
                 torch.distributed.barrier()
                 torch.distributed.destroy_process_group()
                 status = 0
