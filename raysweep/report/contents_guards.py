@@ -34,9 +34,9 @@ def leaks_table(evidence: Values) -> Table:
     leaks = evidence["leaks"]
     total = leaks["test_documents"]
     rows = [
-        (word(LEAK_WORDS[kind].capitalize()), number(count, formats.count), number(count / total, formats.share))
-        for kind, count in leaks["by_kind"].items()
-        if total
+        (word(words.capitalize()), number(count, formats.count), number(count / total, formats.share))
+        for kind, words in LEAK_WORDS.items()
+        if total and (count := leaks["by_kind"].get(kind)) is not None
     ]
     return Table(
         name="leaks",

@@ -29,6 +29,7 @@ LEAK_WORDS = {
     "learner": "the same learner",
 }
 SPECIALISE = "Train a model of its own for each level."
+CONTROL_NAMES = {"size_matched": "size control", "step_matched": "step control", "placebo": "placebo"}
 EXPLAINED_BY = {
     "size_matched": "a model on as many documents of all levels, trained as long, does as well",
     "step_matched": "a model on all documents, trained with the same settings and steps, does as well",
@@ -123,8 +124,9 @@ def guard_findings(
             if marked["target"] is not None:
                 marked["target"] = Verdict.NOT_TESTED.value
         elif by:
-            said = "; ".join(EXPLAINED_BY[kind] for kind in by)
-            marked["note"] = "; ".join(filter(None, [marked["note"], f"the level does not explain the gain: {said}"]))
+            said = ", ".join(f"the {CONTROL_NAMES[kind]}" for kind in by)
+            said = f"the level does not explain the gain: so much is gained by {said}"
+            marked["note"] = "; ".join(filter(None, [marked["note"], said]))
         guarded.append(marked)
     if not leaks["is_refused"]:
         return guarded, list(controls)
@@ -153,7 +155,7 @@ def leaks_said(leaks: Values) -> str:
     """How much leaks, in a sentence without its full stop."""
     if leaks["leaky_documents"] is None:
         return "documents of the test split are known to another split"
-    kinds = [f"{LEAK_WORDS[kind]}: {count:,}" for kind, count in leaks["by_kind"].items() if count]
+    kinds = [f"{words}: {count:,}" for kind, words in LEAK_WORDS.items() if (count := leaks["by_kind"].get(kind))]
     verb = "is" if leaks["leaky_documents"] == 1 else "are"
     said = f"{leaks['leaky_documents']:,} of {leaks['test_documents']:,} test documents {verb} known to train or valid"
     return f"{said} ({', '.join(kinds)})" if kinds else said
@@ -166,7 +168,7 @@ def _control_said(kind: str, controls: Sequence[Values]) -> str:
         if one["kind"] == kind:
             by_verdict.setdefault(one["verdict"], []).append(one["scope"])
     parts = [
-        f"{words} on {', '.join(by_verdict[verdict])}"
+        f"{words} {_scopes_said(by_verdict[verdict])}"
         for verdict, words in (
             (ControlVerdict.EXPLAINED.value, f"explains the gain ({EXPLAINED_BY[kind]})"),
             (ControlVerdict.SURVIVES.value, "does not explain the gain"),
@@ -174,4 +176,10 @@ def _control_said(kind: str, controls: Sequence[Values]) -> str:
         )
         if by_verdict.get(verdict)
     ]
-    return f"The {kind.replace('_', '-')} control {'; it '.join(parts)}." if parts else ""
+    return f"The {CONTROL_NAMES[kind]} {'; it '.join(parts)}." if parts else ""
+
+
+def _scopes_said(scopes: Sequence[str]) -> str:
+    levels = [scope for scope in scopes if scope != OVERALL]
+    said = ["overall"] * (OVERALL in scopes) + ([f"on {', '.join(levels)}"] if levels else [])
+    return " and ".join(said)

@@ -74,12 +74,14 @@ def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_n
     assert overall["verdict"] == "confirmed"
     assert overall["low"] > 1.1
     assert overall["explained_by"] == ["size_matched", "step_matched", "placebo"]
-    assert overall["note"].startswith("the level does not explain the gain: a model on as many documents")
+    assert overall["note"] == (
+        "the level does not explain the gain: so much is gained by the size control, the step control, the placebo"
+    )
     verdicts = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
     assert {verdicts[kind, "overall"] for kind in CONTROLS} == {"explained"}
     answer = evidence["answer"]
     assert answer["headline"].startswith("A model per level gains, but not because of the level: a model on as many")
-    assert any(said.startswith("The placebo control explains the gain (") for said in answer["warnings"])
+    assert any(said.startswith("The placebo explains the gain (") for said in answer["warnings"])
     assert any("The level does not explain the gain" in said["text"] for said in answer["reasons"])
 
 
@@ -90,7 +92,7 @@ def test_where_language_differs_the_gain_survives(by_truth):
     assert h1(evidence)["explained_by"] == []
     assert all(one["verdict"] == "survives" for one in evidence["controls"]["findings"])
     assert evidence["answer"]["headline"] == "Train a model of its own for each level."
-    said = "The size-matched control does not explain the gain on overall, A1, A2, B1, B2, C1."
+    said = "The size control does not explain the gain overall and on A1, A2, B1, B2, C1."
     assert said in evidence["answer"]["warnings"]
 
 
