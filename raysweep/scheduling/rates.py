@@ -21,12 +21,13 @@ PEAK_TFLOPS = {
     "L40S": 362.0,
     "A10G": 70.0,
     "L4": 121.0,
-    "V100": 125.0,
-    "T4": 65.0,
+    "V100": 15.7,
+    "T4": 8.1,
     "RTX 4090": 165.0,
     "RTX 3090": 71.0,
 }
-"""Dense bf16 (fp16 where there is no bf16) matrix products, 10^12 operations a second, by the makers' data sheets."""
+"""Dense matrix products, 10^12 operations a second, by the makers' data sheets: in bf16, as `precision: auto`
+trains; in float32 for the two that have no bf16."""
 MEMORY_GIB = {
     "H200": 141, "H100": 80, "A100": 40, "L40S": 48, "A10G": 24, "L4": 24, "V100": 16, "T4": 16,
     "RTX 4090": 24, "RTX 3090": 24,

@@ -1,0 +1,86 @@
+"""`raysweep plan` on a terminal and for a program."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from raysweep.cli.gantt import BESIDE, ON_CHAIN, critical_chain, draw_gantt
+from raysweep.cli.plan import print_plan, read_counts
+from raysweep.cli.settings import read_settings
+from raysweep.cli.units import amount, duration, size
+from raysweep.errors import ConfigError
+from raysweep.pipeline.foreseeing import foresee
+from raysweep.scheduling.trials import expand_trials
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
+    return read_settings(EXPERIMENTS, profile=None, name=None, storage=str(tmp_path / "runs"), overrides=[])
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("gpus", [None, [1.0, 2.0, 4.0, 8.0]])
+def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
+    """No line of the table or the picture is broken in two."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_plan(settings, as_json=False, gpus=gpus)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    bars = [line for line in lines if "│" in line and (ON_CHAIN in line or BESIDE in line)]
+    assert len(bars) == 11
+    assert any("assumed, not measured" in line for line in lines)
+
+
+def test_the_picture_says_the_same_without_colours(settings):
+    """The chain that ends last has bars of its own."""
+    trials = expand_trials(settings.config)
+    span = foresee(settings.config, trials, settings.folder, gpus=8).makespan
+    out = io.StringIO()
+    Console(file=out, width=80, no_color=True).print(draw_gantt(trials, span, width=80))
+    solid = {line.split()[0] for line in out.getvalue().splitlines() if "│" in line and ON_CHAIN in line}
+    assert solid == critical_chain(trials, span)
+    assert "all" in solid
+
+
+def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
+    """Of this machine first, then of 1, 2, 4 and 8 GPUs."""
+    print_plan(settings, as_json=True, gpus=None)
+    plan = json.loads(capsys.readouterr().out)
+    assert [span["gpus"] for span in plan["makespans"][1:]] == [1, 2, 4, 8]
+    for span in plan["makespans"]:
+        assert span["critical_path_s"] <= span["lower_bound_s"] <= span["makespan_s"]
+    assert set(plan["expected_wall_s"]) == {"prepare", "mask", "train", "evaluate", "report", "total"}
+    for trial in plan["trials"]:
+        assert trial["forecast"]["expected_s"] > 0
+        assert trial["starts_at_s"] < trial["ends_at_s"]
+
+
+def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, capsys, tmp_path):
+    """Instead of a number that could never be."""
+    overrides = ["trials.all.gpus=4"]
+    asked = read_settings(EXPERIMENTS, profile=None, name=None, storage=str(tmp_path / "runs"), overrides=overrides)
+    print_plan(asked, as_json=True, gpus=[2.0, 4.0])
+    _, two, four = json.loads(capsys.readouterr().out)["makespans"]
+    assert two["makespan_s"] is None
+    assert four["makespan_s"] > 0
+
+
+@pytest.mark.parametrize("text", ["0", "1,two", "", "1.5", "-1", "1,,2"])
+def test_a_wrong_number_of_gpus_is_named(text):
+    """With an example of what it must be."""
+    with pytest.raises(ConfigError, match=r"--gpus: found '.*'; must be whole numbers above 0, such as 1,2,4,8"):
+        read_counts(text)
+
+
+def test_figures_read_as_a_person_writes_them():
+    """Times, sizes and money."""
+    assert [duration(seconds) for seconds in (0, 59.4, 185, 7800)] == ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]
+    assert [size(count) for count in (12, 13_300_740, 1.5e9, 5e11)] == ["12 B", "13 MB", "1.5 GB", "500 GB"]
+    assert [amount({"amount": each, "currency": "EUR"}) for each in (1234.5, 0.0008)] == ["1,234.50 EUR", "0.0008 EUR"]
+    assert amount(None) == "-"
