@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
+from raysweep.cli.units import duration
 from raysweep.pipeline.run import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
@@ -111,16 +112,6 @@ def trial_table(rows: list[TrialStatus]) -> Table:
             Text(row.reason, style="dim"),
         )
     return table
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class LiveView:
