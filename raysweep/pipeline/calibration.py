@@ -19,7 +19,7 @@ from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ResourceError
 from raysweep.pipeline import devices
-from raysweep.pipeline.calibration_worker import END
+from raysweep.pipeline.calibration_worker import END, VALID_EXAMPLES
 from raysweep.scheduling.forecast import DataSize
 from raysweep.scheduling.rates import Rates
 from raysweep.store import RunFolder, read_json, write_json, write_text
@@ -30,7 +30,7 @@ PHASE_S = 4.0
 """For which so many workers train side by side."""
 SAMPLE_DOCUMENTS = 60
 """Of each level."""
-SCORED_DOCUMENTS = 8
+SCORED_DOCUMENTS = 12
 """Of each level, in the longer of two scorings."""
 MOST_TOGETHER = 4
 """Trainings on one GPU that are tried."""
@@ -66,7 +66,7 @@ def calibrate(
     spec = {
         "device": device.torch_name,
         "scored": SCORED_DOCUMENTS,
-        "generated": min(SCORED_DOCUMENTS // 2, config.evaluation.generation_documents),
+        "generated": min(4, config.evaluation.generation_documents),
         "tested": tested,
     }
     write_json(folder.root / "spec.json", spec)
@@ -79,7 +79,7 @@ def calibrate(
         parameters=first["parameters"],
         step_s=fits[0],
         token_s=fits[1],
-        evaluation_token_s=first["evaluation_s"] / (16 * data.tokens_of(config.data.levels)),
+        evaluation_token_s=first["evaluation_s"] / (VALID_EXAMPLES * data.tokens_of(config.data.levels)),
         checkpoint_s=first["checkpoint_s"],
         finish_s=first["finish_s"],
         score_example_s=first["score_example_s"],

@@ -139,14 +139,7 @@ def data_size(config: Config, folder: RunFolder) -> DataSize:
 def plan_of(config: Config, here: Foresight, makespans: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """What plan.json holds; see the module's docstring."""
     stages = forecast.forecast_stages(config, here.rates, here.data, here.makespan, cores=here.device.cores)
-    trials = {
-        name: {
-            **forecast.as_json(each),
-            "starts_at_s": round(here.makespan.start[name], 2),
-            "ends_at_s": round(here.makespan.end[name], 2),
-        }
-        for name, each in here.trials.items()
-    }
+    trials = {name: _trial_plan(each, here.makespan) for name, each in here.trials.items()}
     hours = sum(each.expected_s for each in here.trials.values()) / 3600
     gpu_hours = sum(each.gpu_hours for each in here.trials.values())
     return {
@@ -166,6 +159,15 @@ def plan_of(config: Config, here: Foresight, makespans: Sequence[Mapping[str, An
         ),
         "trials": trials,
     }
+
+
+def _trial_plan(each: TrialForecast, span: Makespan) -> dict[str, Any]:
+    start, end = span.start[each.trial], span.end[each.trial]
+    if each.samples == 1:
+        # The first trials wait for their processes; that is a part of their own time.
+        late = max(0.0, end - start - each.expected_s)
+        each = replace(each, expected_s=each.expected_s + late, start_s=each.start_s + late)
+    return {**forecast.as_json(each), "starts_at_s": round(start, 2), "ends_at_s": round(end, 2)}
 
 
 def expected_spending(config: Config, trials: Mapping[str, Trial], folder: RunFolder) -> Spent:
