@@ -1,0 +1,148 @@
+"""The six and five with real, tiny trainings on two GPUs (said to be there): who ran when, read from the records.
+
+pytest -m slow -s tests/cluster/test_timeline.py      prints the figures
+"""
+
+from itertools import pairwise
+
+import pytest
+from conftest import Remembering
+
+from raysweep.config.loading import parse_config
+from raysweep.config.running import ResourcesConfig
+from raysweep.pipeline.identities import trial_identities
+from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.jobs import train_tasks
+from raysweep.pipeline.run import Run
+from raysweep.scheduling.attempts import read_events
+from raysweep.scheduling.ledger import collect_ledger
+from raysweep.scheduling.records import State, read_record
+from raysweep.store import RunFolder
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    # Ray leaves the handles of the processes it started to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+LEVELS = ["A1", "A2", "B1", "B2", "C1"]
+CONFIG = {
+    "data": {"sample": {"rows": 1000, "level_shares": dict.fromkeys(LEVELS, 20)}},
+    "masking": {"examples_per_document": 2, "max_tokens": 64},
+    "evaluation": {"examples_per_document": 1},
+    "training": {"steps": 60, "batch_size": 4, "learning_rate": 1e-3, "evaluate_every": 30, "valid_examples": 16},
+    "trials": {
+        **{level: {"levels": [level]} for level in LEVELS},
+        "all": {"levels": LEVELS, "steps": 90},
+        **{f"all-{level}": {"from": "all", "levels": [level], "steps": 30} for level in LEVELS},
+    },
+}
+GPUS = 2
+
+
+@pytest.fixture(scope="module", params=["shared", "own"])
+def sweep(request, tmp_path_factory):
+    """The trials of a finished sweep, and when each began and was over."""
+    from raysweep.cluster.session import open_session
+    from raysweep.cluster.sweep import run_sweep
+
+    config = parse_config(CONFIG)
+    folder = RunFolder(tmp_path_factory.mktemp("timeline") / "run")
+    run = Run(
+        config=config, profile="tiny", folder=folder, executor=InlineExecutor(), listener=Remembering(), command=[]
+    )
+    run.do("prepare")
+    run.do("mask")
+    identities, prints = trial_identities(config, run.trials, run.record.stages["mask"].fingerprint)
+    tasks = train_tasks(
+        config,
+        folder,
+        list(run.trials.values()),
+        identities=identities,
+        fingerprints=prints,
+        costs={name: float(trial.settings.steps) for name, trial in run.trials.items()},
+        fresh=(),
+    )
+    resources = ResourcesConfig(gpus_per_trial=1, train_workers=request.param)
+    with open_session(resources, scratch=folder.ray, cpus=GPUS, gpus=GPUS) as session:
+        run_sweep(session, tasks, Remembering(), storage=folder.ray)
+    return request.param, run
+
+
+def times(run):
+    """By trial: when it took its GPU, when its worker was there, when it gave the GPU back."""
+    found = {}
+    for name in run.trials:
+        events = {event["what"]: event["at"] for event in read_events(run.folder.trial(name))}
+        found[name] = (events["begin"], events["start"], events["over"])
+    return found
+
+
+def test_all_eleven_are_done_at_the_first_attempt(sweep):
+    """With real models."""
+    _, run = sweep
+    records = [read_record(run.folder.trial(name)) for name in run.trials]
+    assert [(record.state, record.attempts) for record in records] == [(State.DONE, 1)] * 11
+
+
+def test_no_child_starts_before_its_parent_ends(sweep):
+    """It needs the parent's model."""
+    _, run = sweep
+    found = times(run)
+    for name, trial in run.trials.items():
+        if trial.parent is not None:
+            assert found[name][0] >= found[trial.parent][2]
+
+
+def test_independent_trials_overlap_and_never_more_than_there_are_gpus(sweep):
+    """Two at a time, from the first to the last but one."""
+    _, run = sweep
+    together = [busy for _, _, busy, _ in moments(run)]
+    assert max(together) == GPUS
+
+
+def moments(run):
+    """(from, to, GPUs in use, trials that wait for one) between any two events."""
+    found = times(run)
+    edges = sorted({at for begin, _, over in found.values() for at in (begin, over)})
+    for since, until in pairwise(edges):
+        busy = sum(begin <= since < over for begin, _, over in found.values())
+        waiting = sum(
+            begin > since and (trial.parent is None or found[trial.parent][2] <= since)
+            for (begin, _, _), trial in zip(found.values(), run.trials.values(), strict=True)
+        )
+        yield since, until, busy, waiting
+
+
+def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
+    """For at most 15 % of the time between the first start and the last end; processes' start is told apart."""
+    how, run = sweep
+    found = times(run)
+    window = max(over for _, _, over in found.values()) - min(begin for begin, _, _ in found.values())
+    idle = sum((until - since) * min(GPUS - busy, waiting) for since, until, busy, waiting in moments(run)) / GPUS
+    seconds = collect_ledger(run.folder, list(run.trials))["total"]
+    with capsys.disabled():
+        shares = ", ".join(f"{part} {value / len(found):.1f} s" for part, value in seconds.items())
+        print(f"\n{how}: {window:.0f} s, idle beside waiting {idle / window:.1%}; a trial: {shares}")
+    assert idle <= 0.15 * window
+
+
+def test_the_models_are_those_of_a_run_without_ray(sweep, tmp_path):
+    """To the bit: a process that trained others before leaves nothing of them in the next one's weights."""
+    from dataclasses import replace
+
+    import torch
+
+    from raysweep.pipeline.jobs import training_job
+    from raysweep.training.loop import train
+
+    torch.set_num_threads(1)
+    _, run = sweep
+    for name in ("C1", "all-C1"):
+        folder = run.folder.trial(name)
+        job = training_job(run.config, run.folder, run.trials[name], read_record(folder).fingerprint)
+        train(replace(job, folder=tmp_path / name), device="cpu")
+        ours = (tmp_path / name / "model" / "model.safetensors").read_bytes()
+        assert ours == (folder.model / "model.safetensors").read_bytes()
