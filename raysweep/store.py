@@ -195,6 +195,11 @@ class RunFolder:
         return self.evaluation / "losses.parquet"
 
     @property
+    def doc_features(self) -> Path:
+        """Every document's losses under every model, for classifiers of one's own; no text."""
+        return self.evaluation / "doc_features.parquet"
+
+    @property
     def matrix(self) -> Path:
         return self.evaluation / "matrix.csv"
 

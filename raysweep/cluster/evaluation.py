@@ -61,20 +61,20 @@ def score_models(
             ray.kill(scorer)
 
 
-def time_model(folder: Path, repeats: int, *, need: Need) -> dict[str, Any]:
-    """Time one model's infilling on a worker, with one thread on a CPU; see `evaluation.speed`."""
-    timed = ray.remote(num_cpus=1, **_gpu_of(need))(_time_model).remote(folder, repeats, need.gpus > 0)
+def time_model(folder: Path, ensemble: Sequence[Path], repeats: int, *, need: Need) -> dict[str, Any]:
+    """Time infilling on a worker, with one thread on a CPU; see `evaluation.speed`."""
+    timed = ray.remote(num_cpus=1, **_gpu_of(need))(_time_model).remote(folder, ensemble, repeats, need.gpus > 0)
     measured: dict[str, Any] = ray.get(timed)
     return measured
 
 
-def _time_model(folder: Path, repeats: int, on_gpu: bool) -> dict[str, Any]:
+def _time_model(folder: Path, ensemble: Sequence[Path], repeats: int, on_gpu: bool) -> dict[str, Any]:
     import torch
 
     from raysweep.evaluation.speed import measure_speed
 
     torch.set_num_threads(1)
-    return measure_speed(folder, repeats, None if on_gpu else "cpu")
+    return measure_speed(folder, repeats, None if on_gpu else "cpu", ensemble=ensemble)
 
 
 class _Scorer:

@@ -60,9 +60,9 @@ class RayExecutor:
             max_failures=self._resources.max_failures,
         )
 
-    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, on what a trial gets."""
-        return time_model(folder, repeats, need=self._open(listener).need())
+        return time_model(folder, ensemble, repeats, need=self._open(listener).need())
 
     def close(self) -> None:
         """End the session, if there is one."""

@@ -38,6 +38,33 @@ def merge_losses(cells: Sequence[Path], out: Path) -> None:
         pq.write_table(table, beside, compression="zstd")
 
 
+def write_features(losses: Path, documents: Path, out: Path) -> None:
+    """Write what every model makes of every document, for classifiers of one's own: a row per document, no text.
+
+    Columns: document, writing_id, level, split, tokens of the context and of the answers with their
+    ends, and for each model `context_MODEL` and `infill_MODEL`: nats per token, NaN where a document
+    has none.  The context is that of the first mask.
+    """
+    table = pd.read_parquet(losses, columns=["model", "document", "part", "nats", "tokens"])
+    sums = {}
+    for metric, parts in {"context": ("first_context",), "infill": METRIC_PARTS["infill"]}.items():
+        chosen = table[table["part"].isin(parts)]
+        sums[metric] = chosen.groupby(["document", "model"], sort=False)[["nats", "tokens"]].sum()
+    models = table["model"].unique()
+    numbers = np.sort(table["document"].unique())
+    columns: dict[str, pd.Series] = {}
+    for metric, found in sums.items():
+        tokens = found["tokens"].groupby("document").first()
+        columns[f"{metric}_tokens"] = tokens.reindex(numbers, fill_value=0)
+    for metric, found in sums.items():
+        means = (found["nats"] / found["tokens"]).unstack("model").reindex(index=numbers, columns=models)
+        columns |= {f"{metric}_{model}": means[model] for model in models}
+    known = pd.read_parquet(documents, columns=["writing_id", "level", "split"]).iloc[numbers].set_index(numbers)
+    features = pd.concat([known, pd.DataFrame(columns, index=numbers)], axis=1).rename_axis("document").reset_index()
+    with written_beside(out) as beside:
+        features.to_parquet(beside, index=False)
+
+
 def long_matrix(losses: Path) -> pd.DataFrame:
     """One row per model, level and metric: documents, tokens, nats, perplexity.
 

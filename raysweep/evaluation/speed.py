@@ -1,10 +1,16 @@
-"""How large a model is and how fast it infills: what a per-level ensemble costs against one model.
+"""How large a model is and how fast it infills: what a model per level costs against one model.
 
 Every timing does the same work whatever the model would answer: a prompt of 64 tokens, then 16
 tokens one after another with the key–value cache.  The first repeat warms up and is not counted.
+
+The levels' models are timed as they serve learners whose level is not known: every model scores the
+visible text, and each text is answered by one of them.  Texts of one batch are of all levels, so the
+batch falls apart into one for each model; all models stay in memory.  Which text goes to which model
+is dealt out in turn, so that the work does not depend on what was trained.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,7 @@ import numpy as np
 import torch
 
 from raysweep.evaluation.answering import TokenBatch
+from raysweep.evaluation.likelihood import label_nats
 from raysweep.model.gpt2 import load_model, parameter_count
 
 PROMPT_TOKENS = 64
@@ -19,33 +26,65 @@ ANSWER_TOKENS = 16
 BATCH_SIZES = (1, 32)
 
 
-def measure_speed(model_folder: Path, repeats: int, device: str | None = None) -> dict[str, Any]:
-    """Parameters, bytes on disk, and the latency of infilling at each batch size.
+def measure_speed(
+    model_folder: Path, repeats: int, device: str | None = None, *, ensemble: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Parameters, bytes on disk and in memory, and the latency of infilling at each batch size.
 
     Args:
         repeats: timings for each batch size; with 0 nothing is timed, and `batches` is empty.
         device: 'cpu', 'cuda' …; a GPU if there is one.
+        ensemble: folders of the levels' models, to be timed together; none are if there are fewer than two.
 
     Returns:
         Plain values; under `batches`, for each batch size: `tokens_per_second` (answers' tokens of
         the whole batch, by the median), and `latency_p50_s`, `latency_p95_s` of one infilling.
+        `ensemble` has the same for the levels' models together (the choice among them included), or
+        is None.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = load_model(model_folder, place)
+    measured = _measure([model_folder], repeats, place, _infill)
     return {
-        "parameters": parameter_count(model),
-        "bytes": sum(file.stat().st_size for file in model_folder.rglob("*") if file.is_file()),
+        **measured,
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
         "threads": torch.get_num_threads(),
         "prompt_tokens": PROMPT_TOKENS,
         "answer_tokens": ANSWER_TOKENS,
-        "batches": {str(size): _time_batch(model, size, repeats) for size in BATCH_SIZES if repeats},
+        "ensemble": _measure(ensemble, repeats, place, _choose_and_infill) if len(ensemble) > 1 else None,
     }
 
 
-def _time_batch(model: Any, size: int, repeats: int) -> dict[str, float]:
-    seconds = [_time_infilling(model, size) for _ in range(repeats + 1)][1:]
-    median, slow = (float(value) for value in np.quantile(seconds, [0.5, 0.95]))
+Work = Callable[[Sequence[Any], int], None]
+"""Answers a batch of prompts of some size with some models."""
+
+
+def _measure(folders: Sequence[Path], repeats: int, place: torch.device, work: Work) -> dict[str, Any]:
+    began = time.perf_counter()
+    models = [load_model(folder, place) for folder in folders]
+    loaded = time.perf_counter() - began
+    return {
+        "models": len(models),
+        "parameters": sum(parameter_count(model) for model in models),
+        "bytes": sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()),
+        "memory_bytes": sum(_weights(model) for model in models),
+        "load_seconds": loaded,
+        "batches": {str(size): _time_batch(models, size, repeats, work) for size in BATCH_SIZES if repeats},
+    }
+
+
+def _weights(model: Any) -> int:
+    """Bytes that a model's tensors take; shared ones count once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _time_batch(models: Sequence[Any], size: int, repeats: int, work: Work) -> dict[str, float]:
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        work(models, size)
+        seconds.append(time.perf_counter() - began)
+    median, slow = (float(value) for value in np.quantile(seconds[1:], [0.5, 0.95]))
     return {
         "latency_p50_s": median,
         "latency_p95_s": slow,
@@ -54,10 +93,21 @@ def _time_batch(model: Any, size: int, repeats: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _time_infilling(model: Any, size: int) -> float:
-    began = time.perf_counter()
-    batch = TokenBatch(model, [range(PROMPT_TOKENS)] * size)
+def _infill(models: Sequence[Any], size: int) -> None:
+    batch = TokenBatch(models[0], [range(PROMPT_TOKENS)] * size)
     for _ in range(ANSWER_TOKENS - 1):
         batch.step(batch.logits_RV.argmax(dim=-1).tolist())
     batch.logits_RV.argmax(dim=-1).tolist()  # waits for the device
-    return time.perf_counter() - began
+
+
+@torch.inference_mode()
+def _choose_and_infill(models: Sequence[Any], size: int) -> None:
+    place = next(models[0].parameters()).device
+    ids_BT = torch.arange(PROMPT_TOKENS, device=place).expand(size, -1)
+    chosen_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+    nats_MB = [label_nats(model, ids_BT, chosen_BT).view(size, -1).sum(dim=1) for model in models]
+    torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice, which the device must have made before any answer
+    for number, model in enumerate(models):
+        texts = len(range(number, size, len(models)))
+        if texts:
+            _infill([model], texts)

@@ -55,12 +55,12 @@ class InlineExecutor:
             listener.advance("evaluate", done, len(tasks), "models")
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
 
-    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model."""
         from raysweep.evaluation.speed import measure_speed
 
         listener.advance("evaluate", 0, 1, "models timed")
-        return measure_speed(folder, repeats)
+        return measure_speed(folder, repeats, ensemble=ensemble)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -243,22 +243,27 @@ class Run:
         if not todo and provenance.is_done(self.record, "evaluate", identity):
             self.listener.say("evaluate: skip, every model is scored")
             return
-        from raysweep.evaluation.merging import merge_losses, write_matrix
+        from raysweep.evaluation.merging import merge_losses, write_features, write_matrix
 
         with self._stage("evaluate", identity):
             merge_losses([task.out for task in tasks], self.folder.losses)
             write_matrix(self.folder.losses, self.folder.matrix, metric=self.config.report.metric)
+            write_features(self.folder.losses, self.folder.documents, self.folder.doc_features)
         self._time_model({task.model for task in todo})
         self.listener.say(f"evaluate: scored {len(todo)} of {len(tasks)} models, the others were done")
 
     def _time_model(self, scored: Collection[str]) -> None:
-        """Time one model, the general one if there is one: all have the same size, so one stands for all."""
+        """Time one model, the general one if there is one, and the levels' own models together."""
         repeats = self.config.evaluation.speed_repeats
         done = list(self._done_trials())
-        general = [name for name in find_roles(self.trials, self.config.data.levels).general if name in done]
+        roles = find_roles(self.trials, self.config.data.levels)
+        general = [name for name in roles.general if name in done]
         model = (general or done)[0]
         if repeats and (model in scored or not self.folder.speed.exists()):
-            measured = self.executor.time_model(self.folder.trial(model).model, repeats, self.listener)
+            firsts = [next((name for name in names if name in done), None) for names in roles.specialised.values()]
+            ensemble = [self.folder.trial(name).model for name in firsts if name]
+            folder = self.folder.trial(model).model
+            measured = self.executor.time_model(folder, ensemble, repeats, self.listener)
             write_json(self.folder.speed, {model: measured})
 
     def _report(self) -> None:

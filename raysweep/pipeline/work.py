@@ -94,8 +94,11 @@ class Executor(Protocol):
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
 
-    def time_model(self, folder: Path, repeats: int, listener: Listener) -> dict[str, Any]:
-        """Time one model's infilling, with nothing beside it: see `evaluation.speed.measure_speed`."""
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model's infilling, and that of the levels' models together, with nothing beside them.
+
+        See `evaluation.speed.measure_speed`.
+        """
 
     def close(self) -> None:
         """Give back what was started."""

@@ -248,35 +248,6 @@ def _generated(evidence: Values, part: str) -> list[tuple[str, Any]]:
     return [(name, record[part]) for name, record in records if record]
 
 
-def speed_table(evidence: Values) -> Table:
-    """Latency and throughput of infilling."""
-    rows = [
-        (
-            word(model),
-            word(one["device"]),
-            word(size),
-            number(timing["latency_p50_s"] / 3600.0, formats.hours),
-            number(timing["latency_p95_s"] / 3600.0, formats.hours),
-            number(timing["tokens_per_second"], formats.count),
-        )
-        for model, one in (evidence["speed"] or {}).items()
-        for size, timing in one["batches"].items()
-    ]
-    return Table(
-        name="speed",
-        caption="Speed of infilling (a prompt of 64 tokens, an answer of 16)",
-        columns=(
-            text_column("Model", "model"),
-            text_column("Device", "device"),
-            number_column("Texts at once", "batch"),
-            number_column("Median time", "latency_p50_hours"),
-            number_column("95th percentile", "latency_p95_hours"),
-            number_column("Tokens/s", "tokens_per_second"),
-        ),
-        rows=tuple(rows),
-    )
-
-
 def _perplexity_of(evidence: Values, strategy: str) -> float | None:
     return next((one["perplexity"]["value"] for one in evidence["strategies"] if one["name"] == strategy), None)
 

@@ -16,6 +16,7 @@ from raysweep.config.judging import HypothesesConfig
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.report.answer import recommend
+from raysweep.report.choices import describe_choices
 from raysweep.report.costs import compare_costs
 from raysweep.report.guarding import guard, guard_answer
 from raysweep.report.guards import is_control
@@ -86,6 +87,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "gains": scores.gains(),
         "gaps": scores.gaps(),
         "strategies": strategies,
+        "choices": describe_choices(strategies, read_if_there(folder.speed), trainings),
         "for_everyone": scores.for_everyone(),
         **_breakdowns(config, table, losses, entrants, scores.common_levels(), writers),
         **describe_robustness(

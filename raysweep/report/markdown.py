@@ -39,6 +39,8 @@ def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
     lines += [f"- **{said['code']} {said['verdict']}.** {_escape(said['text'])}" for said in answer["reasons"]]
     lines += [f"- {_escape(said)}" for said in answer["exceptions"] + answer["warnings"]]
     lines += [f"- {_escape(evidence['sensitivity']['sentence'])}"]
+    if evidence["choices"]:
+        lines += ["", "What each choice costs:", "", *(f"- {_escape(said)}" for said in evidence["choices"])]
     for section, names in _SECTIONS.items():
         found = [without_empty_columns(tables[name]) for name in names if tables[name].rows]
         if found:

@@ -288,6 +288,7 @@ class Evidence(Section):
     gains: tuple[Gain, ...]
     gaps: tuple[Gap, ...]
     strategies: tuple[Strategy, ...]
+    choices: tuple[str, ...] = Field(description="what each way of serving all levels costs, a sentence each")
     for_everyone: tuple[Way, ...]
     common_levels: tuple[str, ...] = Field(description="levels on which every role has a model")
     kinds: tuple[ByKind, ...]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.evaluation.merging import build_matrix, long_matrix, merge_losses, write_matrix
+from raysweep.evaluation.merging import build_matrix, long_matrix, merge_losses, write_features, write_matrix
 
 # Documents 1 and 2 are of A1, document 3 of B1.  Nats are chosen so that sums of tokens divide well.
 CELLS = {
@@ -91,3 +91,27 @@ def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
     assert list(wide.columns) == ["model", "A1", "B1"]
     assert wide.loc[0, "A1"] == pytest.approx(math.exp(11.5 / 8))
     assert len(long) == 7
+
+
+def test_features_are_every_models_losses_of_every_document(losses, tmp_path):
+    """A row per scored document, with what identifies it and no text; a model without a loss there has NaN."""
+    table = pd.read_parquet(losses)
+    first = table[table["part"] == "context"].assign(part="first_context")
+    pd.concat([table, first]).to_parquet(losses, index=False)
+    documents = pd.DataFrame(
+        {"writing_id": list("abcd"), "level": ["C1", "A1", "A1", "B1"], "split": ["train"] + ["test"] * 3, "text": "T"}
+    )
+    documents.to_parquet(tmp_path / "documents.parquet", index=False)
+    write_features(losses, tmp_path / "documents.parquet", tmp_path / "features.parquet")
+    found = pd.read_parquet(tmp_path / "features.parquet").set_index("document")
+    assert list(found.columns) == [
+        *("writing_id", "level", "split", "context_tokens", "infill_tokens"),
+        *("context_all", "context_A1", "infill_all", "infill_A1"),
+    ]
+    assert found["writing_id"].to_dict() == {1: "b", 2: "c", 3: "d"}
+    assert found["infill_tokens"].to_dict() == {1: 4, 2: 4, 3: 7}
+    assert found["context_tokens"].to_dict() == {1: 10, 2: 0, 3: 0}
+    assert found.loc[1, "context_all"] == pytest.approx(2.0)
+    assert found.loc[1, "infill_A1"] == pytest.approx(2.5 / 4)
+    assert math.isnan(found.loc[2, "infill_A1"])
+    assert math.isnan(found.loc[2, "context_all"])

@@ -28,3 +28,22 @@ def test_speeds_are_of_one_text_and_of_many(folder):
     for size, timing in found["batches"].items():
         assert 0 < timing["latency_p50_s"] <= timing["latency_p95_s"]
         assert timing["tokens_per_second"] == pytest.approx(int(size) * ANSWER_TOKENS / timing["latency_p50_s"])
+
+
+def test_the_levels_models_are_timed_together(folder):
+    """All of them are in memory, all look at the text, one answers each: that costs more than one model alone."""
+    found = measure_speed(folder, 2, "cpu", ensemble=[folder] * 3)
+    together = found["ensemble"]
+    assert (together["models"], found["models"]) == (3, 1)
+    for size in ("parameters", "bytes", "memory_bytes"):
+        assert together[size] == 3 * found[size]
+    assert found["memory_bytes"] == pytest.approx(4 * found["parameters"], rel=0.05)
+    assert together["load_seconds"] > 0
+    for size, timing in together["batches"].items():
+        assert timing["latency_p50_s"] > 0
+        assert timing["tokens_per_second"] == pytest.approx(int(size) * ANSWER_TOKENS / timing["latency_p50_s"])
+
+
+def test_one_levels_model_is_no_choice(folder):
+    """With a single model there is nothing to choose among."""
+    assert measure_speed(folder, 0, "cpu", ensemble=[folder])["ensemble"] is None
