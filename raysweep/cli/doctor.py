@@ -18,6 +18,7 @@ from raysweep.config.schema import Config
 from raysweep.config.trials import SIZES
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.provenance import LIBRARIES
+from raysweep.scheduling.trials import expand_trials
 
 GIB = 1 << 30
 
@@ -102,7 +103,8 @@ def _disk(settings: Settings) -> Finding:
     """A trial keeps its model, and while it trains three checkpoints of model and optimiser state."""
     config = settings.config
     weights = _weights_bytes(config)
-    entries = sum(len(trial.seeds) * (trial.search.samples if trial.search else 1) for trial in config.trials.values())
+    settled = [trial.settings for trial in expand_trials(config).values()]
+    entries = sum(each.search.samples if each.search else 1 for each in settled)
     data = Path(config.data.csv).stat().st_size if config.data.csv and Path(config.data.csv).is_file() else 0
     needed = entries * weights + 3 * 3 * weights * max(1, os.cpu_count() or 1) + 4 * data
     parent = next(each for each in [settings.folder.root, *settings.folder.root.parents] if each.is_dir())

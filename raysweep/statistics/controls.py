@@ -11,7 +11,7 @@ documents of its random group, so its own gain and the level's rest on different
 
     no gain     H1 is not confirmed: there is nothing to explain
     survives    the remaining gain is above the margin (a part may still be explained)
-    explained   it is not, and the control gains too: what helps is not the level
+    explained   it is not, and the control gains too, by half as much or more: what helps is not the level
     open        neither can be shown
 
 p-values are one-sided and corrected by Holm over the levels, as those of the hypotheses are.
@@ -32,6 +32,8 @@ from raysweep.statistics.hypotheses import MIN_CLUSTERS, OVERALL, RoleModels, ho
 from raysweep.statistics.losses import LevelLosses
 
 PLACEBO = "placebo"
+EXPLAINS = 0.5
+"""A control that gains a smaller part than this of the raw gain does not explain it; it is then left open."""
 
 
 class ControlVerdict(StrEnum):
@@ -204,7 +206,7 @@ def _decide(test: _Tested, scope: str, tail: float, *, is_gain: bool) -> Control
         verdict = ControlVerdict.NO_GAIN
     elif test.p_remaining <= tail:
         verdict = ControlVerdict.SURVIVES
-    elif test.p_own <= tail:
+    elif test.p_own <= tail and (test.finding.explained_share or 0.0) >= EXPLAINS:
         verdict = ControlVerdict.EXPLAINED
     else:
         verdict = ControlVerdict.OPEN
