@@ -22,7 +22,6 @@ from raysweep.cluster.samples import (
     nodes,
     parse_name,
     sample_name,
-    standing_at,
     whole,
 )
 from raysweep.errors import TrainingError
@@ -32,6 +31,7 @@ from raysweep.scheduling.failures import Failure, remedy
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.release import Blocked, Releases
+from raysweep.scheduling.standings import standing_at
 from raysweep.scheduling.stopping import forget_stop, request_stop
 from raysweep.store import TrialFolder
 
@@ -195,7 +195,7 @@ class Book:
             self._lose(name, f"its search drew {reason}")
             return None
         if (result := done_before(unit)) is None:
-            if unit.pause_at is None or standing_at(unit) is None:
+            if unit.pause_at is None or standing_at(unit.folder, unit.job.fingerprint, unit.pause_at) is None:
                 return unit
             self._units[name] = unit
             self._paused(unit, unit.pause_at)

@@ -6,7 +6,6 @@ interruption the same rounds are drawn again; a sample that is done with the sam
 trained again.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from raysweep.scheduling.halving import Halving, rung_steps
 from raysweep.scheduling.order import expected_cost
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.release import Node
-from raysweep.store import TrialFolder, folder_written_beside, read_json, write_json, written_beside
+from raysweep.scheduling.standings import note_standing, standing_at
+from raysweep.store import TrialFolder, folder_written_beside, written_beside
 from raysweep.training.job import TrainingJob
 
 ROUND = 4
@@ -148,7 +148,10 @@ class Samples:
         """A sample waits at its rung; how it stood there is kept, for a later run as well."""
         assert unit.sample is not None, "only samples wait"
         assert unit.pause_at is not None, "only samples with rungs wait"
-        losses = standing_at(unit) or note_standing(unit)
+        print_of = unit.job.fingerprint
+        losses = standing_at(unit.folder, print_of, unit.pause_at) or note_standing(
+            unit.folder, print_of, unit.pause_at
+        )
         self._rounds[unit.sample // ROUND].arrive(unit.sample, losses[self._search.metric])
         self._stopped[unit.sample] = {"step": unit.pause_at, "best_losses": losses}
 
@@ -237,31 +240,6 @@ class Samples:
     def _busy_seconds(self, sample: int) -> float:
         record = read_record(TrialFolder(self._task.job.folder / "samples" / f"{sample:02d}"))
         return 0.0 if record is None else record.busy_seconds
-
-
-def standing_at(unit: Unit) -> dict[str, float] | None:
-    """The best losses up to the rung, as an earlier run noted them for the same work; None if it did not."""
-    if not unit.folder.rungs.exists():
-        return None
-    noted = read_json(unit.folder.rungs)
-    if noted["fingerprint"] != unit.job.fingerprint:
-        return None
-    losses: dict[str, float] | None = noted["rungs"].get(str(unit.pause_at))
-    return losses
-
-
-def note_standing(unit: Unit) -> dict[str, float]:
-    """Note the best losses up to the rung's evaluation, whatever came after it; returns them."""
-    assert unit.pause_at is not None, "only a sample with a rung has stood at one"
-    lines = [json.loads(line) for line in unit.folder.metrics.read_text(encoding="utf-8").splitlines()]
-    evaluations = [line for line in lines if line["kind"] == "evaluation" and line["step"] <= unit.pause_at]
-    best = next(line for line in reversed(evaluations) if line["is_best"])
-    losses = {name: float(best[name]) for name in ("infill", "context", "infill_textonly") if name in best}
-    noted = read_json(unit.folder.rungs) if unit.folder.rungs.exists() else {}
-    earlier = noted["rungs"] if noted.get("fingerprint") == unit.job.fingerprint else {}
-    rungs = {**earlier, str(unit.pause_at): losses}
-    write_json(unit.folder.rungs, {"fingerprint": unit.job.fingerprint, "rungs": rungs})
-    return losses
 
 
 def done_before(unit: Unit) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ part is the code that a run uses.  What comes out are `scheduling.rates.Rates` a
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ResourceError
 from raysweep.pipeline import devices
+from raysweep.pipeline.calibration_sample import make_examples
 from raysweep.pipeline.calibration_worker import END, VALID_EXAMPLES
 from raysweep.scheduling.forecast import DataSize
 from raysweep.scheduling.rates import Rates
@@ -28,8 +30,6 @@ LIMIT_S = 60.0
 """For the whole of it; what is not measured by then is left out."""
 PHASE_S = 4.0
 """For which so many workers train side by side."""
-SAMPLE_DOCUMENTS = 60
-"""Of each level."""
 SCORED_DOCUMENTS = 12
 """Of each level, in the longer of two scorings."""
 MOST_TOGETHER = 4
@@ -59,7 +59,7 @@ def calibrate(
     """
     began, folder = time.monotonic(), RunFolder(place)
     say("calibrate: preparing a sample of the data")
-    data, mask_s, mask_start_s, tested = _make_examples(config, folder)
+    data, mask_s, mask_start_s, tested = make_examples(config, folder)
     together = _counts(config, device)
     say(f"calibrate: training {_or(together)} at a time on {device.name}")
     write_text(folder.config, dump_config(local_model(config)))
@@ -71,7 +71,17 @@ def calibrate(
     }
     write_json(folder.root / "spec.json", spec)
     threads, until = config.resources.cpus_per_trial, began + limit_s
-    seen = _run_workers(folder.root, together, threads=threads, until=until, say=say)
+    while True:
+        try:
+            seen = _run_workers(folder.root, together, threads=threads, until=until, say=say)
+            break
+        except ResourceError as error:
+            if device.kind == "cpu" or len(together) == 1:
+                raise
+            # Most likely the GPU's memory is not enough for so many; that they do not fit is a finding too.
+            together, until = together[:-1], time.monotonic() + limit_s
+            say(f"{error}; once more with {_or(together)} at a time")
+            _forget_workers(folder)
     first, fits = seen[0], _fit_steps(seen, together)
     rates = Rates(
         source="measured",
@@ -94,61 +104,6 @@ def calibrate(
         took_s=round(time.monotonic() - began, 1),
     )
     return Calibration(rates=rates, data=data)
-
-
-def _make_examples(config: Config, folder: RunFolder) -> tuple[DataSize, float, float, dict[str, int]]:
-    """Mask a sample of the corpus; returns the data's size, seconds an example and to begin with, test documents."""
-    import numpy as np
-    import pyarrow as pa
-
-    from raysweep.corpus.documents import sort_documents, write_documents
-    from raysweep.corpus.reading import read_corpus
-    from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
-    from raysweep.corpus.splits import SPLITS
-    from raysweep.masking.making import mask_shard
-    from raysweep.masking.store import ExampleStore, write_manifest
-
-    levels, csv, columns, rows = config.data.levels, config.data.csv, None, 0
-    if csv is None:
-        csv, columns, rows = str(folder.sample_csv), SAMPLE_COLUMNS, config.data.sample.rows
-        shares = config.data.sample.level_shares
-        sampled = SAMPLE_DOCUMENTS * len(levels) * 2
-        write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
-    corpus = read_corpus(Path(csv).expanduser(), config.data, columns)
-    names = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
-    rng = np.random.default_rng(0)
-    chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
-    documents = sort_documents(corpus.documents.take(pa.array(np.concatenate(chosen))))
-    # Every tenth document is for validation and two of ten for tests: timing needs no fair split.
-    parts = np.array(["train"] * 7 + ["valid"] + ["test"] * 2)[np.arange(len(documents)) % 10]
-    splits = np.array([SPLITS.index(str(part)) for part in parts])
-    write_documents(folder.documents, documents, splits, lambda *_: None)
-    seconds = []
-    for _ in range(2):
-        began = time.perf_counter()
-        summary = mask_shard(
-            documents=folder.documents,
-            rows=(0, len(documents)),
-            shard=0,
-            folder=folder.examples,
-            policy=config.masking,
-            seed=config.seed,
-        )
-        seconds.append(time.perf_counter() - began)
-    write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary])
-    store = ExampleStore.open(folder.examples)
-    lengths = {level: store.lengths(store.select([level], "train")) for level in levels}
-    taken = np.array(documents["level"].to_pylist(), dtype=np.str_)
-    scale = rows / corpus.rows if rows else 1.0
-    size = DataSize(
-        tokens={level: float(each.mean()) for level, each in lengths.items() if len(each)},
-        documents={level: round(int((names == level).sum()) * scale) for level in levels},
-        rows=rows or corpus.rows,
-        is_measured=True,
-    )
-    tested = {level: int(((taken == level) & (parts == "test")).sum()) for level in levels}
-    mask_s = seconds[1] / max(1, summary["examples"])
-    return size, mask_s, max(0.0, seconds[0] - seconds[1]), {name: count for name, count in tested.items() if count}
 
 
 def _counts(config: Config, device: devices.Device) -> list[int]:
@@ -190,6 +145,12 @@ def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: fl
             worker.kill()
             worker.wait()
     return [read_json(root / f"seen-{index}.json") for index in range(len(workers))]
+
+
+def _forget_workers(folder: RunFolder) -> None:
+    for path in [*folder.root.glob("ready-*"), *folder.root.glob("seen-*"), folder.root / "phase"]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder.trials, ignore_errors=True)
 
 
 def _start_worker(root: Path, index: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

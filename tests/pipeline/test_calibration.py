@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.errors import InputError
+from raysweep.errors import InputError, ResourceError
 from raysweep.pipeline import calibration, calibration_cache
 from raysweep.pipeline.devices import Device, find_device
 from raysweep.pipeline.foreseeing import foresee
@@ -112,3 +112,22 @@ def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
     seen = foresee(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
     assert (seen.rates.source, seen.device.name) == ("assumed", "Voodoo")
     assert seen.makespan.makespan_s > 0
+
+
+def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_path, monkeypatch):
+    """Out of memory with four is a finding, not the end; with one there is nothing left to try."""
+    tried = []
+
+    def run_workers(root, together, **_):
+        tried.append(list(together))
+        assert not (root / "phase").exists()
+        (root / "phase").write_text("4")
+        raise ResourceError("calibration: a training failed: out of memory")
+
+    monkeypatch.setattr(calibration, "_run_workers", run_workers)
+    place = tmp_path / "place"
+    place.mkdir()
+    gpu = Device(name="NVIDIA T4", gpus=1, cores=4, memory_bytes=16 << 30)
+    with pytest.raises(ResourceError, match="out of memory"):
+        calibration.calibrate(parse_config(VALUES), device=gpu, place=place, say=lambda _: None)
+    assert tried == [[1, 2, 4], [1, 2], [1]]
