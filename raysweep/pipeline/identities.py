@@ -16,7 +16,7 @@ CORPUS_VERSION = 2
 EXAMPLES_VERSION = 1
 TRAINING_VERSION = 1
 SCORES_VERSION = 2
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 
 def corpus_identity(config: Config, csv: Path | None) -> dict[str, Any]:

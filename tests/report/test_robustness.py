@@ -196,7 +196,8 @@ def test_each_choice_is_priced_in_plain_words():
     )
     assert specialised.replace(SPACE, " ") == (
         "A model per level: 5 models of 67.5 MB together, 6.0 h of GPU time to train, 38.0 ms for an answer if the "
-        "level is known and 71.0 ms if it must be found first, perplexity \N{MINUS SIGN}20.0 % against the general model's."
+        "level is known and 71.0 ms if it must be found first, perplexity \N{MINUS SIGN}20.0 % against the general "
+        "model's."
     )
     untimed, _ = describe_choices(strategies[1:], None, [])
     assert "for an answer" not in untimed
