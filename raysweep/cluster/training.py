@@ -11,12 +11,15 @@ next trial, torch and all.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 from ray import tune
 from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 from ray.train.v2._internal.execution.worker_group.poll import _is_preempted_actor
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -55,11 +58,23 @@ def drive(config: dict[str, Any]) -> None:
     if work.is_shared:
         _local_trainer(work).fit()
         return
+    _name_cluster()
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
         outcome = read_json(work.failure) if work.failure.exists() else _loss(error)
     tune.report({"outcome": json.dumps(outcome)})
+
+
+def _name_cluster() -> None:
+    """Tell Train's processes which cluster is theirs.
+
+    The one that gives back a lost training's GPU asks Ray's State API, and that asks the cluster that
+    was started last on this machine, whoever's it is, unless RAY_ADDRESS says which; the training would
+    wait for its GPU for ever.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
 
 
 def _trainer(work: Work) -> Any:
