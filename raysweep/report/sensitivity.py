@@ -10,6 +10,13 @@ from raysweep.statistics.sensitivity import Variation
 
 NAMED = 4
 """Variations named in the sentence; the table has all."""
+_GROUPS = {
+    "margin": "H2's margin from 5 to 15 %",
+    "weighting": "weighting",
+    "metric": "metric",
+    "kind of mask": "each kind of mask alone",
+    "first language": "each first language left out",
+}
 Values = dict[str, Any]
 
 
@@ -64,7 +71,8 @@ def _margins(findings: Sequence[Values]) -> Values:
 def _sentence(rows: Sequence[Values]) -> str:
     if not rows:
         return "Nothing was varied: there is nothing to judge."
-    tried = f"{len(rows)} variations (H2's margin from 5 to 15 %, weighting, metric, kind of mask, first languages)"
+    groups = dict.fromkeys(row["group"] for row in rows)
+    tried = f"{len(rows)} variations ({', '.join(_GROUPS[group] for group in groups)})"
     flips, opens = ([row for row in rows if row["outcome"] == outcome] for outcome in ("flips", "open"))
     if not flips and not opens:
         return f"Nothing tried would flip this: it holds in all {tried}."
