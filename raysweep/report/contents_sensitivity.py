@@ -27,7 +27,7 @@ def sensitivity_table(evidence: Values) -> Table:
             Cell(
                 text=formats.count(len(_on_levels(row))),
                 values=(len(_on_levels(row)),),
-                detail="; ".join(f"{one['hypothesis']} {one['scope']} {one['verdict']}" for one in _on_levels(row)),
+                detail=_said(_on_levels(row)),
             ),
         )
         for row in found["variations"]
@@ -45,6 +45,14 @@ def sensitivity_table(evidence: Values) -> Table:
         ),
         rows=tuple(rows),
     )
+
+
+def _said(changed: list[Values]) -> str:
+    """`H1 A1, B2 undecided; H2 C1 confirmed`."""
+    scopes: dict[tuple[str, str], list[str]] = {}
+    for one in changed:
+        scopes.setdefault((one["hypothesis"], one["verdict"]), []).append(one["scope"])
+    return "; ".join(f"{code} {', '.join(levels)} {verdict}" for (code, verdict), levels in scopes.items())
 
 
 def _on_levels(row: Values) -> list[Values]:
