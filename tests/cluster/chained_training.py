@@ -8,6 +8,7 @@ It saves a checkpoint every second step where the real one saves its own, and no
 import dataclasses
 import hashlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,8 @@ TRIALS = {
 }
 """By name: its parent and its steps."""
 SAVED_EVERY = 2
+SIGNS = ("remove the node", "give the node notice")
+"""Files that ask for it."""
 
 
 def hashed(value, name, step):
@@ -126,16 +129,36 @@ def main():
     sys.exit(0 if all(is_done(run, name) for name in TRIALS) else 1)
 
 
+def give_notice(node, *, seconds):
+    """What a cloud does before it takes a spot instance away."""
+    from ray._private.worker import global_worker
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    until = int((time.time() + seconds) * 1000)
+    global_worker.gcs_client.drain_node(node, reason, "spot", until)
+
+
 def start_nodes(root):
-    """A head and a node that is gone as soon as a file says so."""
+    """A head and a node that is gone as soon as a file says so, at once or half a minute later."""
+    # These nodes start without a token, and who joins them must not ask them for one.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": port}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=2)
 
     def remove():
-        while not (root / "remove the node").exists():
+        while not any((root / sign).exists() for sign in SIGNS):
             time.sleep(0.1)
+        if (root / SIGNS[1]).exists():
+            give_notice(node.node_id, seconds=30)
+            time.sleep(30)
         cluster.remove_node(node, allow_graceful=False)
 
     threading.Thread(target=remove, daemon=True).start()

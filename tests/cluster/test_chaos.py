@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from chained_training import SAVED_EVERY, TRIALS, expected, is_done
+from chained_training import SAVED_EVERY, SIGNS, TRIALS, expected, is_done
 from conftest import HERE
 
 from raysweep.scheduling.records import State, read_record
@@ -31,14 +31,20 @@ def run(tmp_path):
     return folder
 
 
+@pytest.fixture
+def output(tmp_path):
+    """What the command says; not on the disk that gets full."""
+    return tmp_path / "output.txt"
+
+
 class Sweep:
     """The command in a process of its own."""
 
-    def __init__(self, run, *how):
+    def __init__(self, run, output, *how, **variables):
         root = str(Path(__file__).parents[2])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, HERE])}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, HERE]), **variables}
         self.run = run
-        self.output = run.root.parent / "output.txt"
+        self.output = output
         with self.output.open("a") as file:
             words = [sys.executable, SCRIPT, str(run.root), *how]
             self.process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
@@ -63,7 +69,7 @@ class Sweep:
             time.sleep(0.05)
 
     def wait(self):
-        return self.process.wait(timeout=400)
+        return self.process.wait(timeout=600)
 
     def victims(self, title):
         """Ray's processes of this kind, the oldest first."""
@@ -117,9 +123,9 @@ def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
         ("own", "ray::TrainController", "lost driver"),
     ],
 )
-def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, how, title, failure):
+def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, output, how, title, failure):
     """The trial's process, or Train's worker, the trial's actor, the controller: the sweep goes on by itself."""
-    with Sweep(run, how) as sweep:
+    with Sweep(run, output, how) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         for victim in sweep.victims(title):
             victim.kill()
@@ -130,26 +136,42 @@ def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, how, title, f
     assert f"resources.max_failures: 2) (log: {run.trial('all').log})" in sweep.output.read_text()
 
 
-def test_a_removed_node_costs_steps_and_nothing_else(run):
+def all_nodes_train(run):
+    """Whether three trainings are past a checkpoint, of which the head has room for one."""
+    return sum(len(steps_of(run, name)) > SAVED_EVERY and not is_done(run, name) for name in TRIALS) == 3
+
+
+def test_a_removed_node_costs_steps_and_nothing_else(run, output):
     """Its trainings go on on the node that is left."""
-    with Sweep(run, "cluster") as sweep:
-        sweep.wait_until(lambda: in_the_middle(run, "all"))
-        (run.root / "remove the node").touch()
+    with Sweep(run, output, "cluster", STEP_SECONDS="1.5") as sweep:
+        sweep.wait_until(lambda: all_nodes_train(run))
+        (run.root / SIGNS[0]).touch()
         assert sweep.wait() == 0, sweep.output.read_text()
     assert_all_is_as_if_nothing_had_happened(run)
-    counts = [read_record(run.trial(name)).failures for name in TRIALS]
-    assert any(counts), "nobody was on the node"
+    counts = [failures for name in TRIALS if (failures := read_record(run.trial(name)).failures)]
+    assert sum(sum(failures.values()) for failures in counts) == 2, counts
 
 
-def test_a_killed_command_goes_on_when_it_is_run_again(run):
+def test_a_node_that_is_taken_away_with_notice_costs_no_step(run, output):
+    """Its trainings save a checkpoint at once, and go on elsewhere."""
+    with Sweep(run, output, "cluster", STEP_SECONDS="1.5") as sweep:
+        sweep.wait_until(lambda: all_nodes_train(run))
+        (run.root / SIGNS[1]).touch()
+        assert sweep.wait() == 0, sweep.output.read_text()
+    assert assert_all_is_as_if_nothing_had_happened(run) == {}
+    counts = [failures for name in TRIALS if (failures := read_record(run.trial(name)).failures)]
+    assert counts == [{"preempted": 1}] * 2
+
+
+def test_a_killed_command_goes_on_when_it_is_run_again(run, output):
     """No two processes ever work at one training: those of the killed command are gone."""
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         sweep.wait_until(lambda: is_done(run, "A1") and steps_of(run, "all-A1"))
         done = {name: steps_of(run, name) for name in TRIALS if is_done(run, name)}
         sweep.process.send_signal(signal.SIGKILL)
         sweep.wait()
     killed = time.time()
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
     assert_all_is_as_if_nothing_had_happened(run)
     assert {name: steps_of(run, name) for name in done} == done
@@ -163,14 +185,14 @@ def test_a_killed_command_goes_on_when_it_is_run_again(run):
     assert read_record(run.trial("all-A1")).failures == {"lost process": 1}
 
 
-def test_sigterm_loses_no_step(run):
+def test_sigterm_loses_no_step(run, output):
     """Every training saves a checkpoint first, and the same command goes on."""
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         sweep.process.send_signal(signal.SIGTERM)
         assert sweep.wait() != 0
     assert "interrupted (SIGTERM): asked what runs (" in sweep.output.read_text()
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
     assert assert_all_is_as_if_nothing_had_happened(run) == {}
 
@@ -189,17 +211,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
-def test_a_full_disk_ends_the_run_with_its_name_and_a_second_run_does_the_rest(small_disk):
+def test_a_full_disk_ends_the_run_with_its_name_and_a_second_run_does_the_rest(small_disk, output):
     """After room was made: no torn record, no torn checkpoint, nothing that was done is done again."""
     run = RunFolder(small_disk / "run")
     run.root.mkdir()
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         sweep.wait_until(lambda: is_done(run, "A1") and steps_of(run, "all-A1"))
         fill(small_disk / "filler")
         assert sweep.wait() == 1
     assert "No space left on device" in sweep.output.read_text()
     (small_disk / "filler").unlink()
-    with Sweep(run) as sweep:
+    with Sweep(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
     models = {name: (run.trial(name).model / "chain.txt").read_text() for name in TRIALS}
     assert models == expected()
