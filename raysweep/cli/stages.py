@@ -137,7 +137,8 @@ def _do_stages(
     from raysweep.scheduling.budget import Purse
 
     began, device = time.time(), find_device(settings.config)
-    purse = Purse(settings.folder, settings.config.budget, settings.config.prices, device=device.name)
+    kind = settings.config.resources.accelerator_type or device.name
+    purse = Purse(settings.folder, settings.config.budget, settings.config.prices, device=kind)
     executor: Executor
     if inline:
         executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast, purse=purse)

@@ -69,6 +69,8 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
         gpus: instead of what this machine has.
     """
     device = find_device(config)
+    if gpus is None and _is_elsewhere(config, device):
+        gpus = 1.0
     if gpus is not None and not device.gpus:
         kind = config.resources.accelerator_type or ASSUMED_GPU
         device = replace(device, name=kind, gpus=1, memory_bytes=0)
@@ -89,7 +91,8 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
         )
         for name, trial in trials.items()
     }
-    count = float(device.gpus if gpus is None else gpus)
+    # A trial that asks for more than there is is refused when it is to start; until then it has its GPUs.
+    count = max([float(device.gpus if gpus is None else gpus), *(share_of_gpus(need) for need in needs.values())])
     slots = count if device.gpus else float(packing.together)
     makespan = forecast.forecast_makespan(trials, found, rates, slots=slots, gpus=count)
     return Foresight(device=device, rates=rates, data=data, packing=packing, trials=found, makespan=makespan)
@@ -171,13 +174,18 @@ def _trial_plan(each: TrialForecast, span: Makespan) -> dict[str, Any]:
 
 
 def expected_spending(config: Config, trials: Mapping[str, Trial], folder: RunFolder) -> Spent:
-    """What these trainings are expected to take, as the budget counts it."""
+    """What these trainings are expected to take, as the budget counts it.
+
+    Of a cluster whose size is not known here, the longest chain of trials is the wall time: it takes no less.
+    """
     here = foresee(config, trials, folder)
     hours = sum(each.expected_s for each in here.trials.values()) / 3600
     gpu_hours = sum(each.gpu_hours for each in here.trials.values())
     cores = hours * config.resources.cpus_per_trial
     cost = price_of(config.prices, here.device.name, gpu_hours=gpu_hours, core_hours=cores)
-    return Spent(gpu_hours=gpu_hours, wall_hours=here.makespan.makespan_s / 3600, cost=cost["amount"] if cost else 0.0)
+    span = here.makespan
+    wall_s = span.critical_path_s if _is_elsewhere(config, find_device(config)) else span.makespan_s
+    return Spent(gpu_hours=gpu_hours, wall_hours=wall_s / 3600, cost=cost["amount"] if cost else 0.0)
 
 
 def makespan_json(config: Config, seen: Foresight) -> dict[str, Any]:
@@ -212,6 +220,12 @@ def _need(config: Config, trial: Trial, device: Device, packing: Packing) -> flo
         return 0.0
     asked = _asked(config, trial)
     return 1.0 / packing.together if asked is None else asked
+
+
+def _is_elsewhere(config: Config, device: Device) -> bool:
+    """Whether trials run on GPUs of a cluster that this machine, without any, only drives."""
+    resources = config.resources
+    return resources.address is not None and not device.gpus and resources.gpus_per_trial != 0
 
 
 def _asked(config: Config, trial: Trial) -> float | None:

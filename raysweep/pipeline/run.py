@@ -373,7 +373,10 @@ class Run:
             return
         if self._trials_to_do():
             here = foreseeing.foresee(self.config, self.trials, self.folder)
-            write_json(self.folder.plan, {**foreseeing.plan_of(self.config, here), "config": print_of_config})
+            plan = foreseeing.plan_of(self.config, here)
+            write_json(self.folder.plan, {**plan, "config": print_of_config})
+            minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
+            self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
 
     def _done_trials(self) -> dict[str, TrialRecord]:
         records = {name: read_record(self.folder.trial(name)) for name in self.trials}

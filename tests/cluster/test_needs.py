@@ -3,6 +3,7 @@
 import pytest
 
 from raysweep.cluster.needs import Capacity, Need, find_shortage
+from raysweep.config.running import ResourcesConfig
 
 
 @pytest.mark.parametrize(
@@ -78,3 +79,22 @@ def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
     assert not capacity.fits(a100, in_use)
     assert capacity.fits(t4, in_use)
     assert capacity.fits(Need(cpus=1, gpus=0.5), in_use)
+
+
+@pytest.mark.parametrize(
+    ("resources", "capacity", "need", "cpus"),
+    [
+        ({"pack": 4}, Capacity(cpus=8, gpus=2), Need(cpus=1, gpus=0.25), 8),
+        ({"pack": "auto"}, Capacity(cpus=8, gpus=2), Need(cpus=1, gpus=1.0), 8),
+        ({"pack": 4, "gpus_per_trial": 0.5}, Capacity(cpus=8, gpus=2), Need(cpus=1, gpus=0.5), 8),
+        ({"pack": 2, "cpus_per_trial": 3}, Capacity(cpus=16, gpus=0), Need(cpus=3, gpus=0.0), 6),
+    ],
+    ids=["four on a GPU", "not settled: one", "its own share goes first", "two at a time on a CPU"],
+)
+def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity, need, cpus):
+    """The accounts are the same as for shares asked for by hand."""
+    from raysweep.cluster.session import Session
+
+    session = Session(ResourcesConfig(**resources), dashboard="", capacity=capacity, counts_tokens=False)
+    assert session.need() == need
+    assert session.training_capacity.cpus == cpus

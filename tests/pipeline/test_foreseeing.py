@@ -1,12 +1,13 @@
 """What a run is expected to take, written down before it begins, and held against its budget."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from raysweep.config.loading import parse_config
 from raysweep.errors import ConfigError
-from raysweep.pipeline.foreseeing import foresee, plan_of, with_packing
+from raysweep.pipeline.foreseeing import expected_spending, foresee, plan_of, with_packing
 from raysweep.pipeline.inline import InlineExecutor
 from raysweep.scheduling.budget import Purse, Spent
 from raysweep.scheduling.records import State, read_record
@@ -124,3 +125,27 @@ def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     config, *_ = big
     assert with_packing(config).pack == 1
+
+
+def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
+    """The run refuses it when it starts; until then a plan is only a plan."""
+    config, *_ = big
+    values = config.model_dump(mode="json", by_alias=True)
+    values["trials"]["all"]["gpus"] = 4.0
+    wide = parse_config(values)
+    span = foresee(wide, expand_trials(wide), RunFolder(Path("nowhere")), gpus=2).makespan
+    assert span.gpus == 4
+    assert span.makespan_s >= span.lower_bound_s
+
+
+def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(big, tmp_path):
+    """Its wall time is at least the longest chain; how many GPUs will come is not known here."""
+    config, *_ = big
+    values = {**config.model_dump(mode="json", by_alias=True), "resources": {"address": "auto"}}
+    there = parse_config(values)
+    trials = expand_trials(there)
+    seen = foresee(there, trials, RunFolder(tmp_path))
+    assert seen.device.name == "A100"
+    spending = expected_spending(there, trials, RunFolder(tmp_path))
+    assert spending.wall_hours == pytest.approx(seen.makespan.critical_path_s / 3600)
+    assert spending.gpu_hours > spending.wall_hours
