@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysweep.report.trainings import read_if_there
+from raysweep.scheduling.account import PARTS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.store import RunFolder
 
@@ -73,6 +74,8 @@ def _ledger(ledger: Values | None) -> Values | None:
     return {
         "unit": ledger["unit"],
         "parts": [
-            {"part": part, "seconds": seconds, "share": seconds / whole} for part, seconds in ledger["total"].items()
+            {"part": part, "seconds": ledger["total"][part], "share": ledger["total"][part] / whole}
+            for part in PARTS
+            if part in ledger["total"]
         ],
     }
