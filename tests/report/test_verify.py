@@ -5,6 +5,7 @@ import io
 import json
 import re
 import stat
+import sys
 import zipfile
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from simulated_run import make_config, make_run
 
+from raysweep.cli.app import main
 from raysweep.config.loading import dump_config
 from raysweep.errors import InputError, RaysweepError
 from raysweep.report import archive as archive_module
@@ -338,3 +340,29 @@ def test_a_torn_download_is_caught(honest, tmp_path):
     cut.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     with pytest.raises(InputError, match="cannot be unpacked"):
         verify_bundle(cut)
+
+
+def run_verify(path, monkeypatch, capsys):
+    """The command as a script meets it: exit code, what it prints, what it complains of."""
+    monkeypatch.setattr(sys, "argv", ["raysweep", "verify", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code or 0, *capsys.readouterr()
+
+
+def test_the_command_says_by_its_exit_code_what_it_found(honest, tmp_path, monkeypatch, capsys):
+    """0: verified; 1: it does not follow from the losses; 2: nothing that could be looked at."""
+    code, out, err = run_verify(pack(tmp_path / "evidence.zip", honest), monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    digest = json.loads(honest["report/evidence.json"])["inputs"]["digest"]
+    assert f"digest of the inputs: {digest}" in out
+    assert digest in honest["report/report.html"].decode()
+    forged = with_new_hashes(TAMPERINGS["a digit of a CSV table"](honest))
+    code, out, err = run_verify(pack(tmp_path / "forged.zip", forged), monkeypatch, capsys)
+    assert code == 1
+    assert "report/tables/matrix.csv line" in err
+    assert "NOT VERIFIED: 1 difference" in err
+    assert "verified in" not in out
+    code, out, err = run_verify(tmp_path / "nowhere.zip", monkeypatch, capsys)
+    assert (code, out) == (2, "")
+    assert "no such file" in err
