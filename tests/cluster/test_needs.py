@@ -98,3 +98,41 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
     session = Session(ResourcesConfig(**resources), dashboard="", capacity=capacity, counts_tokens=False)
     assert session.need() == need
     assert session.training_capacity.cpus == cpus
+
+
+def test_time_is_counted_in_gpus_or_in_cores():
+    """Trials that share a GPU add up to it; without one the cores count."""
+    assert (Need(cpus=2, gpus=0.4).unit, Need(cpus=2, gpus=0.4).slots) == ("gpu", 0.5)
+    assert (Need(cpus=2, gpus=4).unit, Need(cpus=2, gpus=4).slots) == ("gpu", 4.0)
+    assert (Need(cpus=2, gpus=0).unit, Need(cpus=2, gpus=0).slots) == ("cpu", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "address", "gpus", "shares"),
+    [
+        ("auto", None, 0, True),
+        ("auto", None, 0.5, False),
+        ("shared", None, 0.5, True),
+        ("auto", "auto", 1, False),
+        ("own", None, 1, False),
+        ("shared", "auto", 1, True),
+        ("shared", None, 2, False),
+    ],
+)
+def test_trainings_share_a_process_on_one_machine_s_cpus_unless_told_otherwise(asked, address, gpus, shares):
+    """A cluster loses nodes, a GPU's memory is to be empty, and several GPUs need a process each."""
+    from raysweep.cluster.session import Session
+    from raysweep.config.running import ResourcesConfig
+
+    resources = ResourcesConfig(train_workers=asked, address=address)
+    session = Session(resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), counts_tokens=False)
+    assert session.shares_workers(Need(cpus=1, gpus=gpus)) is shares
+
+
+def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
+    """Its causes fill a paragraph."""
+    from raysweep.cluster.functions import brief
+
+    assert brief("\n  The actor died. \nmore") == "The actor died."
+    assert len(brief("word " * 100)) <= 160
+    assert brief("") == "no reason given"
