@@ -5,9 +5,9 @@ goes on from them.  Neither Tune nor Train tries anything again: how an attempt 
 book, which knows what each kind of failure calls for.
 
 Train's worker group takes some 8 s of CPU time to start, in four processes that live for one training.
-Where Ray runs on this machine alone, its fault tolerance buys nothing that the book does not do, so
-Train runs in local mode there: the loop is in the trial's own process, which Tune uses again for the
-next trial, torch and all.
+On the CPUs of this machine alone its fault tolerance buys nothing that the book does not do, so Train
+runs in local mode there: the loop is in the trial's own process, which Tune uses again for the next
+trial, torch and all.
 """
 
 import json
