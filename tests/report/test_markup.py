@@ -8,6 +8,7 @@ from justhtml import JustHTML
 from simulated_run import make_config, make_run
 
 from raysweep.report import page
+from raysweep.report.markdown import render_markdown
 from raysweep.report.writing import write_report
 
 SHAPES = {
@@ -132,3 +133,37 @@ def test_every_colour_is_one_of_the_schemes():
     rules = re.sub(r"--[\w-]+:[^;]+;", "", CSS)
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rules) == []
     assert set(SCHEMES["light"]) == set(SCHEMES["dark"]) == set(SCHEMES["print"])
+
+
+FREE_TEXT = {
+    "reason", "note", "l1", "command", "platform", "python", "headline", "text", "exceptions", "warnings", "stopped",
+    "device", "profile", "sentence", "notice", "libraries", "raysweep", "missing", "csv", "bad_rows",
+}  # fmt: skip
+HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>&amp;'
+
+
+def poison(value, free=False):
+    """The same evidence with a script in every text that a person, a corpus or a machine may have written."""
+    if isinstance(value, dict):
+        return {
+            (f"{key}{HOSTILE}" if free and isinstance(inner, int) else key): poison(inner, free or key in FREE_TEXT)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [poison(inner, free) for inner in value]
+    return f"{value}{HOSTILE}" if free and isinstance(value, str) and value else value
+
+
+def test_no_text_becomes_markup_wherever_it_stands(evidence):
+    """Languages, reasons of failures, notes, versions, commands, settings: text on the page and in Markdown."""
+    poisoned = poison({**evidence, "config": {**evidence["config"], "csv": "texts.csv"}})
+    assert len(re.findall("<script>", str(poisoned))) > 40
+    tables = page.all_tables(poisoned)
+    text = page.render_page(poisoned, tables)
+    tree = JustHTML(text, collect_errors=True)
+    assert tree.errors == []
+    assert re.findall(r"<(?:script|img)", text) == []
+    assert text.count("&lt;script&gt;") > 40
+    markdown = render_markdown(poisoned, tables)
+    outside = re.sub(r"```[\s\S]*?\n```", "", markdown)
+    assert "<script" not in outside.replace(r"\<script", "")
