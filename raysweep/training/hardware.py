@@ -10,16 +10,14 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.gpt2 import hidden_states, parameter_count
-from raysweep.scheduling.rates import PEAK_TFLOPS as RENTED_TFLOPS
+from raysweep.scheduling.rates import PEAK_TFLOPS as TABLE
 
 PEAK_TFLOPS = {
     "H100 PCIe": 756.0,
-    **RENTED_TFLOPS,
+    **TABLE,
     "A40": 149.7,
-    "RTX 4090": 165.0,
-    "RTX 3090": 71.0,
 }
-"""The scheduler's table, with GPUs of workstations: dense bf16 matrix products, 10^12 operations a second.
+"""The scheduler's table, and two more: dense matrix products of `precision: auto`, 10^12 operations a second.
 
 A name is looked for in this order, so 'H100 PCIe' stands before 'H100'.
 """

@@ -66,7 +66,7 @@ def train(
 
     Raises:
         TrainingError: no examples, or a start that cannot be read.
-        NonFiniteLossError: with the step and its documents; the last checkpoint is sound.
+        NonFiniteLossError: with the step and its documents; the checkpoints are from before it, and sound.
         MemoryShortageError: a single example does not fit.
         ChangedError: the folder holds the result of other work.
     """
@@ -79,7 +79,7 @@ def train(
             checkpoints.remove_all()
         return done
     if workers.writes:
-        for path in (folder.metrics, folder.model, folder.result):
+        for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
     attempt = prepare(job, workers, checkpoints)
     term = TermSignal(should_stop)
@@ -153,7 +153,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
             if on_evaluation is not None:
                 on_evaluation(evaluation)
         if saves or progress.stopped:
-            _save(attempt, log)
+            _save(attempt, log, reporter)
         if reason and not progress.is_done(settings.steps):
             logger.info("%s: stopped after step %d of %d: %s", job.trial, step, settings.steps, reason)
             return reason
@@ -175,6 +175,7 @@ def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: 
     job, progress = attempt.job, attempt.progress
     with progress.timed("evaluation"):
         losses = validation_losses(attempt.engine, attempt.validation)
+    reporter.check(progress.step, **{f"validation loss {part}": loss for part, loss in losses.items()})
     evaluation = progress.note(losses, attempt.objective.decides, job.settings.patience)
     if evaluation.is_best and attempt.engine.workers.writes:
         with progress.timed("checkpoint"):
@@ -189,9 +190,16 @@ def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: 
     return evaluation
 
 
-def _save(attempt: Attempt, log: MetricsLog) -> None:
-    """Write the metrics, then the checkpoint that counts on them."""
+def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
+    """Write the metrics, then the checkpoint that counts on them.
+
+    Raises:
+        NonFiniteLossError: the step's update ruined the weights; a checkpoint with them is never written.
+    """
     engine, progress = attempt.engine, attempt.progress
+    with progress.timed("checkpoint"):
+        weights_norm = torch.nn.utils.get_total_norm(list(model_tensors(engine.model).values()))
+        reporter.check(progress.step, **{"norm of the weights": weights_norm.item()})
     if not engine.workers.writes:
         return
     with progress.timed("checkpoint"):

@@ -71,17 +71,18 @@ def labels_of(batch: Batch, objective: Objective) -> Labels:
 
 
 def to_device(rows: Rows, device: torch.device) -> MicroBatch:
-    """Copy rows to the device without waiting for it."""
-
-    def copy(array: npt.NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
+    """The rows on the device."""
     return MicroBatch(
-        ids_BT=copy(rows.ids_RW.astype(np.int64)),
-        positions_N=copy(rows.labels.positions_N),
-        labels_N=copy(rows.labels.ids_N),
-        classes_N=copy(rows.labels.classes_N.astype(np.int64)),
-        places_BT=None if rows.places_RW is None else copy(rows.places_RW),
-        owners_BT=None if rows.owners_RW is None else copy(rows.owners_RW),
+        ids_BT=send(rows.ids_RW.astype(np.int64), device),
+        positions_N=send(rows.labels.positions_N, device),
+        labels_N=send(rows.labels.ids_N, device),
+        classes_N=send(rows.labels.classes_N.astype(np.int64), device),
+        places_BT=None if rows.places_RW is None else send(rows.places_RW, device),
+        owners_BT=None if rows.owners_RW is None else send(rows.owners_RW, device),
     )
+
+
+def send(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor on the device, copied while the host goes on: an ordinary copy waits for all queued work."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

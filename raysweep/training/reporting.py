@@ -81,7 +81,7 @@ class StepReporter:
         ).tolist()
         for one, row in zip(self._pending, numbers, strict=True):
             losses = _losses(row[:3], row[3:6], self._objective)
-            self._check(one.step, losses, row[6])
+            self.check(one.step, **{**losses, "gradient norm": row[6]})
             self._log.write("step", one.step, _line(one, losses, row[6]))
             self._sums = [total + value for total, value in zip(self._sums, row[:6], strict=True)]
             self._last = {"learning_rate": one.learning_rate, "gradient_norm": row[6]}
@@ -118,15 +118,25 @@ class StepReporter:
                 self._trial, last.step, self._steps, losses.get(self._objective.decides, 0.0), f"{rate:,.0f}",
             )  # fmt: skip
 
-    def _check(self, step: int, losses: Mapping[str, float], gradient_norm: float) -> None:
-        if math.isfinite(sum(losses.values())) and math.isfinite(gradient_norm):
+    def check(self, step: int, **numbers: float) -> None:
+        """See that what a step gave are numbers.
+
+        Args:
+            numbers: by what they are called in the message.
+
+        Raises:
+            NonFiniteLossError: one of them is infinite or not a number.
+        """
+        bad = {name: number for name, number in numbers.items() if not math.isfinite(number)}
+        if not bad:
             return
+        found = ", ".join(f"{name} {number:g}" for name, number in bad.items())
         documents = self._documents_of_step(step)
         named = ", ".join(map(str, documents[:16])) + (
             f" and {len(documents) - 16} more" if len(documents) > 16 else ""
         )
         raise NonFiniteLossError(
-            f"{self._trial}: step {step}: loss {losses['loss']:g}, gradient norm {gradient_norm:g}: not finite. "
+            f"{self._trial}: step {step}: {found}: not finite. "
             f"Its documents are {named}. Lower learning_rate or clip_norm, or raise warmup_steps",
             step,
             tuple(documents),

@@ -24,7 +24,7 @@ from raysweep.model.token_losses import PARTS, part_sums, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import Examples, ExampleSource, micro_batches
 from raysweep.training.distributed import Workers
-from raysweep.training.loss import MicroBatch, Objective, label_weights, labels_of, to_device
+from raysweep.training.loss import MicroBatch, Objective, label_weights, labels_of, send, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
 
 def _label_counts(batches: Sequence[Rows], device: torch.device) -> Tensor:
     counts = sum((rows.labels.counts() for rows in batches), np.zeros(len(PARTS), dtype=np.int64))
-    return torch.from_numpy(counts).double().to(device)
+    return send(counts.astype(np.float64), device)
 
 
 def _accumulate(engine: Engine, batches: Sequence[Rows], weights: Tensor) -> Tensor:

@@ -113,7 +113,6 @@ def test_mfu_counts_six_operations_a_parameter_and_real_token(monkeypatch, build
         ("NVIDIA H100 PCIe", 756),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H200", 989),
-        ("Tesla T4", 65),
         ("NVIDIA L4", 121),
         ("NVIDIA L40S", 362),
         ("NVIDIA A40", 149.7),

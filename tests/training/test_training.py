@@ -172,7 +172,7 @@ def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store_folder):
     """And no checkpoint holds the ruined weights."""
-    job = make_job(learning_rate=1e30, checkpoint_every=1)
+    job = make_job(learning_rate=1e30, evaluate_every=100, checkpoint_every=100)
     with pytest.raises(
         NonFiniteLossError, match=r"A1: step \d+: .*not finite.*Lower learning_rate or clip_norm"
     ) as caught:
@@ -183,6 +183,22 @@ def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store
     store = ExampleStore.open(store_folder)
     assert set(documents) <= set(store.documents_of(store.select(("A1",), "train")).tolist())
     assert [line["step"] for line in lines_of(job, "step")] == list(range(1, failed_at))
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"evaluate_every": 1}, "validation loss context (nan|inf).*"),
+        ({"evaluate_every": 9, "checkpoint_every": 1}, "norm of the weights (nan|inf)"),
+    ],
+)
+def test_weights_that_a_step_ruined_are_neither_kept_nor_called_the_best(make_job, settings, found):
+    """The first step's loss is finite, its update is not: what comes next would be saved as a sound checkpoint."""
+    job = make_job(learning_rate=1e38, steps=10, **settings)
+    with pytest.raises(NonFiniteLossError, match=f"A1: step 1: {found}: not finite") as caught:
+        train(job, device="cpu")
+    assert caught.value.step == 1
+    assert not list(TrialFolder(job.folder).checkpoints.glob("*-*"))
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
