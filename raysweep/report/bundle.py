@@ -20,7 +20,7 @@ from raysweep.errors import InputError
 from raysweep.report.archive import file_sha256, list_files, write_archive
 from raysweep.report.inputs import copy_inputs
 from raysweep.report.made_with import describe_software
-from raysweep.report.recomputing import read_resolved_config, recompute, report_files
+from raysweep.report.recomputing import README, read_me, read_resolved_config, recompute, report_files
 from raysweep.scheduling.trials import expand_trials
 from raysweep.store import RunFolder, read_json, write_text
 
@@ -64,6 +64,7 @@ def _copy_report(folder: RunFolder, target: RunFolder) -> None:
     shutil.copytree(folder.tables, target.tables)
     for source, path in ((folder.evidence, target.evidence), (folder.evidence_schema, target.evidence_schema)):
         shutil.copyfile(source, path)
+    write_text(target.root / README, read_me(read_json(folder.evidence)))
     shows_texts = read_resolved_config(folder).report.show_texts
     rendered = report_files(read_json(folder.evidence)) if shows_texts else {}
     for source, path in ((folder.report_html, target.report_html), (folder.report_markdown, target.report_markdown)):

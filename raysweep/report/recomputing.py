@@ -26,6 +26,7 @@ from raysweep.scheduling.trials import expand_trials
 from raysweep.store import RunFolder, dump_json
 
 Values = dict[str, Any]
+README = "README.txt"
 
 
 @dataclass(kw_only=True)
@@ -94,7 +95,34 @@ def report_files(evidence: Mapping[str, Any]) -> dict[str, str]:
     """Everything that is made from the evidence, by its path in the run folder."""
     pages = {f"report/{name}": text for name, text in render_documents(dict(evidence)).items()}
     pages["report/evidence.schema.json"] = dump_json(evidence_schema())
+    pages[README] = read_me(evidence)
     return pages | {f"report/tables/{name}": text for name, text in render_tables(dict(evidence)).items()}
+
+
+def read_me(evidence: Mapping[str, Any]) -> str:
+    """What a bundle says of itself to whoever unzips it."""
+    return f"""The evidence of the raysweep run {evidence["run"]["name"]!r}: {evidence["answer"]["headline"]}
+
+report/report.html          the report; open it in a browser
+report/evidence.json        every number in it, as report/evidence.schema.json describes
+report/tables/              its tables, as CSV and TeX
+evaluation/losses.parquet   nats and tokens of every test document, by model, kind of mask and part
+corpus/documents.parquet    the documents: level, split, first language, characters; learners and prompts are numbers
+manifest.json               the SHA-256 of every file, and the software that made them
+all else                    records of the run that the report rests on too
+
+No learner's text is in here. This recomputes every number and verdict from the losses:
+
+    pip install raysweep=={evidence["raysweep"]}
+    raysweep verify evidence.zip
+
+It must print this digest of all inputs:
+
+    {evidence["inputs"]["digest"]}
+
+It finds a changed, missing or added file, digit, verdict or hash. It cannot find a whole that was forged
+consistently, losses first: hold the digest against one that was published elsewhere.
+"""
 
 
 def read_resolved_config(folder: RunFolder) -> Config:

@@ -149,6 +149,7 @@ TAMPERINGS = {
     "a training's record made unreadable": lambda f: {**f, "trials/A1/trial.json": b"{}"},
     "a model's size": json_of("trials/A1/model.json", lambda v: v.update({"model.safetensors": 1})),
     "a margin in the config": lambda f: {**f, "config.yaml": f["config.yaml"].replace(b"margin: 1.1", b"margin: 1.9")},
+    "a digit of the digest in the read-me": digit_of("README.txt", r"inputs:\s+[0-9a-f]*?(\d)[0-9a-f]*\n"),
     "a table left out": lambda f: {n: c for n, c in f.items() if n != "report/tables/gains.csv"},
     "the losses left out": lambda f: {n: c for n, c in f.items() if n != "evaluation/losses.parquet"},
     "the evidence left out": lambda f: {n: c for n, c in f.items() if n != "report/evidence.json"},
