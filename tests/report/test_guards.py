@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import simulated_run
 
+from raysweep.config.loading import dump_config
+from raysweep.report.bundle import write_bundle
+from raysweep.report.verify import verify_bundle
 from raysweep.report.writing import write_report
 
 CONTROLS = {"size_matched": True, "step_matched": True, "placebo": True}
@@ -206,3 +209,16 @@ def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
     evidence = write_report(folder, config, trials)
     assert {one["verdict"] for one in evidence["controls"]["findings"]} == {"not tested"}
     assert h1(evidence)["explained_by"] == []
+
+
+@pytest.mark.parametrize("is_leaky", [False, True])
+def test_a_bundle_holds_all_that_the_guards_looked_at(make_run, is_leaky):
+    """Whoever verifies it comes to the same refusals, effects and explanations, without a text."""
+    options = {"report": ALLOWED} if is_leaky else {"controls": CONTROLS, "transfer": False}
+    folder, config, trials = make_run(simulated_run.make_config(**options), truth=truth_with(GAIN))
+    if is_leaky:
+        leak(folder, given_away=0.2)
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    write_report(folder, config, trials)
+    write_bundle(folder, folder.root / "evidence.zip")
+    assert verify_bundle(folder.root / "evidence.zip").differences == ()
