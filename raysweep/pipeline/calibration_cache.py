@@ -5,7 +5,7 @@ again costs a minute.
 """
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,14 @@ def data_key(config: Config) -> str:
 
 
 def read_rates(config: Config, device: Device) -> Rates | None:
-    """The rates of an earlier calibration; None without one."""
+    """The rates of an earlier calibration; None without one.  What Ray takes is kept apart, see `read_overheads`."""
     found = _read().get("rates", {}).get(rates_key(config, device))
     if found is None:
         return None
     try:
-        rates = Rates.from_json(found)
+        return Rates.from_json(found)
     except InputError:
         return None
-    overheads = read_overheads(device)
-    return replace(rates, overheads=overheads) if overheads else rates
 
 
 def read_data(config: Config) -> DataSize | None:

@@ -75,6 +75,7 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
         kind = config.resources.accelerator_type or ASSUMED_GPU
         device = replace(device, name=kind, gpus=1, memory_bytes=0)
     rates = read_rates(config, device) or _assumed(config, device)
+    rates = replace(rates, overheads=read_overheads(device) or _usual_overheads(config, device))
     packing = choose_packing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     data = data_size(config, folder)
     needs = {name: _need(config, trial, device, packing) for name, trial in trials.items()}
@@ -211,7 +212,16 @@ def _assumed(config: Config, device: Device) -> Rates:
     parameters, layers = model_shape(config)
     name = device.name if device.name == "cpu" or is_known(device.name) else ASSUMED_GPU
     rates = assumed_rates(name, parameters=parameters, layers=layers, cores=config.resources.cpus_per_trial)
-    return replace(rates, device=device.name, overheads=read_overheads(device) or Overheads())
+    return replace(rates, device=device.name)
+
+
+def _usual_overheads(config: Config, device: Device) -> Overheads:
+    """Before any was measured here: trainings that share a process start it once (see `resources.train_workers`)."""
+    resources = config.resources
+    is_shared = resources.train_workers == "shared" or (
+        resources.train_workers == "auto" and resources.address is None and not device.gpus
+    )
+    return Overheads(trial_start_s=1.0, first_trial_start_s=15.0) if is_shared else Overheads()
 
 
 def _need(config: Config, trial: Trial, device: Device, packing: Packing) -> float:
