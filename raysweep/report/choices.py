@@ -63,4 +63,6 @@ def _median(timed: Values) -> float | None:
 
 
 def _shown(seconds: float) -> str:
-    return formats.hours(seconds / 3600.0)
+    milliseconds = seconds * 1000.0
+    shown = f"{milliseconds:.1f}" if milliseconds < 100.0 else f"{milliseconds:,.0f}"
+    return f"{shown}{formats.SPACE}ms"

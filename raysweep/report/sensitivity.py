@@ -76,14 +76,13 @@ def _sentence(rows: Sequence[Values]) -> str:
     flips, opens = ([row for row in rows if row["outcome"] == outcome] for outcome in ("flips", "open"))
     if not flips and not opens:
         return f"Nothing tried would flip this: it holds in all {tried}."
-    said = []
+    said = [f"holds in {len(rows) - len(flips) - len(opens)}"]
     if flips:
         named = "; ".join(f"{row['name']}: {row['headline'].rstrip('.')}" for row in flips[:NAMED])
         said.append(f"flips in {len(flips)} ({named}{_more(flips)})")
     if opens:
         said.append(f"is open in {len(opens)} ({', '.join(row['name'] for row in opens[:NAMED])}{_more(opens)})")
-    holds = len(rows) - len(flips) - len(opens)
-    return f"What would flip this: of {tried} it holds in {holds}, {' and '.join(said)}."
+    return f"What would flip this: of {tried} it {', '.join(said[:-1])} and {said[-1]}."
 
 
 def _more(rows: Sequence[Values]) -> str:
