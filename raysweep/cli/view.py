@@ -88,7 +88,7 @@ def print_status(settings: Settings, *, watch: bool) -> None:
     console.print(trial_table(reader.read()))
     for line in (describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)):
         if line:
-            console.print(line, highlight=False, markup=False)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def trial_table(rows: list[TrialStatus]) -> Table:
