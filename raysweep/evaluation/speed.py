@@ -24,6 +24,10 @@ from raysweep.model.gpt2 import load_model, parameter_count
 PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16
 BATCH_SIZES = (1, 32)
+_BUDGET_S = 2.0
+"""No more repeats of a batch size once they have taken so long together …"""
+_FEWEST = 2
+"""… unless they are fewer than these."""
 
 
 def measure_speed(
@@ -32,7 +36,8 @@ def measure_speed(
     """Parameters, bytes on disk and in memory, and the latency of infilling at each batch size.
 
     Args:
-        repeats: timings for each batch size; with 0 nothing is timed, and `batches` is empty.
+        repeats: timings for each batch size, fewer where they are slow; with 0 nothing is timed, and
+            `batches` is empty.
         device: 'cpu', 'cuda' …; a GPU if there is one.
         ensemble: folders of the levels' models, to be timed together; none are if there are fewer than two.
 
@@ -79,13 +84,14 @@ def _weights(model: Any) -> int:
 
 
 def _time_batch(models: Sequence[Any], size: int, repeats: int, work: Work) -> dict[str, float]:
-    seconds = []
-    for _ in range(repeats + 1):
+    seconds: list[float] = []
+    while len(seconds) <= repeats and (len(seconds) <= _FEWEST or sum(seconds) < _BUDGET_S):
         began = time.perf_counter()
         work(models, size)
         seconds.append(time.perf_counter() - began)
     median, slow = (float(value) for value in np.quantile(seconds[1:], [0.5, 0.95]))
     return {
+        "repeats": len(seconds) - 1,
         "latency_p50_s": median,
         "latency_p95_s": slow,
         "tokens_per_second": size * ANSWER_TOKENS / median,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from raysweep.evaluation import speed
 from raysweep.evaluation.speed import ANSWER_TOKENS, measure_speed
 
 
@@ -47,3 +48,10 @@ def test_the_levels_models_are_timed_together(folder):
 def test_one_levels_model_is_no_choice(folder):
     """With a single model there is nothing to choose among."""
     assert measure_speed(folder, 0, "cpu", ensemble=[folder])["ensemble"] is None
+
+
+def test_slow_work_is_not_repeated_for_ever(folder, monkeypatch):
+    """A measurement must not take longer than what it is for; how often it was repeated is told."""
+    monkeypatch.setattr(speed, "_BUDGET_S", 0.0)
+    assert {one["repeats"] for one in measure_speed(folder, 50, "cpu")["batches"].values()} == {2}
+    assert {one["repeats"] for one in measure_speed(folder, 1, "cpu")["batches"].values()} == {1}
