@@ -20,12 +20,14 @@ laid side by side at its end:
 Times of a trial are of all its steps, as if nothing of it were done.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raysweep.config.fingerprints import fingerprint
 from raysweep.config.running import ResourcesConfig
 from raysweep.config.schema import Config
 from raysweep.pipeline.calibration_cache import read_data, read_overheads, read_rates
@@ -39,7 +41,7 @@ from raysweep.scheduling.packing import Packing, choose_packing
 from raysweep.scheduling.prices import price_of
 from raysweep.scheduling.rates import Overheads, Rates, assumed_rates, is_known
 from raysweep.scheduling.trials import Trial
-from raysweep.store import RunFolder, read_json
+from raysweep.store import RunFolder, read_json, write_json
 
 EFCAMDAT_TOKENS = 75.0
 """Of an example in the mean; what is assumed of a corpus that nobody has looked at."""
@@ -138,6 +140,17 @@ def data_size(config: Config, folder: RunFolder) -> DataSize:
     if counted is not None:
         return counted
     return DataSize(tokens=tokens, documents=_sampled(config), rows=_rows(config), is_measured=False)
+
+
+def write_plan(config: Config, trials: Mapping[str, Trial], folder: RunFolder) -> dict[str, Any] | None:
+    """Write plan.json, unless it stands there for this config already; returns what was written."""
+    beside = {"budget", "notify", "report"}
+    of_config = fingerprint(json.loads(config.model_dump_json(by_alias=True, exclude=beside)))
+    if folder.plan.exists() and read_json(folder.plan)["config"] == of_config:
+        return None
+    plan = plan_of(config, foresee(config, trials, folder))
+    write_json(folder.plan, {**plan, "config": of_config})
+    return plan
 
 
 def plan_of(config: Config, here: Foresight, makespans: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:

@@ -6,33 +6,27 @@ now.  Where settings changed under a corpus, examples or a trained model, the ru
 the fields: those may have cost hours.  Scores and report are made again without asking.
 """
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raysweep.config.fingerprints import fingerprint
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
-from raysweep.errors import ConfigError, InputError
-from raysweep.pipeline import foreseeing, identities, provenance
+from raysweep.errors import ConfigError
+from raysweep.pipeline import foreseeing, identities, making, provenance
 from raysweep.pipeline.jobs import score_tasks, train_tasks
-from raysweep.pipeline.work import Executor, Listener, MaskTask
+from raysweep.pipeline.work import Executor, Listener
 from raysweep.scheduling.budget import Spent, refuse_start
 from raysweep.scheduling.decisions import decide
 from raysweep.scheduling.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, descendants_of, expand_trials, find_roles
-from raysweep.store import RunFolder, read_json, write_json, write_text
-
-if TYPE_CHECKING:  # loads pyarrow, which a run with nothing to do need not wait for
-    from raysweep.corpus.preparing import CorpusSummary
+from raysweep.store import RunFolder, read_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -135,73 +129,25 @@ class Run:
     # --- the stages -------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        csv = self._csv()
+        csv = making.find_csv(self.config)
         identity = identities.corpus_identity(self.config, csv)
         if self._is_skipped("prepare", identity):
-            self._export_ilm()
+            making.export_ilm(self.config, self.folder, self.listener)
             return
-        from raysweep.corpus.preparing import prepare_corpus
-        from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
-
         with self._stage("prepare", identity):
-            if csv is None:
-                sample = self.config.data.sample
-                self.listener.say(f"prepare: no data.csv, so {sample.rows:,} synthetic texts are generated")
-                write_sample(
-                    self.folder.sample_csv,
-                    rows=sample.rows,
-                    seed=self.config.seed,
-                    level_shares=sample.level_shares,
-                    levels=self.config.data.levels,
-                )
-            summary = prepare_corpus(
-                csv or self.folder.sample_csv,
-                self.folder,
-                self.config.data,
-                seed=self.config.seed,
-                columns=SAMPLE_COLUMNS if csv is None else None,
-                on_progress=lambda part, done, total: self.listener.advance("prepare", done, total, part),
-            )
+            summary = making.make_corpus(self.config, self.folder, csv, self.listener)
             shutil.rmtree(self.folder.ilm_texts, ignore_errors=True)
-            self._export_ilm()
-        self._tell_corpus(summary)
+            making.export_ilm(self.config, self.folder, self.listener)
+        making.tell_corpus(summary, self.folder, self.listener)
 
     def _mask(self) -> None:
         identity = self._examples_identity()
         if self._is_skipped("mask", identity):
             return
-        from raysweep.corpus.preparing import read_summary
-        from raysweep.masking.store import plan_shards, read_shard_summary, write_manifest
-
-        begun = self.folder.examples / "begun"
-        if not begun.exists() or begun.read_text() != fingerprint(identity):
-            shutil.rmtree(self.folder.examples, ignore_errors=True)
-            write_text(begun, fingerprint(identity))
+        making.keep_shards_of(self.folder, identity)
         with self._stage("mask", identity):
-            documents = read_summary(self.folder).documents
-            tasks = [
-                MaskTask(
-                    documents=self.folder.documents,
-                    rows=rows,
-                    shard=shard,
-                    folder=self.folder.examples,
-                    policy=self.config.masking,
-                    seed=self.config.seed,
-                )
-                for shard, rows in enumerate(plan_shards(documents, self.config.masking.shard_documents))
-            ]
-            found = {task.shard: read_shard_summary(self.folder.examples, task.shard) for task in tasks}
-            made = self.executor.mask([task for task in tasks if found[task.shard] is None], self.listener)
-            summaries = [summary for summary in found.values() if summary is not None] + made
-            summaries.sort(key=lambda summary: int(summary["shard"]))
-            manifest = write_manifest(
-                self.folder.examples, fingerprint=fingerprint(identity), identity=identity, summaries=summaries
-            )
-        totals = manifest["totals"]
-        self.listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
-        for reason, count in totals["dropped"].items():
-            if count:
-                self.listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
+            manifest = making.make_examples(self.config, self.folder, identity, self.executor, self.listener)
+        making.tell_examples(manifest["totals"], self.listener)
 
     def _train(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="train")
@@ -237,34 +183,24 @@ class Run:
         if not tasks:
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
         todo = [task for task in tasks if "evaluate" in self.forced or self._scored(task.model) != task.fingerprint]
-        if todo:
-            self.executor.score(todo, self.listener)
         identity = {"scores": {task.model: task.fingerprint for task in tasks}, "metric": self.config.report.metric}
         if not todo and provenance.is_done(self.record, "evaluate", identity):
             self.listener.say("evaluate: skip, every model is scored")
             return
-        from raysweep.evaluation.merging import merge_losses, write_features, write_matrix
-
         with self._stage("evaluate", identity):
-            merge_losses([task.out for task in tasks], self.folder.losses)
-            write_matrix(self.folder.losses, self.folder.matrix, metric=self.config.report.metric)
-            write_features(self.folder.losses, self.folder.documents, self.folder.doc_features)
-        self._time_model({task.model for task in todo})
+            if todo:
+                self.executor.score(todo, self.listener)
+            making.merge_scores(self.config, self.folder, [task.out for task in tasks])
+            making.time_models(
+                self.config,
+                self.folder,
+                find_roles(self.trials, self.config.data.levels),
+                done=list(self._done_trials()),
+                scored={task.model for task in todo},
+                executor=self.executor,
+                listener=self.listener,
+            )
         self.listener.say(f"evaluate: scored {len(todo)} of {len(tasks)} models, the others were done")
-
-    def _time_model(self, scored: Collection[str]) -> None:
-        """Time one model, the general one if there is one, and the levels' own models together."""
-        repeats = self.config.evaluation.speed_repeats
-        done = list(self._done_trials())
-        roles = find_roles(self.trials, self.config.data.levels)
-        general = [name for name in roles.general if name in done]
-        model = (general or done)[0]
-        if repeats and (model in scored or not self.folder.speed.exists()):
-            firsts = [next((name for name in names if name in done), None) for names in roles.specialised.values()]
-            ensemble = [self.folder.trial(name).model for name in firsts if name]
-            folder = self.folder.trial(model).model
-            measured = self.executor.time_model(folder, ensemble, repeats, self.listener)
-            write_json(self.folder.speed, {model: measured})
 
     def _report(self) -> None:
         self._fingerprint_of("evaluate", needed_by="report")
@@ -283,22 +219,6 @@ class Run:
         for reason in answer["reasons"]:
             self.listener.say(f"answer: {reason['code']} {reason['verdict']}. {reason['text']}")
         self.listener.say(f"report: {self.folder.report_html}")
-
-    def _export_ilm(self) -> None:
-        """Write ILM's text files, if they are asked for and not there."""
-        if not self.config.data.export_ilm or self.folder.ilm_texts.exists():
-            return
-        from raysweep.corpus.preparing import export_ilm_texts
-
-        models = {name: trial.levels for name, trial in self.config.trials.items() if trial.parent is None}
-        export_ilm_texts(self.folder, models)
-        self.listener.say(f"prepare: ILM's train.txt, valid.txt and test.txt per model are in {self.folder.ilm_texts}")
-
-    def _tell_corpus(self, summary: "CorpusSummary") -> None:
-        sizes = ", ".join(f"{level} {sum(counts.values()):,}" for level, counts in summary.counts.items())
-        self.listener.say(f"prepare: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")
-        for reason, count in summary.bad_rows.items():
-            self.listener.say(f"prepare: {count:,} rows set aside: {reason} (see {self.folder.quarantine})")
 
     # --- what the stages share --------------------------------------------------------------
 
@@ -326,15 +246,6 @@ class Run:
         seconds = time.monotonic() - started
         self.record = provenance.mark_done(self.folder, self.record, stage, identity, seconds=seconds)
         logger.info("%s: done in %.1f s", stage, seconds)
-
-    def _csv(self) -> Path | None:
-        if self.config.data.csv is None:
-            return None
-        path = Path(self.config.data.csv).expanduser()
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "no such file"
-            raise InputError(f"data.csv: found '{path}', {what}; must be a .csv or .csv.gz file")
-        return path.resolve()
 
     def _fingerprint_of(self, stage: str, *, needed_by: str) -> str:
         record = self.record.stages.get(stage)
@@ -367,14 +278,7 @@ class Run:
 
     def _foretell(self) -> None:
         """Write down what the whole run is expected to take, once, before it begins: plan.json."""
-        beside = {"budget", "notify", "report"}
-        print_of_config = fingerprint(json.loads(self.config.model_dump_json(by_alias=True, exclude=beside)))
-        if self.folder.plan.exists() and read_json(self.folder.plan)["config"] == print_of_config:
-            return
-        if self._trials_to_do():
-            here = foreseeing.foresee(self.config, self.trials, self.folder)
-            plan = foreseeing.plan_of(self.config, here)
-            write_json(self.folder.plan, {**plan, "config": print_of_config})
+        if self._trials_to_do() and (plan := foreseeing.write_plan(self.config, self.trials, self.folder)):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
 

@@ -78,9 +78,7 @@ BROKEN_SETTINGS = {
     "dta.csv=x": "--set: unknown field 'dta'; did you mean 'data'?",
     "training.steps=many": "--set training.steps: found 'many'; must be a whole number (optimiser steps)",
     "training.steps=0": "--set training.steps: found 0; must be at least 1 (optimiser steps)",
-    "training.batch_size=2.5": (
-        "--set training.batch_size: found 2.5; must be a whole number (examples per batch)"
-    ),
+    "training.batch_size=2.5": ("--set training.batch_size: found 2.5; must be a whole number (examples per batch)"),
     "training.clip_norm=true": (
         "--set training.clip_norm: found true; must be a number (gradient norm is clipped to this)"
     ),
