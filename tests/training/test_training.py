@@ -50,7 +50,8 @@ def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
         evaluate_every=100,
         checkpoint_every=100,
     )
-    train(job, device="cpu")
+    result = train(job, device="cpu")
+    assert (result.steps, result.stopped) == (55, "")
     losses = [line["loss"] for line in lines_of(job, "step")]
     assert losses[0] == pytest.approx(21.6, abs=0.5)
     assert losses[-1] < 0.05
