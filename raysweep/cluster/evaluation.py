@@ -5,7 +5,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError
@@ -19,35 +20,31 @@ from raysweep.scheduling.order import share_of_gpus
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
 
 
-def score_models(
-    tasks: Sequence[ScoreTask],
-    listener: Listener,
-    *,
-    need: Need,
-    capacity: Capacity,
-    max_failures: int,
-    score: str = SCORE_MODEL,
-) -> None:
-    """Score the models, the largest first.
+class Scorers:
+    """Processes that score models; one is kept for what comes after, since each imports torch for seconds."""
 
-    Args:
+    def __init__(self, *, need: Need, capacity: Capacity, max_failures: int, score: str = SCORE_MODEL) -> None:
+        """Args:
         need: of one scorer.
         max_failures: times a lost scorer is replaced.
         score: the function, 'module:function', called with a task's fields and `device`.
+        """
+        self._need, self._capacity, self._max_failures, self._score = need, capacity, max_failures, score
+        self._scorers: list[Any] = []
 
-    Raises:
-        RaysweepError: as the first model that failed raised it, with the model's name.
-    """
-    if not tasks:
-        return
-    waiting = sorted(tasks, key=_size, reverse=True)
-    scorers = [_scorer(need, max_failures, score) for _ in range(min(len(tasks), _places(need, capacity)))]
-    listener.advance("evaluate", 0, len(tasks), "models")
-    running: dict[Any, tuple[Any, ScoreTask]] = {}
-    done = 0
-    try:
+    def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
+        """Score the models, the largest first.
+
+        Raises:
+            RaysweepError: as the first model that failed raised it, with the model's name.
+        """
+        waiting = sorted(tasks, key=_size, reverse=True)
+        self._keep(min(len(tasks), _places(self._need, self._capacity)))
+        listener.advance("evaluate", 0, len(tasks), "models")
+        running: dict[Any, tuple[Any, ScoreTask]] = {}
+        done = 0
         while waiting or running:
-            idle = [scorer for scorer in scorers if scorer not in {each for each, _ in running.values()}]
+            idle = [scorer for scorer in self._scorers if scorer not in {each for each, _ in running.values()}]
             for scorer in idle[: len(waiting)]:
                 task = waiting.pop(0)
                 running[scorer.score.remote(task)] = (scorer, task)
@@ -56,25 +53,31 @@ def score_models(
             _raise_failure(task, ended)
             done += 1
             listener.advance("evaluate", done, len(tasks), "models")
-    finally:
-        for scorer in scorers:
-            ray.kill(scorer)
+        self._keep(1)
 
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
+        """Time infilling in one of the processes, while the others are gone; see `evaluation.speed`."""
+        self._keep(1)
+        measured: dict[str, Any] = ray.get(self._scorers[0].time_model.remote(folder, ensemble, repeats))
+        return measured
 
-def time_model(folder: Path, ensemble: Sequence[Path], repeats: int, *, need: Need) -> dict[str, Any]:
-    """Time infilling on a worker, with one thread on a CPU; see `evaluation.speed`."""
-    timed = ray.remote(num_cpus=1, **_gpu_of(need))(_time_model).remote(folder, ensemble, repeats, need.gpus > 0)
-    measured: dict[str, Any] = ray.get(timed)
-    return measured
+    def close(self) -> None:
+        """End the processes."""
+        self._keep(0)
 
+    def _keep(self, count: int) -> None:
+        while len(self._scorers) > count:
+            ray.kill(self._scorers.pop())
+        while len(self._scorers) < count:
+            self._scorers.append(_scorer(self._need, self._max_failures, self._score))
 
-def _time_model(folder: Path, ensemble: Sequence[Path], repeats: int, on_gpu: bool) -> dict[str, Any]:
-    import torch
+    def __enter__(self) -> Self:
+        return self
 
-    from raysweep.evaluation.speed import measure_speed
-
-    torch.set_num_threads(1)
-    return measure_speed(folder, repeats, None if on_gpu else "cpu", ensemble=ensemble)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class _Scorer:
@@ -95,6 +98,14 @@ class _Scorer:
             story = traceback.format_exc()
             return TrainingError(f"model '{task.model}': {describe_error(error)}\n{story}")
         return None
+
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
+        import torch
+
+        from raysweep.evaluation.speed import measure_speed
+
+        torch.set_num_threads(1)
+        return measure_speed(folder, repeats, self._device(), ensemble=ensemble)
 
     def _device(self) -> str:
         if not self._uses_gpu:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raysweep.cluster.evaluation import score_models, time_model
+from raysweep.cluster.evaluation import Scorers
 from raysweep.cluster.masking import make_shards
 from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
@@ -27,6 +27,7 @@ class RayExecutor:
         self._resources, self._fail_fast, self._purse = resources, fail_fast, purse
         self._folder = folder
         self._session: Session | None = None
+        self._scorers: Scorers | None = None
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards; returns their summaries in the tasks' order."""
@@ -49,26 +50,29 @@ class RayExecutor:
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
-        if not tasks:
-            return
-        session = self._open(listener)
-        score_models(
-            tasks,
-            listener,
-            need=session.need(),
-            capacity=session.capacity,
-            max_failures=self._resources.max_failures,
-        )
+        if tasks:
+            self._open_scorers(listener).score(tasks, listener)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, on what a trial gets."""
-        return time_model(folder, ensemble, repeats, need=self._open(listener).need())
+        listener.advance("evaluate", 0, 1, "models timed")
+        return self._open_scorers(listener).time_model(folder, ensemble, repeats)
 
     def close(self) -> None:
         """End the session, if there is one."""
         if self._session is not None:
+            if self._scorers is not None:
+                self._scorers.close()
             self._session.close()
-            self._session = None
+            self._session = self._scorers = None
+
+    def _open_scorers(self, listener: Listener) -> Scorers:
+        session = self._open(listener)
+        if self._scorers is None:
+            self._scorers = Scorers(
+                need=session.need(), capacity=session.capacity, max_failures=self._resources.max_failures
+            )
+        return self._scorers
 
     def _open(self, listener: Listener) -> Session:
         if self._session is None:

@@ -6,7 +6,7 @@ a folder; here the same trainings run as a sweep does.
 
 import time
 
-from raysweep.cluster.evaluation import score_models
+from raysweep.cluster.evaluation import Scorers
 from raysweep.cluster.session import open_session
 from raysweep.cluster.sweep import run_sweep
 from raysweep.config.schema import Config
@@ -52,7 +52,8 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
         started = min(record.started_at or opened for record in done)
         scoring = time.time()
         score = _score(config, folder, tasks[0])
-        score_models([score], _Silence(), need=session.need(), capacity=session.capacity, max_failures=0)
+        with Scorers(need=session.need(), capacity=session.capacity, max_failures=0) as scorers:
+            scorers.score([score], _Silence())
         scored = time.time()
     measured = Overheads(
         ray_start_s=round(opened - began, 3),

@@ -24,7 +24,7 @@ from raysweep.model.gpt2 import load_model, parameter_count
 PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16
 BATCH_SIZES = (1, 32)
-_BUDGET_S = 2.0
+_BUDGET_S = 1.0
 """No more repeats of a batch size once they have taken so long together …"""
 _FEWEST = 2
 """… unless they are fewer than these."""

@@ -25,6 +25,14 @@ PADDING = 1.01
 """Positions computed for a real token: batches hold examples of like length."""
 
 
+COMMAND_START_S = 4.0
+"""Of a command that works: imports, compiled code from its cache, and Ray's end; as seen on two cores."""
+SCORED_MODEL_S = 0.5
+"""Of a model that is scored, beside its examples: it is read, and its tables are written."""
+TIMING_S = 5.0
+"""Of `evaluation.speed_repeats`, which stop when they have taken a second for each batch size."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSize:
     """What a run trains and is tested on, as far as it is known beforehand."""
@@ -184,13 +192,13 @@ def forecast_stages(
     models = 1 + len(expand_trials(config))
     places = max(1, min(models, int(makespan.slots)))
     slow = rates.slow_down_of(places if rates.device == "cpu" else 1)
-    model_s = slow * (
+    model_s = SCORED_MODEL_S + slow * (
         sum(tested.values()) * evaluation.examples_per_document * rates.score_example_s
         + sum(min(count, evaluation.generation_documents) for count in tested.values()) * rates.generate_document_s
     )
-    timing_s = overheads.scorer_start_s if evaluation.speed_repeats else 0.0
+    timing_s = TIMING_S if evaluation.speed_repeats else 0.0
     return {
-        "prepare": data.rows * rates.row_s,
+        "prepare": COMMAND_START_S + data.rows * rates.row_s,
         "mask": overheads.ray_start_s + rates.mask_start_s + examples * rates.mask_s / max(1, cores),
         "train": overheads.sweep_start_s + makespan.makespan_s,
         "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + timing_s,

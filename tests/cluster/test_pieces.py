@@ -85,9 +85,10 @@ def test_a_mistake_of_ours_comes_with_the_shard_and_the_worker_s_traceback(sessi
 
 
 def score(session, tasks, listener, function):
-    from raysweep.cluster.evaluation import score_models
+    from raysweep.cluster.evaluation import Scorers
 
-    score_models(tasks, listener, need=session.need(), capacity=session.capacity, max_failures=1, score=function)
+    with Scorers(need=session.need(), capacity=session.capacity, max_failures=1, score=function) as scorers:
+        scorers.score(tasks, listener)
 
 
 def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, score_tasks, listener):
