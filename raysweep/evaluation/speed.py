@@ -1,7 +1,8 @@
 """How large a model is and how fast it infills: what a model per level costs against one model.
 
 Every timing does the same work whatever the model would answer: a prompt of 64 tokens, then 16
-tokens one after another with the key–value cache.  The first repeat warms up and is not counted.
+tokens one after another with the key–value cache (fewer where the model has fewer positions).
+The first repeat warms up and is not counted.
 
 The levels' models are timed as they serve learners whose level is not known: every model scores the
 visible text, and each text is answered by one of them.  Texts of one batch are of all levels, so the
@@ -20,6 +21,7 @@ import torch
 from raysweep.evaluation.answering import TokenBatch
 from raysweep.evaluation.likelihood import label_nats
 from raysweep.model.gpt2 import load_model, parameter_count
+from raysweep.store import read_json
 
 PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16
@@ -48,24 +50,32 @@ def measure_speed(
         is None.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    measured = _measure([model_folder], repeats, place, _infill)
+    prompt, answer = _tokens_that_fit(model_folder)
     return {
-        **measured,
+        **_measure([model_folder], repeats, place, _infill),
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
         "threads": torch.get_num_threads(),
-        "prompt_tokens": PROMPT_TOKENS,
-        "answer_tokens": ANSWER_TOKENS,
+        "prompt_tokens": prompt,
+        "answer_tokens": answer,
         "ensemble": _measure(ensemble, repeats, place, _choose_and_infill) if len(ensemble) > 1 else None,
     }
 
 
-Work = Callable[[Sequence[Any], int], None]
-"""Answers a batch of prompts of some size with some models."""
+def _tokens_that_fit(folder: Path) -> tuple[int, int]:
+    """Of prompt and answer, fewer where the model has fewer positions."""
+    positions = int(read_json(folder / "config.json")["n_positions"])
+    answer = min(ANSWER_TOKENS, positions // 2)
+    return min(PROMPT_TOKENS, positions - answer), answer
+
+
+Work = Callable[[Sequence[Any], int, int, int], None]
+"""Answers so many prompts of so many tokens, with so many tokens each, with some models."""
 
 
 def _measure(folders: Sequence[Path], repeats: int, place: torch.device, work: Work) -> dict[str, Any]:
     began = time.perf_counter()
     models = [load_model(folder, place) for folder in folders]
+    tokens = _tokens_that_fit(folders[0])
     loaded = time.perf_counter() - began
     return {
         "models": len(models),
@@ -73,7 +83,7 @@ def _measure(folders: Sequence[Path], repeats: int, place: torch.device, work: W
         "bytes": sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()),
         "memory_bytes": sum(_weights(model) for model in models),
         "load_seconds": loaded,
-        "batches": {str(size): _time_batch(models, size, repeats, work) for size in BATCH_SIZES if repeats},
+        "batches": {str(size): _time_batch(models, size, tokens, repeats, work) for size in BATCH_SIZES if repeats},
     }
 
 
@@ -83,37 +93,39 @@ def _weights(model: Any) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _time_batch(models: Sequence[Any], size: int, repeats: int, work: Work) -> dict[str, float]:
+def _time_batch(
+    models: Sequence[Any], size: int, tokens: tuple[int, int], repeats: int, work: Work
+) -> dict[str, float]:
     seconds: list[float] = []
     while len(seconds) <= repeats and (len(seconds) <= _FEWEST or sum(seconds) < _BUDGET_S):
         began = time.perf_counter()
-        work(models, size)
+        work(models, size, *tokens)
         seconds.append(time.perf_counter() - began)
     median, slow = (float(value) for value in np.quantile(seconds[1:], [0.5, 0.95]))
     return {
         "repeats": len(seconds) - 1,
         "latency_p50_s": median,
         "latency_p95_s": slow,
-        "tokens_per_second": size * ANSWER_TOKENS / median,
+        "tokens_per_second": size * tokens[1] / median,
     }
 
 
 @torch.inference_mode()
-def _infill(models: Sequence[Any], size: int) -> None:
-    batch = TokenBatch(models[0], [range(PROMPT_TOKENS)] * size)
-    for _ in range(ANSWER_TOKENS - 1):
+def _infill(models: Sequence[Any], size: int, prompt: int, answer: int) -> None:
+    batch = TokenBatch(models[0], [range(prompt)] * size)
+    for _ in range(answer - 1):
         batch.step(batch.logits_RV.argmax(dim=-1).tolist())
     batch.logits_RV.argmax(dim=-1).tolist()  # waits for the device
 
 
 @torch.inference_mode()
-def _choose_and_infill(models: Sequence[Any], size: int) -> None:
+def _choose_and_infill(models: Sequence[Any], size: int, prompt: int, answer: int) -> None:
     place = next(models[0].parameters()).device
-    ids_BT = torch.arange(PROMPT_TOKENS, device=place).expand(size, -1)
+    ids_BT = torch.arange(prompt, device=place).expand(size, -1)
     chosen_BT = torch.ones_like(ids_BT, dtype=torch.bool)
     nats_MB = [label_nats(model, ids_BT, chosen_BT).view(size, -1).sum(dim=1) for model in models]
     torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice, which the device must have made before any answer
     for number, model in enumerate(models):
         texts = len(range(number, size, len(models)))
         if texts:
-            _infill([model], texts)
+            _infill([model], texts, prompt, answer)

@@ -45,6 +45,14 @@ def test_the_levels_models_are_timed_together(folder):
         assert timing["tokens_per_second"] == pytest.approx(int(size) * ANSWER_TOKENS / timing["latency_p50_s"])
 
 
+def test_a_model_with_few_positions_is_timed_on_fewer_tokens(tmp_path, hand_made):
+    """Such as one of `masking.max_tokens: 64`; how many they were is told."""
+    hand_made.model(positions=24).save_pretrained(tmp_path / "model")
+    found = measure_speed(tmp_path / "model", 1, "cpu", ensemble=[tmp_path / "model"] * 2)
+    assert (found["prompt_tokens"], found["answer_tokens"]) == (12, 12)
+    assert found["ensemble"]["batches"]["32"]["tokens_per_second"] > 0
+
+
 def test_one_levels_model_is_no_choice(folder):
     """With a single model there is nothing to choose among."""
     assert measure_speed(folder, 0, "cpu", ensemble=[folder])["ensemble"] is None
