@@ -11,3 +11,11 @@ def signal_handlers():
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def calibration_of_the_tests(tmp_path_factory):
+    """No test reads what the user's own calibration says, nor writes into it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path_factory.mktemp("calibration") / "calibration.json"))
+        yield

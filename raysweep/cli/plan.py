@@ -206,7 +206,10 @@ def _closing_lines(settings: Settings, everything: Foresight, here: Foresight, t
     cost = f", {amount(plan['cost'])} for what the trainings take" if plan["cost"] else ""
     lines.append(f"{hours}{size(disk)} of models{cost}")
     stages = plan["expected_wall_s"]
-    if todo:
+    if todo and not here.data.rows:
+        trainings = duration(stages["train"])
+        lines.append(f"the trainings: about {trainings}; the other stages hang on the corpus, which is not here")
+    elif todo:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if stage != "total")
         lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")
     if here.packing.together > 1 and here.device.gpus:

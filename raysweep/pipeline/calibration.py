@@ -23,7 +23,7 @@ from raysweep.pipeline import devices
 from raysweep.pipeline.calibration_sample import make_examples
 from raysweep.pipeline.calibration_worker import END, VALID_EXAMPLES
 from raysweep.scheduling.forecast import DataSize
-from raysweep.scheduling.rates import Rates
+from raysweep.scheduling.rates import ROW_S, Rates
 from raysweep.store import RunFolder, read_json, write_json, write_text
 
 LIMIT_S = 60.0
@@ -94,7 +94,7 @@ def calibrate(
         finish_s=first["finish_s"],
         score_example_s=first["score_example_s"],
         generate_document_s=first["generate_document_s"],
-        row_s=2.5e-5,
+        row_s=ROW_S,
         mask_s=mask_s,
         mask_start_s=mask_start_s,
         memory_bytes=max(each["memory_bytes"] for each in seen),

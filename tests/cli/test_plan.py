@@ -37,6 +37,15 @@ def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
     assert any("assumed, not measured" in line for line in lines)
 
 
+def test_what_hangs_on_a_corpus_that_is_not_here_is_not_foretold(capsys, tmp_path):
+    """Seconds for the scoring of nobody knows how many documents would look like a promise."""
+    where = {"name": None, "storage": str(tmp_path), "overrides": [f"data.csv={tmp_path}/none.csv"]}
+    print_plan(read_settings(EXPERIMENTS, profile="efcamdat", **where), as_json=False, gpus=None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the other stages hang on the corpus, which is not here" in said
+    assert "the whole run" not in said
+
+
 def test_the_picture_says_the_same_without_colours(settings):
     """The chain that ends last has bars of its own."""
     trials = expand_trials(settings.config)
