@@ -1,8 +1,12 @@
 """What holds for every test."""
 
 import signal
+from functools import partial
 
 import pytest
+
+from raysweep.report.writing import write_report
+from tests import simulated_run
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +23,21 @@ def calibration_of_the_tests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path_factory.mktemp("calibration") / "calibration.json"))
         yield
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Writes a whole run folder; gives it with its config and trials, as `write_report` takes them."""
+    return partial(simulated_run.make_run, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory):
+    """The plan's experiment with its report written: the run folder and the evidence.  For reading only."""
+    folder, config, trials = simulated_run.make_run(tmp_path_factory.mktemp("reported"))
+    return folder, write_report(folder, config, trials)
+
+
+@pytest.fixture
+def evidence(reported):
+    return reported[1]

@@ -1,8 +1,11 @@
 """The walls of the house: who may load what, and that the README says what the code is."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,21 +15,21 @@ HEAVY = ("ray", "torch", "transformers")
 PURE = [
     "raysweep.cli.app",
     "raysweep.cli.settings",
-    "raysweep.cli.plan",
-    "raysweep.cli.view",
+    "raysweep.cli.plan_output",
+    "raysweep.cli.progress_view",
     "raysweep.config.loading",
     "raysweep.corpus.preparing",
     "raysweep.corpus.sample",
-    "raysweep.masking.making",
-    "raysweep.masking.store",
+    "raysweep.masking.mask_shard",
+    "raysweep.masking.example_store",
     "raysweep.pipeline.run",
-    "raysweep.pipeline.inline",
+    "raysweep.pipeline.inline_executor",
     "raysweep.pipeline.status",
     "raysweep.report.writing",
-    "raysweep.scheduling.decisions",
+    "raysweep.scheduling.trial_decisions",
     "raysweep.scheduling.order",
     "raysweep.statistics.hypotheses",
-    "raysweep.store",
+    "raysweep.storage.run_folder",
     "raysweep.training.job",
 ]
 
@@ -49,11 +52,17 @@ def test_every_room_holds_a_docstring_and_no_re_exports():
 def test_the_readme_draws_the_house_as_it_stands():
     """A line per room, in the order of the layers."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rooms = {path.parent.name + "/" for path in (ROOT / "raysweep").glob("*/__init__.py")}
-    rooms |= {"store.py", "errors.py", "seeding.py"}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    stacked = [name.strip().removeprefix("raysweep.") for layer in layers for name in layer.split("|")]
+    rooms = {path.parent.name for path in (ROOT / "raysweep").glob("*/__init__.py")}
+    rooms |= {path.stem for path in (ROOT / "raysweep").glob("[!_]*.py")}
+    assert set(stacked) == rooms
     tree = readme[readme.index("raysweep/\n") :].split("```")[0]
-    drawn = set(re.findall(r"^  (\w+(?:/|\.py))", tree, flags=re.MULTILINE)) - {"__main__.py"}
-    assert drawn == rooms
+    drawn = re.findall(r"^  (\w+)(?:/|\.py) ", tree, flags=re.MULTILINE)
+    assert drawn == stacked
 
 
 def test_the_readme_s_links_lead_somewhere():
@@ -61,3 +70,15 @@ def test_the_readme_s_links_lead_somewhere():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme):
         assert (ROOT / target).exists(), target
+
+
+def test_no_file_name_and_no_class_name_is_used_twice():
+    """A name that means two things is looked up in the wrong room."""
+    files = [path.name for path in (ROOT / "raysweep").rglob("*.py") if not path.name.startswith("__")]
+    classes = [
+        node.name
+        for path in (ROOT / "raysweep").rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name, count in Counter(files + classes).items() if count > 1] == []

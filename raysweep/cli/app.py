@@ -13,7 +13,14 @@ from typing import Any
 
 import typer
 
-from raysweep.cli import bench, evidence, looking, stages, tending, texts
+from raysweep.cli import (
+    bench_commands,
+    inspect_commands,
+    publish_commands,
+    run_commands,
+    text_commands,
+    upkeep_commands,
+)
 from raysweep.errors import RaysweepError
 
 app = typer.Typer(
@@ -25,9 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (stages, looking, tending, evidence, texts):
+for group in (run_commands, inspect_commands, upkeep_commands, publish_commands, text_commands):
     app.add_typer(group.app)
-app.add_typer(bench.app, name="bench")
+app.add_typer(bench_commands.app, name="bench")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from raysweep.cli.units import duration
-from raysweep.scheduling.forecast import Makespan
+from raysweep.planning.forecast import Makespan
 from raysweep.scheduling.trials import Trial
 
 ON_CHAIN, BESIDE = "█", "▒"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raysweep.config.loading import load_config
 from raysweep.config.schema import Config
-from raysweep.store import RunFolder, open_run_folder
+from raysweep.storage.run_folder import RunFolder, open_run_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,22 +1,22 @@
 """Measures what Ray takes around trainings: a session, a sweep of one-step trainings, and a scorer.
 
-The calibration without Ray (`pipeline.calibration`) has left its sample of examples and its models in
+The calibration without Ray (`planning.calibration`) has left its sample of examples and its models in
 a folder; here the same trainings run as a sweep does.
 """
 
 import time
 
-from raysweep.cluster.evaluation import Scorers
+from raysweep.cluster.scorers import Scorers
 from raysweep.cluster.session import open_session
 from raysweep.cluster.sweep import run_sweep
 from raysweep.config.schema import Config
 from raysweep.errors import TrainingError
-from raysweep.pipeline.calibration_worker import calibration_job
-from raysweep.pipeline.learning import starts_of
-from raysweep.pipeline.work import ScoreTask, TrainTask
-from raysweep.scheduling.rates import Overheads
+from raysweep.pipeline.tasks import ScoreTask, TrainTask
+from raysweep.planning.calibration_worker import calibration_job
+from raysweep.planning.measured_overheads import starts_of
+from raysweep.planning.rates import Overheads
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 
 class _Silence:

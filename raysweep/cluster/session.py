@@ -22,10 +22,10 @@ import ray
 from ray._private.authentication import authentication_token_setup
 
 from raysweep import __version__
-from raysweep.cluster.needs import Capacity, Need, find_shortage
-from raysweep.config.running import ResourcesConfig
+from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
-from raysweep.store import write_json
+from raysweep.pipeline.capacity import Capacity, ResourceRequest, find_shortage
+from raysweep.storage.atomic_files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +91,15 @@ class Session:
             return self.capacity
         return replace(self.capacity, cpus=min(self.capacity.cpus, float(pack * self.resources.cpus_per_trial)))
 
-    def need(self, gpus: float | None = None, kind: str | None = None) -> Need:
+    def need(self, gpus: float | None = None, kind: str | None = None) -> ResourceRequest:
         """What a trial takes; `gpus` and `kind` (of GPU) instead of the config's."""
-        return Need(
+        return ResourceRequest(
             cpus=self.resources.cpus_per_trial,
             gpus=self.gpus_per_trial if gpus is None else gpus,
             kind=kind or self.resources.accelerator_type,
         )
 
-    def shares_workers(self, need: Need) -> bool:
+    def shares_workers(self, need: ResourceRequest) -> bool:
         """Whether such trials train one after another in the same processes; see `training.drive`.
 
         On GPUs 'auto' leaves them to Ray Train: hours of training do not feel its ten seconds, and every
@@ -109,7 +109,7 @@ class Session:
         is_at_home = self.resources.address is None and need.gpus == 0
         return need.workers == 1 and (is_at_home if asked == "auto" else asked == "shared")
 
-    def require(self, needs: Mapping[str, Need]) -> None:
+    def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.
 
         Raises:

@@ -17,18 +17,19 @@ from typing import Any
 
 from ray import tune
 
-from raysweep.cluster.book import Book
 from raysweep.cluster.functions import brief
-from raysweep.cluster.samples import Suggestions, Unit
-from raysweep.cluster.search import BookSearcher, OptunaSuggestions
 from raysweep.cluster.session import Session
-from raysweep.cluster.training import bundles, drive
-from raysweep.cluster.worker import TRAIN, Work
+from raysweep.cluster.train_worker import TRAIN, Work
+from raysweep.cluster.trial_driver import bundles, drive
+from raysweep.cluster.tune_searcher import BookSearcher
+from raysweep.pipeline.optuna_search import OptunaSuggestions
+from raysweep.pipeline.search_rounds import Suggestions, Unit
 from raysweep.pipeline.signals import GRACE_S, Interruption
-from raysweep.pipeline.work import Listener, TrainTask
-from raysweep.scheduling.budget import Purse
+from raysweep.pipeline.sweep_state import Book
+from raysweep.pipeline.tasks import Listener, TrainTask
+from raysweep.planning.budget import Purse
 from raysweep.scheduling.failures import Failure
-from raysweep.store import read_json
+from raysweep.storage.atomic_files import read_json
 
 logger = logging.getLogger(__name__)
 

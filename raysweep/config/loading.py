@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from raysweep.config.complaints import UNKNOWN, complaints, did_you_mean, show
 from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.section import NAME
-from raysweep.config.trials import TrainingConfig, TrialConfig
+from raysweep.config.training_settings import TrainingConfig, TrialConfig
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raysweep.config.controls import ControlsConfig
-from raysweep.config.data import DataConfig, MaskingConfig
-from raysweep.config.judging import EvaluationConfig, ReportConfig
-from raysweep.config.running import ResourcesConfig
+from raysweep.config.budget_settings import BudgetConfig, NotifyConfig, PricesConfig
+from raysweep.config.control_settings import ControlsConfig
+from raysweep.config.data_settings import DataConfig, MaskingConfig
+from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
+from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.config.section import Section
-from raysweep.config.spending import BudgetConfig, NotifyConfig, PricesConfig
-from raysweep.config.trials import ModelConfig, TrainingConfig, TrialConfig
+from raysweep.config.training_settings import ModelConfig, TrainingConfig, TrialConfig
 
 
 class Config(Section):

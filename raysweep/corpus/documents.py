@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.corpus.splits import SPLITS
-from raysweep.store import written_beside
+from raysweep.storage.atomic_files import atomic_file
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase (read, split, compare, write, check), what is done and what there is, in documents or rows."""
@@ -46,7 +46,7 @@ def sort_order(documents: pa.Table) -> np.ndarray:
 def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:
     """Write sorted documents with their splits (indices into `SPLITS`), by rename; they are numbered from 0."""
     split_names = pa.array(SPLITS).take(pa.array(splits))
-    with written_beside(path) as beside:
+    with atomic_file(path) as beside:
         options = {"compression": "zstd", "use_dictionary": ["l1", "level", "split", "learner", "prompt"]}
         with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
             for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):

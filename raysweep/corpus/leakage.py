@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP
-from raysweep.corpus.families import count_splits, near_in_other_splits
+from raysweep.corpus.near_duplicate_groups import count_splits, near_in_other_splits
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import SPLITS, normalise_text
-from raysweep.store import written_beside
+from raysweep.storage.atomic_files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class LeakSearch:
                     schema=LEAKS_SCHEMA,
                 )
             )
-        with written_beside(path) as beside:
+        with atomic_file(path) as beside:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
 
     def _known_to(self, kind: str) -> npt.NDArray[np.bool_]:

@@ -18,16 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysweep.config.data import ColumnsConfig, DataConfig
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.csv_documents import Corpus, bad_near_duplicates, check_bad_rows, read_corpus, write_quarantine
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
-from raysweep.corpus.families import find_divided, tie_near_duplicates
 from raysweep.corpus.leakage import LeakSearch, log_leakage
+from raysweep.corpus.near_duplicate_groups import find_divided, tie_near_duplicates
 from raysweep.corpus.near_duplicates import find_near_duplicates
-from raysweep.corpus.reading import Corpus, bad_near_duplicates, check_bad_rows, read_corpus, write_quarantine
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
 from raysweep.errors import InputError
-from raysweep.store import RunFolder, read_json, write_json, written_beside
+from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
         writers = {
             (model, split): _Writer(
                 stack.enter_context(
-                    stack.enter_context(written_beside(folder.ilm_text(model, split))).open(
+                    stack.enter_context(atomic_file(folder.ilm_text(model, split))).open(
                         "w", encoding="utf-8", newline="\n"
                     )
                 )

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from raysweep.config.data import ColumnsConfig
-from raysweep.corpus.sample_grammar import Prompt, Sentence, Writers, prompts_of
+from raysweep.config.data_settings import ColumnsConfig
+from raysweep.corpus.sample_grammar import Sentence, Writers, WritingPrompt, prompts_of
 from raysweep.corpus.sample_phrases import HOMES, LEVELS, MISSPELLINGS
 from raysweep.errors import ConfigError
 from raysweep.seeding import generator_for
-from raysweep.store import written_beside
+from raysweep.storage.atomic_files import atomic_file
 
 SYNTHETIC_PREFIX = "synthetic-"
 SYNTHETIC_NOTICE = (
@@ -71,7 +71,7 @@ def write_sample(
         ConfigError: a share is given for an unknown level.
     """
     shares = _level_shares(levels, level_shares)
-    with written_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMN_NAMES)
         for chunk, start in enumerate(range(0, rows, CHUNK_ROWS)):
@@ -161,7 +161,9 @@ def _write_texts(rng: np.random.Generator, plan: _Plan) -> tuple[list[str], list
     return texts, names
 
 
-def _answer(rng: np.random.Generator, prompt: Prompt, grammar: int, plan: _Plan, places: np.ndarray) -> list[str]:
+def _answer(
+    rng: np.random.Generator, prompt: WritingPrompt, grammar: int, plan: _Plan, places: np.ndarray
+) -> list[str]:
     """A text for each of the documents at `places`."""
     writers = Writers(
         first_languages=plan.first_languages[places],
@@ -199,7 +201,7 @@ def _draw_any(rng: np.random.Generator, sentences: tuple[Sentence, ...], writers
     return _draw(rng, sentences, rng.integers(0, len(sentences), len(writers.weakness)), writers)
 
 
-def _draw_bodies(rng: np.random.Generator, prompt: Prompt, writers: Writers, counts: np.ndarray) -> np.ndarray:
+def _draw_bodies(rng: np.random.Generator, prompt: WritingPrompt, writers: Writers, counts: np.ndarray) -> np.ndarray:
     """`counts` sentences for each writer, one writer's after the other's; none twice before all were used."""
     order = np.argsort(rng.random((len(counts), len(prompt.bodies))), axis=1)
     owners = np.repeat(np.arange(len(counts)), counts)

@@ -83,7 +83,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
+class WritingPrompt:
     """A task of one level and the sentences that may answer it."""
 
     name: str
@@ -99,7 +99,7 @@ class Prompt:
 
 
 @cache
-def prompts_of(grammar: int) -> tuple[Prompt, ...]:
+def prompts_of(grammar: int) -> tuple[WritingPrompt, ...]:
     """The prompts of one of the five grammars, lowest first."""
     shared: tuple[str, ...] = ()
     found: list[tuple[str, list[str]]] = []
@@ -112,12 +112,12 @@ def prompts_of(grammar: int) -> tuple[Prompt, ...]:
     return tuple(_parse_prompt(header, lines, shared) for header, lines in found[1:])
 
 
-def _parse_prompt(header: str, lines: list[str], shared: tuple[str, ...]) -> Prompt:
+def _parse_prompt(header: str, lines: list[str], shared: tuple[str, ...]) -> WritingPrompt:
     def sentences(mark: str) -> tuple[Sentence, ...]:
         return tuple(_parse_sentence(line[1:]) for line in lines if line[0] == mark)
 
     bodies = [line for line in lines if line[0] not in "^$"]
-    return Prompt(
+    return WritingPrompt(
         name=header.removeprefix("# ").removesuffix(" [letter]"),
         is_letter=header.endswith("[letter]"),
         openings=sentences("^"),

@@ -19,7 +19,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from raysweep.config.data import SplitConfig
+from raysweep.config.data_settings import SplitConfig
 from raysweep.seeding import seed_for
 
 SPLITS = ("train", "valid", "test")

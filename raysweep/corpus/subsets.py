@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.config.controls import SubsetConfig
+from raysweep.config.control_settings import SubsetConfig
 from raysweep.seeding import seed_for
 
 Longs = npt.NDArray[np.int64]

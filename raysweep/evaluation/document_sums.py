@@ -38,7 +38,7 @@ CELLS = [
 ]
 
 
-class Examples(Protocol):
+class ScorableExamples(Protocol):
     """What scoring asks of an example store."""
 
     def lengths(self, examples: Ints, /) -> npt.NDArray[Any]: ...
@@ -61,7 +61,7 @@ class DocumentSums:
 
 
 def score_examples(
-    model: Any, store: Examples, examples: Ints, *, batch_tokens: int, context_examples: int = 1
+    model: Any, store: ScorableExamples, examples: Ints, *, batch_tokens: int, context_examples: int = 1
 ) -> DocumentSums:
     """Add up the losses of examples per document, kind and part.  Call it inside `full_precision()`.
 

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.evaluation.answering import Answer, Prompt, answer_prompts
-from raysweep.evaluation.sampling import GREEDY
+from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
+from raysweep.evaluation.token_sampling import GREEDY
 from raysweep.masking.vocabulary import FIRST_BLANK, GPT2_SIZE, Kind, TargetType, document_tokenizer
 from raysweep.seeding import generator_for
 
@@ -33,7 +33,7 @@ _BATCH_PROMPTS = 64
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
-class Examples(Protocol):
+class AnswerableExamples(Protocol):
     """What generation asks of an example store."""
 
     def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
@@ -56,7 +56,7 @@ class AnswerScore:
 
 def score_generation(
     model: Any,
-    store: Examples,
+    store: AnswerableExamples,
     examples: Mapping[str, Ints],
     *,
     documents: int,
@@ -145,7 +145,7 @@ def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[P
 
 
 def _pick_questions(
-    store: Examples, examples: Ints, documents: int, random: np.random.Generator
+    store: AnswerableExamples, examples: Ints, documents: int, random: np.random.Generator
 ) -> list[tuple[Prompt, list[str]]]:
     """The first answerable example of each of some documents, drawn at random."""
     questions: list[tuple[Prompt, list[str]]] = []

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysweep.errors import InputError
-from raysweep.evaluation.answering import Prompt, answer_prompts
 from raysweep.evaluation.blanks import read_template
-from raysweep.evaluation.sampling import Sampling
+from raysweep.evaluation.decoding import Prompt, answer_prompts
+from raysweep.evaluation.token_sampling import Sampling
 from raysweep.masking.vocabulary import Kind, document_tokenizer
 
 

@@ -16,16 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from raysweep.config.judging import EvaluationConfig
-from raysweep.config.trials import ModelConfig
+from raysweep.config.evaluation_settings import EvaluationConfig
+from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
 from raysweep.evaluation.generation import score_generation
 from raysweep.evaluation.likelihood import full_precision
-from raysweep.masking.store import ExampleStore
+from raysweep.masking.example_store import ExampleStore
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
 from raysweep.scheduling.trials import START_MODEL
-from raysweep.store import samples_beside, write_json, written_beside
+from raysweep.storage.atomic_files import atomic_file, write_json
+from raysweep.storage.run_folder import samples_beside
 
 logger = logging.getLogger(__name__)
 
@@ -169,5 +170,5 @@ def write_table(
         },
         schema=SCHEMA,
     )
-    with written_beside(out) as beside:
+    with atomic_file(out) as beside:
         pq.write_table(table, beside, compression="zstd")

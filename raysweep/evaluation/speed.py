@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysweep.evaluation.answering import TokenBatch
+from raysweep.evaluation.decoding import TokenBatch
 from raysweep.evaluation.likelihood import label_nats
 from raysweep.model.gpt2 import load_model, parameter_count
-from raysweep.store import read_json
+from raysweep.storage.atomic_files import read_json
 
 PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16

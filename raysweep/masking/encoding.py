@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysweep.config.data import MaskingConfig
+from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.characters import Codes, Offsets
 from raysweep.masking.kernels import kernel
-from raysweep.masking.sampling import Kinds, Masks, Seeds, start_stream, uniform
+from raysweep.masking.mask_sampling import Kinds, Masks, Seeds, start_stream, uniform
 from raysweep.masking.segmentation import Segments
 from raysweep.masking.tokens import Tokens
 from raysweep.masking.vocabulary import token_bytes

@@ -3,7 +3,7 @@
 import numpy as np
 from tokenizers import Tokenizer
 
-from raysweep.masking.store import ExampleStore
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.vocabulary import FIRST_BLANK, Kind, TargetType
 
 ROLES = {

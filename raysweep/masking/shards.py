@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
-from raysweep.store import written_beside
+from raysweep.storage.atomic_files import atomic_file
 
 FORMAT = "raysweep-examples"
 VERSION = 1
@@ -81,7 +81,7 @@ def write_shard(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Arra
         at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
     full = {**header, "format": FORMAT, "version": VERSION, "arrays": places, "bytes": at}
     text = _MAGIC + json.dumps(full, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-    with written_beside(path) as beside:
+    with atomic_file(path) as beside:
         with beside.open("wb") as file:
             file.write(text + b" " * (-len(text) % ALIGNMENT))
             for name in FIELDS:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from raysweep.masking.characters import Offsets
 from raysweep.masking.kernels import kernel
-from raysweep.masking.sampling import Kinds, Seeds, uniform
+from raysweep.masking.mask_sampling import Kinds, Seeds, uniform
 
 Small = npt.NDArray[np.int32]
 

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.errors import InputError, TrainingError
-from raysweep.store import folder_written_beside, read_json, remove_leftovers, write_json
+from raysweep.storage.atomic_files import atomic_folder, read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Checkpoints:
         return sorted(int(path.name.rpartition("-")[2]) for path in self.folder.glob(f"{kind}-" + "[0-9]" * 8))
 
     def _write(self, place: Path, step: int, state: Mapping[str, Any], parts: Mapping[str, Tensors]) -> None:
-        with folder_written_beside(place) as beside:
+        with atomic_folder(place) as beside:
             for name, tensors in parts.items():
                 save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(beside, name))
             files = {name: file_fingerprint(_file(beside, name)) for name in parts}

@@ -12,7 +12,7 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, load_tokenizer
 from raysweep.model.gpt2 import quiet_transformers
-from raysweep.store import folder_written_beside
+from raysweep.storage.atomic_files import atomic_folder
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -22,7 +22,7 @@ def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
 
     The bytes depend on the weights, the config and the card alone.
     """
-    with folder_written_beside(folder) as beside:
+    with atomic_folder(folder) as beside:
         with quiet_transformers():
             model.save_pretrained(beside)
         _save_tokenizer(beside, model.config.n_positions)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 
-from raysweep.config.trials import SIZES, ModelConfig
+from raysweep.config.training_settings import SIZES, ModelConfig
 from raysweep.errors import TrainingError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
 from raysweep.seeding import seed_for

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from raysweep.errors import ConfigError
 from raysweep.pipeline.signals import Interruption
-from raysweep.pipeline.work import Listener, TrainTask
+from raysweep.pipeline.tasks import Listener, TrainTask
+from raysweep.planning.budget import Purse
 from raysweep.scheduling import records
 from raysweep.scheduling.attempts import kept_seconds, note
-from raysweep.scheduling.budget import Purse
 from raysweep.scheduling.failures import Failure, failure_of, remedy
 from raysweep.scheduling.records import State
 from raysweep.training.job import TrainingResult

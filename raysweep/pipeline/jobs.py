@@ -1,34 +1,16 @@
 """Builds the work of the train and evaluate stages from the config and the run folder."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
 from raysweep.pipeline.identities import scores_identity
-from raysweep.pipeline.work import ScoreTask, TrainTask
+from raysweep.pipeline.tasks import ScoreTask, TrainTask
 from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
-from raysweep.store import RunFolder
-from raysweep.training.job import TrainingJob
-
-
-def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
-    """What one trial's training needs, as it is carried to a worker: absolute paths, plain records."""
-    return TrainingJob(
-        trial=trial.name,
-        folder=folder.trial(trial.name).root,
-        examples=folder.examples,
-        levels=trial.settings.levels,
-        settings=trial.settings,
-        model=config.model,
-        start=_start_of(config) if trial.parent is None else str(folder.trial(trial.parent).model),
-        seed=trial.seed,
-        max_tokens=config.masking.max_tokens,
-        fingerprint=fingerprint,
-        documents=trial.settings.documents,
-    )
+from raysweep.storage.run_folder import RunFolder
+from raysweep.training.job import start_of_training, training_job
 
 
 def train_tasks(
@@ -79,7 +61,7 @@ def score_tasks(
         tasks.append(
             ScoreTask(
                 model=model,
-                start=_start_of(config) if model == START_MODEL else str(folder.trial(model).model),
+                start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
                 job=training_job(config, folder, trial, model_print),
                 examples=folder.examples,
                 documents=folder.documents,
@@ -92,10 +74,3 @@ def score_tasks(
             )
         )
     return tasks
-
-
-def _start_of(config: Config) -> str:
-    """The start, a local folder by its absolute path: workers have another working directory."""
-    start = config.model.start
-    folder = Path(start).expanduser()
-    return str(folder.resolve()) if start != "scratch" and folder.is_dir() else start

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from raysweep.errors import LockedError
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 
 @contextmanager

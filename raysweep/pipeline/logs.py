@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raysweep.errors import ConfigError
 from raysweep.pipeline.lock import is_locked
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 _LOOK_S = 0.5
 _CHUNK_BYTES = 1 << 16

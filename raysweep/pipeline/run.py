@@ -17,16 +17,18 @@ from typing import Any
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError
-from raysweep.pipeline import foreseeing, identities, making, provenance
+from raysweep.pipeline import identities, run_record, stage_work
 from raysweep.pipeline.jobs import score_tasks, train_tasks
-from raysweep.pipeline.work import Executor, Listener
-from raysweep.scheduling.budget import Spent, refuse_start
-from raysweep.scheduling.decisions import decide
-from raysweep.scheduling.forecast import expected_costs
+from raysweep.pipeline.tasks import Executor, Listener
+from raysweep.planning import run_forecast
+from raysweep.planning.budget import Spent, refuse_start
+from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
+from raysweep.scheduling.trial_decisions import decide
 from raysweep.scheduling.trials import Trial, descendants_of, expand_trials, find_roles
-from raysweep.store import RunFolder, read_json, write_text
+from raysweep.storage.atomic_files import read_json, write_text
+from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +57,11 @@ class Run:
     forced: Collection[str] = ()
     """Stages and trials to do again."""
     trials: dict[str, Trial] = field(init=False)
-    record: provenance.RunRecord = field(init=False)
+    record: run_record.RunRecord = field(init=False)
 
     def __post_init__(self) -> None:
         self.trials = expand_trials(self.config)
-        self.record = provenance.open_run(self.folder, profile=self.profile, command=self.command)
+        self.record = run_record.open_run(self.folder, profile=self.profile, command=self.command)
         for name in self.forced:
             if name not in self.trials and name not in STAGES:
                 known = ", ".join([*STAGES, *self.trials])
@@ -89,7 +91,7 @@ class Run:
         if not todo:
             return
         spent, prices = Spent.read(self.folder), self.config.prices
-        expected = foreseeing.expected_spending(self.config, todo, self.folder)
+        expected = run_forecast.expected_spending(self.config, todo, self.folder)
         if problems := refuse_start(self.config.budget, spent, expected, currency=prices.currency):
             raise ConfigError(*problems)
 
@@ -129,25 +131,25 @@ class Run:
     # --- the stages -------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        csv = making.find_csv(self.config)
+        csv = stage_work.find_csv(self.config)
         identity = identities.corpus_identity(self.config, csv)
         if self._is_skipped("prepare", identity):
-            making.export_ilm(self.config, self.folder, self.listener)
+            stage_work.export_ilm(self.config, self.folder, self.listener)
             return
         with self._stage("prepare", identity):
-            summary = making.make_corpus(self.config, self.folder, csv, self.listener)
+            summary = stage_work.make_corpus(self.config, self.folder, csv, self.listener)
             shutil.rmtree(self.folder.ilm_texts, ignore_errors=True)
-            making.export_ilm(self.config, self.folder, self.listener)
-        making.tell_corpus(summary, self.folder, self.listener)
+            stage_work.export_ilm(self.config, self.folder, self.listener)
+        stage_work.tell_corpus(summary, self.folder, self.listener)
 
     def _mask(self) -> None:
         identity = self._examples_identity()
         if self._is_skipped("mask", identity):
             return
-        making.keep_shards_of(self.folder, identity)
+        stage_work.keep_shards_of(self.folder, identity)
         with self._stage("mask", identity):
-            manifest = making.make_examples(self.config, self.folder, identity, self.executor, self.listener)
-        making.tell_examples(manifest["totals"], self.listener)
+            manifest = stage_work.make_examples(self.config, self.folder, identity, self.executor, self.listener)
+        stage_work.tell_examples(manifest["totals"], self.listener)
 
     def _train(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="train")
@@ -175,7 +177,7 @@ class Run:
     def _costs(self, names: Sequence[str]) -> dict[str, float]:
         """Expected seconds of each trial, by which those that could start are ordered."""
         todo = {name: self.trials[name] for name in names}
-        return expected_costs(todo, foreseeing.foresee(self.config, todo, self.folder).trials)
+        return expected_costs(todo, run_forecast.foresee(self.config, todo, self.folder).trials)
 
     def _evaluate(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="evaluate")
@@ -184,14 +186,14 @@ class Run:
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
         todo = [task for task in tasks if "evaluate" in self.forced or self._scored(task.model) != task.fingerprint]
         identity = {"scores": {task.model: task.fingerprint for task in tasks}, "metric": self.config.report.metric}
-        if not todo and provenance.is_done(self.record, "evaluate", identity):
+        if not todo and run_record.is_done(self.record, "evaluate", identity):
             self.listener.say("evaluate: skip, every model is scored")
             return
         with self._stage("evaluate", identity):
             if todo:
                 self.executor.score(todo, self.listener)
-            making.merge_scores(self.config, self.folder, [task.out for task in tasks])
-            making.time_models(
+            stage_work.merge_scores(self.config, self.folder, [task.out for task in tasks])
+            stage_work.time_models(
                 self.config,
                 self.folder,
                 find_roles(self.trials, self.config.data.levels),
@@ -207,7 +209,7 @@ class Run:
         scores = dict(self.record.stages["evaluate"].identity["scores"])
         states = {each.trial: f"{each.state}: {each.reason}" for each in self.unfinished()}
         identity = identities.report_identity(self.config, scores, states)
-        is_done = provenance.is_done(self.record, "report", identity) and self.folder.report_html.exists()
+        is_done = run_record.is_done(self.record, "report", identity) and self.folder.report_html.exists()
         if is_done and "report" not in self.forced:
             self.listener.say(f"report: skip, {self.folder.report_html} is up to date")
             return
@@ -230,21 +232,21 @@ class Run:
         """
         if stage in self.forced:
             return False
-        if provenance.is_done(self.record, stage, identity):
+        if run_record.is_done(self.record, stage, identity):
             self.listener.say(f"{stage}: skip, done with the same config")
             return True
         if not (stage == "mask" and "prepare" in self.forced):
-            provenance.refuse_change(self.record, stage, identity)
+            run_record.refuse_change(self.record, stage, identity)
         return False
 
     @contextmanager
     def _stage(self, stage: str, identity: Mapping[str, Any]) -> Iterator[None]:
         started = time.monotonic()
         # Taken out first: a kill between the new files and the new record must not leave the old record standing.
-        self.record = provenance.forget(self.folder, self.record, stage)
+        self.record = run_record.forget(self.folder, self.record, stage)
         yield
         seconds = time.monotonic() - started
-        self.record = provenance.mark_done(self.folder, self.record, stage, identity, seconds=seconds)
+        self.record = run_record.mark_done(self.folder, self.record, stage, identity, seconds=seconds)
         logger.info("%s: done in %.1f s", stage, seconds)
 
     def _fingerprint_of(self, stage: str, *, needed_by: str) -> str:
@@ -278,7 +280,7 @@ class Run:
 
     def _foretell(self) -> None:
         """Write down what the whole run is expected to take, once, before it begins: plan.json."""
-        if self._trials_to_do() and (plan := foreseeing.write_plan(self.config, self.trials, self.folder)):
+        if self._trials_to_do() and (plan := run_forecast.write_plan(self.config, self.trials, self.folder)):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
 

@@ -12,7 +12,7 @@ from raysweep.pipeline.lock import is_locked, last_holder
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 TAIL_BYTES = 1 << 15
 

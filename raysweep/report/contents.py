@@ -6,7 +6,7 @@ What the run cost is in `contents_run.py`, what it was made of in `contents_data
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysweep.report import formats
+from raysweep.evidence import formats
 from raysweep.report.tables import (
     Cell,
     Column,

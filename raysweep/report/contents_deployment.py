@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysweep.report import formats
+from raysweep.evidence import formats
 from raysweep.report.tables import Column, Table, number, number_column, text_column, word
 
 Values = Mapping[str, Any]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysweep.report import formats
+from raysweep.evidence import formats
+from raysweep.evidence.guards import LEAK_WORDS
 from raysweep.report.contents import ROLE_NAMES
-from raysweep.report.guards import LEAK_WORDS
 from raysweep.report.tables import (
     Cell,
     Table,

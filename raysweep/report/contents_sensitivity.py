@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysweep.report import formats
+from raysweep.evidence import formats
 from raysweep.report.contents import MARKS, METRIC_NAMES
 from raysweep.report.tables import Cell, Table, number, number_column, text_column, word
 

@@ -13,6 +13,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from raysweep.evidence import formats
+from raysweep.evidence.verdict_changes import margins_said
 from raysweep.report import (
     contents,
     contents_cold_start,
@@ -22,12 +24,10 @@ from raysweep.report import (
     contents_run,
     contents_scores,
     contents_sensitivity,
-    formats,
     plots,
     plots_cold_start,
 )
-from raysweep.report.samples import Sample
-from raysweep.report.sensitivity import margins_said
+from raysweep.report.infill_samples import Sample
 from raysweep.report.tables import Table, without_empty_columns
 
 Values = Mapping[str, Any]

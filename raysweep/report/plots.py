@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raysweep.report import formats
+from raysweep.evidence import formats
 from raysweep.report.contents import MARKS, ROLE_NAMES, best_by_level, claim_of
 from raysweep.report.svg import Interval, Reference, Series, bar_plot, curve_panel, heat_map, interval_plot
 

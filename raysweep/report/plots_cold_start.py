@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raysweep.report import formats
+from raysweep.evidence import formats
 from raysweep.report.svg import Interval, Reference, interval_plot
 
 Values = Mapping[str, Any]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysweep.report.formats import NONE
+from raysweep.evidence.formats import NONE
 
 Value = str | int | float | None
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
-from raysweep.report.evidence import collect_evidence
+from raysweep.evidence.collect import collect_evidence
+from raysweep.evidence.evidence_schema import evidence_schema
+from raysweep.report.infill_samples import Sample, read_samples
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import all_tables, render_page
-from raysweep.report.samples import Sample, read_samples
-from raysweep.report.schema import evidence_schema
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
-from raysweep.store import RunFolder, folder_written_beside, write_json, write_text
+from raysweep.storage.atomic_files import atomic_folder, write_json, write_text
+from raysweep.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
 
@@ -31,7 +32,7 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     samples = read_samples(folder, evidence) if config.report.show_texts else []
     tables, documents = render_tables(evidence), render_documents(evidence, samples)
     folder.evidence.unlink(missing_ok=True)
-    with folder_written_beside(folder.tables) as beside:
+    with atomic_folder(folder.tables) as beside:
         for name, text in tables.items():
             _write(beside / name, text)
     write_text(folder.report_html, documents[folder.report_html.name])

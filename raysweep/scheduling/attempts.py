@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 
 Event = Mapping[str, Any]
 

@@ -16,7 +16,8 @@ from typing import Any
 from raysweep.scheduling.account import PARTS, account
 from raysweep.scheduling.attempts import Event, read_events
 from raysweep.scheduling.records import read_record
-from raysweep.store import RunFolder, TrialFolder, write_json
+from raysweep.storage.atomic_files import write_json
+from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 Seconds = Mapping[str, float]
 

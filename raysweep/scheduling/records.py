@@ -13,7 +13,8 @@ from typing import Any
 from raysweep.scheduling import attempts
 from raysweep.scheduling.account import account
 from raysweep.scheduling.failures import Failure
-from raysweep.store import TrialFolder, read_json, write_json
+from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.run_folder import TrialFolder
 
 
 class State(StrEnum):

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raysweep.config.schema import Config
-from raysweep.config.trials import TrialConfig
-from raysweep.scheduling.controls import Control, plan_controls
+from raysweep.config.training_settings import TrialConfig
+from raysweep.scheduling.control_trials import Control, plan_controls
 
 START_MODEL = "start"
 """The name under which the models' common start is scored, as the baseline row of the matrix."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysweep.seeding import generator_for
-from raysweep.statistics.losses import Floats, Ints, LevelLosses
+from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
 _COUNTS_AT_ONCE = 1 << 17
 """Counters that stay in a core's cache; a draw of more clusters is made alone."""

@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.losses import Floats
+from raysweep.statistics.loss_table import Floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

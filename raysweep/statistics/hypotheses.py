@@ -21,7 +21,7 @@ from math import exp, log
 
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Measured, Part, measure
-from raysweep.statistics.needs import predict_need
+from raysweep.statistics.sample_size import predict_need
 
 OVERALL = "overall"
 """The scope of a finding over all tested levels; no level of a config is ever compared with it."""

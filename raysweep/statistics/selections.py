@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.statistics.losses import LevelLosses
+from raysweep.statistics.loss_table import LevelLosses
 
 
 def pick_documents(losses: LevelLosses, wanted_D: npt.NDArray[Any]) -> LevelLosses:

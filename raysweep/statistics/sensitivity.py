@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from raysweep.statistics.bootstrap import Resamples, resample_together
 from raysweep.statistics.hypotheses import Finding, Hypothesis, RoleModels, assess
-from raysweep.statistics.losses import KINDS, LevelLosses, LossTable
+from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable
 from raysweep.statistics.selections import pick_documents, weigh_documents
 
 MARGINS = (1.05, 1.075, 1.10, 1.125, 1.15)

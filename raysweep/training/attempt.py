@@ -8,19 +8,19 @@ import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 from raysweep.corpus.subsets import choose_subset
 from raysweep.errors import TrainingError
-from raysweep.masking.store import ExampleStore
+from raysweep.masking.example_store import ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model
-from raysweep.model.packing import Packing
+from raysweep.model.sequence_packing import Packing
 from raysweep.training.batches import BatchOrder, Examples, ExampleSource, choose_validation
 from raysweep.training.distributed import Workers
-from raysweep.training.fitting import agree_on_micro_batch, fit_micro_batch
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
+from raysweep.training.micro_batch import agree_on_micro_batch, fit_micro_batch
 from raysweep.training.optimizer import make_optimizer, restore_model, restore_optimizer
 from raysweep.training.progress import Progress
 from raysweep.training.step import Engine

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.masking.store import Batch
+from raysweep.masking.example_store import Batch
 from raysweep.seeding import generator_for
 
 Examples = npt.NDArray[np.int64]

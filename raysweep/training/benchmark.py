@@ -17,7 +17,7 @@ import torch
 import transformers
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.trials import SIZES, ModelConfig, TrainingConfig
+from raysweep.config.training_settings import SIZES, ModelConfig, TrainingConfig
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.training.attempt import fit_to_memory, make_engine
 from raysweep.training.batches import BatchOrder, StepExamples
@@ -33,7 +33,7 @@ from raysweep.training.hardware import (
 )
 from raysweep.training.loss import objective_of
 from raysweep.training.optimizer import make_optimizer
-from raysweep.training.original import as_original, original_loss
+from raysweep.training.original_loss import as_original, original_loss
 from raysweep.training.profile_hours import PROFILE, examples_of_profile
 from raysweep.training.step import Engine, step_gradients
 from raysweep.training.synthetic import SyntheticExamples

@@ -10,17 +10,8 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.gpt2 import hidden_states, parameter_count
-from raysweep.scheduling.rates import PEAK_TFLOPS as TABLE
+from raysweep.scheduling.gpu_specs import PEAK_TFLOPS
 
-PEAK_TFLOPS = {
-    "H100 PCIe": 756.0,
-    **TABLE,
-    "A40": 149.7,
-}
-"""The scheduler's table, and two more: dense matrix products of `precision: auto`, 10^12 operations a second.
-
-A name is looked for in this order, so 'H100 PCIe' stands before 'H100'.
-"""
 _COMPILED_WIDTHS = 8
 """Row lengths that compiled code gets to see at most; padding grows by half of one such length."""
 

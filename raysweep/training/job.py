@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.config.controls import SubsetConfig
-from raysweep.config.trials import ModelConfig, TrainingConfig
+from raysweep.config.control_settings import SubsetConfig
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import ModelConfig, TrainingConfig
+from raysweep.scheduling.trials import Trial
+from raysweep.storage.run_folder import RunFolder
 
 SCRATCH = "scratch"
 """The start that is random weights."""
@@ -70,3 +73,27 @@ class TrainingResult:
     """Real tokens, over the seconds of `data` and `step`; None if no step was timed."""
     mfu: float | None = None
     """Share of the GPUs' peak that these tokens' operations took; None where the peak is not known."""
+
+
+def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
+    """What one trial's training needs, as it is carried to a worker: absolute paths, plain records."""
+    return TrainingJob(
+        trial=trial.name,
+        folder=folder.trial(trial.name).root,
+        examples=folder.examples,
+        levels=trial.settings.levels,
+        settings=trial.settings,
+        model=config.model,
+        start=start_of_training(config) if trial.parent is None else str(folder.trial(trial.parent).model),
+        seed=trial.seed,
+        max_tokens=config.masking.max_tokens,
+        fingerprint=fingerprint,
+        documents=trial.settings.documents,
+    )
+
+
+def start_of_training(config: Config) -> str:
+    """The start, a local folder by its absolute path: workers have another working directory."""
+    start = config.model.start
+    folder = Path(start).expanduser()
+    return str(folder.resolve()) if start != "scratch" and folder.is_dir() else start

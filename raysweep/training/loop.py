@@ -20,19 +20,20 @@ from raysweep.errors import ChangedError
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.export import save_model
 from raysweep.model.gpt2 import parameter_count
-from raysweep.store import TrialFolder, read_json, remove_leftovers, write_json
+from raysweep.storage.atomic_files import read_json, remove_leftovers, write_json
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import Workers
 from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
-from raysweep.training.meter import Meter
 from raysweep.training.metrics import MetricsLog
 from raysweep.training.optimizer import model_tensors, optimizer_tensors, restore_model, set_learning_rate
 from raysweep.training.reporting import FinishedStep, StepReporter
 from raysweep.training.schedule import learning_rate
+from raysweep.training.sigterm import ShouldStop, TermSignal
 from raysweep.training.step import step_gradients, validation_losses
-from raysweep.training.stopping import ShouldStop, TermSignal
+from raysweep.training.throughput import ThroughputMeter
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         objective=attempt.objective,
         documents_of_step=attempt.documents_of_step,
     )
-    meter = Meter(progress, engine.model, engine.workers)
+    meter = ThroughputMeter(progress, engine.model, engine.workers)
     while not progress.is_done(settings.steps):
         step = progress.step + 1
         with progress.timed("data"):
@@ -170,7 +171,7 @@ def _asked_to_stop(workers: Workers, step: int, should_stop: ShouldStop) -> str:
     return (reason or "another worker was asked to stop") if workers.any_says(reason != "") else ""
 
 
-def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: Meter) -> Evaluation:
+def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: ThroughputMeter) -> Evaluation:
     """Score the model on the validation examples, keep it if it is the best so far, and tell how it goes."""
     job, progress = attempt.job, attempt.progress
     with progress.timed("evaluation"):

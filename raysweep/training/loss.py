@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from raysweep.config.trials import TrainingConfig
-from raysweep.masking.store import Batch
-from raysweep.model.packing import Rows
+from raysweep.config.training_settings import TrainingConfig
+from raysweep.masking.example_store import Batch
+from raysweep.model.sequence_packing import Rows
 from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
 
 LANGUAGE_MODEL_TASKS = frozenset({"lm", "reverse_lm"})

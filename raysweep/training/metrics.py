@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from raysweep.store import TrialFolder, written_beside
+from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
 
@@ -119,7 +120,7 @@ def cut_after(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if _is_whole(line) and json.loads(line)["step"] <= step]
     if kept != lines:
-        with written_beside(path) as beside:
+        with atomic_file(path) as beside:
             beside.write_text("".join(kept), encoding="utf-8", newline="\n")
 
 

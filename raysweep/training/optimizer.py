@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:

@@ -19,7 +19,7 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import hidden_states
-from raysweep.model.packing import Packing, Rows, alone, pack, plan_rows
+from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows
 from raysweep.model.token_losses import PARTS, part_sums, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import Examples, ExampleSource, micro_batches

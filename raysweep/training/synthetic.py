@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.masking.store import Batch
+from raysweep.masking.example_store import Batch
 from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, GPT2_SIZE, START_OF_INFILL, Kind, TargetType
 from raysweep.seeding import generator_for
 from raysweep.training.batches import Examples

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from raysweep.cli.gantt import BESIDE, ON_CHAIN, critical_chain, draw_gantt
-from raysweep.cli.plan import print_plan, read_counts
+from raysweep.cli.plan_output import print_plan, read_counts
 from raysweep.cli.settings import read_settings
 from raysweep.cli.units import amount, duration, size
 from raysweep.errors import ConfigError
-from raysweep.pipeline.foreseeing import foresee
+from raysweep.planning.run_forecast import foresee
 from raysweep.scheduling.trials import expand_trials
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"

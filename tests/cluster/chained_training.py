@@ -14,10 +14,10 @@ import threading
 import time
 from pathlib import Path
 
-from fake_trainings import train
-
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import RunFolder, TrialFolder, read_json, write_json, write_text
+from raysweep.storage.atomic_files import read_json, write_json, write_text
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+from tests.cluster.fake_trainings import train
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 TRIALS = {
@@ -77,14 +77,14 @@ def train_in_chain(job, *, device, rank, world_size, on_evaluation, should_stop)
 
 def unfinished(device):
     """A result without a model."""
-    from fake_trainings import result_of
+    from tests.cluster.fake_trainings import result_of
 
     return result_of(steps=0, loss=0.0, device=device)
 
 
 def open_tasks(run):
     """Those that are not done."""
-    from conftest import make_task
+    from tests.sweep_tasks import make_task
 
     tasks = [make_task(run, name, parent=parent, steps=steps) for name, (parent, steps) in TRIALS.items()]
     done = {task.job.trial for task in tasks if is_done(run, task.job.trial)}
@@ -116,7 +116,7 @@ def main():
     from raysweep.cli.app import end_on_sigterm
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
-    from raysweep.config.running import ResourcesConfig
+    from raysweep.config.resource_settings import ResourcesConfig
 
     end_on_sigterm()
     root, is_cluster = Path(sys.argv[1]), sys.argv[2:] == ["cluster"]
@@ -125,7 +125,9 @@ def main():
     workers = "own" if sys.argv[2:] == ["own"] else "auto"
     resources = ResourcesConfig(max_failures=2, gpus_per_trial=0, address=address, train_workers=workers)
     with open_session(resources, scratch=run.ray, cpus=None if is_cluster else 3) as session:
-        run_sweep(session, open_tasks(run), Printing(), storage=run.ray, train="chained_training:train_in_chain")
+        run_sweep(
+            session, open_tasks(run), Printing(), storage=run.ray, train="tests.cluster.chained_training:train_in_chain"
+        )
     sys.exit(0 if all(is_done(run, name) for name in TRIALS) else 1)
 
 

@@ -1,4 +1,4 @@
-"""One Ray session for a module, a listener that remembers, and tasks around tiny trainings."""
+"""One Ray session for a module, and a listener that remembers."""
 
 import os
 import sys
@@ -6,30 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.config.running import ResourcesConfig
-from raysweep.config.trials import ModelConfig, TrainingConfig
-from raysweep.pipeline.work import TrainTask
-from raysweep.store import RunFolder
-from raysweep.training.job import TrainingJob
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.storage.run_folder import RunFolder
+from tests.sweep_tasks import Remembering
 
-HERE = str(Path(__file__).parent)
-# `fake_trainings` is imported by name: here, and by the workers, which inherit the environment.
-sys.path.insert(0, HERE)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
-
-
-class Remembering:
-    """A listener for tests."""
-
-    def __init__(self):
-        self.lines = []
-        self.progress = []
-
-    def advance(self, stage, done, total, unit):
-        self.progress.append((stage, done, total, unit))
-
-    def say(self, message):
-        self.lines.append(message)
+ROOT = str(Path(__file__).parents[2])
+# Workers import `tests.cluster.fake_trainings` by name; they inherit the environment.
+sys.path.insert(0, ROOT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="module")
@@ -50,28 +34,3 @@ def session(tmp_path_factory):
     resources = ResourcesConfig(max_failures=1, gpus_per_trial=0)
     with open_session(resources, scratch=tmp_path_factory.mktemp("ray"), cpus=2, gpus=1) as session:
         yield session
-
-
-def make_task(run, name, *, parent=None, search=None, fresh=False, gpus=None, **settings):
-    """A trial whose `steps` and `learning_rate` tell the fake training what to do."""
-    job = TrainingJob(
-        trial=name,
-        folder=run.trial(name).root,
-        examples=run.examples,
-        levels=("A1",),
-        settings=TrainingConfig(**{"steps": 3, **settings}),
-        model=ModelConfig(),
-        start="scratch" if parent is None else str(run.trial(parent).model),
-        seed=7,
-        max_tokens=16,
-        fingerprint=f"print-of-{name}",
-    )
-    return TrainTask(
-        job=job,
-        folder=run.trial(name),
-        identity={"name": name},
-        parent=parent,
-        gpus=gpus,
-        search=search,
-        fresh=fresh,
-    )

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from raysweep.errors import NonFiniteLossError, TrainingError
-from raysweep.store import TrialFolder, write_json
+from raysweep.storage.atomic_files import write_json
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation, TrainingResult
 
 

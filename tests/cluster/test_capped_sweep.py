@@ -1,11 +1,11 @@
 """A budget that is used up in the middle of a real sweep: checkpoints, records, and the same sweep going on."""
 
 import pytest
-from conftest import make_task
 
-from raysweep.config.spending import BudgetConfig, PricesConfig
-from raysweep.scheduling.budget import Purse, Spent
+from raysweep.config.budget_settings import BudgetConfig, PricesConfig
+from raysweep.planning.budget import Purse, Spent
 from raysweep.scheduling.records import State, read_record
+from tests.sweep_tasks import make_task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -15,7 +15,9 @@ def sweep(session, run, listener, budget):
 
     tasks = [make_task(run, "A1", steps=30), make_task(run, "A1-B1", parent="A1", steps=30)]
     purse = Purse(run, budget, PricesConfig(core_hour=3600.0), device="cpu")
-    run_sweep(session, tasks, listener, storage=run.ray, train="fake_trainings:train_until_told", purse=purse)
+    run_sweep(
+        session, tasks, listener, storage=run.ray, train="tests.cluster.fake_trainings:train_until_told", purse=purse
+    )
     return {task.job.trial: read_record(task.folder) for task in tasks}
 
 

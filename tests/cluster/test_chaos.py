@@ -13,15 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from chained_training import SAVED_EVERY, SIGNS, TRIALS, expected, is_done
-from conftest import HERE
 
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
+from tests.cluster.chained_training import SAVED_EVERY, SIGNS, TRIALS, expected, is_done
+from tests.cluster.conftest import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-SCRIPT = str(Path(HERE) / "chained_training.py")
+SCRIPT = str(Path(__file__).parent / "chained_training.py")
 
 
 @pytest.fixture
@@ -41,8 +41,7 @@ class Sweep:
     """The command in a process of its own."""
 
     def __init__(self, run, output, *how, **variables):
-        root = str(Path(__file__).parents[2])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, HERE]), **variables}
+        environment = {**os.environ, "PYTHONPATH": ROOT, **variables}
         self.run = run
         self.output = output
         with self.output.open("a") as file:

@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import HERE, make_task
 
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
+from tests.cluster.conftest import ROOT
+from tests.sweep_tasks import make_task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -25,19 +25,19 @@ def run(tmp_path):
 SWEEP = """
 import signal, sys
 from pathlib import Path
-from conftest import Remembering, make_task
+from tests.sweep_tasks import Remembering, make_task
 from raysweep.cli.app import end_on_sigterm
 from raysweep.cluster.session import open_session
 from raysweep.cluster.sweep import run_sweep
-from raysweep.config.running import ResourcesConfig
-from raysweep.store import RunFolder
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.storage.run_folder import RunFolder
 
 end_on_sigterm()
 run = RunFolder(Path(sys.argv[1]))
 try:
     with open_session(ResourcesConfig(), scratch=run.ray, cpus=1) as session:
         tasks = [make_task(run, "long", steps=9000), make_task(run, "later")]
-        run_sweep(session, tasks, Remembering(), storage=run.ray, train="fake_trainings:" + sys.argv[2])
+        run_sweep(session, tasks, Remembering(), storage=run.ray, train="tests.cluster.fake_trainings:" + sys.argv[2])
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -54,8 +54,7 @@ def wait_for(claim, process, seconds=240):
 def interrupt(run, training, *signals):
     """Start a sweep, send it the signals once its training runs; returns all its processes, and those alive."""
     running = run.trial("long").root / "running"
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, HERE])}
+    environment = {**os.environ, "PYTHONPATH": ROOT}
     with subprocess.Popen([sys.executable, "-c", SWEEP, str(run.root), training], env=environment) as process:
         try:
             wait_for(lambda: running.exists() and running.read_text(), process)

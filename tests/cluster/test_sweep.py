@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from conftest import make_task
-from fake_trainings import starts_of
 
-from raysweep.config.trials import SearchConfig
+from raysweep.config.training_settings import SearchConfig
 from raysweep.scheduling.records import State, read_record
+from tests.cluster.fake_trainings import starts_of
+from tests.sweep_tasks import make_task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -33,7 +33,7 @@ def sweep(session, run, listener):
         make_task(run, "crowded", steps=50),
         make_task(run, "diverged", steps=50),
     ]
-    run_sweep(session, tasks, listener, storage=run.ray, train="fake_trainings:train_as_named")
+    run_sweep(session, tasks, listener, storage=run.ray, train="tests.cluster.fake_trainings:train_as_named")
     return {task.job.trial: read_record(task.folder) for task in tasks}
 
 

@@ -6,18 +6,18 @@ pytest -m slow -s tests/cluster/test_timeline.py      prints the figures
 from itertools import pairwise
 
 import pytest
-from conftest import Remembering
 
 from raysweep.config.loading import parse_config
-from raysweep.config.running import ResourcesConfig
+from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.identities import trial_identities
-from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.jobs import train_tasks
 from raysweep.pipeline.run import Run
 from raysweep.scheduling.attempts import read_events
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
+from tests.sweep_tasks import Remembering
 
 pytestmark = [
     pytest.mark.ray,

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from odd_csv import LEVELS
 
 from raysweep.corpus.sample import write_sample
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
+from tests.corpus.odd_csv import LEVELS
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from odd_csv import csv_bytes
 
-from raysweep.config.data import DataConfig, NearDuplicatesConfig
+from raysweep.config.data_settings import DataConfig, NearDuplicatesConfig
 from raysweep.corpus.leakage import LeakSearch, find_leakage
 from raysweep.corpus.preparing import prepare_corpus, read_summary
 from raysweep.corpus.sample import SAMPLE_COLUMNS
+from tests.corpus.odd_csv import csv_bytes
 
 SHARED = Path(os.environ.get("RAYSWEEP_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 PLANTED = 12  # of each kind

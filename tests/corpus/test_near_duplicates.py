@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import near_duplicates
-from raysweep.corpus.families import find_divided, join_groups, tie_near_duplicates
+from raysweep.corpus.near_duplicate_groups import find_divided, join_groups, tie_near_duplicates
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 
 TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"

@@ -7,16 +7,16 @@ from dataclasses import asdict
 
 import pyarrow.parquet as pq
 import pytest
-from odd_csv import LEVELS, csv_bytes
 
-from raysweep.config.data import DataConfig, SplitConfig
+from raysweep.config.data_settings import DataConfig, SplitConfig
 from raysweep.corpus import documents as documents_file
 from raysweep.corpus.leakage import find_leakage
 from raysweep.corpus.preparing import export_ilm_texts, prepare_corpus, read_summary
 from raysweep.corpus.sample import SAMPLE_COLUMNS, SYNTHETIC_NOTICE
 from raysweep.corpus.splits import normalise_text
 from raysweep.errors import InputError
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
+from tests.corpus.odd_csv import LEVELS, csv_bytes
 
 DATA = DataConfig()
 

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 import pytest
-from odd_csv import LEVELS
 
 from raysweep.corpus.sample import COLUMN_NAMES, SYNTHETIC_NOTICE, SYNTHETIC_PREFIX, write_sample
 from raysweep.corpus.sample_grammar import prompts_of
 from raysweep.corpus.sample_phrases import HOMES
 from raysweep.corpus.splits import normalise_text
 from raysweep.errors import ConfigError
+from tests.corpus.odd_csv import LEVELS
 
 ROWS = 6000
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysweep.config.data import SplitConfig
+from raysweep.config.data_settings import SplitConfig
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, normalise_text, split_documents
 
 SHARES = SplitConfig(train=0.8, valid=0.1, test=0.1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raysweep.config.controls import SubsetConfig
+from raysweep.config.control_settings import SubsetConfig
 from raysweep.corpus.subsets import choose_subset
 
 LEVELS = ("A1", "A2", "B1")

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from raysweep.config.data import MaskingConfig
-from raysweep.config.judging import EvaluationConfig
-from raysweep.config.trials import ModelConfig
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.config.evaluation_settings import EvaluationConfig
+from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import FIRST
-from raysweep.evaluation.merging import build_matrix, merge_losses
+from raysweep.evaluation.matrix import build_matrix, merge_losses
 from raysweep.evaluation.scoring import score_model
-from raysweep.masking.making import mask_shard
-from raysweep.masking.store import ExampleStore, write_manifest
+from raysweep.masking.example_store import ExampleStore, write_manifest
+from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.vocabulary import Kind, TargetType
 from raysweep.model.export import save_model
 

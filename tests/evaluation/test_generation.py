@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysweep.evaluation import generation
-from raysweep.evaluation.answering import Answer
+from raysweep.evaluation.decoding import Answer
 from raysweep.evaluation.generation import overlap, read_question, score_generation, summarise
 from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep.config.data import MaskingConfig
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.masking.custom_masks import masks_from_lists
 from raysweep.masking.encoding import Encoded, encode_masks
-from raysweep.masking.own_masks import masks_from_lists
 from raysweep.masking.segmentation import hierarchy_of, segment
 from raysweep.masking.tokens import tokenise, tokenise_texts
 from raysweep.masking.vocabulary import (

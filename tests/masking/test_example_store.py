@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from raysweep.config.data import MaskingConfig
+from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import InputError
-from raysweep.masking.making import mask_shard
+from raysweep.masking.example_store import ExampleStore, plan_shards, read_manifest, read_shard_summary, write_manifest
+from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.shards import record_path, shard_path
-from raysweep.masking.store import ExampleStore, plan_shards, read_manifest, read_shard_summary, write_manifest
 from raysweep.masking.tokens import forget_pieces, tokenise_texts
 from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, Kind, TargetType
 

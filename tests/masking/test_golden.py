@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raysweep.config.data import MaskingConfig
+from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.segmentation import hierarchy_of, segment
 from raysweep.masking.tokens import tokenise_texts
 from raysweep.masking.vocabulary import Kind, document_tokenizer

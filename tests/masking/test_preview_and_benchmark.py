@@ -2,9 +2,9 @@
 
 import pytest
 
-from raysweep.config.data import MaskingConfig
+from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import InputError
-from raysweep.masking.benchmark import benchmark_masking, read_texts
+from raysweep.masking.masking_benchmark import benchmark_masking, read_texts
 from raysweep.masking.preview import preview_example
 from raysweep.masking.vocabulary import Kind, load_tokenizer
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from raysweep.config.trials import ModelConfig
+from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import TrainingError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
 from raysweep.model.gpt2 import build_model, hidden_states, load_model, parameter_count

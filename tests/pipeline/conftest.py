@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 TINY = {
     "data": {"levels": ["A1", "C1"], "sample": {"rows": 120, "level_shares": {"A1": 1, "C1": 1}}},

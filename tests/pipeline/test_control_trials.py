@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from raysweep.masking.store import ExampleStore
+from raysweep.masking.example_store import ExampleStore
 from raysweep.pipeline.jobs import training_job
 from raysweep.scheduling.records import State, read_record
 from raysweep.training.attempt import select_training

@@ -3,9 +3,9 @@
 import pytest
 
 from raysweep.errors import NonFiniteLossError, TrainingError
-from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.scheduling.records import State, read_record
-from raysweep.store import read_json
+from raysweep.storage.atomic_files import read_json
 from raysweep.training import loop
 
 

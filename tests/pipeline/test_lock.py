@@ -9,13 +9,13 @@ import pytest
 
 from raysweep.errors import LockedError
 from raysweep.pipeline.lock import is_locked, locked
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 HOLD = """
 import sys
 from pathlib import Path
 from raysweep.pipeline.lock import locked
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 with locked(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

@@ -5,7 +5,7 @@ import pytest
 from raysweep.errors import ConfigError
 from raysweep.pipeline.lock import locked
 from raysweep.pipeline.logs import find_log, follow, read_end
-from raysweep.store import RunFolder
+from raysweep.storage.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import zipfile
 import pyarrow.parquet as pq
 
 from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
-from raysweep.report.bundle import write_bundle
-from raysweep.report.verify import verify_bundle
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
 
 MARKER = "Zanzibar"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from raysweep.errors import ChangedError, ConfigError, InputError
-from raysweep.pipeline.inline import InlineExecutor
+from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.scheduling.records import State, read_record
 
 

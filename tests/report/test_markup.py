@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from justhtml import JustHTML
-from simulated_run import make_config, make_run
 
 from raysweep.report import page
 from raysweep.report.markdown import render_markdown
 from raysweep.report.writing import write_report
+from tests.simulated_run import make_config, make_run
 
 SHAPES = {
     "whole": {},

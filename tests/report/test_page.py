@@ -5,10 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from simulated_run import make_config, make_run
 
 from raysweep.report.page import all_tables, render_page
 from raysweep.report.writing import write_report
+from tests.simulated_run import make_config, make_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "line", "rect", "circle", "polyline", "polygon"}
 

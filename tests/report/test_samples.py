@@ -1,9 +1,8 @@
 """Learners' words on the page: only when asked for, and as words."""
 
-from simulated_run import make_config, make_run, write_json
-
 from raysweep.report.writing import write_report
-from raysweep.store import samples_beside
+from raysweep.storage.run_folder import samples_beside
+from tests.simulated_run import make_config, make_run, write_json
 
 HOSTILE = "<script>alert('text')</script>"
 

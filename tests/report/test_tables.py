@@ -6,12 +6,12 @@ import json
 import re
 
 import pytest
-from simulated_run import make_run
 
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import all_tables, render_page
 from raysweep.report.tables import Table, escape_tex, interval, interval_column, text_column, to_csv, to_tex, word
 from raysweep.report.writing import write_report
+from tests.simulated_run import make_run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from raysweep.scheduling import attempts, records
 from raysweep.scheduling.account import PARTS, account
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State
-from raysweep.store import RunFolder, TrialFolder, read_json, write_json
+from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 
 def begin(at, slots=1.0, last_sign=None):

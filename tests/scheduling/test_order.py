@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 from raysweep.scheduling.order import (
     expected_cost,
     lower_bound,

@@ -1,7 +1,7 @@
 """A trial's record on disk."""
 
 from raysweep.scheduling.records import State, begin, end, read_record
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 
 
 def test_attempts_at_the_same_work_are_counted_and_their_time_added(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from raysweep.statistics.losses import LevelLosses
+from raysweep.statistics.loss_table import LevelLosses
 
 Simulated = tuple[dict[str, LevelLosses], dict[int, str]]
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from raysweep.statistics.bootstrap import resample_levels
-from raysweep.statistics.losses import LevelLosses
+from raysweep.statistics.loss_table import LevelLosses
 
 TRUTH = {"A1": {"general": 3.0, "A1": 2.9}, "C1": {"general": 3.4, "A1": 3.9}}
 MODELS = ("general", "A1")

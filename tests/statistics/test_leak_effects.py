@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raysweep.statistics.leaks import LeakyDocuments
+from raysweep.statistics.leak_effects import LeakyDocuments
 
 TRUTH = {"A1": {"start": 7.0, "all": 2.5, "A1": 2.4}, "B1": {"start": 7.0, "all": 2.6, "A1": 3.0}}
 

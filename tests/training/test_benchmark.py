@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysweep.config.trials import SIZES
+from raysweep.config.training_settings import SIZES
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.token_losses import find_labels
 from raysweep.training.benchmark import benchmark_training, main

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tensorboardX.proto import event_pb2
 
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training import hardware
 from raysweep.training.hardware import flops_share, peak_flops
 from raysweep.training.loop import train
-from raysweep.training.meter import Meter
 from raysweep.training.metrics import perplexities, read_metrics
 from raysweep.training.progress import Progress
+from raysweep.training.throughput import ThroughputMeter
 
 
 def read_curves(folder):
@@ -133,7 +133,7 @@ def test_the_meter_reads_what_was_done_since_it_was_read(build_small_model):
 
     progress = Progress(tokens=1000, share_tokens=1000, share_positions=2000)
     progress.seconds["step"] = 100.0
-    meter = Meter(progress, build_small_model(), One())
+    meter = ThroughputMeter(progress, build_small_model(), One())
     progress.count_step(examples=4, tokens=90, share_tokens=90, share_positions=100)
     progress.seconds["step"] += 2.0
     progress.seconds["data"] += 1.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.metrics import MetricsLog, read_metrics
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 from raysweep.evaluation.likelihood import full_precision
 from raysweep.evaluation.scoring import CELLS, score_examples
-from raysweep.model.packing import Packing
+from raysweep.model.sequence_packing import Packing
 from raysweep.training.attempt import make_engine, packing_of
 from raysweep.training.distributed import Workers
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raysweep.errors import NonFiniteLossError
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.batches import StepExamples
 from raysweep.training.loss import Objective
 from raysweep.training.metrics import MetricsLog, read_metrics

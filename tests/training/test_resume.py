@@ -12,11 +12,11 @@ from pydantic import TypeAdapter
 
 from raysweep.errors import TrainingError
 from raysweep.model.checkpoints import Checkpoints
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
-from raysweep.training.stopping import TermSignal
+from raysweep.training.sigterm import TermSignal
 
 SCRIPT = Path(__file__).parent / "killed_trainings.py"
 ROOT = Path(__file__).parents[2]

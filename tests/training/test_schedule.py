@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from raysweep.config.trials import TrainingConfig
+from raysweep.config.training_settings import TrainingConfig
 from raysweep.training.schedule import learning_rate
 
 

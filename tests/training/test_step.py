@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.config.trials import ModelConfig, TrainingConfig
+from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module
 from raysweep.training.distributed import Workers
 from raysweep.training.loss import Objective, label_weights, objective_of
 from raysweep.training.optimizer import make_optimizer
-from raysweep.training.original import as_original, original_loss
+from raysweep.training.original_loss import as_original, original_loss
 from raysweep.training.step import Engine, step_gradients, validation_losses
 
 BOTH = Objective(context=True, infill=True)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from test_resume import run_script
 
-from raysweep.store import TrialFolder
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
+from tests.training.test_resume import run_script
 
 
 def test_two_workers_give_what_one_gives(make_job, tmp_path):

@@ -1,0 +1,37 @@
+"""How `raysweep diff` is printed."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from raysweep.pipeline.run_diff import Difference
+
+
+def print_differences(first: str, second: str, found: Sequence[Difference], *, as_json: bool) -> None:
+    """Print a row per field, or one JSON object."""
+    if as_json:
+        rows = [dataclasses.asdict(each) for each in found]
+        print(json.dumps({"first": first, "second": second, "differences": rows}, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        print(f"{first} and {second} have the same settings and results")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in ("", "field", first, second):
+        table.add_column(header, overflow="fold")
+    for each in found:
+        table.add_row(each.kind, *(Text(word) for word in (each.field, _shown(each.first), _shown(each.second))))
+    Console().print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

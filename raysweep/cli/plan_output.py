@@ -1,0 +1,230 @@
+"""`raysweep plan`: the trials as a tree, what each takes, when it would run, and how long on how many GPUs."""
+
+import importlib.util
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from raysweep.cli.gantt import draw_gantt
+from raysweep.cli.settings import Settings
+from raysweep.cli.units import amount, duration, size
+from raysweep.errors import ConfigError
+from raysweep.planning import run_forecast
+from raysweep.planning.forecast import as_json
+from raysweep.planning.run_forecast import Foresight
+from raysweep.scheduling.records import State, TrialRecord, read_record
+from raysweep.scheduling.trials import Trial, expand_trials
+from raysweep.storage.run_folder import RunFolder
+
+COUNTS = (1.0, 2.0, 4.0, 8.0)
+"""GPUs that a program is told about unasked."""
+
+
+def read_counts(text: str) -> list[float]:
+    """The numbers of `--gpus 1,2,4,8`.
+
+    Raises:
+        ConfigError: one is no whole number above 0.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+        raise ConfigError(f"--gpus: found '{text}'; must be whole numbers above 0, such as 1,2,4,8")
+    return [float(word) for word in words]
+
+
+def calibrate_here(settings: Settings, *, quietly: bool) -> None:
+    """Measure this machine for the config's model and data, and remember it."""
+    from raysweep.planning.calibration import calibrate, local_model
+    from raysweep.planning.calibration_cache import cache_file, keep_calibration, keep_overheads
+    from raysweep.planning.devices import find_device
+    from raysweep.planning.gpu_sharing import choose_packing
+
+    config, began = settings.config, time.monotonic()
+    device = find_device(config)
+    console = Console(highlight=False, stderr=quietly)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
+        measured = calibrate(config, device=device, place=Path(place), say=say)
+        keep_calibration(config, device, measured.rates, measured.data)
+        if config.resources.address is None and importlib.util.find_spec("ray") is not None:
+            from raysweep.cluster.overheads import measure_overheads
+
+            say("calibrate: starting trials under Ray")
+            packing = choose_packing(config.resources, measured.rates, cores=device.cores, on_gpu=device.gpus > 0)
+            slots = packing.together * max(1, device.gpus)
+            folder = RunFolder(Path(place))
+            overheads = measure_overheads(local_model(config), folder, slots=slots, finish_s=measured.rates.finish_s)
+            keep_overheads(device, overheads)
+    say(f"calibrate: took {time.monotonic() - began:.0f} s, kept in {cache_file()}")
+
+
+def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None) -> None:
+    """Print the plan for a person or, as JSON, for a program.
+
+    Args:
+        gpus: numbers of GPUs to foretell the trainings' length for, besides this machine.
+    """
+    trials = expand_trials(settings.config)
+    records = {name: read_record(settings.folder.trial(name)) for name in trials}
+    todo = {name: trial for name, trial in trials.items() if not _is_done(records[name])}
+    config, folder = settings.config, settings.folder
+    everything = run_forecast.foresee(config, trials, folder)
+    here = run_forecast.foresee(config, todo, folder)
+    counts = gpus if gpus is not None else (COUNTS if as_json else ())
+    spans = [_span(settings, todo, count) for count in counts]
+    if as_json:
+        _print_json(settings, trials, records, everything, here, spans)
+        return
+    console = Console(highlight=False)
+    data = config.data.csv or f"{config.data.sample.rows:,} synthetic texts"
+    console.print(f"{folder.name}: {len(trials)} trials on {data}, in {folder.root}", markup=False)
+    console.print(f"start: {config.model.start}", markup=False)
+    console.print(_trial_table(trials, records, everything))
+    if todo:
+        console.print()
+        console.print(draw_gantt(todo, here.makespan, width=min(console.width, 120)))
+        console.print()
+        console.print(_span_table([run_forecast.makespan_json(config, here), *spans]))
+    console.print()
+    for line in _closing_lines(settings, everything, here, todo):
+        console.print(line, markup=False)
+
+
+def _print_json(
+    settings: Settings,
+    trials: Mapping[str, Trial],
+    records: Mapping[str, TrialRecord | None],
+    everything: Foresight,
+    here: Foresight,
+    spans: Sequence[Mapping[str, Any]],
+) -> None:
+    config = settings.config
+    plan = run_forecast.plan_of(config, here, [run_forecast.makespan_json(config, here), *spans])
+    rows = [
+        {
+            "trial": name,
+            "from": trial.parent,
+            "levels": list(trial.settings.levels),
+            "seed": trial.seed,
+            "steps": trial.settings.steps,
+            "examples_seen": trial.settings.steps * trial.settings.batch_size * trial.settings.accumulation,
+            "train_documents": everything.trials[name].documents,
+            "state": record.state if (record := records[name]) else State.PENDING,
+            "samples": trial.settings.search.samples if trial.settings.search else None,
+            "forecast": as_json(everything.trials[name]),
+            "starts_at_s": plan["trials"].get(name, {}).get("starts_at_s"),
+            "ends_at_s": plan["trials"].get(name, {}).get("ends_at_s"),
+        }
+        for name, trial in trials.items()
+    ]
+    print(json.dumps({"run": settings.folder.name, **plan, "trials": rows}, indent=2))
+
+
+def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
+    """One of `makespans`; without times where a trial asks for more GPUs than that."""
+    if not run_forecast.fits(settings.config, todo, gpus):
+        unknown = dict.fromkeys(("makespan_s", "lower_bound_s", "critical_path_s", "gpu_hours", "cost"))
+        return {"gpus": gpus, "slots": gpus, "device": "", "source": "a trial asks for more GPUs", **unknown}
+    seen = run_forecast.foresee(settings.config, todo, settings.folder, gpus=gpus)
+    return run_forecast.makespan_json(settings.config, seen)
+
+
+def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: Foresight) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("trial", no_wrap=True)
+    for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name, branch in _branches(trials):
+        each, record = seen.trials[name], records[name]
+        samples = f" ×{each.samples}" if each.samples > 1 else ""
+        table.add_row(
+            Text(branch, style="dim").append(name + samples, style="none"),
+            "?" if each.documents is None else f"{each.documents:,}",
+            f"{each.examples:,}",
+            f"{each.steps:,}",
+            duration(each.expected_s),
+            f"{each.gpu_hours:,.2f}" if each.gpu_hours else "-",
+            size(each.disk_bytes),
+            str(record.state if record else State.PENDING),
+        )
+    return table
+
+
+def _branches(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:
+    """Every trial with the lines that lead to it, children below their parents."""
+    children: dict[str | None, list[str]] = {}
+    for name, trial in trials.items():
+        children.setdefault(trial.parent, []).append(name)
+    rows: list[tuple[str, str]] = []
+
+    def add(parent: str | None, before: str) -> None:
+        names = children.get(parent, [])
+        for name in names:
+            is_last = name == names[-1]
+            rows.append((name, before + ("└─ " if is_last else "├─ ")))
+            add(name, before + ("   " if is_last else "│  "))
+
+    add(None, "")
+    return rows
+
+
+def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
+    """The lengths of the train stage, this machine's first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("trainings on", no_wrap=True)
+    for header in ("take", "at best", "longest chain", "cost"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("rates", no_wrap=True)
+    for span in spans:
+        table.add_row(
+            f"{span['gpus']:g} × {_short(span['device'])}" if span["gpus"] else f"CPU, {span['slots']:g} at a time",
+            *("-" if span[key] is None else duration(span[key]) for key in ("makespan_s", "lower_bound_s")),
+            "-" if span["critical_path_s"] is None else duration(span["critical_path_s"]),
+            amount(span["cost"]),
+            span["source"],
+        )
+    return table
+
+
+def _closing_lines(settings: Settings, everything: Foresight, here: Foresight, todo: Mapping[str, Trial]) -> list[str]:
+    steps = sum(each.steps for each in everything.trials.values())
+    lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
+    plan = run_forecast.plan_of(settings.config, here)
+    disk = sum(each.disk_bytes for each in everything.trials.values())
+    hours = f"{plan['gpu_hours']:,.2f} GPU-hours, " if plan["gpu_hours"] else ""
+    cost = f", {amount(plan['cost'])} for what the trainings take" if plan["cost"] else ""
+    lines.append(f"{hours}{size(disk)} of models{cost}")
+    stages = plan["expected_wall_s"]
+    if todo and not here.data.rows:
+        trainings = duration(stages["train"])
+        lines.append(f"the trainings: about {trainings}; the other stages hang on the corpus, which is not here")
+    elif todo:
+        parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if stage != "total")
+        lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")
+    if here.packing.together > 1 and here.device.gpus:
+        lines.append(f"{here.packing.together} trainings share a GPU: {here.packing.reason}")
+    if everything.rates.source == "assumed":
+        lines.append(
+            "These times are assumed, not measured, and rough. `raysweep plan --calibrate` "
+            "measures this machine for this model and data in about a minute, and remembers it."
+        )
+    return lines
+
+
+def _short(device: str) -> str:
+    return device.removeprefix("NVIDIA ").partition("-")[0]
+
+
+def _is_done(record: TrialRecord | None) -> bool:
+    return record is not None and record.state is State.DONE

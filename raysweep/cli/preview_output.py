@@ -1,0 +1,49 @@
+"""`raysweep preview`: masked examples of a run, as a person reads them."""
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from raysweep.cli.settings import Settings
+from raysweep.errors import ConfigError
+from raysweep.masking.example_store import ExampleStore
+from raysweep.masking.preview import preview_example
+from raysweep.masking.vocabulary import load_tokenizer
+from raysweep.seeding import generator_for
+
+STYLES = {
+    "context": "",
+    "blank": "bold cyan",
+    "start": "bold magenta",
+    "answer": "green",
+    "end": "bold magenta",
+    "redundant": "dim",
+}
+
+
+def print_examples(settings: Settings, *, level: str | None, count: int) -> None:
+    """Print training examples drawn by the run's seed; the same ones each time.
+
+    Raises:
+        ConfigError: there are no examples yet, or none of that level.
+    """
+    if not settings.folder.manifest.exists():
+        raise ConfigError(f"{settings.folder.root} holds no examples; do `raysweep mask` or `raysweep run` first")
+    levels = settings.config.data.levels if level is None else (level,)
+    store = ExampleStore.open(settings.folder.examples)
+    found = store.select(levels, "train")
+    if not len(found):
+        raise ConfigError(f"--level: found '{level}', which has no examples; levels are {settings.config.data.levels}")
+    chosen = generator_for(settings.config.seed, "preview").choice(found, size=min(count, len(found)), replace=False)
+    console = Console(highlight=False)
+    console.print(
+        Text.assemble(
+            "context  ", ("[blank]", STYLES["blank"]), "  ", ("→ answers start", STYLES["start"]), "  ",
+            ("answer", STYLES["answer"]), "  ", ("■ answer ends", STYLES["end"]),
+        )
+    )  # fmt: skip
+    for example in np.sort(chosen).tolist():
+        (document,) = store.documents_of(np.array([example]))
+        console.print(Text(f"\nexample {example:,} of document {document:,}", style="dim"))
+        pieces = preview_example(store, example, load_tokenizer())
+        console.print(Text.assemble(*((text, STYLES[role]) for text, role in pieces)))

@@ -1,0 +1,229 @@
+"""What a person sees while a run goes on: a live view on a terminal, plain lines without one.
+
+Both are drawn from the run folder's records, so the view needs nothing from the workers and shows
+the same as `raysweep status` in another terminal.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raysweep.cli.settings import Settings
+from raysweep.cli.units import duration
+from raysweep.pipeline.run import STAGES
+from raysweep.pipeline.status import StatusReader, TrialStatus
+from raysweep.scheduling.records import State
+from raysweep.scheduling.trials import expand_trials
+
+MARKS = {
+    State.PENDING: ("·", "dim"),
+    State.RUNNING: ("▶", "cyan"),
+    State.DONE: ("✔", "green"),
+    State.FAILED: ("✘", "bold red"),
+    State.BLOCKED: ("⊘", "yellow"),
+    State.STOPPED: ("■", "yellow"),
+}
+
+
+class View(Protocol):
+    """A listener that also knows the stage."""
+
+    def begin(self, stage: str) -> None:
+        """The stage starts now."""
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """See `pipeline.tasks.Listener`."""
+
+    def say(self, message: str) -> None:
+        """See `pipeline.tasks.Listener`."""
+
+
+class Notes(logging.Handler):
+    """Hands warnings of ours to the view, so that they do not run into what it draws."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.say(f"note: {record.getMessage()}")
+
+
+@contextmanager
+def view_for(settings: Settings) -> Iterator[View]:
+    """The live view on a terminal, plain lines elsewhere; goes on until the block ends."""
+    console = Console()
+    view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
+    notes = Notes(view)
+    logging.getLogger("raysweep").addHandler(notes)
+    try:
+        with view.shown():
+            yield view
+    finally:
+        logging.getLogger("raysweep").removeHandler(notes)
+
+
+def print_status(settings: Settings, *, watch: bool) -> None:
+    """Print where the run stands, once or until its process ends."""
+    from raysweep.pipeline.lock import is_locked
+    from raysweep.pipeline.status import describe_ledger, describe_process
+
+    trials = expand_trials(settings.config)
+    reader = StatusReader(settings.folder, trials)
+    console = Console()
+    if watch and is_locked(settings.folder):
+        with Live(console=console, refresh_per_second=2) as live:
+            while is_locked(settings.folder):
+                live.update(trial_table(reader.read()))
+                time.sleep(1)
+    console.print(trial_table(reader.read()))
+    for line in (describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)):
+        if line:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def trial_table(rows: list[TrialStatus]) -> Table:
+    """A row per trial: state, step, loss, speed, time left."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in ("trial", "state"):
+        table.add_column(header)
+    for header in ("step", "loss", "tokens/s", "left", "took"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for row in rows:
+        mark, style = MARKS[row.state]
+        table.add_row(
+            row.trial,
+            Text(f"{mark} {row.state}", style=style),
+            f"{row.step:,}/{row.steps:,}" if row.step else "",
+            "" if row.loss is None else f"{row.loss:.3f}",
+            "" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
+            "" if row.seconds_left is None else duration(row.seconds_left),
+            "" if not row.busy_seconds else duration(row.busy_seconds),
+            Text(row.reason, style="dim"),
+        )
+    return table
+
+
+class LiveView:
+    """Stages, the current one's progress, and a row per trial, redrawn twice a second."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings = settings
+        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
+        self._console = console
+        self._stage = ""
+        self._progress: tuple[str, int, int, str] | None = None
+        self._started = time.monotonic()
+        self._rows: list[TrialStatus] = []
+        self._read_at = 0.0
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        with Live(console=self._console, get_renderable=self._draw, refresh_per_second=2, redirect_stderr=False):
+            yield
+
+    def begin(self, stage: str) -> None:
+        self._stage, self._progress = stage, None
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        self._progress = (stage, done, total, unit)
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)
+
+    def _draw(self) -> RenderableType:
+        parts: list[RenderableType] = [self._stages_line()]
+        if self._progress is not None and self._stage != "train":
+            _, done, total, unit = self._progress
+            bar = Table.grid(padding=(0, 1))
+            bar.add_row(ProgressBar(total=total, completed=done, width=40), f"{done:,}/{total:,} {unit}")
+            parts.append(bar)
+        if self._stage == "train":
+            if time.monotonic() - self._read_at > 0.9:
+                self._rows = self._reader.read()
+                self._read_at = time.monotonic()
+            parts.append(trial_table(self._rows))
+        return Group(*parts)
+
+    def _stages_line(self) -> Text:
+        line = Text(f"{self._settings.folder.name}  ", style="bold")
+        reached = STAGES.index(self._stage) if self._stage else 0
+        for index, stage in enumerate(STAGES):
+            mark, style = ("✔", "green") if index < reached else ("▶", "cyan") if index == reached else ("·", "dim")
+            line.append(f"{mark} {stage}  ", style=style)
+        line.append(duration(time.monotonic() - self._started), style="dim")
+        return line
+
+
+class PlainView:
+    """A line per event: for logs, pipes and batch jobs."""
+
+    EVERY_SECONDS = 10.0
+    """Between two lines of the same trial, or of the same piece of work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
+        self._stage = ""
+        self._told: dict[str, float] = {}
+        self._advanced: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(over,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+    def begin(self, stage: str) -> None:
+        self._stage = stage
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        now = time.monotonic()
+        since = self._advanced.setdefault(stage, now)
+        if now - since >= self.EVERY_SECONDS and done < total:
+            self._advanced[stage] = now
+            self.say(f"{stage}: {done:,}/{total:,} {unit}")
+
+    def say(self, message: str) -> None:
+        with self._lock:
+            print(message, flush=True)
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(1.0):
+            if self._stage == "train":
+                self._tell_running()
+
+    def _tell_running(self) -> None:
+        """Steps and time left of what runs; starts and ends are said by who makes them happen."""
+        now = time.monotonic()
+        for row in self._reader.read():
+            if row.state is State.RUNNING and row.step and now - self._told.get(row.trial, 0.0) > self.EVERY_SECONDS:
+                self._told[row.trial] = now
+                self.say(_line(row))
+
+
+def _line(row: TrialStatus) -> str:
+    parts = [f"{row.trial}: step {row.step:,}/{row.steps:,}"]
+    if row.loss is not None:
+        parts.append(f"loss {row.loss:.3f} nats/token")
+    if row.tokens_per_second is not None:
+        parts.append(f"{row.tokens_per_second:,.0f} tokens/s")
+    if row.seconds_left is not None:
+        parts.append(f"{duration(row.seconds_left)} left")
+    return "  ".join(parts)

@@ -1,0 +1,75 @@
+"""The commands that carry a run's evidence out into the world, and check what comes from there."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysweep.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_STORAGE,
+    ConfigOption,
+    NameOption,
+    ProfileOption,
+    StorageOption,
+    new_group,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from raysweep.publishing.verify import Verification
+
+app = new_group()
+_SHOWN_PER_FILE = 5
+
+
+@app.command()
+def bundle(
+    config: ConfigOption = DEFAULT_CONFIG,
+    profile: ProfileOption = None,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    out: Annotated[Path, typer.Option("--out", help="The zip to write.")] = Path("evidence.zip"),
+) -> None:
+    """Zip a run's evidence to publish it: losses, report and hashes, no learner's text."""
+    from raysweep.publishing.bundle import write_bundle
+    from raysweep.storage.run_folder import open_run_folder
+
+    folder = open_run_folder(storage, name) if name else settings_of(config, profile, name, storage, None).folder
+    manifest = write_bundle(folder, out)
+    print(f"{out}: {len(manifest['files'])} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
+    print(f"to check it anywhere: raysweep verify {out}")
+
+
+@app.command()
+def verify(zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made.")]) -> None:
+    """Recompute every number and verdict of a published report from its losses."""
+    from raysweep.publishing.verify import verify_bundle
+
+    began = time.monotonic()
+    found = verify_bundle(zip_)
+    _tell(found)
+    if not found.is_verified:
+        print(f"NOT VERIFIED: {len(found.differences):,} differences", file=sys.stderr)
+        sys.exit(1)
+    print(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses")
+
+
+def _tell(found: "Verification") -> None:
+    from raysweep.publishing.verify import shorten
+
+    made, done = found.manifest["made_with"], found.recomputed
+    print(f"run '{found.manifest['run']}', reported by raysweep {made.get('raysweep')}")
+    for line in shorten(found.differences, _SHOWN_PER_FILE):
+        print(f"  {line}", file=sys.stderr)
+    if done.evidence is not None:
+        print(f"  {found.files} files held against their SHA-256")
+        print(f"  {done.documents:,} documents counted again")
+        print(f"  {done.values:,} values of the evidence recomputed from {done.losses:,} losses")
+        print(f"  {done.files} pages and tables rendered again")
+        if found.rounding:
+            print(f"  {len(found.rounding)} numbers differ by rounding, as they may with other libraries")
+        print(f"  digest of the inputs: {done.evidence['inputs']['digest']}")
+        print(f"  answer: {done.evidence['answer']['headline']}")

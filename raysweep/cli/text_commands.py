@@ -1,0 +1,100 @@
+"""The commands that make, fill and trade texts."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raysweep.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_STORAGE,
+    ConfigOption,
+    NameOption,
+    ProfileOption,
+    SetOption,
+    StorageOption,
+    new_group,
+    settings_of,
+)
+
+app = new_group()
+
+
+@app.command()
+def sample(
+    config: ConfigOption = DEFAULT_CONFIG,
+    profile: ProfileOption = None,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("sample.csv"),
+    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Texts; data.sample.rows if absent.")] = None,
+) -> None:
+    """Write a synthetic corpus in the shape of EFCAMDAT."""
+    from raysweep.corpus.sample import SYNTHETIC_NOTICE, write_sample
+
+    found = settings_of(config, profile, name, storage, set_).config
+    count = rows or found.data.sample.rows
+    write_sample(
+        out,
+        rows=count,
+        seed=found.seed,
+        level_shares=found.data.sample.level_shares,
+        levels=found.data.levels,
+    )
+    print(f"{out}: {count:,} texts. {SYNTHETIC_NOTICE}")
+
+
+@app.command()
+def infill(
+    text: Annotated[str | None, typer.Argument(help="A text with blanks; asked for if absent.")] = None,
+    model: Annotated[Path, typer.Option("--model", help="A folder with a trained model.")] = Path("model"),
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Fillings to draw.")] = 3,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this mass.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+) -> None:
+    """Fill blanks: [blank], [word], [ngram], [sentence], [paragraph] or [document]."""
+    from raysweep.cli.infill_prompt import fill_text, fill_texts_asked_for
+
+    options: dict[str, Any] = {
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    if text is None:
+        fill_texts_asked_for(model, **options)
+    else:
+        fill_text(model, text, **options)
+
+
+@app.command("ilm-export")
+def ilm_export(
+    config: ConfigOption = DEFAULT_CONFIG,
+    profile: ProfileOption = None,
+    name: NameOption = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),
+) -> None:
+    """Write a run's masked examples as the original ILM code reads them."""
+    from raysweep.cli.trade_ilm import export_examples
+
+    export_examples(settings_of(config, profile, name, storage, set_), out)
+
+
+@app.command("ilm-import")
+def ilm_import(
+    source: Annotated[Path, typer.Argument(help="The original's examples (.pkl) or texts (.txt).")],
+    level: Annotated[str, typer.Option("--level", help="The level of all its documents.")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
+) -> None:
+    """Turn the documents of the original ILM code's files into a CSV; no pickled code is run."""
+    from raysweep.cli.trade_ilm import import_texts
+
+    import_texts(source, level, out)

@@ -1,0 +1,72 @@
+"""`raysweep ilm-export` and `ilm-import`: trading data with the original ILM code."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from raysweep.cli.settings import Settings
+from raysweep.errors import ConfigError, InputError
+from raysweep.masking.example_store import plan_shards
+from raysweep.masking.ilm_files import (
+    MaskedDocument,
+    draw_examples,
+    read_examples,
+    write_examples,
+    write_special_tokens,
+)
+from raysweep.masking.mask_shard import read_documents
+from raysweep.storage.atomic_files import atomic_file
+
+SPLITS = ("train", "valid", "test")
+ROWS_AT_A_TIME = 8192
+
+
+def export_examples(settings: Settings, out: Path) -> None:
+    """Write every split's examples as the original reads them: the masks that `mask` draws, in characters.
+
+    Raises:
+        ConfigError: the corpus is not prepared.
+    """
+    from raysweep.corpus.preparing import read_summary
+
+    if not settings.folder.splits.exists():
+        raise ConfigError(f"{settings.folder.root} holds no corpus; do `raysweep prepare` or `raysweep run` first")
+    total = read_summary(settings.folder).documents
+    out.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        write_examples(out / f"{split}.pkl", _masked(settings, split, total))
+        print(out / f"{split}.pkl")
+    write_special_tokens(out / "additional_ids_to_tokens.pkl")
+    print(out / "additional_ids_to_tokens.pkl")
+
+
+def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocument]:
+    """The split's documents with their masks; all documents are drawn a few thousand at a time."""
+    for rows in plan_shards(total, ROWS_AT_A_TIME):
+        documents = read_documents(settings.folder.documents, rows)
+        drawn = draw_examples(documents, settings.config.masking, settings.config.seed)
+        yield from (each for each, its in zip(drawn, documents.splits, strict=True) if its == split)
+
+
+def import_texts(source: Path, level: str, out: Path) -> None:
+    """Write the documents of the original's file as a CSV that `data.csv` can name.
+
+    Args:
+        source: an examples pickle, or a text file with documents joined by three newlines.
+        level: theirs all: the original's files know none.
+
+    Raises:
+        InputError: the file is neither, or holds anything but harmless types.
+    """
+    if source.suffix == ".txt":
+        try:
+            texts = source.read_text(encoding="utf-8").split("\n\n\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source}: cannot be read ({error}); must be a UTF-8 text file") from error
+    else:
+        texts = [document.text for document in read_examples(source)]
+    with atomic_file(out) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["writing_id", "l1", "cefr_level", "text"])
+        writer.writerows((f"{source.stem}-{number:07d}", "unknown", level, text) for number, text in enumerate(texts))
+    print(f"{out}: {len(texts):,} texts of level {level}")

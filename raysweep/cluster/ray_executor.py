@@ -1,0 +1,82 @@
+"""The `Executor` that spreads a run's work over a Ray cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raysweep.cluster.mask_job import make_shards
+from raysweep.cluster.scorers import Scorers
+from raysweep.cluster.session import Session, open_session
+from raysweep.cluster.sweep import run_sweep
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.planning.budget import Purse
+from raysweep.storage.run_folder import RunFolder
+
+
+class RayExecutor:
+    """Opens the session with the first piece of work, and keeps it until `close`."""
+
+    def __init__(
+        self, resources: ResourcesConfig, folder: RunFolder, *, fail_fast: bool = False, purse: Purse | None = None
+    ) -> None:
+        """Args:
+        fail_fast: whether the first trial that fails stops the others, at a checkpoint.
+        purse: the budget of trainings.
+        """
+        self._resources, self._fail_fast, self._purse = resources, fail_fast, purse
+        self._folder = folder
+        self._session: Session | None = None
+        self._scorers: Scorers | None = None
+
+    def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
+        """Make the shards; returns their summaries in the tasks' order."""
+        if not tasks:
+            return []
+        session = self._open(listener)
+        return make_shards(tasks, listener, workers=self._resources.mask_workers or int(session.capacity.cpus))
+
+    def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
+        """Train every task whose parent gets done, and write each one's record."""
+        if tasks:
+            run_sweep(
+                self._open(listener),
+                tasks,
+                listener,
+                storage=self._folder.ray,
+                fail_fast=self._fail_fast,
+                purse=self._purse,
+            )
+
+    def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
+        """Score the models; each one's table is in place before its record."""
+        if tasks:
+            self._open_scorers(listener).score(tasks, listener)
+
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model's infilling, on what a trial gets."""
+        listener.advance("evaluate", 0, 1, "models timed")
+        return self._open_scorers(listener).time_model(folder, ensemble, repeats)
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        if self._session is not None:
+            if self._scorers is not None:
+                self._scorers.close()
+            self._session.close()
+            self._session = self._scorers = None
+
+    def _open_scorers(self, listener: Listener) -> Scorers:
+        session = self._open(listener)
+        if self._scorers is None:
+            self._scorers = Scorers(
+                need=session.need(), capacity=session.capacity, max_failures=self._resources.max_failures
+            )
+        return self._scorers
+
+    def _open(self, listener: Listener) -> Session:
+        if self._session is None:
+            listener.say("starting Ray" if self._resources.address is None else "joining the cluster")
+            self._session = open_session(self._resources, scratch=self._folder.ray)
+            listener.say(self._session.describe())
+        return self._session

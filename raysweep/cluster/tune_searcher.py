@@ -1,0 +1,54 @@
+"""What Tune asks for its next trial: the sweep's book.
+
+Only a `Searcher` can hold a trial back in Ray 2.60; a `TrialScheduler` sees trials that exist already.
+Returning None means "not now": Tune asks again when something ends.  FINISHED ends the sweep for
+good, so it is said only when nothing runs and nothing can become ready.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from raysweep.pipeline.search_rounds import Unit
+from raysweep.pipeline.sweep_state import Book
+
+
+class BookSearcher(Searcher):
+    """Hands out what the book releases."""
+
+    def __init__(self, book: Book, config: Callable[[Unit], dict[str, Any]]) -> None:
+        super().__init__()
+        self._book = book
+        self._config = config
+        self._names: dict[str, str] = {}
+
+    # Ray passes these arguments by keyword, so their names are fixed.
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
+        """A training's config; None while none may start; FINISHED when all is over."""
+        unit = self._book.release()
+        if unit is not None:
+            self._names[trial_id] = unit.name
+            return self._config(unit)
+        return str(Searcher.FINISHED) if self._book.is_over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The trial is over; a lost driver (`error`) is told to the book by `sweep`, which knows why."""
+        if not error:
+            assert result is not None, "a driver reports before it ends"
+            self._book.end(self._names[trial_id], json.loads(result["outcome"]))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune wants a file; the records are what a later run goes by."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never used: a later run starts a fresh Tuner with what is left to do."""
+        raise NotImplementedError("a sweep is resumed from the trials' records")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles the searcher beside its own state; the book holds the terminal.
+        return {}

@@ -1,0 +1,133 @@
+"""Settings of the trainings: what they start from, how long they take, what is searched."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from raysweep.config.control_settings import SubsetConfig
+from raysweep.config.section import PositiveFloat, PositiveInt, Section
+
+SIZES: dict[str, tuple[int, int, int]] = {
+    # name: (layers, width, heads)
+    "micro": (2, 64, 2),
+    "small": (4, 256, 4),
+    "gpt2": (12, 768, 12),
+    "gpt2-medium": (24, 1024, 16),
+}
+
+
+class ModelConfig(Section):
+    """What a trial without a parent starts from."""
+
+    start: str = Field("scratch", description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
+    size: Literal["micro", "small", "gpt2", "gpt2-medium"] = Field("micro", description="of a model from scratch")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+
+
+class AshaConfig(Section):
+    """Poor samples of a search are stopped early, at evaluations that all samples of a round are judged at."""
+
+    grace_evaluations: PositiveInt = Field(1, description="evaluations before the first samples are stopped")
+    reduction: Annotated[int, Field(ge=2)] = Field(2, description="one of so many goes on at each rung")
+
+
+class SearchConfig(Section):
+    """Optuna looks for settings; the best sample becomes the trial's model."""
+
+    samples: PositiveInt = Field(8, description="trainings to try")
+    metric: Literal["infill", "infill_textonly", "context"] = Field(
+        "infill", description="validation loss to make small"
+    )
+    space: dict[str, "SearchRange"] = Field(
+        description="training settings to search, each with its range", min_length=1
+    )
+    asha: AshaConfig | None = Field(None, description="stop poor samples early; every sample to its end if absent")
+
+    @field_validator("space")
+    @classmethod
+    def _are_settings(cls, space: dict[str, "SearchRange"]) -> dict[str, "SearchRange"]:
+        for name in space:
+            if name not in TrainingConfig.model_fields:
+                raise ValueError(f"{name!r} is not a training setting")
+        return space
+
+
+class SearchRange(Section):
+    """One of: two bounds (log-uniform or uniform, whole numbers if both are), or a list of choices."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    choices: tuple[float | int | str | bool, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        bounds = self.low is not None and self.high is not None
+        if bounds == (self.choices is not None) or (self.low is None) != (self.high is None):
+            raise ValueError("give either low and high, or choices")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log needs a low above 0")
+        return self
+
+
+class TrainingConfig(Section):
+    """Settings of one training; `training:` gives the defaults, a trial may override each."""
+
+    steps: PositiveInt = Field(1000, description="optimiser steps")
+    batch_size: PositiveInt = Field(8, description="examples per batch")
+    accumulation: PositiveInt = Field(1, description="batches per step")
+    micro_batch: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="examples that go through the model at once, whatever the step; "
+        "auto: what fits the GPU's memory by a try before step 1, elsewhere batch_size",
+    )
+    learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    epsilon: PositiveFloat = 1e-8
+    clip_norm: PositiveFloat = Field(1.0, description="gradient norm is clipped to this")
+    task: Literal["ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm"] = "ilm"
+    minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
+    compile: bool = Field(False, description="torch.compile")
+    packing: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="several short examples in one row, which changes no loss; on: wherever that pads less; "
+        "auto: on a GPU, where it saves a tenth of the positions",
+    )
+    window_batches: PositiveInt = Field(64, description="batches in the shuffled window sorted by length")
+    evaluate_every: PositiveInt = Field(500, description="steps")
+    checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most these")
+    keep: PositiveInt = Field(2, description="last checkpoints kept; 1 leaves none to go back to from a damaged one")
+    valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
+    patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
+
+
+class TrialConfig(TrainingConfig):
+    """One training: the levels it sees, what it starts from, and its own settings."""
+
+    levels: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="levels whose documents it trains on")
+    documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
+    parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+        (0,), description="one training for each"
+    )
+    gpus: Annotated[float, Field(ge=0.0)] | None = Field(None, description="instead of resources.gpus_per_trial")
+    accelerator_type: str | None = Field(None, description="instead of resources.accelerator_type")
+    search: SearchConfig | None = None
+
+    @field_validator("seeds", "levels")
+    @classmethod
+    def _are_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value!r} stands twice")
+        return values
+
+
+SearchConfig.model_rebuild()

@@ -1,0 +1,275 @@
+"""The corpus CSV → documents as typed columns, and the rows that had to be set aside.
+
+Every data row ends up in one place: among the documents, or in the quarantine with the first thing
+that is wrong with it.  Rows are numbered from 1 as a person counts records: the header is not counted,
+a text with newlines inside its quotes is one row, empty lines are none.  Ids, levels, first languages,
+learners and prompts lose the white space around them; texts stay as they are.
+"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.csv_files import RawColumns, read_columns
+from raysweep.errors import InputError
+from raysweep.storage.atomic_files import atomic_file
+
+WRONG_FIELDS = "wrong number of fields"
+NOT_UTF8 = "not UTF-8"
+NUL_BYTE = "NUL byte"
+MISSING = "missing value"
+UNKNOWN_LEVEL = "unknown level"
+EMPTY_TEXT = "empty text"
+DUPLICATE_ID = "duplicate id"
+NEAR_DUPLICATE = "almost the same as a text of another split"
+"""No fault of the row: grouping it would have tied too much of the corpus together."""
+
+SHOWN_CHARACTERS = 80
+STRING = pa.large_string()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row set aside, and the first thing that is wrong with it."""
+
+    row: int  # 1-based data row
+    writing_id: str  # as far as it can be read
+    column: str  # the CSV's own name for it; empty if the whole row is meant
+    reason: str  # one of the reasons above
+    value: str  # what stands there, escaped, cut to about 80 characters
+    first_row: int | None = None  # of a duplicate id: the row that is kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """What a CSV holds: `rows` = documents + bad rows."""
+
+    documents: pa.Table  # writing_id, l1, level, learner, prompt, text: large_string, in file order
+    bad_rows: tuple[BadRow, ...]  # in file order
+    rows: int
+
+    def bad_by_reason(self) -> dict[str, int]:
+        """Bad rows per reason, the most frequent first."""
+        return dict(Counter(bad.reason for bad in self.bad_rows).most_common())
+
+
+def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = None) -> Corpus:
+    """Read a corpus CSV (plain or gzipped) into documents and bad rows.
+
+    A prompt may be empty; everything else may not.  A learner must be there if the config names the
+    column, since a document of an unknown learner cannot be kept apart from that learner's others.
+
+    Args:
+        columns: instead of `data.columns`.
+
+    Raises:
+        InputError: the file as a whole cannot be used.
+    """
+    names = columns or data.columns
+    roles = {"writing_id": names.id, "l1": names.l1, "level": names.level, "text": names.text}
+    roles |= {role: name for role, name in (("learner", names.learner), ("prompt", names.prompt)) if name is not None}
+    raw = read_columns(path, list(roles.values()))
+    return _Judge(raw, roles, data).judge()
+
+
+def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Path) -> None:
+    """Stop if too many rows were set aside, or none is left.
+
+    Raises:
+        InputError: names the first bad row, what is wrong with it and the fix; then counts by
+            reason and where all of them are listed.
+    """
+    if not corpus.bad_rows:
+        return
+    share = len(corpus.bad_rows) / corpus.rows
+    if share <= data.max_bad_fraction and corpus.documents.num_rows:
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.bad_by_reason().items())
+    limit = f"data.max_bad_fraction allows {100 * data.max_bad_fraction:g} %"
+    raise InputError(
+        f"{_explain(corpus.bad_rows[0], path, data)}\n"
+        f"{path.name}: {len(corpus.bad_rows):,} of {corpus.rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
+        f"{reasons}. All of them are listed in {quarantine}"
+    )
+
+
+def bad_near_duplicates(corpus: Corpus, places: np.ndarray, column: str) -> list[BadRow]:
+    """Rows for the quarantine of documents that cannot stay because another split has almost the same text.
+
+    Args:
+        places: of the documents, in file order.
+        column: the CSV's name of the texts.
+    """
+    bad = np.array([bad.row for bad in corpus.bad_rows], dtype=np.int64)
+    rows = np.setdiff1d(np.arange(1, corpus.rows + 1), bad, assume_unique=True)[places]
+    chosen = corpus.documents.take(pa.array(places))
+    return [
+        BadRow(
+            row=row,
+            writing_id=_text(writing_id.encode()),
+            column=column,
+            reason=NEAR_DUPLICATE,
+            value=_shown(text.encode("utf-8", "surrogatepass")),
+        )
+        for row, writing_id, text in zip(
+            rows.tolist(), chosen["writing_id"].to_pylist(), chosen["text"].to_pylist(), strict=True
+        )
+    ]
+
+
+def write_quarantine(path: Path, bad_rows: tuple[BadRow, ...]) -> None:
+    """Write quarantine.csv: row, writing_id, column, reason, value; only the header if no row is bad."""
+    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "writing_id", "column", "reason", "value"])
+        writer.writerows([bad.row, bad.writing_id, bad.column, bad.reason, bad.value] for bad in bad_rows)
+
+
+def _explain(bad: BadRow, path: Path, data: DataConfig) -> str:
+    if bad.reason == WRONG_FIELDS:
+        return (
+            f"{path.name} row {bad.row}: found {bad.value}. "
+            "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"
+        )
+    must = {
+        UNKNOWN_LEVEL: f"known levels are {', '.join(data.levels)}. Add it to data.levels or data.level_aliases",
+        EMPTY_TEXT: "must hold a text. Leave such rows out",
+        MISSING: "must not be empty. Fill it in, or name another column in data.columns",
+        NUL_BYTE: "must not hold NUL bytes. Remove them",
+        NOT_UTF8: "must be UTF-8. If the whole file has another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8",
+        DUPLICATE_ID: f"row {bad.first_row} has the same id. Give every document its own",
+    }[bad.reason]
+    return f"{path.name} row {bad.row}, column {bad.column!r}: found {bad.value}; {must}"
+
+
+class _Judge:
+    """Applies the checks column by column; a row keeps the first complaint raised against it."""
+
+    def __init__(self, raw: RawColumns, roles: dict[str, str], data: DataConfig) -> None:
+        self.raw = raw
+        self.roles = roles
+        self.data = data
+        # The complaint of each row; -1 is none.
+        self.complaint = np.full(raw.table.num_rows, -1, dtype=np.int8)
+        self.complaints: list[tuple[str, str]] = []  # (reason, role)
+        self.first_row: dict[int, int] = {}  # place in the table of a duplicate → place of the one kept
+
+    def judge(self) -> Corpus:
+        cells = {role: self._decoded(role) for role in self.roles}
+        for role, column in cells.items():
+            self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
+        cells |= {role: pc.utf8_trim_whitespace(column) for role, column in cells.items() if role != "text"}
+        for role in ("writing_id", "l1", "level", "learner"):
+            if role in cells:
+                self._complain(MISSING, role, _mask(pc.equal(cells[role], "")))
+        cells["level"] = self._known_levels(cells["level"])
+        self._complain(EMPTY_TEXT, "text", _mask(pc.equal(pc.utf8_trim_whitespace(cells["text"]), "")))
+        self._complain_of_duplicates(cells["writing_id"])
+        good = pa.array(self.complaint < 0)
+        return Corpus(documents=self._documents(cells).filter(good), bad_rows=self._bad_rows(), rows=self.raw.rows)
+
+    def _complain(self, reason: str, role: str, mask: np.ndarray) -> None:
+        if mask.any():
+            self.complaints.append((reason, role))
+            self.complaint[mask & (self.complaint < 0)] = len(self.complaints) - 1
+
+    def _decoded(self, role: str) -> pa.ChunkedArray:
+        column = self.raw.table[self.roles[role]]
+        try:
+            return column.cast(STRING)
+        except pa.ArrowInvalid:
+            values = [_decode(cell) for cell in column.to_pylist()]
+            self._complain(NOT_UTF8, role, np.array([value is None for value in values]))
+            return pa.chunked_array([pa.array([value or "" for value in values], STRING)])
+
+    def _known_levels(self, found: pa.ChunkedArray) -> pa.Array:
+        """Each row's level by the name that the config knows it by; rows with another are complained of."""
+        known = {level: level for level in self.data.levels} | self.data.level_aliases
+        encoded = found.combine_chunks().dictionary_encode()
+        names = [known.get(spelling) for spelling in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.to_numpy()
+        self._complain(UNKNOWN_LEVEL, "level", np.array([name is None for name in names], dtype=bool)[codes])
+        return pa.array([name or "" for name in names], STRING).take(encoded.indices)
+
+    def _complain_of_duplicates(self, ids: pa.ChunkedArray) -> None:
+        """The first good row of an id is kept; later ones are complained of."""
+        places = np.flatnonzero(self.complaint < 0)
+        encoded = ids.combine_chunks().take(pa.array(places)).dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        # A dictionary's codes come in the order of first appearance.
+        first = np.zeros(len(encoded.dictionary), dtype=np.int64)
+        first[codes[::-1]] = places[::-1]
+        repeated = first[codes] != places
+        self.first_row = dict(zip(places[repeated].tolist(), first[codes[repeated]].tolist(), strict=True))
+        mask = np.zeros(len(self.complaint), dtype=bool)
+        mask[places[repeated]] = True
+        self._complain(DUPLICATE_ID, "writing_id", mask)
+
+    def _documents(self, cells: dict[str, pa.ChunkedArray]) -> pa.Table:
+        nothing = pa.nulls(self.raw.table.num_rows, STRING)
+        prompt = cells.get("prompt")
+        if prompt is not None:
+            cells["prompt"] = pc.if_else(pc.equal(prompt, ""), pa.scalar(None, STRING), prompt)
+        names = ("writing_id", "l1", "level", "learner", "prompt", "text")
+        return pa.table({name: cells.get(name, nothing) for name in names})
+
+    def _bad_rows(self) -> tuple[BadRow, ...]:
+        bad = [
+            BadRow(
+                row=each.row,
+                writing_id=_text(each.first_field) if self._id_is_first() else "",
+                column="",
+                reason=WRONG_FIELDS,
+                value=f"{each.fields} {'field' if each.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
+            )
+            for each in self.raw.malformed
+        ]
+        row_numbers, table = self.raw.row_numbers, self.raw.table
+        for place in np.flatnonzero(self.complaint >= 0).tolist():
+            reason, role = self.complaints[self.complaint[place]]
+            kept = self.first_row.get(place)
+            bad.append(
+                BadRow(
+                    row=int(row_numbers[place]),
+                    writing_id=_text(table[self.roles["writing_id"]][place].as_py().strip()),
+                    column=self.roles[role],
+                    reason=reason,
+                    value=_shown(table[self.roles[role]][place].as_py()),
+                    first_row=None if kept is None else int(row_numbers[kept]),
+                )
+            )
+        return tuple(sorted(bad, key=lambda each: each.row))
+
+    def _id_is_first(self) -> bool:
+        return self.raw.header[0] == self.roles["writing_id"]
+
+
+def _mask(values: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(values.to_numpy(), dtype=bool)
+
+
+def _decode(cell: bytes) -> str | None:
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _text(cell: bytes) -> str:
+    """A cell as text that any program can show."""
+    text = cell[: 4 * SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")[:SHOWN_CHARACTERS]
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _shown(cell: bytes) -> str:
+    """A cell as Python would write it, cut to about 80 characters."""
+    value = _decode(cell)
+    cut = cell if value is None else value
+    shown = repr(cut[:SHOWN_CHARACTERS])
+    return shown.removeprefix("b") + ("…" if len(cut) > SHOWN_CHARACTERS else "")

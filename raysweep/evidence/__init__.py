@@ -1,0 +1,1 @@
+"""Collects everything the report says, as typed records."""

@@ -1,0 +1,176 @@
+"""What the report rests on: the files of a run folder, in the form in which a bundle carries them.
+
+The evidence is collected from these files and no others, and none of them holds a learner's text.  So
+a bundle of them can be laid out as a run folder anywhere, and the evidence collected once more.  Three
+files change on the way into a bundle; doing it twice changes nothing more:
+
+    corpus/documents.parquet      loses texts and ids, keeps their lengths; learners and prompts are numbered
+    evaluation/losses.parquet     loses the ids; the document's number stays
+    run.json                      loses the report stage, which is recorded after the report is written
+
+A model's weights are no part of it: `model.json` tells what they weigh.  Every file has a digest in
+the evidence (a table by its values, not by how Parquet packs them), so that a loss whose last digit
+was changed is seen even where no printed number moves.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+
+Values = dict[str, Any]
+PSEUDONYMISED = ("learner", "prompt")
+"""Columns whose names are replaced by numbers, in order of first appearance."""
+LEFT_OUT = ("text", "writing_id")
+"""Columns that no bundle holds."""
+_HIDDEN_STAGE = "report"
+
+
+def list_inputs(folder: RunFolder, trials: Collection[str]) -> list[str]:
+    """Paths of all inputs, relative to the run folder, in order; what a stage did not write is absent."""
+    return sorted(_relative(folder, path) for path in _candidates(folder, trials) if path.exists() or _is_model(path))
+
+
+def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Values:
+    """A digest of every input, and one of them all."""
+    files = {name: _digest(folder, name) for name in list_inputs(folder, trials)}
+    lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
+    return {"files": files, "digest": hashlib.sha256(lines.encode()).hexdigest()}
+
+
+def read_documents(folder: RunFolder, split: str) -> pa.Table:
+    """The documents of a split without their texts, with `characters`; names stay as they are in the folder."""
+    return _measured(pq.read_table(folder.documents, filters=pc.field("split") == split))
+
+
+def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -> None:
+    """Lay the inputs out as a run folder, in a bundle's form."""
+    for name in list_inputs(folder, trials):
+        path = target.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = _content(folder, name)
+        if isinstance(content, pa.Table):
+            with atomic_file(path) as beside:
+                pq.write_table(content, beside, compression="zstd")
+        elif isinstance(content, Path):
+            path.write_bytes(content.read_bytes())
+        else:
+            write_json(path, content)
+
+
+def model_bytes(folder: TrialFolder) -> int | None:
+    """What a trained model's files weigh together; None if there is no model."""
+    return sum(_inventory(folder).values()) or None
+
+
+def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
+    yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
+    yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.ledger)
+    for name in trials:
+        trial = folder.trial(name)
+        yield from (trial.record, trial.metrics)
+        if _inventory(trial):
+            yield trial.inventory
+    for model in (START_MODEL, *trials):
+        yield folder.cells_record(model)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether it stands for a model's files, which are counted where they lie."""
+    return path == TrialFolder(path.parent).inventory
+
+
+def _relative(folder: RunFolder, path: Path) -> str:
+    return path.relative_to(folder.root).as_posix()
+
+
+def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values:
+    """One input in a bundle's form: a table, plain values, or the file as it is."""
+    path = folder.root / name
+    if path.suffix == ".parquet":
+        return _without_text(pq.read_table(path))
+    if path == folder.record:
+        return _without_report(read_json(path))
+    return _inventory(TrialFolder(path.parent)) if _is_model(path) else path
+
+
+def _digest(folder: RunFolder, name: str) -> str:
+    content = _content(folder, name)
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(content, pa.Table):
+        return _table_digest(content)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _inventory(folder: TrialFolder) -> dict[str, int]:
+    """Name and bytes of a model's files, counted, or as a bundle tells them."""
+    files = (file for file in sorted(folder.model.rglob("*")) if file.is_file())
+    found = {file.relative_to(folder.model).as_posix(): file.stat().st_size for file in files}
+    if not found and folder.inventory.exists():
+        found = {str(name): int(size) for name, size in read_json(folder.inventory).items()}
+    return found
+
+
+def _without_report(record: Values) -> Values:
+    stages = {name: stage for name, stage in record["stages"].items() if name != _HIDDEN_STAGE}
+    return {**record, "stages": stages}
+
+
+def _without_text(table: pa.Table) -> pa.Table:
+    """The same rows without texts and ids, with lengths, and with numbers for names."""
+    table = _measured(table)
+    for place, name in enumerate(table.column_names):
+        if name in PSEUDONYMISED:
+            table = table.set_column(place, name, _numbered(table[name], name))
+    return table.replace_schema_metadata(None)
+
+
+def _measured(table: pa.Table) -> pa.Table:
+    """With each text's length in its stead, and without ids."""
+    if "text" in table.column_names:
+        table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
+    return table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
+
+
+def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """`learner-1`, `learner-2`, … in order of first appearance; who has no name keeps none."""
+    if column.null_count == len(column):
+        return pa.nulls(len(column), pa.string())
+    encoded = _encode(column)
+    names = pa.array([f"{name}-{number}" for number in range(1, len(encoded.dictionary) + 1)])
+    return names.take(encoded.indices)
+
+
+def _table_digest(table: pa.Table) -> str:
+    """Of a table's values: independent of chunks, dictionaries, compression and the version of Parquet."""
+    found = hashlib.sha256()
+    for name in sorted(table.column_names):
+        column = table[name]
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            kind, names, values = str(column.type), [], column
+        else:
+            encoded = _encode(column)
+            kind, names, values = "text", encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1)
+        found.update(json.dumps([name, kind, len(column), column.null_count, names]).encode())
+        numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+        found.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
+    return found.hexdigest()
+
+
+def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Text as codes into its distinct values, in order of first appearance, whatever the file's own codes."""
+    plain = column.cast(pa.string()).combine_chunks()
+    if isinstance(plain, pa.ChunkedArray):
+        plain = pa.concat_arrays(plain.chunks) if plain.num_chunks else pa.array([], pa.string())
+    return plain.dictionary_encode()

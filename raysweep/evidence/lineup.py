@@ -1,0 +1,120 @@
+"""Who is compared: the entries of `trials:` with the models that came of them, and those that did not.
+
+An entry with several seeds is one row of the report.  Where several entries play the same role, the
+first of the config stands for it and the others are shown without taking part in the verdicts.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from raysweep.scheduling.control_trials import CONTROL_KINDS
+from raysweep.scheduling.records import State, TrialRecord
+from raysweep.scheduling.trials import START_MODEL, Roles, Trial
+from raysweep.statistics.hypotheses import RoleModels
+
+ROLE_ORDER = ("start", "general", "specialised", "transfer", *CONTROL_KINDS, "other")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entrant:
+    """A row of the report: one entry's models, or the common start."""
+
+    name: str
+    role: str
+    """One of `ROLE_ORDER`."""
+    level: str | None
+    """The level that a specialised or transferred entry, or a control, is for."""
+    levels: tuple[str, ...]
+    """Levels it was trained on."""
+    trials: tuple[str, ...]
+    models: Mapping[int, str]
+    """Scored models by seed."""
+    missing: Mapping[str, str]
+    """Trials without scores, and why."""
+
+    @property
+    def reason(self) -> str:
+        """Why there is no model at all; '' if there is one."""
+        return "" if self.models else "; ".join(self.missing.values())
+
+
+def line_up(
+    trials: Mapping[str, Trial],
+    roles: Roles,
+    records: Mapping[str, TrialRecord | None],
+    scored: Collection[str],
+) -> list[Entrant]:
+    """All rows: the start if it was scored, then by role, level and the config's order."""
+    entries: dict[str, list[Trial]] = {}
+    for trial in trials.values():
+        entries.setdefault(trial.entry, []).append(trial)
+    taken: set[tuple[str, str | None]] = set()
+    entrants = [_start()] if START_MODEL in scored else []
+    for entry, seeds in entries.items():
+        role, level = _role_of(seeds[0].name, roles)
+        if (role, level) in taken:
+            role, level = "other", None
+        taken.add((role, level))
+        entrants.append(
+            Entrant(
+                name=entry,
+                role=role,
+                level=level,
+                levels=seeds[0].settings.levels,
+                trials=tuple(trial.name for trial in seeds),
+                models={trial.seed: trial.name for trial in seeds if trial.name in scored},
+                missing={t.name: _why_missing(t.name, records[t.name]) for t in seeds if t.name not in scored},
+            )
+        )
+    return sorted(entrants, key=lambda entrant: _rank(entrant, roles.levels))
+
+
+def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModels:
+    """Who plays what on which level, for the hypotheses."""
+    by_role: dict[str, dict[str, Mapping[int, str]]] = {"general": {}, "specialised": {}, "transfer": {}}
+    absent: dict[tuple[str, str], str] = {}
+    for entrant in entrants:
+        if entrant.role not in by_role:
+            continue
+        for level in levels if entrant.role == "general" else [entrant.level]:
+            assert level is not None
+            if entrant.models:
+                by_role[entrant.role][level] = entrant.models
+            else:
+                absent[entrant.role, level] = entrant.reason
+    return RoleModels(by_role=by_role, absent=absent)
+
+
+def _start() -> Entrant:
+    return Entrant(
+        name=START_MODEL,
+        role="start",
+        level=None,
+        levels=(),
+        trials=(),
+        models={0: START_MODEL},
+        missing={},
+    )
+
+
+def _role_of(trial: str, roles: Roles) -> tuple[str, str | None]:
+    if trial in roles.general:
+        return "general", None
+    for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer), *roles.controls.items()):
+        for level, names in by_level.items():
+            if trial in names:
+                return role, level
+    return "other", None
+
+
+def _why_missing(name: str, record: TrialRecord | None) -> str:
+    if record is None:
+        return f"{name} not trained: not started"
+    if record.state is State.DONE:
+        return f"{name} trained, but not scored"
+    return f"{name} not trained: {record.state}" + (f", {record.reason}" if record.reason else "")
+
+
+def _rank(entrant: Entrant, levels: Sequence[str]) -> tuple[int, int]:
+    place = levels.index(entrant.level) if entrant.level in levels else 0
+    return ROLE_ORDER.index(entrant.role), place

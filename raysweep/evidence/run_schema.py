@@ -1,0 +1,108 @@
+"""What evidence.json says of the run itself: what was run, how it went, what it took, and what everything rests on."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from raysweep.config.section import Fraction, Section
+from raysweep.evidence.schema_values import Count, Seconds, Sha256
+
+
+class RunFacts(Section):
+    """What was run, and where it is recorded."""
+
+    name: str
+    profile: str | None
+    command: str | None
+    python: str | None
+    platform: str | None
+    libraries: dict[str, str]
+    stage_seconds: dict[str, Seconds]
+    ended_at: float | None = Field(description="Unix seconds; the end of the last training")
+
+
+class Training(Section):
+    """A trial, done or not."""
+
+    trial: str
+    entry: str
+    seed: Count
+    parent: str | None
+    levels: tuple[str, ...]
+    state: str
+    reason: str
+    attempts: Count
+    steps: Count | None
+    steps_asked: Count
+    stopped: str
+    best_step: Count | None
+    best_losses: dict[str, float] = Field(description="nats per token, by metric")
+    examples: Count | None
+    tokens: Count | None
+    padding_share: Fraction | None
+    device: str | None
+    hours: Annotated[float, Field(ge=0.0)] | None = Field(description="wall time of all attempts, times GPUs")
+    hours_of: str
+    parameters: Count | None
+    peak_memory_bytes: Count | None
+    bytes: Count | None
+    ended_at: float | None
+
+
+class Curve(Section):
+    """Losses by step: pairs of step and nats per token."""
+
+    trial: str
+    train: tuple[tuple[float, float], ...]
+    valid: tuple[tuple[float, float], ...]
+
+
+class Plan(Section):
+    """How the plan came about."""
+
+    source: str
+    device: str
+    gpu_hours: Seconds
+    cost: dict[str, Any] | None
+    lower_bound_s: Seconds | None
+
+
+class StageTime(Section):
+    stage: str
+    planned_s: Seconds | None
+    actual_s: Seconds | None
+
+
+class TrialTime(Section):
+    trial: str
+    planned_s: Seconds | None
+    actual_s: Seconds | None
+
+
+class LedgerPart(Section):
+    part: str
+    seconds: Seconds
+    share: Fraction
+
+
+class Ledger(Section):
+    """What the slots' seconds went into."""
+
+    unit: str
+    parts: tuple[LedgerPart, ...]
+
+
+class Costs(Section):
+    """Planned and actual."""
+
+    plan: Plan | None
+    stages: tuple[StageTime, ...]
+    trials: tuple[TrialTime, ...]
+    ledger: Ledger | None
+
+
+class Inputs(Section):
+    """Digests of all files that everything was computed from."""
+
+    digest: Sha256
+    files: dict[str, Sha256]

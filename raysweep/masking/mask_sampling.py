@@ -1,0 +1,296 @@
+"""Which spans each example of a document blanks: the hierarchical mask function, seeded per document.
+
+With the policy's probabilities the whole document is one span; else each paragraph may be one, in
+the others each sentence, in the others the words are walked: where a span starts it is an n-gram or
+one word, and the walk goes on after it.  No span at all is a legal mask.  A mask equal to an earlier
+one of its document is drawn again; after `max_draws` draws its example is left out, and counted.
+
+Random numbers are counted, not shared: splitmix64 (Steele, Lea and Flood 2014) started from the
+document's seed, the example's number and the draw's.  So a document's masks depend on nothing else.
+
+Source: Donahue, Lee and Liang 2020 (ACL), "Enabling language models to fill in the blanks".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.masking.characters import Offsets
+from raysweep.masking.kernels import kernel
+from raysweep.masking.segmentation import Segments
+from raysweep.seeding import seed_for
+
+Seeds = npt.NDArray[np.uint64]
+Kinds = npt.NDArray[np.uint8]
+Grown = TypeVar("Grown", bound=npt.NDArray[Any])
+
+GAMMA = 0x9E3779B97F4A7C15
+TOO_SMALL, REPEATED = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Masks:
+    """The masks of many documents, in text order within an example, never overlapping."""
+
+    document_examples: Offsets
+    """Where each document's examples begin in the list of examples; one more entry than documents."""
+    numbers: Kinds
+    """Each example's number within its document; a number is missing where an example was left out."""
+    example_spans: Offsets
+    """Where each example's spans begin in the list of spans; one more entry than examples."""
+    kinds: Kinds
+    starts: Offsets
+    """In the segments' `codes`."""
+    ends: Offsets
+    left_out: dict[str, int]
+    """Examples that were not made, by reason."""
+
+
+def document_seeds(seed: int, ids: Sequence[str], splits: Sequence[str]) -> Seeds:
+    """Each document's own seed, from the run's seed, its id and its split."""
+    pairs = zip(ids, splits, strict=True)
+    return np.fromiter((seed_for(seed, name, split) for name, split in pairs), dtype=np.uint64, count=len(ids))
+
+
+def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Masks:
+    """Draw every document's masks.  A document without a single word has none."""
+    chances = np.array([policy.document, policy.paragraph, policy.sentence, policy.word, policy.ngram])
+    examples, numbers, pointers, kinds, starts, ends, left_out = _sample(
+        segments.documents,
+        segments.document_paragraphs,
+        segments.paragraph_starts,
+        segments.paragraph_ends,
+        segments.paragraph_sentences,
+        segments.sentence_starts,
+        segments.sentence_ends,
+        segments.sentence_words,
+        segments.word_starts,
+        segments.word_ends,
+        seeds,
+        chances,
+        policy.max_ngram,
+        policy.examples_per_document,
+        policy.max_draws,
+        policy.min_spans,
+        policy.max_spans or 0,
+    )
+    return Masks(
+        document_examples=examples,
+        numbers=numbers,
+        example_spans=pointers,
+        kinds=kinds,
+        starts=starts,
+        ends=ends,
+        left_out={"repeated": int(left_out[REPEATED]), "too_few_spans": int(left_out[TOO_SMALL])},
+    )
+
+
+@kernel
+def mix(value: np.uint64) -> np.uint64:
+    """Splitmix64's output function."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def start_stream(state: Seeds, seed: np.uint64, example: int, draw: int) -> None:
+    """Begin the stream of one draw of one example."""
+    state[0] = mix(seed ^ mix(np.uint64((example << 32) + draw + 1) * np.uint64(GAMMA)))
+
+
+@kernel
+def uniform(state: Seeds) -> float:
+    """The stream's next number in [0, 1)."""
+    state[0] += np.uint64(GAMMA)
+    return float(mix(state[0]) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@kernel
+def _draw_mask(
+    document: int,
+    documents: Offsets,
+    document_paragraphs: Offsets,
+    paragraph_starts: Offsets,
+    paragraph_ends: Offsets,
+    paragraph_sentences: Offsets,
+    sentence_starts: Offsets,
+    sentence_ends: Offsets,
+    sentence_words: Offsets,
+    word_starts: Offsets,
+    word_ends: Offsets,
+    state: Seeds,
+    chances: npt.NDArray[np.float64],
+    max_ngram: int,
+    kinds: Kinds,
+    starts: Offsets,
+    ends: Offsets,
+) -> int:
+    """One draw; returns the number of spans written to `kinds`, `starts` and `ends`."""
+    if uniform(state) < chances[0]:
+        kinds[0], starts[0], ends[0] = 0, documents[document], documents[document + 1]
+        return 1
+    count = 0
+    for p in range(document_paragraphs[document], document_paragraphs[document + 1]):
+        if uniform(state) < chances[1]:
+            kinds[count], starts[count], ends[count] = 1, paragraph_starts[p], paragraph_ends[p]
+            count += 1
+            continue
+        for s in range(paragraph_sentences[p], paragraph_sentences[p + 1]):
+            if uniform(state) < chances[2]:
+                kinds[count], starts[count], ends[count] = 2, sentence_starts[s], sentence_ends[s]
+                count += 1
+                continue
+            w, stop = sentence_words[s], sentence_words[s + 1]
+            while w < stop:
+                if uniform(state) >= chances[3]:
+                    w += 1
+                    continue
+                kind, size = 4, 1
+                if uniform(state) < chances[4]:
+                    kind, size = 3, 1 + int(uniform(state) * min(max_ngram, stop - w))
+                kinds[count], starts[count], ends[count] = kind, word_starts[w], word_ends[w + size - 1]
+                count += 1
+                w += size
+    return count
+
+
+@kernel
+def _thin_out(state: Seeds, count: int, wanted: int, kinds: Kinds, starts: Offsets, ends: Offsets) -> int:
+    """Keep `wanted` of the spans, each set of them equally likely, in their order (Knuth's algorithm S)."""
+    kept = 0
+    for i in range(count):
+        if uniform(state) * (count - i) < wanted - kept:
+            kinds[kept], starts[kept], ends[kept] = kinds[i], starts[i], ends[i]
+            kept += 1
+    return kept
+
+
+@kernel
+def _sample(
+    documents: Offsets,
+    document_paragraphs: Offsets,
+    paragraph_starts: Offsets,
+    paragraph_ends: Offsets,
+    paragraph_sentences: Offsets,
+    sentence_starts: Offsets,
+    sentence_ends: Offsets,
+    sentence_words: Offsets,
+    word_starts: Offsets,
+    word_ends: Offsets,
+    seeds: Seeds,
+    chances: npt.NDArray[np.float64],
+    max_ngram: int,
+    examples_per_document: int,
+    max_draws: int,
+    min_spans: int,
+    max_spans: int,
+) -> tuple[Offsets, Kinds, Offsets, Kinds, Offsets, Offsets, Offsets]:
+    size = len(documents) - 1
+    document_examples = np.zeros(size + 1, np.int64)
+    numbers = np.empty(size * examples_per_document, np.uint8)
+    pointers = np.zeros(size * examples_per_document + 1, np.int64)
+    # A mask has at most a span per word; the scratch space is for one, the room for all grows as needed.
+    most = 1
+    for d in range(size):
+        first = paragraph_sentences[document_paragraphs[d]]
+        last = paragraph_sentences[document_paragraphs[d + 1]]
+        most = max(most, sentence_words[last] - sentence_words[first])
+    room = examples_per_document * most + 4 * size * examples_per_document
+    kinds = np.empty(room, np.uint8)
+    starts = np.empty(room, np.int64)
+    ends = np.empty(room, np.int64)
+    state = np.zeros(1, np.uint64)
+    left_out = np.zeros(2, np.int64)
+    count, filled = 0, 0
+    for d in range(size):
+        first_example = count
+        has_words = document_paragraphs[d + 1] > document_paragraphs[d]
+        if filled + examples_per_document * most > room:
+            room *= 2
+            kinds = _grown(kinds, filled, room)
+            starts = _grown(starts, filled, room)
+            ends = _grown(ends, filled, room)
+        for number in range(examples_per_document if has_words else 0):
+            reason = -1
+            for draw in range(max_draws):
+                start_stream(state, seeds[d], number, draw)
+                out_kinds, out_starts, out_ends = kinds[filled:], starts[filled:], ends[filled:]
+                spans = _draw_mask(
+                    d,
+                    documents,
+                    document_paragraphs,
+                    paragraph_starts,
+                    paragraph_ends,
+                    paragraph_sentences,
+                    sentence_starts,
+                    sentence_ends,
+                    sentence_words,
+                    word_starts,
+                    word_ends,
+                    state,
+                    chances,
+                    max_ngram,
+                    out_kinds,
+                    out_starts,
+                    out_ends,
+                )
+                if spans < min_spans:
+                    reason = TOO_SMALL
+                    continue
+                if max_spans and spans > max_spans:
+                    spans = _thin_out(state, spans, max_spans, out_kinds, out_starts, out_ends)
+                if _is_repeated(pointers, first_example, count, spans, filled, kinds, starts, ends):
+                    reason = REPEATED
+                    continue
+                reason = -1
+                numbers[count] = number
+                count += 1
+                filled += spans
+                pointers[count] = filled
+                break
+            if reason >= 0:
+                left_out[reason] += 1
+        document_examples[d + 1] = count
+    return (
+        document_examples,
+        numbers[:count].copy(),
+        pointers[: count + 1].copy(),
+        kinds[:filled].copy(),
+        starts[:filled].copy(),
+        ends[:filled].copy(),
+        left_out,
+    )
+
+
+@kernel
+def _grown(array: Grown, filled: int, room: int) -> Grown:
+    larger = np.empty(room, array.dtype)
+    for i in range(filled):
+        larger[i] = array[i]
+    return larger  # type: ignore[return-value]
+
+
+@kernel
+def _is_repeated(
+    pointers: Offsets, first: int, count: int, spans: int, filled: int, kinds: Kinds, starts: Offsets, ends: Offsets
+) -> bool:
+    """Whether the `spans` spans at `filled` are those of one of the examples from `first` to `count`."""
+    for other in range(first, count):
+        base = pointers[other]
+        if pointers[other + 1] - base != spans:
+            continue
+        i = 0
+        while i < spans and (
+            kinds[base + i] == kinds[filled + i]
+            and starts[base + i] == starts[filled + i]
+            and ends[base + i] == ends[filled + i]
+        ):
+            i += 1
+        if i == spans:
+            return True
+    return False

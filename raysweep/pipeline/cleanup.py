@@ -1,0 +1,85 @@
+"""What a run folder holds that nothing needs any more, and its removal.
+
+    checkpoints     of trials that are done: the model is in place, and nothing resumes them
+    lost samples    the models of a search's samples that were not the best
+    notes           of Tune and Train: a later run goes by our own records
+    leftovers       of writers that were killed, and requests to stop that nobody will read
+
+Never what the report rests on: the files that its evidence names are kept, whatever they are.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysweep.scheduling.records import State, TrialRecord, read_record
+from raysweep.storage.atomic_files import read_json
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removable:
+    """A file or folder, and why nothing needs it."""
+
+    path: Path
+    why: str
+    size_bytes: int
+
+
+def find_removable(folder: RunFolder) -> list[Removable]:
+    """All that may go, in the order of paths; no process may be working in the folder."""
+    cited = _cited(folder)
+    found: dict[Path, str] = {}
+    for path, why in _candidates(folder):
+        if path.exists() and not any(each == path or path in each.parents for each in cited):
+            found[path] = why
+    tops = [path for path in sorted(found) if not any(parent in found for parent in path.parents)]
+    return [Removable(path=path, why=found[path], size_bytes=_size(path)) for path in tops]
+
+
+def remove(items: list[Removable]) -> int:
+    """Delete them.  Returns the bytes that came free."""
+    for item in items:
+        if item.path.is_dir() and not item.path.is_symlink():
+            shutil.rmtree(item.path)
+        else:
+            item.path.unlink()
+    return sum(item.size_bytes for item in items)
+
+
+def _candidates(folder: RunFolder) -> Iterator[tuple[Path, str]]:
+    for path in sorted(folder.trials.glob("*")):
+        trial = TrialFolder(path)
+        record = read_record(trial)
+        if record is not None and record.state is State.DONE:
+            yield from _of_done_trial(trial, record)
+    for name in ("tune", "train", "notes"):
+        yield folder.ray / name, "notes of Tune and Train"
+    for ending in ("part", "old"):
+        for path in folder.root.rglob(f".*.{ending}"):
+            yield path, "left by a writer that was killed"
+
+
+def _of_done_trial(trial: TrialFolder, record: TrialRecord) -> Iterator[tuple[Path, str]]:
+    yield trial.checkpoints, f"checkpoints of {record.trial}, which is done"
+    yield trial.stop, "a request that nobody reads any more"
+    best = record.result.get("search", {}).get("sample")
+    for path in sorted((trial.root / "samples").glob("*")):
+        sample = TrialFolder(path)
+        yield sample.checkpoints, f"checkpoints of {record.trial}'s search, which is done"
+        if path.name != f"{best:02d}":
+            yield sample.model, f"a model that {record.trial}'s search did not choose"
+
+
+def _cited(folder: RunFolder) -> set[Path]:
+    if not folder.evidence.exists():
+        return set()
+    evidence = read_json(folder.evidence)
+    return {folder.root / name for name in evidence.get("inputs", {}).get("files", {})}
+
+
+def _size(path: Path) -> int:
+    """Bytes that come free: a file with a second name elsewhere (a chosen sample's model) frees none."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files if each.stat().st_nlink == 1)

@@ -1,0 +1,87 @@
+"""Tells somebody how a run ended: a command or a webhook, with the run's name, its state and the verdict.
+
+Nothing of the message ever passes through a shell: a command is a list of arguments, and the message
+is its last one, with the parts in the environment.  Who cannot be told is noted in the log; the run's
+own end does not depend on it.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import urllib.request
+from dataclasses import asdict, dataclass
+
+from raysweep.config.budget_settings import Event, NotifyConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What is told."""
+
+    run: str
+    state: Event
+    """How the run ended: done, failed, or budget (stopped at its cap)."""
+    done: int
+    """Trials that are done."""
+    trials: int
+    verdict: str
+    """The report's answer in a line; '' without a report."""
+    reason: str
+    """Why not all is done, of the first trial that is not; ''."""
+
+    @property
+    def text(self) -> str:
+        """In a line."""
+        parts = [f"{self.run}: {self.state}, {self.done} of {self.trials} trials are done", self.reason, self.verdict]
+        return ". ".join(part.rstrip(".") for part in parts if part)
+
+
+def notify(config: NotifyConfig | None, message: Message) -> list[str]:
+    """Tell whom the config names, if it wants to know of this.  Returns who could not be told, and why."""
+    if config is None or message.state not in config.on:
+        return []
+    problems = []
+    if config.command is not None and (problem := _run(config.command, message, config.timeout_s)):
+        problems.append(f"notify.command: {problem}")
+    if config.webhook is not None and (problem := _post(config.webhook, message, config.timeout_s)):
+        problems.append(f"notify.webhook: {problem}")
+    for problem in problems:
+        logger.warning("%s", problem)
+    return problems
+
+
+def _run(command: tuple[str, ...], message: Message, timeout_s: float) -> str:
+    parts = {f"RAYSWEEP_{name.upper()}": str(value) for name, value in asdict(message).items()}
+    # A zero byte can neither be an argument nor stand in the environment.
+    parts = {name: value.replace("\0", "") for name, value in parts.items()}
+    try:
+        done = subprocess.run(
+            [*command, message.text.replace("\0", "")],
+            env={**os.environ, **parts},
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]}: {error}"
+    last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+    return f"{command[0]} ended with {done.returncode}{': ' + last[0] if last else ''}" if done.returncode else ""
+
+
+def _post(url: str, message: Message, timeout_s: float) -> str:
+    body = json.dumps({**asdict(message), "text": message.text}, ensure_ascii=False).encode("utf-8", "replace")
+    request = urllib.request.Request(
+        url, data=body, headers={"Content-Type": "application/json; charset=utf-8", "User-Agent": "raysweep"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):
+            return ""
+    except (OSError, ValueError) as error:
+        # Its address may hold a secret; only the host is told.
+        return f"{request.host or 'the address'}: {error}"

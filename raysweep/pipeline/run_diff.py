@@ -1,0 +1,122 @@
+"""What differs between two runs, or two trials: settings first, then results.
+
+A run's settings are its config.yaml, its results every trial's end and the report's answer.  A trial's
+settings are what its fingerprint was made from.  Both are taken from disk, so the runs may be of
+other profiles, and need not be finished.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysweep.errors import ConfigError
+from raysweep.scheduling.records import TrialRecord, read_record
+from raysweep.storage.atomic_files import read_json
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+
+_ABSENT = None
+_HIDDEN = {"ended_at", "started_at", "trial", "identity", "ledger", "fingerprint"}
+"""Of a record: what is another each time, or stands elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A field with two values; None where one side has no such field."""
+
+    kind: str
+    """'setting' or 'result'."""
+    field: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One of the two sides."""
+
+    name: str
+    is_run: bool
+    settings: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+
+def read_compared(name: str, *, folder: RunFolder) -> Compared:
+    """A run (its name beside `folder`, or its path), or a trial (its name in `folder`, RUN/TRIAL, or its path).
+
+    Raises:
+        ConfigError: it is neither; says what is looked for.
+    """
+    for root in (folder.root.parent / name, Path(name).expanduser()):
+        if (run := RunFolder(root)).record.exists():
+            return _run(name, run)
+    before, _, after = name.partition("/")
+    for root in (folder.trial(name).root, folder.root.parent / before / "trials" / after, Path(name).expanduser()):
+        if (trial := TrialFolder(root)).record.exists() and root.name:
+            return _trial(name, trial)
+    raise ConfigError(
+        f"'{name}': found neither a run of this name in {folder.root.parent}, nor a trial of {folder.root.name} "
+        "that was begun, nor a folder of either; give a run, a trial, or RUN/TRIAL"
+    )
+
+
+def find_differences(first: Compared, second: Compared) -> list[Difference]:
+    """The fields that differ, in order, settings before results.
+
+    Raises:
+        ConfigError: one is a run, the other a trial.
+    """
+    if first.is_run != second.is_run:
+        run, trial = (first, second) if first.is_run else (second, first)
+        raise ConfigError(f"'{run.name}' is a run and '{trial.name}' a trial; give two runs or two trials")
+    found = []
+    for kind, ours, theirs in (
+        ("setting", first.settings, second.settings),
+        ("result", first.results, second.results),
+    ):
+        fields = [*ours, *(field for field in theirs if field not in ours)]
+        found += [
+            Difference(kind=kind, field=field, first=ours.get(field, _ABSENT), second=theirs.get(field, _ABSENT))
+            for field in fields
+            if ours.get(field, _ABSENT) != theirs.get(field, _ABSENT)
+        ]
+    return found
+
+
+def _run(name: str, folder: RunFolder) -> Compared:
+    settings = yaml.safe_load(folder.config.read_text(encoding="utf-8")) if folder.config.exists() else {}
+    results: dict[str, Any] = {}
+    if folder.evidence.exists():
+        answer = read_json(folder.evidence)["answer"]
+        results["answer"] = answer["headline"]
+        results.update({f"answer.{reason['code']}": reason["verdict"] for reason in answer["reasons"]})
+    for path in sorted(folder.trials.glob("*/trial.json")):
+        record = read_record(TrialFolder(path.parent))
+        assert record is not None, "its file was just found"
+        results.update({f"{record.trial}.{field}": value for field, value in _results(record).items()})
+    return Compared(name=name, is_run=True, settings=_flat(settings), results=results)
+
+
+def _trial(name: str, folder: TrialFolder) -> Compared:
+    record = read_record(folder)
+    assert record is not None, "its file was just found"
+    return Compared(name=name, is_run=False, settings=_flat(record.identity), results=_results(record))
+
+
+def _results(record: TrialRecord) -> dict[str, Any]:
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in _HIDDEN}
+    result = fields.pop("result")
+    return _flat({**fields, **result})
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted paths; lists stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f"{before}{key}."))
+        else:
+            found[f"{before}{key}"] = value
+    return found

@@ -1,0 +1,116 @@
+"""run.json: what was run, by which code, on what, and which stages are done.
+
+A stage's entry is written after everything it stands for is in place.  It keeps the plain fields
+that its fingerprint was made from, so that a later run can name those that differ.
+"""
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+from raysweep import __version__
+from raysweep.config.fingerprints import changed_fields, fingerprint
+from raysweep.errors import ChangedError
+from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.run_folder import RunFolder
+
+LIBRARIES = ("ray", "torch", "transformers", "tokenizers", "numpy", "numba", "pyarrow", "optuna")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """One stage that is done."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]
+    ended_at: float
+    """Unix seconds."""
+    seconds: float
+    """Wall time of the attempt that finished it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """The whole of run.json."""
+
+    name: str
+    profile: str
+    command: str
+    """What a person types to get here, paths as they gave them."""
+    raysweep: str
+    python: str
+    platform: str
+    libraries: Mapping[str, str]
+    started_at: float
+    stages: Mapping[str, StageRecord] = field(default_factory=dict)
+
+
+def read_run(folder: RunFolder) -> RunRecord | None:
+    """The run's record, or None if nothing was run."""
+    if not folder.record.exists():
+        return None
+    values = read_json(folder.record)
+    stages = {name: StageRecord(**stage) for name, stage in values.pop("stages").items()}
+    return RunRecord(**values, stages=stages)
+
+
+def open_run(folder: RunFolder, *, profile: str, command: Sequence[str]) -> RunRecord:
+    """The record to go on from; a new one where there is none.  Versions are those of this process."""
+    before = read_run(folder)
+    return RunRecord(
+        name=folder.name,
+        profile=profile,
+        command=" ".join(command),
+        raysweep=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        libraries={name: metadata.version(name) for name in LIBRARIES},
+        started_at=before.started_at if before else time.time(),
+        stages=before.stages if before else {},
+    )
+
+
+def is_done(run: RunRecord, stage: str, identity: Mapping[str, Any]) -> bool:
+    """Whether the stage was done with the same fields."""
+    record = run.stages.get(stage)
+    return record is not None and record.fingerprint == fingerprint(identity)
+
+
+def refuse_change(run: RunRecord, stage: str, identity: Mapping[str, Any]) -> None:
+    """Stop where a stage on disk was made from other fields.
+
+    Raises:
+        ChangedError: names the fields, and the ways on.
+    """
+    record = run.stages.get(stage)
+    if record is None or record.fingerprint == fingerprint(identity):
+        return
+    what = "; ".join(changed_fields(record.identity, identity))
+    raise ChangedError(
+        f"stage '{stage}': its settings differ from those that built it ({what}). "
+        f"Use --force {stage} to make it and all that depends on it again, or give the run a new --name"
+    )
+
+
+def mark_done(
+    folder: RunFolder, run: RunRecord, stage: str, identity: Mapping[str, Any], *, seconds: float
+) -> RunRecord:
+    """Record the stage as done, by rename, after its files are in place."""
+    record = StageRecord(
+        fingerprint=fingerprint(identity), identity=identity, ended_at=time.time(), seconds=round(seconds, 3)
+    )
+    after = replace(run, stages={**run.stages, stage: record})
+    write_json(folder.record, asdict(after))
+    return after
+
+
+def forget(folder: RunFolder, run: RunRecord, stage: str) -> RunRecord:
+    """Take a stage out of the record, before its files are made again."""
+    if stage not in run.stages:
+        return run
+    after = replace(run, stages={name: record for name, record in run.stages.items() if name != stage})
+    write_json(folder.record, asdict(after))
+    return after

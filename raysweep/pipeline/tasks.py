@@ -1,0 +1,104 @@
+"""What the pipeline hands out, and the protocol of whoever carries it to where it runs.
+
+`cluster.ray_executor.RayExecutor` spreads the work over a Ray cluster; `inline.InlineExecutor` does it
+in this process, one piece after another.  With the same `resources.cpus_per_trial` (torch threads)
+both give the same weights to the bit on CPU.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.config.evaluation_settings import EvaluationConfig
+from raysweep.config.training_settings import SearchConfig
+from raysweep.storage.run_folder import TrialFolder
+from raysweep.training.job import TrainingJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskTask:
+    """Make one shard of the example store."""
+
+    documents: Path
+    rows: tuple[int, int]
+    """First row and the one after the last, in documents.parquet."""
+    shard: int
+    folder: Path
+    policy: MaskingConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainTask:
+    """Train one trial, or search for the best of several."""
+
+    job: TrainingJob
+    folder: TrialFolder
+    identity: Mapping[str, Any]
+    parent: str | None
+    """A trial of the same run that must be done first."""
+    gpus: float | None
+    """Instead of resources.gpus_per_trial."""
+    search: SearchConfig | None
+    fresh: bool
+    """Earlier files of the trial (checkpoints, metrics, model) are removed before it starts."""
+    cost: float | None = None
+    """Expected seconds of one training, or any unit that compares the tasks of a run; by examples if None."""
+    accelerator_type: str | None = None
+    """Instead of resources.accelerator_type."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreTask:
+    """Score one model on every level's test documents."""
+
+    model: str
+    start: str
+    """A folder with the model; for the baseline row: 'scratch' or a hub name, as in `model.start`."""
+    job: TrainingJob
+    """How the model's start is made; only read for the baseline row."""
+    examples: Path
+    documents: Path
+    levels: tuple[str, ...]
+    evaluation: EvaluationConfig
+    seed: int
+    out: Path
+    record: Path
+    fingerprint: str
+
+
+class Listener(Protocol):
+    """Told of progress; must not block."""
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Of `total` units of the stage, `done` are there."""
+
+    def say(self, message: str) -> None:
+        """A line for a person."""
+
+
+class Executor(Protocol):
+    """Carries work to where it runs.  An error in one piece of masking or scoring is raised here."""
+
+    def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
+        """Make the shards; returns their summaries in the tasks' order."""
+
+    def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
+        """Train every task whose parent gets done, and write each one's record.
+
+        A failed trial blocks its children and nothing else; neither raises.
+        """
+
+    def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
+        """Score the models; each one's table is in place before its record."""
+
+    def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
+        """Time one model's infilling, and that of the levels' models together, with nothing beside them.
+
+        See `evaluation.speed.measure_speed`.
+        """
+
+    def close(self) -> None:
+        """Give back what was started."""

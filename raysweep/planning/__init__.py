@@ -1,0 +1,1 @@
+"""What a run will take: calibration of this machine, forecasts, GPU sharing, budget."""

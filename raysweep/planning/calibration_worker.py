@@ -1,0 +1,210 @@
+"""One of the trainings that a calibration times side by side: `python -m raysweep.planning.calibration_worker`.
+
+It trains for real, on examples of the config's own data, and notes how long every step took.  The
+parent says through a file how many of the workers are to go on, so that the same processes are timed
+alone and in company.  The first one then times an export and scores a few documents.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysweep.config.loading import parse_config
+from raysweep.config.schema import Config
+from raysweep.scheduling.trials import START_MODEL, Trial
+from raysweep.storage.atomic_files import write_json
+from raysweep.storage.run_folder import RunFolder
+from raysweep.training.job import Evaluation, TrainingJob, training_job
+
+END = 0
+"""The phase in which all workers end."""
+WARM_UP_STEPS = 2
+EVALUATE_EVERY = 4
+VALID_EXAMPLES = 16
+SCORING_S = 4.0
+MOST_SCORINGS = 5
+_WAIT_S = 0.02
+_FOREVER = 1_000_000
+"""Steps: it is stopped long before."""
+
+
+class Stopwatch:
+    """Times the steps of a training from between them, and lets it wait while others are timed."""
+
+    def __init__(self, folder: Path, index: int, *, device: str) -> None:
+        self._folder, self._index, self._device = folder, index, device
+        self._began: tuple[float, int] | None = None
+        self.steps: list[tuple[int, float]] = []
+        """(phase, seconds) of every step in order; phase -1 where it belongs to none."""
+        self.evaluated: list[int] = []
+
+    def between_steps(self) -> str | None:
+        """The training's `should_stop`: note the step, and wait until this worker may go on."""
+        self._settle()
+        now, phase = time.perf_counter(), self._phase()
+        if self._began is not None:
+            began, before = self._began
+            self.steps.append((phase if phase == before else -1, now - began))
+        else:
+            self.steps.append((-1, 0.0))
+        if len(self.steps) == WARM_UP_STEPS:
+            (self._folder / f"ready-{self._index}").touch()
+        while self._index >= phase != END and len(self.steps) >= WARM_UP_STEPS:
+            time.sleep(_WAIT_S)
+            phase = self._phase()
+        self._began = (time.perf_counter(), phase)
+        return "calibrated" if phase == END else None
+
+    def after_evaluation(self, evaluation: Evaluation) -> None:
+        """An evaluation belongs to no step."""
+        self._settle()
+        self.evaluated.append(evaluation.step)
+        self._began = (time.perf_counter(), self._phase())
+
+    def _phase(self) -> int:
+        """How many workers are to train now; all, until the parent says otherwise."""
+        try:
+            return int((self._folder / "phase").read_text())
+        except FileNotFoundError:
+            return 1 << 16
+
+    def _settle(self) -> None:
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.synchronize()
+
+
+def measure(root: Path, index: int, spawned: float) -> dict[str, Any]:
+    """Train until the parent ends it; returns what was seen, in seconds, bytes and tokens."""
+    spec = json.loads((root / "spec.json").read_text())
+    from raysweep.training.loop import train
+
+    imported_s = time.time() - spawned
+    config = parse_config(yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8")))
+    job = calibration_job(config, RunFolder(root), f"worker-{index}", steps=_FOREVER)
+    watch = Stopwatch(root, index, device=spec["device"])
+    result = train(job, device=spec["device"], on_evaluation=watch.after_evaluation, should_stop=watch.between_steps)
+    lines = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text().splitlines()]
+    tokens = [line["tokens"] for line in lines if line["kind"] == "step"]
+    seen: dict[str, Any] = {
+        "imported_s": imported_s,
+        "steps": [[phase, seconds, count] for (phase, seconds), count in zip(watch.steps, tokens, strict=True)],
+        "evaluation_s": result.seconds["evaluation"] / max(1, len(watch.evaluated)),
+        "checkpoint_s": result.seconds["checkpoint"] / (1 + len(watch.evaluated) / 3),
+        "memory_bytes": _memory_in_use(spec["device"], result.peak_memory_bytes),
+        "parameters": result.parameters,
+        "device": result.device,
+        "device_memory_bytes": _device_memory(spec["device"]),
+    }
+    if index == 0:
+        seen |= _time_the_rest(config, root, spec)
+    return seen
+
+
+def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int) -> TrainingJob:
+    """The config's training, on all levels, from scratch where its start would have to be fetched."""
+    entry = next(iter(config.trials.values()))
+    settings = entry.model_copy(
+        update={
+            "levels": config.data.levels,
+            "parent": None,
+            "search": None,
+            "steps": steps,
+            "evaluate_every": EVALUATE_EVERY,
+            "checkpoint_every": _FOREVER,
+            "valid_examples": VALID_EXAMPLES,
+            "patience": None,
+        }
+    )
+    trial = Trial(name=name, entry=name, seed=0, settings=settings, parent=None)
+    return training_job(config, folder, trial, "calibration")
+
+
+def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str, float]:
+    """Building and exporting a model around one step, then scoring: what each document more costs."""
+    from raysweep.training.loop import train
+
+    job = calibration_job(config, RunFolder(root), "short", steps=1)
+    began = time.perf_counter()
+    result = train(job, device=spec["device"])
+    finish_s = time.perf_counter() - began - sum(result.seconds.values())
+    generated, tested = spec["generated"], spec["tested"].values()
+    masks = config.evaluation.examples_per_document
+    extra = sum(min(spec["scored"], count) - 1 for count in tested) * masks
+    infilled = sum(min(generated, count) for count in tested)
+
+    def timed(documents: int, generated: int = 0) -> float:
+        return _time_scores(config, root, job, spec["device"], documents=documents, generated=generated)
+
+    timed(1, generated)  # the first call is slower than any other
+    began = time.perf_counter()
+    rounds: list[tuple[float, float, float]] = []
+    # A small model's scores take so little time that one look at them says nothing.
+    while not rounds or (len(rounds) < MOST_SCORINGS and time.perf_counter() - began < SCORING_S):
+        rounds.append((timed(1), timed(spec["scored"]), timed(1, generated)))
+    few, more, with_texts = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return {
+        "finish_s": max(0.0, finish_s),
+        "score_example_s": max(0.0, more - few) / max(1, extra),
+        "generate_document_s": max(0.0, with_texts - few) / max(1, infilled),
+    }
+
+
+def _time_scores(config: Config, root: Path, job: TrainingJob, device: str, *, documents: int, generated: int) -> float:
+    from raysweep.evaluation.scoring import score_model
+
+    folder = RunFolder(root)
+    evaluation = config.evaluation.model_copy(
+        update={"documents_per_level": documents, "generation_documents": generated}
+    )
+    began = time.perf_counter()
+    score_model(
+        model=START_MODEL,
+        start=str(job.folder / "model"),
+        job=job,
+        examples=folder.examples,
+        documents=folder.documents,
+        levels=tuple(json.loads((root / "spec.json").read_text())["tested"]),
+        evaluation=evaluation,
+        seed=0,
+        out=folder.cells("calibration"),
+        record=folder.cells_record("calibration"),
+        fingerprint="calibration",
+        device=device,
+    )
+    return time.perf_counter() - began
+
+
+def _memory_in_use(device: str, peak: int) -> int:
+    """Of a GPU the whole of what the process holds, its CUDA context included; else the process's peak."""
+    if device == "cpu":
+        return peak
+    import torch
+
+    context = 700 << 20  # of the driver and kernels, which torch does not count; assumed, not measured
+    return max(peak, torch.cuda.max_memory_reserved()) + context
+
+
+def _device_memory(device: str) -> int:
+    """Of the GPU; 0 for a CPU, where the parent knows the machine's."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def main() -> None:
+    """Arguments: the folder, this worker's number, when it was started (Unix seconds)."""
+    root, index, spawned = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    write_json(root / f"seen-{index}.json", measure(root, index, spawned))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Bundles a run's evidence for publication, and verifies such a bundle."""

@@ -1,0 +1,74 @@
+"""The control trials: what a level's model would gain if its level did not matter.
+
+Each stands beside one level's model and copies all its settings, steps included; what differs is the
+documents alone:
+
+    size_matched   as many documents as the level has, drawn from all levels
+    step_matched   all documents of all levels
+    placebo        a random group of documents of all levels, as many as the level has; the groups of
+                   two levels share none, and each group has test documents of its own
+
+If the first two do as well on the level's test documents as the level's model, it was the number of
+documents or of steps that made the gain; if the placebo beats the general model on its own group by
+as much, it was nothing about levels at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raysweep.config.control_settings import SubsetConfig
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import TrialConfig
+
+CONTROL_KINDS = ("size_matched", "step_matched", "placebo")
+CONTROL_PREFIX = "control-"
+_SHORT = {"size_matched": "size", "step_matched": "steps", "placebo": "placebo"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """What a control trial stands beside."""
+
+    kind: str
+    """One of `CONTROL_KINDS`."""
+    level: str
+
+
+def plan_controls(config: Config) -> dict[str, tuple[TrialConfig, Control]]:
+    """The control entries that the config asks for, by name; none where a level has no model of its own."""
+    general = general_entry(config)
+    planned: dict[str, tuple[TrialConfig, Control]] = {}
+    for kind in CONTROL_KINDS:
+        if not getattr(config.controls, kind) or general is None:
+            continue
+        for level in config.data.levels:
+            if (own := _entry(config, [level])) is not None:
+                name = f"{CONTROL_PREFIX}{_SHORT[kind]}-{level}"
+                planned[name] = (_settings(config, general, own, kind, level), Control(kind=kind, level=level))
+    return planned
+
+
+def general_entry(config: Config) -> TrialConfig | None:
+    """The first entry on all levels that starts from scratch, if there are several levels."""
+    return _entry(config, config.data.levels) if len(config.data.levels) > 1 else None
+
+
+def placebo_group(level: str, seed: int) -> SubsetConfig:
+    """The random group that stands for a level, under the run's seed."""
+    return SubsetConfig(size_of=level, disjoint=True, seed=seed)
+
+
+def _settings(config: Config, general: TrialConfig, own: TrialConfig, kind: str, level: str) -> TrialConfig:
+    documents = {
+        "size_matched": SubsetConfig(size_of=level, seed=config.seed),
+        "step_matched": None,
+        "placebo": placebo_group(level, config.seed),
+    }[kind]
+    return own.model_copy(update={"levels": general.levels, "documents": documents})
+
+
+def _entry(config: Config, levels: Sequence[str]) -> TrialConfig | None:
+    for entry in config.trials.values():
+        if entry.parent is None and entry.documents is None and set(entry.levels) == set(levels):
+            return entry
+    return None

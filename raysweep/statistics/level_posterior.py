@@ -1,0 +1,150 @@
+"""A new learner's text, whose level nobody has told: which of the levels' models is to answer?
+
+Known is the visible text of one mask (a document's first): its loss under every level's model, which
+gives the probability of each level,
+
+    p(level k | visible) ∝ share of the training documents of k × exp(−nats of the visible text under model k)
+
+Four ways to answer are compared, all by the nats of the same mask's answers:
+
+    general   the general model, which need not know
+    chosen    the model with the lowest perplexity on the visible text; without any text, the general model
+              (or, where there is none, the most frequent level's)
+    mixture   −ln Σ_k p(k | visible) · exp(−nats of the answers under model k)
+    oracle    the true level's model
+
+The mixture's formula is exact for sums: it is what a mixture gives that mixes the models' next-token
+probabilities and, after every token, updates the weights by Bayes' rule; the product over tokens
+telescopes to it.  So no probability of a single token is needed.  It costs −ln p(k | visible) more
+than model k at most, and never more than the worst of the models.
+
+A document whose first mask hides all of it has no visible text: then the shares alone speak.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from raysweep.statistics.loss_table import Floats, Ints, LossTable
+
+WAYS = ("general", "chosen", "mixture", "oracle")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColdStart:
+    """Every test document as if its learner were new.  D documents, K levels."""
+
+    levels: tuple[str, ...]
+    documents: Ints
+    """(D,) ascending within a level."""
+    truth: Ints
+    """(D,) places in `levels`."""
+    visible_tokens: Ints
+    answer_tokens: Ints
+    chosen: Ints
+    """(D,) places in `levels`."""
+    posterior: Floats
+    """(D, K) rows add up to 1."""
+    nats: Mapping[str, Floats]
+    """(D,) of the answers by way; without a general model there is no `general`."""
+    expert_nats: Floats
+    """(D, K) of the answers under every level's model."""
+
+    @property
+    def is_seen(self) -> npt.NDArray[np.bool_]:
+        """(D,) whether there is any visible text."""
+        is_seen_D: npt.NDArray[np.bool_] = self.visible_tokens > 0
+        return is_seen_D
+
+    @property
+    def is_right(self) -> npt.NDArray[np.bool_]:
+        """(D,) whether the chosen level is the true one."""
+        is_right_D: npt.NDArray[np.bool_] = self.chosen == self.truth
+        return is_right_D
+
+    def confusion(self) -> Ints:
+        """(K, K) documents with visible text: the true level by row, the chosen one by column."""
+        count = len(self.levels)
+        cells = (self.truth * count + self.chosen)[self.is_seen]
+        return np.bincount(cells, minlength=count**2).reshape(count, count).astype(np.int64)
+
+
+def log_posterior(visible_nats_DK: Floats, shares_K: Sequence[float]) -> Floats:
+    """(D, K) ln of every level's probability, given the nats of the visible text under its model."""
+    prior_K = np.log(np.asarray(shares_K, dtype=np.float64) / np.sum(shares_K))
+    joint_DK = prior_K - visible_nats_DK
+    posterior_DK: Floats = joint_DK - logsumexp(joint_DK, axis=1, keepdims=True)
+    return posterior_DK
+
+
+def mix(log_weights_DK: Floats, nats_DK: Floats) -> Floats:
+    """(D,) nats of the mixture: −ln Σ weight · exp(−nats)."""
+    mixed_D: Floats = -logsumexp(log_weights_DK - nats_DK, axis=1)
+    return mixed_D
+
+
+def meet_new_learners(
+    table: LossTable, experts: Mapping[str, str], general: str | None, shares: Mapping[str, float]
+) -> ColdStart | None:
+    """Answer every test document in each of the ways.
+
+    Args:
+        experts: the model of each level, in the levels' order; other levels' documents are left out.
+        general: the general model, if there is one.
+        shares: how frequent each level is, in any unit above 0.
+
+    Returns:
+        None if there is no first mask of these levels: the scores are of an earlier version.
+    """
+    levels = tuple(experts)
+    answers, visible = table.select("first_infill"), table.select("first_context")
+    parts = [level for level in levels if level in answers]
+    if not parts:
+        return None
+    columns = [table.models.index(experts[level]) for level in levels]
+    documents = np.concatenate([answers[level].documents for level in parts])
+    truth = np.concatenate([np.full(len(answers[level].documents), levels.index(level)) for level in parts])
+    answer_nats_DM = np.concatenate([answers[level].nats for level in parts])
+    tokens_D, visible_DM = _align(documents, [visible[level] for level in parts if level in visible], len(table.models))
+    shares_K = [shares[level] for level in levels]
+    weights_DK = log_posterior(visible_DM[:, columns], shares_K)
+    lowest_D = np.argmin(visible_DM[:, columns], axis=1)
+    chosen = np.where(tokens_D > 0, lowest_D, int(np.argmax(shares_K)))
+    expert_nats_DK = answer_nats_DM[:, columns]
+    rows = np.arange(len(documents))
+    ways = {
+        "chosen": expert_nats_DK[rows, chosen],
+        "mixture": mix(weights_DK, expert_nats_DK),
+        "oracle": expert_nats_DK[rows, truth],
+    }
+    if general is not None:
+        of_general_D = answer_nats_DM[:, table.models.index(general)]
+        ways["chosen"] = np.where(tokens_D > 0, ways["chosen"], of_general_D)
+        ways = {"general": of_general_D, **ways}
+    return ColdStart(
+        levels=levels,
+        documents=documents,
+        truth=truth,
+        visible_tokens=tokens_D,
+        answer_tokens=np.concatenate([answers[level].tokens for level in parts]),
+        chosen=chosen,
+        posterior=np.exp(weights_DK),
+        nats=ways,
+        expert_nats=expert_nats_DK,
+    )
+
+
+def _align(documents: Ints, found: Sequence[Any], models: int) -> tuple[Ints, Floats]:
+    """Tokens and nats of the visible text of these documents; 0 where there is none."""
+    tokens_D, nats_DM = np.zeros(len(documents), dtype=np.int64), np.zeros((len(documents), models))
+    place = {document: row for row, document in enumerate(documents.tolist())}
+    for one in found:
+        # A document without a blank has text and nothing to answer.
+        kept = [(place[document], row) for row, document in enumerate(one.documents.tolist()) if document in place]
+        targets, rows = [target for target, _ in kept], [row for _, row in kept]
+        tokens_D[targets], nats_DM[targets] = one.tokens[rows], one.nats[rows]
+    return tokens_D, nats_DM

@@ -1,0 +1,98 @@
+"""What would decide an undecided claim: how many more documents, or how many more seeds.
+
+The prediction is the verdict's own rule, applied to what would be measured if the ratio and the
+spreads stay as they are: the draws are brought nearer to the estimate by the root of the number of
+documents, Student's t gets its further degrees of freedom, and the least number is looked for at
+which the p-value falls below what Holm asks for.  At that number, half of such experiments decide.
+
+It is no promise: the ratio itself is known as badly as its interval says.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+from raysweep.statistics.contrasts import Measured
+
+HOPELESS = 100.0
+"""More than this many times the documents: no such corpus will be collected for so small a difference."""
+MOST_SEEDS = 20
+_STEPS = 12
+"""Halvings of the range of times: to a tenth of a per cent."""
+
+Rule = Callable[[Sequence[Measured]], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleNeed:
+    """What would decide; None where that alone would not."""
+
+    documents: int | None
+    """More, of all tested levels together and in the same proportions."""
+    seeds: int | None
+    """More, of every training."""
+    note: str
+
+
+def predict_need(measured: Sequence[Measured], decides: Rule) -> SampleNeed:
+    """The least that would decide.
+
+    Args:
+        measured: the contrasts that the verdict rests on.
+        decides: whether such contrasts would be decided.
+    """
+    documents, seeds = _documents(measured, decides), _seeds(measured, decides)
+    if documents is not None or seeds is not None:
+        return SampleNeed(documents=documents, seeds=seeds, note=_say(documents, seeds))
+    if any(one.seed_variance for one in measured):
+        for more in (2, 4, 8, MOST_SEEDS):
+            together = _documents([one.with_more(1.0, more) for one in measured], decides)
+            if together is not None:
+                note = f"about {together:,} more documents and {more} more seeds of each training together would decide"
+                return SampleNeed(documents=None, seeds=None, note=f"{note}, if the ratio stays as it is")
+    return SampleNeed(documents=None, seeds=None, note="too close to the margin for any realistic number of documents")
+
+
+def _documents(measured: Sequence[Measured], decides: Rule) -> int | None:
+    def is_enough(times: float) -> bool:
+        return decides([one.with_more(times, 0) for one in measured])
+
+    if not is_enough(HOPELESS):
+        return None
+    low, high = 0.0, log(HOPELESS)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if is_enough(exp(middle)) else (middle, high)
+    return _two_digits((exp(high) - 1.0) * max(one.documents for one in measured))
+
+
+def _seeds(measured: Sequence[Measured], decides: Rule) -> int | None:
+    def is_enough(more: int) -> bool:
+        return decides([one.with_more(1.0, more) for one in measured])
+
+    if not any(one.seed_variance for one in measured) or not is_enough(MOST_SEEDS):
+        return None
+    low, high = 0, MOST_SEEDS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _say(documents: int | None, seeds: int | None) -> str:
+    if documents is None:
+        said = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
+    elif seeds is None:
+        said = f"about {documents:,} more documents would decide"
+    else:
+        said = f"about {documents:,} more documents, or {_count_seeds(seeds)}, would decide"
+    return f"{said}, if the ratio stays as it is"
+
+
+def _count_seeds(seeds: int | None) -> str:
+    return f"{seeds} more seed{'s' if seeds != 1 else ''} of each training"
+
+
+def _two_digits(number: float) -> int:
+    step: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return max(1, round(number / step) * step)

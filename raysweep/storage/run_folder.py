@@ -1,0 +1,251 @@
+"""The paths of a run: the only place where the names of its files are spelled."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysweep.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """One trial's part of the run folder."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        return self.root / "trial.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        """All that is known at each evaluation, clocks included; a JSON object a line."""
+        return self.root / "evaluations.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def inventory(self) -> Path:
+        """What the model's files weigh; only in a bundle, which holds no weights."""
+        return self.root / "model.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "worker.log"
+
+    @property
+    def result(self) -> Path:
+        """What the training said at its end; renamed into place after the model."""
+        return self.root / "training.json"
+
+    @property
+    def attempts(self) -> Path:
+        """What became of each attempt; see `scheduling.attempts`."""
+        return self.root / "attempts.jsonl"
+
+    @property
+    def rungs(self) -> Path:
+        """How a sample of a search stood at each of the search's rungs."""
+        return self.root / "rungs.json"
+
+    @property
+    def stop(self) -> Path:
+        """A request to stop the training, with the reason in it; see `scheduling.stop_requests`."""
+        return self.root / "stop"
+
+    def clear(self) -> None:
+        """Remove what earlier trainings left, the record last."""
+        if self.root.exists():
+            for path in self.root.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path != self.record:
+                    path.unlink()
+            self.record.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run: `<storage>/<name>/…`."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def record(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """What the run was expected to take when it began; see `planning.run_forecast`."""
+        return self.root / "plan.json"
+
+    @property
+    def spent(self) -> Path:
+        """What the trainings of all attempts have taken so far; see `planning.budget`."""
+        return self.root / "spent.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "run.lock"
+
+    @property
+    def ledger(self) -> Path:
+        """What the GPUs' seconds went into; see `scheduling.ledger`."""
+        return self.root / "ledger.json"
+
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus"
+
+    @property
+    def sample_csv(self) -> Path:
+        return self.corpus / "sample.csv"
+
+    @property
+    def documents(self) -> Path:
+        return self.corpus / "documents.parquet"
+
+    @property
+    def splits(self) -> Path:
+        return self.corpus / "splits.json"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.corpus / "quarantine.csv"
+
+    @property
+    def leakage(self) -> Path:
+        return self.corpus / "leakage.json"
+
+    @property
+    def leaks(self) -> Path:
+        """The documents outside train that are known to another split, by number and kind of leak."""
+        return self.corpus / "leaks.parquet"
+
+    @property
+    def ilm_texts(self) -> Path:
+        return self.corpus / "ilm"
+
+    def ilm_text(self, model: str, split: str) -> Path:
+        """One split of one model's documents in ILM's own text format."""
+        return self.ilm_texts / model / f"{split}.txt"
+
+    @property
+    def examples(self) -> Path:
+        return self.root / "examples"
+
+    @property
+    def manifest(self) -> Path:
+        return self.examples / "manifest.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def trial(self, name: str) -> TrialFolder:
+        return TrialFolder(self.trials / name)
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    def cells(self, model: str) -> Path:
+        """One model's scores on every level's test documents."""
+        return self.evaluation / "cells" / f"{model}.parquet"
+
+    def cells_record(self, model: str) -> Path:
+        """What the scores were made from; renamed into place after them."""
+        return self.evaluation / "cells" / f"{model}.json"
+
+    def cells_records(self) -> list[Path]:
+        """The records of all models that are scored."""
+        return sorted((self.evaluation / "cells").glob("*.json"))
+
+    @property
+    def losses(self) -> Path:
+        return self.evaluation / "losses.parquet"
+
+    @property
+    def doc_features(self) -> Path:
+        """Every document's losses under every model, for classifiers of one's own; no text."""
+        return self.evaluation / "doc_features.parquet"
+
+    @property
+    def matrix(self) -> Path:
+        return self.evaluation / "matrix.csv"
+
+    @property
+    def generation(self) -> Path:
+        return self.evaluation / "generation.json"
+
+    @property
+    def speed(self) -> Path:
+        return self.evaluation / "speed.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def report_html(self) -> Path:
+        return self.report / "report.html"
+
+    @property
+    def report_markdown(self) -> Path:
+        return self.report / "report.md"
+
+    @property
+    def evidence(self) -> Path:
+        return self.report / "evidence.json"
+
+    @property
+    def evidence_schema(self) -> Path:
+        return self.report / "evidence.schema.json"
+
+    @property
+    def tables(self) -> Path:
+        return self.report / "tables"
+
+    @property
+    def ray(self) -> Path:
+        """What Tune and Train write for themselves: their snapshots, never our results."""
+        return self.root / "ray"
+
+
+def samples_beside(cells: Path) -> Path:
+    """Some questions and a model's answers, as texts, beside its scores; they hold learners' words."""
+    return cells.with_suffix(".samples")
+
+
+def open_run_folder(storage: str, name: str) -> RunFolder:
+    """The run folder of `name` under `storage`, which must be a path every node sees.
+
+    Raises:
+        ConfigError: the storage is a URI (mount it instead), or the name is no plain folder name.
+    """
+    if "://" in storage:
+        raise ConfigError(
+            f"--storage: found '{storage}'; must be a path (mount the bucket, or use NFS or EFS, "
+            "so that every node sees the same path)"
+        )
+    if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
+        raise ConfigError(f"--name: found '{name}'; must be a folder name without slashes, such as 'pilot'")
+    return RunFolder(Path(storage).expanduser().resolve() / name)

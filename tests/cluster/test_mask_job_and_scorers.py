@@ -1,0 +1,130 @@
+"""Masking and scoring on a real Ray: everything comes back, in order, and errors speak for themselves."""
+
+import pytest
+
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.config.evaluation_settings import EvaluationConfig
+from raysweep.errors import InputError
+from raysweep.pipeline.tasks import MaskTask, ScoreTask
+from tests.sweep_tasks import Remembering, make_task
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    # Ray Data warns of its own deprecated fields when it makes its own context.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+]
+
+
+@pytest.fixture
+def listener():
+    return Remembering()
+
+
+@pytest.fixture
+def mask_tasks(run):
+    return [
+        MaskTask(
+            documents=run.documents,
+            rows=(shard * 10, shard * 10 + 3 + shard),
+            shard=shard,
+            folder=run.examples,
+            policy=MaskingConfig(),
+            seed=0,
+        )
+        for shard in range(5)
+    ]
+
+
+@pytest.fixture
+def score_tasks(run):
+    return [
+        ScoreTask(
+            model=name,
+            start=str(run.trial(name).model),
+            job=make_task(run, name).job,
+            examples=run.examples,
+            documents=run.documents,
+            levels=("A1",),
+            evaluation=EvaluationConfig(),
+            seed=0,
+            out=run.cells(name),
+            record=run.cells_record(name),
+            fingerprint="print",
+        )
+        for name in ("A1", "B1", "all")
+    ]
+
+
+def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
+    """Whichever shard ends first; and the plain values are what the worker returned."""
+    from raysweep.cluster.mask_job import make_shards
+
+    summaries = make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask")
+    expected = [{"shard": n, "documents": 3 + n, "examples": 2, "nested": {"kept": [1, 2]}} for n in range(5)]
+    assert summaries == expected
+    assert [done for _, done, _, _ in listener.progress] == sorted(done for _, done, _, _ in listener.progress)
+    assert listener.progress[-1][1:3] == (25, 25)
+    assert "examples/s" in listener.progress[-1][3]
+
+
+def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener):
+    """With its own words and exit code, not as a wall of Ray's."""
+    from raysweep.cluster.mask_job import make_shards
+
+    with pytest.raises(InputError, match=r"^documents.parquet row 7: found no text$"):
+        make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_refuse")
+
+
+def test_a_mistake_of_ours_comes_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
+    """Whoever mends it needs the line."""
+    from raysweep.cluster.mask_job import make_shards
+
+    with pytest.raises(RuntimeError, match=r"(?s)^shard 1: ZeroDivisionError: .*mask_or_break"):
+        make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_break")
+
+
+def score(session, tasks, listener, function):
+    from raysweep.cluster.scorers import Scorers
+
+    with Scorers(need=session.need(), capacity=session.capacity, max_failures=1, score=function) as scorers:
+        scorers.score(tasks, listener)
+
+
+def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, score_tasks, listener):
+    """Torch is imported once for each core, not for each model, and scores do not depend on the cores."""
+    score(session, score_tasks, listener, "tests.cluster.fake_pieces:score")
+    notes = [task.out.read_text().split() for task in score_tasks]
+    assert len({process for process, *_ in notes}) <= 2
+    assert {tuple(rest) for _, *rest in notes} == {("cpu", "1")}
+    assert listener.progress == [("evaluate", done, 3, "models") for done in range(4)]
+
+
+def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):
+    """It keeps its kind."""
+    with pytest.raises(InputError, match=r"^model 'B1': model.safetensors: torn$"):
+        score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_or_refuse")
+
+
+def test_no_work_is_no_reason_to_touch_the_cluster(listener):
+    """A resumed run may have nothing left to mask, train or score."""
+    from raysweep.cluster.ray_executor import RayExecutor
+    from raysweep.config.resource_settings import ResourcesConfig
+    from raysweep.storage.run_folder import RunFolder
+
+    executor = RayExecutor(ResourcesConfig(address="nobody.invalid:1"), RunFolder("nowhere"))
+    assert executor.mask([], listener) == []
+    executor.train([], listener)
+    executor.score([], listener)
+    executor.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://head:10001", "head"])
+def test_an_address_where_nobody_is_is_refused_within_seconds(address, tmp_path):
+    """Ray itself goes on trying for minutes."""
+    from raysweep.cluster.session import open_session
+    from raysweep.config.resource_settings import ResourcesConfig
+    from raysweep.errors import ResourceError
+
+    with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; "):
+        open_session(ResourcesConfig(address=address), scratch=tmp_path)

@@ -1,0 +1,392 @@
+"""What a corpus CSV may look like, what is set aside from it, and what is said of one that cannot be used."""
+
+import csv
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.csv_documents import check_bad_rows, read_corpus, write_quarantine
+from raysweep.corpus.csv_files import read_columns
+from raysweep.errors import InputError
+from tests.corpus.odd_csv import csv_bytes
+
+HEADER = b"writing_id,l1,cefr_level,text\n"
+GOOD = b"1,Spanish,A1,I am here.\n2,German,B1,We were there.\n"
+SHARED = Path(os.environ.get("RAYSWEEP_SHARED", Path(__file__).parents[2] / ".." / "shared"))
+
+# name, the file's name, its bytes (None: a folder; missing if absent), the message with {path}
+BROKEN_FILES = [
+    ("a folder", "corpus.csv", None, "{path}: is a folder; data.csv must be a CSV file (.csv or .csv.gz)"),
+    ("nothing in it", "corpus.csv", b"", "{path}: is empty; must hold a header and a row per document"),
+    ("only line breaks", "corpus.csv", b"\n \n", "{path}: is empty; must hold a header and a row per document"),
+    ("only a header", "corpus.csv", HEADER, "{path}: has a header and no rows"),
+    (
+        "a misspelt column",
+        "corpus.csv",
+        b"writing_id,l1,CEFR Level,text\n" + GOOD,
+        "{path}: no column 'cefr_level' (did you mean 'CEFR Level'?). Found the columns 'writing_id', 'l1', "
+        "'CEFR Level', 'text'. Name yours in data.columns",
+    ),
+    (
+        "two columns missing",
+        "corpus.csv",
+        b"writing_id,grade,essay,cefr_level\n1,2,3,4\n",
+        "{path}: no column 'l1'; no column 'text'. Found the columns 'writing_id', 'grade', 'essay', "
+        "'cefr_level'. Name yours in data.columns",
+    ),
+    (
+        "a column twice",
+        "corpus.csv",
+        b"writing_id,l1,cefr_level,text,text\n1,Spanish,A1,Hi.,Ho.\n",
+        "{path}: the column 'text' stands 2 times in the header; must stand once",
+    ),
+    (
+        "semicolons",
+        "corpus.csv",
+        b"writing_id;l1;cefr_level;text\n1;Spanish;A1;Hi.\n",
+        "{path}: its columns are separated by a semicolon (';'); must be a comma. Save it again as CSV with commas",
+    ),
+    (
+        "tabs",
+        "corpus.tsv",
+        b"writing_id\tl1\tcefr_level\ttext\n1\tSpanish\tA1\tHi, you.\n",
+        "{path}: its columns are separated by a tab ('\\t'); must be a comma. Save it again as CSV with commas",
+    ),
+    (
+        "UTF-16",
+        "corpus.csv",
+        (HEADER + GOOD).decode().encode("utf-16"),
+        "{path}: is UTF-16 or UTF-32; must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8",
+    ),
+    (
+        "UTF-16 without a mark",
+        "corpus.csv",
+        (HEADER + GOOD).decode().encode("utf-16-le"),
+        "{path}: is UTF-16 or UTF-32; must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8",
+    ),
+    (
+        "a header in Latin-1",
+        "corpus.csv",
+        "writing_id,l1,cefr_level,text,état\n".encode("latin-1") + b"1,Spanish,A1,Hi.,x\n",
+        "{path}: its header is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8",
+    ),
+    (
+        "a name that promises gzip",
+        "corpus.csv.gz",
+        HEADER + GOOD,
+        "{path}: is not gzip data, although its name ends in .gz. Rename it if it is plain CSV",
+    ),
+    (
+        "gzip cut short",
+        "corpus.csv.gz",
+        gzip.compress(HEADER + GOOD * 50, mtime=0)[:-12],
+        "{path}: its gzip data is damaged or cut short (Compressed file ended before the end-of-stream marker was "
+        "reached). Copy it again",
+    ),
+    (
+        "a spreadsheet",
+        "corpus.csv",
+        b"PK\x03\x04\x14\x00\x06\x00",
+        "{path}: is a ZIP or Excel file; must be CSV. Unpack it, or export the sheet as CSV UTF-8",
+    ),
+    (
+        "an open quote",
+        "corpus.csv",
+        HEADER + GOOD + b'3,Spanish,A2,"It never ends.\n4,German,A1,Hi.\n5,German,A1,Ho.\n',
+        "corpus.csv row 3: a quote opens and never closes, so the rest of the file (4 lines) became one field. "
+        'Close it, or double the quotes inside quoted text ("")',
+    ),
+    (
+        "an open quote in an earlier column",
+        "corpus.csv",
+        HEADER + GOOD + b'3,"Spanish,A2,It never ends.',
+        "corpus.csv row 3: a quote opens and never closes, so the rest of the file (1 line) became one field. "
+        'Close it, or double the quotes inside quoted text ("")',
+    ),
+]
+
+# name, the third data row, the reason, and what is said of it
+BROKEN_ROWS = [
+    (
+        "an unknown level",
+        b"3,Spanish,B3,Hi.",
+        "unknown level",
+        "column 'cefr_level': found 'B3'; known levels are A1, A2, B1, B2, C1. "
+        "Add it to data.levels or data.level_aliases",
+    ),
+    ("no id", b",Spanish,A1,Hi.", "missing value", "column 'writing_id': found ''; must not be empty. "
+     "Fill it in, or name another column in data.columns"),
+    ("no level", b"3,Spanish,,Hi.", "missing value", "column 'cefr_level': found ''; must not be empty. "
+     "Fill it in, or name another column in data.columns"),
+    ("a blank first language", b"3,\xc2\xa0 ,A1,Hi.", "missing value",
+     "column 'l1': found '\\xa0 '; must not be empty. Fill it in, or name another column in data.columns"),
+    ("no text", b"3,Spanish,A1,", "empty text", "column 'text': found ''; must hold a text. Leave such rows out"),
+    ("a text of white space", b'3,Spanish,A1," \n\t"', "empty text",
+     "column 'text': found ' \\n\\t'; must hold a text. Leave such rows out"),
+    ("a NUL byte", b"3,Spanish,A1,Hi\x00.", "NUL byte",
+     "column 'text': found 'Hi\\x00.'; must not hold NUL bytes. Remove them"),
+    ("Latin-1", "3,Spanish,A1,Café.".encode("latin-1"), "not UTF-8",
+     "column 'text': found 'Caf\\xe9.'; must be UTF-8. If the whole file has another encoding, convert it: "
+     "iconv -f WINDOWS-1252 -t UTF-8"),
+    ("a half of a surrogate pair", b"3,Spanish,A1,\xed\xa0\x80", "not UTF-8",
+     "column 'text': found '\\xed\\xa0\\x80'; must be UTF-8. If the whole file has another encoding, convert it: "
+     "iconv -f WINDOWS-1252 -t UTF-8"),
+    ("an id again", b" 1 ,Spanish,A1,Hi.", "duplicate id",
+     "column 'writing_id': found ' 1 '; row 1 has the same id. Give every document its own"),
+    ("a field too few", b"3,Spanish,A1", "wrong number of fields", "found 3 fields instead of 4. "
+     "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"),
+    ("an unquoted comma", b"3,Spanish,A1,Hi, you, there.", "wrong number of fields",
+     "found 6 fields instead of 4. "
+     "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"),
+    ("a long text in the wrong place", b"3,Spanish," + b"x" * 90 + b",Hi.", "unknown level",
+     "column 'cefr_level': found '" + "x" * 80 + "'…; known levels are A1, A2, B1, B2, C1. "
+     "Add it to data.levels or data.level_aliases"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"), [row[1:] for row in BROKEN_FILES], ids=[r[0] for r in BROKEN_FILES]
+)
+def test_a_file_that_cannot_be_used_is_refused_with_the_reason_and_the_fix(tmp_path, name, content, message):
+    """Before anything is computed, and in words that say what to do."""
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_corpus(path, DataConfig())
+    assert str(caught.value) == message.replace("{path}", str(path))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    """The message says how to do without one."""
+    with pytest.raises(InputError, match=r"no such file\. Set data\.csv to the corpus, or leave it out"):
+        read_corpus(tmp_path / "nowhere.csv", DataConfig())
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    """The system's own reason is passed on."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + GOOD)
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"corpus\.csv: cannot be read \(Permission denied\)"):
+        read_corpus(path, DataConfig())
+
+
+def test_a_well_formed_file_is_left_to_the_fast_parser(tmp_path, monkeypatch):
+    """Quoted newlines, a byte order mark and doubled quotes are no reason to read 258 MB in Python."""
+    monkeypatch.setattr("raysweep.corpus.csv_files._read_slowly", None)
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + csv_bytes([(1, "Thai", "A1", 'a\n"b", c'), (2, "Thai", "A9", "\0")]))
+    assert read_corpus(path, DataConfig()).rows == 2
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    ("row", "reason", "message"), [row[1:] for row in BROKEN_ROWS], ids=[r[0] for r in BROKEN_ROWS]
+)
+def test_a_bad_row_is_set_aside_and_the_others_are_kept(tmp_path, row, reason, message, ending):
+    """One entry in the quarantine, with its place and reason; if bad rows are too many, that is what is said."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + GOOD + row + ending + b"4,Turkish,C1,Last.\n")
+    corpus = read_corpus(path, DataConfig())
+    assert corpus.documents["writing_id"].to_pylist() == ["1", "2", "4"]
+    assert [(bad.row, bad.reason) for bad in corpus.bad_rows] == [(3, reason)]
+    place = "corpus.csv row 3: " if message.startswith("found") else "corpus.csv row 3, "
+    with pytest.raises(InputError) as caught:
+        check_bad_rows(corpus, path, DataConfig(), tmp_path / "quarantine.csv")
+    assert str(caught.value) == (
+        f"{place}{message}\ncorpus.csv: 1 of 4 rows are bad (25.0 %; data.max_bad_fraction allows 1 %): 1 {reason}. "
+        f"All of them are listed in {tmp_path / 'quarantine.csv'}"
+    )
+
+
+def test_bad_rows_up_to_the_limit_do_not_stop_the_run(tmp_path):
+    """`data.max_bad_fraction` is the largest share that is accepted."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + GOOD + b"3,Spanish,B3,Hi.\n4,Spanish,A1,Hi.\n")
+    corpus = read_corpus(path, DataConfig())
+    check_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.25), tmp_path / "quarantine.csv")
+    with pytest.raises(InputError):
+        check_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.24), tmp_path / "quarantine.csv")
+
+
+def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
+    """There is nothing to split."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + b"1,Spanish,D1,Hi.\n")
+    with pytest.raises(InputError, match=r"1 of 1 rows are bad"):
+        check_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(max_bad_fraction=1.0), tmp_path / "q.csv")
+
+
+def test_every_row_is_a_document_or_in_the_quarantine(tmp_path):
+    """With all kinds of bad rows in one file, nothing is lost and the first thing wrong with a row is named."""
+    path, quarantine = tmp_path / "corpus.csv", tmp_path / "quarantine.csv"
+    path.write_bytes(HEADER + GOOD + b"\n".join(row for _, row, _, _ in BROKEN_ROWS) + b"\n")
+    corpus = read_corpus(path, DataConfig())
+    assert corpus.rows == 2 + len(BROKEN_ROWS)
+    assert [bad.reason for bad in corpus.bad_rows] == [reason for _, _, reason, _ in BROKEN_ROWS]
+    assert sum(corpus.bad_by_reason().values()) == len(BROKEN_ROWS)
+    write_quarantine(quarantine, corpus.bad_rows)
+    with quarantine.open(newline="", encoding="utf-8") as file:
+        listed = list(csv.DictReader(file))
+    assert [int(row["row"]) for row in listed] == list(range(3, 3 + len(BROKEN_ROWS)))
+    assert listed[0] == {
+        "row": "3", "writing_id": "3", "column": "cefr_level", "reason": "unknown level", "value": "'B3'",
+    }  # fmt: skip
+    assert listed[-1]["value"] == "'" + "x" * 80 + "'…"
+
+
+def test_of_equal_ids_the_first_good_row_is_kept(tmp_path):
+    """A row that is bad for another reason does not take its id away from a good one."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + b"7,Spanish,X,Bad.\n7,Spanish,A1,First.\n7,Spanish,A1,Second.\n7,Spanish,A1,Third.\n")
+    corpus = read_corpus(path, DataConfig())
+    assert corpus.documents["text"].to_pylist() == ["First."]
+    assert [(bad.row, bad.reason, bad.first_row) for bad in corpus.bad_rows] == [
+        (1, "unknown level", None),
+        (3, "duplicate id", 2),
+        (4, "duplicate id", 2),
+    ]
+
+
+def test_levels_are_found_by_name_or_alias_with_the_space_around_them_stripped(tmp_path):
+    """A corpus may spell its levels in its own way."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEADER + b"1,Spanish, A1,Hi.\n2,Spanish,beginner,Ho.\n3,Spanish,2 ,Hu.\n")
+    data = DataConfig(level_aliases={"beginner": "A1", "2": "A2"})
+    assert read_corpus(path, data).documents["level"].to_pylist() == ["A1", "A1", "A2"]
+
+
+def test_texts_stay_as_they_are(tmp_path):
+    """Quoted newlines, doubled quotes, commas, emoji, a mere number, and white space at the ends."""
+    texts = [
+        'Dear Ann,\n\nI am "here".\r\nBye 👋',
+        "42",
+        "  two  spaces ",
+        "NA",
+        "null",
+        '"',
+        "日本語、です。",
+        "a\u2028b",
+    ]
+    path = tmp_path / "my corpus's.csv"
+    path.write_bytes(csv_bytes([(i, "unknown", "A1", text) for i, text in enumerate(texts)]))
+    corpus = read_corpus(path, DataConfig())
+    assert corpus.documents["text"].to_pylist() == texts
+    assert corpus.bad_rows == ()
+
+
+FORMS = {
+    "byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "gzip": gzip.compress,
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "no last line break": lambda data: data.rstrip(b"\n"),
+    "empty lines": lambda data: data.replace(b"\n", b"\n\n"),
+}
+
+
+@pytest.mark.parametrize("wrap", FORMS.values(), ids=FORMS)
+def test_common_forms_of_the_file_read_the_same(tmp_path, wrap):
+    """Excel's byte order mark, a compressed download, Windows' line ends."""
+    plain, wrapped = tmp_path / "plain.csv", tmp_path / "wrapped.csv"
+    plain.write_bytes(HEADER + GOOD)
+    wrapped.write_bytes(wrap(HEADER + GOOD))
+    assert read_corpus(wrapped, DataConfig()).documents.equals(read_corpus(plain, DataConfig()).documents)
+
+
+def test_columns_go_by_the_names_in_the_config_in_any_order(tmp_path):
+    """Other releases of the corpus have other columns, and some of no use here."""
+    header = ("grade", "essay", "who", "id", "mother tongue", "level", "topic")
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(
+        csv_bytes([("5", "Hi.", "w1", "x", "Thai", "A1", "t9"), ("4", "Ho.", "w2", "y", "Thai", "B1", "")], header)
+    )
+    columns = ColumnsConfig(
+        id="id", l1="mother tongue", level="level", text="essay", learner="who", prompt="topic"
+    )  # fmt: skip
+    documents = read_corpus(path, DataConfig(columns=columns)).documents.to_pylist()
+    assert documents == [
+        {"writing_id": "x", "l1": "Thai", "level": "A1", "learner": "w1", "prompt": "t9", "text": "Hi."},
+        {"writing_id": "y", "l1": "Thai", "level": "B1", "learner": "w2", "prompt": None, "text": "Ho."},
+    ]
+
+
+def test_a_document_without_its_learner_is_set_aside_if_learners_are_named(tmp_path):
+    """It could be anyone's, so it cannot be kept apart from the writer's other documents."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(b"writing_id,l1,cefr_level,text,learner_id\n1,Thai,A1,Hi.,w1\n2,Thai,A1,Ho., \n")
+    corpus = read_corpus(path, DataConfig(), ColumnsConfig(learner="learner_id"))
+    assert [(bad.row, bad.column, bad.reason) for bad in corpus.bad_rows] == [(2, "learner_id", "missing value")]
+
+
+def test_a_field_longer_than_a_parser_s_block_is_read(tmp_path, monkeypatch):
+    """pyarrow refuses a record that does not fit its block; Python's csv module one over 131,072 characters."""
+    monkeypatch.setattr("raysweep.corpus.csv_files.BLOCK_BYTES", 1 << 16)
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(csv_bytes([(1, "Thai", "A1", "word " * 60_000), (2, "Thai", "A1", "Hi.")]))
+    corpus = read_corpus(path, DataConfig())
+    assert [len(text) for text in corpus.documents["text"].to_pylist()] == [300_000, 3]
+    assert csv.field_size_limit() == 131_072
+
+
+CELL = st.text(alphabet=st.sampled_from("ab\"\n\r, é👋\t\0'\\;"), max_size=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6), junk=st.binary(max_size=6), tail=st.booleans()
+)
+def test_the_fast_and_the_slow_parser_agree(tmp_path_factory, rows, junk, tail):
+    """Whatever stands in the cells, well quoted or followed by rubbish, both give the same cells or error."""
+    path = tmp_path_factory.mktemp("csv") / "corpus.csv"
+    path.write_bytes(csv_bytes(rows, header=("a", "b", "c")) + (junk + b",x,y" if tail else b""))
+
+    def outcome(slowly: bool) -> object:
+        try:
+            raw = read_columns(path, ["c", "a"], slowly=slowly)
+        except InputError as error:
+            return str(error)
+        return raw.table.to_pydict(), raw.row_numbers.tolist(), raw.malformed
+
+    assert outcome(slowly=False) == outcome(slowly=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=st.text(alphabet=st.sampled_from('a",\n\r "'), max_size=30))
+def test_the_parsers_agree_on_sloppy_quoting(tmp_path_factory, content):
+    """Quotes in odd places: the fast parser may give up, but never reads something else."""
+    path = tmp_path_factory.mktemp("csv") / "corpus.csv"
+    path.write_bytes(b"a,b\n" + content.encode())
+
+    def outcome(slowly: bool) -> object:
+        try:
+            raw = read_columns(path, ["a", "b"], slowly=slowly)
+        except InputError as error:
+            return str(error)
+        return raw.table.to_pydict(), raw.row_numbers.tolist(), raw.malformed
+
+    assert outcome(slowly=False) == outcome(slowly=True)
+
+
+def test_real_learner_texts_read_without_loss():
+    """2,571 essays with quoted newlines, against Python's own csv module."""
+    path = SHARED / "data" / "ellipse.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set RAYSWEEP_SHARED to the folder that holds data/ellipse.csv")
+    corpus = read_corpus(path, DataConfig())
+    with path.open(newline="", encoding="utf-8") as file:
+        expected = [(row["writing_id"], row["cefr_level"], row["text"]) for row in csv.DictReader(file)]
+    found = corpus.documents.select(["writing_id", "level", "text"]).to_pydict()
+    assert list(zip(*found.values(), strict=True)) == expected
+    assert corpus.bad_rows == ()

@@ -1,0 +1,117 @@
+"""The models' tables as one, and the matrix of perplexities."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from raysweep.errors import InputError
+from raysweep.evaluation.matrix import build_matrix, long_matrix, merge_losses, write_features, write_matrix
+
+# Documents 1 and 2 are of A1, document 3 of B1.  Nats are chosen so that sums of tokens divide well.
+CELLS = {
+    "all": [
+        ("A1", 1, "", "context", 20.0, 10),
+        ("A1", 1, "word", "answer", 3.0, 2),
+        ("A1", 1, "word", "end", 1.0, 2),
+        ("A1", 2, "ngram", "answer", 7.0, 3),
+        ("A1", 2, "ngram", "end", 0.5, 1),
+        ("B1", 3, "sentence", "answer", 12.0, 6),
+        ("B1", 3, "sentence", "end", 0.0, 1),
+    ],
+    "A1": [("A1", 1, "word", "answer", 2.0, 2), ("A1", 1, "word", "end", 0.5, 2)],
+}
+
+
+@pytest.fixture
+def cells(tmp_path):
+    paths = []
+    for model, rows in CELLS.items():
+        table = pd.DataFrame(rows, columns=["level", "document", "kind", "part", "nats", "tokens"])
+        table.insert(0, "model", model)
+        table.insert(3, "writing_id", "w")
+        paths.append(tmp_path / "cells" / f"{model}.parquet")
+        paths[-1].parent.mkdir(exist_ok=True)
+        table.to_parquet(paths[-1], index=False)
+    return paths
+
+
+@pytest.fixture
+def losses(cells, tmp_path):
+    merge_losses(cells, tmp_path / "losses.parquet")
+    return tmp_path / "losses.parquet"
+
+
+def test_losses_hold_every_models_rows_in_the_order_asked_for(losses):
+    """Nothing is added up yet: the statistics draw documents from it."""
+    table = pd.read_parquet(losses)
+    assert table["model"].tolist() == ["all"] * 7 + ["A1"] * 2
+    assert table["nats"].tolist() == [row[4] for rows in CELLS.values() for row in rows]
+
+
+def test_a_model_whose_table_is_gone_is_named(cells, tmp_path):
+    """A matrix with a row missing would be read as if the model had never been."""
+    cells[1].unlink()
+    with pytest.raises(InputError, match=r"A1\.parquet: not there; score the model again"):
+        merge_losses(cells, tmp_path / "losses.parquet")
+    assert not (tmp_path / "losses.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "all_a1", "all_b1", "a1_a1"),
+    [
+        ("infill", math.exp(11.5 / 8), math.exp(12 / 7), math.exp(2.5 / 4)),
+        ("infill_textonly", math.exp(10 / 5), math.exp(12 / 6), math.exp(2 / 2)),
+        ("context", math.exp(20 / 10), math.nan, math.nan),
+    ],
+)
+def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1, a1_a1):
+    """Not a mean over documents or kinds; a cell without tokens stays empty."""
+    matrix = build_matrix(losses, metric=metric)
+    assert list(matrix.index) == ["all", "A1"]
+    assert list(matrix.columns) == ["A1", "B1"]
+    found = [matrix.loc["all", "A1"], matrix.loc["all", "B1"], matrix.loc["A1", "A1"]]
+    assert found == pytest.approx([all_a1, all_b1, a1_a1], nan_ok=True)
+    assert math.isnan(matrix.loc["A1", "B1"])
+
+
+def test_the_long_table_says_what_each_perplexity_is_made_of(losses):
+    """Documents, tokens and nats of every model, level and metric."""
+    rows = {(row.model, row.level, row.metric): row for row in long_matrix(losses).itertuples()}
+    cell = rows["all", "A1", "infill"]
+    assert (cell.documents, cell.tokens, cell.nats) == (2, 8, 11.5)
+    assert ("all", "B1", "context") not in rows
+    assert list(rows)[:3] == [("all", "A1", metric) for metric in ("infill", "infill_textonly", "context")]
+
+
+def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
+    """A row per model, a column per level, and the long table where asked for."""
+    write_matrix(losses, tmp_path / "matrix.csv", metric="infill", long_out=tmp_path / "long.csv")
+    wide, long = pd.read_csv(tmp_path / "matrix.csv"), pd.read_csv(tmp_path / "long.csv")
+    assert list(wide.columns) == ["model", "A1", "B1"]
+    assert wide.loc[0, "A1"] == pytest.approx(math.exp(11.5 / 8))
+    assert len(long) == 7
+
+
+def test_features_are_every_models_losses_of_every_document(losses, tmp_path):
+    """A row per scored document, with what identifies it and no text; a model without a loss there has NaN."""
+    table = pd.read_parquet(losses)
+    first = table[table["part"] == "context"].assign(part="first_context")
+    pd.concat([table, first]).to_parquet(losses, index=False)
+    documents = pd.DataFrame(
+        {"writing_id": list("abcd"), "level": ["C1", "A1", "A1", "B1"], "split": ["train"] + ["test"] * 3, "text": "T"}
+    )
+    documents.to_parquet(tmp_path / "documents.parquet", index=False)
+    write_features(losses, tmp_path / "documents.parquet", tmp_path / "features.parquet")
+    found = pd.read_parquet(tmp_path / "features.parquet").set_index("document")
+    assert list(found.columns) == [
+        *("writing_id", "level", "split", "context_tokens", "infill_tokens"),
+        *("context_all", "context_A1", "infill_all", "infill_A1"),
+    ]
+    assert found["writing_id"].to_dict() == {1: "b", 2: "c", 3: "d"}
+    assert found["infill_tokens"].to_dict() == {1: 4, 2: 4, 3: 7}
+    assert found["context_tokens"].to_dict() == {1: 10, 2: 0, 3: 0}
+    assert found.loc[1, "context_all"] == pytest.approx(2.0)
+    assert found.loc[1, "infill_A1"] == pytest.approx(2.5 / 4)
+    assert math.isnan(found.loc[2, "infill_A1"])
+    assert math.isnan(found.loc[2, "context_all"])

@@ -1,0 +1,91 @@
+"""Which token is drawn: by hand, for distributions small enough to add up in the head."""
+
+import pytest
+import torch
+
+from raysweep.errors import InputError
+from raysweep.evaluation.token_sampling import GREEDY, Sampling, choose_tokens
+
+# Ids 0 … 4 with these probabilities: ranked 3, 1, 4, 0, 2.
+PROBABILITIES = [0.10, 0.25, 0.05, 0.40, 0.20]
+
+
+def reachable(sampling, probabilities=PROBABILITIES):
+    """The ids that come for draws from 0 to 1, each with its share of the draws."""
+    draws = torch.arange(0, 1, 1 / 1000, dtype=torch.float64)
+    logits = torch.tensor(probabilities, dtype=torch.float64).log().expand(len(draws), -1)
+    ids, counts = choose_tokens(logits, draws, sampling).unique(return_counts=True)
+    return dict(zip(ids.tolist(), (counts / len(draws)).tolist(), strict=True))
+
+
+def test_without_limits_tokens_come_as_often_as_they_are_probable():
+    """The inverse of the cumulative distribution: no draw is wasted."""
+    assert reachable(Sampling(top_p=None)) == pytest.approx(dict(enumerate(PROBABILITIES)), abs=0.002)
+
+
+def test_the_token_that_crosses_top_p_is_kept():
+    """0.40 + 0.25 reach 0.65, not 0.70: the third token crosses, and belongs to the nucleus."""
+    kept = {3: 0.40 / 0.85, 1: 0.25 / 0.85, 4: 0.20 / 0.85}
+    assert reachable(Sampling(top_p=0.70)) == pytest.approx(kept, abs=0.002)
+
+
+def test_a_nucleus_that_is_reached_exactly_takes_no_further_token():
+    """Three quarters of four equal parts are three tokens."""
+    assert set(reachable(Sampling(top_p=0.75), [0.25] * 4)) == {0, 1, 2}
+
+
+def test_ties_at_the_edge_are_broken_by_the_lower_id():
+    """Equal probabilities are common in a fresh model; the original crashes on them."""
+    assert set(reachable(Sampling(top_p=0.5), [0.1] * 10)) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("top_p", [0.0, 1e-9])
+def test_the_likeliest_token_is_always_in_the_nucleus(top_p):
+    """However small top_p is, something can be drawn."""
+    assert reachable(Sampling(top_p=top_p)) == {3: 1.0}
+
+
+def test_top_p_of_one_keeps_all():
+    """Rounding of the sum drops none of them."""
+    assert set(reachable(Sampling(top_p=1.0))) == {0, 1, 2, 3, 4}
+
+
+def test_top_k_keeps_the_k_likeliest():
+    """Of three: 0.40, 0.25, 0.20, scaled up to one."""
+    kept = {3: 0.40 / 0.85, 1: 0.25 / 0.85, 4: 0.20 / 0.85}
+    assert reachable(Sampling(top_k=3, top_p=None)) == pytest.approx(kept, abs=0.002)
+
+
+def test_top_p_is_a_share_of_what_top_k_left():
+    """0.40 is 0.62 of the two likeliest tokens, so a nucleus of 0.6 is that token alone."""
+    assert reachable(Sampling(top_k=2, top_p=0.6)) == {3: 1.0}
+
+
+def test_temperature_sharpens_and_flattens():
+    """At ½ probabilities are squared."""
+    squares = [each**2 for each in PROBABILITIES]
+    expected = {number: each / sum(squares) for number, each in enumerate(squares)}
+    assert reachable(Sampling(temperature=0.5, top_p=None)) == pytest.approx(expected, abs=0.002)
+
+
+def test_temperature_zero_takes_the_likeliest_whatever_the_draw():
+    """Greedy; a tie goes to the lower id."""
+    assert reachable(GREEDY) == {3: 1.0}
+    assert reachable(GREEDY, [0.2, 0.4, 0.4]) == {1: 1.0}
+
+
+def test_forbidden_tokens_never_come():
+    """Not even at the ends of the range of draws."""
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).expand(3, -1)
+    draws = torch.tensor([0.0, 0.5, 1.0 - 2**-53], dtype=torch.float64)
+    for sampling in (Sampling(top_p=None), Sampling(top_p=1.0), Sampling(top_k=4)):
+        assert set(choose_tokens(logits, draws, sampling).tolist()) <= {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("temperature", -0.1), ("temperature", float("nan")), ("top_k", 0), ("top_p", 1.1)]
+)
+def test_a_setting_out_of_bounds_is_named(setting, value):
+    """With the value found."""
+    with pytest.raises(InputError, match=rf"{setting}: found {value:g}; must be"):
+        Sampling(**{setting: value})

@@ -1,0 +1,252 @@
+"""What the report knows: numbers, verdicts, gaps."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.errors import InputError
+from raysweep.evaluation.matrix import build_matrix
+from raysweep.report.writing import write_report
+from raysweep.storage.atomic_files import read_json, write_json
+from tests.simulated_run import LEVELS, make_config, truth_of
+
+
+def finding(evidence, code, scope="overall"):
+    return next(one for one in evidence["findings"] if (one["hypothesis"], one["scope"]) == (code, scope))
+
+
+def row_of(evidence, name):
+    return next(row for row in evidence["matrix"]["rows"] if row["name"] == name)
+
+
+def test_the_matrix_is_the_one_of_the_evaluation(reported):
+    """Against another implementation: pandas, from the same losses."""
+    folder, evidence = reported
+    expected = build_matrix(folder.losses, metric="infill")
+    for row in evidence["matrix"]["rows"]:
+        for level in LEVELS:
+            # Nats are rounded to about 1e-9 so that the bootstrap's sums are exact.
+            assert row["cells"][level]["value"] == pytest.approx(expected.loc[row["name"], level], rel=1e-6)
+            assert row["cells"][level]["low"] < row["cells"][level]["value"] < row["cells"][level]["high"]
+
+
+def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
+    """Specialised pays at A1 and harms at C1, fine-tuning is best everywhere: so the report says."""
+    evidence = write_report(*make_run(make_config(resamples=1000), documents=300))
+    assert finding(evidence, "H1", "A1")["verdict"] == "confirmed"
+    assert finding(evidence, "H1", "C1")["verdict"] == "refuted"
+    assert finding(evidence, "H2")["verdict"] == "refuted"
+    assert {finding(evidence, "H3", level)["verdict"] for level in ("A2", "B2", "C1")} == {"confirmed"}
+    assert evidence["answer"]["headline"] == "Train one general model, then fine-tune it for each level."
+
+
+def test_a_gain_is_what_the_hypothesis_says(evidence):
+    """One number, two places: the gain of a level is the ratio of H1 there."""
+    for gain in evidence["gains"]:
+        assert gain["specialised"]["value"] == pytest.approx(finding(evidence, "H1", gain["level"])["value"])
+        general, special = (row_of(evidence, name)["cells"][gain["level"]]["value"] for name in ("all", gain["level"]))
+        assert gain["specialised"]["value"] == pytest.approx(general / special)
+
+
+def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(make_run):
+    """Its hypotheses are not tested; the other levels' are; the ways are compared where all of them stand."""
+    reason = "failed: out of memory"
+    blocked = "blocked: its parent all failed"
+    folder, config, trials = make_run(failed={"B1": reason, "all-C1": blocked})
+    evidence = write_report(folder, config, trials)
+    assert finding(evidence, "H1", "B1")["verdict"] == "not tested"
+    assert "out of memory" in finding(evidence, "H1", "B1")["note"]
+    assert finding(evidence, "H1", "C1")["verdict"] != "not tested"
+    assert finding(evidence, "H3", "C1")["verdict"] == "not tested"
+    assert finding(evidence, "H1")["levels"] == ["A1", "A2", "B2", "C1"]
+    assert row_of(evidence, "B1")["cells"] == {}
+    assert evidence["common_levels"] == ["A1", "A2", "B2"]
+    assert any("B1, C1" in said for said in evidence["answer"]["warnings"])
+
+
+def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_run):
+    """The general training failed and blocked its fine-tunes: five specialised models remain."""
+    failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
+    evidence = write_report(*make_run(failed=failed))
+    assert {one["verdict"] for one in evidence["findings"]} == {"not tested"}
+    assert evidence["answer"]["headline"].startswith("This run cannot answer")
+    assert len(evidence["gaps"]) == 5
+
+
+def test_several_seeds_are_one_row_their_geometric_mean(make_run):
+    """And the spread between trainings widens the interval: a seed more or less is chance."""
+    config = make_config(("A1", "B1"), seeds=(0, 1, 2))
+    shift = {0: -0.2, 1: 0.0, 2: 0.2}
+
+    def lucky(trial, level, levels):
+        return truth_of(trial, level, levels) + (shift[trial.seed] if trial and not trial.parent else 0.0)
+
+    folder, config, trials = make_run(config, truth=lucky)
+    evidence = write_report(folder, config, trials)
+    alone = build_matrix(folder.losses, metric="infill")["A1"]
+    mean = (alone["all-seed0"] * alone["all-seed1"] * alone["all-seed2"]) ** (1 / 3)
+    assert row_of(evidence, "all")["cells"]["A1"]["value"] == pytest.approx(mean, rel=1e-6)
+    assert len(row_of(evidence, "all")["models"]) == 3
+    one_seed = write_report(*make_run(make_config(("A1", "B1")), name="one"))
+    width = {
+        name: found["high"] - found["low"]
+        for name, found in (("three", finding(evidence, "H3")), ("one", finding(one_seed, "H3")))
+    }
+    assert width["three"] > width["one"]
+
+
+def test_a_seed_that_failed_is_left_out_and_named(make_run):
+    """Two of three seeds still say something."""
+    config = make_config(("A1", "B1"), seeds=(0, 1, 2))
+    evidence = write_report(*make_run(config, failed={"A1-seed1": "failed: out of memory"}))
+    row = row_of(evidence, "A1")
+    assert row["models"] == ["A1-seed0", "A1-seed2"]
+    assert "out of memory" in row["missing"]["A1-seed1"]
+    assert finding(evidence, "H1", "A1")["verdict"] != "not tested"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        make_config(transfer=False),
+        make_config(("B1",), transfer=False),
+        make_config(trials={"odd": {"levels": ("A1", "B2"), "steps": 10}}),
+        make_config(report={"metric": "context"}),
+        make_config(report={"metric": "infill_textonly", "confidence": 0.9}),
+    ],
+    ids=["no transfer", "one level", "no roles", "context", "text only"],
+)
+def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
+    """A part that cannot be there is said to be absent; nothing crashes."""
+    folder, config, trials = make_run(config)
+    evidence = write_report(folder, config, trials)
+    assert len(evidence["findings"]) == 3 * (1 + len(config.data.levels))
+    assert folder.report_html.stat().st_size > 10_000
+
+
+def test_of_two_entries_in_the_same_role_the_first_stands_for_it(make_run):
+    """The second is shown in the matrix and takes no part in the verdicts."""
+    entries = {"A1": ("A1",), "B1": ("B1",), "all": ("A1", "B1"), "again": ("A1", "B1")}
+    trials = {name: {"levels": levels, "steps": 40} for name, levels in entries.items()}
+    evidence = write_report(*make_run(make_config(("A1", "B1"), transfer=False, trials=trials)))
+    assert row_of(evidence, "all")["role"] == "general"
+    assert row_of(evidence, "again")["role"] == "other"
+
+
+def test_the_same_run_folder_gives_the_same_evidence_to_the_bit(make_run):
+    """The bootstrap is seeded, and nothing else is random; no clock is read."""
+    folder, config, trials = make_run()
+    write_report(folder, config, trials)
+    first = folder.evidence.read_bytes(), folder.report_html.read_bytes()
+    write_report(folder, config, trials)
+    assert (folder.evidence.read_bytes(), folder.report_html.read_bytes()) == first
+
+
+def test_evidence_holds_no_learner_text_no_document_and_no_path(reported):
+    """It can be published beside a paper."""
+    folder, _ = reported
+    saved = folder.evidence.read_text()
+    assert "I <b>like</b> it." not in saved
+    assert "script>w" not in saved
+    assert str(folder.root.parent) not in saved
+
+
+def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
+    """A report that could not be written whole does not look done, even if an older one was."""
+    folder, config, trials = make_run()
+    write_report(folder, config, trials)
+    assert read_json(folder.evidence)["version"] == 1
+    folder.report_markdown.unlink()
+    folder.report_markdown.mkdir()
+    with pytest.raises(OSError, match=r"report\.md"):
+        write_report(folder, config, trials)
+    assert not folder.evidence.exists()
+
+
+def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
+    """Losses come from evaluate, documents from prepare."""
+    folder, config, trials = make_run()
+    folder.documents.unlink()
+    with pytest.raises(InputError, match="run the prepare stage first"):
+        write_report(folder, config, trials)
+    folder.losses.unlink()
+    with pytest.raises(InputError, match="run the evaluate stage first"):
+        write_report(folder, config, trials)
+
+
+def test_without_learners_documents_are_drawn(make_run):
+    """The intervals say so, and are narrower where a learner wrote several."""
+    by_learner = write_report(*make_run())
+    by_document = write_report(*make_run(learners=False, name="other"))
+    assert by_learner["settings"]["clusters"] == "learner"
+    assert by_document["settings"]["clusters"] == "document"
+    assert finding(by_learner, "H1")["clusters"] * 3 == finding(by_document, "H1")["clusters"]
+
+
+def test_hours_count_every_gpu_of_a_trial(make_run):
+    """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU it is time, whatever was asked for."""
+    config = make_config(resources={"gpus_per_trial": 2.0})
+    folder, config, trials = make_run(config)
+    record = read_json(folder.trial("all").record)
+    write_json(folder.trial("all").record, {**record, "result": {**record["result"], "device": "NVIDIA H200"}})
+    rows = {row["trial"]: row for row in write_report(folder, config, trials)["trainings"]}
+    assert (rows["all"]["hours"], rows["all"]["hours_of"]) == (pytest.approx(0.8), "GPU")
+    assert (rows["A1"]["hours"], rows["A1"]["hours_of"]) == (pytest.approx(0.2), "CPU")
+
+
+def test_what_a_way_costs_counts_the_parents_trainings(evidence):
+    """Five fine-tunes need the general model as well: six trainings, five models to keep."""
+    cost = {one["name"]: one["cost"] for one in evidence["strategies"]}
+    assert (cost["general"]["trainings"], cost["general"]["models"]) == (1, 1)
+    assert (cost["transfer"]["trainings"], cost["transfer"]["models"]) == (6, 5)
+    assert cost["transfer"]["hours"] == pytest.approx(0.4 + 5 * 0.05)
+    assert cost["specialised"]["hours"] == pytest.approx(5 * 0.2)
+
+
+def test_curves_are_thinned_and_end_where_the_training_ended(reported):
+    """A training of 60,000 steps must not make a page of 3 MB."""
+    folder, evidence = reported
+    curve = next(one for one in evidence["curves"] if one["trial"] == "all")
+    assert len(curve["train"]) <= 120
+    assert curve["train"][-1][0] == 800
+    lines = [json.loads(line) for line in folder.trial("all").metrics.read_text().splitlines()]
+    last = [line["infill"] for line in lines if line["kind"] == "evaluation"][-1]
+    assert curve["valid"][-1] == [800, pytest.approx(last)]
+
+
+def test_a_general_model_that_has_hardly_learned_is_called_so(make_run):
+    """Verdicts about untrained models mean nothing, however sure."""
+
+    def unlearned(trial, level, levels):
+        return 6.0 - (0.01 if trial else 0.0)
+
+    evidence = write_report(*make_run(truth=unlearned))
+    assert any("hardly learned" in said for said in evidence["answer"]["warnings"])
+
+
+def test_kinds_of_mask_add_up_to_all_tokens(reported):
+    """Each answer is of one kind."""
+    folder, evidence = reported
+    table = pq.read_table(folder.losses).to_pandas()
+    general = table[(table["model"] == "all") & (table["kind"] != "")]
+    assert sum(one["tokens"] for one in evidence["kinds"]) == general["tokens"].sum()
+    word = general[general["kind"] == "word"]
+    (shown,) = (one["general"] for one in evidence["kinds"] if one["kind"] == "word")
+    assert shown == pytest.approx(2.718281828459045 ** (word["nats"].sum() / word["tokens"].sum()))
+
+
+def test_lengths_of_texts_divide_the_documents(make_run):
+    """Each test document is in one group, and a group's perplexity is that of its documents alone."""
+    folder, config, trials = make_run()
+    table = pq.read_table(folder.documents)
+    texts = ["x" * (100 if number % 3 == 0 else 700) for number in table["document"].to_pylist()]
+    pq.write_table(table.set_column(table.column_names.index("text"), "text", [texts]), folder.documents)
+    groups = write_report(folder, config, trials)["lengths"]
+    assert [(one["from"], one["below"]) for one in groups] == [(0, 200), (400, 800)]
+    assert [one["documents"] for one in groups] == [75, 150]
+    losses = pq.read_table(folder.losses).to_pandas()
+    short = losses[(losses["model"] == "all") & (losses["kind"] != "") & (losses["document"] % 3 == 0)]
+    assert groups[0]["tokens"] == short["tokens"].sum()
+    expected = 2.718281828459045 ** (short["nats"].sum() / short["tokens"].sum())
+    assert groups[0]["general"] == pytest.approx(expected)

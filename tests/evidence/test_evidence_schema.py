@@ -1,0 +1,67 @@
+"""evidence.json against its schema: as records, and as JSON Schema says it to others."""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from raysweep.evidence.evidence_schema import Evidence, evidence_schema
+from raysweep.report.writing import write_report
+from tests.simulated_run import make_config, make_run
+
+SHAPES = {
+    "whole": {},
+    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
+    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
+    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
+    "one level": {"config": make_config(("B1",), transfer=False)},
+    "few documents": {"documents": 9},
+    "no learners": {"learners": False},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+def test_every_evidence_is_as_its_schema_says(tmp_path, shape):
+    """Checked by pydantic from the records, and by jsonschema from the file that lies beside the evidence."""
+    folder, config, trials = make_run(tmp_path, **shape)
+    write_report(folder, config, trials)
+    text = folder.evidence.read_text(encoding="utf-8")
+    Evidence.model_validate_json(text)
+    schema = json.loads((folder.report / json.loads(text)["$schema"]).read_text(encoding="utf-8"))
+    assert schema == evidence_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+
+
+def drop(evidence):
+    del evidence["findings"][0]["p_confirm"]
+
+
+def add(evidence):
+    evidence["findings"][0]["p_confrim"] = 0.5
+
+
+def retype(evidence):
+    evidence["matrix"]["sizes"]["A1"]["documents"] = "45"
+
+
+def invent(evidence):
+    evidence["findings"][0]["verdict"] = "proven"
+
+
+@pytest.mark.parametrize("change", [drop, add, retype, invent])
+def test_a_key_that_is_missing_unknown_or_of_another_kind_is_an_error(evidence, change):
+    """Whoever reads the evidence with a program can rely on it."""
+    changed = copy.deepcopy(evidence)
+    change(changed)
+    with pytest.raises(ValidationError):
+        Evidence.model_validate_json(json.dumps(changed))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed, evidence_schema())
+
+
+def test_every_record_says_what_it_is(evidence):
+    """A schema is read by people: no key of the evidence without its place in it."""
+    assert set(evidence_schema()["required"]) == set(evidence)

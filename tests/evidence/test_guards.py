@@ -1,0 +1,224 @@
+"""The guards in the report: no verdict on a leaky split unless it is asked for, and no gain that a control explains."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.config.loading import dump_config
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
+from raysweep.report.writing import write_report
+from tests import simulated_run
+
+CONTROLS = {"size_matched": True, "step_matched": True, "placebo": True}
+ALLOWED = {"resamples": 200, "allow_leaks": True}
+GAIN = 0.2
+
+
+def truth_with(control_gain, *, transfer=False):
+    """Level models gain, controls as much as is said, and fine-tuning nothing."""
+
+    def truth(trial, level, levels):
+        if trial is None:
+            return 7.0
+        base = 2.6 + 0.08 * levels.index(level)
+        if trial.control is not None:
+            return base - control_gain
+        return base - GAIN if trial.settings.levels == (level,) and trial.parent is None else base
+
+    return truth
+
+
+def leak(folder, *, given_away=0.0, count=40):
+    """Let train know the first test documents, as the prepare stage records it; 'all' finds them easier."""
+    corpus = pq.read_table(folder.documents, columns=["document", "split"])
+    tested = corpus["document"].to_numpy()[corpus["split"].to_numpy(zero_copy_only=False) == "test"]
+    numbers = np.random.default_rng(0).choice(tested, count, replace=False)
+    rows = {"document": numbers, "split": ["test"] * count, "kind": ["near"] * count, "known_to": ["train"] * count}
+    pq.write_table(pa.table(rows), folder.leaks)
+    record = json.loads(folder.leakage.read_text()) | {
+        "near_duplicates": 2 * count,
+        "near_duplicates_in_two_splits": 2 * count,
+        "test_documents": len(tested),
+        "leaky_test_documents": count,
+        "leaky_by_kind": {"id": 0, "text": 0, "near": count, "learner": 0},
+    }
+    folder.leakage.write_text(json.dumps(record))
+    losses = pq.read_table(folder.losses)
+    frame = {name: losses[name].to_numpy(zero_copy_only=False) for name in ("model", "document", "nats", "tokens")}
+    known = (frame["model"] == "all") & np.isin(frame["document"], numbers)
+    nats = np.where(known, np.maximum(frame["nats"] - given_away * frame["tokens"], 0.0), frame["nats"])
+    pq.write_table(losses.set_column(losses.column_names.index("nats"), "nats", pa.array(nats)), folder.losses)
+
+
+@pytest.fixture(scope="module")
+def by_truth(tmp_path_factory):
+    """Reports of two made-up worlds: in one only size and steps differ between levels, in the other language does."""
+    found = {}
+    for name, control_gain in (("size", GAIN), ("language", -0.05)):
+        config = simulated_run.make_config(transfer=False, controls=CONTROLS, resamples=1000)
+        root = tmp_path_factory.mktemp(name)
+        folder, config, trials = simulated_run.make_run(root, config, truth=truth_with(control_gain), documents=60)
+        found[name] = folder, write_report(folder, config, trials)
+    return found
+
+
+def h1(evidence, scope="overall"):
+    return next(one for one in evidence["findings"] if (one["hypothesis"], one["scope"]) == ("H1", scope))
+
+
+def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_no(by_truth):
+    """Headline, finding and control agree: the level is not what helps."""
+    evidence = by_truth["size"][1]
+    overall = h1(evidence)
+    assert overall["verdict"] == "confirmed"
+    assert overall["low"] > 1.1
+    assert overall["explained_by"] == ["size_matched", "step_matched", "placebo"]
+    assert overall["note"] == (
+        "the level does not explain the gain: so much is gained by the size control, the step control, the placebo"
+    )
+    verdicts = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
+    assert {verdicts[kind, "overall"] for kind in CONTROLS} == {"explained"}
+    answer = evidence["answer"]
+    assert answer["headline"].startswith("A model per level gains, but not because of the level: a model on as many")
+    assert any(said.startswith("The placebo explains the gain (") for said in answer["warnings"])
+    assert any("The level does not explain the gain" in said["text"] for said in answer["reasons"])
+
+
+def test_where_language_differs_the_gain_survives(by_truth):
+    """The recommendation stands, and the report says what it was tested against."""
+    evidence = by_truth["language"][1]
+    assert h1(evidence)["verdict"] == "confirmed"
+    assert h1(evidence)["explained_by"] == []
+    assert all(one["verdict"] == "survives" for one in evidence["controls"]["findings"])
+    assert evidence["answer"]["headline"] == "Train a model of its own for each level."
+    said = "The size control does not explain the gain overall and on A1, A2, B1, B2, C1."
+    assert said in evidence["answer"]["warnings"]
+
+
+def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
+    """None of them is the best of a level, nor a way to serve anyone."""
+    folder, evidence = by_truth["size"]
+    rows = [row["name"] for row in evidence["matrix"]["rows"]]
+    controls = [row["name"] for row in evidence["controls"]["rows"]]
+    assert not any(name.startswith("control-") for name in rows)
+    assert len(controls) == 15
+    assert [row["role"] for row in evidence["controls"]["rows"]] == [kind for kind in CONTROLS for _ in range(5)]
+    assert not any(row["name"].startswith("control-") for row in evidence["for_everyone"])
+    for name in ("report.html", "report.md"):
+        text = (folder.report / name).read_text(encoding="utf-8")
+        assert all(control in text for control in controls)
+    header = (folder.tables / "controls.csv").read_text().splitlines()[0]
+    assert header.startswith("control,verdict,raw,raw_low,raw_high,own,own_low")
+
+
+def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path):
+    """They are models like others to the scoring, and nothing to the hypotheses."""
+    truth = truth_with(0.0)
+    folder, config, trials = make_run(simulated_run.make_config(controls={"placebo": True}), truth=truth)
+    with_controls = write_report(folder, config, trials)
+    plain_config = simulated_run.make_config()
+    losses = pq.read_table(folder.losses)
+    kept = pa.array([not name.startswith("control-") for name in losses["model"].to_pylist()])
+    pq.write_table(losses.filter(kept), folder.losses)
+    plain = write_report(folder, plain_config, {name: trial for name, trial in trials.items() if not trial.control})
+    for part in ("findings", "matrix", "gains", "strategies", "for_everyone", "kinds"):
+        assert with_controls[part] == plain[part]
+    assert plain["controls"] == {"findings": [], "rows": []}
+
+
+def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
+    """The other levels are judged."""
+    config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
+    failed = {"control-size-B1": "failed: out of memory"}
+    folder, config, trials = make_run(config, failed=failed, truth=truth_with(GAIN), documents=60)
+    evidence = write_report(folder, config, trials)
+    found = {one["scope"]: one for one in evidence["controls"]["findings"]}
+    assert found["B1"]["note"] == "control-size-B1 not trained: failed, out of memory"
+    assert found["overall"]["levels"] == ["A1", "A2", "B2", "C1"]
+    assert found["overall"]["verdict"] == "explained"
+
+
+def test_a_leaky_split_gets_no_verdict(make_run):
+    """Nothing is tested, everyone is told why, and how to have it all the same."""
+    folder, config, trials = make_run()
+    leak(folder)
+    evidence = write_report(folder, config, trials)
+    assert {one["verdict"] for one in evidence["findings"]} == {"not tested"}
+    assert {one["value"] for one in evidence["findings"]} == {None}
+    said = "40 of 225 test documents are known to train or valid (almost the same text: 40)"
+    assert evidence["answer"]["headline"] == f"No verdict: {said}."
+    assert h1(evidence)["note"] == f"refused: {said}; --allow-leaks tests it all the same"
+    page = folder.report_html.read_text(encoding="utf-8")
+    assert f"No verdict: {said}." in page
+    assert "Verdicts are refused: training knows test documents." in page
+    assert f"No verdict: {said}." in folder.report_markdown.read_text(encoding="utf-8")
+
+
+def test_a_leaky_split_that_is_allowed_is_marked_wherever_it_is_told(make_run):
+    """Headline, warnings, and every cell of the verdict table."""
+    folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED))
+    clean = write_report(folder, config, trials)
+    leak(folder)
+    evidence = write_report(folder, config, trials)
+    assert [one["verdict"] for one in evidence["findings"]] == [one["verdict"] for one in clean["findings"]]
+    assert evidence["answer"]["headline"] == f"On a leaky split: {clean['answer']['headline']}"
+    assert evidence["answer"]["warnings"][0].startswith("The split is leaky: 40 of 225 test documents")
+    page = folder.report_html.read_text(encoding="utf-8")
+    grid = page.split('id="table-verdicts"')[1].split("</table>")[0]
+    assert grid.count("leaky split") == 18
+    assert "every verdict of this report rests on a leaky split" in page
+    assert "leaky split" not in clean["answer"]["headline"]
+
+
+def test_the_size_of_the_lie_is_told_model_by_model(make_run):
+    """Only 'all' was given 0.3 nats per token on what it knew."""
+    folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED), documents=120)
+    leak(folder, given_away=0.3, count=150)
+    evidence = write_report(folder, config, trials)
+    effects = {one["name"]: one for one in evidence["leaks"]["effects"]}
+    assert effects["all"]["documents"] == 150
+    assert effects["all"]["against_start"]["value"] == pytest.approx(np.exp(-0.3), abs=0.05)
+    assert effects["all"]["against_start"]["high"] < 1.0
+    assert effects["start"]["against_start"] is None
+    assert effects["B1"]["level"] == "B1"
+    assert effects["B1"]["against_start"]["value"] == pytest.approx(1.0, abs=0.1)
+    table = (folder.tables / "leak_effects.csv").read_text()
+    assert table.splitlines()[0].startswith("model,ppl_leaky,ppl_clean,leaky_over_clean,")
+
+
+def test_a_record_of_an_earlier_version_is_still_read(make_run):
+    """It tells of ids, learners and texts; without a list, no size."""
+    folder, config, trials = make_run()
+    assert write_report(folder, config, trials)["leaks"]["is_leaky"] is False
+    record = json.loads(folder.leakage.read_text()) | {"texts_in_two_splits": 2}
+    folder.leakage.write_text(json.dumps(record))
+    evidence = write_report(folder, config, trials)
+    assert evidence["leaks"]["is_refused"] is True
+    assert evidence["answer"]["headline"] == "No verdict: documents of the test split are known to another split."
+
+
+def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
+    """Their gains rest on the same documents."""
+    config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
+    folder, config, trials = make_run(config, truth=truth_with(GAIN))
+    leak(folder)
+    evidence = write_report(folder, config, trials)
+    assert {one["verdict"] for one in evidence["controls"]["findings"]} == {"not tested"}
+    assert h1(evidence)["explained_by"] == []
+
+
+@pytest.mark.parametrize("is_leaky", [False, True])
+def test_a_bundle_holds_all_that_the_guards_looked_at(make_run, is_leaky):
+    """Whoever verifies it comes to the same refusals, effects and explanations, without a text."""
+    options = {"report": ALLOWED} if is_leaky else {"controls": CONTROLS, "transfer": False}
+    folder, config, trials = make_run(simulated_run.make_config(**options), truth=truth_with(GAIN))
+    if is_leaky:
+        leak(folder, given_away=0.2)
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    write_report(folder, config, trials)
+    write_bundle(folder, folder.root / "evidence.zip")
+    assert verify_bundle(folder.root / "evidence.zip").differences == ()

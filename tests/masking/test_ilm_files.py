@@ -1,0 +1,151 @@
+"""The original's files: read without running them, written so that it can load them."""
+
+import enum
+import os
+import pickle
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.errors import InputError
+from raysweep.masking.ilm_files import (
+    MaskedDocument,
+    draw_examples,
+    masks_for,
+    read_examples,
+    read_special_tokens,
+    special_tokens,
+    write_examples,
+    write_special_tokens,
+)
+from raysweep.masking.mask_shard import Documents
+from raysweep.masking.vocabulary import Kind
+
+DOCUMENTS = [
+    MaskedDocument(text="I like tea. 😀", masks=[[(int(Kind.WORD), 2, 4)], [], [(int(Kind.DOCUMENT), 0, 13)]]),
+    MaskedDocument(text="", masks=[]),
+]
+
+
+@pytest.fixture
+def reference() -> Path:
+    folder = Path(os.environ.get("RAYSWEEP_GOLDEN", Path(__file__).parents[2].parent / "shared" / "reference"))
+    if not folder.is_dir():
+        pytest.skip(f"the original's files are not at {folder}; set RAYSWEEP_GOLDEN to their folder")
+    return folder
+
+
+@pytest.fixture
+def original_code(monkeypatch):
+    """What the original's own `pickle.load` would find: a module with its span type."""
+    module = types.ModuleType("ilm.mask.hierarchical")
+    module.MaskHierarchicalType = enum.Enum("MaskHierarchicalType", {kind.name: int(kind) for kind in Kind})
+    for name in ("ilm", "ilm.mask"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "ilm.mask.hierarchical", module)
+    return module.MaskHierarchicalType
+
+
+def test_the_original_s_examples_are_read(reference, golden):
+    """Forty documents in its own format: their texts and masks are those of the golden data."""
+    documents = read_examples(reference / "original_examples.pkl")
+    by_text = {record["text"]: record["masks"] for record in golden}
+    assert len(documents) == 40
+    for document in documents:
+        masks = [[(int(Kind[kind]), start, size) for kind, start, size in mask] for mask in by_text[document.text]]
+        assert document.masks == masks
+
+
+def test_what_we_write_the_original_can_load(tmp_path, original_code):
+    """A plain `pickle.load` with its code at hand gives texts and masks with its own span type."""
+    write_examples(tmp_path / "examples.pkl", DOCUMENTS)
+    with (tmp_path / "examples.pkl").open("rb") as file:
+        loaded = pickle.load(file)
+    assert loaded == [
+        ("I like tea. 😀", [[(original_code.WORD, 2, 4)], [], [(original_code.DOCUMENT, 0, 13)]]),
+        ("", []),
+    ]
+
+
+def test_examples_survive_writing_and_reading(tmp_path):
+    """Nothing is lost on the way."""
+    write_examples(tmp_path / "examples.pkl", DOCUMENTS)
+    assert read_examples(tmp_path / "examples.pkl") == DOCUMENTS
+    assert masks_for(DOCUMENTS)[0] == ["I like tea. 😀", ""]
+
+
+def test_our_own_masks_can_be_handed_to_the_original(tmp_path):
+    """In characters, sixteen a document, the ones that the store's examples are made of."""
+    documents = Documents(
+        ids=["a"], levels=["A1"], splits=["train"], texts=["I like tea. It is hot. I like milk, too."]
+    )
+    drawn = draw_examples(documents, MaskingConfig(), seed=0)
+    write_examples(tmp_path / "examples.pkl", drawn)
+    assert len(drawn[0].masks) == 16
+    assert read_examples(tmp_path / "examples.pkl") == drawn
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path, protocol):
+    """A file from a stranger costs an error message, whatever it says."""
+    path, proof = tmp_path / "evil.pkl", tmp_path / "proof"
+    path.write_bytes(pickle.dumps([("text", [[_Evil(proof)]])], protocol=protocol))
+    for read in (read_examples, read_special_tokens):
+        with pytest.raises(InputError, match=r"evil\.pkl: refused.*system"):
+            read(path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"a": 1},
+        [("text",)],
+        [("text", [[("WORD", 0, 1)]])],
+        [("text", [[(4, 0, 5)]])],
+        [("text", [[(4, -1, 2)]])],
+        [("text", [[(9, 0, 1)]])],
+        [(b"text", [])],
+        [("text", [[(4, 0, True)]])],
+    ],
+)
+def test_anything_but_texts_and_spans_is_refused(tmp_path, bad):
+    """The message says where, and what was found."""
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps(bad))
+    with pytest.raises(InputError, match=r"bad\.pkl.*found"):
+        read_examples(tmp_path / "bad.pkl")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x80\x04", pickle.dumps([1] * 100)[:-30]])
+def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
+    """Not a traceback from inside a library."""
+    (tmp_path / "bad.pkl").write_bytes(data)
+    with pytest.raises(InputError, match=r"bad\.pkl: refused"):
+        read_examples(tmp_path / "bad.pkl")
+
+
+def test_a_missing_file_is_named():
+    """The path that was asked for."""
+    with pytest.raises(InputError, match=r"nowhere\.pkl: cannot be read"):
+        read_examples(Path("nowhere.pkl"))
+
+
+def test_special_tokens_are_read_and_written(tmp_path, reference):
+    """`additional_ids_to_tokens.pkl`, and a refusal of another model's."""
+    assert read_special_tokens(reference / "additional_ids_to_tokens.pkl") == special_tokens()
+    write_special_tokens(tmp_path / "tokens.pkl")
+    assert (tmp_path / "tokens.pkl").read_bytes() == (reference / "additional_ids_to_tokens.pkl").read_bytes()
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps({50257: "<mask>"}))
+    with pytest.raises(InputError, match="other special tokens"):
+        read_special_tokens(tmp_path / "other.pkl")

@@ -1,0 +1,147 @@
+"""The book of a search with ASHA, without Ray: who waits, who goes on, what the records say."""
+
+import json
+
+import pytest
+
+from raysweep.config.training_settings import AshaConfig, SearchConfig
+from raysweep.pipeline.capacity import Capacity, ResourceRequest
+from raysweep.pipeline.sweep_state import Book
+from raysweep.scheduling.records import State, read_record
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+from tests.pipeline.test_sweep_state import Dictated, released
+from tests.sweep_tasks import Remembering, make_task
+
+LOSSES = [3.0, 1.0, 2.0, 4.0, 1.5, 0.5]
+"""Of the samples at their first rung; each gets better by a tenth a rung."""
+SEARCH = SearchConfig(
+    samples=6, space={"learning_rate": {"low": 1e-4, "high": 1e-2}}, asha=AshaConfig(grace_evaluations=1, reduction=2)
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path)
+
+
+def open_book(run, *, cpus):
+    task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
+    child = make_task(run, "A1-B1", parent="A1")
+    tasks = [task, child]
+    return Book(
+        tasks,
+        needs={each.job.trial: ResourceRequest(cpus=1, gpus=0) for each in tasks},
+        capacity=Capacity(cpus=cpus, gpus=0),
+        listener=Remembering(),
+        suggestions=lambda _: Dictated(),
+    )
+
+
+class Trainings:
+    """Carries out what the book releases, and remembers how far each sample came."""
+
+    def __init__(self, run, book, *, order=min, until=None):
+        self.run, self.book, self.order, self.until = run, book, order, until
+        self.steps = {}
+
+    def go(self):
+        """Until the samples are over, or `until` starts; returns what started of other trials."""
+        running, others = released(self.book), []
+        while samples := [name for name in running if "/samples/" in name]:
+            name = self.order(samples)
+            running.remove(name)
+            if name == self.until:
+                return others
+            self.train(name)
+            more = released(self.book)
+            running += more
+            others += [each for each in more if "/samples/" not in each]
+        return others
+
+    def train(self, name):
+        """To the next rung (and a step more, as the loop does) or to the end."""
+        unit = self.book._units[name]
+        sample = int(name[-2:])
+        step = unit.pause_at or 40
+        folder = unit.folder
+        folder.root.mkdir(parents=True, exist_ok=True)
+        best = LOSSES[sample] - 0.1 * [10, 20, 40].index(step)
+        line = {"kind": "evaluation", "step": step, "infill": best, "context": 1.0, "is_best": True}
+        with folder.metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.steps[name] = step
+        if unit.pause_at is not None:
+            self.book.end(name, {"paused": step + 1})
+            return
+        folder.model.mkdir(parents=True, exist_ok=True)
+        (folder.model / "model.txt").write_text(name)
+        self.book.end(name, {"result": {"steps": 40, "best_step": 40, "best_losses": {"infill": best}}})
+
+
+def steps_of(trainings):
+    return {name[-2:]: step for name, step in trainings.steps.items()}
+
+
+def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(run):
+    """Four samples at 10 steps, two at 20, one to 40; then the last two of six likewise."""
+    book = open_book(run, cpus=4)
+    trainings = Trainings(run, book)
+    assert trainings.go() == ["A1-B1"]
+    assert steps_of(trainings) == {"00": 10, "01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
+    record = read_record(run.trial("A1"))
+    assert record.state is State.DONE
+    search = record.result["search"]
+    assert search["sample"] == 5
+    assert [each["stopped_at"] for each in search["tried"]] == [10, None, 20, 10, 10, None]
+    assert [each["loss"] for each in search["tried"]] == pytest.approx([3.0, 0.8, 1.9, 4.0, 1.5, 0.3])
+    assert search["busy_seconds"] == sum(each["busy_seconds"] for each in search["tried"]) > 0
+    assert (run.trial("A1").model / "model.txt").read_text() == "A1/samples/05"
+
+
+def test_a_stopped_sample_s_record_says_why(run):
+    """It did not fail: others did better."""
+    book = open_book(run, cpus=4)
+    Trainings(run, book).go()
+    record = read_record(TrialFolder(run.trial("A1").root / "samples" / "00"))
+    assert record.state is State.STOPPED
+    assert record.reason == "its search stopped it at step 10: infill 3.000, others did better"
+
+
+@pytest.mark.parametrize(("cpus", "order"), [(1, min), (2, max), (8, max)])
+def test_how_many_train_at_once_decides_nothing(run, cpus, order):
+    """Asynchronous ASHA would stop others with every number of workers."""
+    book = open_book(run, cpus=cpus)
+    trainings = Trainings(run, book, order=order)
+    trainings.go()
+    assert steps_of(trainings) == {"00": 10, "01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
+
+
+def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
+    """How samples stood at a rung is on disk; killed on its way to the second, one starts from its checkpoint."""
+    book = open_book(run, cpus=1)
+    first = Trainings(run, book, until="A1/samples/02")
+    first.go()
+    book.stop("interrupted")
+    assert steps_of(first) == {"00": 10, "01": 10}
+
+    second = Trainings(run, open_book(run, cpus=1))
+    assert second.go() == ["A1-B1"]
+    assert steps_of(second) == {"01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
+    assert read_record(run.trial("A1")).result["search"]["sample"] == 5
+
+
+def test_while_samples_wait_for_their_round_other_trials_use_the_cores(run):
+    """A paused sample holds nothing."""
+    task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
+    other = make_task(run, "B1")
+    book = Book(
+        [task, other],
+        needs={name: ResourceRequest(cpus=1, gpus=0) for name in ("A1", "B1")},
+        capacity=Capacity(cpus=4, gpus=0),
+        listener=Remembering(),
+        suggestions=lambda _: Dictated(),
+    )
+    trainings = Trainings(run, book)
+    assert released(book) == [f"A1/samples/{sample:02d}" for sample in range(4)]
+    trainings.train("A1/samples/00")
+    assert released(book) == ["B1"]

@@ -1,0 +1,90 @@
+"""Who is told how a run ended: a real command, a real server, and what happens when they fail."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from raysweep.config.budget_settings import NotifyConfig
+from raysweep.pipeline.notifications import Message, notify
+
+NASTY = """$(touch owned) `touch owned`; "quoted" 'text'\nsecond line"""
+MESSAGE = Message(run="pilot", state="failed", done=9, trials=11, verdict="Train one model.", reason=NASTY)
+
+
+@pytest.fixture
+def server():
+    """Remembers what is posted; /broken answers 500."""
+    posts = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posts.append((self.path, self.headers["Content-Type"], json.loads(body)))
+            self.send_response(500 if self.path == "/broken" else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Not on the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", posts
+        running.shutdown()
+
+
+def test_a_webhook_gets_the_message_as_json(server):
+    """With the line for a person, which chat programs show as it is."""
+    url, posts = server
+    assert notify(NotifyConfig(webhook=f"{url}/hook"), MESSAGE) == []
+    ((path, kind, body),) = posts
+    assert (path, kind) == ("/hook", "application/json; charset=utf-8")
+    assert body["state"] == "failed"
+    assert body["verdict"] == "Train one model."
+    assert body["text"].startswith("pilot: failed, 9 of 11 trials are done. $(touch owned)")
+
+
+def test_a_command_gets_the_message_as_it_is_and_no_shell_reads_it(tmp_path, monkeypatch):
+    """Names and reasons come from files; a quote in them must not run anything."""
+    monkeypatch.chdir(tmp_path)
+    script = "import json, os, sys; json.dump([sys.argv[1:], os.environ['RAYSWEEP_REASON']], open('told', 'w'))"
+    assert notify(NotifyConfig(command=(sys.executable, "-c", script, "--to")), MESSAGE) == []
+    arguments, reason = json.loads((tmp_path / "told").read_text())
+    assert arguments == ["--to", MESSAGE.text]
+    assert reason == NASTY
+    assert [path.name for path in tmp_path.iterdir()] == ["told"]
+
+
+def test_only_what_was_asked_for_is_told(server):
+    """`on: [budget]` sleeps through the rest."""
+    url, posts = server
+    assert notify(NotifyConfig(webhook=url, on=("budget", "done")), MESSAGE) == []
+    assert notify(None, MESSAGE) == []
+    assert posts == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"command": ("no-such-program-at-all",)}, "notify.command: no-such-program-at-all: "),
+        ({"command": (sys.executable, "-c", "raise SystemExit('no network')")}, "ended with 1: no network"),
+        ({"command": (sys.executable, "-c", "import time; time.sleep(60)"), "timeout_s": 0.2}, "timed out"),
+        ({"webhook": "http://127.0.0.1:1/secret"}, "notify.webhook: 127.0.0.1:1: "),
+    ],
+    ids=["no program", "it fails", "it hangs", "nobody listens"],
+)
+def test_who_cannot_be_told_is_logged_and_nothing_else_happens(settings, problem, caplog):
+    """The run is over by then; its exit code is its own."""
+    (said,) = notify(NotifyConfig(**settings), MESSAGE)
+    assert problem in said
+    assert said in caplog.text
+    assert "secret" not in said
+
+
+def test_a_server_that_answers_with_an_error_is_a_problem(server):
+    """A hook that was removed answers 404, and nobody would ever know."""
+    url, _ = server
+    (said,) = notify(NotifyConfig(webhook=f"{url}/broken"), MESSAGE)
+    assert "500" in said

@@ -1,0 +1,76 @@
+"""What a search tries: Optuna's TPE, from a seed and the results told."""
+
+import math
+
+import pytest
+
+from raysweep.config.training_settings import SearchConfig
+from raysweep.pipeline.optuna_search import OptunaSuggestions
+
+SPACE = {
+    "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+    "batch_size": {"low": 4, "high": 32},
+    "schedule": {"choices": ("constant", "linear")},
+}
+
+
+def suggest(seed, *, losses=8, loss=lambda settings: abs(math.log10(settings["learning_rate"]) + 3)):
+    """The settings drawn in rounds of four, each round knowing the ones before."""
+    suggestions = OptunaSuggestions(SearchConfig(samples=losses, space=SPACE), seed=seed)
+    drawn = []
+    for first in range(0, losses, 4):
+        drawn += [suggestions.ask() for _ in range(4)]
+        for sample in range(first, first + 4):
+            suggestions.tell(sample, loss(drawn[sample]))
+    return drawn
+
+
+def test_the_same_seed_tries_the_same_settings():
+    """And another seed others: a search can be repeated, and repeated independently."""
+    assert suggest(1) == suggest(1)
+    assert suggest(1) != suggest(2)
+
+
+def test_settings_stay_in_their_ranges_and_keep_their_kind():
+    """Whole numbers for two whole bounds; choices as they are."""
+    for settings in suggest(3):
+        assert 1e-5 <= settings["learning_rate"] <= 1e-2
+        assert isinstance(settings["batch_size"], int)
+        assert 4 <= settings["batch_size"] <= 32
+        assert settings["schedule"] in ("constant", "linear")
+
+
+def test_later_rounds_look_where_earlier_ones_were_good():
+    """The loss is lowest at 1e-3.  Blind draws fall within half a decade of it one time in three:
+
+    20 of 60, give or take 4.  More than 32 is no luck.
+    """
+    late = [settings for seed in range(3) for settings in suggest(seed, losses=40)[20:]]
+    assert sum(abs(math.log10(settings["learning_rate"]) + 3) < 0.5 for settings in late) > 32
+
+
+def test_a_failed_sample_teaches_without_a_loss():
+    """Optuna must not take it for a good one, nor stop."""
+    drawn = suggest(7, loss=lambda settings: None if settings["schedule"] == "linear" else 1.0)
+    assert len(drawn) == 8
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "resolved"),
+    [("auto", 0, 0.0), ("auto", 4, 1.0), (0.5, 1, 0.5), (0, 4, 0.0)],
+    ids=["no GPU", "GPUs", "half of one", "CPU on a GPU machine"],
+)
+def test_auto_is_a_gpu_if_the_cluster_has_any(asked, gpus, resolved):
+    """The same config runs at home and in the cloud."""
+    from raysweep.cluster.session import Session
+    from raysweep.config.resource_settings import ResourcesConfig
+    from raysweep.pipeline.capacity import Capacity
+
+    session = Session(
+        ResourcesConfig(gpus_per_trial=asked),
+        dashboard="",
+        capacity=Capacity(cpus=2, gpus=gpus),
+        counts_tokens=False,
+    )
+    assert session.gpus_per_trial == resolved
+    assert session.need(2.0).gpus == 2.0

@@ -1,0 +1,74 @@
+"""What differs between two runs, or two trials."""
+
+import pytest
+
+from raysweep.errors import ConfigError
+from raysweep.pipeline.run_diff import find_differences, read_compared
+from raysweep.scheduling import records
+from raysweep.scheduling.records import State
+from raysweep.storage.atomic_files import write_json, write_text
+from raysweep.storage.run_folder import RunFolder
+
+
+def finish(folder, name, *, identity, **result):
+    record = records.begin(folder, trial=name, fingerprint=name, identity=identity, now=0.0)
+    records.end(folder, record, State.DONE, result=result, now=5.0)
+
+
+def make_run(storage, name, *, steps, loss, verdict):
+    folder = RunFolder(storage / name)
+    write_json(folder.record, {"name": name})
+    write_text(folder.config, f"seed: 0\ntrials:\n  A1: {{steps: {steps}, levels: [A1]}}\n")
+    answer = {"headline": f"{verdict}.", "reasons": [{"code": "H1", "verdict": verdict}]}
+    write_json(folder.evidence, {"answer": answer})
+    finish(folder.trial("A1"), "A1", identity={"steps": steps, "seed": 0}, best_losses={"infill": loss})
+    return folder
+
+
+@pytest.fixture
+def pilot(tmp_path):
+    make_run(tmp_path, "other", steps=20, loss=2.5, verdict="refuted")
+    folder = make_run(tmp_path, "pilot", steps=10, loss=3.5, verdict="supported")
+    finish(folder.trial("B1"), "B1", identity={"steps": 10, "seed": 1}, best_losses={"infill": 3.5})
+    return folder
+
+
+def differences(folder, first, second):
+    found = find_differences(*(read_compared(name, folder=folder) for name in (first, second)))
+    return {(each.kind, each.field): (each.first, each.second) for each in found}
+
+
+def test_two_runs_differ_in_settings_trials_and_answer(pilot):
+    """What is the same in both, and when they ran, is not shown."""
+    assert differences(pilot, "pilot", "other") == {
+        ("setting", "trials.A1.steps"): (10, 20),
+        ("result", "answer"): ("supported.", "refuted."),
+        ("result", "answer.H1"): ("supported", "refuted"),
+        ("result", "A1.best_losses.infill"): (3.5, 2.5),
+        ("result", "B1.state"): ("done", None),
+        ("result", "B1.reason"): ("", None),
+        ("result", "B1.attempts"): (1, None),
+        ("result", "B1.busy_seconds"): (5.0, None),
+        ("result", "B1.best_losses.infill"): (3.5, None),
+    }
+
+
+def test_two_trials_may_be_of_one_run_or_of_two(pilot):
+    """By their names in the run at hand, or as RUN/TRIAL."""
+    assert differences(pilot, "A1", "B1") == {("setting", "seed"): (0, 1)}
+    assert differences(pilot, "A1", "other/A1") == {
+        ("setting", "steps"): (10, 20),
+        ("result", "best_losses.infill"): (3.5, 2.5),
+    }
+
+
+def test_a_run_and_a_trial_do_not_compare(pilot):
+    """The message says which is which."""
+    with pytest.raises(ConfigError, match="'pilot' is a run and 'A1' a trial"):
+        differences(pilot, "pilot", "A1")
+
+
+def test_a_name_that_is_neither_is_refused(pilot):
+    """With what was looked for, and where."""
+    with pytest.raises(ConfigError, match=r"'C9': found neither a run of this name in .*; give a run, a trial"):
+        differences(pilot, "C9", "A1")

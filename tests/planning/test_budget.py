@@ -1,0 +1,101 @@
+"""What a run may spend: the decision before it starts, and at every moment while it goes on."""
+
+import pytest
+
+from raysweep.config.budget_settings import BudgetConfig, PricesConfig
+from raysweep.planning.budget import KEEP_EVERY_S, Purse, Spent, reached_cap, refuse_start
+from raysweep.storage.run_folder import RunFolder
+
+PRICES = PricesConfig(gpu_hour=2.0, currency="EUR")
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "expected", "problems"),
+    [
+        ({"gpu_hours": 10.0}, Spent(), Spent(gpu_hours=9.5), []),
+        ({}, Spent(gpu_hours=1e6), Spent(gpu_hours=1e6), []),
+        (
+            {"gpu_hours": 10.0},
+            Spent(),
+            Spent(gpu_hours=12.345),
+            [
+                "budget.gpu_hours: found 10; the plan expects 12.35 GPU-hours. "
+                "raise it, or set budget.start_anyway: true to train until the cap"
+            ],
+        ),
+        ({"gpu_hours": 10.0, "start_anyway": True}, Spent(), Spent(gpu_hours=12.345), []),
+        (
+            {"wall_hours": 2.0, "start_anyway": True},
+            Spent(wall_hours=2.0),
+            Spent(wall_hours=1.0),
+            ["budget.wall_hours: 2.00 of 2 hours are used; raise it to go on"],
+        ),
+        (
+            {"cost": 5.0},
+            Spent(cost=4.0),
+            Spent(cost=1.5),
+            [
+                "budget.cost: found 5; the plan expects 1.50 EUR besides 4.00 used. "
+                "raise it, or set budget.start_anyway: true to train until the cap"
+            ],
+        ),
+    ],
+    ids=["enough", "no cap", "too little", "starts anyway", "used up", "not enough left"],
+)
+def test_a_run_starts_only_within_its_budget(budget, spent, expected, problems):
+    """With the figures and the ways on; a cap that is used up is no matter of estimates."""
+    assert refuse_start(BudgetConfig(**budget), spent, expected, currency="EUR") == problems
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({"gpu_hours": 3.0}, ""),
+        ({"gpu_hours": 2.0}, "budget: 2.00 of 2 GPU-hours are used (budget.gpu_hours)"),
+        ({"wall_hours": 0.5}, "budget: 1.00 of 0.5 hours are used (budget.wall_hours)"),
+        ({"cost": 4.0}, "budget: 4.00 of 4 EUR are used (budget.cost)"),
+    ],
+    ids=["below", "GPU-hours", "wall", "cost"],
+)
+def test_trainings_stop_when_a_cap_is_reached(budget, reason):
+    """The reason names the cap, since it becomes the record's."""
+    spent = Spent(gpu_hours=2.0, wall_hours=1.0, cost=4.0)
+    assert reached_cap(BudgetConfig(**budget), spent, currency="EUR") == reason
+
+
+def test_a_purse_counts_what_runs_and_goes_on_where_the_last_run_left_off(tmp_path):
+    """A fake clock: two GPUs for half an hour, nothing for an hour, then a second run of the same folder."""
+    folder = RunFolder(tmp_path)
+    budget = BudgetConfig(gpu_hours=1.2)
+    purse = Purse(folder, budget, PRICES, device="NVIDIA A100")
+    assert purse.look(0.0, gpus=0.0, cores=0.0) == ""
+    assert purse.look(1800.0, gpus=2.0, cores=0.0) == ""
+    assert purse.look(5400.0, gpus=0.0, cores=0.0) == ""
+    purse.close()
+    assert Spent.read(folder) == Spent(gpu_hours=1.0, wall_hours=0.5, cost=2.0)
+    again = Purse(folder, budget, PRICES, device="NVIDIA A100")
+    assert again.look(99_000.0, gpus=1.0, cores=0.0) == ""
+    assert again.look(99_000.0 + 720.0, gpus=1.0, cores=0.0).startswith("budget: 1.20 of 1.2 GPU-hours")
+
+
+def test_a_kill_loses_seconds_of_the_account(tmp_path):
+    """The account is on disk while trainings go on."""
+    folder = RunFolder(tmp_path)
+    purse = Purse(folder, BudgetConfig(), PRICES, device="cpu")
+    for second in range(3 * int(KEEP_EVERY_S)):
+        purse.look(float(second), gpus=0.0, cores=2.0)
+    assert Spent.read(folder).wall_hours * 3600 >= 2 * KEEP_EVERY_S
+
+
+def test_a_gpu_s_price_goes_by_its_kind(tmp_path):
+    """A100 hours cost what A100 hours cost, and others the general price."""
+    prices = PricesConfig(gpu_hour=1.0, gpu_types={"A100": 3.0}, core_hour=0.1)
+    amounts = {}
+    for device, use in (("NVIDIA A100-SXM4", (1.0, 0.0)), ("Tesla T4", (1.0, 0.0)), ("cpu", (0.0, 4.0))):
+        folder = RunFolder(tmp_path / device.split()[0])
+        purse = Purse(folder, BudgetConfig(), prices, device=device)
+        purse.look(0.0, gpus=0.0, cores=0.0)
+        purse.look(3600.0, gpus=use[0], cores=use[1])
+        purse.close()
+        amounts[device] = Spent.read(folder).cost
+    assert amounts == pytest.approx({"NVIDIA A100-SXM4": 3.0, "Tesla T4": 1.0, "cpu": 0.4})

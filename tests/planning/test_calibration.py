@@ -1,0 +1,133 @@
+"""Measuring a machine: real trainings side by side, what comes out, and how it is remembered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raysweep.config.loading import parse_config
+from raysweep.errors import InputError, ResourceError
+from raysweep.planning import calibration, calibration_cache
+from raysweep.planning.devices import Device, find_device
+from raysweep.planning.rates import Overheads, assumed_rates
+from raysweep.planning.run_forecast import foresee
+from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.run_folder import RunFolder
+
+VALUES = {
+    "data": {"levels": ["A1", "C1"], "sample": {"rows": 400, "level_shares": {"A1": 1, "C1": 1}}},
+    "masking": {"examples_per_document": 2, "max_tokens": 96},
+    "training": {"steps": 40, "batch_size": 4, "learning_rate": 1e-3, "evaluate_every": 10, "valid_examples": 8},
+    "trials": {"A1": {"levels": ["A1"]}, "all": {"levels": ["A1", "C1"]}, "all-C1": {"from": "all", "levels": ["C1"]}},
+    "evaluation": {"examples_per_document": 1, "generation_documents": 1},
+}
+TWO_CORES = Device(name="cpu", gpus=0, cores=2, memory_bytes=8 << 30)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    path = tmp_path / "cache" / "calibration.json"
+    monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(path))
+    return path
+
+
+def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, monkeypatch):
+    """What comes out makes the plan's times measured ones, for this machine, model and data."""
+    monkeypatch.setattr(calibration, "PHASE_S", 1.0)
+    config = parse_config(VALUES)
+    place = tmp_path / "place"
+    place.mkdir()
+    found = calibration.calibrate(config, device=TWO_CORES, place=place, say=lambda _: None)
+    rates = found.rates
+    for part in ("token_s", "evaluation_token_s", "checkpoint_s", "score_example_s", "mask_s", "memory_bytes"):
+        assert getattr(rates, part) > 0.0, part
+    assert set(rates.slow_down) == {1, 2}
+    assert 12.0 < found.data.tokens["A1"] < found.data.tokens["C1"] <= 96.0
+    assert sum(found.data.documents.values()) == pytest.approx(400, abs=2)
+
+    here = find_device(config)
+    trials, folder = expand_trials(config), RunFolder(tmp_path / "run")
+    assert foresee(config, trials, folder).rates.source == "assumed"
+    calibration_cache.keep_calibration(config, here, rates, found.data)
+    seen = foresee(config, trials, folder)
+    assert replace(seen.rates, overheads=rates.overheads) == rates
+    assert seen.trials["all"].documents == pytest.approx(320, abs=2)
+
+
+def some_rates():
+    return replace(assumed_rates("cpu", parameters=10**6, layers=2), source="measured", slow_down={1: 1.0, 2: 1.5})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"masking": {"max_tokens": 64}}, {"training": {"batch_size": 8}}, {"model": {"size": "small"}}],
+    ids=["other lengths", "other batches", "another model"],
+)
+def test_what_was_measured_of_other_work_is_not_used(changes):
+    """A step of another batch or model takes another time."""
+    config = parse_config(VALUES)
+    rates = some_rates()
+    data = foresee(config, expand_trials(config), RunFolder(Path("nowhere"))).data
+    calibration_cache.keep_calibration(config, TWO_CORES, rates, data)
+    assert calibration_cache.read_rates(config, TWO_CORES) == rates
+    other = parse_config({**VALUES, **{name: {**VALUES.get(name, {}), **each} for name, each in changes.items()}})
+    assert calibration_cache.read_rates(other, TWO_CORES) is None
+    assert calibration_cache.read_rates(config, replace(TWO_CORES, cores=4)) is None
+
+
+def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
+    """Every run on the machine teaches the next plan."""
+    config = parse_config(VALUES)
+    calibration_cache.keep_overheads(find_device(config), Overheads(trial_start_s=1.25))
+    assert foresee(config, expand_trials(config), RunFolder(tmp_path)).rates.overheads.trial_start_s == 1.25
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"rates": {}}'])
+def test_a_damaged_cache_is_as_good_as_none(cache, text):
+    """Measuring again costs a minute; a plan that crashes costs an evening."""
+    cache.parent.mkdir()
+    cache.write_text(text)
+    config = parse_config(VALUES)
+    assert calibration_cache.read_rates(config, TWO_CORES) is None
+    calibration_cache.keep_overheads(TWO_CORES, Overheads())
+    assert calibration_cache.read_overheads(TWO_CORES) == Overheads()
+
+
+@pytest.mark.parametrize(("together", "slow_down"), [(1, 1.0), (2, 1.5), (3, 2.0), (4, 2.5), (8, 5.0)])
+def test_company_that_was_not_measured_lies_on_the_line_between(together, slow_down):
+    """Beyond what was measured the device is shared fairly."""
+    rates = replace(some_rates(), slow_down={1: 1.0, 2: 1.5, 4: 2.5})
+    assert rates.slow_down_of(together) == pytest.approx(slow_down)
+
+
+def test_a_gpu_nobody_knows_is_told_so():
+    """With the way on: it can be measured."""
+    with pytest.raises(InputError, match=r"no assumed speed for the GPU 'Voodoo 2'.*plan --calibrate"):
+        assumed_rates("Voodoo 2", parameters=1, layers=1)
+
+
+def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
+    """From the assumptions for a common one; the plan says that they are assumptions."""
+    config = parse_config({**VALUES, "resources": {"accelerator_type": "Voodoo"}})
+    seen = foresee(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
+    assert (seen.rates.source, seen.device.name) == ("assumed", "Voodoo")
+    assert seen.makespan.makespan_s > 0
+
+
+def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_path, monkeypatch):
+    """Out of memory with four is a finding, not the end; with one there is nothing left to try."""
+    tried = []
+
+    def run_workers(root, together, **_):
+        tried.append(list(together))
+        assert not (root / "phase").exists()
+        (root / "phase").write_text("4")
+        raise ResourceError("calibration: a training failed: out of memory")
+
+    monkeypatch.setattr(calibration, "_run_workers", run_workers)
+    place = tmp_path / "place"
+    place.mkdir()
+    gpu = Device(name="NVIDIA T4", gpus=1, cores=4, memory_bytes=16 << 30)
+    with pytest.raises(ResourceError, match="out of memory"):
+        calibration.calibrate(parse_config(VALUES), device=gpu, place=place, say=lambda _: None)
+    assert tried == [[1, 2, 4], [1, 2], [1]]

@@ -1,0 +1,78 @@
+"""How many trainings share a GPU: tables of what a calibration might have measured, and the decision."""
+
+import pytest
+
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.planning.gpu_sharing import choose_packing
+from raysweep.planning.rates import assumed_rates
+from raysweep.scheduling.gpu_specs import GIB
+
+
+def measured(*, need_gib=1.0, has_gib=16.0, slow_down=None):
+    rates = assumed_rates("A100", parameters=10**6, layers=2)
+    return rates.__class__(
+        **{
+            **{name: getattr(rates, name) for name in rates.__dataclass_fields__},
+            "source": "measured",
+            "memory_bytes": int(need_gib * GIB),
+            "device_memory_bytes": int(has_gib * GIB),
+            "slow_down": slow_down or {},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("rates", "together"),
+    [
+        (measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3}), 4),
+        (measured(slow_down={1: 1.0, 2: 1.9, 4: 3.9}), 1),
+        (measured(slow_down={1: 1.0, 2: 1.2, 4: 2.3}), 2),
+        (measured(need_gib=5.0, slow_down={1: 1.0, 2: 1.05, 4: 1.2}), 2),
+        (measured(need_gib=7.5, slow_down={1: 1.0, 2: 1.05}), 1),
+        (measured(need_gib=30.0, slow_down={1: 1.0}), 1),
+        (measured(slow_down={}), 1),
+    ],
+    ids=[
+        "small trainings that hardly notice each other",
+        "a GPU that one training fills",
+        "four do hardly more than two",
+        "four do not fit",
+        "two fit, but not with the margin",
+        "memory is the larger one's own problem",
+        "only one was measured",
+    ],
+)
+def test_as_many_are_packed_as_fit_and_pay(rates, together):
+    """Never more than the memory allows with a tenth of it free, nor more than was measured."""
+    assert choose_packing(ResourcesConfig(), rates, cores=8, on_gpu=True).together == together
+
+
+def test_nothing_is_packed_on_assumptions():
+    """An out-of-memory in the night is worse than an idle share of a GPU; the reason says how to know."""
+    found = choose_packing(ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True)
+    assert found.together == 1
+    assert "raysweep plan --calibrate" in found.reason
+
+
+@pytest.mark.parametrize(("settings", "together"), [({"pack": 3}, 3), ({"pack": 1}, 1), ({"gpus_per_trial": 0.5}, 1)])
+def test_what_the_config_says_goes_before_what_was_measured(settings, together):
+    """`gpus_per_trial` has its own share already."""
+    rates = measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3})
+    assert choose_packing(ResourcesConfig(**settings), rates, cores=8, on_gpu=True).together == together
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates", "together"),
+    [
+        ({}, None, 8),
+        ({"cpus_per_trial": 3}, None, 2),
+        ({"cpus_per_trial": 16}, None, 1),
+        ({"pack": 2}, None, 2),
+        ({"pack": 20}, None, 8),
+        ({}, measured(need_gib=5.0, has_gib=16.0), 2),
+    ],
+    ids=["a core each", "three cores each", "more cores than there are", "asked for", "never over", "memory"],
+)
+def test_on_a_cpu_trainings_share_cores_and_memory(settings, rates, together):
+    """Each has its threads to itself, so that they do not fight."""
+    assert choose_packing(ResourcesConfig(**settings), rates, cores=8, on_gpu=False).together == together

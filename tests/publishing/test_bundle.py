@@ -1,0 +1,153 @@
+"""A run's evidence as a zip: whole, without a learner's text, the same bytes each time."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.config.loading import dump_config
+from raysweep.errors import InputError
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
+from raysweep.report.writing import write_report
+from raysweep.statistics.loss_table import read_losses
+from tests.simulated_run import make_config, make_run
+
+MARKER = "zanzibar quagmire"
+TEXT = f"My {MARKER} is very big and it has a red door and two small windows near the street."
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """A reported run of whose documents each has the marker in its text, its id, its learner and its prompt."""
+    return report_marked(tmp_path_factory.mktemp("marked"))
+
+
+def report_marked(root, **report):
+    config = make_config(report={"resamples": 100, **report})
+    folder, config, trials = make_run(root, config, documents=15)
+    table = pq.read_table(folder.documents)
+    for name in ("writing_id", "learner", "prompt"):
+        values = [f"{MARKER} {value}" for value in table["document" if name == "prompt" else name].to_pylist()]
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    texts = pa.array([TEXT] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("text"), "text", texts), folder.documents)
+    splits = json.loads(folder.splits.read_text())
+    splits["lengths"] = {level: {"documents": 150, "mean": float(len(TEXT))} for level in splits["levels"]}
+    folder.splits.write_text(json.dumps(splits))
+    losses = pq.read_table(folder.losses)
+    ids = pa.array([f"{MARKER} {value}" for value in losses["writing_id"].to_pylist()])
+    pq.write_table(losses.set_column(losses.column_names.index("writing_id"), "writing_id", ids), folder.losses)
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    write_report(folder, config, trials)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def zipped(marked, tmp_path_factory):
+    path = tmp_path_factory.mktemp("zip") / "evidence.zip"
+    write_bundle(marked, path)
+    return path
+
+
+def test_no_word_of_a_learner_leaves_the_house(zipped):
+    """A marker planted in every text, id, learner and prompt is in no file of the zip, packed or not."""
+    with zipfile.ZipFile(zipped) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+        for name in list(contents):
+            if name.endswith(".parquet"):
+                with archive.open(name) as file:
+                    contents[f"{name}, unpacked"] = str(pq.read_table(file).to_pydict()).encode()
+    assert len(contents) > 60
+    assert [name for name, content in contents.items() if b"zanzibar" in content.lower()] == []
+    assert b"zanzibar" not in zipped.read_bytes()
+
+
+def test_learners_and_prompts_are_numbers_that_keep_who_wrote_what(marked, zipped):
+    """Resampling needs to know which documents share a writer, and nobody's name."""
+    before = pq.read_table(marked.documents)
+    with zipfile.ZipFile(zipped) as archive, archive.open("corpus/documents.parquet") as file:
+        after = pq.read_table(file)
+    assert after.column_names == ["document", "l1", "level", "split", "learner", "prompt", "characters"]
+    pairs = set(zip(before["learner"].to_pylist(), after["learner"].to_pylist(), strict=True))
+    assert len(pairs) == len({name for name, _ in pairs}) == len({number for _, number in pairs})
+    assert after["learner"].to_pylist()[:4] == ["learner-1", "learner-1", "learner-1", "learner-2"]
+    assert set(after["characters"].to_pylist()) == {len(TEXT)}
+
+
+def test_the_losses_are_there_to_the_last_bit(marked, zipped, tmp_path):
+    """They are what everything else is recomputed from."""
+    with zipfile.ZipFile(zipped) as archive:
+        archive.extract("evaluation/losses.parquet", tmp_path)
+    levels = ("A1", "A2", "B1", "B2", "C1")
+    here, there = read_losses(marked.losses, levels), read_losses(tmp_path / "evaluation/losses.parquet", levels)
+    assert (here.nats == there.nats).all()
+    assert "writing_id" not in pq.read_schema(tmp_path / "evaluation/losses.parquet").names
+
+
+def test_the_same_run_gives_the_same_zip(marked, zipped, tmp_path):
+    """No time, owner or order of the disk is in it, so its hash can be printed in a paper."""
+    write_bundle(marked, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
+
+
+def test_a_bundle_of_a_run_whose_report_shows_texts_has_none(tmp_path):
+    """The samples stay at home: the page of the zip is made without them, and verifies."""
+    folder = report_marked(tmp_path, show_texts=True)
+    folder.report_html.write_text(folder.report_html.read_text() + f"<p>{TEXT}</p>")
+    write_bundle(folder, tmp_path / "evidence.zip")
+    with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
+        assert all(b"zanzibar" not in archive.read(name) for name in archive.namelist())
+    assert verify_bundle(tmp_path / "evidence.zip").is_verified
+
+
+def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
+    """A second guard, for whatever a later stage may write: eight words in a row are refused."""
+    folder = report_marked(tmp_path)
+    leakage = json.loads(folder.leakage.read_text())
+    folder.leakage.write_text(json.dumps({**leakage, "found": ["it has a red door and two small windows"]}))
+    config = make_config(report={"resamples": 100})
+    from raysweep.scheduling.trials import expand_trials
+
+    write_report(folder, config, expand_trials(config))
+    with pytest.raises(InputError, match="words of a learner's text"):
+        write_bundle(folder, tmp_path / "evidence.zip")
+    assert not (tmp_path / "evidence.zip").exists()
+
+
+def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
+    """A reader would be told that nothing fits; the writer is told first, and how to mend it."""
+    folder = report_marked(tmp_path)
+    losses = pq.read_table(folder.losses)
+    pq.write_table(losses.set_column(6, "nats", pa.array(losses["nats"].to_numpy() * 1.01)), folder.losses)
+    with pytest.raises(InputError, match="raysweep report --force report"):
+        write_bundle(folder, tmp_path / "evidence.zip")
+
+
+def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
+    """Nothing to bundle yet."""
+    folder, _, _ = make_run()
+    with pytest.raises(InputError, match="write the report first"):
+        write_bundle(folder, tmp_path / "evidence.zip")
+
+
+def test_bundling_and_verifying_need_neither_torch_nor_ray_nor_a_corpus(zipped):
+    """Whoever reads the paper has a laptop and the zip."""
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "ray", "transformers", "tokenizers"):
+            raise ImportError(f"{{name}} is not to be loaded")
+sys.meta_path.insert(0, Refuse())
+from raysweep.cli.app import main
+sys.argv = ["raysweep", "verify", {str(zipped)!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "verified in" in done.stdout

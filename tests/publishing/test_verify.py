@@ -1,0 +1,371 @@
+"""What a forger might try, and what becomes of it."""
+
+import hashlib
+import io
+import json
+import re
+import stat
+import sys
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.cli.app import main
+from raysweep.config.loading import dump_config
+from raysweep.errors import InputError, RaysweepError
+from raysweep.publishing import archive as archive_module
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import shorten, verify_bundle
+from raysweep.report.writing import write_report
+from tests.simulated_run import make_config, make_run
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory) -> Files:
+    """Every file of a bundle by its name, the manifest too."""
+    root = tmp_path_factory.mktemp("honest")
+    folder, config, trials = make_run(root, make_config(("A1", "C1"), resamples=100), documents=36)
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    write_report(folder, config, trials)
+    write_bundle(folder, root / "evidence.zip")
+    with zipfile.ZipFile(root / "evidence.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path, files: Files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def with_new_hashes(files: Files) -> Files:
+    """What a forger does who knows of the manifest."""
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != "manifest.json"}
+    return {**files, "manifest.json": json.dumps(manifest).encode()}
+
+
+def change_digit(text: bytes, pattern: str) -> bytes:
+    """Another last digit in the first number that the pattern's group matches."""
+    found = re.search(pattern, text.decode())
+    assert found, pattern
+    place = found.end(1) - 1
+    digit = text.decode()[place]
+    assert digit.isdigit()
+    return (text.decode()[:place] + str((int(digit) + 1) % 10) + text.decode()[place + 1 :]).encode()
+
+
+def edit_json(content: bytes, change) -> bytes:
+    value = json.loads(content)
+    change(value)
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def edit_table(content: bytes, column: str, change) -> bytes:
+    table = pq.read_table(io.BytesIO(content))
+    values = table[column].to_numpy().copy()
+    change(values)
+    table = table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def digit_of(name: str, pattern: str):
+    return lambda files: {**files, name: change_digit(files[name], pattern)}
+
+
+def json_of(name: str, change):
+    return lambda files: {**files, name: edit_json(files[name], change)}
+
+
+def table_of(name: str, column: str, change):
+    return lambda files: {**files, name: edit_table(files[name], column, change)}
+
+
+def set_at(place: int, value) -> object:
+    def change(values):
+        values[place] = value
+
+    return change
+
+
+def nudge_first(values):
+    values[0] = np.nextafter(values[0], np.inf)
+
+
+def turn_verdict(evidence):
+    one = next(one for one in evidence["findings"] if one["verdict"] == "confirmed")
+    one["verdict"] = "refuted"
+
+
+def swap_losses(values):
+    values[:] = np.roll(values, 1)
+
+
+def move_last_digit(evidence):
+    cell = evidence["matrix"]["rows"][0]["cells"]["A1"]
+    cell["value"] = float(np.nextafter(cell["value"], np.inf))
+
+
+TAMPERINGS = {
+    "a digit of the page's verdict table": digit_of(
+        "report/report.html", r'id="table-findings"[\s\S]*?>([\d.]+)<small>'
+    ),
+    "a digit in a plot": digit_of("report/report.html", r'<circle class="mark[^"]*" cx="([\d.]+)"'),
+    "a word of the page": lambda f: {
+        **f,
+        "report/report.html": f["report/report.html"].replace(b"confirmed", b"CONFIRMED", 1),
+    },
+    "a digit of the Markdown": digit_of("report/report.md", r"\| A1 .*?\| (\d+\.\d+)"),
+    "a digit of a CSV table": digit_of("report/tables/matrix.csv", r"\nall,(\d+\.\d+)"),
+    "a digit of a TeX table": digit_of("report/tables/matrix.tex", r"all general & .*?(\d+\.\d+)"),
+    "a verdict in the evidence": json_of("report/evidence.json", turn_verdict),
+    "the last bit of a perplexity in the evidence": json_of("report/evidence.json", move_last_digit),
+    "a key twice in the evidence": lambda f: {
+        **f,
+        "report/evidence.json": f["report/evidence.json"].replace(b'"version": 1', b'"version": 1, "version": 1'),
+    },
+    "NaN in the evidence": lambda f: {
+        **f,
+        "report/evidence.json": re.sub(rb'("low": )[\d.]+', rb"\1NaN", f["report/evidence.json"], count=1),
+    },
+    "the last bit of a loss": table_of("evaluation/losses.parquet", "nats", nudge_first),
+    "losses in another order": table_of("evaluation/losses.parquet", "nats", swap_losses),
+    "a loss that is no number": table_of("evaluation/losses.parquet", "nats", set_at(3, np.nan)),
+    "a number of tokens": table_of("evaluation/losses.parquet", "tokens", set_at(0, 9)),
+    "a document's level": table_of("corpus/documents.parquet", "level", set_at(0, "C1")),
+    "a document's writer": table_of("corpus/documents.parquet", "learner", set_at(0, "learner-9")),
+    "a document's split": table_of("corpus/documents.parquet", "split", set_at(-1, "test")),
+    "a count of the corpus": json_of("corpus/splits.json", lambda v: v["counts"]["A1"].update(train=121)),
+    "a training's validation loss": digit_of("trials/all/metrics.jsonl", r'"infill": (\d\.\d+)'),
+    "a training's time": json_of("trials/A1/trial.json", lambda v: v.update(busy_seconds=1.0)),
+    "a training's record made unreadable": lambda f: {**f, "trials/A1/trial.json": b"{}"},
+    "a model's size": json_of("trials/A1/model.json", lambda v: v.update({"model.safetensors": 1})),
+    "a margin in the config": lambda f: {**f, "config.yaml": f["config.yaml"].replace(b"margin: 1.1", b"margin: 1.9")},
+    "a digit of the digest in the read-me": digit_of("README.txt", r"inputs:\s+[0-9a-f]*?(\d)[0-9a-f]*\n"),
+    "a table left out": lambda f: {n: c for n, c in f.items() if n != "report/tables/gains.csv"},
+    "the losses left out": lambda f: {n: c for n, c in f.items() if n != "evaluation/losses.parquet"},
+    "the evidence left out": lambda f: {n: c for n, c in f.items() if n != "report/evidence.json"},
+    "a file put in": lambda f: {**f, "report/supplement.html": b"<p>H1 confirmed.</p>"},
+}
+
+
+@pytest.mark.parametrize("hashes", ["old", "made to fit"])
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
+    """With the manifest as it was, and with every hash in it made to fit what was tampered with."""
+    files = TAMPERINGS[name](honest)
+    assert files != honest
+    if hashes == "made to fit":
+        files = with_new_hashes(files)
+    found = verify_bundle(pack(tmp_path / "evidence.zip", files))
+    assert not found.is_verified
+    assert shorten(found.differences, 5)
+
+
+def test_an_honest_bundle_verifies(honest, tmp_path):
+    """However it was packed; else the tests above would prove nothing."""
+    found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(honest)))
+    assert found.differences == ()
+    assert found.rounding == ()
+    assert found.recomputed.values > 500
+    assert found.recomputed.files > 20
+
+
+def test_a_changed_hash_is_caught(honest, tmp_path):
+    """The manifest itself may be what was changed."""
+    changed = json_of("manifest.json", lambda v: v["files"].update({"report/report.md": "0" * 64}))(honest)
+    (one,) = verify_bundle(pack(tmp_path / "evidence.zip", changed)).differences
+    assert one.place == "report/report.md"
+
+
+def test_what_differs_is_told_exactly(honest, tmp_path):
+    """The file, the place in it, what is stated and what comes out."""
+    files = TAMPERINGS["a digit of a CSV table"](honest)
+    (one,) = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files))).differences
+    stated, recomputed = (
+        re.search(r"all,(\d+\.\d+)", f["report/tables/matrix.csv"].decode())[1] for f in (files, honest)
+    )
+    assert re.fullmatch(r"report/tables/matrix.csv line \d+", one.place)
+    assert stated[-6:] in one.stated
+    assert recomputed[-6:] in one.found
+
+    def change(evidence):
+        evidence["findings"][0]["value"] += 0.25
+
+    files = with_new_hashes(json_of("report/evidence.json", change)(honest))
+    found = verify_bundle(pack(tmp_path / "evidence.zip", files)).differences
+    assert [one.place for one in found] == ["report/evidence.json: findings[0].value"]
+
+
+def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path):
+    """Someone who renders a fine page from false evidence still has the losses against them."""
+    from raysweep.publishing.recomputing import report_files
+
+    evidence = json.loads(honest["report/evidence.json"])
+    turn_verdict(evidence)
+    files = {**honest, **{name: text.encode() for name, text in report_files(evidence).items()}}
+    files["report/evidence.json"] = edit_json(json.dumps(evidence).encode(), lambda value: None)
+    found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
+    assert any("verdict" in one.place for one in found.differences)
+
+
+def test_bits_that_no_page_prints_may_differ_where_the_libraries_do(honest, tmp_path):
+    """Another numpy takes other steps to a logarithm; then nine digits must agree, and it is said."""
+
+    def other_numpy(manifest):
+        manifest["made_with"]["numpy"] = "0.9"
+
+    moved = TAMPERINGS["the last bit of a perplexity in the evidence"](honest)
+    files = json_of("manifest.json", other_numpy)(with_new_hashes(moved))
+    found = verify_bundle(pack(tmp_path / "evidence.zip", files))
+    assert found.is_verified
+    assert len(found.rounding) == 1
+    for name in ("a verdict in the evidence", "a digit of a CSV table", "the last bit of a loss"):
+        files = json_of("manifest.json", other_numpy)(with_new_hashes(TAMPERINGS[name](honest)))
+        assert not verify_bundle(pack(tmp_path / "evidence.zip", files)).is_verified
+
+
+def test_another_version_of_raysweep_is_named_instead_of_a_wall_of_differences(honest, tmp_path):
+    """It may count otherwise for good reasons: neither verified nor refuted, but said which version to take."""
+
+    def other_version(manifest):
+        manifest["made_with"]["raysweep"] = "0.0.7"
+
+    files = json_of("manifest.json", other_version)(honest)
+    assert verify_bundle(pack(tmp_path / "same.zip", files)).is_verified
+    files = json_of("manifest.json", other_version)(with_new_hashes(TAMPERINGS["a verdict in the evidence"](honest)))
+    with pytest.raises(InputError, match=r"pip install raysweep==0\.0\.7") as raised:
+        verify_bundle(pack(tmp_path / "other.zip", files))
+    assert raised.value.exit_code == 2
+    # A file that is not what the manifest says is a forgery or a torn download in any version.
+    files = json_of("manifest.json", other_version)(TAMPERINGS["a verdict in the evidence"](honest))
+    assert not verify_bundle(pack(tmp_path / "torn.zip", files)).is_verified
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "report/../../evil", "a\\b", "C:evil", "./x", "a//b", ""])
+def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
+    """A zip may name any place of the disk; nothing is unpacked."""
+    entry = zipfile.ZipInfo("x")
+    entry.filename = name
+    path = tmp_path / "here" / "evidence.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(pack(path, honest), "a") as archive:
+        archive.writestr(entry, b"evil")
+    with pytest.raises(InputError, match="plain path"):
+        verify_bundle(path)
+    assert not list(tmp_path.rglob("evil*"))
+
+
+@pytest.mark.parametrize("name", ["report/report.html", "report/REPORT.html"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_stands_twice_is_refused(honest, tmp_path, name):
+    """One for the reader who unzips, another for the verifier; also where a disk knows no capitals."""
+    with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
+        archive.writestr(name, b"another page")
+    with pytest.raises(InputError, match="stands twice"):
+        verify_bundle(tmp_path / "evidence.zip")
+
+
+def test_a_link_is_refused(honest, tmp_path):
+    """A link could show the verifier a file of its own disk."""
+    entry = zipfile.ZipInfo("report/link")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
+        archive.writestr(entry, b"/etc/passwd")
+    with pytest.raises(InputError, match="a link"):
+        verify_bundle(tmp_path / "evidence.zip")
+
+
+def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
+    """By what it says it unpacks to, and by what it does unpack to."""
+    monkeypatch.setattr(archive_module, "MAX_BYTES", 2_000_000)
+    path = tmp_path / "evidence.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", honest["manifest.json"])
+        archive.writestr("bomb", b"0" * 3_000_000)
+    assert path.stat().st_size < 30_000
+    with pytest.raises(InputError, match="would unpack to more than"):
+        verify_bundle(path)
+    # The same bomb, whose headers say that it is small.
+    content = path.read_bytes().replace((3_000_000).to_bytes(4, "little"), (300).to_bytes(4, "little"))
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        verify_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no zip at all", b"PK\x05\x06" + b"\0" * 18],
+    ids=["empty", "no zip", "a zip without files"],
+)
+def test_what_is_no_bundle_is_called_so(tmp_path, content):
+    """One line and exit code 2, never a traceback."""
+    (tmp_path / "evidence.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"evidence\.zip"):
+        verify_bundle(tmp_path / "evidence.zip")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"{}", b"[]", b"{", b"\xff", b'{"files": [], "made_with": {}, "format": 1, "run": "x"}', b"[" * 100_000],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(honest, tmp_path, manifest):
+    """Whatever stands in it."""
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        verify_bundle(pack(tmp_path / "evidence.zip", {**honest, "manifest.json": manifest}))
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".."])
+def test_a_runs_name_is_no_path(honest, tmp_path, name):
+    """The manifest names the folder in which the bundle is laid out."""
+    files = json_of("manifest.json", lambda v: v.update(run=name))(honest)
+    with pytest.raises(RaysweepError) as raised:
+        verify_bundle(pack(tmp_path / "evidence.zip", files))
+    assert raised.value.exit_code == 2
+
+
+def test_a_torn_download_is_caught(honest, tmp_path):
+    """Cut anywhere, or with a byte that fell over."""
+    whole = pack(tmp_path / "whole.zip", honest).read_bytes()
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        verify_bundle(cut)
+    place = whole.index(honest["report/report.md"]) + 100
+    cut.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        verify_bundle(cut)
+
+
+def run_verify(path, monkeypatch, capsys):
+    """The command as a script meets it: exit code, what it prints, what it complains of."""
+    monkeypatch.setattr(sys, "argv", ["raysweep", "verify", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code or 0, *capsys.readouterr()
+
+
+def test_the_command_says_by_its_exit_code_what_it_found(honest, tmp_path, monkeypatch, capsys):
+    """0: verified; 1: it does not follow from the losses; 2: nothing that could be looked at."""
+    code, out, err = run_verify(pack(tmp_path / "evidence.zip", honest), monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    digest = json.loads(honest["report/evidence.json"])["inputs"]["digest"]
+    assert f"digest of the inputs: {digest}" in out
+    assert digest in honest["report/report.html"].decode()
+    forged = with_new_hashes(TAMPERINGS["a digit of a CSV table"](honest))
+    code, out, err = run_verify(pack(tmp_path / "forged.zip", forged), monkeypatch, capsys)
+    assert code == 1
+    assert "report/tables/matrix.csv line" in err
+    assert "NOT VERIFIED: 1 difference" in err
+    assert "verified in" not in out
+    code, out, err = run_verify(tmp_path / "nowhere.zip", monkeypatch, capsys)
+    assert (code, out) == (2, "")
+    assert "no such file" in err

@@ -1,0 +1,48 @@
+"""How a running training is asked to stop, and what a stopped one means for the others."""
+
+from raysweep.scheduling.records import State
+from raysweep.scheduling.stop_requests import LOOK_EVERY_S, StopWatch, forget_stop, request_stop, requested_stop
+from raysweep.scheduling.trial_graph import Node, Releases
+from raysweep.storage.run_folder import TrialFolder
+
+
+def test_a_request_reaches_the_training_with_its_reason(tmp_path):
+    """Whoever asks leaves a file; the training finds it between two steps."""
+    folder, now = TrialFolder(tmp_path / "A1"), [0.0]
+    should_stop = StopWatch(folder, clock=lambda: now[0])
+    assert should_stop() is None
+    request_stop(folder, "budget: 10 of 10 GPU hours are used")
+    assert should_stop() is None, "looked at most twice a second"
+    now[0] += LOOK_EVERY_S
+    assert should_stop() == "budget: 10 of 10 GPU hours are used"
+
+
+def test_a_new_attempt_starts_without_the_old_request(tmp_path):
+    """Or the same command would never go on."""
+    folder = TrialFolder(tmp_path / "A1")
+    forget_stop(folder)
+    request_stop(folder, "interrupted")
+    forget_stop(folder)
+    assert requested_stop(folder) is None
+
+
+def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
+    """A child of a stopped trial is not blocked: a later run goes on with both."""
+    releases = Releases(
+        [Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",)), Node(name="B1", cost=1)]
+    )
+    releases.start("all")
+    releases.halt()
+    assert releases.ready() == []
+    assert not releases.is_over
+    releases.stop("all")
+    assert releases.is_over
+    assert [releases.state(name) for name in ("all", "all-A1", "B1")] == [State.STOPPED, State.PENDING, State.PENDING]
+
+
+def test_a_sweep_is_over_when_only_children_of_a_stopped_trial_are_left():
+    """Waiting for them would be waiting for ever."""
+    releases = Releases([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
+    releases.start("all")
+    releases.stop("all")
+    assert releases.is_over

@@ -1,0 +1,89 @@
+"""Stopping poor samples of a search early: rungs, who survives them, and that nobody's speed matters."""
+
+import random
+
+import pytest
+
+from raysweep.scheduling.successive_halving import Halving, rung_steps, share_of_steps, survivors
+
+
+@pytest.mark.parametrize(
+    ("settings", "rungs"),
+    [
+        ({"steps": 100, "evaluate_every": 10, "grace_evaluations": 1, "reduction": 2}, [10, 20, 40, 80]),
+        ({"steps": 100, "evaluate_every": 10, "grace_evaluations": 2, "reduction": 3}, [20, 60]),
+        ({"steps": 20, "evaluate_every": 10, "grace_evaluations": 2, "reduction": 2}, []),
+        ({"steps": 5, "evaluate_every": 10, "grace_evaluations": 1, "reduction": 2}, []),
+    ],
+    ids=["doubling", "tripling after two", "the end is no rung", "no evaluation before the end"],
+)
+def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
+    """At a multiple of evaluate_every there is a loss to judge by."""
+    assert rung_steps(**settings) == rungs
+
+
+@pytest.mark.parametrize(
+    ("losses", "reduction", "kept"),
+    [
+        ({0: 3.0, 1: 1.0, 2: 2.0, 3: 4.0}, 2, {1, 2}),
+        ({0: 3.0, 1: 1.0, 2: 2.0}, 2, {1, 2}),
+        ({0: 1.0, 1: 1.0}, 2, {0}),
+        ({5: 9.0}, 4, {5}),
+    ],
+    ids=["half", "half, rounded up", "a tie goes to the earlier", "the last one goes on"],
+)
+def test_the_better_ones_go_on(losses, reduction, kept):
+    """One of `reduction`, at least one."""
+    assert survivors(losses, reduction=reduction) == kept
+
+
+def run_round(losses, order, *, rungs=2, reduction=2, failing=()):
+    """Take a round through its rungs, the samples of each arriving in an order of their own; who stops where."""
+    halving, going, stopped = Halving(list(range(len(losses))), reduction=reduction), list(range(len(losses))), {}
+    for rung in range(rungs):
+        order.shuffle(going)
+        decided = None
+        for sample in going:
+            assert decided is None, "nobody is judged before all are there"
+            if (sample, rung) in failing:
+                halving.finish(sample, None)
+            else:
+                halving.arrive(sample, losses[sample] - 0.1 * rung)
+            decided = halving.decide()
+        if decided is None:
+            return stopped, []
+        going, stops = decided
+        stopped |= dict.fromkeys(stops, rung)
+    return stopped, sorted(going)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_in_which_samples_arrive_decides_nothing(seed):
+    """One worker or eight, fast or slow: the same samples are stopped at the same rungs."""
+    losses = [random.Random(seed).random() for _ in range(4)]
+    found = [run_round(losses, random.Random(other)) for other in range(5)]
+    assert all(each == found[0] for each in found)
+    best = min(range(4), key=lambda sample: losses[sample])
+    assert found[0][1] == [best]
+
+
+def test_a_sample_that_fails_is_not_waited_for():
+    """The others of its round are judged among themselves."""
+    assert run_round([1.0, 2.0, 3.0, 4.0], random.Random(0), failing={(0, 0)}) == ({3: 0, 2: 1}, [1])
+
+
+def test_a_sample_that_is_done_early_competes_but_does_not_wait():
+    """It stopped by its own patience; its best loss still counts against the others."""
+    halving = Halving([0, 1, 2], reduction=3)
+    halving.finish(0, 0.5)
+    halving.arrive(1, 1.0)
+    assert halving.decide() is None
+    halving.arrive(2, 2.0)
+    assert halving.decide() == ([], [1, 2])
+
+
+def test_a_plan_knows_how_many_steps_a_halved_search_takes():
+    """A round of four over 40 steps with rungs at 10 and 20: 4 × 10 + 2 × 10 + 1 × 20 of 160 steps."""
+    assert share_of_steps(samples=4, together=4, rungs=[10, 20], steps=40, reduction=2) == 0.5
+    assert share_of_steps(samples=8, together=4, rungs=[10, 20], steps=40, reduction=2) == 0.5
+    assert share_of_steps(samples=6, together=4, rungs=[], steps=40, reduction=2) == 1.0

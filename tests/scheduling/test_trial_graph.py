@@ -1,0 +1,88 @@
+"""Which trial may start when: the planned graph, told of starts and ends in many orders."""
+
+import random
+
+import pytest
+
+from raysweep.scheduling.records import State
+from raysweep.scheduling.trial_graph import Blocked, Node, Releases
+
+
+@pytest.fixture
+def graph_of_six():
+    return Releases(
+        [
+            Node(name="A1", cost=11),
+            Node(name="all", cost=15),
+            Node(name="all-A1", cost=5, needs=("all",)),
+            Node(name="all-B1", cost=3, needs=("all",)),
+            Node(name="all-A1-B1", cost=2, needs=("all-A1",)),
+            Node(name="B1", cost=7),
+        ]
+    )
+
+
+def test_children_wait_and_the_longest_path_is_first(graph_of_six):
+    """The general model, which others wait for, is offered before longer ones that nothing waits for."""
+    assert graph_of_six.ready() == ["all", "A1", "B1"]
+
+
+def test_children_of_a_done_trial_are_ready_at_once(graph_of_six):
+    """Not in waves: a child does not wait for its parent's siblings."""
+    graph_of_six.start("A1")
+    graph_of_six.start("all")
+    graph_of_six.finish("all")
+    assert graph_of_six.ready() == ["all-A1", "B1", "all-B1"]
+
+
+def test_children_of_a_failed_trial_are_blocked_and_others_go_on(graph_of_six):
+    """One bad model costs its own fine-tunes, not the matrix."""
+    graph_of_six.start("all")
+    blocked = graph_of_six.fail("all")
+    assert blocked == [
+        Blocked(name="all-A1", reason="its parent all failed"),
+        Blocked(name="all-B1", reason="its parent all failed"),
+        Blocked(name="all-A1-B1", reason="its parent all-A1 is blocked"),
+    ]
+    assert graph_of_six.ready() == ["A1", "B1"]
+
+
+def test_what_only_comes_after_another_runs_even_if_that_failed():
+    """A round of a search waits for the round before, but a failed sample is no reason to give up."""
+    releases = Releases([Node(name="first", cost=1), Node(name="second", cost=1, after=("first",))])
+    assert releases.ready() == ["first"]
+    releases.start("first")
+    assert releases.fail("first") == []
+    assert releases.ready() == ["second"]
+
+
+def test_a_parent_outside_the_sweep_is_done():
+    """A later run is handed only what is left."""
+    assert Releases([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_done(seed):
+    """Random graphs, random failures, random order of ends."""
+    rng = random.Random(seed)
+    names = [f"t{number}" for number in range(20)]
+    needs = {
+        name: tuple(rng.sample(names[:number], k=min(number, rng.choice([0, 1, 1, 2]))))
+        for number, name in enumerate(names)
+    }
+    releases = Releases([Node(name=name, cost=rng.random(), needs=needs[name]) for name in names])
+    running = []
+    while not releases.is_over:
+        for name in releases.ready()[: rng.randint(0, 3) if running else 1]:
+            assert all(releases.state(parent) is State.DONE for parent in needs[name])
+            releases.start(name)
+            running.append(name)
+        ended = running.pop(rng.randrange(len(running)))
+        if rng.random() < 0.2:
+            releases.fail(ended)
+        else:
+            releases.finish(ended)
+    lost = (State.FAILED, State.BLOCKED)
+    for name in names:
+        is_blocked = any(releases.state(parent) in lost for parent in needs[name])
+        assert (releases.state(name) is State.BLOCKED) == is_blocked

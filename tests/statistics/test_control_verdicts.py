@@ -1,0 +1,138 @@
+"""Controls: a gain of levels is told from one of documents, of steps, and of chance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.control_verdicts import assess_control, group_name, placebo_losses
+from raysweep.statistics.hypotheses import RoleModels
+
+LEVELS = ("A1", "B1", "C1")
+
+
+def roles_of(kind, *, levels=LEVELS, absent=()):
+    by_role = {
+        "general": {level: {0: "all"} for level in levels},
+        "specialised": {level: {0: f"own-{level}"} for level in levels},
+        kind: {level: {0: f"{kind}-{level}"} for level in levels if level not in absent},
+    }
+    return RoleModels(by_role=by_role, absent={(kind, level): "control failed" for level in absent})
+
+
+def truth(kind, *, special, control):
+    """Nats per token: what the own model of each level gains over the general one there, and what its control gains."""
+    return {
+        level: {
+            "all": 2.5,
+            **{f"own-{other}": 2.5 - special if other == level else 2.9 for other in LEVELS},
+            **{f"{kind}-{other}": 2.5 - control for other in LEVELS},
+        }
+        for level in LEVELS
+    }
+
+
+def assess(simulate, kind, *, special, control, confirmed=("overall", *LEVELS), seed=0, absent=(), writers=80):
+    known = truth(kind, special=special, control=control)
+    losses, clusters = simulate(known, seed=seed, writers=writers, own=0.05)
+    models = list(known["A1"])
+    options = {"resamples": 1000, "seed": 1, "clusters": clusters}
+    resamples = resample_levels(losses, models, **options)
+    if kind == "placebo":
+        groups = resample_levels(placebo_losses(losses, 1), models, **options)
+        resamples = replace(resamples, levels={**resamples.levels, **groups.levels})
+    roles = roles_of(kind, absent=absent)
+    found = assess_control(kind, roles, resamples, LEVELS, confirmed=confirmed, margin=1.0, confidence=0.95)
+    return {one.scope: one for one in found}
+
+
+@pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
+def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
+    """Only size (steps, chance) differs: the raw gain is real, and the level has no part in it."""
+    found = assess(simulate, kind, special=0.15, control=0.15)
+    assert [one.verdict for one in found.values()] == ["explained"] * 4
+    overall = found["overall"]
+    assert overall.raw.low > 1.1
+    assert overall.own.low > 1.1
+    assert overall.remaining.low < 1.0 < overall.remaining.high
+    assert overall.explained_share == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
+def test_a_gain_that_the_control_lacks_survives(simulate, kind):
+    """Language differs between levels: random documents help nobody."""
+    found = assess(simulate, kind, special=0.15, control=-0.05)
+    assert [one.verdict for one in found.values()] == ["survives"] * 4
+    assert found["overall"].remaining.low > 1.1
+    assert found["overall"].explained_share < 0.0
+
+
+def test_a_part_may_be_explained_and_the_rest_survive(simulate):
+    """Both are said: how much, and that some is left."""
+    overall = assess(simulate, "size_matched", special=0.2, control=0.05)["overall"]
+    assert overall.verdict == "survives"
+    assert overall.explained_share == pytest.approx(0.25, abs=0.08)
+    assert overall.raw.value == pytest.approx(overall.own.value * overall.remaining.value)
+
+
+def test_where_h1_is_not_confirmed_there_is_nothing_to_explain(simulate):
+    """The control's numbers are shown all the same."""
+    found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"])
+    assert [one.verdict for one in found.values()] == ["explained", "no gain", "explained", "no gain"]
+    assert found["A1"].own is not None
+
+
+def test_too_little_data_leaves_it_open(simulate):
+    """Neither claim is made without evidence."""
+    found = assess(simulate, "size_matched", special=0.02, control=0.01, writers=12)
+    assert found["overall"].verdict == "open"
+
+
+def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
+    """The overall finding rests on the others."""
+    found = assess(simulate, "size_matched", special=0.15, control=0.15, absent=["B1"])
+    assert (found["B1"].verdict, found["B1"].note) == ("not tested", "control failed")
+    assert found["overall"].levels == ("A1", "C1")
+    nothing = assess(simulate, "size_matched", special=0.15, control=0.15, absent=LEVELS)
+    assert nothing["overall"].verdict == "not tested"
+    assert nothing["overall"].note == "A1: control failed; B1: control failed; C1: control failed"
+
+
+def test_too_few_writers_are_not_tested(simulate):
+    """As no hypothesis is."""
+    assert "3 independent writers" in assess(simulate, "placebo", special=0.1, control=0.1, writers=3)["A1"].note
+
+
+def test_placebo_groups_are_as_large_as_levels_and_hold_every_document_once(simulate):
+    """With the losses of the documents they hold."""
+    losses, _ = simulate(truth("placebo", special=0.1, control=0.1), seed=0)
+    losses["B1"] = replace(
+        losses["B1"],
+        **{name: getattr(losses["B1"], name)[:50] for name in ("documents", "tokens", "nats")},
+    )
+    groups = placebo_losses(losses, seed=4)
+    assert {name: len(one.documents) for name, one in groups.items()} == {"~A1": 120, "~B1": 50, "~C1": 120}
+    together = np.concatenate([one.documents for one in groups.values()])
+    assert sorted(together.tolist()) == sorted(d for one in losses.values() for d in one.documents.tolist())
+    first = groups[group_name("A1")].documents
+    assert min(np.isin(first, one.documents).sum() for one in losses.values()) > 10
+    before, after = (
+        {d: row for one in all_of.values() for d, row in zip(one.documents.tolist(), one.nats.tolist(), strict=True)}
+        for all_of in (losses, groups)
+    )
+    assert before == after
+
+
+def test_controls_seldom_say_what_is_not_so(simulate):
+    """Of 200 made-up experiments of either kind at most 5 % survive without cause, or are explained away."""
+    false_survivals = sum(
+        assess(simulate, "size_matched", special=0.1, control=0.1, seed=seed)["overall"].verdict == "survives"
+        for seed in range(200)
+    )
+    explained_away = sum(
+        assess(simulate, "size_matched", special=0.1, control=0.0, seed=seed)["overall"].verdict == "explained"
+        for seed in range(200)
+    )
+    assert false_survivals <= 10
+    assert explained_away <= 10

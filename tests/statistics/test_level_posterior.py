@@ -1,0 +1,107 @@
+"""A learner of unknown level: who is to answer, and what it costs not to know."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.statistics.level_posterior import log_posterior, meet_new_learners, mix
+from raysweep.statistics.loss_table import read_losses
+
+LEVELS = ("A1", "B1", "C1")
+MODELS = ("all", "A1", "B1", "C1")
+EXPERTS = {level: level for level in LEVELS}
+SHARES = {"A1": 60, "B1": 30, "C1": 10}
+
+
+def losses_of(tmp_path, documents):
+    """Documents as (level, visible tokens, nats per one by model, answer tokens, nats of the answers by model)."""
+    rows = []
+    for number, (level, visible, visible_nats, answers, answer_nats) in enumerate(documents):
+        for model in MODELS:
+            if visible:
+                rows.append((model, level, number, "", "first_context", visible * visible_nats[model], visible))
+            rows.append((model, level, number, "", "first_answer", answer_nats[model] - 0.5, answers - 1))
+            rows.append((model, level, number, "", "first_end", 0.5, 1))
+    names = ("model", "level", "document", "kind", "part", "nats", "tokens")
+    pq.write_table(pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), tmp_path / "l.parquet")
+    return read_losses(tmp_path / "l.parquet", LEVELS)
+
+
+def nats(**others):
+    return {"all": 3.0, "A1": 4.0, "B1": 4.0, "C1": 4.0, **others}
+
+
+def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
+    """Its level is the guess, right or wrong; the oracle knows better."""
+    table = losses_of(
+        tmp_path,
+        [("A1", 50, nats(A1=2.0), 5, nats(A1=10.0)), ("B1", 50, nats(C1=2.0), 5, nats(B1=11.0, C1=17.0))],
+    )
+    found = meet_new_learners(table, EXPERTS, "all", SHARES)
+    assert found.is_right.tolist() == [True, False]
+    assert found.nats["chosen"].tolist() == [10.0, 17.0]
+    assert found.nats["oracle"].tolist() == [10.0, 11.0]
+    assert found.nats["general"].tolist() == [3.0, 3.0]
+    assert found.confusion().tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_without_visible_text_the_shares_speak_and_the_general_model_answers(tmp_path):
+    """Without a general model, that of the most frequent level."""
+    table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
+    found = meet_new_learners(table, EXPERTS, "all", SHARES)
+    np.testing.assert_allclose(found.posterior[0], [0.6, 0.3, 0.1])
+    assert found.nats["chosen"][0] == 3.0
+    assert found.confusion().sum() == 1
+    alone = meet_new_learners(table, EXPERTS, None, SHARES)
+    assert "general" not in alone.nats
+    assert alone.nats["chosen"][0] == 8.0
+
+
+def test_the_posterior_is_bayes_rule():
+    """Worked by hand: shares 3 to 1, likelihoods 1 to 2."""
+    found = np.exp(log_posterior(np.log([[2.0, 1.0]]), [3, 1]))
+    np.testing.assert_allclose(found, [[0.6, 0.4]])
+
+
+def test_the_mixture_is_what_mixing_token_by_token_gives():
+    """An independent yardstick: next-token probabilities mixed, weights updated after every token."""
+    rng = np.random.default_rng(0)
+    token_nats_TK, weights_K = rng.gamma(2.0, 1.5, (12, 5)), np.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    moving, total = weights_K.copy(), 0.0
+    for nats_K in token_nats_TK:
+        probabilities = np.exp(-nats_K)
+        total -= np.log(moving @ probabilities)
+        moving = moving * probabilities / (moving @ probabilities)
+    np.testing.assert_allclose(mix(np.log(weights_K)[None], token_nats_TK.sum(axis=0)[None]), [total])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
+    """Nor worse than any of them by more than that one's weight: for any losses, also where they overflow."""
+    rng = np.random.default_rng(seed)
+    scale = 10.0 ** rng.uniform(-2, 4)
+    nats_DK = rng.gamma(1.0, scale, (200, 5))
+    log_weights_DK = log_posterior(rng.gamma(1.0, scale, (200, 5)), rng.integers(1, 100, 5))
+    mixed_D = mix(log_weights_DK, nats_DK)
+    assert np.isfinite(mixed_D).all()
+    assert (mixed_D <= nats_DK.max(axis=1) * (1 + 1e-12)).all()
+    assert (mixed_D[:, None] <= nats_DK - log_weights_DK + 1e-9 * scale).all()
+
+
+def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
+    """Its training failed: nobody can be told to be of that level."""
+    documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
+    found = meet_new_learners(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
+    assert found.levels == ("A1", "C1")
+    assert found.documents.tolist() == [0, 2]
+
+
+def test_scores_of_an_earlier_version_have_no_first_masks(tmp_path):
+    """And levels without a test document teach nothing."""
+    table = losses_of(tmp_path, [("A1", 20, nats(), 5, nats()), ("B1", 20, nats(), 5, nats())])
+    assert meet_new_learners(table, {"C1": "C1"}, "all", SHARES) is None
+    parts = np.array([name.replace("first_", "earlier_") for name in table.parts])
+    assert meet_new_learners(replace(table, parts=parts), EXPERTS, "all", SHARES) is None

@@ -1,0 +1,99 @@
+"""Reading losses.parquet."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.errors import InputError
+from raysweep.statistics.loss_table import read_losses
+
+ROWS = [
+    # model, level, document, kind, part, nats, tokens
+    ("general", "B1", 7, "word", "answer", 4.0, 2),
+    ("general", "B1", 7, "word", "end", 1.0, 1),
+    ("general", "B1", 7, "ngram", "answer", 3.0, 2),
+    ("general", "B1", 7, "", "context", 30.0, 10),
+    ("general", "A1", 3, "", "context", 20.0, 9),
+    ("B1", "A1", 3, "", "context", 22.0, 9),
+    ("B1", "B1", 7, "", "context", 33.0, 10),
+    ("B1", "B1", 7, "ngram", "answer", 2.5, 2),
+    ("B1", "B1", 7, "word", "end", 0.5, 1),
+    ("B1", "B1", 7, "word", "answer", 3.5, 2),
+]
+
+
+def written(tmp_path, rows):
+    columns = ("model", "level", "document", "kind", "part", "nats", "tokens")
+    path = tmp_path / "losses.parquet"
+    pq.write_table(pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))), path)
+    return path
+
+
+def test_losses_are_added_up_per_document_and_metric(tmp_path):
+    """infill counts answers and their ends, infill_textonly the answers' text, context the rest."""
+    table = read_losses(written(tmp_path, ROWS), ["A1", "B1", "C1"])
+    assert (table.models, table.levels) == (("general", "B1"), ("A1", "B1"))
+    b1 = table.select("infill")["B1"]
+    assert (b1.documents.tolist(), b1.tokens.tolist(), b1.nats.tolist()) == ([7], [5], [[8.0, 6.5]])
+    assert table.select("infill_textonly")["B1"].nats.tolist() == [[7.0, 6.0]]
+    assert table.select("context")["A1"].nats.tolist() == [[20.0, 22.0]]
+    assert table.select("infill", "ngram")["B1"].tokens.tolist() == [2]
+
+
+def test_bytes_are_added_up_where_they_were_counted(tmp_path):
+    """Scores of an earlier version have none, and that is no error: bits per byte are left out."""
+    path = written(tmp_path, ROWS)
+    assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes is None
+    table = pq.read_table(path)
+    sizes = pa.array([0 if row[4] == "end" else 4 * row[6] for row in ROWS])
+    pq.write_table(table.append_column("bytes", sizes), path)
+    assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes.tolist() == [16]
+    assert read_losses(path, ["A1", "B1"]).select("context")["A1"].bytes.tolist() == [36]
+
+
+def test_a_document_without_an_answer_does_not_count(tmp_path):
+    """A1's only document has no blank: for infilling, the level has no test documents."""
+    assert list(read_losses(written(tmp_path, ROWS), ["A1", "B1"]).select("infill")) == ["B1"]
+
+
+def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
+    """Writers may encode repeated names; the sums do not depend on it."""
+    path = written(tmp_path, ROWS)
+    table = pq.read_table(path)
+    for index, name in enumerate(table.column_names):
+        if pa.types.is_string(table.schema.field(name).type):
+            table = table.set_column(index, name, table.column(name).dictionary_encode())
+    plain = read_losses(path, ["A1", "B1"]).select("infill")["B1"].nats.tolist()
+    pq.write_table(table, path)
+    assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].nats.tolist() == plain
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (ROWS[:-1], "document 7: model 'B1' was scored on 3 tokens, model 'general' on 5"),
+        (
+            [*ROWS[:-1], ("B1", "B1", 7, "word", "answer", float("nan"), 2)],
+            "model 'B1', document 7: found a loss of nan",
+        ),
+        ([*ROWS, ("B1", "X9", 8, "word", "end", 1.0, 1)], "found level 'X9'; known levels are A1, B1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, rows, message):
+    """Other masks, a loss that is no number, an unknown level: the model and the document are named."""
+    with pytest.raises(InputError, match=message):
+        read_losses(written(tmp_path, rows), ["A1", "B1"]).select("infill")
+
+
+def test_a_missing_file_column_or_row_says_what_to_do(tmp_path):
+    """Each names the file."""
+    with pytest.raises(InputError, match="run the evaluate stage first"):
+        read_losses(tmp_path / "losses.parquet", ["A1"])
+    path = written(tmp_path, ROWS)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["part"]), path)
+    with pytest.raises(InputError, match="column 'part' is missing"):
+        read_losses(path, ["A1"])
+    pq.write_table(table.slice(0, 0), path)
+    with pytest.raises(InputError, match="has no rows"):
+        read_losses(path, ["A1"])

@@ -1,0 +1,57 @@
+"""What is written beside and renamed is whole, or not there."""
+
+import pickle
+
+import pytest
+
+from raysweep import errors
+from raysweep.errors import ConfigError, InputError
+from raysweep.storage.atomic_files import atomic_file, atomic_folder, read_json, write_json
+from raysweep.storage.run_folder import open_run_folder
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    """Whoever reads sees the old version or the new one."""
+    path = tmp_path / "record.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_file(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    """A model folder never holds files of two models."""
+    target = tmp_path / "model"
+    for name in ("old", "new"):
+        with atomic_folder(target) as beside:
+            (beside / name).write_text(name)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_torn_record_names_itself(tmp_path):
+    """A lost record costs work, never a wrong result."""
+    path = tmp_path / "run.json"
+    path.write_text('{"a": ')
+    with pytest.raises(InputError, match=r"run\.json: not valid JSON"):
+        read_json(path)
+
+
+@pytest.mark.parametrize(("storage", "name"), [("s3://bucket", "x"), ("runs", "a/b"), ("runs", ".."), ("runs", "")])
+def test_a_run_folder_has_a_plain_name_on_a_mounted_path(storage, name):
+    """Anything else would be written where nobody looks for it."""
+    with pytest.raises(ConfigError, match=r"--(storage|name): found"):
+        open_run_folder(storage, name)
+
+
+@pytest.mark.parametrize("kind", [each for each in vars(errors).values() if isinstance(each, type)])
+def test_an_error_survives_pickling(kind):
+    """Ray carries errors between processes; one that does not pickle loses its message."""
+    more = {errors.NonFiniteLossError: (7, (3, 5))}.get(kind, ())
+    error = kind("place: found 3; must be 4", *more)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
