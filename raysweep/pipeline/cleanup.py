@@ -65,10 +65,9 @@ def _of_done_trial(trial: TrialFolder, record: TrialRecord) -> Iterator[tuple[Pa
     yield trial.checkpoints, f"checkpoints of {record.trial}, which is done"
     yield trial.stop, "a request that nobody reads any more"
     best = record.result.get("search", {}).get("sample")
-    for path in sorted((trial.root / "samples").glob("*")):
-        sample = TrialFolder(path)
+    for sample in trial.samples():
         yield sample.checkpoints, f"checkpoints of {record.trial}'s search, which is done"
-        if path.name != f"{best:02d}":
+        if sample.root.name != f"{best:02d}":
             yield sample.model, f"a model that {record.trial}'s search did not choose"
 
 

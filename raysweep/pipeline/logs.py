@@ -24,7 +24,7 @@ def find_log(folder: RunFolder, trial: str, trials: Collection[str]) -> Path:
     log = folder.trial(trial).log
     if log.exists():
         return log
-    samples = sorted(path.parent.name for path in (folder.trial(name).root / "samples").glob("*/worker.log"))
+    samples = [sample.root.name for sample in folder.trial(name).samples() if sample.log.exists()]
     known = f"{name}/samples/{samples[0]} … {samples[-1]}" if samples else "none"
     if sample:
         raise ConfigError(f"'{trial}': no log of such a sample; there are {known}")

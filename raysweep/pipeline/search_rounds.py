@@ -119,7 +119,7 @@ class Samples:
         job, settings = self._task.job, self._settings[sample]
         name = sample_name(job.trial, sample)
         identity = {"trial": job.fingerprint, "settings": dict(settings)}
-        folder = TrialFolder(job.folder / "samples" / f"{sample:02d}")
+        folder = TrialFolder(job.folder).sample(sample)
         kind = type(job.settings)
         unsearched = {"search": None} if "search" in kind.model_fields else {}
         changed = kind.model_validate({**job.settings.model_dump(by_alias=True), **unsearched, **settings})
@@ -181,7 +181,7 @@ class Samples:
                 f"all {self._search.samples} samples of its search failed; the first: {self._failures[first]}"
             )
         best = min(self._results, key=lambda sample: (self._loss(sample), sample))
-        _adopt(TrialFolder(self._task.job.folder / "samples" / f"{best:02d}"), self._task.folder)
+        _adopt(TrialFolder(self._task.job.folder).sample(best), self._task.folder)
         tried = [
             {
                 "sample": sample,
@@ -239,7 +239,7 @@ class Samples:
         return rungs[passed] if passed < len(rungs) else None
 
     def _busy_seconds(self, sample: int) -> float:
-        record = read_record(TrialFolder(self._task.job.folder / "samples" / f"{sample:02d}"))
+        record = read_record(TrialFolder(self._task.job.folder).sample(sample))
         return 0.0 if record is None else record.busy_seconds
 
 

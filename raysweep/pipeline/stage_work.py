@@ -81,7 +81,7 @@ def export_ilm(config: Config, folder: RunFolder, listener: Listener) -> None:
 
 def keep_shards_of(folder: RunFolder, identity: Mapping[str, Any]) -> None:
     """Remove shards that were begun from other settings; those of the same are gone on with."""
-    begun = folder.examples / "begun"
+    begun = folder.examples_fingerprint
     if not begun.exists() or begun.read_text() != fingerprint(identity):
         shutil.rmtree(folder.examples, ignore_errors=True)
         write_text(begun, fingerprint(identity))

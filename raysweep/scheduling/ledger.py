@@ -26,7 +26,7 @@ def collect_ledger(folder: RunFolder, trials: Sequence[str]) -> dict[str, Any]:
     """The ledger of a run, of the trials that were begun."""
     entries, searches = {}, {}
     for name in trials:
-        own, samples = folder.trial(name), _samples(folder.trial(name))
+        own, samples = folder.trial(name), folder.trial(name).samples()
         if not samples and not own.attempts.exists():
             continue
         if samples:
@@ -65,7 +65,3 @@ def _entry(folder: TrialFolder, parts: Sequence[Sequence[Event]]) -> dict[str, A
         "failures": dict(record.failures) if record else {},
         "seconds": add_up([account(events) for events in parts]),
     }
-
-
-def _samples(folder: TrialFolder) -> list[TrialFolder]:
-    return [TrialFolder(path) for path in sorted((folder.root / "samples").glob("*")) if path.is_dir()]

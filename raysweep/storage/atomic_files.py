@@ -1,6 +1,6 @@
 """Writes files so that a reader sees the old version or the new one, never half of one.
 
-A file is written beside its place and renamed; a record that says "done" is renamed into place last.
+A file is written beside its final path and renamed; a record that says "done" is renamed into place last.
 """
 
 import json
@@ -24,45 +24,45 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
-    beside = Path(name)
+    temporary = Path(name)
     try:
-        yield beside
-        _sync(beside)
-        # mkstemp makes private files; ours are as readable as any other file of the user's.
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        yield temporary
+        _sync(temporary)
+        # mkstemp makes private files; these get the permissions that the user's umask gives.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
         _sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Like `atomic_file`, for a whole folder; an existing one is replaced only at the end."""
+    """Like `atomic_file`, for a folder; an existing one is replaced only at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
-        yield beside
-        for file in beside.rglob("*"):
+        yield temporary
+        for file in temporary.rglob("*"):
             if file.is_file():
-                # Some writers (safetensors) make private files; ours are as readable as any other of the user's.
+                # Some writers (safetensors) make private files; these get the permissions that the user's umask gives.
                 file.chmod(0o666 & ~_umask())
                 _sync(file)
-        beside.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
             path.rename(old / path.name)
-            beside.rename(path)
+            temporary.rename(path)
             shutil.rmtree(old)
         else:
-            beside.rename(path)
+            temporary.rename(path)
         _sync(path.parent)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what killed writers of `name` left beside it; only for the one writer of that name to call."""
+    """Remove temporary files that killed writers of `name` left; only the one writer of that name may call it."""
     for ending in ("part", "old"):
         for left in folder.glob(f".{name}.*.{ending}"):
             if left.is_dir():
@@ -73,8 +73,8 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file (UTF-8) by rename."""
-    with atomic_file(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,7 +83,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def dump_json(value: Any) -> str:
-    """The text of a JSON file, as `write_json` writes it."""
+    """The text that `write_json` writes."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 

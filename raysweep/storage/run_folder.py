@@ -9,7 +9,7 @@ from raysweep.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """One trial's part of the run folder."""
+    """The files of one trial."""
 
     root: Path
 
@@ -23,7 +23,7 @@ class TrialFolder:
 
     @property
     def evaluations(self) -> Path:
-        """All that is known at each evaluation, clocks included; a JSON object a line."""
+        """Everything known at each evaluation, wall-clock times included; one JSON object a line."""
         return self.root / "evaluations.jsonl"
 
     @property
@@ -36,7 +36,7 @@ class TrialFolder:
 
     @property
     def inventory(self) -> Path:
-        """What the model's files weigh; only in a bundle, which holds no weights."""
+        """Sizes of the model's files; only in a bundle, which has no weights."""
         return self.root / "model.json"
 
     @property
@@ -45,17 +45,17 @@ class TrialFolder:
 
     @property
     def result(self) -> Path:
-        """What the training said at its end; renamed into place after the model."""
+        """The training's result; renamed into place after the model."""
         return self.root / "training.json"
 
     @property
     def attempts(self) -> Path:
-        """What became of each attempt; see `scheduling.attempts`."""
+        """Start and end of each attempt; see `scheduling.attempts`."""
         return self.root / "attempts.jsonl"
 
     @property
     def rungs(self) -> Path:
-        """How a sample of a search stood at each of the search's rungs."""
+        """Losses of a search's sample at each rung of successive halving."""
         return self.root / "rungs.json"
 
     @property
@@ -63,8 +63,16 @@ class TrialFolder:
         """A request to stop the training, with the reason in it; see `scheduling.stop_requests`."""
         return self.root / "stop"
 
+    def sample(self, number: int) -> "TrialFolder":
+        """The folder of one sample of a search."""
+        return TrialFolder(self.root / "samples" / f"{number:02d}")
+
+    def samples(self) -> list["TrialFolder"]:
+        """The folders of a search's samples that exist, by number."""
+        return [TrialFolder(path) for path in sorted((self.root / "samples").glob("*")) if path.is_dir()]
+
     def clear(self) -> None:
-        """Remove what earlier trainings left, the record last."""
+        """Remove the files of earlier trainings, the record last."""
         if self.root.exists():
             for path in self.root.iterdir():
                 if path.is_dir():
@@ -94,12 +102,12 @@ class RunFolder:
 
     @property
     def plan(self) -> Path:
-        """What the run was expected to take when it began; see `planning.run_forecast`."""
+        """The forecast made when the run began; see `planning.run_forecast`."""
         return self.root / "plan.json"
 
     @property
     def spent(self) -> Path:
-        """What the trainings of all attempts have taken so far; see `planning.budget`."""
+        """Hours and cost of all attempts so far; see `planning.budget`."""
         return self.root / "spent.json"
 
     @property
@@ -108,7 +116,7 @@ class RunFolder:
 
     @property
     def ledger(self) -> Path:
-        """What the GPUs' seconds went into; see `scheduling.ledger`."""
+        """What each GPU-second was spent on; see `scheduling.ledger`."""
         return self.root / "ledger.json"
 
     @property
@@ -137,7 +145,7 @@ class RunFolder:
 
     @property
     def leaks(self) -> Path:
-        """The documents outside train that are known to another split, by number and kind of leak."""
+        """Documents outside train that share something with another split, by number and kind of leak."""
         return self.corpus / "leaks.parquet"
 
     @property
@@ -151,6 +159,11 @@ class RunFolder:
     @property
     def examples(self) -> Path:
         return self.root / "examples"
+
+    @property
+    def examples_fingerprint(self) -> Path:
+        """Fingerprint of the settings that the shards now being made belong to; written before the first shard."""
+        return self.examples / "begun"
 
     @property
     def manifest(self) -> Path:
@@ -172,11 +185,11 @@ class RunFolder:
         return self.evaluation / "cells" / f"{model}.parquet"
 
     def cells_record(self, model: str) -> Path:
-        """What the scores were made from; renamed into place after them."""
+        """Fingerprint of what the scores were made from; renamed into place after them."""
         return self.evaluation / "cells" / f"{model}.json"
 
     def cells_records(self) -> list[Path]:
-        """The records of all models that are scored."""
+        """The records of all scored models."""
         return sorted((self.evaluation / "cells").glob("*.json"))
 
     @property
@@ -185,7 +198,7 @@ class RunFolder:
 
     @property
     def doc_features(self) -> Path:
-        """Every document's losses under every model, for classifiers of one's own; no text."""
+        """Every document's losses under every model, as features for classifiers; no text."""
         return self.evaluation / "doc_features.parquet"
 
     @property
@@ -226,12 +239,12 @@ class RunFolder:
 
     @property
     def ray(self) -> Path:
-        """What Tune and Train write for themselves: their snapshots, never our results."""
+        """Working files of Ray Tune and Ray Train, never results."""
         return self.root / "ray"
 
 
 def samples_beside(cells: Path) -> Path:
-    """Some questions and a model's answers, as texts, beside its scores; they hold learners' words."""
+    """Examples of a model's infilling, as texts, beside its scores; they contain learners' words."""
     return cells.with_suffix(".samples")
 
 
