@@ -18,7 +18,7 @@ from raysweep.cli.units import amount, duration, size
 from raysweep.errors import ConfigError
 from raysweep.planning import run_forecast
 from raysweep.planning.forecast import as_json
-from raysweep.planning.run_forecast import Foresight
+from raysweep.planning.run_forecast import RunForecast
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials
 from raysweep.storage.run_folder import RunFolder
@@ -44,7 +44,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     from raysweep.planning.calibration import calibrate, local_model
     from raysweep.planning.calibration_cache import cache_file, keep_calibration, keep_overheads
     from raysweep.planning.devices import find_device
-    from raysweep.planning.gpu_sharing import choose_packing
+    from raysweep.planning.gpu_sharing import choose_gpu_sharing
 
     config, began = settings.config, time.monotonic()
     device = find_device(config)
@@ -60,7 +60,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
             from raysweep.cluster.overheads import measure_overheads
 
             say("calibrate: starting trials under Ray")
-            packing = choose_packing(config.resources, measured.rates, cores=device.cores, on_gpu=device.gpus > 0)
+            packing = choose_gpu_sharing(config.resources, measured.rates, cores=device.cores, on_gpu=device.gpus > 0)
             slots = packing.together * max(1, device.gpus)
             folder = RunFolder(Path(place))
             overheads = measure_overheads(local_model(config), folder, slots=slots, finish_s=measured.rates.finish_s)
@@ -78,8 +78,8 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     records = {name: read_record(settings.folder.trial(name)) for name in trials}
     todo = {name: trial for name, trial in trials.items() if not _is_done(records[name])}
     config, folder = settings.config, settings.folder
-    everything = run_forecast.foresee(config, trials, folder)
-    here = run_forecast.foresee(config, todo, folder)
+    everything = run_forecast.forecast_run(config, trials, folder)
+    here = run_forecast.forecast_run(config, todo, folder)
     counts = gpus if gpus is not None else (COUNTS if as_json else ())
     spans = [_span(settings, todo, count) for count in counts]
     if as_json:
@@ -104,8 +104,8 @@ def _print_json(
     settings: Settings,
     trials: Mapping[str, Trial],
     records: Mapping[str, TrialRecord | None],
-    everything: Foresight,
-    here: Foresight,
+    everything: RunForecast,
+    here: RunForecast,
     spans: Sequence[Mapping[str, Any]],
 ) -> None:
     config = settings.config
@@ -135,11 +135,11 @@ def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[st
     if not run_forecast.fits(settings.config, todo, gpus):
         unknown = dict.fromkeys(("makespan_s", "lower_bound_s", "critical_path_s", "gpu_hours", "cost"))
         return {"gpus": gpus, "slots": gpus, "device": "", "source": "a trial asks for more GPUs", **unknown}
-    seen = run_forecast.foresee(settings.config, todo, settings.folder, gpus=gpus)
+    seen = run_forecast.forecast_run(settings.config, todo, settings.folder, gpus=gpus)
     return run_forecast.makespan_json(settings.config, seen)
 
 
-def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: Foresight) -> Table:
+def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: RunForecast) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("trial", no_wrap=True)
     for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
@@ -197,7 +197,9 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _closing_lines(settings: Settings, everything: Foresight, here: Foresight, todo: Mapping[str, Trial]) -> list[str]:
+def _closing_lines(
+    settings: Settings, everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]
+) -> list[str]:
     steps = sum(each.steps for each in everything.trials.values())
     lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
     plan = run_forecast.plan_of(settings.config, here)

@@ -132,20 +132,22 @@ def _do_stages(
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import STAGES, Run
     from raysweep.pipeline.tasks import Executor
-    from raysweep.planning.budget import Purse
+    from raysweep.planning.budget import BudgetWatch
     from raysweep.planning.devices import find_device
-    from raysweep.planning.run_forecast import remember_starts, with_packing
+    from raysweep.planning.run_forecast import measure_overheads_of_run, settle_trials_per_gpu
 
     began, device = time.time(), find_device(settings.config)
     kind = settings.config.resources.accelerator_type or device.name
-    purse = Purse(settings.folder, settings.config.budget, settings.config.prices, device=kind)
+    budget = BudgetWatch(settings.folder, settings.config.budget, settings.config.prices, device=kind)
     executor: Executor
     if inline:
-        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast, purse=purse)
+        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast, budget=budget)
     else:
         from raysweep.cluster.ray_executor import RayExecutor
 
-        executor = RayExecutor(with_packing(settings.config), settings.folder, fail_fast=fail_fast, purse=purse)
+        executor = RayExecutor(
+            settle_trials_per_gpu(settings.config), settings.folder, fail_fast=fail_fast, budget=budget
+        )
     tells = stages is None or "train" in stages
     with locked(settings.folder), view_for(settings) as view, _told_of_failure(settings, tells):
         try:
@@ -167,7 +169,7 @@ def _do_stages(
                 work.do(stage)
             lost = work.unfinished() if tells else []
             if tells and not inline:
-                remember_starts(settings.config, settings.folder, work.trials, since=began)
+                measure_overheads_of_run(settings.config, settings.folder, work.trials, since=began)
         finally:
             executor.close()
     if tells:

@@ -10,7 +10,7 @@ from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
-from raysweep.planning.budget import Purse
+from raysweep.planning.budget import BudgetWatch
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -18,13 +18,18 @@ class RayExecutor:
     """Opens the session with the first piece of work, and keeps it until `close`."""
 
     def __init__(
-        self, resources: ResourcesConfig, folder: RunFolder, *, fail_fast: bool = False, purse: Purse | None = None
+        self,
+        resources: ResourcesConfig,
+        folder: RunFolder,
+        *,
+        fail_fast: bool = False,
+        budget: BudgetWatch | None = None,
     ) -> None:
         """Args:
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
-        purse: the budget of trainings.
+        budget: the budget of trainings.
         """
-        self._resources, self._fail_fast, self._purse = resources, fail_fast, purse
+        self._resources, self._fail_fast, self._budget = resources, fail_fast, budget
         self._folder = folder
         self._session: Session | None = None
         self._scorers: Scorers | None = None
@@ -45,7 +50,7 @@ class RayExecutor:
                 listener,
                 storage=self._folder.ray,
                 fail_fast=self._fail_fast,
-                purse=self._purse,
+                budget=self._budget,
             )
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:

@@ -78,7 +78,7 @@ class Session:
         """`resources.gpus_per_trial`, with 'auto' resolved."""
         asked = self.resources.gpus_per_trial
         if asked == "auto":
-            # `pack: auto` was settled before (`foreseeing.with_packing`), or there was nothing to settle it by.
+            # `pack: auto` was settled before by `settle_trials_per_gpu`, or there was nothing to settle it by.
             together = 1 if self.resources.pack == "auto" else self.resources.pack
             return 1.0 / together if self.capacity.gpus >= 1 else 0.0
         return float(asked)

@@ -27,7 +27,7 @@ from raysweep.pipeline.search_rounds import Suggestions, Unit
 from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.sweep_state import Book
 from raysweep.pipeline.tasks import Listener, TrainTask
-from raysweep.planning.budget import Purse
+from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.failures import Failure
 from raysweep.storage.atomic_files import read_json
 
@@ -45,7 +45,7 @@ def run_sweep(
     storage: Path,
     train: str = TRAIN,
     fail_fast: bool = False,
-    purse: Purse | None = None,
+    budget: BudgetWatch | None = None,
 ) -> None:
     """Train every task whose parent gets done, and write each one's record.
 
@@ -53,7 +53,7 @@ def run_sweep(
         storage: for Tune's and Train's own notes.
         train: the training function, 'module:function', called as `training.loop.train` is.
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
-        purse: the budget; at its cap what runs stops, at a checkpoint.
+        budget: the budget; at its cap what runs stops, at a checkpoint.
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
@@ -101,7 +101,7 @@ def run_sweep(
     interruption = Interruption()
     try:
         with interruption:
-            _tuner(book, config, storage / "tune", interruption, purse).fit()
+            _tuner(book, config, storage / "tune", interruption, budget).fit()
         interruption.raise_if_asked()
         assert book.is_over, "Tune goes on until it is told that all is over"
         if book.halted:
@@ -116,11 +116,13 @@ def run_sweep(
         )
         raise
     finally:
-        if purse is not None:
-            purse.close()
+        if budget is not None:
+            budget.close()
 
 
-def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption, purse: Purse | None) -> tune.Tuner:
+def _tuner(
+    book: Book, config: Any, storage: Path, interruption: Interruption, budget: BudgetWatch | None
+) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
@@ -134,7 +136,7 @@ def _tuner(book: Book, config: Any, storage: Path, interruption: Interruption, p
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Watch(book, interruption, purse)],
+            callbacks=[_Watch(book, interruption, budget)],
             # What is tried again, and how often, the book decides.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -166,10 +168,10 @@ def _loss(trial: Any) -> dict[str, str]:
 class _Watch(tune.Callback):
     """Tells the book when a trial's driver starts (before that it waits), is lost, of evaluations and signals."""
 
-    def __init__(self, book: Book, interruption: Interruption, purse: Purse | None) -> None:
+    def __init__(self, book: Book, interruption: Interruption, budget: BudgetWatch | None) -> None:
         self._book = book
         self._interruption = interruption
-        self._purse = purse
+        self._budget = budget
         self._read: dict[str, int] = {}
         self._looked = 0.0
 
@@ -193,11 +195,11 @@ class _Watch(tune.Callback):
             raise KeyboardInterrupt(self._interruption.reason)
 
     def _heed_budget(self) -> None:
-        if self._purse is None:
+        if self._budget is None:
             return
         in_use = self._book.in_use
         cores = in_use.cpus if not in_use.gpus else 0.0
-        reason = self._purse.look(time.monotonic(), gpus=in_use.gpus, cores=cores)
+        reason = self._budget.record_usage(time.monotonic(), gpus=in_use.gpus, cores=cores)
         if reason and not self._book.halted:
             self._book.halt(reason)
 

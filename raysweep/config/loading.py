@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from raysweep.config.complaints import UNKNOWN, complaints, did_you_mean, show
+from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
 from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.section import NAME
 from raysweep.config.training_settings import TrainingConfig, TrialConfig
@@ -88,7 +88,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     try:
         config = Config.model_validate_json(text)
     except ValidationError as error:
-        problems = complaints([detail for detail in error.errors() if not _is_handed_down(detail, values)])
+        problems = error_messages([detail for detail in error.errors() if not _is_handed_down(detail, values)])
     else:
         problems = _cross_checks(config)
         if not problems:

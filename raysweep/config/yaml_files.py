@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from raysweep.config.complaints import did_you_mean, show
+from raysweep.config.error_messages import did_you_mean, show
 from raysweep.errors import ConfigError
 
 SET_PLACE = "--set"

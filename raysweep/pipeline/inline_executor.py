@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
-from raysweep.planning.budget import Purse
+from raysweep.planning.budget import BudgetWatch
 
 
 class InlineExecutor:
     """An `Executor` without a cluster."""
 
-    def __init__(self, threads: int = 1, *, fail_fast: bool = False, purse: Purse | None = None) -> None:
+    def __init__(self, threads: int = 1, *, fail_fast: bool = False, budget: BudgetWatch | None = None) -> None:
         """Args: `threads` of one trial, `resources.cpus_per_trial`: sums of floats depend on how they are divided."""
-        self._threads, self._fail_fast, self._purse = threads, fail_fast, purse
+        self._threads, self._fail_fast, self._budget = threads, fail_fast, budget
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""
@@ -42,7 +42,7 @@ class InlineExecutor:
         """Train the tasks in their order: parents come before children."""
         from raysweep.pipeline.inline_training import train_inline
 
-        train_inline(tasks, listener, threads=self._threads, fail_fast=self._fail_fast, purse=self._purse)
+        train_inline(tasks, listener, threads=self._threads, fail_fast=self._fail_fast, budget=self._budget)
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""

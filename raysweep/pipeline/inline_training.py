@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from raysweep.errors import ConfigError
 from raysweep.pipeline.signals import Interruption
 from raysweep.pipeline.tasks import Listener, TrainTask
-from raysweep.planning.budget import Purse
+from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling import records
 from raysweep.scheduling.attempts import kept_seconds, note
 from raysweep.scheduling.failures import Failure, failure_of, remedy
@@ -24,32 +24,37 @@ from raysweep.training.job import TrainingResult
 class _Cap:
     """The budget, as far as a training in this process meets it."""
 
-    def __init__(self, purse: Purse | None, threads: int) -> None:
-        self._purse, self._threads = purse, threads
+    def __init__(self, budget: BudgetWatch | None, threads: int) -> None:
+        self._budget, self._threads = budget, threads
         self.reason = ""
         """Why no training goes on; '' while the budget holds."""
 
     def look(self) -> str:
         """Count the time since the last look."""
-        if self._purse is not None and not self.reason:
-            self.reason = self._purse.look(time.monotonic(), gpus=0.0, cores=float(self._threads))
+        if self._budget is not None and not self.reason:
+            self.reason = self._budget.record_usage(time.monotonic(), gpus=0.0, cores=float(self._threads))
         return self.reason
 
     def close(self) -> None:
         """Keep the account."""
-        if self._purse is not None:
-            self._purse.close()
+        if self._budget is not None:
+            self._budget.close()
 
 
 def train_inline(
-    tasks: Sequence[TrainTask], listener: Listener, *, threads: int, fail_fast: bool, purse: Purse | None = None
+    tasks: Sequence[TrainTask],
+    listener: Listener,
+    *,
+    threads: int,
+    fail_fast: bool,
+    budget: BudgetWatch | None = None,
 ) -> None:
     """Train the tasks in their order: parents come before children.
 
     Args:
         threads: of torch; sums of floats depend on how they are divided.
         fail_fast: whether to leave it at the first that fails.
-        purse: the budget; at its cap the training stops at a checkpoint, and no other starts.
+        budget: the budget; at its cap the training stops at a checkpoint, and no other starts.
 
     Raises:
         ConfigError: a task is a search.
@@ -61,7 +66,7 @@ def train_inline(
     for task in tasks:
         if task.search is not None:
             raise ConfigError(f"trials.{task.job.trial}.search: a search needs Ray; run without --inline")
-    cap = _Cap(purse, threads)
+    cap = _Cap(budget, threads)
     try:
         _train_all(tasks, listener, threads=threads, fail_fast=fail_fast, cap=cap)
     finally:

@@ -177,7 +177,7 @@ class Run:
     def _costs(self, names: Sequence[str]) -> dict[str, float]:
         """Expected seconds of each trial, by which those that could start are ordered."""
         todo = {name: self.trials[name] for name in names}
-        return expected_costs(todo, run_forecast.foresee(self.config, todo, self.folder).trials)
+        return expected_costs(todo, run_forecast.forecast_run(self.config, todo, self.folder).trials)
 
     def _evaluate(self) -> None:
         examples = self._fingerprint_of("mask", needed_by="evaluate")

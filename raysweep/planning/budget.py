@@ -101,7 +101,7 @@ class SpendingMeter:
         return self._spent
 
 
-class Purse:
+class BudgetWatch:
     """A run's budget while trainings go on: looked into every moment, kept on disk every few seconds."""
 
     def __init__(self, folder: RunFolder, budget: BudgetConfig, prices: PricesConfig, *, device: str) -> None:
@@ -111,7 +111,7 @@ class Purse:
         self._meter: SpendingMeter | None = None
         self._kept_at = 0.0
 
-    def look(self, now: float, *, gpus: float, cores: float) -> str:
+    def record_usage(self, now: float, *, gpus: float, cores: float) -> str:
         """Count the time since the last look; why trainings must stop now, or ''.
 
         Args:

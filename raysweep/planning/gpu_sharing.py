@@ -25,7 +25,7 @@ class GpuSharing:
     reason: str
 
 
-def choose_packing(resources: ResourcesConfig, rates: Rates | None, *, cores: int, on_gpu: bool) -> GpuSharing:
+def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates | None, *, cores: int, on_gpu: bool) -> GpuSharing:
     """How many trainings share a GPU (or the cores), as asked for or as measured.
 
     Args:

@@ -15,7 +15,7 @@ ENOUGH = 4
 """Trials that must have run before anything is learned from them."""
 
 
-def learn_from_run(
+def keep_overheads_of(
     folder: RunFolder, trials: Mapping[str, Trial], device: Device, *, since: float, slots: int, finish_s: float
 ) -> Overheads | None:
     """Remember what starting a trial took in a run, for plans on this machine.

@@ -1,6 +1,6 @@
 """What a run will take on this machine and on others: read from a calibration, or assumed and said to be.
 
-`foresee` answers in milliseconds and loads neither torch nor Ray.  A run writes what it expects to
+`forecast_run` answers in milliseconds and loads neither torch nor Ray.  A run writes what it expects to
 `plan.json` in its folder when it begins (`RunFolder.plan`), so that planned and actual times can be
 laid side by side at its end:
 
@@ -35,8 +35,8 @@ from raysweep.planning.budget import Spent
 from raysweep.planning.calibration_cache import read_data, read_overheads, read_rates
 from raysweep.planning.devices import Device, find_device, model_shape
 from raysweep.planning.forecast import DataSize, Makespan, TrialForecast
-from raysweep.planning.gpu_sharing import GpuSharing, choose_packing
-from raysweep.planning.measured_overheads import learn_from_run
+from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
+from raysweep.planning.measured_overheads import keep_overheads_of
 from raysweep.planning.prices import price_of
 from raysweep.planning.rates import Overheads, Rates, assumed_rates
 from raysweep.scheduling.gpu_specs import is_known
@@ -54,7 +54,7 @@ ASSUMED_GPU = "A100"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Foresight:
+class RunForecast:
     """What the trials will take on one device, and how long they last on so many of it."""
 
     device: Device
@@ -65,7 +65,9 @@ class Foresight:
     makespan: Makespan
 
 
-def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, gpus: float | None = None) -> Foresight:
+def forecast_run(
+    config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, gpus: float | None = None
+) -> RunForecast:
     """What these trials will take: on this machine, or on so many GPUs, of its kind if it has any.
 
     Args:
@@ -80,7 +82,7 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
         device = replace(device, name=kind, gpus=1, memory_bytes=0)
     rates = read_rates(config, device) or _assumed(config, device)
     rates = replace(rates, overheads=read_overheads(device) or _usual_overheads(config, device))
-    packing = choose_packing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
+    packing = choose_gpu_sharing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     data = data_size(config, folder)
     needs = {name: _need(config, trial, device, packing) for name, trial in trials.items()}
     found = {
@@ -100,26 +102,26 @@ def foresee(config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, g
     count = max([float(device.gpus if gpus is None else gpus), *(share_of_gpus(need) for need in needs.values())])
     slots = count if device.gpus else float(packing.together)
     makespan = forecast.forecast_makespan(trials, found, rates, slots=slots, gpus=count)
-    return Foresight(device=device, rates=rates, data=data, packing=packing, trials=found, makespan=makespan)
+    return RunForecast(device=device, rates=rates, data=data, packing=packing, trials=found, makespan=makespan)
 
 
-def with_packing(config: Config) -> ResourcesConfig:
+def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
     """The resources with `pack: auto` settled for this machine, as the last calibration found; not for a cluster."""
     device = find_device(config)
     if config.resources.pack != "auto" or (config.resources.address is not None and not device.gpus):
         return config.resources
     rates = read_rates(config, device)
-    packing = choose_packing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
+    packing = choose_gpu_sharing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     return config.resources.model_copy(update={"pack": packing.together})
 
 
-def remember_starts(config: Config, folder: RunFolder, trials: Mapping[str, Trial], *, since: float) -> None:
+def measure_overheads_of_run(config: Config, folder: RunFolder, trials: Mapping[str, Trial], *, since: float) -> None:
     """Let the next plan on this machine know what starting a trial took in this run, which began at `since`."""
     if config.resources.address is not None:
         return
-    seen = foresee(config, trials, folder)
+    seen = forecast_run(config, trials, folder)
     slots, finish_s = max(1, int(seen.makespan.slots)), seen.rates.finish_s
-    learn_from_run(folder, trials, seen.device, since=since, slots=slots, finish_s=finish_s)
+    keep_overheads_of(folder, trials, seen.device, since=since, slots=slots, finish_s=finish_s)
 
 
 def fits(config: Config, trials: Mapping[str, Trial], gpus: float) -> bool:
@@ -150,12 +152,12 @@ def write_plan(config: Config, trials: Mapping[str, Trial], folder: RunFolder) -
     of_config = fingerprint(json.loads(config.model_dump_json(by_alias=True, exclude=beside)))
     if folder.plan.exists() and read_json(folder.plan)["config"] == of_config:
         return None
-    plan = plan_of(config, foresee(config, trials, folder))
+    plan = plan_of(config, forecast_run(config, trials, folder))
     write_json(folder.plan, {**plan, "config": of_config})
     return plan
 
 
-def plan_of(config: Config, here: Foresight, makespans: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def plan_of(config: Config, here: RunForecast, makespans: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """What plan.json holds; see the module's docstring."""
     stages = forecast.forecast_stages(config, here.rates, here.data, here.makespan, cores=here.device.cores)
     trials = {name: _trial_plan(each, here.makespan) for name, each in here.trials.items()}
@@ -194,7 +196,7 @@ def expected_spending(config: Config, trials: Mapping[str, Trial], folder: RunFo
 
     Of a cluster whose size is not known here, the longest chain of trials is the wall time: it takes no less.
     """
-    here = foresee(config, trials, folder)
+    here = forecast_run(config, trials, folder)
     hours = sum(each.expected_s for each in here.trials.values()) / 3600
     gpu_hours = sum(each.gpu_hours for each in here.trials.values())
     cores = hours * config.resources.cpus_per_trial
@@ -204,7 +206,7 @@ def expected_spending(config: Config, trials: Mapping[str, Trial], folder: RunFo
     return Spent(gpu_hours=gpu_hours, wall_hours=wall_s / 3600, cost=cost["amount"] if cost else 0.0)
 
 
-def makespan_json(config: Config, seen: Foresight) -> dict[str, Any]:
+def makespan_json(config: Config, seen: RunForecast) -> dict[str, Any]:
     """One of `makespans`; its cost is that of all its GPUs (or cores) from the first start to the last end."""
     span = seen.makespan
     hours = span.makespan_s / 3600

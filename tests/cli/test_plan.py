@@ -12,7 +12,7 @@ from raysweep.cli.plan_output import print_plan, read_counts
 from raysweep.cli.settings import read_settings
 from raysweep.cli.units import amount, duration, size
 from raysweep.errors import ConfigError
-from raysweep.planning.run_forecast import foresee
+from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"
@@ -49,7 +49,7 @@ def test_what_hangs_on_a_corpus_that_is_not_here_is_not_foretold(capsys, tmp_pat
 def test_the_picture_says_the_same_without_colours(settings):
     """The chain that ends last has bars of its own."""
     trials = expand_trials(settings.config)
-    span = foresee(settings.config, trials, settings.folder, gpus=8).makespan
+    span = forecast_run(settings.config, trials, settings.folder, gpus=8).makespan
     out = io.StringIO()
     Console(file=out, width=80, no_color=True).print(draw_gantt(trials, span, width=80))
     solid = {line.split()[0] for line in out.getvalue().splitlines() if "│" in line and ON_CHAIN in line}

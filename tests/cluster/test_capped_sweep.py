@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
-from raysweep.planning.budget import Purse, Spent
+from raysweep.planning.budget import BudgetWatch, Spent
 from raysweep.scheduling.records import State, read_record
 from tests.sweep_tasks import make_task
 
@@ -14,9 +14,14 @@ def sweep(session, run, listener, budget):
     from raysweep.cluster.sweep import run_sweep
 
     tasks = [make_task(run, "A1", steps=30), make_task(run, "A1-B1", parent="A1", steps=30)]
-    purse = Purse(run, budget, PricesConfig(core_hour=3600.0), device="cpu")
+    budget = BudgetWatch(run, budget, PricesConfig(core_hour=3600.0), device="cpu")
     run_sweep(
-        session, tasks, listener, storage=run.ray, train="tests.cluster.fake_trainings:train_until_told", purse=purse
+        session,
+        tasks,
+        listener,
+        storage=run.ray,
+        train="tests.cluster.fake_trainings:train_until_told",
+        budget=budget,
     )
     return {task.job.trial: read_record(task.folder) for task in tasks}
 

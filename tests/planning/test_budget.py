@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
-from raysweep.planning.budget import KEEP_EVERY_S, Purse, Spent, reached_cap, refuse_start
+from raysweep.planning.budget import KEEP_EVERY_S, BudgetWatch, Spent, reached_cap, refuse_start
 from raysweep.storage.run_folder import RunFolder
 
 PRICES = PricesConfig(gpu_hour=2.0, currency="EUR")
@@ -63,27 +63,27 @@ def test_trainings_stop_when_a_cap_is_reached(budget, reason):
     assert reached_cap(BudgetConfig(**budget), spent, currency="EUR") == reason
 
 
-def test_a_purse_counts_what_runs_and_goes_on_where_the_last_run_left_off(tmp_path):
+def test_a_budget_watch_counts_what_runs_and_goes_on_where_the_last_run_left_off(tmp_path):
     """A fake clock: two GPUs for half an hour, nothing for an hour, then a second run of the same folder."""
     folder = RunFolder(tmp_path)
     budget = BudgetConfig(gpu_hours=1.2)
-    purse = Purse(folder, budget, PRICES, device="NVIDIA A100")
-    assert purse.look(0.0, gpus=0.0, cores=0.0) == ""
-    assert purse.look(1800.0, gpus=2.0, cores=0.0) == ""
-    assert purse.look(5400.0, gpus=0.0, cores=0.0) == ""
-    purse.close()
+    watch = BudgetWatch(folder, budget, PRICES, device="NVIDIA A100")
+    assert watch.record_usage(0.0, gpus=0.0, cores=0.0) == ""
+    assert watch.record_usage(1800.0, gpus=2.0, cores=0.0) == ""
+    assert watch.record_usage(5400.0, gpus=0.0, cores=0.0) == ""
+    watch.close()
     assert Spent.read(folder) == Spent(gpu_hours=1.0, wall_hours=0.5, cost=2.0)
-    again = Purse(folder, budget, PRICES, device="NVIDIA A100")
-    assert again.look(99_000.0, gpus=1.0, cores=0.0) == ""
-    assert again.look(99_000.0 + 720.0, gpus=1.0, cores=0.0).startswith("budget: 1.20 of 1.2 GPU-hours")
+    again = BudgetWatch(folder, budget, PRICES, device="NVIDIA A100")
+    assert again.record_usage(99_000.0, gpus=1.0, cores=0.0) == ""
+    assert again.record_usage(99_000.0 + 720.0, gpus=1.0, cores=0.0).startswith("budget: 1.20 of 1.2 GPU-hours")
 
 
 def test_a_kill_loses_seconds_of_the_account(tmp_path):
     """The account is on disk while trainings go on."""
     folder = RunFolder(tmp_path)
-    purse = Purse(folder, BudgetConfig(), PRICES, device="cpu")
+    watch = BudgetWatch(folder, BudgetConfig(), PRICES, device="cpu")
     for second in range(3 * int(KEEP_EVERY_S)):
-        purse.look(float(second), gpus=0.0, cores=2.0)
+        watch.record_usage(float(second), gpus=0.0, cores=2.0)
     assert Spent.read(folder).wall_hours * 3600 >= 2 * KEEP_EVERY_S
 
 
@@ -93,9 +93,9 @@ def test_a_gpu_s_price_goes_by_its_kind(tmp_path):
     amounts = {}
     for device, use in (("NVIDIA A100-SXM4", (1.0, 0.0)), ("Tesla T4", (1.0, 0.0)), ("cpu", (0.0, 4.0))):
         folder = RunFolder(tmp_path / device.split()[0])
-        purse = Purse(folder, BudgetConfig(), prices, device=device)
-        purse.look(0.0, gpus=0.0, cores=0.0)
-        purse.look(3600.0, gpus=use[0], cores=use[1])
-        purse.close()
+        watch = BudgetWatch(folder, BudgetConfig(), prices, device=device)
+        watch.record_usage(0.0, gpus=0.0, cores=0.0)
+        watch.record_usage(3600.0, gpus=use[0], cores=use[1])
+        watch.close()
         amounts[device] = Spent.read(folder).cost
     assert amounts == pytest.approx({"NVIDIA A100-SXM4": 3.0, "Tesla T4": 1.0, "cpu": 0.4})

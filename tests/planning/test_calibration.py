@@ -10,7 +10,7 @@ from raysweep.errors import InputError, ResourceError
 from raysweep.planning import calibration, calibration_cache
 from raysweep.planning.devices import Device, find_device
 from raysweep.planning.rates import Overheads, assumed_rates
-from raysweep.planning.run_forecast import foresee
+from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.run_folder import RunFolder
 
@@ -47,9 +47,9 @@ def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, mo
 
     here = find_device(config)
     trials, folder = expand_trials(config), RunFolder(tmp_path / "run")
-    assert foresee(config, trials, folder).rates.source == "assumed"
+    assert forecast_run(config, trials, folder).rates.source == "assumed"
     calibration_cache.keep_calibration(config, here, rates, found.data)
-    seen = foresee(config, trials, folder)
+    seen = forecast_run(config, trials, folder)
     assert replace(seen.rates, overheads=rates.overheads) == rates
     assert seen.trials["all"].documents == pytest.approx(320, abs=2)
 
@@ -67,7 +67,7 @@ def test_what_was_measured_of_other_work_is_not_used(changes):
     """A step of another batch or model takes another time."""
     config = parse_config(VALUES)
     rates = some_rates()
-    data = foresee(config, expand_trials(config), RunFolder(Path("nowhere"))).data
+    data = forecast_run(config, expand_trials(config), RunFolder(Path("nowhere"))).data
     calibration_cache.keep_calibration(config, TWO_CORES, rates, data)
     assert calibration_cache.read_rates(config, TWO_CORES) == rates
     other = parse_config({**VALUES, **{name: {**VALUES.get(name, {}), **each} for name, each in changes.items()}})
@@ -79,7 +79,7 @@ def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
     """Every run on the machine teaches the next plan."""
     config = parse_config(VALUES)
     calibration_cache.keep_overheads(find_device(config), Overheads(trial_start_s=1.25))
-    assert foresee(config, expand_trials(config), RunFolder(tmp_path)).rates.overheads.trial_start_s == 1.25
+    assert forecast_run(config, expand_trials(config), RunFolder(tmp_path)).rates.overheads.trial_start_s == 1.25
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rates": {}}'])
@@ -109,7 +109,7 @@ def test_a_gpu_nobody_knows_is_told_so():
 def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
     """From the assumptions for a common one; the plan says that they are assumptions."""
     config = parse_config({**VALUES, "resources": {"accelerator_type": "Voodoo"}})
-    seen = foresee(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
+    seen = forecast_run(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
     assert (seen.rates.source, seen.device.name) == ("assumed", "Voodoo")
     assert seen.makespan.makespan_s > 0
 

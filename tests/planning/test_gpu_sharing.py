@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.planning.gpu_sharing import choose_packing
+from raysweep.planning.gpu_sharing import choose_gpu_sharing
 from raysweep.planning.rates import assumed_rates
 from raysweep.scheduling.gpu_specs import GIB
 
@@ -44,12 +44,14 @@ def measured(*, need_gib=1.0, has_gib=16.0, slow_down=None):
 )
 def test_as_many_are_packed_as_fit_and_pay(rates, together):
     """Never more than the memory allows with a tenth of it free, nor more than was measured."""
-    assert choose_packing(ResourcesConfig(), rates, cores=8, on_gpu=True).together == together
+    assert choose_gpu_sharing(ResourcesConfig(), rates, cores=8, on_gpu=True).together == together
 
 
 def test_nothing_is_packed_on_assumptions():
     """An out-of-memory in the night is worse than an idle share of a GPU; the reason says how to know."""
-    found = choose_packing(ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True)
+    found = choose_gpu_sharing(
+        ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True
+    )
     assert found.together == 1
     assert "raysweep plan --calibrate" in found.reason
 
@@ -58,7 +60,7 @@ def test_nothing_is_packed_on_assumptions():
 def test_what_the_config_says_goes_before_what_was_measured(settings, together):
     """`gpus_per_trial` has its own share already."""
     rates = measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3})
-    assert choose_packing(ResourcesConfig(**settings), rates, cores=8, on_gpu=True).together == together
+    assert choose_gpu_sharing(ResourcesConfig(**settings), rates, cores=8, on_gpu=True).together == together
 
 
 @pytest.mark.parametrize(
@@ -75,4 +77,4 @@ def test_what_the_config_says_goes_before_what_was_measured(settings, together):
 )
 def test_on_a_cpu_trainings_share_cores_and_memory(settings, rates, together):
     """Each has its threads to itself, so that they do not fight."""
-    assert choose_packing(ResourcesConfig(**settings), rates, cores=8, on_gpu=False).together == together
+    assert choose_gpu_sharing(ResourcesConfig(**settings), rates, cores=8, on_gpu=False).together == together

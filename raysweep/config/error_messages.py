@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 from raysweep.config.schema import Config
 
 
-def complaints(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
-    """Paths and complaints; the branches of a union become one."""
+def error_messages(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
+    """The path and the message of each error; the branches of a union become one message."""
     complaints: dict[str, list[str]] = {}
     for detail in details:
         complaints.setdefault(_path_of(detail), []).append(_complaint(detail))

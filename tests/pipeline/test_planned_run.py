@@ -1,0 +1,71 @@
+"""A run writes its forecast down before it begins, and keeps to its budget."""
+
+import json
+
+import pytest
+
+from raysweep.errors import ConfigError
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.planning.budget import BudgetWatch, Spent
+from raysweep.scheduling.records import State, read_record
+from raysweep.storage.run_folder import RunFolder
+
+
+def test_a_run_writes_down_what_it_is_expected_to_take(tiny_run):
+    """Before it begins, so that planned and actual times can be laid side by side at its end."""
+    run = tiny_run()
+    run.do("prepare")
+    plan = json.loads(run.folder.plan.read_text())
+    assert set(plan["trials"]) == set(run.trials)
+    stages = plan["expected_wall_s"]
+    assert stages["total"] == pytest.approx(
+        sum(seconds for stage, seconds in stages.items() if stage != "total"), abs=0.05
+    )
+    for trial in plan["trials"].values():
+        parts = [trial[part] for part in ("start_s", "step_s", "evaluation_s", "checkpoint_s")]
+        assert trial["expected_s"] == pytest.approx(sum(parts), abs=0.01)
+    assert plan["trials"]["all-C1"]["starts_at_s"] >= plan["trials"]["all"]["ends_at_s"]
+    before = run.folder.plan.stat().st_mtime_ns
+    again = tiny_run()
+    again.do("mask")
+    assert again.folder.plan.stat().st_mtime_ns == before
+
+
+def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
+    """Nothing is started, and the message says how to go on."""
+    run = tiny_run({"budget": {"wall_hours": 1e-6}})
+    with pytest.raises(ConfigError, match=r"budget\.wall_hours: found 1e-06; the plan expects 0\.\d+ hours.*start_any"):
+        run.everything()
+    assert not run.folder.splits.exists()
+
+
+def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, finished_storage):
+    """A checkpoint is saved, what is done is kept, and the weights in the end are those of an undisturbed run."""
+    first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
+    first.executor = InlineExecutor(budget=Leaps(first, looks=6))
+    lost = first.everything()
+    assert [each.state for each in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
+    assert lost[0].reason.startswith("budget: ")
+    assert Spent.read(first.folder).wall_hours >= 1.0
+    with pytest.raises(ConfigError, match=r"budget\.wall_hours: 1\.\d+ of 1 hours are used; raise it to go on"):
+        tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}}).everything()
+
+    second = tiny_run({"budget": {"wall_hours": 1000.0}})
+    assert second.everything() == []
+    undisturbed = RunFolder(finished_storage / "tiny")
+    for name in second.trials:
+        weights = [run.trial(name).model / "model.safetensors" for run in (second.folder, undisturbed)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert read_record(second.folder.trial(lost[0].trial)).attempts == 2
+
+
+class Leaps(BudgetWatch):
+    """A budget whose clock leaps by an hour at one of its looks."""
+
+    def __init__(self, run, *, looks):
+        super().__init__(run.folder, run.config.budget, run.config.prices, device="cpu")
+        self.left = looks
+
+    def record_usage(self, now, *, gpus, cores):
+        self.left -= 1
+        return super().record_usage(now + (3600.0 if self.left <= 0 else 0.0), gpus=gpus, cores=cores)
