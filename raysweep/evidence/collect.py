@@ -18,6 +18,7 @@ from raysweep.errors import InputError
 from raysweep.evidence.answer import recommend
 from raysweep.evidence.choices import describe_choices
 from raysweep.evidence.costs import compare_costs
+from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.guarding import guard, guard_answer
 from raysweep.evidence.guards import is_control
 from raysweep.evidence.inputs import describe_inputs, read_documents
@@ -30,6 +31,7 @@ from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import Resamples, resample_levels
 from raysweep.statistics.hypotheses import MIN_CLUSTERS, Finding, Hypothesis, assess, target_status
 from raysweep.statistics.loss_table import LevelLosses, LossTable, read_losses
+from raysweep.storage.atomic_files import dump_json
 from raysweep.storage.run_folder import RunFolder
 
 EVIDENCE_VERSION = 1
@@ -45,8 +47,8 @@ class _Writers:
     characters_of: Mapping[int, int]
 
 
-def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Values:
-    """Read the run folder, do the statistics, and put all that the report says into plain values.
+def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:
+    """Read the run folder, do the statistics, and record all that the report says.
 
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
@@ -74,7 +76,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         {**strategy, "cost": cost_of(strategy, entrants, trainings) if strategy["name"] != "start" else None}
         for strategy in scores.strategies()
     ]
-    return {
+    values = {
         "$schema": folder.evidence_schema.name,
         "version": EVIDENCE_VERSION,
         "raysweep": __version__,
@@ -114,6 +116,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         "inputs": describe_inputs(folder, trials),
         "config": config.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
+    return Evidence.model_validate_json(dump_json(values))
 
 
 def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:

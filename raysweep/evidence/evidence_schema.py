@@ -209,6 +209,10 @@ class Evidence(Section):
     inputs: Inputs
     config: dict[str, Any] = Field(description="the resolved profile, as experiments.schema.json describes it")
 
+    def json_values(self) -> dict[str, Any]:
+        """The evidence as evidence.json holds it: dicts, lists, texts and numbers."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 def evidence_schema() -> dict[str, Any]:
     """The JSON Schema of evidence.json."""

@@ -151,4 +151,4 @@ class UnknownLevels(Section):
     accuracy_long: Share | None
     long: Count = Field(description="visible tokens from which a text is long")
     long_documents: Count
-    confusion: tuple[tuple[float, ...], ...] = Field(description="true level by level found")
+    confusion: tuple[tuple[Count, ...], ...] = Field(description="true level by level found")

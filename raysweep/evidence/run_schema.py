@@ -53,8 +53,8 @@ class Curve(Section):
     """Losses by step: pairs of step and nats per token."""
 
     trial: str
-    train: tuple[tuple[float, float], ...]
-    valid: tuple[tuple[float, float], ...]
+    train: tuple[tuple[int, float], ...]
+    valid: tuple[tuple[int, float], ...]
 
 
 class Plan(Section):

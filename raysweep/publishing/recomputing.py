@@ -58,7 +58,7 @@ def recompute(folder: RunFolder) -> Recomputed:
     try:
         config = read_resolved_config(folder)
         _check_sizes(folder)
-        evidence = make_evidence(folder, config, expand_trials(config))
+        evidence = make_evidence(folder, config, expand_trials(config)).json_values()
         counts = list(recount(folder))
     except Exception as error:  # whatever a forged file can do to a reader of honest ones
         said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

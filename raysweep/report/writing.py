@@ -1,19 +1,18 @@
 """The report stage: evidence, page, Markdown and tables, from what the run folder holds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.evidence.collect import collect_evidence
-from raysweep.evidence.evidence_schema import evidence_schema
+from raysweep.evidence.evidence_schema import Evidence, evidence_schema
 from raysweep.report.infill_samples import Sample, read_samples
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import all_tables, render_page
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
-from raysweep.storage.atomic_files import atomic_folder, write_json, write_text
+from raysweep.storage.atomic_files import atomic_folder, dump_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
@@ -28,7 +27,7 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
-    evidence = make_evidence(folder, config, trials)
+    evidence = make_evidence(folder, config, trials).json_values()
     samples = read_samples(folder, evidence) if config.report.show_texts else []
     tables, documents = render_tables(evidence), render_documents(evidence, samples)
     folder.evidence.unlink(missing_ok=True)
@@ -42,11 +41,10 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     return evidence
 
 
-def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Values:
+def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
     """The evidence as it is saved: through JSON and back, so that documents are made from exactly that."""
     collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
-    evidence: Values = json.loads(json.dumps(collected, sort_keys=True, allow_nan=False))
-    return evidence
+    return Evidence.model_validate_json(dump_json(collected.json_values()))
 
 
 def render_documents(evidence: Values, samples: Sequence[Sample] = ()) -> dict[str, str]:
