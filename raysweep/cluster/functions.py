@@ -1,11 +1,9 @@
-"""The plain functions that are carried, by name, and their errors."""
+"""The plain functions that are carried, by name."""
 
 import importlib
 import textwrap
 from collections.abc import Callable
 from typing import Any
-
-from raysweep.errors import RaysweepError
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -16,11 +14,6 @@ def resolve(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return resolved
-
-
-def describe_error(error: Exception) -> str:
-    """Our own errors speak for themselves; of others the kind is told too."""
-    return str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
 
 
 def brief(text: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayActorError
 
-from raysweep.cluster.functions import describe_error, resolve
+from raysweep.cluster.functions import resolve
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.tasks import Listener, ScoreTask
+from raysweep.pipeline.training_attempt import describe_error
 from raysweep.scheduling.order import share_of_gpus
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"

@@ -29,7 +29,7 @@ from raysweep.pipeline.sweep_state import Book
 from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.failures import Failure
-from raysweep.storage.atomic_files import read_json
+from raysweep.scheduling.outcomes import Failed, outcome_from_json
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,6 @@ def run_sweep(
         attempts[unit.name] += 1
         work = Work(
             job=unit.job,
-            log=unit.folder.log,
             need=book.need(unit.name),
             storage=storage / "train",
             evaluations=notes / f"{unit.name}.jsonl",
@@ -153,16 +152,16 @@ def _suggestions(task: TrainTask) -> Suggestions:
     return OptunaSuggestions(task.search, seed=task.job.seed)
 
 
-def _loss(trial: Any) -> dict[str, str]:
-    """Of a process that noted nothing before it was gone."""
+def _loss(trial: Any) -> Failed:
+    """Classify a process that died before it wrote its failure file."""
     path = Path(trial.error_file) if trial.error_file else None
     story = path.read_text(encoding="utf-8") if path and path.exists() else ""
     last = brief("\n".join(reversed(story.splitlines())))
     if os.strerror(errno.ENOSPC) in last:
-        return {"failed": last, "kind": Failure.DISK}
+        return Failed(message=last, failure=Failure.DISK)
     if trial.config["work"].is_shared:
-        return {"failed": f"its worker was lost: {last}", "kind": Failure.WORKER}
-    return {"failed": f"the process that drives it was lost: {last}", "kind": Failure.DRIVER}
+        return Failed(message=f"its worker was lost: {last}", failure=Failure.WORKER)
+    return Failed(message=f"the process that drives it was lost: {last}", failure=Failure.DRIVER)
 
 
 class _Watch(tune.Callback):
@@ -209,7 +208,7 @@ class _Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         noted = trial.config["work"].failure
-        outcome = read_json(noted) if noted.exists() else _loss(trial)
+        outcome = outcome_from_json(noted.read_text(encoding="utf-8")) if noted.exists() else _loss(trial)
         self._tell_evaluations(trial)
         self._book.end(trial.config["name"], outcome)
 

@@ -29,7 +29,7 @@ from raysweep.cluster.functions import brief
 from raysweep.cluster.session import TOKEN
 from raysweep.cluster.train_worker import Work, train_on_worker
 from raysweep.scheduling.failures import Failure
-from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.scheduling.outcomes import Failed, outcome_to_json
 
 
 def bundles(work: Work) -> Any:
@@ -49,10 +49,8 @@ def bundles(work: Work) -> Any:
 def drive(config: dict[str, Any]) -> None:
     """Tune's trainable: run `config["work"]` under Ray Train and report how it ended.
 
-    Reports `outcome` as JSON, since Tune takes nested values apart: what `train_on_worker` returned, or
-    {"failed": message, "kind": a `Failure`}.  What Tune sees as an error is a lost process; but for a
-    shared one, which raises what it failed of after noting it, so that Tune does not use it again: a
-    CUDA error outlives its training.
+    Reports `outcome`, an `Outcome` as JSON, since Tune takes nested values apart.  What Tune sees as an error
+    is a lost process, or a shared one whose training failed, so that Tune does not use it again.
     """
     work: Work = config["work"]
     if work.is_shared:
@@ -62,8 +60,9 @@ def drive(config: dict[str, Any]) -> None:
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
-        outcome = read_json(work.failure) if work.failure.exists() else _loss(error)
-    tune.report({"outcome": json.dumps(outcome)})
+        written = work.failure.exists()
+        outcome = work.failure.read_text(encoding="utf-8") if written else outcome_to_json(_loss(error))
+    tune.report({"outcome": outcome})
 
 
 def _name_cluster() -> None:
@@ -112,11 +111,7 @@ def _local_trainer(work: Work) -> Any:
 
 
 def _train_here(config: dict[str, Any]) -> None:
-    outcome = train_on_worker(config)
-    if "failed" in outcome:
-        write_json(config["work"].failure, outcome)
-        raise RuntimeError(outcome["failed"])
-    tune.report({"outcome": json.dumps(outcome)})
+    tune.report({"outcome": train_on_worker(config)})
 
 
 def _worker_resources(work: Work) -> dict[str, float]:
@@ -148,15 +143,15 @@ class _Note(ray.train.UserCallback):
             file.write(json.dumps(metrics[0]) + "\n")
 
 
-def _loss(error: Exception) -> dict[str, str]:
+def _loss(error: Exception) -> Failed:
     """Why Train gave up, as an outcome."""
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     last = next(iter(failures.values()), error)
     first = brief(str(last))
     if any(_is_preempted_actor(each) for each in failures.values()):
-        return {"failed": f"its node was taken away: {first}", "kind": Failure.PREEMPTED}
+        return Failed(message=f"its node was taken away: {first}", failure=Failure.PREEMPTED)
     if "running low on memory" in str(last):
-        return {"failed": f"Ray ended its worker, for the node's memory was full: {first}", "kind": Failure.MEMORY}
+        return Failed(message=f"Ray ended its worker, for the node's memory was full: {first}", failure=Failure.MEMORY)
     if failures:
-        return {"failed": f"its worker was lost: {first}", "kind": Failure.WORKER}
-    return {"failed": f"Ray Train gave it up: {first}", "kind": Failure.DRIVER}
+        return Failed(message=f"its worker was lost: {first}", failure=Failure.WORKER)
+    return Failed(message=f"Ray Train gave it up: {first}", failure=Failure.DRIVER)

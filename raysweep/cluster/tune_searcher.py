@@ -5,7 +5,6 @@ Returning None means "not now": Tune asks again when something ends.  FINISHED e
 good, so it is said only when nothing runs and nothing can become ready.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ray.tune.search import Searcher
 
 from raysweep.pipeline.search_rounds import Unit
 from raysweep.pipeline.sweep_state import Book
+from raysweep.scheduling.outcomes import outcome_from_json
 
 
 class BookSearcher(Searcher):
@@ -39,7 +39,7 @@ class BookSearcher(Searcher):
         """The trial is over; a lost driver (`error`) is told to the book by `sweep`, which knows why."""
         if not error:
             assert result is not None, "a driver reports before it ends"
-            self._book.end(self._names[trial_id], json.loads(result["outcome"]))
+            self._book.end(self._names[trial_id], outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the records are what a later run goes by."""

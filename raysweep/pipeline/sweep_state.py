@@ -29,6 +29,7 @@ from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.scheduling import records
 from raysweep.scheduling.failures import Failure, remedy
 from raysweep.scheduling.order import share_of_gpus
+from raysweep.scheduling.outcomes import Failed, Finished, Outcome, Paused, Stopped
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.rungs import standing_at
 from raysweep.scheduling.stop_requests import forget_stop, request_stop
@@ -127,18 +128,18 @@ class Book:
         best = " (best)" if metrics["is_best"] else ""
         self._listener.say(f"{name}: step {metrics['step']:,}/{steps:,}  valid loss in nats/token: {losses}{best}")
 
-    def end(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """The training ended: {"result": …}, {"failed": …, "kind": a `Failure`}, {"stopped": …, "steps": done}
-        or {"paused": steps done}, at a rung of its search.
-        """
-        if "paused" in outcome:
-            self._paused(self._units[name], outcome["paused"])
-        elif "stopped" in outcome:
-            self._stopped(self._units[name], outcome["stopped"], outcome["steps"])
-        elif "failed" in outcome:
-            self._lost(self._units[name], outcome["failed"], Failure(outcome.get("kind", Failure.ERROR)))
-        else:
-            self._finish(self._units[name], outcome["result"])
+    def end(self, name: str, outcome: Outcome) -> None:
+        """The attempt at the training ended."""
+        unit = self._units[name]
+        match outcome:
+            case Finished():
+                self._finish(unit, outcome.result)
+            case Failed():
+                self._lost(unit, outcome.message, outcome.failure)
+            case Stopped():
+                self._stopped(unit, outcome.reason, outcome.steps)
+            case Paused():
+                self._paused(unit, outcome.steps)
 
     def halt(self, reason: str, *, within_s: float | None = None) -> None:
         """Nothing more starts, and what runs is asked to save a checkpoint and end.

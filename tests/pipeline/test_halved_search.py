@@ -7,6 +7,7 @@ import pytest
 from raysweep.config.training_settings import AshaConfig, SearchConfig
 from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.sweep_state import Book
+from raysweep.scheduling.outcomes import Finished, Paused
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 from tests.pipeline.test_sweep_state import Dictated, released
@@ -71,11 +72,11 @@ class Trainings:
             file.write(json.dumps(line) + "\n")
         self.steps[name] = step
         if unit.pause_at is not None:
-            self.book.end(name, {"paused": step + 1})
+            self.book.end(name, Paused(steps=step + 1))
             return
         folder.model.mkdir(parents=True, exist_ok=True)
         (folder.model / "model.txt").write_text(name)
-        self.book.end(name, {"result": {"steps": 40, "best_step": 40, "best_losses": {"infill": best}}})
+        self.book.end(name, Finished(result={"steps": 40, "best_step": 40, "best_losses": {"infill": best}}))
 
 
 def steps_of(trainings):

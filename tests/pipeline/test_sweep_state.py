@@ -6,6 +6,8 @@ from raysweep.config.training_settings import SearchConfig
 from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.search_rounds import ROUND
 from raysweep.pipeline.sweep_state import Book
+from raysweep.scheduling.failures import Failure
+from raysweep.scheduling.outcomes import Failed, Finished, Stopped
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.stop_requests import requested_stop
 from raysweep.storage.run_folder import RunFolder
@@ -58,7 +60,7 @@ def released(book):
 
 
 def done(loss=1.0):
-    return {"result": {"steps": 3, "best_step": 3, "best_losses": {"infill": loss}}}
+    return Finished(result={"steps": 3, "best_step": 3, "best_losses": {"infill": loss}})
 
 
 def leave_model(run, name):
@@ -77,7 +79,7 @@ def run_samples(book, run, *, order=min, failing=()):
             running.remove(name)
             leave_model(run, name)
             sample = int(name[-2:])
-            book.end(name, {"failed": "out of memory"} if sample in failing else done(LOSSES[sample]))
+            book.end(name, Failed(message="out of memory") if sample in failing else done(LOSSES[sample]))
             more = released(book)
             started += more
             running += more
@@ -108,7 +110,7 @@ def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
     """Tune reports its loss without ever having reported a start."""
     book = open_book([make_task(run, "A1")])
     assert book.release().name == "A1"
-    book.end("A1", {"failed": "the process that drives it was lost: no memory"})
+    book.end("A1", Failed(message="the process that drives it was lost: no memory"))
     record = read_record(run.trial("A1"))
     assert record.state is State.FAILED
     assert record.reason.startswith("the process that drives it was lost: no memory")
@@ -237,7 +239,7 @@ def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
     assert released(book) == ["all", "A1"]
     book.halt("budget: 1 of 1 GPU hours are used")
     assert requested_stop(run.trial("all")) == "budget: 1 of 1 GPU hours are used"
-    book.end("all", {"stopped": "budget: 1 of 1 GPU hours are used", "steps": 2})
+    book.end("all", Stopped(reason="budget: 1 of 1 GPU hours are used", steps=2))
     book.end("A1", done())
     assert released(book) == []
     assert book.is_over
@@ -257,7 +259,7 @@ def test_a_training_that_starts_late_is_asked_to_stop_too(run):
 
 
 def failed(kind, message="it broke"):
-    return {"failed": message, "kind": kind}
+    return Failed(message=message, failure=Failure(kind))
 
 
 def test_a_lost_worker_goes_on_and_each_loss_is_counted_and_said(run):
@@ -321,7 +323,7 @@ def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
     book.end("A1", failed("error"))
     assert requested_stop(run.trial("A2")) == "--fail-fast: A1 failed"
     assert released(book) == []
-    book.end("A2", {"stopped": "--fail-fast: A1 failed", "steps": 2})
+    book.end("A2", Stopped(reason="--fail-fast: A1 failed", steps=2))
     assert book.is_over
     assert read_record(run.trial("A2")).state is State.STOPPED
 
