@@ -78,18 +78,18 @@ class Session:
         """`resources.gpus_per_trial`, with 'auto' resolved."""
         asked = self.resources.gpus_per_trial
         if asked == "auto":
-            # `pack: auto` was settled before by `settle_trials_per_gpu`, or there was nothing to settle it by.
-            together = 1 if self.resources.pack == "auto" else self.resources.pack
+            # `auto` was settled before by `settle_trials_per_gpu`, or there was nothing to settle it by.
+            together = 1 if self.resources.trials_per_gpu == "auto" else self.resources.trials_per_gpu
             return 1.0 / together if self.capacity.gpus >= 1 else 0.0
         return float(asked)
 
     @property
     def training_capacity(self) -> Capacity:
-        """What trainings may use together: on CPUs, `resources.pack` says how many at a time."""
-        pack = self.resources.pack
-        if self.gpus_per_trial or pack == "auto":
+        """What trainings may use together: on CPUs, `resources.trials_per_gpu` says how many at a time."""
+        most = self.resources.trials_per_gpu
+        if self.gpus_per_trial or most == "auto":
             return self.capacity
-        return replace(self.capacity, cpus=min(self.capacity.cpus, float(pack * self.resources.cpus_per_trial)))
+        return replace(self.capacity, cpus=min(self.capacity.cpus, float(most * self.resources.cpus_per_trial)))
 
     def need(self, gpus: float | None = None, kind: str | None = None) -> ResourceRequest:
         """What a trial takes; `gpus` and `kind` (of GPU) instead of the config's."""

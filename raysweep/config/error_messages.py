@@ -1,4 +1,4 @@
-"""Turns what pydantic complains of into `found value; must be …`, with the nearest valid name."""
+"""Turns pydantic's validation errors into `found value; must be …`, with the nearest valid name."""
 
 import difflib
 import json
@@ -6,69 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from raysweep.config.schema import Config
-
-
-def error_messages(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
-    """The path and the message of each error; the branches of a union become one message."""
-    complaints: dict[str, list[str]] = {}
-    for detail in details:
-        complaints.setdefault(_path_of(detail), []).append(_complaint(detail))
-    problems: list[tuple[str, str]] = []
-    for path, lines in complaints.items():
-        heads = {line.partition("; must be ")[0] for line in lines}
-        if len(lines) > 1 and len(heads) == 1:
-            requirements = [re.sub(r" \(.*\)$", "", line.partition("; must be ")[2]) for line in lines]
-            description = re.search(r" \(.*\)$", lines[0])
-            requirement = " or ".join(dict.fromkeys(requirements))
-            lines = [f"{heads.pop()}; must be {requirement}{description[0] if description else ''}"]
-        problems.extend((path, line) for line in dict.fromkeys(lines))
-    return problems
-
-
-def did_you_mean(name: Any, known: Any) -> str:
-    """The nearest of the known names, or all of them if they are few; '' if neither helps."""
-    names = [str(each) for each in known]
-    folded = {re.sub(r"[^a-z0-9]", "", each.lower()): each for each in names}
-    close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), list(folded), n=1)
-    if close:
-        return f"; did you mean {folded[close[0]]!r}?"
-    return f"; known are {', '.join(names)}" if 0 < len(names) <= 12 else ""
-
-
-def show(value: Any) -> str:
-    """A value as a message shows it, cut to 60 characters."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _path_of(detail: ErrorDetails) -> str:
-    # A union's branches stand in the location too; the field's name is enough.
-    return ".".join(str(part) for part in detail["loc"] if part != "[key]" and not _UNION_BRANCH.match(str(part)))
-
+from raysweep.config.section import Section
 
 UNKNOWN = "unknown field"
 _UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|(?:float|int|str|bool)\Z")
-
-
-def _complaint(detail: ErrorDetails) -> str:
-    kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        name = str(detail["loc"][-1])
-        return f"{UNKNOWN} {name!r}{did_you_mean(name, _fields_at(detail['loc'][:-1]))}"
-    if kind == "missing":
-        return "is missing; must be given"
-    if kind == "value_error":
-        return str(context["error"])
-    must = _REQUIREMENTS.get(kind)
-    requirement = must.format(**context) if must else detail["msg"].removeprefix("Input should be ")
-    hint = f" ({description})" if (description := _description_at(detail["loc"])) else ""
-    return f"found {show(found)}; must be {requirement}{hint}"
-
-
 _REQUIREMENTS = {
     "greater_than": "above {gt:g}",
     "greater_than_equal": "at least {ge:g}",
@@ -89,37 +33,79 @@ _REQUIREMENTS = {
 }
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model = _model_at(location)
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+def error_messages(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
+    """The path and the message of each error; the branches of a union become one message."""
+    by_path: dict[str, list[ErrorDetails]] = {}
+    for detail in details:
+        # The location also names a union's branches; the field's name is enough.
+        parts = [str(part) for part in detail["loc"] if part != "[key]" and not _UNION_BRANCH.match(str(part))]
+        by_path.setdefault(".".join(parts), []).append(detail)
+    return [(path, message) for path, errors in by_path.items() for message in dict.fromkeys(_messages(errors))]
 
 
-def _description_at(location: tuple[int | str, ...]) -> str | None:
-    for length in range(len(location), 0, -1):
-        model = _model_at(location[: length - 1])
-        if model is not None:
-            for name, field in model.model_fields.items():
-                if location[length - 1] in (name, field.alias):
-                    return field.description
-    return None
+def did_you_mean(name: Any, known: Any) -> str:
+    """The nearest of the known names, or all of them if they are few; '' if neither helps."""
+    names = [str(name) for name in known]
+    folded = {re.sub(r"[^a-z0-9]", "", each.lower()): each for each in names}
+    close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), list(folded), n=1)
+    if close:
+        return f"; did you mean {folded[close[0]]!r}?"
+    return f"; known are {', '.join(names)}" if 0 < len(names) <= 12 else ""
 
 
-def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The section that a path of the file leads to; None where it leads to a plain value."""
-    model: type[BaseModel] = Config
-    rest = list(location)
-    while rest:
-        part = rest.pop(0)
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        if field is None:
-            return None
-        inner = [kind for kind in _kinds_in(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not inner:
-            return None
-        model = inner[0]
-        if rest and "dict" in str(field.annotation):
-            rest.pop(0)  # the entry's own name
-    return model
+def show(value: Any) -> str:
+    """A value as a message shows it, cut to 60 characters."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
+    messages: list[str] = []
+    requirements: list[str] = []
+    for error in errors:
+        kind = error["type"]
+        if kind == "extra_forbidden":
+            messages.append(_unknown_key(str(error["loc"][-1]), _look_up(error["loc"][:-1])[0]))
+        elif kind == "missing":
+            messages.append("is missing; must be given")
+        elif kind == "value_error":
+            messages.append(str(error["ctx"]["error"]))
+        elif kind in _REQUIREMENTS:
+            requirements.append(_REQUIREMENTS[kind].format(**error.get("ctx", {})))
+        else:
+            requirements.append(error["msg"].removeprefix("Input should be "))
+    if requirements:
+        description = _look_up(errors[0]["loc"])[1]
+        must = " or ".join(dict.fromkeys(requirements)) + (f" ({description})" if description else "")
+        messages.append(f"found {show(errors[0]['input'])}; must be {must}")
+    return messages
+
+
+def _unknown_key(key: str, section: type[Section] | None) -> str:
+    if section is None:
+        return f"{UNKNOWN} {key!r}"
+    if key in section.renamed_keys:
+        return f"{UNKNOWN} {key!r}; it is now called {section.renamed_keys[key]!r}"
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    return f"{UNKNOWN} {key!r}{did_you_mean(key, known)}"
+
+
+def _look_up(location: Sequence[int | str]) -> tuple[type[Section] | None, str | None]:
+    """The section that a path leads to, None for a plain value; the description of the last known field on it."""
+    section: type[Section] | None = Config
+    description, is_entry = None, False
+    for part in location:
+        if is_entry:
+            is_entry = False
+        elif section is not None:
+            fields = section.model_fields.items()
+            field = next((field for name, field in fields if part in (name, field.alias)), None)
+            if field is None:
+                return None, description
+            description, kinds = field.description, _kinds_in(field.annotation)
+            section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+            is_entry = "dict" in str(field.annotation)  # its next part names an entry
+    return section, description
 
 
 def _kinds_in(annotation: Any) -> list[Any]:

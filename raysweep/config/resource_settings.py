@@ -1,6 +1,7 @@
 """Settings of what a run may use.  Never part of a fingerprint: results do not depend on them."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,14 +11,18 @@ from raysweep.config.section import PositiveInt, Section
 class ResourcesConfig(Section):
     """What each part may use.  Never part of a fingerprint: results do not depend on it."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"pack": "trials_per_gpu"}
+
     gpus_per_trial: Annotated[float, Field(ge=0.0)] | Literal["auto"] = Field(
         "auto", description="GPUs of one trial, a fraction too; auto: 1 if the cluster has any, else 0"
     )
     cpus_per_trial: PositiveInt = Field(
         1, description="CPU cores (torch threads) of one trial; on a CPU another number changes the last bits"
     )
-    pack: PositiveInt | Literal["auto"] = Field(
-        "auto", description="trials on one GPU; auto: as many as the calibration found to fit and pay, else 1"
+    trials_per_gpu: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="trials that share one GPU; auto: as many as the calibration found to fit and pay, else 1; "
+        "on CPUs, the most trials at a time",
     )
     accelerator_type: str | None = Field(
         None, description="kind of GPU, such as A100 (Ray's names), where a cluster has several kinds"

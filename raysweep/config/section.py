@@ -1,7 +1,8 @@
 """What every part of experiments.yaml is made from: frozen, strict records, closed to unknown keys."""
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,3 +16,5 @@ class Section(BaseModel):
     """A part of the file: frozen, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys of earlier versions and their names now; an old key is refused, and the error names the new one."""

@@ -34,8 +34,10 @@ def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates | None, *, cores
     """
     if not on_gpu:
         return _on_cores(resources, rates, cores)
-    if resources.pack != "auto":
-        return GpuSharing(together=resources.pack, reason=f"resources.pack: {resources.pack}")
+    if resources.trials_per_gpu != "auto":
+        return GpuSharing(
+            together=resources.trials_per_gpu, reason=f"resources.trials_per_gpu: {resources.trials_per_gpu}"
+        )
     if resources.gpus_per_trial != "auto":
         return GpuSharing(together=1, reason=f"resources.gpus_per_trial: {resources.gpus_per_trial:g}")
     if rates is None or rates.source != "measured":
@@ -69,8 +71,10 @@ def fitting_together(rates: Rates) -> int:
 
 def _on_cores(resources: ResourcesConfig, rates: Rates | None, cores: int) -> GpuSharing:
     slots = max(1, cores // resources.cpus_per_trial)
-    if resources.pack != "auto" and resources.pack < slots:
-        return GpuSharing(together=resources.pack, reason=f"resources.pack: {resources.pack}")
+    if resources.trials_per_gpu != "auto" and resources.trials_per_gpu < slots:
+        return GpuSharing(
+            together=resources.trials_per_gpu, reason=f"resources.trials_per_gpu: {resources.trials_per_gpu}"
+        )
     if rates is not None and rates.source == "measured" and (fitting := fitting_together(rates)) < slots:
         return GpuSharing(together=fitting, reason=f"the memory is enough for {fitting}")
     return GpuSharing(together=slots, reason=f"{cores} cores, {resources.cpus_per_trial} for each trial")

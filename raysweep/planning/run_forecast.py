@@ -106,13 +106,13 @@ def forecast_run(
 
 
 def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
-    """The resources with `pack: auto` settled for this machine, as the last calibration found; not for a cluster."""
+    """The resources with `trials_per_gpu: auto` replaced by what the last calibration of this machine found."""
     device = find_device(config)
-    if config.resources.pack != "auto" or (config.resources.address is not None and not device.gpus):
+    if config.resources.trials_per_gpu != "auto" or (config.resources.address is not None and not device.gpus):
         return config.resources
     rates = read_rates(config, device)
     packing = choose_gpu_sharing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
-    return config.resources.model_copy(update={"pack": packing.together})
+    return config.resources.model_copy(update={"trials_per_gpu": packing.together})
 
 
 def measure_overheads_of_run(config: Config, folder: RunFolder, trials: Mapping[str, Trial], *, since: float) -> None:

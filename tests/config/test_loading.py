@@ -1,9 +1,11 @@
 """experiments.yaml is refused with everything that is wrong with it, each at its place with its fix."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raysweep.config.loading import check_file, config_schema, dump_config, load_config, parse_config
 from raysweep.errors import ConfigError
@@ -76,6 +78,7 @@ BROKEN_SETTINGS = {
     "trials.B2.batchsize=3": "--set trials.B2: unknown field 'batchsize'; did you mean 'batch_size'?",
     "trials.B2.form=all": "--set trials.B2: unknown field 'form'; did you mean 'from'?",
     "dta.csv=x": "--set: unknown field 'dta'; did you mean 'data'?",
+    "resources.pack=4": "--set resources: unknown field 'pack'; it is now called 'trials_per_gpu'",
     "training.steps=many": "--set training.steps: found 'many'; must be a whole number (optimiser steps)",
     "training.steps=0": "--set training.steps: found 0; must be at least 1 (optimiser steps)",
     "training.batch_size=2.5": ("--set training.batch_size: found 2.5; must be a whole number (examples per batch)"),
@@ -196,6 +199,14 @@ def test_the_shipped_file_is_fine_and_plans_the_experiment():
         assert trials[f"all-{level}"].steps == trials[level].steps // 10
     for trial in trials.values():
         assert (trial.batch_size, trial.learning_rate, trial.seeds) == (8, 5e-5, (0,))
+
+
+def test_no_number_of_the_shipped_file_has_an_underscore():
+    """`20_000` is text to editors that read YAML 1.2."""
+    tokens = yaml.scan((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
+    values = [token.value for token in tokens if isinstance(token, yaml.ScalarToken) and token.plain]
+    assert "20000" in values
+    assert not [value for value in values if re.fullmatch(r"[-+.eE\d]*\d_[-+.eE\d_]*", value)]
 
 
 def test_the_shipped_schema_is_the_code_s_own():

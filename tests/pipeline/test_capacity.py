@@ -84,10 +84,10 @@ def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
 @pytest.mark.parametrize(
     ("resources", "capacity", "need", "cpus"),
     [
-        ({"pack": 4}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.25), 8),
-        ({"pack": "auto"}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=1.0), 8),
-        ({"pack": 4, "gpus_per_trial": 0.5}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.5), 8),
-        ({"pack": 2, "cpus_per_trial": 3}, Capacity(cpus=16, gpus=0), ResourceRequest(cpus=3, gpus=0.0), 6),
+        ({"trials_per_gpu": 4}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.25), 8),
+        ({"trials_per_gpu": "auto"}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=1.0), 8),
+        ({"trials_per_gpu": 4, "gpus_per_trial": 0.5}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.5), 8),
+        ({"trials_per_gpu": 2, "cpus_per_trial": 3}, Capacity(cpus=16, gpus=0), ResourceRequest(cpus=3, gpus=0.0), 6),
     ],
     ids=["four on a GPU", "not settled: one", "its own share goes first", "two at a time on a CPU"],
 )

@@ -56,7 +56,9 @@ def test_nothing_is_packed_on_assumptions():
     assert "raysweep plan --calibrate" in found.reason
 
 
-@pytest.mark.parametrize(("settings", "together"), [({"pack": 3}, 3), ({"pack": 1}, 1), ({"gpus_per_trial": 0.5}, 1)])
+@pytest.mark.parametrize(
+    ("settings", "together"), [({"trials_per_gpu": 3}, 3), ({"trials_per_gpu": 1}, 1), ({"gpus_per_trial": 0.5}, 1)]
+)
 def test_what_the_config_says_goes_before_what_was_measured(settings, together):
     """`gpus_per_trial` has its own share already."""
     rates = measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3})
@@ -69,8 +71,8 @@ def test_what_the_config_says_goes_before_what_was_measured(settings, together):
         ({}, None, 8),
         ({"cpus_per_trial": 3}, None, 2),
         ({"cpus_per_trial": 16}, None, 1),
-        ({"pack": 2}, None, 2),
-        ({"pack": 20}, None, 8),
+        ({"trials_per_gpu": 2}, None, 2),
+        ({"trials_per_gpu": 20}, None, 8),
         ({}, measured(need_gib=5.0, has_gib=16.0), 2),
     ],
     ids=["a core each", "three cores each", "more cores than there are", "asked for", "never over", "memory"],

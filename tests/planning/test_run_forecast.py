@@ -52,14 +52,14 @@ def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
 
 
 def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
-    """`pack: auto` becomes a number by the calibration of this machine's GPU; 1 without one."""
+    """`trials_per_gpu: auto` becomes a number by the calibration of this machine's GPU; 1 without one."""
     driver = tmp_path / "gpus" / "0000:01:00.0"
     driver.mkdir(parents=True)
     (driver / "information").write_text(GPU)
     monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     config, *_ = big
-    assert settle_trials_per_gpu(config).pack == 1
+    assert settle_trials_per_gpu(config).trials_per_gpu == 1
 
 
 def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
