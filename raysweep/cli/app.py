@@ -19,7 +19,6 @@ from raysweep.cli import (
     publish_commands,
     run_commands,
     text_commands,
-    upkeep_commands,
 )
 from raysweep.errors import RaysweepError
 
@@ -32,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (run_commands, inspect_commands, upkeep_commands, publish_commands, text_commands):
+for group in (run_commands, inspect_commands, publish_commands, text_commands):
     app.add_typer(group.app)
 app.add_typer(bench_commands.app, name="bench")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from raysweep.cli.terminal import plain_table
 from raysweep.pipeline.run_diff import Difference
 
 
@@ -21,7 +21,7 @@ def print_differences(first: str, second: str, found: Sequence[Difference], *, a
     if not found:
         print(f"{first} and {second} have the same settings and results")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     for header in ("", "field", first, second):
         table.add_column(header, overflow="fold")
     for each in found:

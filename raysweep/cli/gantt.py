@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from raysweep.cli.units import duration
+from raysweep.cli.terminal import duration
 from raysweep.planning.forecast import Makespan
 from raysweep.scheduling.trials import Trial
 

@@ -1,33 +1,22 @@
-"""The commands that look at a config, a run or a machine, and change nothing."""
+"""The commands that look at a config, a run or a machine; `clean` also removes what nothing needs."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from raysweep.cli.options import (
-    DEFAULT_CONFIG,
-    DEFAULT_STORAGE,
-    ConfigOption,
-    NameOption,
-    ProfileOption,
-    SetOption,
-    StorageOption,
-    new_group,
-    settings_of,
-)
+from raysweep.cli.settings import Settings, new_group, with_settings
 
 app = new_group()
 
+JsonOption = Annotated[bool, typer.Option("--json", help="For a program.")]
+
 
 @app.command()
+@with_settings()
 def plan(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+    settings: Settings,
+    json: JsonOption = False,
     gpus: Annotated[str | None, typer.Option("--gpus", help="Also on so many GPUs, such as 1,2,4,8.")] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and remember it.")
@@ -36,19 +25,16 @@ def plan(
     """Show the trials, what each takes, when it would run, and how long a run lasts."""
     from raysweep.cli.plan_output import calibrate_here, print_plan, read_counts
 
-    settings, counts = settings_of(config, profile, name, storage, set_), read_counts(gpus) if gpus else None
+    counts = read_counts(gpus) if gpus else None
     if calibrate:
         calibrate_here(settings, quietly=json)
     print_plan(settings, as_json=json, gpus=counts)
 
 
 @app.command()
+@with_settings(reads_config=False)
 def check(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
+    settings: Settings,
     schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")] = False,
 ) -> None:
     """Say everything that is wrong with the config; nothing is run."""
@@ -59,55 +45,104 @@ def check(
     if schema:
         print(json.dumps(config_schema(), indent=2))
         return
-    if profile is None and not set_:
-        for each, found in check_file(config).items():
-            print(f"{config.name}: profile {each}: fine, {len(found.trials)} trials")
+    if settings.asked_profile is None and not settings.overrides:
+        profiles = check_file(settings.file)
     else:
-        settings = settings_of(config, profile, name, storage, set_)
-        print(f"{config.name}: profile {settings.profile}: fine, {len(settings.config.trials)} trials")
+        settings.refuse_mistakes()
+        profiles = {settings.profile: settings.config}
+    for profile, config in profiles.items():
+        print(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials")
 
 
 @app.command()
+@with_settings()
 def status(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until the run ends.")] = False,
+    settings: Settings,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until the run ends.")] = False,
 ) -> None:
-    """Show where a run stands; from another terminal too."""
+    """Show the state of a run and of its trials; from another terminal too."""
     from raysweep.cli.progress_view import print_status
 
-    print_status(settings_of(config, profile, name, storage, set_), watch=watch)
+    print_status(settings, watch=watch)
 
 
 @app.command()
-def doctor(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-) -> None:
+@with_settings()
+def doctor(settings: Settings) -> None:
     """Check this machine against what the config needs."""
     from raysweep.cli.doctor import examine
 
-    if not examine(settings_of(config, profile, name, storage, set_)):
+    if not examine(settings):
         sys.exit(1)
 
 
 @app.command()
+@with_settings()
 def preview(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
+    settings: Settings,
     level: Annotated[str | None, typer.Option("--level", help="Of this level only.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Examples to show.")] = 5,
 ) -> None:
     """Show masked examples of a run in colour: context, blanks, answers."""
     from raysweep.cli.preview_output import print_examples
 
-    print_examples(settings_of(config, profile, name, storage, set_), level=level, count=count)
+    print_examples(settings, level=level, count=count)
+
+
+@app.command()
+@with_settings(overrides=False)
+def logs(
+    settings: Settings,
+    trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
+    lines: Annotated[int, typer.Option("--lines", min=0, help="From its end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on while the run goes on.")] = False,
+) -> None:
+    """Print the log of a trial's worker."""
+    from raysweep.pipeline import logs as log_files
+    from raysweep.scheduling.trials import expand_trials
+
+    log = log_files.find_log(settings.folder, trial, list(expand_trials(settings.config)))
+    last_lines, offset = log_files.read_end(log, lines)
+    for line in last_lines:
+        print(line)
+    if follow:
+        for line in log_files.follow(log, offset, settings.folder):
+            print(line, flush=True)
+
+
+@app.command()
+@with_settings(overrides=False)
+def diff(
+    settings: Settings,
+    first: Annotated[str, typer.Argument(help="A run, a trial of the run at hand, or RUN/TRIAL.")],
+    second: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    json: JsonOption = False,
+) -> None:
+    """Show the settings and results in which two runs, or two trials, differ."""
+    from raysweep.cli.diff_output import print_differences
+    from raysweep.pipeline.run_diff import find_differences, read_compared
+
+    one, other = (read_compared(name, folder=settings.folder) for name in (first, second))
+    print_differences(one.name, other.name, find_differences(one, other), as_json=json)
+
+
+@app.command()
+@with_settings(overrides=False)
+def clean(
+    settings: Settings,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what nothing needs any more, and nothing that the report rests on."""
+    from raysweep.pipeline.cleanup import find_removable, remove
+    from raysweep.pipeline.lock import locked
+
+    folder = settings.folder
+    if not folder.root.exists():
+        print(f"{folder.root}: there is no such run, so there is nothing to clean")
+        return
+    with locked(folder):
+        items = find_removable(folder)
+        for item in items:
+            print(f"{item.path.relative_to(folder.root)}  {item.size_bytes:,} bytes  {item.why}")
+        freed = sum(item.size_bytes for item in items) if dry_run else remove(items)
+    print(f"{'would free' if dry_run else 'freed'} {freed:,} bytes in {len(items)} places")

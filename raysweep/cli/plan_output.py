@@ -14,7 +14,7 @@ from rich.text import Text
 
 from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
-from raysweep.cli.units import amount, duration, size
+from raysweep.cli.terminal import amount, duration, plain_table, size
 from raysweep.errors import ConfigError
 from raysweep.planning import run_forecast
 from raysweep.planning.forecast import as_json
@@ -140,7 +140,7 @@ def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[st
 
 
 def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: RunForecast) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_column("trial", no_wrap=True)
     for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -181,7 +181,7 @@ def _branches(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:
 
 def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
     """The lengths of the train stage, this machine's first."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_column("trainings on", no_wrap=True)
     for header in ("take", "at best", "longest chain", "cost"):
         table.add_column(header, justify="right", no_wrap=True)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
-from raysweep.cli.units import duration
+from raysweep.cli.terminal import duration, plain_table
 from raysweep.pipeline.run import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
@@ -93,7 +93,7 @@ def print_status(settings: Settings, *, watch: bool) -> None:
 
 def trial_table(rows: list[TrialStatus]) -> Table:
     """A row per trial: state, step, loss, speed, time left."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     for header in ("trial", "state"):
         table.add_column(header)
     for header in ("step", "loss", "tokens/s", "left", "took"):

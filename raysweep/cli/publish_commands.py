@@ -1,4 +1,4 @@
-"""The commands that carry a run's evidence out into the world, and check what comes from there."""
+"""The commands that publish a run's evidence, and verify what others published."""
 
 import sys
 import time
@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysweep.cli.options import (
-    DEFAULT_CONFIG,
-    DEFAULT_STORAGE,
-    ConfigOption,
-    NameOption,
-    ProfileOption,
-    StorageOption,
-    new_group,
-    settings_of,
-)
+from raysweep.cli.settings import Settings, new_group, with_settings
 
 if TYPE_CHECKING:
     from raysweep.publishing.verify import Verification
@@ -26,19 +17,15 @@ _SHOWN_PER_FILE = 5
 
 
 @app.command()
+@with_settings(overrides=False, reads_config=False)
 def bundle(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
+    settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The zip to write.")] = Path("evidence.zip"),
 ) -> None:
     """Zip a run's evidence to publish it: losses, report and hashes, no learner's text."""
     from raysweep.publishing.bundle import write_bundle
-    from raysweep.storage.run_folder import open_run_folder
 
-    folder = open_run_folder(storage, name) if name else settings_of(config, profile, name, storage, None).folder
-    manifest = write_bundle(folder, out)
+    manifest = write_bundle(settings.folder, out)
     print(f"{out}: {len(manifest['files'])} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
     print(f"to check it anywhere: raysweep verify {out}")
 

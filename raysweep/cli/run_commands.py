@@ -4,26 +4,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from raysweep.cli.options import (
-    DEFAULT_CONFIG,
-    DEFAULT_STORAGE,
-    AllowLeaksOption,
-    ConfigOption,
-    FailFastOption,
-    ForceOption,
-    InlineOption,
-    NameOption,
-    ProfileOption,
-    SetOption,
-    StorageOption,
-    new_group,
-    settings_of,
-)
+import typer
+
+from raysweep.cli.settings import Settings, new_group, with_settings
 
 if TYPE_CHECKING:
-    from raysweep.cli.settings import Settings
     from raysweep.pipeline.run import Run, Unfinished
 
 
@@ -34,98 +21,68 @@ BUDGET = "budget: "
 """How the reason of a trial begins that a budget stopped."""
 
 
+ForceOption = Annotated[
+    list[str] | None,
+    typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
+]
+InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one piece at a time, without Ray.")]
+FailFastOption = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast/--keep-going",
+        help="Whether the first trial that fails stops the others, at a checkpoint; else all but its children go on.",
+    ),
+]
+
+
 @app.command()
+@with_settings(allow_leaks=True)
 def run(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-    inline: InlineOption = False,
-    fail_fast: FailFastOption = False,
-    allow_leaks: AllowLeaksOption = False,
+    settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
     """Do every stage that is not done: prepare, mask, train, evaluate, report."""
-    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
-    _do_stages(settings, force, inline, stages=None, fail_fast=fail_fast)
+    _do_stages(settings, None, force, inline=inline, fail_fast=fail_fast)
 
 
 @app.command()
-def prepare(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-) -> None:
+@with_settings()
+def prepare(settings: Settings, force: ForceOption = None) -> None:
     """Turn the CSV into documents, each with its split; set bad rows aside."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, True, stages=["prepare"])
+    _do_stages(settings, ["prepare"], force, inline=True)
 
 
 @app.command()
-def mask(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-    inline: InlineOption = False,
-) -> None:
+@with_settings()
+def mask(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Make the masked examples, on CPU workers."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=["mask"])
+    _do_stages(settings, ["mask"], force, inline=inline)
 
 
 @app.command()
+@with_settings()
 def train(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-    inline: InlineOption = False,
-    fail_fast: FailFastOption = False,
+    settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
     """Train the trials that are not done, concurrently."""
-    _do_stages(settings_of(config, profile, name, storage, set_), force, inline, stages=["train"], fail_fast=fail_fast)
+    _do_stages(settings, ["train"], force, inline=inline, fail_fast=fail_fast)
 
 
 @app.command()
-def evaluate(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-    inline: InlineOption = False,
-    allow_leaks: AllowLeaksOption = False,
-) -> None:
+@with_settings(allow_leaks=True)
+def evaluate(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Score every trained model on every level's test documents."""
-    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
-    _do_stages(settings, force, inline, stages=["evaluate"])
+    _do_stages(settings, ["evaluate"], force, inline=inline)
 
 
 @app.command()
-def report(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
-    force: ForceOption = None,
-    allow_leaks: AllowLeaksOption = False,
-) -> None:
+@with_settings(allow_leaks=True)
+def report(settings: Settings, force: ForceOption = None) -> None:
     """Write the report from the saved scores."""
-    settings = settings_of(config, profile, name, storage, set_, allow_leaks=allow_leaks)
-    _do_stages(settings, force, True, stages=["report"])
+    _do_stages(settings, ["report"], force, inline=True)
 
 
 def _do_stages(
-    settings: "Settings", force: list[str] | None, inline: bool, *, stages: list[str] | None, fail_fast: bool = False
+    settings: Settings, stages: list[str] | None, force: list[str] | None, *, inline: bool, fail_fast: bool = False
 ) -> None:
     from raysweep.cli.progress_view import view_for
     from raysweep.pipeline.inline_executor import InlineExecutor
@@ -184,7 +141,7 @@ def _do_stages(
         sys.exit(1)
 
 
-def _tell_end(settings: "Settings", work: "Run", lost: "Sequence[Unfinished]") -> None:
+def _tell_end(settings: Settings, work: "Run", lost: "Sequence[Unfinished]") -> None:
     """Notify of the run's end, with the report's verdict if there is one."""
     from raysweep.pipeline.notifications import Message, notify
     from raysweep.storage.atomic_files import read_json
@@ -203,7 +160,7 @@ def _tell_end(settings: "Settings", work: "Run", lost: "Sequence[Unfinished]") -
 
 
 @contextmanager
-def _told_of_failure(settings: "Settings", tells: bool) -> "Iterator[None]":
+def _told_of_failure(settings: Settings, tells: bool) -> "Iterator[None]":
     """Notify of an error that ends the run; of Ctrl-C nobody needs to be told."""
     from raysweep.errors import RaysweepError
     from raysweep.pipeline.notifications import Message, notify

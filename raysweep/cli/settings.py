@@ -1,50 +1,134 @@
-"""What the common options mean: a profile, a run folder, and the command that gets there again."""
+"""The options that name a config, a profile and a run folder, declared once, and the `Settings` they lead to."""
 
+import inspect
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from raysweep.config.loading import load_config
-from raysweep.config.schema import Config
-from raysweep.storage.run_folder import RunFolder, open_run_folder
+import typer
+
+if TYPE_CHECKING:  # pydantic is not needed to print a help page
+    from raysweep.config.schema import Config
+    from raysweep.storage.run_folder import RunFolder
+
+DEFAULT_CONFIG = Path("experiments.yaml")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One command's settings."""
+    """The values of the common options; the config is read when something asks for it.
 
-    file: Path
-    profile: str
-    config: Config
-    folder: RunFolder
-    overrides: tuple[str, ...]
-    storage: str
+    Raises:
+        ConfigError: from the properties: everything that is wrong with the file, the overrides, or the name.
+    """
+
+    file: Path = DEFAULT_CONFIG
+    asked_profile: str | None = None
+    """The file's default profile if None."""
+    name: str | None = None
+    """The profile's name if None."""
+    storage: str = "runs"
+    overrides: tuple[str, ...] = ()
+
+    @cached_property
+    def _loaded(self) -> "tuple[str, Config]":
+        from raysweep.config.loading import load_config
+
+        return load_config(self.file, self.asked_profile, self.overrides)
+
+    @property
+    def profile(self) -> str:
+        """The profile that holds."""
+        return self._loaded[0]
+
+    @property
+    def config(self) -> "Config":
+        """The profile's settings with the overrides laid over them."""
+        return self._loaded[1]
+
+    @cached_property
+    def folder(self) -> "RunFolder":
+        """The run folder; needs no config if the run is named."""
+        from raysweep.storage.run_folder import open_run_folder
+
+        return open_run_folder(self.storage, self.name or self.profile)
+
+    def refuse_mistakes(self) -> None:
+        """Read everything, for what is wrong with it."""
+        _ = self.config, self.folder
 
     def command(self) -> list[str]:
-        """The words that do this run again, for the report."""
+        """The words that repeat this run, for the report."""
         words = ["python -m raysweep run", "--profile", self.profile, "--name", self.folder.name]
-        if self.file.name != "experiments.yaml":
+        if self.file.name != DEFAULT_CONFIG.name:
             words += ["--config", self.file.name]
         for override in self.overrides:
             words += ["--set", shlex.quote(override)]
         return words
 
 
-def read_settings(
-    file: Path, *, profile: str | None, name: str | None, storage: str, overrides: Sequence[str]
-) -> Settings:
-    """Read the profile and find the run folder; the run is named after its profile unless told otherwise.
-
-    Raises:
-        ConfigError: everything that is wrong with the file, the overrides, or the name.
-    """
-    found, config = load_config(file, profile, overrides)
-    return Settings(
-        file=file,
-        profile=found,
-        config=config,
-        folder=open_run_folder(storage, name or found),
-        overrides=tuple(overrides),
-        storage=storage,
+def _option(name: str, annotation: Any, default: Any, **info: Any) -> inspect.Parameter:
+    flag = typer.Option(f"--{name.strip('_').replace('_', '-')}", **info)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, flag]
     )
+
+
+_COMMON = (
+    _option("config", Path, DEFAULT_CONFIG, help="The file with the profiles."),
+    _option("profile", str | None, None, help="Which profile; the file's default if absent."),
+    _option("name", str | None, None, help="The run's name; the profile's if absent."),
+    _option("storage", str, "runs", help="Where run folders lie; a path that every node sees."),
+)
+_SET = _option(
+    "set_", list[str] | None, None, help="path.to.key=value, laid over the profile; may be given several times."
+)
+_ALLOW_LEAKS = _option(
+    "allow_leaks", bool, False, help="Give verdicts although training knows test documents, and mark them."
+)
+
+
+def with_settings(
+    *, overrides: bool = True, allow_leaks: bool = False, reads_config: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the common options; it gets them as `Settings`, its first argument.
+
+    Args:
+        overrides: with --set.
+        allow_leaks: with --allow-leaks.
+        reads_config: whether what is wrong with the config ends the command before it begins.
+    """
+    common = [*_COMMON, *([_SET] if overrides else []), *([_ALLOW_LEAKS] if allow_leaks else [])]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command).parameters.values())[1:]
+
+        def run_command(**options: Any) -> None:
+            values = {option.name: options.pop(option.name) for option in common}
+            leaks = ("report.allow_leaks=true",) if values.get("allow_leaks") else ()
+            settings = Settings(
+                file=values["config"],
+                asked_profile=values["profile"],
+                name=values["name"],
+                storage=values["storage"],
+                overrides=(*(values.get("set_") or ()), *leaks),
+            )
+            if reads_config:
+                settings.refuse_mistakes()
+            command(settings, **options)
+
+        parameters = [*common, *(option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in own)]
+        run_command.__name__, run_command.__doc__ = command.__name__, command.__doc__
+        run_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run_command.__annotations__ = {option.name: option.annotation for option in parameters}
+        return run_command
+
+    return decorate
+
+
+def new_group() -> typer.Typer:
+    """Commands that `app.py` lays beside the others."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -1,47 +1,28 @@
-"""The commands that make, fill and trade texts."""
+"""The commands that make texts, fill their blanks, and exchange them with the original ILM code."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from raysweep.cli.options import (
-    DEFAULT_CONFIG,
-    DEFAULT_STORAGE,
-    ConfigOption,
-    NameOption,
-    ProfileOption,
-    SetOption,
-    StorageOption,
-    new_group,
-    settings_of,
-)
+from raysweep.cli.settings import Settings, new_group, with_settings
 
 app = new_group()
 
 
 @app.command()
+@with_settings()
 def sample(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
+    settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("sample.csv"),
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="Texts; data.sample.rows if absent.")] = None,
 ) -> None:
     """Write a synthetic corpus in the shape of EFCAMDAT."""
     from raysweep.corpus.sample import SYNTHETIC_NOTICE, write_sample
 
-    found = settings_of(config, profile, name, storage, set_).config
-    count = rows or found.data.sample.rows
-    write_sample(
-        out,
-        rows=count,
-        seed=found.seed,
-        level_shares=found.data.sample.level_shares,
-        levels=found.data.levels,
-    )
+    data = settings.config.data
+    count = rows or data.sample.rows
+    write_sample(out, rows=count, seed=settings.config.seed, level_shares=data.sample.level_shares, levels=data.levels)
     print(f"{out}: {count:,} texts. {SYNTHETIC_NOTICE}")
 
 
@@ -74,18 +55,15 @@ def infill(
 
 
 @app.command("ilm-export")
+@with_settings()
 def ilm_export(
-    config: ConfigOption = DEFAULT_CONFIG,
-    profile: ProfileOption = None,
-    name: NameOption = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-    set_: SetOption = None,
+    settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),
 ) -> None:
     """Write a run's masked examples as the original ILM code reads them."""
-    from raysweep.cli.trade_ilm import export_examples
+    from raysweep.cli.ilm_exchange import export_examples
 
-    export_examples(settings_of(config, profile, name, storage, set_), out)
+    export_examples(settings, out)
 
 
 @app.command("ilm-import")
@@ -95,6 +73,6 @@ def ilm_import(
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
 ) -> None:
     """Turn the documents of the original ILM code's files into a CSV; no pickled code is run."""
-    from raysweep.cli.trade_ilm import import_texts
+    from raysweep.cli.ilm_exchange import import_texts
 
     import_texts(source, level, out)

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from raysweep.cli.gantt import BESIDE, ON_CHAIN, critical_chain, draw_gantt
 from raysweep.cli.plan_output import print_plan, read_counts
-from raysweep.cli.settings import read_settings
-from raysweep.cli.units import amount, duration, size
+from raysweep.cli.settings import Settings
+from raysweep.cli.terminal import amount, duration, size
 from raysweep.errors import ConfigError
 from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
@@ -21,7 +21,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments.yaml"
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
-    return read_settings(EXPERIMENTS, profile=None, name=None, storage=str(tmp_path / "runs"), overrides=[])
+    return Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -39,8 +39,9 @@ def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
 
 def test_what_hangs_on_a_corpus_that_is_not_here_is_not_foretold(capsys, tmp_path):
     """Seconds for the scoring of nobody knows how many documents would look like a promise."""
-    where = {"name": None, "storage": str(tmp_path), "overrides": [f"data.csv={tmp_path}/none.csv"]}
-    print_plan(read_settings(EXPERIMENTS, profile="efcamdat", **where), as_json=False, gpus=None)
+    overrides = (f"data.csv={tmp_path}/none.csv",)
+    settings = Settings(file=EXPERIMENTS, asked_profile="efcamdat", storage=str(tmp_path), overrides=overrides)
+    print_plan(settings, as_json=False, gpus=None)
     said = " ".join(capsys.readouterr().out.split())
     assert "the other stages hang on the corpus, which is not here" in said
     assert "the whole run" not in said
@@ -72,8 +73,7 @@ def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
 
 def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, capsys, tmp_path):
     """Instead of a number that could never be."""
-    overrides = ["trials.all.gpus=4"]
-    asked = read_settings(EXPERIMENTS, profile=None, name=None, storage=str(tmp_path / "runs"), overrides=overrides)
+    asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("trials.all.gpus=4",))
     print_plan(asked, as_json=True, gpus=[2.0, 4.0])
     _, two, four = json.loads(capsys.readouterr().out)["makespans"]
     assert two["makespan_s"] is None

@@ -1,7 +1,9 @@
-"""Times, sizes and money as a person reads them."""
+"""How the commands print times, sizes, money and tables."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from rich.table import Table
 
 
 def duration(seconds: float) -> str:
@@ -29,3 +31,8 @@ def amount(cost: Mapping[str, Any] | None) -> str:
         return "-"
     figure = f"{cost['amount']:,.2f}" if cost["amount"] >= 0.01 else f"{cost['amount']:.2g}"
     return f"{figure} {cost['currency']}"
+
+
+def plain_table() -> Table:
+    """A table without lines, its headers bold."""
+    return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

@@ -1,0 +1,55 @@
+"""The names of the commands and of their options: a promise to scripts."""
+
+import pytest
+from typer.main import get_command
+
+from raysweep.cli.app import app
+
+RUN = "--config --profile --name --storage"
+SETTINGS = f"{RUN} --set"
+OPTIONS = {
+    "run": f"{SETTINGS} --force --inline --fail-fast/--keep-going --allow-leaks",
+    "prepare": f"{SETTINGS} --force",
+    "mask": f"{SETTINGS} --force --inline",
+    "train": f"{SETTINGS} --force --inline --fail-fast/--keep-going",
+    "evaluate": f"{SETTINGS} --force --inline --allow-leaks",
+    "report": f"{SETTINGS} --force --allow-leaks",
+    "plan": f"{SETTINGS} --json --gpus --calibrate",
+    "check": f"{SETTINGS} --schema",
+    "status": f"{SETTINGS} --watch",
+    "doctor": SETTINGS,
+    "preview": f"{SETTINGS} --level --count",
+    "logs": f"trial {RUN} --lines --follow",
+    "diff": f"first second {RUN} --json",
+    "clean": f"{RUN} --dry-run",
+    "bundle": f"{RUN} --out",
+    "verify": "zip_",
+    "sample": f"{SETTINGS} --out --rows",
+    "infill": "text --model --samples --temperature --top-k --top-p --seed",
+    "ilm-export": f"{SETTINGS} --out",
+    "ilm-import": "source --level --out",
+    "bench mask": "--csv --rows --column",
+    "bench train": (
+        "--device --config --batch-size --steps --precision --compile --packing --micro-batch --window-batches --like"
+    ),
+}
+
+
+def commands():
+    top = dict(get_command(app).commands)
+    return top | {f"bench {name}": command for name, command in top.pop("bench").commands.items()}
+
+
+def test_the_commands_are_those_listed():
+    """A command that goes away breaks somebody's script."""
+    assert set(commands()) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_command_takes_the_options_listed(name):
+    """Each with all its spellings; the order is free."""
+    taken = [
+        "/".join([*option.opts, *option.secondary_opts]) if option.param_type_name == "option" else option.name
+        for option in commands()[name].params
+    ]
+    assert sorted(taken) == sorted(OPTIONS[name].split())
