@@ -7,8 +7,9 @@ in the order of documents.parquet; a *document* is a row of it.
 The manifest is renamed into place last, so a folder with one is complete.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import numpy.typing as npt
 
 from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
-from raysweep.masking.assembling import COLUMNS, NO_KIND, TASKS, expand_runs, fill, find_examples, measure
-from raysweep.masking.shards import FIELDS, FIX, VERSION, Array, Shard, read_shard, record_path, shard_path
-from raysweep.masking.vocabulary import Kind, TargetType
+from raysweep.masking.assembling import MaskedTokens, expand_runs, lay_out, measure
+from raysweep.masking.shards import FIX, VERSION, Array, Shard, read_shard, record_path, shard_path
+from raysweep.masking.vocabulary import Kind
 from raysweep.storage.atomic_files import read_json, write_json
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 16
-"""Examples that are looked up at once where there may be millions: 4 MB of places."""
+"""Examples that are measured at once where there may be millions."""
 Examples = npt.NDArray[np.int64]
 
 
@@ -124,19 +125,28 @@ def _add_up(values: Sequence[Any]) -> Any:
 
 
 class ExampleStore:
-    """A complete folder of examples, memory-mapped: cheap to open, shared between processes."""
+    """A complete folder of examples.
+
+    Tokens and spans stay in memory maps, which processes share.  Where those of each document and
+    example begin is held in memory: about 6 bytes an example and 18 a document.
+    """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
-        self._shards = shards
+        self._shards = [shard.arrays for shard in shards]
         self._max_tokens = int(shards[0].header["max_tokens"]) if shards else 1
-        documents = [len(shard.arrays["levels"]) for shard in shards]
-        examples = [len(shard.arrays["span_counts"]) for shard in shards]
-        self._first_documents = np.concatenate(([0], np.cumsum(documents, dtype=np.int64)))
-        self._first_examples = np.concatenate(([0], np.cumsum(examples, dtype=np.int64)))
-        self._level_names, self._levels = self._names("levels")
-        self._split_names, self._splits = self._names("splits")
-        self._document_examples = self._begins()
-        self._table = np.array([_addresses(shard) for shard in shards], dtype=np.int64).reshape(-1, COLUMNS)
+        self._first_documents = _begins([len(arrays["levels"]) for arrays in self._shards])
+        self._first_examples = _begins([len(arrays["span_counts"]) for arrays in self._shards])
+        self._level_names, self._levels = _number_names(shards, "levels")
+        self._split_names, self._splits = _number_names(shards, "splits")
+        self._document_examples = np.append(self._numbered("document_examples", slice(-1)), len(self))
+        # Counted from the shard's first token and span.
+        self._document_tokens = self._joined("document_tokens", lambda begins: begins[:-1])
+        self._token_counts = self._joined("document_tokens", np.diff)
+        self._example_spans = self._joined("span_counts", lambda counts: np.cumsum(counts, dtype=np.uint32) - counts)
+        self._span_counts = self._joined("span_counts")
+        # A last entry that is no example's number, so that a search always finds an entry.
+        self._windows = np.append(self._numbered("window_examples", slice(None)), len(self))
+        self._window_starts, self._window_ends = self._joined("window_starts"), self._joined("window_ends")
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool = True) -> "ExampleStore":
@@ -196,8 +206,14 @@ class ExampleStore:
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
         """Tokens of each example, never more than `max_tokens`."""
-        blocks = np.split(np.asarray(examples), range(_BLOCK, len(examples), _BLOCK))
-        return np.concatenate([measure(self._places(block), TASKS[task], self._max_tokens) for block in blocks])
+        lengths = np.empty(len(examples), dtype=np.int32)
+        for start in range(0, len(examples), _BLOCK):
+            block = self._checked(examples[start : start + _BLOCK])
+            first, last = self._windows_of(block, self.documents_of(block))
+            answers = self._answer_tokens[block] if task in {"lm_all", "no_context_ilm"} else 0
+            full = measure(task, last - first, self._span_counts[block].astype(np.int64), answers)
+            lengths[start : start + len(block)] = np.minimum(full, self._max_tokens)
+        return lengths
 
     def documents_of(self, examples: Examples) -> npt.NDArray[np.int64]:
         """The document of each example: its row in documents.parquet."""
@@ -212,68 +228,96 @@ class ExampleStore:
         """The examples as a batch, in their order.
 
         Args:
-            task: a key of `assembling.TASKS`.
+            task: "ilm", "lm", "reverse_lm", "lm_all" or "no_context_ilm".
             pad_multiple: the batch is as long as its longest example, rounded up to this.
         """
-        places = self._places(examples)
-        lengths_B = measure(places, TASKS[task], self._max_tokens)
-        longest = -(-int(lengths_B.max(initial=0)) // pad_multiple) * pad_multiple
-        shape = (len(lengths_B), longest)
-        ids_BT = np.zeros(shape, dtype=np.int32)
-        types_BT = np.full(shape, TargetType.PADDING, dtype=np.uint8)
-        kinds_BT = np.full(shape, NO_KIND, dtype=np.uint8)
-        fill(self._table, places, TASKS[task], lengths_B, ids_BT, types_BT, kinds_BT)
-        documents_B = self._first_documents[places[:, 0]] + places[:, 1]
+        numbers = self._checked(examples)
+        documents_B = self.documents_of(numbers)
+        first_B, last_B = self._windows_of(numbers, documents_B)
+        token_counts_B, span_counts_B = last_B - first_B, self._span_counts[numbers].astype(np.int64)
+        shards = np.searchsorted(self._first_examples, numbers, side="right") - 1
+        spans = (shards, self._example_spans[numbers].astype(np.int64), span_counts_B)
+        begins_B = np.cumsum(token_counts_B) - token_counts_B
+        source = MaskedTokens(
+            tokens_N=self._gather("tokens", shards, self._document_tokens[documents_B] + first_B, token_counts_B),
+            token_counts_B=token_counts_B,
+            span_counts_B=span_counts_B,
+            span_starts_S=self._gather("span_starts", *spans) + np.repeat(begins_B - first_B, span_counts_B),
+            span_lengths_S=self._gather("span_lengths", *spans).astype(np.int64),
+            span_kinds_S=self._gather("span_kinds", *spans),
+        )
+        ids_BT, types_BT, kinds_BT, lengths_B = lay_out(
+            source, task, max_tokens=self._max_tokens, pad_multiple=pad_multiple
+        )
         return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B, documents_B=documents_B)
 
     def spans_of(self, example: int) -> list[tuple[Kind, int, int]]:
         """An example's spans: kind, first token and length, counted from its document's first token."""
-        shard, _, _, _, _, span, spans, _ = (int(value) for value in self._places(np.array([example]))[0])
-        arrays = self._shards[shard].arrays
-        rows = zip(
-            *(arrays[name][span : span + spans] for name in ("span_kinds", "span_starts", "span_lengths")), strict=True
-        )
-        return [(Kind(int(kind)), int(start), int(length)) for kind, start, length in rows]
+        arrays = self._shards[int(np.searchsorted(self._first_examples, example, side="right")) - 1]
+        begin = int(self._example_spans[example])
+        rows = slice(begin, begin + int(self._span_counts[example]))
+        columns = (arrays[name][rows].tolist() for name in ("span_kinds", "span_starts", "span_lengths"))
+        return [(Kind(kind), start, length) for kind, start, length in zip(*columns, strict=True)]
 
     def window_of(self, example: int) -> tuple[int, int]:
         """The tokens of its document that the example is made of: first, and the one after the last."""
-        place = self._places(np.array([example]))[0]
-        return int(place[3]), int(place[4])
+        numbers = self._checked(np.array([example]))
+        first, last = self._windows_of(numbers, self.documents_of(numbers))
+        return int(first[0]), int(last[0])
 
     def tokens_of(self, document: int) -> list[int]:
         """A document's token ids."""
-        shard = int(np.searchsorted(self._first_documents, document, side="right")) - 1
-        arrays, local = self._shards[shard].arrays, document - int(self._first_documents[shard])
-        begin, end = arrays["document_tokens"][local : local + 2]
-        return [int(token) for token in arrays["tokens"][begin:end]]
+        arrays = self._shards[int(np.searchsorted(self._first_documents, document, side="right")) - 1]
+        begin = int(self._document_tokens[document])
+        tokens: list[int] = arrays["tokens"][begin : begin + int(self._token_counts[document])].tolist()
+        return tokens
 
-    def _places(self, examples: Examples) -> npt.NDArray[np.int64]:
-        numbers = np.ascontiguousarray(examples, dtype=np.int64)
-        # The kernels trust addresses, so a number that is no example must not reach them.
+    def _checked(self, examples: Examples) -> Examples:
+        """The numbers as an array; a negative number would count from the end."""
+        numbers = np.asarray(examples, dtype=np.int64)
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self):
             raise IndexError(f"example numbers must be from 0 to {len(self) - 1}")
-        return find_examples(self._table, self._first_examples, numbers, self._max_tokens)
+        return numbers
 
-    def _begins(self) -> Examples:
-        """Where each document's examples begin in the store; one more entry than documents."""
-        parts = [
-            shard.arrays["document_examples"][:-1].astype(np.int64) + first
-            for shard, first in zip(self._shards, self._first_examples, strict=False)
-        ]
-        return np.concatenate([*parts, self._first_examples[-1:]])
+    def _windows_of(self, examples: Examples, documents: npt.NDArray[np.int64]) -> tuple[Examples, Examples]:
+        """The part of its document that each example is made of, in tokens from the document's first."""
+        first, last = np.zeros(len(examples), dtype=np.int64), self._token_counts[documents].astype(np.int64)
+        window = np.searchsorted(self._windows, examples)
+        is_part = self._windows[window] == examples
+        if is_part.any():
+            first[is_part] = self._window_starts[window[is_part]]
+            last[is_part] = self._window_ends[window[is_part]]
+        return first, last
 
-    def _names(self, field: str) -> tuple[list[str], npt.NDArray[np.uint8]]:
-        """The names in all shards, and each document's as an index into them."""
-        names = sorted({name for shard in self._shards for name in shard.header[field]})
-        parts = [
-            np.array([names.index(name) for name in shard.header[field]], dtype=np.uint8)[shard.arrays[field]]
-            for shard in self._shards
-        ]
-        return names, np.concatenate([*parts, np.zeros(0, dtype=np.uint8)])
+    @cached_property
+    def _answer_tokens(self) -> npt.NDArray[np.uint32]:
+        """Tokens under the blanks of each example."""
+        parts = []
+        for arrays in self._shards:
+            totals = _begins(arrays["span_lengths"])
+            ends = np.cumsum(arrays["span_counts"], dtype=np.int64)
+            parts.append((totals[ends] - totals[ends - arrays["span_counts"]]).astype(np.uint32))
+        return np.concatenate([*parts, np.zeros(0, dtype=np.uint32)])
+
+    def _gather(self, field: str, shards: Array, begins: Array, counts: Array) -> Array:
+        """A run of a field for each example, one after the other; the runs are views until they are joined."""
+        arrays = [arrays[field] for arrays in self._shards]
+        runs = zip(shards.tolist(), begins.tolist(), (begins + counts).tolist(), strict=True)
+        return np.concatenate([np.zeros(0, dtype=np.uint8), *(arrays[shard][begin:end] for shard, begin, end in runs)])
+
+    def _joined(self, field: str, change: Callable[[Array], Array] = np.asarray) -> Array:
+        """A field of all shards, each changed first."""
+        return np.concatenate([np.zeros(0, dtype=np.uint8), *(change(arrays[field]) for arrays in self._shards)])
+
+    def _numbered(self, field: str, part: slice) -> Examples:
+        """A field of all shards that holds example numbers, counted from the store's first example."""
+        shards = zip(self._shards, self._first_examples.tolist(), strict=False)
+        parts = [arrays[field][part].astype(np.int64) + first for arrays, first in shards]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
     def _are_first_by_seed(self, chosen: npt.NDArray[np.bool_], per_level: int) -> npt.NDArray[np.bool_]:
-        """Of each level's chosen documents those with the smallest seeds: random, but always the same."""
-        seeds = np.concatenate([shard.arrays["seeds"] for shard in self._shards])
+        """The documents with the smallest seeds of each level's chosen ones: random, but always the same."""
+        seeds = self._joined("seeds")
         kept = np.zeros(len(chosen), dtype=np.bool_)
         for level in np.unique(self._levels[chosen]):
             rows = np.flatnonzero(chosen & (self._levels == level))
@@ -281,8 +325,16 @@ class ExampleStore:
         return kept
 
 
-def _addresses(shard: Shard) -> list[int]:
-    """A row of the kernels' table."""
-    arrays: Mapping[str, Array] = shard.arrays
-    sizes = [len(arrays["levels"]), len(arrays["window_examples"]), int(shard.is_wide)]
-    return [int(arrays[name].ctypes.data) for name in FIELDS] + sizes
+def _begins(counts: Sequence[int] | Array) -> Examples:
+    """Where each of several runs begins, and where the last one ends."""
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+
+def _number_names(shards: Sequence[Shard], field: str) -> tuple[list[str], npt.NDArray[np.uint8]]:
+    """The names in all shards, and each document's as an index into them."""
+    names = sorted({name for shard in shards for name in shard.header[field]})
+    parts = [
+        np.array([names.index(name) for name in shard.header[field]], dtype=np.uint8)[shard.arrays[field]]
+        for shard in shards
+    ]
+    return names, np.concatenate([*parts, np.zeros(0, dtype=np.uint8)])

@@ -1,7 +1,7 @@
-"""Compiling the room's hot loops.
+"""Compiles the hot loops of masking.
 
-A kernel is plain Python over NumPy arrays, compiled by numba at its first call and kept on disk, so
-the seconds of compiling are paid once per machine.  Kernels hold no state and start no threads.
+A kernel is plain Python over NumPy arrays.  Numba compiles it at its first call and caches it on disk, so
+each machine compiles it once.  Kernels hold no state and start no threads.
 """
 
 import hashlib
@@ -12,36 +12,33 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-_CONSTANTS = {"characters", "shards", "vocabulary"}
-"""Files without kernels whose constants kernels use."""
-
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile `function` without Python's lock, and keep what was compiled."""
+    """Compile `function` to run without the GIL, cached on disk."""
     settings: Any = numba.config
-    usual = settings.CACHE_DIR
-    settings.CACHE_DIR = str(_cache_folder(usual))
+    default = settings.CACHE_DIR
+    settings.CACHE_DIR = str(_cache_folder(default))
     try:
         return cast("Kernel", numba.njit(cache=True, nogil=True)(function))
     finally:
-        settings.CACHE_DIR = usual
+        settings.CACHE_DIR = default
 
 
 @cache
-def _cache_folder(usual: str) -> Path:
-    """A folder for exactly these sources.
+def _cache_folder(default: str) -> Path:
+    """The cache folder of exactly these sources.
 
-    Compiled kernels hold the constants and kernels of other files that they use, but numba looks only
-    at their own file's age: after a change elsewhere it would go on with the old one, in silence.
-    Where the folder cannot be written numba takes its usual places.
+    Compiled kernels hold the constants and kernels of other files that they use, but numba checks only
+    the age of their own file: after a change elsewhere it would silently use outdated code.
+    Where the folder cannot be written, numba falls back to its usual places.
     """
     here = Path(__file__).parent
     sources = hashlib.blake2b(digest_size=8)
     for path in sorted(here.glob("*.py")):
         source = path.read_bytes()
-        if b"@kernel" in source or path.stem in _CONSTANTS:
+        if b"@kernel" in source or path.stem == "characters":
             sources.update(source)
-    base = Path(usual) if usual else here / "__pycache__"
+    base = Path(default) if default else here / "__pycache__"
     return base / f"kernels-{sources.hexdigest()}"

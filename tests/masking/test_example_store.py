@@ -150,7 +150,7 @@ def test_documents_without_examples_do_not_shift_the_others(tmp_path, write_docu
 
 
 def test_a_number_that_is_no_example_is_refused(corpus, tmp_path, make_store):
-    """The kernels trust addresses, so they never see it."""
+    """A negative number would silently count from the end."""
     store = make_store(tmp_path / "store", corpus, POLICY)
     for number in (-1, len(store)):
         with pytest.raises(IndexError, match="example numbers"):
