@@ -15,9 +15,9 @@ from rich.text import Text
 
 from raysweep.cli.settings import Settings
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SIZES
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.run_record import LIBRARIES
+from raysweep.planning.model_size import model_shape
 from raysweep.scheduling.trials import expand_trials
 
 GIB = 1 << 30
@@ -178,6 +178,4 @@ def _tried(subject: str, attempt: Callable[[], str]) -> Check:
 
 def _weights_bytes(config: Config) -> int:
     """Of one model in float32."""
-    layers, width, _ = SIZES["gpt2" if config.model.start != "scratch" else config.model.size]
-    parameters = (50_264 + config.masking.max_tokens) * width + layers * 12 * width * width
-    return 4 * parameters
+    return 4 * model_shape(config).parameters

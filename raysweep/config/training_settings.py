@@ -7,12 +7,16 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.section import PositiveFloat, PositiveInt, Section
 
-SIZES: dict[str, tuple[int, int, int]] = {
-    # name: (layers, width, heads)
+ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
+SIZES: dict[ModelSize, tuple[int, int, int]] = {
+    # name: (layers, width, heads); those with gpt2 in their names are the models on the hub
     "micro": (2, 64, 2),
     "small": (4, 256, 4),
+    "distilgpt2": (6, 768, 12),
     "gpt2": (12, 768, 12),
     "gpt2-medium": (24, 1024, 16),
+    "gpt2-large": (36, 1280, 20),
+    "gpt2-xl": (48, 1600, 25),
 }
 
 
@@ -20,7 +24,7 @@ class ModelConfig(Section):
     """What a trial without a parent starts from."""
 
     start: str = Field("scratch", description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
-    size: Literal["micro", "small", "gpt2", "gpt2-medium"] = Field("micro", description="of a model from scratch")
+    size: ModelSize = Field("micro", description="of a model from scratch")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
 
 

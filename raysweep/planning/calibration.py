@@ -23,6 +23,7 @@ from raysweep.planning import devices
 from raysweep.planning.calibration_sample import make_examples
 from raysweep.planning.calibration_worker import END, VALID_EXAMPLES
 from raysweep.planning.forecast import DataSize
+from raysweep.planning.model_size import size_of_hub_model
 from raysweep.planning.rates import ROW_S, Rates
 from raysweep.storage.atomic_files import read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder
@@ -120,7 +121,7 @@ def local_model(config: Config) -> Config:
     start = config.model.start
     if start == "scratch" or Path(start).expanduser().is_dir():
         return config
-    model = config.model.model_copy(update={"start": "scratch", "size": devices.size_of_start(start)})
+    model = config.model.model_copy(update={"start": "scratch", "size": size_of_hub_model(start)})
     return config.model_copy(update={"model": model})
 
 

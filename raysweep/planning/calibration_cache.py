@@ -14,8 +14,9 @@ from raysweep import __version__
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
-from raysweep.planning.devices import Device, model_shape
+from raysweep.planning.devices import Device
 from raysweep.planning.forecast import DataSize
+from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import Overheads, Rates
 from raysweep.storage.atomic_files import read_json, write_json
 
@@ -30,10 +31,10 @@ def cache_file() -> Path:
 
 def rates_key(config: Config, device: Device) -> str:
     """What the rates depend on."""
-    parameters, layers = model_shape(config)
+    shape = model_shape(config)
     first = next(iter(config.trials.values()))
     how = f"batch {first.batch_size}, {first.task}, {first.precision}{', compiled' if first.compile else ''}"
-    model = f"{parameters:,} parameters, {layers} layers, {config.masking.max_tokens} tokens"
+    model = f"{shape.parameters:,} parameters, {shape.layers} layers, {shape.positions} tokens"
     versions = f"raysweep {__version__}, torch {metadata.version('torch')}"
     return " | ".join([device.key, f"{config.resources.cpus_per_trial} threads", model, how, versions])
 

@@ -1,4 +1,4 @@
-"""What this machine has, found without torch and in no time: GPUs by the driver's own notes, cores, model sizes."""
+"""What this machine has, found without loading torch: GPUs as the driver lists them, cores, memory."""
 
 import os
 import platform
@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SIZES
 from raysweep.errors import InputError
 from raysweep.scheduling.gpu_specs import GIB, MEMORY_GIB, gpu_kind
-from raysweep.storage.atomic_files import read_json
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
-VOCABULARY = 50_264
-"""Rows of the token embedding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,23 +46,6 @@ def find_device(config: Config) -> Device:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Device(name="cpu", gpus=0, cores=cores, memory_bytes=memory)
     return Device(name=names[0], gpus=len(names), cores=cores, memory_bytes=_gpu_memory(names[0]))
-
-
-def model_shape(config: Config) -> tuple[int, int]:
-    """Parameters and layers of the model that trials start from."""
-    folder = Path(config.model.start).expanduser()
-    if config.model.start != "scratch" and (folder / "config.json").is_file():
-        found = read_json(folder / "config.json")
-        layers, width = int(found["n_layer"]), int(found["n_embd"])
-    else:
-        size = config.model.size if config.model.start == "scratch" else size_of_start(config.model.start)
-        layers, width, _ = SIZES[size]
-    return (VOCABULARY + config.masking.max_tokens) * width + layers * 12 * width * width, layers
-
-
-def size_of_start(start: str) -> str:
-    """The size of a hub model by its name; GPT-2 base where the name says nothing."""
-    return next((size for size in ("gpt2-medium",) if size in start), "gpt2")
 
 
 def _cores() -> int:

@@ -33,10 +33,11 @@ from raysweep.config.schema import Config
 from raysweep.planning import forecast
 from raysweep.planning.budget import Spent
 from raysweep.planning.calibration_cache import read_data, read_overheads, read_rates
-from raysweep.planning.devices import Device, find_device, model_shape
+from raysweep.planning.devices import Device, find_device
 from raysweep.planning.forecast import DataSize, Makespan, TrialForecast
 from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
 from raysweep.planning.measured_overheads import keep_overheads_of
+from raysweep.planning.model_size import model_shape
 from raysweep.planning.prices import price_of
 from raysweep.planning.rates import Overheads, Rates, assumed_rates
 from raysweep.scheduling.gpu_specs import is_known
@@ -226,9 +227,9 @@ def makespan_json(config: Config, seen: RunForecast) -> dict[str, Any]:
 
 
 def _assumed(config: Config, device: Device) -> Rates:
-    parameters, layers = model_shape(config)
+    shape = model_shape(config)
     name = device.name if device.name == "cpu" or is_known(device.name) else ASSUMED_GPU
-    rates = assumed_rates(name, parameters=parameters, layers=layers, cores=config.resources.cpus_per_trial)
+    rates = assumed_rates(name, parameters=shape.parameters, layers=shape.layers, cores=config.resources.cpus_per_trial)
     return replace(rates, device=device.name)
 
 

@@ -1,0 +1,54 @@
+"""The size of a model is known from its name or folder, the same to the plan, the calibration and the doctor."""
+
+import json
+from typing import get_args
+
+import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from raysweep.config.loading import parse_config
+from raysweep.config.training_settings import SIZES, ModelSize
+from raysweep.planning.model_size import model_shape, size_of_hub_model
+
+
+def config_of(**model):
+    return parse_config({"model": model, "trials": {"A1": {"levels": ["A1"]}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("gpt2", "gpt2"),
+        ("openai-community/gpt2-medium", "gpt2-medium"),
+        ("gpt2-large", "gpt2-large"),
+        ("gpt2-xl", "gpt2-xl"),
+        ("distilgpt2", "distilgpt2"),
+        ("someone/gpt2-small-dutch", "gpt2"),
+        ("someone/a-model", "gpt2"),
+    ],
+)
+def test_a_hub_model_s_size_is_read_off_its_name(name, size):
+    """Without the network; the longest known name in it counts."""
+    assert size_of_hub_model(name) == size
+    assert model_shape(config_of(start=name)) == model_shape(config_of(size=size))
+
+
+@pytest.mark.parametrize("size", ["micro", "small"])
+def test_the_count_of_parameters_is_the_model_s_own(size):
+    """Within the half percent that biases and norms make."""
+    shape = model_shape(config_of(size=size))
+    sizes = {"n_layer": shape.layers, "n_embd": shape.width, "n_head": SIZES[size][2], "n_positions": shape.positions}
+    built = GPT2LMHeadModel(GPT2Config(vocab_size=50_264, **sizes))
+    assert shape.parameters == pytest.approx(sum(each.numel() for each in built.parameters()), rel=0.005)
+
+
+def test_a_folder_says_its_own_size(tmp_path):
+    """As Hugging Face writes it."""
+    (tmp_path / "config.json").write_text(json.dumps({"n_layer": 3, "n_embd": 96}))
+    shape = model_shape(config_of(start=str(tmp_path)))
+    assert (shape.layers, shape.width) == (3, 96)
+
+
+def test_every_size_of_the_schema_has_a_shape():
+    """A name without one would end in a KeyError."""
+    assert set(get_args(ModelSize)) == set(SIZES)
