@@ -1,22 +1,41 @@
-"""The plain functions that are carried, by name."""
+"""Call functions that are passed by name."""
 
 import importlib
 import textwrap
-from collections.abc import Callable
+import traceback
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
+from raysweep.errors import RaysweepError
+from raysweep.pipeline.training_attempt import describe_error
 
-def resolve(name: str) -> Callable[..., Any]:
-    """The function 'package.module:function'.
 
-    Functions travel by name, so that torch is imported where they run and nowhere else.
+def resolve(name: str) -> Any:
+    """Import what 'package.module:name' names.
+
+    Functions are passed by name, so that torch is imported where they run and nowhere else.
     """
-    module, _, function = name.partition(":")
-    resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return resolved
+    module, _, attribute = name.partition(":")
+    return attrgetter(attribute)(importlib.import_module(module))
 
 
-def brief(text: str) -> str:
-    """The first line that says something, cut to what a person reads; Ray adds causes by the paragraph."""
-    first = next((line for line in text.splitlines() if line.strip()), "no reason given")
-    return textwrap.shorten(first, 160, placeholder=" …")
+def call_with_fields(function: str, task: Any, **others: Any) -> Any:
+    """Call 'module:function' with the fields of a dataclass; returns its result, or its error.
+
+    Ray wraps an error that a task raises in an error of its own, so errors are returned: ours as they
+    are, any other as a `RuntimeError` with its traceback.
+    """
+    values = {field.name: getattr(task, field.name) for field in fields(task)}
+    try:
+        return resolve(function)(**values, **others)
+    except RaysweepError as error:
+        return error
+    except Exception as error:
+        return RuntimeError(f"{describe_error(error)}\n{traceback.format_exc()}")
+
+
+def first_line(text: str) -> str:
+    """The first line that is not blank, cut to 160 characters."""
+    line = next((line for line in text.splitlines() if line.strip()), "no reason given")
+    return textwrap.shorten(line, 160, placeholder=" …")

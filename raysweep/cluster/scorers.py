@@ -1,35 +1,31 @@
-"""Scores models on a few actors, each of which imports torch once and takes model after model."""
+"""Score models on a few actors, each of which imports torch once and then scores model after model."""
 
 import os
-import traceback
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from raysweep.cluster.functions import resolve
+from raysweep.cluster.functions import call_with_fields
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.tasks import Listener, ScoreTask
-from raysweep.pipeline.training_attempt import describe_error
 from raysweep.scheduling.order import share_of_gpus
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
 
 
 class Scorers:
-    """Processes that score models; one is kept for what comes after, since each imports torch for seconds."""
+    """Actors that score models; after scoring one is kept for timing, since importing torch takes seconds."""
 
     def __init__(
         self, *, need: ResourceRequest, capacity: Capacity, max_failures: int, score: str = SCORE_MODEL
     ) -> None:
         """Args:
-        need: of one scorer.
-        max_failures: times a lost scorer is replaced.
+        need: what one scorer takes.
+        max_failures: times that a lost scorer is replaced.
         score: the function, 'module:function', called with a task's fields and `device`.
         """
         self._need, self._capacity, self._max_failures, self._score = need, capacity, max_failures, score
@@ -39,70 +35,57 @@ class Scorers:
         """Score the models, the largest first.
 
         Raises:
-            RaysweepError: as the first model that failed raised it, with the model's name.
+            RaysweepError: the error of the first model that failed, with the model's name.
         """
-        waiting = sorted(tasks, key=_size, reverse=True)
-        self._keep(min(len(tasks), _places(self._need, self._capacity)))
+        waiting = sorted(tasks, key=_model_bytes, reverse=True)
+        self._resize(min(len(tasks), _places(self._need, self._capacity)))
         listener.advance("evaluate", 0, len(tasks), "models")
+        idle = list(self._scorers)
         running: dict[Any, tuple[Any, ScoreTask]] = {}
-        done = 0
-        while waiting or running:
-            idle = [scorer for scorer in self._scorers if scorer not in {each for each, _ in running.values()}]
-            for scorer in idle[: len(waiting)]:
-                task = waiting.pop(0)
-                running[scorer.score.remote(task)] = (scorer, task)
+        for done in range(1, len(tasks) + 1):
+            while waiting and idle:
+                scorer, task = idle.pop(), waiting.pop(0)
+                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
             (ended,), _ = ray.wait(list(running), num_returns=1)
-            _, task = running.pop(ended)
-            _raise_failure(task, ended)
-            done += 1
+            scorer, task = running.pop(ended)
+            _raise_error(task, ended)
+            idle.append(scorer)
             listener.advance("evaluate", done, len(tasks), "models")
-        self._keep(1)
+        self._resize(1)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
-        """Time infilling in one of the processes, while the others are gone; see `evaluation.speed`."""
-        self._keep(1)
+        """Time infilling on one actor, with the others ended; see `evaluation.speed`."""
+        self._resize(1)
         measured: dict[str, Any] = ray.get(self._scorers[0].time_model.remote(folder, ensemble, repeats))
         return measured
 
     def close(self) -> None:
-        """End the processes."""
-        self._keep(0)
+        """End the actors."""
+        self._resize(0)
 
-    def _keep(self, count: int) -> None:
+    def _resize(self, count: int) -> None:
         while len(self._scorers) > count:
             ray.kill(self._scorers.pop())
         while len(self._scorers) < count:
-            self._scorers.append(_scorer(self._need, self._max_failures, self._score))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            self._scorers.append(_start_scorer(self._need, self._max_failures, self._score))
 
 
-class _Scorer:
+class Scorer:
+    """The actor, in a process of its own."""
+
     def __init__(self, need: ResourceRequest, score: str) -> None:
-        # Before torch is imported; one thread, so that a score does not depend on the machine's cores.
+        # Before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
         self._uses_gpu = need.gpus > 0
         self._score = score
 
-    def score(self, task: ScoreTask) -> RaysweepError | None:
-        """None if all is well; an error travels as a value, or it arrives wrapped in Ray's own."""
-        values = {field.name: getattr(task, field.name) for field in fields(task)}
-        try:
-            resolve(self._score)(**values, device=self._device())
-        except RaysweepError as error:
-            return type(error)(f"model '{task.model}': {error}")
-        except Exception as error:
-            story = traceback.format_exc()
-            return TrainingError(f"model '{task.model}': {describe_error(error)}\n{story}")
-        return None
+    def score(self, task: ScoreTask) -> Exception | None:
+        """Score a model; returns its error, or None."""
+        outcome = call_with_fields(self._score, task, device=self._device())
+        return outcome if isinstance(outcome, Exception) else None
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
+        """Time a model's infilling, and that of the levels' models together."""
         import torch
 
         from raysweep.evaluation.speed import measure_speed
@@ -118,16 +101,16 @@ class _Scorer:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _scorer(need: ResourceRequest, max_failures: int, score: str) -> Any:
-    kind = ray.remote(num_cpus=1, **_gpu_of(need), max_restarts=max_failures, max_task_retries=max_failures)(_Scorer)
-    return kind.remote(need, score)
+def _start_scorer(need: ResourceRequest, max_failures: int, score: str) -> Any:
+    options: dict[str, Any] = {"num_gpus": need.gpus}
+    if need.gpus and need.kind:
+        options["accelerator_type"] = need.kind
+    actor = ray.remote(num_cpus=1, max_restarts=max_failures, max_task_retries=max_failures, **options)(Scorer)
+    return actor.remote(need, score)
 
 
-def _gpu_of(need: ResourceRequest) -> dict[str, Any]:
-    return {"num_gpus": need.gpus, **({"accelerator_type": need.kind} if need.gpus and need.kind else {})}
-
-
-def _raise_failure(task: ScoreTask, ended: Any) -> None:
+def _raise_error(task: ScoreTask, ended: Any) -> None:
+    """Raise the error of a model that could not be scored, with the model's name."""
     try:
         error = ray.get(ended)
     except RayActorError as lost:
@@ -136,7 +119,8 @@ def _raise_failure(task: ScoreTask, ended: Any) -> None:
             "lower evaluation.batch_tokens, or set resources.max_failures higher if nodes come and go"
         ) from lost
     if error is not None:
-        raise error
+        kind = type(error) if isinstance(error, RaysweepError) else TrainingError
+        raise kind(f"model '{task.model}': {error}")
 
 
 def _places(need: ResourceRequest, capacity: Capacity) -> int:
@@ -145,7 +129,7 @@ def _places(need: ResourceRequest, capacity: Capacity) -> int:
     return max(1, min(by_gpu, int(capacity.cpus)))
 
 
-def _size(task: ScoreTask) -> int:
-    """Bytes of the model; what every model is scored on is the same."""
+def _model_bytes(task: ScoreTask) -> int:
+    """Size of the model's weights; every model is scored on the same documents."""
     folder = Path(task.start)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0

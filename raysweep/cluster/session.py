@@ -1,8 +1,8 @@
-"""Join or start Ray, and compare what trials ask for with what the cluster has.
+"""Join a Ray cluster or start Ray on this machine, and compare what trials ask for with what there is.
 
-Started here, Ray is this machine's alone (`address="local"` never joins a stranger's cluster), asks
-for a token, and goes with the session.  The dashboard stays on: Ray Train looks up through it
-whether a dead trial's resources can be freed; without it a GPU stays taken for ever.
+A Ray that is started here uses this machine only (`address="local"` never joins another user's cluster),
+asks for a token, and ends with the session.  The dashboard stays on: Ray Train asks it whether the
+resources of a dead trial can be freed; without it the trial's GPU is never given back.
 """
 
 import importlib
@@ -11,17 +11,17 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import ray
-from ray._private.authentication import authentication_token_setup
 
 from raysweep import __version__
+from raysweep.cluster.functions import first_line
+from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.pipeline.capacity import Capacity, ResourceRequest, find_shortage
@@ -29,49 +29,56 @@ from raysweep.storage.atomic_files import write_json
 
 logger = logging.getLogger(__name__)
 
-TOKEN = "trial_gpu"
-"""The resource that nodes of cluster.yaml declare beside GPU, one for one; see `training.bundles`."""
+TRIAL_GPU = "trial_gpu"
+"""The resource that nodes of cluster.yaml declare beside GPU, one for one; see `trial_driver.bundles`."""
+MAX_TRIAL_GPU = "max_trial_gpu"
+"""The resource by which the head declares how many GPUs the autoscaler may bring the cluster to.
 
-_QUIET = {
+'max_trial_gpu:A10G' declares the same for GPUs of that kind.
+"""
+MAX_CPU = "max_cpu"
+"""The resource by which the head declares how many CPUs the autoscaler may bring the cluster to."""
+
+_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A report waits for the controller's next look (2 s by default), and so does a run's end.
+    # A report waits until the controller polls (every 2 s by default), and so does the end of a run.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    # Metrics are the trial's own metrics.jsonl; Tune would write them once more.
+    # The trial writes metrics.jsonl itself; Tune would write the same again.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # The searcher hands out no more than fits, so what it handed out may wait for the autoscaler.
+    # The searcher suggests no more trials than fit, so each may wait for the autoscaler.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
-    # Its handler of Ctrl-C drops what was not saved; see `pipeline.signals`.
+    # Tune's handler of Ctrl-C loses what was not saved; see `pipeline.signals`.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Tune's newer reporter prints a banner even if it is told to be silent.
+    # Tune's newer reporter prints a banner even when verbose is 0.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-_QUIET_AT_HOME = {
-    # There is no node to be reclaimed, and its end is reported as an alarming error.
+_VARIABLES_STARTED = {
+    # No node of this machine is reclaimed, and Ray logs an alarming error when the watcher ends.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-_QUIET_ABROAD = {
-    # A node may take minutes to come; asking anew every minute only fills the log.
+_VARIABLES_JOINED = {
+    # A new node may take minutes; asking for it again every minute only fills the log.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
 }
-_KIND = "accelerator_type:"
-"""What Ray puts before a GPU's kind in the names of a node's resources."""
+_ACCELERATOR_TYPE = "accelerator_type:"
+"""Ray's prefix of the kind of a node's GPUs among the node's resources."""
 _AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _OBJECT_STORE_BYTES = 512 * 2**20
-"""Documents and weights travel as files; what passes through Ray is small."""
+"""Documents and weights are passed as files; little passes through Ray's object store."""
 
 
-class Session:
+@dataclass(frozen=True, kw_only=True)
+class Session(AbstractContextManager["Session"]):
     """A connection to Ray; as a context it closes itself."""
 
-    def __init__(self, resources: ResourcesConfig, *, dashboard: str, capacity: Capacity, counts_tokens: bool) -> None:
-        self.resources = resources
-        self.dashboard = dashboard
-        """Its URL; '' if it does not run."""
-        self.capacity = capacity
-        self.counts_tokens = counts_tokens
-        """Whether GPU nodes declare `trial_gpu`, so that a waiting trial lets the autoscaler start one."""
+    resources: ResourcesConfig
+    dashboard: str
+    """Its URL; '' if it does not run."""
+    capacity: Capacity
+    declares_trial_gpu: bool
+    """Whether GPU nodes declare `trial_gpu`, so that a waiting trial makes the autoscaler start one."""
 
     @property
     def gpus_per_trial(self) -> float:
@@ -85,14 +92,14 @@ class Session:
 
     @property
     def training_capacity(self) -> Capacity:
-        """What trainings may use together: on CPUs, `resources.trials_per_gpu` says how many at a time."""
+        """What trainings may use together: on CPUs, `resources.trials_per_gpu` limits how many run at a time."""
         most = self.resources.trials_per_gpu
         if self.gpus_per_trial or most == "auto":
             return self.capacity
         return replace(self.capacity, cpus=min(self.capacity.cpus, float(most * self.resources.cpus_per_trial)))
 
     def need(self, gpus: float | None = None, kind: str | None = None) -> ResourceRequest:
-        """What a trial takes; `gpus` and `kind` (of GPU) instead of the config's."""
+        """What a trial takes; `gpus` and `kind` (of GPU) override the config's."""
         return ResourceRequest(
             cpus=self.resources.cpus_per_trial,
             gpus=self.gpus_per_trial if gpus is None else gpus,
@@ -100,14 +107,14 @@ class Session:
         )
 
     def shares_workers(self, need: ResourceRequest) -> bool:
-        """Whether such trials train one after another in the same processes; see `training.drive`.
+        """Whether such trials train one after another in the same processes; see `trial_driver.drive`.
 
-        On GPUs 'auto' leaves them to Ray Train: hours of training do not feel its ten seconds, and every
-        training gets a GPU's whole memory back.
+        With 'auto', Ray Train runs those on GPUs: its ten seconds do not matter in hours of training, and
+        each training gets the whole memory of its GPU.
         """
         asked = self.resources.train_workers
-        is_at_home = self.resources.address is None and need.gpus == 0
-        return need.workers == 1 and (is_at_home if asked == "auto" else asked == "shared")
+        is_local_cpu = self.resources.address is None and need.gpus == 0
+        return need.workers == 1 and (is_local_cpu if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.
@@ -130,45 +137,42 @@ class Session:
         """Disconnect; a Ray that was started here ends with all its processes."""
         ray.shutdown()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def open_session(
     resources: ResourcesConfig, *, scratch: Path, cpus: int | None = None, gpus: int | None = None
 ) -> Session:
-    """Join the cluster at `resources.address`, or start one on this machine.
+    """Join the cluster at `resources.address`, or start Ray on this machine.
 
     Args:
-        scratch: a folder of the run, in which it is noted where Ray's own logs are.
-        cpus, gpus: of a cluster started here, instead of what this machine has.
+        scratch: a folder of the run; a file in it tells where Ray's own logs are.
+        cpus, gpus: of a Ray started here, instead of what this machine has.
 
     Raises:
-        ResourceError: there is no cluster at the address, or it cannot run one trial.
+        ResourceError: there is no cluster at the address, or it cannot run one trial, or this Ray is not one
+            that raysweep knows.
     """
-    joins = resources.address is not None
-    # It warns at every start that the cluster asks for a token, which is what we want.
-    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
-    for name, value in {**_QUIET, **(_QUIET_ABROAD if joins else _QUIET_AT_HOME)}.items():
+    check_private_names()
+    address = resources.address
+    for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else _VARIABLES_STARTED)}.items():
         os.environ.setdefault(name, value)
     with _own_sigterm():
-        context = _join(resources.address) if resources.address is not None else _start(cpus, gpus)
+        context = _join(address) if address is not None else _start(cpus, gpus)
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     session = Session(
-        resources,
+        resources=resources,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
-        capacity=_capacity(),
-        counts_tokens=_total(TOKEN) > 0,
+        capacity=capacity_of(available, ray.nodes()),  # type: ignore[no-untyped-call]
+        declares_trial_gpu=TRIAL_GPU in available or MAX_TRIAL_GPU in available,
     )
-    write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": f"{_session_folder()}/logs"})
+    logs = f"{context.address_info['session_dir']}/logs"
+    write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": logs})
     try:
         session.require({"each": session.need()})
-        if joins:
-            _check_code()
+        if address is not None:
+            _check_version()
     except ResourceError:
         session.close()
         raise
@@ -178,7 +182,7 @@ def open_session(
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM: Ray's is to exit wherever it is, records or not."""
+    """Keep this process's handler of SIGTERM: Ray's exits at once, before records are written."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -193,7 +197,7 @@ def _start(cpus: int | None, gpus: int | None) -> Any:
         address="local",
         num_cpus=cpus,
         num_gpus=gpus,
-        resources={TOKEN: gpus} if gpus else None,
+        resources={TRIAL_GPU: gpus} if gpus else None,
         include_dashboard=True,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -209,17 +213,25 @@ def _join(address: str) -> Any:
     problem = f"resources.address: found '{address}'; {{}}. " + (
         "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
     )
-    _knock(address, problem)
-    # With an explicit address Ray does not look for a token by itself, and the cluster refuses us.
-    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    check_reachable(address, problem)
+    # Ray warns that the cluster asks for a token, which is intended.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    enable_token_authentication()
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ResourceError(problem.format(f"Ray does not let us in ({_first_line(error)})")) from error
+        raise ResourceError(problem.format(f"Ray refuses the connection ({first_line(str(error))})")) from error
 
 
-def _knock(address: str, problem: str) -> None:
-    """Whether anybody is there: Ray itself would go on trying for minutes."""
+def check_reachable(address: str, problem: str) -> None:
+    """Refuse an address where nothing listens; `ray.init` would try for minutes.
+
+    Args:
+        problem: the error's message, with {} where the reason goes.
+
+    Raises:
+        ResourceError: it is neither 'auto' nor host:port, or nothing answers there.
+    """
     if address == "auto":
         return
     host, colon, port = address.rpartition(":")
@@ -228,24 +240,24 @@ def _knock(address: str, problem: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise ResourceError(problem.format(f"nobody answers there ({error})")) from error
+        raise ResourceError(problem.format(f"nothing answers there ({error})")) from error
 
 
-def _check_code() -> None:
-    """Workers import raysweep from their own disk; another version would train something else.
+def _check_version() -> None:
+    """Refuse a cluster with another raysweep: its workers import their own, and would train something else.
 
     Raises:
         ResourceError: the cluster has none, or another version.
     """
 
     def version() -> str:
-        # Within a function, so that it travels by value: by name it would need raysweep to be found.
+        # A nested function is sent by value; a module's function would need raysweep to be importable.
         try:
             return str(importlib.import_module("raysweep").__version__)
         except ImportError:
             return ""
 
-    theirs = ray.get(ray.remote(num_cpus=0)(version).remote())
+    theirs = ray.get(ray.remote(num_cpus=0)(version).options(name="read raysweep's version").remote())
     if theirs != __version__:
         raise ResourceError(
             f"the cluster has raysweep {theirs or '(not installed)'}, this process {__version__}. "
@@ -253,36 +265,25 @@ def _check_code() -> None:
         )
 
 
-def _capacity() -> Capacity:
-    return Capacity(cpus=_total("CPU"), gpus=_total("GPU"), kinds=_kinds())
+def capacity_of(available: Mapping[str, float], nodes: Iterable[Mapping[str, Any]]) -> Capacity:
+    """What the cluster has, or may grow to as its head declares.
 
-
-def _kinds() -> dict[str, float]:
-    """GPUs by the kind that their nodes say; of nodes that may come, the autoscaler's most."""
+    Args:
+        available: total of each resource, as `ray.cluster_resources` returns it.
+        nodes: as `ray.nodes` returns them.
+    """
     kinds: dict[str, float] = {}
-    for node in ray.nodes():  # type: ignore[no-untyped-call]
-        resources = node["Resources"] if node["Alive"] else {}
-        for name in resources:
-            if name.startswith(_KIND):
-                kind = name.removeprefix(_KIND)
-                kinds[kind] = kinds.get(kind, 0.0) + resources.get("GPU", 0.0)
-    for name in ray._private.state.state.get_max_resources_from_cluster_config() or {}:
-        if name.startswith(_KIND):
-            kinds[name.removeprefix(_KIND)] = _total("GPU")
-    return kinds
+    for resources in (node["Resources"] for node in nodes if node["Alive"]):
+        for kind in _named(_ACCELERATOR_TYPE, resources):
+            kinds[kind] = kinds.get(kind, 0.0) + resources.get("GPU", 0.0)
+    for kind, count in _named(f"{MAX_TRIAL_GPU}:", available).items():
+        kinds[kind] = max(kinds.get(kind, 0.0), count)
+    return Capacity(
+        cpus=max(available.get("CPU", 0.0), available.get(MAX_CPU, 0.0)),
+        gpus=max(available.get("GPU", 0.0), available.get(MAX_TRIAL_GPU, 0.0)),
+        kinds=kinds,
+    )
 
 
-def _total(resource: str) -> float:
-    """What the cluster has of it, or may start nodes for."""
-    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    return float(max(now.get(resource, 0.0), largest.get(resource, 0.0)))
-
-
-def _session_folder() -> str:
-    node: Any = ray._private.worker.global_worker.node
-    return str(node.get_session_dir_path())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _named(prefix: str, resources: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix(prefix): count for name, count in resources.items() if name.startswith(prefix)}

@@ -17,7 +17,7 @@ from typing import Any
 
 from ray import tune
 
-from raysweep.cluster.functions import brief
+from raysweep.cluster.functions import first_line
 from raysweep.cluster.session import Session
 from raysweep.cluster.train_worker import TRAIN, Work
 from raysweep.cluster.trial_driver import bundles, drive
@@ -88,7 +88,7 @@ def run_sweep(
             storage=storage / "train",
             evaluations=notes / f"{unit.name}.jsonl",
             failure=notes / f"{unit.name}.{attempts[unit.name]}.failure",
-            takes_token=session.counts_tokens,
+            takes_trial_gpu=session.declares_trial_gpu,
             pause_at=unit.pause_at,
             is_shared=session.shares_workers(book.need(unit.name)),
             train=train,
@@ -156,7 +156,7 @@ def _loss(trial: Any) -> Failed:
     """Classify a process that died before it wrote its failure file."""
     path = Path(trial.error_file) if trial.error_file else None
     story = path.read_text(encoding="utf-8") if path and path.exists() else ""
-    last = brief("\n".join(reversed(story.splitlines())))
+    last = first_line("\n".join(reversed(story.splitlines())))
     if os.strerror(errno.ENOSPC) in last:
         return Failed(message=last, failure=Failure.DISK)
     if trial.config["work"].is_shared:

@@ -1,18 +1,18 @@
-"""The worker of one training: runs an attempt at it with the device, and the notices, of its Ray Train worker."""
+"""Run an attempt at a training in the process that has its GPU or CPUs, as one of Ray Train's workers."""
 
 import dataclasses
 import gc
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train.v2._internal.execution.context import get_train_context
 
 from raysweep.cluster.functions import resolve
+from raysweep.cluster.ray_internals import node_is_draining
 from raysweep.pipeline.capacity import ResourceRequest
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.scheduling.failures import Failure
@@ -21,49 +21,58 @@ from raysweep.storage.atomic_files import write_text
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 
 TRAIN = "raysweep.training.loop:train"
-"""By name, so that torch is imported where the training runs and nowhere else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """One training as it travels to its driver and its workers."""
+    """An attempt at a training, as it is sent to its driver and its workers."""
 
     job: TrainingJob
     need: ResourceRequest
     storage: Path
-    """For Train's own notes."""
+    """Ray Train's folder for its own files."""
     evaluations: Path
-    """Where its evaluations are noted, a JSON object a line, for whoever watches."""
+    """The file that gets a line of JSON for each evaluation, for the process that runs the sweep."""
     failure: Path
     """Where a worker that must end writes how the loop failed, an `Outcome` as JSON."""
-    takes_token: bool
+    takes_trial_gpu: bool
+    """Whether the trial reserves `trial_gpu` for each of its GPUs."""
     is_shared: bool
     """Whether it trains in the trial's process, in which others train before and after it."""
     train: str = TRAIN
+    """The training function, 'module:function'."""
     pause_at: int | None = None
     """The step of the evaluation after which it stops and waits; see `scheduling.successive_halving`."""
 
 
 def train_on_worker(config: dict[str, Any]) -> str:
-    """Run the training loop as one of Train's workers.
+    """Run the training loop of `config["work"]`.
 
     Returns:
         How it ended: an `Outcome` as JSON.
 
     Raises:
-        RuntimeError: the loop failed, and the process must end: it shares the training with others that wait for it
-            in a collective, or trains others after it, which a CUDA error would reach too.
+        RuntimeError: the loop failed, and the process must end: the other workers of this training wait for it
+            in a collective, or the process would train others, and a CUDA error would reach them.
     """
     work: Work = config["work"]
     context = None if work.is_shared else ray.train.get_context()
     rank, world_size = (context.get_world_rank(), context.get_world_size()) if context else (0, 1)
+
+    def on_evaluation(evaluation: Evaluation) -> None:
+        values = dataclasses.asdict(evaluation)
+        if work.is_shared:
+            append_evaluation(work.evaluations, values)
+        else:
+            ray.train.report(values)
+
     outcome = run_attempt(
         _train,
         work.job,
         work=work,
         rank=rank,
         world_size=world_size,
-        on_evaluation=partial(_note_evaluation, work.evaluations) if work.is_shared else _report,
+        on_evaluation=on_evaluation,
         pause_at=work.pause_at,
         preempted=None if work.is_shared else _preempted,
     )
@@ -74,41 +83,35 @@ def train_on_worker(config: dict[str, Any]) -> str:
     return outcome_to_json(outcome)
 
 
+def append_evaluation(path: Path, values: Mapping[str, Any]) -> None:
+    """Add an evaluation to the file that the sweep reads, a line of JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
 def _train(job: TrainingJob, *, work: Work, **how: Any) -> TrainingResult:
-    # Here, so that a device or a training function that cannot be had fails the attempt and not the worker.
+    # Inside the attempt, so that a missing device or function fails the attempt and not the worker.
     result: TrainingResult = resolve(work.train)(job, device=_device(work), **how)
     return result
 
 
 def _preempted() -> str | None:
-    # Ray's public way to ask is a collective, and only the first of several workers asks here.
-    info = get_train_context().preemption_context.preemption_info
-    return None if info is None else "its node is being taken away"
+    return "its node is being taken away" if node_is_draining() else None
 
 
 def _device(work: Work) -> str:
-    # Read by torch when it is imported, which it is not yet: the number of threads changes sums on CPU.
+    # Torch reads it when it is imported, which is later: the number of threads changes sums on CPU.
     os.environ["OMP_NUM_THREADS"] = str(work.need.cpus)
     if not work.need.gpus:
-        # Said outright, since a worker without GPUs on a machine with some would still see them all.
+        # Torch is not asked: a worker without GPUs on a machine with some sees them all.
         return "cpu"
     import torch
 
     if not torch.cuda.is_available():
         return "cpu"
-    # What an earlier training in this process left is neither this one's peak nor its to hold.
+    # Memory that an earlier training in this process left must not count in this one's peak.
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     return "cuda"
-
-
-def _note_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Without a controller, which would note it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dataclasses.asdict(evaluation)) + "\n")
-
-
-def _report(evaluation: Evaluation) -> None:
-    ray.train.report(dataclasses.asdict(evaluation))

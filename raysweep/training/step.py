@@ -23,7 +23,7 @@ from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_row
 from raysweep.model.token_losses import PARTS, part_sums, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import Examples, ExampleSource, micro_batches
-from raysweep.training.distributed import DistributedGroup
+from raysweep.training.distributed import Workers
 from raysweep.training.loss import MicroBatch, Objective, label_weights, labels_of, send, to_device
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Engine:
     model: GPT2LMHeadModel
     source: ExampleSource
     task: str
-    group: DistributedGroup
+    workers: Workers
     autocast: torch.dtype | None
     """None: float32."""
     micro_batch: int
@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        return self.group.device
+        return self.workers.device
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The type of matrix products."""
@@ -61,8 +61,8 @@ class Engine:
 
     def assemble(self, examples: Examples, objective: Objective) -> list[Rows]:
         """This worker's share of the examples, as micro-batches with their labels."""
-        group = self.group
-        parts = micro_batches(examples, size=self.micro_batch, rank=group.rank, world_size=group.world_size)
+        workers = self.workers
+        parts = micro_batches(examples, size=self.micro_batch, rank=workers.rank, world_size=workers.world_size)
         return [self.rows_of(part, objective) for part in parts]
 
     def rows_of(self, examples: Examples, objective: Objective) -> Rows:
@@ -128,10 +128,10 @@ def step_gradients(
         examples: all of the step's, sorted by length.
         batches: this worker's share of them, assembled.
     """
-    counts = engine.group.all_reduce_sum(_label_counts(batches, engine.device))
+    counts = engine.workers.add_up(_label_counts(batches, engine.device))
     weights = label_weights(counts)
     while True:
-        torch.manual_seed(seed_for(seed, "dropout", step, engine.group.rank))
+        torch.manual_seed(seed_for(seed, "dropout", step, engine.workers.rank))
         try:
             nats = _accumulate(engine, batches, weights)
             break
@@ -140,9 +140,9 @@ def step_gradients(
         # Outside the handler: its traceback would keep the failed tensors alive.
         engine.halve(f"step {step}")
         batches = engine.assemble(examples, objective)
-    engine.group.all_reduce_gradients(engine.model.parameters())
+    engine.workers.add_up_gradients(engine.model.parameters())
     return StepSums(
-        nats=engine.group.all_reduce_sum(nats),
+        nats=engine.workers.add_up(nats),
         labels=to_parts(counts),
         tokens=sum(rows.tokens for rows in batches),
         positions=sum(rows.positions for rows in batches),
@@ -172,10 +172,10 @@ def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
             engine.halve("evaluation")
     finally:
         engine.model.train()
-    labels = to_parts(engine.group.all_reduce_sum(counts)).tolist()
+    labels = to_parts(engine.workers.add_up(counts)).tolist()
     return {
         part: total / count
-        for part, total, count in zip(PARTS, engine.group.all_reduce_sum(nats).tolist(), labels, strict=True)
+        for part, total, count in zip(PARTS, engine.workers.add_up(nats).tolist(), labels, strict=True)
         if count
     }
 

@@ -36,10 +36,23 @@ def test_ray_s_check_would_notice_a_wrong_key(cluster):
 
 def test_every_gpu_has_its_token(nodes):
     """Trials reserve `trial_gpu`: with fewer GPUs idle, with more trials wait on a GPU that is taken."""
-    from raysweep.cluster.session import TOKEN
+    from raysweep.cluster.session import TRIAL_GPU
 
     for node in nodes.values():
-        assert node["resources"].get(TOKEN, 0) == node["resources"].get("GPU", 0)
+        assert node["resources"].get(TRIAL_GPU, 0) == node["resources"].get("GPU", 0)
+
+
+def test_the_head_declares_what_the_autoscaler_may_bring(cluster, nodes):
+    """Ray does not tell; without it a run on a cluster whose workers are still to come would see no GPU."""
+    from raysweep.cluster.session import capacity_of
+
+    head = nodes[cluster["head_node_type"]]
+    worker = nodes["gpu_worker"]
+    count = min(worker["max_workers"], cluster["max_workers"])
+    alone = capacity_of(head["resources"], [{"Alive": True, "Resources": head["resources"]}])
+    assert alone.gpus == count * worker["resources"]["GPU"]
+    assert alone.cpus == head["resources"]["CPU"] + count * worker["resources"]["CPU"]
+    assert dict(alone.kinds) == {"A10G": alone.gpus}
 
 
 def test_workers_may_be_reclaimed_and_the_head_may_not(cluster, nodes):

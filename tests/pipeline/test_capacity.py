@@ -95,7 +95,7 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
     """The accounts are the same as for shares asked for by hand."""
     from raysweep.cluster.session import Session
 
-    session = Session(ResourcesConfig(**resources), dashboard="", capacity=capacity, counts_tokens=False)
+    session = Session(resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False)
     assert session.need() == need
     assert session.training_capacity.cpus == cpus
 
@@ -125,14 +125,14 @@ def test_trainings_share_a_process_on_one_machine_s_cpus_unless_told_otherwise(a
     from raysweep.config.resource_settings import ResourcesConfig
 
     resources = ResourcesConfig(train_workers=asked, address=address)
-    session = Session(resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), counts_tokens=False)
+    session = Session(resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False)
     assert session.shares_workers(ResourceRequest(cpus=1, gpus=gpus)) is shares
 
 
 def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
     """Its causes fill a paragraph."""
-    from raysweep.cluster.functions import brief
+    from raysweep.cluster.functions import first_line
 
-    assert brief("\n  The actor died. \nmore") == "The actor died."
-    assert len(brief("word " * 100)) <= 160
-    assert brief("") == "no reason given"
+    assert first_line("\n  The actor died. \nmore") == "The actor died."
+    assert len(first_line("word " * 100)) <= 160
+    assert first_line("") == "no reason given"

@@ -67,10 +67,10 @@ def test_auto_is_a_gpu_if_the_cluster_has_any(asked, gpus, resolved):
     from raysweep.pipeline.capacity import Capacity
 
     session = Session(
-        ResourcesConfig(gpus_per_trial=asked),
+        resources=ResourcesConfig(gpus_per_trial=asked),
         dashboard="",
         capacity=Capacity(cpus=2, gpus=gpus),
-        counts_tokens=False,
+        declares_trial_gpu=False,
     )
     assert session.gpus_per_trial == resolved
     assert session.need(2.0).gpus == 2.0

@@ -11,7 +11,7 @@ from raysweep.errors import MemoryShortageError
 from raysweep.training import attempt, hardware
 from raysweep.training import step as step_module
 from raysweep.training.attempt import fit_to_memory, make_engine
-from raysweep.training.distributed import DistributedGroup
+from raysweep.training.distributed import Workers
 from raysweep.training.loss import Objective
 from raysweep.training.micro_batch import fit_micro_batch
 
@@ -21,9 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def engine(store, build_small_model):
-    return make_engine(
-        "A1", build_small_model(), store, TrainingConfig(batch_size=16), DistributedGroup(device=CPU), 64
-    )
+    return make_engine("A1", build_small_model(), store, TrainingConfig(batch_size=16), Workers(device=CPU), 64)
 
 
 @pytest.fixture
@@ -92,13 +90,13 @@ def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
 ):
     """With a worker's share of the step, all batches of it, and the longest examples there are."""
     settings = TrainingConfig(batch_size=16, micro_batch=setting, accumulation=accumulation)
-    group = DistributedGroup(device=CPU, world_size=world_size)
-    engine = make_engine("A1", build_small_model(), store, settings, group, 64)
+    workers = Workers(device=CPU, world_size=world_size)
+    engine = make_engine("A1", build_small_model(), store, settings, workers, 64)
     assert engine.micro_batch == (16 if setting == "auto" else setting)
-    engine.group = DistributedGroup(device=device, world_size=world_size)
+    engine.workers = Workers(device=device, world_size=world_size)
     seen = []
     monkeypatch.setattr(attempt, "fit_micro_batch", lambda engine, longest, objective: seen.append(longest))
-    monkeypatch.setattr(DistributedGroup, "all_reduce_min", lambda self, number: number)
+    monkeypatch.setattr(Workers, "smallest", lambda self, number: number)
     examples = np.arange(60)
     lengths = store.lengths(examples)
     fit_to_memory(engine, settings, examples, lengths, BOTH)

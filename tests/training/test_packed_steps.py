@@ -9,7 +9,7 @@ from raysweep.evaluation.likelihood import full_precision
 from raysweep.evaluation.scoring import CELLS, score_examples
 from raysweep.model.sequence_packing import Packing
 from raysweep.training.attempt import make_engine, packing_of
-from raysweep.training.distributed import DistributedGroup
+from raysweep.training.distributed import Workers
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.loss import Objective
 from raysweep.training.step import step_gradients, validation_losses
@@ -26,9 +26,7 @@ def engine_for(store, build_small_model):
 
     def make(dropout=0.0, **settings):
         model = build_small_model(dropout)
-        return make_engine(
-            "A1", model, store, TrainingConfig(batch_size=24, **settings), DistributedGroup(device=CPU), 64
-        )
+        return make_engine("A1", model, store, TrainingConfig(batch_size=24, **settings), Workers(device=CPU), 64)
 
     return make
 

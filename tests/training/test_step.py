@@ -8,7 +8,7 @@ from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module
-from raysweep.training.distributed import DistributedGroup
+from raysweep.training.distributed import Workers
 from raysweep.training.loss import Objective, label_weights, objective_of
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, original_loss
@@ -21,13 +21,13 @@ BOTH = Objective(context=True, infill=True)
 def make_engine(store, small_start):
     def make(micro_batch, dropout=0.0):
         model = build_model(str(small_start), model=ModelConfig(dropout=dropout), max_tokens=64, seed=0)
-        group = DistributedGroup(device=torch.device("cpu"))
+        workers = Workers(device=torch.device("cpu"))
         return Engine(
             trial="A1",
             model=model,
             source=store,
             task="ilm",
-            group=group,
+            workers=workers,
             autocast=None,
             micro_batch=micro_batch,
         )

@@ -1,0 +1,109 @@
+"""The private names of Ray that raysweep uses.  No other file may mention one.
+
+Each function says which public interface was tried and why it is not enough.  `check_private_names` looks
+every name up before a run starts: a Ray that moved one is refused at once, not hours into a sweep.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from raysweep.cluster.functions import resolve
+from raysweep.errors import ResourceError
+
+ENABLE_TOKEN = "ray._private.authentication.authentication_token_setup:maybe_enable_token_auth_if_token_available"
+PROPAGATED_VARIABLES = "ray.train.v2._internal.constants:ENV_VARS_TO_PROPAGATE"
+TRAINER = "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer"
+DEFAULT_CALLBACKS = f"{TRAINER}._create_default_callbacks"
+DATASETS_CALLBACK = "ray.train.v2._internal.callbacks:DatasetsCallback"
+TRAIN_CONTEXT = "ray.train.v2._internal.execution.context:get_train_context"
+PREEMPTION_INFO = "ray.train.v2._internal.execution.preemption:PreemptionContext.preemption_info"
+IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
+
+PRIVATE_NAMES = (
+    ENABLE_TOKEN,
+    PROPAGATED_VARIABLES,
+    TRAINER,
+    DEFAULT_CALLBACKS,
+    DATASETS_CALLBACK,
+    TRAIN_CONTEXT,
+    PREEMPTION_INFO,
+    IS_PREEMPTED,
+)
+
+
+def check_private_names() -> None:
+    """Look up every private name.
+
+    Raises:
+        ResourceError: the installed Ray does not have one of them.
+    """
+    for name in PRIVATE_NAMES:
+        _look_up(name)
+
+
+def enable_token_authentication() -> None:
+    """Present the token in ~/.ray/auth_token, if there is one, to a cluster that is joined by its address.
+
+    Public: RAY_AUTH_MODE=token is read when Ray is imported, which has happened; `ray.init` looks for a
+    token by itself for the address 'auto' only, and is refused by the cluster for any other.
+    """
+    _look_up(ENABLE_TOKEN)(warn_if_disabled=False)
+
+
+def propagate_to_train(variable: str) -> None:
+    """Pass this process's environment variable on to the controller of Ray Train and the actors that it starts.
+
+    Public: `RunConfig(worker_runtime_env=…)` reaches the workers only, and a `runtime_env` of `ray.init`
+    must be given before the cluster that it should name has an address.
+    """
+    _look_up(PROPAGATED_VARIABLES).add(variable)
+
+
+def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: Any) -> Any:
+    """Make a Ray Train trainer that starts neither a process group nor a dataset manager.
+
+    Public: `ray.train.torch.TorchTrainer` imports torch in the driver and the controller, some 3 s of CPU for every
+    trial, and every public trainer starts a process that serves Ray Datasets even where there are none.
+    """
+    trainer = _look_up(TRAINER)(train_loop, **settings)
+    default_callbacks, datasets = _look_up(DEFAULT_CALLBACKS), _look_up(DATASETS_CALLBACK)
+    trainer._create_default_callbacks = lambda: [
+        callback for callback in default_callbacks(trainer) if not isinstance(callback, datasets)
+    ]
+    return trainer
+
+
+def node_is_draining() -> bool:
+    """Tell a Train worker whether its group has been told that one of its nodes will be taken away.
+
+    Public: `ray.train.get_preemption_info` waits until every worker calls it, and rank 0 alone asks here.
+    """
+    context = _look_up(TRAIN_CONTEXT)()
+    try:
+        return context.preemption_context.preemption_info is not None
+    except AttributeError as error:
+        raise _moved(f"{TRAIN_CONTEXT}().preemption_context") from error
+
+
+def is_preempted(error: BaseException) -> bool:
+    """Tell whether a worker was lost because its node was taken away.
+
+    Public: `RayActorError.preempted`, but Train wraps that error in a private class of its own.
+    """
+    return bool(_look_up(IS_PREEMPTED)(error))
+
+
+def _look_up(name: str) -> Any:
+    try:
+        return resolve(name)
+    except (ImportError, AttributeError) as error:
+        raise _moved(name) from error
+
+
+def _moved(name: str) -> ResourceError:
+    return ResourceError(
+        f"Ray {ray.__version__} moved {name}; raysweep's cluster/ray_internals.py needs it. "
+        "Install the Ray that constraints.txt names, or adapt that file"
+    )

@@ -1,0 +1,120 @@
+"""The private names of Ray: each works with the Ray installed, and its absence is told by its name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from raysweep.errors import ResourceError
+
+USES = {
+    "enable_token_authentication": ("ENABLE_TOKEN", lambda ours: ours.enable_token_authentication()),
+    "propagate_to_train": ("PROPAGATED_VARIABLES", lambda ours: ours.propagate_to_train("RAY_ADDRESS")),
+    "make_lean_trainer": ("TRAINER", lambda ours: ours.make_lean_trainer(print)),
+    "make_lean_trainer, callbacks": ("DEFAULT_CALLBACKS", lambda ours: ours.make_lean_trainer(print)),
+    "make_lean_trainer, datasets": ("DATASETS_CALLBACK", lambda ours: ours.make_lean_trainer(print)),
+    "node_is_draining": ("TRAIN_CONTEXT", lambda ours: ours.node_is_draining()),
+    "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
+}
+
+
+@pytest.fixture
+def ours():
+    from raysweep.cluster import ray_internals
+
+    return ray_internals
+
+
+def remove(monkeypatch, private_name):
+    """Take the name out of Ray, as a newer Ray may."""
+    module, _, attribute = private_name.partition(":")
+    monkeypatch.delattr(".".join(filter(None, [module, attribute])))
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_use_of_a_name_that_ray_moved_says_which_and_what_to_do(ours, monkeypatch, use):
+    """Not an AttributeError from within a trial, an hour into a sweep."""
+    constant, call = USES[use]
+    name = getattr(ours, constant)
+    remove(monkeypatch, name)
+    with pytest.raises(ResourceError, match=rf"moved {re.escape(name)}; raysweep's cluster/ray_internals.py needs it"):
+        call(ours)
+
+
+def test_a_session_is_refused_before_ray_starts_if_a_name_was_moved(ours, monkeypatch, tmp_path):
+    """Every name is looked up, also those that only a lost node needs."""
+    from raysweep.cluster.session import open_session
+    from raysweep.config.resource_settings import ResourcesConfig
+
+    for name in ours.PRIVATE_NAMES:
+        with monkeypatch.context() as moved, pytest.raises(ResourceError, match=rf"moved {re.escape(name)}; "):
+            remove(moved, name)
+            open_session(ResourcesConfig(), scratch=tmp_path)
+
+
+def test_every_private_name_is_there(ours):
+    """In the Ray that the tests run with."""
+    ours.check_private_names()
+    constants = {value for name, value in vars(ours).items() if name.isupper() and isinstance(value, str)}
+    assert constants == set(ours.PRIVATE_NAMES)
+
+
+def test_no_other_file_mentions_a_private_name_of_ray():
+    """One file to look at when Ray is upgraded."""
+    package = Path(__file__).parents[2] / "raysweep"
+    private = re.compile(r"\bray\.(\w+\.)*_(?!_version__)|ray\.train\.v2")
+    mentions = {path.name for path in package.rglob("*.py") if private.search(path.read_text(encoding="utf-8"))}
+    assert mentions == {"ray_internals.py"}
+
+
+# Ray Data warns of its own deprecated fields when it makes its context.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
+def test_a_lean_trainer_starts_no_dataset_manager(ours):
+    """Of the callbacks of every public trainer it lacks that one alone."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    public = {type(callback).__name__ for callback in DataParallelTrainer(print)._create_default_callbacks()}
+    lean = {type(callback).__name__ for callback in ours.make_lean_trainer(print)._create_default_callbacks()}
+    assert public - lean == {"DatasetsCallback"}
+    assert lean < public
+
+
+def test_a_variable_that_is_propagated_reaches_train_s_controller(ours, monkeypatch):
+    """As Train collects them for its controller."""
+    from ray.train.v2._internal import constants
+
+    monkeypatch.setattr(constants, "ENV_VARS_TO_PROPAGATE", {"RAY_TRAIN_V2_ENABLED"})
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.7:6379")
+    ours.propagate_to_train("RAY_ADDRESS")
+    assert constants.get_env_vars_to_propagate()["RAY_ADDRESS"] == "192.0.2.7:6379"
+
+
+def test_a_worker_that_a_reclaimed_node_took_with_it_is_preempted_and_a_crashed_one_is_not(ours):
+    """As Train hands both over: wrapped in its own error."""
+    from ray.exceptions import ActorDiedError, RayActorError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+    reclaimed = RayActorError("actor", "its node was drained", preempted=True)
+    assert ours.is_preempted(WorkerHealthCheckFailedError("lost", reclaimed))
+    assert not ours.is_preempted(WorkerHealthCheckFailedError("lost", ActorDiedError()))
+
+
+@pytest.mark.parametrize("info", [None, object()], ids=["no notice", "a notice"])
+def test_a_worker_reads_the_notice_without_waiting_for_the_others(ours, monkeypatch, info):
+    """Rank 0 alone asks between two steps."""
+    from types import SimpleNamespace
+
+    from ray.train.v2._internal.execution import context
+
+    notice = SimpleNamespace(preemption_context=SimpleNamespace(preemption_info=info))
+    monkeypatch.setattr(context, "get_train_context", lambda: notice)
+    assert ours.node_is_draining() is (info is not None)
+
+
+def test_a_train_context_without_the_notice_is_told_by_its_name(ours, monkeypatch):
+    """Its field exists on instances only, so that no look-up before the run can see it."""
+    from ray.train.v2._internal.execution import context
+
+    monkeypatch.setattr(context, "get_train_context", object)
+    with pytest.raises(ResourceError, match=r"moved .*get_train_context\(\).preemption_context; "):
+        ours.node_is_draining()
