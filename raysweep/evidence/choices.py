@@ -1,68 +1,113 @@
-"""What each way of serving all levels costs, in plain words: training, disk, and the time of an answer."""
+"""What each way of serving all levels costs: training, disk, and the time of an answer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Cost, Strategy, Way
+from raysweep.evidence.lineup import Entrant
+from raysweep.evidence.run_schema import Training
 
-Values = Mapping[str, Any]
-
-WAYS = {
+STRATEGY_NAMES = {
     "general": "One general model",
     "specialised": "A model per level",
     "transfer": "A general model, fine-tuned per level",
 }
+Number = TypeVar("Number", int, float)
+Speed = Mapping[str, Any]
+"""evaluation/speed.json, or a part of it."""
 
 
-def describe_choices(strategies: Sequence[Values], speed: Values | None, trainings: Sequence[Values]) -> list[str]:
+def price_strategies(
+    ways: Sequence[Way], entrants: Sequence[Entrant], trainings: Sequence[Training]
+) -> tuple[Strategy, ...]:
+    """Add its cost to every way; the common start was not trained and has none."""
+    return tuple(
+        Strategy(**dict(way), cost=None if way.name == "start" else _cost(way, entrants, trainings)) for way in ways
+    )
+
+
+def _cost(way: Way, entrants: Sequence[Entrant], trainings: Sequence[Training]) -> Cost:
+    """Models to keep, their bytes, and hours of training, parents included; None where unknown.
+
+    Entries with several seeds cost one seed: the others are there for the statistics.
+    """
+    by_trial = {training.trial: training for training in trainings}
+    models_of = {entrant.name: entrant.models for entrant in entrants}
+    kept = [next(iter(models_of[entry].values())) for entry in way.entries]
+    chosen = [by_trial[trial] for trial in kept if trial in by_trial]
+    needed: dict[str, Training] = {}
+    for training in chosen:
+        ancestor: Training | None = training
+        while ancestor is not None and ancestor.trial not in needed:
+            needed[ancestor.trial] = ancestor
+            ancestor = by_trial.get(ancestor.parent or "")
+    return Cost(
+        models=len(chosen),
+        trainings=len(needed),
+        bytes=_total(training.bytes for training in chosen),
+        parameters=_total(training.parameters for training in chosen),
+        hours=_total(training.hours for training in needed.values()),
+    )
+
+
+def _total(values: Iterable[Number | None]) -> Number | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def describe_choices(
+    strategies: Sequence[Strategy], speed: Speed | None, trainings: Sequence[Training]
+) -> tuple[str, ...]:
     """A sentence per way, with its perplexity against the general model's.
 
     Args:
         speed: evaluation/speed.json; None if nothing was timed.
-        trainings: for what their hours are of, GPUs or CPUs.
+        trainings: for the unit of their hours, of GPUs or CPUs.
     """
-    hours_of = " and ".join(sorted({one["hours_of"] for one in trainings if one["hours"] is not None})) or "CPU"
-    by_name = {one["name"]: one for one in strategies if one["name"] in WAYS}
-    general = by_name.get("general")
-    base = general["perplexity"]["value"] if general else None
-    return [
-        f"{WAYS[name]}: {', '.join(_parts(by_name[name], speed, hours_of, base))}." for name in WAYS if name in by_name
-    ]
+    hours_of = " and ".join(sorted({one.hours_of for one in trainings if one.hours is not None})) or "CPU"
+    by_name = {strategy.name: strategy for strategy in strategies}
+    base = by_name["general"].perplexity.value if "general" in by_name else None
+    return tuple(
+        f"{words}: {', '.join(_parts(by_name[name], speed, hours_of, base))}."
+        for name, words in STRATEGY_NAMES.items()
+        if name in by_name
+    )
 
 
-def _parts(strategy: Values, speed: Values | None, hours_of: str, base: float | None) -> list[str]:
-    cost, is_general = strategy["cost"], strategy["name"] == "general"
-    models = cost["models"]
-    size = f" of {formats.size(cost['bytes'])}" if cost["bytes"] is not None else ""
-    parts = [f"{models} model{'s' if models != 1 else ''}{size}{' together' if size and models != 1 else ''}"]
-    if cost["hours"] is not None:
-        parts.append(f"{formats.hours(cost['hours'])} of {hours_of} time to train")
+def _parts(strategy: Strategy, speed: Speed | None, hours_of: str, base: float | None) -> list[str]:
+    cost, is_general = strategy.cost, strategy.name == "general"
+    assert cost is not None, "every way but the start has a cost"
+    is_one = cost.models == 1
+    size = f" of {formats.size(cost.bytes)}" if cost.bytes is not None else ""
+    parts = [f"{cost.models} model{'' if is_one else 's'}{size}{' together' if size and not is_one else ''}"]
+    if cost.hours is not None:
+        parts.append(f"{formats.hours(cost.hours)} of {hours_of} time to train")
     parts += _latency(speed, is_general=is_general)
     if base is not None and not is_general:
-        change = strategy["perplexity"]["value"] / base
-        parts.append(f"perplexity {formats.percent(change)} against the general model's")
+        parts.append(f"perplexity {formats.percent(strategy.perplexity.value / base)} against the general model's")
     return parts
 
 
-def _latency(speed: Values | None, *, is_general: bool) -> list[str]:
+def _latency(speed: Speed | None, *, is_general: bool) -> list[str]:
     if not speed:
         return []
     timed = next(iter(speed.values()))
-    one, together = _median(timed), _median(timed.get("ensemble") or {})
-    if one is None:
+    alone, together = _median(timed), _median(timed.get("ensemble") or {})
+    if alone is None:
         return []
-    known = f"{_shown(one)} for an answer"
+    answer = f"{_milliseconds(alone)} for an answer"
     if is_general or together is None:
-        return [known if is_general else f"{known} if the level is known"]
-    return [f"{known} if the level is known and {_shown(together)} if it must be found first"]
+        return [answer if is_general else f"{answer} if the level is known"]
+    return [f"{answer} if the level is known and {_milliseconds(together)} if it must be found first"]
 
 
-def _median(timed: Values) -> float | None:
-    found = timed.get("batches", {}).get("1")
-    return None if found is None else float(found["latency_p50_s"])
+def _median(timed: Speed) -> float | None:
+    single = timed.get("batches", {}).get("1")
+    return None if single is None else float(single["latency_p50_s"])
 
 
-def _shown(seconds: float) -> str:
+def _milliseconds(seconds: float) -> str:
     milliseconds = seconds * 1000.0
     shown = f"{milliseconds:.1f}" if milliseconds < 100.0 else f"{milliseconds:,.0f}"
     return f"{shown}{formats.SPACE}ms"

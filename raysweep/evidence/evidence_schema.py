@@ -1,19 +1,20 @@
-"""What evidence.json holds, as records: every key, its unit, and nothing else.
+"""The contents of evidence.json, as records: every key, its unit, and nothing else.
 
 `evidence.schema.json`, which is written beside each evidence.json, is made from these records.  They
-are strict: a key that is missing, unknown or of another kind is an error, so whoever adds a key to the
-evidence says here what it is.  Perplexities and their ratios have no unit; a value without limits rests
-on too few writers to have any.
+are strict: a key that is missing, unknown or of another type is an error, so every new key must be
+declared here.  Perplexities and their ratios have no unit; a value has no limits if there were too few
+writers for an interval.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from raysweep.config.section import Fraction, Section
-from raysweep.evidence.robustness_schema import Controls, Leaks, Score, Sensitivity, UnknownLevels
+from raysweep.config.section import Count, Fraction, PositiveFloat, Section
+from raysweep.evidence.robustness_schema import Controls, Leaks, Row, Score, Sensitivity, UnknownLevels
 from raysweep.evidence.run_schema import Costs, Curve, Inputs, RunFacts, Training
-from raysweep.evidence.schema_values import Count, Estimate, Positive, Role, Verdict
+from raysweep.statistics.contrasts import Estimate
+from raysweep.statistics.hypotheses import Verdict
 
 
 class EvidenceSettings(Section):
@@ -25,8 +26,8 @@ class EvidenceSettings(Section):
     seed: Count
     min_clusters: Count = Field(description="writers below which a level is not tested")
     clusters: str = Field(description="what is resampled: 'learner' or 'document'")
-    target: Positive
-    margins: dict[str, Positive]
+    target: PositiveFloat
+    margins: dict[str, PositiveFloat]
 
 
 class Reason(Section):
@@ -51,22 +52,22 @@ class ClaimFinding(Section):
 
     hypothesis: str
     name: str
-    claim: str = Field(description="'above' or 'below' the margin")
+    claim: Literal["above", "below"] = Field(description="the side of the margin")
     numerator: str
     scope: str = Field(description="a level, or 'overall'")
     verdict: Verdict
-    margin: Positive
-    value: Positive | None = Field(description="ratio of perplexities")
-    low: Positive | None
-    high: Positive | None
+    margin: PositiveFloat
+    value: PositiveFloat | None = Field(description="ratio of perplexities")
+    low: PositiveFloat | None
+    high: PositiveFloat | None
     p_confirm: Fraction | None
     p_refute: Fraction | None
     against: tuple[str, ...]
-    rival: str = Field(description="of `against`, the one that the value is held against")
+    rival: str = Field(description="the role in `against` that is the hardest to beat; `value` compares with it")
     levels: tuple[str, ...]
     documents: Count
     clusters: Count
-    more_documents: Count | None = Field(description="that would decide, if the ratio stays")
+    more_documents: Count | None = Field(description="number that would decide, if the ratio stays as it is")
     more_seeds: Count | None
     note: str
     target: str | None
@@ -74,20 +75,8 @@ class ClaimFinding(Section):
     explained_by: tuple[str, ...] = Field(description="controls that gain as much")
 
 
-class Row(Section):
-    """One entry of the config on all levels."""
-
-    name: str
-    role: Role
-    level: str | None
-    models: tuple[str, ...]
-    reason: str
-    missing: dict[str, str]
-    cells: dict[str, Estimate]
-
-
 class Size(Section):
-    """What a level's column rests on."""
+    """Size of a level's test set."""
 
     documents: Count
     clusters: Count
@@ -112,7 +101,7 @@ class Gain(Section):
 
 
 class Gap(Section):
-    """A specialised model away from home, and others in its home."""
+    """A specialised model on other levels, and the other levels' models on its own level."""
 
     level: str
     model: str
@@ -123,7 +112,7 @@ class Gap(Section):
 
 
 class Cost(Section):
-    """What a way to serve all levels takes, for one seed."""
+    """Cost of a way to serve all levels, for one seed."""
 
     models: Count
     trainings: Count
@@ -151,22 +140,30 @@ class ByRole(Section):
     """Perplexities of a group of tokens, each level by its role's model."""
 
     tokens: Count
-    start: Positive | None
-    general: Positive | None
-    specialised: Positive | None
-    transfer: Positive | None
+    start: PositiveFloat | None
+    general: PositiveFloat | None
+    specialised: PositiveFloat | None
+    transfer: PositiveFloat | None
 
 
 class ByKind(ByRole):
+    """Answers of one kind of mask."""
+
     kind: str
 
 
 class ByLanguage(ByRole):
+    """Texts of learners with one first language."""
+
     l1: str
     documents: Count
 
 
 class ByLength(ByRole):
+    """Texts of similar length."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
     from_: Count = Field(alias="from", description="characters")
     below: Count | None
     documents: Count
@@ -174,6 +171,8 @@ class ByLength(ByRole):
 
 class Evidence(Section):
     """Everything that the report says; page, Markdown and tables are made from it alone."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     schema_: str = Field(alias="$schema")
     version: Count

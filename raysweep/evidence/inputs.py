@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.run_folder import RunFolder, TrialFolder
@@ -40,16 +41,21 @@ def list_inputs(folder: RunFolder, trials: Collection[str]) -> list[str]:
     return sorted(_relative(folder, path) for path in _candidates(folder, trials) if path.exists() or _is_model(path))
 
 
-def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Values:
-    """A digest of every input, and one of them all."""
+def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Inputs:
+    """A digest of every input, and one of all of them together."""
     files = {name: _digest(folder, name) for name in list_inputs(folder, trials)}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
-    return {"files": files, "digest": hashlib.sha256(lines.encode()).hexdigest()}
+    return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
     """The documents of a split without their texts, with `characters`; names stay as they are in the folder."""
     return _measured(pq.read_table(folder.documents, filters=pc.field("split") == split))
+
+
+def read_if_there(path: Path) -> Any:
+    """A JSON record, or None if its stage did not write one."""
+    return read_json(path) if path.exists() else None
 
 
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -> None:

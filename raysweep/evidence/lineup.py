@@ -1,7 +1,7 @@
-"""Who is compared: the entries of `trials:` with the models that came of them, and those that did not.
+"""The rows of the report: each entry of `trials:` with its role, its models, and the models that are missing.
 
-An entry with several seeds is one row of the report.  Where several entries play the same role, the
-first of the config stands for it and the others are shown without taking part in the verdicts.
+An entry with several seeds is one row.  If several entries have the same role, the first in the
+config takes part in the verdicts; the others are shown with the role 'other'.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,18 @@ from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
 from raysweep.statistics.hypotheses import RoleModels
 
-ROLE_ORDER = ("start", "general", "specialised", "transfer", *CONTROL_KINDS, "other")
+COMPARED_ROLES = ("start", "general", "specialised", "transfer")
+ROLE_NAMES = {
+    # In the order of the report's rows.
+    "start": "common start",
+    "general": "general",
+    "specialised": "specialised",
+    "transfer": "fine-tuned",
+    "size_matched": "size control",
+    "step_matched": "step control",
+    "placebo": "placebo",
+    "other": "other",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +32,9 @@ class Entrant:
 
     name: str
     role: str
-    """One of `ROLE_ORDER`."""
+    """One of `ROLE_NAMES`."""
     level: str | None
-    """The level that a specialised or transferred entry, or a control, is for."""
+    """The level of a specialised or fine-tuned entry, or of a control."""
     levels: tuple[str, ...]
     """Levels it was trained on."""
     trials: tuple[str, ...]
@@ -31,6 +42,11 @@ class Entrant:
     """Scored models by seed."""
     missing: Mapping[str, str]
     """Trials without scores, and why."""
+
+    @property
+    def is_control(self) -> bool:
+        """Controls are compared with the other rows, and never chosen."""
+        return self.role in CONTROL_KINDS
 
     @property
     def reason(self) -> str:
@@ -70,8 +86,9 @@ def line_up(
 
 
 def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModels:
-    """Who plays what on which level, for the hypotheses."""
-    by_role: dict[str, dict[str, Mapping[int, str]]] = {"general": {}, "specialised": {}, "transfer": {}}
+    """The models of each role on each level, controls included."""
+    roles = ("general", "specialised", "transfer", *CONTROL_KINDS)
+    by_role: dict[str, dict[str, Mapping[int, str]]] = {role: {} for role in roles}
     absent: dict[tuple[str, str], str] = {}
     for entrant in entrants:
         if entrant.role not in by_role:
@@ -117,4 +134,4 @@ def _why_missing(name: str, record: TrialRecord | None) -> str:
 
 def _rank(entrant: Entrant, levels: Sequence[str]) -> tuple[int, int]:
     place = levels.index(entrant.level) if entrant.level in levels else 0
-    return ROLE_ORDER.index(entrant.role), place
+    return list(ROLE_NAMES).index(entrant.role), place

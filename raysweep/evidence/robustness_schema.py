@@ -1,59 +1,52 @@
-"""What evidence.json says against itself: leaks, controls, variations; and of learners whose level nobody knows."""
+"""Records of evidence.json about robustness (leaks, controls, variations) and about learners of unknown level."""
 
-from typing import Annotated, Any
+from typing import Literal
 
 from pydantic import Field
 
-from raysweep.config.section import Fraction, Section
-from raysweep.evidence.schema_values import Count, Estimate, Positive, Role, Share, Verdict
+from raysweep.config.section import Count, Fraction, PositiveFloat, Section
+from raysweep.statistics.contrasts import Estimate
+from raysweep.statistics.control_verdicts import ControlFinding
+from raysweep.statistics.hypotheses import Verdict
+from raysweep.statistics.leak_effects import LeakEffect
 
 
-class LeakEffectRow(Section):
-    """One row of the report on leaky and on clean test documents."""
+class LeakEffectRow(LeakEffect):
+    """Leakage effect on one row of the report."""
 
     name: str
-    role: Role
+    role: str
     level: str | None
-    leaky: Positive
-    clean: Positive
-    ratio: Estimate
-    against_start: Estimate | None
-    documents: Count
 
 
 class Leaks(Section):
-    """What test documents are known to another split."""
+    """Test documents that another split knows too."""
 
     is_leaky: bool
     is_refused: bool
     test_documents: Count | None
     leaky_documents: Count | None
     by_kind: dict[str, Count]
-    effects: tuple[LeakEffectRow, ...]
+    effects: tuple[LeakEffectRow, ...] = Field(description="how much easier the models find what leaked")
 
 
-class ControlEvidence(Section):
-    """One control on one level, or overall."""
+class Row(Section):
+    """The models of one entry of the config, on all levels."""
 
-    kind: str
-    scope: str
-    verdict: str
-    raw: Estimate | None
-    own: Estimate | None
-    remaining: Estimate | None
-    p_own: float | None
-    p_remaining: float | None
-    explained_share: float | None
-    levels: tuple[str, ...]
-    documents: Count
-    note: str
+    name: str
+    role: str
+    level: str | None
+    models: tuple[str, ...]
+    reason: str
+    missing: dict[str, str]
+    cells: dict[str, Estimate]
 
 
 class Controls(Section):
     """What the control trials explain, and their rows of the matrix."""
 
-    findings: tuple[ControlEvidence, ...]
-    rows: tuple[dict[str, Any], ...]
+    findings: tuple[ControlFinding, ...]
+    rows: tuple[Row, ...]
 
 
 class Score(Section):
@@ -63,26 +56,28 @@ class Score(Section):
     entry: str
     model: str
     seed: Count
-    role: Role
+    role: str
     level: str
     documents: Count
     tokens: Count
     bytes: Count | None
     nats: float
-    perplexity: Positive = Field(description="every token counts the same")
-    document_perplexity: Positive = Field(description="every document counts the same")
+    perplexity: PositiveFloat = Field(description="every token counts the same")
+    document_perplexity: PositiveFloat = Field(description="every document counts the same")
     bits_per_byte: float | None
 
 
 class VariedVerdict(Section):
+    """An overall verdict under a variation."""
+
     verdict: Verdict
-    value: Positive | None
-    low: Positive | None
-    high: Positive | None
+    value: PositiveFloat | None
+    low: PositiveFloat | None
+    high: PositiveFloat | None
 
 
 class Changed(Section):
-    """A verdict that a variation changes."""
+    """A verdict that differs under a variation."""
 
     hypothesis: str
     scope: str
@@ -91,23 +86,23 @@ class Changed(Section):
 
 
 class SensitivityVariation(Section):
-    """The same losses judged otherwise."""
+    """The verdicts after one choice was changed."""
 
     group: str
     name: str
     documents: Count
     way: str | None
     headline: str
-    outcome: Annotated[str, Field(pattern="^(holds|open|flips)$")]
+    outcome: Literal["holds", "open", "flips"]
     verdicts: dict[str, VariedVerdict]
     changed: tuple[Changed, ...]
 
 
 class Margins(Section):
-    """Between which margins H2 is open."""
+    """The margins between which H2 is undecided."""
 
-    confirmed_above: Positive | None
-    refuted_below: Positive | None
+    confirmed_above: PositiveFloat | None
+    refuted_below: PositiveFloat | None
 
 
 class Sensitivity(Section):
@@ -120,7 +115,7 @@ class Sensitivity(Section):
 
 
 class Ways(Section):
-    """How each way to serve a new learner does on a group of documents."""
+    """Perplexity of each way to serve a new learner, on a group of documents."""
 
     documents: Count
     perplexity: dict[str, Estimate]
@@ -128,17 +123,28 @@ class Ways(Section):
     over_general: dict[str, Estimate]
 
 
+class Share(Section):
+    """A share of documents, with the limits of its interval."""
+
+    value: Fraction
+    low: Fraction | None
+    high: Fraction | None
+    documents: Count
+
+
 class GroupOfLearners(Ways):
+    """The documents of one level, or of similar visible length."""
+
     name: str
     accuracy: Share | None
 
 
 class UnknownLevels(Section):
-    """New learners of unknown level, met with one family of five models."""
+    """New learners of unknown level, served by one family of models: one model per level."""
 
     family: str
     experts: dict[str, str]
-    shares: dict[str, Positive]
+    shares: dict[str, PositiveFloat]
     levels: tuple[str, ...]
     documents: Count
     unseen: Count = Field(description="documents without a visible token")

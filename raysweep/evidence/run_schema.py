@@ -1,11 +1,13 @@
-"""What evidence.json says of the run itself: what was run, how it went, what it took, and what everything rests on."""
+"""What evidence.json says about the run: its facts, trainings, costs, and the digests of all inputs."""
 
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from raysweep.config.section import Fraction, Section
-from raysweep.evidence.schema_values import Count, Seconds, Sha256
+from raysweep.config.section import Count, Fraction, Section
+
+Seconds = Annotated[float, Field(ge=0.0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class RunFacts(Section):
@@ -68,25 +70,31 @@ class Plan(Section):
 
 
 class StageTime(Section):
+    """Seconds of a stage; null if not planned, or not done in one go."""
+
     stage: str
     planned_s: Seconds | None
     actual_s: Seconds | None
 
 
 class TrialTime(Section):
+    """Seconds of a trial, all attempts together; the actual ones of finished trials only."""
+
     trial: str
     planned_s: Seconds | None
     actual_s: Seconds | None
 
 
 class LedgerPart(Section):
+    """Slot time of one kind."""
+
     part: str
     seconds: Seconds
     share: Fraction
 
 
 class Ledger(Section):
-    """What the slots' seconds went into."""
+    """How the slots' time was used."""
 
     unit: str
     parts: tuple[LedgerPart, ...]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.evidence.trainings import read_if_there
+from raysweep.evidence.inputs import read_if_there
 from raysweep.report.contents import ROLE_NAMES
 from raysweep.storage.run_folder import RunFolder, samples_beside
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysweep.evidence import formats
+from raysweep.evidence.robustness_schema import Margins
 from raysweep.evidence.verdict_changes import margins_said
 from raysweep.report import (
     contents,
@@ -107,7 +108,7 @@ def render_page(evidence: Values, tables: Mapping[str, Table], samples: Sequence
         samples=samples,
         facts=_facts(evidence),
         accuracy_said=contents_cold_start.accuracy_said(evidence),
-        margins_said=margins_said(evidence["sensitivity"]),
+        margins_said=margins_said(Margins(**evidence["sensitivity"]["margins"])),
         synthetic=is_synthetic(evidence),
         leaks=leaks(evidence),
         metric=contents.METRIC_NAMES[evidence["settings"]["metric"]],

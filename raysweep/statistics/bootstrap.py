@@ -10,7 +10,7 @@ no sum of a draw is ever rounded: the order of additions, and so the number of t
 matrix product runs on, cannot change a bit of the result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy as np
 from raysweep.seeding import generator_for
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
+MIN_CLUSTERS = 10
+"""With fewer writers (or documents) a bootstrap interval means nothing."""
 _COUNTS_AT_ONCE = 1 << 17
 """Counters that stay in a core's cache; a draw of more clusters is made alone."""
 
@@ -47,10 +49,28 @@ class Resamples:
     levels: Mapping[str, LevelResamples]
     seed: int
     resamples: int
+    clusters: Mapping[int, str]
+    """The writer of each document number, if known."""
 
     def column(self, model: str) -> int:
-        """Where a model stands on the M axis."""
+        """Index of a model on the M axis."""
         return self.models.index(model)
+
+    def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
+        """Resample other losses with the same seed, number of resamples and writers."""
+        return self.again_together([losses], models)[0]
+
+    def again_together(
+        self, tables: Sequence[Mapping[str, LevelLosses]], models: Sequence[str] | None = None
+    ) -> list["Resamples"]:
+        """Resample several selections of losses with one set of draws: see `resample_together`."""
+        return resample_together(
+            tables, models or self.models, resamples=self.resamples, seed=self.seed, clusters=self.clusters
+        )
+
+    def has_interval(self, levels: Iterable[str]) -> bool:
+        """Every one of these levels has enough writers for an interval."""
+        return all(self.levels[level].clusters >= MIN_CLUSTERS for level in levels)
 
 
 def resample_levels(
@@ -95,6 +115,7 @@ def resample_together(
             levels={level: levels[level] for level in losses},
             seed=seed,
             resamples=resamples,
+            clusters=clusters or {},
         )
         for losses, levels in zip(tables, drawn, strict=True)
     ]

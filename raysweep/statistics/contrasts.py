@@ -20,9 +20,19 @@ from math import sqrt
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from raysweep.config.metrics import perplexity
+from raysweep.config.section import PositiveFloat, Section
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.loss_table import Floats
+
+
+class Estimate(Section):
+    """A perplexity, or a ratio of perplexities, with the limits of its interval; None with too few writers."""
+
+    value: PositiveFloat
+    low: PositiveFloat | None
+    high: PositiveFloat | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +146,11 @@ class Measured:
         tail = (1.0 - confidence) / 2.0
         return self.limit(tail), self.limit(1.0 - tail)
 
+    def ratio(self, confidence: float | None) -> Estimate:
+        """exp of the contrast and of its interval; without limits if `confidence` is None."""
+        low, high = (None, None) if confidence is None else map(perplexity, self.interval(confidence))
+        return Estimate(value=perplexity(self.estimate), low=low, high=high)
+
     def p_not_above(self, value: float) -> float:
         """One-sided p-value against 'the true contrast is at most `value`'; never below 1 in R + 1."""
         return max(self._share_below(value), 1.0 / (len(self.draws) + 1))
@@ -182,6 +197,12 @@ def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
         clusters=sum(resamples.levels[level].clusters for level in {part.level for part in parts}),
     )
     return sources.around(estimate)
+
+
+def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: float) -> Estimate:
+    """exp of a contrast, with an interval if every level has enough writers."""
+    has_interval = resamples.has_interval(part.level for part in parts)
+    return measure(resamples, parts).ratio(confidence if has_interval else None)
 
 
 def _weights(resamples: Resamples, parts: Sequence[Part]) -> Floats:

@@ -20,15 +20,17 @@ p-values are one-sided and corrected by Holm over the levels, as those of the hy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import exp, log
+from math import log
 
 import numpy as np
+from pydantic import Field
 
+from raysweep.config.section import Count, Section
 from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, Part, measure
-from raysweep.statistics.hypotheses import MIN_CLUSTERS, OVERALL, RoleModels, holm
+from raysweep.statistics.contrasts import Estimate, Measured, measure
+from raysweep.statistics.hypotheses import OVERALL, RoleModels, holm, lack_of_writers, mean_log_ratio
 from raysweep.statistics.loss_table import LevelLosses
 
 PLACEBO = "placebo"
@@ -46,43 +48,49 @@ class ControlVerdict(StrEnum):
     NOT_TESTED = "not tested"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """exp of a contrast, with its interval."""
+class ControlFinding(Section):
+    """What one control says on one level, or over all levels that could be tested."""
 
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ControlFinding:
-    """What one control says on one level, or over all that could be tested."""
-
-    kind: str
-    """A kind of control."""
-    scope: str
-    """A level, or `OVERALL`."""
+    kind: str = Field(description="a kind of control")
+    scope: str = Field(description="a level, or 'overall'")
     verdict: ControlVerdict
-    raw: Ratio | None = None
-    own: Ratio | None = None
-    remaining: Ratio | None = None
-    p_own: float | None = None
-    """Against 'the control gains nothing', after Holm."""
-    p_remaining: float | None = None
-    """Against 'nothing above the margin remains', after Holm."""
-    explained_share: float | None = None
-    """own ÷ raw, in nats: 1 if the control gains as much; None without a gain."""
-    levels: tuple[str, ...] = ()
-    documents: int = 0
-    """Test documents of the levels."""
-    note: str = ""
-    """Why it was not tested."""
+    raw: Estimate | None
+    own: Estimate | None
+    remaining: Estimate | None
+    p_own: float | None = Field(description="against 'the control gains nothing', after Holm")
+    p_remaining: float | None = Field(description="against 'nothing above the margin remains', after Holm")
+    explained_share: float | None = Field(description="own / raw, in nats; null without a gain")
+    levels: tuple[str, ...]
+    documents: Count = Field(description="test documents of the levels")
+    note: str = Field(description="why it was not tested")
+
+    @classmethod
+    def not_tested(
+        cls, kind: str, scope: str, reason: str, *, levels: tuple[str, ...] = (), documents: int = 0
+    ) -> "ControlFinding":
+        """A finding without numbers."""
+        return cls(
+            kind=kind,
+            scope=scope,
+            verdict=ControlVerdict.NOT_TESTED,
+            raw=None,
+            own=None,
+            remaining=None,
+            p_own=None,
+            p_remaining=None,
+            explained_share=None,
+            levels=levels,
+            documents=documents,
+            note=reason,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tested:
-    finding: ControlFinding
+    raw: Measured
+    own: Measured
+    remaining: Measured
+    levels: tuple[str, ...]
     p_own: float
     p_remaining: float
 
@@ -138,76 +146,72 @@ def assess_control(
     findings: dict[str, ControlFinding] = {}
     for level in levels:
         if reason := _obstacle(kind, roles, resamples, level):
-            findings[level] = ControlFinding(kind=kind, scope=level, verdict=ControlVerdict.NOT_TESTED, note=reason)
+            findings[level] = ControlFinding.not_tested(kind, level, reason)
         else:
-            tested[level] = _test(kind, roles, resamples, [level], margin, confidence)
+            tested[level] = _test(kind, roles, resamples, (level,), margin)
     own = holm([test.p_own for test in tested.values()])
     remaining = holm([test.p_remaining for test in tested.values()])
-    tail = (1.0 - confidence) / 2.0
     for (level, test), p_own, p_remaining in zip(tested.items(), own, remaining, strict=True):
         adjusted = replace(test, p_own=p_own, p_remaining=p_remaining)
-        findings[level] = _decide(adjusted, level, tail, is_gain=level in confirmed)
+        findings[level] = _decide(adjusted, kind, level, confidence, is_gain=level in confirmed)
     ordered = [findings[level] for level in levels]
     if not tested:
-        note = "; ".join(f"{finding.scope}: {finding.note}" for finding in ordered)
-        return [ControlFinding(kind=kind, scope=OVERALL, verdict=ControlVerdict.NOT_TESTED, note=note), *ordered]
-    together = _test(kind, roles, resamples, list(tested), margin, confidence)
-    return [_decide(together, OVERALL, tail, is_gain=OVERALL in confirmed), *ordered]
+        reasons = "; ".join(f"{finding.scope}: {finding.note}" for finding in ordered)
+        return [ControlFinding.not_tested(kind, OVERALL, reasons), *ordered]
+    together = _test(kind, roles, resamples, tuple(tested), margin)
+    return [_decide(together, kind, OVERALL, confidence, is_gain=OVERALL in confirmed), *ordered]
 
 
 def _obstacle(kind: str, roles: RoleModels, resamples: Resamples, level: str) -> str:
+    """Why a level cannot be tested, or ''."""
     for role in ("general", "specialised", kind):
         if reason := roles.absent.get((role, level)):
             return reason
         if not roles.by_role.get(role, {}).get(level):
             return f"no {role.replace('_', '-')} model in the trials"
-    for place in (level, group_name(level)) if kind == PLACEBO else (level,):
-        if place not in resamples.levels:
-            return "no test documents"
-        if (clusters := resamples.levels[place].clusters) < MIN_CLUSTERS:
-            return f"its test documents are by {clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
-    return ""
+    groups = (level, group_name(level)) if kind == PLACEBO else (level,)
+    return next(filter(None, (lack_of_writers(resamples, group) for group in groups)), "")
 
 
-def _test(
-    kind: str, roles: RoleModels, resamples: Resamples, levels: Sequence[str], margin: float, confidence: float
-) -> _Tested:
-    raw_parts, own_parts = [], []
-    share = 1.0 / len(levels)
-    for level in levels:
-        general, special, control = (roles.by_role[role][level] for role in ("general", "specialised", kind))
-        place = group_name(level) if kind == PLACEBO else level
-        raw_parts += [Part(weight=share, level=level, models=general), Part(weight=-share, level=level, models=special)]
-        own_parts += [Part(weight=share, level=place, models=general), Part(weight=-share, level=place, models=control)]
-    raw, own = measure(resamples, raw_parts), measure(resamples, own_parts)
+def _test(kind: str, roles: RoleModels, resamples: Resamples, levels: tuple[str, ...], margin: float) -> _Tested:
+    raw_parts = mean_log_ratio("general", "specialised", roles, levels)
+    own_parts = mean_log_ratio("general", kind, roles, levels)
+    if kind == PLACEBO:
+        own_parts = [replace(part, level=group_name(part.level)) for part in own_parts]
     negated = [replace(part, weight=-part.weight) for part in own_parts]
-    remaining = measure(resamples, [*raw_parts, *negated])
-    finding = ControlFinding(
-        kind=kind,
-        scope=levels[0],
-        verdict=ControlVerdict.OPEN,
-        raw=_ratio(raw, confidence),
-        own=_ratio(own, confidence),
-        remaining=_ratio(remaining, confidence),
-        explained_share=own.estimate / raw.estimate if raw.estimate > 0.0 else None,
-        levels=tuple(levels),
-        documents=raw.documents,
+    own, remaining = measure(resamples, own_parts), measure(resamples, [*raw_parts, *negated])
+    return _Tested(
+        raw=measure(resamples, raw_parts),
+        own=own,
+        remaining=remaining,
+        levels=levels,
+        p_own=own.p_not_above(0.0),
+        p_remaining=remaining.p_not_above(log(margin)),
     )
-    return _Tested(finding=finding, p_own=own.p_not_above(0.0), p_remaining=remaining.p_not_above(log(margin)))
 
 
-def _ratio(measured: Measured, confidence: float) -> Ratio:
-    low, high = measured.interval(confidence)
-    return Ratio(value=exp(measured.estimate), low=exp(low), high=exp(high))
-
-
-def _decide(test: _Tested, scope: str, tail: float, *, is_gain: bool) -> ControlFinding:
+def _decide(test: _Tested, kind: str, scope: str, confidence: float, *, is_gain: bool) -> ControlFinding:
+    tail = (1.0 - confidence) / 2.0
+    explained_share = test.own.estimate / test.raw.estimate if test.raw.estimate > 0.0 else None
     if not is_gain:
         verdict = ControlVerdict.NO_GAIN
     elif test.p_remaining <= tail:
         verdict = ControlVerdict.SURVIVES
-    elif test.p_own <= tail and (test.finding.explained_share or 0.0) >= EXPLAINS:
+    elif test.p_own <= tail and (explained_share or 0.0) >= EXPLAINS:
         verdict = ControlVerdict.EXPLAINED
     else:
         verdict = ControlVerdict.OPEN
-    return replace(test.finding, scope=scope, verdict=verdict, p_own=test.p_own, p_remaining=test.p_remaining)
+    return ControlFinding(
+        kind=kind,
+        scope=scope,
+        verdict=verdict,
+        raw=test.raw.ratio(confidence),
+        own=test.own.ratio(confidence),
+        remaining=test.remaining.ratio(confidence),
+        p_own=test.p_own,
+        p_remaining=test.p_remaining,
+        explained_share=explained_share,
+        levels=test.levels,
+        documents=test.raw.documents,
+        note="",
+    )

@@ -19,14 +19,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp, log
 
-from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.sample_size import predict_need
 
 OVERALL = "overall"
 """The scope of a finding over all tested levels; no level of a config is ever compared with it."""
-MIN_CLUSTERS = 10
-"""With fewer writers (or documents) a bootstrap interval means nothing."""
 
 
 class Verdict(StrEnum):
@@ -62,6 +60,10 @@ class RoleModels:
     absent: Mapping[tuple[str, str], str]
     """(role, level): why a planned one is missing."""
 
+    def is_planned(self, role: str) -> bool:
+        """The config has a trial with this role, trained or not."""
+        return bool(self.by_role.get(role)) or any(absent == role for absent, _ in self.absent)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
@@ -72,7 +74,8 @@ class Finding:
     """A level, or `OVERALL`."""
     verdict: Verdict
     margin: float
-    ratio: float | None = None
+    value: float | None = None
+    """The ratio of perplexities."""
     low: float | None = None
     high: float | None = None
     p_confirm: float | None = None
@@ -110,12 +113,12 @@ def assess(
     levels: Sequence[str],
     confidence: float,
     *,
-    foretell: bool = True,
+    predict: bool = True,
 ) -> list[Finding]:
     """The overall finding, then one per level of `levels`, in their order.
 
     Args:
-        foretell: also say what would decide an undecided claim, which takes most of the time.
+        predict: also say what would decide an undecided claim, which takes most of the time.
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
@@ -131,10 +134,10 @@ def assess(
     open_to = (len(tested) - sum(p <= tail for p in confirm), len(tested) - sum(p <= tail for p in refute))
     for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
         adjusted = replace(test, p_confirm=p_confirm, p_refute=p_refute)
-        findings[level] = _decide(hypothesis, adjusted, tail, open_to, foretell=foretell)
+        findings[level] = _decide(hypothesis, adjusted, tail, open_to, predict=predict)
     ordered = [findings[level] for level in levels]
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
-    overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, foretell=foretell)
+    overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, predict=predict)
     return [overall, *ordered]
 
 
@@ -161,11 +164,18 @@ def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, l
         if reason := roles.absent.get((role, level)):
             return reason
     if level not in resamples.levels:
-        return "no test documents"
+        return lack_of_writers(resamples, level)
     if not _players(hypothesis.numerator, roles, level):
         return f"no {hypothesis.numerator} model in the trials"
     if not any(_players(role, roles, level) for role in hypothesis.against):
         return f"no {' or '.join(hypothesis.against)} model in the trials"
+    return lack_of_writers(resamples, level)
+
+
+def lack_of_writers(resamples: Resamples, level: str) -> str:
+    """Why a level's documents cannot be tested, or ''."""
+    if level not in resamples.levels:
+        return "no test documents"
     if (clusters := resamples.levels[level].clusters) < MIN_CLUSTERS:
         return f"its test documents are by {clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
     return ""
@@ -180,7 +190,7 @@ def _test(
 ) -> _Tested:
     """Test a claim on the mean over `levels` of the log ratio, against every role that stands on all of them."""
     rivals = [role for role in hypothesis.against if all(_players(role, roles, level) for level in levels)]
-    measured = {role: measure(resamples, _mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in rivals}
+    measured = {role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in rivals}
     tail = (1.0 - confidence) / 2.0
     many = tail / len(rivals)
     if hypothesis.above:
@@ -197,7 +207,7 @@ def _test(
         scope=levels[0],
         verdict=Verdict.UNDECIDED,
         margin=hypothesis.margin,
-        ratio=exp(measured[rival].estimate),
+        value=exp(measured[rival].estimate),
         low=exp(low),
         high=exp(high),
         against=tuple(rivals),
@@ -221,7 +231,8 @@ def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[flo
     return confirm, min(1.0, len(measured) * refute)
 
 
-def _mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
+def mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
+    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities."""
     share = 1.0 / len(levels)
     return [
         part
@@ -241,7 +252,7 @@ def _overall(
     confidence: float,
     obstacles: Sequence[str],
     *,
-    foretell: bool,
+    predict: bool,
 ) -> Finding:
     if not levels:
         return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
@@ -249,18 +260,18 @@ def _overall(
     if not any(all(_players(role, roles, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
-    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), foretell=foretell)
+    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), predict=predict)
     return replace(finding, scope=OVERALL)
 
 
-def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], *, foretell: bool) -> Finding:
+def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], *, predict: bool) -> Finding:
     """The verdict; `open_to` counts the levels that may still be confirmed, and refuted."""
     finding = replace(test.finding, p_confirm=test.p_confirm, p_refute=test.p_refute)
     if test.p_confirm <= tail:
         return replace(finding, verdict=Verdict.CONFIRMED)
     if test.p_refute <= tail:
         return replace(finding, verdict=Verdict.REFUTED)
-    if not foretell:
+    if not predict:
         return finding
     resamples = len(test.measured[0].draws)
     if 1.0 / (resamples + 1) > tail / max(open_to):

@@ -1,67 +1,45 @@
-"""The size of the lie: how much easier a model finds the test documents that its training knew.
+"""Leakage effect: how much easier a model finds the test documents that its training knew.
 
-Test documents are parted into leaky and clean ones within each level, and perplexities compared.
+Test documents are divided into leaky and clean ones within each level, and their perplexities compared.
 Leaky documents may be easier by themselves (shorter, say), so the comparison is also made relative to
-the models' common start, which was trained on neither: what is left is what the leak gave away.
+the models' common start, which was trained on neither: what is left is the effect of the leak.
 
-Levels count by their share of the leaky tokens.  Intervals are the bootstrap's, with leaky and clean
-documents drawn apart; there is none where either kind has too few writers.
+Levels are weighted by their share of the leaky tokens.  Leaky and clean documents are resampled
+separately; there is no interval if either kind has too few writers.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from math import exp
 
 import numpy as np
+from pydantic import Field
 
-from raysweep.statistics.bootstrap import Resamples, resample_levels
-from raysweep.statistics.contrasts import Part, measure
-from raysweep.statistics.hypotheses import MIN_CLUSTERS
+from raysweep.config.metrics import perplexity
+from raysweep.config.section import Count, PositiveFloat, Section
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
+from raysweep.statistics.contrasts import Estimate, Part, measure
 from raysweep.statistics.loss_table import LevelLosses
 
-_OVERFLOW = 700.0
 
+class LeakEffect(Section):
+    """Perplexity of one model on leaky and on clean test documents, geometric means over levels."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """A ratio of perplexities; limits are None with too few writers."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeakEffect:
-    """One model on the documents that its training knew, and on the others."""
-
-    leaky: float
-    """Perplexity on leaky documents; geometric mean over levels, weighted by leaky tokens."""
-    clean: float
-    """The same on clean documents, with the same weights."""
-    ratio: Comparison
-    """leaky ÷ clean."""
-    against_start: Comparison | None
-    """The same, divided by the start's; None where the start was not scored."""
-    documents: int
-    """Leaky documents."""
+    leaky: PositiveFloat
+    clean: PositiveFloat = Field(description="with the same weights: each level's share of the leaky tokens")
+    ratio: Estimate = Field(description="leaky / clean")
+    against_start: Estimate | None = Field(description="the same, divided by the start's; null if it was not scored")
+    documents: Count = Field(description="leaky documents")
 
 
 class LeakyDocuments:
-    """The losses of one metric, parted by whether another split knows the document."""
+    """The losses of one metric, divided by whether another split knows the document.
 
-    def __init__(
-        self,
-        losses: Mapping[str, LevelLosses],
-        models: Sequence[str],
-        leaky: Collection[int],
-        *,
-        resamples: int,
-        seed: int,
-        clusters: Mapping[int, str],
-    ) -> None:
+    Args:
+        drawn: the resamples of all documents, for their models, seed and writers.
+    """
+
+    def __init__(self, losses: Mapping[str, LevelLosses], leaky: Collection[int], drawn: Resamples) -> None:
         numbers = np.array(sorted(leaky), dtype=np.int64)
-        parted: dict[str, LevelLosses] = {}
+        divided: dict[str, LevelLosses] = {}
         self._tokens: dict[str, int] = {}
         """Leaky tokens of each level that has both kinds."""
         self.documents = 0
@@ -69,15 +47,15 @@ class LeakyDocuments:
             known = np.isin(one.documents, numbers)
             self.documents += int(known.sum())
             if known.any() and not known.all():
-                parted[_leaky(level)] = _take(one, known, _leaky(level))
-                parted[_clean(level)] = _take(one, ~known, _clean(level))
+                divided[_leaky(level)] = one.pick(known, _leaky(level))
+                divided[_clean(level)] = one.pick(~known, _clean(level))
                 self._tokens[level] = int(one.tokens[known].sum())
-        self._resamples: Resamples = resample_levels(parted, models, resamples=resamples, seed=seed, clusters=clusters)
+        self._resamples = drawn.again(divided)
 
     def effect(
         self, models: Mapping[int, str], levels: Sequence[str], start: str | None, confidence: float
     ) -> LeakEffect | None:
-        """What the leak gave one model away on these levels; None if no level has both kinds of documents."""
+        """The effect on one model on these levels; None if no level has both kinds of documents."""
         known = {level: self._tokens[level] for level in levels if self._tokens.get(level)}
         if not known:
             return None
@@ -95,17 +73,14 @@ class LeakyDocuments:
 
     def _perplexity(self, shares: Mapping[str, float], models: Mapping[int, str]) -> float:
         parts = [Part(weight=share, level=place, models=models) for place, share in shares.items()]
-        return _exp(measure(self._resamples, parts).estimate)
+        return perplexity(measure(self._resamples, parts).estimate)
 
-    def _compare(self, parts: Sequence[Part], confidence: float) -> Comparison:
-        found = measure(self._resamples, parts)
-        if not self._has_interval({part.level for part in parts}):
-            return Comparison(value=_exp(found.estimate), low=None, high=None)
-        low, high = found.interval(confidence)
-        return Comparison(value=_exp(found.estimate), low=_exp(low), high=_exp(high))
+    def _compare(self, parts: Sequence[Part], confidence: float) -> Estimate:
+        has_interval = self._has_interval({part.level for part in parts})
+        return measure(self._resamples, parts).ratio(confidence if has_interval else None)
 
     def _has_interval(self, places: Collection[str]) -> bool:
-        """Whether there are writers enough, leaky and clean, all levels together, and no level hangs on one."""
+        """Enough writers of leaky and of clean documents, all levels together, and no level with only one."""
         counts = {place: self._resamples.levels[place].clusters for place in places}
         leaky = [count for place, count in counts.items() if place.startswith(_leaky(""))]
         clean = [count for place, count in counts.items() if place.startswith(_clean(""))]
@@ -123,17 +98,9 @@ def _contrast(shares: Mapping[str, float], models: Mapping[int, str], sign: floa
     ]
 
 
-def _take(losses: LevelLosses, rows: np.ndarray, name: str) -> LevelLosses:
-    return LevelLosses(level=name, documents=losses.documents[rows], tokens=losses.tokens[rows], nats=losses.nats[rows])
-
-
 def _leaky(level: str) -> str:
     return f"~leaky {level}"
 
 
 def _clean(level: str) -> str:
     return f"~clean {level}"
-
-
-def _exp(nats: float) -> float:
-    return exp(min(nats, _OVERFLOW))

@@ -87,7 +87,7 @@ def mix(log_weights_DK: Floats, nats_DK: Floats) -> Floats:
     return mixed_D
 
 
-def meet_new_learners(
+def score_unknown_levels(
     table: LossTable, experts: Mapping[str, str], general: str | None, shares: Mapping[str, float]
 ) -> ColdStart | None:
     """Answer every test document in each of the ways.

@@ -6,7 +6,7 @@ their comparison would not be paired; that is checked here, once, for every docu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysweep.config.metrics import METRIC_PARTS
 from raysweep.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-METRICS: dict[str, tuple[str, ...]] = {
-    # name: the parts of an example whose losses count
-    "infill": ("answer", "end"),
-    "infill_textonly": ("answer",),
-    "context": ("context",),
-    # Of a document's first mask alone:
+_PARTS = {
+    **METRIC_PARTS,
+    # The same of a document's first mask alone:
     "first_infill": ("first_answer", "first_end"),
     "first_context": ("first_context",),
 }
@@ -45,7 +43,18 @@ class LevelLosses:
     nats: Floats
     """(D, M) summed negative log-likelihoods."""
     bytes: Ints | None = None
-    """(D,) of what the tokens spell; None where scores of an earlier version did not count them."""
+    """(D,) bytes that the tokens spell; None if an earlier version scored the models and did not count them."""
+
+    def pick(self, rows: npt.NDArray[np.bool_] | Ints, level: str | None = None) -> "LevelLosses":
+        """Keep some documents (a mask, or row numbers), under the name of another level if one is given."""
+        return replace(
+            self,
+            level=level or self.level,
+            documents=self.documents[rows],
+            tokens=self.tokens[rows],
+            nats=self.nats[rows],
+            bytes=None if self.bytes is None else self.bytes[rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +88,7 @@ class LossTable:
         Raises:
             InputError: two models did not answer the same masks, or a loss is not finite.
         """
-        wanted = np.isin(self.parts, METRICS[metric])[self.part_codes]
+        wanted = np.isin(self.parts, _PARTS[metric])[self.part_codes]
         if kind is not None:
             wanted &= (self.kinds == kind)[self.kind_codes]
         count_m, count_d = len(self.models), len(self.documents)

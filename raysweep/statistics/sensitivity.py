@@ -19,16 +19,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.statistics.bootstrap import Resamples, resample_together
+from raysweep.config.metrics import METRICS
+from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.hypotheses import Finding, Hypothesis, RoleModels, assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable
-from raysweep.statistics.selections import pick_documents, weigh_documents
 
 MARGINS = (1.05, 1.075, 1.10, 1.125, 1.15)
 ENOUGH_DOCUMENTS = 20
 """Of a first language with fewer, leaving them out says nothing."""
 MOST_LANGUAGES = 12
-_METRICS = ("infill", "infill_textonly", "context")
 
 Selection = Mapping[str, LevelLosses]
 
@@ -54,28 +53,22 @@ class Question:
     confidence: float
     metric: str
 
-    def judge(self, resamples: Resamples) -> tuple[Finding, ...]:
-        """Every hypothesis, without foretelling what would decide it."""
+    def judge(self, resamples: Resamples, *, predict: bool = False) -> tuple[Finding, ...]:
+        """Test every hypothesis; `predict` as in `assess`."""
         return tuple(
             finding
             for hypothesis in self.hypotheses
-            for finding in assess(hypothesis, self.roles, resamples, self.levels, self.confidence, foretell=False)
+            for finding in assess(hypothesis, self.roles, resamples, self.levels, self.confidence, predict=predict)
         )
 
 
 def try_variations(
-    question: Question,
-    table: LossTable,
-    drawn: Resamples,
-    *,
-    clusters: Mapping[int, str],
-    language_of: Mapping[int, str],
+    question: Question, table: LossTable, drawn: Resamples, language_of: Mapping[int, str]
 ) -> list[Variation]:
     """Judge the question in every other way.
 
     Args:
         drawn: the resamples that the verdicts rest on; other margins need no others.
-        clusters: the writer of a document, where known.
         language_of: the first language of every document's writer.
     """
     found = [
@@ -89,13 +82,7 @@ def try_variations(
         if not any(one.code == "H2" and abs(one.margin - margin) < 1e-9 for one in question.hypotheses)
     ]
     selections = list(_select(table, question.metric, language_of))
-    together = resample_together(
-        [selection for _, _, selection in selections],
-        table.models,
-        resamples=drawn.resamples,
-        seed=drawn.seed,
-        clusters=clusters,
-    )
+    together = drawn.again_together([selection for _, _, selection in selections])
     for (group, name, selection), resamples in zip(selections, together, strict=True):
         documents = sum(len(one.documents) for one in selection.values())
         findings = question.judge(resamples)
@@ -112,7 +99,7 @@ def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> It
     """Group, name and losses of every variation; one that nothing is left of is no variation."""
     base = table.select(metric)
     yield "weighting", "every document the same weight", weigh_documents(base)
-    for other in _METRICS:
+    for other in METRICS:
         if other != metric and (losses := table.select(other)):
             yield "metric", other, losses
     for kind in KINDS:
@@ -121,9 +108,20 @@ def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> It
             yield "kind of mask", f"{kind} masks only", losses
     languages = {level: _languages(one, language_of) for level, one in base.items()}
     for language in _frequent(languages):
-        without = {level: pick_documents(one, languages[level] != language) for level, one in base.items()}
+        without = {level: one.pick(languages[level] != language) for level, one in base.items()}
         if kept := {level: one for level, one in without.items() if len(one.documents)}:
             yield "first language", f"without {language}", kept
+
+
+def weigh_documents(losses: Selection) -> dict[str, LevelLosses]:
+    """Count every document as one token of its mean loss, long or short.
+
+    exp of the mean is then the geometric mean of the documents' perplexities.
+    """
+    return {
+        level: replace(one, tokens=np.ones_like(one.tokens), nats=one.nats / one.tokens[:, None], bytes=None)
+        for level, one in losses.items()
+    }
 
 
 def _languages(losses: LevelLosses, language_of: Mapping[int, str]) -> npt.NDArray[np.str_]:

@@ -3,22 +3,37 @@
 import pytest
 
 from raysweep.evidence.answer import recommend
+from raysweep.evidence.evidence_schema import ClaimFinding
+from raysweep.statistics.hypotheses import Verdict
 
-C, R, U, N = "confirmed", "refuted", "undecided", "not tested"
+C, R, U, N = Verdict
 
 
 def finding(code, verdict, scope="overall"):
-    rival = {"H1": "specialised", "H2": "transfer", "H3": "general"}[code]
-    numbers = {"value": None, "low": None, "high": None} if verdict == N else {"value": 1.05, "low": 1.01, "high": 1.09}
-    return {
-        "hypothesis": code,
-        "scope": scope,
-        "verdict": verdict,
-        "margin": 1.1,
-        "rival": rival,
-        "note": "no level could be tested" if verdict == N else "",
+    numbers = dict.fromkeys(("value", "low", "high")) if verdict == N else {"value": 1.05, "low": 1.01, "high": 1.09}
+    return ClaimFinding(
+        hypothesis=code,
+        name=code,
+        claim="above" if code == "H1" else "below",
+        numerator="transfer" if code == "H3" else "general",
+        scope=scope,
+        verdict=verdict,
+        margin=1.1,
         **numbers,
-    }
+        p_confirm=None,
+        p_refute=None,
+        against=(),
+        rival={"H1": "specialised", "H2": "transfer", "H3": "general"}[code],
+        levels=(),
+        documents=0,
+        clusters=0,
+        more_documents=None,
+        more_seeds=None,
+        note="no level could be tested" if verdict == N else "",
+        target=None,
+        leaky=False,
+        explained_by=(),
+    )
 
 
 def advice(h1, h2, h3, levels=()):
@@ -45,22 +60,22 @@ def advice(h1, h2, h3, levels=()):
 )
 def test_the_recommendation_follows_from_the_verdicts(h1, h2, h3, headline):
     """One rule: sufficiency first, then transfer, then specialisation."""
-    assert advice(h1, h2, h3)["headline"] == headline
+    assert advice(h1, h2, h3).headline == headline
 
 
 def test_levels_that_differ_from_the_overall_verdict_are_named():
     """An average must not hide the level for which it is wrong."""
     levels = [finding("H1", R, "A1"), finding("H1", C, "B1"), finding("H1", R, "C1"), finding("H1", U, "B2")]
-    assert advice(C, R, R, levels)["exceptions"] == ["H1 is confirmed overall, but refuted on A1, C1."]
-    assert advice(U, R, R, levels)["exceptions"] == [
-        "H1 is undecided overall, but confirmed on B1 and refuted on A1, C1."
-    ]
+    assert advice(C, R, R, levels).exceptions == ("H1 is confirmed overall, but refuted on A1, C1.",)
+    assert advice(U, R, R, levels).exceptions == (
+        "H1 is undecided overall, but confirmed on B1 and refuted on A1, C1.",
+    )
 
 
 def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
     """Three claims, three sentences."""
-    reasons = advice(C, U, N)["reasons"]
-    assert [reason["code"] for reason in reasons] == ["H1", "H2", "H3"]
-    assert "+5.0\N{NO-BREAK SPACE}%" in reasons[0]["text"]
-    assert "bound is +10.0\N{NO-BREAK SPACE}%" in reasons[1]["text"]
-    assert "No level could be tested" in reasons[2]["text"]
+    reasons = advice(C, U, N).reasons
+    assert [reason.code for reason in reasons] == ["H1", "H2", "H3"]
+    assert "+5.0\N{NO-BREAK SPACE}%" in reasons[0].text
+    assert "bound is +10.0\N{NO-BREAK SPACE}%" in reasons[1].text
+    assert "No level could be tested" in reasons[2].text

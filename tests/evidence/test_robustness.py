@@ -1,14 +1,17 @@
 """All scores, what would flip the verdicts, new learners of unknown level, and what each choice costs."""
 
 from math import log
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from raysweep.evidence.choices import describe_choices
+from raysweep.evidence.evidence_schema import Cost, Strategy
 from raysweep.report.page import all_tables
 from raysweep.report.writing import write_report
+from raysweep.statistics.contrasts import Estimate
 from tests.simulated_run import LEVELS, make_config, truth_of
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -178,19 +181,20 @@ TOGETHER = {"models": 5, "bytes": 9e7, "batches": {"1": {**TIMED, "latency_p50_s
 
 
 def strategy(name, perplexity, models, hours):
-    cost = {"models": models, "trainings": models, "bytes": models * 13.5e6, "hours": hours}
-    return {"name": name, "perplexity": {"value": perplexity}, "cost": cost}
+    cost = Cost(models=models, trainings=models, bytes=models * 13_500_000, parameters=None, hours=hours)
+    value = Estimate(value=perplexity, low=None, high=None)
+    return Strategy(name=name, entries=(), levels=(), perplexity=value, cost=cost if models else None)
 
 
 def test_each_choice_is_priced_in_plain_words():
     """Training, disk, and an answer's time: with a model per level, twice, for the level may have to be found."""
     strategies = [
-        {"name": "start", "perplexity": {"value": 50_000.0}, "cost": None},
+        strategy("start", 50_000.0, 0, 0.0),
         strategy("general", 20.0, 1, 2.0),
         strategy("specialised", 16.0, 5, 6.0),
     ]
     speed = {"all": {"device": "cpu", "batches": {"1": TIMED}, "ensemble": TOGETHER}}
-    general, specialised = describe_choices(strategies, speed, [{"hours_of": "GPU", "hours": 2.0}])
+    general, specialised = describe_choices(strategies, speed, [SimpleNamespace(hours_of="GPU", hours=2.0)])
     assert general.replace(SPACE, " ") == (
         "One general model: 1 model of 13.5 MB, 2.0 h of GPU time to train, 38.0 ms for an answer."
     )

@@ -64,7 +64,7 @@ def test_the_overall_verdict_follows_from_the_facts(simulate, hypothesis, specia
     """Each claim must hold against every other role, by more than chance."""
     finding = judged(simulate, hypothesis, special, transfer)[OVERALL]
     assert finding.verdict is verdict
-    assert finding.low <= finding.ratio <= finding.high
+    assert finding.low <= finding.value <= finding.high
 
 
 @pytest.mark.parametrize(("hypothesis", "special", "transfer"), [(H1, -0.2, 0.0), (H2, 0.2, 0.2), (H3, 0.2, -0.2)])
@@ -120,12 +120,12 @@ def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
 
 def found_gain(finding):
     """The truth that the estimate suggests, in nats."""
-    return -float(np.log(finding.ratio))
+    return -float(np.log(finding.value))
 
 
 def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate):
     """No number of documents is given where it would be hundreds of times as many."""
-    chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].ratio)
+    chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].value)
     found = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
     assert (found.verdict, found.more_documents) == (U, None)
     assert "realistic" in found.note

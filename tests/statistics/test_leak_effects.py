@@ -1,8 +1,9 @@
-"""The size of the lie, on losses whose truth is known."""
+"""Leakage effects, on losses whose truth is known."""
 
 import numpy as np
 import pytest
 
+from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.leak_effects import LeakyDocuments
 
 TRUTH = {"A1": {"start": 7.0, "all": 2.5, "A1": 2.4}, "B1": {"start": 7.0, "all": 2.6, "A1": 3.0}}
@@ -17,10 +18,11 @@ def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
         one.nats[known] -= easier * one.tokens[known, None]
         one.nats[known, 1] -= given_away * one.tokens[known]
         leaky += one.documents[known].tolist()
-    return LeakyDocuments(losses, ["start", "all", "A1"], leaky, resamples=1000, seed=0, clusters=clusters), leaky
+    drawn = resample_levels(losses, ["start", "all", "A1"], resamples=1000, seed=0, clusters=clusters)
+    return LeakyDocuments(losses, leaky, drawn), leaky
 
 
-def test_the_lie_is_how_much_easier_known_documents_are(simulate):
+def test_the_effect_is_how_much_easier_known_documents_are(simulate):
     """0.2 nats per token given away: perplexity is 18 % too low, and the interval says so."""
     documents, leaky = leaky_losses(simulate, given_away=0.2, writers=400)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
@@ -32,7 +34,7 @@ def test_the_lie_is_how_much_easier_known_documents_are(simulate):
     assert honest.against_start.low < 1.0 < honest.against_start.high
 
 
-def test_documents_that_are_easier_by_themselves_are_no_lie(simulate):
+def test_documents_that_are_easier_by_themselves_are_no_leakage_effect(simulate):
     """The start finds them easier too, and it was trained on nothing."""
     documents, _ = leaky_losses(simulate, given_away=0.0, easier=0.5)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysweep.statistics.level_posterior import log_posterior, meet_new_learners, mix
+from raysweep.statistics.level_posterior import log_posterior, mix, score_unknown_levels
 from raysweep.statistics.loss_table import read_losses
 
 LEVELS = ("A1", "B1", "C1")
@@ -40,7 +40,7 @@ def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
         tmp_path,
         [("A1", 50, nats(A1=2.0), 5, nats(A1=10.0)), ("B1", 50, nats(C1=2.0), 5, nats(B1=11.0, C1=17.0))],
     )
-    found = meet_new_learners(table, EXPERTS, "all", SHARES)
+    found = score_unknown_levels(table, EXPERTS, "all", SHARES)
     assert found.is_right.tolist() == [True, False]
     assert found.nats["chosen"].tolist() == [10.0, 17.0]
     assert found.nats["oracle"].tolist() == [10.0, 11.0]
@@ -51,11 +51,11 @@ def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
 def test_without_visible_text_the_shares_speak_and_the_general_model_answers(tmp_path):
     """Without a general model, that of the most frequent level."""
     table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
-    found = meet_new_learners(table, EXPERTS, "all", SHARES)
+    found = score_unknown_levels(table, EXPERTS, "all", SHARES)
     np.testing.assert_allclose(found.posterior[0], [0.6, 0.3, 0.1])
     assert found.nats["chosen"][0] == 3.0
     assert found.confusion().sum() == 1
-    alone = meet_new_learners(table, EXPERTS, None, SHARES)
+    alone = score_unknown_levels(table, EXPERTS, None, SHARES)
     assert "general" not in alone.nats
     assert alone.nats["chosen"][0] == 8.0
 
@@ -94,7 +94,7 @@ def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
 def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
     """Its training failed: nobody can be told to be of that level."""
     documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
-    found = meet_new_learners(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
+    found = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
     assert found.levels == ("A1", "C1")
     assert found.documents.tolist() == [0, 2]
 
@@ -102,6 +102,6 @@ def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
 def test_scores_of_an_earlier_version_have_no_first_masks(tmp_path):
     """And levels without a test document teach nothing."""
     table = losses_of(tmp_path, [("A1", 20, nats(), 5, nats()), ("B1", 20, nats(), 5, nats())])
-    assert meet_new_learners(table, {"C1": "C1"}, "all", SHARES) is None
+    assert score_unknown_levels(table, {"C1": "C1"}, "all", SHARES) is None
     parts = np.array([name.replace("first_", "earlier_") for name in table.parts])
-    assert meet_new_learners(replace(table, parts=parts), EXPERTS, "all", SHARES) is None
+    assert score_unknown_levels(replace(table, parts=parts), EXPERTS, "all", SHARES) is None

@@ -31,7 +31,7 @@ def experiment(simulate, code, seed, writers, resamples):
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} for role in ROLES}, absent={})
     claim = Hypothesis(code=code, name=code, numerator=numerator, against=against, above=above, margin=margin)
-    return assess(claim, roles, drawn, LEVELS, 0.95, foretell=False), drawn
+    return assess(claim, roles, drawn, LEVELS, 0.95, predict=False), drawn
 
 
 def rates(simulate, code, *, experiments, writers, resamples):

@@ -24,7 +24,7 @@ def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400)
     losses, clusters = simulate(truth, seed=seed, writers=writers)
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} for role in ROLES}, absent={})
-    return {one.scope: one for one in assess(hypothesis, roles, drawn, LEVELS, 0.95, foretell=writers == WRITERS)}
+    return {one.scope: one for one in assess(hypothesis, roles, drawn, LEVELS, 0.95, predict=writers == WRITERS)}
 
 
 def predicted_over_true(simulate, hypothesis, *, experiments, checks):
@@ -42,7 +42,7 @@ def predicted_over_true(simulate, hypothesis, *, experiments, checks):
         one = judged(simulate, hypothesis, (gain, gain - 0.05), seed=seed, resamples=2000)[OVERALL]
         if one.verdict is not Verdict.UNDECIDED or one.more_documents is None or one.more_documents > 8 * one.documents:
             continue
-        gain = float(np.log(one.ratio))
+        gain = float(np.log(one.value))
         writers = round(WRITERS * (1 + one.more_documents / one.documents))
         decided = sum(
             judged(simulate, hypothesis, (gain, gain - 0.05), seed=10_000 + 1000 * seed + check, writers=writers)[

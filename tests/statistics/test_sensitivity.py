@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysweep.statistics.bootstrap import resample_levels, resample_together
-from raysweep.statistics.selections import pick_documents, weigh_documents
+from raysweep.statistics.sensitivity import weigh_documents
 
 TRUTH = {"A1": {"general": 3.1, "A1": 3.0}, "B1": {"general": 3.2, "A1": 3.4}}
 
@@ -21,7 +21,7 @@ def test_picked_documents_are_those_alone(simulate):
     """All that belongs to a document goes with it."""
     losses, _ = simulate(TRUTH, seed=1)
     wanted = losses["B1"].documents % 2 == 0
-    picked = pick_documents(losses["B1"], wanted)
+    picked = losses["B1"].pick(wanted)
     np.testing.assert_array_equal(picked.documents, losses["B1"].documents[wanted])
     np.testing.assert_array_equal(picked.nats, losses["B1"].nats[wanted])
     assert picked.tokens.sum() == losses["B1"].tokens[wanted].sum()
@@ -42,7 +42,7 @@ def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
 def test_a_selection_counts_its_own_writers(simulate):
     """Half of the writers dropped: half as many independent ones, and an interval as wide as theirs alone."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
-    half = {level: pick_documents(one, np.arange(len(one.documents)) < 90) for level, one in losses.items()}
+    half = {level: one.pick(np.arange(len(one.documents)) < 90) for level, one in losses.items()}
     both, alone = (
         resample_together(tables, ["general", "A1"], resamples=2000, seed=0, clusters=clusters)[-1].levels["A1"]
         for tables in ([losses, half], [half])
@@ -56,7 +56,7 @@ def test_a_selection_counts_its_own_writers(simulate):
 def test_a_draw_without_any_of_a_selections_writers_is_no_accident(simulate):
     """Two of sixty writers are missed by one draw in seven: those draws say nothing, and do not crash."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
-    few = {level: pick_documents(one, np.arange(len(one.documents)) < 6) for level, one in losses.items()}
+    few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}
     found = resample_together([losses, few], ["general", "A1"], resamples=500, seed=0, clusters=clusters)[1]
     assert np.isfinite(found.levels["A1"].draws).all()
     assert found.levels["A1"].clusters == 2
