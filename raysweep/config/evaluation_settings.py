@@ -1,9 +1,10 @@
 """Settings of how models are scored, what is claimed of them, and how the report says it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from raysweep.config.scored_metrics import Metric
 from raysweep.config.section import PositiveFloat, PositiveInt, Section
 
 
@@ -50,7 +51,7 @@ class ReportConfig(Section):
 
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples")
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    metric: Literal["infill", "infill_textonly", "context"] = Field("infill", description="what hypotheses are about")
+    metric: Metric = Field("infill", description="what hypotheses are about")
     hypotheses: HypothesesConfig = HypothesesConfig()
     allow_leaks: bool = Field(False, description="give verdicts although training knows test documents, and mark them")
     show_texts: bool = Field(False, description="print learner texts in the report's samples")

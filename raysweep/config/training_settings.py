@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from raysweep.config.control_settings import SubsetConfig
+from raysweep.config.scored_metrics import Metric
 from raysweep.config.section import PositiveFloat, PositiveInt, Section
 
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
@@ -39,9 +40,7 @@ class SearchConfig(Section):
     """Optuna looks for settings; the best sample becomes the trial's model."""
 
     samples: PositiveInt = Field(8, description="trainings to try")
-    metric: Literal["infill", "infill_textonly", "context"] = Field(
-        "infill", description="validation loss to make small"
-    )
+    metric: Metric = Field("infill", description="validation loss to make small")
     space: dict[str, "SearchRange"] = Field(
         description="training settings to search, each with its range", min_length=1
     )

@@ -14,14 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file, write_text
-
-METRIC_PARTS: dict[str, tuple[str, ...]] = {
-    "infill": ("answer", "end"),
-    "infill_textonly": ("answer",),
-    "context": ("context",),
-}
 
 
 def merge_losses(cells: Sequence[Path], out: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.config.metrics import METRICS, perplexity
+from raysweep.config.scored_metrics import METRICS, perplexity
 from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole
 from raysweep.evidence.lineup import COMPARED_ROLES, Entrant
 from raysweep.evidence.robustness_schema import Score

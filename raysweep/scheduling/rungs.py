@@ -6,10 +6,9 @@ learned since; so the losses at a rung are those of the evaluations up to it, no
 
 import json
 
+from raysweep.config.scored_metrics import METRICS
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import TrialFolder
-
-LOSSES = ("infill", "context", "infill_textonly")
 
 
 def standing_at(folder: TrialFolder, fingerprint: str, step: int) -> dict[str, float] | None:
@@ -28,7 +27,7 @@ def note_standing(folder: TrialFolder, fingerprint: str, step: int) -> dict[str,
     lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
     evaluations = [line for line in lines if line["kind"] == "evaluation" and line["step"] <= step]
     best = next(line for line in reversed(evaluations) if line["is_best"])
-    losses = {name: float(best[name]) for name in LOSSES if name in best}
+    losses = {name: float(best[name]) for name in METRICS if name in best}
     noted = read_json(folder.rungs) if folder.rungs.exists() else {}
     earlier = noted["rungs"] if noted.get("fingerprint") == fingerprint else {}
     write_json(folder.rungs, {"fingerprint": fingerprint, "rungs": {**earlier, str(step): losses}})

@@ -20,7 +20,7 @@ from math import sqrt
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from raysweep.config.metrics import perplexity
+from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import PositiveFloat, Section
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
-from raysweep.config.metrics import perplexity
+from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import Count, PositiveFloat, Section
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
 from raysweep.statistics.contrasts import Estimate, Part, measure

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysweep.config.metrics import METRIC_PARTS
+from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.errors import InputError
 
 Floats = npt.NDArray[np.float64]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.config.metrics import METRICS
+from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.hypotheses import Finding, Hypothesis, RoleModels, assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable

@@ -1,9 +1,9 @@
 """The model card: what a model was trained on, how, how good it is, and how to infill with it."""
 
 from collections.abc import Mapping
-from math import exp
 from pathlib import Path
 
+from raysweep.config.scored_metrics import perplexity
 from raysweep.training.job import SCRATCH, TrainingJob
 
 _USE = """\
@@ -38,7 +38,7 @@ def model_card(
         losses: nats per token on validation examples, by part.
     """
     settings = job.settings
-    scores = "\n".join(f"| {part} | {loss:.4f} | {exp(min(loss, 700.0)):,.2f} |" for part, loss in losses.items())
+    scores = "\n".join(f"| {part} | {loss:.4f} | {perplexity(loss):,.2f} |" for part, loss in losses.items())
     start = _start(job)
     levels = ", ".join(job.levels)
     if job.documents is not None:

@@ -4,7 +4,7 @@ from math import exp
 from typing import Literal, get_args
 
 Metric = Literal["infill", "infill_textonly", "context"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS: tuple[str, ...] = get_args(Metric)
 METRIC_PARTS: dict[str, tuple[str, ...]] = {
     # metric: the parts of an example whose losses are summed
     "infill": ("answer", "end"),
