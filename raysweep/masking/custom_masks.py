@@ -14,7 +14,7 @@ import numpy as np
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import ConfigError, InputError
-from raysweep.masking.mask_sampling import Masks
+from raysweep.masking.mask_sampling import LeftOut, Masks
 from raysweep.masking.segmentation import Hierarchy, Segments, hierarchy_of
 from raysweep.masking.vocabulary import Kind
 from raysweep.seeding import generator_for
@@ -107,7 +107,7 @@ def masks_from_lists(
         kinds=table[:, 0].astype(np.uint8),
         starts=table[:, 1].copy(),
         ends=table[:, 2].copy(),
-        left_out={"repeated": repeated, "too_few_spans": 0},
+        left_out=LeftOut(repeated=repeated, too_few_spans=0),
     )
 
 

@@ -13,7 +13,7 @@ start token.  If that is more than `max_tokens`, the policy decides:
 - *drop*: there is no such example.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,14 +28,28 @@ from raysweep.masking.windows import Small, choose_window, cut_points
 
 WINDOW, TRUNCATE, DROP = 0, 1, 2
 _OVERFLOW = {"window": WINDOW, "truncate": TRUNCATE, "drop": DROP}
-_COUNTS = ("overlapping", "too_long", "windows", "truncated", "spans_outside", "spans_cut", "without_answer")
-_OVERLAPPING, _TOO_LONG, _WINDOWS, _TRUNCATED, _OUTSIDE, _CUT, _NO_ANSWER = range(len(_COUNTS))
 # The draw number of the stream that chooses a window, beyond any mask's.
 _WINDOW_DRAW = (1 << 31) - 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
+class EncodingCounts(NamedTuple):
+    """Examples dropped, by reason, and what became of the long ones."""
+
+    overlapping: int
+    """Dropped because two spans share a token."""
+    too_long: int
+    """Dropped by the policy."""
+    windows: int
+    truncated: int
+    spans_outside: int
+    """Spans left unblanked because they lie outside their example's window."""
+    spans_cut: int
+    """Spans cut to their window."""
+    without_answer: int
+    """Kept although no answer is left."""
+
+
+class Encoded(NamedTuple):
     """The examples of many documents as token spans."""
 
     document_examples: Offsets
@@ -51,8 +65,7 @@ class Encoded:
     """The examples, ascending, that are only a part of their document."""
     window_starts: Small
     window_ends: Small
-    counts: dict[str, int]
-    """Examples dropped, by reason, and what became of the long ones."""
+    counts: EncodingCounts
     masked_characters: int
     """Characters under blanks, over all examples kept."""
 
@@ -66,36 +79,8 @@ def encode_masks(
         tokens, offsets: the documents' tokens, and where each document's begin.
         seeds: the documents' seeds; they choose the windows.
     """
-    examples, pointers, kinds, starts, lengths, windows, window_starts, window_ends, counts, masked = _encode(
-        segments.codes,
-        segments.documents,
-        segments.document_paragraphs,
-        segments.paragraph_sentences,
-        segments.sentence_starts,
-        tokens,
-        offsets,
-        token_bytes(),
-        masks.document_examples,
-        masks.numbers,
-        masks.example_spans,
-        masks.kinds,
-        masks.starts,
-        masks.ends,
-        seeds,
-        policy.max_tokens,
-        _OVERFLOW[policy.overflow],
-    )
-    return Encoded(
-        document_examples=examples,
-        example_spans=pointers,
-        kinds=kinds,
-        starts=starts,
-        lengths=lengths,
-        window_examples=windows,
-        window_starts=window_starts,
-        window_ends=window_ends,
-        counts=dict(zip(_COUNTS, counts.tolist(), strict=True)),
-        masked_characters=int(masked),
+    return _encode(
+        segments, tokens, offsets, token_bytes(), masks, seeds, policy.max_tokens, _OVERFLOW[policy.overflow]
     )
 
 
@@ -122,129 +107,110 @@ def _map_characters(codes: Codes, tokens: Tokens, sizes: Kinds, first: Small, la
 
 @kernel
 def _encode(
-    codes: Codes,
-    documents: Offsets,
-    document_paragraphs: Offsets,
-    paragraph_sentences: Offsets,
-    sentence_starts: Offsets,
+    segments: Segments,
     tokens: Tokens,
     offsets: Offsets,
     sizes: Kinds,
-    mask_examples: Offsets,
-    numbers: Kinds,
-    mask_spans: Offsets,
-    mask_kinds: Kinds,
-    mask_starts: Offsets,
-    mask_ends: Offsets,
+    masks: Masks,
     seeds: Seeds,
     max_tokens: int,
     overflow: int,
-) -> tuple[Offsets, Offsets, Kinds, Small, Small, Offsets, Small, Small, Offsets, int]:
-    total = len(numbers)
+) -> Encoded:
+    documents, document_sentences = segments.documents, segments.paragraph_sentences[segments.document_paragraphs]
+    total = len(masks.numbers)
     examples = np.zeros(len(documents), np.int64)
     pointers = np.zeros(total + 1, np.int64)
-    kinds = np.empty(len(mask_kinds), np.uint8)
-    starts = np.empty(len(mask_kinds), np.int32)
-    ends = np.empty(len(mask_kinds), np.int32)
+    kinds = np.empty(len(masks.kinds), np.uint8)
+    starts = np.empty(len(masks.kinds), np.int32)
+    ends = np.empty(len(masks.kinds), np.int32)
     windows = np.empty(total, np.int64)
     window_starts = np.empty(total, np.int32)
     window_ends = np.empty(total, np.int32)
-    counts = np.zeros(7, np.int64)
+    overlapping, too_long, truncated, spans_outside, spans_cut, without_answer = 0, 0, 0, 0, 0, 0
     longest, most, most_sentences = 0, 0, 0
     for d in range(len(documents) - 1):
         longest = max(longest, documents[d + 1] - documents[d])
         most = max(most, offsets[d + 1] - offsets[d])
-        first_sentence = paragraph_sentences[document_paragraphs[d]]
-        most_sentences = max(most_sentences, paragraph_sentences[document_paragraphs[d + 1]] - first_sentence)
+        most_sentences = max(most_sentences, document_sentences[d + 1] - document_sentences[d])
     first = np.empty(longest, np.int32)
     last = np.empty(longest, np.int32)
     begins = np.empty(most, np.uint8)
     sentences = np.empty(most_sentences, np.int32)
     cuts = np.empty(most_sentences + 2, np.int32)
     state = np.zeros(1, np.uint64)
-    window = np.zeros(2, np.int64)
     kept, filled, windowed, masked = 0, 0, 0, 0
     for d in range(len(documents) - 1):
         base, size = documents[d], offsets[d + 1] - offsets[d]
-        _map_characters(codes[base : documents[d + 1]], tokens[offsets[d] : offsets[d + 1]], sizes, first, last, begins)
-        first_sentence = paragraph_sentences[document_paragraphs[d]]
-        n_sentences = paragraph_sentences[document_paragraphs[d + 1]] - first_sentence
+        text, text_tokens = segments.codes[base : documents[d + 1]], tokens[offsets[d] : offsets[d + 1]]
+        _map_characters(text, text_tokens, sizes, first, last, begins)
+        n_sentences = document_sentences[d + 1] - document_sentences[d]
         for s in range(n_sentences):
-            sentences[s] = first[sentence_starts[first_sentence + s] - base]
-        for e in range(mask_examples[d], mask_examples[d + 1]):
-            spans = mask_spans[e + 1] - mask_spans[e]
+            sentences[s] = first[segments.sentence_starts[document_sentences[d] + s] - base]
+        for e in range(masks.document_examples[d], masks.document_examples[d + 1]):
+            span, spans = masks.example_spans[e], masks.example_spans[e + 1] - masks.example_spans[e]
             out_kinds, out_starts, out_ends = kinds[filled:], starts[filled:], ends[filled:]
             overlaps, characters = False, 0
             for k in range(spans):
-                m = mask_spans[e] + k
-                out_kinds[k] = mask_kinds[m]
-                out_starts[k] = first[mask_starts[m] - base]
-                out_ends[k] = last[mask_ends[m] - 1 - base] + 1
-                characters += mask_ends[m] - mask_starts[m]
+                out_kinds[k] = masks.kinds[span + k]
+                out_starts[k] = first[masks.starts[span + k] - base]
+                out_ends[k] = last[masks.ends[span + k] - 1 - base] + 1
+                characters += masks.ends[span + k] - masks.starts[span + k]
                 overlaps |= k > 0 and out_starts[k] < out_ends[k - 1]
             if overlaps:
-                counts[_OVERLAPPING] += 1
+                overlapping += 1
                 continue
             if size + 2 * spans + 1 > max_tokens:
                 if overflow == DROP:
-                    counts[_TOO_LONG] += 1
+                    too_long += 1
                     continue
                 if overflow == TRUNCATE:
-                    counts[_TRUNCATED] += 1
+                    truncated += 1
                     blanked = 0
                     for k in range(spans):
                         blanked += out_ends[k] - out_starts[k]
                     if spans and size - blanked + spans + 1 >= max_tokens:
-                        counts[_NO_ANSWER] += 1
+                        without_answer += 1
                 else:
-                    start_stream(state, seeds[d], numbers[e], _WINDOW_DRAW)
-                    n_cuts = cut_points(sentences[:n_sentences], out_starts, out_ends, spans, size, cuts)
+                    start_stream(state, seeds[d], masks.numbers[e], _WINDOW_DRAW)
+                    n_cuts = cut_points(sentences[:n_sentences], out_starts[:spans], out_ends[:spans], size, cuts)
                     anchor = int(uniform(state) * spans) if spans else -1
-                    is_cut = choose_window(
+                    begin, end, is_cut = choose_window(
                         state,
                         cuts[: n_cuts + 1],
                         sentences[:n_sentences],
                         begins[:size],
-                        out_starts,
-                        out_ends,
-                        spans,
+                        out_starts[:spans],
+                        out_ends[:spans],
                         anchor,
                         max_tokens - 1,
-                        window,
                     )
-                    counts[_WINDOWS] += 1
-                    counts[_CUT] += is_cut
+                    spans_cut += is_cut
                     windows[windowed] = kept
-                    window_starts[windowed] = window[0]
-                    window_ends[windowed] = window[1]
+                    window_starts[windowed] = begin
+                    window_ends[windowed] = end
                     windowed += 1
                     inside = 0
                     for k in range(spans):
                         if is_cut and k == anchor:
-                            out_starts[k], out_ends[k] = window[0], window[1]
-                            m = mask_spans[e] + k
-                            for c in range(mask_starts[m] - base, mask_ends[m] - base):
-                                characters -= first[c] < window[0] or last[c] >= window[1]
-                        if window[0] <= out_starts[k] and out_ends[k] <= window[1]:
-                            out_kinds[inside], out_starts[inside], out_ends[inside] = (
-                                out_kinds[k],
-                                out_starts[k],
-                                out_ends[k],
-                            )
+                            out_starts[k], out_ends[k] = begin, end
+                            for c in range(masks.starts[span + k] - base, masks.ends[span + k] - base):
+                                characters -= first[c] < begin or last[c] >= end
+                        if begin <= out_starts[k] and out_ends[k] <= end:
+                            out_kinds[inside] = out_kinds[k]
+                            out_starts[inside], out_ends[inside] = out_starts[k], out_ends[k]
                             inside += 1
                         else:
-                            m = mask_spans[e] + k
-                            characters -= mask_ends[m] - mask_starts[m]
-                    counts[_OUTSIDE] += spans - inside
+                            characters -= masks.ends[span + k] - masks.starts[span + k]
+                    spans_outside += spans - inside
                     spans = inside
             if spans == 0:
-                counts[_NO_ANSWER] += 1
+                without_answer += 1
             filled += spans
             masked += characters
             kept += 1
             pointers[kept] = filled
         examples[d + 1] = kept
-    return (
+    return Encoded(
         examples,
         pointers[: kept + 1].copy(),
         kinds[:filled].copy(),
@@ -253,6 +219,6 @@ def _encode(
         windows[:windowed].copy(),
         window_starts[:windowed].copy(),
         window_ends[:windowed].copy(),
-        counts,
+        EncodingCounts(overlapping, too_long, windowed, truncated, spans_outside, spans_cut, without_answer),
         masked,
     )

@@ -12,8 +12,7 @@ Source: Donahue, Lee and Liang 2020 (ACL), "Enabling language models to fill in 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,28 +25,31 @@ from raysweep.seeding import seed_for
 
 Seeds = npt.NDArray[np.uint64]
 Kinds = npt.NDArray[np.uint8]
-Grown = TypeVar("Grown", bound=npt.NDArray[Any])
 
 GAMMA = 0x9E3779B97F4A7C15
-TOO_SMALL, REPEATED = 0, 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Masks:
-    """The masks of many documents, in text order within an example, never overlapping."""
+class LeftOut(NamedTuple):
+    """Examples that were not made, by reason."""
+
+    repeated: int
+    too_few_spans: int
+
+
+class Masks(NamedTuple):
+    """The masks of many documents; the spans of an example are in text order and never overlap."""
 
     document_examples: Offsets
     """Where each document's examples begin in the list of examples; one more entry than documents."""
     numbers: Kinds
-    """Each example's number within its document; a number is missing where an example was left out."""
+    """Each example's number within its document; the numbers of examples that were left out are missing."""
     example_spans: Offsets
     """Where each example's spans begin in the list of spans; one more entry than examples."""
     kinds: Kinds
     starts: Offsets
     """In the segments' `codes`."""
     ends: Offsets
-    left_out: dict[str, int]
-    """Examples that were not made, by reason."""
+    left_out: LeftOut
 
 
 def document_seeds(seed: int, ids: Sequence[str], splits: Sequence[str]) -> Seeds:
@@ -59,17 +61,8 @@ def document_seeds(seed: int, ids: Sequence[str], splits: Sequence[str]) -> Seed
 def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Masks:
     """Draw every document's masks.  A document without a single word has none."""
     chances = np.array([policy.document, policy.paragraph, policy.sentence, policy.word, policy.ngram])
-    examples, numbers, pointers, kinds, starts, ends, left_out = _sample(
-        segments.documents,
-        segments.document_paragraphs,
-        segments.paragraph_starts,
-        segments.paragraph_ends,
-        segments.paragraph_sentences,
-        segments.sentence_starts,
-        segments.sentence_ends,
-        segments.sentence_words,
-        segments.word_starts,
-        segments.word_ends,
+    return _sample(
+        segments,
         seeds,
         chances,
         policy.max_ngram,
@@ -77,15 +70,6 @@ def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Mas
         policy.max_draws,
         policy.min_spans,
         policy.max_spans or 0,
-    )
-    return Masks(
-        document_examples=examples,
-        numbers=numbers,
-        example_spans=pointers,
-        kinds=kinds,
-        starts=starts,
-        ends=ends,
-        left_out={"repeated": int(left_out[REPEATED]), "too_few_spans": int(left_out[TOO_SMALL])},
     )
 
 
@@ -112,17 +96,8 @@ def uniform(state: Seeds) -> float:
 
 @kernel
 def _draw_mask(
+    segments: Segments,
     document: int,
-    documents: Offsets,
-    document_paragraphs: Offsets,
-    paragraph_starts: Offsets,
-    paragraph_ends: Offsets,
-    paragraph_sentences: Offsets,
-    sentence_starts: Offsets,
-    sentence_ends: Offsets,
-    sentence_words: Offsets,
-    word_starts: Offsets,
-    word_ends: Offsets,
     state: Seeds,
     chances: npt.NDArray[np.float64],
     max_ngram: int,
@@ -130,22 +105,22 @@ def _draw_mask(
     starts: Offsets,
     ends: Offsets,
 ) -> int:
-    """One draw; returns the number of spans written to `kinds`, `starts` and `ends`."""
+    """Draw one mask; returns the number of spans written to `kinds`, `starts` and `ends`."""
     if uniform(state) < chances[0]:
-        kinds[0], starts[0], ends[0] = 0, documents[document], documents[document + 1]
+        kinds[0], starts[0], ends[0] = 0, segments.documents[document], segments.documents[document + 1]
         return 1
     count = 0
-    for p in range(document_paragraphs[document], document_paragraphs[document + 1]):
+    for p in range(segments.document_paragraphs[document], segments.document_paragraphs[document + 1]):
         if uniform(state) < chances[1]:
-            kinds[count], starts[count], ends[count] = 1, paragraph_starts[p], paragraph_ends[p]
+            kinds[count], starts[count], ends[count] = 1, segments.paragraph_starts[p], segments.paragraph_ends[p]
             count += 1
             continue
-        for s in range(paragraph_sentences[p], paragraph_sentences[p + 1]):
+        for s in range(segments.paragraph_sentences[p], segments.paragraph_sentences[p + 1]):
             if uniform(state) < chances[2]:
-                kinds[count], starts[count], ends[count] = 2, sentence_starts[s], sentence_ends[s]
+                kinds[count], starts[count], ends[count] = 2, segments.sentence_starts[s], segments.sentence_ends[s]
                 count += 1
                 continue
-            w, stop = sentence_words[s], sentence_words[s + 1]
+            w, stop = segments.sentence_words[s], segments.sentence_words[s + 1]
             while w < stop:
                 if uniform(state) >= chances[3]:
                     w += 1
@@ -153,7 +128,8 @@ def _draw_mask(
                 kind, size = 4, 1
                 if uniform(state) < chances[4]:
                     kind, size = 3, 1 + int(uniform(state) * min(max_ngram, stop - w))
-                kinds[count], starts[count], ends[count] = kind, word_starts[w], word_ends[w + size - 1]
+                kinds[count], starts[count] = kind, segments.word_starts[w]
+                ends[count] = segments.word_ends[w + size - 1]
                 count += 1
                 w += size
     return count
@@ -172,16 +148,7 @@ def _thin_out(state: Seeds, count: int, wanted: int, kinds: Kinds, starts: Offse
 
 @kernel
 def _sample(
-    documents: Offsets,
-    document_paragraphs: Offsets,
-    paragraph_starts: Offsets,
-    paragraph_ends: Offsets,
-    paragraph_sentences: Offsets,
-    sentence_starts: Offsets,
-    sentence_ends: Offsets,
-    sentence_words: Offsets,
-    word_starts: Offsets,
-    word_ends: Offsets,
+    segments: Segments,
     seeds: Seeds,
     chances: npt.NDArray[np.float64],
     max_ngram: int,
@@ -189,90 +156,63 @@ def _sample(
     max_draws: int,
     min_spans: int,
     max_spans: int,
-) -> tuple[Offsets, Kinds, Offsets, Kinds, Offsets, Offsets, Offsets]:
-    size = len(documents) - 1
+) -> Masks:
+    size = len(segments.documents) - 1
     document_examples = np.zeros(size + 1, np.int64)
     numbers = np.empty(size * examples_per_document, np.uint8)
     pointers = np.zeros(size * examples_per_document + 1, np.int64)
-    # A mask has at most a span per word; the scratch space is for one, the room for all grows as needed.
+    # A mask has at most one span per word; there is always room for one document's masks, and more is made as needed.
     most = 1
     for d in range(size):
-        first = paragraph_sentences[document_paragraphs[d]]
-        last = paragraph_sentences[document_paragraphs[d + 1]]
-        most = max(most, sentence_words[last] - sentence_words[first])
+        first = segments.paragraph_sentences[segments.document_paragraphs[d]]
+        last = segments.paragraph_sentences[segments.document_paragraphs[d + 1]]
+        most = max(most, segments.sentence_words[last] - segments.sentence_words[first])
     room = examples_per_document * most + 4 * size * examples_per_document
     kinds = np.empty(room, np.uint8)
     starts = np.empty(room, np.int64)
     ends = np.empty(room, np.int64)
     state = np.zeros(1, np.uint64)
-    left_out = np.zeros(2, np.int64)
-    count, filled = 0, 0
+    count, filled, repeated, too_few_spans = 0, 0, 0, 0
     for d in range(size):
         first_example = count
-        has_words = document_paragraphs[d + 1] > document_paragraphs[d]
-        if filled + examples_per_document * most > room:
-            room *= 2
-            kinds = _grown(kinds, filled, room)
-            starts = _grown(starts, filled, room)
-            ends = _grown(ends, filled, room)
+        has_words = segments.document_paragraphs[d + 1] > segments.document_paragraphs[d]
+        if filled + examples_per_document * most > len(kinds):
+            kinds = np.concatenate((kinds, np.empty_like(kinds)))
+            starts = np.concatenate((starts, np.empty_like(starts)))
+            ends = np.concatenate((ends, np.empty_like(ends)))
         for number in range(examples_per_document if has_words else 0):
-            reason = -1
+            is_kept, is_repeated = False, False
             for draw in range(max_draws):
                 start_stream(state, seeds[d], number, draw)
                 out_kinds, out_starts, out_ends = kinds[filled:], starts[filled:], ends[filled:]
-                spans = _draw_mask(
-                    d,
-                    documents,
-                    document_paragraphs,
-                    paragraph_starts,
-                    paragraph_ends,
-                    paragraph_sentences,
-                    sentence_starts,
-                    sentence_ends,
-                    sentence_words,
-                    word_starts,
-                    word_ends,
-                    state,
-                    chances,
-                    max_ngram,
-                    out_kinds,
-                    out_starts,
-                    out_ends,
-                )
+                spans = _draw_mask(segments, d, state, chances, max_ngram, out_kinds, out_starts, out_ends)
+                is_repeated = False
                 if spans < min_spans:
-                    reason = TOO_SMALL
                     continue
                 if max_spans and spans > max_spans:
                     spans = _thin_out(state, spans, max_spans, out_kinds, out_starts, out_ends)
-                if _is_repeated(pointers, first_example, count, spans, filled, kinds, starts, ends):
-                    reason = REPEATED
+                is_repeated = _is_repeated(pointers, first_example, count, spans, filled, kinds, starts, ends)
+                if is_repeated:
                     continue
-                reason = -1
+                is_kept = True
                 numbers[count] = number
                 count += 1
                 filled += spans
                 pointers[count] = filled
                 break
-            if reason >= 0:
-                left_out[reason] += 1
+            # The reason is the last draw's.
+            repeated += is_repeated
+            too_few_spans += not (is_kept or is_repeated)
         document_examples[d + 1] = count
-    return (
+    return Masks(
         document_examples,
         numbers[:count].copy(),
         pointers[: count + 1].copy(),
         kinds[:filled].copy(),
         starts[:filled].copy(),
         ends[:filled].copy(),
-        left_out,
+        LeftOut(repeated, too_few_spans),
     )
-
-
-@kernel
-def _grown(array: Grown, filled: int, room: int) -> Grown:
-    larger = np.empty(room, array.dtype)
-    for i in range(filled):
-        larger[i] = array[i]
-    return larger  # type: ignore[return-value]
 
 
 @kernel

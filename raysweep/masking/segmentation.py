@@ -1,12 +1,12 @@
 """Documents into paragraphs, sentences and words, as offsets and lengths.
 
-A paragraph is a line without the space around it, empty ones dropped; a paragraph has sentences
-(`sentences.py`), a sentence has words (`words.py`).  Equal to what NLTK gives the original ILM code,
-except where that loses the document: see `words.py`.
+A paragraph is a line without the space around it; empty lines are dropped.  A paragraph has sentences
+(`sentences.py`), a sentence has words (`words.py`).  The result equals what NLTK gives the original ILM
+code, except where that code loses the document: see `words.py`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,12 @@ Hierarchy = list[object]
 """`[offset, length, parts]`, down to a word's `[offset, length]`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Segments:
-    """The paragraphs, sentences and words of many documents.
+class Segments(NamedTuple):
+    """The paragraphs, sentences and words of many documents; a named tuple, which kernels can read.
 
-    All positions count code points in `codes`, the documents one after the other.  The parts of a
-    whole w are `pointers[w]:pointers[w + 1]` of the list below.
+    All positions count code points in `codes`, which holds the documents one after the other.  An array such
+    as `document_paragraphs` points into the list below it: the paragraphs of document d are numbers
+    `document_paragraphs[d]` to `document_paragraphs[d + 1] - 1`.
     """
 
     codes: Codes
@@ -43,19 +43,14 @@ class Segments:
 
 
 def segment(texts: Sequence[str]) -> Segments:
-    """The segments of many documents.  Any text will do, the empty one too."""
+    """Segment many documents; a text may be empty."""
     codes, documents = join_texts(texts)
-    return segment_codes(codes, documents)
-
-
-def segment_codes(codes: Codes, documents: Offsets) -> Segments:
-    """Like `segment`, of documents that are already one array."""
     classes = character_classes()
     document_paragraphs, paragraph_starts, paragraph_ends = _find_paragraphs(codes, documents, classes)
     paragraph_sentences, sentence_starts, sentence_ends = find_sentences(
         codes, paragraph_starts, paragraph_ends, classes
     )
-    # `word_tokenize` looks for sentences once more, and in some thousandths finds two in one ("What.?").
+    # `word_tokenize` splits a sentence into sentences again, and in a few of a thousand finds two ("What.?").
     sentence_pieces, piece_starts, piece_ends = find_sentences(codes, sentence_starts, sentence_ends, classes)
     piece_words, word_starts, word_ends = find_words(codes, piece_starts, piece_ends, classes)
     return Segments(
@@ -74,7 +69,7 @@ def segment_codes(codes: Codes, documents: Offsets) -> Segments:
 
 
 def hierarchy_of(segments: Segments, document: int) -> Hierarchy:
-    """One document's segments as nested lists of offsets into its text: for people, tests and own mask functions."""
+    """One document's segments as nested lists of offsets into its text: for custom mask functions and tests."""
     base = int(segments.documents[document])
 
     def place(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], index: int) -> list[object]:

@@ -63,7 +63,7 @@ def test_spans_that_share_a_token_drop_their_example_and_are_counted():
     """ "do|n't", both masked: GPT-2 has no token boundary there, so the answers cannot be told apart."""
     text = "I don't know"
     encoded = encode(text, [[place(text, "do"), place(text, "n't")], [place(text, "know")]])
-    assert encoded.counts["overlapping"] == 1
+    assert encoded.counts.overlapping == 1
     assert np.diff(encoded.document_examples).tolist() == [1]
 
 
@@ -72,7 +72,7 @@ def test_a_document_with_a_character_of_two_tokens_keeps_its_examples():
     text = "It’s late 😀, isn’t it?"
     words = hierarchy_of(segment([text]), 0)[2][0][2][0][2]
     encoded = encode(text, [[(WORD, start, size)] for start, size in words])
-    assert encoded.counts["overlapping"] == 0
+    assert encoded.counts.overlapping == 0
     assert len(encoded.kinds) == len(words)
 
 
@@ -124,15 +124,15 @@ def test_answers_put_back_into_their_blanks_give_the_document(store_of, text, ch
 def test_truncate_cuts_the_answers_as_the_original_does():
     """`overflow: truncate` keeps every example and says how many have no answer left."""
     encoded = encode(LONG, [[place(LONG, "number 2 of")], []], overflow="truncate")
-    assert encoded.counts["truncated"] == 2
-    assert encoded.counts["without_answer"] == 2
+    assert encoded.counts.truncated == 2
+    assert encoded.counts.without_answer == 2
     assert len(encoded.window_examples) == 0
 
 
 def test_drop_leaves_long_examples_out_and_counts_them():
     """`overflow: drop`: there is no such example."""
     encoded = encode(LONG, [[place(LONG, "number 2 of")]], overflow="drop")
-    assert encoded.counts["too_long"] == 1
+    assert encoded.counts.too_long == 1
     assert len(encoded.example_spans) == 1
 
 
@@ -141,8 +141,8 @@ def test_an_example_that_just_fits_is_not_touched():
     text = SENTENCES[0]
     tokens = len(tokenise_texts([text])[0])
     mask = [[place(text, "nothing")]]
-    assert encode(text, mask, max_tokens=tokens + 3).counts["windows"] == 0
-    assert encode(text, mask, max_tokens=tokens + 2).counts["windows"] == 1
+    assert encode(text, mask, max_tokens=tokens + 3).counts.windows == 0
+    assert encode(text, mask, max_tokens=tokens + 2).counts.windows == 1
 
 
 def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
@@ -168,7 +168,7 @@ def test_spans_outside_the_window_are_not_blanked_and_are_counted():
     """They stand in the text as context, or outside of it."""
     masks = [[place(LONG, "number 2 of"), place(LONG, "number 50 of")]]
     encoded = encode(LONG, masks, max_tokens=100)
-    assert encoded.counts["spans_outside"] == 1
+    assert encoded.counts.spans_outside == 1
     assert len(encoded.kinds) == 1
 
 

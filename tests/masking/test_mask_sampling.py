@@ -109,7 +109,7 @@ def test_masks_of_a_document_are_all_different():
     counts = np.diff(masks.document_examples)
     assert counts[0] == 16
     assert 2 <= counts[2] <= 6  # nothing, document, paragraph, sentence, n-gram, word
-    assert masks.left_out["repeated"] == 48 - counts.sum()
+    assert masks.left_out.repeated == 48 - counts.sum()
 
 
 def test_a_document_s_masks_do_not_depend_on_its_neighbours():
@@ -156,7 +156,7 @@ def test_masks_with_too_few_spans_are_left_out_and_counted():
     policy = MaskingConfig(document=0, paragraph=0, sentence=0, word=0, min_spans=1)
     _, masks = draw([DOCUMENT], policy)
     assert len(masks.numbers) == 0
-    assert masks.left_out == {"repeated": 0, "too_few_spans": 16}
+    assert masks.left_out == (0, 16)
 
 
 def test_certain_probabilities_are_certain():
