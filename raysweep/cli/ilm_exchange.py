@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raysweep.cli.settings import Settings
+from raysweep.corpus.documents import read_documents
 from raysweep.errors import ConfigError, InputError
-from raysweep.masking.example_store import plan_shards
 from raysweep.masking.ilm_files import (
     MaskedDocument,
     draw_examples,
@@ -14,7 +14,7 @@ from raysweep.masking.ilm_files import (
     write_examples,
     write_special_tokens,
 )
-from raysweep.masking.mask_shard import read_documents
+from raysweep.masking.shards import plan_shards
 from raysweep.storage.atomic_files import atomic_file
 
 SPLITS = ("train", "valid", "test")

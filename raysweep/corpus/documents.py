@@ -1,9 +1,10 @@
-"""documents.parquet: the prepared corpus, a row per document, sorted by writing_id.
+"""Writes and reads documents.parquet: the prepared corpus, a row per document, sorted by writing_id.
 
-Its row groups hold 8,192 documents, so that a worker can read its part alone.
+Its row groups hold 8,192 documents, so that a worker can read only its part.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.corpus.splits import SPLITS
+from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
 Progress = Callable[[str, int, int], None]
@@ -57,3 +59,35 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
                 columns["split"] = split_names.slice(start, DOCUMENTS_PER_ROW_GROUP)
                 writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))
     report("write", len(splits), len(splits))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documents:
+    """The columns that masks are made from."""
+
+    ids: list[str]
+    levels: list[str]
+    splits: list[str]
+    texts: list[str]
+
+
+def read_documents(path: Path, rows: tuple[int, int]) -> Documents:
+    """Read the documents of some rows (the first, and the one after the last), and only their row groups.
+
+    Raises:
+        InputError: the file cannot be read, or has no such rows.
+    """
+    start, stop = rows
+    try:
+        with pq.ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            begins = np.cumsum([0, *sizes])
+            if not 0 <= start <= stop <= begins[-1]:
+                raise InputError(f"{path}: rows {start} to {stop} were asked for; it has {begins[-1]}")
+            groups = np.flatnonzero((begins[:-1] < stop) & (begins[1:] > start)).tolist()
+            table = file.read_row_groups(groups, columns=["writing_id", "level", "split", "text"])
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read ({error}); run the prepare stage again") from error
+    table = table.slice(start - begins[groups[0]] if groups else 0, stop - start)
+    ids, levels, splits, texts = (column.to_pylist() for column in table.columns)
+    return Documents(ids=ids, levels=levels, splits=splits, texts=texts)

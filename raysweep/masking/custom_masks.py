@@ -1,26 +1,24 @@
-"""Masks from a mask function of the user's own: `masking.function: package.module:function`.
+"""Masks from a function that the user names: `masking.function: package.module:function`.
 
 The function is called once per document with its text, its hierarchy (`segmentation.hierarchy_of`)
-and a NumPy generator that belongs to the document alone; it returns a list of masks, one per
-example, each a list of `(kind, offset, length)` in characters and text order.  What it returns is
-checked; a mask that its document already has is left out, and counted.
+and a NumPy generator seeded for this document; it returns a list of masks, one per example, each a
+list of `(kind, offset, length)` in characters and in text order.  The masks are checked; a mask that
+repeats an earlier one of its document is left out, and counted.
 """
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from raysweep.config.data_settings import MaskingConfig
+from raysweep.corpus.documents import Documents
 from raysweep.errors import ConfigError, InputError
 from raysweep.masking.mask_sampling import LeftOut, Masks
 from raysweep.masking.segmentation import Hierarchy, Segments, hierarchy_of
 from raysweep.masking.vocabulary import Kind
 from raysweep.seeding import generator_for
-
-if TYPE_CHECKING:
-    from raysweep.masking.mask_shard import Documents
 
 Span = tuple[int, int, int]
 """Kind, offset and length, in characters."""
@@ -28,10 +26,10 @@ MaskFunction = Callable[[str, Hierarchy, np.random.Generator], Sequence[Sequence
 
 
 def load_mask_function(path: str) -> MaskFunction:
-    """The function at `package.module:function`.
+    """Import the function at `package.module:function`.
 
     Raises:
-        ConfigError: there is none; names the setting and the fix.
+        ConfigError: there is no such function; names the setting and the fix.
     """
     place = f"masking.function: found {path!r}"
     module, colon, name = path.partition(":")
@@ -46,12 +44,12 @@ def load_mask_function(path: str) -> MaskFunction:
     return cast("MaskFunction", function)
 
 
-def own_masks(documents: "Documents", segments: Segments, seed: int, policy: MaskingConfig) -> Masks:
-    """Ask the user's function for every document's masks.
+def custom_masks(documents: Documents, segments: Segments, seed: int, policy: MaskingConfig) -> Masks:
+    """Call the user's function for every document.
 
     Raises:
         ConfigError: there is no such function.
-        InputError: it gave too many masks, or spans that are out of range, overlap or are out of order;
+        InputError: it returned too many masks, or spans that are out of range, overlap or are out of order;
             names the document and the span.
     """
     assert policy.function is not None
@@ -74,11 +72,11 @@ def own_masks(documents: "Documents", segments: Segments, seed: int, policy: Mas
 def masks_from_lists(
     segments: Segments, given: Sequence[Sequence[Sequence[Span]]], places: Sequence[str], *, drop_repeated: bool = True
 ) -> Masks:
-    """Masks that somebody else drew, checked.
+    """Check masks that were drawn elsewhere.
 
     Args:
-        given: for each document its masks.
-        places: for each document how messages name it.
+        given: the masks of each document.
+        places: what messages call each document.
         drop_repeated: leave out a mask that its document already has.
 
     Raises:

@@ -1,17 +1,14 @@
-"""The example store: a folder of shards and a manifest, and batches out of them.
+"""Selects examples from a complete folder of shards and assembles them as batches.
 
-What is stored is tokens and spans, not padded sequences: an example of any task is put together when
-a batch is asked for.  The store holds no text.  An *example number* counts all examples of the store
-in the order of documents.parquet; a *document* is a row of it.
-
-The manifest is renamed into place last, so a folder with one is complete.
+The store holds tokens and spans, not padded sequences and no text: an example of any task is assembled
+when a batch is requested.  An *example number* counts the examples of the store in the order of
+documents.parquet; a *document* is a row of that file.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +16,10 @@ import numpy.typing as npt
 from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
 from raysweep.masking.assembling import MaskedTokens, expand_runs, lay_out, measure
-from raysweep.masking.shards import FIX, VERSION, Array, Shard, read_shard, record_path, shard_path
+from raysweep.masking.shards import FIX, Array, Shard, read_manifest, read_shard
 from raysweep.masking.vocabulary import Kind
-from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.run_folder import ExamplesFolder
 
-MANIFEST = "manifest.json"
 _BLOCK = 1 << 16
 """Examples that are measured at once where there may be millions."""
 Examples = npt.NDArray[np.int64]
@@ -43,85 +39,6 @@ class Batch:
     """Tokens without padding."""
     documents_B: npt.NDArray[np.int64]  # noqa: N815
     """Rows of documents.parquet."""
-
-
-def plan_shards(documents: int, shard_documents: int) -> list[tuple[int, int]]:
-    """The row ranges of the shards: first row and the one after the last."""
-    return [(start, min(start + shard_documents, documents)) for start in range(0, documents, shard_documents)]
-
-
-def read_shard_summary(folder: Path, shard: int) -> dict[str, Any] | None:
-    """What `mask_shard` returned for a shard that is done; None if it must be made."""
-    record = record_path(folder, shard)
-    if not record.exists():
-        return None
-    try:
-        summary: dict[str, Any] = read_json(record)
-        size = shard_path(folder, shard).stat().st_size
-    except (InputError, OSError):
-        return None
-    return summary if summary.get("bytes") == size else None
-
-
-def write_manifest(
-    folder: Path, *, fingerprint: str, identity: Mapping[str, Any], summaries: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Write the manifest of a complete folder, by rename; returns it.
-
-    Args:
-        fingerprint, identity: of what the examples were made from.
-        summaries: what `mask_shard` returned for every shard.
-
-    Raises:
-        InputError: a range of rows is missing or stands twice.
-    """
-    # How long it took is no part of what was made: equal examples give equal manifests.
-    shards = [{key: value for key, value in summary.items() if key != "seconds"} for summary in summaries]
-    shards.sort(key=lambda summary: int(summary["shard"]))
-    row = 0
-    for number, summary in enumerate(shards):
-        if summary["shard"] != number or summary["rows"][0] != row:
-            raise InputError(
-                f"{folder}: shard {number} must begin at row {row}; found shard {summary['shard']} with rows "
-                f"{summary['rows'][0]} to {summary['rows'][1]}. Run the mask stage again with --force"
-            )
-        row = summary["rows"][1]
-    keys = [key for key in (shards[0] if shards else {}) if key not in {"shard", "rows", "checksum"}]
-    totals = {key: _add_up([summary[key] for summary in shards]) for key in keys}
-    manifest = {
-        "version": VERSION,
-        "fingerprint": fingerprint,
-        "identity": dict(identity),
-        "shards": shards,
-        "totals": totals,
-    }
-    write_json(folder / MANIFEST, manifest)
-    return manifest
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a complete folder.
-
-    Raises:
-        InputError: there is none, or it is of another version.
-    """
-    path = folder / MANIFEST
-    if not path.exists():
-        raise InputError(f"{path}: missing; the examples are not complete. Run the mask stage")
-    manifest: dict[str, Any] = read_json(path)
-    if manifest.get("version") != VERSION:
-        raise InputError(
-            f"{path}: found version {manifest.get('version')!r}; this raysweep reads {VERSION}. "
-            "Run the mask stage again with --force mask"
-        )
-    return manifest
-
-
-def _add_up(values: Sequence[Any]) -> Any:
-    if values and isinstance(values[0], Mapping):
-        keys = dict.fromkeys(key for value in values for key in value)
-        return {key: _add_up([value.get(key, 0) for value in values]) for key in keys}
-    return sum(values) if values and isinstance(values[0], int) else round(float(sum(values)), 4) if values else {}
 
 
 class ExampleStore:
@@ -160,7 +77,7 @@ class ExampleStore:
         """
         shards = []
         for summary in read_manifest(folder)["shards"]:
-            path = shard_path(folder, summary["shard"])
+            path = ExamplesFolder(folder).shard(summary["shard"])
             shards.append(read_shard(path))
             if verify and file_fingerprint(path) != summary["checksum"]:
                 raise InputError(f"{path}: damaged, its checksum is not the manifest's; {FIX}")

@@ -1,42 +1,28 @@
 """Makes one shard of the example store: read, segment, tokenise, sample, encode, write.
 
-A plain function of its inputs, so shards may be made in any order, by any number of workers, again
-after a crash: a shard's bytes depend on its documents, the policy and the seed alone.
+`mask_shard` is a plain function of its inputs: a shard's bytes depend only on its documents, the policy and
+the seed.  So shards can be made in any order, by any number of workers, and again after a crash.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import MaskingConfig
-from raysweep.errors import InputError
-from raysweep.masking.custom_masks import own_masks
+from raysweep.corpus.documents import Documents, read_documents
+from raysweep.masking.custom_masks import custom_masks
 from raysweep.masking.encoding import Encoded, encode_masks
-from raysweep.masking.mask_sampling import Masks, document_seeds, sample_masks
-from raysweep.masking.segmentation import segment
-from raysweep.masking.shards import NARROW, Array, record_path, shard_path, write_shard
+from raysweep.masking.mask_sampling import Masks, Seeds, document_seeds, sample_masks
+from raysweep.masking.segmentation import Segments, segment
+from raysweep.masking.shards import NARROW, Array, write_shard
 from raysweep.masking.tokens import Tokens, tokenise
 from raysweep.masking.vocabulary import Kind
 from raysweep.storage.atomic_files import write_json
-
-COLUMNS = ["writing_id", "level", "split", "text"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Documents:
-    """The columns of documents.parquet that masks are made from."""
-
-    ids: list[str]
-    levels: list[str]
-    splits: list[str]
-    texts: list[str]
+from raysweep.storage.run_folder import ExamplesFolder
 
 
 def mask_shard(
@@ -50,11 +36,12 @@ def mask_shard(
         shard: the shard's number, which names its file.
 
     Returns:
-        The shard's record, as it now lies beside it: counts, checksum, seconds by phase.
+        The shard's record, which is also written beside it: counts, checksum, seconds by phase.
 
     Raises:
-        InputError: the documents cannot be read, or an own mask function gave bad spans.
+        InputError: the documents cannot be read, or a custom mask function gave bad spans.
     """
+    store = ExamplesFolder(folder)
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_documents(documents, rows)
@@ -64,7 +51,7 @@ def mask_shard(
         tokens, offsets = tokenise(segments.codes, segments.documents)
     with _timed(seconds, "sample"):
         seeds = document_seeds(seed, read.ids, read.splits)
-        masks = own_masks(read, segments, seed, policy) if policy.function else sample_masks(segments, seeds, policy)
+        masks = draw_masks(read, segments, seeds, policy, seed)
     with _timed(seconds, "encode"):
         encoded = encode_masks(segments, tokens, offsets, masks, seeds, policy)
     with _timed(seconds, "write"):
@@ -72,35 +59,18 @@ def mask_shard(
         header = {"rows": list(rows), "levels": levels, "splits": splits, "max_tokens": policy.max_tokens}
         arrays = pack_examples(tokens, offsets, encoded)
         arrays |= {"levels": _number(read.levels, levels), "splits": _number(read.splits, splits), "seeds": seeds}
-        checksum = write_shard(shard_path(folder, shard), header, arrays)
+        checksum = write_shard(store.shard(shard), header, arrays)
     summary = _summarise(rows, len(segments.codes), masks, encoded)
     summary |= {"shard": shard, "checksum": checksum, "tokens": len(tokens)}
-    summary["bytes"] = shard_path(folder, shard).stat().st_size
+    summary["bytes"] = store.shard(shard).stat().st_size
     summary["seconds"] = {phase: round(value, 4) for phase, value in seconds.items()}
-    write_json(record_path(folder, shard), summary)
+    write_json(store.shard_record(shard), summary)
     return summary
 
 
-def read_documents(path: Path, rows: tuple[int, int]) -> Documents:
-    """The documents of some rows, reading only the row groups they lie in."""
-    start, stop = rows
-    try:
-        with pq.ParquetFile(path) as file:
-            if not 0 <= start <= stop <= file.metadata.num_rows:
-                raise InputError(f"{path}: rows {start} to {stop} were asked for; it has {file.metadata.num_rows}")
-            groups, before, position = [], 0, 0
-            for group in range(file.num_row_groups):
-                end = position + file.metadata.row_group(group).num_rows
-                if end <= start:
-                    before = end
-                elif position < stop:
-                    groups.append(group)
-                position = end
-            table = file.read_row_groups(groups, columns=COLUMNS).slice(start - before, stop - start)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read ({error}); run the prepare stage again") from error
-    columns = {name: table[name].to_pylist() for name in COLUMNS}
-    return Documents(ids=columns["writing_id"], levels=columns["level"], splits=columns["split"], texts=columns["text"])
+def draw_masks(documents: Documents, segments: Segments, seeds: Seeds, policy: MaskingConfig, seed: int) -> Masks:
+    """Draw masks by the policy's probabilities, or by the custom function that it names."""
+    return custom_masks(documents, segments, seed, policy) if policy.function else sample_masks(segments, seeds, policy)
 
 
 @contextmanager

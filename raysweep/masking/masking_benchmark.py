@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import MaskingConfig
+from raysweep.corpus.documents import write_documents
 from raysweep.errors import InputError
-from raysweep.masking.example_store import ExampleStore, plan_shards, write_manifest
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
+from raysweep.masking.shards import plan_shards, write_manifest
 from raysweep.masking.tokens import forget_pieces
 
 BATCH = 64
@@ -113,17 +114,10 @@ def benchmark_masking(
 
 def _write_documents(path: Path, texts: Sequence[str]) -> None:
     count = len(texts)
-    table = pa.table(
-        {
-            "document": np.arange(count),
-            "writing_id": [f"{number:08d}" for number in range(count)],
-            "l1": ["unknown"] * count,
-            "level": ["A1"] * count,
-            "split": ["train"] * count,
-            "text": list(texts),
-        }
-    )
-    pq.write_table(table, path, row_group_size=8192)
+    nothing = pa.nulls(count, pa.string())
+    same = {"l1": ["unknown"] * count, "level": ["A1"] * count, "learner": nothing, "prompt": nothing}
+    table = pa.table({"writing_id": [f"{number:08d}" for number in range(count)], **same, "text": list(texts)})
+    write_documents(path, table, np.zeros(count, dtype=np.int64), lambda *_: None)
 
 
 def _measure_yardstick(documents: Path) -> float:

@@ -1,15 +1,16 @@
-"""The file of one shard: the examples of a run of documents, as flat arrays without any text.
+"""The files of the example store: shards, a record for each, and a manifest of all of them.
 
-A shard is one file, `shard-00000.examples`: a line that names the format, a JSON header with each
-array's type, length and place, then the arrays, each on a 64-byte boundary so that it can be used
-where it lies in a memory map.  Equal input gives equal bytes.  Beside it lies `shard-00000.json`,
-the record that says it is done, renamed into place after it.
+A shard holds the examples of consecutive documents as flat arrays, without any text: a line that names the
+format, a JSON header with each array's type, length and place, then the arrays, each aligned to 64 bytes so
+that a memory map can be used as it is.  Equal input gives equal bytes.  A shard's record is renamed into
+place after the shard, and the manifest after all shards, so a folder with a manifest is complete.
 """
 
 import json
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ import numpy.typing as npt
 
 from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
-from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.run_folder import ExamplesFolder
 
 FORMAT = "raysweep-examples"
 VERSION = 1
 ALIGNMENT = 64
 NARROW = 1 << 16
+"""Numbers below this are stored in two bytes."""
 
 FIELDS = (
     "tokens",
@@ -44,7 +47,7 @@ FIELDS = (
 """Offsets have one more entry than documents; spans and windows count tokens from their document's first."""
 
 _MAGIC = b"raysweep-examples\n"
-FIX = "delete it and run the mask stage again: only this shard is made anew"
+FIX = "delete it and run the mask stage again: only this shard will be made"
 
 Array = npt.NDArray[Any]
 
@@ -55,19 +58,6 @@ class Shard:
 
     header: Mapping[str, Any]
     arrays: Mapping[str, Array]
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether a document has more tokens, or an example more spans, than two bytes count."""
-        return bool(self.arrays["span_starts"].dtype == np.uint32)
-
-
-def shard_path(folder: Path, shard: int) -> Path:
-    return folder / f"shard-{shard:05d}.examples"
-
-
-def record_path(folder: Path, shard: int) -> Path:
-    return folder / f"shard-{shard:05d}.json"
 
 
 def write_shard(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
@@ -100,7 +90,7 @@ def read_shard(path: Path) -> Shard:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; run the mask stage again: only this shard is made anew") from error
+        raise InputError(f"{path}: missing; run the mask stage again: only this shard will be made") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {FIX}") from error
     header, begin = _read_header(path, data)
@@ -111,6 +101,78 @@ def read_shard(path: Path) -> Shard:
         for name, place in header["arrays"].items()
     }
     return Shard(header=header, arrays=arrays)
+
+
+def plan_shards(documents: int, shard_documents: int) -> list[tuple[int, int]]:
+    """The row range of each shard: first row, and the one after the last."""
+    return [(start, min(start + shard_documents, documents)) for start in range(0, documents, shard_documents)]
+
+
+def read_shard_summary(folder: Path, shard: int) -> dict[str, Any] | None:
+    """Read what `mask_shard` returned for a finished shard; None if the shard must be made."""
+    store = ExamplesFolder(folder)
+    if not store.shard_record(shard).exists():
+        return None
+    try:
+        summary: dict[str, Any] = read_json(store.shard_record(shard))
+        size = store.shard(shard).stat().st_size
+    except (InputError, OSError):
+        return None
+    return summary if summary.get("bytes") == size else None
+
+
+def write_manifest(
+    folder: Path, *, fingerprint: str, identity: Mapping[str, Any], summaries: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Write the manifest of a complete folder, by rename; returns it.
+
+    Args:
+        fingerprint, identity: the settings and data that the examples were made from.
+        summaries: what `mask_shard` returned for every shard.
+
+    Raises:
+        InputError: a range of rows is missing or repeated.
+    """
+    # Without the time it took, so that equal examples give equal manifests.
+    shards = [{key: value for key, value in summary.items() if key != "seconds"} for summary in summaries]
+    shards.sort(key=lambda summary: int(summary["shard"]))
+    row = 0
+    for number, summary in enumerate(shards):
+        if summary["shard"] != number or summary["rows"][0] != row:
+            raise InputError(
+                f"{folder}: shard {number} must begin at row {row}; found shard {summary['shard']} with rows "
+                f"{summary['rows'][0]} to {summary['rows'][1]}. Run the mask stage again with --force"
+            )
+        row = summary["rows"][1]
+    keys = [key for key in (shards[0] if shards else {}) if key not in {"shard", "rows", "checksum"}]
+    totals = {key: _add_up([summary[key] for summary in shards]) for key in keys}
+    manifest = {
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "identity": dict(identity),
+        "shards": shards,
+        "totals": totals,
+    }
+    write_json(ExamplesFolder(folder).manifest, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a complete folder.
+
+    Raises:
+        InputError: it is missing, or of another version.
+    """
+    path = ExamplesFolder(folder).manifest
+    if not path.exists():
+        raise InputError(f"{path}: missing; the examples are not complete. Run the mask stage")
+    manifest: dict[str, Any] = read_json(path)
+    if manifest.get("version") != VERSION:
+        raise InputError(
+            f"{path}: found version {manifest.get('version')!r}; this raysweep reads {VERSION}. "
+            "Run the mask stage again with --force mask"
+        )
+    return manifest
 
 
 def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
@@ -124,3 +186,10 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     if header.get("version") != VERSION:
         raise InputError(f"{path}: found version {header.get('version')!r}; this raysweep reads {VERSION}; {FIX}")
     return header, -(-(end + 1) // ALIGNMENT) * ALIGNMENT
+
+
+def _add_up(values: Sequence[Any]) -> Any:
+    """The sum of numbers, or of mappings key by key."""
+    if not isinstance(values[0], Mapping):
+        return sum(values)
+    return {key: sum(value.get(key, 0) for value in values) for key in dict.fromkeys(chain.from_iterable(values))}

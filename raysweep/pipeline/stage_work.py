@@ -92,7 +92,7 @@ def make_examples(
 ) -> dict[str, Any]:
     """Make the shards that are not there, and the manifest of all of them."""
     from raysweep.corpus.preparing import read_summary
-    from raysweep.masking.example_store import plan_shards, read_shard_summary, write_manifest
+    from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
 
     tasks = [
         MaskTask(

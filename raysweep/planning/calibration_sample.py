@@ -20,8 +20,9 @@ def make_examples(config: Config, folder: RunFolder) -> tuple[DataSize, float, f
     from raysweep.corpus.documents import sort_documents, write_documents
     from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
     from raysweep.corpus.splits import SPLITS
-    from raysweep.masking.example_store import ExampleStore, write_manifest
+    from raysweep.masking.example_store import ExampleStore
     from raysweep.masking.mask_shard import mask_shard
+    from raysweep.masking.shards import write_manifest
 
     levels, csv, columns, rows = config.data.levels, config.data.csv, None, 0
     if csv is None:

@@ -83,6 +83,24 @@ class TrialFolder:
 
 
 @dataclass(frozen=True)
+class ExamplesFolder:
+    """The example store: shards with a record each and, written last, a manifest of all of them."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    def shard(self, number: int) -> Path:
+        return self.root / f"shard-{number:05d}.examples"
+
+    def shard_record(self, number: int) -> Path:
+        """What was made; renamed into place after the shard."""
+        return self.root / f"shard-{number:05d}.json"
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """The paths of one run: `<storage>/<name>/…`."""
 
@@ -167,7 +185,7 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        return self.examples / "manifest.json"
+        return ExamplesFolder(self.examples).manifest
 
     @property
     def trials(self) -> Path:

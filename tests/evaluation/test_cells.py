@@ -15,8 +15,9 @@ from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import FIRST
 from raysweep.evaluation.matrix import build_matrix, merge_losses
 from raysweep.evaluation.scoring import score_model
-from raysweep.masking.example_store import ExampleStore, write_manifest
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
+from raysweep.masking.shards import write_manifest
 from raysweep.masking.vocabulary import Kind, TargetType
 from raysweep.model.export import save_model
 

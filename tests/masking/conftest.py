@@ -15,10 +15,10 @@ import pytest
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.custom_masks import masks_from_lists
 from raysweep.masking.encoding import encode_masks
-from raysweep.masking.example_store import ExampleStore, plan_shards, write_manifest
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard, pack_examples
 from raysweep.masking.segmentation import segment
-from raysweep.masking.shards import Shard
+from raysweep.masking.shards import Shard, plan_shards, write_manifest
 from raysweep.masking.tokens import tokenise
 
 TEXTS = [

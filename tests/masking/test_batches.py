@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep.masking.example_store import ExampleStore, write_manifest
-from raysweep.masking.shards import shard_path, write_shard
+from raysweep.masking.example_store import ExampleStore
+from raysweep.masking.shards import write_manifest, write_shard
 from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, TargetType
+from raysweep.storage.run_folder import ExamplesFolder
 
 LEVELS, SPLITS = ("A1", "B2"), ("test", "train")
 TASKS = ("ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm")
@@ -91,7 +92,7 @@ def write_store(folder: Path, shards: Sequence[Sequence[Document]], max_tokens: 
             "splits": np.array([document.split for document in documents], np.uint8),
             "seeds": np.array([document.seed for document in documents], np.uint64),
         }
-        checksum = write_shard(shard_path(folder, number), header, arrays)
+        checksum = write_shard(ExamplesFolder(folder).shard(number), header, arrays)
         rows = [row, row + len(documents)]
         summaries.append({"shard": number, "rows": rows, "checksum": checksum})
         row = rows[1]

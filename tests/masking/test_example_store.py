@@ -9,11 +9,12 @@ import pytest
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import InputError
-from raysweep.masking.example_store import ExampleStore, plan_shards, read_manifest, read_shard_summary, write_manifest
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
-from raysweep.masking.shards import record_path, shard_path
+from raysweep.masking.shards import plan_shards, read_manifest, read_shard_summary, write_manifest
 from raysweep.masking.tokens import forget_pieces, tokenise_texts
 from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, Kind, TargetType
+from raysweep.storage.run_folder import ExamplesFolder
 
 POLICY = MaskingConfig(word=0.1, examples_per_document=4)
 
@@ -42,7 +43,7 @@ def test_a_shard_made_again_is_the_same_to_the_byte(corpus, tmp_path):
     forget_pieces()
     again = mask_shard(documents=corpus, rows=(24, 36), shard=2, folder=tmp_path / "b", policy=POLICY, seed=3)
     assert again["checksum"] == made[2]["checksum"]
-    assert shard_path(tmp_path / "a", 2).read_bytes() == shard_path(tmp_path / "b", 2).read_bytes()
+    assert ExamplesFolder(tmp_path / "a").shard(2).read_bytes() == ExamplesFolder(tmp_path / "b").shard(2).read_bytes()
     assert len({summary["checksum"] for summary in made}) == 4
 
 
@@ -184,9 +185,9 @@ def test_a_shard_is_done_only_with_its_record_and_its_whole_file(corpus, tmp_pat
     """A kill between the two, or a file cut short, costs the shard's work and nothing else."""
     mask_shard(documents=corpus, rows=(0, 10), shard=0, folder=tmp_path, policy=POLICY, seed=0)
     assert read_shard_summary(tmp_path, 1) is None
-    shard_path(tmp_path, 0).write_bytes(shard_path(tmp_path, 0).read_bytes()[:-64])
+    ExamplesFolder(tmp_path).shard(0).write_bytes(ExamplesFolder(tmp_path).shard(0).read_bytes()[:-64])
     assert read_shard_summary(tmp_path, 0) is None
-    record_path(tmp_path, 0).write_text("{")
+    ExamplesFolder(tmp_path).shard_record(0).write_text("{")
     assert read_shard_summary(tmp_path, 0) is None
 
 
@@ -218,7 +219,7 @@ def test_damage_is_named_with_its_fix(corpus, tmp_path, make_store):
         folder = tmp_path / "broken"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tmp_path / "good", folder)
-        change(folder, shard_path(folder, 1))
+        change(folder, ExamplesFolder(folder).shard(1))
         with pytest.raises(InputError) as error:
             ExampleStore.open(folder)
         return str(error.value)

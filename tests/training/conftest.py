@@ -10,8 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.config.training_settings import ModelConfig, TrainingConfig
-from raysweep.masking.example_store import ExampleStore, write_manifest
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
+from raysweep.masking.shards import write_manifest
 from raysweep.masking.vocabulary import VOCABULARY_SIZE
 from raysweep.model.gpt2 import build_model
 from raysweep.training.job import TrainingJob
