@@ -11,6 +11,10 @@ class Remembering:
     def __init__(self):
         self.lines = []
         self.progress = []
+        self.stages = []
+
+    def begin(self, stage):
+        self.stages.append(stage)
 
     def advance(self, stage, done, total, unit):
         self.progress.append((stage, done, total, unit))

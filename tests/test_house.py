@@ -26,7 +26,6 @@ PURE = [
     "raysweep.pipeline.inline_executor",
     "raysweep.pipeline.status",
     "raysweep.report.writing",
-    "raysweep.scheduling.trial_decisions",
     "raysweep.scheduling.order",
     "raysweep.statistics.hypotheses",
     "raysweep.storage.run_folder",

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,7 +18,8 @@ from rich.text import Text
 
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import duration, plain_table
-from raysweep.pipeline.run import STAGES
+from raysweep.pipeline.run import RunListener
+from raysweep.pipeline.stages import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
@@ -34,23 +34,10 @@ MARKS = {
 }
 
 
-class View(Protocol):
-    """A listener that also knows the stage."""
-
-    def begin(self, stage: str) -> None:
-        """The stage starts now."""
-
-    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """See `pipeline.tasks.Listener`."""
-
-    def say(self, message: str) -> None:
-        """See `pipeline.tasks.Listener`."""
-
-
 class Notes(logging.Handler):
     """Hands warnings of ours to the view, so that they do not run into what it draws."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: RunListener) -> None:
         super().__init__(logging.WARNING)
         self._view = view
 
@@ -59,7 +46,7 @@ class Notes(logging.Handler):
 
 
 @contextmanager
-def view_for(settings: Settings) -> Iterator[View]:
+def view_for(settings: Settings) -> Iterator[RunListener]:
     """The live view on a terminal, plain lines elsewhere; goes on until the block ends."""
     console = Console()
     view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.errors import RaysweepError
 
 if TYPE_CHECKING:
-    from raysweep.pipeline.run import Run, Unfinished
+    from raysweep.config.budget_settings import Event
+    from raysweep.pipeline.status import Unfinished
+    from raysweep.pipeline.tasks import Executor
 
 
 app = new_group()
@@ -41,7 +44,7 @@ def run(
     settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
     """Do every stage that is not done: prepare, mask, train, evaluate, report."""
-    _do_stages(settings, None, force, inline=inline, fail_fast=fail_fast)
+    _do_stages(settings, [], force, inline=inline, fail_fast=fail_fast)
 
 
 @app.command()
@@ -82,33 +85,19 @@ def report(settings: Settings, force: ForceOption = None) -> None:
 
 
 def _do_stages(
-    settings: Settings, stages: list[str] | None, force: list[str] | None, *, inline: bool, fail_fast: bool = False
+    settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool = False
 ) -> None:
     from raysweep.cli.progress_view import view_for
-    from raysweep.pipeline.inline_executor import InlineExecutor
     from raysweep.pipeline.lock import locked
-    from raysweep.pipeline.run import STAGES, Run
-    from raysweep.pipeline.tasks import Executor
-    from raysweep.planning.budget import BudgetWatch
-    from raysweep.planning.devices import find_device
-    from raysweep.planning.run_forecast import measure_overheads_of_run, settle_trials_per_gpu
+    from raysweep.pipeline.run import Run
+    from raysweep.planning.run_forecast import measure_overheads_of_run
 
-    began, device = time.time(), find_device(settings.config)
-    kind = settings.config.resources.accelerator_type or device.name
-    budget = BudgetWatch(settings.folder, settings.config.budget, settings.config.prices, device=kind)
-    executor: Executor
-    if inline:
-        executor = InlineExecutor(settings.config.resources.cpus_per_trial, fail_fast=fail_fast, budget=budget)
-    else:
-        from raysweep.cluster.ray_executor import RayExecutor
-
-        executor = RayExecutor(
-            settle_trials_per_gpu(settings.config), settings.folder, fail_fast=fail_fast, budget=budget
-        )
-    tells = stages is None or "train" in stages
-    with locked(settings.folder), view_for(settings) as view, _told_of_failure(settings, tells):
+    began = time.time()
+    executor = _executor(settings, inline=inline, fail_fast=fail_fast)
+    trains = not stages or "train" in stages
+    with locked(settings.folder), view_for(settings) as view, _failure_notified(settings, trains):
         try:
-            work = Run(
+            run = Run(
                 config=settings.config,
                 profile=settings.profile,
                 folder=settings.folder,
@@ -117,61 +106,69 @@ def _do_stages(
                 command=settings.command(),
                 forced=force or [],
             )
-            if stages is None:
-                work.refuse_over_budget()
-            for stage in stages or STAGES:
-                if stages is None and stage == "evaluate" and not work.has_models:
-                    break
-                view.begin(stage)
-                work.do(stage)
-            lost = work.unfinished() if tells else []
-            if tells and not inline:
-                measure_overheads_of_run(settings.config, settings.folder, work.trials, since=began)
+            unfinished = run.do(*stages)
+            if trains and not inline:
+                measure_overheads_of_run(settings.config, settings.folder, run.trials, since=began)
         finally:
             executor.close()
-    if tells:
-        _tell_end(settings, work, lost)
-    for each in lost:
-        print(f"{each.state}: {each.trial}: {each.reason}", file=sys.stderr)
-    if any(each.reason.startswith(BUDGET) for each in lost):
-        done = f"{len(work.trials) - len(lost)} of {len(work.trials)} trials are done"
-        print(f"{done}; raise the budget, and the same command goes on from the checkpoints", file=sys.stderr)
+    if trains:
+        _end_training(settings, unfinished, done=len(run.trials) - len(unfinished))
+
+
+def _executor(settings: Settings, *, inline: bool, fail_fast: bool) -> "Executor":
+    from raysweep.pipeline.inline_executor import InlineExecutor
+    from raysweep.planning.budget import BudgetWatch
+    from raysweep.planning.devices import find_device
+    from raysweep.planning.run_forecast import settle_trials_per_gpu
+
+    config = settings.config
+    kind = config.resources.accelerator_type or find_device(config).name
+    budget = BudgetWatch(settings.folder, config.budget, config.prices, device=kind)
+    if inline:
+        return InlineExecutor(config.resources.cpus_per_trial, fail_fast=fail_fast, budget=budget)
+    from raysweep.cluster.ray_executor import RayExecutor
+
+    return RayExecutor(settle_trials_per_gpu(config), settings.folder, fail_fast=fail_fast, budget=budget)
+
+
+def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, done: int) -> None:
+    """Notify of the run's end, print what is not done, and exit with the code that says why."""
+    from raysweep.storage.atomic_files import read_json
+
+    is_over_budget = any(trial.reason.startswith(BUDGET) for trial in unfinished)
+    evidence = settings.folder.evidence
+    _notify(
+        settings,
+        "budget" if is_over_budget else "failed" if unfinished else "done",
+        reason=f"{unfinished[0].trial}: {unfinished[0].reason}" if unfinished else "",
+        done=done,
+        verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
+    )
+    for trial in unfinished:
+        print(f"{trial.state}: {trial.trial}: {trial.reason}", file=sys.stderr)
+    if is_over_budget:
+        trials = f"{done} of {done + len(unfinished)} trials are done"
+        print(f"{trials}; raise the budget, and the same command goes on from the checkpoints", file=sys.stderr)
         sys.exit(OVER_BUDGET)
-    if lost:
+    if unfinished:
         sys.exit(1)
 
 
-def _tell_end(settings: Settings, work: "Run", lost: "Sequence[Unfinished]") -> None:
-    """Notify of the run's end, with the report's verdict if there is one."""
-    from raysweep.pipeline.notifications import Message, notify
-    from raysweep.storage.atomic_files import read_json
-
-    is_capped = any(each.reason.startswith(BUDGET) for each in lost)
-    evidence = settings.folder.evidence
-    message = Message(
-        run=settings.folder.name,
-        state="budget" if is_capped else "failed" if lost else "done",
-        done=len(work.trials) - len(lost),
-        trials=len(work.trials),
-        verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
-        reason=f"{lost[0].trial}: {lost[0].reason}" if lost else "",
-    )
-    notify(settings.config.notify, message)
-
-
 @contextmanager
-def _told_of_failure(settings: Settings, tells: bool) -> "Iterator[None]":
-    """Notify of an error that ends the run; of Ctrl-C nobody needs to be told."""
-    from raysweep.errors import RaysweepError
-    from raysweep.pipeline.notifications import Message, notify
-
+def _failure_notified(settings: Settings, trains: bool) -> "Iterator[None]":
+    """Notify of an error that ends a training, but not of Ctrl-C."""
     try:
         yield
     except RaysweepError as error:
-        if tells:
-            trials = len(settings.config.trials)
-            message = Message(
-                run=settings.folder.name, state="failed", done=0, trials=trials, verdict="", reason=str(error)
-            )
-            notify(settings.config.notify, message)
+        if trains:
+            _notify(settings, "failed", reason=str(error))
         raise
+
+
+def _notify(settings: Settings, state: "Event", *, reason: str, done: int = 0, verdict: str = "") -> None:
+    from raysweep.pipeline.notifications import Message, notify
+    from raysweep.scheduling.trials import expand_trials
+
+    trials = len(expand_trials(settings.config))
+    message = Message(run=settings.folder.name, state=state, done=done, trials=trials, verdict=verdict, reason=reason)
+    notify(settings.config.notify, message)

@@ -10,7 +10,7 @@ from typing import Any
 
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.config.schema import Config
-from raysweep.scheduling.trials import Trial
+from raysweep.scheduling.trials import START_MODEL, Trial
 
 CORPUS_VERSION = 2
 EXAMPLES_VERSION = 1
@@ -20,7 +20,7 @@ REPORT_VERSION = 3
 
 
 def corpus_identity(config: Config, csv: Path | None) -> dict[str, Any]:
-    """Of the prepare stage; the CSV counts by its bytes, the sample by how it is generated."""
+    """What the prepare stage is made from: the CSV by its bytes, the sample by how it is generated."""
     fields = config.data.model_dump(mode="json", exclude={"csv", "sample", "max_bad_fraction", "export_ilm"})
     if csv is None:
         fields["sample"] = config.data.sample.model_dump(mode="json")
@@ -31,7 +31,7 @@ def corpus_identity(config: Config, csv: Path | None) -> dict[str, Any]:
 
 
 def examples_identity(config: Config, corpus: str) -> dict[str, Any]:
-    """Of the mask stage, given the fingerprint of the corpus."""
+    """What the mask stage is made from, given the fingerprint of the corpus."""
     fields = config.masking.model_dump(mode="json", exclude={"shard_documents"})
     return {"masking": fields, "corpus": corpus, "seed": config.seed, "version": EXAMPLES_VERSION}
 
@@ -39,20 +39,20 @@ def examples_identity(config: Config, corpus: str) -> dict[str, Any]:
 def trial_identities(
     config: Config, trials: Mapping[str, Trial], examples: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Of every trial, given the fingerprint of the examples; and the trials' fingerprints.
+    """What every trial is made from, given the fingerprint of the examples; and the trials' fingerprints.
 
     Parents come before children, as `expand_trials` orders them.
     """
     identities: dict[str, dict[str, Any]] = {}
-    prints: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     for name, trial in trials.items():
         # Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
         # are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
-        elsewhere = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent"}
-        elsewhere |= {"micro_batch", "packing"}
-        settings = trial.settings.model_dump(mode="json", exclude=elsewhere)
+        not_results = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent"}
+        not_results |= {"micro_batch", "packing"}
+        settings = trial.settings.model_dump(mode="json", exclude=not_results)
         if settings["search"] is not None and settings["search"]["asha"] is None:
-            # A search from before there was such a setting is the same search.
+            # Without asha, a search is the same as one made before this setting existed.
             del settings["search"]["asha"]
         identity: dict[str, Any] = {
             **{key: value for key, value in settings.items() if value is not None},
@@ -63,20 +63,32 @@ def trial_identities(
         if trial.parent is None:
             identity["model"] = config.model.model_dump(mode="json")
         else:
-            identity["parent"] = prints[trial.parent]
+            identity["parent"] = fingerprints[trial.parent]
         identities[name] = identity
-        prints[name] = fingerprint(identity)
-    return identities, prints
+        fingerprints[name] = fingerprint(identity)
+    return identities, fingerprints
 
 
-def scores_identity(config: Config, model: str, examples: str) -> dict[str, Any]:
-    """Of one model's cells, given the fingerprints of the model and of the examples."""
+def scores_identities(
+    config: Config, trials: Mapping[str, Trial], models: Mapping[str, str], examples: str
+) -> dict[str, dict[str, Any]]:
+    """What each model's scores are made from; first those of the start that the models share.
+
+    Args:
+        models: fingerprints of the trained models.
+        examples: the examples' fingerprint.
+    """
+    first = next(trial for trial in trials.values() if trial.parent is None)
+    start = fingerprint({"model": config.model.model_dump(mode="json"), "seed": first.seed})
     settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens"})
-    return {"model": model, "examples": examples, "evaluation": settings, "version": SCORES_VERSION}
+    return {
+        model: {"model": made_from, "examples": examples, "evaluation": settings, "version": SCORES_VERSION}
+        for model, made_from in {START_MODEL: start, **models}.items()
+    }
 
 
 def report_identity(config: Config, scores: Mapping[str, str], states: Mapping[str, str]) -> dict[str, Any]:
-    """Of the report, given the fingerprints of the scores and how every trial ended."""
+    """What the report is made from: the fingerprints of the scores and how every trial ended."""
     return {
         "report": config.report.model_dump(mode="json"),
         "scores": dict(scores),

@@ -5,10 +5,8 @@ from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
-from raysweep.pipeline.identities import scores_identity
 from raysweep.pipeline.tasks import ScoreTask, TrainTask
-from raysweep.scheduling.records import TrialRecord
-from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.scheduling.trials import START_MODEL, Trial
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training, training_job
 
@@ -46,31 +44,27 @@ def train_tasks(
 
 
 def score_tasks(
-    config: Config, folder: RunFolder, done: Mapping[str, TrialRecord], *, examples: str
+    config: Config, folder: RunFolder, trials: Mapping[str, Trial], identities: Mapping[str, Mapping[str, Any]]
 ) -> list[ScoreTask]:
-    """One task for every trained model, and one for the start they share; none if nothing is trained."""
-    if not done:
-        return []
-    trials = expand_trials(config)
+    """The scoring of these models as work.
+
+    Args:
+        identities: by model, or by `START_MODEL` for the start that the models share.
+    """
     first = next(trial for trial in trials.values() if trial.parent is None)
-    start_print = fingerprint({"model": config.model.model_dump(mode="json"), "seed": first.seed})
-    prints = {START_MODEL: start_print, **{name: record.fingerprint for name, record in done.items()}}
-    tasks = []
-    for model, model_print in prints.items():
-        trial = trials.get(model, first)
-        tasks.append(
-            ScoreTask(
-                model=model,
-                start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
-                job=training_job(config, folder, trial, model_print),
-                examples=folder.examples,
-                documents=folder.documents,
-                levels=config.data.levels,
-                evaluation=config.evaluation,
-                seed=config.seed,
-                out=folder.cells(model),
-                record=folder.cells_record(model),
-                fingerprint=fingerprint(scores_identity(config, model_print, examples)),
-            )
+    return [
+        ScoreTask(
+            model=model,
+            start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
+            job=training_job(config, folder, trials.get(model, first), identity["model"]),
+            examples=folder.examples,
+            documents=folder.documents,
+            levels=config.data.levels,
+            evaluation=config.evaluation,
+            seed=config.seed,
+            out=folder.cells(model),
+            record=folder.cells_record(model),
+            fingerprint=fingerprint(identity),
         )
-    return tasks
+        for model, identity in identities.items()
+    ]

@@ -1,63 +1,58 @@
-"""A run from a CSV to a report: five stages, each skipped where it is done already.
+"""A run from a CSV to a report: prepare → mask → train → evaluate → report, each skipped where it is done already.
 
-prepare → mask → train → evaluate → report.  A stage is done when its record stands in run.json (a
-trial: in its trial.json; a model's scores: beside them) with the fingerprint of what is asked for
-now.  Where settings changed under a corpus, examples or a trained model, the run stops and names
-the fields: those may have cost hours.  Scores and report are made again without asking.
+Before anything is written, the run refuses what it must not do: a stage whose inputs are not made, a
+corpus, examples or a trained model whose settings changed under it (those may have cost hours; the
+fields are named), trainings that are expected to go over the budget.  Scores and report are made
+again without asking.  See `pipeline.stages` for what is skipped and what is made again.
 """
 
 import logging
-import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError
-from raysweep.pipeline import identities, run_record, stage_work
-from raysweep.pipeline.jobs import score_tasks, train_tasks
+from raysweep.pipeline import run_record
+from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
+from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
+from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
+from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning import run_forecast
 from raysweep.planning.budget import Spent, refuse_start
-from raysweep.planning.forecast import expected_costs
-from raysweep.scheduling.ledger import write_ledger
-from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trial_decisions import decide
-from raysweep.scheduling.trials import Trial, descendants_of, expand_trials, find_roles
-from raysweep.storage.atomic_files import read_json, write_text
+from raysweep.scheduling.trials import Trial, descendants_of, expand_trials
+from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("prepare", "mask", "train", "evaluate", "report")
 
+class RunListener(Listener, Protocol):
+    """A listener that is also told of the stages."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unfinished:
-    """A trial that is not done at the end of a run."""
-
-    trial: str
-    state: State
-    reason: str
+    def begin(self, stage: str) -> None:
+        """The stage starts now."""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run folder, what is asked of it, and who carries the work."""
+    """One run folder, what is asked of it, and the executor that does the work."""
 
     config: Config
     profile: str
     folder: RunFolder
     executor: Executor
-    listener: Listener
+    listener: RunListener
     command: Sequence[str]
     forced: Collection[str] = ()
     """Stages and trials to do again."""
     trials: dict[str, Trial] = field(init=False)
     record: run_record.RunRecord = field(init=False)
+    stages: dict[str, Stage] = field(init=False)
 
     def __post_init__(self) -> None:
         self.trials = expand_trials(self.config)
@@ -66,237 +61,109 @@ class Run:
             if name not in self.trials and name not in STAGES:
                 known = ", ".join([*STAGES, *self.trials])
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {known}")
+        kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ReportStage]
+        self.stages = {kind.name: kind(config=self.config, folder=self.folder, trials=self.trials) for kind in kinds}
 
-    def everything(self) -> list[Unfinished]:
-        """Do every stage that is not done.  Returns the trials that could not be trained."""
-        self.refuse_over_budget()
-        for stage in STAGES:
-            if stage == "evaluate" and not self.has_models:
+    def do(self, *stages: str) -> list[Unfinished]:
+        """Do what is not done of these stages, of all five if none is named.
+
+        Returns:
+            The trials that are not done, the failed ones first.
+
+        Raises:
+            ConfigError: a stage's inputs are not made, their settings changed, or the budget is too small.
+        """
+        stages = stages or STAGES
+        self._refuse(stages)
+        self._write_state(stages)
+        for name in stages:
+            if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
                 break
-            self.do(stage)
-        return self.unfinished()
+            self.listener.begin(name)
+            self._do_stage(self.stages[name])
+        return find_unfinished(self.folder, self.trials)
 
-    @property
-    def has_models(self) -> bool:
-        """Whether there is anything to score and to report."""
-        return bool(self._done_trials())
+    def _refuse(self, stages: Sequence[str]) -> None:
+        """Raise what can be known to be wrong before anything is done."""
+        if "train" in stages:
+            self._refuse_over_budget()
+        for name in stages:
+            stage = self.stages[name]
+            if any(need in stages and need not in self.record.stages for need in stage.needs):
+                break
+            if self._decide(stage).todo:
+                break  # What later stages are made from is known when this one is done.
 
-    def refuse_over_budget(self) -> None:
-        """Before anything is done, hold what the trainings are expected to take against the budget.
+    def _refuse_over_budget(self) -> None:
+        """Compare what the trainings are expected to take with the budget.
 
         Raises:
             ConfigError: with the figures and the ways on.
         """
-        todo = self._trials_to_do()
-        if not todo:
-            return
-        spent, prices = Spent.read(self.folder), self.config.prices
-        expected = run_forecast.expected_spending(self.config, todo, self.folder)
-        if problems := refuse_start(self.config.budget, spent, expected, currency=prices.currency):
-            raise ConfigError(*problems)
+        if todo := self._trials_to_do():
+            expected = run_forecast.expected_spending(self.config, todo, self.folder)
+            currency = self.config.prices.currency
+            if problems := refuse_start(self.config.budget, Spent.read(self.folder), expected, currency=currency):
+                raise ConfigError(*problems)
 
-    def do(self, stage: str) -> None:
-        """Do one stage, if it is not done.
-
-        Raises:
-            ConfigError: an earlier stage is not done, or its settings changed.
-        """
-        if stage in ("prepare", "mask", "train"):
-            self._foretell()
-        if stage == "train":
-            self.refuse_over_budget()
+    def _write_state(self, stages: Sequence[str]) -> None:
+        """Write the resolved config; and plan.json, if anything is to be trained."""
         resolved = dump_config(self.config)
         if not self.folder.config.exists() or self.folder.config.read_text(encoding="utf-8") != resolved:
             write_text(self.folder.config, resolved)
-        {
-            "prepare": self._prepare,
-            "mask": self._mask,
-            "train": self._train,
-            "evaluate": self._evaluate,
-            "report": self._report,
-        }[stage]()
-
-    def unfinished(self) -> list[Unfinished]:
-        """Trials that are not done, the failed ones before the blocked ones."""
-        found = []
-        for name in self.trials:
-            record = read_record(self.folder.trial(name))
-            if record is None:
-                found.append(Unfinished(trial=name, state=State.PENDING, reason="not started"))
-            elif record.state is not State.DONE:
-                found.append(Unfinished(trial=name, state=record.state, reason=record.reason))
-        order = [State.FAILED, State.BLOCKED, State.STOPPED, State.RUNNING, State.PENDING]
-        return sorted(found, key=lambda each: order.index(each.state))
-
-    # --- the stages -------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        csv = stage_work.find_csv(self.config)
-        identity = identities.corpus_identity(self.config, csv)
-        if self._is_skipped("prepare", identity):
-            stage_work.export_ilm(self.config, self.folder, self.listener)
+        if not {"prepare", "mask", "train"}.intersection(stages) or not self._trials_to_do():
             return
-        with self._stage("prepare", identity):
-            summary = stage_work.make_corpus(self.config, self.folder, csv, self.listener)
-            shutil.rmtree(self.folder.ilm_texts, ignore_errors=True)
-            stage_work.export_ilm(self.config, self.folder, self.listener)
-        stage_work.tell_corpus(summary, self.folder, self.listener)
-
-    def _mask(self) -> None:
-        identity = self._examples_identity()
-        if self._is_skipped("mask", identity):
-            return
-        stage_work.keep_shards_of(self.folder, identity)
-        with self._stage("mask", identity):
-            manifest = stage_work.make_examples(self.config, self.folder, identity, self.executor, self.listener)
-        stage_work.tell_examples(manifest["totals"], self.listener)
-
-    def _train(self) -> None:
-        examples = self._fingerprint_of("mask", needed_by="train")
-        made_of, prints = identities.trial_identities(self.config, self.trials, examples)
-        records = {name: read_record(self.folder.trial(name)) for name in self.trials}
-        decisions = decide(self.trials, records, made_of, prints, self._forced_trials(records, prints))
-        for name in decisions.skip:
-            self.listener.say(f"{name}: skip, {_ago(records[name])} with the same config")
-        if not decisions.todo:
-            return
-        tasks = train_tasks(
-            self.config,
-            self.folder,
-            [self.trials[name] for name in decisions.todo],
-            identities=made_of,
-            fingerprints=prints,
-            fresh=decisions.fresh,
-            costs=self._costs(decisions.todo),
-        )
-        try:
-            self.executor.train(tasks, self.listener)
-        finally:
-            write_ledger(self.folder, list(self.trials))
-
-    def _costs(self, names: Sequence[str]) -> dict[str, float]:
-        """Expected seconds of each trial, by which those that could start are ordered."""
-        todo = {name: self.trials[name] for name in names}
-        return expected_costs(todo, run_forecast.forecast_run(self.config, todo, self.folder).trials)
-
-    def _evaluate(self) -> None:
-        examples = self._fingerprint_of("mask", needed_by="evaluate")
-        tasks = score_tasks(self.config, self.folder, self._done_trials(), examples=examples)
-        if not tasks:
-            raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
-        todo = [task for task in tasks if "evaluate" in self.forced or self._scored(task.model) != task.fingerprint]
-        identity = {"scores": {task.model: task.fingerprint for task in tasks}, "metric": self.config.report.metric}
-        if not todo and run_record.is_done(self.record, "evaluate", identity):
-            self.listener.say("evaluate: skip, every model is scored")
-            return
-        with self._stage("evaluate", identity):
-            if todo:
-                self.executor.score(todo, self.listener)
-            stage_work.merge_scores(self.config, self.folder, [task.out for task in tasks])
-            stage_work.time_models(
-                self.config,
-                self.folder,
-                find_roles(self.trials, self.config.data.levels),
-                done=list(self._done_trials()),
-                scored={task.model for task in todo},
-                executor=self.executor,
-                listener=self.listener,
-            )
-        self.listener.say(f"evaluate: scored {len(todo)} of {len(tasks)} models, the others were done")
-
-    def _report(self) -> None:
-        self._fingerprint_of("evaluate", needed_by="report")
-        scores = dict(self.record.stages["evaluate"].identity["scores"])
-        states = {each.trial: f"{each.state}: {each.reason}" for each in self.unfinished()}
-        identity = identities.report_identity(self.config, scores, states)
-        is_done = run_record.is_done(self.record, "report", identity) and self.folder.report_html.exists()
-        if is_done and "report" not in self.forced:
-            self.listener.say(f"report: skip, {self.folder.report_html} is up to date")
-            return
-        from raysweep.report.writing import write_report
-
-        with self._stage("report", identity):
-            answer = write_report(self.folder, self.config, self.trials)["answer"]
-        self.listener.say(f"answer: {answer['headline']}")
-        for reason in answer["reasons"]:
-            self.listener.say(f"answer: {reason['code']} {reason['verdict']}. {reason['text']}")
-        self.listener.say(f"report: {self.folder.report_html}")
-
-    # --- what the stages share --------------------------------------------------------------
-
-    def _is_skipped(self, stage: str, identity: Mapping[str, Any]) -> bool:
-        """Whether the stage is done; if it is not, whether it may be made.
-
-        Raises:
-            ChangedError: it was made from other settings, and neither it nor what it is made from is forced.
-        """
-        if stage in self.forced:
-            return False
-        if run_record.is_done(self.record, stage, identity):
-            self.listener.say(f"{stage}: skip, done with the same config")
-            return True
-        if not (stage == "mask" and "prepare" in self.forced):
-            run_record.refuse_change(self.record, stage, identity)
-        return False
-
-    @contextmanager
-    def _stage(self, stage: str, identity: Mapping[str, Any]) -> Iterator[None]:
-        started = time.monotonic()
-        # Taken out first: a kill between the new files and the new record must not leave the old record standing.
-        self.record = run_record.forget(self.folder, self.record, stage)
-        yield
-        seconds = time.monotonic() - started
-        self.record = run_record.mark_done(self.folder, self.record, stage, identity, seconds=seconds)
-        logger.info("%s: done in %.1f s", stage, seconds)
-
-    def _fingerprint_of(self, stage: str, *, needed_by: str) -> str:
-        record = self.record.stages.get(stage)
-        if record is None:
-            raise ConfigError(f"stage '{needed_by}' needs '{stage}', which is not done; do `raysweep run` first")
-        return record.fingerprint
-
-    def _examples_identity(self) -> dict[str, Any]:
-        corpus = self._fingerprint_of("prepare", needed_by="mask")
-        return identities.examples_identity(self.config, corpus)
-
-    def _forced_trials(self, records: Mapping[str, TrialRecord | None], prints: Mapping[str, str]) -> list[str]:
-        """Trials to redo: named ones, and all that a forced earlier stage changed."""
-        if "train" in self.forced:
-            return list(self.trials)
-        named = [name for name in self.forced if name in self.trials]
-        if not {"prepare", "mask"} & set(self.forced):
-            return named
-        changed = [name for name, record in records.items() if record and record.fingerprint != prints[name]]
-        return named + changed
-
-    def _trials_to_do(self) -> dict[str, Trial]:
-        """Those that are not done, and those that are forced; a changed one is refused later."""
-        done = self._done_trials()
-        redo = {name for name in self.forced if name in self.trials}
-        for name in tuple(redo):
-            redo.update(descendants_of(self.trials, name))
-        everything = any(stage in self.forced for stage in ("prepare", "mask", "train"))
-        return {name: trial for name, trial in self.trials.items() if everything or name in redo or name not in done}
-
-    def _foretell(self) -> None:
-        """Write down what the whole run is expected to take, once, before it begins: plan.json."""
-        if self._trials_to_do() and (plan := run_forecast.write_plan(self.config, self.trials, self.folder)):
+        if plan := run_forecast.write_plan(self.config, self.trials, self.folder):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
 
-    def _done_trials(self) -> dict[str, TrialRecord]:
-        records = {name: read_record(self.folder.trial(name)) for name in self.trials}
-        return {name: record for name, record in records.items() if record and record.state is State.DONE}
+    def _do_stage(self, stage: Stage) -> None:
+        decisions = self._decide(stage)
+        for target in decisions.skip:
+            if target.skip_note:
+                self.listener.say(f"{target.name}: skip, {target.skip_note}")
+        if not decisions.todo:
+            return
+        own = next((target for target in decisions.todo if target.name == stage.name), None)
+        if own is None:
+            stage.make(decisions, self.executor, self.listener)
+        else:
+            with self._recorded(own):
+                stage.make(decisions, self.executor, self.listener)
 
-    def _scored(self, model: str) -> str | None:
-        path = self.folder.cells_record(model)
-        if not path.exists() or not self.folder.cells(model).exists():
-            return None
-        return str(read_json(path)["fingerprint"])
+    def _decide(self, stage: Stage) -> Decisions:
+        """What to skip and what to do.
 
+        Raises:
+            ConfigError: the stage's inputs are not made, or its settings changed.
+        """
+        for need in stage.needs:
+            if need not in self.record.stages:
+                raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do `raysweep run` first")
+        targets = stage.targets(self.record.stages)
+        is_forced = stage.name in self.forced
+        forced = {
+            target.name for target in targets if is_forced or (target.kind == "trial" and target.name in self.forced)
+        }
+        earlier = STAGES[: STAGES.index(stage.name)]
+        return decide(targets, forced=forced, may_change=not stage.is_costly or bool({*earlier} & {*self.forced}))
 
-def _ago(record: TrialRecord | None) -> str:
-    if record is None or record.ended_at is None:
-        return "done"
-    minutes = (time.time() - record.ended_at) / 60
-    return f"done {minutes:,.0f} min ago" if minutes < 120 else f"done {minutes / 60:,.0f} h ago"
+    @contextmanager
+    def _recorded(self, target: Target) -> Iterator[None]:
+        """Record the target in run.json when the block ends."""
+        began = time.monotonic()
+        # Taken out first: a kill between the new files and the new record must not leave the old record in place.
+        self.record = run_record.forget(self.folder, self.record, target.name)
+        yield
+        seconds = time.monotonic() - began
+        self.record = run_record.mark_done(self.folder, self.record, target.name, target.identity, seconds=seconds)
+        logger.info("%s: done in %.1f s", target.name, seconds)
+
+    def _trials_to_do(self) -> dict[str, Trial]:
+        """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
+        if {"prepare", "mask", "train"}.intersection(self.forced):
+            return self.trials
+        redo = {name for name in self.forced if name in self.trials}
+        redo.update(*(descendants_of(self.trials, name) for name in tuple(redo)))
+        done = read_done_trials(self.folder, self.trials)
+        return {name: trial for name, trial in self.trials.items() if name in redo or name not in done}

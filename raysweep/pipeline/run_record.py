@@ -12,8 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from raysweep import __version__
-from raysweep.config.fingerprints import changed_fields, fingerprint
-from raysweep.errors import ChangedError
+from raysweep.config.fingerprints import fingerprint
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 
@@ -70,28 +69,6 @@ def open_run(folder: RunFolder, *, profile: str, command: Sequence[str]) -> RunR
         libraries={name: metadata.version(name) for name in LIBRARIES},
         started_at=before.started_at if before else time.time(),
         stages=before.stages if before else {},
-    )
-
-
-def is_done(run: RunRecord, stage: str, identity: Mapping[str, Any]) -> bool:
-    """Whether the stage was done with the same fields."""
-    record = run.stages.get(stage)
-    return record is not None and record.fingerprint == fingerprint(identity)
-
-
-def refuse_change(run: RunRecord, stage: str, identity: Mapping[str, Any]) -> None:
-    """Stop where a stage on disk was made from other fields.
-
-    Raises:
-        ChangedError: names the fields, and the ways on.
-    """
-    record = run.stages.get(stage)
-    if record is None or record.fingerprint == fingerprint(identity):
-        return
-    what = "; ".join(changed_fields(record.identity, identity))
-    raise ChangedError(
-        f"stage '{stage}': its settings differ from those that built it ({what}). "
-        f"Use --force {stage} to make it and all that depends on it again, or give the run a new --name"
     )
 
 

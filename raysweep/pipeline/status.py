@@ -35,6 +35,34 @@ class TrialStatus:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """A trial that is not done at the end of a run."""
+
+    trial: str
+    state: State
+    reason: str
+
+
+def read_done_trials(folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, TrialRecord]:
+    """The records of the trials that are done, in the trials' order."""
+    records = {name: read_record(folder.trial(name)) for name in trials}
+    return {name: record for name, record in records.items() if record and record.state is State.DONE}
+
+
+def find_unfinished(folder: RunFolder, trials: Mapping[str, Trial]) -> list[Unfinished]:
+    """Trials that are not done, the failed ones before the blocked ones."""
+    unfinished = []
+    for name in trials:
+        record = read_record(folder.trial(name))
+        if record is None:
+            unfinished.append(Unfinished(trial=name, state=State.PENDING, reason="not started"))
+        elif record.state is not State.DONE:
+            unfinished.append(Unfinished(trial=name, state=record.state, reason=record.reason))
+    order = [State.FAILED, State.BLOCKED, State.STOPPED, State.RUNNING, State.PENDING]
+    return sorted(unfinished, key=lambda trial: order.index(trial.state))
+
+
 class StatusReader:
     """Reads the statuses again and again; the speed is that of the steps it saw go by.
 

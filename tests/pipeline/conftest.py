@@ -31,6 +31,10 @@ class Heard:
     """A listener that remembers."""
 
     lines: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+
+    def begin(self, stage):
+        self.stages.append(stage)
 
     def advance(self, stage, done, total, unit):
         """Progress is not what these tests are about."""
@@ -66,7 +70,7 @@ def tiny_run(tmp_path):
 def finished_storage(tmp_path_factory):
     """A run that went through, made once."""
     storage = tmp_path_factory.mktemp("finished")
-    assert make_run(storage).everything() == []
+    assert make_run(storage).do() == []
     return storage
 
 
@@ -76,7 +80,7 @@ def run_with_controls(finished_storage, tmp_path_factory):
     storage = tmp_path_factory.mktemp("controls") / "runs"
     shutil.copytree(finished_storage, storage)
     run = make_run(storage, {"controls": {"size_matched": True, "step_matched": True, "placebo": True}})
-    assert run.everything() == []
+    assert run.do() == []
     return run
 
 

@@ -35,7 +35,7 @@ def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
     """Nothing is started, and the message says how to go on."""
     run = tiny_run({"budget": {"wall_hours": 1e-6}})
     with pytest.raises(ConfigError, match=r"budget\.wall_hours: found 1e-06; the plan expects 0\.\d+ hours.*start_any"):
-        run.everything()
+        run.do()
     assert not run.folder.splits.exists()
 
 
@@ -43,15 +43,15 @@ def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, fi
     """A checkpoint is saved, what is done is kept, and the weights in the end are those of an undisturbed run."""
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
     first.executor = InlineExecutor(budget=Leaps(first, looks=6))
-    lost = first.everything()
+    lost = first.do()
     assert [each.state for each in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
     assert lost[0].reason.startswith("budget: ")
     assert Spent.read(first.folder).wall_hours >= 1.0
     with pytest.raises(ConfigError, match=r"budget\.wall_hours: 1\.\d+ of 1 hours are used; raise it to go on"):
-        tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}}).everything()
+        tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}}).do()
 
     second = tiny_run({"budget": {"wall_hours": 1000.0}})
-    assert second.everything() == []
+    assert second.do() == []
     undisturbed = RunFolder(finished_storage / "tiny")
     for name in second.trials:
         weights = [run.trial(name).model / "model.safetensors" for run in (second.folder, undisturbed)]

@@ -39,7 +39,7 @@ def test_what_a_run_publishes_holds_no_word_of_a_learner_and_verifies(tiny_run, 
         "report": {"resamples": 100, "show_texts": True},
     }
     run = tiny_run(changes)
-    run.everything()
+    run.do()
     assert MARKER in run.folder.report_html.read_text(encoding="utf-8")  # the samples, at home
     assert "<script" not in run.folder.report_html.read_text(encoding="utf-8")
     out = tmp_path / "evidence.zip"

@@ -32,8 +32,13 @@ class CountingExecutor(InlineExecutor):
 def again(tiny_run, **options):
     executor = CountingExecutor()
     run = tiny_run(executor=executor, **options)
-    assert run.everything() == []
+    assert run.do() == []
     return executor.work
+
+
+def contents(folder):
+    """When each file was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -60,19 +65,55 @@ def test_a_run_ends_in_a_report_with_every_model_in_it(done_run):
 
 def test_running_twice_does_nothing_the_second_time(done_run, tiny_run):
     """The second command finds every record in its place."""
-    before = {path: path.stat().st_mtime_ns for path in done_run.folder.root.rglob("*") if path.is_file()}
+    before = contents(done_run.folder)
     assert again(tiny_run) == []
-    assert {path: path.stat().st_mtime_ns for path in done_run.folder.root.rglob("*") if path.is_file()} == before
+    assert contents(done_run.folder) == before
 
 
 def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run, with_learning_rate):
     """Finished training is not overwritten unasked."""
     with pytest.raises(ChangedError) as caught:
-        tiny_run(with_learning_rate("A1", 2e-3)).everything()
+        tiny_run(with_learning_rate("A1", 2e-3)).do()
     assert str(caught.value) == (
         "trial 'A1': its config differs from the one that built it (learning_rate: 0.001 → 0.002). "
         "Use --force A1, or give it a new name"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "forced"), [({"seed": 1}, ()), ({"budget": {"wall_hours": 1e-9}}, ["A1"])], ids=["changed", "budget"]
+)
+def test_a_refused_run_writes_nothing(done_run, tiny_run, changes, forced):
+    """What the folder says of itself is what it was made from."""
+    before = contents(done_run.folder)
+    with pytest.raises(ConfigError):
+        tiny_run(changes, forced=forced).do()
+    assert contents(done_run.folder) == before
+
+
+def test_a_changed_trial_is_refused_before_anything_is_written(done_run, tiny_run, with_learning_rate):
+    """Also where the stages before the trainings are done."""
+    before = contents(done_run.folder)
+    with pytest.raises(ChangedError):
+        tiny_run(with_learning_rate("A1", 2e-3)).do()
+    assert contents(done_run.folder) == before
+
+
+def test_a_stage_that_cannot_begin_writes_nothing(tiny_run):
+    """`raysweep train` before `raysweep mask` leaves no config behind."""
+    run = tiny_run()
+    with pytest.raises(ConfigError, match="stage 'train' needs 'mask', which is not done"):
+        run.do("train")
+    assert not run.folder.config.exists()
+
+
+def test_forcing_the_examples_makes_every_shard_again(done_run, tiny_run):
+    """Forced means made again, though the settings are the same; what comes out is the same to the byte."""
+    shards = [path for path in sorted(done_run.folder.examples.glob("shard-*")) if path.suffix != ".json"]
+    before = [path.read_bytes() for path in shards]
+    shards[0].write_bytes(b"damaged")
+    assert again(tiny_run, forced=["mask"]) == ["mask 0", "mask 1"]
+    assert [path.read_bytes() for path in shards] == before
 
 
 def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run, with_learning_rate):
@@ -98,7 +139,7 @@ def test_changed_data_stops_until_it_is_forced_and_then_all_is_redone(done_run, 
     """Everything downstream was made from the old corpus."""
     other = {"seed": 1}
     with pytest.raises(ChangedError, match=r"stage 'prepare': .*seed: 0 → 1"):
-        tiny_run(other).everything()
+        tiny_run(other).do()
     work = again(tiny_run, changes=other, forced=["prepare"])
     assert sum(each.startswith("mask") for each in work) == 2
     assert sum(each.startswith("train") for each in work) == 4
@@ -113,21 +154,15 @@ def test_more_resamples_redo_the_report_alone(done_run, tiny_run):
 def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, with_learning_rate):
     """One bad model costs its own fine-tunes, not the matrix."""
     run = tiny_run(with_learning_rate("all", 1e30))
-    lost = run.everything()
-    assert [(each.trial, each.state) for each in lost] == [("all", State.FAILED), ("all-C1", State.BLOCKED)]
-    assert "step" in lost[0].reason
-    assert lost[1].reason == "its parent all is not done"
+    unfinished = run.do()
+    assert [(trial.trial, trial.state) for trial in unfinished] == [("all", State.FAILED), ("all-C1", State.BLOCKED)]
+    assert "step" in unfinished[0].reason
+    assert unfinished[1].reason == "its parent all is not done"
     assert {row.split(",")[0] for row in run.folder.matrix.read_text().splitlines()[1:]} == {"start", "A1", "C1"}
     assert "all" in run.folder.report_html.read_text(encoding="utf-8")
     record = read_record(run.folder.trial("A1"))
     assert record is not None
     assert record.state is State.DONE
-
-
-def test_a_stage_alone_says_what_it_needs(tiny_run):
-    """`raysweep train` before `raysweep mask` is a question of order, not a crash."""
-    with pytest.raises(ConfigError, match="stage 'train' needs 'mask', which is not done"):
-        tiny_run().do("train")
 
 
 def test_a_missing_csv_is_named(tiny_run):

@@ -1,0 +1,149 @@
+"""The stages that need no model: prepare (the CSV becomes documents) and mask (documents become examples).
+
+Heavy rooms are imported where they are used: a run with nothing to do need not wait for pyarrow.
+"""
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from raysweep.errors import InputError
+from raysweep.pipeline import identities
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.stages import Decisions, Stage, Target
+from raysweep.pipeline.tasks import Executor, Listener, MaskTask
+from raysweep.storage.atomic_files import write_text
+
+_ILM_TEXTS = "ILM texts"
+
+
+class PrepareStage(Stage):
+    """Turns the CSV, or the synthetic sample, into documents with their splits."""
+
+    name = "prepare"
+    is_costly = True
+
+    @cached_property
+    def _csv(self) -> Path | None:
+        """The corpus as an absolute path; None: the synthetic sample.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if self.config.data.csv is None:
+            return None
+        path = Path(self.config.data.csv).expanduser()
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "no such file"
+            raise InputError(f"data.csv: found '{path}', {what}; must be a .csv or .csv.gz file")
+        return path.resolve()
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return identities.corpus_identity(self.config, self._csv)
+
+    def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
+        """The corpus, and ILM's text files if they are asked for."""
+        has_ilm_texts = not self.config.data.export_ilm or self.folder.ilm_texts.exists()
+        return [
+            self.own_target(self._identity, done),
+            Target(name=_ILM_TEXTS, identity={}, record=None, is_done=has_ilm_texts, rests_on=(self.name,)),
+        ]
+
+    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
+        """Write `corpus/`."""
+        names = {target.name for target in decisions.todo}
+        if self.name in names:
+            self._make_corpus(listener)
+        if _ILM_TEXTS in names:
+            self._export_ilm_texts(listener)
+
+    def _make_corpus(self, listener: Listener) -> None:
+        from raysweep.corpus.preparing import prepare_corpus
+        from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
+
+        data, seed = self.config.data, self.config.seed
+        if self._csv is None:
+            rows = data.sample.rows
+            listener.say(f"prepare: no data.csv, so {rows:,} synthetic texts are generated")
+            write_sample(
+                self.folder.sample_csv,
+                rows=rows,
+                seed=seed,
+                level_shares=data.sample.level_shares,
+                levels=data.levels,
+            )
+        summary = prepare_corpus(
+            self._csv or self.folder.sample_csv,
+            self.folder,
+            data,
+            seed=seed,
+            columns=SAMPLE_COLUMNS if self._csv is None else None,
+            on_progress=lambda part, done, total: listener.advance("prepare", done, total, part),
+        )
+        sizes = ", ".join(f"{level} {sum(counts.values()):,}" for level, counts in summary.counts.items())
+        listener.say(f"prepare: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")
+        for reason, count in summary.bad_rows.items():
+            listener.say(f"prepare: {count:,} rows set aside: {reason} (see {self.folder.quarantine})")
+
+    def _export_ilm_texts(self, listener: Listener) -> None:
+        from raysweep.corpus.preparing import export_ilm_texts
+
+        shutil.rmtree(self.folder.ilm_texts, ignore_errors=True)
+        if self.config.data.export_ilm:
+            models = {name: trial.levels for name, trial in self.config.trials.items() if trial.parent is None}
+            export_ilm_texts(self.folder, models)
+            listener.say(f"prepare: ILM's train.txt, valid.txt and test.txt per model are in {self.folder.ilm_texts}")
+
+
+class MaskStage(Stage):
+    """Makes the masked examples, a shard at a time."""
+
+    name = "mask"
+    needs = ("prepare",)
+    is_costly = True
+
+    def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
+        """The example store."""
+        return [self.own_target(identities.examples_identity(self.config, done["prepare"].fingerprint), done)]
+
+    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
+        """Make the shards that are not there, and the manifest of all of them."""
+        from raysweep.corpus.preparing import read_summary
+        from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
+
+        (target,) = decisions.todo
+        self._keep_shards_of(target, remove_all=target.name in decisions.fresh)
+        masking, examples = self.config.masking, self.folder.examples
+        tasks = [
+            MaskTask(
+                documents=self.folder.documents,
+                rows=rows,
+                shard=shard,
+                folder=examples,
+                policy=masking,
+                seed=self.config.seed,
+            )
+            for shard, rows in enumerate(plan_shards(read_summary(self.folder).documents, masking.shard_documents))
+        ]
+        kept = {task.shard: read_shard_summary(examples, task.shard) for task in tasks}
+        made = executor.mask([task for task in tasks if kept[task.shard] is None], listener)
+        summaries = [summary for summary in kept.values() if summary is not None] + made
+        summaries.sort(key=lambda summary: int(summary["shard"]))
+        manifest = write_manifest(
+            examples, fingerprint=target.fingerprint, identity=target.identity, summaries=summaries
+        )
+        totals = manifest["totals"]
+        listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
+        for reason, count in totals["dropped"].items():
+            if count:
+                listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
+
+    def _keep_shards_of(self, target: Target, *, remove_all: bool) -> None:
+        """Remove shards that were made from other settings; those of an interrupted attempt at the same are kept."""
+        begun = self.folder.examples / "begun"
+        if remove_all or not begun.exists() or begun.read_text() != target.fingerprint:
+            shutil.rmtree(self.folder.examples, ignore_errors=True)
+            write_text(begun, target.fingerprint)

@@ -1,0 +1,150 @@
+"""What a stage of a run is: its targets, what each is made from, and which must be made again.
+
+A target is something that is made, recorded and skipped as a whole: the corpus, the examples, a
+trial's model, a model's scores, the report.  Its record holds the fingerprint of its identity, the
+plain fields that it was made from.  A stage is asked for its targets just before it runs, when the
+earlier stages are recorded, so an identity may hold anything that those records hold.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from raysweep.config.fingerprints import changed_fields, fingerprint
+from raysweep.config.schema import Config
+from raysweep.errors import ChangedError
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.tasks import Executor, Listener
+from raysweep.scheduling.trials import Trial
+from raysweep.storage.run_folder import RunFolder
+
+STAGES = ("prepare", "mask", "train", "evaluate", "report")
+
+
+class Recorded(NamedTuple):
+    """What a record says its target was made from."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]
+    """Empty where only the fingerprint is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """One thing that a stage makes."""
+
+    name: str
+    """As `--force` takes it; the stage's own target has the stage's name and is recorded in run.json."""
+    identity: Mapping[str, Any]
+    """What it is made from now."""
+    record: Recorded | None
+    """What it was made from; None if it was never begun."""
+    is_done: bool
+    """Its record says so, and its files are there."""
+    kind: str = "stage"
+    rests_on: tuple[str, ...] = ()
+    """Targets of the same stage that it is made from: a trial's parent, the scores that are merged."""
+    skip_note: str = ""
+    """What is said when it is skipped; '' for nothing."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the identity."""
+        return fingerprint(self.identity)
+
+    @property
+    def is_changed(self) -> bool:
+        """It is recorded, but was made from something else."""
+        return self.record is not None and self.record.fingerprint != self.fingerprint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decisions:
+    """Every target is in exactly one of `skip` and `todo`; both keep the order of the targets."""
+
+    skip: tuple[Target, ...]
+    todo: tuple[Target, ...]
+    fresh: frozenset[str]
+    """Names of those in `todo` whose earlier files must be removed first, because they are forced or stale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(ABC):
+    """One stage of one run."""
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Stages that must be recorded in run.json before this one can say what its targets are made from."""
+    is_costly: ClassVar[bool] = False
+    """Targets may have cost hours: stop, rather than make them again, when their settings changed."""
+
+    config: Config
+    folder: RunFolder
+    trials: Mapping[str, Trial]
+
+    @abstractmethod
+    def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
+        """All that the stage makes, what a target rests on before it.
+
+        Args:
+            done: the stages recorded in run.json.
+        """
+
+    @abstractmethod
+    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
+        """Make the targets to do."""
+
+    def own_target(self, identity: Mapping[str, Any], done: Mapping[str, StageRecord], **fields: Any) -> Target:
+        """The target that run.json records under the stage's name."""
+        record = done.get(self.name)
+        values = {"is_done": record is not None, "skip_note": "done with the same config", **fields}
+        recorded = Recorded(record.fingerprint, record.identity) if record else None
+        return Target(name=self.name, identity=identity, record=recorded, **values)
+
+
+def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_change: bool = True) -> Decisions:
+    """Skip what is done, do the rest, and do again what is forced, changed, or rests on something done again.
+
+    Args:
+        forced: names of targets.
+        may_change: make targets again whose identity changed, instead of raising.
+
+    Raises:
+        ChangedError: names every changed target that is not forced, with the fields that differ.
+    """
+    redo: set[str] = set()
+    todo: set[str] = set()
+    changed: list[Target] = []
+    for target in targets:
+        if target.name in forced or redo.intersection(target.rests_on):
+            redo.add(target.name)
+        elif target.is_changed:
+            changed.append(target)
+            redo.update([target.name] if may_change else [])
+        elif target.is_done and todo.intersection(target.rests_on):
+            redo.add(target.name)
+        if target.name in redo or not target.is_done:
+            todo.add(target.name)
+    if changed and not may_change:
+        names = {target.name for target in changed}
+        raise ChangedError(*[line for target in changed if (line := _changed_line(target, names))])
+    return Decisions(
+        skip=tuple(target for target in targets if target.name not in todo),
+        todo=tuple(target for target in targets if target.name in todo),
+        fresh=frozenset(redo),
+    )
+
+
+def _changed_line(target: Target, changed: Collection[str]) -> str:
+    """What changed, and what the user can do; '' for a child that changed only because its parent did."""
+    assert target.record is not None
+    fields = changed_fields(target.record.identity, target.identity)
+    if set(target.rests_on) & set(changed) and all(field.startswith("parent:") for field in fields):
+        return ""
+    what = "; ".join(fields) or "a part of raysweep that makes it"
+    rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"
+    return (
+        f"{target.kind} '{target.name}': its config differs from the one that built it ({what}). "
+        f"Use --force {target.name}, or {rename}"
+    )

@@ -1,0 +1,120 @@
+"""Which targets are skipped, which are made, and when a run must stop and ask: tables of states."""
+
+import itertools
+
+import pytest
+
+from raysweep.config.fingerprints import fingerprint
+from raysweep.errors import ChangedError
+from raysweep.pipeline.stages import Recorded, Target, decide
+
+IDENTITIES = {"B2": {"steps": 400}, "all": {"steps": 400}, "all-B2": {"steps": 40, "parent": "p1"}}
+
+
+def target(name, *, is_done=True, made_from=None, is_recorded=True):
+    recorded = made_from or IDENTITIES[name]
+    return Target(
+        name=name,
+        identity=IDENTITIES[name],
+        record=Recorded(fingerprint(recorded), recorded) if is_recorded else None,
+        is_done=is_done and is_recorded,
+        kind="trial",
+        rests_on=("all",) if name == "all-B2" else (),
+    )
+
+
+def targets(**changed):
+    """All three done with the same identity, but for those given by keyword ('_' for '-')."""
+    return [changed.get(name.replace("-", "_"), target(name)) for name in IDENTITIES]
+
+
+def names(decided):
+    return [each.name for each in decided]
+
+
+def test_what_is_done_with_the_same_identity_is_skipped():
+    """Running twice does nothing the second time."""
+    decisions = decide(targets(), may_change=False)
+    assert decisions.todo == ()
+    assert names(decisions.skip) == ["B2", "all", "all-B2"]
+
+
+def test_what_was_begun_but_is_not_done_is_tried_again_from_where_it_is():
+    """After a crash, a mended bug or an interruption the same command goes on from the checkpoints."""
+    decisions = decide(targets(B2=target("B2", is_done=False)), may_change=False)
+    assert names(decisions.todo) == ["B2"]
+    assert decisions.fresh == set()
+
+
+def test_a_changed_identity_stops_and_names_the_fields():
+    """Hours of training are not thrown away for a typing error."""
+    changed = targets(all_B2=target("all-B2", made_from={"steps": 20, "parent": "p1"}))
+    with pytest.raises(ChangedError) as caught:
+        decide(changed, may_change=False)
+    assert str(caught.value) == (
+        "trial 'all-B2': its config differs from the one that built it (steps: 20 → 40). "
+        "Use --force all-B2, or give it a new name"
+    )
+
+
+def test_a_change_of_what_is_begun_stops_too():
+    """Its checkpoints are hours of work as well."""
+    with pytest.raises(ChangedError, match="trial 'B2'"):
+        decide(targets(B2=target("B2", is_done=False, made_from={"steps": 1})), may_change=False)
+
+
+def test_a_changed_target_that_cost_little_is_made_again_with_what_rests_on_it():
+    """Scores and report are made again without asking."""
+    decisions = decide(targets(all=target("all", made_from={"steps": 300})))
+    assert names(decisions.todo) == ["all", "all-B2"]
+    assert decisions.fresh == {"all", "all-B2"}
+
+
+def test_a_child_that_changed_only_with_its_parent_is_not_named_beside_it():
+    """One change, one line; forcing the parent redoes the child."""
+    changed = targets(
+        all=target("all", made_from={"steps": 300}), all_B2=target("all-B2", made_from={"steps": 40, "parent": "p0"})
+    )
+    with pytest.raises(ChangedError) as caught:
+        decide(changed, may_change=False)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["trial 'all'"]
+
+
+def test_a_forced_target_is_made_again_with_what_rests_on_it():
+    """A fine-tune of another model is another fine-tune; its siblings stay."""
+    decisions = decide(targets(all=target("all", made_from={"steps": 300})), forced=["all"], may_change=False)
+    assert names(decisions.todo) == ["all", "all-B2"]
+    assert decisions.fresh == {"all", "all-B2"}
+    assert names(decisions.skip) == ["B2"]
+
+
+def test_what_is_done_is_made_again_when_what_it_rests_on_was_lost():
+    """A lost record costs work, never a model that started from another parent than the one in place."""
+    decisions = decide(targets(all=target("all", is_recorded=False)), may_change=False)
+    assert names(decisions.todo) == ["all", "all-B2"]
+    assert decisions.fresh == {"all-B2"}
+
+
+STATES = {
+    "done": {},
+    "begun": {"is_done": False},
+    "absent": {"is_recorded": False},
+    "changed": {"made_from": {"steps": 1, "parent": "p9"}},
+}
+
+
+@pytest.mark.parametrize("forced", [set(), {"all"}, {"B2"}, {"all-B2"}])
+def test_every_combination_of_states_keeps_the_rules(forced):
+    """Each target is in one list; only done ones are skipped, and never on top of one that is made."""
+    for states in itertools.product(STATES, repeat=3):
+        each = [target(name, **STATES[state]) for name, state in zip(IDENTITIES, states, strict=True)]
+        decisions = decide(each, forced=forced)
+        skip, todo = set(names(decisions.skip)), set(names(decisions.todo))
+        assert skip | todo == set(IDENTITIES)
+        assert not skip & todo
+        assert forced <= todo
+        assert decisions.fresh <= todo
+        for made in decisions.skip:
+            assert made.is_done
+            assert not made.is_changed
+            assert not todo.intersection(made.rests_on)
