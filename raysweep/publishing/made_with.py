@@ -12,7 +12,7 @@ import numpy as np
 from raysweep import __version__
 
 _LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas", "pyarrow", "scipy")
-_ROOMS = ("report", "statistics")
+_ROOMS = ("evidence", "publishing", "report", "statistics")
 
 
 def describe_software() -> dict[str, str]:

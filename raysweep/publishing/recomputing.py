@@ -16,12 +16,12 @@ import yaml
 from raysweep.config.loading import parse_config
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
-from raysweep.evidence.evidence_schema import evidence_schema
+from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import list_inputs
 from raysweep.publishing.archive import MAX_BYTES, list_files, parse_json
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.publishing.recount import recount
-from raysweep.report.writing import make_evidence, render_documents, render_tables
+from raysweep.report.writing import make_evidence, render_report
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.atomic_files import dump_json
 from raysweep.storage.run_folder import RunFolder
@@ -94,10 +94,7 @@ def recompute(folder: RunFolder) -> Recomputed:
 
 def report_files(evidence: Mapping[str, Any]) -> dict[str, str]:
     """Everything that is made from the evidence, by its path in the run folder."""
-    pages = {f"report/{name}": text for name, text in render_documents(dict(evidence)).items()}
-    pages["report/evidence.schema.json"] = dump_json(evidence_schema())
-    pages[README] = read_me(evidence)
-    return pages | {f"report/tables/{name}": text for name, text in render_tables(dict(evidence)).items()}
+    return {**render_report(Evidence.model_validate_json(dump_json(evidence))), README: read_me(evidence)}
 
 
 def read_me(evidence: Mapping[str, Any]) -> str:

@@ -4,15 +4,15 @@ They hold learners' words, so they are read only if `report.show_texts` asks for
 page beside the evidence, never in it, and stay out of bundles, Markdown and tables.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import read_if_there
-from raysweep.report.contents import ROLE_NAMES
+from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.storage.run_folder import RunFolder, samples_beside
 
-Values = Mapping[str, Any]
+Question = dict[str, Any]
 _ROLES = ("general", "specialised", "transfer")
 
 
@@ -29,38 +29,40 @@ class Sample:
     """A blank each: its name, the learner's words, the models' answers."""
 
 
-def read_samples(folder: RunFolder, evidence: Values) -> list[Sample]:
+def read_samples(folder: RunFolder, evidence: Evidence) -> list[Sample]:
     """The questions that all models of a level were asked, level by level; none where they were not kept."""
-    found = []
-    for level in evidence["matrix"]["levels"]:
-        asked = {role: _questions(folder, model, level) for role, model in _players(evidence, level).items()}
+    samples = []
+    for level in evidence.matrix.levels:
+        models = _models_of_level(evidence, level)
+        asked = {role: _questions(folder, model, level) for role, model in models.items()}
         shared = {role: questions for role, questions in asked.items() if questions}
         for number, together in enumerate(zip(*shared.values(), strict=False), start=1):
-            found.append(_sample(f"{level}, text {number}", tuple(ROLE_NAMES[role] for role in shared), together))
-    return found
+            samples.append(_sample(f"{level}, text {number}", tuple(ROLE_NAMES[role] for role in shared), together))
+    return samples
 
 
-def _sample(title: str, models: tuple[str, ...], together: tuple[Values, ...]) -> Sample:
+def _sample(title: str, models: tuple[str, ...], together: tuple[Question, ...]) -> Sample:
     first = together[0]
     names = [f"[{number} {kind}]" for number, kind in enumerate(first["kinds"], start=1)]
     pieces = [(first["context"][0], "context")]
     for name, after in zip(names, first["context"][1:], strict=True):
         pieces += [(name, "blank"), (after, "context")]
     answers = [
-        (name, reference, tuple(one["answers"][place] for one in together))
+        (name, reference, tuple(question["answers"][place] for question in together))
         for place, (name, reference) in enumerate(zip(names, first["references"], strict=True))
     ]
     return Sample(title=title, pieces=tuple(pieces), models=models, answers=tuple(answers))
 
 
-def _players(evidence: Values, level: str) -> dict[str, str]:
+def _models_of_level(evidence: Evidence, level: str) -> dict[str, str]:
     """The first model of each role that is for the level."""
-    players: dict[str, str] = {}
-    for row in evidence["matrix"]["rows"]:
-        if row["role"] in _ROLES and row["level"] in (None, level) and row["models"]:
-            players.setdefault(row["role"], row["models"][0])
-    return players
+    models: dict[str, str] = {}
+    for row in evidence.matrix.rows:
+        if row.role in _ROLES and row.level in (None, level) and row.models:
+            models.setdefault(row.role, row.models[0])
+    return models
 
 
-def _questions(folder: RunFolder, model: str, level: str) -> list[Values]:
-    return [one for one in read_if_there(samples_beside(folder.cells(model))) or [] if one["level"] == level]
+def _questions(folder: RunFolder, model: str, level: str) -> list[Question]:
+    asked = read_if_there(samples_beside(folder.cells(model))) or []
+    return [question for question in asked if question["level"] == level]

@@ -1,62 +1,49 @@
 """`report.md`: the same report for GitHub, a mail or a pull request, without the plots."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from raysweep.report.page import TITLES, is_synthetic, leaks
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.labels import is_synthetic
+from raysweep.report.layout import ReportSection
+from raysweep.report.sections.provenance import config_text
 from raysweep.report.tables import Cell, Table, without_empty_columns
 
-Values = Mapping[str, Any]
-
-_SECTIONS = {
-    "verdicts": ("verdicts", "findings"),
-    "matrix": ("matrix", "weightings"),
-    "gains": ("gains", "gaps"),
-    "transfer": ("transfer",),
-    "guards": ("controls", "control_models", "leaks", "leak_effects"),
-    "sensitivity": ("sensitivity",),
-    "kinds": ("kinds", "lengths", "first_languages"),
-    "unknown": ("cold_start", "cold_start_groups", "confusion", "unknown_level"),
-    "training": ("trainings",),
-    "cost": ("strategies", "planned", "ledger", "speed"),
-    "generation": ("generation", "generation_levels"),
-    "data": ("splits", "set_aside", "leakage", "examples"),
-    "reproduce": ("versions",),
-}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-def render_markdown(evidence: Values, tables: Mapping[str, Table]) -> str:
+def render_markdown(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
     """The whole document; sections without a row are left out."""
-    answer = evidence["answer"]
+    answer = evidence.answer
     lines = ["# Is a language model per level worth training?", ""]
-    lines += [f"raysweep report, run {_escape(evidence['run']['name'])}", ""]
+    lines += [f"raysweep report, run {_escape(evidence.run.name)}", ""]
     if is_synthetic(evidence):
         lines += ["> **Synthetic texts:** this run shows the tool, and proves nothing about learners.", ""]
-    lines += [f"**{_escape(answer['headline'])}**", ""]
-    lines += [f"- **{said['code']} {said['verdict']}.** {_escape(said['text'])}" for said in answer["reasons"]]
-    lines += [f"- {_escape(said)}" for said in answer["exceptions"] + answer["warnings"]]
-    lines += [f"- {_escape(evidence['sensitivity']['sentence'])}"]
-    if evidence["choices"]:
-        lines += ["", "What each choice costs:", "", *(f"- {_escape(said)}" for said in evidence["choices"])]
-    for section, names in _SECTIONS.items():
-        found = [without_empty_columns(tables[name]) for name in names if tables[name].rows]
-        if found:
-            lines += ["", f"## {TITLES[section]}"]
-        for table in found:
-            lines += ["", f"*{_escape(table.caption)}*", "", *_table(table)]
-        if section == "data" and leaks(evidence):
-            lines += ["", "**Documents leak between splits: the scores above cannot be trusted.**"]
-    lines += ["", f"Digest of all inputs (`raysweep verify` must print the same): `{evidence['inputs']['digest']}`"]
-    if evidence["run"]["command"]:
-        lines += ["", "Command:", "", *_fenced(evidence["run"]["command"], "sh")]
-    lines += ["", "Configuration:", "", *_fenced(json.dumps(evidence["config"], indent=2, ensure_ascii=False), "json")]
+    lines += [f"**{_escape(answer.headline)}**", ""]
+    lines += [f"- **{reason.code} {reason.verdict}.** {_escape(reason.text)}" for reason in answer.reasons]
+    notes = (*answer.exceptions, *answer.warnings, evidence.sensitivity.sentence)
+    lines += [f"- {_escape(note)}" for note in notes]
+    if evidence.choices:
+        lines += ["", "What each choice costs:", "", *(f"- {_escape(choice)}" for choice in evidence.choices)]
+    for section in sections:
+        lines += _section(section)
+    lines += ["", f"Digest of all inputs (`raysweep verify` must print the same): `{evidence.inputs.digest}`"]
+    if evidence.run.command:
+        lines += ["", "Command:", "", *_fenced(evidence.run.command, "sh")]
+    lines += ["", "Configuration:", "", *_fenced(config_text(evidence), "json")]
     return "\n".join(lines) + "\n"
 
 
-def _table(table: Table) -> list[str]:
+def _section(section: ReportSection) -> list[str]:
+    tables = [without_empty_columns(table) for table in section.tables if table.records]
+    lines = ["", f"## {section.title}"] if tables else []
+    for table in tables:
+        lines += ["", f"*{_escape(table.caption)}*", "", *_table(table)]
+    return lines + (["", f"**{section.alarm}**"] if section.alarm else [])
+
+
+def _table(table: Table[Any]) -> list[str]:
     header = [_escape(column.title) for column in table.columns]
     rule = ["---:" if column.is_number else "---" for column in table.columns]
     return [_row(header), _row(rule), *(_row([_cell(cell) for cell in row]) for row in table.rows)]

@@ -2,151 +2,61 @@
 
 No network, no script, no font to fetch.  Everything that comes from a config or a corpus (names of
 runs, levels, trials, languages, reasons) is escaped by jinja2's autoescape, and by markupsafe in
-the plots.
+the sections' texts and plots.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.robustness_schema import Margins
-from raysweep.evidence.verdict_changes import margins_said
-from raysweep.report import (
-    contents,
-    contents_cold_start,
-    contents_data,
-    contents_deployment,
-    contents_guards,
-    contents_run,
-    contents_scores,
-    contents_sensitivity,
-    plots,
-    plots_cold_start,
-)
+from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.infill_samples import Sample
+from raysweep.report.labels import MARKS, is_synthetic
+from raysweep.report.layout import Block, Figure, Folded, ReportSection
 from raysweep.report.tables import Table, without_empty_columns
 
-Values = Mapping[str, Any]
 TEMPLATES = Path(__file__).parent / "templates"
 
-TITLES = {
-    "verdicts": "Verdicts",
-    "matrix": "Every model on every level",
-    "gains": "Specialisation gain and cross-level gap",
-    "transfer": "Transfer",
-    "guards": "Guards against being fooled",
-    "sensitivity": "What would flip it",
-    "kinds": "By kind of mask, length and first language",
-    "unknown": "If the level is not known",
-    "training": "How the trainings went",
-    "cost": "What it costs",
-    "generation": "Generated answers",
-    "samples": "Samples",
-    "data": "The data",
-    "method": "How the numbers were made",
-    "reproduce": "How to reproduce this",
-}
 
-
-def all_tables(evidence: Values) -> dict[str, Table]:
-    """Every table of the report by its name."""
-    built = [
-        contents.verdict_grid(evidence),
-        contents.findings_table(evidence),
-        contents.matrix_table(evidence),
-        contents.gains_table(evidence),
-        contents.gaps_table(evidence),
-        contents.transfer_table(evidence),
-        contents_guards.controls_table(evidence),
-        contents_guards.control_models_table(evidence),
-        contents_guards.leaks_table(evidence),
-        contents_guards.leak_effects_table(evidence),
-        contents.kinds_table(evidence),
-        contents.lengths_table(evidence),
-        contents.languages_table(evidence),
-        contents_scores.weightings_table(evidence),
-        contents_scores.scores_table(evidence),
-        contents_sensitivity.sensitivity_table(evidence),
-        contents_cold_start.ways_table(evidence),
-        contents_cold_start.groups_table(evidence),
-        contents_cold_start.confusion_table(evidence),
-        contents_run.strategies_table(evidence),
-        contents_run.unknown_level_table(evidence),
-        contents_run.trainings_table(evidence),
-        contents_run.planned_table(evidence),
-        contents_run.ledger_table(evidence),
-        contents_run.generation_table(evidence),
-        contents_run.generation_levels_table(evidence),
-        contents_deployment.speed_table(evidence),
-        contents_data.splits_table(evidence),
-        contents_data.bad_rows_table(evidence),
-        contents_data.leakage_table(evidence),
-        contents_data.examples_table(evidence),
-        contents_data.versions_table(evidence),
-        contents_data.inputs_table(evidence),
-    ]
-    return {table.name: table for table in built}
-
-
-def render_page(evidence: Values, tables: Mapping[str, Table], samples: Sequence[Sample] = ()) -> str:
+def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
     """The whole page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    macros = vars(environment.get_template("blocks.html.j2").module)
+
+    def render_block(block: Block) -> Markup:
+        match block:
+            case Table():
+                shown: Markup = macros["table"](without_empty_columns(block))
+            case Figure():
+                shown = macros["figure"](block)
+            case Folded():
+                shown = macros["folded"](block.summary, render_block(block.content))
+            case Sample():
+                shown = macros["sample"](block)
+            case _:
+                shown = block
+        return shown
+
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
-        tables={name: without_empty_columns(table) for name, table in tables.items()},
-        plots=_plots(evidence),
+        sections=[section for section in sections if section.blocks],
+        render_block=render_block,
         tiles=_tiles(evidence),
-        titles=TITLES,
-        sections=[(name, title) for name, title in TITLES.items() if name != "samples" or samples],
-        samples=samples,
         facts=_facts(evidence),
-        accuracy_said=contents_cold_start.accuracy_said(evidence),
-        margins_said=margins_said(Margins(**evidence["sensitivity"]["margins"])),
-        synthetic=is_synthetic(evidence),
-        leaks=leaks(evidence),
-        metric=contents.METRIC_NAMES[evidence["settings"]["metric"]],
-        confidence=f"{evidence['settings']['confidence'] * 100:g} %",
-        config_text=json.dumps(evidence["config"], indent=2, ensure_ascii=False),
+        is_synthetic=is_synthetic(evidence),
+        samples_title=next(
+            (section.title for section in sections if section.anchor == "samples" and section.blocks), ""
+        ),
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     )
 
 
-def is_synthetic(evidence: Values) -> bool:
-    """Whether no learner wrote the texts."""
-    return bool((evidence["corpus"] or {}).get("synthetic"))
-
-
-def leaks(evidence: Values) -> bool:
-    """Whether anything stands in two splits."""
-    found = evidence["leakage"] or {}
-    return any(found.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts", "near_duplicates"))
-
-
-def _plots(evidence: Values) -> dict[str, Any]:
-    gains = evidence["gains"]
-    return {
-        "forest": plots.forest(evidence),
-        "heat": plots.heat(evidence),
-        "heat_general": plots.heat_against_general(evidence),
-        "gains": plots.gains(evidence) if any(one["specialised"] for one in gains) else None,
-        "gaps": plots.gaps(evidence) if evidence["gaps"] else None,
-        "transfer": plots.transfer(evidence)
-        if any(one["transfer_over_general"] or one["transfer_over_specialised"] for one in gains)
-        else None,
-        "cold_start": plots_cold_start.cold_start(evidence),
-        "curves": plots.curves(evidence),
-        "hours": plots.hours(evidence),
-    }
-
-
-def _tiles(evidence: Values) -> list[dict[str, str]]:
+def _tiles(evidence: Evidence) -> list[dict[str, str]]:
     """The three overall ratios."""
     labels = {
         "H1": "general model's perplexity against models trained per level",
@@ -155,26 +65,24 @@ def _tiles(evidence: Values) -> list[dict[str, str]]:
     }
     return [
         {
-            "code": one["hypothesis"],
-            "value": formats.percent(one["value"]),
-            "label": labels[one["hypothesis"]]
-            + (f", {formats.percent(one['low'])} to {formats.percent(one['high'])}" if one["low"] else ""),
-            "verdict": one["verdict"],
-            "mark": contents.MARKS[one["verdict"]],
+            "code": finding.hypothesis,
+            "value": formats.percent(finding.value),
+            "label": labels[finding.hypothesis]
+            + (f", {formats.percent(finding.low)} to {formats.percent(finding.high)}" if finding.low else ""),
+            "verdict": finding.verdict,
+            "mark": MARKS[finding.verdict],
         }
-        for one in evidence["findings"]
-        if one["scope"] == "overall"
+        for finding in evidence.findings
+        if finding.scope == "overall"
     ]
 
 
-def _facts(evidence: Values) -> list[str]:
+def _facts(evidence: Evidence) -> list[str]:
     """The line under the title: how much of everything."""
-    sizes = evidence["matrix"]["sizes"].values()
-    scored = [row for row in evidence["matrix"]["rows"] if row["cells"]]
-    ended = evidence["run"]["ended_at"]
+    matrix, ended = evidence.matrix, evidence.run.ended_at
     facts = [
-        f"{len(scored)} models",
-        f"{len(evidence['matrix']['levels'])} levels",
-        f"{sum(size['documents'] for size in sizes):,} test documents",
+        f"{sum(bool(row.cells) for row in matrix.rows)} models",
+        f"{len(matrix.levels)} levels",
+        f"{sum(size.documents for size in matrix.sizes.values()):,} test documents",
     ]
     return facts + ([f"last training ended {formats.date(ended)}"] if ended else [])

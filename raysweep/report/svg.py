@@ -11,6 +11,9 @@ from math import exp, floor, inf, log, log10
 
 from markupsafe import Markup, escape
 
+from raysweep.evidence import formats
+from raysweep.report.tables import HasLimits, limits
+
 LABELS = 118
 NUMBERS = 252
 """Width of the columns left and right of an interval plot."""
@@ -50,6 +53,36 @@ class Series:
     """A class: 'general', 'specialised' or 'transfer'."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatCell:
+    """A cell of a heat map."""
+
+    text: str
+    shade: float
+    """-1 … 1; a shade below 0 has the other colour, and its text says so too."""
+    is_best: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatRow:
+    """A row of a heat map."""
+
+    label: str
+    note: str
+    """Shown under the label."""
+    cells: Sequence[HeatCell | None]
+    reason: str
+    """Why there are no cells."""
+
+
+def percent_interval(label: str, estimate: HasLimits, *, is_summary: bool = False) -> Interval:
+    """A ratio shown as a change in per cent."""
+    text = f"{formats.percent(estimate.value)} {limits(estimate, formats.percent)}".rstrip()
+    return Interval(
+        label=label, text=text, value=estimate.value, low=estimate.low, high=estimate.high, is_summary=is_summary
+    )
+
+
 def interval_plot(
     name: str, title: str, description: str, rows: Sequence[Interval], references: Sequence[Reference], axis: str
 ) -> Markup:
@@ -81,35 +114,24 @@ def interval_plot(
     return _figure(name, title, description, width, height, parts)
 
 
-def heat_map(
-    name: str,
-    title: str,
-    description: str,
-    columns: Sequence[str],
-    rows: Sequence[tuple[str, str, Sequence[tuple[str, float, bool] | None], str]],
-) -> Markup:
-    """Cells with their numbers, shaded.
-
-    Args:
-        rows: label, a note under it, cells of (text, shade in -1 … 1, is the best), and a reason if there are none;
-            a shade below 0 has the other colour; its text says so too.
-    """
+def heat_map(name: str, title: str, description: str, columns: Sequence[str], rows: Sequence[HeatRow]) -> Markup:
+    """Cells with their numbers, shaded."""
     left, cell_width, cell_height, top = 150, 84, 38, 30
     width, height = left + cell_width * len(columns) + 4, top + cell_height * len(rows) + 4
     parts = [
         _text(left + cell_width * (index + 0.5), top - 10, column, "label middle strong")
         for index, column in enumerate(columns)
     ]
-    for line, (label, note, cells, reason) in enumerate(rows):
+    for line, row in enumerate(rows):
         y = top + cell_height * line
-        parts.append(_text(left - 12, y + (17 if note else 23), _cut(label, 18), "label end"))
-        if note:
-            parts.append(_text(left - 12, y + 31, _cut(note, 24), "tick end"))
-        if reason:
-            parts.append(_text(left + 8, y + 23, _cut(reason, 14 * len(columns)), "tick"))
-        for index, cell in enumerate(cells):
+        parts.append(_text(left - 12, y + (17 if row.note else 23), _cut(row.label, 18), "label end"))
+        if row.note:
+            parts.append(_text(left - 12, y + 31, _cut(row.note, 24), "tick end"))
+        if row.reason:
+            parts.append(_text(left + 8, y + 23, _cut(row.reason, 14 * len(columns)), "tick"))
+        for index, cell in enumerate(row.cells):
             if cell is not None:
-                parts.extend(_heat_cell(left + cell_width * index, y, cell_width, cell_height, *cell))
+                parts.extend(_heat_cell(left + cell_width * index, y, cell_width, cell_height, cell))
     return _figure(name, title, description, width, height, parts)
 
 
@@ -193,13 +215,13 @@ def _end(x: float, y: float, reach: int, is_cut: bool, style: str) -> Markup:
     return Markup('<polyline class="whisker {}" points="{}"/>').format(style, points)
 
 
-def _heat_cell(x: float, y: float, width: float, height: float, text: str, shade: float, is_best: bool) -> list[Markup]:
+def _heat_cell(x: float, y: float, width: float, height: float, cell: HeatCell) -> list[Markup]:
     rect = Markup('<rect class="heat{}" x="{}" y="{}" width="{}" height="{}" rx="3" fill-opacity="{}"/>')
-    style = "label middle strong" if is_best else "label middle"
-    kind = (" worse" if shade < 0.0 else "") + (" best" if is_best else "")
+    style = "label middle strong" if cell.is_best else "label middle"
+    kind = (" worse" if cell.shade < 0.0 else "") + (" best" if cell.is_best else "")
     return [
-        rect.format(kind, _n(x + 2), _n(y + 2), _n(width - 4), _n(height - 4), f"{abs(shade):.2f}"),
-        _text(x + width / 2, y + height / 2 + 5, text, style),
+        rect.format(kind, _n(x + 2), _n(y + 2), _n(width - 4), _n(height - 4), f"{abs(cell.shade):.2f}"),
+        _text(x + width / 2, y + height / 2 + 5, cell.text, style),
     ]
 
 

@@ -1,115 +1,152 @@
-"""The report's tables as records, and what they look like as CSV and TeX.
+"""A table of the report: records, columns that turn a record into a cell, and its CSV and TeX.
 
-Every table is built once, from the evidence, and shown four times: on the page, in Markdown, as CSV
-(numbers in full, limits in columns of their own) and as TeX (booktabs).
+A column is declared once: its title, its CSV fields, and what it takes from a record.  Every table is
+shown four times: on the page, in Markdown, as CSV (numbers in full, limits in columns of their own)
+and as TeX (booktabs).
 """
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, Generic, Protocol, TypeVar
 
 from raysweep.evidence.formats import NONE
 
 Value = str | int | float | None
+Show = Callable[[float | None], str]
+Record = TypeVar("Record")
+Taken = TypeVar("Taken", contravariant=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    """A column; `fields` name its columns in CSV (more than one for a value with limits)."""
+class HasLimits(Protocol):
+    """A value with the limits of its interval; all three may be unknown."""
 
-    title: str
-    fields: tuple[str, ...]
-    is_number: bool = True
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """What is shown, what is computed with, and a mark that only a rendering understands."""
+    """What is shown, what CSV holds, and a mark that each rendering shows in its own way."""
 
     text: str
     values: tuple[Value, ...]
+    """One for each field of the column."""
     detail: str = ""
     """Shown smaller: an interval, a note."""
     mark: str = ""
     """'best', or a verdict."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """Rows under columns; the first cell of a row is its header."""
+@dataclass(frozen=True, slots=True)
+class Column(Generic[Taken]):
+    """A column; a value with limits has three CSV fields, other values have one."""
 
-    name: str
-    """The file's stem, and the anchor on the page."""
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-def word(text: str, mark: str = "", detail: str = "") -> Cell:
-    """A cell of text."""
-    return Cell(text=text, values=(text,), mark=mark, detail=detail)
+    title: str
+    fields: tuple[str, ...]
+    cell: Callable[[Taken], Cell]
+    is_number: bool = True
 
 
-def number(value: float | None, show: Callable[[float | None], str]) -> Cell:
-    """A cell of one number."""
-    return Cell(text=show(value), values=(value,))
+class Table(Generic[Record]):
+    """A row per record; the first cell of a row is its header.
+
+    Write `Table[Gain](...)`: mypy then checks what the columns' functions take from a `Gain`.
+    """
+
+    def __init__(self, name: str, caption: str, records: Sequence[Record], *columns: Column[Record]) -> None:
+        """`name` is the file's stem, and the anchor on the page."""
+        self.name, self.caption, self.records, self.columns = name, caption, records, columns
+
+    @cached_property
+    def rows(self) -> list[list[Cell]]:
+        """The cells, made once."""
+        return [[column.cell(record) for column in self.columns] for record in self.records]
 
 
-def interval(found: Mapping[str, Any] | None, show: Callable[[float | None], str], mark: str = "") -> Cell:
-    """A cell of a value with its limits: three columns in CSV."""
-    value, low, high = (found[name] if found else None for name in ("value", "low", "high"))
-    bounds = f"[{show(low)}, {show(high)}]" if low is not None and high is not None else ""
-    return Cell(text=show(value), values=(value, low, high), detail=bounds, mark=mark)
+def words(
+    title: str,
+    field: str,
+    text: Callable[[Record], str] | None = None,
+    detail: Callable[[Record], str] | None = None,
+) -> Column[Record]:
+    """A column of text: what `text` says, or else the record's attribute of the field's name."""
+    get = text or attrgetter(field)
+
+    def cell(record: Record) -> Cell:
+        return Cell(text=get(record), values=(get(record),), detail=detail(record) if detail else "")
+
+    return Column(title, (field,), cell, is_number=False)
 
 
-def text_column(title: str, field: str) -> Column:
-    """A column of words."""
-    return Column(title=title, fields=(field,), is_number=False)
+def numbers(
+    title: str, field: str, show: Show, value: Callable[[Record], float | None] | None = None
+) -> Column[Record]:
+    """A column of plain numbers: what `value` says, or else the record's attribute of the field's name."""
+    get = value or attrgetter(field)
+
+    def cell(record: Record) -> Cell:
+        return Cell(text=show(get(record)), values=(get(record),))
+
+    return Column(title, (field,), cell)
 
 
-def number_column(title: str, field: str) -> Column:
-    """A column of plain numbers."""
-    return Column(title=title, fields=(field,))
+def estimates(
+    title: str,
+    field: str,
+    show: Show,
+    estimate: Callable[[Record], HasLimits | None] | None = None,
+    is_best: Callable[[Record], bool] | None = None,
+) -> Column[Record]:
+    """A column of values with limits, taken like those of `numbers`."""
+    get = estimate or attrgetter(field)
+
+    def cell(record: Record) -> Cell:
+        known = get(record)
+        values = (known.value, known.low, known.high) if known else (None, None, None)
+        mark = "best" if is_best and is_best(record) else ""
+        return Cell(text=show(values[0]), values=values, detail=limits(known, show), mark=mark)
+
+    return Column(title, (field, f"{field}_low", f"{field}_high"), cell)
 
 
-def interval_column(title: str, field: str) -> Column:
-    """A column of values with limits."""
-    return Column(title=title, fields=(field, f"{field}_low", f"{field}_high"))
+def limits(estimate: HasLimits | None, show: Show) -> str:
+    """`[+1.0 %, +3.2 %]`; '' where there are none."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{show(estimate.low)}, {show(estimate.high)}]"
 
 
-def without_empty_columns(table: Table) -> Table:
-    """What a person is shown: a column that says nothing in any row is left out; CSV keeps it."""
-    kept = [
-        place
-        for place in range(len(table.columns))
-        if any(row[place].text not in ("", NONE) or row[place].detail for row in table.rows)
-    ]
-    return replace(
-        table,
-        columns=tuple(table.columns[place] for place in kept),
-        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
-    )
+def without_empty_columns(table: Table[Any]) -> Table[Any]:
+    """The table as a person is shown it: without the columns that are empty in every row; CSV keeps them."""
+    columns = zip(table.columns, *table.rows, strict=True)
+    kept = [column for column, *cells in columns if any(cell.text not in ("", NONE) or cell.detail for cell in cells)]
+    return Table(table.name, table.caption, table.records, *kept)
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: Table[Any]) -> str:
     """RFC 4180 with a header; absent values are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([field for column in table.columns for field in column.fields])
     for row in table.rows:
-        writer.writerow(
-            ["" if value is None else _plain(value) for cell in _padded(table, row) for value in cell.values]
-        )
+        writer.writerow(["" if value is None else _plain(value) for cell in row for value in cell.values])
     return buffer.getvalue()
 
 
-def to_tex(table: Table) -> str:
+def to_tex(table: Table[Any]) -> str:
     r"""A floating table in booktabs style; needs `\usepackage{booktabs}`."""
     alignment = "".join("r" if column.is_number else "l" for column in table.columns)
+    label = table.name.replace("_", "-")
     lines = [
-        rf"\begin{{table}}\centering\caption{{{escape_tex(table.caption)}}}\label{{tab:{_label(table.name)}}}",
+        rf"\begin{{table}}\centering\caption{{{escape_tex(table.caption)}}}\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         " & ".join(escape_tex(column.title) for column in table.columns) + r" \\",
@@ -151,28 +188,15 @@ def escape_tex(text: str) -> str:
 
 
 def _tex_cell(cell: Cell) -> str:
-    # A verdict's mark is for the eye, and no glyph of TeX's usual fonts: there the word does.
+    # TeX's usual fonts have no glyph for a verdict's mark, so its word is written alone.
     text = str(cell.values[0]) if cell.mark not in ("", "best") else cell.text
     shown = escape_tex(f"{text} {cell.detail}".strip())
     return rf"\textbf{{{shown}}}" if cell.mark == "best" else shown
 
 
-def _label(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def _plain(value: Value) -> str:
-    """Numbers to 12 digits, which is all that survives a sum; a word that a spreadsheet would run is kept a word."""
+    """Numbers to 12 digits, all that a sum of floats keeps; text that a spreadsheet would run is quoted."""
     if isinstance(value, float):
         return f"{value:.12g}"
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in "=+@" else text
-
-
-def _padded(table: Table, row: Sequence[Cell]) -> list[Cell]:
-    """Cells with as many values as their column has fields."""
-    cells = []
-    for column, cell in zip(table.columns, row, strict=True):
-        missing = len(column.fields) - len(cell.values)
-        cells.append(Cell(text=cell.text, values=cell.values + (None,) * missing))
-    return cells
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text

@@ -7,61 +7,61 @@ from typing import Any
 from raysweep.config.schema import Config
 from raysweep.evidence.collect import collect_evidence
 from raysweep.evidence.evidence_schema import Evidence, evidence_schema
+from raysweep.report.contents import report_sections
 from raysweep.report.infill_samples import Sample, read_samples
 from raysweep.report.markdown import render_markdown
-from raysweep.report.page import all_tables, render_page
+from raysweep.report.page import render_page
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
 from raysweep.storage.atomic_files import atomic_folder, dump_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder
 
-Values = dict[str, Any]
 
-
-def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Values:
+def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
     """Make the whole report.  evidence.json is renamed into place last: with it, the rest is there.
 
     Returns:
-        The evidence.
+        What evidence.json holds.
 
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
-    evidence = make_evidence(folder, config, trials).json_values()
+    evidence = make_evidence(folder, config, trials)
     samples = read_samples(folder, evidence) if config.report.show_texts else []
-    tables, documents = render_tables(evidence), render_documents(evidence, samples)
+    files = render_report(evidence, samples)
     folder.evidence.unlink(missing_ok=True)
     with atomic_folder(folder.tables) as beside:
-        for name, text in tables.items():
-            _write(beside / name, text)
-    write_text(folder.report_html, documents[folder.report_html.name])
-    write_text(folder.report_markdown, documents[folder.report_markdown.name])
-    write_json(folder.evidence_schema, evidence_schema())
-    write_json(folder.evidence, evidence)
-    return evidence
+        for name, text in files.items():
+            if (path := Path(name)).parent.name == folder.tables.name:
+                (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
+    for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
+        write_text(path, files[path.relative_to(folder.root).as_posix()])
+    values = evidence.json_values()
+    write_json(folder.evidence, values)
+    return values
 
 
 def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
-    """The evidence as it is saved: through JSON and back, so that documents are made from exactly that."""
+    """The evidence as evidence.json holds it: through JSON and back, so that documents are made from exactly that."""
     collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
     return Evidence.model_validate_json(dump_json(collected.json_values()))
 
 
-def render_documents(evidence: Values, samples: Sequence[Sample] = ()) -> dict[str, str]:
-    """`report.html` and `report.md` by their names; the page alone shows samples, which no evidence holds."""
-    tables = all_tables(evidence)
-    return {"report.html": render_page(evidence, tables, samples), "report.md": render_markdown(evidence, tables)}
+def render_report(evidence: Evidence, samples: Sequence[Sample] = ()) -> dict[str, str]:
+    """Page, Markdown, tables and schema by their paths in the run folder.
 
-
-def render_tables(evidence: Values) -> dict[str, str]:
-    """Every table that has a row, as CSV and as TeX, by its file's name."""
-    files = {}
-    for table in all_tables(evidence).values():
-        if table.rows:
-            files[f"{table.name}.csv"] = to_csv(table)
-            files[f"{table.name}.tex"] = to_tex(table)
+    Args:
+        samples: shown on the page alone, because they hold learners' words and the evidence does not.
+    """
+    sections = report_sections(evidence, samples)
+    files = {
+        "report/report.html": render_page(evidence, sections),
+        "report/report.md": render_markdown(evidence, sections),
+        "report/evidence.schema.json": dump_json(evidence_schema()),
+    }
+    for section in sections:
+        for table in (*section.tables, *section.folded_tables):
+            if table.records:
+                files[f"report/tables/{table.name}.csv"] = to_csv(table)
+                files[f"report/tables/{table.name}.tex"] = to_tex(table)
     return files
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,8 +1,8 @@
 """What was planned beside what was taken."""
 
-from raysweep.report.page import all_tables
 from raysweep.report.writing import write_report
 from raysweep.storage.atomic_files import read_json
+from tests.report.rendering import tables_of
 from tests.simulated_run import make_run, write_json
 
 
@@ -29,7 +29,7 @@ def test_planned_and_actual_times_stand_side_by_side(tmp_path):
     """A plan that nobody holds against what happened is never mended."""
     folder, config, trials = planned_run(tmp_path)
     evidence = write_report(folder, config, trials)
-    rows = {row[0].text: [cell.values[0] for cell in row[1:]] for row in all_tables(evidence)["planned"].rows}
+    rows = {row[0].text: [cell.values[0] for cell in row[1:]] for row in tables_of(evidence)["planned"].rows}
     planned, actual, ratio = rows["all"]
     assert (planned, actual) == (0.5, 0.4)
     assert ratio == 0.8
@@ -70,5 +70,5 @@ def test_the_ledgers_parts_add_up(tmp_path):
 
 def test_a_run_without_a_plan_has_no_such_table(evidence):
     """Runs of before, and stages done one by one."""
-    assert all_tables(evidence)["planned"].rows == ()
-    assert all_tables(evidence)["ledger"].rows == ()
+    assert tables_of(evidence)["planned"].rows == []
+    assert tables_of(evidence)["ledger"].rows == []

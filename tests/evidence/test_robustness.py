@@ -9,9 +9,9 @@ import pytest
 
 from raysweep.evidence.choices import describe_choices
 from raysweep.evidence.evidence_schema import Cost, Strategy
-from raysweep.report.page import all_tables
 from raysweep.report.writing import write_report
 from raysweep.statistics.contrasts import Estimate
+from tests.report.rendering import tables_of
 from tests.simulated_run import LEVELS, make_config, truth_of
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -55,7 +55,7 @@ def test_scores_without_bytes_have_no_bits_per_byte(make_run):
 
 def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
     """Down a column of the matrix, along a row where the rows are other texts; never anywhere else."""
-    tables = all_tables(evidence)
+    tables = tables_of(evidence)
     marked = {
         name: [[cell.mark == "best" for cell in row] for row in table.rows]
         for name, table in tables.items()
@@ -210,6 +210,6 @@ def test_each_choice_is_priced_in_plain_words():
 def test_serving_one_model_and_five_stand_beside_each_other(evidence):
     """What five models take that choose among themselves, in the same columns."""
     timed = {"device": "cpu", "models": 1, "bytes": 2e7, "batches": {"1": TIMED}, "ensemble": TOGETHER}
-    table = all_tables({**evidence, "speed": {"all": timed}})["speed"]
+    table = tables_of({**evidence, "speed": {"all": timed}})["speed"]
     assert [row[0].text for row in table.rows] == ["all", "5 levels' models, chosen by the text"]
     assert [row[6].text for row in table.rows] == [f"38.0{SPACE}ms", f"0.2{SPACE}s"]

@@ -7,8 +7,8 @@ import pytest
 from justhtml import JustHTML
 
 from raysweep.report import page
-from raysweep.report.markdown import render_markdown
 from raysweep.report.writing import write_report
+from tests.report.rendering import render_markdown, render_page
 from tests.simulated_run import make_config, make_run
 
 SHAPES = {
@@ -158,12 +158,11 @@ def test_no_text_becomes_markup_wherever_it_stands(evidence):
     """Languages, reasons of failures, notes, versions, commands, settings: text on the page and in Markdown."""
     poisoned = poison({**evidence, "config": {**evidence["config"], "csv": "texts.csv"}})
     assert len(re.findall("<script>", str(poisoned))) > 40
-    tables = page.all_tables(poisoned)
-    text = page.render_page(poisoned, tables)
+    text = render_page(poisoned)
     tree = JustHTML(text, collect_errors=True)
     assert tree.errors == []
     assert re.findall(r"<(?:script|img)", text) == []
     assert text.count("&lt;script&gt;") > 40
-    markdown = render_markdown(poisoned, tables)
+    markdown = render_markdown(poisoned)
     outside = re.sub(r"```[\s\S]*?\n```", "", markdown)
     assert "<script" not in outside.replace(r"\<script", "")

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from raysweep.report.page import all_tables, render_page
 from raysweep.report.writing import write_report
+from tests.report.rendering import render_page as render
 from tests.simulated_run import make_config, make_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "line", "rect", "circle", "polyline", "polygon"}
@@ -65,10 +65,6 @@ def page_text(request, tmp_path_factory):
     folder, config, trials = make_run(tmp_path_factory.mktemp("shape"), **SHAPES[request.param])
     write_report(folder, config, trials)
     return folder.report_html.read_text(encoding="utf-8")
-
-
-def render(evidence):
-    return render_page(evidence, all_tables(evidence))
 
 
 def test_the_page_is_well_formed_and_accessible(page_text):

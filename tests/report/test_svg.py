@@ -4,7 +4,17 @@ import re
 
 import pytest
 
-from raysweep.report.svg import Interval, Reference, Series, bar_plot, curve_panel, heat_map, interval_plot
+from raysweep.report.svg import (
+    HeatCell,
+    HeatRow,
+    Interval,
+    Reference,
+    Series,
+    bar_plot,
+    curve_panel,
+    heat_map,
+    interval_plot,
+)
 
 
 def plot(rows, reference="equal"):
@@ -54,9 +64,11 @@ def test_a_row_without_a_value_shows_its_reason():
 def test_labels_are_text():
     """Also in a plot."""
     hostile = "<script>x</script>"
+    cell = HeatCell(text=hostile, shade=0.5, is_best=True)
+    row = HeatRow(label=hostile, note=hostile, cells=[cell], reason=hostile)
     for text in (
         plot([Interval(label=hostile, text=hostile, value=1.0)], hostile),
-        str(heat_map("h", hostile, hostile, [hostile], [(hostile, hostile, [(hostile, 0.5, True)], hostile)])),
+        str(heat_map("h", hostile, hostile, [hostile], [row])),
         str(curve_panel("c", hostile, hostile, [Series(label=hostile, points=[[1, 2.0]], style="general")])),
         str(bar_plot("b", hostile, hostile, [(hostile, 1.0, hostile, "general")])),
     ):

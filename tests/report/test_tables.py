@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from raysweep.report.markdown import render_markdown
-from raysweep.report.page import all_tables, render_page
-from raysweep.report.tables import Table, escape_tex, interval, interval_column, text_column, to_csv, to_tex, word
+from raysweep.report.svg import Interval
+from raysweep.report.tables import Table, escape_tex, estimates, to_csv, to_tex, without_empty_columns, words
 from raysweep.report.writing import write_report
+from tests.report.rendering import render_markdown, render_page, tables_of
 from tests.simulated_run import make_run
 
 
@@ -28,7 +28,7 @@ def cells(line):
 
 def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
     """Whatever stands in a note: a pipe in it must not make a column."""
-    lines = render_markdown(evidence, all_tables(evidence)).split("\nCommand:")[0].splitlines()
+    lines = render_markdown(evidence).split("\nCommand:")[0].splitlines()
     headers = [index for index, line in enumerate(lines) if re.fullmatch(r"\|( -{3}:? \|)+", line)]
     assert len(headers) >= 12
     for index in headers:
@@ -40,7 +40,7 @@ def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
 
 def test_markdown_holds_no_tag_of_a_corpus(evidence):
     """GitHub renders HTML; a language called <script> must stay a word."""
-    text = render_markdown(evidence, all_tables(evidence))
+    text = render_markdown(evidence)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("<br>", "")
     assert re.findall(r"(?<!\\)<", prose) == []
     assert r"\<script\>" in prose
@@ -71,18 +71,22 @@ def test_every_csv_is_rectangular(tmp_path):
 
 def test_a_spreadsheet_runs_no_word_of_a_corpus(evidence):
     """A first language called =cmd() is kept from being a formula; negative numbers stay numbers."""
-    table = Table(
-        name="t",
-        caption="c",
-        columns=(text_column("L1", "l1"), interval_column("x", "x")),
-        rows=((word("=cmd()"), interval({"value": -1.5, "low": None, "high": None}, str)),),
-    )
-    assert to_csv(table).splitlines() == ["l1,x,x_low,x_high", "'=cmd(),-1.5,,"]
+    row = Interval(label="=cmd()", text="", value=-1.5)
+    table = Table("t", "c", [row], words("L1", "label"), estimates("x", "x", str, lambda row: row))
+    assert to_csv(table).splitlines() == ["label,x,x_low,x_high", "'=cmd(),-1.5,,"]
+
+
+def test_a_person_is_not_shown_a_column_that_is_empty_in_every_row():
+    """CSV keeps it, so that its columns are the same for every run."""
+    row = Interval(label="A1", text="", value=1.5)
+    table = Table("t", "c", [row], words("Level", "label"), words("Note", "text"))
+    assert [column.title for column in without_empty_columns(table).columns] == ["Level"]
+    assert to_csv(table) == "label,text\nA1,\n"
 
 
 def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
     """Every row has as many ampersands as its header; braces match; no special character is left bare."""
-    for table in all_tables(evidence).values():
+    for table in tables_of(evidence).values():
         tex = to_tex(table)
         assert tex.count("{") == tex.count("}") or r"\{" in tex
         rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
@@ -101,5 +105,5 @@ def test_the_saved_evidence_alone_makes_the_same_documents(reported):
     """Page, Markdown and tables need nothing but evidence.json: whoever has it can make them again."""
     folder, _ = reported
     saved = json.loads(folder.evidence.read_text(encoding="utf-8"))
-    assert folder.report_html.read_text(encoding="utf-8") == render_page(saved, all_tables(saved))
-    assert folder.report_markdown.read_text(encoding="utf-8") == render_markdown(saved, all_tables(saved))
+    assert folder.report_html.read_text(encoding="utf-8") == render_page(saved)
+    assert folder.report_markdown.read_text(encoding="utf-8") == render_markdown(saved)

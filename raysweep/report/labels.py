@@ -1,0 +1,33 @@
+"""How verdicts, the metric and the levels are shown, in every section alike."""
+
+from raysweep.config.scored_metrics import METRIC_NAMES
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.tables import Cell
+
+MARKS = {"confirmed": "✔", "refuted": "✘", "undecided": "?", "not tested": "–"}
+
+
+def verdict_cell(verdict: str, detail: str = "") -> Cell:
+    """A verdict with its sign and colour."""
+    return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict, detail=detail)
+
+
+def metric_name(evidence: Evidence) -> str:
+    """The metric that the report is about."""
+    return METRIC_NAMES[evidence.settings.metric]
+
+
+def confidence_level(evidence: Evidence) -> str:
+    """`95 %`."""
+    return f"{evidence.settings.confidence * 100:g} %"
+
+
+def compared_levels(evidence: Evidence) -> str:
+    """The levels on which the strategies are compared; a level that lacks a model is left out."""
+    common = evidence.common_levels
+    return "all levels" if common == evidence.levels else ", ".join(common) or "no level"
+
+
+def is_synthetic(evidence: Evidence) -> bool:
+    """Were the texts made by a program rather than written by learners?"""
+    return bool((evidence.corpus or {}).get("synthetic"))

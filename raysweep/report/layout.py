@@ -1,0 +1,74 @@
+"""What a section of the report is made of, and the pieces that its page part may hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from raysweep.report.infill_samples import Sample
+from raysweep.report.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A plot with its caption."""
+
+    plot: Markup
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Something long that the reader opens with a click."""
+
+    summary: str
+    content: Table[Any] | Markup
+
+
+Block = Table[Any] | Figure | Folded | Sample | Markup
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSection:
+    """One section of the page, in the order of its blocks; a section without blocks is left out.
+
+    Its tables are also written as CSV and TeX, and shown in Markdown unless they are folded.
+    """
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+    alarm: str = ""
+    """A sentence that Markdown shows in bold after the tables."""
+
+    @property
+    def tables(self) -> list[Table[Any]]:
+        """The tables that are not folded."""
+        return [block for block in self.blocks if isinstance(block, Table)]
+
+    @property
+    def folded_tables(self) -> list[Table[Any]]:
+        """Long tables, for the reader's own analysis."""
+        folded = [block.content for block in self.blocks if isinstance(block, Folded)]
+        return [content for content in folded if isinstance(content, Table)]
+
+
+def paragraph(html: str, *values: object) -> Markup:
+    """A paragraph; `html` is our own, the values for its braces are escaped."""
+    return Markup(f"<p>{html}</p>").format(*values)
+
+
+def heading(text: str) -> Markup:
+    """A heading within a section."""
+    return Markup("<h3>{}</h3>").format(text)
+
+
+def absent(text: str) -> Markup:
+    """Why something is not shown."""
+    return Markup('<p class="not-tested">{}</p>').format(text)
+
+
+def alarm(text: str) -> Markup:
+    """A warning that the results cannot be used as they are."""
+    return Markup('<p class="refuted"><strong>{}</strong></p>').format(text)

@@ -1,0 +1,142 @@
+"""Two checks on the verdicts: do controls gain as much, and does training know test documents?"""
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.guards import LEAK_WORDS
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.evidence.robustness_schema import LeakEffectRow, Row
+from raysweep.report.layout import Block, ReportSection, absent, alarm, heading, paragraph
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+from raysweep.statistics.control_verdicts import ControlFinding
+
+_SIGNS = {
+    # verdict of a control: its sign, and the verdict of a hypothesis whose colour it has
+    "survives": ("✔", "confirmed"),
+    "explained": ("✘", "refuted"),
+    "open": ("?", "undecided"),
+    "no gain": ("–", "not tested"),
+    "not tested": ("–", "not tested"),
+}
+
+
+def guard_section(evidence: Evidence) -> ReportSection:
+    """The controls' findings, and the leaky test documents with their effect."""
+    if evidence.controls.findings:
+        controls = paragraph(
+            "Each control copies the level's model in all but its documents. The <strong>size control</strong> draws "
+            "as many from all levels, the <strong>step control</strong> sees all of them for as many steps, the "
+            "<strong>placebo</strong> is a model of a random group as large as the level, scored on a group of its "
+            "own. What remains beyond a control is what the level itself gives."
+        )
+    else:
+        controls = absent(
+            "No control was trained: this run cannot tell a gain of levels from one of size, steps or chance. See "
+            "controls in the configuration."
+        )
+    return ReportSection(
+        "guards",
+        "Guards against being fooled",
+        [
+            heading("Controls"),
+            controls,
+            _controls(evidence),
+            _control_models(evidence),
+            heading("Leaky test documents"),
+            *_leak_blocks(evidence),
+        ],
+    )
+
+
+def _leak_blocks(evidence: Evidence) -> list[Block]:
+    leaks = evidence.leaks
+    if not leaks.is_leaky:
+        result = paragraph(
+            "Neither train nor valid knows a test document by id, text, near duplicate or learner, as far as these "
+            "are known."
+        )
+        return [result, _leaks(evidence)]
+    refused = "Verdicts are refused: training knows test documents."
+    allowed = "Leaks were allowed: every verdict of this report rests on a leaky split."
+    blocks: list[Block] = [alarm(refused if leaks.is_refused else allowed), _leaks(evidence)]
+    if leaks.effects:
+        text = (
+            "If a model finds the documents that its training knew easier than the untrained start does, the "
+            "difference is what the leak gave away."
+        )
+        blocks += [paragraph(text), _leak_effects(evidence)]
+    return blocks
+
+
+def _controls(evidence: Evidence) -> Table[ControlFinding]:
+    return Table[ControlFinding](
+        "controls",
+        "Controls: is the gain of a level's own model more than size, steps or chance would give?",
+        evidence.controls.findings,
+        words("Control", "control", lambda control: f"{ROLE_NAMES[control.kind].capitalize()}, {control.scope}"),
+        Column("The gain", ("verdict",), _verdict, is_number=False),
+        estimates("Gain of the level's model", "raw", formats.percent),
+        estimates("Gain of the control", "own", formats.percent),
+        estimates("Left beyond the control", "remaining", formats.percent),
+        numbers("Explained", "explained_share", formats.share),
+        numbers("p, left", "p_remaining", formats.p_value),
+        words("Note", "note"),
+    )
+
+
+def _verdict(control: ControlFinding) -> Cell:
+    sign, colour = _SIGNS[control.verdict]
+    return Cell(text=f"{sign} {control.verdict}", values=(control.verdict,), mark=colour)
+
+
+def _control_models(evidence: Evidence) -> Table[Row]:
+    """Perplexity of the control models; they are not in the matrix, because no one is meant to use them."""
+
+    def perplexities(level: str) -> Column[Row]:
+        return estimates(level, f"ppl_{level}", formats.perplexity, lambda row: row.cells.get(level))
+
+    return Table[Row](
+        "control_models",
+        "Perplexity of the control models on each level's test documents",
+        evidence.controls.rows,
+        words(
+            "Model",
+            "model",
+            lambda row: row.name,
+            detail=lambda row: "; ".join(part for part in (ROLE_NAMES[row.role], row.reason) if part),
+        ),
+        *map(perplexities, evidence.matrix.levels),
+    )
+
+
+def _leaks(evidence: Evidence) -> Table[tuple[str, int]]:
+    """How many test documents are known to train or valid, by kind of leak."""
+    total = evidence.leaks.test_documents
+    by_kind = evidence.leaks.by_kind
+    return Table[tuple[str, int]](
+        "leaks",
+        "Test documents that train or valid knows",
+        [(shared, by_kind[kind]) for kind, shared in LEAK_WORDS.items() if total and kind in by_kind],
+        words("They share", "kind", lambda leak: leak[0].capitalize()),
+        numbers("Test documents", "documents", formats.count, lambda leak: leak[1]),
+        numbers("Share of all", "share", formats.share, lambda leak: leak[1] / total if total else None),
+    )
+
+
+def _leak_effects(evidence: Evidence) -> Table[LeakEffectRow]:
+    """Perplexity on leaky against clean test documents, model by model."""
+    return Table[LeakEffectRow](
+        "leak_effects",
+        "The size of the lie: perplexity on leaky test documents against clean ones of the same levels",
+        evidence.leaks.effects,
+        words("Model", "model", lambda effect: effect.name, detail=lambda effect: ROLE_NAMES[effect.role]),
+        numbers("Leaky", "ppl_leaky", formats.perplexity, lambda effect: effect.leaky),
+        numbers("Clean", "ppl_clean", formats.perplexity, lambda effect: effect.clean),
+        estimates("Leaky against clean", "leaky_over_clean", formats.percent, lambda effect: effect.ratio),
+        estimates(
+            "The same, beyond the start's",
+            "leaky_over_clean_against_start",
+            formats.percent,
+            lambda effect: effect.against_start,
+        ),
+        numbers("Leaky documents", "documents", formats.count),
+    )

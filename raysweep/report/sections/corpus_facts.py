@@ -1,0 +1,115 @@
+"""The data: documents and splits, rows set aside, the leak check, and the masked examples."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.layout import Block, ReportSection, absent, alarm, heading, paragraph
+from raysweep.report.tables import Column, Table, numbers, words
+
+Named = tuple[str, float]
+_LEAKS = {
+    "ids": "Document ids",
+    "exact_texts": "Texts, to the letter",
+    "texts": "Texts, normalised",
+    "near_duplicates": "Documents with a near duplicate",
+    "learners": "Learners",
+    "prompts": "Prompts (shared by design: no leak)",
+}
+_ALARM = "Documents leak between splits: the scores above cannot be trusted."
+
+
+def data_section(evidence: Evidence) -> ReportSection:
+    """What the run was made of."""
+    set_aside, leak_check, examples = _set_aside(evidence), _leak_check(evidence), _examples(evidence)
+    is_leaking = _is_leaking(evidence)
+    blocks: list[Block] = [absent("The corpus has no summary.")]
+    if corpus := evidence.corpus:
+        grouping = paragraph(
+            "{:,} rows gave {:,} documents. Each document has one split, for all models. Documents of the same {}, are "
+            "never divided: {:,} groups, the largest of {:,}.",
+            corpus["rows"],
+            corpus["documents"],
+            corpus["grouped_by"].replace(" and ", ", or with the same "),
+            corpus["groups"],
+            corpus["largest_group"],
+        )
+        blocks = [grouping, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
+    result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak stands in two splits.")
+    checked = [leak_check, result] if leak_check.records else [absent("The leak check left no record.")]
+    blocks += [heading("Leak check"), *checked]
+    if examples.records:
+        blocks += [heading("Masked examples"), examples]
+    return ReportSection("data", "The data", blocks, alarm=_ALARM if is_leaking else "")
+
+
+def _is_leaking(evidence: Evidence) -> bool:
+    """Is anything in two splits that must not be?"""
+    leakage = evidence.leakage or {}
+    return any(leakage.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts", "near_duplicates"))
+
+
+def _splits(evidence: Evidence) -> Table[tuple[str, dict[str, int]]]:
+    """Documents per level and split."""
+    corpus = evidence.corpus or {"levels": ()}
+
+    def documents(split: str) -> Column[tuple[str, dict[str, int]]]:
+        return numbers(split.capitalize(), split, formats.count, lambda row: row[1][split])
+
+    return Table[tuple[str, dict[str, int]]](
+        "splits",
+        "Documents per level and split",
+        [(level, counts) for level in corpus["levels"] if (counts := corpus["counts"].get(level))],
+        words("Level", "level", lambda row: row[0]),
+        *map(documents, ("train", "valid", "test")),
+        numbers("All", "all", formats.count, lambda row: sum(row[1].values())),
+        numbers("Mean characters", "mean_characters", formats.count, lambda row: corpus["lengths"][row[0]]["mean"]),
+    )
+
+
+def _set_aside(evidence: Evidence) -> Table[Named]:
+    """Rows of the CSV that were set aside, by reason."""
+    corpus = evidence.corpus or {"bad_rows": {}}
+    return Table[Named](
+        "set_aside",
+        "Rows of the CSV that were set aside (each is listed in corpus/quarantine.csv)",
+        sorted(corpus["bad_rows"].items(), key=lambda row: -row[1]),
+        words("Reason", "reason", lambda row: row[0]),
+        numbers("Rows", "rows", formats.count, lambda row: row[1]),
+        numbers("Share of all", "share", formats.share, lambda row: row[1] / corpus["rows"]),
+    )
+
+
+def _leak_check(evidence: Evidence) -> Table[str]:
+    """What is in two splits: must be nothing, prompts excepted."""
+    leakage = evidence.leakage or {}
+    return Table[str](
+        "leakage",
+        "What is known to two splits, looked for in the finished corpus",
+        [name for name in _LEAKS if leakage.get(name) is not None],
+        words("What", "what", lambda name: _LEAKS[name]),
+        numbers("Distinct", "distinct", formats.count, lambda name: leakage[name]),
+        numbers("In two splits", "in_two_splits", formats.count, lambda name: leakage[f"{name}_in_two_splits"]),
+    )
+
+
+def _examples(evidence: Evidence) -> Table[Named]:
+    """What the mask stage counted."""
+    return Table[Named](
+        "examples",
+        "Masked examples of all splits, as counted when they were made",
+        list(_flatten(evidence.examples or {})),
+        words("What", "what", lambda row: row[0]),
+        numbers("Number", "number", formats.count, lambda row: row[1]),
+    )
+
+
+def _flatten(counts: Mapping[str, Any], group: str = "") -> Iterator[Named]:
+    """Whole numbers with their titles, those of a group after its name."""
+    for name, value in counts.items():
+        title = group + name.replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{title}: ")
+        elif isinstance(value, int):
+            yield title, value

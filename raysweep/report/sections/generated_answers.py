@@ -1,0 +1,92 @@
+"""What the models write into the blanks: scores of greedy answers, and samples where texts may be shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.infill_samples import Sample
+from raysweep.report.layout import Block, ReportSection, absent, paragraph
+from raysweep.report.tables import Cell, Column, Table, numbers, words
+
+_MEASURES = {
+    "top1_accuracy": "Words right",
+    "unigram_recall": "Unigram recall",
+    "unigram_f1": "Unigram F1",
+    "bigram_recall": "Bigram recall",
+    "bigram_f1": "Bigram F1",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answers:
+    """A model's scores of generated answers."""
+
+    model: str
+    overall: dict[str, Any]
+    levels: dict[str, dict[str, Any]]
+
+
+def generation_section(evidence: Evidence) -> ReportSection:
+    """How near the greedy answers come to what the learners wrote."""
+    order = [name for row in evidence.matrix.rows for name in row.models]
+    scores = [(name, evidence.scoring.get(name, {}).get("generation")) for name in order]
+    answers = [
+        _Answers(model=name, overall=score["overall"], levels=score["levels"]) for name, score in scores if score
+    ]
+    text = absent("No answers were generated in this run.")
+    if answers:
+        text = paragraph(
+            "Each model fills the same blanks with its likeliest words. A word blank is right or wrong; longer answers "
+            "are compared with the learner's words."
+        )
+    blocks: list[Block] = [text, _overall(answers), _by_level(answers, evidence.matrix.levels)]
+    return ReportSection("generation", "Generated answers", blocks)
+
+
+def sample_section(samples: Sequence[Sample]) -> ReportSection:
+    """Some texts with every model's answers; without samples the section is left out."""
+    text = (
+        "Some held-out texts with their blanks, what the learner wrote there, and each model's likeliest answer. They "
+        "are chosen by the seed, not by how they came out."
+    )
+    return ReportSection("samples", "Samples", [paragraph(text), *samples] if samples else [])
+
+
+def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:
+    def measure(name: str) -> Column[_Answers]:
+        return numbers(_MEASURES[name], name, formats.share, lambda row: row.overall[name])
+
+    def count(row: _Answers) -> int:
+        return int(row.overall["words"] + row.overall["longer_answers"])
+
+    return Table[_Answers](
+        "generation",
+        "Infilling scores of greedy answers, all levels together",
+        [row for row in answers if count(row)],
+        words("Model", "model"),
+        numbers("Answers", "answers", formats.count, count),
+        *map(measure, _MEASURES),
+        numbers("Unfinished", "unfinished", formats.count, lambda row: row.overall["unfinished"]),
+    )
+
+
+def _by_level(answers: Sequence[_Answers], levels: Sequence[str]) -> Table[_Answers]:
+    """Words right, and unigram F1 of longer answers."""
+
+    def scores(level: str) -> Column[_Answers]:
+        def cell(row: _Answers) -> Cell:
+            score = row.levels.get(level, {})
+            right, f1 = score.get("top1_accuracy"), score.get("unigram_f1")
+            return Cell(text=formats.share(right), values=(right, f1), detail=f"F1 {formats.share(f1)}")
+
+        return Column(level, (f"top1_{level}", f"unigram_f1_{level}"), cell)
+
+    return Table[_Answers](
+        "generation_levels",
+        "Words right by level, and below it the unigram F1 of longer answers",
+        answers,
+        words("Model", "model"),
+        *map(scores, levels),
+    )

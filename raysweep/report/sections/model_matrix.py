@@ -1,0 +1,205 @@
+"""Every model on every level: perplexities, the same weighted in other ways, and all scores."""
+
+from collections.abc import Callable
+from math import log
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence, Matrix
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.evidence.robustness_schema import Row, Score
+from raysweep.report.labels import metric_name
+from raysweep.report.layout import Block, Figure, Folded, ReportSection, heading, paragraph
+from raysweep.report.svg import HeatCell, HeatRow, heat_map
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+
+PALEST = log(2.0)
+"""Cells whose perplexity is twice the best's, or more, have no shade."""
+DARKEST = 0.62
+Scores = dict[str, Score]
+
+
+def matrix_section(evidence: Evidence) -> ReportSection:
+    """The matrix as a heat map and as a table, and the same against the general model."""
+    against_general = _heat_against_general(evidence)
+    blocks: list[Block] = [
+        paragraph(
+            "Every model is scored on the same masks of the same held-out documents. Perplexity is how many tokens, on "
+            "average, a model finds equally likely at each place: 1 is certainty."
+        ),
+        _heat(evidence),
+        _matrix(evidence),
+        _weightings(evidence),
+        Folded("Every score, by metric, model and level", _scores(evidence)),
+    ]
+    if against_general:
+        blocks += [heading("Against the general model"), against_general]
+    return ReportSection("matrix", "Every model on every level", blocks)
+
+
+def _matrix(evidence: Evidence) -> Table[Row]:
+    """Perplexity of every model on every level, the best of each level marked."""
+    matrix = evidence.matrix
+    best = _best_by_level(matrix)
+
+    def perplexities(level: str) -> Column[Row]:
+        documents = f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})"
+        return estimates(
+            documents,
+            f"ppl_{level}",
+            formats.perplexity,
+            lambda row: row.cells.get(level),
+            is_best=lambda row: best[level] == row.name,
+        )
+
+    return Table[Row](
+        "matrix",
+        f"Perplexity on each level's test documents ({metric_name(evidence)}); "
+        "lower is better, the best of a level is bold",
+        matrix.rows,
+        words("Model", "model", lambda row: row.name, detail=_role),
+        *map(perplexities, matrix.levels),
+    )
+
+
+def _role(row: Row) -> str:
+    seeds = f", mean of {len(row.models)} seeds" if len(row.models) > 1 else ""
+    missing = f"; {'; '.join(row.missing.values())}" if row.missing else ""
+    return ROLE_NAMES[row.role] + seeds + missing
+
+
+def _weightings(evidence: Evidence) -> Table[Scores]:
+    """The metric of the report weighted in other ways: a row per model and seed, a column per level."""
+    models: dict[str, Scores] = {}
+    for score in evidence.scores:
+        if score.metric == evidence.settings.metric:
+            models.setdefault(score.model, {})[score.level] = score
+
+    def weighted(level: str) -> Column[Scores]:
+        fields = (f"document_ppl_{level}", f"bits_per_byte_{level}")
+        return Column(level, fields, lambda scores: _weighted(scores.get(level)))
+
+    return Table[Scores](
+        "weightings",
+        "Perplexity with every document counted the same, and below it bits per byte of the text "
+        f"({metric_name(evidence)}; every seed; compare down a column)",
+        list(models.values()),
+        words(
+            "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
+        ),
+        *map(weighted, evidence.matrix.levels),
+    )
+
+
+def _first(scores: Scores) -> Score:
+    return next(iter(scores.values()))
+
+
+def _weighted(score: Score | None) -> Cell:
+    if score is None:
+        return Cell(text=formats.NONE, values=(None, None))
+    bits = score.bits_per_byte
+    return Cell(
+        text=formats.perplexity(score.document_perplexity),
+        values=(score.document_perplexity, bits),
+        detail="" if bits is None else f"{bits:.3f} bits per byte".replace(" ", formats.SPACE),
+    )
+
+
+def _scores(evidence: Evidence) -> Table[Score]:
+    """Every score of every model, level and metric: for the reader's own analysis."""
+    return Table[Score](
+        "scores",
+        "Every score; only those of the same metric and level can be compared, for they are of the same texts",
+        evidence.scores,
+        words("Metric", "metric"),
+        words("Model", "model"),
+        words("Level", "level"),
+        numbers("Documents", "documents", formats.count),
+        numbers("Tokens", "tokens", formats.count),
+        numbers("Bytes", "bytes", formats.count),
+        numbers("Nats", "nats", formats.count),
+        numbers("PPL, by token", "ppl", formats.perplexity, lambda score: score.perplexity),
+        numbers("PPL, by document", "document_ppl", formats.perplexity, lambda score: score.document_perplexity),
+        numbers("Bits per byte", "bits_per_byte", formats.loss),
+    )
+
+
+def _best_by_level(matrix: Matrix) -> dict[str, str]:
+    """The row with the lowest perplexity, per level."""
+    best: dict[str, str] = {}
+    for level in matrix.levels:
+        values = {row.name: row.cells[level].value for row in matrix.rows if level in row.cells}
+        best[level] = min(values, key=lambda name: values[name])
+    return best
+
+
+def _heat(evidence: Evidence) -> Figure:
+    """The matrix: the stronger the shade, the nearer to the level's best model."""
+    matrix = evidence.matrix
+    best = _best_by_level(matrix)
+    lowest = {level: next(row for row in matrix.rows if row.name == best[level]).cells[level].value for level in best}
+
+    def cell(row: Row, level: str) -> HeatCell | None:
+        if level not in row.cells:
+            return None
+        value = row.cells[level].value
+        shade = DARKEST * max(0.0, 1.0 - log(value / lowest[level]) / PALEST)
+        return HeatCell(text=formats.perplexity(value), shade=shade, is_best=best[level] == row.name)
+
+    plot = heat_map(
+        "heat",
+        "Heat map of perplexities",
+        "Rows are models, columns are levels; the best model of each level is outlined. The table has all numbers.",
+        matrix.levels,
+        _heat_rows(matrix, cell),
+    )
+    return Figure(
+        plot,
+        "The stronger the shade, the nearer to the level's best model, which is outlined; without a shade, twice its "
+        "perplexity or more. Compare down a column: levels differ in difficulty.",
+    )
+
+
+def _heat_against_general(evidence: Evidence) -> Figure | None:
+    """The matrix again, as per cent of the general model: what a reader of one column wants to know."""
+    matrix = evidence.matrix
+    general = next((row for row in matrix.rows if row.role == "general" and row.cells), None)
+    if general is None:
+        return None
+    best, base = _best_by_level(matrix), general.cells
+
+    def cell(row: Row, level: str) -> HeatCell | None:
+        is_best = best[level] == row.name
+        if row is general:
+            return HeatCell(text="equal", shade=0.0, is_best=is_best)
+        if level not in row.cells:
+            return None
+        ratio = row.cells[level].value / base[level].value
+        shade = max(-DARKEST, min(DARKEST, -DARKEST * log(ratio) / PALEST))
+        return HeatCell(text=formats.percent(ratio), shade=shade, is_best=is_best)
+
+    plot = heat_map(
+        "heat-general",
+        "Heat map of perplexities against the general model",
+        "Rows are models, columns are levels; below the general model is better. The table has the perplexities.",
+        matrix.levels,
+        _heat_rows(matrix, cell),
+    )
+    return Figure(
+        plot,
+        "Perplexity as a change from the general model's on the same level: a minus sign and the blue shade "
+        "are better, a plus or × and the brown shade are worse; full shade at half or twice its perplexity. The best "
+        "of a level is outlined.",
+    )
+
+
+def _heat_rows(matrix: Matrix, cell: Callable[[Row, str], HeatCell | None]) -> list[HeatRow]:
+    return [
+        HeatRow(
+            label=row.name,
+            note=ROLE_NAMES[row.role],
+            cells=[cell(row, level) for level in matrix.levels],
+            reason=row.reason,
+        )
+        for row in matrix.rows
+    ]

@@ -1,0 +1,193 @@
+"""A learner of unknown level: who answers best, how often the level is found, and what not knowing it costs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence, Way
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.evidence.robustness_schema import GroupOfLearners, Share, UnknownLevels, Ways
+from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
+from raysweep.report.svg import Interval, Reference, interval_plot, percent_interval
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+
+FAMILY_NAMES = {"specialised": "models trained per level", "transfer": "models fine-tuned per level"}
+WAY_NAMES = {
+    "general": "the general model",
+    "chosen": "the model chosen by the visible text",
+    "mixture": "the mixture of the levels' models",
+    "oracle": "the true level's model (oracle)",
+}
+Family = UnknownLevels
+_Group = tuple[Family, str, GroupOfLearners]
+
+
+def new_learner_section(evidence: Evidence) -> ReportSection:
+    """The ways to serve a new learner against the oracle, the levels found, and one model for everyone."""
+    blocks: list[Block] = [
+        paragraph(
+            "A new learner's level is not known at first. One model can answer everyone, or the level can be found "
+            "from what is visible; the wrong level's model can be costly."
+        )
+    ]
+    if evidence.cold_start:
+        blocks.append(
+            paragraph(
+                "The text around a new learner's blanks tells which level's model expects it most. That model can be "
+                "<em>chosen</em>, or all levels' models can be <em>mixed</em>, each with the probability of its level "
+                "given the visible text (training shares × exp(−nats), updated by every token). The <em>oracle</em> "
+                "knows the level. Only a document's first mask counts: another one would show the words behind its "
+                "blanks."
+            )
+        )
+        blocks += [paragraph("{}", sentence) for family in evidence.cold_start for sentence in _accuracy(family)]
+        caption = (
+            "Right of 1 the answers are expected less than by the true level's model. Diamonds: all levels together."
+        )
+        for family in evidence.cold_start:
+            blocks += [heading(FAMILY_NAMES[family.family].capitalize()), Figure(_plot(family), caption)]
+    else:
+        blocks.append(
+            absent(
+                "There are no two levels with models of their own, or the scores are of an earlier version and hold "
+                "no first masks."
+            )
+        )
+    blocks += [_ways(evidence), _groups(evidence), _confusion(evidence)]
+    blocks += [heading("One model for everyone"), _everyone(evidence)]
+    return ReportSection("unknown", "If the level is not known", blocks)
+
+
+def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
+    """All levels together: perplexity of every way, against the oracle and against the general model."""
+
+    def against(title: str, field: str) -> Column[tuple[Family, str]]:
+        return estimates(title, field, formats.percent, lambda row: getattr(row[0].overall, field).get(row[1]))
+
+    return Table[tuple[Family, str]](
+        "cold_start",
+        "A learner of unknown level, by who answers (answers of the first mask and their ends; geometric mean "
+        "over the levels)",
+        [(family, way) for family in evidence.cold_start for way in family.ways],
+        words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
+        words("Answered by", "way", lambda row: WAY_NAMES[row[1]]),
+        estimates("Perplexity", "ppl", formats.perplexity, lambda row: row[0].overall.perplexity[row[1]]),
+        against("Against the oracle", "over_oracle"),
+        against("Against the general model", "over_general"),
+    )
+
+
+def _groups(evidence: Evidence) -> Table[_Group]:
+    """By level, and by length of the visible text: how often the level is found, and the price of not knowing it."""
+
+    def over_oracle(way: str) -> Column[_Group]:
+        title, field = way.capitalize(), f"{way}_over_oracle"
+        return estimates(title, field, formats.percent, lambda row: row[2].over_oracle.get(way))
+
+    groups: list[_Group] = []
+    for family in evidence.cold_start:
+        groups += [(family, group.name, group) for group in family.by_level]
+        groups += [(family, f"{group.name} tokens", group) for group in family.by_length]
+    return Table[_Group](
+        "cold_start_groups",
+        "The same by level, and by length of the visible text: levels found, and perplexity against the oracle",
+        groups,
+        words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
+        words("Level, or visible text", "group", lambda row: row[1]),
+        numbers("Documents", "documents", formats.count, lambda row: row[2].documents),
+        estimates("Level found", "accuracy", formats.share, lambda row: row[2].accuracy),
+        *map(over_oracle, ("general", "chosen", "mixture")),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TrueLevel:
+    """Documents of one level by the level found for them."""
+
+    family: str
+    level: str
+    counts: dict[str, float]
+
+
+def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
+    """Perplexity as a classifier of levels: true by row, found by column."""
+    levels = dict.fromkeys(level for family in evidence.cold_start for level in family.levels)
+
+    def found(level: str) -> Column[_TrueLevel]:
+        def cell(row: _TrueLevel) -> Cell:
+            count, total = row.counts.get(level), sum(row.counts.values())
+            return Cell(
+                text=formats.count(count),
+                values=(count,),
+                detail=formats.share(count / total) if count and total else "",
+                mark="best" if level == row.level and count else "",
+            )
+
+        return Column(f"Found {level}", (f"found_{level}",), cell)
+
+    return Table[_TrueLevel](
+        "confusion",
+        "Perplexity as a classifier of levels: documents of each level (row) by the level whose model expects "
+        "their visible text most (column); the right ones are bold",
+        [
+            _TrueLevel(family=family.family, level=level, counts=dict(zip(family.levels, counts, strict=True)))
+            for family in evidence.cold_start
+            for level, counts in zip(family.levels, family.confusion, strict=True)
+        ],
+        words("Models", "family", lambda row: FAMILY_NAMES[row.family]),
+        words("True level", "level"),
+        *map(found, levels),
+    )
+
+
+def _everyone(evidence: Evidence) -> Table[Way]:
+    """What a learner of unknown level gets if one model must do for everyone."""
+    roles = {row.name: ROLE_NAMES[row.role] for row in evidence.matrix.rows}
+    return Table[Way](
+        "unknown_level",
+        "If the learner's level is not known: one model for everyone (geometric mean over the levels)",
+        evidence.for_everyone,
+        words("Model", "model", lambda way: way.name, detail=lambda way: roles[way.name]),
+        estimates("Perplexity", "ppl", formats.perplexity, lambda way: way.perplexity),
+    )
+
+
+def _accuracy(family: Family) -> Iterator[str]:
+    """How often the level was found, as a sentence; nothing where it was not looked for."""
+    if family.accuracy is None:
+        return
+    every, long = family.accuracy, family.accuracy_long
+    text = f"By {FAMILY_NAMES[family.family]}, the level of {_share(every)} of {every.documents:,} documents is found"
+    if long is not None:
+        text += f", and of {_share(long)} of the {long.documents:,} with {family.long} visible tokens or more"
+    if family.unseen:
+        text += f"; {family.unseen:,} more show no text at all"
+    yield f"{text}."
+
+
+def _share(share: Share) -> str:
+    bounds = f" ({formats.share(share.low)} to {formats.share(share.high)})" if share.low is not None else ""
+    return f"{formats.share(share.value)}{bounds}"
+
+
+def _plot(family: Family) -> Markup:
+    """Every way's perplexity against the oracle's, all levels together and by length of the visible text."""
+    groups: list[tuple[str, Share | None, Ways]] = [("all levels", family.accuracy, family.overall)]
+    groups += [(f"{group.name} visible tokens", group.accuracy, group) for group in family.by_length]
+    rows: list[Interval] = []
+    for name, accuracy, ways in groups:
+        level_found = f", level found for {formats.share(accuracy.value)}" if accuracy else ""
+        rows.append(Interval(label=f"{name}{level_found}", text="", is_heading=True))
+        rows += [
+            percent_interval(way, ratio, is_summary=name == "all levels") for way, ratio in ways.over_oracle.items()
+        ]
+    return interval_plot(
+        f"cold-start-{family.family}",
+        "Perplexity against the oracle, by who answers",
+        "Ratio of each way's perplexity to that of the true level's model; every number is in the table.",
+        rows,
+        [Reference(value=1.0, label="oracle")],
+        "PPL of the way ÷ PPL of the true level's model (logarithmic)",
+    )

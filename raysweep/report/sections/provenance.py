@@ -1,0 +1,86 @@
+"""How the numbers were made, from which files, by which software, and how to make them again."""
+
+import json
+
+from markupsafe import Markup
+
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.labels import confidence_level, metric_name
+from raysweep.report.layout import Block, Folded, ReportSection, paragraph
+from raysweep.report.tables import Cell, Column, Table, words
+
+Named = tuple[str, str]
+_METHOD = Markup("""<dl class="terms">
+<dt>Scores</dt><dd>Sums of nats and tokens per document and kind of mask ({}), added up and divided once.</dd>
+<dt>Intervals</dt><dd>{} BCa bootstrap intervals with {:,} resamples of {}, the same resamples for all models \
+(paired), widened for few of them by Student's t; several seeds add the spread between trainings. \
+With one seed an interval says nothing of how another training would come out.</dd>
+<dt>Verdicts</dt><dd>A claim is tested against every other way (intersection–union); levels are corrected by Holm. \
+“Overall” is the geometric mean of the tested levels' ratios, every level with the same weight. Levels with fewer than \
+{} independent test documents are not tested.</dd>
+</dl>""")
+
+
+def method_section(evidence: Evidence) -> ReportSection:
+    """Scores, intervals and verdicts in a few sentences."""
+    settings = evidence.settings
+    resampled = "learners with all their documents" if settings.clusters == "learner" else "documents"
+    text = _METHOD.format(
+        metric_name(evidence), confidence_level(evidence), settings.resamples, resampled, settings.min_clusters
+    )
+    return ReportSection("method", "How the numbers were made", [text])
+
+
+def reproduction_section(evidence: Evidence) -> ReportSection:
+    """Command, seed, software, input files and configuration."""
+    run, inputs = evidence.run, evidence.inputs
+    code = Markup("<pre><code>{}</code></pre>")
+    seed = paragraph(
+        "Seed {}{}. Everything on this page is in <code>evidence.json</code>; the tables lie in <code>tables/</code> "
+        "as CSV and TeX.",
+        evidence.settings.seed,
+        Markup(", profile <code>{}</code>").format(run.profile) if run.profile else "",
+    )
+    digest = paragraph(
+        'Everything was computed from {} files, whose digest is <code class="digest">{}</code>. Without the corpus, '
+        "<code>raysweep verify</code> recomputes all of it from the zip that <code>raysweep bundle</code> makes of "
+        "this run, and must print the same digest.",
+        len(inputs.files),
+        inputs.digest,
+    )
+    blocks: list[Block] = [code.format(run.command)] if run.command else []
+    blocks += [seed, _versions(evidence), digest, Folded("The files", _inputs(evidence))]
+    blocks.append(Folded("The resolved configuration", code.format(config_text(evidence))))
+    return ReportSection("reproduce", "How to reproduce this", blocks)
+
+
+def config_text(evidence: Evidence) -> str:
+    """The resolved configuration as JSON."""
+    return json.dumps(evidence.config, indent=2, ensure_ascii=False)
+
+
+def _versions(evidence: Evidence) -> Table[Named]:
+    run = evidence.run
+    versions = {"raysweep": evidence.raysweep, "Python": run.python, **run.libraries, "System": run.platform}
+    return Table[Named](
+        "versions",
+        "Software of the run",
+        [(name, version) for name, version in versions.items() if version],
+        words("What", "what", lambda row: row[0]),
+        words("Version", "version", lambda row: row[1]),
+    )
+
+
+def _inputs(evidence: Evidence) -> Table[Named]:
+    """The files that everything was computed from."""
+
+    def digest(row: Named) -> Cell:
+        return Cell(text=f"{row[1][:16]}…", values=(row[1],))
+
+    return Table[Named](
+        "inputs",
+        "What the report was computed from; of each file the SHA-256, of tables that of their values",
+        list(evidence.inputs.files.items()),
+        words("File", "file", lambda row: row[0]),
+        Column("Digest", ("sha256",), digest, is_number=False),
+    )

@@ -1,0 +1,187 @@
+"""What each way to serve the levels costs in training, on disk and per answer; planned and actual time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence, Strategy
+from raysweep.evidence.run_schema import Ledger, LedgerPart, Plan, StageTime, TrialTime
+from raysweep.report.labels import compared_levels
+from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
+from raysweep.report.svg import bar_plot
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+
+STRATEGY_NAMES = {
+    "start": "No training (common start)",
+    "general": "One general model",
+    "specialised": "A model per level",
+    "transfer": "General model, fine-tuned per level",
+}
+_PARTS = {
+    "useful": "Steps that are in the models",
+    "evaluating": "Validation",
+    "checkpointing": "Checkpoints",
+    "loading": "Loading and exporting",
+    "starting": "Starting and stopping processes",
+    "wasted": "Lost work",
+}
+
+
+def cost_section(evidence: Evidence) -> ReportSection:
+    """Strategies with their costs, training time per trial, planned and actual time, and the speed of infilling."""
+    hours = Figure(_hours_plot(evidence), "Wall time of training with all attempts, times the GPUs used.")
+    blocks: list[Block] = [_strategies(evidence), hours]
+    if evidence.costs.plan:
+        blocks += [heading("Planned and actual"), _plan_origin(evidence.costs.plan)]
+    blocks += [_planned(evidence), _ledger(evidence), _speed(evidence)]
+    if not evidence.speed:
+        blocks.append(absent("The speed of infilling was not measured in this run."))
+    return ReportSection("cost", "What it costs", blocks)
+
+
+def _strategies(evidence: Evidence) -> Table[Strategy]:
+    """The strategies to serve all levels: what they give and what they cost."""
+    general = next((strategy for strategy in evidence.strategies if strategy.name == "general"), None)
+    kinds = sorted({training.hours_of for training in evidence.trainings if training.hours is not None})
+
+    def gain(strategy: Strategy) -> float | None:
+        is_other = general is not None and strategy.name != "general"
+        return general.perplexity.value / strategy.perplexity.value if general and is_other else None
+
+    def hours_per_percent(strategy: Strategy) -> float | None:
+        """Training time beyond the general model's, per percent of perplexity gained over it; None without a gain."""
+        if not general or not general.cost or not strategy.cost or strategy.name in ("general", "start"):
+            return None
+        percent = (general.perplexity.value / strategy.perplexity.value - 1.0) * 100.0
+        hours, base = strategy.cost.hours, general.cost.hours
+        if hours is None or base is None or hours <= base or percent <= 0.0:
+            return None
+        return (hours - base) / percent
+
+    def costs(title: str, field: str, show: Any) -> Column[Strategy]:
+        return numbers(title, field, show, lambda strategy: getattr(strategy.cost, field, None))
+
+    return Table[Strategy](
+        "strategies",
+        f"Ways to serve {compared_levels(evidence)} (perplexity: geometric mean over the levels; one seed's cost)",
+        evidence.strategies,
+        words("Way", "way", lambda strategy: STRATEGY_NAMES[strategy.name]),
+        estimates("Perplexity", "ppl", formats.perplexity, lambda strategy: strategy.perplexity),
+        numbers("Gain over general", "general_over_this", formats.percent, gain),
+        costs("Models", "models", formats.count),
+        costs("On disk", "bytes", formats.size),
+        costs("Trainings", "trainings", formats.count),
+        costs(f"{' and '.join(kinds) or 'CPU'}-time", "hours", formats.hours),
+        numbers("Extra time per 1 % gain", "hours_per_percent", formats.hours, hours_per_percent),
+    )
+
+
+def _hours_plot(evidence: Evidence) -> Markup:
+    """Training time per trial."""
+    role_of = {row.name: row.role for row in evidence.matrix.rows}
+    role_of |= {row.name: "other" for row in evidence.controls.rows}
+    rows = [
+        (
+            training.trial,
+            training.hours,
+            f"{formats.hours(training.hours)} {training.hours_of}" if training.hours is not None else training.state,
+            role_of[training.entry],
+        )
+        for training in evidence.trainings
+    ]
+    return bar_plot("hours", "Training time per trial", "The numbers are in the table of trainings.", rows)
+
+
+def _planned(evidence: Evidence) -> Table[tuple[str, StageTime | TrialTime]]:
+    """Planned and actual time of every stage and trial that a plan was made for."""
+    times: list[tuple[str, StageTime | TrialTime]] = [(f"stage {time.stage}", time) for time in evidence.costs.stages]
+    times += [(time.trial, time) for time in evidence.costs.trials]
+
+    def ratio(row: tuple[str, StageTime | TrialTime]) -> float | None:
+        planned_s, actual_s = row[1].planned_s, row[1].actual_s
+        return actual_s / planned_s if planned_s and actual_s is not None else None
+
+    return Table[tuple[str, StageTime | TrialTime]](
+        "planned",
+        "Time planned before the run and time taken (a trial: all its attempts, from start to record)",
+        times,
+        words("What", "what", lambda row: row[0]),
+        numbers("Planned", "planned_hours", formats.hours, lambda row: _hours(row[1].planned_s)),
+        numbers("Actual", "actual_hours", formats.hours, lambda row: _hours(row[1].actual_s)),
+        numbers("Off by", "actual_over_planned", formats.percent, ratio),
+    )
+
+
+def _plan_origin(plan: Plan) -> Markup:
+    is_measured = plan.source == "measured"
+    source = (
+        "from a calibration of this machine"
+        if is_measured
+        else "from data sheets, without a calibration of the machine"
+    )
+    price = ""
+    if plan.cost:
+        amount = "less than 0.01" if plan.cost["amount"] < 0.01 else f"{plan.cost['amount']:,.2f}"
+        price = f" At the prices of the config it came to {amount} {plan.cost['currency']}."
+    return paragraph("The plan was made before the run, {} ({}).{}", source, plan.device, price)
+
+
+def _ledger(evidence: Evidence) -> Table[LedgerPart]:
+    """What the seconds of the GPUs, or of the CPU slots, went into."""
+    ledger = evidence.costs.ledger or Ledger(unit="cpu", parts=())
+    unit = {"gpu": "GPU", "cpu": "CPU"}.get(ledger.unit, "slot")
+    return Table[LedgerPart](
+        "ledger",
+        f"What every second of the {unit}s went into, all trainings together",
+        ledger.parts,
+        words("Part", "part", lambda part: _PARTS.get(part.part, part.part)),
+        numbers(f"{unit[0].upper()}{unit[1:]} time", "hours", formats.hours, lambda part: part.seconds / 3600),
+        numbers("Share", "share", formats.share),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Timing:
+    """One model, or the levels' models together, with one number of texts at once."""
+
+    name: str
+    device: str
+    size: dict[str, Any]
+    batch: str
+    timing: dict[str, Any]
+
+
+def _speed(evidence: Evidence) -> Table[_Timing]:
+    """Size, memory, latency and throughput of infilling."""
+    return Table[_Timing](
+        "speed",
+        "What serving takes (a prompt of 64 tokens, an answer of 16; of the levels' models the visible text "
+        "chooses one, and all stay in memory)",
+        list(_timings(evidence)),
+        words("Model", "model", lambda row: row.name, detail=lambda row: row.device),
+        numbers("Parameters", "parameters", formats.count, lambda row: row.size.get("parameters")),
+        numbers("On disk", "bytes", formats.size, lambda row: row.size.get("bytes")),
+        numbers("In memory", "memory_bytes", formats.size, lambda row: row.size.get("memory_bytes")),
+        numbers("Loading", "load_hours", formats.hours, lambda row: _hours(row.size.get("load_seconds"))),
+        Column(title="Texts at once", fields=("batch",), cell=lambda row: Cell(text=row.batch, values=(row.batch,))),
+        numbers("Median time", "latency_p50_hours", formats.hours, lambda row: _hours(row.timing["latency_p50_s"])),
+        numbers("95th percentile", "latency_p95_hours", formats.hours, lambda row: _hours(row.timing["latency_p95_s"])),
+        numbers("Tokens/s", "tokens_per_second", formats.count, lambda row: row.timing["tokens_per_second"]),
+    )
+
+
+def _timings(evidence: Evidence) -> Iterator[_Timing]:
+    for model, timed in (evidence.speed or {}).items():
+        served = {model: timed}
+        if together := timed.get("ensemble"):
+            served[f"{together['models']} levels' models, chosen by the text"] = together
+        for name, size in served.items():
+            for batch, timing in size["batches"].items():
+                yield _Timing(name=name, device=timed["device"], size=size, batch=batch, timing=timing)
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 3600.0

@@ -1,0 +1,101 @@
+"""How the trainings went: validation loss by step, and a row per trial."""
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.run_schema import Training
+from raysweep.report.labels import metric_name
+from raysweep.report.layout import Block, ReportSection, absent, paragraph
+from raysweep.report.svg import Series, curve_panel
+from raysweep.report.tables import Cell, Column, Table, numbers, words
+
+_KEY = Markup("""<ul class="key">
+<li><svg viewBox="0 0 32 10" role="img" aria-label="solid dark line"><title>solid dark line</title>\
+<line class="curve general" x1="0" y1="5" x2="32" y2="5"/></svg>general</li>
+<li><svg viewBox="0 0 32 10" role="img" aria-label="solid orange line"><title>solid orange line</title>\
+<line class="curve specialised" x1="0" y1="5" x2="32" y2="5"/></svg>specialised</li>
+<li><svg viewBox="0 0 32 10" role="img" aria-label="dashed blue line"><title>dashed blue line</title>\
+<line class="curve transfer" x1="0" y1="5" x2="32" y2="5"/></svg>fine-tuned (starts from the general model)</li>
+</ul>""")
+
+
+def training_section(evidence: Evidence) -> ReportSection:
+    """The validation curves and the table of trials."""
+    blocks: list[Block] = [absent("No validation losses were recorded.")]
+    if curves := _curves(evidence):
+        panels = Markup("").join(Markup("<div><h3>{}</h3>{}</div>").format(name, plot) for name, plot in curves)
+        text = (
+            "Validation loss in nats per token ({}), each trial on its own levels; the dot is the step whose model was "
+            "kept."
+        )
+        blocks = [_KEY, Markup('<div class="panels">{}</div>').format(panels), paragraph(text, metric_name(evidence))]
+    return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence)])
+
+
+def _trainings(evidence: Evidence) -> Table[Training]:
+    """Every trial, the failed ones included."""
+    metric = evidence.settings.metric
+
+    def levels(training: Training) -> str:
+        is_general = set(training.levels) == set(evidence.levels)
+        return f"all {len(training.levels)}" if is_general else ", ".join(training.levels)
+
+    return Table[Training](
+        "trainings",
+        "The trainings: how far they went, what they cost, what they weigh",
+        evidence.trainings,
+        words("Trial", "trial", detail=_parent),
+        words("Levels", "levels", levels),
+        Column("State", ("state",), _state, is_number=False),
+        words("Steps", "steps", _steps),
+        numbers("Best step", "best_step", formats.count),
+        numbers(
+            "Validation loss",
+            "best_valid_nats_per_token",
+            formats.loss,
+            lambda training: training.best_losses.get(metric),
+        ),
+        numbers("Tokens seen", "tokens", formats.count),
+        numbers("Time", "hours", formats.hours),
+        words("Device", "device", lambda training: training.device or formats.NONE),
+        numbers("Parameters", "parameters", formats.count),
+        numbers("On disk", "bytes", formats.size),
+        numbers("Peak memory", "peak_memory_bytes", formats.size),
+    )
+
+
+def _parent(training: Training) -> str:
+    return f"from{formats.SPACE}{training.parent}" if training.parent else ""
+
+
+def _state(training: Training) -> Cell:
+    reasons = [reason for reason in (training.reason, training.stopped) if reason]
+    return Cell(text=training.state, values=(training.state,), detail="; ".join(reasons))
+
+
+def _steps(training: Training) -> str:
+    if not training.steps:
+        return ""
+    return f"{training.steps:,} of {training.steps_asked:,}".replace(" ", formats.SPACE)
+
+
+def _curves(evidence: Evidence) -> list[tuple[str, Markup]]:
+    """A panel for the general models, one per level, one for the controls, one for the rest."""
+    entry_of = {training.trial: training.entry for training in evidence.trainings}
+    place_of = {row.name: (row.role, row.level) for row in evidence.matrix.rows}
+    # Controls are evaluated on all levels' validation texts, so they belong to no level's panel.
+    place_of |= {row.name: ("other", "Controls") for row in evidence.controls.rows}
+    panels: dict[str, list[Series]] = {}
+    for curve in evidence.curves:
+        if curve.valid:
+            role, level = place_of[entry_of[curve.trial]]
+            panel = "All levels" if role == "general" else level or "Other trials"
+            panels.setdefault(panel, []).append(Series(label=curve.trial, points=curve.valid, style=role))
+    order = ["All levels", *evidence.levels, "Controls", "Other trials"]
+    return [(panel, _curve_panel(order.index(panel), panel, panels[panel])) for panel in order if panel in panels]
+
+
+def _curve_panel(number: int, panel: str, series: list[Series]) -> Markup:
+    best = "; ".join(f"{line.label}: best {min(loss for _, loss in line.points):.3f}" for line in series)
+    return curve_panel(f"curve-{number}", f"Validation loss: {panel}", best, series)

@@ -1,0 +1,125 @@
+"""Verdicts: is each hypothesis confirmed, overall and on each level, and what does that rest on?"""
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.report.labels import MARKS, confidence_level, verdict_cell
+from raysweep.report.layout import Block, Figure, ReportSection, paragraph
+from raysweep.report.svg import Interval, Reference, interval_plot
+from raysweep.report.tables import Cell, Column, Table, estimates, limits, numbers, words
+
+Scopes = dict[str, ClaimFinding]
+
+
+def verdict_section(evidence: Evidence) -> ReportSection:
+    """The grid of verdicts, the forest plot, and the numbers behind them."""
+    definitions = paragraph(
+        "A claim is <strong>confirmed</strong> when its whole interval lies beyond the margin, "
+        "<strong>refuted</strong> when it lies wholly on the other side, and <strong>undecided</strong> when this much "
+        "data cannot tell. “The best other” is never picked by looking at the test: a claim must hold against every "
+        "other way."
+    )
+    caption = (
+        "Diamonds: all tested levels together. Dots: a level. Filled: decided; hollow: undecided. Dashed lines: "
+        "equality and the margins."
+    )
+    blocks: list[Block] = [definitions, _grid(evidence), Figure(_forest(evidence), caption), _findings(evidence)]
+    return ReportSection("verdicts", "Verdicts", blocks)
+
+
+def _grid(evidence: Evidence) -> Table[Scopes]:
+    """One row per hypothesis: overall, then each level."""
+    hypotheses: dict[str, Scopes] = {}
+    for finding in evidence.findings:
+        hypotheses.setdefault(finding.hypothesis, {})[finding.scope] = finding
+
+    def verdicts(scope: str) -> Column[Scopes]:
+        title = "Overall" if scope == "overall" else scope
+        return Column(title, (scope,), lambda row: _verdict(row[scope]), is_number=False)
+
+    return Table[Scopes](
+        "verdicts",
+        f"Verdicts, overall and per level (at {confidence_level(evidence)} confidence, Holm over the levels)",
+        list(hypotheses.values()),
+        words(
+            "Hypothesis", "hypothesis", lambda row: row["overall"].hypothesis, detail=lambda row: _claim(row["overall"])
+        ),
+        *map(verdicts, ("overall", *evidence.levels)),
+    )
+
+
+def _findings(evidence: Evidence) -> Table[ClaimFinding]:
+    """Everything a verdict rests on, a row each."""
+    clusters = "learners" if evidence.settings.clusters == "learner" else "independent"
+
+    def documents(finding: ClaimFinding) -> Cell:
+        return Cell(
+            text=formats.count(finding.documents or None),
+            values=(finding.documents, finding.clusters),
+            detail=f"{finding.clusters:,} {clusters}" if finding.documents != finding.clusters else "",
+        )
+
+    return Table[ClaimFinding](
+        "findings",
+        "What each verdict rests on; p-values are one-sided and, on levels, corrected by Holm",
+        evidence.findings,
+        Column("Claim", ("hypothesis", "scope"), _claim_and_scope, is_number=False),
+        Column("Verdict", ("verdict",), _verdict, is_number=False),
+        estimates("Ratio", "ratio", formats.ratio, lambda finding: finding),
+        words("Against", "rival", lambda finding: ROLE_NAMES.get(finding.rival, finding.rival) or formats.NONE),
+        numbers("p, confirm", "p_confirm", formats.p_value),
+        numbers("p, refute", "p_refute", formats.p_value),
+        Column("Documents", ("documents", "clusters"), documents),
+        words("Note", "note"),
+    )
+
+
+def _forest(evidence: Evidence) -> Markup:
+    """All verdicts: ratios with intervals, the margins as lines."""
+    rows: list[Interval] = []
+    for finding in evidence.findings:
+        if finding.scope == "overall":
+            rows.append(Interval(label=f"{finding.hypothesis}  {_claim(finding)}", text="", is_heading=True))
+        verdict = finding.verdict
+        shown = f"{formats.ratio(finding.value)} {limits(finding, formats.ratio)} " if finding.value else ""
+        rows.append(
+            Interval(
+                label=finding.scope,
+                text=f"{shown}{MARKS[verdict]} {verdict}",
+                value=finding.value,
+                low=finding.low,
+                high=finding.high,
+                style=verdict.replace(" ", "-"),
+                is_summary=finding.scope == "overall",
+            )
+        )
+    margins = sorted({1.0, *evidence.settings.margins.values()})
+    return interval_plot(
+        "forest",
+        "Forest plot of the hypotheses",
+        "For each hypothesis and level the ratio of perplexities with its interval; every number is in the table.",
+        rows,
+        [Reference(value=margin, label=f"{margin:.2f}") for margin in margins],
+        "ratio of perplexities (logarithmic)",
+    )
+
+
+def _claim(finding: ClaimFinding) -> str:
+    """The hypothesis as one sentence with its margin."""
+    return {
+        "H1": f"Specialisation matters: PPL general ÷ PPL specialised is above {finding.margin:.2f}",
+        "H2": f"The general model suffices: PPL general ÷ PPL best other is below {finding.margin:.2f}",
+        "H3": f"Transfer is best: PPL fine-tuned ÷ PPL best other is below {finding.margin:.2f}",
+    }[finding.hypothesis]
+
+
+def _claim_and_scope(finding: ClaimFinding) -> Cell:
+    return Cell(text=f"{finding.hypothesis} {finding.scope}", values=(finding.hypothesis, finding.scope))
+
+
+def _verdict(finding: ClaimFinding) -> Cell:
+    notes = ["leaky split"] if finding.leaky else []
+    notes += [f"explained by: {ROLE_NAMES[kind]}" for kind in finding.explained_by]
+    return verdict_cell(finding.verdict, "; ".join(notes))
