@@ -50,8 +50,7 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
             raise TrainingError(f"calibration: {failed[0].reason}")
         started = min(record.started_at or opened for record in records)
         scoring = time.time()
-        scorers = Scorers(need=session.need(), capacity=session.capacity, max_failures=0)
-        with closing(scorers):
+        with closing(Scorers(session)) as scorers:
             scorers.score([_score_task(config, folder, tasks[0])], _Silent())
         scored = time.time()
     measured = Overheads(

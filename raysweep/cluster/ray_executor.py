@@ -74,9 +74,7 @@ class RayExecutor:
     def _open_scorers(self, listener: Listener) -> Scorers:
         session = self._open(listener)
         if self._scorers is None:
-            self._scorers = Scorers(
-                need=session.need(), capacity=session.capacity, max_failures=self._resources.max_failures
-            )
+            self._scorers = Scorers(session)
         return self._scorers
 
     def _open(self, listener: Listener) -> Session:

@@ -5,6 +5,7 @@ every name up before a run starts: a Ray that moved one is refused at once, not 
 """
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 import ray
@@ -12,25 +13,18 @@ import ray
 from raysweep.cluster.functions import resolve
 from raysweep.errors import ResourceError
 
-ENABLE_TOKEN = "ray._private.authentication.authentication_token_setup:maybe_enable_token_auth_if_token_available"
-PROPAGATED_VARIABLES = "ray.train.v2._internal.constants:ENV_VARS_TO_PROPAGATE"
-TRAINER = "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer"
-DEFAULT_CALLBACKS = f"{TRAINER}._create_default_callbacks"
-DATASETS_CALLBACK = "ray.train.v2._internal.callbacks:DatasetsCallback"
-TRAIN_CONTEXT = "ray.train.v2._internal.execution.context:get_train_context"
-PREEMPTION_INFO = "ray.train.v2._internal.execution.preemption:PreemptionContext.preemption_info"
-IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
-PRIVATE_NAMES = (
-    ENABLE_TOKEN,
-    PROPAGATED_VARIABLES,
-    TRAINER,
-    DEFAULT_CALLBACKS,
-    DATASETS_CALLBACK,
-    TRAIN_CONTEXT,
-    PREEMPTION_INFO,
-    IS_PREEMPTED,
-)
+class PrivateName(StrEnum):
+    """The names, as 'module:name'."""
+
+    ENABLE_TOKEN = "ray._private.authentication.authentication_token_setup:maybe_enable_token_auth_if_token_available"
+    PROPAGATED_VARIABLES = "ray.train.v2._internal.constants:ENV_VARS_TO_PROPAGATE"
+    TRAINER = "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer"
+    DEFAULT_CALLBACKS = f"{TRAINER}._create_default_callbacks"
+    DATASETS_CALLBACK = "ray.train.v2._internal.callbacks:DatasetsCallback"
+    TRAIN_CONTEXT = "ray.train.v2._internal.execution.context:get_train_context"
+    PREEMPTION_INFO = "ray.train.v2._internal.execution.preemption:PreemptionContext.preemption_info"
+    IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
 
 def check_private_names() -> None:
@@ -39,7 +33,7 @@ def check_private_names() -> None:
     Raises:
         ResourceError: the installed Ray does not have one of them.
     """
-    for name in PRIVATE_NAMES:
+    for name in PrivateName:
         _look_up(name)
 
 
@@ -49,7 +43,7 @@ def enable_token_authentication() -> None:
     Public: RAY_AUTH_MODE=token is read when Ray is imported, which has happened; `ray.init` looks for a
     token by itself for the address 'auto' only, and is refused by the cluster for any other.
     """
-    _look_up(ENABLE_TOKEN)(warn_if_disabled=False)
+    _look_up(PrivateName.ENABLE_TOKEN)(warn_if_disabled=False)
 
 
 def propagate_to_train(variable: str) -> None:
@@ -58,7 +52,7 @@ def propagate_to_train(variable: str) -> None:
     Public: `RunConfig(worker_runtime_env=…)` reaches the workers only, and a `runtime_env` of `ray.init`
     must be given before the cluster that it should name has an address.
     """
-    _look_up(PROPAGATED_VARIABLES).add(variable)
+    _look_up(PrivateName.PROPAGATED_VARIABLES).add(variable)
 
 
 def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: Any) -> Any:
@@ -67,8 +61,8 @@ def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: A
     Public: `ray.train.torch.TorchTrainer` imports torch in the driver and the controller, some 3 s of CPU for every
     trial, and every public trainer starts a process that serves Ray Datasets even where there are none.
     """
-    trainer = _look_up(TRAINER)(train_loop, **settings)
-    default_callbacks, datasets = _look_up(DEFAULT_CALLBACKS), _look_up(DATASETS_CALLBACK)
+    trainer = _look_up(PrivateName.TRAINER)(train_loop, **settings)
+    default_callbacks, datasets = _look_up(PrivateName.DEFAULT_CALLBACKS), _look_up(PrivateName.DATASETS_CALLBACK)
     trainer._create_default_callbacks = lambda: [
         callback for callback in default_callbacks(trainer) if not isinstance(callback, datasets)
     ]
@@ -80,11 +74,11 @@ def node_is_draining() -> bool:
 
     Public: `ray.train.get_preemption_info` waits until every worker calls it, and rank 0 alone asks here.
     """
-    context = _look_up(TRAIN_CONTEXT)()
+    context = _look_up(PrivateName.TRAIN_CONTEXT)()
     try:
         return context.preemption_context.preemption_info is not None
     except AttributeError as error:
-        raise _moved(f"{TRAIN_CONTEXT}().preemption_context") from error
+        raise _moved(f"{PrivateName.TRAIN_CONTEXT}().preemption_context") from error
 
 
 def is_preempted(error: BaseException) -> bool:
@@ -92,7 +86,7 @@ def is_preempted(error: BaseException) -> bool:
 
     Public: `RayActorError.preempted`, but Train wraps that error in a private class of its own.
     """
-    return bool(_look_up(IS_PREEMPTED)(error))
+    return bool(_look_up(PrivateName.IS_PREEMPTED)(error))
 
 
 def _look_up(name: str) -> Any:

@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from raysweep.cluster.functions import call_with_fields
+from raysweep.cluster.session import Session
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.tasks import Listener, ScoreTask
@@ -20,15 +21,9 @@ SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
 class Scorers:
     """Actors that score models; after scoring one is kept for timing, since importing torch takes seconds."""
 
-    def __init__(
-        self, *, need: ResourceRequest, capacity: Capacity, max_failures: int, score: str = SCORE_MODEL
-    ) -> None:
-        """Args:
-        need: what one scorer takes.
-        max_failures: times that a lost scorer is replaced.
-        score: the function, 'module:function', called with a task's fields and `device`.
-        """
-        self._need, self._capacity, self._max_failures, self._score = need, capacity, max_failures, score
+    def __init__(self, session: Session, *, score: str = SCORE_MODEL) -> None:
+        """Args: `score` is the function, 'module:function', called with a task's fields and `device`."""
+        self._session, self._score = session, score
         self._scorers: list[Any] = []
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
@@ -38,7 +33,7 @@ class Scorers:
             RaysweepError: the error of the first model that failed, with the model's name.
         """
         waiting = sorted(tasks, key=_model_bytes, reverse=True)
-        self._resize(min(len(tasks), _places(self._need, self._capacity)))
+        self._resize(min(len(tasks), _places(self._session.need(), self._session.capacity)))
         listener.advance("evaluate", 0, len(tasks), "models")
         idle = list(self._scorers)
         running: dict[Any, tuple[Any, ScoreTask]] = {}
@@ -67,17 +62,24 @@ class Scorers:
         while len(self._scorers) > count:
             ray.kill(self._scorers.pop())
         while len(self._scorers) < count:
-            self._scorers.append(_start_scorer(self._need, self._max_failures, self._score))
+            self._scorers.append(self._start())
+
+    def _start(self) -> Any:
+        need, max_failures = self._session.need(), self._session.resources.max_failures
+        options: dict[str, Any] = {"num_gpus": need.gpus}
+        if need.gpus and need.kind:
+            options["accelerator_type"] = need.kind
+        actor = ray.remote(num_cpus=1, max_restarts=max_failures, max_task_retries=max_failures, **options)(Scorer)
+        return actor.remote(self._score, uses_gpu=need.gpus > 0)
 
 
 class Scorer:
     """The actor, in a process of its own."""
 
-    def __init__(self, need: ResourceRequest, score: str) -> None:
+    def __init__(self, score: str, *, uses_gpu: bool) -> None:
         # Before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
-        self._uses_gpu = need.gpus > 0
-        self._score = score
+        self._score, self._uses_gpu = score, uses_gpu
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
@@ -99,14 +101,6 @@ class Scorer:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _start_scorer(need: ResourceRequest, max_failures: int, score: str) -> Any:
-    options: dict[str, Any] = {"num_gpus": need.gpus}
-    if need.gpus and need.kind:
-        options["accelerator_type"] = need.kind
-    actor = ray.remote(num_cpus=1, max_restarts=max_failures, max_task_retries=max_failures, **options)(Scorer)
-    return actor.remote(need, score)
 
 
 def _raise_error(task: ScoreTask, ended: Any) -> None:

@@ -89,8 +89,7 @@ def test_a_mistake_of_ours_comes_with_the_shard_and_the_worker_s_traceback(sessi
 def score(session, tasks, listener, function):
     from raysweep.cluster.scorers import Scorers
 
-    scorers = Scorers(need=session.need(), capacity=session.capacity, max_failures=1, score=function)
-    with closing(scorers):
+    with closing(Scorers(session, score=function)) as scorers:
         scorers.score(tasks, listener)
 
 
