@@ -1,8 +1,9 @@
-"""A training that can be cut anywhere: each step hashes the one before, so that the last tells whether all was done.
+"""A training whose every step hashes the step before, so that the last value tells whether all were done.
 
-    python chained_training.py ROOT [own|cluster]   train the six and five that are not done, as `raysweep train` would
+    python chained_training.py ROOT [own|cluster]   train what is not done of six trials and five children
 
 It saves a checkpoint every second step where the real one saves its own, and notes each step it does.
+STEP_SECONDS is the length of a step, GRACE_SECONDS replaces the time that trainings have to save.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from pathlib import Path
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.atomic_files import read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder, TrialFolder
-from tests.cluster.fake_trainings import train
+from tests.cluster.fake_trainings import result_of, train
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 TRIALS = {
@@ -27,28 +28,29 @@ TRIALS = {
 }
 """By name: its parent and its steps."""
 SAVED_EVERY = 2
-SIGNS = ("remove the node", "give the node notice")
-"""Files that ask for it."""
+GIVE_NOTICE = "give notice"
+REMOVE_NODE = "remove the node"
+"""Files in ROOT that ask for it."""
 
 
-def hashed(value, name, step):
-    """The next link of the chain."""
+def hash_step(value, name, step):
+    """The value after the step."""
     return hashlib.sha256(f"{value} {name} {step}".encode()).hexdigest()[:16]
 
 
-def expected():
-    """What every trial leaves if nothing happens to it."""
+def expected_values():
+    """The last value of every trial if nothing goes wrong."""
     values = {"scratch": "scratch"}
     for name, (parent, steps) in TRIALS.items():
         value = values[parent or "scratch"]
         for step in range(1, steps + 1):
-            value = hashed(value, name, step)
+            value = hash_step(value, name, step)
         values[name] = value
     return {name: values[name] for name in TRIALS}
 
 
 def train_in_chain(job, *, device, rank, world_size, on_evaluation, should_stop):
-    """Go on from the newest checkpoint, a quarter of a second a step."""
+    """Resume from the newest checkpoint."""
     folder = TrialFolder(job.folder)
     value = "scratch" if job.start == "scratch" else (Path(job.start) / "chain.txt").read_text()
     saved = sorted(folder.checkpoints.glob("step-*/checkpoint.json"))
@@ -60,38 +62,31 @@ def train_in_chain(job, *, device, rank, world_size, on_evaluation, should_stop)
         began, step = time.time(), state["step"] + 1
         time.sleep(float(os.environ.get("STEP_SECONDS", "0.25")))
         with (job.folder / "steps.log").open("a") as file:
-            file.write(f"{os.getpid()} {step} {began}\n")
+            file.write(f"{os.getpid()} {step}\n")
         seconds = {"step": state["seconds"]["step"] + time.time() - began}
-        state = {"step": step, "value": hashed(state["value"], job.trial, step), "seconds": seconds}
+        state = {"step": step, "value": hash_step(state["value"], job.trial, step), "seconds": seconds}
         reason = should_stop() or ""
         if step % SAVED_EVERY == 0 or reason:
             write_json(folder.checkpoints / f"step-{step:08d}" / "checkpoint.json", {"state": state})
-    how = {"device": device, "rank": rank, "world_size": world_size}
-    done = train(job, on_evaluation=on_evaluation, should_stop=should_stop, **how) if not reason else None
-    if done:
+    if reason:
+        result = result_of(steps=0, loss=0.0, device=device)
+    else:
+        how = {"device": device, "rank": rank, "world_size": world_size}
+        result = train(job, on_evaluation=on_evaluation, should_stop=should_stop, **how)
         write_text(folder.model / "chain.txt", state["value"])
         write_json(folder.result, state)
-    result = done or unfinished(device)
     return dataclasses.replace(result, steps=state["step"], stopped=reason, seconds=state["seconds"])
 
 
-def unfinished(device):
-    """A result without a model."""
-    from tests.cluster.fake_trainings import result_of
-
-    return result_of(steps=0, loss=0.0, device=device)
-
-
 def open_tasks(run):
-    """Those that are not done."""
+    """The tasks that are not done."""
     from tests.sweep_tasks import make_task
 
     tasks = [make_task(run, name, parent=parent, steps=steps) for name, (parent, steps) in TRIALS.items()]
-    done = {task.job.trial for task in tasks if is_done(run, task.job.trial)}
     return [
-        dataclasses.replace(task, parent=None if task.parent in done else task.parent)
+        dataclasses.replace(task, parent=None if task.parent and is_done(run, task.parent) else task.parent)
         for task in tasks
-        if task.job.trial not in done
+        if not is_done(run, task.job.trial)
     ]
 
 
@@ -101,33 +96,44 @@ def is_done(run, name):
     return record is not None and record.state is State.DONE
 
 
+def steps_of(run, name):
+    """(process, step) of every step that was done."""
+    path = run.trial(name).root / "steps.log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(int(process), int(step)) for process, step in map(str.split, lines)]
+
+
 class Printing:
     """A listener whose lines the test reads."""
 
     def advance(self, stage, done, total, unit):
-        """Nobody watches."""
+        """Print nothing."""
 
     def say(self, message):
         print(message, flush=True)
 
 
 def main():
-    """Train what is left; 0 if all is done."""
+    """Train what is left; 0 if all is done, 130 if interrupted."""
     from raysweep.cli.app import end_on_sigterm
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
     from raysweep.config.resource_settings import ResourcesConfig
+    from raysweep.pipeline import signals
 
     end_on_sigterm()
+    signals.GRACE_S = float(os.environ.get("GRACE_SECONDS", signals.GRACE_S))
     root, is_cluster = Path(sys.argv[1]), sys.argv[2:] == ["cluster"]
     run = RunFolder(root)
     address = start_nodes(root) if is_cluster else None
     workers = "own" if sys.argv[2:] == ["own"] else "auto"
     resources = ResourcesConfig(max_failures=2, gpus_per_trial=0, address=address, train_workers=workers)
-    with open_session(resources, scratch=run.ray, cpus=None if is_cluster else 3) as session:
-        run_sweep(
-            session, open_tasks(run), Printing(), storage=run.ray, train="tests.cluster.chained_training:train_in_chain"
-        )
+    try:
+        with open_session(resources, scratch=run.ray, cpus=None if is_cluster else 3) as session:
+            train = "tests.cluster.chained_training:train_in_chain"
+            run_sweep(session, open_tasks(run), Printing(), storage=run.ray, train=train)
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(0 if all(is_done(run, name) for name in TRIALS) else 1)
 
 
@@ -142,8 +148,8 @@ def give_notice(node, *, seconds):
 
 
 def start_nodes(root):
-    """A head and a node that is gone as soon as a file says so, at once or half a minute later."""
-    # These nodes start without a token, and who joins them must not ask them for one.
+    """Start a head and a node that gets notice, or is removed, when a file asks for it; returns the address."""
+    # These nodes start without a token, and a process that joins them must not ask for one.
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     from ray.cluster_utils import Cluster
@@ -155,15 +161,18 @@ def start_nodes(root):
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=2)
 
-    def remove():
-        while not any((root / sign).exists() for sign in SIGNS):
+    def wait_for(*names):
+        while not any((root / name).exists() for name in names):
             time.sleep(0.1)
-        if (root / SIGNS[1]).exists():
-            give_notice(node.node_id, seconds=30)
-            time.sleep(30)
+
+    def obey():
+        wait_for(GIVE_NOTICE, REMOVE_NODE)
+        if (root / GIVE_NOTICE).exists():
+            give_notice(node.node_id, seconds=120)
+            wait_for(REMOVE_NODE)
         cluster.remove_node(node, allow_graceful=False)
 
-    threading.Thread(target=remove, daemon=True).start()
+    threading.Thread(target=obey, daemon=True).start()
     return cluster.address
 
 

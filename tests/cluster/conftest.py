@@ -1,4 +1,4 @@
-"""One Ray session for a module, and a listener that remembers."""
+"""One Ray session for a module, a listener that remembers, and where a process's output goes."""
 
 import os
 import sys
@@ -24,6 +24,12 @@ def listener():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return RunFolder(tmp_path_factory.mktemp("runs") / "run with a space")
+
+
+@pytest.fixture
+def output(tmp_path):
+    """The file for what a sweep in a process of its own prints."""
+    return tmp_path / "output.txt"
 
 
 @pytest.fixture(scope="module")

@@ -66,30 +66,6 @@ def train_as_named(job, **how):
     return train(job, **how)
 
 
-def train_long(job, **how):
-    """Lasts until it is interrupted."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "running").write_text(str(os.getpid()))
-    time.sleep(600)
-    return train(job, **how)
-
-
-def train_until_asked(job, *, should_stop, **how):
-    """Lasts until it is asked to stop; then it saves, and says so."""
-    steps = job.folder / "checkpoint"
-    done = int(steps.read_text()) if steps.exists() else 0
-    job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / "running").write_text(str(os.getpid()))
-    while done < job.settings.steps:
-        done += 1
-        time.sleep(0.1)
-        if reason := should_stop():
-            steps.write_text(str(done))
-            break
-    result = train(job, should_stop=should_stop, **how)
-    return dataclasses.replace(result, steps=done, stopped=reason or "")
-
-
 def count_start(job):
     """Which start of this training this is."""
     starts = job.folder / "starts"
@@ -103,15 +79,16 @@ def starts_of(folder):
     return len((folder.root / "starts").read_text())
 
 
-def train_until_told(job, *, should_stop, **how):
-    """Takes 3 s of steps, and stops in between when it is told to; goes on from its checkpoint."""
+def train_until_asked(job, *, should_stop, **how):
+    """Take steps of a tenth of a second until all are done, or it is asked to stop and saves a checkpoint."""
     checkpoint = job.folder / "checkpoint"
     job.folder.mkdir(parents=True, exist_ok=True)
-    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    for step in range(first + 1, 31):
+    step, reason = int(checkpoint.read_text()) if checkpoint.exists() else 0, None
+    while step < job.settings.steps and reason is None:
         time.sleep(0.1)
-        if (reason := should_stop()) is not None:
-            checkpoint.write_text(str(step))
-            done = train(job, should_stop=should_stop, **how)
-            return dataclasses.replace(done, steps=step, stopped=reason)
-    return train(job, should_stop=should_stop, **how)
+        step += 1
+        reason = should_stop()
+    if reason is not None:
+        checkpoint.write_text(str(step))
+    result = train(job, should_stop=should_stop, **how)
+    return dataclasses.replace(result, steps=step, stopped=reason or "")

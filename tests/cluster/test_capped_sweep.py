@@ -20,7 +20,7 @@ def sweep(session, run, listener, budget):
         tasks,
         listener,
         storage=run.ray,
-        train="tests.cluster.fake_trainings:train_until_told",
+        train="tests.cluster.fake_trainings:train_until_asked",
         budget=budget,
     )
     return {task.job.trial: read_record(task.folder) for task in tasks}

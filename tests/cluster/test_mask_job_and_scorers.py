@@ -1,4 +1,4 @@
-"""Masking and scoring on a real Ray: everything comes back, in order, and errors speak for themselves."""
+"""Masking and scoring on a real Ray: results in order, and errors as they were raised."""
 
 from contextlib import closing
 
@@ -59,10 +59,10 @@ def score_tasks(run):
 
 
 def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
-    """Whichever shard ends first; and the plain values are what the worker returned."""
+    """Although the first shard ends after the second; the values are what the worker returned."""
     from raysweep.cluster.mask_job import make_shards
 
-    summaries = make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask")
+    summaries = make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_first_shard_last")
     expected = [{"shard": n, "documents": 3 + n, "examples": 2, "nested": {"kept": [1, 2]}} for n in range(5)]
     assert summaries == expected
     assert [done for _, done, _, _ in listener.progress] == sorted(done for _, done, _, _ in listener.progress)
@@ -71,15 +71,15 @@ def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
 
 
 def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener):
-    """With its own words and exit code, not as a wall of Ray's."""
+    """With its own message and exit code, not wrapped in an error of Ray's."""
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(InputError, match=r"^documents.parquet row 7: found no text$"):
         make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_refuse")
 
 
-def test_a_mistake_of_ours_comes_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
-    """Whoever mends it needs the line."""
+def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
+    """The line of code is needed to mend it."""
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(RuntimeError, match=r"(?s)^shard 1: ZeroDivisionError: .*mask_or_break"):
