@@ -11,8 +11,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,13 @@ def open_session(
     address = resources.address
     for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else _VARIABLES_STARTED)}.items():
         os.environ.setdefault(name, value)
-    with _own_sigterm():
+    sigterm_handler = signal.getsignal(signal.SIGTERM)
+    try:
         context = _join(address) if address is not None else _start(cpus, gpus)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            # Ray's handler exits at once, before records are written.
+            signal.signal(signal.SIGTERM, sigterm_handler)
     available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     session = Session(
         resources=resources,
@@ -178,17 +183,6 @@ def open_session(
         raise
     logger.info("%s", session.describe())
     return session
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM: Ray's exits at once, before records are written."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def _start(cpus: int | None, gpus: int | None) -> Any:
@@ -210,37 +204,35 @@ def _start(cpus: int | None, gpus: int | None) -> Any:
 
 
 def _join(address: str) -> Any:
-    problem = f"resources.address: found '{address}'; {{}}. " + (
-        "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
-    )
-    check_reachable(address, problem)
-    # Ray warns that the cluster asks for a token, which is intended.
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    enable_token_authentication()
     try:
+        check_reachable(address)
+        # Ray warns that the cluster asks for a token, which is intended.
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        enable_token_authentication()
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ResourceError(problem.format(f"Ray refuses the connection ({first_line(str(error))})")) from error
+        raise ResourceError(
+            f"resources.address: found '{address}'; {first_line(str(error))}. "
+            "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
+        ) from error
 
 
-def check_reachable(address: str, problem: str) -> None:
+def check_reachable(address: str) -> None:
     """Refuse an address where nothing listens; `ray.init` would try for minutes.
 
-    Args:
-        problem: the error's message, with {} where the reason goes.
-
     Raises:
-        ResourceError: it is neither 'auto' nor host:port, or nothing answers there.
+        ValueError: it is neither 'auto' nor host:port.
+        ConnectionError: nothing answers there.
     """
     if address == "auto":
         return
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        raise ResourceError(problem.format("must be auto or host:port (of the head's GCS, usually 6379)"))
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise ValueError("must be auto or host:port (of the head's GCS, usually 6379)")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise ResourceError(problem.format(f"nothing answers there ({error})")) from error
+        raise ConnectionError(f"nothing answers there ({error})") from error
 
 
 def _check_version() -> None:

@@ -34,12 +34,20 @@ def test_a_cluster_has_what_its_nodes_have_or_its_head_declares(available, nodes
     assert capacity_of(available, listed) == capacity
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://head:10001", "head"])
-def test_an_address_where_nothing_listens_is_refused(address, tmp_path):
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:9", r"nothing answers there \(.*refused\)"),
+        ("ray://head:10001", "must be auto or host:port"),
+        ("head", "must be auto or host:port"),
+        (":6379", "must be auto or host:port"),
+    ],
+)
+def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
     """Ray itself would try for minutes."""
     from raysweep.cluster.session import open_session
     from raysweep.config.resource_settings import ResourcesConfig
     from raysweep.errors import ResourceError
 
-    with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; "):
+    with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; {reason}"):
         open_session(ResourcesConfig(address=address), scratch=tmp_path)
