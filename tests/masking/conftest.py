@@ -42,7 +42,7 @@ def golden_folder() -> Path:
 def golden() -> list[dict[str, Any]]:
     path = golden_folder() / "golden.jsonl.gz"
     if not path.exists():
-        pytest.skip(f"the original's golden data is not at {path}; set RAYSWEEP_GOLDEN to its folder")
+        pytest.skip(f"the larger golden set, of the original, is not at {path}; set RAYSWEEP_GOLDEN to its folder")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
