@@ -26,7 +26,7 @@ def compare_costs(folder: RunFolder, records: Mapping[str, TrialRecord | None]) 
 
 
 def _summary(plan: Values) -> Plan:
-    """How the plan came about; its makespan is that of the trainings."""
+    """The plan's source and totals; its makespan is that of the trainings."""
     makespan = plan["makespans"][0] if plan.get("makespans") else {}
     return Plan(
         source=plan["source"],

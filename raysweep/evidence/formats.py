@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, units, a true minus sign."""
+"""Formats numbers for people: few digits, units, a true minus sign."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def perplexity(value: float | None) -> str:
-    """Three digits or so: 8.03, 21.4, 312, 1,204."""
+    """About three digits: 8.03, 21.4, 312, 1,204."""
     if value is None:
         return NONE
     if value >= 1e6:
@@ -16,12 +16,12 @@ def perplexity(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Three decimals: perplexities are compared in per cent and parts of it."""
+    """Three decimals: differences of perplexities are often below one per cent."""
     return NONE if value is None else f"{value:.3f}" if value < 100 else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a change: 1.25 is +25.0 %; from tenfold on as a factor, which says more: ×73.7."""
+    """A ratio as a change: 1.25 is +25.0 %; above 10 it is a factor: ×73.7."""
     if value is None:
         return NONE
     if value >= 10.0:
@@ -30,7 +30,7 @@ def percent(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A part of a whole."""
+    """A share in per cent."""
     return NONE if value is None else f"{value * 100.0:.1f}{SPACE}%"
 
 
@@ -45,7 +45,7 @@ def count(value: float | None) -> str:
 
 
 def hours(value: float | None) -> str:
-    """Hours, or minutes or seconds where they are few."""
+    """Hours, or minutes, seconds or milliseconds if they are few."""
     if value is None:
         return NONE
     if value >= 1.0:
@@ -67,7 +67,7 @@ def size(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals, and no more than the resamples can tell."""
+    """Three decimals: 2,000 resamples cannot tell smaller values."""
     return NONE if value is None else f"<{SPACE}0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -222,7 +222,7 @@ def leaks_said(leaks: Leaks) -> str:
 
 
 def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
-    """What a kind of control found, in one sentence; '' without a gain or a control."""
+    """One sentence about a kind of control; '' if there is no such control, or no gain."""
     scopes: dict[ControlVerdict, list[str]] = {}
     for control in controls:
         if control.kind == kind:

@@ -1,16 +1,16 @@
-"""What the report rests on: the files of a run folder, in the form in which a bundle carries them.
+"""Lists, copies and digests the inputs of the report: the files of a run folder that a bundle contains.
 
-The evidence is collected from these files and no others, and none of them holds a learner's text.  So
-a bundle of them can be laid out as a run folder anywhere, and the evidence collected once more.  Three
-files change on the way into a bundle; doing it twice changes nothing more:
+The evidence is collected from these files only, and none of their copies in a bundle holds a learner's
+text.  So a bundle can be laid out as a run folder anywhere, and the evidence collected again.  Three
+files are changed for a bundle; changing them twice makes no further difference:
 
-    corpus/documents.parquet      loses texts and ids, keeps their lengths; learners and prompts are numbered
-    evaluation/losses.parquet     loses the ids; the document's number stays
-    run.json                      loses the report stage, which is recorded after the report is written
+    corpus/documents.parquet      lengths instead of texts, no ids; learners and prompts are numbered
+    evaluation/losses.parquet     no ids; the documents' numbers stay
+    run.json                      no report stage, which is recorded after the report is written
 
-A model's weights are no part of it: `model.json` tells what they weigh.  Every file has a digest in
-the evidence (a table by its values, not by how Parquet packs them), so that a loss whose last digit
-was changed is seen even where no printed number moves.
+A bundle has no weights, only their size in `model.json`.  The evidence holds a digest of every file (of
+a table's values, not of its Parquet encoding), so that a change to the last digit of a loss is detected
+even if no printed number changes.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 Values = dict[str, Any]
 PSEUDONYMISED = ("learner", "prompt")
-"""Columns whose names are replaced by numbers, in order of first appearance."""
+"""Columns whose values are replaced by numbers, in order of first appearance."""
 LEFT_OUT = ("text", "writing_id")
-"""Columns that no bundle holds."""
+"""Columns left out of a bundle."""
 _HIDDEN_STAGE = "report"
 
 
 def list_inputs(folder: RunFolder, trials: Collection[str]) -> list[str]:
-    """Paths of all inputs, relative to the run folder, in order; what a stage did not write is absent."""
+    """Sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out."""
     return sorted(_relative(folder, path) for path in _candidates(folder, trials) if path.exists() or _is_model(path))
 
 
@@ -49,7 +49,7 @@ def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Inputs:
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
-    """The documents of a split without their texts, with `characters`; names stay as they are in the folder."""
+    """The documents of a split, without their texts and with `characters`; learners are not renamed."""
     return _measured(pq.read_table(folder.documents, filters=pc.field("split") == split))
 
 
@@ -59,7 +59,7 @@ def read_if_there(path: Path) -> Any:
 
 
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -> None:
-    """Lay the inputs out as a run folder, in a bundle's form."""
+    """Copy the inputs to another run folder, as a bundle contains them."""
     for name in list_inputs(folder, trials):
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -
 
 
 def model_bytes(folder: TrialFolder) -> int | None:
-    """What a trained model's files weigh together; None if there is no model."""
+    """Total size of a trained model's files; None if there is no model."""
     return sum(_inventory(folder).values()) or None
 
 
@@ -91,7 +91,7 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
 
 
 def _is_model(path: Path) -> bool:
-    """Whether it stands for a model's files, which are counted where they lie."""
+    """True for `model.json`, which a bundle contains instead of the model's files."""
     return path == TrialFolder(path.parent).inventory
 
 
@@ -100,7 +100,7 @@ def _relative(folder: RunFolder, path: Path) -> str:
 
 
 def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values:
-    """One input in a bundle's form: a table, plain values, or the file as it is."""
+    """One input as a bundle contains it: a table, JSON values, or the file as it is."""
     path = folder.root / name
     if path.suffix == ".parquet":
         return _without_text(pq.read_table(path))
@@ -120,12 +120,12 @@ def _digest(folder: RunFolder, name: str) -> str:
 
 
 def _inventory(folder: TrialFolder) -> dict[str, int]:
-    """Name and bytes of a model's files, counted, or as a bundle tells them."""
+    """Names and sizes of a model's files: from the files, or from a bundle's `model.json`."""
     files = (file for file in sorted(folder.model.rglob("*")) if file.is_file())
-    found = {file.relative_to(folder.model).as_posix(): file.stat().st_size for file in files}
-    if not found and folder.inventory.exists():
-        found = {str(name): int(size) for name, size in read_json(folder.inventory).items()}
-    return found
+    sizes = {file.relative_to(folder.model).as_posix(): file.stat().st_size for file in files}
+    if not sizes and folder.inventory.exists():
+        sizes = {str(name): int(size) for name, size in read_json(folder.inventory).items()}
+    return sizes
 
 
 def _without_report(record: Values) -> Values:
@@ -134,23 +134,23 @@ def _without_report(record: Values) -> Values:
 
 
 def _without_text(table: pa.Table) -> pa.Table:
-    """The same rows without texts and ids, with lengths, and with numbers for names."""
+    """The table with lengths instead of texts, without ids, and with numbers for learners and prompts."""
     table = _measured(table)
-    for place, name in enumerate(table.column_names):
+    for index, name in enumerate(table.column_names):
         if name in PSEUDONYMISED:
-            table = table.set_column(place, name, _numbered(table[name], name))
+            table = table.set_column(index, name, _numbered(table[name], name))
     return table.replace_schema_metadata(None)
 
 
 def _measured(table: pa.Table) -> pa.Table:
-    """With each text's length in its stead, and without ids."""
+    """The table with each text's length instead of the text, and without ids."""
     if "text" in table.column_names:
         table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
     return table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
 
 
 def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """`learner-1`, `learner-2`, … in order of first appearance; who has no name keeps none."""
+    """`learner-1`, `learner-2`, … in order of first appearance; missing values stay missing."""
     if column.null_count == len(column):
         return pa.nulls(len(column), pa.string())
     encoded = _encode(column)
@@ -159,8 +159,8 @@ def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def _table_digest(table: pa.Table) -> str:
-    """Of a table's values: independent of chunks, dictionaries, compression and the version of Parquet."""
-    found = hashlib.sha256()
+    """Digest of a table's values, whatever its chunks, dictionaries, compression and version of Parquet."""
+    digest = hashlib.sha256()
     for name in sorted(table.column_names):
         column = table[name]
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
@@ -168,14 +168,14 @@ def _table_digest(table: pa.Table) -> str:
         else:
             encoded = _encode(column)
             kind, names, values = "text", encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1)
-        found.update(json.dumps([name, kind, len(column), column.null_count, names]).encode())
+        digest.update(json.dumps([name, kind, len(column), column.null_count, names]).encode())
         numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
-        found.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
-    return found.hexdigest()
+        digest.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
 
 
 def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Text as codes into its distinct values, in order of first appearance, whatever the file's own codes."""
+    """Encode text as codes into its distinct values, in order of first appearance, whatever the file's encoding."""
     plain = column.cast(pa.string()).combine_chunks()
     if isinstance(plain, pa.ChunkedArray):
         plain = pa.concat_arrays(plain.chunks) if plain.num_chunks else pa.array([], pa.string())

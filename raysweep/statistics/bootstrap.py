@@ -1,13 +1,13 @@
-"""The paired cluster bootstrap: what every model's perplexities would be on another draw of writers.
+"""The paired cluster bootstrap: every model's perplexities on other draws of the writers.
 
-Documents of one writer resemble each other, so writers (clusters) are drawn, not documents; a
-corpus without writers gives every document a cluster of its own.  All models are scored on the same
-draw, so what makes a draw hard or easy for all of them cancels in their ratios.  Levels are drawn
-apart from each other: each has its own generator, and adding a level changes no other's numbers.
+Documents of one writer resemble each other, so writers (clusters) are drawn, not documents; if the
+writers are unknown, every document is a cluster of its own.  All models are scored on the same draw,
+so what makes a draw hard or easy for all of them cancels in their ratios.  Each level has its own
+generator, so adding a level changes no other level's numbers.
 
-The sums are exact.  Nats are rounded to a power of two so fine (about 1e-7 nats per cluster) that
-no sum of a draw is ever rounded: the order of additions, and so the number of threads that a
-matrix product runs on, cannot change a bit of the result.
+The sums are exact.  Nats are rounded to a fine power of two (about 1e-7 nats per cluster), so that
+no sum of a draw is ever rounded: the order of additions, and so the number of threads of a matrix
+product, cannot change a bit of the result.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 MIN_CLUSTERS = 10
 """With fewer writers (or documents) a bootstrap interval means nothing."""
 _COUNTS_AT_ONCE = 1 << 17
-"""Counters that stay in a core's cache; a draw of more clusters is made alone."""
+"""Counters that fit in a core's cache; a draw of more clusters is made alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelResamples:
-    """One level, drawn again many times.  R resamples, C clusters, M models."""
+    """The resamples of one level.  R resamples, C clusters, M models."""
 
     level: str
     documents: int
@@ -37,13 +37,12 @@ class LevelResamples:
     draws: Floats
     """(R, M) the same on each resample."""
     influences: Floats
-    """(C, M) how much each cluster pulls the estimate: its nats minus what its tokens would cost on average, over all
-    tokens."""
+    """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resamples:
-    """All levels; everything an interval or a p-value is made from."""
+    """The resamples of all levels, from which intervals and p-values are computed."""
 
     models: tuple[str, ...]
     levels: Mapping[str, LevelResamples]
@@ -97,18 +96,17 @@ def resample_together(
     seed: int,
     clusters: Mapping[int, str] | None = None,
 ) -> list[Resamples]:
-    """The same for several selections of the losses, with one set of draws for all of them.
+    """Resample several selections of the losses with one set of draws for all of them.
 
-    Drawing is what takes the time; the sums of many selections are one matrix product.  The writers
-    of a level are those of all selections together, and each selection counts those that it has
-    documents of.
+    Drawing takes most of the time; the sums of many selections are one matrix product.  The writers
+    of all selections are drawn together, and each selection counts the writers of its own documents.
     """
     drawn: list[dict[str, LevelResamples]] = [{} for _ in tables]
     for level in dict.fromkeys(level for losses in tables for level in losses):
-        having = [number for number, losses in enumerate(tables) if level in losses]
-        together = _resample([tables[number][level] for number in having], resamples, seed, clusters or {})
-        for number, one in zip(having, together, strict=True):
-            drawn[number][level] = one
+        numbers = [number for number, losses in enumerate(tables) if level in losses]
+        of_level = _resample([tables[number][level] for number in numbers], resamples, seed, clusters or {})
+        for number, level_resamples in zip(numbers, of_level, strict=True):
+            drawn[number][level] = level_resamples
     return [
         Resamples(
             models=tuple(models),
@@ -126,22 +124,22 @@ def _resample(
 ) -> list[LevelResamples]:
     documents = np.unique(np.concatenate([table.documents for table in tables]))
     codes, count = _cluster_codes(documents, clusters)
-    sums = [_add_up(table, codes[np.searchsorted(documents, table.documents)], count) for table in tables]
-    widths = np.cumsum([one.sums_CK.shape[1] for one in sums])[:-1]
+    sums = [_sum_clusters(table, codes[np.searchsorted(documents, table.documents)], count) for table in tables]
+    widths = np.cumsum([table_sums.sums_CK.shape[1] for table_sums in sums])[:-1]
     rng = generator_for(seed, "bootstrap", tables[0].level)
-    drawn_RK = _draw_sums(np.concatenate([one.sums_CK for one in sums], axis=1), resamples, rng)
+    drawn_RK = _draw_sums(np.concatenate([table_sums.sums_CK for table_sums in sums], axis=1), resamples, rng)
     parts = np.split(drawn_RK, widths, axis=1)
-    return [_describe(table, one, part) for table, one, part in zip(tables, sums, parts, strict=True)]
+    return list(map(_describe, tables, sums, parts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ClusterSums:
     sums_CK: Floats  # noqa: N815
-    """(C, K) scaled nats of every model, whole numbers; tokens ride along as one more column."""
+    """(C, K) scaled nats of every model, whole numbers; the last column is the tokens."""
     scale: float
 
 
-def _add_up(table: LevelLosses, codes: Ints, count: int) -> _ClusterSums:
+def _sum_clusters(table: LevelLosses, codes: Ints, count: int) -> _ClusterSums:
     tokens_C: Floats = np.bincount(codes, table.tokens, count).astype(np.float64)
     nats_CM: Floats = np.stack([np.bincount(codes, column, count) for column in table.nats.T], axis=1)
     scale = _exact_scale(nats_CM)
@@ -152,7 +150,7 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> Level
     nats_CM, tokens_C = sums.sums_CK[:, :-1] / sums.scale, sums.sums_CK[:, -1]
     tokens = tokens_C.sum()
     estimates_M = sums.sums_CK[:, :-1].sum(axis=0) / sums.scale / tokens
-    # A draw without one of the selection's writers tells nothing; with ten of them it is one in 20,000.
+    # A draw without any of the selection's writers is replaced by the estimate; with ten writers it is one in 20,000.
     is_empty_R1 = drawn_RK[:, -1:] == 0
     draws_RM = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:])
     return LevelResamples(
@@ -167,7 +165,7 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> Level
 
 
 def _cluster_codes(documents: Ints, clusters: Mapping[int, str]) -> tuple[Ints, int]:
-    """A number per document, equal within a cluster, counted in order of first appearance."""
+    """Number the clusters in order of first appearance: a number per document, and the count."""
     numbers: dict[str | int, int] = {}
     codes = [numbers.setdefault(clusters.get(document, document), len(numbers)) for document in documents.tolist()]
     return np.array(codes, dtype=np.int64), len(numbers)

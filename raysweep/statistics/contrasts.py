@@ -4,13 +4,13 @@
 of a model between its own level and the others.  exp of a contrast is a ratio of perplexities.
 
 Intervals are BCa (Efron 1987: corrected for bias and skewness) with the percentiles widened for
-few clusters (Hesterberg 2015: Student's t and √(n/(n−1))).  p-values come from inverting the very
-same interval, so a table never shows an interval and a p-value that disagree.
+few clusters (Hesterberg 2015: Student's t and √(n/(n−1))).  p-values invert the same interval, so an
+interval and its p-value always agree.
 
-Several seeds make a second level: how a training would come out again.  Drawing 3 seeds out of 3
-with replacement would understate their variance by a third and give 95 % intervals that cover 75 %.
-So the seeds' mean is moved, in each resample, by Student's t with the spread they show.  Roles
-trained with the same seeds are paired: a fine-tune and the general model it starts from go together.
+Several seeds add a second source of variance, between trainings.  Drawing 3 seeds out of 3 with
+replacement would understate this variance by a third and give 95 % intervals that cover 75 %.
+Instead, each resample shifts the seeds' mean by Student's t, scaled by its standard error.  Roles
+trained with the same seeds are paired: a fine-tune and the general model it starts from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,17 +47,17 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedMoves:
-    """How far trainings with some seeds move a contrast."""
+    """Variance of a contrast between trainings with different seeds."""
 
     count: int
-    """Seeds."""
+    """Number of seeds."""
     variance: float
-    """Of their mean."""
+    """Variance of the seeds' mean."""
     moves: Floats
     """(R,) Student's t with count − 1 degrees of freedom, times the standard error."""
 
     def with_more(self, seeds: int) -> "SeedMoves":
-        """The same luck with more seeds: a smaller standard error, and a t that is nearer to normal."""
+        """The same draws with more seeds: a smaller standard error, and a t that is nearer to normal."""
         count = self.count + seeds
         variance = self.variance * self.count / count
         if not seeds or not self.variance:
@@ -68,14 +68,15 @@ class SeedMoves:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """A contrast's two levels of chance, apart: documents and trainings."""
+    """A contrast's two sources of variance, separately: documents and trainings."""
 
     deviations: Floats
-    """(R,) of the draws of documents from the estimate."""
+    """(R,) deviations from the estimate, by resampling documents."""
     document_variance: float
     cubes: float
-    """Sum of the third powers of the clusters' pulls."""
+    """Sum of the cubes of the clusters' influences."""
     freedom: float
+    """Degrees of freedom of the document variance."""
     seeds: tuple[SeedMoves, ...]
     documents: int
     clusters: int
@@ -87,18 +88,18 @@ class Sources:
             document_variance=self.document_variance / times,
             cubes=self.cubes / times**2,
             freedom=self.freedom * times,
-            seeds=tuple(one.with_more(seeds) for one in self.seeds),
+            seeds=tuple(moves.with_more(seeds) for moves in self.seeds),
             documents=round(self.documents * times),
             clusters=round(self.clusters * times),
         )
 
     def around(self, estimate: float) -> "Measured":
         """The contrast with this uncertainty."""
-        seed_variance = sum(one.variance for one in self.seeds)
+        seed_variance = sum(moves.variance for moves in self.seeds)
         total = self.document_variance + seed_variance
         draws = estimate + self.deviations
-        for one in self.seeds:
-            draws = draws + one.moves
+        for moves in self.seeds:
+            draws = draws + moves.moves
         draws = np.sort(draws)
         return Measured(
             estimate=estimate,
@@ -123,7 +124,7 @@ class Measured:
     """(R,) sorted."""
     document_variance: float
     seed_variance: float
-    """0 with one seed, for then nothing is known of it."""
+    """0 with one seed: then it is unknown."""
     documents: int
     clusters: int
     freedom: float
@@ -132,7 +133,7 @@ class Measured:
     bias: float
     """z0 of BCa."""
     sources: "Sources"
-    """What the draws are made of."""
+    """The sources that the draws were computed from."""
 
     def limit(self, share: float) -> float:
         """The value below which the true one lies with probability `share`, in (0, 1)."""
@@ -160,7 +161,7 @@ class Measured:
         return max(1.0 - self._share_below(value), 1.0 / (len(self.draws) + 1))
 
     def with_more(self, times: float, seeds: int) -> "Measured":
-        """What would be measured with more documents and seeds, if the estimate stays as it is."""
+        """The measurement with more documents and seeds, if the estimate stays as it is."""
         return self.sources.with_more(times, seeds).around(self.estimate)
 
     def _share_below(self, value: float) -> float:
@@ -182,11 +183,11 @@ def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
         weights_M = _weights(resamples, [part for part in parts if part.level == level])
         estimate += float(_dot(drawn.estimates, weights_M))
         draws += _dot(drawn.draws, weights_M)
-        pulls_C = _dot(drawn.influences, weights_M)
+        influence_C = _dot(drawn.influences, weights_M)
         # n/(n−1): the spread of a sample around its own mean is too small.
-        variances.append(float(np.sum(pulls_C**2)) * drawn.clusters / max(drawn.clusters - 1, 1))
+        variances.append(float(np.sum(influence_C**2)) * drawn.clusters / max(drawn.clusters - 1, 1))
         freedoms.append(max(drawn.clusters - 1, 1))
-        cubes += float(np.sum(pulls_C**3))
+        cubes += float(np.sum(influence_C**3))
     sources = Sources(
         deviations=draws - estimate,
         document_variance=sum(variances),
@@ -222,8 +223,8 @@ def _dot(values: Floats, weights_M: Floats) -> Floats:
 
 
 def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[SeedMoves, ...]:
-    """Variance between trainings, and how far each resample is moved by it; roles with the same seeds go together."""
-    found = []
+    """Variance between trainings, per set of seeds: roles trained with the same seeds are paired."""
+    all_moves = []
     for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
         if len(seeds) < 2:
             continue
@@ -235,8 +236,8 @@ def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[SeedMoves,
         variance = float(np.var(by_seed, ddof=1)) / len(seeds)
         rng = generator_for(resamples.seed, "seeds", *seeds)
         moves = np.sqrt(variance) * rng.standard_t(len(seeds) - 1, resamples.resamples)
-        found.append(SeedMoves(count=len(seeds), variance=variance, moves=moves))
-    return tuple(found)
+        all_moves.append(SeedMoves(count=len(seeds), variance=variance, moves=moves))
+    return tuple(all_moves)
 
 
 def _bias(draws: Floats, estimate: float) -> float:

@@ -1,17 +1,17 @@
-"""Is a gain of levels more than a gain of size, of steps, or of chance?  The controls' verdicts.
+"""The controls' verdicts: is the gain of a level's model more than a gain of size, steps or chance?
 
 Three contrasts of log perplexity for each level, with the same resamples as the hypotheses:
 
-    raw         general − specialised                  what the level's model gains
-    own         general − control                      what the control gains the same way
-    remaining   raw − own                              what is left of the gain beyond the control
+    raw         general − specialised                  gain of the level's model
+    own         general − control                      gain of the control
+    remaining   raw − own                              gain beyond the control's
 
 Size and step controls are scored on the level's own documents.  A placebo model is scored on the test
-documents of its random group, so its own gain and the level's rest on different documents.
+documents of its random group, so its own gain and the level's are measured on different documents.
 
     no gain     H1 is not confirmed: there is nothing to explain
     survives    the remaining gain is above the margin (a part may still be explained)
-    explained   it is not, and the control gains too, by half as much or more: what helps is not the level
+    explained   it is not, and the control gains at least half as much: it is not the level that helps
     open        neither can be shown
 
 p-values are one-sided and corrected by Holm over the levels, as those of the hypotheses are.
@@ -35,11 +35,11 @@ from raysweep.statistics.loss_table import LevelLosses
 
 PLACEBO = "placebo"
 EXPLAINS = 0.5
-"""A control that gains a smaller part than this of the raw gain does not explain it; it is then left open."""
+"""A control explains the raw gain only if its own gain is at least this share of it."""
 
 
 class ControlVerdict(StrEnum):
-    """What a control says of a gain."""
+    """Verdict of a control on a gain."""
 
     NO_GAIN = "no gain"
     SURVIVES = "survives"
@@ -49,7 +49,7 @@ class ControlVerdict(StrEnum):
 
 
 class ControlFinding(Section):
-    """What one control says on one level, or over all levels that could be tested."""
+    """Verdict of one control on one level, or over all levels that could be tested."""
 
     kind: str = Field(description="a kind of control")
     scope: str = Field(description="a level, or 'overall'")
@@ -96,19 +96,20 @@ class _Tested:
 
 
 def placebo_losses(losses: Mapping[str, LevelLosses], seed: int) -> dict[str, LevelLosses]:
-    """The scored test documents cut into random groups, one for each level and as large, by the group's name.
+    """Divide the scored test documents into random groups, one for each level and of its size, by group name.
 
     Args:
-        losses: all levels, in the order in which the groups are cut.
-        seed: the run's, from which the train documents' groups are drawn too.
+        losses: all levels, in the order in which the groups are drawn.
+        seed: the run's, with which the groups of train documents were drawn too.
     """
     if not losses:
         return {}
     levels = list(losses)
-    documents = np.concatenate([one.documents for one in losses.values()])
-    level_of = np.concatenate([np.full(len(one.documents), level) for level, one in losses.items()])
-    tokens = np.concatenate([one.tokens for one in losses.values()])
-    nats = np.concatenate([one.nats for one in losses.values()])
+    level_of = np.concatenate([np.full(len(of_level.documents), level) for level, of_level in losses.items()])
+    documents, tokens, nats = (
+        np.concatenate([getattr(of_level, name) for of_level in losses.values()])
+        for name in ("documents", "tokens", "nats")
+    )
     groups = {}
     for level in levels:
         chosen = choose_subset(documents, level_of, levels, placebo_group(level, seed))
@@ -120,7 +121,7 @@ def placebo_losses(losses: Mapping[str, LevelLosses], seed: int) -> dict[str, Le
 
 
 def group_name(level: str) -> str:
-    """The placebo group that stands for a level, among the resamples; no level can be called so."""
+    """Name of a level's placebo group among the resamples; no level can have this name."""
     return f"~{level}"
 
 
@@ -137,8 +138,8 @@ def assess_control(
     """The overall finding, then one per level of `levels`, in their order.
 
     Args:
-        roles: who plays 'general', 'specialised' and `kind`.
-        resamples: of the levels, and for placebos of their groups.
+        roles: the models of 'general', 'specialised' and `kind`.
+        resamples: of the levels, and of their placebo groups.
         confirmed: the scopes on which H1 is confirmed.
         margin: of H1.
     """

@@ -1,34 +1,35 @@
-"""From facts to verdicts: the three hypotheses, on each level and over all of them.
+"""Tests the three hypotheses, on each level and over all of them.
 
     H1 specialisation   PPL(general) / PPL(specialised)   lies above the margin (1.00)
     H2 sufficiency      PPL(general) / PPL(best other)    lies below the margin (1.10)
     H3 transfer         PPL(transfer) / PPL(best other)   lies below the margin (1.00)
 
-"The best other" is never chosen by looking at the test data: the claim is tested against every
-other role and holds only if it holds against each (an intersection-union test, which needs no
-correction).  It is refuted if it fails against any one of them (Bonferroni over the roles).
+"The best other" is never chosen on the test data: the claim is tested against every other role and
+holds only if it holds against each (an intersection-union test, which needs no correction).  It is
+refuted if it fails against any of them (Bonferroni over the roles).
 
 A claim is CONFIRMED or REFUTED at half of 1 − confidence on either side, so a confirmed one has its
 whole interval beyond the margin.  The levels' verdicts are corrected by Holm over the levels.
-"Overall" is one test of its own: the mean over the levels of the log ratio, each level with the
+"Overall" is a separate test: the mean over the levels of the log ratio, each level with the
 same weight, which is the geometric mean of the levels' ratios.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import exp, log
+from math import log
 
+from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.sample_size import predict_need
 
 OVERALL = "overall"
-"""The scope of a finding over all tested levels; no level of a config is ever compared with it."""
+"""Scope of a finding over all tested levels."""
 
 
 class Verdict(StrEnum):
-    """What the data say of a claim."""
+    """Verdict on a claim."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
@@ -38,7 +39,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis:
-    """A claim on a ratio of perplexities: of one role against others."""
+    """A claim about the ratio of one role's perplexity to others'."""
 
     code: str
     name: str
@@ -53,12 +54,12 @@ class Hypothesis:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoleModels:
-    """What plays each role on each level: model by seed.  A failed or unplanned one is absent."""
+    """The models of each role on each level, by seed.  Failed and unplanned models are absent."""
 
     by_role: Mapping[str, Mapping[str, Mapping[int, str]]]
     """Role, level, seed: model."""
     absent: Mapping[tuple[str, str], str]
-    """(role, level): why a planned one is missing."""
+    """(role, level): why a planned model is missing."""
 
     def is_planned(self, role: str) -> bool:
         """The config has a trial with this role, trained or not."""
@@ -67,7 +68,7 @@ class RoleModels:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One verdict with what it rests on.  Ratios and limits are None where nothing was tested."""
+    """A verdict with its numbers, which are None if nothing was tested."""
 
     hypothesis: str
     scope: str
@@ -79,20 +80,20 @@ class Finding:
     low: float | None = None
     high: float | None = None
     p_confirm: float | None = None
-    """One-sided, after Holm, against 'the claim is false'."""
+    """One-sided, after Holm; the null hypothesis is that the claim is false."""
     p_refute: float | None = None
     against: tuple[str, ...] = ()
     """Roles it was tested against."""
     rival: str = ""
-    """The role among them that decides: the hardest to beat."""
+    """The role in `against` that is the hardest to beat; `value` compares with it."""
     levels: tuple[str, ...] = ()
-    """Levels it rests on."""
+    """Tested levels."""
     documents: int = 0
     clusters: int = 0
     more_documents: int | None = None
-    """If undecided: how many more of the same kind would decide, if the ratio is what it seems."""
+    """If undecided: how many more documents would decide, if the ratio stays as it is."""
     more_seeds: int | None = None
-    """The same for trainings with other seeds."""
+    """If undecided: how many more seeds of each training would decide."""
     note: str = ""
     """Why it was not tested, or what would decide."""
 
@@ -103,7 +104,7 @@ class _Tested:
     p_confirm: float
     p_refute: float
     measured: tuple[Measured, ...]
-    """The contrast with every rival."""
+    """The contrast with every compared role."""
 
 
 def assess(
@@ -118,7 +119,7 @@ def assess(
     """The overall finding, then one per level of `levels`, in their order.
 
     Args:
-        predict: also say what would decide an undecided claim, which takes most of the time.
+        predict: also predict the sample size that would decide an undecided claim, which takes most of the time.
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
@@ -130,7 +131,7 @@ def assess(
     confirm = holm([test.p_confirm for test in tested.values()])
     refute = holm([test.p_refute for test in tested.values()])
     tail = (1.0 - confidence) / 2.0
-    # Holm divides by the number of levels that are still open.
+    # Holm divides by the number of levels that are not decided yet.
     open_to = (len(tested) - sum(p <= tail for p in confirm), len(tested) - sum(p <= tail for p in refute))
     for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
         adjusted = replace(test, p_confirm=p_confirm, p_refute=p_refute)
@@ -152,7 +153,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def target_status(finding: Finding, target: float) -> str:
-    """Whether a hoped-for ratio was 'reached', 'missed' or is 'open', by the finding's interval."""
+    """Compare the finding's interval with a target: 'reached', 'missed', 'open' or 'not tested'."""
     if finding.low is None or finding.high is None:
         return Verdict.NOT_TESTED.value
     return "reached" if finding.low >= target else "missed" if finding.high < target else "open"
@@ -165,9 +166,9 @@ def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, l
             return reason
     if level not in resamples.levels:
         return lack_of_writers(resamples, level)
-    if not _players(hypothesis.numerator, roles, level):
+    if not _models(hypothesis.numerator, roles, level):
         return f"no {hypothesis.numerator} model in the trials"
-    if not any(_players(role, roles, level) for role in hypothesis.against):
+    if not any(_models(role, roles, level) for role in hypothesis.against):
         return f"no {' or '.join(hypothesis.against)} model in the trials"
     return lack_of_writers(resamples, level)
 
@@ -181,25 +182,27 @@ def lack_of_writers(resamples: Resamples, level: str) -> str:
     return ""
 
 
-def _players(role: str, roles: RoleModels, level: str) -> Mapping[int, str]:
+def _models(role: str, roles: RoleModels, level: str) -> Mapping[int, str]:
     return roles.by_role.get(role, {}).get(level, {})
 
 
 def _test(
     hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
 ) -> _Tested:
-    """Test a claim on the mean over `levels` of the log ratio, against every role that stands on all of them."""
-    rivals = [role for role in hypothesis.against if all(_players(role, roles, level) for level in levels)]
-    measured = {role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in rivals}
+    """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them."""
+    compared = [role for role in hypothesis.against if all(_models(role, roles, level) for level in levels)]
+    measured = {
+        role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in compared
+    }
     tail = (1.0 - confidence) / 2.0
-    many = tail / len(rivals)
+    shared_tail = tail / len(compared)
     if hypothesis.above:
-        rival = min(rivals, key=lambda role: measured[role].estimate)
+        hardest = min(compared, key=lambda role: measured[role].estimate)
         low = min(one.limit(tail) for one in measured.values())
-        high = min(one.limit(1.0 - many) for one in measured.values())
+        high = min(one.limit(1.0 - shared_tail) for one in measured.values())
     else:
-        rival = max(rivals, key=lambda role: measured[role].estimate)
-        low = max(one.limit(many) for one in measured.values())
+        hardest = max(compared, key=lambda role: measured[role].estimate)
+        low = max(one.limit(shared_tail) for one in measured.values())
         high = max(one.limit(1.0 - tail) for one in measured.values())
     p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     finding = Finding(
@@ -207,20 +210,20 @@ def _test(
         scope=levels[0],
         verdict=Verdict.UNDECIDED,
         margin=hypothesis.margin,
-        value=exp(measured[rival].estimate),
-        low=exp(low),
-        high=exp(high),
-        against=tuple(rivals),
-        rival=rival,
+        value=perplexity(measured[hardest].estimate),
+        low=perplexity(low),
+        high=perplexity(high),
+        against=tuple(compared),
+        rival=hardest,
         levels=tuple(levels),
-        documents=measured[rival].documents,
-        clusters=measured[rival].clusters,
+        documents=measured[hardest].documents,
+        clusters=measured[hardest].clusters,
     )
     return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))
 
 
 def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
-    """Against 'the claim is false', which must be so of every rival, and against 'it is true', of any."""
+    """p-values of confirming, which needs every compared role, and of refuting, for which one role is enough."""
     margin = log(hypothesis.margin)
     if hypothesis.above:
         confirm = max(one.p_not_above(margin) for one in measured)
@@ -238,8 +241,8 @@ def mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: 
         part
         for level in levels
         for part in (
-            Part(weight=share, level=level, models=_players(numerator, roles, level)),
-            Part(weight=-share, level=level, models=_players(denominator, roles, level)),
+            Part(weight=share, level=level, models=_models(numerator, roles, level)),
+            Part(weight=-share, level=level, models=_models(denominator, roles, level)),
         )
     ]
 
@@ -256,8 +259,8 @@ def _overall(
 ) -> Finding:
     if not levels:
         return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
-    # A rival that stands on some levels only cannot be compared over all of them.
-    if not any(all(_players(role, roles, level) for level in levels) for role in hypothesis.against):
+    # A role without a model on some level cannot be compared over all of them.
+    if not any(all(_models(role, roles, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), predict=predict)
@@ -265,7 +268,7 @@ def _overall(
 
 
 def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], *, predict: bool) -> Finding:
-    """The verdict; `open_to` counts the levels that may still be confirmed, and refuted."""
+    """The verdict; `open_to` counts the levels that may still be confirmed, and those that may be refuted."""
     finding = replace(test.finding, p_confirm=test.p_confirm, p_refute=test.p_refute)
     if test.p_confirm <= tail:
         return replace(finding, verdict=Verdict.CONFIRMED)

@@ -43,13 +43,13 @@ class LeakyDocuments:
         self._tokens: dict[str, int] = {}
         """Leaky tokens of each level that has both kinds."""
         self.documents = 0
-        for level, one in losses.items():
-            known = np.isin(one.documents, numbers)
+        for level, of_level in losses.items():
+            known = np.isin(of_level.documents, numbers)
             self.documents += int(known.sum())
             if known.any() and not known.all():
-                divided[_leaky(level)] = one.pick(known, _leaky(level))
-                divided[_clean(level)] = one.pick(~known, _clean(level))
-                self._tokens[level] = int(one.tokens[known].sum())
+                divided[_leaky(level)] = of_level.pick(known, _leaky(level))
+                divided[_clean(level)] = of_level.pick(~known, _clean(level))
+                self._tokens[level] = int(of_level.tokens[known].sum())
         self._resamples = drawn.again(divided)
 
     def effect(
@@ -60,14 +60,14 @@ class LeakyDocuments:
         if not known:
             return None
         shares = {level: tokens / sum(known.values()) for level, tokens in known.items()}
-        ours = {0: start} if start is not None and start in self._resamples.models else None
+        start_models = {0: start} if start is not None and start in self._resamples.models else None
         return LeakEffect(
             leaky=self._perplexity({_leaky(level): share for level, share in shares.items()}, models),
             clean=self._perplexity({_clean(level): share for level, share in shares.items()}, models),
             ratio=self._compare(_contrast(shares, models, 1.0), confidence),
             against_start=None
-            if ours is None
-            else self._compare([*_contrast(shares, models, 1.0), *_contrast(shares, ours, -1.0)], confidence),
+            if start_models is None
+            else self._compare([*_contrast(shares, models, 1.0), *_contrast(shares, start_models, -1.0)], confidence),
             documents=sum(self._resamples.levels[_leaky(level)].documents for level in known),
         )
 

@@ -1,80 +1,79 @@
-"""A new learner's text, whose level nobody has told: which of the levels' models is to answer?
+"""Which of the levels' models should answer a new learner whose level is unknown?
 
-Known is the visible text of one mask (a document's first): its loss under every level's model, which
+Only the visible text of one mask (a document's first) is known.  Its loss under every level's model
 gives the probability of each level,
 
     p(level k | visible) ∝ share of the training documents of k × exp(−nats of the visible text under model k)
 
 Four ways to answer are compared, all by the nats of the same mask's answers:
 
-    general   the general model, which need not know
+    general   the general model, which needs no level
     chosen    the model with the lowest perplexity on the visible text; without any text, the general model
               (or, where there is none, the most frequent level's)
     mixture   −ln Σ_k p(k | visible) · exp(−nats of the answers under model k)
     oracle    the true level's model
 
-The mixture's formula is exact for sums: it is what a mixture gives that mixes the models' next-token
-probabilities and, after every token, updates the weights by Bayes' rule; the product over tokens
-telescopes to it.  So no probability of a single token is needed.  It costs −ln p(k | visible) more
-than model k at most, and never more than the worst of the models.
+The mixture's formula needs only sums: mixing the models' next-token probabilities and updating the
+weights by Bayes' rule after every token gives exactly this, because the product over tokens
+telescopes.  The mixture costs at most −ln p(k | visible) more than model k, and never more than the
+worst of the models.
 
-A document whose first mask hides all of it has no visible text: then the shares alone speak.
+A document whose first mask hides all of it has no visible text: then the shares alone decide.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from raysweep.statistics.loss_table import Floats, Ints, LossTable
+from raysweep.statistics.loss_table import Floats, Ints, LevelLosses, LossTable
 
 WAYS = ("general", "chosen", "mixture", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColdStart:
-    """Every test document as if its learner were new.  D documents, K levels."""
+    """Every test document, scored as if its level were unknown.  D documents, K levels."""
 
     levels: tuple[str, ...]
     documents: Ints
     """(D,) ascending within a level."""
     truth: Ints
-    """(D,) places in `levels`."""
+    """(D,) indices into `levels`."""
     visible_tokens: Ints
     answer_tokens: Ints
     chosen: Ints
-    """(D,) places in `levels`."""
+    """(D,) indices into `levels`."""
     posterior: Floats
     """(D, K) rows add up to 1."""
     nats: Mapping[str, Floats]
-    """(D,) of the answers by way; without a general model there is no `general`."""
+    """By way: (D,) nats of the answers; without a general model there is no `general`."""
     expert_nats: Floats
-    """(D, K) of the answers under every level's model."""
+    """(D, K) nats of the answers under every level's model."""
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
-        """(D,) whether there is any visible text."""
+        """(D,) true if there is any visible text."""
         is_seen_D: npt.NDArray[np.bool_] = self.visible_tokens > 0
         return is_seen_D
 
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
-        """(D,) whether the chosen level is the true one."""
+        """(D,) true if the chosen level is the true one."""
         is_right_D: npt.NDArray[np.bool_] = self.chosen == self.truth
         return is_right_D
 
     def confusion(self) -> Ints:
-        """(K, K) documents with visible text: the true level by row, the chosen one by column."""
+        """(K, K) documents with visible text: true level by row, chosen level by column."""
         count = len(self.levels)
         cells = (self.truth * count + self.chosen)[self.is_seen]
         return np.bincount(cells, minlength=count**2).reshape(count, count).astype(np.int64)
 
 
 def log_posterior(visible_nats_DK: Floats, shares_K: Sequence[float]) -> Floats:
-    """(D, K) ln of every level's probability, given the nats of the visible text under its model."""
+    """(D, K) log probability of every level, given the nats of the visible text under its model."""
     prior_K = np.log(np.asarray(shares_K, dtype=np.float64) / np.sum(shares_K))
     joint_DK = prior_K - visible_nats_DK
     posterior_DK: Floats = joint_DK - logsumexp(joint_DK, axis=1, keepdims=True)
@@ -90,15 +89,15 @@ def mix(log_weights_DK: Floats, nats_DK: Floats) -> Floats:
 def score_unknown_levels(
     table: LossTable, experts: Mapping[str, str], general: str | None, shares: Mapping[str, float]
 ) -> ColdStart | None:
-    """Answer every test document in each of the ways.
+    """Score every test document in each of the ways to answer.
 
     Args:
         experts: the model of each level, in the levels' order; other levels' documents are left out.
         general: the general model, if there is one.
-        shares: how frequent each level is, in any unit above 0.
+        shares: frequency of each level, in any unit above 0.
 
     Returns:
-        None if there is no first mask of these levels: the scores are of an earlier version.
+        None if the losses hold no first masks of these levels: they are of an earlier version.
     """
     levels = tuple(experts)
     answers, visible = table.select("first_infill"), table.select("first_context")
@@ -122,9 +121,9 @@ def score_unknown_levels(
         "oracle": expert_nats_DK[rows, truth],
     }
     if general is not None:
-        of_general_D = answer_nats_DM[:, table.models.index(general)]
-        ways["chosen"] = np.where(tokens_D > 0, ways["chosen"], of_general_D)
-        ways = {"general": of_general_D, **ways}
+        general_nats_D = answer_nats_DM[:, table.models.index(general)]
+        ways["chosen"] = np.where(tokens_D > 0, ways["chosen"], general_nats_D)
+        ways = {"general": general_nats_D, **ways}
     return ColdStart(
         levels=levels,
         documents=documents,
@@ -138,13 +137,11 @@ def score_unknown_levels(
     )
 
 
-def _align(documents: Ints, found: Sequence[Any], models: int) -> tuple[Ints, Floats]:
-    """Tokens and nats of the visible text of these documents; 0 where there is none."""
+def _align(documents: Ints, visible: Sequence[LevelLosses], models: int) -> tuple[Ints, Floats]:
+    """Tokens and nats of these documents' visible text; 0 if there is none."""
     tokens_D, nats_DM = np.zeros(len(documents), dtype=np.int64), np.zeros((len(documents), models))
-    place = {document: row for row, document in enumerate(documents.tolist())}
-    for one in found:
-        # A document without a blank has text and nothing to answer.
-        kept = [(place[document], row) for row, document in enumerate(one.documents.tolist()) if document in place]
-        targets, rows = [target for target, _ in kept], [row for _, row in kept]
-        tokens_D[targets], nats_DM[targets] = one.tokens[rows], one.nats[rows]
+    for losses in visible:
+        # A document without a blank has text and nothing to answer: it is not among `documents`.
+        _, targets, rows = np.intersect1d(documents, losses.documents, assume_unique=True, return_indices=True)
+        tokens_D[targets], nats_DM[targets] = losses.tokens[rows], losses.nats[rows]
     return tokens_D, nats_DM

@@ -1,8 +1,8 @@
-"""Reads `evaluation/losses.parquet` and adds it up: nats and tokens per document and model.
+"""Reads `evaluation/losses.parquet` and sums it: nats and tokens per document and model.
 
-A loss is a sum, never a mean: nats and tokens of every mask of a document are added, and divided
-once, at the very end.  All models must have answered the same masks of the same documents, or
-their comparison would not be paired; that is checked here, once, for every document.
+Nats and tokens of all masks of a document are summed, and divided only at the end.  All models must
+have answered the same masks of the same documents, or their comparison would not be paired; this is
+checked here for every document.
 """
 
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ class LevelLosses:
 
     level: str
     documents: Ints
-    """(D,) their numbers, as in the table; those without a token of the metric are left out."""
+    """(D,) document numbers, as in the table; documents without a token of the metric are left out."""
     tokens: Ints
-    """(D,) the same for every model."""
+    """(D,) equal for all models."""
     nats: Floats
     """(D, M) summed negative log-likelihoods."""
     bytes: Ints | None = None
@@ -59,7 +59,7 @@ class LevelLosses:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossTable:
-    """All losses, as codes into short lists of names.  One entry per row of the file."""
+    """All losses, with names as codes into short lists.  One entry per row of the file."""
 
     models: tuple[str, ...]
     levels: tuple[str, ...]
@@ -68,7 +68,7 @@ class LossTable:
     model_codes: Ints
     level_codes: Ints
     kinds: npt.NDArray[np.str_]
-    """The names that `kind_codes` count."""
+    """Names that `kind_codes` index."""
     kind_codes: Ints
     parts: npt.NDArray[np.str_]
     part_codes: Ints
@@ -133,18 +133,17 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
     """Read the table of losses.
 
     Args:
-        levels: the known levels, in the order in which they are to be shown; those that the file
-            lacks are left out.
+        levels: the known levels, in the order of the report; those that the file lacks are left out.
 
     Raises:
         InputError: the file is missing, lacks a column, is empty, or names a level that is not known.
     """
     if not path.exists():
         raise InputError(f"{path}: not there; run the evaluate stage first")
-    found = pq.read_schema(path).names
-    if missing := [name for name in _COLUMNS if name not in found]:
-        raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(found)}); evaluate again")
-    table = pq.read_table(path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in found else [])])
+    columns = pq.read_schema(path).names
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
+    table = pq.read_table(path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])])
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
     models, model_codes = _codes(table, "model")
@@ -170,12 +169,12 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
         document_codes=document_codes.astype(np.int64),
         nats=_numbers(table, "nats"),
         tokens=_numbers(table, "tokens"),
-        bytes=_numbers(table, "bytes") if "bytes" in found else None,
+        bytes=_numbers(table, "bytes") if "bytes" in columns else None,
     )
 
 
 def _sums(cells: Ints, values: Floats | Ints, count: int) -> Floats:
-    return np.bincount(cells, values, count).astype(np.float64)  # integers, where there is not one value
+    return np.bincount(cells, values, count).astype(np.float64)  # an empty selection gives integers
 
 
 def _codes(table: Any, column: str) -> tuple[list[str], Ints]:

@@ -1,11 +1,11 @@
-"""What would decide an undecided claim: how many more documents, or how many more seeds.
+"""Predicts the sample size that would decide an undecided claim: more documents, or more seeds.
 
-The prediction is the verdict's own rule, applied to what would be measured if the ratio and the
-spreads stay as they are: the draws are brought nearer to the estimate by the root of the number of
-documents, Student's t gets its further degrees of freedom, and the least number is looked for at
-which the p-value falls below what Holm asks for.  At that number, half of such experiments decide.
+The verdict's own rule is applied to the measurement that would follow if the ratio and the variances
+stay as they are: deviations shrink with the root of the number of documents, and Student's t gets its
+further degrees of freedom.  The result is the smallest number at which the p-value falls below Holm's
+bound.  At that number, half of such experiments decide.
 
-It is no promise: the ratio itself is known as badly as its interval says.
+This is a prediction only: the ratio itself is as uncertain as its interval says.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,31 +15,31 @@ from math import exp, log
 from raysweep.statistics.contrasts import Measured
 
 HOPELESS = 100.0
-"""More than this many times the documents: no such corpus will be collected for so small a difference."""
+"""A corpus of more than this many times the documents is not worth suggesting."""
 MOST_SEEDS = 20
 _STEPS = 12
-"""Halvings of the range of times: to a tenth of a per cent."""
+"""Bisections of the range of factors: to a tenth of a per cent."""
 
 Rule = Callable[[Sequence[Measured]], bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleNeed:
-    """What would decide; None where that alone would not."""
+    """Additional documents or seeds that would decide; None if they alone would not."""
 
     documents: int | None
-    """More, of all tested levels together and in the same proportions."""
+    """Of all tested levels together, in the same proportions."""
     seeds: int | None
-    """More, of every training."""
+    """Of every training."""
     note: str
 
 
 def predict_need(measured: Sequence[Measured], decides: Rule) -> SampleNeed:
-    """The least that would decide.
+    """Find the smallest number that would decide.
 
     Args:
-        measured: the contrasts that the verdict rests on.
-        decides: whether such contrasts would be decided.
+        measured: the contrasts of the verdict.
+        decides: true if such contrasts would decide.
     """
     documents, seeds = _documents(measured, decides), _seeds(measured, decides)
     if documents is not None or seeds is not None:

@@ -1,15 +1,15 @@
-"""The same claims, judged in other ways: which choices of ours carry a verdict, and which do not matter?
+"""Sensitivity analysis: tests the same claims after changing one choice at a time.
 
-A choice is varied alone, all others as they are:
+The varied choices are
 
     margin          H2's, from 5 to 15 %
-    weighting       every document the same weight, instead of every token
-    metric          the other ways to count: answers without their ends, the text around the blanks
+    weighting       equal weights for documents instead of tokens
+    metric          the other metrics: answers without their ends, the text around the blanks
     kind of mask    one kind alone
     first language  all documents but those of one first language
 
-All variations are drawn with the same resamples of the same writers, so that they differ by what was
-varied and by nothing else, and cost little more than one.
+All variations use the same resamples of the same writers, so that they differ by the varied choice
+alone, and cost little more than one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable
 
 MARGINS = (1.05, 1.075, 1.10, 1.125, 1.15)
 ENOUGH_DOCUMENTS = 20
-"""Of a first language with fewer, leaving them out says nothing."""
+"""A first language with fewer documents is not left out as a variation."""
 MOST_LANGUAGES = 12
 
 Selection = Mapping[str, LevelLosses]
@@ -34,18 +34,18 @@ Selection = Mapping[str, LevelLosses]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variation:
-    """One choice made otherwise, and what is found then."""
+    """The findings after one choice was changed."""
 
     group: str
     name: str
     documents: int
     findings: tuple[Finding, ...]
-    """Of every hypothesis: overall, then each level."""
+    """For every hypothesis: overall, then each level."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What was judged, as it was judged."""
+    """The tested hypotheses with all choices of the report."""
 
     hypotheses: Sequence[Hypothesis]
     roles: RoleModels
@@ -65,17 +65,17 @@ class Question:
 def try_variations(
     question: Question, table: LossTable, drawn: Resamples, language_of: Mapping[int, str]
 ) -> list[Variation]:
-    """Judge the question in every other way.
+    """Test the hypotheses under every variation.
 
     Args:
-        drawn: the resamples that the verdicts rest on; other margins need no others.
+        drawn: the resamples of the verdicts; varied margins need no others.
         language_of: the first language of every document's writer.
     """
-    found = [
+    variations = [
         Variation(
             group="margin",
             name=f"H2's margin {(margin - 1) * 100:g} %",
-            documents=sum(one.documents for one in drawn.levels.values()),
+            documents=sum(level.documents for level in drawn.levels.values()),
             findings=_with_margin(question, margin).judge(drawn),
         )
         for margin in MARGINS
@@ -84,26 +84,26 @@ def try_variations(
     selections = list(_select(table, question.metric, language_of))
     together = drawn.again_together([selection for _, _, selection in selections])
     for (group, name, selection), resamples in zip(selections, together, strict=True):
-        documents = sum(len(one.documents) for one in selection.values())
+        documents = sum(len(losses.documents) for losses in selection.values())
         findings = question.judge(resamples)
-        found.append(Variation(group=group, name=name, documents=documents, findings=findings))
-    return found
+        variations.append(Variation(group=group, name=name, documents=documents, findings=findings))
+    return variations
 
 
 def _with_margin(question: Question, margin: float) -> Question:
-    changed = [replace(one, margin=margin) if one.code == "H2" else one for one in question.hypotheses]
-    return replace(question, hypotheses=changed)
+    hypotheses = [replace(claim, margin=margin) if claim.code == "H2" else claim for claim in question.hypotheses]
+    return replace(question, hypotheses=hypotheses)
 
 
 def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> Iterator[tuple[str, str, Selection]]:
-    """Group, name and losses of every variation; one that nothing is left of is no variation."""
+    """Group, name and losses of every variation; variations without documents are left out."""
     base = table.select(metric)
     yield "weighting", "every document the same weight", weigh_documents(base)
     for other in METRICS:
         if other != metric and (losses := table.select(other)):
             yield "metric", other, losses
     for kind in KINDS:
-        # The context has no kind; the kinds' answers are looked at.
+        # The context has no kind; the infilling losses of the kinds are used.
         if losses := table.select("infill" if metric == "context" else metric, kind):
             yield "kind of mask", f"{kind} masks only", losses
     languages = {level: _languages(one, language_of) for level, one in base.items()}
