@@ -16,9 +16,8 @@ from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import amount, duration, plain_table, size
 from raysweep.errors import ConfigError
-from raysweep.planning import run_forecast
-from raysweep.planning.forecast import as_json
-from raysweep.planning.run_forecast import RunForecast
+from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
+from raysweep.planning.run_forecast import RunForecast, fits, forecast_run
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials
 from raysweep.storage.run_folder import RunFolder
@@ -72,14 +71,14 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     """Print the plan for a person or, as JSON, for a program.
 
     Args:
-        gpus: numbers of GPUs to foretell the trainings' length for, besides this machine.
+        gpus: numbers of GPUs to forecast the trainings on, besides this machine.
     """
     trials = expand_trials(settings.config)
     records = {name: read_record(settings.folder.trial(name)) for name in trials}
     todo = {name: trial for name, trial in trials.items() if not _is_done(records[name])}
     config, folder = settings.config, settings.folder
-    everything = run_forecast.forecast_run(config, trials, folder)
-    here = run_forecast.forecast_run(config, todo, folder)
+    everything = forecast_run(config, trials, folder)
+    here = everything.of(todo)
     counts = gpus if gpus is not None else (COUNTS if as_json else ())
     spans = [_span(settings, todo, count) for count in counts]
     if as_json:
@@ -94,9 +93,9 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
         console.print()
         console.print(draw_gantt(todo, here.makespan, width=min(console.width, 120)))
         console.print()
-        console.print(_span_table([run_forecast.makespan_json(config, here), *spans]))
+        console.print(_span_table([makespan_json(here), *spans]))
     console.print()
-    for line in _closing_lines(settings, everything, here, todo):
+    for line in _closing_lines(everything, here, todo):
         console.print(line, markup=False)
 
 
@@ -108,8 +107,7 @@ def _print_json(
     here: RunForecast,
     spans: Sequence[Mapping[str, Any]],
 ) -> None:
-    config = settings.config
-    plan = run_forecast.plan_of(config, here, [run_forecast.makespan_json(config, here), *spans])
+    plan = plan_of(here, spans)
     rows = [
         {
             "trial": name,
@@ -121,7 +119,7 @@ def _print_json(
             "train_documents": everything.trials[name].documents,
             "state": record.state if (record := records[name]) else State.PENDING,
             "samples": trial.settings.search.samples if trial.settings.search else None,
-            "forecast": as_json(everything.trials[name]),
+            "forecast": trial_json(everything.trials[name]),
             "starts_at_s": plan["trials"].get(name, {}).get("starts_at_s"),
             "ends_at_s": plan["trials"].get(name, {}).get("ends_at_s"),
         }
@@ -132,11 +130,10 @@ def _print_json(
 
 def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
     """One of `makespans`; without times where a trial asks for more GPUs than that."""
-    if not run_forecast.fits(settings.config, todo, gpus):
+    if not fits(settings.config.resources, todo, gpus):
         unknown = dict.fromkeys(("makespan_s", "lower_bound_s", "critical_path_s", "gpu_hours", "cost"))
         return {"gpus": gpus, "slots": gpus, "device": "", "source": "a trial asks for more GPUs", **unknown}
-    seen = run_forecast.forecast_run(settings.config, todo, settings.folder, gpus=gpus)
-    return run_forecast.makespan_json(settings.config, seen)
+    return makespan_json(forecast_run(settings.config, todo, settings.folder, gpus=gpus))
 
 
 def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: RunForecast) -> Table:
@@ -197,12 +194,10 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _closing_lines(
-    settings: Settings, everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]
-) -> list[str]:
+def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]) -> list[str]:
     steps = sum(each.steps for each in everything.trials.values())
     lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
-    plan = run_forecast.plan_of(settings.config, here)
+    plan = plan_of(here)
     disk = sum(each.disk_bytes for each in everything.trials.values())
     hours = f"{plan['gpu_hours']:,.2f} GPU-hours, " if plan["gpu_hours"] else ""
     cost = f", {amount(plan['cost'])} for what the trainings take" if plan["cost"] else ""
@@ -214,8 +209,8 @@ def _closing_lines(
     elif todo:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if stage != "total")
         lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")
-    if here.packing.together > 1 and here.device.gpus:
-        lines.append(f"{here.packing.together} trainings share a GPU: {here.packing.reason}")
+    if here.sharing.together > 1 and here.device.gpus:
+        lines.append(f"{here.sharing.together} trainings share a GPU: {here.sharing.reason}")
     if everything.rates.source == "assumed":
         lines.append(
             "These times are assumed, not measured, and rough. `raysweep plan --calibrate` "

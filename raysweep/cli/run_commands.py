@@ -108,7 +108,7 @@ def _do_stages(
             )
             unfinished = run.do(*stages)
             if trains and not inline:
-                measure_overheads_of_run(settings.config, settings.folder, run.trials, since=began)
+                measure_overheads_of_run(run.forecast, settings.folder, run.trials, since=began)
         finally:
             executor.close()
     if trains:

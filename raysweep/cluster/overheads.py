@@ -14,7 +14,7 @@ from raysweep.config.schema import Config
 from raysweep.errors import TrainingError
 from raysweep.pipeline.tasks import ScoreTask, TrainTask
 from raysweep.planning.calibration_worker import calibration_job
-from raysweep.planning.measured_overheads import starts_of
+from raysweep.planning.measured_overheads import measure_starts
 from raysweep.planning.rates import Overheads
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
@@ -58,7 +58,7 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
         sweep_start_s=round(started - opened, 3),
         scorer_start_s=round(scored - scoring, 3),
     )
-    return starts_of(records, measured, slots=slots, finish_s=finish_s)
+    return measure_starts(records, measured, slots=slots, finish_s=finish_s)
 
 
 def _train_task(config: Config, folder: RunFolder, name: str) -> TrainTask:

@@ -14,7 +14,6 @@ from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target
 from raysweep.pipeline.status import find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
-from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import find_roles
@@ -49,15 +48,14 @@ class TrainStage(Stage):
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Train; a trial that fails is recorded as failed and does not raise."""
-        trials = {target.name: self.trials[target.name] for target in decisions.todo}
         tasks = train_tasks(
             self.config,
             self.folder,
-            list(trials.values()),
+            [self.trials[target.name] for target in decisions.todo],
             identities={target.name: target.identity for target in decisions.todo},
             fingerprints={target.name: target.fingerprint for target in decisions.todo},
             fresh=decisions.fresh,
-            costs=expected_costs(trials, forecast_run(self.config, trials, self.folder).trials),
+            costs=expected_costs(self.forecast().trials),
         )
         try:
             executor.train(tasks, listener)

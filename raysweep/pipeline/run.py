@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from raysweep.config.loading import dump_config
@@ -22,8 +23,9 @@ from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStag
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
-from raysweep.planning import run_forecast
 from raysweep.planning.budget import Spent, refuse_start
+from raysweep.planning.plan_file import write_plan
+from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, descendants_of, expand_trials
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
@@ -62,7 +64,15 @@ class Run:
                 known = ", ".join([*STAGES, *self.trials])
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {known}")
         kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ReportStage]
-        self.stages = {kind.name: kind(config=self.config, folder=self.folder, trials=self.trials) for kind in kinds}
+        self.stages = {
+            kind.name: kind(config=self.config, folder=self.folder, trials=self.trials, forecast=lambda: self.forecast)
+            for kind in kinds
+        }
+
+    @cached_property
+    def forecast(self) -> RunForecast:
+        """What all trials are expected to take, as known when it is first asked for."""
+        return forecast_run(self.config, self.trials, self.folder)
 
     def do(self, *stages: str) -> list[Unfinished]:
         """Do what is not done of these stages, of all five if none is named.
@@ -101,7 +111,7 @@ class Run:
             ConfigError: with the figures and the ways on.
         """
         if todo := self._trials_to_do():
-            expected = run_forecast.expected_spending(self.config, todo, self.folder)
+            expected = self.forecast.of(todo).spending
             currency = self.config.prices.currency
             if problems := refuse_start(self.config.budget, Spent.read(self.folder), expected, currency=currency):
                 raise ConfigError(*problems)
@@ -113,7 +123,7 @@ class Run:
             write_text(self.folder.config, resolved)
         if not {"prepare", "mask", "train"}.intersection(stages) or not self._trials_to_do():
             return
-        if plan := run_forecast.write_plan(self.config, self.trials, self.folder):
+        if plan := write_plan(self.forecast, self.folder):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
 

@@ -7,7 +7,7 @@ earlier stages are recorded, so an identity may hold anything that those records
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +16,7 @@ from raysweep.config.schema import Config
 from raysweep.errors import ChangedError
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.tasks import Executor, Listener
+from raysweep.planning.run_forecast import RunForecast
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
 
@@ -82,6 +83,8 @@ class Stage(ABC):
     config: Config
     folder: RunFolder
     trials: Mapping[str, Trial]
+    forecast: Callable[[], RunForecast]
+    """What all trials of the run are expected to take; it is computed when it is first asked for."""
 
     @abstractmethod
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:

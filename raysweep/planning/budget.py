@@ -1,40 +1,31 @@
-"""Whether a run may start, and go on, within its caps: pure, over what was spent and what is foretold.
+"""Prices and caps: what trainings cost, and whether a run may start and continue within its budget.
 
 What trainings take is added up in `spent.json` while they run, over all runs of a folder, so that a
-cap holds for the experiment and not for each attempt at it.  Scoring and the report are not counted:
-they are short, and without them the hours spent would say nothing.
+cap holds for the experiment and not for each attempt at it.  Scoring and the report are short and are
+not counted.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
-from raysweep.planning.prices import gpu_price
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 
 KEEP_EVERY_S = 5.0
-"""What a kill may lose of the account."""
+"""Seconds of spending that a kill may lose."""
 WAYS_ON = "raise it, or set budget.start_anyway: true to train until the cap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """What trainings have taken."""
+    """What trainings have taken, or are expected to take."""
 
     gpu_hours: float = 0.0
     wall_hours: float = 0.0
     cost: float = 0.0
     """At the prices of the time; 0 without prices."""
-
-    def plus(self, other: "Spent") -> "Spent":
-        """Both together."""
-        return Spent(
-            gpu_hours=self.gpu_hours + other.gpu_hours,
-            wall_hours=self.wall_hours + other.wall_hours,
-            cost=self.cost + other.cost,
-        )
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
@@ -42,15 +33,31 @@ class Spent:
         return cls(**read_json(folder.spent)) if folder.spent.exists() else cls()
 
     def write(self, folder: RunFolder) -> None:
-        """Put it in place, by rename."""
+        """Write `spent.json`."""
         write_json(folder.spent, {name: round(value, 9) for name, value in asdict(self).items()})
 
 
+def gpu_price(prices: PricesConfig, device: str) -> float | None:
+    """Price of an hour of one GPU of this kind; None where none is given."""
+    for kind, price in prices.gpu_types.items():
+        if kind.lower() in device.lower():
+            return price
+    return prices.gpu_hour
+
+
+def price_of(prices: PricesConfig, device: str, *, gpu_hours: float, core_hours: float) -> dict[str, Any] | None:
+    """Amount and currency; None where no price is given for the device."""
+    price, hours = (prices.core_hour, core_hours) if device == "cpu" else (gpu_price(prices, device), gpu_hours)
+    if price is None:
+        return None
+    return {"amount": round(price * hours, 4), "currency": prices.currency}
+
+
 def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currency: str) -> list[str]:
-    """Why the trainings must not start: every cap that is used up, or that they are expected to go over.
+    """The reasons not to start: each cap that is used up, or that the trainings are expected to exceed.
 
     Args:
-        expected: what the trainings that are left will take.
+        expected: what the remaining trainings will take.
     """
     problems = []
     for name, cap in _caps(budget).items():
@@ -65,7 +72,7 @@ def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currenc
 
 
 def reached_cap(budget: BudgetConfig, spent: Spent, *, currency: str) -> str:
-    """Why the trainings must stop now: 'budget: …'; '' while every cap holds."""
+    """The reason why the trainings must stop now, 'budget: …'; '' below every cap."""
     for name, cap in _caps(budget).items():
         used = getattr(spent, name)
         if used >= cap:
@@ -73,66 +80,42 @@ def reached_cap(budget: BudgetConfig, spent: Spent, *, currency: str) -> str:
     return ""
 
 
-class SpendingMeter:
-    """Adds up what runs, moment by moment; whoever asks gets the total of all runs of the folder."""
-
-    def __init__(self, before: Spent, *, now: float, gpu_hour: float, core_hour: float) -> None:
-        """Args: prices of an hour, 0 where there are none; `now` in seconds of any clock."""
-        self._spent, self._at = before, now
-        self._gpu_hour, self._core_hour = gpu_hour, core_hour
-
-    @property
-    def spent(self) -> Spent:
-        """Up to the last look."""
-        return self._spent
-
-    def tick(self, now: float, *, gpus: float, cores: float) -> Spent:
-        """Count the time since the last look, in which so many GPUs, or cores without one, were in use."""
-        hours = (now - self._at) / 3600
-        self._at = now
-        is_busy = gpus > 0 or cores > 0
-        self._spent = self._spent.plus(
-            Spent(
-                gpu_hours=gpus * hours,
-                wall_hours=hours if is_busy else 0.0,
-                cost=hours * (gpus * self._gpu_hour + cores * self._core_hour),
-            )
-        )
-        return self._spent
-
-
 class BudgetWatch:
-    """A run's budget while trainings go on: looked into every moment, kept on disk every few seconds."""
+    """Adds up what running trainings take, compares it with the budget, and writes it every few seconds."""
 
     def __init__(self, folder: RunFolder, budget: BudgetConfig, prices: PricesConfig, *, device: str) -> None:
-        """Args: `device` says which price holds: 'cpu', or a GPU's name."""
+        """Args: `device`, 'cpu' or a GPU's name, selects the price."""
         self._folder, self._budget, self._currency = folder, budget, prices.currency
         self._gpu_hour, self._core_hour = gpu_price(prices, device) or 0.0, prices.core_hour or 0.0
-        self._meter: SpendingMeter | None = None
-        self._kept_at = 0.0
+        self._spent: Spent | None = None
+        self._counted_until = self._written_at = 0.0
 
     def record_usage(self, now: float, *, gpus: float, cores: float) -> str:
-        """Count the time since the last look; why trainings must stop now, or ''.
+        """Count the time since the last call; returns the reason why trainings must stop now, or ''.
 
         Args:
             now: seconds of any clock.
-            gpus, cores: in use since the last look; cores of trainings without a GPU.
+            gpus, cores: in use since the last call; cores of trainings without a GPU.
         """
-        if self._meter is None:
-            before = Spent.read(self._folder)
-            self._meter = SpendingMeter(before, now=now, gpu_hour=self._gpu_hour, core_hour=self._core_hour)
-        spent = self._meter.tick(now, gpus=gpus, cores=cores)
-        reason = reached_cap(self._budget, spent, currency=self._currency)
-        if reason or now - self._kept_at >= KEEP_EVERY_S:
-            self._kept_at = now
-            spent.write(self._folder)
+        if self._spent is None:
+            self._spent, self._counted_until = Spent.read(self._folder), now
+        hours, self._counted_until = (now - self._counted_until) / 3600, now
+        self._spent = Spent(
+            gpu_hours=self._spent.gpu_hours + gpus * hours,
+            wall_hours=self._spent.wall_hours + (hours if gpus > 0 or cores > 0 else 0.0),
+            cost=self._spent.cost + hours * (gpus * self._gpu_hour + cores * self._core_hour),
+        )
+        reason = reached_cap(self._budget, self._spent, currency=self._currency)
+        if reason or now - self._written_at >= KEEP_EVERY_S:
+            self._written_at = now
+            self._spent.write(self._folder)
         return reason
 
     def close(self) -> None:
-        """No training runs any more: keep what was spent; time until the next look is nobody's."""
-        if self._meter is not None:
-            self._meter.spent.write(self._folder)
-            self._meter = None
+        """No training runs any more: write what was spent; time until the next call is not counted."""
+        if self._spent is not None:
+            self._spent.write(self._folder)
+            self._spent = None
 
 
 def _caps(budget: BudgetConfig) -> Mapping[str, float]:

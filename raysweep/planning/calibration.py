@@ -1,9 +1,9 @@
 """Measures a machine for the config's model and data, in less than a minute and without Ray.
 
-A small run in a temporary folder: a sample of the corpus is masked, a few processes train on it, first
-one alone and then several side by side, and one exports its model and scores documents with it.  Every
-part is the code that a run uses.  What comes out are `planning.rates.Rates` and the data's size;
-`calibration_cache` keeps them.
+In a temporary folder, a sample of the corpus is masked; a few processes (`calibration_worker`) train on
+it, first one alone and then several at the same time; one exports its model and scores documents with
+it.  Every part runs the code that a run uses.  The results are `planning.rates.Rates` and the data's
+size; `calibration_cache` keeps them.
 """
 
 import os
@@ -19,25 +19,26 @@ from typing import Any
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ResourceError
-from raysweep.planning import devices
-from raysweep.planning.calibration_sample import make_examples
 from raysweep.planning.calibration_worker import END, VALID_EXAMPLES
-from raysweep.planning.forecast import DataSize
+from raysweep.planning.devices import Device
 from raysweep.planning.model_size import size_of_hub_model
-from raysweep.planning.rates import ROW_S, Rates
+from raysweep.planning.rates import ROW_S, DataSize, Rates
 from raysweep.storage.atomic_files import read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder
 
 LIMIT_S = 60.0
-"""For the whole of it; what is not measured by then is left out."""
+"""For all of it; what is not measured by then is left out."""
 PHASE_S = 4.0
-"""For which so many workers train side by side."""
+"""For each number of trainings at the same time."""
+SAMPLE_DOCUMENTS = 60
+"""Of each level."""
 SCORED_DOCUMENTS = 12
 """Of each level, in the longer of two scorings."""
 MOST_TOGETHER = 4
-"""Trainings on one GPU that are tried."""
+"""Most trainings that are tried on one GPU."""
 
 Say = Callable[[str], None]
+Worker = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,20 +49,31 @@ class Calibration:
     data: DataSize
 
 
-def calibrate(
-    config: Config, *, device: devices.Device, place: Path, say: Say, limit_s: float = LIMIT_S
-) -> Calibration:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sample:
+    """The masked sample of the corpus."""
+
+    size: DataSize
+    """Of the whole corpus."""
+    mask_s: float
+    """For an example."""
+    mask_start_s: float
+    tested: dict[str, int]
+    """By level: test documents; levels without any are left out."""
+
+
+def calibrate(config: Config, *, device: Device, place: Path, say: Say, limit_s: float = LIMIT_S) -> Calibration:
     """Measure this machine.
 
     Args:
         place: an empty folder, for the sample, its examples and models.
 
     Raises:
-        ResourceError: a training did not come to its steps in time, or failed; names its output.
+        ResourceError: a training failed, or did not reach its first steps in time; names its output.
     """
     began, folder = time.monotonic(), RunFolder(place)
     say("calibrate: preparing a sample of the data")
-    data, mask_s, mask_start_s, tested = make_examples(config, folder)
+    sample = _make_examples(config, folder)
     together = _counts(config, device)
     say(f"calibrate: training {_or(together)} at a time on {device.name}")
     write_text(folder.config, dump_config(local_model(config)))
@@ -69,7 +81,7 @@ def calibrate(
         "device": device.torch_name,
         "scored": SCORED_DOCUMENTS,
         "generated": min(4, config.evaluation.generation_documents),
-        "tested": tested,
+        "tested": sample.tested,
     }
     write_json(folder.root / "spec.json", spec)
     threads, until = config.resources.cpus_per_trial, began + limit_s
@@ -78,46 +90,38 @@ def calibrate(
             seen = _run_workers(folder.root, together, threads=threads, until=until, say=say)
             break
         except ResourceError as error:
-            if device.kind == "cpu" or len(together) == 1:
+            if not device.gpus or len(together) == 1:
                 raise
-            # Most likely the GPU's memory is not enough for so many; that they do not fit is a finding too.
+            # Most likely the GPU's memory is too small for so many, which is a result too.
             together, until = together[:-1], time.monotonic() + limit_s
             say(f"{error}; once more with {_or(together)} at a time")
             _forget_workers(folder)
-    first, fits = seen[0], _fit_steps(seen, together)
+    first, (step_s, token_s) = seen[0], _fit_steps(seen[0]["steps"], together[0])
     rates = Rates(
         source="measured",
         device=device.name,
         parameters=first["parameters"],
-        step_s=fits[0],
-        token_s=fits[1],
-        evaluation_token_s=first["evaluation_s"] / (VALID_EXAMPLES * data.tokens_of(config.data.levels)),
+        step_s=step_s,
+        token_s=token_s,
+        evaluation_token_s=first["evaluation_s"] / (VALID_EXAMPLES * sample.size.tokens_of(config.data.levels)),
         checkpoint_s=first["checkpoint_s"],
         finish_s=first["finish_s"],
         score_example_s=first["score_example_s"],
         generate_document_s=first["generate_document_s"],
         row_s=ROW_S,
-        mask_s=mask_s,
-        mask_start_s=mask_start_s,
-        memory_bytes=max(each["memory_bytes"] for each in seen),
+        mask_s=sample.mask_s,
+        mask_start_s=sample.mask_start_s,
+        memory_bytes=max(worker["memory_bytes"] for worker in seen),
         device_memory_bytes=first["device_memory_bytes"] or device.memory_bytes,
         slow_down=_slow_downs(seen, together),
         measured_at=time.time(),
         took_s=round(time.monotonic() - began, 1),
     )
-    return Calibration(rates=rates, data=data)
-
-
-def _counts(config: Config, device: devices.Device) -> list[int]:
-    """How many trainings are timed side by side: 1, and as many as would share the machine or a GPU."""
-    if device.kind == "cpu":
-        slots = max(1, device.cores // config.resources.cpus_per_trial)
-        return sorted({1, slots})
-    return [1, 2, MOST_TOGETHER]
+    return Calibration(rates=rates, data=sample.size)
 
 
 def local_model(config: Config) -> Config:
-    """The config with a model of the same size from scratch, where its start would have to come from the hub."""
+    """The config, with a model of the same size from scratch instead of one from the hub."""
     start = config.model.start
     if start == "scratch" or Path(start).expanduser().is_dir():
         return config
@@ -125,23 +129,89 @@ def local_model(config: Config) -> Config:
     return config.model_copy(update={"model": model})
 
 
+def _make_examples(config: Config, folder: RunFolder) -> _Sample:
+    """Prepare and mask a sample of the config's own corpus, as a run does."""
+    import numpy as np
+    import pyarrow as pa
+
+    from raysweep.corpus.csv_documents import read_corpus
+    from raysweep.corpus.documents import sort_documents, write_documents
+    from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
+    from raysweep.corpus.splits import SPLITS
+    from raysweep.masking.example_store import ExampleStore
+    from raysweep.masking.mask_shard import mask_shard
+    from raysweep.masking.shards import write_manifest
+
+    levels, csv, columns, rows = config.data.levels, config.data.csv, None, 0
+    if csv is None:
+        csv, columns, rows = str(folder.sample_csv), SAMPLE_COLUMNS, config.data.sample.rows
+        shares = config.data.sample.level_shares
+        sampled = SAMPLE_DOCUMENTS * len(levels) * 2
+        write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
+    corpus = read_corpus(Path(csv).expanduser(), config.data, columns)
+    names = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
+    documents = sort_documents(corpus.documents.take(pa.array(np.concatenate(chosen))))
+    # Of ten documents one is for validation and two are for tests: timing needs no fair split.
+    parts = np.array(["train"] * 7 + ["valid"] + ["test"] * 2)[np.arange(len(documents)) % 10]
+    splits = np.array([SPLITS.index(str(part)) for part in parts])
+    write_documents(folder.documents, documents, splits, lambda *_: None)
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        summary = mask_shard(
+            documents=folder.documents,
+            rows=(0, len(documents)),
+            shard=0,
+            folder=folder.examples,
+            policy=config.masking,
+            seed=config.seed,
+        )
+        seconds.append(time.perf_counter() - began)
+    write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary])
+    store = ExampleStore.open(folder.examples)
+    lengths = {level: store.lengths(store.select([level], "train")) for level in levels}
+    taken = np.array(documents["level"].to_pylist(), dtype=np.str_)
+    scale = rows / corpus.rows if rows else 1.0
+    tested = {level: int(((taken == level) & (parts == "test")).sum()) for level in levels}
+    return _Sample(
+        size=DataSize(
+            tokens={level: float(counts.mean()) for level, counts in lengths.items() if len(counts)},
+            documents={level: round(int((names == level).sum()) * scale) for level in levels},
+            rows=rows or corpus.rows,
+            is_measured=True,
+        ),
+        mask_s=seconds[1] / max(1, summary["examples"]),
+        mask_start_s=max(0.0, seconds[0] - seconds[1]),
+        tested={level: count for level, count in tested.items() if count},
+    )
+
+
+def _counts(config: Config, device: Device) -> list[int]:
+    """The numbers of trainings to time together: 1, and as many as would share the machine or a GPU."""
+    if device.gpus:
+        return [1, 2, MOST_TOGETHER]
+    return sorted({1, max(1, device.cores // config.resources.cpus_per_trial)})
+
+
 def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: float, say: Say) -> list[dict[str, Any]]:
-    """Start the workers, take them through the phases, and read what they saw."""
+    """Start the workers, take them through the phases, and read what they measured."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     workers = [_start_worker(root, index, environment) for index in range(together[-1])]
     try:
-        if not _wait_for(root, workers, "ready-{}", until):
+        if not _wait_for(root, "ready-{}", workers, until):
             raise ResourceError(_why_not_ready(root, workers))
         for count in together:
             write_text(root / "phase", str(count))
             time.sleep(max(0.5, min(PHASE_S, (until - time.monotonic()) / 3)))
+            _wait_for(root, f"timed-{count}-{{}}", workers[:count], until)
         write_text(root / "phase", str(END))
         say("calibrate: exporting and scoring")
-        # What is left is short, and its end is waited for whatever it takes.
-        for index, worker in enumerate(workers):
+        # The rest is short, and is not cut off by the limit.
+        for worker in workers:
             if worker.wait(timeout=600) != 0:
                 raise ResourceError(_why_not_ready(root, workers))
-            assert (root / f"seen-{index}.json").exists()
     finally:
         for worker in workers:
             worker.kill()
@@ -150,70 +220,74 @@ def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: fl
 
 
 def _forget_workers(folder: RunFolder) -> None:
-    for path in [*folder.root.glob("ready-*"), *folder.root.glob("seen-*"), folder.root / "phase"]:
-        path.unlink(missing_ok=True)
+    for pattern in ("ready-*", "timed-*", "seen-*", "phase"):
+        for path in folder.root.glob(pattern):
+            path.unlink()
     shutil.rmtree(folder.trials, ignore_errors=True)
 
 
-def _start_worker(root: Path, index: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", __name__.replace("calibration", "calibration_worker"), str(root), str(index)]
+def _start_worker(root: Path, index: int, environment: dict[str, str]) -> Worker:
+    command = [sys.executable, "-m", "raysweep.planning.calibration_worker", str(root), str(index)]
     with (root / f"output-{index}").open("wb") as output:
-        return subprocess.Popen([*command, str(time.time())], env=environment, stdout=output, stderr=output)
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
-def _wait_for(root: Path, workers: Sequence["subprocess.Popen[bytes]"], name: str, until: float) -> bool:
-    while time.monotonic() < until:
-        if all((root / name.format(index)).exists() for index in range(len(workers))):
-            return True
-        if any(worker.poll() is not None for worker in workers):
+def _wait_for(root: Path, name: str, workers: Sequence[Worker], until: float) -> bool:
+    """Wait until each worker has written its file; False when the time is up or a worker has ended."""
+    while not all((root / name.format(index)).exists() for index in range(len(workers))):
+        if time.monotonic() >= until or any(worker.poll() is not None for worker in workers):
             return False
         time.sleep(0.1)
-    return False
+    return True
 
 
-def _why_not_ready(root: Path, workers: Sequence["subprocess.Popen[bytes]"]) -> str:
+def _why_not_ready(root: Path, workers: Sequence[Worker]) -> str:
     for index, worker in enumerate(workers):
         if worker.poll():
             lines = (root / f"output-{index}").read_text(errors="replace").strip().splitlines()
-            return f"calibration: a training failed: {lines[-1] if lines else 'it said nothing'}"
+            return f"calibration: a training failed: {lines[-1] if lines else 'it wrote nothing'}"
     return (
         f"calibration: {len(workers)} trainings did not come to their second step within {LIMIT_S:g} s. "
         "Set resources.cpus_per_trial higher (fewer trainings at a time), or use a smaller model"
     )
 
 
-def _fit_steps(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> tuple[float, float]:
-    """Seconds of a step without tokens, and of a token more: the line through the short and the long steps' medians.
+def _fit_steps(steps: Sequence[Sequence[float]], phase: int) -> tuple[float, float]:
+    """Seconds of a step without tokens, and of each token: the line through the short and the long steps' medians.
 
-    Medians, since a busy machine makes some steps take many times as long; the line keeps the mean
-    over all steps, which is what a training takes.
+    Medians, since a busy machine makes some steps take many times as long; the line keeps the mean over
+    all steps, which is what a training takes.
+
+    Args:
+        steps: of the first worker: phase, seconds, tokens.
+        phase: that in which it trained alone; if that has too few steps, all are taken.
     """
     import numpy as np
 
-    alone = [[seconds, tokens] for phase, seconds, tokens in seen[0]["steps"] if phase == together[0]]
+    alone = [(seconds, tokens) for of_phase, seconds, tokens in steps if of_phase == phase]
     if len(alone) < 2:
-        alone = [[seconds, tokens] for _, seconds, tokens in seen[0]["steps"] if seconds]
-    steps = np.array(sorted(alone, key=lambda row: row[1]))
-    third = len(steps) // 3
-    seconds_per_token = float(steps[:, 0].sum() / steps[:, 1].sum())
-    if third < 4:
-        return 0.0, seconds_per_token
-    (short_s, short), (long_s, long) = np.median(steps[:third], axis=0), np.median(steps[-third:], axis=0)
-    slope = float((long_s - short_s) / max(1.0, long - short))
-    mean_s, mean = steps.mean(axis=0)
-    fixed = float(mean_s - slope * mean)
-    return (fixed, slope) if slope > 0 and fixed > 0 else (0.0, seconds_per_token)
+        alone = [(seconds, tokens) for _, seconds, tokens in steps if seconds]
+    rows = np.array(sorted(alone, key=lambda row: row[1]))
+    third = len(rows) // 3
+    mean_s, mean = rows.mean(axis=0)
+    if third >= 4:
+        (short_s, short), (long_s, long) = np.median(rows[:third], axis=0), np.median(rows[-third:], axis=0)
+        slope = float((long_s - short_s) / max(1.0, long - short))
+        fixed = float(mean_s - slope * mean)
+        if slope > 0 and fixed > 0:
+            return fixed, slope
+    return 0.0, float(mean_s / mean)
 
 
 def _slow_downs(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> dict[int, float]:
-    """Seconds for a token in company over those alone, for each number of trainings that was timed."""
-    found: dict[int, float] = {}
+    """By number of trainings: seconds for a token with so many together over those alone."""
+    token_s: dict[int, float] = {}
     for count in together:
-        rows = [row for each in seen[:count] for row in each["steps"] if row[0] == count]
+        rows = [row for worker in seen[:count] for row in worker["steps"] if row[0] == count]
         if rows:
-            found[count] = sum(row[1] for row in rows) / sum(row[2] for row in rows)
-    alone = found.get(together[0])
-    return {count: max(1.0, each / alone) for count, each in found.items()} if alone else {}
+            token_s[count] = sum(row[1] for row in rows) / sum(row[2] for row in rows)
+    alone = token_s.get(together[0])
+    return {count: max(1.0, seconds / alone) for count, seconds in token_s.items()} if alone else {}
 
 
 def _or(counts: Sequence[int]) -> str:

@@ -1,36 +1,64 @@
-"""Keeps what calibrations measured, by machine, device, versions, model and batch: in the user's cache folder.
+"""Keeps what was measured, by machine, device, versions, model and batch, in the user's cache folder.
 
-`RAYSWEEP_CALIBRATION` names another file.  An entry that cannot be read is as good as none: measuring
-again costs a minute.
+`RAYSWEEP_CALIBRATION` names another file.  An entry that cannot be read counts as missing: measuring
+again takes a minute.
 """
 
 import os
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from raysweep import __version__
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.planning.devices import Device
-from raysweep.planning.forecast import DataSize
 from raysweep.planning.model_size import model_shape
-from raysweep.planning.rates import Overheads, Rates
+from raysweep.planning.rates import DataSize, Overheads, Rates
 from raysweep.storage.atomic_files import read_json, write_json
+
+Record = TypeVar("Record", Rates, DataSize, Overheads)
 
 
 def cache_file() -> Path:
-    """Where calibrations are kept."""
+    """Where measurements are kept."""
     if named := os.environ.get("RAYSWEEP_CALIBRATION"):
         return Path(named)
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "raysweep" / "calibration.json"
 
 
-def rates_key(config: Config, device: Device) -> str:
-    """What the rates depend on."""
+def read_rates(config: Config, device: Device) -> Rates | None:
+    """The rates of an earlier calibration; its overheads are kept apart, see `read_overheads`."""
+    return _read("rates", _rates_key(config, device), Rates)
+
+
+def read_data(config: Config) -> DataSize | None:
+    """The data's size as an earlier calibration counted it."""
+    return _read("data", _data_key(config), DataSize)
+
+
+def read_overheads(device: Device) -> Overheads | None:
+    """The time that Ray took around the trials of the last run on this machine."""
+    return _read("overheads", device.key, Overheads)
+
+
+def keep_calibration(config: Config, device: Device, rates: Rates, data: DataSize) -> None:
+    """Write down what a calibration measured."""
+    _keep("rates", _rates_key(config, device), rates)
+    _keep("data", _data_key(config), data)
+
+
+def keep_overheads(device: Device, overheads: Overheads) -> None:
+    """Write down the time that Ray took; the last run replaces earlier ones."""
+    _keep("overheads", device.key, overheads)
+
+
+def _rates_key(config: Config, device: Device) -> str:
     shape = model_shape(config)
     first = next(iter(config.trials.values()))
     how = f"batch {first.batch_size}, {first.task}, {first.precision}{', compiled' if first.compile else ''}"
@@ -39,61 +67,30 @@ def rates_key(config: Config, device: Device) -> str:
     return " | ".join([device.key, f"{config.resources.cpus_per_trial} threads", model, how, versions])
 
 
-def data_key(config: Config) -> str:
-    """What the data's size depends on: the CSV by its place, size and time, which a glance can tell."""
+def _data_key(config: Config) -> str:
+    """The settings of data and masks; the CSV by its path, size and time, which need no reading."""
     fields = config.data.model_dump(mode="json", exclude={"export_ilm", "max_bad_fraction", "split"})
     if config.data.csv is not None and (csv := Path(config.data.csv).expanduser()).is_file():
         fields["csv"] = [str(csv.resolve()), csv.stat().st_size, csv.stat().st_mtime_ns]
     return fingerprint({"data": fields, "masking": config.masking.model_dump(mode="json")})
 
 
-def read_rates(config: Config, device: Device) -> Rates | None:
-    """The rates of an earlier calibration; None without one.  What Ray takes is kept apart, see `read_overheads`."""
-    found = _read().get("rates", {}).get(rates_key(config, device))
-    if found is None:
-        return None
+def _read(kind: str, key: str, record: type[Record]) -> Record | None:
     try:
-        return Rates.from_json(found)
-    except InputError:
+        return TypeAdapter(record).validate_python(_entries()[kind][key])
+    except (KeyError, TypeError, ValidationError):
         return None
 
 
-def read_data(config: Config) -> DataSize | None:
-    """The data's size as an earlier calibration counted it; None without one."""
-    found = _read().get("data", {}).get(data_key(config))
-    return DataSize(**found) if found is not None else None
+def _keep(kind: str, key: str, record: Rates | DataSize | Overheads) -> None:
+    entries = _entries()
+    entries.setdefault(kind, {})[key] = asdict(record)
+    write_json(cache_file(), entries)
 
 
-def read_overheads(device: Device) -> Overheads | None:
-    """What Ray took around the trials of the last run on this machine; None before any."""
-    found = _read().get("overheads", {}).get(device.key)
+def _entries() -> dict[str, Any]:
     try:
-        return Overheads(**found) if found is not None else None
-    except TypeError:
-        return None
-
-
-def keep_calibration(config: Config, device: Device, rates: Rates, data: DataSize) -> None:
-    """Remember what was measured."""
-    values = _read()
-    values.setdefault("rates", {})[rates_key(config, device)] = rates.to_json()
-    values.setdefault("data", {})[data_key(config)] = asdict(data)
-    write_json(cache_file(), values)
-
-
-def keep_overheads(device: Device, overheads: Overheads) -> None:
-    """Remember what Ray took; the last run stands for the next."""
-    values = _read()
-    values.setdefault("overheads", {})[device.key] = asdict(overheads)
-    write_json(cache_file(), values)
-
-
-def _read() -> dict[str, Any]:
-    path = cache_file()
-    if not path.is_file():
-        return {}
-    try:
-        values = read_json(path)
+        entries = read_json(cache_file()) if cache_file().is_file() else {}
     except InputError:
         return {}
-    return values if isinstance(values, dict) else {}
+    return entries if isinstance(entries, dict) else {}

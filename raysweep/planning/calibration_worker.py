@@ -1,8 +1,8 @@
-"""One of the trainings that a calibration times side by side: `python -m raysweep.planning.calibration_worker`.
+"""One of the trainings that a calibration times at the same time: `python -m raysweep.planning.calibration_worker`.
 
-It trains for real, on examples of the config's own data, and notes how long every step took.  The
-parent says through a file how many of the workers are to go on, so that the same processes are timed
-alone and in company.  The first one then times an export and scores a few documents.
+It trains on examples of the config's own data and records how long every step takes.  The parent
+writes to a file how many of the workers train, so that the same processes are timed alone and
+together.  The first one then times an export and scores a few documents.
 """
 
 import json
@@ -17,7 +17,7 @@ import yaml
 from raysweep.config.loading import parse_config
 from raysweep.config.schema import Config
 from raysweep.scheduling.trials import START_MODEL, Trial
-from raysweep.storage.atomic_files import write_json
+from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import Evaluation, TrainingJob, training_job
 
@@ -29,29 +29,31 @@ VALID_EXAMPLES = 16
 SCORING_S = 4.0
 MOST_SCORINGS = 5
 _WAIT_S = 0.02
-_FOREVER = 1_000_000
-"""Steps: it is stopped long before."""
+_NO_PHASE = -1
+_MANY_STEPS = 1_000_000
+"""The training is stopped long before."""
 
 
 class Stopwatch:
-    """Times the steps of a training from between them, and lets it wait while others are timed."""
+    """Times the steps of a training, and pauses it while others are timed."""
 
     def __init__(self, folder: Path, index: int, *, device: str) -> None:
         self._folder, self._index, self._device = folder, index, device
         self._began: tuple[float, int] | None = None
         self.steps: list[tuple[int, float]] = []
-        """(phase, seconds) of every step in order; phase -1 where it belongs to none."""
-        self.evaluated: list[int] = []
+        """(phase, seconds) of every step in order; phase -1 for a step that belongs to none."""
+        self.evaluations = 0
 
     def between_steps(self) -> str | None:
-        """The training's `should_stop`: note the step, and wait until this worker may go on."""
-        self._settle()
+        """The training's `should_stop`: record the step, and wait until this worker may train."""
+        self._synchronize()
         now, phase = time.perf_counter(), self._phase()
         if self._began is not None:
             began, before = self._began
-            self.steps.append((phase if phase == before else -1, now - began))
+            self.steps.append((phase if phase == before else _NO_PHASE, now - began))
+            (self._folder / f"timed-{self.steps[-1][0]}-{self._index}").touch()
         else:
-            self.steps.append((-1, 0.0))
+            self.steps.append((_NO_PHASE, 0.0))
         if len(self.steps) == WARM_UP_STEPS:
             (self._folder / f"ready-{self._index}").touch()
         while self._index >= phase != END and len(self.steps) >= WARM_UP_STEPS:
@@ -60,55 +62,51 @@ class Stopwatch:
         self._began = (time.perf_counter(), phase)
         return "calibrated" if phase == END else None
 
-    def after_evaluation(self, evaluation: Evaluation) -> None:
-        """An evaluation belongs to no step."""
-        self._settle()
-        self.evaluated.append(evaluation.step)
+    def after_evaluation(self, _: Evaluation) -> None:
+        """Start the next step's time after an evaluation."""
+        self._synchronize()
+        self.evaluations += 1
         self._began = (time.perf_counter(), self._phase())
 
     def _phase(self) -> int:
-        """How many workers are to train now; all, until the parent says otherwise."""
+        """How many workers are to train now; all of them before the parent writes a number."""
         try:
             return int((self._folder / "phase").read_text())
         except FileNotFoundError:
             return 1 << 16
 
-    def _settle(self) -> None:
+    def _synchronize(self) -> None:
         if self._device != "cpu":
             import torch
 
             torch.cuda.synchronize()
 
 
-def measure(root: Path, index: int, spawned: float) -> dict[str, Any]:
-    """Train until the parent ends it; returns what was seen, in seconds, bytes and tokens."""
-    spec = json.loads((root / "spec.json").read_text())
+def measure(root: Path, index: int) -> dict[str, Any]:
+    """Train until the parent ends it; returns what was measured, in seconds, bytes and tokens."""
     from raysweep.training.loop import train
 
-    imported_s = time.time() - spawned
+    spec = read_json(root / "spec.json")
+    device = spec["device"]
     config = parse_config(yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8")))
-    job = calibration_job(config, RunFolder(root), f"worker-{index}", steps=_FOREVER)
-    watch = Stopwatch(root, index, device=spec["device"])
-    result = train(job, device=spec["device"], on_evaluation=watch.after_evaluation, should_stop=watch.between_steps)
+    job = calibration_job(config, RunFolder(root), f"worker-{index}", steps=_MANY_STEPS)
+    watch = Stopwatch(root, index, device=device)
+    result = train(job, device=device, on_evaluation=watch.after_evaluation, should_stop=watch.between_steps)
     lines = [json.loads(line) for line in (job.folder / "metrics.jsonl").read_text().splitlines()]
     tokens = [line["tokens"] for line in lines if line["kind"] == "step"]
     seen: dict[str, Any] = {
-        "imported_s": imported_s,
         "steps": [[phase, seconds, count] for (phase, seconds), count in zip(watch.steps, tokens, strict=True)],
-        "evaluation_s": result.seconds["evaluation"] / max(1, len(watch.evaluated)),
-        "checkpoint_s": result.seconds["checkpoint"] / (1 + len(watch.evaluated) / 3),
-        "memory_bytes": _memory_in_use(spec["device"], result.peak_memory_bytes),
+        "evaluation_s": result.seconds["evaluation"] / max(1, watch.evaluations),
+        "checkpoint_s": result.seconds["checkpoint"] / (1 + watch.evaluations / 3),
+        "memory_bytes": _memory_in_use(device, result.peak_memory_bytes),
         "parameters": result.parameters,
-        "device": result.device,
-        "device_memory_bytes": _device_memory(spec["device"]),
+        "device_memory_bytes": _device_memory(device),
     }
-    if index == 0:
-        seen |= _time_the_rest(config, root, spec)
-    return seen
+    return seen | _time_the_rest(config, root, spec) if index == 0 else seen
 
 
 def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int) -> TrainingJob:
-    """The config's training, on all levels, from scratch where its start would have to be fetched."""
+    """The config's training, on all levels and without a parent."""
     entry = next(iter(config.trials.values()))
     settings = entry.model_copy(
         update={
@@ -117,7 +115,7 @@ def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int)
             "search": None,
             "steps": steps,
             "evaluate_every": EVALUATE_EVERY,
-            "checkpoint_every": _FOREVER,
+            "checkpoint_every": _MANY_STEPS,
             "valid_examples": VALID_EXAMPLES,
             "patience": None,
         }
@@ -127,7 +125,7 @@ def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int)
 
 
 def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str, float]:
-    """Building and exporting a model around one step, then scoring: what each document more costs."""
+    """Time building and exporting a model around one step, then scoring: the time of each further document."""
     from raysweep.training.loop import train
 
     job = calibration_job(config, RunFolder(root), "short", steps=1)
@@ -142,10 +140,10 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
     def timed(documents: int, generated: int = 0) -> float:
         return _time_scores(config, root, job, spec["device"], documents=documents, generated=generated)
 
-    timed(1, generated)  # the first call is slower than any other
+    timed(1, generated)  # the first call is slower than the others
     began = time.perf_counter()
     rounds: list[tuple[float, float, float]] = []
-    # A small model's scores take so little time that one look at them says nothing.
+    # A small model's scores take so little time that one measurement is too noisy.
     while not rounds or (len(rounds) < MOST_SCORINGS and time.perf_counter() - began < SCORING_S):
         rounds.append((timed(1), timed(spec["scored"]), timed(1, generated)))
     few, more, with_texts = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -170,7 +168,7 @@ def _time_scores(config: Config, root: Path, job: TrainingJob, device: str, *, d
         job=job,
         examples=folder.examples,
         documents=folder.documents,
-        levels=tuple(json.loads((root / "spec.json").read_text())["tested"]),
+        levels=tuple(read_json(root / "spec.json")["tested"]),
         evaluation=evaluation,
         seed=0,
         out=folder.cells("calibration"),
@@ -182,7 +180,7 @@ def _time_scores(config: Config, root: Path, job: TrainingJob, device: str, *, d
 
 
 def _memory_in_use(device: str, peak: int) -> int:
-    """Of a GPU the whole of what the process holds, its CUDA context included; else the process's peak."""
+    """On a GPU all that the process holds, its CUDA context included; else the process's peak."""
     if device == "cpu":
         return peak
     import torch
@@ -192,7 +190,7 @@ def _memory_in_use(device: str, peak: int) -> int:
 
 
 def _device_memory(device: str) -> int:
-    """Of the GPU; 0 for a CPU, where the parent knows the machine's."""
+    """Memory of the GPU; 0 for a CPU, where the parent knows the machine's."""
     if device == "cpu":
         return 0
     import torch
@@ -201,9 +199,9 @@ def _device_memory(device: str) -> int:
 
 
 def main() -> None:
-    """Arguments: the folder, this worker's number, when it was started (Unix seconds)."""
-    root, index, spawned = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    write_json(root / f"seen-{index}.json", measure(root, index, spawned))
+    """Arguments: the folder, and this worker's number."""
+    root, index = Path(sys.argv[1]), int(sys.argv[2])
+    write_json(root / f"seen-{index}.json", measure(root, index))
 
 
 if __name__ == "__main__":

@@ -1,88 +1,65 @@
-"""What a run will take: each trial's parts, the stages, and how long it lasts on so many GPUs.  Pure.
+"""What trainings will take: each trial's parts, the stages, and the time on a number of GPUs.  Pure.
 
-A trial's time is that of its steps, evaluations and checkpoints at the rates of a device, times what
-the company on the device costs, and the start that Ray takes.  The sweep's length comes from the same
-rule that orders the trials when they run (`order.simulate`), beside the lower bound: the longest chain
+A trial's time is that of its steps, evaluations and checkpoints at the rates of a device, times the
+slow-down by other trainings on the device, and Ray's start.  The train stage's time comes from the same
+rule that orders the trials when they run (`order.simulate`), beside its lower bound: the longest chain
 of trials, or all work divided by the GPUs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
-from raysweep.planning.rates import Rates
-from raysweep.scheduling.order import expected_cost, lower_bound, remaining_path, simulate
+from raysweep.planning.rates import DataSize, Rates
+from raysweep.scheduling.order import lower_bound, remaining_path, share_of_gpus, simulate
 from raysweep.scheduling.successive_halving import rung_steps, share_of_steps
 from raysweep.scheduling.trials import Trial, expand_trials
 
 SEARCH_ROUND = 4
 """Samples of a search that are drawn, and may run, together."""
 WORKERS_EFFICIENCY = 0.9
-"""Of each further GPU that shares a training's steps.  Assumed."""
+"""Speed-up by each further GPU of a training.  Assumed."""
 PADDING = 1.01
-"""Positions computed for a real token: batches hold examples of like length."""
-
-
+"""Positions computed for each token: batches hold examples of similar length."""
 COMMAND_START_S = 4.0
-"""Of a command that works: imports, compiled code from its cache, and Ray's end; as seen on two cores."""
+"""Start and end of a command: imports, cached compiled code, Ray's shutdown; measured on two cores."""
 SCORED_MODEL_S = 0.5
-"""Of a model that is scored, beside its examples: it is read, and its tables are written."""
+"""Loading a model and writing its tables when it is scored."""
 TIMING_S = 5.0
-"""Of `evaluation.speed_repeats`, which stop when they have taken a second for each batch size."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataSize:
-    """What a run trains and is tested on, as far as it is known beforehand."""
-
-    tokens: Mapping[str, float]
-    """By level: tokens of an example in the mean."""
-    documents: Mapping[str, int]
-    """By level: documents of the corpus; empty if nobody has counted."""
-    rows: int
-    """Of the CSV, or of the generated sample; 0 if nobody has counted."""
-    is_measured: bool
-    """Whether the tokens were counted on this corpus; else they are EFCAMDAT's."""
-
-    def tokens_of(self, levels: Sequence[str]) -> float:
-        """Of an example that a trial on these levels sees, in the mean."""
-        known = [level for level in levels if level in self.tokens]
-        weights = [max(1, self.documents.get(level, 1)) for level in known]
-        return sum(weight * self.tokens[level] for weight, level in zip(weights, known, strict=True)) / sum(weights)
+"""The timings of `evaluation.speed_repeats`, which stop after a second for each batch size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialForecast:
-    """What one training will take; a search's is that of all its samples."""
+    """What one trial will take; for a search, all its samples together."""
 
     trial: str
     documents: int | None
-    """It trains on; None before anybody has counted."""
+    """Documents it trains on; None if they were not counted."""
     examples: int
-    """Gone through, repeats included."""
+    """Examples trained on, repeats included."""
     steps: int
     expected_s: float
-    """From its driver's start to its record; of a search, all samples one after another."""
+    """From its driver's start to its record; samples of a search one after another."""
     start_s: float
     step_s: float
     evaluation_s: float
     checkpoint_s: float
     gpus: float
-    """As the scheduler counts: a share where several fit on one; 0 on the CPU."""
+    """GPUs as the scheduler counts them: a share where several trials fit on one; 0 on the CPU."""
     slots: float
     """What it takes of `Makespan.slots`: its GPUs, or 1 of the trainings that the cores have room for."""
     gpu_hours: float
     disk_bytes: int
-    """That stay when it is done: its model."""
+    """Size of its models."""
     samples: int
     """1 without a search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Makespan:
-    """How long the trainings last on so many GPUs."""
+    """How long the trainings last on a number of GPUs."""
 
     gpus: float
     """0: on the CPU."""
@@ -93,56 +70,48 @@ class Makespan:
     """max(critical path, work divided by the GPUs): no order is faster."""
     critical_path_s: float
     start: Mapping[str, float]
-    """By trial: seconds after the stage's begin."""
+    """By trial: seconds after the start of the train stage."""
     end: Mapping[str, float]
 
 
 def forecast_trial(
-    trial: Trial,
-    rates: Rates,
-    data: DataSize,
-    *,
-    gpus: float,
-    slots: float,
-    workers: int,
-    together: int,
-    split_train: float,
+    trial: Trial, rates: Rates, data: DataSize, *, gpus: float, together: int, split_train: float
 ) -> TrialForecast:
     """What one trial will take.
 
     Args:
-        gpus, slots: what the scheduler counts for it.
-        workers: processes that share its steps.
+        gpus: that it asks for; each whole one is a worker that shares its steps.
         together: trainings on the device at the same time, itself included.
         split_train: share of the documents that is trained on.
     """
-    settings, slow = trial.settings, rates.slow_down_of(together)
+    settings, slow, share = trial.settings, rates.slow_down_of(together), share_of_gpus(gpus)
+    samples = settings.search.samples if settings.search else 1
+    trainings = samples * _share_of_steps(settings)
     tokens = data.tokens_of(settings.levels) * PADDING
     examples = settings.steps * settings.batch_size * settings.accumulation
-    speed_up = 1.0 + WORKERS_EFFICIENCY * (workers - 1)
+    speed_up = 1.0 + WORKERS_EFFICIENCY * (max(1, int(gpus)) - 1)
     evaluations = -(-settings.steps // settings.evaluate_every)
     saves = -(-settings.steps // settings.checkpoint_every)
-    step_s = slow * (settings.steps * rates.step_s + examples * tokens * rates.token_s / speed_up)
-    evaluation_s = slow * evaluations * settings.valid_examples * tokens * rates.evaluation_token_s / speed_up
+    start_s = samples * (rates.overheads.trial_start_s + slow * rates.finish_s)
+    step_s = trainings * slow * (settings.steps * rates.step_s + examples * tokens * rates.token_s / speed_up)
+    validated = evaluations * settings.valid_examples * tokens
+    evaluation_s = trainings * slow * validated * rates.evaluation_token_s / speed_up
     # A better model is kept at nearly every evaluation, and costs a third of a checkpoint (no optimiser state).
-    checkpoint_s = slow * rates.checkpoint_s * (saves + evaluations / 3)
-    start_s = rates.overheads.trial_start_s + slow * rates.finish_s
-    samples, share = (settings.search.samples, _share_of_steps(settings)) if settings.search else (1, 1.0)
-    step_s, evaluation_s, checkpoint_s = step_s * share, evaluation_s * share, checkpoint_s * share
-    expected = start_s + step_s + evaluation_s + checkpoint_s
+    checkpoint_s = trainings * slow * rates.checkpoint_s * (saves + evaluations / 3)
+    expected_s = start_s + step_s + evaluation_s + checkpoint_s
     return TrialForecast(
         trial=trial.name,
         documents=_train_documents(settings, data, split_train),
-        examples=round(examples * samples * share),
-        steps=round(settings.steps * samples * share),
-        expected_s=expected * samples,
-        start_s=start_s * samples,
-        step_s=step_s * samples,
-        evaluation_s=evaluation_s * samples,
-        checkpoint_s=checkpoint_s * samples,
-        gpus=gpus,
-        slots=slots,
-        gpu_hours=expected * samples * gpus / 3600,
+        examples=round(examples * trainings),
+        steps=round(settings.steps * trainings),
+        expected_s=expected_s,
+        start_s=start_s,
+        step_s=step_s,
+        evaluation_s=evaluation_s,
+        checkpoint_s=checkpoint_s,
+        gpus=share,
+        slots=1.0 if rates.device == "cpu" else share,
+        gpu_hours=expected_s * share / 3600,
         disk_bytes=4 * rates.parameters * samples,
         samples=samples,
     )
@@ -151,17 +120,15 @@ def forecast_trial(
 def forecast_makespan(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast], rates: Rates, *, slots: float, gpus: float
 ) -> Makespan:
-    """How long the trials last on so many slots; parents that are not among them are done.
+    """How long the trials last on a number of slots; parents that are not among them are done.
 
-    The first trials, which start on processes that Ray has not yet at hand, take longer.
+    The first trials take longer, since Ray has to start their processes.
     """
-    durations, waits, needs = _pieces(trials, forecasts)
+    durations, waits, needs = _split_searches(trials, forecasts)
     late = rates.overheads.first_trial_start_s - rates.overheads.trial_start_s
     schedule = simulate(durations, waits, gpus=slots, needs=needs)
-    first = [name for name, start in schedule.start.items() if start == 0.0]
-    durations = {name: seconds + (late if name in first else 0.0) for name, seconds in durations.items()}
+    durations = {name: seconds + (late if schedule.start[name] == 0.0 else 0.0) for name, seconds in durations.items()}
     schedule = simulate(durations, waits, gpus=slots, needs=needs)
-    paths = remaining_path(durations, {name: list(each) for name, each in waits.items()})
     start: dict[str, float] = {}
     end: dict[str, float] = {}
     for piece in durations:
@@ -173,7 +140,7 @@ def forecast_makespan(
         slots=slots,
         makespan_s=schedule.makespan,
         lower_bound_s=lower_bound(durations, waits, gpus=slots, needs=needs),
-        critical_path_s=max(paths.values(), default=0.0),
+        critical_path_s=max(remaining_path(durations, waits).values(), default=0.0),
         start=start,
         end=end,
     )
@@ -182,7 +149,7 @@ def forecast_makespan(
 def forecast_stages(
     config: Config, rates: Rates, data: DataSize, makespan: Makespan, *, cores: int
 ) -> dict[str, float]:
-    """Wall seconds of each stage of a whole run on this machine, the first including Ray's start."""
+    """Wall seconds of each stage of a whole run on this machine; Ray's start belongs to the mask stage."""
     overheads, evaluation = rates.overheads, config.evaluation
     examples = data.rows * config.masking.examples_per_document
     tested: dict[str, int] = {}
@@ -206,17 +173,9 @@ def forecast_stages(
     }
 
 
-def expected_costs(trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast] | None) -> dict[str, float]:
-    """What orders the trials: expected seconds of one training, or examples where nothing is foretold."""
-    if forecasts is None:
-        return {name: expected_cost(trial.settings) for name, trial in trials.items()}
-    return {name: each.expected_s / each.samples for name, each in forecasts.items()}
-
-
-def as_json(forecast: TrialForecast) -> dict[str, Any]:
-    """Plain values, seconds to the hundredth."""
-    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(forecast).items()}
-    return {**rounded, "gpu_hours": round(forecast.gpu_hours, 4)}
+def expected_costs(forecasts: Mapping[str, TrialForecast]) -> dict[str, float]:
+    """Expected seconds of one training of each trial, by which the scheduler orders them."""
+    return {name: forecast.expected_s / forecast.samples for name, forecast in forecasts.items()}
 
 
 def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) -> int | None:
@@ -227,11 +186,10 @@ def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) 
 
 
 def _share_of_steps(settings: TrialConfig) -> float:
-    """Of a search's samples: with ASHA most do not come to their end."""
-    assert settings.search is not None
-    asha = settings.search.asha
-    if asha is None:
+    """The share of their steps that the samples of a search do: with ASHA most are stopped early."""
+    if settings.search is None or settings.search.asha is None:
         return 1.0
+    asha = settings.search.asha
     rungs = rung_steps(
         steps=settings.steps,
         evaluate_every=settings.evaluate_every,
@@ -247,23 +205,27 @@ def _share_of_steps(settings: TrialConfig) -> float:
     )
 
 
-def _pieces(
+def _split_searches(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast]
-) -> tuple[dict[str, float], dict[str, tuple[str, ...]], dict[str, float]]:
-    """The trainings that run one by one: trials, or a search's samples in their rounds; what each waits for."""
+) -> tuple[dict[str, float], dict[str, Sequence[str]], dict[str, float]]:
+    """The trainings that run one by one: trials, or the samples of a search in their rounds.
+
+    Returns:
+        By training: its seconds, what it waits for, its slots.
+    """
     durations: dict[str, float] = {}
-    waits: dict[str, tuple[str, ...]] = {}
+    waits: dict[str, Sequence[str]] = {}
     needs: dict[str, float] = {}
-    last_of: dict[str, tuple[str, ...]] = {}
-    for name, each in forecasts.items():
-        parent = trials[name].parent
-        before = last_of.get(parent, ()) if parent is not None else ()
-        pieces = [name] if each.samples == 1 else [f"{name}/{sample}" for sample in range(each.samples)]
+    last_of: dict[str | None, Sequence[str]] = {}
+    for name, forecast in forecasts.items():
+        before = last_of.get(trials[name].parent, ())
+        samples = range(forecast.samples)
+        pieces = [name] if forecast.samples == 1 else [f"{name}/{sample}" for sample in samples]
         for first in range(0, len(pieces), SEARCH_ROUND):
-            now = tuple(pieces[first : first + SEARCH_ROUND])
-            for piece in now:
-                durations[piece], waits[piece] = each.expected_s / each.samples, before
-                needs[piece] = each.slots
-            before = now
+            pieces_of_round = pieces[first : first + SEARCH_ROUND]
+            for piece in pieces_of_round:
+                durations[piece] = forecast.expected_s / forecast.samples
+                waits[piece], needs[piece] = before, forecast.slots
+            before = pieces_of_round
         last_of[name] = before
     return durations, waits, needs

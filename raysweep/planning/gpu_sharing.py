@@ -1,7 +1,7 @@
-"""How many trainings share one GPU, or run at once on the cores: pure, over what a calibration measured.
+"""How many trainings share one GPU, or run at the same time on the cores: pure, from what a calibration measured.
 
-More of them are packed as long as they fit the memory, with a margin, and pay: together they must get
-through clearly more work than fewer would.  What was not measured is not tried.
+More trainings share a GPU as long as they fit its memory, with a margin, and together do clearly more
+work than fewer would.  Numbers that were not measured are not tried.
 """
 
 from dataclasses import dataclass
@@ -11,70 +11,67 @@ from raysweep.planning.rates import Rates
 from raysweep.scheduling.gpu_specs import GIB
 
 MARGIN = 0.10
-"""Of the memory stays free: batches of long examples come late, and an evaluation needs room of its own."""
+"""Fraction of memory kept free: batches of long examples come late, and an evaluation needs its own room."""
 PAYS = 1.10
-"""Throughput that each larger packing must have over the smaller one chosen before."""
+"""Throughput that a larger number must have, relative to the smaller number chosen before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuSharing:
-    """How many, and why."""
+    """The number of trainings, and the reason for it."""
 
     together: int
     """On one GPU; on a CPU, on the whole machine."""
     reason: str
 
 
-def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates | None, *, cores: int, on_gpu: bool) -> GpuSharing:
+def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, on_gpu: bool) -> GpuSharing:
     """How many trainings share a GPU (or the cores), as asked for or as measured.
 
     Args:
-        rates: of the device; None or assumed ones pack nothing on a GPU.
+        rates: of the device; with assumed ones no GPU is shared.
         cores: of the machine.
     """
+    asked = resources.trials_per_gpu
     if not on_gpu:
         return _on_cores(resources, rates, cores)
-    if resources.trials_per_gpu != "auto":
-        return GpuSharing(
-            together=resources.trials_per_gpu, reason=f"resources.trials_per_gpu: {resources.trials_per_gpu}"
-        )
+    if asked != "auto":
+        return GpuSharing(together=asked, reason=f"resources.trials_per_gpu: {asked}")
     if resources.gpus_per_trial != "auto":
         return GpuSharing(together=1, reason=f"resources.gpus_per_trial: {resources.gpus_per_trial:g}")
-    if rates is None or rates.source != "measured":
+    if rates.source != "measured":
         return GpuSharing(together=1, reason="not measured; `raysweep plan --calibrate` finds out what fits and pays")
     return _what_fits_and_pays(rates)
 
 
 def _what_fits_and_pays(rates: Rates) -> GpuSharing:
-    fitting = fitting_together(rates)
-    best, speed, why = 1, 1.0, "nothing more was measured"
+    fitting = _fitting(rates)
+    best, speed, reason = 1, 1.0, "nothing more was measured"
     for count, slow_down in sorted(rates.slow_down.items()):
         if count == 1:
             continue
         if count > fitting:
-            why = f"{count} need {count * rates.memory_bytes / GIB:.1f} GiB of {rates.device_memory_bytes / GIB:.1f}"
+            needed, there = count * rates.memory_bytes / GIB, rates.device_memory_bytes / GIB
+            reason = f"{count} need {needed:.1f} GiB of {there:.1f}"
             break
         gain = count / slow_down
-        if gain < PAYS * speed:
-            why = f"{count} together do {gain:.2f} times the work of one"
-            continue
-        best, speed, why = count, gain, f"{count} together do {gain:.2f} times the work of one"
-    return GpuSharing(together=best, reason=why)
+        reason = f"{count} together do {gain:.2f} times the work of one"
+        if gain >= PAYS * speed:
+            best, speed = count, gain
+    return GpuSharing(together=best, reason=reason)
 
 
-def fitting_together(rates: Rates) -> int:
-    """How many fit the device's memory with a margin; at least one, since nobody knows until it was tried."""
+def _on_cores(resources: ResourcesConfig, rates: Rates, cores: int) -> GpuSharing:
+    slots, asked = max(1, cores // resources.cpus_per_trial), resources.trials_per_gpu
+    if asked != "auto" and asked < slots:
+        return GpuSharing(together=asked, reason=f"resources.trials_per_gpu: {asked}")
+    if rates.source == "measured" and (fitting := _fitting(rates)) < slots:
+        return GpuSharing(together=fitting, reason=f"the memory is enough for {fitting}")
+    return GpuSharing(together=slots, reason=f"{cores} cores, {resources.cpus_per_trial} for each trial")
+
+
+def _fitting(rates: Rates) -> int:
+    """How many fit the device's memory with a margin; 1 where memory is unknown or too small even for one."""
     if not rates.memory_bytes or not rates.device_memory_bytes:
         return 1
     return max(1, int((1.0 - MARGIN) * rates.device_memory_bytes / rates.memory_bytes))
-
-
-def _on_cores(resources: ResourcesConfig, rates: Rates | None, cores: int) -> GpuSharing:
-    slots = max(1, cores // resources.cpus_per_trial)
-    if resources.trials_per_gpu != "auto" and resources.trials_per_gpu < slots:
-        return GpuSharing(
-            together=resources.trials_per_gpu, reason=f"resources.trials_per_gpu: {resources.trials_per_gpu}"
-        )
-    if rates is not None and rates.source == "measured" and (fitting := fitting_together(rates)) < slots:
-        return GpuSharing(together=fitting, reason=f"the memory is enough for {fitting}")
-    return GpuSharing(together=slots, reason=f"{cores} cores, {resources.cpus_per_trial} for each trial")

@@ -1,4 +1,4 @@
-"""What Ray and Python take around the work, read off trials that have run here: the next plan goes by it."""
+"""The time that Ray and Python take around the work, measured on trials that have run on this machine."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
 
 ENOUGH = 4
-"""Trials that must have run before anything is learned from them."""
+"""Trials that must have run for a measurement."""
 
 
 def keep_overheads_of(
     folder: RunFolder, trials: Mapping[str, Trial], device: Device, *, since: float, slots: int, finish_s: float
 ) -> Overheads | None:
-    """Remember what starting a trial took in a run, for plans on this machine.
+    """Keep what starting a trial took in a run, for plans on this machine.
 
     Args:
-        since: Unix seconds; trials that started before are of an earlier run.
+        since: Unix seconds; trials that started before belong to an earlier run.
         slots: trials at a time.
-        finish_s: of a trial's time that is no start: its model's way to its place.
+        finish_s: part of a trial's time that is no start: writing its model.
 
     Returns:
-        What is known now; None if too little ran.
+        What is kept; None if too few trials ran.
     """
     records = [read_record(folder.trial(name)) for name, trial in trials.items() if trial.settings.search is None]
     ran = [
@@ -36,20 +36,20 @@ def keep_overheads_of(
     ]
     if len(ran) < ENOUGH:
         return None
-    overheads = starts_of(ran, read_overheads(device) or Overheads(), slots=slots, finish_s=finish_s)
+    overheads = measure_starts(ran, read_overheads(device) or Overheads(), slots=slots, finish_s=finish_s)
     keep_overheads(device, overheads)
     return overheads
 
 
-def starts_of(records: Sequence[TrialRecord], before: Overheads, *, slots: int, finish_s: float) -> Overheads:
-    """What lay between a trial's start and its work: of those that started first, and of the later ones."""
+def measure_starts(records: Sequence[TrialRecord], known: Overheads, *, slots: int, finish_s: float) -> Overheads:
+    """Replace the two start times of `known` by the means of the trials that started first and of the later ones."""
     ordered = sorted(records, key=_start)
-    seconds = [max(0.0, each.busy_seconds - sum(each.result["seconds"].values()) - finish_s) for each in ordered]
+    seconds = [max(0.0, record.busy_seconds - sum(record.result["seconds"].values()) - finish_s) for record in ordered]
     first, later = seconds[:slots], seconds[slots:]
+    # Means, not medians: a sweep's length is their sum.
     return replace(
-        before,
+        known,
         first_trial_start_s=round(statistics.mean(first), 3),
-        # The mean, not the median: a sweep's length is their sum.
         trial_start_s=round(statistics.mean(later or first), 3),
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.gpt2 import hidden_states, parameter_count
-from raysweep.scheduling.gpu_specs import PEAK_TFLOPS
+from raysweep.scheduling.gpu_specs import find_gpu_spec
 
 _COMPILED_WIDTHS = 8
 """Row lengths that compiled code gets to see at most; padding grows by half of one such length."""
@@ -50,7 +50,8 @@ def pad_multiple(device: torch.device, compiled: bool, max_tokens: int) -> int:
 
 def peak_flops(name: str) -> float | None:
     """Operations per second of the GPU of that name; None where they are not known."""
-    return next((tera * 1e12 for part, tera in PEAK_TFLOPS.items() if part in name), None)
+    spec = find_gpu_spec(name)
+    return spec.peak_tflops * 1e12 if spec else None
 
 
 def flops_share(model: GPT2LMHeadModel, tokens_per_second: float, device: torch.device, gpus: int = 1) -> float | None:

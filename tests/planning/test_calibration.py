@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.errors import InputError, ResourceError
+from raysweep.errors import ResourceError
 from raysweep.planning import calibration, calibration_cache
 from raysweep.planning.devices import Device, find_device
 from raysweep.planning.rates import Overheads, assumed_rates
@@ -98,12 +98,6 @@ def test_company_that_was_not_measured_lies_on_the_line_between(together, slow_d
     """Beyond what was measured the device is shared fairly."""
     rates = replace(some_rates(), slow_down={1: 1.0, 2: 1.5, 4: 2.5})
     assert rates.slow_down_of(together) == pytest.approx(slow_down)
-
-
-def test_a_gpu_nobody_knows_is_told_so():
-    """With the way on: it can be measured."""
-    with pytest.raises(InputError, match=r"no assumed speed for the GPU 'Voodoo 2'.*plan --calibrate"):
-        assumed_rates("Voodoo 2", parameters=1, layers=1)
 
 
 def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):

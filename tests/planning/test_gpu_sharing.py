@@ -7,6 +7,8 @@ from raysweep.planning.gpu_sharing import choose_gpu_sharing
 from raysweep.planning.rates import assumed_rates
 from raysweep.scheduling.gpu_specs import GIB
 
+ASSUMED = assumed_rates("cpu", parameters=10**6, layers=2)
+
 
 def measured(*, need_gib=1.0, has_gib=16.0, slow_down=None):
     rates = assumed_rates("A100", parameters=10**6, layers=2)
@@ -68,11 +70,11 @@ def test_what_the_config_says_goes_before_what_was_measured(settings, together):
 @pytest.mark.parametrize(
     ("settings", "rates", "together"),
     [
-        ({}, None, 8),
-        ({"cpus_per_trial": 3}, None, 2),
-        ({"cpus_per_trial": 16}, None, 1),
-        ({"trials_per_gpu": 2}, None, 2),
-        ({"trials_per_gpu": 20}, None, 8),
+        ({}, ASSUMED, 8),
+        ({"cpus_per_trial": 3}, ASSUMED, 2),
+        ({"cpus_per_trial": 16}, ASSUMED, 1),
+        ({"trials_per_gpu": 2}, ASSUMED, 2),
+        ({"trials_per_gpu": 20}, ASSUMED, 8),
         ({}, measured(need_gib=5.0, has_gib=16.0), 2),
     ],
     ids=["a core each", "three cores each", "more cores than there are", "asked for", "never over", "memory"],

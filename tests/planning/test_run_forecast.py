@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.planning.run_forecast import expected_spending, forecast_run, plan_of, settle_trials_per_gpu
+from raysweep.planning.plan_file import plan_of
+from raysweep.planning.run_forecast import forecast_run, settle_trials_per_gpu
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.run_folder import RunFolder
 
@@ -45,7 +46,7 @@ def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
     """An idle GPU that is rented costs as much as a busy one; the trainings' own share is told apart."""
     config, trials, folder = big
     seen = forecast_run(config, trials, folder, gpus=8)
-    plan = plan_of(config, seen)
+    plan = plan_of(seen)
     assert plan["cost"]["amount"] == pytest.approx(2.0 * plan["gpu_hours"], rel=1e-3)
     assert plan["makespans"][0]["cost"]["amount"] == pytest.approx(2.0 * 8 * seen.makespan.makespan_s / 3600, rel=1e-3)
     assert plan["source"] == "assumed"
@@ -81,6 +82,6 @@ def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(b
     trials = expand_trials(there)
     seen = forecast_run(there, trials, RunFolder(tmp_path))
     assert seen.device.name == "A100"
-    spending = expected_spending(there, trials, RunFolder(tmp_path))
+    spending = seen.spending
     assert spending.wall_hours == pytest.approx(seen.makespan.critical_path_s / 3600)
     assert spending.gpu_hours > spending.wall_hours
