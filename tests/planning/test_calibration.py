@@ -37,7 +37,7 @@ def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, mo
     config = parse_config(VALUES)
     place = tmp_path / "place"
     place.mkdir()
-    found = calibration.calibrate(config, device=TWO_CORES, place=place, say=lambda _: None)
+    found = calibration.calibrate(config, device=TWO_CORES, place=place, say=lambda _: None, limit_s=240.0)
     rates = found.rates
     for part in ("token_s", "evaluation_token_s", "checkpoint_s", "score_example_s", "mask_s", "memory_bytes"):
         assert getattr(rates, part) > 0.0, part
@@ -123,5 +123,5 @@ def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_
     place.mkdir()
     gpu = Device(name="NVIDIA T4", gpus=1, cores=4, memory_bytes=16 << 30)
     with pytest.raises(ResourceError, match="out of memory"):
-        calibration.calibrate(parse_config(VALUES), device=gpu, place=place, say=lambda _: None)
+        calibration.calibrate(parse_config(VALUES), device=gpu, place=place, say=lambda _: None, limit_s=240.0)
     assert tried == [[1, 2, 4], [1, 2], [1]]
