@@ -34,7 +34,7 @@ def output(tmp_path):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Two CPUs and a GPU that is only said to be there; trials run on a CPU unless they ask for the GPU."""
+    """Two CPUs and a GPU that Ray is told of and no machine has; trials run on a CPU unless they ask for it."""
     from raysweep.cluster.session import open_session
 
     resources = ResourcesConfig(max_failures=1, gpus_per_trial=0)

@@ -67,7 +67,7 @@ def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
     ],
 )
 def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, output, how, title, failure):
-    """The trial's process, or Train's worker, the trial's actor, the controller: the sweep goes on by itself."""
+    """The trial's process, or Train's worker, the trial's actor, the controller: the sweep continues by itself."""
     with SweepProcess(run, output, how) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         for process in sweep.processes(title):

@@ -1,4 +1,4 @@
-"""cluster.yaml without a cloud: Ray's own schema, and what it must say for a sweep to work."""
+"""cluster.yaml without a cloud: Ray's schema, and the values that a sweep depends on."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_every_node_names_its_image(nodes):
     assert all(node["node_config"]["ImageId"].startswith("ami-") for node in nodes.values())
 
 
-def test_nobody_gets_in_without_the_token(cluster):
+def test_only_processes_with_the_token_are_let_in(cluster):
     """A Ray cluster runs whatever code it is sent."""
     starts = [line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in cluster[key]]
     assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)

@@ -94,7 +94,7 @@ def score(session, tasks, listener, function):
 
 
 def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, score_tasks, listener):
-    """Torch is imported once for each core, not for each model, and scores do not depend on the cores."""
+    """Torch is imported once for each core, not for each model, and scores do not depend on the number of cores."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score")
     notes = [task.out.read_text().split() for task in score_tasks]
     assert len({process for process, *_ in notes}) <= 2

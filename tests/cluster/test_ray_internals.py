@@ -1,4 +1,4 @@
-"""The private names of Ray: each works with the Ray installed, and its absence is told by its name."""
+"""Ray's private names: all of them work with the Ray installed, and an error names one that is missing."""
 
 import re
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_no_other_file_mentions_a_private_name_of_ray():
 # Ray Data warns of its own deprecated fields when it makes its context.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_a_lean_trainer_starts_no_dataset_manager(ours):
-    """Of the callbacks of every public trainer it lacks that one alone."""
+    """It has all callbacks of a public trainer but that one."""
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     public = {type(callback).__name__ for callback in DataParallelTrainer(print)._create_default_callbacks()}
@@ -109,8 +109,8 @@ def test_a_worker_reads_the_notice_without_waiting_for_the_others(ours, monkeypa
     assert ours.node_is_draining() is (info is not None)
 
 
-def test_a_train_context_without_the_notice_is_told_by_its_name(ours, monkeypatch):
-    """Its field exists on instances only, so that no look-up before the run can see it."""
+def test_an_error_names_the_notice_if_the_train_context_has_none(ours, monkeypatch):
+    """The field exists on instances only, so the check before the run cannot see it."""
     from ray.train.v2._internal.execution import context
 
     monkeypatch.setattr(context, "get_train_context", object)

@@ -1,4 +1,4 @@
-"""One sweep on a real Ray, in which everything happens that can happen, and what is on disk after it."""
+"""One sweep on a real Ray with every kind of failure, and what is on disk after it."""
 
 import json
 
@@ -37,8 +37,8 @@ def sweep(session, run, listener):
     return {task.job.trial: read_record(task.folder) for task in tasks}
 
 
-def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_log_s_place(sweep, run):
-    """Trying again would meet it again, hours later."""
+def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_path_of_the_log(sweep, run):
+    """The same error would come again, hours later."""
     log = run.trial("bad").log
     assert sweep["bad"].state is State.FAILED
     assert sweep["bad"].reason == f"bad: the loss is not finite at step 3 (log: {log})"
@@ -59,8 +59,8 @@ def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
     }
 
 
-def test_a_killed_worker_is_replaced_and_goes_on(sweep, run):
-    """A reclaimed spot node or a full memory costs the steps since the last checkpoint."""
+def test_a_killed_worker_is_replaced_and_its_training_resumes(sweep, run):
+    """A lost process costs the steps since the last checkpoint."""
     assert sweep["killed"].state is State.DONE
     assert starts_of(run.trial("killed")) == sweep["killed"].attempts == 2
     assert sweep["killed"].failures == {"lost worker": 1}
@@ -76,8 +76,8 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
     assert starts_of(run.trial("doomed")) == 2
 
 
-def test_memory_and_numbers_that_ran_out_get_their_second_chance(sweep, listener):
-    """Alone, and from the last sound checkpoint; the batch is named."""
+def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(sweep, listener):
+    """With nothing beside it, and from the last sound checkpoint; the batch is named."""
     assert sweep["crowded"].failures == {"out of memory": 1}
     assert sweep["diverged"].failures == {"not finite": 1}
     assert any(
@@ -100,15 +100,15 @@ def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
 
 
 def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
-    """The chosen settings stand in the trial's record."""
-    found = sweep["searched"].result["search"]
-    losses = [each["loss"] for each in found["tried"]]
+    """The chosen settings are in the trial's record."""
+    search = sweep["searched"].result["search"]
+    losses = [sample["loss"] for sample in search["tried"]]
     assert len(losses) == 2
-    assert found["sample"] == losses.index(min(losses))
-    rate = found["settings"]["learning_rate"]
+    assert search["sample"] == losses.index(min(losses))
+    rate = search["settings"]["learning_rate"]
     assert (
         run.trial("searched").model / "model.txt"
-    ).read_text() == f"searched/samples/{found['sample']:02d} at {rate}"
+    ).read_text() == f"searched/samples/{search['sample']:02d} at {rate}"
 
 
 def test_a_trial_to_redo_starts_from_an_empty_folder(sweep, run):

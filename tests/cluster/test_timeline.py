@@ -1,4 +1,4 @@
-"""The six and five with real, tiny trainings on two GPUs (said to be there): who ran when, read from the records.
+"""Six tiny trainings and five children on two GPUs that Ray is told of: who ran when, read from the records.
 
 pytest -m slow -s tests/cluster/test_timeline.py      prints the figures
 """
@@ -44,7 +44,7 @@ GPUS = 2
 
 @pytest.fixture(scope="module", params=["shared", "own"])
 def sweep(request, tmp_path_factory):
-    """The trials of a finished sweep, and when each began and was over."""
+    """How its trainings got their processes, and the run of a finished sweep."""
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
 
@@ -72,12 +72,12 @@ def sweep(request, tmp_path_factory):
 
 
 def times(run):
-    """By trial: when it took its GPU, when its worker was there, when it gave the GPU back."""
-    found = {}
+    """By trial: when it took its GPU, and when it gave the GPU back."""
+    by_trial = {}
     for name in run.trials:
         events = {event["what"]: event["at"] for event in read_events(run.folder.trial(name))}
-        found[name] = (events["begin"], events["start"], events["over"])
-    return found
+        by_trial[name] = (events["begin"], events["over"])
+    return by_trial
 
 
 def test_all_eleven_are_done_at_the_first_attempt(sweep):
@@ -90,10 +90,10 @@ def test_all_eleven_are_done_at_the_first_attempt(sweep):
 def test_no_child_starts_before_its_parent_ends(sweep):
     """It needs the parent's model."""
     _, run = sweep
-    found = times(run)
+    by_trial = times(run)
     for name, trial in run.trials.items():
         if trial.parent is not None:
-            assert found[name][0] >= found[trial.parent][2]
+            assert by_trial[name][0] >= by_trial[trial.parent][1]
 
 
 def test_independent_trials_overlap_and_never_more_than_there_are_gpus(sweep):
@@ -105,32 +105,32 @@ def test_independent_trials_overlap_and_never_more_than_there_are_gpus(sweep):
 
 def moments(run):
     """(from, to, GPUs in use, trials that wait for one) between any two events."""
-    found = times(run)
-    edges = sorted({at for begin, _, over in found.values() for at in (begin, over)})
+    by_trial = times(run)
+    edges = sorted({at for begin, over in by_trial.values() for at in (begin, over)})
     for since, until in pairwise(edges):
-        busy = sum(begin <= since < over for begin, _, over in found.values())
+        busy = sum(begin <= since < over for begin, over in by_trial.values())
         waiting = sum(
-            begin > since and (trial.parent is None or found[trial.parent][2] <= since)
-            for (begin, _, _), trial in zip(found.values(), run.trials.values(), strict=True)
+            begin > since and (trial.parent is None or by_trial[trial.parent][1] <= since)
+            for (begin, _), trial in zip(by_trial.values(), run.trials.values(), strict=True)
         )
         yield since, until, busy, waiting
 
 
 def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
-    """For at most 15 % of the time between the first start and the last end; processes' start is told apart."""
+    """For at most 15 % of the time between the first start and the last end, in which processes start."""
     how, run = sweep
-    found = times(run)
-    window = max(over for _, _, over in found.values()) - min(begin for begin, _, _ in found.values())
+    by_trial = times(run)
+    window = max(over for _, over in by_trial.values()) - min(begin for begin, _ in by_trial.values())
     idle = sum((until - since) * min(GPUS - busy, waiting) for since, until, busy, waiting in moments(run)) / GPUS
     seconds = collect_ledger(run.folder, list(run.trials))["total"]
     with capsys.disabled():
-        shares = ", ".join(f"{part} {value / len(found):.1f} s" for part, value in seconds.items())
+        shares = ", ".join(f"{part} {value / len(by_trial):.1f} s" for part, value in seconds.items())
         print(f"\n{how}: {window:.0f} s, idle beside waiting {idle / window:.1%}; a trial: {shares}")
     assert idle <= 0.15 * window
 
 
 def test_the_models_are_those_of_a_run_without_ray(sweep, tmp_path):
-    """To the bit: a process that trained others before leaves nothing of them in the next one's weights."""
+    """To the bit: a training leaves nothing in its process that changes the next one's weights."""
     from dataclasses import replace
 
     import torch
