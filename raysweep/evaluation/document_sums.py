@@ -21,10 +21,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from raysweep.evaluation.likelihood import label_nats
-from raysweep.masking.vocabulary import VOCABULARY_SIZE, Kind, TargetType, token_bytes
+from raysweep.masking.vocabulary import VOCABULARY_SIZE, Kind, token_bytes
+from raysweep.model.sequence_packing import alone
+from raysweep.model.token_losses import CONTEXT, INFILL_END, Labels, find_labels, score_labels
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,8 @@ CELLS = [
     *((kind.name.lower(), part) for kind in Kind for part in ("answer", "end")),
     *(("", part) for part in FIRST),
 ]
+# The cells of the first mask, by the labels' classes: CONTEXT, INFILL_END, INFILL_TEXT.
+_FIRST_CELLS = np.array([CELLS.index(("", f"first_{part}")) for part in ("context", "end", "answer")])
 
 
 class ScorableExamples(Protocol):
@@ -77,17 +79,18 @@ def score_examples(
     with_context, is_first = ranks < context_examples, ranks == 0
     shape = (len(documents_D), len(CELLS))
     nats_DP, tokens_DP, bytes_DP = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    place = next(model.parameters()).device
+    device = next(model.parameters()).device
     for rows in _batches(np.asarray(store.lengths(examples)), batch_tokens):
         batch = store.assemble(examples[rows])
-        chosen_BT = _choose_labels(batch.types_BT, with_context[rows])
-        ids_BT = torch.from_numpy(batch.ids_BT.astype(np.int64)).to(place)
-        nats_N = label_nats(model, ids_BT, torch.from_numpy(chosen_BT).to(place)).double().cpu().numpy()
-        rows_BT = np.broadcast_to(slots[rows][:, None] * len(CELLS), chosen_BT.shape)
-        firsts_N = np.broadcast_to(is_first[rows][:, None], chosen_BT.shape)[chosen_BT]
-        sizes_N = _label_bytes()[batch.ids_BT[chosen_BT]]
-        own_N = (rows_BT + _cells_of(batch.types_BT, batch.kinds_BT))[chosen_BT]
-        first_N = (rows_BT + _first_cells_of(batch.types_BT))[chosen_BT]
+        labels = find_labels(batch.ids_BT, batch.types_BT, context=with_context[rows, None])
+        micro_batch = alone(batch.ids_BT, batch.lengths_B, labels).to(device)
+        nats_N = score_labels(model, micro_batch).cpu().numpy()
+        sizes_N = _label_bytes()[labels.ids_N]
+        examples_N = labels.positions_N // batch.ids_BT.shape[1]
+        firsts_N = is_first[rows][examples_N]
+        starts_N = slots[rows][examples_N] * len(CELLS)
+        own_N = starts_N + _cells_of(labels, batch.kinds_BT)
+        first_N = starts_N + _FIRST_CELLS[labels.classes_N]
         for cells, taken in ((own_N, slice(None)), (first_N[firsts_N], firsts_N)):
             nats_DP += _sum_up(cells, shape, nats_N[taken])
             tokens_DP += _sum_up(cells, shape).astype(np.int64)
@@ -114,24 +117,10 @@ def _ranks(slots: Ints, examples: Ints) -> Ints:
     return ranks
 
 
-def _choose_labels(types_BT: npt.NDArray[np.uint8], with_context_B: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    chosen_BT: npt.NDArray[np.bool_] = (types_BT == TargetType.INFILL) | (types_BT == TargetType.INFILL_SPECIAL)
-    chosen_BT |= (types_BT == TargetType.CONTEXT) & with_context_B[:, None]
-    chosen_BT[:, 0] = False
-    return chosen_BT
-
-
-def _cells_of(types_BT: npt.NDArray[np.uint8], kinds_BT: npt.NDArray[np.uint8]) -> Ints:
-    """Places in `CELLS`; of labels alone, other positions hold anything."""
-    answers_BT = 1 + 2 * kinds_BT.astype(np.int64) + (types_BT == TargetType.INFILL_SPECIAL)
-    return np.where(types_BT == TargetType.CONTEXT, 0, answers_BT)
-
-
-def _first_cells_of(types_BT: npt.NDArray[np.uint8]) -> Ints:
-    """The same for the first mask's own cells."""
-    parts_BT = (types_BT == TargetType.INFILL) + 2 * (types_BT == TargetType.INFILL_SPECIAL).astype(np.int64)
-    cells_BT: Ints = len(CELLS) - len(FIRST) + parts_BT
-    return cells_BT
+def _cells_of(labels: Labels, kinds_BT: npt.NDArray[np.uint8]) -> Ints:
+    """Each label's place in `CELLS`."""
+    kinds_N = kinds_BT.reshape(-1)[labels.positions_N + 1].astype(np.int64)
+    return np.where(labels.classes_N == CONTEXT, 0, 1 + 2 * kinds_N + (labels.classes_N == INFILL_END))
 
 
 def _sum_up(cells_N: Ints, shape: tuple[int, int], values_N: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:

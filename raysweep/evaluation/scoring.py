@@ -21,9 +21,9 @@ from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
 from raysweep.evaluation.generation import score_generation
-from raysweep.evaluation.likelihood import full_precision
 from raysweep.masking.example_store import ExampleStore
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
+from raysweep.model.token_losses import full_precision
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, write_json
 from raysweep.storage.run_folder import samples_beside

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from raysweep.evaluation.decoding import TokenBatch
-from raysweep.evaluation.likelihood import label_nats
+from raysweep.masking.vocabulary import TargetType
 from raysweep.model.gpt2 import load_model, parameter_count
+from raysweep.model.sequence_packing import alone
+from raysweep.model.token_losses import find_labels, score_labels
 from raysweep.storage.atomic_files import read_json
 
 PROMPT_TOKENS = 64
@@ -120,10 +122,11 @@ def _infill(models: Sequence[Any], size: int, prompt: int, answer: int) -> None:
 
 @torch.inference_mode()
 def _choose_and_infill(models: Sequence[Any], size: int, prompt: int, answer: int) -> None:
-    place = next(models[0].parameters()).device
-    ids_BT = torch.arange(prompt, device=place).expand(size, -1)
-    chosen_BT = torch.ones_like(ids_BT, dtype=torch.bool)
-    nats_MB = [label_nats(model, ids_BT, chosen_BT).view(size, -1).sum(dim=1) for model in models]
+    device = next(models[0].parameters()).device
+    ids_BT = np.tile(np.arange(prompt, dtype=np.int32), (size, 1))
+    labels = find_labels(ids_BT, np.full_like(ids_BT, TargetType.CONTEXT, dtype=np.uint8))
+    batch = alone(ids_BT, np.full(size, prompt), labels).to(device)
+    nats_MB = [score_labels(model, batch).view(size, -1).sum(dim=1) for model in models]
     torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice, which the device must have made before any answer
     for number, model in enumerate(models):
         texts = len(range(number, size, len(models)))

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from raysweep.model.token_losses import Labels
+from raysweep.model.token_losses import Labels, MicroBatch
 
 Ints = npt.NDArray[np.int64]
 NOBODY = -1
@@ -64,6 +66,23 @@ class Rows:
     def positions(self) -> int:
         """Positions computed, padding included."""
         return self.ids_RW.size
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """Copy the rows to the device."""
+        return MicroBatch(
+            ids_BT=send(self.ids_RW.astype(np.int64), device),
+            positions_N=send(self.labels.positions_N, device),
+            labels_N=send(self.labels.ids_N, device),
+            classes_N=send(self.labels.classes_N.astype(np.int64), device),
+            places_BT=None if self.places_RW is None else send(self.places_RW, device),
+            owners_BT=None if self.owners_RW is None else send(self.owners_RW, device),
+        )
+
+
+def send(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to the device without blocking the host: an ordinary copy waits for all queued work."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def plan_rows(lengths_B: npt.NDArray[Any], packing: Packing, *, width: int, multiple: int = 1) -> Layout | None:

@@ -1,13 +1,18 @@
-"""The loss of every label of a batch, computed at label positions only.
+"""Turns hidden states and labels into nats per label, for training and for scoring.
 
-Of an example's positions about one in eight is padding or never predicted, and the output layer is most
-of a small model: GPT-2's vocabulary makes 50,264 logits a position.  So hidden states are gathered at
-the positions that predict a label, and the output layer, the softmax and both their gradients are done
-chunk by chunk in one pass, which never holds all logits and reads each only a few times.
+About one position in eight is padding or never predicted, and the output layer is most of a small
+model: GPT-2's vocabulary makes 50,264 logits per position.  So the hidden states that predict a label
+are gathered first, and the output layer runs over them in chunks.  The full table of logits never exists.
 
-Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk.
+`token_losses` computes the losses and their gradients in one pass, for a training step; `score_labels`
+computes the losses alone, for validation and for the matrix.
+
+Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk, K columns in a block.
 """
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +36,8 @@ _CLASS_OF_TYPE[[TargetType.CONTEXT, TargetType.INFILL_SPECIAL, TargetType.INFILL
 
 _CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
 """25 MB of float32 logits stay in a CPU's cache; a GPU is kept busy by 800 MB."""
+_BLOCKS = {"cpu": (1024, 256), "cuda": (4096, 65536)}
+"""Labels and columns of a block of logits, without gradients: 1 MB on a CPU, 800 MB on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +56,18 @@ class Labels:
 
 
 def find_labels(
-    ids_BT: npt.NDArray[np.int32], types_BT: npt.NDArray[np.uint8], *, context: bool = True, infill: bool = True
+    ids_BT: npt.NDArray[np.int32],
+    types_BT: npt.NDArray[np.uint8],
+    *,
+    context: bool | npt.NDArray[np.bool_] = True,
+    infill: bool = True,
 ) -> Labels:
     """The labels of a batch in reading order: its inputs shifted by one.
 
     An example's first token is never predicted, nor are blanks and the start token.
+
+    Args:
+        context: one value for all examples, or a column (B, 1) with a value for each.
     """
     classes_BT = _CLASS_OF_TYPE[types_BT[:, 1:]]
     wanted_BT = ((classes_BT == CONTEXT) & context) | (
@@ -67,30 +81,83 @@ def find_labels(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MicroBatch:
+    """Rows on the device, with their labels."""
+
+    ids_BT: Tensor  # noqa: N815
+    positions_N: Tensor  # noqa: N815
+    """As in `Labels`, int64 all three, as `index_select` and `index_add_` require."""
+    labels_N: Tensor  # noqa: N815
+    classes_N: Tensor  # noqa: N815
+    places_BT: Tensor | None = None  # noqa: N815
+    """For packed rows, see `hidden_states`; so is `owners_BT`."""
+    owners_BT: Tensor | None = None  # noqa: N815
+
+
 def token_losses(
-    model: GPT2LMHeadModel,
-    ids_BT: Tensor,
-    positions_N: Tensor,
-    labels_N: Tensor,
-    weights_N: Tensor,
-    forward: Any = None,
-    places_BT: Tensor | None = None,
-    owners_BT: Tensor | None = None,
+    model: GPT2LMHeadModel, batch: MicroBatch, weights_N: Tensor, forward: Callable[..., Tensor] = hidden_states
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
 
     Inside `torch.autocast` the output layer's products are computed in its type, the softmax in float32.
 
     Args:
-        forward: instead of `hidden_states`; a compiled version of it.
-        places_BT, owners_BT: of packed rows, see `hidden_states`.
+        forward: `hidden_states`, or a compiled version of it.
     """
-    states_BTD = (forward or hidden_states)(model, ids_BT, places_BT, owners_BT)
-    states_ND = states_BTD.flatten(0, 1).index_select(0, positions_N)
+    states_BTD = forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
+    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
     total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states_ND, model.lm_head.weight, labels_N, weights_N
+        states_ND, model.lm_head.weight, batch.labels_N, weights_N
     )
     return total, losses_N
+
+
+def score_labels(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
+    """Each label's loss in nats (N,), float64, without gradients; as `token_losses` inside `torch.autocast`."""
+    device = batch.ids_BT.device.type
+    states_BTD = hidden_states(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
+    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N).to(_product_type(device))
+    weight_VD = model.lm_head.weight.to(_product_type(device))
+    rows, columns = _BLOCKS.get(device, _BLOCKS["cpu"])
+    with torch.autocast(device, enabled=False):
+        chunks = zip(torch.split(states_ND, rows), torch.split(batch.labels_N, rows), strict=True)
+        return torch.cat([_chunk_losses(states_CD, weight_VD, labels_C, columns) for states_CD, labels_C in chunks])
+
+
+def _product_type(device: str) -> torch.dtype:
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def _chunk_losses(states_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, columns: int) -> Tensor:
+    """ln Σ exp(logit − the label's logit): a sum that is never below 1.
+
+    Powers of 2 instead of e: `torch.exp2` takes a quarter of the time of `torch.exp` on a CPU.
+    """
+    label_logits_C1 = (states_CD.float() * weight_VD[labels_C].float()).sum(1, keepdim=True)
+    totals_C = torch.zeros(len(labels_C), device=states_CD.device)
+    for block_KD in torch.split(weight_VD, columns):
+        logits_CK = _product(states_CD, block_KD.T)
+        totals_C += logits_CK.sub_(label_logits_C1).mul_(math.log2(math.e)).exp2_().sum(1)
+    losses_C = totals_C.double().log()
+    # A label 88 nats below another token: the sum exceeds float32.
+    is_far_C = ~totals_C.isfinite()
+    if is_far_C.any():
+        logits_FV = _product(states_CD[is_far_C], weight_VD.T).double()
+        losses_C[is_far_C] = logits_FV.logsumexp(1) - label_logits_C1[is_far_C, 0]
+    return losses_C
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Disable TF32 and gradients inside the block: bfloat16 and TF32 keep about three digits of a logit."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def part_sums(losses_N: Tensor, classes_N: Tensor) -> Tensor:
@@ -106,18 +173,16 @@ def to_parts(by_class: Tensor) -> Tensor:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Output layer and cross entropy in one; the gradients are made on the way, while the logits are there."""
+    """Output layer and cross entropy in one; the forward pass computes the gradients while it has the logits."""
 
     @staticmethod
     def forward(
         ctx: Any, states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         device = states_ND.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        dtype = _product_type(device)
         with torch.autocast(device, enabled=False):
-            losses_N, gradients = _cross_entropy(
-                states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N, any(ctx.needs_input_grad)
-            )
+            losses_N, *gradients = _losses_and_gradients(states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N)
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(losses_N)
         return torch.dot(losses_N, weights_N), losses_N
@@ -125,17 +190,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         # In place: a copy of the output layer's gradient is 154 MB of GPT-2 base; there is no second backward pass.
-        of_states_ND, of_weight_VD = ctx.saved_tensors
-        return of_states_ND.mul_(gradients[0]), of_weight_VD.mul_(gradients[0]), None, None
+        states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
+        return states_gradient_ND.mul_(gradients[0]), weight_gradient_VD.mul_(gradients[0]), None, None
 
 
-def _cross_entropy(
-    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, with_gradients: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _losses_and_gradients(
+    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     size, chunk = len(labels_N), _CHUNK_LABELS.get(states_ND.device.type, 1024)
     losses_N = torch.empty(size, dtype=torch.float32, device=states_ND.device)
-    of_states_ND = torch.empty_like(states_ND, dtype=torch.float32) if with_gradients else states_ND
-    of_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if with_gradients else weight_VD
+    states_gradient_ND = torch.empty_like(states_ND, dtype=torch.float32)
+    weight_gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
     # One buffer for all chunks: on a CPU, fresh memory for each costs 15 % of the time.
     buffer_CV = states_ND.new_empty(min(size, chunk), len(weight_VD)) if states_ND.dtype == torch.float32 else None
     for start in range(0, size, chunk):
@@ -147,18 +212,17 @@ def _cross_entropy(
         probabilities_CV = torch.softmax(logits_CV, 1, out=logits_CV)
         # log of the normaliser = highest logit − log of its probability, which is at least 1 / V: no underflow.
         losses_N[part] = (highest_C1 - probabilities_CV.amax(1, keepdim=True).log() - label_logits_C1).squeeze(1)
-        if with_gradients:
-            errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
-            errors_CV = errors_CV.to(weight_VD.dtype)
-            # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
-            weights_C1 = weights_N[part, None]
-            of_states_ND[part] = _product(errors_CV, weight_VD) * weights_C1
-            weighted_CD = (states_ND[part] * weights_C1).to(weight_VD.dtype)
-            if weight_VD.dtype == torch.float32:
-                of_weight_VD.addmm_(errors_CV.T, weighted_CD)
-            else:
-                of_weight_VD += _product(errors_CV.T, weighted_CD)
-    return losses_N, (of_states_ND, of_weight_VD) if with_gradients else ()
+        errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
+        errors_CV = errors_CV.to(weight_VD.dtype)
+        # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
+        weights_C1 = weights_N[part, None]
+        states_gradient_ND[part] = _product(errors_CV, weight_VD) * weights_C1
+        weighted_CD = (states_ND[part] * weights_C1).to(weight_VD.dtype)
+        if weight_VD.dtype == torch.float32:
+            weight_gradient_VD.addmm_(errors_CV.T, weighted_CD)
+        else:
+            weight_gradient_VD += _product(errors_CV.T, weighted_CD)
+    return losses_N, states_gradient_ND, weight_gradient_VD
 
 
 def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:

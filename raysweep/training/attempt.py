@@ -16,7 +16,7 @@ from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model
 from raysweep.model.sequence_packing import Packing
 from raysweep.training.batches import BatchOrder, Examples, ExampleSource, choose_validation
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
@@ -49,7 +49,7 @@ class Attempt:
         return sorted(set(self.store.documents_of(examples.numbers).tolist()))
 
 
-def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Attempt:
+def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints) -> Attempt:
     """Open the examples, build the model, and put the last checkpoint's state into it.
 
     Raises:
@@ -60,16 +60,16 @@ def prepare(job: TrainingJob, workers: Workers, checkpoints: Checkpoints) -> Att
     validation = choose_validation(store.select(job.levels, "valid"), settings.valid_examples, job.levels)
     objective = objective_of(settings)
     _check_examples(job, store, examples, validation, objective)
-    resumed = _agree_on_checkpoint(workers, checkpoints)
+    resumed = _agree_on_checkpoint(group, checkpoints)
     model = build_model(job.start, model=job.model, max_tokens=job.max_tokens, seed=job.seed)
-    model.to(workers.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
+    model.to(group.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
     optimizer = make_optimizer(model, settings)
     if resumed is not None:
         restore_model(model, resumed.model)
         restore_optimizer(optimizer, model, resumed.optimizer)
         logger.info("%s: goes on after step %d of %d", job.trial, resumed.step, settings.steps)
     lengths = store.lengths(examples, settings.task)
-    engine = make_engine(job.trial, model, store, settings, workers, job.max_tokens)
+    engine = make_engine(job.trial, model, store, settings, group, job.max_tokens)
     fit_to_memory(engine, settings, examples, lengths, objective)
     return Attempt(
         job=job,
@@ -95,7 +95,7 @@ def make_engine(
     model: GPT2LMHeadModel,
     source: ExampleSource,
     settings: TrainingConfig,
-    workers: Workers,
+    group: DistributedGroup,
     max_tokens: int,
 ) -> Engine:
     """The model with how its settings and the device want examples to go through it."""
@@ -104,12 +104,12 @@ def make_engine(
         model=model,
         source=source,
         task=settings.task,
-        workers=workers,
-        autocast=autocast_type(settings.precision, workers.device),
+        group=group,
+        autocast=autocast_type(settings.precision, group.device),
         micro_batch=settings.batch_size if settings.micro_batch == "auto" else settings.micro_batch,
         forward=forward_pass(settings.compile),
-        packing=packing_of(settings.packing, workers.device, max_tokens),
-        pad_multiple=pad_multiple(workers.device, settings.compile, max_tokens),
+        packing=packing_of(settings.packing, group.device, max_tokens),
+        pad_multiple=pad_multiple(group.device, settings.compile, max_tokens),
     )
 
 
@@ -127,7 +127,7 @@ def fit_to_memory(
     """
     if settings.micro_batch != "auto" or engine.device.type != "cuda":
         return
-    share = -(-settings.batch_size * settings.accumulation // engine.workers.world_size)
+    share = -(-settings.batch_size * settings.accumulation // engine.group.world_size)
     fit_micro_batch(engine, examples[np.argsort(-lengths, kind="stable")[:share]], objective)
     agree_on_micro_batch(engine)
 
@@ -172,11 +172,11 @@ def _check_examples(
         )
 
 
-def _agree_on_checkpoint(workers: Workers, checkpoints: Checkpoints) -> Checkpoint | None:
+def _agree_on_checkpoint(group: DistributedGroup, checkpoints: Checkpoints) -> Checkpoint | None:
     """The first worker chooses, so that all go on from the same step."""
     chosen = None
-    if workers.writes:
+    if group.is_main:
         checkpoints.sweep()
         chosen = checkpoints.newest()
-    step = workers.first_says(chosen.step if chosen else 0)
+    step = group.broadcast(chosen.step if chosen else 0)
     return checkpoints.load(step) if step and chosen is None else chosen

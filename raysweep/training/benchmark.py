@@ -21,7 +21,7 @@ from raysweep.config.training_settings import SIZES, ModelConfig, TrainingConfig
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.training.attempt import fit_to_memory, make_engine
 from raysweep.training.batches import BatchOrder, StepExamples
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import (
     autocast_type,
     choose_device,
@@ -133,7 +133,7 @@ class _OurSteps:
         max_tokens: int,
     ) -> None:
         self.engine: Engine = make_engine(
-            "benchmark", model, source, settings, Workers(device=place), max_tokens=max_tokens
+            "benchmark", model, source, settings, DistributedGroup(device=place), max_tokens=max_tokens
         )
         self._settings, self._objective = settings, objective_of(settings)
         self._optimizer = make_optimizer(model, settings)

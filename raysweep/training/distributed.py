@@ -1,7 +1,7 @@
-"""Adding up over the workers of one training; with one worker nothing is done.
+"""Collective operations over the workers of one training, on top of `torch.distributed`; with one worker, no-ops.
 
-The caller has initialised `torch.distributed`.  Workers add sums and divide once, so their number
-changes a result by float rounding only.
+The caller has initialised `torch.distributed`.  Workers exchange sums and divide once, so the number of
+workers changes a result by float rounding only.
 """
 
 from collections.abc import Iterable
@@ -16,26 +16,26 @@ _BUCKET_NUMBERS = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workers:
-    """This worker among those of the training."""
+class DistributedGroup:
+    """This worker's place among the workers of its training."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device
 
     @property
-    def writes(self) -> bool:
-        """Whether this worker writes the trial's files."""
+    def is_main(self) -> bool:
+        """True on rank 0, which alone writes the trial's files."""
         return self.rank == 0
 
-    def add_up(self, tensor: Tensor) -> Tensor:
-        """The sum of the workers' tensors, in place, on every worker."""
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Replace the tensor by the sum of all workers' tensors, in place; returns it."""
         if self.world_size > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every worker the sum of all gradients; a parameter without one counts as zero."""
+    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum the gradients over all workers; a parameter without a gradient counts as zero."""
         if self.world_size == 1:
             return
         bucket: list[Tensor] = []
@@ -44,35 +44,36 @@ class Workers:
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)
             if sum(gradient.numel() for gradient in bucket) >= _BUCKET_NUMBERS:
-                _add_up_together(bucket)
+                _all_reduce_bucket(bucket)
                 bucket = []
         if bucket:
-            _add_up_together(bucket)
+            _all_reduce_bucket(bucket)
 
-    def smallest(self, number: int) -> int:
-        """The smallest of the numbers that the workers passed, on every worker."""
-        if self.world_size == 1:
-            return number
-        told = torch.tensor([number], dtype=torch.int64, device=self.device)
-        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MIN)
-        return int(told.item())
+    def all_reduce_min(self, number: int) -> int:
+        """The smallest of all workers' numbers."""
+        if self.world_size > 1:
+            tensor = self._as_tensor(number)
+            torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MIN)
+            number = int(tensor.item())
+        return number
 
-    def any_says(self, claim: bool) -> bool:
-        """Whether any worker passed True, on every worker."""
-        if self.world_size == 1:
-            return claim
-        return int(self.add_up(torch.tensor([int(claim)], dtype=torch.int64, device=self.device)).item()) > 0
+    def any_rank(self, claim: bool) -> bool:
+        """True on every worker if any worker passed True."""
+        return self.all_reduce_min(0 if claim else 1) == 0
 
-    def first_says(self, number: int) -> int:
-        """The number that the first worker passed, on every worker."""
-        if self.world_size == 1:
-            return number
-        told = torch.tensor([number], dtype=torch.int64, device=self.device)
-        torch.distributed.broadcast(told, src=0)
-        return int(told.item())
+    def broadcast(self, number: int) -> int:
+        """Rank 0's number, on every worker."""
+        if self.world_size > 1:
+            tensor = self._as_tensor(number)
+            torch.distributed.broadcast(tensor, src=0)
+            number = int(tensor.item())
+        return number
+
+    def _as_tensor(self, number: int) -> Tensor:
+        return torch.tensor([number], dtype=torch.int64, device=self.device)
 
 
-def _add_up_together(gradients: list[Tensor]) -> None:
+def _all_reduce_bucket(gradients: list[Tensor]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     torch.distributed.all_reduce(flat)
     start = 0

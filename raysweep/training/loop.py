@@ -24,7 +24,7 @@ from raysweep.storage.atomic_files import read_json, remove_leftovers, write_jso
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
@@ -72,22 +72,22 @@ def train(
         ChangedError: the folder holds the result of other work.
     """
     folder = TrialFolder(job.folder)
-    workers = Workers(rank=rank, world_size=world_size, device=choose_device(device))
+    group = DistributedGroup(rank=rank, world_size=world_size, device=choose_device(device))
     checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=job.settings.keep)
     if (done := finished_result(job)) is not None:
         logger.info("%s: skip, its training is done (%d steps)", job.trial, done.steps)
-        if workers.writes:
+        if group.is_main:
             checkpoints.remove_all()
         return done
-    if workers.writes:
+    if group.is_main:
         for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
-    attempt = prepare(job, workers, checkpoints)
+    attempt = prepare(job, group, checkpoints)
     term = TermSignal(should_stop)
-    with term, MetricsLog(folder, resume_step=attempt.progress.step, writes=workers.writes) as log:
+    with term, MetricsLog(folder, resume_step=attempt.progress.step, writes=group.is_main) as log:
         stopped = _train_steps(attempt, log, on_evaluation, term.should_stop)
     result = _result(attempt, stopped)
-    if not stopped and workers.writes:
+    if not stopped and group.is_main:
         _write_model(attempt, folder)
         write_json(folder.result, {"fingerprint": job.fingerprint, "result": asdict(result)})
         checkpoints.remove_all()
@@ -122,7 +122,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         objective=attempt.objective,
         documents_of_step=attempt.documents_of_step,
     )
-    meter = ThroughputMeter(progress, engine.model, engine.workers)
+    meter = ThroughputMeter(progress, engine.model, engine.group)
     while not progress.is_done(settings.steps):
         step = progress.step + 1
         with progress.timed("data"):
@@ -143,7 +143,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         )
         reporter.add(FinishedStep(step=step, examples=examples, sums=sums, gradient_norm=norm, learning_rate=rate))
 
-        reason = _asked_to_stop(engine.workers, step, should_stop)
+        reason = _asked_to_stop(engine.group, step, should_stop)
         evaluates = step % settings.evaluate_every == 0 or step == settings.steps
         saves = step % settings.checkpoint_every == 0 or step == settings.steps or reason != ""
         if evaluates or saves or len(reporter) >= FETCH_EVERY.get(engine.device.type, 1):
@@ -161,14 +161,14 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
     return ""
 
 
-def _asked_to_stop(workers: Workers, step: int, should_stop: ShouldStop) -> str:
+def _asked_to_stop(group: DistributedGroup, step: int, should_stop: ShouldStop) -> str:
     """Why to stop, or ''.  Several workers tell each other, so that all stop at one step."""
-    if workers.world_size == 1:
+    if group.world_size == 1:
         return should_stop() or ""
     if step % ASK_EVERY:
         return ""
     reason = should_stop() or ""
-    return (reason or "another worker was asked to stop") if workers.any_says(reason != "") else ""
+    return (reason or "another worker was asked to stop") if group.any_rank(reason != "") else ""
 
 
 def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: ThroughputMeter) -> Evaluation:
@@ -178,7 +178,7 @@ def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: 
         losses = validation_losses(attempt.engine, attempt.validation)
     reporter.check(progress.step, **{f"validation loss {part}": loss for part, loss in losses.items()})
     evaluation = progress.note(losses, attempt.objective.decides, job.settings.patience)
-    if evaluation.is_best and attempt.engine.workers.writes:
+    if evaluation.is_best and attempt.engine.group.is_main:
         with progress.timed("checkpoint"):
             attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
     log.write("evaluation", progress.step, {**losses, "is_best": evaluation.is_best})
@@ -201,7 +201,7 @@ def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
     with progress.timed("checkpoint"):
         weights_norm = torch.nn.utils.get_total_norm(list(model_tensors(engine.model).values()))
         reporter.check(progress.step, **{"norm of the weights": weights_norm.item()})
-    if not engine.workers.writes:
+    if not engine.group.is_main:
         return
     with progress.timed("checkpoint"):
         log.flush()
@@ -232,7 +232,7 @@ def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
 
 def _result(attempt: Attempt, stopped: str) -> TrainingResult:
     progress, engine = attempt.progress, attempt.engine
-    workers, busy = engine.workers, progress.seconds["data"] + progress.seconds["step"]
+    group, busy = engine.group, progress.seconds["data"] + progress.seconds["step"]
     rate = progress.tokens / busy if busy else None
     return TrainingResult(
         steps=progress.step,
@@ -247,5 +247,5 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         parameters=parameter_count(engine.model),
         peak_memory_bytes=peak_memory(engine.device),
         tokens_per_second=rate,
-        mfu=None if rate is None else flops_share(engine.model, rate, engine.device, workers.world_size),
+        mfu=None if rate is None else flops_share(engine.model, rate, engine.device, group.world_size),
     )

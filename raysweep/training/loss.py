@@ -8,16 +8,12 @@ Source: the objective of Donahue, Lee and Liang 2020 (ACL), with sums in place o
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from raysweep.config.training_settings import TrainingConfig
 from raysweep.masking.example_store import Batch
-from raysweep.model.sequence_packing import Rows
 from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
 
 LANGUAGE_MODEL_TASKS = frozenset({"lm", "reverse_lm"})
@@ -44,20 +40,6 @@ def objective_of(settings: TrainingConfig) -> Objective:
     return Objective(context=not settings.minimal_supervision, infill=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MicroBatch:
-    """Rows on the device, with their labels."""
-
-    ids_BT: Tensor  # noqa: N815
-    positions_N: Tensor  # noqa: N815
-    labels_N: Tensor  # noqa: N815
-    classes_N: Tensor  # noqa: N815
-    """int64, as `index_select` and `index_add_` want it."""
-    places_BT: Tensor | None  # noqa: N815
-    """Of packed rows, as in `Rows`; so is `owners_BT`."""
-    owners_BT: Tensor | None  # noqa: N815
-
-
 def label_weights(counts: Tensor) -> Tensor:
     """What a label of each class weighs (float32), from the step's numbers of labels by class."""
     of_infill = counts[INFILL_END] + counts[INFILL_TEXT]
@@ -68,21 +50,3 @@ def label_weights(counts: Tensor) -> Tensor:
 def labels_of(batch: Batch, objective: Objective) -> Labels:
     """The labels of a batch that the objective trains on."""
     return find_labels(batch.ids_BT, batch.types_BT, context=objective.context, infill=objective.infill)
-
-
-def to_device(rows: Rows, device: torch.device) -> MicroBatch:
-    """The rows on the device."""
-    return MicroBatch(
-        ids_BT=send(rows.ids_RW.astype(np.int64), device),
-        positions_N=send(rows.labels.positions_N, device),
-        labels_N=send(rows.labels.ids_N, device),
-        classes_N=send(rows.labels.classes_N.astype(np.int64), device),
-        places_BT=None if rows.places_RW is None else send(rows.places_RW, device),
-        owners_BT=None if rows.owners_RW is None else send(rows.owners_RW, device),
-    )
-
-
-def send(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array as a tensor on the device, copied while the host goes on: an ordinary copy waits for all queued work."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

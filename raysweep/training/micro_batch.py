@@ -54,7 +54,7 @@ def fit_micro_batch(
 
 def agree_on_micro_batch(engine: Engine) -> None:
     """Take the smallest of the workers' sizes: what one of them has no room for, the others leave too."""
-    engine.micro_batch = engine.workers.smallest(engine.micro_batch)
+    engine.micro_batch = engine.group.all_reduce_min(engine.micro_batch)
 
 
 def _share_taken(

@@ -19,12 +19,12 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import hidden_states
-from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows
-from raysweep.model.token_losses import PARTS, part_sums, to_parts, token_losses
+from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
+from raysweep.model.token_losses import PARTS, part_sums, score_labels, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import Examples, ExampleSource, micro_batches
-from raysweep.training.distributed import Workers
-from raysweep.training.loss import MicroBatch, Objective, label_weights, labels_of, send, to_device
+from raysweep.training.distributed import DistributedGroup
+from raysweep.training.loss import Objective, label_weights, labels_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Engine:
     model: GPT2LMHeadModel
     source: ExampleSource
     task: str
-    workers: Workers
+    group: DistributedGroup
     autocast: torch.dtype | None
     """None: float32."""
     micro_batch: int
@@ -51,7 +51,7 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        return self.workers.device
+        return self.group.device
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The type of matrix products."""
@@ -61,8 +61,8 @@ class Engine:
 
     def assemble(self, examples: Examples, objective: Objective) -> list[Rows]:
         """This worker's share of the examples, as micro-batches with their labels."""
-        workers = self.workers
-        parts = micro_batches(examples, size=self.micro_batch, rank=workers.rank, world_size=workers.world_size)
+        group = self.group
+        parts = micro_batches(examples, size=self.micro_batch, rank=group.rank, world_size=group.world_size)
         return [self.rows_of(part, objective) for part in parts]
 
     def rows_of(self, examples: Examples, objective: Objective) -> Rows:
@@ -128,10 +128,10 @@ def step_gradients(
         examples: all of the step's, sorted by length.
         batches: this worker's share of them, assembled.
     """
-    counts = engine.workers.add_up(_label_counts(batches, engine.device))
+    counts = engine.group.all_reduce_sum(_label_counts(batches, engine.device))
     weights = label_weights(counts)
     while True:
-        torch.manual_seed(seed_for(seed, "dropout", step, engine.workers.rank))
+        torch.manual_seed(seed_for(seed, "dropout", step, engine.group.rank))
         try:
             nats = _accumulate(engine, batches, weights)
             break
@@ -140,9 +140,9 @@ def step_gradients(
         # Outside the handler: its traceback would keep the failed tensors alive.
         engine.halve(f"step {step}")
         batches = engine.assemble(examples, objective)
-    engine.workers.add_up_gradients(engine.model.parameters())
+    engine.group.all_reduce_gradients(engine.model.parameters())
     return StepSums(
-        nats=engine.workers.add_up(nats),
+        nats=engine.group.all_reduce_sum(nats),
         labels=to_parts(counts),
         tokens=sum(rows.tokens for rows in batches),
         positions=sum(rows.positions for rows in batches),
@@ -165,17 +165,17 @@ def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
             try:
                 batches = engine.assemble(examples, everything)
                 counts = _label_counts(batches, engine.device)
-                nats = _add_up_losses(engine, batches)
+                nats = _sum_losses(engine, batches)
                 break
             except torch.OutOfMemoryError:
                 pass
             engine.halve("evaluation")
     finally:
         engine.model.train()
-    labels = to_parts(engine.workers.add_up(counts)).tolist()
+    labels = to_parts(engine.group.all_reduce_sum(counts)).tolist()
     return {
         part: total / count
-        for part, total, count in zip(PARTS, engine.workers.add_up(nats).tolist(), labels, strict=True)
+        for part, total, count in zip(PARTS, engine.group.all_reduce_sum(nats).tolist(), labels, strict=True)
         if count
     }
 
@@ -188,33 +188,18 @@ def _label_counts(batches: Sequence[Rows], device: torch.device) -> Tensor:
 def _accumulate(engine: Engine, batches: Sequence[Rows], weights: Tensor) -> Tensor:
     nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
     for rows in batches:
-        micro = to_device(rows, engine.device)
-        total, losses_N = _losses(engine, micro, weights[micro.classes_N], engine.forward)
+        batch = rows.to(engine.device)
+        with engine.precision():
+            total, losses_N = token_losses(engine.model, batch, weights[batch.classes_N], engine.forward)
         total.backward()  # type: ignore[no-untyped-call]
-        nats += part_sums(losses_N, micro.classes_N)
+        nats += part_sums(losses_N, batch.classes_N)
     return nats
 
 
-def _add_up_losses(engine: Engine, batches: Sequence[Rows]) -> Tensor:
+def _sum_losses(engine: Engine, batches: Sequence[Rows]) -> Tensor:
     nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
     for rows in batches:
-        micro = to_device(rows, engine.device)
-        _, losses_N = _losses(engine, micro, torch.ones_like(micro.labels_N).float(), hidden_states)
-        nats += part_sums(losses_N, micro.classes_N)
+        batch = rows.to(engine.device)
+        with engine.precision():
+            nats += part_sums(score_labels(engine.model, batch), batch.classes_N)
     return nats
-
-
-def _losses(
-    engine: Engine, micro: MicroBatch, weights_N: Tensor, forward: Callable[..., Tensor]
-) -> tuple[Tensor, Tensor]:
-    with engine.precision():
-        return token_losses(
-            engine.model,
-            micro.ids_BT,
-            micro.positions_N,
-            micro.labels_N,
-            weights_N,
-            forward,
-            micro.places_BT,
-            micro.owners_BT,
-        )

@@ -87,6 +87,7 @@ class HandMadeStore:
             ids_BT=pad([example.ids for example in chosen], 0, np.int32),
             types_BT=pad([example.types for example in chosen], 0, np.uint8),
             kinds_BT=pad([example.kinds for example in chosen], 255, np.uint8),
+            lengths_B=self.lengths(examples),
         )
 
 

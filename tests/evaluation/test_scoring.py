@@ -9,9 +9,9 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.errors import TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
-from raysweep.evaluation.likelihood import full_precision
 from raysweep.evaluation.scoring import check_finite, write_table
 from raysweep.masking.vocabulary import Kind, TargetType, document_tokenizer
+from raysweep.model.token_losses import full_precision
 
 PARTS = {TargetType.CONTEXT: "context", TargetType.INFILL: "answer", TargetType.INFILL_SPECIAL: "end"}
 

@@ -34,17 +34,8 @@ def both_ways(batch, multiple=1):
 def losses_of(model, rows):
     """Each label's loss in nats, and the gradient of their sum."""
     model.zero_grad()
-    optional = [None if array is None else torch.from_numpy(array) for array in (rows.places_RW, rows.owners_RW)]
-    labels = rows.labels
-    total, losses_N = token_losses(
-        model,
-        torch.from_numpy(rows.ids_RW.astype(np.int64)),
-        torch.from_numpy(labels.positions_N),
-        torch.from_numpy(labels.ids_N),
-        torch.full((len(labels.ids_N),), 1.0 / len(labels.ids_N)),
-        None,
-        *optional,
-    )
+    weights_N = torch.full((len(rows.labels.ids_N),), 1.0 / len(rows.labels.ids_N))
+    total, losses_N = token_losses(model, rows.to(torch.device("cpu")), weights_N)
     total.backward()
     return losses_N.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 

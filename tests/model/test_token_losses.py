@@ -11,8 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.model import token_losses as token_losses_module
 from raysweep.model.gpt2 import load_model
-from raysweep.model.token_losses import PARTS, find_labels, part_sums, token_losses
+from raysweep.model.sequence_packing import alone
+from raysweep.model.token_losses import PARTS, find_labels, full_precision, part_sums, score_labels, token_losses
 
 GOLDEN = Path(os.environ.get("RAYSWEEP_GOLDEN", Path(__file__).parents[2] / ".." / "shared" / "reference"))
 
@@ -25,8 +27,23 @@ def random_batch(rows, columns):
 
 def losses_of(model, ids_BT, labels, weights_N=None):
     weights_N = torch.ones(len(labels.ids_N)) if weights_N is None else weights_N
-    positions_N, ids_N = torch.from_numpy(labels.positions_N), torch.from_numpy(labels.ids_N)
-    return token_losses(model, torch.from_numpy(ids_BT).long(), positions_N, ids_N, weights_N)
+    return token_losses(model, on_cpu(ids_BT, labels), weights_N)
+
+
+def on_cpu(ids_BT, labels):
+    return alone(ids_BT, np.full(len(ids_BT), ids_BT.shape[1]), labels).to(torch.device("cpu"))
+
+
+def scores_of(model, ids_BT, labels):
+    with full_precision():
+        return score_labels(model, on_cpu(ids_BT, labels))
+
+
+def losses_by_torch(model, ids_BT, labels):
+    """Cross entropy over the whole table of logits, in float64."""
+    with torch.no_grad():
+        logits_NV = model(torch.from_numpy(ids_BT).long()).logits.double().flatten(0, 1)[labels.positions_N]
+    return cross_entropy(logits_NV, torch.from_numpy(labels.ids_N), reduction="none")
 
 
 def test_labels_are_the_inputs_shifted_by_one():
@@ -39,6 +56,8 @@ def test_labels_are_the_inputs_shifted_by_one():
     assert labels.counts().tolist() == [2, 2, 2]
     assert find_labels(ids_BT, types_BT, context=False).ids_N.tolist() == [14, 15, 22, 23]
     assert find_labels(ids_BT, types_BT, infill=False).ids_N.tolist() == [11, 21]
+    first_only = find_labels(ids_BT, types_BT, context=np.array([[True], [False]]))
+    assert first_only.ids_N.tolist() == [11, 14, 15, 22, 23]
 
 
 def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
@@ -62,6 +81,47 @@ def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
         )
 
 
+@pytest.mark.parametrize("block", [(1, 7), (4, 50_000), (1000, 100_000), None])
+def test_scores_are_those_of_cross_entropy(make_gpt2, monkeypatch, block):
+    """To 1e-5 nats, in blocks of any size: blocks are a matter of speed alone."""
+    if block is not None:
+        monkeypatch.setitem(token_losses_module._BLOCKS, "cpu", block)
+    model, (ids_BT, types_BT) = make_gpt2().eval(), random_batch(2, 6)
+    labels = find_labels(ids_BT, types_BT)
+    expected_N = losses_by_torch(model, ids_BT, labels)
+    torch.testing.assert_close(scores_of(model, ids_BT, labels), expected_N, rtol=0, atol=1e-5)
+
+
+def test_huge_logits_have_scores(make_gpt2):
+    """A confident model's logits lie hundreds apart, so their exponentials exceed float32."""
+    model, (ids_BT, types_BT) = make_gpt2(initializer_range=20.0).eval(), random_batch(3, 10)
+    labels = find_labels(ids_BT, types_BT)
+    expected_N = losses_by_torch(model, ids_BT, labels)
+    assert expected_N.max() > 200
+    # The absolute error grows with the logits, which are about 1,000 here: float32 has 7 digits.
+    torch.testing.assert_close(scores_of(model, ids_BT, labels), expected_N, rtol=1e-5, atol=1e-3)
+
+
+def test_scores_of_a_diverged_model_are_nan(make_gpt2):
+    """They must be detected, not reported."""
+    model, (ids_BT, types_BT) = make_gpt2().eval(), random_batch(2, 5)
+    model.transformer.ln_f.weight.data.fill_(float("nan"))
+    assert scores_of(model, ids_BT, find_labels(ids_BT, types_BT)).isnan().all()
+
+
+def test_precision_is_restored():
+    """Training in the same process may use TF32; scores never do."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert torch.is_inference_mode_enabled()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_a_hopeless_label_has_a_finite_loss(make_gpt2):
     """A probability that underflows to zero is 200 nats, not infinity."""
     model = make_gpt2(initializer_range=20.0).eval()
@@ -79,8 +139,9 @@ def test_a_uniform_model_loses_the_log_of_the_vocabulary(make_gpt2):
     model = make_gpt2().eval()
     torch.nn.init.zeros_(model.lm_head.weight)
     ids_BT, types_BT = random_batch(2, 10)
-    _, losses_N = losses_of(model, ids_BT, find_labels(ids_BT, types_BT))
-    torch.testing.assert_close(losses_N, torch.full_like(losses_N, float(np.log(VOCABULARY_SIZE))))
+    labels = find_labels(ids_BT, types_BT)
+    for losses_N in (losses_of(model, ids_BT, labels)[1], scores_of(model, ids_BT, labels)):
+        torch.testing.assert_close(losses_N, torch.full_like(losses_N, float(np.log(VOCABULARY_SIZE))))
 
 
 def test_a_batch_without_labels_adds_nothing(make_gpt2):
@@ -90,7 +151,7 @@ def test_a_batch_without_labels_adds_nothing(make_gpt2):
     labels = find_labels(ids_BT, np.full_like(types_BT, 2))
     total, losses_N = losses_of(model, ids_BT, labels)
     total.backward()
-    assert (total.item(), len(losses_N)) == (0.0, 0)
+    assert (total.item(), len(losses_N), len(scores_of(model, ids_BT, labels))) == (0.0, 0, 0)
     assert all(not parameter.grad.any() for parameter in model.parameters())
 
 
@@ -146,8 +207,7 @@ def assert_scores_are(model, examples, expected):
         ids_BT[row, : len(example["ids"])] = example["ids"]
         types_BT[row, : len(example["tts"])] = example["tts"]
     labels = find_labels(ids_BT, types_BT)
-    with torch.no_grad():
-        _, losses_N = losses_of(model, ids_BT, labels)
+    losses_N = scores_of(model, ids_BT, labels)
     rows_N = labels.positions_N // ids_BT.shape[1]
     for row, losses in enumerate(expected):
         classes = torch.from_numpy(labels.classes_N[rows_N == row].astype(np.int64))

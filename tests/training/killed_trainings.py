@@ -24,7 +24,7 @@ import torch.distributed
 from pydantic import TypeAdapter
 
 from raysweep.training import benchmark as _benchmark  # noqa: F401  # imported for the assertion below
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
 
@@ -137,11 +137,11 @@ def train_until_told(job: TrainingJob) -> None:
 
 def check_agreement(rank: int, world_size: int) -> None:
     """What one worker knows, all do."""
-    workers = Workers(rank=rank, world_size=world_size, device=torch.device("cpu"))
-    assert workers.smallest(5 + rank) == 5
-    assert workers.first_says(7 + rank) == 7
-    assert workers.any_says(rank == world_size - 1)
-    assert not workers.any_says(False)
+    group = DistributedGroup(rank=rank, world_size=world_size, device=torch.device("cpu"))
+    assert group.all_reduce_min(5 + rank) == 5
+    assert group.broadcast(7 + rank) == 7
+    assert group.any_rank(rank == world_size - 1)
+    assert not group.any_rank(False)
 
 
 def stop_and_go_on(job: TrainingJob, rank: int, world_size: int) -> None:

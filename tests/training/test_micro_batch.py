@@ -11,7 +11,7 @@ from raysweep.errors import MemoryShortageError
 from raysweep.training import attempt, hardware
 from raysweep.training import step as step_module
 from raysweep.training.attempt import fit_to_memory, make_engine
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loss import Objective
 from raysweep.training.micro_batch import fit_micro_batch
 
@@ -21,7 +21,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def engine(store, build_small_model):
-    return make_engine("A1", build_small_model(), store, TrainingConfig(batch_size=16), Workers(device=CPU), 64)
+    return make_engine(
+        "A1", build_small_model(), store, TrainingConfig(batch_size=16), DistributedGroup(device=CPU), 64
+    )
 
 
 @pytest.fixture
@@ -30,11 +32,11 @@ def memory_of(monkeypatch):
     real, tried = step_module.token_losses, []
 
     def limit(share_per_example):
-        def token_losses(model, ids_BT, *rest):
-            tried.append(len(ids_BT))
-            if len(ids_BT) * share_per_example > 1:
+        def token_losses(model, batch, *rest):
+            tried.append(len(batch.ids_BT))
+            if len(batch.ids_BT) * share_per_example > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return real(model, ids_BT, *rest)
+            return real(model, batch, *rest)
 
         monkeypatch.setattr(step_module, "token_losses", token_losses)
         return lambda device: tried[-1] * share_per_example
@@ -90,13 +92,13 @@ def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
 ):
     """With a worker's share of the step, all batches of it, and the longest examples there are."""
     settings = TrainingConfig(batch_size=16, micro_batch=setting, accumulation=accumulation)
-    workers = Workers(device=CPU, world_size=world_size)
-    engine = make_engine("A1", build_small_model(), store, settings, workers, 64)
+    group = DistributedGroup(device=CPU, world_size=world_size)
+    engine = make_engine("A1", build_small_model(), store, settings, group, 64)
     assert engine.micro_batch == (16 if setting == "auto" else setting)
-    engine.workers = Workers(device=device, world_size=world_size)
+    engine.group = DistributedGroup(device=device, world_size=world_size)
     seen = []
     monkeypatch.setattr(attempt, "fit_micro_batch", lambda engine, longest, objective: seen.append(longest))
-    monkeypatch.setattr(Workers, "smallest", lambda self, number: number)
+    monkeypatch.setattr(DistributedGroup, "all_reduce_min", lambda self, number: number)
     examples = np.arange(60)
     lengths = store.lengths(examples)
     fit_to_memory(engine, settings, examples, lengths, BOTH)

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from raysweep.config.training_settings import TrainingConfig
-from raysweep.evaluation.likelihood import full_precision
 from raysweep.evaluation.scoring import CELLS, score_examples
 from raysweep.model.sequence_packing import Packing
+from raysweep.model.token_losses import full_precision
 from raysweep.training.attempt import make_engine, packing_of
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.loss import Objective
 from raysweep.training.step import step_gradients, validation_losses
@@ -26,7 +26,9 @@ def engine_for(store, build_small_model):
 
     def make(dropout=0.0, **settings):
         model = build_small_model(dropout)
-        return make_engine("A1", model, store, TrainingConfig(batch_size=24, **settings), Workers(device=CPU), 64)
+        return make_engine(
+            "A1", model, store, TrainingConfig(batch_size=24, **settings), DistributedGroup(device=CPU), 64
+        )
 
     return make
 
@@ -61,7 +63,7 @@ def test_a_validation_is_the_same_packed_or_not(engine_for):
 
 @pytest.mark.parametrize("packing", ["off", "on"])
 def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
-    """Training's evaluation and the matrix's share no loop, and agree to 1e-5 nats a token on the same examples."""
+    """Training's evaluation and the matrix agree to 1e-5 nats a token on the same examples."""
     engine = engine_for(packing=packing, micro_batch=7)
     found = validation_losses(engine, EXAMPLES)
     engine.model.eval()

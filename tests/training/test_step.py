@@ -8,7 +8,7 @@ from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.errors import MemoryShortageError
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module
-from raysweep.training.distributed import Workers
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loss import Objective, label_weights, objective_of
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, original_loss
@@ -21,13 +21,13 @@ BOTH = Objective(context=True, infill=True)
 def make_engine(store, small_start):
     def make(micro_batch, dropout=0.0):
         model = build_model(str(small_start), model=ModelConfig(dropout=dropout), max_tokens=64, seed=0)
-        workers = Workers(device=torch.device("cpu"))
+        group = DistributedGroup(device=torch.device("cpu"))
         return Engine(
             trial="A1",
             model=model,
             source=store,
             task="ilm",
-            workers=workers,
+            group=group,
             autocast=None,
             micro_batch=micro_batch,
         )
@@ -130,15 +130,19 @@ def test_a_validation_does_not_depend_on_batches_and_leaves_dropout_on(make_engi
 @pytest.fixture
 def memory_for(monkeypatch):
     """Lets the model run at most so many examples at once, as a small GPU would."""
-    real = step_module.token_losses
+    real = {name: getattr(step_module, name) for name in ("token_losses", "score_labels")}
 
     def limit(examples):
-        def token_losses(model, ids_BT, *rest):
-            if len(ids_BT) > examples:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return real(model, ids_BT, *rest)
+        def limited(name):
+            def run(model, batch, *rest):
+                if len(batch.ids_BT) > examples:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return real[name](model, batch, *rest)
 
-        monkeypatch.setattr(step_module, "token_losses", token_losses)
+            return run
+
+        for name in real:
+            monkeypatch.setattr(step_module, name, limited(name))
 
     return limit
 

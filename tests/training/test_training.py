@@ -10,12 +10,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raysweep.errors import ChangedError, NonFiniteLossError, TrainingError
 from raysweep.evaluation.decoding import Prompt, answer_prompts
-from raysweep.evaluation.likelihood import full_precision
 from raysweep.evaluation.scoring import CELLS, score_examples
 from raysweep.evaluation.token_sampling import Sampling
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.gpt2 import load_model
+from raysweep.model.token_losses import full_precision
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
