@@ -1,9 +1,9 @@
-"""The corpus CSV → documents as typed columns, and the rows that had to be set aside.
+"""Reads the corpus CSV as documents with typed columns, and sets bad rows aside.
 
-Every data row ends up in one place: among the documents, or in the quarantine with the first thing
-that is wrong with it.  Rows are numbered from 1 as a person counts records: the header is not counted,
-a text with newlines inside its quotes is one row, empty lines are none.  Ids, levels, first languages,
-learners and prompts lose the white space around them; texts stay as they are.
+Every data row is either a document or goes to the quarantine with the first problem found in it.  Rows are
+counted as records, from 1: the header does not count, a text with quoted newlines is one row, empty lines
+are none.  Ids, levels, first languages, learners and prompts are stripped of white space; texts are kept
+as they are.
 """
 
 import csv
@@ -28,7 +28,7 @@ UNKNOWN_LEVEL = "unknown level"
 EMPTY_TEXT = "empty text"
 DUPLICATE_ID = "duplicate id"
 NEAR_DUPLICATE = "almost the same as a text of another split"
-"""No fault of the row: grouping it would have tied too much of the corpus together."""
+"""The row itself is good, but grouping it would have made one group too large."""
 
 SHOWN_CHARACTERS = 80
 STRING = pa.large_string()
@@ -36,40 +36,40 @@ STRING = pa.large_string()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRow:
-    """A row set aside, and the first thing that is wrong with it."""
+    """A row set aside, with the first problem found in it."""
 
     row: int  # 1-based data row
-    writing_id: str  # as far as it can be read
-    column: str  # the CSV's own name for it; empty if the whole row is meant
+    writing_id: str  # as far as it is readable
+    column: str  # its name in the CSV; empty if the whole row is bad
     reason: str  # one of the reasons above
-    value: str  # what stands there, escaped, cut to about 80 characters
-    first_row: int | None = None  # of a duplicate id: the row that is kept
+    value: str  # the bad value, escaped, cut to about 80 characters
+    first_row: int | None = None  # the row that is kept, if this one has a duplicate id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """What a CSV holds: `rows` = documents + bad rows."""
+    """The contents of a CSV: `rows` = documents + bad rows."""
 
     documents: pa.Table  # writing_id, l1, level, learner, prompt, text: large_string, in file order
     bad_rows: tuple[BadRow, ...]  # in file order
     rows: int
 
     def bad_by_reason(self) -> dict[str, int]:
-        """Bad rows per reason, the most frequent first."""
+        """Count the bad rows by reason, the most frequent first."""
         return dict(Counter(bad.reason for bad in self.bad_rows).most_common())
 
 
 def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = None) -> Corpus:
     """Read a corpus CSV (plain or gzipped) into documents and bad rows.
 
-    A prompt may be empty; everything else may not.  A learner must be there if the config names the
-    column, since a document of an unknown learner cannot be kept apart from that learner's others.
+    Only prompts may be empty.  If the config names a learner column, every row needs a learner, because a
+    document of an unknown learner could share a learner with another split.
 
     Args:
-        columns: instead of `data.columns`.
+        columns: replaces `data.columns`.
 
     Raises:
-        InputError: the file as a whole cannot be used.
+        InputError: the whole file cannot be used.
     """
     names = columns or data.columns
     roles = {"writing_id": names.id, "l1": names.l1, "level": names.level, "text": names.text}
@@ -79,11 +79,11 @@ def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = No
 
 
 def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Path) -> None:
-    """Stop if too many rows were set aside, or none is left.
+    """Stop if too many rows were set aside, or no row is left.
 
     Raises:
-        InputError: names the first bad row, what is wrong with it and the fix; then counts by
-            reason and where all of them are listed.
+        InputError: names the first bad row, its problem and the fix, then the counts by reason and the
+            file that lists all bad rows.
     """
     if not corpus.bad_rows:
         return
@@ -100,11 +100,11 @@ def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Pat
 
 
 def bad_near_duplicates(corpus: Corpus, places: np.ndarray, column: str) -> list[BadRow]:
-    """Rows for the quarantine of documents that cannot stay because another split has almost the same text.
+    """Make quarantine rows for documents that are removed because another split has almost the same text.
 
     Args:
-        places: of the documents, in file order.
-        column: the CSV's name of the texts.
+        places: positions of the documents in file order.
+        column: the text column's name in the CSV.
     """
     bad = np.array([bad.row for bad in corpus.bad_rows], dtype=np.int64)
     rows = np.setdiff1d(np.arange(1, corpus.rows + 1), bad, assume_unique=True)[places]
@@ -135,7 +135,7 @@ def _explain(bad: BadRow, path: Path, data: DataConfig) -> str:
     if bad.reason == WRONG_FIELDS:
         return (
             f"{path.name} row {bad.row}: found {bad.value}. "
-            "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"
+            "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"
         )
     must = {
         UNKNOWN_LEVEL: f"known levels are {', '.join(data.levels)}. Add it to data.levels or data.level_aliases",
@@ -149,13 +149,13 @@ def _explain(bad: BadRow, path: Path, data: DataConfig) -> str:
 
 
 class _Judge:
-    """Applies the checks column by column; a row keeps the first complaint raised against it."""
+    """Applies the checks column by column; each row keeps its first complaint."""
 
     def __init__(self, raw: RawColumns, roles: dict[str, str], data: DataConfig) -> None:
         self.raw = raw
         self.roles = roles
         self.data = data
-        # The complaint of each row; -1 is none.
+        # Index of each row's complaint; -1 for none.
         self.complaint = np.full(raw.table.num_rows, -1, dtype=np.int8)
         self.complaints: list[tuple[str, str]] = []  # (reason, role)
         self.first_row: dict[int, int] = {}  # place in the table of a duplicate → place of the one kept
@@ -188,21 +188,21 @@ class _Judge:
             self._complain(NOT_UTF8, role, np.array([value is None for value in values]))
             return pa.chunked_array([pa.array([value or "" for value in values], STRING)])
 
-    def _known_levels(self, found: pa.ChunkedArray) -> pa.Array:
-        """Each row's level by the name that the config knows it by; rows with another are complained of."""
+    def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
+        """Map each row's level to its name in the config, and complain of rows with unknown levels."""
         known = {level: level for level in self.data.levels} | self.data.level_aliases
-        encoded = found.combine_chunks().dictionary_encode()
+        encoded = column.combine_chunks().dictionary_encode()
         names = [known.get(spelling) for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
         self._complain(UNKNOWN_LEVEL, "level", np.array([name is None for name in names], dtype=bool)[codes])
         return pa.array([name or "" for name in names], STRING).take(encoded.indices)
 
     def _complain_of_duplicates(self, ids: pa.ChunkedArray) -> None:
-        """The first good row of an id is kept; later ones are complained of."""
+        """Keep the first good row of each id, and complain of later ones."""
         places = np.flatnonzero(self.complaint < 0)
         encoded = ids.combine_chunks().take(pa.array(places)).dictionary_encode()
         codes = encoded.indices.to_numpy()
-        # A dictionary's codes come in the order of first appearance.
+        # Dictionary codes are in order of first appearance.
         first = np.zeros(len(encoded.dictionary), dtype=np.int64)
         first[codes[::-1]] = places[::-1]
         repeated = first[codes] != places
@@ -222,13 +222,13 @@ class _Judge:
     def _bad_rows(self) -> tuple[BadRow, ...]:
         bad = [
             BadRow(
-                row=each.row,
-                writing_id=_text(each.first_field) if self._id_is_first() else "",
+                row=row.row,
+                writing_id=_text(row.first_field) if self._id_is_first() else "",
                 column="",
                 reason=WRONG_FIELDS,
-                value=f"{each.fields} {'field' if each.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
+                value=f"{row.fields} {'field' if row.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
             )
-            for each in self.raw.malformed
+            for row in self.raw.malformed
         ]
         row_numbers, table = self.raw.row_numbers, self.raw.table
         for place in np.flatnonzero(self.complaint >= 0).tolist():
@@ -244,7 +244,7 @@ class _Judge:
                     first_row=None if kept is None else int(row_numbers[kept]),
                 )
             )
-        return tuple(sorted(bad, key=lambda each: each.row))
+        return tuple(sorted(bad, key=lambda bad_row: bad_row.row))
 
     def _id_is_first(self) -> bool:
         return self.raw.header[0] == self.roles["writing_id"]
@@ -262,13 +262,13 @@ def _decode(cell: bytes) -> str | None:
 
 
 def _text(cell: bytes) -> str:
-    """A cell as text that any program can show."""
+    """Decode a cell as printable text."""
     text = cell[: 4 * SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")[:SHOWN_CHARACTERS]
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _shown(cell: bytes) -> str:
-    """A cell as Python would write it, cut to about 80 characters."""
+    """Quote and escape a cell as Python does, cut to about 80 characters."""
     value = _decode(cell)
     cut = cell if value is None else value
     shown = repr(cut[:SHOWN_CHARACTERS])

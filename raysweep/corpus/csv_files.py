@@ -1,9 +1,9 @@
-"""A CSV file's bytes → its columns, as bytes; what is wrong with the whole file is said here.
+"""Reads columns of a CSV file as bytes, and reports problems of the whole file.
 
-pyarrow reads a well-formed file in about a second for 723,282 rows.  If it refuses (a record with too
-few or too many fields), Python's csv module reads the file again, slower, and tells which records are
-malformed.  Both follow RFC 4180 with the same leniency and give the same cells; a test holds them to it.
-Cells stay bytes, because what is not UTF-8 is a matter of single rows (`reading.py`).
+pyarrow reads a well-formed file of 723,282 rows in about a second.  If pyarrow refuses the file (a record has
+too few or too many fields), Python's csv module reads it again, more slowly, and finds the malformed records.
+Both follow RFC 4180 with the same leniency and give the same cells, which a test checks.  Cells stay bytes,
+because invalid UTF-8 is a problem of single rows (`csv_documents.py`).
 """
 
 import csv
@@ -22,14 +22,14 @@ import pyarrow.csv
 
 from raysweep.errors import InputError
 
-BLOCK_BYTES = 16 << 20  # pyarrow refuses a record longer than this; then Python's csv module reads the file
+BLOCK_BYTES = 16 << 20  # pyarrow refuses a longer record; Python's csv module then reads the file
 CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 OTHER_DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MalformedRow:
-    """A record whose number of fields is not the header's."""
+    """A record with another number of fields than the header."""
 
     row: int  # 1-based data row
     fields: int
@@ -38,13 +38,13 @@ class MalformedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawColumns:
-    """The cells of the columns asked for, in file order, without the malformed records."""
+    """The cells of the requested columns in file order, without malformed records."""
 
     table: pa.Table  # large_binary, without nulls
     row_numbers: np.ndarray  # int64, the 1-based data row of each row of the table
     malformed: tuple[MalformedRow, ...]
     header: tuple[str, ...]
-    last_field: bytes  # of the file, whichever its column
+    last_field: bytes  # the last field of the file, in any column
 
     @property
     def rows(self) -> int:
@@ -56,11 +56,11 @@ def read_columns(path: Path, names: Sequence[str], *, slowly: bool = False) -> R
     """Read some columns of a CSV file, plain or gzipped.
 
     Args:
-        names: columns that must be there; each is read once, however often it is named.
-        slowly: leave pyarrow out, and read with Python's csv module (for tests).
+        names: columns that must exist; repeated names are read once.
+        slowly: read with Python's csv module instead of pyarrow (for tests).
 
     Raises:
-        InputError: the file as a whole cannot be used: says why, and what to do.
+        InputError: the whole file cannot be used; says why, and the fix.
     """
     data = _read_bytes(path)
     header = _read_header(path, data)
@@ -74,7 +74,7 @@ def read_columns(path: Path, names: Sequence[str], *, slowly: bool = False) -> R
 
 
 def _read_bytes(path: Path) -> bytes:
-    """The file's bytes: decompressed, and without a byte order mark."""
+    """Read the file, decompressed and without a byte order mark."""
     if not path.exists():
         raise InputError(f"{path}: no such file. Set data.csv to the corpus, or leave it out for the synthetic sample")
     if not path.is_file():
@@ -120,7 +120,7 @@ def _check_header(path: Path, header: list[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if header.count(name) > 1:
             raise InputError(
-                f"{path}: the column {name!r} stands {header.count(name)} times in the header; must stand once"
+                f"{path}: the column {name!r} appears {header.count(name)} times in the header; must appear once"
             )
 
 
@@ -128,7 +128,7 @@ def _refuse_other_delimiter(path: Path, header: list[str], wanted: Sequence[str]
     line = ",".join(header)
     for delimiter, name in OTHER_DELIMITERS.items():
         cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
-        if len(cells) > len(header) and sum(each in cells for each in wanted) >= 2:
+        if len(cells) > len(header) and sum(column in cells for column in wanted) >= 2:
             raise InputError(
                 f"{path}: its columns are separated by {name} ({delimiter!r}); must be a comma. "
                 "Save it again as CSV with commas"
@@ -136,14 +136,14 @@ def _refuse_other_delimiter(path: Path, header: list[str], wanted: Sequence[str]
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:
-    folded = {each.strip().lower().replace(" ", "_"): each for each in header}
+    folded = {column.strip().lower().replace(" ", "_"): column for column in header}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def _read_fast(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColumns | None:
     """Read with pyarrow; None if a record is malformed or longer than a block."""
-    # Columns go by their place and the header is read as a row, so nothing hangs on odd header names.
+    # Columns are named by position and the header is read as a row, so unusual header names cannot break the reading.
     places = [str(header.index(name)) for name in wanted]
     last = str(len(header) - 1)
     try:
@@ -173,7 +173,7 @@ def _read_fast(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColu
 
 
 def _read_slowly(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColumns:
-    """Read with Python's csv module, which goes on after a malformed record."""
+    """Read with Python's csv module, which continues after a malformed record."""
     places = [header.index(name) for name in wanted]
     columns: list[list[bytes]] = [[] for _ in wanted]
     row_numbers: list[int] = []
@@ -200,7 +200,7 @@ def _read_slowly(data: bytes, header: list[str], wanted: Sequence[str]) -> RawCo
 
 
 def _records(data: bytes) -> Iterator[list[str]]:
-    """The file's records, header first; empty lines are no records.  Bytes outside UTF-8 become surrogates."""
+    """Iterate over the records, header first, without empty lines; bytes outside UTF-8 become surrogates."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
     return (record for record in csv.reader(text) if record)
 
@@ -211,7 +211,7 @@ def _encode(field: str) -> bytes:
 
 @contextmanager
 def _fields_of_any_length() -> Iterator[None]:
-    """Python's csv module stops at fields over 131,072 characters, by a limit of the whole process."""
+    """Lift the process-wide limit of Python's csv module, which refuses fields over 131,072 characters."""
     limit = csv.field_size_limit(2**31 - 1)
     try:
         yield
@@ -220,10 +220,10 @@ def _fields_of_any_length() -> Iterator[None]:
 
 
 def _check_quotes_close(path: Path, data: bytes, raw: RawColumns) -> None:
-    """A quote that never closes makes one field of the rest of the file, and no parser complains.
+    """Refuse a quote that never closes, which makes the rest of the file one field without any parser error.
 
-    Only the last record can be so.  It ends inside quotes if the file ends with an opening quote and
-    the last field, its quotes doubled; a field of nothing but quotes is told by their number.
+    This can only happen in the last record.  It ends inside quotes if the file ends with an opening quote and
+    the last field with its quotes doubled; a field of only quotes is decided by their number.
     """
     last = raw.last_field
     if last.strip(b'"'):

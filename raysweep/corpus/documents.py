@@ -17,7 +17,7 @@ from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase (read, split, compare, write, check), what is done and what there is, in documents or rows."""
+"""Called with a phase (read, split, compare, write, check), and how many documents or rows of how many are done."""
 
 DOCUMENTS_PER_ROW_GROUP = 8192
 SCHEMA = pa.schema(
@@ -35,13 +35,13 @@ SCHEMA = pa.schema(
 
 
 def sort_documents(documents: pa.Table) -> pa.Table:
-    """The documents in the order of their ids (by code point), each column in one piece."""
+    """Sort the documents by id (by code point); each column becomes one chunk."""
     order = pa.array(sort_order(documents))
     return pa.table({name: documents[name].combine_chunks().take(order) for name in documents.column_names})
 
 
 def sort_order(documents: pa.Table) -> np.ndarray:
-    """The places of the documents in the order of their ids."""
+    """The order that sorts the documents by id."""
     return np.asarray(pc.sort_indices(documents["writing_id"].combine_chunks()).to_numpy())
 
 

@@ -1,16 +1,15 @@
-"""Looks in documents.parquet itself for what one split knows of another.
+"""Searches documents.parquet for leaks: documents of one split that another split knows.
 
-The search reads the finished file again and works the texts out anew, with a hash other than the one
-that splits were made by, so a fault in making the splits, sorting or writing cannot hide, and splits
-that raysweep did not make can be judged too.  Kinds of leak, the plainest first:
+The search reads the finished file again and hashes the texts with another function than the split used, so it
+also finds errors in splitting, sorting and writing, and can judge splits that raysweep did not make.  Kinds
+of leak, the plainest first:
 
-    id        the same writing_id stands in two splits
+    id        the same writing_id in two splits
     text      the same text, up to case, white space and Unicode form
     near      almost the same text (`near_duplicates.py`)
     learner   the same writer
 
-A prompt that two splits share is the normal case (the task is the same, the answers are not): it is
-counted, and no leak.
+Splits normally share prompts (the task is the same, the answers differ): they are counted, but are no leak.
 """
 
 import logging
@@ -45,12 +44,12 @@ LEAKS_SCHEMA = pa.schema(
         pa.field("known_to", pa.string(), nullable=False),
     ]
 )
-"""`known_to`: the split that knows the document; 'train' if that one does, else 'valid'."""
+"""`known_to` is the split that knows the document: 'train' if train does, otherwise 'valid'."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leakage:
-    """What leakage.json says; apart from prompts, each `…_in_two_splits` is 0 in splits that can be trusted."""
+    """The contents of leakage.json; in trustworthy splits each `…_in_two_splits` but that of prompts is 0."""
 
     documents: int
     ids: int  # distinct ones
@@ -67,40 +66,29 @@ class Leakage:
     documents_with_repeated_texts: int
     most_documents_with_one_text: int
     near_threshold: float
-    near_duplicates: int  # documents that another text is almost the same as
-    near_duplicates_in_two_splits: int  # of these, documents that have one in another split
-    near_pairs: int  # of texts whose words differ
+    near_duplicates: int  # documents that have a near duplicate
+    near_duplicates_in_two_splits: int  # documents that have one in another split
+    near_pairs: int  # pairs of similar texts with different words
     near_pairs_in_two_splits: int
-    near_pairs_not_compared: int  # candidates passed over, because too many texts looked alike
-    links_not_followed: int  # near duplicates that grouping would have made too large a group of; see quarantine.csv
+    near_pairs_not_compared: int  # candidates skipped, because too many texts looked alike
+    links_not_followed: int  # near duplicates not grouped, because their group was too large; see quarantine.csv
     test_documents: int
-    leaky_test_documents: int  # known to train or valid in one way or another
+    leaky_test_documents: int  # known to train or valid
     leaky_by_kind: Mapping[str, int]  # test documents, by kind of leak
 
-    @property
-    def is_clean(self) -> bool:
-        """Whether no split knows a document of another; prompts aside."""
-        found = (self.ids_in_two_splits, self.texts_in_two_splits, self.near_duplicates_in_two_splits)
-        return not any(found) and not self.learners_in_two_splits
-
     def raise_if_any(self, *, near: bool) -> None:
-        """Stop on a leak that grouping rules out: the splits are ours, so it is our fault and no input error.
+        """Stop on a leak that grouping rules out, which is a bug of raysweep and not an input error.
 
         Args:
-            near: near duplicates were grouped too.
+            near: whether near duplicates were grouped too.
         """
         others = self.ids_in_two_splits or self.learners_in_two_splits or self.texts_in_two_splits
         if others or (near and self.near_duplicates_in_two_splits):
             raise AssertionError(f"documents.parquet leaks between splits; please report this: {self}")
 
 
-def find_leakage(documents: Path) -> Leakage:
-    """Look for ids, learners, texts and near duplicates that stand in two splits."""
-    return LeakSearch(documents).summary()
-
-
 def log_leakage(leakage: Leakage) -> None:
-    """Tell how much resembles other texts, and warn of what a split divides."""
+    """Log how many near duplicates there are, and warn of leaks."""
     logger.info(
         "prepare: %s documents are almost the same as another (%s of their words or more)",
         f"{leakage.near_duplicates:,}", f"{leakage.near_threshold:.0%}",
@@ -115,10 +103,10 @@ def log_leakage(leakage: Leakage) -> None:
 
 
 class LeakSearch:
-    """What stands where in a finished documents.parquet.  D documents."""
+    """The values of a finished documents.parquet that may leak.  D documents."""
 
     def __init__(self, documents: Path, near: NearDuplicates | None = None) -> None:
-        """Args: `near` of the same documents in their order, if it is known already."""
+        """Args: `near` is computed from the file if absent; it must cover the same documents in the same order."""
         table = pq.read_table(documents, columns=["writing_id", "learner", "prompt", "split"])
         self._splits: Longs = pc.index_in(table["split"], pa.array(SPLITS)).to_numpy().astype(np.int64)
         self._codes: dict[str, Longs | None] = {
@@ -132,7 +120,7 @@ class LeakSearch:
         self._near = near
 
     def summary(self, links_not_followed: int = 0) -> Leakage:
-        """All counts."""
+        """Count documents, repeats and leaks."""
         repeats = np.bincount(_known(self._codes["text"]))
         leaky = {kind: self._known_to(kind) for kind in LEAK_KINDS}
         is_test = self._splits == SPLITS.index("test")
@@ -141,10 +129,10 @@ class LeakSearch:
         ids, learners, prompts = counts("id"), counts("learner"), counts("prompt")
         exact, texts = counts("exact"), counts("text")
         pairs = self._near.pairs
-        held = count_splits(self._near.words, self._splits) > 0
-        one, other = held[pairs[:, 0]], held[pairs[:, 1]]
-        stands = one.any(axis=1) & other.any(axis=1)  # both are in the corpus still
-        is_divided = stands & ((one | other).sum(axis=1) > 1)
+        holds = count_splits(self._near.words, self._splits) > 0
+        one, other = holds[pairs[:, 0]], holds[pairs[:, 1]]
+        is_present = one.any(axis=1) & other.any(axis=1)  # neither was set aside
+        is_divided = is_present & ((one | other).sum(axis=1) > 1)
         return Leakage(
             documents=len(self._splits),
             ids=ids[0] or 0,
@@ -163,7 +151,7 @@ class LeakSearch:
             near_threshold=self._near.threshold,
             near_duplicates=int(any_near.sum()),
             near_duplicates_in_two_splits=int(in_another.any(axis=1).sum()),
-            near_pairs=int(stands.sum()),
+            near_pairs=int(is_present.sum()),
             near_pairs_in_two_splits=int(is_divided.sum()),
             near_pairs_not_compared=self._near.not_compared,
             links_not_followed=links_not_followed,
@@ -173,7 +161,7 @@ class LeakSearch:
         )
 
     def write_leaks(self, path: Path) -> None:
-        """Write a row per document outside train and kind of leak, by rename."""
+        """Write a row for each document outside train and each kind of its leaks, by rename."""
         parts = []
         for kind in LEAK_KINDS:
             known = self._known_to(kind)
@@ -193,7 +181,7 @@ class LeakSearch:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
 
     def _known_to(self, kind: str) -> npt.NDArray[np.bool_]:
-        """(D, 2) whether train knows a document of valid or test, and whether valid knows one of test."""
+        """Tell whether train knows a document of valid or test, and whether valid knows one of test, as (D, 2)."""
         if kind == "near":
             others = self._near_neighbours()[0]
         else:
@@ -201,7 +189,7 @@ class LeakSearch:
             if codes is None:
                 return np.zeros((len(self._splits), 2), dtype=np.bool_)
             others = count_splits(codes, self._splits)[codes] > 0
-            others[codes < 0] = False  # a document whose learner is not known
+            others[codes < 0] = False  # documents without a known learner
         valid = SPLITS.index("valid")
         return np.stack(
             [
@@ -215,7 +203,7 @@ class LeakSearch:
         return near_in_other_splits(self._near, self._splits, _known(self._codes["text"]))
 
     def _count_divided(self, kind: str) -> tuple[int | None, int | None]:
-        """How many distinct values there are, and how many of them stand in more than one split."""
+        """Count the distinct values, and those in more than one split."""
         codes = self._codes[kind]
         if codes is None:
             return None, None
@@ -224,7 +212,7 @@ class LeakSearch:
 
 
 def _codes(column: pa.ChunkedArray) -> Longs | None:
-    """A number for each value, −1 for none; None if there is no value at all."""
+    """Number the values, −1 for a missing one; None if all are missing."""
     if column.null_count == len(column):
         return None
     indices = column.combine_chunks().dictionary_encode().indices
@@ -237,7 +225,7 @@ def _known(codes: Longs | None) -> Longs:
 
 
 def _text_codes(documents: Path) -> tuple[Longs | None, Longs | None]:
-    """Codes of the texts to the letter, and of the normalised ones, in the file's order."""
+    """Number the exact texts and the normalised ones, in the file's order."""
     exact, normalised = [], []
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["text"]):
@@ -245,7 +233,7 @@ def _text_codes(documents: Path) -> tuple[Longs | None, Longs | None]:
                 exact.append(_digest(text))
                 normalised.append(_digest(normalise_text(text)))
     both = (pa.chunked_array([pa.array(digests, pa.binary(16))]) for digests in (exact, normalised))
-    exact_codes, normalised_codes = (_codes(each) for each in both)
+    exact_codes, normalised_codes = (_codes(column) for column in both)
     return exact_codes, normalised_codes
 
 

@@ -1,10 +1,10 @@
-"""Ties near duplicates together, so that a split does not divide them.
+"""Groups near duplicates, so that they go to the same split.
 
-Links are followed from the most similar pair to the least, and none that would make a group larger
-than a fiftieth of the corpus: where one writer's text resembles another's, who have further texts
-each, chains of links could else tie half of a corpus together, and no split would reach its share.
-What is not followed is counted; where the split then divides such texts, those outside train are set
-aside (`find_divided`), so no near duplicate is left in two splits.
+Links are followed from the most similar pair to the least, but not if the group would become larger than a
+fiftieth of the corpus: chains of links between writers with several texts each could otherwise join half of
+the corpus, and no split would reach its share.  Links that are not followed are counted.  Where the split
+then divides such texts, those outside train are set aside (`find_divided`), so no near duplicate remains in
+two splits.
 """
 
 import numpy as np
@@ -13,18 +13,18 @@ from raysweep.corpus.near_duplicates import NearDuplicates
 from raysweep.corpus.splits import SPLITS, root_of
 
 MOST_OF_CORPUS = 50
-"""Near duplicates tie at most one in so many documents together."""
-SMALLEST_BOUND = 20
-"""The same bound, in documents, where the corpus is small."""
+"""A group of near duplicates holds at most one in so many documents."""
+SMALLEST_LIMIT = 20
+"""The same limit, in documents, for small corpora."""
 
 
-def tie_near_duplicates(
+def group_near_duplicates(
     groups: np.ndarray, hashes: np.ndarray, near: NearDuplicates
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Join the groups of near duplicates, up to a size.
 
     Args:
-        groups, hashes: of `splits.group_documents`.
+        groups, hashes: from `splits.group_documents`.
 
     Returns:
         Groups and hashes in the same form, and how many links were not followed.
@@ -33,16 +33,16 @@ def tie_near_duplicates(
     same = np.stack([firsts[near.words], np.arange(len(near.words))], axis=1)
     order = np.argsort(-near.similarities, kind="stable")
     links = np.concatenate([same[same[:, 0] != same[:, 1]], firsts[near.pairs[order]]])
-    return join_groups(groups, hashes, links, max(SMALLEST_BOUND, len(groups) // MOST_OF_CORPUS))
+    return join_groups(groups, hashes, links, max(SMALLEST_LIMIT, len(groups) // MOST_OF_CORPUS))
 
 
 def find_divided(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """(D,) whether a document must go for splits to share no near duplicate.
+    """Find the documents to remove so that no two splits share a near duplicate, as (D,) booleans.
 
-    Of valid, what train has almost the same of; of test, what train or valid has.
+    These are the documents of valid with a near duplicate in train, and those of test with one in train or valid.
 
     Args:
-        splits: of each document, an index into `SPLITS`.
+        splits: an index into `SPLITS` for each document.
         texts: a hash of each normalised text.
     """
     others, _ = near_in_other_splits(near, splits.astype(np.int64), np.unique(texts, return_inverse=True)[1])
@@ -52,7 +52,7 @@ def find_divided(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) ->
 
 
 def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each document's near duplicates stand that are not the same text.
+    """Find the splits that hold near duplicates of each document, apart from equal texts.
 
     Args:
         splits, texts: codes of each document's split and normalised text.
@@ -65,7 +65,7 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
     around = per_words.copy()
     np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
     np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
-    # Documents of the same words may be of different texts, and the other way round after odd case folding.
+    # Documents with the same words may have different texts and, after unusual case folding, the other way round.
     same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
     others = around[words] - count_splits(same, splits)[same] > 0
     any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
@@ -74,7 +74,7 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
 
 
 def count_splits(codes: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """(K, S) documents of each code in each split; a code below 0 is left out."""
+    """Count the documents of each code in each split, as (K, S); codes below 0 are left out."""
     known = codes >= 0
     count = int(codes.max(initial=-1)) + 1
     cells = codes[known] * len(SPLITS) + splits[known]
@@ -86,13 +86,12 @@ def join_groups(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Join groups whose documents are linked, in the order of the links.
 
-    Chains of links could tie half of a corpus together, so a link that would make a group larger
-    than `largest` is not followed: the strongest links should come first.
+    A link that would make a group larger than `largest` is not followed, so the strongest links should come first.
 
     Args:
-        groups, hashes: of `group_documents`.
-        links: (L, 2) documents that should not be divided.
-        largest: documents in a joined group.
+        groups, hashes: from `group_documents`.
+        links: (L, 2) documents that should go to one split.
+        largest: the most documents that a joined group may have.
 
     Returns:
         Groups and hashes as `group_documents` gives them, and how many links were not followed.
@@ -110,7 +109,7 @@ def join_groups(
         parents[other] = one
         sizes[one] += sizes[other]
     roots = np.array([root_of(parents, group) for group in range(len(parents))], dtype=np.int64)
-    found, numbers = np.unique(roots, return_inverse=True)
-    joined = np.full(len(found), np.iinfo(np.uint64).max, dtype=np.uint64)
+    remaining, numbers = np.unique(roots, return_inverse=True)
+    joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(joined, numbers, hashes)
     return np.take(numbers, groups), joined, refused

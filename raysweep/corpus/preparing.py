@@ -1,8 +1,8 @@
 """The prepare stage: a CSV → documents.parquet, quarantine.csv, leakage.json, leaks.parquet and, last, splits.json.
 
 Documents are sorted by writing_id and numbered in that order, so the CSV's row order cannot change a
-byte of documents.parquet.  Its row groups hold 8,192 documents, to be read one by one.  splits.json is
-the record that the stage is done: it is removed before anything else is replaced, and written last.
+byte of documents.parquet.  splits.json records that the stage is done: it is removed before anything else
+is replaced, and written last.
 """
 
 import logging
@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.csv_documents import Corpus, bad_near_duplicates, check_bad_rows, read_corpus, write_quarantine
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
 from raysweep.corpus.leakage import LeakSearch, log_leakage
-from raysweep.corpus.near_duplicate_groups import find_divided, tie_near_duplicates
+from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates
 from raysweep.corpus.near_duplicates import find_near_duplicates
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
@@ -48,9 +49,9 @@ class CorpusSummary:
     levels: tuple[str, ...]  # as configured, lowest first
     counts: dict[str, dict[str, int]]  # level → split → documents
     first_languages: dict[str, dict[str, int]]  # L1 → split → documents
-    asked: dict[str, float]  # split → share of documents
+    asked: dict[str, float]  # split → share of documents, as configured
     reached: dict[str, dict[str, float]]  # level → split → share of the level's documents
-    grouped_by: str  # what is not divided: "learner and text", or "text"
+    grouped_by: str  # what stays in one split: "learner and text", or "text"
     groups: int
     largest_group: int  # documents
     lengths: dict[str, dict[str, float]]  # level → documents, characters, mean, median, longest
@@ -65,7 +66,7 @@ def prepare_corpus(
     columns: ColumnsConfig | None = None,
     on_progress: Progress | None = None,
 ) -> CorpusSummary:
-    """Read, set bad rows aside, split, write, and prove that nothing leaks.
+    """Read, set bad rows aside, split, write, and check that nothing leaks.
 
     Args:
         columns: instead of `data.columns`; `SAMPLE_COLUMNS` for the sample corpus.
@@ -74,7 +75,7 @@ def prepare_corpus(
         InputError: the CSV cannot be used, or more than `data.max_bad_fraction` of its rows are bad;
             quarantine.csv then lists them.
     """
-    report = on_progress or _stay_silent
+    report = on_progress or (lambda _phase, _done, _total: None)
     report("read", 0, 1)
     corpus = read_corpus(csv, data, columns)
     report("read", corpus.rows, corpus.rows)
@@ -92,13 +93,13 @@ def prepare_corpus(
     report("compare", len(texts), len(texts))
     is_grouped, refused = data.near_duplicates.action == "group", 0
     if is_grouped:
-        groups, hashes, refused = tie_near_duplicates(groups, hashes, near)
+        groups, hashes, refused = group_near_duplicates(groups, hashes, near)
     strata, names = _stratify(documents, data.levels)
     splits = split_documents(strata, groups, hashes, data.split)
     if refused and (divided := find_divided(near, splits, texts)).any():
         places = sort_order(corpus.documents)[divided]
         bad = bad_near_duplicates(corpus, places, (columns or data.columns).text)
-        corpus = replace(corpus, bad_rows=tuple(sorted([*corpus.bad_rows, *bad], key=lambda each: each.row)))
+        corpus = replace(corpus, bad_rows=tuple(sorted([*corpus.bad_rows, *bad], key=lambda bad: bad.row)))
         write_quarantine(folder.quarantine, corpus.bad_rows)
         documents, splits, groups = documents.filter(pa.array(~divided)), splits[~divided], groups[~divided]
         near, strata = replace(near, words=near.words[~divided]), _stratify(documents, data.levels)[0]
@@ -126,7 +127,7 @@ def prepare_corpus(
         counts=counts,
         first_languages=_cross_count(strata.first_languages, splits, names),
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
-        reached={level: _shares(each) for level, each in counts.items()},
+        reached={level: _shares(by_split) for level, by_split in counts.items()},
         grouped_by="learner and text" if has_learners else "text",
         groups=len(hashes),
         largest_group=int(np.bincount(groups).max()),
@@ -138,10 +139,10 @@ def prepare_corpus(
 
 
 def read_summary(folder: RunFolder) -> CorpusSummary:
-    """Read back what `prepare_corpus` returned.
+    """Read what `prepare_corpus` returned.
 
     Raises:
-        InputError: the corpus is not prepared, or splits.json is not one of ours.
+        InputError: the corpus is not prepared, or splits.json has another format.
     """
     if not folder.splits.exists():
         raise InputError(f"{folder.splits}: no such file; the corpus is not prepared. Run the prepare stage")
@@ -152,50 +153,36 @@ def read_summary(folder: RunFolder) -> CorpusSummary:
         raise InputError(f"{folder.splits}: not a record of this version ({error}); delete it") from error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IlmText:
-    """One file that was written."""
-
-    documents: int
-    changed: int  # documents whose line breaks had to be changed to keep them whole
-
-
-def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, IlmText]]:
+def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -> int:
     """Write every model's documents in the format of the original ILM code, a file per split.
 
-    Documents are joined by three newlines, in the order of documents.parquet.  One that holds three
-    newlines itself would fall apart, and one that begins or ends with a newline would blur the joint;
-    these are changed, and counted.
+    Documents are joined by three newlines, in the order of documents.parquet.  A document that holds three
+    newlines would be split in two, and one that begins or ends with a newline would blur the joint, so line
+    breaks of such documents are changed.
 
     Args:
         models: the levels whose documents each model sees.
 
     Returns:
-        model → split → what was written.
+        Documents whose line breaks were changed.
     """
+    changed = 0
     with ExitStack() as stack:
-        writers = {
-            (model, split): _Writer(
-                stack.enter_context(
-                    stack.enter_context(atomic_file(folder.ilm_text(model, split))).open(
-                        "w", encoding="utf-8", newline="\n"
-                    )
-                )
-            )
-            for model in models
-            for split in SPLITS
-        }
-        with pq.ParquetFile(folder.documents) as file:
-            for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["level", "split", "text"]):
-                for level, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    for model, levels in models.items():
-                        if level in levels:
-                            writers[model, split].add(text)
-    return {model: {split: writers[model, split].summary() for split in SPLITS} for model in models}
-
-
-def _stay_silent(_phase: str, _done: int, _total: int) -> None:
-    pass
+        files = {}
+        for place in product(models, SPLITS):
+            path = stack.enter_context(atomic_file(folder.ilm_text(*place)))
+            files[place] = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+        joints = dict.fromkeys(files, "")
+        file = stack.enter_context(pq.ParquetFile(folder.documents))
+        for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["level", "split", "text"]):
+            for level, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                whole = _keep_whole(text)
+                changed += whole != text
+                for model in (model for model, levels in models.items() if level in levels):
+                    files[model, split].write(joints[model, split] + whole)
+                    joints[model, split] = JOINT
+    logger.info("prepare: %s documents had line breaks changed for ILM's text format", f"{changed:,}")
+    return changed
 
 
 def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray:
@@ -209,7 +196,7 @@ def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray
 
 
 def _stratify(documents: pa.Table, levels: tuple[str, ...]) -> tuple[Strata, list[str]]:
-    """Codes of levels (in the configured order) and first languages (in that of their names, returned too)."""
+    """Number the levels in the configured order, and the first languages by name; returns the latter names too."""
     names = sorted(pc.unique(documents["l1"]).to_pylist())
     level_codes = pc.index_in(documents["level"], pa.array(levels, pa.large_string())).to_numpy()
     language_codes = pc.index_in(documents["l1"], pa.array(names, pa.large_string())).to_numpy()
@@ -256,31 +243,13 @@ def _log(csv: Path, summary: CorpusSummary, corpus: Corpus) -> None:
         if any(n == 0 or abs(n - asked[split]) > max(1.0, 0.001 * documents) for split, n in counts.items()):
             reached = ", ".join(f"{split} {n:,} (asked {asked[split]:,.0f})" for split, n in counts.items())
             logger.warning(
-                "prepare: level %s: %s; groups by %s are not divided, the largest has %s documents",
+                "prepare: level %s: %s; groups by %s stay in one split, the largest has %s documents",
                 level, reached, summary.grouped_by, f"{summary.largest_group:,}",
             )  # fmt: skip
 
 
-class _Writer:
-    """A file that grows by documents."""
-
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-        self.documents = 0
-        self.changed = 0
-
-    def add(self, text: str) -> None:
-        whole = _keep_whole(text)
-        self.file.write(JOINT + whole if self.documents else whole)
-        self.documents += 1
-        self.changed += whole != text
-
-    def summary(self) -> IlmText:
-        return IlmText(documents=self.documents, changed=self.changed)
-
-
 def _keep_whole(text: str) -> str:
-    """The text without what would read as a joint; ILM's reader takes every kind of line end for a newline."""
+    """The text without anything that ILM reads as a joint; its reader treats every kind of line end as a newline."""
     if "\n" not in text and "\r" not in text:
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,12 +1,11 @@
-"""The synthetic sample corpus: any number of made-up learner texts in the shape of EFCAMDAT.
+"""Writes the synthetic sample corpus: any number of made-up learner texts in the shape of EFCAMDAT.
 
-It lets everything run without a corpus, and it has a known truth: levels differ in words and grammar,
-so a model trained on one level must score better on it than models of other levels.  Shares of levels
-and first languages are EFCAMDAT's, lengths rise with the level, mistakes fade with it, learners write
-several texts (mostly in one level), and one text in a hundred is handed in twice.
+With it everything runs without a corpus, and the truth is known: levels differ in words and grammar, so a
+model trained on one level must score better on it than other levels' models.  Shares of levels and first
+languages are EFCAMDAT's; texts get longer and mistakes rarer with the level; learners write several texts
+(mostly at one level); and about one text in a hundred is submitted twice.
 
-Rows are drawn in chunks, each from a generator of its own: a full chunk depends on the seed and its
-place alone.
+Rows are drawn in chunks, each with its own generator: a full chunk depends only on the seed and its number.
 """
 
 import csv
@@ -39,16 +38,16 @@ FIRST_LANGUAGE_SHARES = {
     "Italian": 49, "French": 45, "Arabic": 41, "Japanese": 24, "Turkish": 14,
 }  # fmt: skip
 
-# Per grammar, lowest first.
-LEAST_CHARACTERS = (145, 270, 425, 620, 790)  # mean of what a text grows to, sentence by sentence
-WRONG_CHOICES = (0.45, 0.35, 0.20, 0.08, 0.02)  # probability of a wrong form where one may stand
+# One value for each grammar, lowest first.
+LEAST_CHARACTERS = (145, 270, 425, 620, 790)  # mean length that a text reaches, sentence by sentence
+WRONG_CHOICES = (0.45, 0.35, 0.20, 0.08, 0.02)  # probability of a wrong form where one is possible
 MISSPELLINGS_PER_SENTENCE = (0.25, 0.20, 0.12, 0.05, 0.01)
-KNOWS_AN = 2  # the first grammar that tells "an" from "a"
+KNOWS_AN = 2  # the first grammar that distinguishes "an" from "a"
 BEFORE_VOWEL = re.compile(r"\b([Aa])(?= [aeiou])")
 
 CHUNK_ROWS = 4096
 MOST_TEXTS_OF_A_LEARNER = 7
-MOVES_UP = 0.03  # of the learners write their last text in the next level
+MOVES_UP = 0.03  # fraction of learners whose last text is in the next level
 EXACT_COPIES = 0.01
 NEAR_COPIES = 0.01
 
@@ -64,8 +63,8 @@ def write_sample(
     """Write a synthetic corpus CSV (columns `COLUMN_NAMES`), by rename.
 
     Args:
-        level_shares: relative number of documents per level, none for a level not named; EFCAMDAT's if absent.
-        levels: names of the levels, lowest first; the first five get a grammar each, further ones the fifth's.
+        level_shares: relative number of documents per level, 0 for levels not named; EFCAMDAT's if absent.
+        levels: names of the levels, lowest first; the first five have a grammar each, others share the fifth.
 
     Raises:
         ConfigError: a share is given for an unknown level.
@@ -95,16 +94,16 @@ def write_sample(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """Who writes what in a chunk: one entry per document, learner by learner."""
+    """The writers and levels of a chunk's documents, learner by learner."""
 
     levels: np.ndarray
     learners: np.ndarray
     first_languages: np.ndarray
-    weakness: np.ndarray  # the learner's mistakes as a multiple of the level's
+    weakness: np.ndarray  # the learner's rate of mistakes relative to the level's
 
     @property
     def grammars(self) -> np.ndarray:
-        """Which grammar a level has: its own, or the highest."""
+        """The grammar of each document's level: its own, or the highest."""
         grammars: np.ndarray = np.minimum(self.levels, len(LEVELS) - 1)
         return grammars
 
@@ -123,7 +122,7 @@ def _plan_rows(rng: np.random.Generator, rows: int, shares: np.ndarray) -> _Plan
     levels = _spread(rng, rows, shares)
     ends = np.cumsum(rng.integers(1, MOST_TEXTS_OF_A_LEARNER + 1, rows))
     writers = np.searchsorted(ends, np.arange(rows), side="right")
-    # A learner ends where the level does.
+    # No learner continues into the next level.
     is_first = (np.diff(writers, prepend=-1) > 0) | (np.diff(levels, prepend=-1) > 0)
     learners = np.cumsum(is_first) - 1
     count = learners[-1] + 1
@@ -140,7 +139,7 @@ def _plan_rows(rng: np.random.Generator, rows: int, shares: np.ndarray) -> _Plan
 
 
 def _spread(rng: np.random.Generator, count: int, shares: np.ndarray) -> np.ndarray:
-    """Indices into `shares`, rising, each as often as its share within one (systematic sampling)."""
+    """Ascending indices into `shares`, each as often as its share, within one (systematic sampling)."""
     points = (np.arange(count) + rng.random()) / count
     indices: np.ndarray = np.searchsorted(np.cumsum(shares)[:-1], points, side="right")
     return indices
@@ -202,7 +201,7 @@ def _draw_any(rng: np.random.Generator, sentences: tuple[Sentence, ...], writers
 
 
 def _draw_bodies(rng: np.random.Generator, prompt: WritingPrompt, writers: Writers, counts: np.ndarray) -> np.ndarray:
-    """`counts` sentences for each writer, one writer's after the other's; none twice before all were used."""
+    """`counts` sentences for each writer, writer by writer; none is repeated before all were used."""
     order = np.argsort(rng.random((len(counts), len(prompt.bodies))), axis=1)
     owners = np.repeat(np.arange(len(counts)), counts)
     turns = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -221,7 +220,7 @@ def _draw(
 
 
 def _plant_copies(rng: np.random.Generator, plan: _Plan, texts: list[str], names: list[str]) -> None:
-    """Hand some texts in twice within their level: as they are, respaced in capitals, or with a word left out."""
+    """Submit some texts twice within their level: unchanged, in capitals with other spacing, or without one word."""
     draw = rng.random(len(texts))
     copies = np.flatnonzero(draw < EXACT_COPIES + NEAR_COPIES)
     is_copy = np.zeros(len(texts), dtype=bool)

@@ -1,6 +1,6 @@
-"""Turns the phrases of the synthetic corpus into sentences that are drawn many at a time.
+"""Parses the phrases of the synthetic corpus into sentences, and draws many of them at once.
 
-A sentence is a row of parts; each part draws one string per document from a pool (NumPy object arrays),
+A sentence is a sequence of parts.  Each part draws one string per document from a pool (a NumPy object array),
 so thousands of sentences cost a few array operations.
 """
 
@@ -14,24 +14,24 @@ import numpy as np
 
 from raysweep.corpus.sample_phrases import HOMES, LEVELS, LISTS
 
-HOME_CHOICES = 20  # per first language: the least number that 4 and 5 entries divide
+HOME_CHOICES = 20  # per first language: the least common multiple of 4 and 5 entries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writers:
-    """Who writes each of the sentences drawn."""
+    """The writer of each sentence to draw."""
 
     first_languages: np.ndarray  # indices into HOMES
-    weakness: np.ndarray  # probability of taking the wrong one of right~wrong
+    weakness: np.ndarray  # probability of the wrong form of right~wrong
 
     def take(self, places: np.ndarray) -> "Writers":
-        """The writers at these places."""
+        """Select the writers at these indices."""
         return Writers(first_languages=self.first_languages[places], weakness=self.weakness[places])
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Any string of a pool, each as likely as the others."""
+    """A part that is any string of a pool, equally likely."""
 
     pool: np.ndarray
 
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class HomeChoice:
-    """A string of the pool that belongs to the writer's first language: a row per language."""
+    """A part that depends on the writer's first language: the pool has a row per language."""
 
     pool: np.ndarray
 
@@ -53,7 +53,7 @@ class HomeChoice:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """The right string, or from a weak writer the wrong one: a pool of two."""
+    """A part that weak writers may get wrong: a pool of the right and the wrong string."""
 
     pool: np.ndarray
 
@@ -84,7 +84,7 @@ class Sentence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WritingPrompt:
-    """A task of one level and the sentences that may answer it."""
+    """A writing task of one level, with the sentences of its answers."""
 
     name: str
     is_letter: bool
@@ -94,25 +94,24 @@ class WritingPrompt:
 
     @property
     def mean_characters(self) -> float:
-        """Of a sentence, with the space after it."""
-        return sum(each.mean_characters + 1 for each in self.bodies) / len(self.bodies)
+        """Mean length of a sentence, with the space after it."""
+        return sum(body.mean_characters + 1 for body in self.bodies) / len(self.bodies)
 
 
 @cache
 def prompts_of(grammar: int) -> tuple[WritingPrompt, ...]:
     """The prompts of one of the five grammars, lowest first."""
-    shared: tuple[str, ...] = ()
-    found: list[tuple[str, list[str]]] = []
+    sections: list[tuple[str, list[str]]] = []
     for line in re.sub(r"\n +", " ", LEVELS[grammar].strip()).split("\n"):
         if line[0] in "*#":
-            found.append((line, []))
+            sections.append((line, []))
         else:
-            found[-1][1].append(line)
-    shared = tuple(found[0][1])
-    return tuple(_parse_prompt(header, lines, shared) for header, lines in found[1:])
+            sections[-1][1].append(line)
+    (_, shared), *prompts = sections
+    return tuple(_parse_prompt(header, lines, shared) for header, lines in prompts)
 
 
-def _parse_prompt(header: str, lines: list[str], shared: tuple[str, ...]) -> WritingPrompt:
+def _parse_prompt(header: str, lines: list[str], shared: list[str]) -> WritingPrompt:
     def sentences(mark: str) -> tuple[Sentence, ...]:
         return tuple(_parse_sentence(line[1:]) for line in lines if line[0] == mark)
 
@@ -170,15 +169,15 @@ def _pieces(template: str) -> Iterator[str]:
 
 
 def _options(kind: str) -> list[str]:
-    """All strings that `{kind}` may become; the alternatives of a choice stay equally likely."""
+    """All strings that `{kind}` can become, each alternative equally often."""
     if kind in LISTS:
         return [word.replace("_", " ") for word in LISTS[kind].split()]
     if bounds := re.fullmatch(r"(\d+)-(\d+)", kind):
         return [str(number) for number in range(int(bounds[1]), int(bounds[2]) + 1)]
     assert "|" in kind, f"no list {kind!r}"
-    alternatives = [_expansions(each) for each in _split_alternatives(kind)]
+    alternatives = [_expansions(alternative) for alternative in _split_alternatives(kind)]
     longest = max(map(len, alternatives))
-    return [each for one in alternatives for each in islice(cycle(one), longest)]
+    return [text for texts in alternatives for text in islice(cycle(texts), longest)]
 
 
 def _split_alternatives(kind: str) -> list[str]:
@@ -193,10 +192,10 @@ def _split_alternatives(kind: str) -> list[str]:
 
 
 def _expansions(alternative: str) -> list[str]:
-    found = [""]
+    texts = [""]
     for piece in _pieces(alternative):
-        found = [each + more for each in found for more in (_options(piece[1:-1]) if piece[0] == "{" else [piece])]
-    return found
+        texts = [text + more for text in texts for more in (_options(piece[1:-1]) if piece[0] == "{" else [piece])]
+    return texts
 
 
 def _home_pool(kind: int, before: str) -> np.ndarray:

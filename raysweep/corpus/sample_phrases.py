@@ -1,13 +1,13 @@
 """The words and sentences of the synthetic corpus: five levels of made-up learner English.
 
-Written for this project; no learner ever wrote them.  A line under a prompt is one sentence; an indented
-line goes on with the one above.  `^` opens a text, `$` closes it, all others may stand anywhere between.
-`{a|b}` is a choice, `{place}` a choice from the lists below, `{7-30}` a whole number, `<has~have>` what
-the learner ought to write and what a weak one writes.  `[letter]` after a prompt's name sets the first and
-the last sentence off by line breaks.  Sentences under `*` serve every prompt of the level.
+Written for this project; no learner wrote them.  A line under a prompt is one sentence; an indented line
+continues the one above.  `^` marks a sentence that opens a text, `$` one that closes it; all others are used
+in between.  `{a|b}` is a choice, `{place}` a choice from the lists below, `{7-30}` a whole number, `<has~have>`
+the right and the wrong form.  `[letter]` after a prompt's name puts the first and the last sentence on lines of
+their own.  Sentences under `*` are used for every prompt of the level.
 """
 
-# The writer's name, town and country go with the first language.
+# Names, towns and countries of each first language's writers.
 HOMES = {
     "Portuguese": ("Ana Paulo Luiza Thiago Camila", "Recife Curitiba Manaus Santos", "Brazil"),
     "Mandarin": ("Li Wei Xiaoming Jing Yan", "Wuhan Chengdu Dalian Xiamen", "China"),

@@ -1,13 +1,13 @@
-"""Gives every document one split: train, valid or test, once, for all models.
+"""Gives every document one split (train, valid or test), which all models use.
 
-Documents that belong together form a *group* and go to one side: those of one learner, and those of
-equal normalised text; learners who share a text are one group.  Near duplicates join groups, up to a
-size (`families.py`).  Every *stratum* (level and first language) gets its shares: groups of several
-documents go first, the largest first, each to the split that is furthest behind in its strata and
-levels; then each stratum's single documents fill up what is missing, in the order of a hash of (seed,
-group), and what cannot be made even in one stratum is made up for in the next of the same level.
+Documents that belong together form a *group* and go to one split: those of one learner, and those with equal
+normalised texts; learners who share a text are one group.  Near duplicates join groups, up to a size
+(`near_duplicate_groups.py`).  Every *stratum* (level and first language) gets its shares.  Groups of several
+documents are placed first, the largest first, each in the split that is furthest behind in the group's strata
+and levels.  Then the single documents of each stratum fill the rest, in the order of a hash of (seed, group);
+rounding errors of one stratum are corrected in the next of the same level.
 
-The rows must come in an order of their own (by id), so that the file's row order cannot matter.
+The rows must be sorted by id, so that the row order of the CSV has no effect.
 """
 
 import unicodedata
@@ -26,28 +26,28 @@ SPLITS = ("train", "valid", "test")
 
 
 def normalise_text(text: str) -> str:
-    """What makes two texts the same one: NFKC, case folded, runs of white space one space, ends stripped."""
+    """Normalise a text for comparison: NFKC, case folded, white space collapsed and stripped."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
 
 
 def hash_texts(texts: Sequence[str], seed: int) -> np.ndarray:
-    """A 64-bit hash (uint64) of each normalised text, other for each seed; equal texts, equal hashes."""
+    """Hash each normalised text to 64 bits (uint64), depending on the seed; equal texts have equal hashes."""
     key = _key(seed)
     digests = [_digest(normalise_text(text), key) for text in texts]
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
 def group_documents(text_hashes: np.ndarray, learners: pa.Array | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which documents may not be divided.
+    """Group the documents that must go to one split.
 
     Args:
-        text_hashes: of `hash_texts`, one a document.
+        text_hashes: from `hash_texts`, one for each document.
         learners: the writer of each document, if known.
 
     Returns:
-        The group of each document, counted from 0, and the hash (uint64) of each group.
+        The number of each document's group, from 0, and a hash (uint64) of each group.
     """
     if learners is None:
         hashes, groups = np.unique(text_hashes, return_inverse=True)
@@ -57,15 +57,15 @@ def group_documents(text_hashes: np.ndarray, learners: pa.Array | None, seed: in
     key = _key(seed)
     writer_hashes = np.frombuffer(b"".join(_digest(name, key) for name in encoded.dictionary.to_pylist()), dtype="<u8")
     roots = _join_writers_of_equal_texts(text_hashes, writers, len(writer_hashes))
-    found, writer_groups = np.unique(roots, return_inverse=True)
-    hashes = np.full(len(found), np.iinfo(np.uint64).max, dtype=np.uint64)
+    components, writer_groups = np.unique(roots, return_inverse=True)
+    hashes = np.full(len(components), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(hashes, writer_groups, writer_hashes)
     return np.take(writer_groups, writers), hashes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strata:
-    """What splits must be in proportion over: a level and a first language per document, as codes from 0."""
+    """The level and first language of each document, as codes from 0; splits are in proportion in each."""
 
     levels: np.ndarray
     first_languages: np.ndarray
@@ -74,11 +74,11 @@ class Strata:
 def split_documents(strata: Strata, groups: np.ndarray, hashes: np.ndarray, shares: SplitConfig) -> np.ndarray:
     """Choose each group's split.
 
-    In a level with single-document groups enough, each split is within one document of its share;
-    else within the size of a group.
+    In a level with enough single-document groups each split is within one document of its share, otherwise
+    within the size of a group.
 
     Args:
-        groups, hashes: of `group_documents`.
+        groups, hashes: from `group_documents`.
 
     Returns:
         The split of each document (int8), an index into `SPLITS`.
@@ -101,7 +101,7 @@ def _place_large_groups(
     grouping: tuple[np.ndarray, np.ndarray, np.ndarray],
     shares: SplitConfig,
 ) -> np.ndarray:
-    """Place groups of several documents into `split_of_group`; returns the documents placed per cell and split."""
+    """Place groups of several documents, into `split_of_group`; returns the documents placed per stratum and split."""
     count = int(cells.max()) + 1
     in_cells = [[0, 0, 0] for _ in range(count)]
     in_levels = [[0, 0, 0] for _ in range(count // languages + 1)]
@@ -124,25 +124,25 @@ def _place_large_groups(
 def _large_groups_in_order(
     cells: np.ndarray, groups: np.ndarray, hashes: np.ndarray, sizes: np.ndarray
 ) -> list[tuple[int, Counter[int]]]:
-    """Groups of two documents and more, largest first, then by hash; each with its documents per cell."""
+    """Groups of two or more documents, the largest first, then by hash; each with its documents per stratum."""
     documents = np.flatnonzero(sizes[groups] > 1)
     documents = documents[np.argsort(groups[documents], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[documents], prepend=-1))
-    found = groups[documents[starts]]
+    large = groups[documents[starts]]
     members, ends = cells[documents].tolist(), [*starts[1:].tolist(), len(documents)]
     counts = [Counter(members[start:end]) for start, end in zip(starts.tolist(), ends, strict=False)]
-    return [(int(found[each]), counts[each]) for each in np.lexsort((hashes[found], -sizes[found]))]
+    return [(int(large[place]), counts[place]) for place in np.lexsort((hashes[large], -sizes[large]))]
 
 
 def _place_singles(
     cells: np.ndarray, single_cells: np.ndarray, languages: int, placed: np.ndarray, shares: SplitConfig
 ) -> np.ndarray:
-    """The split of every document that is a group of its own.
+    """Choose the split of every document that is a group of its own.
 
     Args:
-        cells: the cell of every document.
-        single_cells: the cells of the single ones, sorted.
-        placed: documents of larger groups per cell and split.
+        cells: the stratum of every document.
+        single_cells: the strata of the single documents, sorted.
+        placed: documents of larger groups per stratum and split.
     """
     quotas = np.array([shares.train, shares.valid, shares.test])
     totals = np.bincount(cells, minlength=len(placed))
@@ -150,19 +150,19 @@ def _place_singles(
     starts = np.cumsum(singles) - singles
     chosen = np.zeros(len(single_cells), dtype=np.int8)
     for level in range(0, len(placed), languages):
-        carried = np.zeros(3)
-        # The largest cell last: it has most room to make up for the others.
-        for cell in sorted(range(level, min(level + languages, len(placed))), key=lambda each: singles[each]):
-            due = quotas * totals[cell] + carried - placed[cell]
+        shortfall = np.zeros(3)
+        # The largest stratum last: it has the most room to correct the others.
+        for cell in sorted(range(level, min(level + languages, len(placed))), key=lambda cell: singles[cell]):
+            due = quotas * totals[cell] + shortfall - placed[cell]
             counts = _round_to(due, int(singles[cell]))
-            carried = due - counts
+            shortfall = due - counts
             start = starts[cell]
             chosen[start : start + singles[cell]] = np.repeat(np.arange(3), counts)
     return chosen
 
 
 def _round_to(due: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers from 0 up, as near to `due` as can be, that add up to `total`."""
+    """Round to non-negative integers that sum to `total`, as close to `due` as possible."""
     counts: np.ndarray = np.floor(np.maximum(due, 0.0)).astype(np.int64)
     while counts.sum() < total:
         counts[np.argmax(due - counts)] += 1
@@ -172,7 +172,7 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
 
 
 def _join_writers_of_equal_texts(text_hashes: np.ndarray, writers: np.ndarray, count: int) -> np.ndarray:
-    """Connected components of learners, where an edge is a text that both handed in (union-find)."""
+    """Find the connected components of learners, linked by texts that both wrote (union-find)."""
     parents = list(range(count))
     order = np.argsort(text_hashes, kind="stable")
     same = np.flatnonzero(text_hashes[order][1:] == text_hashes[order][:-1])
@@ -182,7 +182,7 @@ def _join_writers_of_equal_texts(text_hashes: np.ndarray, writers: np.ndarray, c
 
 
 def root_of(parents: list[int], node: int) -> int:
-    """The root of a node's tree; paths to it are halved on the way (union-find)."""
+    """Find the root of a node's tree, halving paths on the way (union-find)."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]

@@ -1,8 +1,8 @@
-"""Which documents a random part of a corpus holds: a pure function of a seed and the documents' numbers.
+"""Chooses a random subset of a corpus: a pure function of a seed and the documents' numbers.
 
-Documents are ranked by a hash of (seed, number).  A part as large as a level takes the first so many;
-disjoint parts for several levels are cut from one ranking, one after the other, so together they use
-every document once, as levels do.
+Documents are ranked by a hash of (seed, number).  A subset as large as a level takes the first ones;
+disjoint subsets for several levels are consecutive parts of one ranking, so together they use every
+document once, as levels do.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ Longs = npt.NDArray[np.int64]
 def choose_subset(
     documents: Longs, document_levels: npt.NDArray[np.str_], levels: Sequence[str], subset: SubsetConfig
 ) -> Longs:
-    """The documents of the part, ascending.
+    """Choose the documents of the subset, ascending.
 
     Args:
         documents: distinct numbers to choose from.
         document_levels: the level of each.
-        levels: all of these levels, in the order in which disjoint parts are cut.
+        levels: all levels of `document_levels`, in the order of the disjoint subsets.
     """
     assert subset.size_of in levels, "the config refuses others"
     name = "disjoint" if subset.disjoint else subset.size_of
@@ -36,7 +36,7 @@ def choose_subset(
 
 
 def _hash(numbers: Longs, seed: int) -> npt.NDArray[np.uint64]:
-    """64 well-mixed bits of each number (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Hash each number to 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -43,7 +43,7 @@ BROKEN_FILES = [
         "a column twice",
         "corpus.csv",
         b"writing_id,l1,cefr_level,text,text\n1,Spanish,A1,Hi.,Ho.\n",
-        "{path}: the column 'text' stands 2 times in the header; must stand once",
+        "{path}: the column 'text' appears 2 times in the header; must appear once",
     ),
     (
         "semicolons",
@@ -139,10 +139,10 @@ BROKEN_ROWS = [
     ("an id again", b" 1 ,Spanish,A1,Hi.", "duplicate id",
      "column 'writing_id': found ' 1 '; row 1 has the same id. Give every document its own"),
     ("a field too few", b"3,Spanish,A1", "wrong number of fields", "found 3 fields instead of 4. "
-     "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"),
+     "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"),
     ("an unquoted comma", b"3,Spanish,A1,Hi, you, there.", "wrong number of fields",
      "found 6 fields instead of 4. "
-     "Texts with commas, quotes or newlines must stand in quotes, and quotes inside them twice"),
+     "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"),
     ("a long text in the wrong place", b"3,Spanish," + b"x" * 90 + b",Hi.", "unknown level",
      "column 'cefr_level': found '" + "x" * 80 + "'…; known levels are A1, A2, B1, B2, C1. "
      "Add it to data.levels or data.level_aliases"),

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import near_duplicates
-from raysweep.corpus.near_duplicate_groups import find_divided, join_groups, tie_near_duplicates
+from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates, join_groups
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 
 TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"
@@ -148,7 +148,7 @@ def test_the_most_similar_are_tied_first():
     texts = [f"{TEXT} {TEXT}", f"{TEXT} {TEXT} once more or so", f"{TEXT} {TEXT} once more or so here"]
     near = find(texts)
     assert len(near.pairs) == 3 - (similarity(words_of(texts[0]), words_of(texts[2])) < 0.9)
-    groups, _, refused = tie_near_duplicates(np.arange(3), np.arange(3, dtype=np.uint64), near)
+    groups, _, refused = group_near_duplicates(np.arange(3), np.arange(3, dtype=np.uint64), near)
     assert groups.tolist() == [0, 0, 0]
     assert refused == 0
     order = np.concatenate([near.pairs[np.argsort(-near.similarities)]])
