@@ -45,18 +45,18 @@ def verify(zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysw
 
 
 def _tell(found: "Verification") -> None:
-    from raysweep.publishing.verify import shorten
+    from raysweep.publishing.differences import shorten
 
     made, done = found.manifest["made_with"], found.recomputed
     print(f"run '{found.manifest['run']}', reported by raysweep {made.get('raysweep')}")
     for line in shorten(found.differences, _SHOWN_PER_FILE):
         print(f"  {line}", file=sys.stderr)
     if done.evidence is not None:
-        print(f"  {found.files} files held against their SHA-256")
+        print(f"  {found.files} files compared with their SHA-256")
         print(f"  {done.documents:,} documents counted again")
         print(f"  {done.values:,} values of the evidence recomputed from {done.losses:,} losses")
         print(f"  {done.files} pages and tables rendered again")
         if found.rounding:
             print(f"  {len(found.rounding)} numbers differ by rounding, as they may with other libraries")
-        print(f"  digest of the inputs: {done.evidence['inputs']['digest']}")
-        print(f"  answer: {done.evidence['answer']['headline']}")
+        print(f"  digest of the inputs: {done.evidence.inputs.digest}")
+        print(f"  answer: {done.evidence.answer.headline}")

@@ -1,7 +1,7 @@
-"""The zip of a bundle: written so that the same run gives the same bytes, read as if an enemy had made it.
+"""The zip of a bundle: the same run gives the same bytes, and reading it is safe even if an attacker made it.
 
-Reading trusts nothing that the zip says of itself: names must be plain paths within the bundle, no name
-stands twice, nothing is a link or encrypted, and what is unpacked is counted while it is unpacked.
+Reading trusts nothing that the zip says about itself: names must be plain paths within the bundle, no
+name may be used twice, nothing may be a link or encrypted, and bytes are counted while they are unpacked.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from raysweep.storage.atomic_files import atomic_file
 MANIFEST = "manifest.json"
 MAX_FILES = 20_000
 MAX_BYTES = 4_000_000_000
-"""Of all files together, unpacked: EFCAMDAT's 72,329 test documents under 12 models take about 200 MB."""
+"""All files together, unpacked; EFCAMDAT's 72,329 test documents with 12 models take about 200 MB."""
 MAX_MANIFEST_BYTES = 10_000_000
 _DAY_ONE = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
@@ -38,10 +38,10 @@ def unpack_archive(path: Path, target: Path) -> tuple[Values, dict[str, str]]:
     """Unpack a bundle into an empty folder.
 
     Returns:
-        The manifest, and the SHA-256 of every other file as it was found.
+        The manifest, and the SHA-256 of every other file.
 
     Raises:
-        InputError: it is no zip, or no zip that one should unpack.
+        InputError: it is no zip, or is not safe to unpack.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with `raysweep bundle --name RUN --out {path.name}`")
@@ -49,15 +49,15 @@ def unpack_archive(path: Path, target: Path) -> tuple[Values, dict[str, str]]:
         with zipfile.ZipFile(path) as archive:
             entries = _checked_entries(archive, path)
             manifest = _read_manifest(archive, path)
-            found: dict[str, str] = {}
+            digests: dict[str, str] = {}
             room = MAX_BYTES
             for entry in entries:
                 if entry.filename != MANIFEST:
-                    size, found[entry.filename] = _unpack(archive, entry, target / entry.filename, room, path)
+                    size, digests[entry.filename] = _unpack(archive, entry, target / entry.filename, room, path)
                     room -= size
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); fetch or make it again") from error
-    return manifest, found
+    return manifest, digests
 
 
 def list_files(root: Path) -> list[str]:
@@ -66,7 +66,7 @@ def list_files(root: Path) -> list[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """Of a file's bytes."""
+    """The SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -103,12 +103,12 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
 
 
 def _complaint(entry: zipfile.ZipInfo, seen: set[str]) -> str:
-    """Why a file of the zip is not to be unpacked; '' if it may be."""
+    """Why a file of the zip must not be unpacked; '' if it may be."""
     name, parts = entry.filename, PurePosixPath(entry.filename).parts
     if not name or name != "/".join(parts) or {"..", "."} & set(parts) or any(mark in name for mark in "\\:\0"):
-        return "which is no plain path within a bundle"
+        return "which is not a plain path within a bundle"
     if name.casefold() in seen:
-        return "which stands twice"
+        return "a name that is used twice"
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         return "which is a link or a device"
     return "which is encrypted" if entry.flag_bits & 0x1 else ""
@@ -129,7 +129,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> Values:
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, room: int, path: Path) -> tuple[int, str]:
-    """Write one file; gives its bytes, as counted, and their SHA-256."""
+    """Write one file; return the number of its bytes, as counted, and their SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
     size, digest = 0, hashlib.sha256()
     with archive.open(entry) as source, target.open("xb") as file:
@@ -143,11 +143,11 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, room
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"found {name}, which is no number")
+    raise ValueError(f"found {name}, which is not a number")
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key is used twice")
+    return values

@@ -1,10 +1,10 @@
 """`raysweep bundle`: a run's evidence as one zip that can be published, and verified without the corpus.
 
-It holds what the report rests on (`inputs.py`), the report, and a manifest with the SHA-256 of each
-file.  No learner's text is in it: texts and ids are left out, learners and prompts are numbers, and
-where `report.show_texts` printed samples on the page, the page is made again without them.  Two
-guards stand before the zip: the report must follow from the run, or a reader would be told so; and no
-eight words in a row of a document may stand in any file.
+The zip holds the report, the files that the report is made from (`evidence/inputs.py`), and a manifest
+with the SHA-256 of each file.  It holds no learner's text: texts and ids are left out, learners and
+prompts are numbers, and a page that shows samples is rendered again without them.  Two checks come
+before the zip is written: the report must follow from the run as it is now, and no file may hold eight
+words in a row of a document.
 """
 
 import re
@@ -15,101 +15,108 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
+from raysweep.config.schema import Config
 from raysweep.errors import InputError
+from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import copy_inputs
 from raysweep.publishing.archive import file_sha256, list_files, write_archive
-from raysweep.publishing.made_with import describe_software
-from raysweep.publishing.recomputing import README, read_me, read_resolved_config, recompute, report_files
+from raysweep.publishing.recomputing import README, bundle_texts, read_resolved_config, recompute
+from raysweep.publishing.software import describe_software
 from raysweep.scheduling.trials import expand_trials
-from raysweep.storage.atomic_files import read_json, write_text
+from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
 
 FORMAT = 1
 WORDS_IN_A_ROW = 8
-DOCUMENTS_LOOKED_AT = 5_000
+MAX_DOCUMENTS_CHECKED = 5_000
 _WORD = re.compile(r"\w+")
-Values = dict[str, Any]
 
 
-def write_bundle(folder: RunFolder, out: Path) -> Values:
+def write_bundle(folder: RunFolder, out: Path) -> dict[str, Any]:
     """Make the zip of a run whose report is written.
 
     Returns:
         The manifest.
 
     Raises:
-        InputError: there is no report, it does not follow from the run, or a text would get out.
+        InputError: there is no report, it does not follow from the run, or a learner's text would be published.
     """
     if not folder.evidence.exists():
         raise InputError(f"{folder.evidence}: not there; write the report first (`raysweep report`)")
-    trials = expand_trials(read_resolved_config(folder))
+    config = read_resolved_config(folder)
     with tempfile.TemporaryDirectory(prefix="raysweep-bundle-") as scratch:
-        laid_out = RunFolder(Path(scratch) / folder.name)
-        copy_inputs(folder, trials, laid_out)
-        _copy_report(folder, laid_out)
-        _refuse_stale(folder, laid_out)
-        _refuse_texts(folder, laid_out.root)
+        target = RunFolder(Path(scratch) / folder.name)
+        copy_inputs(folder, expand_trials(config), target)
+        _copy_report(folder, config, target)
+        _refuse_stale(folder, target)
+        _refuse_texts(folder, target.root)
         manifest = {
             "format": FORMAT,
             "run": folder.name,
             "made_with": describe_software(),
-            "files": {name: file_sha256(laid_out.root / name) for name in list_files(laid_out.root)},
+            "files": {name: file_sha256(target.root / name) for name in list_files(target.root)},
         }
-        write_archive(laid_out.root, manifest, out)
+        write_archive(target.root, manifest, out)
     return manifest
 
 
-def _copy_report(folder: RunFolder, target: RunFolder) -> None:
-    """The report's files as they are; pages that show texts are rendered anew, from the evidence alone."""
-    shutil.copytree(folder.tables, target.tables)
-    for source, path in ((folder.evidence, target.evidence), (folder.evidence_schema, target.evidence_schema)):
-        shutil.copyfile(source, path)
-    write_text(target.root / README, read_me(read_json(folder.evidence)))
-    shows_texts = read_resolved_config(folder).report.show_texts
-    rendered = report_files(read_json(folder.evidence)) if shows_texts else {}
-    for source, path in ((folder.report_html, target.report_html), (folder.report_markdown, target.report_markdown)):
-        if shows_texts:
-            write_text(path, rendered[f"report/{path.name}"])
-        else:
+def _copy_report(folder: RunFolder, config: Config, target: RunFolder) -> None:
+    """Copy the report's files as they are; render them from the evidence where the page shows texts."""
+    try:
+        evidence = Evidence.model_validate_json(folder.evidence.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise _stale(folder, f"evidence.json is not as its schema says: {error}") from error
+    for name, text in bundle_texts(evidence).items():
+        source, path = folder.root / name, target.root / name
+        if config.report.show_texts or name == README:
+            write_text(path, text)
+        elif source.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, path)
+    shutil.copyfile(folder.evidence, target.evidence)
 
 
-def _refuse_stale(folder: RunFolder, laid_out: RunFolder) -> None:
-    if found := recompute(laid_out).differences:
-        raise InputError(
-            f"{folder.report}: the report does not follow from the run folder as it is now ({found[0]}; "
-            f"{len(found):,} differences). Write it again with `raysweep report --force report`, then bundle it"
-        )
+def _refuse_stale(folder: RunFolder, target: RunFolder) -> None:
+    if differences := recompute(target).differences:
+        raise _stale(folder, f"{differences[0]}; {len(differences):,} differences")
+
+
+def _stale(folder: RunFolder, reason: str) -> InputError:
+    return InputError(
+        f"{folder.report}: the report does not follow from the run folder as it is now ({reason}). Write it again "
+        "with `raysweep report --force report`, then bundle it"
+    )
 
 
 def _refuse_texts(folder: RunFolder, root: Path) -> None:
-    """Look for eight words in a row of any document, or of thousands spread over a large corpus."""
+    """Look for eight words in a row of any document; of a large corpus, of 5,000 documents spread over it."""
     texts = pq.read_table(folder.documents, columns=["text"])["text"]
-    step = -(-len(texts) // DOCUMENTS_LOOKED_AT)
-    shingles: dict[str, str] = {}
+    step = -(-len(texts) // MAX_DOCUMENTS_CHECKED)
+    file_of: dict[str, str] = {}
     for name in list_files(root):
-        for words in _words_of(root / name):
-            shingles.update(dict.fromkeys(words, name))
+        for phrases in _phrases_of_file(root / name):
+            file_of.update(dict.fromkeys(phrases, name))
     for text in texts.take(list(range(0, len(texts), step))).to_pylist():
-        for words in _shingles(text):
-            if words in shingles:
+        for phrase in _phrases(text):
+            if phrase in file_of:
                 raise InputError(
-                    f"{shingles[words]}: would put {WORDS_IN_A_ROW} words of a learner's text into the bundle; "
-                    "none is written. Please report this: no file of a bundle may hold a text"
+                    f"{file_of[phrase]}: would put {WORDS_IN_A_ROW} words of a learner's text into the bundle, so no "
+                    "bundle was written. Please report this: no file of a bundle may hold a text"
                 )
 
 
-def _words_of(path: Path) -> Iterator[Iterable[str]]:
+def _phrases_of_file(path: Path) -> Iterator[Iterable[str]]:
     if path.suffix != ".parquet":
-        yield _shingles(path.read_text(encoding="utf-8"))
+        yield _phrases(path.read_text(encoding="utf-8"))
         return
     table = pq.read_table(path)
     for name in table.column_names:
         if str(table[name].type).endswith("string"):
-            yield from (_shingles(value) for value in table[name].unique().to_pylist() if value is not None)
+            yield from (_phrases(value) for value in table[name].unique().to_pylist() if value is not None)
 
 
-def _shingles(text: str) -> Iterator[str]:
+def _phrases(text: str) -> Iterator[str]:
     words = _WORD.findall(text.lower())
     return (" ".join(words[first : first + WORDS_IN_A_ROW]) for first in range(len(words) - WORDS_IN_A_ROW + 1))

@@ -1,21 +1,22 @@
-"""Where two things that must be the same differ: values by their path, texts by their line."""
+"""Where two things differ that should be the same: values by their path, texts by their line."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 TOLERANCE = 1e-9
-"""Relative; as much as other libraries or another processor may move a number, and no printed digit."""
+"""Relative; other libraries or another processor may change a number by so much, and no printed digit."""
 _AROUND = 24
 _LONGEST = 110
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One thing that is not as it must be."""
+    """One difference."""
 
     place: str
     """A file, and where in it."""
@@ -34,36 +35,31 @@ def compare_values(place: str, stated: Any, found: Any) -> Iterator[Mismatch]:
         for name in sorted(stated.keys() | found.keys()):
             inner = f"{place}.{name}" if ": " in place else f"{place}: {name}"
             if name not in found:
-                yield Mismatch(place=inner, stated=_show(stated[name]), found="recomputed without it")
+                yield Mismatch(inner, _show(stated[name]), "recomputed without it")
             elif name not in stated:
-                yield Mismatch(place=inner, stated="nothing", found=f"recomputed {_show(found[name])}")
+                yield Mismatch(inner, "nothing", f"recomputed {_show(found[name])}")
             else:
                 yield from compare_values(inner, stated[name], found[name])
     elif isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
         for index, pair in enumerate(zip(stated, found, strict=True)):
             yield from compare_values(f"{place}[{index}]", *pair)
     elif type(stated) is not type(found) or stated != found:
-        yield Mismatch(
-            place=place, stated=_show(stated), found=f"recomputed {_show(found)}", is_rounding=_is_close(stated, found)
-        )
+        yield Mismatch(place, _show(stated), f"recomputed {_show(found)}", _is_close(stated, found))
 
 
 def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
     """Differences of two texts, one for each line."""
     lines = zip_longest(stated.split("\n"), found.split("\n"))
     for number, (one, other) in enumerate(lines, start=1):
-        if one != other:
-            at = f"{place} line {number}"
-            if one is None or other is None:
-                yield Mismatch(
-                    place=at,
-                    stated="no such line" if one is None else repr(_cut(one)),
-                    found="recomputed without it" if other is None else f"recomputed {_cut(other)!r}",
-                )
-            else:
-                first = next(i for i, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
-                around = slice(max(0, first - _AROUND), first + _AROUND)
-                yield Mismatch(place=at, stated=f"{one[around]!r}", found=f"recomputed {other[around]!r}")
+        line = f"{place} line {number}"
+        if one is None:
+            yield Mismatch(line, "no such line", f"recomputed {_cut(other)!r}")
+        elif other is None:
+            yield Mismatch(line, repr(_cut(one)), "recomputed without it")
+        elif one != other:
+            first = next(i for i, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
+            around = slice(max(0, first - _AROUND), first + _AROUND)
+            yield Mismatch(line, repr(one[around]), f"recomputed {other[around]!r}")
 
 
 def count_leaves(value: Any) -> int:
@@ -71,6 +67,18 @@ def count_leaves(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(count_leaves, value.values()))
     return sum(map(count_leaves, value)) if isinstance(value, list) else 1
+
+
+def shorten(differences: Sequence[Mismatch], most: int) -> list[str]:
+    """The first differences of every file as lines, and how many are left out."""
+    lines: list[str] = []
+    per_file: Counter[str] = Counter()
+    for difference in differences:
+        name = difference.place.split(" line ")[0].split(": ")[0]
+        per_file[name] += 1
+        if per_file[name] <= most:
+            lines.append(str(difference))
+    return lines + [f"{name}: {count - most:,} more" for name, count in per_file.items() if count > most]
 
 
 def _is_close(stated: Any, found: Any) -> bool:
@@ -84,4 +92,4 @@ def _show(value: Any) -> str:
 
 def _cut(text: str) -> str:
     shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return shown.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are no text, in a forged file
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")  # a forged file may hold bytes that are no text

@@ -1,17 +1,18 @@
-"""Makes a laid-out bundle's report once more, from its losses, and tells what comes out differently.
+"""Computes the report of an unpacked bundle again, from its losses, and lists every difference.
 
-Two questions are asked apart, so that neither answer leans on the other.  Does the evidence follow
-from the losses?  It is collected again and compared value by value.  Do page, Markdown and tables
-follow from the evidence?  They are rendered again and compared byte by byte.
+Two questions are asked separately.  Does the evidence follow from the losses?  It is collected again
+and compared value by value.  Do page, Markdown and tables follow from the evidence?  They are rendered
+again and compared byte by byte.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import yaml
+from pydantic import ValidationError
 
 from raysweep.config.loading import parse_config
 from raysweep.config.schema import Config
@@ -20,21 +21,20 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import list_inputs
 from raysweep.publishing.archive import MAX_BYTES, list_files, parse_json
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
-from raysweep.publishing.recount import recount
 from raysweep.report.writing import make_evidence, render_report
 from raysweep.scheduling.trials import expand_trials
-from raysweep.storage.atomic_files import dump_json
+from raysweep.storage.atomic_files import dump_json, read_json
 from raysweep.storage.run_folder import RunFolder
 
-Values = dict[str, Any]
 README = "README.txt"
+_EVIDENCE = "report/evidence.json"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recomputed:
-    """What was looked at, and everything that is not as it must be."""
+    """All differences, and how much was compared."""
 
-    differences: list[Mismatch] = field(default_factory=list)
+    differences: tuple[Mismatch, ...]
     documents: int = 0
     """Rows of documents.parquet that were counted again."""
     losses: int = 0
@@ -42,64 +42,54 @@ class Recomputed:
     values: int = 0
     """Values of the evidence that were compared."""
     files: int = 0
-    """Documents and tables of the report that were compared."""
-    evidence: Values | None = None
-    """As recomputed."""
+    """Files made from the evidence that were compared."""
+    evidence: Evidence | None = None
+    """The recomputed evidence; None if the files could not be read."""
 
     @property
-    def serious(self) -> list[Mismatch]:
-        """Without numbers that differ by no more than rounding."""
-        return [one for one in self.differences if not one.is_rounding]
+    def serious(self) -> tuple[Mismatch, ...]:
+        """The differences that rounding does not explain."""
+        return tuple(difference for difference in self.differences if not difference.is_rounding)
 
 
 def recompute(folder: RunFolder) -> Recomputed:
-    """Collect, count and render everything again.  Never raises for what stands in the files: they may be forged."""
-    done = Recomputed()
+    """Collect, count and render everything again.  Never raises because of what the files hold: they may be forged."""
     try:
         config = read_resolved_config(folder)
         _check_sizes(folder)
-        evidence = make_evidence(folder, config, expand_trials(config)).json_values()
-        counts = list(recount(folder))
-    except Exception as error:  # whatever a forged file can do to a reader of honest ones
-        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        done.differences.append(Mismatch(place="the bundle", stated="a whole run", found=f"cannot be read: {said}"))
-        return done
-    done.evidence = evidence
-    done.documents = pq.ParquetFile(folder.documents).metadata.num_rows
-    done.losses = pq.ParquetFile(folder.losses).metadata.num_rows
-    done.values = count_leaves(evidence)
-    done.differences.extend(
-        Mismatch(place=place, stated=str(stated), found=f"counted {found}")
-        for place, stated, found in counts
-        if stated != found
+        trials = expand_trials(config)
+        evidence = make_evidence(folder, config, trials)
+        differences = list(_recount(folder))
+    except Exception as error:  # a forged file can make a reader of honest files fail in any way
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return Recomputed(differences=(Mismatch("the bundle", "a whole run", f"cannot be read: {reason}"),))
+    differences += _compare_evidence(folder, evidence)
+    expected = bundle_texts(evidence)
+    if differences and all(difference.is_rounding for difference in differences):
+        # The stated evidence is right but for rounding, so the report must follow from it to the digit.
+        try:
+            expected = bundle_texts(Evidence.model_validate_json(_read(folder, _EVIDENCE)))
+        except ValidationError as error:
+            differences.append(Mismatch(_EVIDENCE, "evidence", f"is not as its schema says: {error}"))
+    differences += _compare_files(folder, expected, {*list_inputs(folder, trials), *expected, _EVIDENCE})
+    return Recomputed(
+        differences=tuple(differences),
+        documents=pq.ParquetFile(folder.documents).metadata.num_rows,
+        losses=pq.ParquetFile(folder.losses).metadata.num_rows,
+        values=count_leaves(evidence.json_values()),
+        files=len(expected),
+        evidence=evidence,
     )
-    done.differences.extend(_compare_evidence(folder, evidence))
-    # Rendered from what is stated, where that is right but for rounding: then every digit must agree.
-    stated = parse_json(_read(folder, "report/evidence.json")) if not done.serious else evidence
-    expected = report_files(stated)
-    done.files = len(expected)
-    for name, text in expected.items():
-        if (folder.root / name).is_file():
-            done.differences.extend(compare_texts(name, _read(folder, name), text))
-        else:
-            done.differences.append(Mismatch(place=name, stated="no such file", found="recomputed with it"))
-    known = {*list_inputs(folder, expand_trials(config)), *expected, "report/evidence.json"}
-    done.differences.extend(
-        Mismatch(place=name, stated="part of the bundle", found="is nothing that the report is made from")
-        for name in list_files(folder.root)
-        if name not in known
-    )
-    return done
 
 
-def report_files(evidence: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that is made from the evidence, by its path in the run folder."""
-    return {**render_report(Evidence.model_validate_json(dump_json(evidence))), README: read_me(evidence)}
+def bundle_texts(evidence: Evidence) -> dict[str, str]:
+    """Every file of a bundle that is made from the evidence, by its path."""
+    return {**render_report(evidence), README: _read_me(evidence)}
 
 
-def read_me(evidence: Mapping[str, Any]) -> str:
-    """What a bundle says of itself to whoever unzips it."""
-    return f"""The evidence of the raysweep run {evidence["run"]["name"]!r}: {evidence["answer"]["headline"]}
+def _read_me(evidence: Evidence) -> str:
+    """What a bundle says about itself to a person who unzips it."""
+    return f"""The evidence of the raysweep run {evidence.run.name!r}: {evidence.answer.headline}
 
 report/report.html          the report; open it in a browser
 report/evidence.json        every number in it, as report/evidence.schema.json describes
@@ -107,19 +97,19 @@ report/tables/              its tables, as CSV and TeX
 evaluation/losses.parquet   nats and tokens of every test document, by model, kind of mask and part
 corpus/documents.parquet    the documents: level, split, first language, characters; learners and prompts are numbers
 manifest.json               the SHA-256 of every file, and the software that made them
-all else                    records of the run that the report rests on too
+all other files             further records of the run from which the report is made
 
 No learner's text is in here. This recomputes every number and verdict from the losses:
 
-    pip install raysweep=={evidence["raysweep"]}
+    pip install raysweep=={evidence.raysweep}
     raysweep verify evidence.zip
 
 It must print this digest of all inputs:
 
-    {evidence["inputs"]["digest"]}
+    {evidence.inputs.digest}
 
-It finds a changed, missing or added file, digit, verdict or hash. It cannot find a whole that was forged
-consistently, losses first: hold the digest against one that was published elsewhere.
+It finds a changed, missing or added file, digit, verdict or hash. It cannot find a forgery that is consistent
+throughout, from the losses on: compare the digest with one that was published elsewhere.
 """
 
 
@@ -140,18 +130,6 @@ def read_resolved_config(folder: RunFolder) -> Config:
         raise InputError(f"{folder.config}: not valid YAML ({error})") from error
 
 
-def _compare_evidence(folder: RunFolder, evidence: Values) -> Iterator[Mismatch]:
-    place, text = "report/evidence.json", _read(folder, "report/evidence.json")
-    try:
-        stated = parse_json(text)
-        form = dump_json(stated)
-    except (ValueError, RecursionError) as error:
-        yield Mismatch(place=place, stated="JSON", found=f"cannot be read: {error}")
-        return
-    # Values first: they say more than a line.  Then the form, in which a key or a space could hide.
-    yield from chain(compare_values(place, stated, evidence), compare_texts(place, text, form))
-
-
 def _check_sizes(folder: RunFolder) -> None:
     """Parquet can hold billions of equal values in a few bytes."""
     for path in (folder.documents, folder.losses):
@@ -160,6 +138,76 @@ def _check_sizes(folder: RunFolder) -> None:
         size = pq.ParquetFile(path).metadata
         if size.num_rows * size.num_columns * 8 > MAX_BYTES:
             raise InputError(f"{path.name}: has {size.num_rows:,} rows; more than a bundle may hold")
+
+
+def _recount(folder: RunFolder) -> Iterator[Mismatch]:
+    """Count the documents again, and compare with the summaries of the corpus.
+
+    The summaries were written from the texts; these counts come from the rows of documents.parquet alone.
+    """
+    documents = pq.read_table(folder.documents).to_pandas()
+    if folder.splits.exists():
+        stated = read_json(folder.splits)
+        yield from _compare_counts("corpus/splits.json", stated, _count_splits(documents, stated["levels"]))
+    if folder.leakage.exists():
+        yield from _compare_counts("corpus/leakage.json", read_json(folder.leakage), _count_learners(documents))
+
+
+def _count_splits(documents: pd.DataFrame, levels: list[str]) -> dict[str, Any]:
+    by_level = {level: documents[documents["level"] == level] for level in levels}
+    return {
+        "documents": len(documents),
+        "counts": {
+            level: {split: int((rows["split"] == split).sum()) for split in ("train", "valid", "test")}
+            for level, rows in by_level.items()
+        },
+        "lengths": {
+            level: {"documents": len(rows), "mean": round(float(rows["characters"].to_numpy().mean()), 2)}
+            for level, rows in by_level.items()
+            if len(rows)
+        },
+    }
+
+
+def _count_learners(documents: pd.DataFrame) -> dict[str, Any]:
+    splits = documents.dropna(subset=["learner"]).groupby("learner")["split"].nunique()
+    learners = len(splits) or None
+    in_two = int((splits > 1).sum()) if learners else None
+    return {"documents": len(documents), "learners": learners, "learners_in_two_splits": in_two}
+
+
+def _compare_counts(place: str, stated: Any, counted: Any) -> Iterator[Mismatch]:
+    """Compare what is both stated and counted; a digest protects the rest of a summary."""
+    if isinstance(counted, dict):
+        for name in sorted(counted.keys() & stated.keys()):
+            inner = f"{place}.{name}" if ": " in place else f"{place}: {name}"
+            yield from _compare_counts(inner, stated[name], counted[name])
+    elif stated != counted:
+        yield Mismatch(place, str(stated), f"counted {counted}")
+
+
+def _compare_evidence(folder: RunFolder, evidence: Evidence) -> Iterator[Mismatch]:
+    text = _read(folder, _EVIDENCE)
+    try:
+        stated = parse_json(text)
+        canonical = dump_json(stated)
+    except (ValueError, RecursionError) as error:
+        yield Mismatch(_EVIDENCE, "JSON", f"cannot be read: {error}")
+        return
+    # Values first, because they say more than a line; then the text, in which a key or a space could hide.
+    yield from compare_values(_EVIDENCE, stated, evidence.json_values())
+    yield from compare_texts(_EVIDENCE, text, canonical)
+
+
+def _compare_files(folder: RunFolder, expected: dict[str, str], known: set[str]) -> Iterator[Mismatch]:
+    for name, text in expected.items():
+        if (folder.root / name).is_file():
+            yield from compare_texts(name, _read(folder, name), text)
+        else:
+            yield Mismatch(name, "no such file", "recomputed with it")
+    for name in list_files(folder.root):
+        if name not in known:
+            yield Mismatch(name, "part of the bundle", "is not a file that the report is made from")
 
 
 def _read(folder: RunFolder, name: str) -> str:

@@ -1,13 +1,12 @@
-"""`raysweep verify`: does a published report follow from its losses?  No GPU, no Ray, no corpus.
+"""`raysweep verify`: does a published report follow from its losses?  It needs no GPU, no Ray and no corpus.
 
-What it catches: any changed, missing or added file, digit, hash or verdict, also where the hashes were
-made to fit.  What it cannot catch: a whole that was forged consistently, losses first and everything
-else made from them by raysweep itself.  Against that, the digest of all inputs is printed, here and
-on the page: it is the one line to write into the paper.
+It finds every changed, missing or added file, digit, hash or verdict, also if the hashes were changed
+to fit.  It cannot find a forgery that is consistent throughout: false losses from which raysweep itself
+made everything else.  For that case the digest of all inputs is printed, here and on the page: it is
+the one line to print in the paper.
 """
 
 import tempfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,23 @@ from raysweep.errors import InputError
 from raysweep.publishing.archive import unpack_archive
 from raysweep.publishing.bundle import FORMAT
 from raysweep.publishing.differences import Mismatch
-from raysweep.publishing.made_with import is_other_code, other_software
 from raysweep.publishing.recomputing import Recomputed, recompute
+from raysweep.publishing.software import other_software
 from raysweep.storage.run_folder import open_run_folder
-
-Values = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What `verify` found."""
+    """The result of `verify`."""
 
-    manifest: Values
+    manifest: dict[str, Any]
     files: int
-    """Files whose SHA-256 was held against the manifest."""
+    """Files whose SHA-256 was compared with the manifest."""
     recomputed: Recomputed
     differences: tuple[Mismatch, ...]
-    """Everything that speaks against the bundle; none: it is verified."""
+    """Every difference that counts against the bundle."""
     rounding: tuple[Mismatch, ...]
-    """Numbers that differ in bits which no page prints, on a machine with other libraries."""
+    """Numbers that differ, on a machine with other libraries, in bits that no page prints."""
 
     @property
     def is_verified(self) -> bool:
@@ -42,66 +39,46 @@ class Verification:
 
 
 def verify_bundle(path: Path) -> Verification:
-    """Unpack a bundle, check its hashes, and make its report once more.
+    """Unpack a bundle, check its hashes, and compute its report again.
 
     Raises:
-        InputError: it is no bundle, is not fit to be unpacked, or another version of raysweep made it and this
-            one's numbers differ.
+        InputError: it is no bundle, or is not safe to unpack, or was made by another version of raysweep and this
+            version's numbers differ.
     """
     with tempfile.TemporaryDirectory(prefix="raysweep-verify-") as scratch:
         unpacked, storage = Path(scratch) / "unpacked", Path(scratch) / "runs"
         unpacked.mkdir()
         storage.mkdir()
-        manifest, found = unpack_archive(path, unpacked)
+        manifest, digests = unpack_archive(path, unpacked)
         if manifest["format"] != FORMAT:
             raise InputError(f"{path}: has bundle format {manifest['format']!r}; this raysweep reads format {FORMAT}")
         folder = open_run_folder(str(storage), str(manifest["run"])[:200])
         unpacked.rename(folder.root)
-        hashes = _compare_hashes(manifest["files"], found)
+        wrong_hashes = _compare_hashes(manifest["files"], digests)
         recomputed = recompute(folder)
-    if recomputed.serious and not hashes and is_other_code(manifest["made_with"]):
-        _refuse_version(path, manifest["made_with"], recomputed.serious)
-    elsewhere = other_software(manifest["made_with"])
-    counted = recomputed.serious if elsewhere else recomputed.differences
+    other = other_software(manifest["made_with"])
+    if recomputed.serious and not wrong_hashes and other.keys() & {"raysweep", "code"}:
+        raise InputError(
+            f"{path}: was made by another raysweep ({'; '.join(other.values())}), and this one's numbers or pages "
+            f"differ in {len(recomputed.serious):,} places, first {recomputed.serious[0]}. That proves nothing: verify "
+            f"it with the raysweep that made it (pip install raysweep=={manifest['made_with'].get('raysweep')})"
+        )
     return Verification(
         manifest=manifest,
-        files=len(found),
+        files=len(digests),
         recomputed=recomputed,
-        differences=(*hashes, *counted),
-        rounding=tuple(one for one in recomputed.differences if one.is_rounding) if elsewhere else (),
+        differences=(*wrong_hashes, *(recomputed.serious if other else recomputed.differences)),
+        rounding=tuple(difference for difference in recomputed.differences if difference.is_rounding and other),
     )
 
 
-def shorten(differences: tuple[Mismatch, ...], most: int) -> list[str]:
-    """The first differences of every file, as lines; what is left out is counted."""
-    shown: list[str] = []
-    left_out: Counter[str] = Counter()
-    per_file: Counter[str] = Counter()
-    for one in differences:
-        name = one.place.split(" line ")[0].split(": ")[0]
-        per_file[name] += 1
-        if per_file[name] <= most:
-            shown.append(str(one))
-        else:
-            left_out[name] += 1
-    return shown + [f"{name}: {count:,} more" for name, count in left_out.items()]
-
-
-def _compare_hashes(stated: Values, found: dict[str, str]) -> list[Mismatch]:
+def _compare_hashes(stated: dict[str, str], found: dict[str, str]) -> list[Mismatch]:
     differences = []
     for name in sorted(stated.keys() | found.keys()):
         if name not in found:
-            differences.append(Mismatch(place=name, stated="in the manifest", found="is not in the zip"))
+            differences.append(Mismatch(name, "in the manifest", "is not in the zip"))
         elif name not in stated:
-            differences.append(Mismatch(place=name, stated="nothing of it", found="is in the zip"))
+            differences.append(Mismatch(name, "nothing", "is in the zip"))
         elif stated[name] != found[name]:
-            differences.append(Mismatch(place=name, stated=f"SHA-256 {stated[name]}", found=f"has {found[name]}"))
+            differences.append(Mismatch(name, f"SHA-256 {stated[name]}", f"has {found[name]}"))
     return differences
-
-
-def _refuse_version(path: Path, made_with: Values, differences: list[Mismatch]) -> None:
-    raise InputError(
-        f"{path}: was made by another raysweep ({'; '.join(other_software(made_with))}), and this one's numbers or "
-        f"pages differ in {len(differences):,} places, first {differences[0]}. That proves nothing: verify it with "
-        f"the raysweep that made it (pip install raysweep=={made_with.get('raysweep')})"
-    )

@@ -18,7 +18,8 @@ from raysweep.config.loading import dump_config
 from raysweep.errors import InputError, RaysweepError
 from raysweep.publishing import archive as archive_module
 from raysweep.publishing.bundle import write_bundle
-from raysweep.publishing.verify import shorten, verify_bundle
+from raysweep.publishing.differences import shorten
+from raysweep.publishing.verify import verify_bundle
 from raysweep.report.writing import write_report
 from tests.simulated_run import make_config, make_run
 
@@ -207,11 +208,18 @@ def test_what_differs_is_told_exactly(honest, tmp_path):
 
 def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path):
     """Someone who renders a fine page from false evidence still has the losses against them."""
-    from raysweep.publishing.recomputing import report_files
+    from raysweep.evidence.evidence_schema import Evidence
+    from raysweep.publishing.recomputing import bundle_texts
 
     evidence = json.loads(honest["report/evidence.json"])
     turn_verdict(evidence)
-    files = {**honest, **{name: text.encode() for name, text in report_files(evidence).items()}}
+    files = {
+        **honest,
+        **{
+            name: text.encode()
+            for name, text in bundle_texts(Evidence.model_validate_json(json.dumps(evidence))).items()
+        },
+    }
     files["report/evidence.json"] = edit_json(json.dumps(evidence).encode(), lambda value: None)
     found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
     assert any("verdict" in one.place for one in found.differences)
@@ -270,7 +278,7 @@ def test_a_name_that_stands_twice_is_refused(honest, tmp_path, name):
     """One for the reader who unzips, another for the verifier; also where a disk knows no capitals."""
     with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
         archive.writestr(name, b"another page")
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="used twice"):
         verify_bundle(tmp_path / "evidence.zip")
 
 
