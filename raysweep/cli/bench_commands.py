@@ -1,7 +1,7 @@
 """`raysweep bench`: measure this machine, as JSON."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,15 +27,19 @@ def bench_mask(
 @app.command("train")
 def bench_train(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
-    config: Annotated[str, typer.Option("--config", help="micro, small, gpt2 or gpt2-medium.")] = "small",
+    config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples per step.")] = 8,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 10,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="Of the weights in a step.")
+    ] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
-    packing: Annotated[str, typer.Option("--packing", help="off, auto or on.")] = "auto",
+    packing: Annotated[Literal["off", "auto", "on"], typer.Option("--packing", help="Of sequences.")] = "auto",
     micro_batch: Annotated[str, typer.Option("--micro-batch", help="Examples at once, or auto.")] = "auto",
     window_batches: Annotated[int, typer.Option("--window-batches", min=1, help="Batches sorted by length.")] = 64,
-    like: Annotated[str | None, typer.Option("--like", help="'original': also time the original's way.")] = None,
+    like: Annotated[
+        Literal["original"] | None, typer.Option("--like", help="Also time training as the original ILM code does it.")
+    ] = None,
 ) -> None:
     """Time training steps on made-up examples in the shape of EFCAMDAT; prints JSON."""
     import json
@@ -43,23 +47,12 @@ def bench_train(
     from raysweep.config.training_settings import SIZES
     from raysweep.training.benchmark import benchmark_training, read_micro_batch
 
-    problems = []
-    choices = (
-        ("--config", config, tuple(SIZES)),
-        ("--precision", precision, ("auto", "fp32", "bf16")),
-        ("--packing", packing, ("off", "auto", "on")),
-    )
-    for option, found, allowed in choices:
-        if found not in allowed:
-            problems.append(f"{option}: found '{found}'; must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+    if config not in SIZES:
+        raise ConfigError(f"--config: found '{config}'; must be one of {', '.join(SIZES)}")
     try:
         examples_at_once = read_micro_batch(micro_batch)
     except ValueError:
-        problems.append(f"--micro-batch: found '{micro_batch}'; must be 'auto' or a whole number above 0")
-    if like not in (None, "original"):
-        problems.append(f"--like: found '{like}'; must be 'original'")
-    if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(f"--micro-batch: found '{micro_batch}'; must be 'auto' or a whole number above 0") from None
     measured = benchmark_training(
         device=device,
         size=config,

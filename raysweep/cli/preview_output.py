@@ -29,12 +29,13 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
     """
     if not settings.folder.manifest.exists():
         raise ConfigError(f"{settings.folder.root} holds no examples; do `raysweep mask` or `raysweep run` first")
-    levels = settings.config.data.levels if level is None else (level,)
+    levels = settings.config.data.levels
     store = ExampleStore.open(settings.folder.examples)
-    found = store.select(levels, "train")
-    if not len(found):
-        raise ConfigError(f"--level: found '{level}', which has no examples; levels are {settings.config.data.levels}")
-    chosen = generator_for(settings.config.seed, "preview").choice(found, size=min(count, len(found)), replace=False)
+    examples = store.select(levels if level is None else (level,), "train")
+    if not len(examples):
+        raise ConfigError(f"--level: found '{level}', which has no examples; levels are {', '.join(levels)}")
+    size = min(count, len(examples))
+    chosen = generator_for(settings.config.seed, "preview").choice(examples, size=size, replace=False)
     console = Console(highlight=False)
     console.print(
         Text.assemble(

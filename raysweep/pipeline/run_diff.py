@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from raysweep.config.fingerprints import flatten
 from raysweep.errors import ConfigError
 from raysweep.scheduling.records import TrialRecord, read_record
 from raysweep.storage.atomic_files import read_json
@@ -96,27 +97,16 @@ def _run(name: str, folder: RunFolder) -> Compared:
         record = read_record(TrialFolder(path.parent))
         assert record is not None, "its file was just found"
         results.update({f"{record.trial}.{field}": value for field, value in _results(record).items()})
-    return Compared(name=name, is_run=True, settings=_flat(settings), results=results)
+    return Compared(name=name, is_run=True, settings=flatten(settings), results=results)
 
 
 def _trial(name: str, folder: TrialFolder) -> Compared:
     record = read_record(folder)
     assert record is not None, "its file was just found"
-    return Compared(name=name, is_run=False, settings=_flat(record.identity), results=_results(record))
+    return Compared(name=name, is_run=False, settings=flatten(record.identity), results=_results(record))
 
 
 def _results(record: TrialRecord) -> dict[str, Any]:
     fields = {name: getattr(record, name) for name in record.__dataclass_fields__ if name not in _HIDDEN}
     result = fields.pop("result")
-    return _flat({**fields, **result})
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted paths; lists stay whole."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{before}{key}."))
-        else:
-            found[f"{before}{key}"] = value
-    return found
+    return flatten({**fields, **result})

@@ -58,8 +58,7 @@ def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, mon
     """What is done stays done; the same command without the failure does the rest."""
     failing(monkeypatch, {"C1": [TrainingError("no examples")]})
     prepared.executor = InlineExecutor(fail_fast=True)
-    prepared.do("train")
-    assert {each.trial: each.state for each in prepared.unfinished()} == {
+    assert {trial.trial: trial.state for trial in prepared.do("train")} == {
         "C1": State.FAILED,
         "all": State.PENDING,
         "all-C1": State.PENDING,

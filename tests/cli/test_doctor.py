@@ -1,0 +1,76 @@
+"""`raysweep doctor`: a line per check, and an exit code that says whether a run can be expected to work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysweep.cli import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def without_ray(monkeypatch):
+    """Starting Ray takes seconds, and has a test of its own."""
+    monkeypatch.delitem(doctor.CHECKS, "Ray")
+
+
+def lines(result):
+    """The finding of each check, by its subject."""
+    return {line[2:14].strip(): (line[0], line[14:]) for line in result.stdout.splitlines()}
+
+
+def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
+    """All that a default run needs is here."""
+    result = command("doctor")
+    assert result.exit_code == 0
+    assert list(lines(result)) == list(doctor.CHECKS)
+    assert {mark for mark, _ in lines(result).values()} == {"✔"}
+    assert lines(result)["data"] == ("✔", "40 synthetic texts (data.csv is not set)")
+    assert lines(result)["start"] == ("✔", "from scratch, size micro")
+
+
+def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, without_ray, tmp_path):
+    """Every check is made, whatever the others say."""
+    (tmp_path / "empty").mkdir()
+    result = command("doctor", "--set", "data.csv=none.csv", "--set", f"model.start={tmp_path}/empty")
+    assert result.exit_code == 1
+    found = lines(result)
+    assert found["data"] == ("✘", "data.csv: no file none.csv; give it with --set data.csv=FILE")
+    assert found["start"] == ("✘", f"folder {tmp_path}/empty holds no config.json")
+    assert found["tokenizer"][0] == "✔"
+
+
+def test_an_error_of_a_library_is_a_finding_too(command, without_ray, monkeypatch):
+    """Its kind is named, since its message alone may say little."""
+
+    def break_down(settings):
+        raise OSError("no such device")
+
+    monkeypatch.setitem(doctor.CHECKS, "storage", break_down)
+    result = command("doctor")
+    assert result.exit_code == 1
+    assert lines(result)["storage"] == ("✘", "OSError: no such device")
+
+
+def test_a_larger_model_needs_more_disk_and_memory(command, without_ray):
+    """gpt2-medium is counted as what it is, and not as GPT-2 base."""
+    needed = {}
+    for start in ("gpt2", "gpt2-medium"):
+        found = lines(command("doctor", "--set", f"model.start={start}"))
+        needed[start] = [
+            float(found[subject][1].split("about ")[1].split()[0].replace(",", "")) for subject in ("disk", "memory")
+        ]
+    assert needed["gpt2-medium"][0] > 2 * needed["gpt2"][0]
+    assert needed["gpt2-medium"][1] > needed["gpt2"][1]
+
+
+@pytest.mark.ray
+def test_the_whole_doctor_starts_ray_too(tmp_path):
+    """The last check is the one that a run would make first."""
+    words = ["doctor", "--storage", str(tmp_path), "--set", "resources.gpus_per_trial=0"]
+    done = subprocess.run([sys.executable, "-m", "raysweep", *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "\n✔ Ray         Ray " in done.stdout

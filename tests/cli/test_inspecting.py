@@ -1,0 +1,85 @@
+"""What `preview`, `diff`, `check` and `bundle` print of a run."""
+
+import json
+
+import pytest
+
+from raysweep.errors import ConfigError
+from raysweep.scheduling import records
+from raysweep.scheduling.records import State
+from raysweep.storage.atomic_files import write_json, write_text
+from raysweep.storage.run_folder import RunFolder
+
+
+def test_a_preview_shows_the_same_examples_each_time(command):
+    """Drawn by the run's seed: answers follow the blanks that they fill."""
+    assert command("prepare").exit_code == command("mask", "--inline").exit_code == 0
+    first, again = (command("preview", "--count", 3) for _ in range(2))
+    assert first.exit_code == 0
+    assert first.stdout == again.stdout
+    assert first.stdout.startswith("context  [blank]  → answers start  answer  ■ answer ends")
+    assert first.stdout.count("\nexample ") == 3
+    assert first.stdout != command("preview", "--count", 3, "--set", "seed=1").stdout
+
+
+def test_a_preview_can_be_of_one_level(command):
+    """Its examples are of documents of that level; a level without examples is named."""
+    command("prepare")
+    command("mask", "--inline")
+    assert command("preview", "--level", "C1", "--count", 2).stdout.count("\nexample ") == 2
+    error = command("preview", "--level", "B2").exception
+    assert isinstance(error, ConfigError)
+    assert str(error) == "--level: found 'B2', which has no examples; levels are A1, C1"
+
+
+def test_a_preview_before_there_are_examples_says_what_to_do(command):
+    """The commands that make them are named."""
+    assert "holds no examples; do `raysweep mask` or `raysweep run` first" in str(command("preview").exception)
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    for name, steps, loss in (("first", 2_000, 2.5), ("second", 4_000, None)):
+        folder = RunFolder(tmp_path / "runs" / name)
+        write_json(folder.record, {"name": name})
+        write_text(folder.config, f"trials:\n  A1: {{steps: {steps}, from: null}}\n")
+        record = records.begin(folder.trial("A1"), trial="A1", fingerprint=name, identity={"steps": steps}, now=0.0)
+        result = {"best_losses": {"infill": loss}} if loss else {}
+        records.end(folder.trial("A1"), record, State.DONE, result=result, now=5.0)
+
+
+def test_a_diff_is_a_row_per_field(command, two_runs):
+    """Numbers as a person reads them; a dash where one side has no such field."""
+    result = command("diff", "first", "second")
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["field", "first", "second"],
+        ["setting", "trials.A1.steps", "2,000", "4,000"],
+        ["result", "A1.best_losses.infill", "2.5", "–"],
+    ]
+
+
+def test_a_diff_for_a_program_is_one_json_object(command, two_runs):
+    """With null where one side has no such field."""
+    told = json.loads(command("diff", "first", "second", "--json").stdout)
+    assert (told["first"], told["second"]) == ("first", "second")
+    assert told["differences"][1] == {
+        "kind": "result",
+        "field": "A1.best_losses.infill",
+        "first": 2.5,
+        "second": None,
+    }
+
+
+def test_a_diff_of_a_run_with_itself_says_so(command, two_runs):
+    """Rather than printing an empty table."""
+    assert command("diff", "first", "first").stdout == "first and first have the same settings and results\n"
+
+
+def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
+    """Without a profile the whole file is checked; with `--set`, the profile it is laid over."""
+    assert command("check").stdout == "experiments.yaml: profile tiny: fine, 1 trials\n"
+    assert command("check", "--profile", "tiny", "--set", "seed=3").stdout == command("check").stdout
+    error = command("check", "--profile", "big").exception
+    assert isinstance(error, ConfigError)
+    assert "'big'" in str(error)
+    assert json.loads(command("check", "--schema").stdout)["type"] == "object"
