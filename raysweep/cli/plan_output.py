@@ -19,7 +19,7 @@ from raysweep.errors import ConfigError
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
 from raysweep.planning.run_forecast import RunForecast, fits, forecast_run
 from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import Trial, expand_trials
+from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
 from raysweep.storage.run_folder import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
@@ -75,7 +75,8 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     """
     trials = expand_trials(settings.config)
     records = {name: read_record(settings.folder.trial(name)) for name in trials}
-    todo = {name: trial for name, trial in trials.items() if not _is_done(records[name])}
+    done = [name for name, record in records.items() if record is not None and record.state is State.DONE]
+    todo = remaining_trials(trials, done)
     config, folder = settings.config, settings.folder
     everything = forecast_run(config, trials, folder)
     here = everything.of(todo)
@@ -221,7 +222,3 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
 
 def _short(device: str) -> str:
     return device.removeprefix("NVIDIA ").partition("-")[0]
-
-
-def _is_done(record: TrialRecord | None) -> bool:
-    return record is not None and record.state is State.DONE

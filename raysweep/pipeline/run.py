@@ -26,7 +26,7 @@ from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.budget import Spent, refuse_start
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
-from raysweep.scheduling.trials import Trial, descendants_of, expand_trials
+from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
 
@@ -173,7 +173,4 @@ class Run:
         """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self.trials
-        redo = {name for name in self.forced if name in self.trials}
-        redo.update(*(descendants_of(self.trials, name) for name in tuple(redo)))
-        done = read_done_trials(self.folder, self.trials)
-        return {name: trial for name, trial in self.trials.items() if name in redo or name not in done}
+        return remaining_trials(self.trials, read_done_trials(self.folder, self.trials), self.forced)

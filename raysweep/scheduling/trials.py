@@ -4,7 +4,7 @@ A config entry with several seeds becomes several trials; a child starts from it
 the same seed where there is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raysweep.config.schema import Config
@@ -97,13 +97,15 @@ def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
     )
 
 
-def descendants_of(trials: Mapping[str, Trial], name: str) -> list[str]:
-    """The trials that start from this one, directly or not, in the trials' order."""
-    found: list[str] = []
-    for other in trials.values():
-        if other.parent == name or other.parent in found:
-            found.append(other.name)
-    return found
+def remaining_trials(
+    trials: Mapping[str, Trial], done: Collection[str], forced: Collection[str] = ()
+) -> dict[str, Trial]:
+    """The trials to train: not done, forced, or starting from one of these; parents before children."""
+    remaining: dict[str, Trial] = {}
+    for name, trial in trials.items():
+        if name not in done or name in forced or trial.parent in remaining:
+            remaining[name] = trial
+    return remaining
 
 
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """From the entries of `trials:` to trainings with parents, seeds and roles."""
 
 from raysweep.config.loading import parse_config
-from raysweep.scheduling.trials import descendants_of, expand_trials, find_roles
+from raysweep.scheduling.trials import expand_trials, find_roles, remaining_trials
 
 LEVELS = ("A1", "B1")
 
@@ -55,9 +55,16 @@ def test_roles_are_read_off_levels_and_parents():
     assert roles.transfer == {"A1": ("all-A1",)}
 
 
-def test_descendants_are_found_through_generations():
-    """Forcing a trial redoes its grandchildren too."""
+def test_what_starts_from_a_forced_trial_is_trained_again():
+    """Through generations; what is done beside it stays."""
     trials = trials_of(
-        {"a": {"levels": ["A1"]}, "b": {"from": "a", "levels": ["A1"]}, "c": {"from": "b", "levels": ["A1"]}}
+        {
+            "a": {"levels": ["A1"]},
+            "b": {"from": "a", "levels": ["A1"]},
+            "c": {"from": "b", "levels": ["A1"]},
+            "d": {"levels": ["A1"]},
+        }
     )
-    assert descendants_of(trials, "a") == ["b", "c"]
+    assert list(remaining_trials(trials, ["a", "b", "c", "d"], ["a"])) == ["a", "b", "c"]
+    assert list(remaining_trials(trials, ["a", "c", "d"])) == ["b", "c"]
+    assert remaining_trials(trials, list(trials)) == {}
