@@ -39,7 +39,6 @@ def make_task(run, name, *, parent=None, search=None, fresh=False, gpus=None, **
     )
     return TrainTask(
         job=job,
-        folder=run.trial(name),
         identity={"name": name},
         parent=parent,
         gpus=gpus,

@@ -64,7 +64,6 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
 def _train_task(config: Config, folder: RunFolder, name: str) -> TrainTask:
     return TrainTask(
         job=calibration_job(config, folder, name, steps=1),
-        folder=folder.trial(name),
         identity={},
         parent=None,
         gpus=None,

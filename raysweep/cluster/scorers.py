@@ -11,8 +11,8 @@ from ray.exceptions import RayActorError
 from raysweep.cluster.functions import call_with_fields
 from raysweep.cluster.session import Session
 from raysweep.errors import RaysweepError, TrainingError
-from raysweep.pipeline.capacity import Capacity, ResourceRequest
 from raysweep.pipeline.tasks import Listener, ScoreTask
+from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.order import share_of_gpus
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"

@@ -24,7 +24,7 @@ from raysweep.cluster.functions import first_line
 from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
-from raysweep.pipeline.capacity import Capacity, ResourceRequest, find_shortage
+from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
 from raysweep.storage.atomic_files import write_json
 
 logger = logging.getLogger(__name__)
@@ -83,12 +83,7 @@ class Session(AbstractContextManager["Session"]):
     @property
     def gpus_per_trial(self) -> float:
         """`resources.gpus_per_trial`, with 'auto' resolved."""
-        asked = self.resources.gpus_per_trial
-        if asked == "auto":
-            # `auto` was settled before by `settle_trials_per_gpu`, or there was nothing to settle it by.
-            together = 1 if self.resources.trials_per_gpu == "auto" else self.resources.trials_per_gpu
-            return 1.0 / together if self.capacity.gpus >= 1 else 0.0
-        return float(asked)
+        return gpus_of_trial(self.resources, None, gpus=self.capacity.gpus)
 
     @property
     def training_capacity(self) -> Capacity:
@@ -102,7 +97,7 @@ class Session(AbstractContextManager["Session"]):
         """What a trial takes; `gpus` and `kind` (of GPU) override the config's."""
         return ResourceRequest(
             cpus=self.resources.cpus_per_trial,
-            gpus=self.gpus_per_trial if gpus is None else gpus,
+            gpus=gpus_of_trial(self.resources, gpus, gpus=self.capacity.gpus),
             kind=kind or self.resources.accelerator_type,
         )
 

@@ -1,7 +1,9 @@
 """The train stage under Tune: one fresh Tuner over what is left to do.
 
-A later run does not restore Tune's state, which loses the children of a failed trial (Ray 2.60);
-it goes by the trials' records, which the book keeps, and by each training's own checkpoints.
+Tune starts a process for each training where its resources are free, waits for the autoscaler, reuses
+processes, and notices lost ones; what starts next and what follows a failure, `SweepState` decides.
+A later run does not restore Tune's own state, which loses the children of a failed trial (Ray 2.60);
+it goes by the trials' records, which the `SweepState` keeps, and by each training's own checkpoints.
 """
 
 import errno
@@ -21,20 +23,17 @@ from raysweep.cluster.functions import first_line
 from raysweep.cluster.session import Session
 from raysweep.cluster.train_worker import TRAIN, Work
 from raysweep.cluster.trial_driver import bundles, drive
-from raysweep.cluster.tune_searcher import BookSearcher
-from raysweep.pipeline.optuna_search import OptunaSuggestions
-from raysweep.pipeline.search_rounds import Suggestions, Unit
-from raysweep.pipeline.signals import GRACE_S, Interruption
-from raysweep.pipeline.sweep_state import Book
+from raysweep.cluster.tune_searcher import SweepSearcher
+from raysweep.pipeline.search_rounds import SweepTraining
+from raysweep.pipeline.sweep_watch import SweepWatch, open_sweep
 from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, outcome_from_json
+from raysweep.training.job import Evaluation
 
-logger = logging.getLogger(__name__)
-
-_LOOK_S = 0.5
-"""How often new evaluations are looked for."""
+_POLL_S = 0.5
+"""Time between two looks for new evaluations and at the budget."""
 
 
 def run_sweep(
@@ -50,10 +49,10 @@ def run_sweep(
     """Train every task whose parent gets done, and write each one's record.
 
     Args:
-        storage: for Tune's and Train's own notes.
+        storage: for Tune's and Train's own files.
         train: the training function, 'module:function', called as `training.loop.train` is.
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
-        budget: the budget; at its cap what runs stops, at a checkpoint.
+        budget: at its cap what runs stops, at a checkpoint.
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
@@ -61,71 +60,47 @@ def run_sweep(
     """
     if not tasks:
         return
-    needs = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
-    session.require(needs)
-    for task in tasks:
-        if task.fresh:
-            task.folder.clear()
+    requests = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
+    session.require(requests)
     notes = storage / "notes"
     shutil.rmtree(notes, ignore_errors=True)
-    book = Book(
+    # The sweep's state tells the person what failed, and where its log is.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    with open_sweep(
         tasks,
-        needs=needs,
+        requests=requests,
         capacity=session.training_capacity,
         listener=listener,
-        suggestions=_suggestions,
+        budget=budget,
         max_failures=session.resources.max_failures,
         fail_fast=fail_fast,
-    )
+    ) as watch:
+        attempts: Counter[str] = Counter()
 
-    attempts: Counter[str] = Counter()
+        def config(training: SweepTraining) -> dict[str, Any]:
+            name, request = training.name, watch.state.request_of(training.name)
+            attempts[name] += 1
+            work = Work(
+                job=training.job,
+                need=request,
+                storage=storage / "train",
+                evaluations=notes / f"{name}.jsonl",
+                failure=notes / f"{name}.{attempts[name]}.failure",
+                takes_trial_gpu=session.declares_trial_gpu,
+                pause_at=training.pause_at,
+                is_shared=session.shares_workers(request),
+                train=train,
+            )
+            return {"name": name, "attempt": attempts[name], "work": work}
 
-    def config(unit: Unit) -> dict[str, Any]:
-        attempts[unit.name] += 1
-        work = Work(
-            job=unit.job,
-            need=book.need(unit.name),
-            storage=storage / "train",
-            evaluations=notes / f"{unit.name}.jsonl",
-            failure=notes / f"{unit.name}.{attempts[unit.name]}.failure",
-            takes_trial_gpu=session.declares_trial_gpu,
-            pause_at=unit.pause_at,
-            is_shared=session.shares_workers(book.need(unit.name)),
-            train=train,
-        )
-        return {"name": unit.name, "attempt": attempts[unit.name], "work": work}
-
-    # What failed, and where its log is, the book says.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    interruption = Interruption()
-    try:
-        with interruption:
-            _tuner(book, config, storage / "tune", interruption, budget).fit()
-        interruption.raise_if_asked()
-        assert book.is_over, "Tune goes on until it is told that all is over"
-        if book.halted:
-            # What is not a training of its own, such as a search, has a record that still says running.
-            book.stop(book.halted)
-    except BaseException as error:
-        is_asked = isinstance(error, KeyboardInterrupt)
-        book.stop(
-            interruption.reason or "interrupted"
-            if is_asked
-            else f"the sweep broke off: {type(error).__name__}: {error}"
-        )
-        raise
-    finally:
-        if budget is not None:
-            budget.close()
+        _tuner(watch, config, storage / "tune").fit()
 
 
-def _tuner(
-    book: Book, config: Any, storage: Path, interruption: Interruption, budget: BudgetWatch | None
-) -> tune.Tuner:
+def _tuner(watch: SweepWatch, config: Any, storage: Path) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
-            search_alg=BookSearcher(book, config),
+            search_alg=SweepSearcher(watch.state, config),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_file_name,
@@ -135,8 +110,8 @@ def _tuner(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Watch(book, interruption, budget)],
-            # What is tried again, and how often, the book decides.
+            callbacks=[_Callback(watch)],
+            # The sweep's state decides what is tried again, and how often.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
@@ -147,9 +122,49 @@ def _file_name(trial: Any) -> str:
     return name if attempt == 1 else f"{name}~{attempt}"
 
 
-def _suggestions(task: TrainTask) -> Suggestions:
-    assert task.search is not None, "only a search draws its settings"
-    return OptunaSuggestions(task.search, seed=task.job.seed)
+class _Callback(tune.Callback):
+    """Tells the sweep's state of starts (before that a trial waits), evaluations and lost processes."""
+
+    def __init__(self, watch: SweepWatch) -> None:
+        self._watch, self._state = watch, watch.state
+        self._evaluations: Counter[str] = Counter()
+        """Evaluations told so far, by training."""
+        self._polled = 0.0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Ray's names
+        self._state.begin(trial.config["name"])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002 - Ray's names
+        self._watch.poll_signals()
+        if time.monotonic() - self._polled < _POLL_S:
+            return
+        self._polled = time.monotonic()
+        self._watch.poll_budget()
+        for trial in trials:
+            if trial.status == trial.RUNNING:
+                self._tell_evaluations(trial)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
+        # The result is the outcome, which the searcher passes on after this.
+        self._tell_evaluations(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        written = trial.config["work"].failure
+        self._tell_evaluations(trial)
+        outcome = outcome_from_json(written.read_text(encoding="utf-8")) if written.exists() else _loss(trial)
+        self._state.end(trial.config["name"], outcome)
+
+    def _tell_evaluations(self, trial: Any) -> None:
+        name, path = trial.config["name"], trial.config["work"].evaluations
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        for line in lines[self._evaluations[name] :]:
+            if line.endswith("\n"):
+                self._evaluations[name] += 1
+                self._state.evaluate(name, Evaluation(**json.loads(line)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks beside its own state; the sweep's state holds the terminal.
+        return {}
 
 
 def _loss(trial: Any) -> Failed:
@@ -162,64 +177,3 @@ def _loss(trial: Any) -> Failed:
     if trial.config["work"].is_shared:
         return Failed(message=f"its worker was lost: {last}", failure=Failure.WORKER)
     return Failed(message=f"the process that drives it was lost: {last}", failure=Failure.DRIVER)
-
-
-class _Watch(tune.Callback):
-    """Tells the book when a trial's driver starts (before that it waits), is lost, of evaluations and signals."""
-
-    def __init__(self, book: Book, interruption: Interruption, budget: BudgetWatch | None) -> None:
-        self._book = book
-        self._interruption = interruption
-        self._budget = budget
-        self._read: dict[str, int] = {}
-        self._looked = 0.0
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Ray's names
-        self._book.begin(trial.config["name"])
-
-    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002 - Ray's names
-        self._heed_signals()
-        if time.monotonic() - self._looked < _LOOK_S:
-            return
-        self._looked = time.monotonic()
-        self._heed_budget()
-        for trial in trials:
-            if trial.status == trial.RUNNING:
-                self._tell_evaluations(trial)
-
-    def _heed_signals(self) -> None:
-        if self._interruption.reason and not self._book.halted:
-            self._book.halt(self._interruption.reason, within_s=GRACE_S)
-        if self._interruption.is_overdue:
-            raise KeyboardInterrupt(self._interruption.reason)
-
-    def _heed_budget(self) -> None:
-        if self._budget is None:
-            return
-        in_use = self._book.in_use
-        cores = in_use.cpus if not in_use.gpus else 0.0
-        reason = self._budget.record_usage(time.monotonic(), gpus=in_use.gpus, cores=cores)
-        if reason and not self._book.halted:
-            self._book.halt(reason)
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
-        # The outcome; the searcher, and with it the book, is told of it after this.
-        self._tell_evaluations(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        noted = trial.config["work"].failure
-        outcome = outcome_from_json(noted.read_text(encoding="utf-8")) if noted.exists() else _loss(trial)
-        self._tell_evaluations(trial)
-        self._book.end(trial.config["name"], outcome)
-
-    def _tell_evaluations(self, trial: Any) -> None:
-        name, path = trial.config["name"], trial.config["work"].evaluations
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]
-        for line in whole[self._read.get(name, 0) :]:
-            self._book.evaluate(name, json.loads(line))
-        self._read[name] = len(whole)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks beside its own state; the book holds the terminal.
-        return {}

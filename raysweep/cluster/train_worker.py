@@ -13,8 +13,8 @@ import ray.train
 
 from raysweep.cluster.functions import resolve
 from raysweep.cluster.ray_internals import node_is_draining
-from raysweep.pipeline.capacity import ResourceRequest
 from raysweep.pipeline.training_attempt import run_attempt
+from raysweep.scheduling.capacity import ResourceRequest
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, outcome_to_json
 from raysweep.storage.atomic_files import write_text

@@ -1,4 +1,4 @@
-"""What Tune asks for its next trial: the sweep's book.
+"""What Tune asks for its next trial: the state of the sweep.
 
 Only a `Searcher` can hold a trial back in Ray 2.60; a `TrialScheduler` sees trials that exist already.
 Returning None means "not now": Tune asks again when something ends.  FINISHED ends the sweep for
@@ -11,17 +11,17 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from raysweep.pipeline.search_rounds import Unit
-from raysweep.pipeline.sweep_state import Book
+from raysweep.pipeline.search_rounds import SweepTraining
+from raysweep.pipeline.sweep_state import SweepState
 from raysweep.scheduling.outcomes import outcome_from_json
 
 
-class BookSearcher(Searcher):
-    """Hands out what the book releases."""
+class SweepSearcher(Searcher):
+    """Hands out what the sweep's state releases."""
 
-    def __init__(self, book: Book, config: Callable[[Unit], dict[str, Any]]) -> None:
+    def __init__(self, state: SweepState, config: Callable[[SweepTraining], dict[str, Any]]) -> None:
         super().__init__()
-        self._book = book
+        self._state = state
         self._config = config
         self._names: dict[str, str] = {}
 
@@ -29,20 +29,20 @@ class BookSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         """A training's config; None while none may start; FINISHED when all is over."""
-        unit = self._book.release()
-        if unit is not None:
-            self._names[trial_id] = unit.name
-            return self._config(unit)
-        return str(Searcher.FINISHED) if self._book.is_over else None
+        training = self._state.release()
+        if training is not None:
+            self._names[trial_id] = training.name
+            return self._config(training)
+        return str(Searcher.FINISHED) if self._state.is_over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The trial is over; a lost driver (`error`) is told to the book by `sweep`, which knows why."""
+        """The trial is over; `sweep` tells the state of a lost process (`error`), because it knows the cause."""
         if not error:
             assert result is not None, "a driver reports before it ends"
-            self._book.end(self._names[trial_id], outcome_from_json(result["outcome"]))
+            self._state.end(self._names[trial_id], outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune wants a file; the records are what a later run goes by."""
+        """Write the file that Tune wants; a later run goes by the records."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
@@ -50,5 +50,5 @@ class BookSearcher(Searcher):
         raise NotImplementedError("a sweep is resumed from the trials' records")
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles the searcher beside its own state; the book holds the terminal.
+        # Tune pickles the searcher beside its own state; the sweep's state holds the terminal.
         return {}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from raysweep.config.schema import Config
 from raysweep.evidence.inputs import model_bytes
 from raysweep.evidence.run_schema import Curve, Training
+from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
@@ -31,7 +32,8 @@ def read_curves(folder: RunFolder, trials: Mapping[str, Trial], metric: str) -> 
 def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialRecord | None) -> Training:
     result = dict(record.result) if record else {}
     device = result.get("device")
-    gpus = _gpus(config, trial) if device and not device.startswith("cpu") else 0.0
+    is_on_gpu = device and not device.startswith("cpu")
+    gpus = gpus_of_trial(config.resources, trial.settings.gpus, gpus=1.0) if is_on_gpu else 0.0
     return Training(
         trial=trial.name,
         entry=trial.entry,
@@ -57,11 +59,6 @@ def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialReco
         bytes=model_bytes(folder.trial(trial.name)),
         ended_at=record.ended_at if record else None,
     )
-
-
-def _gpus(config: Config, trial: Trial) -> float:
-    asked = trial.settings.gpus if trial.settings.gpus is not None else config.resources.gpus_per_trial
-    return 1.0 if asked == "auto" else float(asked)
 
 
 def _curve(folder: RunFolder, name: str, metric: str) -> Curve | None:

@@ -1,15 +1,19 @@
 """Carries the work out in this process, one piece after another: no Ray, no concurrency.
 
-For small runs and tests, and the yardstick for the cluster's results: the files are the same.
+It is for small runs and tests, and it is the yardstick for the cluster's results: the files are the same.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from raysweep.pipeline.sweep_watch import open_sweep
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.planning.budget import BudgetWatch
+from raysweep.scheduling.capacity import Capacity, ResourceRequest
 
 
 class InlineExecutor:
@@ -39,10 +43,44 @@ class InlineExecutor:
         return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
-        """Train the tasks in their order: parents come before children."""
-        from raysweep.pipeline.inline_training import train_inline
+        """Train one task after another, in the order in which the sweep's state releases them."""
+        if not tasks:
+            return
+        import torch
 
-        train_inline(tasks, listener, threads=self._threads, fail_fast=self._fail_fast, budget=self._budget)
+        # Not `from … import train`: it is looked up at each training.
+        from raysweep.training import loop
+
+        torch.set_num_threads(self._threads)
+        request = ResourceRequest(cpus=self._threads, gpus=0.0)
+        with open_sweep(
+            tasks,
+            requests={task.job.trial: request for task in tasks},
+            capacity=Capacity.used_by([request]),
+            listener=listener,
+            budget=self._budget,
+            fail_fast=self._fail_fast,
+        ) as watch:
+            state = watch.state
+
+            def should_stop() -> str | None:
+                watch.poll_signals()
+                watch.poll_budget()
+                return state.halted or None
+
+            while not should_stop() and (training := state.release()) is not None:
+                name = training.name
+                state.begin(name)
+                outcome = run_attempt(
+                    loop.train,
+                    training.job,
+                    on_evaluation=partial(state.evaluate, name),
+                    pause_at=training.pause_at,
+                    should_stop=should_stop,
+                )
+                # Before the end, after which the time since the last step would count for no training.
+                watch.poll_budget()
+                state.end(name, outcome)
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models."""

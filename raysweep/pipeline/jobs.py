@@ -30,7 +30,6 @@ def train_tasks(
     return [
         TrainTask(
             job=training_job(config, folder, trial, fingerprints[trial.name]),
-            folder=folder.trial(trial.name),
             identity=identities[trial.name],
             parent=trial.parent if trial.parent in names else None,
             gpus=trial.settings.gpus,

@@ -7,10 +7,10 @@ from typing import Any
 import optuna
 
 from raysweep.config.training_settings import SearchConfig, SearchRange
-from raysweep.pipeline.search_rounds import ROUND
+from raysweep.scheduling.successive_halving import SEARCH_ROUND
 
 
-class OptunaSuggestions:
+class OptunaSearch:
     """Settings drawn by Optuna's TPE, from the seed and the results told."""
 
     def __init__(self, search: SearchConfig, *, seed: int) -> None:
@@ -18,7 +18,7 @@ class OptunaSuggestions:
         with warnings.catch_warnings():
             # The multivariate sampler is marked experimental; it models rate and steps jointly.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND, multivariate=True)
+            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=SEARCH_ROUND, multivariate=True)
         self._space = {name: _distribution(search_range) for name, search_range in sorted(search.space.items())}
         self._study = optuna.create_study(sampler=sampler, direction="minimize")
         self._trials: list[optuna.trial.Trial] = []

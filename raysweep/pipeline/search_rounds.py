@@ -13,20 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raysweep.config.fingerprints import fingerprint
-from raysweep.config.training_settings import SearchConfig, TrainingConfig
+from raysweep.config.training_settings import SearchConfig
 from raysweep.errors import TrainingError
 from raysweep.pipeline.tasks import TrainTask
 from raysweep.scheduling.order import expected_cost
 from raysweep.scheduling.records import State, read_record
-from raysweep.scheduling.rungs import note_standing, standing_at
-from raysweep.scheduling.successive_halving import Halving, rung_steps
+from raysweep.scheduling.rungs import losses_at
+from raysweep.scheduling.successive_halving import SEARCH_ROUND, Halving, in_rounds, rung_steps
 from raysweep.scheduling.trial_graph import Node
 from raysweep.storage.atomic_files import atomic_file, atomic_folder
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import TrainingJob
 
-ROUND = 4
-"""Samples drawn together."""
 _SAMPLES = "/samples/"
 
 
@@ -37,45 +35,48 @@ class Suggestions(Protocol):
         """The settings of the next sample."""
 
     def tell(self, sample: int, loss: float | None) -> None:
-        """How a sample did; None if it failed."""
+        """Record the loss of a sample; None if it failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unit:
+class SweepTraining:
     """One training: a trial's only one, or one sample of a search."""
 
-    name: str
-    trial: str
-    """The trial whose part it is."""
-    sample: int | None
     job: TrainingJob
-    folder: TrialFolder
     identity: Mapping[str, Any]
     pause_at: int | None = None
     """The step of the evaluation after which a sample waits for the others of its round."""
 
+    @property
+    def name(self) -> str:
+        """The trial's name, or a sample's: 'A2/samples/03'."""
+        return self.job.trial
 
-def whole(task: TrainTask) -> Unit:
-    """A trial without a search."""
-    name = task.job.trial
-    return Unit(name=name, trial=name, sample=None, job=task.job, folder=task.folder, identity=task.identity)
+    @property
+    def folder(self) -> TrialFolder:
+        """Where its files are."""
+        return TrialFolder(self.job.folder)
 
 
-def nodes(task: TrainTask) -> list[Node]:
+def training_of(task: TrainTask) -> SweepTraining:
+    """The only training of a trial without a search; of one with a search, what its record stands for."""
+    return SweepTraining(job=task.job, identity=task.identity)
+
+
+def nodes_of(task: TrainTask) -> list[Node]:
     """The trial in the graph: itself, or its samples in rounds and the node that gathers them."""
     name = task.job.trial
     cost = expected_cost(task.job.settings) if task.cost is None else task.cost
-    needs = () if task.parent is None else (task.parent,)
+    parents = () if task.parent is None else (task.parent,)
     if task.search is None:
-        return [Node(name=name, cost=cost, needs=needs)]
-    samples = [sample_name(name, sample) for sample in range(task.search.samples)]
-    rounds = [samples[first : first + ROUND] for first in range(0, len(samples), ROUND)]
-    tries = [
-        Node(name=sample, cost=cost, needs=needs, after=tuple(before))
+        return [Node(name=name, cost=cost, needs=parents)]
+    rounds = in_rounds([sample_name(name, sample) for sample in range(task.search.samples)])
+    samples = [
+        Node(name=sample, cost=cost, needs=parents, after=tuple(before))
         for before, now in zip([[], *rounds], rounds, strict=False)
         for sample in now
     ]
-    return [*tries, Node(name=name, cost=0.0, needs=needs, after=tuple(samples))]
+    return [*samples, Node(name=name, cost=0.0, needs=parents, after=tuple(sample.name for sample in samples))]
 
 
 def sample_name(trial: str, sample: int) -> str:
@@ -89,82 +90,81 @@ def parse_name(name: str) -> tuple[str, int | None]:
     return trial, int(sample) if slash else None
 
 
-class Samples:
+class Search:
     """The samples of one trial, from their settings to the best one's model."""
 
     def __init__(self, task: TrainTask, suggestions: Suggestions) -> None:
         assert task.search is not None
         self._task = task
-        self._search: SearchConfig = task.search
+        self._config: SearchConfig = task.search
         self._suggestions = suggestions
         self._settings: list[Mapping[str, Any]] = []
         self._results: dict[int, Mapping[str, Any]] = {}
         self._failures: dict[int, str] = {}
         self._stopped: dict[int, dict[str, Any]] = {}
-        """Samples that their round left behind, with where and how they stood."""
-        self._rounds = self._halvings()
+        """Samples that their round left behind: the step, and the best losses up to it."""
+        asha, samples = self._config.asha, list(range(self._config.samples))
+        self._rounds = [Halving(together, reduction=asha.reduction) for together in in_rounds(samples)] if asha else []
 
     @property
     def metric(self) -> str:
         """The validation loss that decides."""
-        return self._search.metric
+        return self._config.metric
 
-    def unit(self, sample: int) -> Unit:
+    def training(self, sample: int) -> SweepTraining:
         """The training of one sample; all samples of earlier rounds have ended.
 
         Raises:
             pydantic.ValidationError: the settings are outside of what a training may have.
         """
         self._draw_until(sample)
-        job, settings = self._task.job, self._settings[sample]
-        name = sample_name(job.trial, sample)
-        identity = {"trial": job.fingerprint, "settings": dict(settings)}
-        folder = TrialFolder(job.folder).sample(sample)
+        job, drawn = self._task.job, self._settings[sample]
+        identity = {"trial": job.fingerprint, "settings": dict(drawn)}
         kind = type(job.settings)
         unsearched = {"search": None} if "search" in kind.model_fields else {}
-        changed = kind.model_validate({**job.settings.model_dump(by_alias=True), **unsearched, **settings})
-        return Unit(
-            name=name,
-            trial=job.trial,
-            sample=sample,
-            job=replace(job, trial=name, folder=folder.root, settings=changed, fingerprint=fingerprint(identity)),
-            folder=folder,
+        settings = kind.model_validate({**job.settings.model_dump(by_alias=True), **unsearched, **drawn})
+        rungs = rung_steps(settings, self._config.asha) if self._config.asha else []
+        passed = self._rounds[sample // SEARCH_ROUND].rung_of(sample) if rungs else 0
+        return SweepTraining(
+            job=replace(
+                job,
+                trial=sample_name(job.trial, sample),
+                folder=self._folder(sample).root,
+                settings=settings,
+                fingerprint=fingerprint(identity),
+            ),
             identity=identity,
-            pause_at=self._next_rung(sample, changed),
+            pause_at=rungs[passed] if passed < len(rungs) else None,
         )
 
     def finish(self, sample: int, result: Mapping[str, Any]) -> None:
         """A sample is done."""
         self._results[sample] = result
         if self._rounds:
-            self._rounds[sample // ROUND].finish(sample, self._loss(sample))
+            self._rounds[sample // SEARCH_ROUND].finish(sample, self._loss(sample))
 
     def fail(self, sample: int, reason: str) -> None:
         """A sample has failed."""
         self._failures[sample] = reason
         if self._rounds:
-            self._rounds[sample // ROUND].finish(sample, None)
+            self._rounds[sample // SEARCH_ROUND].finish(sample, None)
 
-    def pause(self, unit: Unit) -> None:
-        """A sample waits at its rung; how it stood there is kept, for a later run as well."""
-        assert unit.sample is not None, "only samples wait"
-        assert unit.pause_at is not None, "only samples with rungs wait"
-        print_of = unit.job.fingerprint
-        losses = standing_at(unit.folder, print_of, unit.pause_at) or note_standing(
-            unit.folder, print_of, unit.pause_at
-        )
-        self._rounds[unit.sample // ROUND].arrive(unit.sample, losses[self._search.metric])
-        self._stopped[unit.sample] = {"step": unit.pause_at, "best_losses": losses}
+    def pause(self, sample: int, training: SweepTraining) -> None:
+        """A sample waits at its rung; its losses there are kept, for a later run as well."""
+        assert training.pause_at is not None, "only samples with rungs wait"
+        losses = losses_at(training.folder, training.job.fingerprint, training.pause_at)
+        self._rounds[sample // SEARCH_ROUND].arrive(sample, losses[self.metric])
+        self._stopped[sample] = {"step": training.pause_at, "best_losses": losses}
 
-    def decide(self, sample: int) -> tuple[list[int], dict[int, dict[str, Any]]]:
-        """The samples of this one's round that go on, and those that are stopped, with how they stood."""
-        decided = self._rounds[sample // ROUND].decide() if self._rounds else None
+    def decide(self, sample: int) -> tuple[list[int], dict[int, str]]:
+        """The samples of this one's round that go on, and those that are stopped, with the reason."""
+        decided = self._rounds[sample // SEARCH_ROUND].decide() if self._rounds else None
         if decided is None:
             return [], {}
-        goes, stops = decided
-        for each in goes:
+        continuing, stopped = decided
+        for each in continuing:
             del self._stopped[each]
-        return goes, {each: self._stopped[each] for each in stops}
+        return continuing, {each: self._why_stopped(each) for each in stopped}
 
     def gather(self) -> dict[str, Any]:
         """Make the best sample's model the trial's.
@@ -176,78 +176,56 @@ class Samples:
             TrainingError: no sample is done.
         """
         if not self._results:
-            first = min(self._failures)
-            raise TrainingError(
-                f"all {self._search.samples} samples of its search failed; the first: {self._failures[first]}"
-            )
+            first = self._failures[min(self._failures)]
+            raise TrainingError(f"all {self._config.samples} samples of its search failed; the first: {first}")
         best = min(self._results, key=lambda sample: (self._loss(sample), sample))
-        _adopt(TrialFolder(self._task.job.folder).sample(best), self._task.folder)
-        tried = [
-            {
-                "sample": sample,
-                "settings": dict(settings),
-                "loss": self._loss(sample),
-                "stopped_at": self._stopped.get(sample, {}).get("step"),
-                "busy_seconds": self._busy_seconds(sample),
-            }
-            for sample, settings in enumerate(self._settings)
-        ]
-        return {
-            **self._results[best],
-            "search": {
-                "metric": self._search.metric,
-                "sample": best,
-                "settings": dict(self._settings[best]),
-                "tried": tried,
-                "busy_seconds": sum(each["busy_seconds"] for each in tried),
-            },
+        _adopt(self._folder(best), self._task.folder)
+        tried = [self._describe(sample) for sample in range(len(self._settings))]
+        search = {
+            "metric": self.metric,
+            "sample": best,
+            "settings": dict(self._settings[best]),
+            "tried": tried,
+            "busy_seconds": sum(sample["busy_seconds"] for sample in tried),
         }
+        return {**self._results[best], "search": search}
 
     def _draw_until(self, sample: int) -> None:
         while len(self._settings) <= sample:
             drawn = len(self._settings)
-            for earlier in range(max(0, drawn - ROUND), drawn):
+            for earlier in range(max(0, drawn - SEARCH_ROUND), drawn):
                 self._suggestions.tell(earlier, self._loss(earlier))
-            for _ in range(drawn, min(drawn + ROUND, self._search.samples)):
+            for _ in range(drawn, min(drawn + SEARCH_ROUND, self._config.samples)):
                 self._settings.append(self._suggestions.ask())
+
+    def _folder(self, sample: int) -> TrialFolder:
+        return self._task.folder.sample(sample)
 
     def _loss(self, sample: int) -> float | None:
         result = self._results.get(sample) or self._stopped.get(sample)
-        return None if result is None else float(result["best_losses"][self._search.metric])
+        return None if result is None else float(result["best_losses"][self.metric])
 
-    def _halvings(self) -> list[Halving]:
-        asha = self._search.asha
-        if asha is None:
-            return []
-        count = self._search.samples
-        return [
-            Halving(list(range(first, min(first + ROUND, count))), reduction=asha.reduction)
-            for first in range(0, count, ROUND)
-        ]
+    def _why_stopped(self, sample: int) -> str:
+        stopped = self._stopped[sample]
+        loss = f"{self.metric} {stopped['best_losses'][self.metric]:.3f}"
+        return f"its search stopped it at step {stopped['step']:,}: {loss}, others did better"
 
-    def _next_rung(self, sample: int, settings: TrainingConfig) -> int | None:
-        asha = self._search.asha
-        if asha is None:
-            return None
-        rungs = rung_steps(
-            steps=settings.steps,
-            evaluate_every=settings.evaluate_every,
-            grace_evaluations=asha.grace_evaluations,
-            reduction=asha.reduction,
-        )
-        passed = self._rounds[sample // ROUND].rung_of(sample)
-        return rungs[passed] if passed < len(rungs) else None
-
-    def _busy_seconds(self, sample: int) -> float:
-        record = read_record(TrialFolder(self._task.job.folder).sample(sample))
-        return 0.0 if record is None else record.busy_seconds
+    def _describe(self, sample: int) -> dict[str, Any]:
+        record = read_record(self._folder(sample))
+        return {
+            "sample": sample,
+            "settings": dict(self._settings[sample]),
+            "loss": self._loss(sample),
+            "stopped_at": self._stopped.get(sample, {}).get("step"),
+            "busy_seconds": 0.0 if record is None else record.busy_seconds,
+        }
 
 
-def done_before(unit: Unit) -> Mapping[str, Any] | None:
+def done_before(training: SweepTraining) -> Mapping[str, Any] | None:
     """The result of an earlier run of the same training, if it is done."""
-    record = read_record(unit.folder)
-    is_same = record is not None and record.state is State.DONE and record.fingerprint == unit.job.fingerprint
-    return record.result if record is not None and is_same else None
+    record = read_record(training.folder)
+    is_done = record is not None and record.state is State.DONE and record.fingerprint == training.job.fingerprint
+    return record.result if record is not None and is_done else None
 
 
 def _adopt(sample: TrialFolder, trial: TrialFolder) -> None:
@@ -260,7 +238,7 @@ def _adopt(sample: TrialFolder, trial: TrialFolder) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A second name for the same bytes, which take no more room; a copy where the disk knows no such names."""
+    """Hard-link the file, so that it takes no more room; copy it where the disk has no hard links."""
     try:
         os.link(source, target)
     except OSError:

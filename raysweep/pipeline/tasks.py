@@ -35,7 +35,6 @@ class TrainTask:
     """Train one trial, or search for the best of several."""
 
     job: TrainingJob
-    folder: TrialFolder
     identity: Mapping[str, Any]
     parent: str | None
     """A trial of the same run that must be done first."""
@@ -48,6 +47,11 @@ class TrainTask:
     """Expected seconds of one training, or any unit that compares the tasks of a run; by examples if None."""
     accelerator_type: str | None = None
     """Instead of resources.accelerator_type."""
+
+    @property
+    def folder(self) -> TrialFolder:
+        """Where its files are."""
+        return TrialFolder(self.job.folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

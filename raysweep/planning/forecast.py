@@ -13,11 +13,9 @@ from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
 from raysweep.planning.rates import DataSize, Rates
 from raysweep.scheduling.order import lower_bound, remaining_path, share_of_gpus, simulate
-from raysweep.scheduling.successive_halving import rung_steps, share_of_steps
+from raysweep.scheduling.successive_halving import in_rounds, share_of_steps
 from raysweep.scheduling.trials import Trial, expand_trials
 
-SEARCH_ROUND = 4
-"""Samples of a search that are drawn, and may run, together."""
 WORKERS_EFFICIENCY = 0.9
 """Speed-up by each further GPU of a training.  Assumed."""
 PADDING = 1.01
@@ -85,8 +83,9 @@ def forecast_trial(
         split_train: share of the documents that is trained on.
     """
     settings, slow, share = trial.settings, rates.slow_down_of(together), share_of_gpus(gpus)
-    samples = settings.search.samples if settings.search else 1
-    trainings = samples * _share_of_steps(settings)
+    search = settings.search
+    samples = search.samples if search else 1
+    trainings = samples * (share_of_steps(settings, search) if search else 1.0)
     tokens = data.tokens_of(settings.levels) * PADDING
     examples = settings.steps * settings.batch_size * settings.accumulation
     speed_up = 1.0 + WORKERS_EFFICIENCY * (max(1, int(gpus)) - 1)
@@ -185,26 +184,6 @@ def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) 
     return round(sum(data.documents.get(level, 0) for level in levels) * split_train)
 
 
-def _share_of_steps(settings: TrialConfig) -> float:
-    """The share of their steps that the samples of a search do: with ASHA most are stopped early."""
-    if settings.search is None or settings.search.asha is None:
-        return 1.0
-    asha = settings.search.asha
-    rungs = rung_steps(
-        steps=settings.steps,
-        evaluate_every=settings.evaluate_every,
-        grace_evaluations=asha.grace_evaluations,
-        reduction=asha.reduction,
-    )
-    return share_of_steps(
-        samples=settings.search.samples,
-        together=SEARCH_ROUND,
-        rungs=rungs,
-        steps=settings.steps,
-        reduction=asha.reduction,
-    )
-
-
 def _split_searches(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast]
 ) -> tuple[dict[str, float], dict[str, Sequence[str]], dict[str, float]]:
@@ -221,8 +200,7 @@ def _split_searches(
         before = last_of.get(trials[name].parent, ())
         samples = range(forecast.samples)
         pieces = [name] if forecast.samples == 1 else [f"{name}/{sample}" for sample in samples]
-        for first in range(0, len(pieces), SEARCH_ROUND):
-            pieces_of_round = pieces[first : first + SEARCH_ROUND]
+        for pieces_of_round in in_rounds(pieces):
             for piece in pieces_of_round:
                 durations[piece] = forecast.expected_s / forecast.samples
                 waits[piece], needs[piece] = before, forecast.slots

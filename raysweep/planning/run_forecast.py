@@ -19,6 +19,7 @@ from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
 from raysweep.planning.measured_overheads import keep_overheads_of
 from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import ASSUMED_GPU, DataSize, Overheads, Rates, assumed_rates
+from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.atomic_files import read_json
@@ -50,7 +51,11 @@ class RunForecast:
         """The forecast for these trials on the same device; parents that are not among them are done."""
         on_gpu = self.device.gpus > 0
         needs = {
-            name: _gpus_of(trial, self.config.resources, self.sharing) if on_gpu else 0.0
+            name: gpus_of_trial(
+                self.config.resources, trial.settings.gpus, gpus=self.device.gpus, together=self.sharing.together
+            )
+            if on_gpu
+            else 0.0
             for name, trial in trials.items()
         }
         forecasts = {
@@ -145,7 +150,7 @@ def measure_overheads_of_run(
 
 def fits(resources: ResourcesConfig, trials: Mapping[str, Trial], gpus: float) -> bool:
     """Whether this number of GPUs is enough for each trial."""
-    return all(_gpus_of(trial, resources, None) <= gpus for trial in trials.values())
+    return all(gpus_of_trial(resources, trial.settings.gpus, gpus=gpus) <= gpus for trial in trials.values())
 
 
 def data_size(config: Config, folder: RunFolder) -> DataSize:
@@ -175,14 +180,9 @@ def _usual_overheads(resources: ResourcesConfig, device: Device) -> Overheads:
     return Overheads(trial_start_s=1.0, first_trial_start_s=15.0) if is_shared else Overheads()
 
 
-def _gpus_of(trial: Trial, resources: ResourcesConfig, sharing: GpuSharing | None) -> float:
-    asked = resources.gpus_per_trial if trial.settings.gpus is None else trial.settings.gpus
-    return float(asked) if asked != "auto" else 1.0 / (sharing.together if sharing else 1)
-
-
 def _together(gpus: float) -> int:
     """Trainings on one GPU, each of which asks for this part of it."""
-    return int(1.0 / gpus + 1e-9) if 0.0 < gpus < 1.0 else 1
+    return round(1.0 / share_of_gpus(gpus)) if 0.0 < gpus < 1.0 else 1
 
 
 def _sampled(config: Config) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """Failures by kind, and what each calls for: pure.
 
-A machine's failure says nothing about the training, which goes on from its checkpoint; an error of
-the data or the code would only be met again, hours later.  In between are two that may pass: memory,
-where others were in the way, and numbers that stop being numbers, which on a GPU a second try may
-not show.  Counts are those of one run of the command: a person who runs it again starts afresh.
+The failure of a machine says nothing about the training, which resumes from its checkpoint; an error of
+the data or the code would only occur again, hours later.  In between are two that may pass: lack of
+memory, if others used it too, and a loss that is not finite, which on a GPU a second try may not show.
+Failures are counted within one run of the command: a person who runs it again starts afresh.
 """
 
 import errno
@@ -13,74 +13,76 @@ from enum import StrEnum
 from raysweep.errors import MemoryShortageError, NonFiniteLossError
 
 MAX_PREEMPTIONS = 100
-"""A node that is taken away is no fault of the training's; only an endless loop is to be kept from."""
+"""Losing its node is no fault of the training; the bound only prevents an endless loop."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Failure(StrEnum):
-    """Why an attempt at a training came to nothing."""
+    """Why an attempt at a training failed."""
 
     WORKER = "lost worker"
     """The process that trains is gone: killed, crashed, or its node is."""
     DRIVER = "lost driver"
-    """One of the processes that watch over it is gone: Tune's trial, or Train's controller."""
+    """A process that watches over it is gone: Tune's trial, or Train's controller."""
     PROCESS = "lost process"
-    """The whole command was killed; found out by the next."""
+    """The whole command was killed, as the next run finds."""
     PREEMPTED = "preempted"
     """Its node was taken away, with notice."""
     MEMORY = "out of memory"
     NUMBERS = "not finite"
-    """A loss or a gradient is no number."""
+    """A loss or a gradient is not finite."""
     DISK = "disk full"
     ERROR = "error"
-    """In the data or the code."""
+    """An error in the data or the code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Remedy:
+class FailureDecision:
     """What to do after a failure."""
 
     again: bool
-    """Whether the training goes on from its last checkpoint."""
+    """Whether the training resumes from its last checkpoint."""
     alone: bool = False
-    """Whether with nothing beside it that shares its memory."""
+    """Whether it then runs with nothing beside it that shares its memory."""
     why: str
-    """For a person."""
+    """The reason, for a person."""
 
 
-def remedy(failure: Failure, count: int, *, max_failures: int, shares_memory: bool) -> Remedy:
+def decide_after_failure(failure: Failure, count: int, *, max_failures: int, shares_memory: bool) -> FailureDecision:
     """What to do after the `count`-th failure of this kind in this run.
 
     Args:
         max_failures: `resources.max_failures`.
         shares_memory: whether other trainings run, or may run, on the same GPU (without one: the same machine).
     """
+    resumes = "resumes from its checkpoint"
     match failure:
         case Failure.WORKER | Failure.DRIVER:
             bound = f"resources.max_failures: {max_failures}"
             if count <= max_failures:
-                return Remedy(again=True, why=f"goes on from its checkpoint ({count} of {max_failures}; {bound})")
-            return Remedy(again=False, why=f"{_times(count)}, {bound}")
+                return FailureDecision(again=True, why=f"{resumes} ({count} of {max_failures}; {bound})")
+            return FailureDecision(again=False, why=f"{'once' if count == 1 else f'{count} times'}, {bound}")
         case Failure.PREEMPTED | Failure.PROCESS:
-            return Remedy(again=count <= MAX_PREEMPTIONS, why="goes on from its checkpoint on another node")
+            return FailureDecision(again=count <= MAX_PREEMPTIONS, why=f"{resumes} on another node")
         case Failure.MEMORY if count == 1 and shares_memory:
-            return Remedy(again=True, alone=True, why="goes on from its checkpoint, with nothing beside it")
+            return FailureDecision(again=True, alone=True, why=f"{resumes}, with nothing beside it")
         case Failure.MEMORY:
-            return Remedy(again=False, why="alone too" if shares_memory else "nothing else was there to make room")
+            why = "with nothing beside it too" if shares_memory else "no other training shared its memory"
+            return FailureDecision(again=False, why=why)
         case Failure.NUMBERS if count == 1:
-            return Remedy(again=True, why="once more from its last checkpoint, which is sound")
+            return FailureDecision(again=True, why="resumes once from its checkpoint, which is sound")
         case Failure.NUMBERS:
-            return Remedy(again=False, why="the second time from a sound checkpoint")
+            return FailureDecision(again=False, why="for the second time, from a sound checkpoint")
         case Failure.DISK:
-            return Remedy(again=False, why="make room and run again; it goes on from its last checkpoint")
+            return FailureDecision(again=False, why=f"free some space and run again; it {resumes}")
         case Failure.ERROR:
-            return Remedy(again=False, why="")
+            return FailureDecision(again=False, why="")
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The kind of an error that ended a training; what it was raised from counts too.
+    """The kind of an error that ended a training, by the error and those it was raised from.
 
-    Torch's and Ray's errors of memory are known by their names, so that neither is imported here.
+    Torch's and Ray's memory errors are known by their names, so that neither is imported here.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -93,7 +95,3 @@ def failure_of(error: BaseException) -> Failure:
             return Failure.DISK
         seen = seen.__cause__
     return Failure.ERROR
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -1,7 +1,7 @@
-"""How a sample of a search stood at each rung, on disk: `rungs.json` in its folder.
+"""The losses of a search's sample at each rung, on disk: `rungs.json` in its folder.
 
 A sample that was killed on its way to the second rung must not be judged at the first one by what it
-learned since; so the losses at a rung are those of the evaluations up to it, noted once.
+learned since; so the losses at a rung are those of the evaluations up to it, written once.
 """
 
 import json
@@ -11,24 +11,20 @@ from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import TrialFolder
 
 
-def standing_at(folder: TrialFolder, fingerprint: str, step: int) -> dict[str, float] | None:
-    """The best losses up to the rung at this step, as noted for the same work; None if they were not."""
-    if not folder.rungs.exists():
-        return None
-    noted = read_json(folder.rungs)
-    if noted["fingerprint"] != fingerprint:
-        return None
-    losses: dict[str, float] | None = noted["rungs"].get(str(step))
-    return losses
+def written_losses(folder: TrialFolder, fingerprint: str) -> dict[str, dict[str, float]]:
+    """The best losses up to each rung that the same work has passed, by the rung's step as text."""
+    written = read_json(folder.rungs) if folder.rungs.exists() else {}
+    rungs: dict[str, dict[str, float]] = written["rungs"] if written.get("fingerprint") == fingerprint else {}
+    return rungs
 
 
-def note_standing(folder: TrialFolder, fingerprint: str, step: int) -> dict[str, float]:
-    """Note the best losses up to the rung's evaluation, whatever came after it; returns them."""
-    lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
-    evaluations = [line for line in lines if line["kind"] == "evaluation" and line["step"] <= step]
-    best = next(line for line in reversed(evaluations) if line["is_best"])
-    losses = {name: float(best[name]) for name in METRICS if name in best}
-    noted = read_json(folder.rungs) if folder.rungs.exists() else {}
-    earlier = noted["rungs"] if noted.get("fingerprint") == fingerprint else {}
-    write_json(folder.rungs, {"fingerprint": fingerprint, "rungs": {**earlier, str(step): losses}})
-    return losses
+def losses_at(folder: TrialFolder, fingerprint: str, step: int) -> dict[str, float]:
+    """The best losses up to the rung at this step, whatever came after it; written down the first time."""
+    rungs = written_losses(folder, fingerprint)
+    if str(step) not in rungs:
+        lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]
+        evaluations = [line for line in lines if line["kind"] == "evaluation" and line["step"] <= step]
+        best = next(line for line in reversed(evaluations) if line["is_best"])
+        rungs = {**rungs, str(step): {name: float(best[name]) for name in METRICS if name in best}}
+        write_json(folder.rungs, {"fingerprint": fingerprint, "rungs": rungs})
+    return rungs[str(step)]

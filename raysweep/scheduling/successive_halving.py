@@ -8,18 +8,30 @@ round is small and other trials fill the gaps, little is lost.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from raysweep.config.training_settings import AshaConfig, SearchConfig, TrainingConfig
+
+SEARCH_ROUND = 4
+"""Samples of a search that are drawn, and judged, together."""
+_Sample = TypeVar("_Sample")
 
 
-def rung_steps(*, steps: int, evaluate_every: int, grace_evaluations: int, reduction: int) -> list[int]:
-    """After which steps a sample waits to be judged: those of the grace, and each time `reduction` times as many.
+def in_rounds(samples: Sequence[_Sample]) -> list[list[_Sample]]:
+    """The samples of a search, round by round."""
+    return [list(samples[first : first + SEARCH_ROUND]) for first in range(0, len(samples), SEARCH_ROUND)]
 
-    The last step is no rung: whoever comes so far is done.
+
+def rung_steps(settings: TrainingConfig, asha: AshaConfig) -> list[int]:
+    """The steps after which a sample waits to be judged: those of the grace, then each time `reduction` times as many.
+
+    The last step is no rung: a sample that reaches it is done.
     """
     rungs = []
-    evaluations = grace_evaluations
-    while evaluations * evaluate_every < steps:
-        rungs.append(evaluations * evaluate_every)
-        evaluations *= reduction
+    evaluations = asha.grace_evaluations
+    while evaluations * settings.evaluate_every < settings.steps:
+        rungs.append(evaluations * settings.evaluate_every)
+        evaluations *= asha.reduction
     return rungs
 
 
@@ -29,33 +41,31 @@ def survivors(losses: Mapping[int, float], *, reduction: int) -> set[int]:
     return set(sorted(losses, key=lambda sample: (losses[sample], sample))[:keep])
 
 
-def share_of_steps(*, samples: int, together: int, rungs: Sequence[int], steps: int, reduction: int) -> float:
-    """Of the steps of all samples: those that are done if one of `reduction` goes on at each rung.
-
-    Args:
-        together: samples in a round.
-    """
+def share_of_steps(settings: TrainingConfig, search: SearchConfig) -> float:
+    """Share of all samples' steps that is done, if one of `reduction` samples goes on at each rung."""
+    if search.asha is None:
+        return 1.0
     done = 0
-    for first in range(0, samples, together):
-        alive, before = min(together, samples - first), 0
-        for rung in rungs:
+    for samples in in_rounds(range(search.samples)):
+        alive, before = len(samples), 0
+        for rung in rung_steps(settings, search.asha):
             done += alive * (rung - before)
-            alive, before = -(-alive // reduction), rung
-        done += alive * (steps - before)
-    return done / (samples * steps)
+            alive, before = -(-alive // search.asha.reduction), rung
+        done += alive * (settings.steps - before)
+    return done / (search.samples * settings.steps)
 
 
 class Halving:
-    """One round on its way through the rungs."""
+    """One round of samples on its way through the rungs."""
 
     def __init__(self, samples: list[int], *, reduction: int) -> None:
         self._reduction = reduction
         self._rung = dict.fromkeys(samples, 0)
-        """Of each sample that goes on: the rung it is on its way to."""
+        """The rung that each sample is on its way to, while it goes on."""
         self._here: dict[int, float] = {}
-        """Losses of those that wait at the current rung."""
+        """Losses of the samples that wait at the current rung."""
         self._done: dict[int, float] = {}
-        """Best losses of those that are at their end."""
+        """Best losses of the samples that are done."""
         self._current = 0
 
     def rung_of(self, sample: int) -> int:
@@ -64,26 +74,26 @@ class Halving:
 
     def arrive(self, sample: int, loss: float) -> None:
         """The sample waits at its rung."""
-        assert self._rung[sample] == self._current, "a rung is decided before anybody leaves it"
+        assert self._rung[sample] == self._current, "a rung is decided before a sample leaves it"
         self._here[sample] = loss
 
     def finish(self, sample: int, loss: float | None) -> None:
-        """The sample is at its end; `loss` is None if it failed."""
+        """The sample is done, with its best loss; None if it failed."""
         self._rung.pop(sample, None)
         if loss is not None:
             self._done[sample] = loss
 
     def decide(self) -> tuple[list[int], list[int]] | None:
-        """Who goes on and who is stopped, once all have arrived; None before that, or with nobody waiting."""
+        """The samples that go on and those to stop, once all have arrived; None before that, or if none waits."""
         if not self._here or set(self._rung) != set(self._here):
             return None
         kept = survivors({**self._here, **self._done}, reduction=self._reduction)
-        goes = sorted(kept & set(self._here))
+        continuing = sorted(kept & set(self._here))
         stops = sorted(set(self._here) - kept)
         for sample in stops:
             del self._rung[sample]
-        for sample in goes:
+        for sample in continuing:
             self._rung[sample] += 1
         self._here.clear()
         self._current += 1
-        return goes, stops
+        return continuing, stops

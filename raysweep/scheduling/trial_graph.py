@@ -28,15 +28,7 @@ class Node:
     """Must have ended first, however."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Blocked:
-    """A node that can no longer run, and why."""
-
-    name: str
-    reason: str
-
-
-class Releases:
+class TrialGraph:
     """What is waiting, running and over."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -104,31 +96,26 @@ class Releases:
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.STOPPED
 
-    def fail(self, name: str) -> list[Blocked]:
+    def fail(self, name: str) -> dict[str, str]:
         """The node has failed.
 
         Returns:
-            The nodes that are blocked by it, directly or not, parents before children.
+            The nodes that it blocks, directly or not, each with the reason; parents before children.
         """
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.FAILED
-        blocked: list[Blocked] = []
-        while lost := [each for each in self.names(State.PENDING) if self._lost_parent(each) is not None]:
-            for each in lost:
-                blocked.append(Blocked(name=each, reason=self._why_blocked(each)))
-                self._states[each] = State.BLOCKED
+        blocked: dict[str, str] = {}
+        while reasons := {child: why for child in self.names(State.PENDING) if (why := self._why_blocked(child))}:
+            self._states.update(dict.fromkeys(reasons, State.BLOCKED))
+            blocked |= reasons
         return blocked
 
     def _why_blocked(self, name: str) -> str:
-        parent = self._lost_parent(name)
-        assert parent is not None
-        return f"its parent {parent} {'failed' if self._states[parent] is State.FAILED else 'is blocked'}"
-
-    def _lost_parent(self, name: str) -> str | None:
+        words = {State.FAILED: "failed", State.BLOCKED: "is blocked"}
         for parent in self._nodes[name].needs:
-            if self._states.get(parent) in (State.FAILED, State.BLOCKED):
-                return parent
-        return None
+            if (state := self._states.get(parent)) in words:
+                return f"its parent {parent} {words[state]}"
+        return ""
 
     def _is_ready(self, name: str) -> bool:
         node = self._nodes[name]

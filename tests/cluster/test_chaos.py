@@ -139,7 +139,7 @@ def test_sigterm_loses_no_step(run, output):
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         sweep.process.terminate()
         assert sweep.wait() == 130
-    assert "interrupted (SIGTERM): asked what runs (" in sweep.output.read_text()
+    assert "interrupted (SIGTERM): asked the running trainings (" in sweep.output.read_text()
     with SweepProcess(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
     assert assert_all_is_as_if_nothing_had_happened(run) == {}

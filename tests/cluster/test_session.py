@@ -2,8 +2,9 @@
 
 import pytest
 
-from raysweep.cluster.session import capacity_of
-from raysweep.pipeline.capacity import Capacity
+from raysweep.cluster.session import Session, capacity_of
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.scheduling.capacity import Capacity, ResourceRequest
 
 A100 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0}
 T4 = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0}
@@ -51,3 +52,48 @@ def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
 
     with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; {reason}"):
         open_session(ResourcesConfig(address=address), scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("resources", "capacity", "need", "cpus"),
+    [
+        ({"trials_per_gpu": 4}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.25), 8),
+        ({"trials_per_gpu": "auto"}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=1.0), 8),
+        ({"trials_per_gpu": 4, "gpus_per_trial": 0.5}, Capacity(cpus=8, gpus=2), ResourceRequest(cpus=1, gpus=0.5), 8),
+        ({"trials_per_gpu": 2, "cpus_per_trial": 3}, Capacity(cpus=16, gpus=0), ResourceRequest(cpus=3, gpus=0.0), 6),
+    ],
+    ids=["four on a GPU", "not settled: one", "its own share goes first", "two at a time on a CPU"],
+)
+def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity, need, cpus):
+    """The accounts are the same as for shares asked for by hand."""
+    session = Session(resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False)
+    assert session.need() == need
+    assert session.training_capacity.cpus == cpus
+
+
+@pytest.mark.parametrize(
+    ("asked", "address", "gpus", "shares"),
+    [
+        ("auto", None, 0, True),
+        ("auto", None, 0.5, False),
+        ("shared", None, 0.5, True),
+        ("auto", "auto", 1, False),
+        ("own", None, 1, False),
+        ("shared", "auto", 1, True),
+        ("shared", None, 2, False),
+    ],
+)
+def test_trainings_share_a_process_on_one_machine_s_cpus_unless_told_otherwise(asked, address, gpus, shares):
+    """A cluster loses nodes, a GPU's memory is to be empty, and several GPUs need a process each."""
+    resources = ResourcesConfig(train_workers=asked, address=address)
+    session = Session(resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False)
+    assert session.shares_workers(ResourceRequest(cpus=1, gpus=gpus)) is shares
+
+
+def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
+    """Its causes fill a paragraph."""
+    from raysweep.cluster.functions import first_line
+
+    assert first_line("\n  The actor died. \nmore") == "The actor died."
+    assert len(first_line("word " * 100)) <= 160
+    assert first_line("") == "no reason given"

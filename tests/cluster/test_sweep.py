@@ -82,7 +82,7 @@ def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(swee
     assert sweep["diverged"].failures == {"not finite": 1}
     assert any(
         line.startswith(
-            "diverged: diverged: the loss is not finite at step 3 (documents 4, 7); once more from its last"
+            "diverged: diverged: the loss is not finite at step 3 (documents 4, 7); resumes once from its checkpoint"
         )
         for line in listener.lines
     )

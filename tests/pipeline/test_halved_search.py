@@ -1,12 +1,12 @@
-"""The book of a search with ASHA, without Ray: who waits, who goes on, what the records say."""
+"""The state of a search with ASHA, without Ray: who waits, who goes on, what the records say."""
 
 import json
 
 import pytest
 
 from raysweep.config.training_settings import AshaConfig, SearchConfig
-from raysweep.pipeline.capacity import Capacity, ResourceRequest
-from raysweep.pipeline.sweep_state import Book
+from raysweep.pipeline.sweep_state import SweepState
+from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.outcomes import Finished, Paused
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder, TrialFolder
@@ -25,13 +25,13 @@ def run(tmp_path):
     return RunFolder(tmp_path)
 
 
-def open_book(run, *, cpus):
+def open_state(run, *, cpus):
     task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
     child = make_task(run, "A1-B1", parent="A1")
     tasks = [task, child]
-    return Book(
+    return SweepState(
         tasks,
-        needs={each.job.trial: ResourceRequest(cpus=1, gpus=0) for each in tasks},
+        requests={each.job.trial: ResourceRequest(cpus=1, gpus=0) for each in tasks},
         capacity=Capacity(cpus=cpus, gpus=0),
         listener=Remembering(),
         suggestions=lambda _: Dictated(),
@@ -39,44 +39,44 @@ def open_book(run, *, cpus):
 
 
 class Trainings:
-    """Carries out what the book releases, and remembers how far each sample came."""
+    """Carries out what the state releases, and remembers how far each sample came."""
 
-    def __init__(self, run, book, *, order=min, until=None):
-        self.run, self.book, self.order, self.until = run, book, order, until
+    def __init__(self, run, state, *, order=min, until=None):
+        self.run, self.state, self.order, self.until = run, state, order, until
         self.steps = {}
 
     def go(self):
         """Until the samples are over, or `until` starts; returns what started of other trials."""
-        running, others = released(self.book), []
+        running, others = released(self.state), []
         while samples := [name for name in running if "/samples/" in name]:
             name = self.order(samples)
             running.remove(name)
             if name == self.until:
                 return others
             self.train(name)
-            more = released(self.book)
+            more = released(self.state)
             running += more
             others += [each for each in more if "/samples/" not in each]
         return others
 
     def train(self, name):
         """To the next rung (and a step more, as the loop does) or to the end."""
-        unit = self.book._units[name]
+        training = self.state._trainings[name]
         sample = int(name[-2:])
-        step = unit.pause_at or 40
-        folder = unit.folder
+        step = training.pause_at or 40
+        folder = training.folder
         folder.root.mkdir(parents=True, exist_ok=True)
         best = LOSSES[sample] - 0.1 * [10, 20, 40].index(step)
         line = {"kind": "evaluation", "step": step, "infill": best, "context": 1.0, "is_best": True}
         with folder.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self.steps[name] = step
-        if unit.pause_at is not None:
-            self.book.end(name, Paused(steps=step + 1))
+        if training.pause_at is not None:
+            self.state.end(name, Paused(steps=step + 1))
             return
         folder.model.mkdir(parents=True, exist_ok=True)
         (folder.model / "model.txt").write_text(name)
-        self.book.end(name, Finished(result={"steps": 40, "best_step": 40, "best_losses": {"infill": best}}))
+        self.state.end(name, Finished(result={"steps": 40, "best_step": 40, "best_losses": {"infill": best}}))
 
 
 def steps_of(trainings):
@@ -85,8 +85,8 @@ def steps_of(trainings):
 
 def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(run):
     """Four samples at 10 steps, two at 20, one to 40; then the last two of six likewise."""
-    book = open_book(run, cpus=4)
-    trainings = Trainings(run, book)
+    state = open_state(run, cpus=4)
+    trainings = Trainings(run, state)
     assert trainings.go() == ["A1-B1"]
     assert steps_of(trainings) == {"00": 10, "01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
     record = read_record(run.trial("A1"))
@@ -101,8 +101,8 @@ def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(ru
 
 def test_a_stopped_sample_s_record_says_why(run):
     """It did not fail: others did better."""
-    book = open_book(run, cpus=4)
-    Trainings(run, book).go()
+    state = open_state(run, cpus=4)
+    Trainings(run, state).go()
     record = read_record(TrialFolder(run.trial("A1").root / "samples" / "00"))
     assert record.state is State.STOPPED
     assert record.reason == "its search stopped it at step 10: infill 3.000, others did better"
@@ -111,21 +111,21 @@ def test_a_stopped_sample_s_record_says_why(run):
 @pytest.mark.parametrize(("cpus", "order"), [(1, min), (2, max), (8, max)])
 def test_how_many_train_at_once_decides_nothing(run, cpus, order):
     """Asynchronous ASHA would stop others with every number of workers."""
-    book = open_book(run, cpus=cpus)
-    trainings = Trainings(run, book, order=order)
+    state = open_state(run, cpus=cpus)
+    trainings = Trainings(run, state, order=order)
     trainings.go()
     assert steps_of(trainings) == {"00": 10, "01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
 
 
 def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
     """How samples stood at a rung is on disk; killed on its way to the second, one starts from its checkpoint."""
-    book = open_book(run, cpus=1)
-    first = Trainings(run, book, until="A1/samples/02")
+    state = open_state(run, cpus=1)
+    first = Trainings(run, state, until="A1/samples/02")
     first.go()
-    book.stop("interrupted")
+    state.mark_stopped("interrupted")
     assert steps_of(first) == {"00": 10, "01": 10}
 
-    second = Trainings(run, open_book(run, cpus=1))
+    second = Trainings(run, open_state(run, cpus=1))
     assert second.go() == ["A1-B1"]
     assert steps_of(second) == {"01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
     assert read_record(run.trial("A1")).result["search"]["sample"] == 5
@@ -135,14 +135,14 @@ def test_while_samples_wait_for_their_round_other_trials_use_the_cores(run):
     """A paused sample holds nothing."""
     task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
     other = make_task(run, "B1")
-    book = Book(
+    state = SweepState(
         [task, other],
-        needs={name: ResourceRequest(cpus=1, gpus=0) for name in ("A1", "B1")},
+        requests={name: ResourceRequest(cpus=1, gpus=0) for name in ("A1", "B1")},
         capacity=Capacity(cpus=4, gpus=0),
         listener=Remembering(),
         suggestions=lambda _: Dictated(),
     )
-    trainings = Trainings(run, book)
-    assert released(book) == [f"A1/samples/{sample:02d}" for sample in range(4)]
+    trainings = Trainings(run, state)
+    assert released(state) == [f"A1/samples/{sample:02d}" for sample in range(4)]
     trainings.train("A1/samples/00")
-    assert released(book) == ["B1"]
+    assert released(state) == ["B1"]

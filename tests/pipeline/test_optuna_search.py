@@ -2,10 +2,8 @@
 
 import math
 
-import pytest
-
 from raysweep.config.training_settings import SearchConfig
-from raysweep.pipeline.optuna_search import OptunaSuggestions
+from raysweep.pipeline.optuna_search import OptunaSearch
 
 SPACE = {
     "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
@@ -16,7 +14,7 @@ SPACE = {
 
 def suggest(seed, *, losses=8, loss=lambda settings: abs(math.log10(settings["learning_rate"]) + 3)):
     """The settings drawn in rounds of four, each round knowing the ones before."""
-    suggestions = OptunaSuggestions(SearchConfig(samples=losses, space=SPACE), seed=seed)
+    suggestions = OptunaSearch(SearchConfig(samples=losses, space=SPACE), seed=seed)
     drawn = []
     for first in range(0, losses, 4):
         drawn += [suggestions.ask() for _ in range(4)]
@@ -53,24 +51,3 @@ def test_a_failed_sample_teaches_without_a_loss():
     """Optuna must not take it for a good one, nor stop."""
     drawn = suggest(7, loss=lambda settings: None if settings["schedule"] == "linear" else 1.0)
     assert len(drawn) == 8
-
-
-@pytest.mark.parametrize(
-    ("asked", "gpus", "resolved"),
-    [("auto", 0, 0.0), ("auto", 4, 1.0), (0.5, 1, 0.5), (0, 4, 0.0)],
-    ids=["no GPU", "GPUs", "half of one", "CPU on a GPU machine"],
-)
-def test_auto_is_a_gpu_if_the_cluster_has_any(asked, gpus, resolved):
-    """The same config runs at home and in the cloud."""
-    from raysweep.cluster.session import Session
-    from raysweep.config.resource_settings import ResourcesConfig
-    from raysweep.pipeline.capacity import Capacity
-
-    session = Session(
-        resources=ResourcesConfig(gpus_per_trial=asked),
-        dashboard="",
-        capacity=Capacity(cpus=2, gpus=gpus),
-        declares_trial_gpu=False,
-    )
-    assert session.gpus_per_trial == resolved
-    assert session.need(2.0).gpus == 2.0

@@ -42,7 +42,7 @@ def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
 def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, finished_storage):
     """A checkpoint is saved, what is done is kept, and the weights in the end are those of an undisturbed run."""
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
-    first.executor = InlineExecutor(budget=Leaps(first, looks=6))
+    first.executor = InlineExecutor(budget=Leaps(first, looks=4))
     lost = first.do()
     assert [each.state for each in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
     assert lost[0].reason.startswith("budget: ")

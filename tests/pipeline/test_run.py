@@ -157,7 +157,7 @@ def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, w
     unfinished = run.do()
     assert [(trial.trial, trial.state) for trial in unfinished] == [("all", State.FAILED), ("all-C1", State.BLOCKED)]
     assert "step" in unfinished[0].reason
-    assert unfinished[1].reason == "its parent all is not done"
+    assert unfinished[1].reason == "its parent all failed"
     assert {row.split(",")[0] for row in run.folder.matrix.read_text().splitlines()[1:]} == {"start", "A1", "C1"}
     assert "all" in run.folder.report_html.read_text(encoding="utf-8")
     record = read_record(run.folder.trial("A1"))

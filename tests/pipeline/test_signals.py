@@ -39,35 +39,41 @@ def test_trainings_have_their_time_and_no_more():
         interruption.raise_if_asked()
 
 
-def test_an_interrupted_inline_run_goes_on_and_gives_the_same_model(tiny_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(signal.SIGINT, "interrupted (Ctrl-C)"), (signal.SIGTERM, "interrupted (SIGTERM)")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_an_interrupted_inline_run_goes_on_and_gives_the_same_model(tiny_run, monkeypatch, number, reason):
     """No step is lost or done twice: the model is that of a run that nobody interrupted."""
     from raysweep.training import loop
 
     undisturbed = tiny_run()
     for stage in ("prepare", "mask", "train"):
         undisturbed.do(stage)
-    weights = (undisturbed.folder.trial("A1").model / "model.safetensors").read_bytes()
+    weights = (undisturbed.folder.trial("all").model / "model.safetensors").read_bytes()
     redone = tiny_run(forced=["train"])
     asked = []
 
-    def pressing(job, *, should_stop):
+    def pressing(job, *, should_stop, **how):
         def ask():
             asked.append(job.trial)
             if len(asked) == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return should_stop()
 
-        return train(job, should_stop=ask)
+        return train(job, should_stop=ask, **how)
 
     train = loop.train
     monkeypatch.setattr(loop, "train", pressing)
     with pytest.raises(KeyboardInterrupt):
         redone.do("train")
-    record = read_record(redone.folder.trial("A1"))
-    assert (record.state, record.reason) == (State.STOPPED, "interrupted (Ctrl-C)")
+    record = read_record(redone.folder.trial("all"))
+    assert (record.state, record.reason) == (State.STOPPED, reason)
     assert len(asked) == 2
     monkeypatch.setattr(loop, "train", train)
+    assert read_record(redone.folder.trial("A1")) is None
     again = tiny_run()
     again.do("train")
-    assert (again.folder.trial("A1").model / "model.safetensors").read_bytes() == weights
-    assert read_record(again.folder.trial("A1")).attempts == 2
+    assert (again.folder.trial("all").model / "model.safetensors").read_bytes() == weights
+    assert read_record(again.folder.trial("all")).attempts == 2

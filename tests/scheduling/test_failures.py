@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from raysweep.errors import MemoryShortageError, NonFiniteLossError, TrainingError
-from raysweep.scheduling.failures import MAX_PREEMPTIONS, Failure, failure_of, remedy
+from raysweep.scheduling.failures import MAX_PREEMPTIONS, Failure, decide_after_failure, failure_of
 
 AGAIN, ALONE, FAIL = (True, False), (True, True), (False, False)
 
@@ -31,14 +31,14 @@ TABLE = [
 @pytest.mark.parametrize(("failure", "count", "shares", "expected"), TABLE)
 def test_every_kind_has_its_remedy_and_its_bound(failure, count, shares, expected):
     """With `resources.max_failures: 2`."""
-    found = remedy(failure, count, max_failures=2, shares_memory=shares)
+    found = decide_after_failure(failure, count, max_failures=2, shares_memory=shares)
     assert (found.again, found.alone) == expected
 
 
 def test_every_kind_ends_some_time():
     """No failure is retried for ever."""
     for failure in Failure:
-        assert not remedy(failure, 1000, max_failures=2, shares_memory=True).again
+        assert not decide_after_failure(failure, 1000, max_failures=2, shares_memory=True).again
 
 
 class OutOfMemoryError(RuntimeError):

@@ -2,7 +2,7 @@
 
 from raysweep.scheduling.records import State
 from raysweep.scheduling.stop_requests import LOOK_EVERY_S, StopWatch, forget_stop, request_stop, requested_stop
-from raysweep.scheduling.trial_graph import Node, Releases
+from raysweep.scheduling.trial_graph import Node, TrialGraph
 from raysweep.storage.run_folder import TrialFolder
 
 
@@ -28,7 +28,7 @@ def test_a_new_attempt_starts_without_the_old_request(tmp_path):
 
 def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
     """A child of a stopped trial is not blocked: a later run goes on with both."""
-    releases = Releases(
+    releases = TrialGraph(
         [Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",)), Node(name="B1", cost=1)]
     )
     releases.start("all")
@@ -42,7 +42,7 @@ def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
 
 def test_a_sweep_is_over_when_only_children_of_a_stopped_trial_are_left():
     """Waiting for them would be waiting for ever."""
-    releases = Releases([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
+    releases = TrialGraph([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
     releases.start("all")
     releases.stop("all")
     assert releases.is_over

@@ -4,22 +4,25 @@ import random
 
 import pytest
 
+from raysweep.config.training_settings import AshaConfig, SearchConfig, TrainingConfig
 from raysweep.scheduling.successive_halving import Halving, rung_steps, share_of_steps, survivors
 
 
 @pytest.mark.parametrize(
     ("settings", "rungs"),
     [
-        ({"steps": 100, "evaluate_every": 10, "grace_evaluations": 1, "reduction": 2}, [10, 20, 40, 80]),
-        ({"steps": 100, "evaluate_every": 10, "grace_evaluations": 2, "reduction": 3}, [20, 60]),
-        ({"steps": 20, "evaluate_every": 10, "grace_evaluations": 2, "reduction": 2}, []),
-        ({"steps": 5, "evaluate_every": 10, "grace_evaluations": 1, "reduction": 2}, []),
+        ((100, 1, 2), [10, 20, 40, 80]),
+        ((100, 2, 3), [20, 60]),
+        ((20, 2, 2), []),
+        ((5, 1, 2), []),
     ],
     ids=["doubling", "tripling after two", "the end is no rung", "no evaluation before the end"],
 )
 def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
     """At a multiple of evaluate_every there is a loss to judge by."""
-    assert rung_steps(**settings) == rungs
+    steps, grace, reduction = settings
+    asha = AshaConfig(grace_evaluations=grace, reduction=reduction)
+    assert rung_steps(TrainingConfig(steps=steps, evaluate_every=10), asha) == rungs
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,10 @@ def test_a_sample_that_is_done_early_competes_but_does_not_wait():
     assert halving.decide() == ([], [1, 2])
 
 
-def test_a_plan_knows_how_many_steps_a_halved_search_takes():
+@pytest.mark.parametrize(("samples", "grace", "share"), [(4, 1, 0.5), (8, 1, 0.5), (6, 4, 1.0)])
+def test_a_plan_knows_how_many_steps_a_halved_search_takes(samples, grace, share):
     """A round of four over 40 steps with rungs at 10 and 20: 4 × 10 + 2 × 10 + 1 × 20 of 160 steps."""
-    assert share_of_steps(samples=4, together=4, rungs=[10, 20], steps=40, reduction=2) == 0.5
-    assert share_of_steps(samples=8, together=4, rungs=[10, 20], steps=40, reduction=2) == 0.5
-    assert share_of_steps(samples=6, together=4, rungs=[], steps=40, reduction=2) == 1.0
+    settings = TrainingConfig(steps=40, evaluate_every=10)
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2}}
+    search = SearchConfig(samples=samples, space=space, asha=AshaConfig(grace_evaluations=grace, reduction=2))
+    assert share_of_steps(settings, search) == share

@@ -5,12 +5,12 @@ import random
 import pytest
 
 from raysweep.scheduling.records import State
-from raysweep.scheduling.trial_graph import Blocked, Node, Releases
+from raysweep.scheduling.trial_graph import Node, TrialGraph
 
 
 @pytest.fixture
 def graph_of_six():
-    return Releases(
+    return TrialGraph(
         [
             Node(name="A1", cost=11),
             Node(name="all", cost=15),
@@ -39,26 +39,26 @@ def test_children_of_a_failed_trial_are_blocked_and_others_go_on(graph_of_six):
     """One bad model costs its own fine-tunes, not the matrix."""
     graph_of_six.start("all")
     blocked = graph_of_six.fail("all")
-    assert blocked == [
-        Blocked(name="all-A1", reason="its parent all failed"),
-        Blocked(name="all-B1", reason="its parent all failed"),
-        Blocked(name="all-A1-B1", reason="its parent all-A1 is blocked"),
+    assert list(blocked.items()) == [
+        ("all-A1", "its parent all failed"),
+        ("all-B1", "its parent all failed"),
+        ("all-A1-B1", "its parent all-A1 is blocked"),
     ]
     assert graph_of_six.ready() == ["A1", "B1"]
 
 
 def test_what_only_comes_after_another_runs_even_if_that_failed():
     """A round of a search waits for the round before, but a failed sample is no reason to give up."""
-    releases = Releases([Node(name="first", cost=1), Node(name="second", cost=1, after=("first",))])
+    releases = TrialGraph([Node(name="first", cost=1), Node(name="second", cost=1, after=("first",))])
     assert releases.ready() == ["first"]
     releases.start("first")
-    assert releases.fail("first") == []
+    assert releases.fail("first") == {}
     assert releases.ready() == ["second"]
 
 
 def test_a_parent_outside_the_sweep_is_done():
     """A later run is handed only what is left."""
-    assert Releases([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
+    assert TrialGraph([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -70,7 +70,7 @@ def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_
         name: tuple(rng.sample(names[:number], k=min(number, rng.choice([0, 1, 1, 2]))))
         for number, name in enumerate(names)
     }
-    releases = Releases([Node(name=name, cost=rng.random(), needs=needs[name]) for name in names])
+    releases = TrialGraph([Node(name=name, cost=rng.random(), needs=needs[name]) for name in names])
     running = []
     while not releases.is_over:
         for name in releases.ready()[: rng.randint(0, 3) if running else 1]:

@@ -1,0 +1,119 @@
+"""What trials ask for and what a cluster has, compared before anything starts: pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.scheduling.order import share_of_gpus
+
+_SLACK = 1e-6
+
+
+def gpus_of_trial(resources: ResourcesConfig, own: float | None, *, gpus: float, together: int | None = None) -> float:
+    """GPUs of one trial: its own setting, else `resources.gpus_per_trial`.
+
+    Args:
+        own: the trial's `gpus`.
+        gpus: GPUs that there are; with 'auto' a trial takes a part of one of them, or none without GPUs.
+        together: trials that share one GPU; `resources.trials_per_gpu` if None, with 'auto' as 1.
+    """
+    asked = resources.gpus_per_trial if own is None else own
+    if asked != "auto":
+        return float(asked)
+    if together is None:
+        together = 1 if resources.trials_per_gpu == "auto" else resources.trials_per_gpu
+    return 1.0 / together if gpus >= 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceRequest:
+    """What one trial takes while it runs."""
+
+    cpus: int
+    """Cores of each of its processes."""
+    gpus: float
+    kind: str | None = None
+    """Kind of GPU, by Ray's name of its `accelerator_type`; any if None."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that share the training: one for every whole GPU."""
+        return max(1, int(self.gpus))
+
+    @property
+    def unit(self) -> str:
+        """What its time is counted in: 'gpu', or 'cpu' without one."""
+        return "gpu" if self.gpus else "cpu"
+
+    @property
+    def slots(self) -> float:
+        """How many of them it holds."""
+        return share_of_gpus(self.gpus) if self.gpus else float(self.cpus * self.workers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """What the cluster has, may grow to, or has in use."""
+
+    cpus: float
+    gpus: float
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    """GPUs by kind, where nodes say it."""
+
+    @classmethod
+    def used_by(cls, requests: Iterable[ResourceRequest]) -> Self:
+        """What trials take together."""
+        cpus, gpus, kinds = 0.0, 0.0, Counter[str]()
+        for request in requests:
+            share = share_of_gpus(request.gpus)
+            cpus, gpus = cpus + request.cpus * request.workers, gpus + share
+            if request.kind is not None:
+                kinds.update({request.kind: share})
+        return cls(cpus=cpus, gpus=gpus, kinds=kinds)
+
+    def fits(self, requests: Iterable[ResourceRequest]) -> bool:
+        """Whether the trials can run at the same time."""
+        used = self.used_by(requests)
+        of_kinds = all(count <= self.kinds.get(kind, 0.0) + _SLACK for kind, count in used.kinds.items())
+        return of_kinds and used.cpus <= self.cpus + _SLACK and used.gpus <= self.gpus + _SLACK
+
+
+def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -> str:
+    """What the cluster lacks for these trials to run one at a time, with the fix; '' if nothing."""
+    for name, request in requests.items():
+        if request.gpus > 1 and request.gpus != int(request.gpus):
+            return (
+                f"trials.{name}.gpus: found {request.gpus:g}; "
+                "must be a share of one GPU (such as 0.5) or a whole number"
+            )
+    has = f"the cluster has {capacity.gpus:g} ({capacity.cpus:g} CPUs)"
+    if lacking := [name for name, request in requests.items() if request.gpus > capacity.gpus]:
+        most = max(requests[name].gpus for name in lacking)
+        # The same trials without GPUs must fit, or the advice would lead to the next error.
+        return (
+            f"{_ask(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials"
+        )
+    for name, request in requests.items():
+        if request.gpus and request.kind is not None and request.gpus > capacity.kinds.get(request.kind, 0.0):
+            kinds = ", ".join(f"{kind} {count:g}" for kind, count in sorted(capacity.kinds.items())) or "none it knows"
+            whose = "resources" if name == "each" else f"trials.{name}"
+            return (
+                f"{whose}.accelerator_type: found '{request.kind}', {request.gpus:g} GPU(s); the cluster has {kinds}. "
+                "Use one of these, or leave it out"
+            )
+    if lacking := [name for name, request in requests.items() if request.cpus * request.workers > capacity.cpus]:
+        most = max(requests[name].cpus * requests[name].workers for name in lacking)
+        return (
+            f"{_ask(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
+            f"Start larger nodes, or set resources.cpus_per_trial: {max(1, int(capacity.cpus))}"
+        )
+    return ""
+
+
+def _ask(trials: list[str]) -> str:
+    if trials == ["each"]:
+        return "Every trial asks for"
+    return f"{len(trials)} trial{'s ask' if len(trials) > 1 else ' asks'} for"

@@ -1,0 +1,106 @@
+"""What trials ask for against what the cluster has: facts in, a sentence or nothing out."""
+
+import pytest
+
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
+
+
+@pytest.mark.parametrize(
+    ("needs", "capacity", "sentence"),
+    [
+        ({"A1": ResourceRequest(cpus=1, gpus=0)}, Capacity(cpus=2, gpus=0), ""),
+        ({"A1": ResourceRequest(cpus=1, gpus=0.5)}, Capacity(cpus=2, gpus=1), ""),
+        (
+            {"A1": ResourceRequest(cpus=1, gpus=1), "B1": ResourceRequest(cpus=1, gpus=1)},
+            Capacity(cpus=2, gpus=0),
+            "2 trials ask for 1 GPU each; the cluster has 0 (2 CPUs). "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=1, gpus=0), "B1": ResourceRequest(cpus=1, gpus=4)},
+            Capacity(cpus=8, gpus=2),
+            "1 trial asks for 4 GPUs each; the cluster has 2 (8 CPUs). "
+            "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=4, gpus=0)},
+            Capacity(cpus=2, gpus=0),
+            "1 trial asks for 4 CPUs each; the cluster has 2. Start larger nodes, or set resources.cpus_per_trial: 2",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=1, gpus=1.5)},
+            Capacity(cpus=8, gpus=2),
+            "trials.A1.gpus: found 1.5; must be a share of one GPU (such as 0.5) or a whole number",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=1, gpus=1, kind="H100")},
+            Capacity(cpus=8, gpus=3, kinds={"A100": 2, "T4": 1}),
+            "trials.A1.accelerator_type: found 'H100', 1 GPU(s); the cluster has A100 2, T4 1. "
+            "Use one of these, or leave it out",
+        ),
+    ],
+    ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs", "no such kind"],
+)
+def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, sentence):
+    """Waiting for ever for a GPU that does not exist is the worst way to find out."""
+    assert find_shortage(needs, capacity) == sentence
+
+
+@pytest.mark.parametrize(
+    ("running", "request_", "fits"),
+    [
+        ([ResourceRequest(cpus=1, gpus=0)], ResourceRequest(cpus=1, gpus=0), True),
+        ([ResourceRequest(cpus=2, gpus=0)], ResourceRequest(cpus=1, gpus=0), False),
+        ([ResourceRequest(cpus=0, gpus=0.5)], ResourceRequest(cpus=1, gpus=0.5), True),
+        ([ResourceRequest(cpus=0, gpus=0.5)], ResourceRequest(cpus=1, gpus=0.7), False),
+        ([], ResourceRequest(cpus=1, gpus=2), False),
+        ([ResourceRequest(cpus=1, gpus=0)], ResourceRequest(cpus=2, gpus=1), False),
+    ],
+    ids=["a core left", "no core left", "the other half", "a bit too much", "two on one", "a GPU but no core"],
+)
+def test_a_trial_fits_if_both_cpus_and_gpus_are_left(running, request_, fits):
+    """Ray would start its driver and let its worker wait, in an order of its own."""
+    assert Capacity(cpus=2, gpus=1).fits([*running, request_]) is fits
+
+
+def test_every_whole_gpu_has_a_worker_with_its_own_cpus():
+    """Two GPUs are two processes that share the steps of one training."""
+    assert ResourceRequest(cpus=3, gpus=2).workers == 2
+    assert Capacity(cpus=6, gpus=2).fits([ResourceRequest(cpus=3, gpus=2)])
+    assert not Capacity(cpus=5, gpus=2).fits([ResourceRequest(cpus=3, gpus=2)])
+
+
+def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
+    """Another kind may be free; started on the wrong one it would wait within Ray, in an order of its own."""
+    capacity = Capacity(cpus=8, gpus=3, kinds={"A100": 1, "T4": 2})
+    a100, t4 = ResourceRequest(cpus=1, gpus=1, kind="A100"), ResourceRequest(cpus=1, gpus=1, kind="T4")
+    assert not capacity.fits([a100, a100])
+    assert capacity.fits([a100, t4])
+    assert capacity.fits([a100, ResourceRequest(cpus=1, gpus=0.5)])
+
+
+@pytest.mark.parametrize(
+    ("resources", "own", "gpus", "expected"),
+    [
+        ({}, None, 0, 0.0),
+        ({}, None, 4, 1.0),
+        ({}, 2.0, 4, 2.0),
+        ({"gpus_per_trial": 0.5}, None, 1, 0.5),
+        ({"gpus_per_trial": 0}, None, 4, 0.0),
+        ({"trials_per_gpu": 4}, None, 2, 0.25),
+        ({"trials_per_gpu": 4}, None, 0, 0.0),
+        ({"trials_per_gpu": 4, "gpus_per_trial": 0.5}, None, 2, 0.5),
+    ],
+    ids=["no GPU", "GPUs", "its own", "half of one", "CPU on a GPU machine", "shared", "none to share", "said twice"],
+)
+def test_a_trial_s_gpus_follow_from_its_own_setting_else_from_the_resources(resources, own, gpus, expected):
+    """One rule for the plan, the sweep and the report; the same config runs at home and in the cloud."""
+    assert gpus_of_trial(ResourcesConfig(**resources), own, gpus=gpus) == expected
+
+
+def test_time_is_counted_in_gpus_or_in_cores():
+    """Trials that share a GPU add up to it; without one the cores count."""
+    assert (ResourceRequest(cpus=2, gpus=0.4).unit, ResourceRequest(cpus=2, gpus=0.4).slots) == ("gpu", 0.5)
+    assert (ResourceRequest(cpus=2, gpus=4).unit, ResourceRequest(cpus=2, gpus=4).slots) == ("gpu", 4.0)
+    assert (ResourceRequest(cpus=2, gpus=0).unit, ResourceRequest(cpus=2, gpus=0).slots) == ("cpu", 2.0)
