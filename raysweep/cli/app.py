@@ -37,7 +37,7 @@ app.add_typer(bench_commands.app, name="bench")
 
 
 def main() -> None:
-    """Run a command; a mistake of the user's ends in its message, not in a traceback."""
+    """Run a command; an error of our family ends in its message, not in a traceback."""
     end_on_sigterm()
     try:
         app()
@@ -45,22 +45,22 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
+        print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output (head, less) has enough.
+        # The reader of our output (head, less) has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; make room, and the same command goes on", file=sys.stderr)
+        print(f"error: {where}{error.strerror}; make room; the same command then continues", file=sys.stderr)
         sys.exit(1)
 
 
 def end_on_sigterm() -> None:
-    """SIGTERM means what Ctrl-C means."""
+    """Treat SIGTERM like Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 

@@ -12,20 +12,20 @@ from raysweep.cli.terminal import plain_table
 from raysweep.pipeline.run_diff import Difference
 
 
-def print_differences(first: str, second: str, found: Sequence[Difference], *, as_json: bool) -> None:
+def print_differences(first: str, second: str, differences: Sequence[Difference], *, as_json: bool) -> None:
     """Print a row per field, or one JSON object."""
     if as_json:
-        rows = [dataclasses.asdict(each) for each in found]
+        rows = [dataclasses.asdict(difference) for difference in differences]
         print(json.dumps({"first": first, "second": second, "differences": rows}, indent=2, ensure_ascii=False))
         return
-    if not found:
+    if not differences:
         print(f"{first} and {second} have the same settings and results")
         return
     table = plain_table()
     for header in ("", "field", first, second):
         table.add_column(header, overflow="fold")
-    for each in found:
-        table.add_row(each.kind, *(Text(word) for word in (each.field, _shown(each.first), _shown(each.second))))
+    for row in differences:
+        table.add_row(row.kind, *(Text(word) for word in (row.field, _shown(row.first), _shown(row.second))))
     Console().print(table)
 
 

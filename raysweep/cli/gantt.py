@@ -42,7 +42,7 @@ def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Te
 def critical_chain(trials: Mapping[str, Trial], span: Makespan) -> set[str]:
     """The trial that ends last and its ancestors among those drawn."""
     chain: set[str] = set()
-    name = max(span.end, key=lambda each: span.end[each], default=None)
+    name = max(span.end, key=lambda trial: span.end[trial], default=None)
     while name is not None and name in span.end:
         chain.add(name)
         name = trials[name].parent

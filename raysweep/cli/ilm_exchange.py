@@ -1,4 +1,4 @@
-"""`raysweep ilm-export` and `ilm-import`: trading data with the original ILM code."""
+"""`raysweep ilm-export` and `ilm-import`: exchanging data with the original ILM code."""
 
 import csv
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocume
     for rows in plan_shards(total, ROWS_AT_A_TIME):
         documents = read_documents(settings.folder.documents, rows)
         drawn = draw_examples(documents, settings.config.masking, settings.config.seed)
-        yield from (each for each, its in zip(drawn, documents.splits, strict=True) if its == split)
+        yield from (masked for masked, where in zip(drawn, documents.splits, strict=True) if where == split)
 
 
 def import_texts(source: Path, level: str, out: Path) -> None:
@@ -53,7 +53,7 @@ def import_texts(source: Path, level: str, out: Path) -> None:
 
     Args:
         source: an examples pickle, or a text file with documents joined by three newlines.
-        level: theirs all: the original's files know none.
+        level: given to all documents; the original's files hold no levels.
 
     Raises:
         InputError: the file is neither, or holds anything but harmless types.

@@ -95,7 +95,7 @@ def logs(
     settings: Settings,
     trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
     lines: Annotated[int, typer.Option("--lines", min=0, help="From its end.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on while the run goes on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print what is added until the run ends.")] = False,
 ) -> None:
     """Print the log of a trial's worker."""
     from raysweep.pipeline import logs as log_files
@@ -122,8 +122,8 @@ def diff(
     from raysweep.cli.diff_output import print_differences
     from raysweep.pipeline.run_diff import find_differences, read_compared
 
-    one, other = (read_compared(name, folder=settings.folder) for name in (first, second))
-    print_differences(one.name, other.name, find_differences(one, other), as_json=json)
+    left, right = (read_compared(name, folder=settings.folder) for name in (first, second))
+    print_differences(left.name, right.name, find_differences(left, right), as_json=json)
 
 
 @app.command()

@@ -206,7 +206,7 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
     stages = plan["expected_wall_s"]
     if todo and not here.data.rows:
         trainings = duration(stages["train"])
-        lines.append(f"the trainings: about {trainings}; the other stages hang on the corpus, which is not here")
+        lines.append(f"the trainings: about {trainings}; the other stages depend on the corpus, which is not here")
     elif todo:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if stage != "total")
         lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live view on a terminal, plain lines without one.
+"""What a person sees during a run: a live view on a terminal, plain lines without one.
 
 Both are drawn from the run folder's records, so the view needs nothing from the workers and shows
 the same as `raysweep status` in another terminal.
@@ -47,7 +47,7 @@ class Notes(logging.Handler):
 
 @contextmanager
 def view_for(settings: Settings) -> Iterator[RunListener]:
-    """The live view on a terminal, plain lines elsewhere; goes on until the block ends."""
+    """The live view on a terminal, plain lines elsewhere, shown until the block ends."""
     console = Console()
     view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
     notes = Notes(view)
@@ -60,7 +60,7 @@ def view_for(settings: Settings) -> Iterator[RunListener]:
 
 
 def print_status(settings: Settings, *, watch: bool) -> None:
-    """Print where the run stands, once or until its process ends."""
+    """Print the state of the run, once or until its process ends."""
     from raysweep.pipeline.lock import is_locked
     from raysweep.pipeline.status import describe_ledger, describe_process
 
@@ -197,7 +197,7 @@ class PlainView:
                 self._tell_running()
 
     def _tell_running(self) -> None:
-        """Steps and time left of what runs; starts and ends are said by who makes them happen."""
+        """Steps and time left of what runs; starts and ends are said by the executor."""
         now = time.monotonic()
         for row in self._reader.read():
             if row.state is State.RUNNING and row.step and now - self._told.get(row.trial, 0.0) > self.EVERY_SECONDS:

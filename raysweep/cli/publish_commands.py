@@ -36,27 +36,27 @@ def verify(zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysw
     from raysweep.publishing.verify import verify_bundle
 
     began = time.monotonic()
-    found = verify_bundle(zip_)
-    _tell(found)
-    if not found.is_verified:
-        print(f"NOT VERIFIED: {len(found.differences):,} differences", file=sys.stderr)
+    result = verify_bundle(zip_)
+    _print_result(result)
+    if not result.is_verified:
+        print(f"NOT VERIFIED: {len(result.differences):,} differences", file=sys.stderr)
         sys.exit(1)
     print(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses")
 
 
-def _tell(found: "Verification") -> None:
+def _print_result(result: "Verification") -> None:
     from raysweep.publishing.differences import shorten
 
-    made, done = found.manifest["made_with"], found.recomputed
-    print(f"run '{found.manifest['run']}', reported by raysweep {made.get('raysweep')}")
-    for line in shorten(found.differences, _SHOWN_PER_FILE):
+    made, done = result.manifest["made_with"], result.recomputed
+    print(f"run '{result.manifest['run']}', reported by raysweep {made.get('raysweep')}")
+    for line in shorten(result.differences, _SHOWN_PER_FILE):
         print(f"  {line}", file=sys.stderr)
     if done.evidence is not None:
-        print(f"  {found.files} files compared with their SHA-256")
+        print(f"  {result.files} files compared with their SHA-256")
         print(f"  {done.documents:,} documents counted again")
         print(f"  {done.values:,} values of the evidence recomputed from {done.losses:,} losses")
         print(f"  {done.files} pages and tables rendered again")
-        if found.rounding:
-            print(f"  {len(found.rounding)} numbers differ by rounding, as they may with other libraries")
+        if result.rounding:
+            print(f"  {len(result.rounding)} numbers differ by rounding, as they may with other libraries")
         print(f"  digest of the inputs: {done.evidence.inputs.digest}")
         print(f"  answer: {done.evidence.answer.headline}")

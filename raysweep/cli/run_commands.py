@@ -21,7 +21,7 @@ app = new_group()
 OVER_BUDGET = 3
 """The exit code of a run that stopped at its budget's cap; nothing failed."""
 BUDGET = "budget: "
-"""How the reason of a trial begins that a budget stopped."""
+"""The first word of the reason of a trial that was stopped at the budget's cap."""
 
 
 ForceOption = Annotated[
@@ -33,7 +33,7 @@ FailFastOption = Annotated[
     bool,
     typer.Option(
         "--fail-fast/--keep-going",
-        help="Whether the first trial that fails stops the others, at a checkpoint; else all but its children go on.",
+        help="Stop the other trials at a checkpoint when the first one fails; else only its children are blocked.",
     ),
 ]
 
@@ -148,7 +148,7 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
         print(f"{trial.state}: {trial.trial}: {trial.reason}", file=sys.stderr)
     if is_over_budget:
         trials = f"{done} of {done + len(unfinished)} trials are done"
-        print(f"{trials}; raise the budget, and the same command goes on from the checkpoints", file=sys.stderr)
+        print(f"{trials}; raise the budget, and the same command continues from the checkpoints", file=sys.stderr)
         sys.exit(OVER_BUDGET)
     if unfinished:
         sys.exit(1)

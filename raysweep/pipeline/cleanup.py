@@ -1,11 +1,11 @@
-"""What a run folder holds that nothing needs any more, and its removal.
+"""Finds and removes what nothing in a run folder needs any more.
 
     checkpoints     of trials that are done: the model is in place, and nothing resumes them
-    lost samples    the models of a search's samples that were not the best
-    notes           of Tune and Train: a later run goes by our own records
-    leftovers       of writers that were killed, and requests to stop that nobody will read
+    samples         models of a search's samples that were not chosen
+    notes           of Tune and Train: a later run reads our own records
+    leftovers       of writers that were killed, and requests to stop that have been obeyed
 
-Never what the report rests on: the files that its evidence names are kept, whatever they are.
+Files that the report's evidence names are always kept.
 """
 
 import shutil
@@ -28,18 +28,18 @@ class Removable:
 
 
 def find_removable(folder: RunFolder) -> list[Removable]:
-    """All that may go, in the order of paths; no process may be working in the folder."""
+    """All that may be removed, in the order of paths; no process may be working in the folder."""
     cited = _cited(folder)
-    found: dict[Path, str] = {}
+    reasons: dict[Path, str] = {}
     for path, why in _candidates(folder):
-        if path.exists() and not any(each == path or path in each.parents for each in cited):
-            found[path] = why
-    tops = [path for path in sorted(found) if not any(parent in found for parent in path.parents)]
-    return [Removable(path=path, why=found[path], size_bytes=_size(path)) for path in tops]
+        if path.exists() and not any(kept == path or path in kept.parents for kept in cited):
+            reasons[path] = why
+    tops = [path for path in sorted(reasons) if not any(parent in reasons for parent in path.parents)]
+    return [Removable(path=path, why=reasons[path], size_bytes=_size(path)) for path in tops]
 
 
 def remove(items: list[Removable]) -> int:
-    """Delete them.  Returns the bytes that came free."""
+    """Delete them; returns the bytes freed."""
     for item in items:
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
@@ -53,7 +53,7 @@ def _candidates(folder: RunFolder) -> Iterator[tuple[Path, str]]:
         trial = TrialFolder(path)
         record = read_record(trial)
         if record is not None and record.state is State.DONE:
-            yield from _of_done_trial(trial, record)
+            yield from _candidates_of_trial(trial, record)
     for name in ("tune", "train", "notes"):
         yield folder.ray / name, "notes of Tune and Train"
     for ending in ("part", "old"):
@@ -61,9 +61,9 @@ def _candidates(folder: RunFolder) -> Iterator[tuple[Path, str]]:
             yield path, "left by a writer that was killed"
 
 
-def _of_done_trial(trial: TrialFolder, record: TrialRecord) -> Iterator[tuple[Path, str]]:
+def _candidates_of_trial(trial: TrialFolder, record: TrialRecord) -> Iterator[tuple[Path, str]]:
     yield trial.checkpoints, f"checkpoints of {record.trial}, which is done"
-    yield trial.stop, "a request that nobody reads any more"
+    yield trial.stop, "a request to stop that was obeyed"
     best = record.result.get("search", {}).get("sample")
     for sample in trial.samples():
         yield sample.checkpoints, f"checkpoints of {record.trial}'s search, which is done"
@@ -79,6 +79,6 @@ def _cited(folder: RunFolder) -> set[Path]:
 
 
 def _size(path: Path) -> int:
-    """Bytes that come free: a file with a second name elsewhere (a chosen sample's model) frees none."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files if each.stat().st_nlink == 1)
+    """Bytes that removal frees; a file with a second hard link (a chosen sample's model) frees none."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)

@@ -1,4 +1,4 @@
-"""What each piece of work is made from, in plain fields: settings, data, parents, seeds.
+"""What each target is made from, in plain fields: settings, data, parents, seeds.
 
 Never paths, hosts, workers or GPUs: results do not depend on them.  The constants are raised when
 the code that makes a stage gives other results from the same settings.

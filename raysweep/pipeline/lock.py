@@ -1,7 +1,7 @@
 """One process at a time works in a run folder.
 
-The kernel holds the lock and lets go when the process ends, however it ends; the file's text only
-tells others who has it.
+The kernel holds the lock and releases it when the process ends, however it ends; the file's text only
+names the holder.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Whether some process works in the folder now."""
+    """True while a process holds the lock."""
     if not folder.lock.exists():
         return False
     descriptor = os.open(folder.lock, os.O_RDONLY)
@@ -54,7 +54,7 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def last_holder(folder: RunFolder) -> tuple[str, int] | None:
-    """Host and process of whoever had the lock last, or has it now; None if nobody knows."""
+    """Host and process that has the lock, or had it last; None if the file does not say."""
     holder = _read_holder(folder)
     return (str(holder["host"]), int(holder["pid"])) if holder else None
 

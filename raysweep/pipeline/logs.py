@@ -37,12 +37,12 @@ def read_end(path: Path, lines: int) -> tuple[list[str], int]:
     """The last whole lines, and where in the file, in bytes, they end."""
     with path.open("rb") as file:
         position = file.seek(0, 2)
-        found = b""
-        while position and found.count(b"\n") <= lines:
+        text = b""
+        while position and text.count(b"\n") <= lines:
             step = min(_CHUNK_BYTES, position)
             position = file.seek(position - step)
-            found = file.read(step) + found
-    whole, _, _ = found.rpartition(b"\n")
+            text = file.read(step) + text
+    whole, _, _ = text.rpartition(b"\n")
     kept = whole.decode("utf-8", errors="replace").split("\n")[-lines:] if whole and lines else []
     return kept, position + len(whole) + (1 if whole else 0)
 
@@ -51,11 +51,11 @@ def follow(path: Path, offset: int, folder: RunFolder, *, sleep: Callable[[float
     """Whole lines from there on, until no process works in the run folder any more."""
     with path.open("rb") as file:
         file.seek(offset)
-        torn = b""
+        partial = b""
         while True:
             # Asked before the last look, so that what was written just before the end is still shown.
             is_over = not is_locked(folder)
-            *whole, torn = (torn + file.read()).split(b"\n")
+            *whole, partial = (partial + file.read()).split(b"\n")
             yield from (line.decode("utf-8", errors="replace") for line in whole)
             if is_over:
                 return

@@ -1,8 +1,8 @@
-"""Tells somebody how a run ended: a command or a webhook, with the run's name, its state and the verdict.
+"""Notifies of the end of a run: a command or a webhook gets the run's name, its state and the verdict.
 
-Nothing of the message ever passes through a shell: a command is a list of arguments, and the message
-is its last one, with the parts in the environment.  Who cannot be told is noted in the log; the run's
-own end does not depend on it.
+Nothing of the message passes through a shell: a command is a list of arguments, and the message is
+its last one, with the parts in the environment.  A notification that fails is logged; the run's own
+end does not depend on it.
 """
 
 import json
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What is told."""
+    """What a notification says."""
 
     run: str
     state: Event
@@ -30,17 +30,17 @@ class Message:
     verdict: str
     """The report's answer in a line; '' without a report."""
     reason: str
-    """Why not all is done, of the first trial that is not; ''."""
+    """Why the first unfinished trial is not done; '' if all are."""
 
     @property
     def text(self) -> str:
-        """In a line."""
+        """The message as one line."""
         parts = [f"{self.run}: {self.state}, {self.done} of {self.trials} trials are done", self.reason, self.verdict]
         return ". ".join(part.rstrip(".") for part in parts if part)
 
 
 def notify(config: NotifyConfig | None, message: Message) -> list[str]:
-    """Tell whom the config names, if it wants to know of this.  Returns who could not be told, and why."""
+    """Notify as the config says, if it asks for this state.  Returns what failed, and why."""
     if config is None or message.state not in config.on:
         return []
     problems = []
@@ -55,7 +55,7 @@ def notify(config: NotifyConfig | None, message: Message) -> list[str]:
 
 def _run(command: tuple[str, ...], message: Message, timeout_s: float) -> str:
     parts = {f"RAYSWEEP_{name.upper()}": str(value) for name, value in asdict(message).items()}
-    # A zero byte can neither be an argument nor stand in the environment.
+    # A zero byte is not allowed in arguments and environment variables.
     parts = {name: value.replace("\0", "") for name, value in parts.items()}
     try:
         done = subprocess.run(
@@ -83,5 +83,5 @@ def _post(url: str, message: Message, timeout_s: float) -> str:
         with urllib.request.urlopen(request, timeout=timeout_s):
             return ""
     except (OSError, ValueError) as error:
-        # Its address may hold a secret; only the host is told.
+        # The address may hold a secret, so only the host is named.
         return f"{request.host or 'the address'}: {error}"

@@ -1,8 +1,8 @@
 """What differs between two runs, or two trials: settings first, then results.
 
-A run's settings are its config.yaml, its results every trial's end and the report's answer.  A trial's
-settings are what its fingerprint was made from.  Both are taken from disk, so the runs may be of
-other profiles, and need not be finished.
+A run's settings are its config.yaml; its results are how every trial ended and the report's answer.  A
+trial's settings are what its fingerprint was made from.  Both are read from disk, so the runs may have
+other profiles and need not be finished.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,8 @@ from raysweep.scheduling.records import TrialRecord, read_record
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
-_ABSENT = None
 _HIDDEN = {"ended_at", "started_at", "trial", "identity", "ledger", "fingerprint"}
-"""Of a record: what is another each time, or stands elsewhere."""
+"""Fields of a record that always differ or are shown elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +58,7 @@ def read_compared(name: str, *, folder: RunFolder) -> Compared:
             return _trial(name, trial)
     raise ConfigError(
         f"'{name}': found neither a run of this name in {folder.root.parent}, nor a trial of {folder.root.name} "
-        "that was begun, nor a folder of either; give a run, a trial, or RUN/TRIAL"
+        "with a record, nor a folder of either; give a run, a trial, or RUN/TRIAL"
     )
 
 
@@ -72,18 +71,18 @@ def find_differences(first: Compared, second: Compared) -> list[Difference]:
     if first.is_run != second.is_run:
         run, trial = (first, second) if first.is_run else (second, first)
         raise ConfigError(f"'{run.name}' is a run and '{trial.name}' a trial; give two runs or two trials")
-    found = []
+    differences = []
     for kind, ours, theirs in (
         ("setting", first.settings, second.settings),
         ("result", first.results, second.results),
     ):
         fields = [*ours, *(field for field in theirs if field not in ours)]
-        found += [
-            Difference(kind=kind, field=field, first=ours.get(field, _ABSENT), second=theirs.get(field, _ABSENT))
+        differences += [
+            Difference(kind=kind, field=field, first=ours.get(field), second=theirs.get(field))
             for field in fields
-            if ours.get(field, _ABSENT) != theirs.get(field, _ABSENT)
+            if ours.get(field) != theirs.get(field)
         ]
-    return found
+    return differences
 
 
 def _run(name: str, folder: RunFolder) -> Compared:

@@ -1,7 +1,7 @@
 """run.json: what was run, by which code, on what, and which stages are done.
 
-A stage's entry is written after everything it stands for is in place.  It keeps the plain fields
-that its fingerprint was made from, so that a later run can name those that differ.
+A stage's entry is written last, after all its files.  It keeps the plain fields that its fingerprint
+was made from, so that a later run can name those that differ.
 """
 
 import platform
@@ -57,7 +57,7 @@ def read_run(folder: RunFolder) -> RunRecord | None:
 
 
 def open_run(folder: RunFolder, *, profile: str, command: Sequence[str]) -> RunRecord:
-    """The record to go on from; a new one where there is none.  Versions are those of this process."""
+    """The folder's record, or a new one, with the versions of this process."""
     before = read_run(folder)
     return RunRecord(
         name=folder.name,

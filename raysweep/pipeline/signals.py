@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM while trainings run: the first asks them to save and stop, a second ends at once.
 
-A signal handler that only remembers can interrupt nothing halfway: whoever carries the trainings
-looks here between two pieces of work.  Ray and Tune install handlers of their own (Tune's drops what
-was not saved, Ray's ends the process wherever it is), so these are put in place after theirs and
-taken away with the trainings.
+The handler only remembers the signal, so it interrupts nothing halfway: the executor checks for it
+between two pieces of work.  Ray and Tune install handlers of their own (Tune's drops what was not
+saved, Ray's ends the process wherever it is), so these are installed after theirs and removed when
+the trainings end.
 """
 
 import signal
@@ -20,18 +20,18 @@ _NAMES = {signal.SIGINT: "interrupted (Ctrl-C)", signal.SIGTERM: "interrupted (S
 
 
 class Interruption:
-    """What signals have asked for; as a context it catches them, in the main thread alone."""
+    """The signal that came, if any; as a context manager it catches signals, in the main thread only."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._asked_at: float | None = None
         self._before: dict[signal.Signals, Any] = {}
         self.reason = ""
-        """'' as long as nobody asked."""
+        """'' until a signal came."""
 
     @property
     def is_overdue(self) -> bool:
-        """Whether those who were asked to stop have had their time."""
+        """The trainings have had their time to save and stop."""
         return self._asked_at is not None and self._clock() - self._asked_at > GRACE_S
 
     def raise_if_asked(self) -> None:
@@ -44,10 +44,10 @@ class Interruption:
             raise KeyboardInterrupt(self.reason)
 
     def take(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - a handler's arguments
-        """A signal came.
+        """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: it is not the first.
+            KeyboardInterrupt: it is not the first one.
         """
         if self.reason:
             raise KeyboardInterrupt(self.reason)

@@ -51,7 +51,7 @@ class Target:
 
     @property
     def fingerprint(self) -> str:
-        """Of the identity."""
+        """The identity, hashed."""
         return fingerprint(self.identity)
 
     @property

@@ -1,4 +1,4 @@
-"""Where a run stands, read from its records: the same from the running process, another terminal, or after a crash."""
+"""The state of a run, read from its records: the same from any process, during the run and after a crash."""
 
 import json
 import time
@@ -64,9 +64,9 @@ def find_unfinished(folder: RunFolder, trials: Mapping[str, Trial]) -> list[Unfi
 
 
 class StatusReader:
-    """Reads the statuses again and again; the speed is that of the steps it saw go by.
+    """Reads the statuses repeatedly; the speed is measured between its reads.
 
-    A single look knows no speed but that of a trial's first attempt, from its start.
+    A single read knows only the speed of a trial's first attempt, from its start.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class StatusReader:
             busy += self._clock() - (record.started_at or self._clock())
             pace = self._pace(record, step)
         elif state is State.RUNNING:
-            state, reason = State.STOPPED, "its process is gone; run again to go on"
+            state, reason = State.STOPPED, "its process is gone; run again to continue"
         tokens_per_step = sum(float(line["tokens"]) for line in lines) / len(lines) if lines else 0.0
         return TrialStatus(
             trial=trial.name,
@@ -119,19 +119,19 @@ class StatusReader:
 
 
 def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
-    """Who works in the folder, or who did and is gone without a word; '' if the run is just not at work."""
+    """The process that works in the folder, or that died while trials ran; '' if there is neither."""
     holder = last_holder(folder)
     who = f"process {holder[1]} on {holder[0]}" if holder else "its process"
     if is_locked(folder):
         return f"running: {who}"
     records = [read_record(folder.trial(name)) for name in trials]
     if any(record is not None and record.state is State.RUNNING for record in records):
-        return f"stale: {who} is gone without an end; the same command goes on from the last checkpoints"
+        return f"stale: {who} ended without a record; the same command continues from the last checkpoints"
     return ""
 
 
 def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
-    """What the GPUs' (or the cores') time went into, of the attempts that are over; '' if there is none."""
+    """What the time of the GPUs (or cores) was used for, in finished attempts; '' if there are none."""
     ledger = collect_ledger(folder, list(trials))
     total = sum(ledger["total"].values())
     if not total:
@@ -150,7 +150,7 @@ def _last_steps(path: Path) -> list[dict[str, Any]]:
 
 
 def _last_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines in the file's last 32 KiB; a torn one at either end is left out."""
+    """The whole lines in the file's last 32 KiB; a partial one at either end is left out."""
     if not path.exists():
         return []
     with path.open("rb") as file:

@@ -37,13 +37,13 @@ def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
     assert any("assumed, not measured" in line for line in lines)
 
 
-def test_what_hangs_on_a_corpus_that_is_not_here_is_not_foretold(capsys, tmp_path):
-    """Seconds for the scoring of nobody knows how many documents would look like a promise."""
+def test_stages_that_depend_on_a_missing_corpus_are_not_forecast(capsys, tmp_path):
+    """The time to score an unknown number of documents is unknown."""
     overrides = (f"data.csv={tmp_path}/none.csv",)
     settings = Settings(file=EXPERIMENTS, asked_profile="efcamdat", storage=str(tmp_path), overrides=overrides)
     print_plan(settings, as_json=False, gpus=None)
     said = " ".join(capsys.readouterr().out.split())
-    assert "the other stages hang on the corpus, which is not here" in said
+    assert "the other stages depend on the corpus, which is not here" in said
     assert "the whole run" not in said
 
 

@@ -60,7 +60,7 @@ def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
     begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={}, now=100.0)
     row = StatusReader(run.folder, run.trials).read()[0]
     assert row.state is State.STOPPED
-    assert row.reason == "its process is gone; run again to go on"
+    assert row.reason == "its process is gone; run again to continue"
 
 
 def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
@@ -71,8 +71,8 @@ def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
         begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={}, now=100.0)
         assert describe_process(run.folder, run.trials) == f"running: process {os.getpid()} on {socket.gethostname()}"
     assert describe_process(run.folder, run.trials) == (
-        f"stale: process {os.getpid()} on {socket.gethostname()} is gone without an end; "
-        "the same command goes on from the last checkpoints"
+        f"stale: process {os.getpid()} on {socket.gethostname()} ended without a record; "
+        "the same command continues from the last checkpoints"
     )
 
 
