@@ -1,1 +1,1 @@
-"""experiments.yaml: its schema, loading with exact errors, fingerprints of what was asked for."""
+"""experiments.yaml: its schema, loading with exact errors, and fingerprints of settings."""

@@ -1,4 +1,4 @@
-"""What a run may spend, what that costs, and who is told of its end.  Never part of a fingerprint."""
+"""Settings of what a run may spend, what that costs, and who is notified; never part of a fingerprint."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,38 +10,43 @@ Event = Literal["done", "failed", "budget"]
 
 
 class PricesConfig(Section):
-    """What an hour costs, for `plan` and for `budget.cost`."""
+    """Prices of an hour, for `plan` and for `budget.cost`."""
 
     currency: Annotated[str, Field(min_length=1)] = Field(
         "USD", description="shown beside amounts; nothing is converted"
     )
-    gpu_hour: Annotated[float, Field(ge=0.0)] | None = Field(None, description="of one GPU of any kind")
+    gpu_hour: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="price of an hour of one GPU of any kind"
+    )
     gpu_types: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        {}, description="of one GPU by its kind, such as {A100: 2.2}; goes before gpu_hour"
+        {}, description="the same by kind, such as {A100: 2.2}; takes precedence over gpu_hour"
     )
     core_hour: Annotated[float, Field(ge=0.0)] | None = Field(
-        None, description="of one CPU core, for trials without a GPU"
+        None, description="price of an hour of one CPU core, for trials without a GPU"
     )
 
 
 class BudgetConfig(Section):
-    """Caps on what the trainings may take, checked before and while they run; later runs of the folder add up."""
+    """Caps on what the trainings of a run folder may take in all, checked before and while they run."""
 
     gpu_hours: PositiveFloat | None = Field(None, description="GPU-hours of all trainings; half a GPU counts half")
-    wall_hours: PositiveFloat | None = Field(None, description="hours in which trainings run")
-    cost: PositiveFloat | None = Field(None, description="in prices.currency, at the prices given")
-    start_anyway: bool = Field(False, description="start although the plan's estimate is above a cap; caps still hold")
+    wall_hours: PositiveFloat | None = Field(None, description="hours during which trainings run")
+    cost: PositiveFloat | None = Field(None, description="in prices.currency")
+    start_anyway: bool = Field(
+        False, description="start although the plan's estimate is above a cap; trainings still stop at it"
+    )
 
 
 class NotifyConfig(Section):
-    """Who is told how a run ended."""
+    """Who is notified of the end of a run."""
 
     command: tuple[str, ...] | None = Field(
-        None, description="a program with its arguments; the message is its last argument and RAYSWEEP_* variables"
+        None,
+        description="a program with its arguments; gets the message as its last argument and in RAYSWEEP_* variables",
     )
     webhook: str | None = Field(None, description="a URL that gets the message as JSON by POST")
     on: Annotated[tuple[Event, ...], Field(min_length=1)] = Field(
-        ("done", "failed", "budget"), description="what is told: done, failed, budget"
+        ("done", "failed", "budget"), description="ends to notify of: done, failed, budget"
     )
     timeout_s: PositiveFloat = Field(10.0, description="seconds that the command or the webhook may take")
 
@@ -60,7 +65,7 @@ class NotifyConfig(Section):
         return webhook
 
     @model_validator(mode="after")
-    def _tells_somebody(self) -> Self:
+    def _has_a_receiver(self) -> Self:
         if self.command is None and self.webhook is None:
             raise ValueError("give a command or a webhook")
         return self

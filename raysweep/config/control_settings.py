@@ -1,4 +1,4 @@
-"""Settings of trainings on a part of the documents, and of the control trials made from them."""
+"""Settings of trainings on a part of the documents, and of the control trials."""
 
 from typing import Annotated
 
@@ -11,12 +11,12 @@ class SubsetConfig(Section):
     """A random part of the train documents of a trial's levels, as large as one of these levels."""
 
     size_of: str = Field(description="the level whose number of train documents is taken")
-    disjoint: bool = Field(False, description="cut so that the parts for two levels share no document")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the draw; not of the training")
+    disjoint: bool = Field(False, description="the parts for two levels share no document")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the draw; the training has its own")
 
 
 class ControlsConfig(Section):
-    """Extra trials that tell a gain of specialising on a level from one of size, steps or chance."""
+    """Additional trials that separate the effect of the level from those of size, steps and chance."""
 
     size_matched: bool = Field(
         False, description="per level: a model on all levels, with the level's settings and number of documents"

@@ -4,13 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from raysweep.config.section import NAME, Fraction, PositiveFloat, PositiveInt, Section
+from raysweep.config.section import NAME, Distinct, Fraction, PositiveFloat, PositiveInt, Section
 
 
 class ColumnsConfig(Section):
-    """Which CSV column holds what."""
+    """Names of the CSV's columns."""
 
-    id: str = Field("writing_id", description="one value per document, never twice")
+    id: str = Field("writing_id", description="a different value for each document")
     l1: str = Field("l1", description="the writer's first language")
     level: str = Field("cefr_level", description="the document's CEFR level")
     text: str = Field("text", description="the document itself")
@@ -45,13 +45,13 @@ class SplitConfig(Section):
 
 
 class NearDuplicatesConfig(Section):
-    """Texts that are almost the same, such as a corrected copy: they go to one split, or are reported."""
+    """Texts that are almost the same, such as a corrected copy."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
         0.9, description="share of the longer text's words that two such texts have in common, in order"
     )
     action: Literal["group", "report"] = Field(
-        "group", description="group: they go to one split; report: they are counted where they stand"
+        "group", description="group: they go to one split; report: they are only counted"
     )
 
 
@@ -61,21 +61,21 @@ class DataConfig(Section):
     csv: str | None = Field(None, description="a CSV file (.csv or .csv.gz); the synthetic sample if absent")
     sample: SampleConfig = SampleConfig()
     columns: ColumnsConfig = ColumnsConfig()
-    levels: tuple[str, ...] = Field(("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first")
+    levels: Annotated[tuple[str, ...], Distinct] = Field(
+        ("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first"
+    )
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
-    max_bad_fraction: Fraction = Field(0.01, description="the run stops if more of the rows are set aside")
+    max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
     split: SplitConfig = SplitConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
     export_ilm: bool = Field(False, description="also write ILM's train.txt, valid.txt and test.txt per model")
 
     @field_validator("levels")
     @classmethod
-    def _are_distinct(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_names(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
         if not levels:
             raise ValueError("must name at least one level")
         for level in levels:
-            if levels.count(level) > 1:
-                raise ValueError(f"{level!r} stands twice")
             if not NAME.match(level):
                 raise ValueError(f"{level!r} must start with a letter or digit and hold only letters, digits, . _ + -")
         return levels
@@ -106,5 +106,5 @@ class MaskingConfig(Section):
         "window",
         description="an example over max_tokens becomes a window of sentences around spans, is cut, or is dropped",
     )
-    function: str | None = Field(None, description="an own mask function, 'package.module:function'")
+    function: str | None = Field(None, description="a custom mask function, 'package.module:function'")
     shard_documents: PositiveInt = Field(8192, description="documents per shard of the example store")

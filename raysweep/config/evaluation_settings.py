@@ -1,4 +1,4 @@
-"""Settings of how models are scored, what is claimed of them, and how the report says it."""
+"""Settings of scoring, of the hypotheses, and of the report."""
 
 from typing import Annotated
 
@@ -14,7 +14,8 @@ class EvaluationConfig(Section):
     documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
     examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
     context_examples: PositiveInt = Field(
-        1, description="of these, how many have their context scored too: nearly the same text under every mask"
+        1,
+        description="how many of these also have their context scored, which is nearly the same text under every mask",
     )
     batch_tokens: PositiveInt = Field(8192, description="tokens in a batch, padding included")
     generation_documents: Annotated[int, Field(ge=0)] = Field(
@@ -33,11 +34,11 @@ class SpecialisationConfig(Section):
     """H1: PPL(general) / PPL(level) on the level's own test documents."""
 
     margin: PositiveFloat = Field(1.0, description="confirmed if the interval lies above")
-    target: PositiveFloat = Field(1.25, description="the gain the plan hoped for")
+    target: PositiveFloat = Field(1.25, description="the gain that was planned for")
 
 
 class HypothesesConfig(Section):
-    """What is claimed, and by how much."""
+    """The bounds of the three hypotheses."""
 
     specialisation: SpecialisationConfig = SpecialisationConfig()
     sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) stays below")
@@ -51,7 +52,9 @@ class ReportConfig(Section):
 
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples")
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    metric: Metric = Field("infill", description="what hypotheses are about")
+    metric: Metric = Field("infill", description="the metric of the hypotheses")
     hypotheses: HypothesesConfig = HypothesesConfig()
-    allow_leaks: bool = Field(False, description="give verdicts although training knows test documents, and mark them")
+    allow_leaks: bool = Field(
+        False, description="give verdicts although test documents leaked into training, and mark them"
+    )
     show_texts: bool = Field(False, description="print learner texts in the report's samples")

@@ -1,4 +1,4 @@
-"""What identifies a piece of work: its settings and what it was made from, never paths or hosts."""
+"""Fingerprints of settings and files, by which finished work is recognised; paths and hosts are no part of them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def file_fingerprint(path: Path) -> str:
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Which plain values differ, as `steps: 400 → 800`, nested ones by their dotted path."""
+    """The plain values that differ, as `steps: 400 → 800`; nested ones with their dotted path."""
     before, after = flatten(old), flatten(new)
     return [
         f"{path}: {_show(before, path)} → {_show(after, path)}"

@@ -1,8 +1,8 @@
-"""Reads experiments.yaml into a `Config`, or says everything that is wrong with it at once.
+"""Reads experiments.yaml into a `Config`, or reports everything that is wrong with it at once.
 
 A message is `place: path: found value; must be …`, with the nearest valid name for an unknown one.
-For validation the file is turned into JSON, where pydantic's strict mode takes lists for tuples and
-nothing else for anything.
+The file is validated as JSON, where pydantic's strict mode takes lists for tuples and converts nothing
+else.
 """
 
 import json
@@ -24,11 +24,11 @@ from raysweep.errors import ConfigError
 
 CONTROL_NAME = re.compile(r"control-(size|steps|placebo)-")
 RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
-"""The baseline's row, and the stages that `--force` takes beside trials."""
+"""The baseline's row, and the stages, which `--force` takes as well as trials."""
 
 
 def load_config(path: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[str, Config]:
-    """Read a profile of the file, with `--set` values laid over it.
+    """Read a profile of the file, with `--set` values applied.
 
     Args:
         profile: its name; the file's `default` if None.
@@ -38,7 +38,7 @@ def load_config(path: Path, profile: str | None = None, overrides: Sequence[str]
         The profile's name and its settings.
 
     Raises:
-        ConfigError: everything that is wrong, a line each.
+        ConfigError: a line for each mistake.
     """
     data = read_file(path)
     name = profile or data["default"]
@@ -53,7 +53,7 @@ def check_file(path: Path) -> dict[str, Config]:
     """Read every profile of the file.
 
     Raises:
-        ConfigError: everything that is wrong in any of them.
+        ConfigError: a line for each mistake in any of them.
     """
     data = read_file(path)
     configs: dict[str, Config] = {}
@@ -76,11 +76,11 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     """Validate a profile given as plain values.
 
     Raises:
-        ConfigError: every problem, each as `place`, `joint`, the path, what was found and what must be.
+        ConfigError: a line for each mistake: `place`, `joint`, the path, what was found and what must be.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{place}: found {show(values)}; must be a mapping of settings")
-    merged = _hand_down_training(values)
+    merged = _inherit_training(values)
     try:
         text = json.dumps(merged)
     except TypeError as error:
@@ -88,12 +88,12 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     try:
         config = Config.model_validate_json(text)
     except ValidationError as error:
-        problems = error_messages([detail for detail in error.errors() if not _is_handed_down(detail, values)])
+        problems = error_messages([detail for detail in error.errors() if not _is_inherited(detail, values)])
     else:
         problems = _cross_checks(config)
         if not problems:
             return config
-    raise ConfigError(*[_line(path, complaint, place, set_paths, joint) for path, complaint in problems])
+    raise ConfigError(*[_line(path, message, place, set_paths, joint) for path, message in problems])
 
 
 def config_schema() -> dict[str, Any]:
@@ -102,13 +102,13 @@ def config_schema() -> dict[str, Any]:
 
 
 def dump_config(config: Config) -> str:
-    """A resolved profile as YAML, as it is kept in the run folder."""
+    """A resolved profile as YAML, for the run folder."""
     data = json.loads(config.model_dump_json(by_alias=True))
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _cross_checks(config: Config) -> list[tuple[str, str]]:
-    """What no single field can see: names, levels and parents of trials; paths and complaints."""
+    """Check names, levels and parents of trials and other relations between fields; paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
     for level in config.data.sample.level_shares or {}:
         if level not in config.data.levels:
@@ -130,7 +130,7 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
 
 def _check_controls(config: Config) -> list[tuple[str, str]]:
     asked = [name for name, is_asked in config.controls if is_asked]
-    free = [set(one.levels) for one in config.trials.values() if one.parent is None and one.documents is None]
+    free = [set(trial.levels) for trial in config.trials.values() if trial.parent is None and trial.documents is None]
     has_general = len(config.data.levels) > 1 and set(config.data.levels) in free
     if has_general and any({level} in free for level in config.data.levels):
         return []
@@ -170,8 +170,8 @@ def _find_cycle(parents: Mapping[str, str | None]) -> list[str] | None:
     return None
 
 
-def _hand_down_training(values: dict[str, Any]) -> dict[str, Any]:
-    """Give the settings under `training:` to every trial that does not override them."""
+def _inherit_training(values: dict[str, Any]) -> dict[str, Any]:
+    """Copy the settings under `training:` into every trial that does not override them."""
     training, trials = values.get("training"), values.get("trials")
     if not isinstance(training, dict) or not isinstance(trials, dict):
         return values
@@ -180,7 +180,7 @@ def _hand_down_training(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "trials": merged}
 
 
-def _is_handed_down(detail: ErrorDetails, values: dict[str, Any]) -> bool:
+def _is_inherited(detail: ErrorDetails, values: dict[str, Any]) -> bool:
     location = detail["loc"]
     if len(location) < 3 or location[0] != "trials":
         return False
@@ -189,14 +189,14 @@ def _is_handed_down(detail: ErrorDetails, values: dict[str, Any]) -> bool:
     return isinstance(training, dict) and location[2] in training and location[2] not in trial
 
 
-def _line(path: str, complaint: str, place: str, set_paths: Sequence[str], joint: str) -> str:
-    """One line for a person: where it stands, then what is wrong with it."""
+def _line(path: str, message: str, place: str, set_paths: Sequence[str], joint: str) -> str:
+    """One line: the place, then what is wrong there."""
     label = SET_PLACE + " " if _is_set(path, set_paths) else place + joint
-    if complaint.startswith(UNKNOWN):
-        path = path.rpartition(".")[0]  # the complaint names the field itself
-    return f"{label}{path}: {complaint}" if path else f"{label.removesuffix(joint).strip()}: {complaint}"
+    if message.startswith(UNKNOWN):
+        path = path.rpartition(".")[0]  # the message names the field itself
+    return f"{label}{path}: {message}" if path else f"{label.removesuffix(joint).strip()}: {message}"
 
 
 def _is_set(path: str, set_paths: Sequence[str]) -> bool:
-    """Whether a `--set` gave the value, a part of it, or something around it."""
-    return any((path + ".").startswith(each + ".") or each.startswith(path + ".") for each in set_paths)
+    """Whether `--set` gave the value, a part of it, or a section that contains it."""
+    return any(f"{path}.".startswith(f"{given}.") or given.startswith(f"{path}.") for given in set_paths)

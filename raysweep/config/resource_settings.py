@@ -1,4 +1,4 @@
-"""Settings of what a run may use.  Never part of a fingerprint: results do not depend on them."""
+"""Settings of the resources of a run."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -9,7 +9,7 @@ from raysweep.config.section import PositiveInt, Section
 
 
 class ResourcesConfig(Section):
-    """What each part may use.  Never part of a fingerprint: results do not depend on it."""
+    """Resources of a run; never part of a fingerprint, since results do not depend on them."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"pack": "trials_per_gpu"}
 
@@ -30,9 +30,9 @@ class ResourcesConfig(Section):
     train_workers: Literal["auto", "own", "shared"] = Field(
         "auto",
         description="own: a fresh Ray Train worker, with its helpers, for each training; shared: one training "
-        "after another in the same process, which spares some 10 s each; auto: shared on CPUs where Ray is "
+        "after another in the same process, which saves about 10 s each; auto: shared on CPUs where Ray is "
         "started here, else own",
     )
     mask_workers: PositiveInt | None = Field(None, description="CPU workers that make examples; all cores if absent")
-    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times a lost worker is replaced")
+    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times that a lost worker is replaced")
     address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")

@@ -1,6 +1,6 @@
 """The schema of experiments.yaml: every setting, its unit, its default and its bounds.
 
-Records are frozen and strict: a number in quotes is no number, an unknown key is refused.  A
+Records are frozen and strict: a number in quotes is text, an unknown key is an error.  A
 profile is a `Config`; `loading.py` turns a file into one, or into a list of exact errors.
 """
 
@@ -20,7 +20,7 @@ from raysweep.config.training_settings import ModelConfig, TrainingConfig, Trial
 class Config(Section):
     """A profile of experiments.yaml."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of splits, masks and the statistics")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of splits, masks and statistics")
     data: DataConfig = DataConfig()
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()

@@ -1,12 +1,12 @@
-"""Settings of the trainings: what they start from, how long they take, what is searched."""
+"""Settings of the trainings: their start, their optimiser and length, and searches over them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.scored_metrics import Metric
-from raysweep.config.section import PositiveFloat, PositiveInt, Section
+from raysweep.config.section import Distinct, PositiveFloat, PositiveInt, Section
 
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
@@ -22,7 +22,7 @@ SIZES: dict[ModelSize, tuple[int, int, int]] = {
 
 
 class ModelConfig(Section):
-    """What a trial without a parent starts from."""
+    """The model that a trial without a parent starts from."""
 
     start: str = Field("scratch", description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
     size: ModelSize = Field("micro", description="of a model from scratch")
@@ -30,21 +30,21 @@ class ModelConfig(Section):
 
 
 class AshaConfig(Section):
-    """Poor samples of a search are stopped early, at evaluations that all samples of a round are judged at."""
+    """Stops poor samples of a search early, at evaluations at which all samples of a round are compared (ASHA)."""
 
     grace_evaluations: PositiveInt = Field(1, description="evaluations before the first samples are stopped")
-    reduction: Annotated[int, Field(ge=2)] = Field(2, description="one of so many goes on at each rung")
+    reduction: Annotated[int, Field(ge=2)] = Field(2, description="one sample in this many continues at each rung")
 
 
 class SearchConfig(Section):
-    """Optuna looks for settings; the best sample becomes the trial's model."""
+    """A search for settings with Optuna; the best sample becomes the trial's model."""
 
     samples: PositiveInt = Field(8, description="trainings to try")
-    metric: Metric = Field("infill", description="validation loss to make small")
+    metric: Metric = Field("infill", description="validation loss to minimise")
     space: dict[str, "SearchRange"] = Field(
         description="training settings to search, each with its range", min_length=1
     )
-    asha: AshaConfig | None = Field(None, description="stop poor samples early; every sample to its end if absent")
+    asha: AshaConfig | None = Field(None, description="stop poor samples early; every sample runs to its end if absent")
 
     @field_validator("space")
     @classmethod
@@ -56,7 +56,7 @@ class SearchConfig(Section):
 
 
 class SearchRange(Section):
-    """One of: two bounds (log-uniform or uniform, whole numbers if both are), or a list of choices."""
+    """Either two bounds (uniform or log-uniform; whole numbers if both are), or a list of choices."""
 
     low: float | int | None = None
     high: float | int | None = None
@@ -76,15 +76,15 @@ class SearchRange(Section):
 
 
 class TrainingConfig(Section):
-    """Settings of one training; `training:` gives the defaults, a trial may override each."""
+    """Settings of one training; `training:` gives the defaults, and a trial may override each."""
 
     steps: PositiveInt = Field(1000, description="optimiser steps")
     batch_size: PositiveInt = Field(8, description="examples per batch")
     accumulation: PositiveInt = Field(1, description="batches per step")
     micro_batch: PositiveInt | Literal["auto"] = Field(
         "auto",
-        description="examples that go through the model at once, whatever the step; "
-        "auto: what fits the GPU's memory by a try before step 1, elsewhere batch_size",
+        description="examples that go through the model at once; "
+        "auto: what fits the GPU's memory, tried before step 1; on a CPU batch_size",
     )
     learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -105,8 +105,8 @@ class TrainingConfig(Section):
     )
     window_batches: PositiveInt = Field(64, description="batches in the shuffled window sorted by length")
     evaluate_every: PositiveInt = Field(500, description="steps")
-    checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most these")
-    keep: PositiveInt = Field(2, description="last checkpoints kept; 1 leaves none to go back to from a damaged one")
+    checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most this many")
+    keep: PositiveInt = Field(2, description="checkpoints kept; with 1 there is no other if it is damaged")
     valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
 
@@ -114,23 +114,17 @@ class TrainingConfig(Section):
 class TrialConfig(TrainingConfig):
     """One training: the levels it sees, what it starts from, and its own settings."""
 
-    levels: Annotated[tuple[str, ...], Field(min_length=1)] = Field(description="levels whose documents it trains on")
+    levels: Annotated[tuple[str, ...], Field(min_length=1), Distinct] = Field(
+        description="levels whose documents it trains on"
+    )
     documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
     parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = Field(
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Distinct] = Field(
         (0,), description="one training for each"
     )
-    gpus: Annotated[float, Field(ge=0.0)] | None = Field(None, description="instead of resources.gpus_per_trial")
-    accelerator_type: str | None = Field(None, description="instead of resources.accelerator_type")
+    gpus: Annotated[float, Field(ge=0.0)] | None = Field(None, description="overrides resources.gpus_per_trial")
+    accelerator_type: str | None = Field(None, description="overrides resources.accelerator_type")
     search: SearchConfig | None = None
-
-    @field_validator("seeds", "levels")
-    @classmethod
-    def _are_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        for value in values:
-            if values.count(value) > 1:
-                raise ValueError(f"{value!r} stands twice")
-        return values
 
 
 SearchConfig.model_rebuild()

@@ -1,6 +1,6 @@
-"""Reads experiments.yaml as YAML without its traps, and lays `--set` values over a profile.
+"""Reads experiments.yaml, and applies `--set` values to a profile.
 
-A key that stands twice is an error, `1e-5` is a number, `no` and `on` are words.
+Unlike YAML 1.1, a duplicate key is an error, `1e-5` is a number, and `no` and `on` are text.
 """
 
 import json
@@ -18,7 +18,7 @@ SET_PLACE = "--set"
 
 
 def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[str]]:
-    """Lay `path.to.key=value` over a copy of the profile; also returns the paths set."""
+    """Apply each `path.to.key=value` to a copy of the profile; also returns the paths that were set."""
     copy: Any = json.loads(json.dumps(values, default=str)) if overrides else values
     paths, problems = [], []
     for override in overrides:
@@ -40,7 +40,7 @@ def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[st
                 target[folder] = {}
             target = target[folder]
         if not isinstance(target, dict):
-            problems.append(f"{SET_PLACE} {override}: {path!r} leads through a value that is no mapping")
+            problems.append(f"{SET_PLACE} {override}: {path!r} leads through a value that is not a mapping")
             continue
         target[last] = value
         paths.append(path)
@@ -89,7 +89,7 @@ def _where_in_yaml(error: yaml.YAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps."""
+    """Resolves plain values as the module's docstring says."""
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
@@ -99,7 +99,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
         seen.add(key)
     loader.flatten_mapping(node)
     return {

@@ -1,16 +1,16 @@
 """The control trials: what a level's model would gain if its level did not matter.
 
-Each stands beside one level's model and copies all its settings, steps included; what differs is the
-documents alone:
+Each is compared with one level's model and copies all its settings, steps included; only the
+documents differ:
 
     size_matched   as many documents as the level has, drawn from all levels
     step_matched   all documents of all levels
     placebo        a random group of documents of all levels, as many as the level has; the groups of
                    two levels share none, and each group has test documents of its own
 
-If the first two do as well on the level's test documents as the level's model, it was the number of
-documents or of steps that made the gain; if the placebo beats the general model on its own group by
-as much, it was nothing about levels at all.
+If one of the first two does as well on the level's test documents as the level's model, the gain comes
+from the number of documents or steps; if the placebo beats the general model on its own group by as
+much, the gain has nothing to do with levels.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _SHORT = {"size_matched": "size", "step_matched": "steps", "placebo": "placebo"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """What a control trial stands beside."""
+    """The level whose model a control trial is compared with."""
 
     kind: str
     """One of `CONTROL_KINDS`."""
@@ -35,7 +35,7 @@ class Control:
 
 
 def plan_controls(config: Config) -> dict[str, tuple[TrialConfig, Control]]:
-    """The control entries that the config asks for, by name; none where a level has no model of its own."""
+    """The control entries that the config asks for, by name; none for a level without a model of its own."""
     general = general_entry(config)
     planned: dict[str, tuple[TrialConfig, Control]] = {}
     for kind in CONTROL_KINDS:
@@ -54,7 +54,7 @@ def general_entry(config: Config) -> TrialConfig | None:
 
 
 def placebo_group(level: str, seed: int) -> SubsetConfig:
-    """The random group that stands for a level, under the run's seed."""
+    """The random group of documents that replaces a level's, drawn with the run's seed."""
     return SubsetConfig(size_of=level, disjoint=True, seed=seed)
 
 

@@ -95,13 +95,13 @@ BROKEN_SETTINGS = {
         "--set trials.B2.levels: found []; must be a list or mapping with at least 1 entry "
         "(levels whose documents it trains on)"
     ),
-    "trials.B2.seeds=[0, 0]": "--set trials.B2.seeds: 0 stands twice",
+    "trials.B2.seeds=[0, 0]": "--set trials.B2.seeds: 0 is given twice",
     "trials.B2.from=al": "--set trials.B2.from: no trial 'al'; did you mean 'all'?",
     "trials.all.from=all-B2": "--set trials: a cycle: all → all-B2 → all",
     "trials={}": "--set trials: found {}; must be a list or mapping with at least 1 entry",
     "trials.start={levels: [A1]}": "--set trials.start: the name is raysweep's own; choose another",
     "data.split={train: 0.9}": "--set data.split: train, valid and test add up to 1.1; must add up to 1",
-    "data.levels=[A1, A1, B2]": "--set data.levels: 'A1' stands twice",
+    "data.levels=[A1, A1, B2]": "--set data.levels: 'A1' is given twice",
     "data.level_aliases={X: Z9}": ("--set data: level_aliases.X: 'Z9' is not one of the levels A1, A2, B1, B2, C1"),
     "masking.document=1.5": (
         "--set masking.document: found 1.5; must be at most 1 (probability that the whole document is one span)"
@@ -140,7 +140,7 @@ BROKEN_FILES = {
     ),
     "default: a\nprofiles: {a: 3}": "experiments.yaml: found 3; must be a mapping of settings",
     "default: a\nprofiles:\n  a: {seed: 1, seed: 2}": (
-        "experiments.yaml: line 3, column 16: the key 'seed' stands twice"
+        "experiments.yaml: line 3, column 16: the key 'seed' is given twice"
     ),
     ONE_TRIAL % "a/b: {levels: [A1]}": (
         "experiments.yaml: trials: found the name 'a/b'; must start with a letter or digit, then also . _ + -"
