@@ -104,7 +104,11 @@ def _exceptions(findings: Sequence[ClaimFinding], verdicts: Mapping[str, Verdict
     for code, overall in verdicts.items():
         differing = []
         for verdict in (Verdict.CONFIRMED, Verdict.REFUTED):
-            levels = [one.scope for one in _on_levels(findings) if (one.hypothesis, one.verdict) == (code, verdict)]
+            levels = [
+                finding.scope
+                for finding in _on_levels(findings)
+                if (finding.hypothesis, finding.verdict) == (code, verdict)
+            ]
             if levels and overall not in (verdict, Verdict.NOT_TESTED):
                 differing.append(f"{verdict} on {', '.join(levels)}")
         if differing:

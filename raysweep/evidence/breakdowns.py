@@ -64,7 +64,7 @@ class Breakdowns:
         for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
             losses = self._pick({level: (of >= low) & (of < (high or np.inf)) for level, of in lengths.items()})
             if losses:
-                documents = sum(len(one.documents) for one in losses.values())
+                documents = sum(len(of_level.documents) for of_level in losses.values())
                 groups.append(ByLength(from_=low, below=high, documents=documents, **dict(self._by_role(losses))))
         return tuple(groups)
 
@@ -85,10 +85,10 @@ class Breakdowns:
 
     def _by_role(self, losses: Mapping[str, LevelLosses]) -> ByRole:
         """Each role's perplexity over all tokens; None if a level lacks the role's model."""
-        tokens = sum(int(one.tokens.sum()) for one in losses.values())
+        tokens = sum(int(of_level.tokens.sum()) for of_level in losses.values())
         values: dict[str, float | None] = {}
         for role in COMPARED_ROLES:
-            nats = [self._mean_nats(one, role) for one in losses.values()]
+            nats = [self._mean_nats(of_level, role) for of_level in losses.values()]
             known = [value for value in nats if value is not None]
             values[role] = perplexity(sum(known) / tokens) if tokens and len(known) == len(nats) else None
         return ByRole(tokens=tokens, **values)

@@ -166,7 +166,7 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:
         platform=record.get("platform"),
         libraries=record.get("libraries", {}),
         stage_seconds={name: stage["seconds"] for name, stage in stages.items()},
-        ended_at=max((one.ended_at for one in trainings if one.ended_at is not None), default=None),
+        ended_at=max((training.ended_at for training in trainings if training.ended_at is not None), default=None),
     )
 
 

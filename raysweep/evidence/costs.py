@@ -49,7 +49,7 @@ def _stages(folder: RunFolder, plan: Values, records: Mapping[str, TrialRecord |
 def _train_seconds(records: Mapping[str, TrialRecord | None]) -> float | None:
     """From the first start to the last end, if every trial was done at its first attempt: else there were pauses."""
     known = [record for record in records.values() if record is not None]
-    if len(known) < len(records) or any(one.state is not State.DONE or one.attempts != 1 for one in known):
+    if len(known) < len(records) or any(record.state is not State.DONE or record.attempts != 1 for record in known):
         return None
     starts = [record.started_at for record in known if record.started_at is not None]
     ends = [record.ended_at for record in known if record.ended_at is not None]

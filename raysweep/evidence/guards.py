@@ -116,7 +116,9 @@ def judge_controls(
     if PLACEBO in kinds:
         groups = resamples.again(placebo_losses(losses, config.seed))
         resamples = replace(resamples, levels={**resamples.levels, **groups.levels})
-    gains = [one.scope for one in findings if one.hypothesis == "H1" and one.verdict is Verdict.CONFIRMED]
+    gains = [
+        finding.scope for finding in findings if finding.hypothesis == "H1" and finding.verdict is Verdict.CONFIRMED
+    ]
     judged = [
         finding
         for kind in kinds
@@ -134,8 +136,10 @@ def judge_controls(
         return tuple(judged)
     reason = f"refused: {leaks_said(leaks)}"
     return tuple(
-        ControlFinding.not_tested(one.kind, one.scope, reason, levels=one.levels, documents=one.documents)
-        for one in judged
+        ControlFinding.not_tested(
+            finding.kind, finding.scope, reason, levels=finding.levels, documents=finding.documents
+        )
+        for finding in judged
     )
 
 
@@ -196,7 +200,7 @@ def guard_answer(
 ) -> Recommendation:
     """Add to the answer what a reader must know before believing it."""
     headline, warnings = answer.headline, list(answer.warnings)
-    overall = next((one for one in findings if one.hypothesis == "H1" and one.scope == OVERALL), None)
+    overall = next((finding for finding in findings if finding.hypothesis == "H1" and finding.scope == OVERALL), None)
     if headline == SPECIALISE and overall is not None and overall.explained_by:
         headline = f"A model per level gains, but not because of the level: {EXPLAINED_BY[overall.explained_by[0]]}."
     warnings += [said for kind in CONTROL_KINDS if (said := _control_said(kind, controls))]

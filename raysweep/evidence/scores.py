@@ -70,7 +70,7 @@ class Scores:
             others = [other for other in self.levels if other != level]
             if own is None or not others:
                 continue
-            other_models = [one for one in (self._entrant("specialised", other) for other in others) if one]
+            other_models = [entrant for entrant in (self._entrant("specialised", other) for other in others) if entrant]
             own_part = _part(-1.0, level, own)
             on_others = [_part(1.0 / len(others), other, own) for other in others]
             by_others = [_part(1.0 / len(other_models), level, other) for other in other_models]
@@ -111,7 +111,7 @@ class Scores:
         return tuple(sorted(ways, key=lambda way: way.perplexity.value))
 
     def _way(self, name: str, levels: tuple[str, ...], entrants: Sequence[Entrant]) -> Way:
-        parts = [_part(1.0 / len(levels), level, one) for level, one in zip(levels, entrants, strict=True)]
+        parts = [_part(1.0 / len(levels), level, entrant) for level, entrant in zip(levels, entrants, strict=True)]
         entries = tuple(dict.fromkeys(entrant.name for entrant in entrants))
         return Way(name=name, entries=entries, levels=levels, perplexity=self._ratio(parts))
 
@@ -122,7 +122,9 @@ class Scores:
         return self._ratio([_part(1.0, level, above), _part(-1.0, level, below)])
 
     def _entrant(self, role: str, level: str) -> Entrant | None:
-        return next((one for one in self.entrants if one.role == role and one.level in (None, level)), None)
+        return next(
+            (entrant for entrant in self.entrants if entrant.role == role and entrant.level in (None, level)), None
+        )
 
     def _perplexity(self, level: str, entrant: Entrant) -> Estimate:
         return self._ratio([_part(1.0, level, entrant)])

@@ -46,7 +46,7 @@ def describe_sensitivity(
 
 
 def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way: str | None) -> SensitivityVariation:
-    overall = {one.hypothesis: one for one in variation.findings if one.scope == OVERALL}
+    overall = {finding.hypothesis: finding for finding in variation.findings if finding.scope == OVERALL}
     verdicts = {code: finding.verdict for code, finding in overall.items()}
     varied_way = way_of(verdicts)
     return SensitivityVariation(
@@ -57,13 +57,13 @@ def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way
         headline=headline_of(verdicts),
         outcome="holds" if varied_way == way else "open" if varied_way is None else "flips",
         verdicts={
-            code: VariedVerdict(verdict=one.verdict, value=one.value, low=one.low, high=one.high)
-            for code, one in overall.items()
+            code: VariedVerdict(verdict=finding.verdict, value=finding.value, low=finding.low, high=finding.high)
+            for code, finding in overall.items()
         },
         changed=tuple(
-            Changed(hypothesis=one.hypothesis, scope=one.scope, was=was, verdict=one.verdict)
-            for one in variation.findings
-            if one.verdict is not (was := base[one.hypothesis, one.scope])
+            Changed(hypothesis=finding.hypothesis, scope=finding.scope, was=was, verdict=finding.verdict)
+            for finding in variation.findings
+            if finding.verdict is not (was := base[finding.hypothesis, finding.scope])
         ),
     )
 

@@ -198,12 +198,12 @@ def _test(
     shared_tail = tail / len(compared)
     if hypothesis.above:
         hardest = min(compared, key=lambda role: measured[role].estimate)
-        low = min(one.limit(tail) for one in measured.values())
-        high = min(one.limit(1.0 - shared_tail) for one in measured.values())
+        low = min(contrast.limit(tail) for contrast in measured.values())
+        high = min(contrast.limit(1.0 - shared_tail) for contrast in measured.values())
     else:
         hardest = max(compared, key=lambda role: measured[role].estimate)
-        low = max(one.limit(shared_tail) for one in measured.values())
-        high = max(one.limit(1.0 - tail) for one in measured.values())
+        low = max(contrast.limit(shared_tail) for contrast in measured.values())
+        high = max(contrast.limit(1.0 - tail) for contrast in measured.values())
     p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     finding = Finding(
         hypothesis=hypothesis.code,
@@ -226,11 +226,11 @@ def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[flo
     """p-values of confirming, which needs every compared role, and of refuting, for which one role is enough."""
     margin = log(hypothesis.margin)
     if hypothesis.above:
-        confirm = max(one.p_not_above(margin) for one in measured)
-        refute = min(one.p_not_below(margin) for one in measured)
+        confirm = max(contrast.p_not_above(margin) for contrast in measured)
+        refute = min(contrast.p_not_below(margin) for contrast in measured)
     else:
-        confirm = max(one.p_not_below(margin) for one in measured)
-        refute = min(one.p_not_above(margin) for one in measured)
+        confirm = max(contrast.p_not_below(margin) for contrast in measured)
+        refute = min(contrast.p_not_above(margin) for contrast in measured)
     return confirm, min(1.0, len(measured) * refute)
 
 

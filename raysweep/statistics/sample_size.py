@@ -44,9 +44,9 @@ def predict_need(measured: Sequence[Measured], decides: Rule) -> SampleNeed:
     documents, seeds = _documents(measured, decides), _seeds(measured, decides)
     if documents is not None or seeds is not None:
         return SampleNeed(documents=documents, seeds=seeds, note=_say(documents, seeds))
-    if any(one.seed_variance for one in measured):
+    if any(contrast.seed_variance for contrast in measured):
         for more in (2, 4, 8, MOST_SEEDS):
-            together = _documents([one.with_more(1.0, more) for one in measured], decides)
+            together = _documents([contrast.with_more(1.0, more) for contrast in measured], decides)
             if together is not None:
                 note = f"about {together:,} more documents and {more} more seeds of each training together would decide"
                 return SampleNeed(documents=None, seeds=None, note=f"{note}, if the ratio stays as it is")
@@ -55,7 +55,7 @@ def predict_need(measured: Sequence[Measured], decides: Rule) -> SampleNeed:
 
 def _documents(measured: Sequence[Measured], decides: Rule) -> int | None:
     def is_enough(times: float) -> bool:
-        return decides([one.with_more(times, 0) for one in measured])
+        return decides([contrast.with_more(times, 0) for contrast in measured])
 
     if not is_enough(HOPELESS):
         return None
@@ -63,14 +63,14 @@ def _documents(measured: Sequence[Measured], decides: Rule) -> int | None:
     for _ in range(_STEPS):
         middle = (low + high) / 2.0
         low, high = (low, middle) if is_enough(exp(middle)) else (middle, high)
-    return _two_digits((exp(high) - 1.0) * max(one.documents for one in measured))
+    return _two_digits((exp(high) - 1.0) * max(contrast.documents for contrast in measured))
 
 
 def _seeds(measured: Sequence[Measured], decides: Rule) -> int | None:
     def is_enough(more: int) -> bool:
-        return decides([one.with_more(1.0, more) for one in measured])
+        return decides([contrast.with_more(1.0, more) for contrast in measured])
 
-    if not any(one.seed_variance for one in measured) or not is_enough(MOST_SEEDS):
+    if not any(contrast.seed_variance for contrast in measured) or not is_enough(MOST_SEEDS):
         return None
     low, high = 0, MOST_SEEDS
     while high - low > 1:

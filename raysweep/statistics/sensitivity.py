@@ -79,7 +79,7 @@ def try_variations(
             findings=_with_margin(question, margin).judge(drawn),
         )
         for margin in MARGINS
-        if not any(one.code == "H2" and abs(one.margin - margin) < 1e-9 for one in question.hypotheses)
+        if not any(claim.code == "H2" and abs(claim.margin - margin) < 1e-9 for claim in question.hypotheses)
     ]
     selections = list(_select(table, question.metric, language_of))
     together = drawn.again_together([selection for _, _, selection in selections])
@@ -106,10 +106,10 @@ def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> It
         # The context has no kind; the infilling losses of the kinds are used.
         if losses := table.select("infill" if metric == "context" else metric, kind):
             yield "kind of mask", f"{kind} masks only", losses
-    languages = {level: _languages(one, language_of) for level, one in base.items()}
+    languages = {level: _languages(of_level, language_of) for level, of_level in base.items()}
     for language in _frequent(languages):
-        without = {level: one.pick(languages[level] != language) for level, one in base.items()}
-        if kept := {level: one for level, one in without.items() if len(one.documents)}:
+        without = {level: of_level.pick(languages[level] != language) for level, of_level in base.items()}
+        if kept := {level: of_level for level, of_level in without.items() if len(of_level.documents)}:
             yield "first language", f"without {language}", kept
 
 
@@ -119,8 +119,10 @@ def weigh_documents(losses: Selection) -> dict[str, LevelLosses]:
     exp of the mean is then the geometric mean of the documents' perplexities.
     """
     return {
-        level: replace(one, tokens=np.ones_like(one.tokens), nats=one.nats / one.tokens[:, None], bytes=None)
-        for level, one in losses.items()
+        level: replace(
+            of_level, tokens=np.ones_like(of_level.tokens), nats=of_level.nats / of_level.tokens[:, None], bytes=None
+        )
+        for level, of_level in losses.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What was planned beside what was taken."""
+"""Planned and actual costs."""
 
 from raysweep.report.writing import write_report
 from raysweep.storage.atomic_files import read_json
@@ -26,7 +26,7 @@ def planned_run(root, **kwargs):
 
 
 def test_planned_and_actual_times_stand_side_by_side(tmp_path):
-    """A plan that nobody holds against what happened is never mended."""
+    """A plan that is never compared with the run is never corrected."""
     folder, config, trials = planned_run(tmp_path)
     evidence = write_report(folder, config, trials)
     rows = {row[0].text: [cell.values[0] for cell in row[1:]] for row in tables_of(evidence)["planned"].rows}
@@ -51,8 +51,8 @@ def test_a_trial_that_was_not_done_has_no_actual_time(tmp_path):
     assert train["actual_s"] is None
 
 
-def test_the_length_of_the_trainings_is_only_told_where_nothing_paused_them(tmp_path):
-    """A second attempt may have started a week later: that week is nobody's work."""
+def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_path):
+    """A second attempt may have started a week later: that week was not work."""
     folder, config, trials = planned_run(tmp_path)
     (train,) = (o for o in write_report(folder, config, trials)["costs"]["stages"] if o["stage"] == "train")
     assert train["actual_s"] == 0.4 * 3600
@@ -69,6 +69,6 @@ def test_the_ledgers_parts_add_up(tmp_path):
 
 
 def test_a_run_without_a_plan_has_no_such_table(evidence):
-    """Runs of before, and stages done one by one."""
+    """Runs of earlier versions, and stages run one by one."""
     assert tables_of(evidence)["planned"].rows == []
     assert tables_of(evidence)["ledger"].rows == []

@@ -1,4 +1,4 @@
-"""What the report knows: numbers, verdicts, gaps."""
+"""The collected evidence: numbers, verdicts, gaps."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_a_gain_is_what_the_hypothesis_says(evidence):
 
 
 def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(make_run):
-    """Its hypotheses are not tested; the other levels' are; the ways are compared where all of them stand."""
+    """Its hypotheses are not tested; the other levels' are; the ways are compared on levels where all have a model."""
     reason = "failed: out of memory"
     blocked = "blocked: its parent all failed"
     folder, config, trials = make_run(failed={"B1": reason, "all-C1": blocked})
@@ -75,7 +75,7 @@ def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_r
 
 
 def test_several_seeds_are_one_row_their_geometric_mean(make_run):
-    """And the spread between trainings widens the interval: a seed more or less is chance."""
+    """The variance between trainings widens the interval."""
     config = make_config(("A1", "B1"), seeds=(0, 1, 2))
     shift = {0: -0.2, 1: 0.0, 2: 0.2}
 
@@ -97,7 +97,7 @@ def test_several_seeds_are_one_row_their_geometric_mean(make_run):
 
 
 def test_a_seed_that_failed_is_left_out_and_named(make_run):
-    """Two of three seeds still say something."""
+    """Two of three seeds are still evidence."""
     config = make_config(("A1", "B1"), seeds=(0, 1, 2))
     evidence = write_report(*make_run(config, failed={"A1-seed1": "failed: out of memory"}))
     row = row_of(evidence, "A1")
@@ -118,15 +118,15 @@ def test_a_seed_that_failed_is_left_out_and_named(make_run):
     ids=["no transfer", "one level", "no roles", "context", "text only"],
 )
 def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
-    """A part that cannot be there is said to be absent; nothing crashes."""
+    """Parts that cannot exist are said to be absent; nothing crashes."""
     folder, config, trials = make_run(config)
     evidence = write_report(folder, config, trials)
     assert len(evidence["findings"]) == 3 * (1 + len(config.data.levels))
     assert folder.report_html.stat().st_size > 10_000
 
 
-def test_of_two_entries_in_the_same_role_the_first_stands_for_it(make_run):
-    """The second is shown in the matrix and takes no part in the verdicts."""
+def test_of_two_entries_in_the_same_role_the_first_takes_part_in_the_verdicts(make_run):
+    """The second is shown in the matrix only."""
     entries = {"A1": ("A1",), "B1": ("B1",), "all": ("A1", "B1"), "again": ("A1", "B1")}
     trials = {name: {"levels": levels, "steps": 40} for name, levels in entries.items()}
     evidence = write_report(*make_run(make_config(("A1", "B1"), transfer=False, trials=trials)))
@@ -185,7 +185,7 @@ def test_without_learners_documents_are_drawn(make_run):
 
 
 def test_hours_count_every_gpu_of_a_trial(make_run):
-    """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU it is time, whatever was asked for."""
+    """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU they are hours, whatever was requested."""
     config = make_config(resources={"gpus_per_trial": 2.0})
     folder, config, trials = make_run(config)
     record = read_json(folder.trial("all").record)

@@ -1,4 +1,4 @@
-"""evidence.json against its schema: as records, and as JSON Schema says it to others."""
+"""evidence.json against its schema: as records, and as JSON Schema."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 def test_every_evidence_is_as_its_schema_says(tmp_path, shape):
-    """Checked by pydantic from the records, and by jsonschema from the file that lies beside the evidence."""
+    """Checked by pydantic from the records, and by jsonschema from the file beside the evidence."""
     folder, config, trials = make_run(tmp_path, **shape)
     write_report(folder, config, trials)
     text = folder.evidence.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def invent(evidence):
 
 @pytest.mark.parametrize("change", [drop, add, retype, invent])
 def test_a_key_that_is_missing_unknown_or_of_another_kind_is_an_error(evidence, change):
-    """Whoever reads the evidence with a program can rely on it."""
+    """Programs that read the evidence can rely on the schema."""
     changed = copy.deepcopy(evidence)
     change(changed)
     with pytest.raises(ValidationError):
@@ -62,6 +62,6 @@ def test_a_key_that_is_missing_unknown_or_of_another_kind_is_an_error(evidence, 
         jsonschema.validate(changed, evidence_schema())
 
 
-def test_every_record_says_what_it_is(evidence):
-    """A schema is read by people: no key of the evidence without its place in it."""
+def test_the_schema_requires_every_key_of_the_evidence(evidence):
+    """No key of the evidence is undeclared, and none is optional."""
     assert set(evidence_schema()["required"]) == set(evidence)

@@ -19,7 +19,7 @@ GAIN = 0.2
 
 
 def truth_with(control_gain, *, transfer=False):
-    """Level models gain, controls as much as is said, and fine-tuning nothing."""
+    """Level models gain, controls gain `control_gain`, and fine-tuning gains nothing."""
 
     def truth(trial, level, levels):
         if trial is None:
@@ -33,7 +33,7 @@ def truth_with(control_gain, *, transfer=False):
 
 
 def leak(folder, *, given_away=0.0, count=40):
-    """Let train know the first test documents, as the prepare stage records it; 'all' finds them easier."""
+    """Record that train knows some test documents, as the prepare stage does; 'all' finds them easier."""
     corpus = pq.read_table(folder.documents, columns=["document", "split"])
     tested = corpus["document"].to_numpy()[corpus["split"].to_numpy(zero_copy_only=False) == "test"]
     numbers = np.random.default_rng(0).choice(tested, count, replace=False)
@@ -56,7 +56,7 @@ def leak(folder, *, given_away=0.0, count=40):
 
 @pytest.fixture(scope="module")
 def by_truth(tmp_path_factory):
-    """Reports of two made-up worlds: in one only size and steps differ between levels, in the other language does."""
+    """Reports of two simulations: in one, levels differ only in size and steps, in the other in language."""
     found = {}
     for name, control_gain in (("size", GAIN), ("language", -0.05)):
         config = simulated_run.make_config(transfer=False, controls=CONTROLS, resamples=1000)
@@ -116,7 +116,7 @@ def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
 
 
 def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path):
-    """They are models like others to the scoring, and nothing to the hypotheses."""
+    """Controls are scored like other models, and take no part in the hypotheses."""
     truth = truth_with(0.0)
     folder, config, trials = make_run(simulated_run.make_config(controls={"placebo": True}), truth=truth)
     with_controls = write_report(folder, config, trials)
@@ -143,7 +143,7 @@ def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
 
 
 def test_a_leaky_split_gets_no_verdict(make_run):
-    """Nothing is tested, everyone is told why, and how to have it all the same."""
+    """Nothing is tested; the report says why, and how to test all the same."""
     folder, config, trials = make_run()
     leak(folder)
     evidence = write_report(folder, config, trials)
@@ -158,7 +158,7 @@ def test_a_leaky_split_gets_no_verdict(make_run):
     assert f"No verdict: {said}." in folder.report_markdown.read_text(encoding="utf-8")
 
 
-def test_a_leaky_split_that_is_allowed_is_marked_wherever_it_is_told(make_run):
+def test_a_leaky_split_that_is_allowed_is_marked_everywhere(make_run):
     """Headline, warnings, and every cell of the verdict table."""
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED))
     clean = write_report(folder, config, trials)
@@ -174,7 +174,7 @@ def test_a_leaky_split_that_is_allowed_is_marked_wherever_it_is_told(make_run):
     assert "leaky split" not in clean["answer"]["headline"]
 
 
-def test_the_size_of_the_lie_is_told_model_by_model(make_run):
+def test_the_leakage_effect_is_reported_for_each_model(make_run):
     """Only 'all' was given 0.3 nats per token on what it knew."""
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED), documents=120)
     leak(folder, given_away=0.3, count=150)
@@ -191,7 +191,7 @@ def test_the_size_of_the_lie_is_told_model_by_model(make_run):
 
 
 def test_a_record_of_an_earlier_version_is_still_read(make_run):
-    """It tells of ids, learners and texts; without a list, no size."""
+    """It counts ids, learners and texts; without a list of documents there is no effect."""
     folder, config, trials = make_run()
     assert write_report(folder, config, trials)["leaks"]["is_leaky"] is False
     record = json.loads(folder.leakage.read_text()) | {"texts_in_two_splits": 2}
@@ -212,8 +212,8 @@ def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
 
 
 @pytest.mark.parametrize("is_leaky", [False, True])
-def test_a_bundle_holds_all_that_the_guards_looked_at(make_run, is_leaky):
-    """Whoever verifies it comes to the same refusals, effects and explanations, without a text."""
+def test_a_bundle_holds_all_inputs_of_the_guards(make_run, is_leaky):
+    """Verifying it gives the same refusals, effects and explanations, without any text."""
     options = {"report": ALLOWED} if is_leaky else {"controls": CONTROLS, "transfer": False}
     folder, config, trials = make_run(simulated_run.make_config(**options), truth=truth_with(GAIN))
     if is_leaky:

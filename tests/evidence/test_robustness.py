@@ -37,7 +37,7 @@ def test_a_score_has_every_weighting(reported):
 
 
 def test_every_model_seed_level_and_metric_is_there(make_run):
-    """In the CSV as well: nobody needs to compute a score again."""
+    """In the CSV as well, so that no score needs to be computed again."""
     folder, config, trials = make_run(make_config(("A1", "B1"), seeds=(0, 1)))
     evidence = write_report(folder, config, trials)
     assert len(evidence["scores"]) == 3 * 11 * 2
@@ -47,7 +47,7 @@ def test_every_model_seed_level_and_metric_is_there(make_run):
 
 
 def test_scores_without_bytes_have_no_bits_per_byte(make_run):
-    """Those of an earlier version; all else is as ever."""
+    """Losses of an earlier version have no bytes; everything else is reported."""
     folder, config, trials = make_run()
     pq.write_table(pq.read_table(folder.losses).drop_columns(["bytes"]), folder.losses)
     assert {one["bits_per_byte"] for one in write_report(folder, config, trials)["scores"]} == {None}
@@ -82,7 +82,7 @@ def behind(general):
 
 
 def test_every_choice_is_varied(evidence):
-    """Margins, weighting, metrics, kinds of mask and first languages; the choice as it is is no variation."""
+    """Margins, weighting, metrics, kinds of mask and first languages; the choice of the report is not a variation."""
     groups = {}
     for row in evidence["sensitivity"]["variations"]:
         groups.setdefault(row["group"], []).append(row["name"])
@@ -94,7 +94,7 @@ def test_every_choice_is_varied(evidence):
 
 
 def test_a_margin_that_carries_the_verdict_is_found(make_run):
-    """The general model is 7 % behind: enough at 10 %, not at 5 %; so it is said where the answer stands."""
+    """The general model is 7 % behind: enough at 10 %, not at 5 %; the answer says so."""
     folder, config, trials = make_run(make_config(resamples=1000), documents=450, truth=behind(0.07))
     evidence = write_report(folder, config, trials)
     found = variations(evidence)
@@ -159,7 +159,7 @@ def test_without_visible_text_no_level_is_said_to_be_found(evidence):
 
 
 def test_a_level_found_every_time_has_no_certain_interval(make_run):
-    """All draws of all-right documents are right; the exact limit of as many writers is told instead of 100 %."""
+    """All draws of all-right documents are right; the exact limit for as many writers is given instead of 100 %."""
 
     def truth(trial, level, levels):
         return 2.0 if trial is not None and trial.settings.levels == (level,) else 6.0
@@ -170,7 +170,7 @@ def test_a_level_found_every_time_has_no_certain_interval(make_run):
 
 
 def test_a_family_needs_two_levels(make_run):
-    """One specialised model has nobody to be mistaken for."""
+    """One specialised model alone leaves no choice."""
     folder, config, trials = make_run(make_config(("B1",), transfer=False))
     assert write_report(folder, config, trials)["cold_start"] == []
     assert "no two levels with models" in folder.report_html.read_text(encoding="utf-8")
@@ -187,7 +187,7 @@ def strategy(name, perplexity, models, hours):
 
 
 def test_each_choice_is_priced_in_plain_words():
-    """Training, disk, and an answer's time: with a model per level, twice, for the level may have to be found."""
+    """Training, disk, and an answer's time; with a model per level two times, as the level may have to be found."""
     strategies = [
         strategy("start", 50_000.0, 0, 0.0),
         strategy("general", 20.0, 1, 2.0),

@@ -112,7 +112,7 @@ def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
 
 
 def test_seeds_in_common_are_paired(simulate):
-    """A fine-tune shares the luck of the general model it starts from; that luck cancels."""
+    """A fine-tune shares the chance of the general model it starts from; it cancels."""
     luck = {0: 0.3, 1: -0.2, 2: 0.1}
     truth = {f"{role}-{s}": 3.0 + luck[s] for role in ("general", "transfer") for s in luck}
     paired = [

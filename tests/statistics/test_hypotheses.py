@@ -1,4 +1,4 @@
-"""From facts to verdicts."""
+"""Verdicts on the three hypotheses."""
 
 import numpy as np
 import pytest
@@ -75,13 +75,13 @@ def test_a_confirmed_claim_has_its_whole_interval_beyond_the_margin(simulate, hy
         assert finding.low > finding.margin if hypothesis.above else finding.high < finding.margin
 
 
-def test_the_rival_that_decides_is_the_hardest_to_beat(simulate):
+def test_the_ratio_is_against_the_role_that_is_hardest_to_beat(simulate):
     """The ratio shown is against the best of the others, which is not chosen beforehand."""
     assert judged(simulate, H2, -0.3, 0.2)[OVERALL].rival == "specialised"
     assert judged(simulate, H2, 0.2, -0.3)[OVERALL].rival == "transfer"
 
 
-def test_roles_that_no_trial_plays_are_not_tested(simulate):
+def test_roles_without_a_trial_are_not_tested(simulate):
     """A config without fine-tunes gets its other answers."""
     without = roles_of(without=("transfer",))
     h3 = judged(simulate, H3, -0.2, 0.0, roles=without)
@@ -101,7 +101,7 @@ def test_a_failed_trial_leaves_its_own_level_untested_and_the_others_stand(simul
 
 
 def test_too_few_writers_are_not_tested(simulate):
-    """Nine writers carry no interval, whatever they wrote."""
+    """Nine writers are too few for an interval."""
     found = judged(simulate, H1, -0.2, 0.0, writers=9)
     assert found[OVERALL].verdict is Verdict.NOT_TESTED
     assert "9 independent writers" in found["A1"].note

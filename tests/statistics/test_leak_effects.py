@@ -43,7 +43,7 @@ def test_documents_that_are_easier_by_themselves_are_no_leakage_effect(simulate)
 
 
 def test_too_few_leaky_writers_give_no_interval(simulate):
-    """A number all the same."""
+    """The ratio is given without limits."""
     documents, _ = leaky_losses(simulate, given_away=0.2, share=0.05)
     effect = documents.effect({0: "all"}, ["A1", "B1"], None, 0.95)
     assert effect.ratio.low is effect.ratio.high is effect.against_start is None

@@ -1,4 +1,4 @@
-"""A learner of unknown level: who is to answer, and what it costs not to know."""
+"""A learner of unknown level: which model should answer, and what it costs not to know the level."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
     assert found.confusion().tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
-def test_without_visible_text_the_shares_speak_and_the_general_model_answers(tmp_path):
+def test_without_visible_text_the_shares_decide_and_the_general_model_answers(tmp_path):
     """Without a general model, that of the most frequent level."""
     table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
     found = score_unknown_levels(table, EXPERTS, "all", SHARES)
@@ -92,7 +92,7 @@ def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
 
 
 def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
-    """Its training failed: nobody can be told to be of that level."""
+    """Its training failed: no document can be assigned to that level."""
     documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
     found = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
     assert found.levels == ("A1", "C1")

@@ -1,4 +1,4 @@
-"""What an undecided claim is said to need, held against experiments that have it."""
+"""The predicted sample size, compared with experiments of that size."""
 
 from statistics import NormalDist, median
 
@@ -81,7 +81,7 @@ def test_the_predicted_need_is_right_over_many_experiments(simulate, hypothesis)
 
 
 def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
-    """One level, several trainings of each role that differ by luck."""
+    """One level, several trainings of each role that differ by chance."""
     rng = np.random.default_rng([seed, 77])
     names = {role: {one: f"{role}-{one}" for one in range(seeds)} for role in ("general", "special")}
     truth = {names[role][one]: 3.0 + rng.normal(0, spread) for role in names for one in range(seeds)}
@@ -103,7 +103,7 @@ def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
     assert f"{found.more_seeds} more seed" in found.note
 
 
-def test_more_seeds_are_foreseen_as_they_come_out(simulate):
+def test_more_seeds_are_predicted_as_they_turn_out(simulate):
     """Three seeds with six more, against nine seeds of the same spread: the same limits, to a tenth of the width."""
     drawn, names, _ = seeded(simulate, spread=0.1, gain=0.15)
     parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
@@ -117,8 +117,8 @@ def test_more_seeds_are_foreseen_as_they_come_out(simulate):
     assert nine.limit(0.025) - nine.estimate == pytest.approx(expected, rel=0.1)
 
 
-def test_more_documents_are_foreseen_as_they_come_out(simulate):
-    """A hundred writers foresee the width that four hundred have, over ten experiments."""
+def test_more_documents_are_predicted_as_they_turn_out(simulate):
+    """A hundred writers predict the width that four hundred have, over ten experiments."""
     truth = {"B1": {"general": 3.0, "special": 2.95}}
     parts = [Part(weight=w, level="B1", models={0: role}) for w, role in ((1.0, "general"), (-1.0, "special"))]
     widths = {100: [], 400: []}

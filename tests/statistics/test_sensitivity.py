@@ -1,4 +1,6 @@
-"""Other ways to add up the same losses."""
+"""Other selections and weightings of the same losses."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,13 +20,15 @@ def test_documents_that_weigh_the_same_have_the_mean_of_their_losses(simulate):
 
 
 def test_picked_documents_are_those_alone(simulate):
-    """All that belongs to a document goes with it."""
+    """With their tokens, nats and bytes."""
     losses, _ = simulate(TRUTH, seed=1)
+    losses["B1"] = replace(losses["B1"], bytes=losses["B1"].tokens * 4)
     wanted = losses["B1"].documents % 2 == 0
     picked = losses["B1"].pick(wanted)
     np.testing.assert_array_equal(picked.documents, losses["B1"].documents[wanted])
     np.testing.assert_array_equal(picked.nats, losses["B1"].nats[wanted])
     assert picked.tokens.sum() == losses["B1"].tokens[wanted].sum()
+    np.testing.assert_array_equal(picked.bytes, picked.tokens * 4)
 
 
 def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
@@ -53,8 +57,8 @@ def test_a_selection_counts_its_own_writers(simulate):
     assert np.diff(both.draws).std() == pytest.approx(np.diff(alone.draws).std(), rel=0.1)
 
 
-def test_a_draw_without_any_of_a_selections_writers_is_no_accident(simulate):
-    """Two of sixty writers are missed by one draw in seven: those draws say nothing, and do not crash."""
+def test_a_draw_without_any_of_a_selections_writers_does_not_crash(simulate):
+    """Two of sixty writers are missed by one draw in seven: the estimate replaces those draws."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}
     found = resample_together([losses, few], ["general", "A1"], resamples=500, seed=0, clusters=clusters)[1]
