@@ -21,12 +21,13 @@ MASK_SHARD = "raysweep.masking.mask_shard:mask_shard"
 
 
 def make_shards(
-    tasks: Sequence[MaskTask], listener: Listener, *, workers: int, mask: str = MASK_SHARD
+    tasks: Sequence[MaskTask], listener: Listener, *, workers: int | None, mask: str = MASK_SHARD
 ) -> list[dict[str, Any]]:
     """Make the shards; returns their summaries in the tasks' order.
 
     Args:
-        workers: shards made at a time, each on one CPU.
+        workers: shards made at a time, each on one CPU; None: as many as the nodes have CPUs now, so that the
+            autoscaler starts none, with a GPU, for work that needs none.
         mask: the function, 'module:function', called with a task's fields.
 
     Raises:
@@ -52,7 +53,7 @@ def make_shards(
     return [summaries[index] for index in range(len(tasks))]
 
 
-def _run(tasks: Sequence[MaskTask], mask: str, workers: int) -> Iterator[tuple[int, Any]]:
+def _run(tasks: Sequence[MaskTask], mask: str, workers: int | None) -> Iterator[tuple[int, Any]]:
     """Call `mask` with every task; yields the task's index and its summary or error, in the order of their ends."""
 
     def make_shard(row: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def _run(tasks: Sequence[MaskTask], mask: str, workers: int) -> Iterator[tuple[i
     # Ray Data logs its plan, and that there are no progress bars.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
-    pool = ray.data.TaskPoolStrategy(size=min(workers, len(rows)))
+    cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
+    pool = ray.data.TaskPoolStrategy(size=min(workers or cpus, len(rows)))
     shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(make_shard, num_cpus=1, compute=pool)
     for row in shards.iter_rows():
         yield int(row["index"]), pickle.loads(row["outcome"])  # noqa: S301 - written by our own worker

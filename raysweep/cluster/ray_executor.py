@@ -38,8 +38,8 @@ class RayExecutor:
         """Make the shards; returns their summaries in the tasks' order."""
         if not tasks:
             return []
-        session = self._open(listener)
-        return make_shards(tasks, listener, workers=self._resources.mask_workers or int(session.capacity.cpus))
+        self._open(listener)
+        return make_shards(tasks, listener, workers=self._resources.mask_workers)
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""

@@ -83,7 +83,7 @@ def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(RuntimeError, match=r"(?s)^shard 1: ZeroDivisionError: .*mask_or_break"):
-        make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_break")
+        make_shards(mask_tasks, listener, workers=None, mask="tests.cluster.fake_pieces:mask_or_break")
 
 
 def score(session, tasks, listener, function):
