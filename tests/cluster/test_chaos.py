@@ -11,7 +11,6 @@ from itertools import groupby
 import pytest
 
 from raysweep.scheduling.attempts import read_events
-from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.chained_training import (
@@ -101,14 +100,14 @@ def test_a_removed_node_costs_steps_and_nothing_else(run, output):
 def test_a_node_that_is_taken_away_with_notice_costs_no_step(run, output):
     """Its trainings save a checkpoint at once, and resume elsewhere."""
 
-    def preempted():
+    def interrupted():
         events = [event for name in TRIALS for event in read_events(run.trial(name))]
-        return sum(event.get("how") == Failure.PREEMPTED for event in events)
+        return sum(event.get("state") == State.PENDING for event in events)
 
     with SweepProcess(run, output, "cluster", STEP_SECONDS="1.5") as sweep:
         sweep.wait_until(lambda: all_nodes_train(run))
         (run.root / GIVE_NOTICE).touch()
-        sweep.wait_until(lambda: preempted() == 2)
+        sweep.wait_until(lambda: interrupted() == 2)
         (run.root / REMOVE_NODE).touch()
         assert sweep.wait() == 0, sweep.output.read_text()
     assert assert_all_is_as_if_nothing_had_happened(run) == {}
