@@ -8,6 +8,9 @@ from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.scored_metrics import Metric
 from raysweep.config.section import Distinct, PositiveFloat, PositiveInt, Section
 
+SCRATCH = "scratch"
+"""The start that means random weights."""
+
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
     # name: (layers, width, heads); those with gpt2 in their names are the models on the hub
@@ -24,7 +27,7 @@ SIZES: dict[ModelSize, tuple[int, int, int]] = {
 class ModelConfig(Section):
     """The model that a trial without a parent starts from."""
 
-    start: str = Field("scratch", description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
+    start: str = Field(SCRATCH, description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
     size: ModelSize = Field("micro", description="of a model from scratch")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
 

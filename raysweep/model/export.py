@@ -1,7 +1,7 @@
-"""A finished model as a folder that plain transformers loads: weights, config, tokenizer and model card.
+"""Writes a finished model as a folder that transformers loads: weights, config, tokenizer and model card.
 
-The folder appears by rename, so nobody reads half of one.  Nothing in it needs raysweep, and nothing in
-it is a pickle.
+The folder appears by rename, so it is never read half written.  Nothing in it needs raysweep, and nothing
+is a pickle.
 """
 
 import json
@@ -11,10 +11,10 @@ from pathlib import Path
 from transformers import GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, load_tokenizer
-from raysweep.model.gpt2 import quiet_transformers
+from raysweep.model.gpt2 import END_OF_TEXT, quiet_transformers
 from raysweep.storage.atomic_files import atomic_folder
 
-END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT_TOKEN = "<|endoftext|>"
 
 
 def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
@@ -31,15 +31,15 @@ def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
 
 def _save_tokenizer(folder: Path, positions: int) -> None:
     load_tokenizer().save(str(folder / "tokenizer.json"))
-    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT_TOKEN)
     special = {**ends, "additional_special_tokens": list(SPECIAL_TOKENS)}
     added = {
         str(number): _added_token(token)
-        for number, token in [(GPT2_SIZE - 1, END_OF_TEXT), *enumerate(SPECIAL_TOKENS, start=GPT2_SIZE)]
+        for number, token in [(END_OF_TEXT, END_OF_TEXT_TOKEN), *enumerate(SPECIAL_TOKENS, start=GPT2_SIZE)]
     }
     config = {
         **special,
-        # The name that every transformers since 4.0 knows for "the tokenizer is tokenizer.json".
+        # Every transformers since 4.0 knows this class, which reads tokenizer.json.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": positions,
         "added_tokens_decoder": added,

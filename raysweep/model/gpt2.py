@@ -1,8 +1,8 @@
-"""GPT-2 as raysweep trains it: where its weights start, and its forward pass up to the last layer.
+"""GPT-2 as raysweep trains it: its initial weights, and its forward pass up to the output layer.
 
-A model starts from random weights of a chosen size, from any folder with a Hugging Face GPT-2 (a
-parent trial's model among them), or from a name on the hub; only the last uses the network.  Every
-model leaves here with raysweep's vocabulary: GPT-2's 50,257 tokens and the seven of infilling.
+A model starts from random weights of a chosen size, from any folder with a Hugging Face GPT-2 (such as
+a parent trial's model), or from a name on the hub; only the last uses the network.  Every model gets
+raysweep's vocabulary: GPT-2's 50,257 tokens and the seven of infilling.
 
 Axes: B examples, T tokens, D width, V vocabulary.
 """
@@ -19,15 +19,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 
-from raysweep.config.training_settings import SIZES, ModelConfig
+from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig
 from raysweep.errors import TrainingError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
 from raysweep.seeding import seed_for
 
 logger = logging.getLogger(__name__)
 
-SCRATCH = "scratch"
 END_OF_TEXT = GPT2_SIZE - 1
+"""Id of `<|endoftext|>`."""
 
 
 def build_model(start: str, *, model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadModel:
@@ -37,7 +37,7 @@ def build_model(start: str, *, model: ModelConfig, max_tokens: int, seed: int) -
         start: 'scratch', a folder with a GPT-2, or a name on the Hugging Face hub.
         model: its size if it is made from scratch, and its dropout in any case.
         max_tokens: tokens in the longest example; a model from scratch gets as many positions.
-        seed: of random weights.  The global random state is left as it was.
+        seed: for random weights.  The global random state does not change.
 
     Raises:
         TrainingError: the start cannot be read, is no GPT-2, or has too few positions.
@@ -65,7 +65,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT2LMHeadMo
             "Train it first: set model.start to this folder"
         )
     model.train(False)
-    # Its type says that only another model can be passed.
+    # The stub of `to` accepts no device.
     placed: GPT2LMHeadModel = _prepared(model).to(device)  # type: ignore[arg-type]
     return placed
 
@@ -78,16 +78,15 @@ def parameter_count(model: nn.Module) -> int:
 def hidden_states(
     model: GPT2LMHeadModel, ids_BT: Tensor, places_BT: Tensor | None = None, owners_BT: Tensor | None = None
 ) -> Tensor:
-    """What the output layer reads, for every position (B, T, D); padding belongs on the right.
+    """The input of the output layer for every position (B, T, D); padding must be on the right.
 
-    The same numbers as `model.transformer(ids_BT)`.  That one builds an attention mask and looks into it,
-    which makes the host wait for the GPU in every forward pass; behind causal attention, padding on the
-    right needs no mask.  Packed rows get one from what is known of them, where that one would look for
-    restarts in the position ids (and does so for a single row only).
+    The same numbers as `model.transformer(ids_BT)`, which builds an attention mask and inspects it, so that
+    the host waits for the GPU in every forward pass.  With causal attention, padding on the right needs no
+    mask; for packed rows the mask is built from `owners_BT`.
 
     Args:
-        places_BT: of packed rows, each position's place in its example.
-        owners_BT: of packed rows, the example of each position; attention stays within an example.
+        places_BT: for packed rows, each position's place in its example.
+        owners_BT: for packed rows, the example of each position; attention stays within an example.
     """
     transformer = model.transformer
     places_TD = transformer.wpe.weight[: ids_BT.shape[1]] if places_BT is None else transformer.wpe(places_BT)
@@ -102,7 +101,7 @@ def hidden_states(
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers inside the block; errors are raised as ever."""
+    """Silence progress bars and warnings of transformers inside the block."""
     library: Any = transformers.utils.logging
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     library.set_verbosity_error()
@@ -182,7 +181,7 @@ def _read(start: str, *, local: bool, **overrides: Any) -> GPT2LMHeadModel:
 
 
 def _enlarge_vocabulary(model: GPT2LMHeadModel) -> None:
-    """Add rows for the infilling tokens, each the mean of the old rows: unknown, but no outlier."""
+    """Add rows for the infilling tokens, each the mean of the old rows."""
     old = model.config.vocab_size
     with quiet_transformers():
         model.resize_token_embeddings(VOCABULARY_SIZE, mean_resizing=False)
@@ -192,7 +191,7 @@ def _enlarge_vocabulary(model: GPT2LMHeadModel) -> None:
 
 
 def _prepared(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
-    """GELU as one operation instead of eight (equal up to rounding; the saved config is untouched)."""
+    """Replace GELU by one fused operation (equal up to rounding; the saved config stays the same)."""
     if model.config.activation_function in {"gelu_new", "gelu_pytorch_tanh"}:
         blocks: Any = model.transformer.h
         for block in blocks:

@@ -1,10 +1,9 @@
-"""What one attempt at a training works with: data, model and optimiser, as the last checkpoint left them."""
+"""Prepares one attempt at a training: data, model and optimiser in the state of the last checkpoint."""
 
 import logging
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import GPT2LMHeadModel
 
@@ -20,7 +19,7 @@ from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
-from raysweep.training.micro_batch import agree_on_micro_batch, fit_micro_batch
+from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer, restore_model, restore_optimizer
 from raysweep.training.progress import Progress
 from raysweep.training.step import Engine
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt at a training; `progress` says how far it has come."""
+    """One attempt at a training."""
 
     job: TrainingJob
     store: ExampleStore
@@ -50,7 +49,7 @@ class Attempt:
 
 
 def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints) -> Attempt:
-    """Open the examples, build the model, and put the last checkpoint's state into it.
+    """Open the examples, build the model and restore the last checkpoint.
 
     Raises:
         TrainingError: there is nothing to train on or to validate with, or the start cannot be read.
@@ -67,7 +66,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
     if resumed is not None:
         restore_model(model, resumed.model)
         restore_optimizer(optimizer, model, resumed.optimizer)
-        logger.info("%s: goes on after step %d of %d", job.trial, resumed.step, settings.steps)
+        logger.info("%s: resumes after step %d of %d", job.trial, resumed.step, settings.steps)
     lengths = store.lengths(examples, settings.task)
     engine = make_engine(job.trial, model, store, settings, group, job.max_tokens)
     fit_to_memory(engine, settings, examples, lengths, objective)
@@ -98,7 +97,7 @@ def make_engine(
     group: DistributedGroup,
     max_tokens: int,
 ) -> Engine:
-    """The model with how its settings and the device want examples to go through it."""
+    """An engine for the model, configured by the trial's settings and for the device."""
     return Engine(
         trial=trial,
         model=model,
@@ -113,30 +112,11 @@ def make_engine(
     )
 
 
-def fit_to_memory(
-    engine: Engine,
-    settings: TrainingConfig,
-    examples: Examples,
-    lengths: npt.NDArray[np.int32],
-    objective: Objective,
-) -> None:
-    """On a GPU, if nobody said how large micro-batches are: as large as its memory takes.
-
-    Raises:
-        MemoryShortageError: a single example does not fit.
-    """
-    if settings.micro_batch != "auto" or engine.device.type != "cuda":
-        return
-    share = -(-settings.batch_size * settings.accumulation // engine.group.world_size)
-    fit_micro_batch(engine, examples[np.argsort(-lengths, kind="stable")[:share]], objective)
-    agree_on_micro_batch(engine)
-
-
 def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing | None:
-    """When examples share rows.
+    """The sequence packing for a setting; None: every example has a row of its own.
 
-    By itself on GPUs alone, and there where it saves a tenth of the positions: a mask costs the fastest
-    attention.  On a CPU batches of like length were as fast (BENCHMARKS.md).
+    'auto' packs on GPUs only, and only where that saves a tenth of the positions, because the mask rules
+    out the fastest attention.  On a CPU batches of similar length were as fast (BENCHMARKS.md).
     """
     if setting == "off" or (setting == "auto" and device.type != "cuda"):
         return None
@@ -144,7 +124,7 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
 
 
 def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
-    """The examples of the train split that the job trains on: of all its levels' documents, or of a part of them."""
+    """The job's training examples: from all train documents of its levels, or from its subset of them."""
     examples = store.select(job.levels, "train")
     if job.documents is None:
         return examples
@@ -168,12 +148,12 @@ def _check_examples(
     if not (labels[1:].any() if objective.infill else labels.any()):
         raise TrainingError(
             f"{job.trial}: none of the {len(validation)} validation examples of {levels} has a token of the "
-            f"'{objective.decides}' loss; raise valid_examples or the masking probabilities"
+            f"'{objective.metric}' loss; raise valid_examples or the masking probabilities"
         )
 
 
 def _agree_on_checkpoint(group: DistributedGroup, checkpoints: Checkpoints) -> Checkpoint | None:
-    """The first worker chooses, so that all go on from the same step."""
+    """Rank 0 chooses the checkpoint, so that all workers resume at the same step."""
     chosen = None
     if group.is_main:
         checkpoints.sweep()

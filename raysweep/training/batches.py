@@ -1,13 +1,14 @@
-"""Which examples each step trains on: a pure function of (seed, step), so a resumed training needs no state.
+"""The examples of each step: a pure function of (seed, step), so a resumed training needs no state.
 
 An epoch is a permutation of the examples, cut into windows of `window_batches` batches.  A window's
-examples are sorted by length, so that a batch holds examples of like length and little padding, and its
-batches are shuffled.  Every example comes once an epoch, whatever the batch size; the last batch of an
-epoch holds what is left.
+examples are sorted by length, so that a batch holds examples of similar length and little padding, and
+its batches are shuffled.  Every example comes once per epoch, whatever the batch size; the last batch of
+an epoch holds the rest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -17,10 +18,12 @@ from raysweep.masking.example_store import Batch
 from raysweep.seeding import generator_for
 
 Examples = npt.NDArray[np.int64]
+Places = npt.NDArray[np.uint32]
+"""Indices into the array of examples, not example numbers."""
 
 
 class ExampleSource(Protocol):
-    """What training asks of an example store."""
+    """The methods of an example store that training uses."""
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
         """Tokens of each example."""
@@ -30,16 +33,8 @@ class ExampleSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Window:
-    epoch: int
-    number: int
-    batches: Sequence[npt.NDArray[np.uint32]]
-    """Places in the array of examples, not example numbers."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StepExamples:
-    """What one optimiser step trains on, all workers together."""
+    """The examples of one optimiser step, of all workers together."""
 
     numbers: Examples
     """Example numbers, shortest example first."""
@@ -59,9 +54,9 @@ class BatchOrder:
         self._batch_size, self._window_batches, self._seed = batch_size, window_batches, seed
         self.size = len(examples)
         self.batches_per_epoch = -(-len(examples) // batch_size)
-        # Only the window in use is in memory; an epoch's permutation takes 4 bytes an example.
-        self._permutation: tuple[int, npt.NDArray[np.uint32]] | None = None
-        self._window: _Window | None = None
+        # Only the current window is in memory; an epoch's permutation takes 4 bytes per example.
+        self._epoch_permutation = lru_cache(maxsize=1)(self._make_epoch_permutation)
+        self._window = lru_cache(maxsize=1)(self._make_window)
 
     def step(self, step: int, accumulation: int = 1) -> StepExamples:
         """The `accumulation` batches of one optimiser step; the first step is 1."""
@@ -72,34 +67,29 @@ class BatchOrder:
             numbers=self._examples[places[np.argsort(lengths, kind="stable")]], tokens=int(lengths.sum(dtype=np.int64))
         )
 
-    def _batch(self, number: int) -> npt.NDArray[np.uint32]:
-        epoch, inside = divmod(number, self.batches_per_epoch)
-        window, place = divmod(inside, self._window_batches)
-        if self._window is None or (self._window.epoch, self._window.number) != (epoch, window):
-            self._window = self._make_window(epoch, window)
-        return self._window.batches[place]
+    def _batch(self, number: int) -> Places:
+        epoch, batch = divmod(number, self.batches_per_epoch)
+        window, place = divmod(batch, self._window_batches)
+        return self._window(epoch, window)[place]
 
-    def _make_window(self, epoch: int, number: int) -> _Window:
+    def _make_window(self, epoch: int, number: int) -> list[Places]:
         size = self._window_batches * self._batch_size
         chosen = self._epoch_permutation(epoch)[number * size : (number + 1) * size]
         chosen = chosen[np.argsort(self._lengths[chosen], kind="stable")]
-        cuts = range(0, len(chosen), self._batch_size)
-        batches = [chosen[start : start + self._batch_size] for start in cuts]
+        batches = [chosen[start : start + self._batch_size] for start in range(0, len(chosen), self._batch_size)]
         order = generator_for(self._seed, "window", epoch, number).permutation(len(batches))
-        return _Window(epoch=epoch, number=number, batches=[batches[place] for place in order])
+        return [batches[place] for place in order]
 
-    def _epoch_permutation(self, epoch: int) -> npt.NDArray[np.uint32]:
-        if self._permutation is None or self._permutation[0] != epoch:
-            numbers = np.arange(len(self._examples), dtype=np.uint32)
-            generator_for(self._seed, "epoch", epoch).shuffle(numbers)
-            self._permutation = (epoch, numbers)
-        return self._permutation[1]
+    def _make_epoch_permutation(self, epoch: int) -> Places:
+        places = np.arange(len(self._examples), dtype=np.uint32)
+        generator_for(self._seed, "epoch", epoch).shuffle(places)
+        return places
 
 
 def micro_batches(examples: Examples, *, size: int, rank: int = 0, world_size: int = 1) -> list[Examples]:
     """One worker's share of a step's examples (sorted by length), in micro-batches of at most `size`.
 
-    Shares are dealt by length in turn, so that workers get nearly the same number of tokens.
+    The examples are dealt to the workers in turn, so that all get nearly the same number of tokens.
     """
     share = examples[rank::world_size]
     return [share[start : start + size] for start in range(0, len(share), size)]

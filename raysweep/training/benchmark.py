@@ -1,8 +1,8 @@
-"""How fast training is on this machine, beside the original ILM code's way on the same examples.
+"""Measures training speed on this machine, optionally beside the original ILM code's way on the same examples.
 
     python -m raysweep.training.benchmark --size gpt2 --batch-size 64 --like-original
 
-Needs neither Ray nor a corpus: the examples are made up, with the lengths of EFCAMDAT's.
+Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of EFCAMDAT's.
 """
 
 import argparse
@@ -17,9 +17,11 @@ import torch
 import transformers
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.training_settings import SIZES, ModelConfig, TrainingConfig
+from raysweep.config.loading import check_file
+from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig, TrainingConfig
 from raysweep.model.gpt2 import build_model, parameter_count
-from raysweep.training.attempt import fit_to_memory, make_engine
+from raysweep.scheduling.trials import expand_trials
+from raysweep.training.attempt import make_engine
 from raysweep.training.batches import BatchOrder, StepExamples
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import (
@@ -32,15 +34,16 @@ from raysweep.training.hardware import (
     wait_for,
 )
 from raysweep.training.loss import objective_of
+from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, original_loss
-from raysweep.training.profile_hours import PROFILE, examples_of_profile
 from raysweep.training.step import Engine, step_gradients
 from raysweep.training.synthetic import SyntheticExamples
 
+PROFILE = "efcamdat"
 ORIGINAL_BATCH = 8
 _STORE_BATCHES = 64
-"""Examples there are, in batches: a window of the shuffle."""
+"""Number of synthetic batches."""
 
 
 def benchmark_training(
@@ -61,21 +64,21 @@ def benchmark_training(
     max_tokens: int = 256,
     experiments: Path = Path("experiments.yaml"),
 ) -> dict[str, Any]:
-    """Time training steps of a model from scratch on made-up examples.
+    """Time training steps of a model from scratch on synthetic examples.
 
     Args:
         size: 'micro', 'small', 'gpt2' or 'gpt2-medium'.
         packing, micro_batch, window_batches: as in a trial's settings.
-        like_original: also time the original's way on examples of the same store, and
-            add `ratio_to_original`, of examples per second.
-        experiments: where the `efcamdat` profile is read from, for the hours that its trainings would
-            take at this speed (steps alone: no evaluation, no start-up); left out if it is not there.
+        like_original: also time the original's way on the same examples, and add `ratio_to_original`, of
+            examples per second.
+        experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
+            this speed (steps alone: no evaluation, no start-up); omitted if there is no such file.
 
     Returns:
-        Per second: steps, examples, real tokens; the share of padding; the share of the GPU's peak
-        (`mfu`; None where the peak is not known); peak memory in bytes; and what was timed.
+        Steps, examples and real tokens per second; the share of padding; the model FLOPs utilisation
+        (`mfu`; None where the GPU's peak is unknown); peak memory in bytes; and the configuration.
     """
-    place = choose_device(device)
+    torch_device = choose_device(device)
     settings = TrainingConfig(
         batch_size=batch_size,
         precision=cast("Any", precision),
@@ -87,15 +90,16 @@ def benchmark_training(
     source = SyntheticExamples(_STORE_BATCHES * max(batch_size, original_batch_size), max_tokens=max_tokens)
 
     def new_model() -> GPT2LMHeadModel:
-        model = build_model("scratch", model=ModelConfig(size=cast("Any", size)), max_tokens=max_tokens, seed=0)
-        model.to(place)  # type: ignore[arg-type]
+        model = build_model(SCRATCH, model=ModelConfig(size=cast("Any", size)), max_tokens=max_tokens, seed=0)
+        model.to(torch_device)  # type: ignore[arg-type]  # the stub accepts no torch.device
         return model
 
     model = new_model()
-    timed = _OurSteps(model, settings, source, place, max_tokens)
-    ours = _time_steps(timed, source, place, settings, warmup_steps, steps)
+    timed = _TrainingSteps(model, settings, source, torch_device, max_tokens)
+    ours = _time_steps(timed, source, torch_device, settings, warmup_steps, steps)
+    is_gpu = torch_device.type == "cuda"
     result: dict[str, Any] = {
-        "device": device_name(place) if place.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "device": device_name(torch_device) if is_gpu else f"cpu, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "size": size,
@@ -103,38 +107,50 @@ def benchmark_training(
         "batch_size": batch_size,
         "micro_batch": timed.engine.micro_batch,
         "packing": packing,
-        "precision": str(autocast_type(precision, place) or torch.float32).removeprefix("torch."),
+        "precision": str(autocast_type(precision, torch_device) or torch.float32).removeprefix("torch."),
         "compiled": compiled,
         **ours,
         "padding_share": 1.0 - timed.tokens / timed.positions,
-        "mfu": flops_share(model, ours["tokens_per_s"], place),
+        "mfu": flops_share(model, ours["tokens_per_s"], torch_device),
     }
     if size == "gpt2" and (examples := examples_of_profile(experiments)) is not None:
-        result[f"{PROFILE}_{'gpu' if place.type == 'cuda' else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
+        result[f"{PROFILE}_{'gpu' if is_gpu else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
     if like_original:
         del model, timed
-        step = _original_step(as_original(new_model()), settings, source, place)
+        step = _original_step(as_original(new_model()), settings, source, torch_device)
         plain = settings.model_copy(update={"batch_size": original_batch_size})
-        original = _time_steps(step, source, place, plain, 1, original_steps or max(2, steps // 4))
+        original = _time_steps(step, source, torch_device, plain, 1, original_steps or max(2, steps // 4))
         result["original"] = {"batch_size": original_batch_size, **original}
         result["ratio_to_original"] = ours["examples_per_s"] / original["examples_per_s"]
     return result
 
 
-class _OurSteps:
-    """The steps of the training loop, without its reports; counts tokens and positions."""
+def examples_of_profile(experiments: Path) -> int | None:
+    """Training examples of all the profile's trials, repeats included; None without that file or that profile.
+
+    Raises:
+        ConfigError: the file has mistakes.
+    """
+    config = check_file(experiments).get(PROFILE) if experiments.exists() else None
+    if config is None:
+        return None
+    settings = [trial.settings for trial in expand_trials(config).values()]
+    return sum(trial.steps * trial.batch_size * trial.accumulation for trial in settings)
+
+
+class _TrainingSteps:
+    """The steps of the training loop without its reports; counts tokens and positions."""
 
     def __init__(
         self,
         model: GPT2LMHeadModel,
         settings: TrainingConfig,
         source: SyntheticExamples,
-        place: torch.device,
+        device: torch.device,
         max_tokens: int,
     ) -> None:
-        self.engine: Engine = make_engine(
-            "benchmark", model, source, settings, DistributedGroup(device=place), max_tokens=max_tokens
-        )
+        group = DistributedGroup(device=device)
+        self.engine: Engine = make_engine("benchmark", model, source, settings, group, max_tokens)
         self._settings, self._objective = settings, objective_of(settings)
         self._optimizer = make_optimizer(model, settings)
         numbers = np.arange(source.count, dtype=np.int64)
@@ -152,13 +168,13 @@ class _OurSteps:
 
 
 def _original_step(
-    model: GPT2LMHeadModel, settings: TrainingConfig, source: SyntheticExamples, place: torch.device
+    model: GPT2LMHeadModel, settings: TrainingConfig, source: SyntheticExamples, device: torch.device
 ) -> Callable[[StepExamples], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
 
     def step(examples: StepExamples) -> None:
         optimizer.zero_grad()
-        original_loss(model, source.assemble(examples.numbers), place).backward()  # type: ignore[no-untyped-call]
+        original_loss(model, source.assemble(examples.numbers), device).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimizer.step()
 
@@ -168,7 +184,7 @@ def _original_step(
 def _time_steps(
     step: Callable[[StepExamples], None],
     source: SyntheticExamples,
-    place: torch.device,
+    device: torch.device,
     settings: TrainingConfig,
     warmup_steps: int,
     steps: int,
@@ -183,19 +199,19 @@ def _time_steps(
     )
     for number in range(1, warmup_steps + 1):
         step(order.step(number))
-    wait_for(place)
-    forget_peak(place)
+    wait_for(device)
+    forget_peak(device)
     work = [order.step(number) for number in range(warmup_steps + 1, warmup_steps + steps + 1)]
     start = time.perf_counter()
     for examples in work:
         step(examples)
-    wait_for(place)
+    wait_for(device)
     seconds = time.perf_counter() - start
     return {
         "steps_per_s": steps / seconds,
         "examples_per_s": sum(len(examples.numbers) for examples in work) / seconds,
         "tokens_per_s": sum(examples.tokens for examples in work) / seconds,
-        "peak_memory_bytes": peak_memory(place),
+        "peak_memory_bytes": peak_memory(device),
     }
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raysweep.config.scored_metrics import perplexity
-from raysweep.training.job import SCRATCH, TrainingJob
+from raysweep.config.training_settings import SCRATCH
+from raysweep.training.job import TrainingJob
 
 _USE = """\
 ```python

@@ -1,4 +1,4 @@
-"""What one training is asked to do, and what it says at its end: plain records, no torch."""
+"""Input and result of one training: plain records, no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +6,14 @@ from pathlib import Path
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import ModelConfig, TrainingConfig
+from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
-
-SCRATCH = "scratch"
-"""The start that is random weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJob:
-    """Everything `training.loop.train` needs; pickles, so that it can be carried to a worker."""
+    """Everything that `training.loop.train` needs; can be pickled and sent to a worker."""
 
     trial: str
     folder: Path
@@ -33,9 +30,9 @@ class TrainingJob:
     max_tokens: int
     """Tokens in the longest example (the model from scratch gets as many positions)."""
     fingerprint: str
-    """What identifies the work; kept in checkpoints, so that no other work's is resumed."""
+    """Identifies the work; stored in checkpoints, so that no other work's checkpoint is resumed."""
     documents: SubsetConfig | None = None
-    """The part of the levels' train documents that it trains on; all if None."""
+    """The subset of the levels' train documents that it trains on; all if None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +47,14 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """How a training ended; also written to the trial's folder."""
+    """Result of a training; also written to the trial's folder."""
 
     steps: int
-    """Steps done; fewer than asked for if it stopped early."""
+    """Steps done; fewer than configured if it stopped early."""
     best_step: int
     best_losses: Mapping[str, float]
     stopped: str
-    """'' if all steps were done, else why not: 'patience', or 'asked to stop'."""
+    """'' if all steps were done, else the reason: 'patience', or that of `should_stop`."""
     examples: int
     """Training examples seen, repeats included."""
     tokens: int
@@ -70,13 +67,13 @@ class TrainingResult:
     parameters: int
     peak_memory_bytes: int
     tokens_per_second: float | None = None
-    """Real tokens, over the seconds of `data` and `step`; None if no step was timed."""
+    """Real tokens over the seconds of `data` and `step`; None if no step was timed."""
     mfu: float | None = None
-    """Share of the GPUs' peak that these tokens' operations took; None where the peak is not known."""
+    """Model FLOPs utilisation; None where the GPU's peak is unknown."""
 
 
 def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
-    """What one trial's training needs, as it is carried to a worker: absolute paths, plain records."""
+    """The job of one trial, with absolute paths."""
     return TrainingJob(
         trial=trial.name,
         folder=folder.trial(trial.name).root,
@@ -93,7 +90,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
 
 
 def start_of_training(config: Config) -> str:
-    """The start, a local folder by its absolute path: workers have another working directory."""
+    """The configured start; a local folder becomes an absolute path, since workers have another working directory."""
     start = config.model.start
     folder = Path(start).expanduser()
-    return str(folder.resolve()) if start != "scratch" and folder.is_dir() else start
+    return str(folder.resolve()) if start != SCRATCH and folder.is_dir() else start

@@ -1,18 +1,20 @@
-"""One training from start to end, in one loop that reads top to bottom.  No Ray here.
+"""Runs one training from start to end, in one loop that reads top to bottom.  No Ray here.
 
-What a training gives depends on its job alone.  The examples of a step follow from (seed, step), so do
-its dropout masks, and the learning rate from the step; a checkpoint therefore needs the weights, the
-optimiser and a few numbers, and a training that was killed goes on to the same bits on a CPU.
+The outcome depends on the job alone.  The examples of a step follow from (seed, step), so do its dropout
+masks, and the learning rate from the step; so a checkpoint needs only the weights, the optimiser and a
+few numbers, and a training that was killed resumes to the same bits on a CPU.
 
-Order at the end, so that a kill anywhere costs work and never a wrong result: last checkpoint, then the
-model folder (by rename), then `training.json` (by rename), which is what "done" means; only then are the
-checkpoints deleted.  Killed before `training.json`, the next call resumes at the last checkpoint, finds
-all steps done and writes the same model again; killed after it, the next call only deletes.
+A kill at any moment costs work and never a wrong result, because of the order at the end: last
+checkpoint, then the model folder (by rename), then `training.json` (by rename), which marks the training
+as done; only then are the checkpoints deleted.  After a kill before `training.json`, the next call resumes
+at the last checkpoint, finds all steps done and writes the same model again; after a later kill it only
+deletes the checkpoints.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -28,21 +30,25 @@ from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
-from raysweep.training.optimizer import model_tensors, optimizer_tensors, restore_model, set_learning_rate
-from raysweep.training.reporting import FinishedStep, StepReporter
-from raysweep.training.schedule import learning_rate
-from raysweep.training.sigterm import ShouldStop, TermSignal
+from raysweep.training.optimizer import (
+    learning_rate,
+    model_tensors,
+    optimizer_tensors,
+    restore_model,
+    set_learning_rate,
+)
+from raysweep.training.reporting import FinishedStep, StepReporter, describe_throughput
+from raysweep.training.sigterm import ShouldStop, stop_on_sigterm
 from raysweep.training.step import step_gradients, validation_losses
-from raysweep.training.throughput import ThroughputMeter
 
 logger = logging.getLogger(__name__)
 
 OnEvaluation = Callable[[Evaluation], None]
 
 FETCH_EVERY = {"cuda": 50}
-"""Steps whose losses stay on the device before they are looked at; elsewhere every step is."""
+"""Steps whose losses stay on the device before they are fetched; on other devices every step is fetched."""
 ASK_EVERY = 10
-"""Steps between two questions of several workers whether to stop; one worker asks at each step."""
+"""Steps between two calls of `should_stop` with several workers; a single worker calls it after each step."""
 
 
 def train(
@@ -54,16 +60,16 @@ def train(
     on_evaluation: OnEvaluation | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrainingResult:
-    """Train one trial, or go on where its last checkpoint is, or return its result if it is done.
+    """Train one trial, or resume it at its last checkpoint, or return its result if it is done.
 
     Args:
         device: 'cpu', 'cuda', 'cuda:1' …; None: a GPU if there is one.
-        rank: of this worker; with `world_size` > 1, `torch.distributed` must be initialised.  The
-            workers share the steps of one training; only the first writes.
+        rank: this worker's rank; with `world_size` > 1, `torch.distributed` must be initialised.  The
+            workers share the steps of one training; only rank 0 writes files.
         on_evaluation: called on every worker after each evaluation.
-        should_stop: asked after each step; a reason ends the training after a checkpoint.  Such a
-            result is no finished training: there is no model yet, and the next call goes on.
-            SIGTERM does the same, if this is the main thread and nobody else answers it.
+        should_stop: called after each step; a reason ends the training after a checkpoint.  Such a
+            training is not finished: there is no model yet, and the next call resumes it.
+            SIGTERM does the same in the main thread, unless another handler is installed.
 
     Raises:
         TrainingError: no examples, or a start that cannot be read.
@@ -83,9 +89,9 @@ def train(
         for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
     attempt = prepare(job, group, checkpoints)
-    term = TermSignal(should_stop)
-    with term, MetricsLog(folder, resume_step=attempt.progress.step, writes=group.is_main) as log:
-        stopped = _train_steps(attempt, log, on_evaluation, term.should_stop)
+    log = MetricsLog(folder, resume_step=attempt.progress.step, is_main=group.is_main)
+    with stop_on_sigterm(should_stop) as asked_to_stop, log:
+        stopped = _train_steps(attempt, log, on_evaluation, asked_to_stop)
     result = _result(attempt, stopped)
     if not stopped and group.is_main:
         _write_model(attempt, folder)
@@ -113,7 +119,7 @@ def finished_result(job: TrainingJob) -> TrainingResult | None:
 
 
 def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop) -> str:
-    """Do the steps that are left; returns why it was asked to stop, or '' at the training's end."""
+    """Run the remaining steps; returns the reason to stop, or '' at the training's end."""
     job, settings, engine, progress = attempt.job, attempt.job.settings, attempt.engine, attempt.progress
     reporter = StepReporter(
         log,
@@ -122,7 +128,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         objective=attempt.objective,
         documents_of_step=attempt.documents_of_step,
     )
-    meter = ThroughputMeter(progress, engine.model, engine.group)
+    last_evaluation = progress.to_state()
     while not progress.is_done(settings.steps):
         step = progress.step + 1
         with progress.timed("data"):
@@ -143,14 +149,15 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         )
         reporter.add(FinishedStep(step=step, examples=examples, sums=sums, gradient_norm=norm, learning_rate=rate))
 
-        reason = _asked_to_stop(engine.group, step, should_stop)
+        reason = _reason_to_stop(engine.group, step, should_stop)
         evaluates = step % settings.evaluate_every == 0 or step == settings.steps
         saves = step % settings.checkpoint_every == 0 or step == settings.steps or reason != ""
         if evaluates or saves or len(reporter) >= FETCH_EVERY.get(engine.device.type, 1):
             with progress.timed("step"):
                 reporter.report()
         if evaluates:
-            evaluation = _evaluate(attempt, log, reporter, meter)
+            evaluation = _evaluate(attempt, log, reporter, last_evaluation)
+            last_evaluation = progress.to_state()
             if on_evaluation is not None:
                 on_evaluation(evaluation)
         if saves or progress.stopped:
@@ -161,8 +168,8 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
     return ""
 
 
-def _asked_to_stop(group: DistributedGroup, step: int, should_stop: ShouldStop) -> str:
-    """Why to stop, or ''.  Several workers tell each other, so that all stop at one step."""
+def _reason_to_stop(group: DistributedGroup, step: int, should_stop: ShouldStop) -> str:
+    """The reason to stop, or ''.  Several workers agree on it, so that all stop at the same step."""
     if group.world_size == 1:
         return should_stop() or ""
     if step % ASK_EVERY:
@@ -171,18 +178,25 @@ def _asked_to_stop(group: DistributedGroup, step: int, should_stop: ShouldStop) 
     return (reason or "another worker was asked to stop") if group.any_rank(reason != "") else ""
 
 
-def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: ThroughputMeter) -> Evaluation:
-    """Score the model on the validation examples, keep it if it is the best so far, and tell how it goes."""
+def _evaluate(
+    attempt: Attempt, log: MetricsLog, reporter: StepReporter, last_evaluation: Mapping[str, Any]
+) -> Evaluation:
+    """Compute the validation losses, save the model if it is the best so far, and report.
+
+    Args:
+        last_evaluation: the progress at the last evaluation, or when this attempt started.
+    """
     job, progress = attempt.job, attempt.progress
     with progress.timed("evaluation"):
         losses = validation_losses(attempt.engine, attempt.validation)
     reporter.check(progress.step, **{f"validation loss {part}": loss for part, loss in losses.items()})
-    evaluation = progress.note(losses, attempt.objective.decides, job.settings.patience)
+    evaluation = progress.add_evaluation(losses, attempt.objective.metric, job.settings.patience)
     if evaluation.is_best and attempt.engine.group.is_main:
         with progress.timed("checkpoint"):
             attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
-    log.write("evaluation", progress.step, {**losses, "is_best": evaluation.is_best})
-    log.describe_evaluation(evaluation, reporter.summarise(), meter.read())
+    engine = attempt.engine
+    throughput = describe_throughput(progress.since(last_evaluation), engine.model, engine.group)
+    log.write_evaluation(evaluation, reporter.summarise(), throughput)
     shown = "  ".join(f"{part} {loss:.3f}" for part, loss in losses.items())
     best = "the best so far" if evaluation.is_best else f"best was step {progress.best_step}"
     logger.info(
@@ -192,10 +206,10 @@ def _evaluate(attempt: Attempt, log: MetricsLog, reporter: StepReporter, meter: 
 
 
 def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
-    """Write the metrics, then the checkpoint that counts on them.
+    """Write the metrics, then the checkpoint that requires them.
 
     Raises:
-        NonFiniteLossError: the step's update ruined the weights; a checkpoint with them is never written.
+        NonFiniteLossError: a weight is not finite; such weights are never saved.
     """
     engine, progress = attempt.engine, attempt.progress
     with progress.timed("checkpoint"):
@@ -232,8 +246,7 @@ def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
 
 def _result(attempt: Attempt, stopped: str) -> TrainingResult:
     progress, engine = attempt.progress, attempt.engine
-    group, busy = engine.group, progress.seconds["data"] + progress.seconds["step"]
-    rate = progress.tokens / busy if busy else None
+    rate = progress.tokens_per_second
     return TrainingResult(
         steps=progress.step,
         best_step=progress.best_step,
@@ -241,11 +254,11 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         stopped=stopped or progress.stopped,
         examples=progress.examples,
         tokens=progress.tokens,
-        padding_share=1.0 - progress.share_tokens / progress.share_positions if progress.share_positions else 0.0,
+        padding_share=progress.padding_share,
         seconds=progress.seconds,
         device=device_name(engine.device),
         parameters=parameter_count(engine.model),
         peak_memory_bytes=peak_memory(engine.device),
         tokens_per_second=rate,
-        mfu=None if rate is None else flops_share(engine.model, rate, engine.device, group.world_size),
+        mfu=None if rate is None else flops_share(engine.model, rate, engine.device, engine.group.world_size),
     )

@@ -1,8 +1,8 @@
 """The loss of a step: mean over its answer labels plus mean over its context labels.
 
-Both means are over the whole step, however it is cut into micro-batches or spread over workers: a label
-weighs one over the step's number of labels of its part, and everything else is a sum.  Part without a
-label: contributes nothing.
+Both means are over the whole step, however it is cut into micro-batches or spread over workers: each label
+weighs one over the step's number of labels of its part, and everything else is a sum.  A part without
+labels contributes nothing.
 
 Source: the objective of Donahue, Lee and Liang 2020 (ACL), with sums in place of a mean of means.
 """
@@ -17,19 +17,19 @@ from raysweep.masking.example_store import Batch
 from raysweep.model.token_losses import CONTEXT, INFILL_END, INFILL_TEXT, Labels, find_labels
 
 LANGUAGE_MODEL_TASKS = frozenset({"lm", "reverse_lm"})
-"""Their examples are the document alone: there are no answers."""
+"""Tasks whose examples are the document alone, without answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """Which parts are trained on, and which validation loss decides."""
+    """The parts that are trained on."""
 
     context: bool
     infill: bool
 
     @property
-    def decides(self) -> str:
-        """The part whose validation loss says which model is best."""
+    def metric(self) -> str:
+        """The part whose validation loss selects the best model."""
         return "infill" if self.infill else "context"
 
 
@@ -41,10 +41,10 @@ def objective_of(settings: TrainingConfig) -> Objective:
 
 
 def label_weights(counts: Tensor) -> Tensor:
-    """What a label of each class weighs (float32), from the step's numbers of labels by class."""
-    of_infill = counts[INFILL_END] + counts[INFILL_TEXT]
-    of_part = torch.stack((counts[CONTEXT], of_infill, of_infill))
-    return torch.where(of_part > 0, 1.0 / of_part.clamp(min=1), 0.0).float()
+    """The weight of a label of each class (float32), from the step's numbers of labels by class."""
+    infill = counts[INFILL_END] + counts[INFILL_TEXT]
+    part_counts = torch.stack((counts[CONTEXT], infill, infill))
+    return torch.where(part_counts > 0, 1.0 / part_counts.clamp(min=1), 0.0).float()
 
 
 def labels_of(batch: Batch, objective: Objective) -> Labels:

@@ -1,16 +1,19 @@
-"""How many examples go through the model at once, found by a try before the first step.
+"""Finds how many examples fit through the model at once, before the first step.
 
-The longest examples of the training are tried, first a worker's whole share of a step, then a half, a
-quarter …, until a forward and a backward pass leave a tenth of the memory free.  The step stays what it
-is, since a micro-batch is only a part of it.  A GPU that is shared may still run short later; then
-`step.step_gradients` halves again.
+The longest examples of the training are tried: first a worker's whole share of a step, then half of it, a
+quarter and so on, until a forward and a backward pass leave a tenth of the memory free.  The step stays
+the same, since a micro-batch is only a part of it.  A shared GPU may still run out of memory later; then
+`step.step_gradients` halves the micro-batch again.
 """
 
 import logging
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from raysweep.config.training_settings import TrainingConfig
 from raysweep.training.batches import Examples
 from raysweep.training.hardware import forget_peak, memory_share, wait_for
 from raysweep.training.loss import Objective
@@ -19,7 +22,26 @@ from raysweep.training.step import Engine, try_examples
 logger = logging.getLogger(__name__)
 
 MARGIN = 0.1
-"""Share of the memory that stays free: for fragments, and for what others on the GPU take."""
+"""Fraction of device memory kept free, for fragmentation and for other processes on the GPU."""
+
+
+def fit_to_memory(
+    engine: Engine,
+    settings: TrainingConfig,
+    examples: Examples,
+    lengths: npt.NDArray[np.int32],
+    objective: Objective,
+) -> None:
+    """On a GPU, where `micro_batch` is 'auto': set it to the largest size that fits every worker's memory.
+
+    Raises:
+        MemoryShortageError: a single example does not fit.
+    """
+    if settings.micro_batch != "auto" or engine.device.type != "cuda":
+        return
+    share = -(-settings.batch_size * settings.accumulation // engine.group.world_size)
+    fit_micro_batch(engine, examples[np.argsort(-lengths, kind="stable")[:share]], objective)
+    engine.micro_batch = engine.group.all_reduce_min(engine.micro_batch)
 
 
 def fit_micro_batch(
@@ -28,18 +50,18 @@ def fit_micro_batch(
     objective: Objective,
     measure: Callable[[torch.device], float] = memory_share,
 ) -> None:
-    """Set `engine.micro_batch` to the largest half of a half … of `longest` that fits the memory.
+    """Halve `longest` until it fits the memory, and set `engine.micro_batch` to that size.
 
     Args:
         longest: as many of the longest examples as a worker gets in a step, at least one.
-        measure: the share of the memory that was taken since it was last forgotten.
+        measure: the fraction of memory in use at the peak since `forget_peak`.
 
     Raises:
         MemoryShortageError: a single example does not fit.
     """
     size = len(longest)
     while True:
-        share = _share_taken(engine, longest[:size], objective, measure)
+        share = _measure_peak(engine, longest[:size], objective, measure)
         if share is not None and (share <= 1.0 - MARGIN or size == 1):
             break
         if size == 1:
@@ -52,15 +74,10 @@ def fit_micro_batch(
     )  # fmt: skip
 
 
-def agree_on_micro_batch(engine: Engine) -> None:
-    """Take the smallest of the workers' sizes: what one of them has no room for, the others leave too."""
-    engine.micro_batch = engine.group.all_reduce_min(engine.micro_batch)
-
-
-def _share_taken(
+def _measure_peak(
     engine: Engine, examples: Examples, objective: Objective, measure: Callable[[torch.device], float]
 ) -> float | None:
-    """Of the memory, by one pass over the examples; None if they did not fit."""
+    """Fraction of memory that one pass over the examples takes; None if they do not fit."""
     forget_peak(engine.device)
     try:
         try_examples(engine, examples, objective)

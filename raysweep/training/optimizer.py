@@ -1,5 +1,6 @@
-"""AdamW as the trainings use it, and its state as named tensors for checkpoints."""
+"""AdamW as the trainings use it: its learning rate at each step, and its state as named tensors for checkpoints."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,9 +12,9 @@ _STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 def make_optimizer(model: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the model's parameters; biases and layer norms (vectors) are never decayed.
+    """AdamW over the model's parameters, without weight decay on vectors (biases and layer norms).
 
-    Its state is made here, not in the first step: memory that is too small shows before any work is done.
+    The state is allocated here, not in the first step, so that a lack of memory shows before any work is done.
     """
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
@@ -33,18 +34,37 @@ def make_optimizer(model: nn.Module, settings: TrainingConfig) -> torch.optim.Ad
     return optimizer
 
 
+def learning_rate(step: int, settings: TrainingConfig) -> float:
+    """The learning rate of a step; the first step is 1, the last `settings.steps`.
+
+    Warm-up rises linearly to the peak at step `warmup_steps`.  Decay starts at the peak and would reach
+    zero one step after the last, so that no step has a rate of zero.
+    """
+    peak = settings.learning_rate
+    if step <= settings.warmup_steps:
+        return peak * (step / settings.warmup_steps)
+    done = (step - settings.warmup_steps - 1) / (settings.steps - settings.warmup_steps)
+    match settings.schedule:
+        case "constant":
+            return peak
+        case "linear":
+            return peak * (1.0 - done)
+        case "cosine":
+            return peak * (0.5 * (1.0 + math.cos(math.pi * done)))
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Of all groups, for the next step."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The state as `<what>.<parameter>`."""
+    """The optimiser's state, by `<entry>.<parameter>`."""
     return {
-        f"{what}.{name}": optimizer.state[parameter][what]
+        f"{entry}.{name}": optimizer.state[parameter][entry]
         for name, parameter in model.named_parameters()
-        for what in _STATE
+        for entry in _STATE
     }
 
 
@@ -55,14 +75,13 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put a checkpoint's optimiser state back, in place."""
-    for name, parameter in model.named_parameters():
-        for what in _STATE:
-            optimizer.state[parameter][what].copy_(tensors[f"{what}.{name}"])
+    """Copy a checkpoint's `optimizer_tensors` into the optimiser."""
+    for name, tensor in optimizer_tensors(optimizer, model).items():
+        tensor.copy_(tensors[name])
 
 
 @torch.no_grad()
 def restore_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put a checkpoint's parameters back, in place."""
+    """Copy a checkpoint's `model_tensors` into the model."""
     for name, parameter in model.named_parameters():
         parameter.copy_(tensors[name])

@@ -1,7 +1,7 @@
-"""A step as the original ILM code does it: the yardstick for our loss, and for our speed.
+"""The loss as the original ILM code computes it, as a reference for our loss and our speed.
 
-Rows padded to 256 tokens, float32, attention written out, logits at every position, and a cross entropy
-over all positions for each of the two parts.  Nothing else uses this.
+Rows padded to 256 tokens, float32, eager attention, logits at every position, and a cross entropy over
+all positions for each of the two parts.  Only the benchmark and the tests use it.
 
 Axes: B examples, T tokens, V vocabulary.
 """
@@ -23,7 +23,7 @@ _IGNORED = -1
 
 
 def as_original(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
-    """The model with attention and activation written out, as they were; the weights stay as they are."""
+    """The same model with eager attention and the original activation, in place."""
     model.set_attn_implementation("eager")
     blocks: Any = model.transformer.h
     for block in blocks:

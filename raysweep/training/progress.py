@@ -1,4 +1,4 @@
-"""How far a training has come: what a checkpoint keeps besides tensors, and what the result is made of."""
+"""The progress of a training: what a checkpoint keeps besides tensors, and what the result is made of."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -25,9 +25,9 @@ class Progress:
     examples: int = 0
     tokens: int = 0
     share_tokens: int = 0
-    """Those of the first worker's share."""
+    """Tokens of the first worker's share."""
     share_positions: int = 0
-    """Positions it computed for them, padding included."""
+    """Positions computed for that share, padding included."""
     seconds: dict[str, float] = field(
         default_factory=lambda: {"data": 0.0, "step": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
     )
@@ -35,7 +35,7 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """What `to_state` gave."""
+        """The inverse of `to_state`."""
         return cls(**state)
 
     def to_state(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Progress:
         return asdict(self)
 
     def count_step(self, *, examples: int, tokens: int, share_tokens: int, share_positions: int) -> None:
-        """One more step is done."""
+        """Add one finished step."""
         self.step += 1
         self.examples += examples
         self.tokens += tokens
@@ -51,15 +51,15 @@ class Progress:
         self.share_positions += share_positions
 
     def is_done(self, steps: int) -> bool:
-        """Whether there is no step left to do."""
+        """True if no step is left to do."""
         return self.step >= steps or self.stopped != ""
 
-    def note(self, losses: dict[str, float], decides: str, patience: int | None) -> Evaluation:
-        """Take in an evaluation: is it the best, and has there been none better for too long?
+    def add_evaluation(self, losses: dict[str, float], metric: str, patience: int | None) -> Evaluation:
+        """Record an evaluation: whether it is the best so far, and whether patience has run out.
 
-        Ties go to the earlier step, which has seen less.
+        Of two equal losses the earlier step is the best: it has seen less.
         """
-        is_best = not self.best_step or losses[decides] < self.best_losses[decides]
+        is_best = not self.best_step or losses[metric] < self.best_losses[metric]
         if is_best:
             self.best_step, self.best_losses, self.evaluations_without_better = self.step, losses, 0
         else:
@@ -68,9 +68,27 @@ class Progress:
             self.stopped = PATIENCE
         return Evaluation(step=self.step, losses=losses, is_best=is_best)
 
+    @property
+    def padding_share(self) -> float:
+        """Padding among all positions computed."""
+        return 1.0 - self.share_tokens / self.share_positions if self.share_positions else 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all workers over the seconds of `data` and `step`; None if no step was timed."""
+        busy = self.seconds["data"] + self.seconds["step"]
+        return self.tokens / busy if busy else None
+
+    def since(self, earlier: Mapping[str, Any]) -> "Progress":
+        """The counts and seconds added since `to_state` gave `earlier`."""
+        counts = {name: getattr(self, name) - earlier[name] for name in ("tokens", "share_tokens", "share_positions")}
+        return Progress(
+            **counts, seconds={part: seconds - earlier["seconds"][part] for part, seconds in self.seconds.items()}
+        )
+
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Count the block's wall seconds as `part`."""
+        """Add the block's wall seconds to `part`."""
         start = time.perf_counter()
         try:
             yield

@@ -1,7 +1,8 @@
-"""What each step tells: a line of metrics.jsonl, points for TensorBoard, and now and then a line of the log.
+"""Reports each step: a line of metrics.jsonl, points for TensorBoard, and every few seconds a line of the log.
 
-The numbers of a step stay on the device until several are fetched together; each look makes the host
-wait for the GPU.  A loss that is not finite is found at that look, and the step it began at is named.
+The numbers of a step stay on the device until those of several steps are fetched together, because each
+fetch makes the host wait for the GPU.  A loss that is not finite is detected at that fetch, and the first
+such step is named.
 """
 
 import logging
@@ -13,19 +14,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GPT2LMHeadModel
 
 from raysweep.errors import NonFiniteLossError
 from raysweep.model.token_losses import PARTS
 from raysweep.training.batches import StepExamples
+from raysweep.training.distributed import DistributedGroup
+from raysweep.training.hardware import flops_share, peak_memory
 from raysweep.training.loss import Objective
 from raysweep.training.metrics import MetricsLog
+from raysweep.training.progress import Progress
 from raysweep.training.step import StepSums
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
 SHOW_EVERY_S = 2.0
-"""Between two looks that `raysweep status` gets at the steps."""
+"""Seconds between two writes of the metrics for `raysweep status`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +66,15 @@ class StepReporter:
         self._reported_at = self._logged_at = self._shown_at = clock()
 
     def __len__(self) -> int:
-        """Steps that wait to be reported."""
+        """Number of steps not yet reported."""
         return len(self._pending)
 
     def add(self, step: FinishedStep) -> None:
-        """Take in a step without looking at its numbers."""
+        """Add a step without fetching its numbers."""
         self._pending.append(step)
 
     def report(self) -> None:
-        """Fetch the numbers of all steps that wait, and write them.
+        """Fetch the numbers of all pending steps, and write them.
 
         Raises:
             NonFiniteLossError: a loss or a gradient is not finite.
@@ -77,52 +82,45 @@ class StepReporter:
         if not self._pending:
             return
         numbers = torch.stack(
-            [torch.cat((one.sums.nats, one.sums.labels, one.gradient_norm.double()[None])) for one in self._pending]
+            [torch.cat((step.sums.nats, step.sums.labels, step.gradient_norm.double()[None])) for step in self._pending]
         ).tolist()
-        for one, row in zip(self._pending, numbers, strict=True):
+        for step, row in zip(self._pending, numbers, strict=True):
             losses = _losses(row[:3], row[3:6], self._objective)
-            self.check(one.step, **{**losses, "gradient norm": row[6]})
-            self._log.write("step", one.step, _line(one, losses, row[6]))
+            self.check(step.step, **{**losses, "gradient norm": row[6]})
+            self._last = {"learning_rate": step.learning_rate, "gradient_norm": row[6]}
+            examples = {"examples": len(step.examples.numbers), "tokens": step.examples.tokens}
+            self._log.write("step", step.step, {**losses, **self._last, **examples})
             self._sums = [total + value for total, value in zip(self._sums, row[:6], strict=True)]
-            self._last = {"learning_rate": one.learning_rate, "gradient_norm": row[6]}
-        self._show(losses, row[6])
+        self._show(losses)
         self._pending.clear()
 
     def summarise(self) -> dict[str, Any]:
-        """Of the steps since this was last asked: nats per token, and the last one's rate and gradient norm."""
+        """Nats per token of the steps since the last call, and the last step's learning rate and gradient norm."""
         losses = _losses(self._sums[:3], self._sums[3:], self._objective)
         self._sums = [0.0] * 6
         return {"train": losses, **self._last}
 
-    def _show(self, losses: Mapping[str, float], gradient_norm: float) -> None:
+    def _show(self, losses: Mapping[str, float]) -> None:
         now, last = self._clock(), self._pending[-1]
         if now - self._shown_at >= SHOW_EVERY_S:
             self._shown_at = now
             self._log.flush()
-        rate = sum(one.examples.tokens for one in self._pending) / max(now - self._reported_at, 1e-9)
+        rate = sum(step.examples.tokens for step in self._pending) / max(now - self._reported_at, 1e-9)
         self._reported_at = now
-        points = {f"train/{name}": loss for name, loss in losses.items()}
-        self._log.draw(
-            last.step,
-            points
-            | {
-                "train/learning_rate": last.learning_rate,
-                "train/gradient_norm": gradient_norm,
-                "train/tokens_per_second": rate,
-            },
-        )
+        points = {**losses, **self._last, "tokens_per_second": rate}
+        self._log.draw(last.step, {f"train/{name}": value for name, value in points.items()})
         if now - self._logged_at >= LOG_EVERY_S or last.step == self._steps:
             self._logged_at = now
             logger.info(
                 "%s: step %d/%d  loss %.3f nats/token  %s tokens/s",
-                self._trial, last.step, self._steps, losses.get(self._objective.decides, 0.0), f"{rate:,.0f}",
+                self._trial, last.step, self._steps, losses.get(self._objective.metric, 0.0), f"{rate:,.0f}",
             )  # fmt: skip
 
     def check(self, step: int, **numbers: float) -> None:
-        """See that what a step gave are numbers.
+        """Check that a step's numbers are finite.
 
         Args:
-            numbers: by what they are called in the message.
+            numbers: by their names in the message.
 
         Raises:
             NonFiniteLossError: one of them is infinite or not a number.
@@ -130,31 +128,43 @@ class StepReporter:
         bad = {name: number for name, number in numbers.items() if not math.isfinite(number)}
         if not bad:
             return
-        found = ", ".join(f"{name} {number:g}" for name, number in bad.items())
+        listed = ", ".join(f"{name} {number:g}" for name, number in bad.items())
         documents = self._documents_of_step(step)
         named = ", ".join(map(str, documents[:16])) + (
             f" and {len(documents) - 16} more" if len(documents) > 16 else ""
         )
         raise NonFiniteLossError(
-            f"{self._trial}: step {step}: {found}: not finite. "
+            f"{self._trial}: step {step}: {listed}: not finite. "
             f"Its documents are {named}. Lower learning_rate or clip_norm, or raise warmup_steps",
             step,
             tuple(documents),
         )
 
 
+def describe_throughput(stretch: Progress, model: GPT2LMHeadModel, group: DistributedGroup) -> dict[str, Any]:
+    """Speed of the steps of a stretch; these values contain times, so they stay out of `metrics.jsonl`.
+
+    Args:
+        stretch: the counts and seconds of these steps alone, from `Progress.since`.
+
+    Returns:
+        `tokens_per_second` (real tokens, of all workers), `padding_share`, `mfu` where the GPU's peak is known,
+        `peak_memory_bytes` (so far), and `share_of_time` of `data`, `step`, `evaluation` and `checkpoint`.
+    """
+    rate = stretch.tokens_per_second or 0.0
+    mfu = flops_share(model, rate, group.device, group.world_size)
+    total = max(sum(stretch.seconds.values()), 1e-9)
+    return {
+        "tokens_per_second": rate,
+        "padding_share": stretch.padding_share,
+        **({} if mfu is None else {"mfu": mfu}),
+        "peak_memory_bytes": peak_memory(group.device),
+        "share_of_time": {part: seconds / total for part, seconds in stretch.seconds.items()},
+    }
+
+
 def _losses(nats: list[float], labels: list[float], objective: Objective) -> dict[str, float]:
-    """nats per token of each part the step had labels of, and `loss`, what the step made smaller."""
+    """Nats per token of each part that has labels, and `loss`, the sum that the step minimises."""
     losses = {part: total / count for part, total, count in zip(PARTS, nats, labels, strict=True) if count}
     trained = (("context", objective.context), ("infill", objective.infill))
     return {"loss": sum(losses.get(part, 0.0) for part, is_trained in trained if is_trained), **losses}
-
-
-def _line(one: FinishedStep, losses: Mapping[str, float], gradient_norm: float) -> dict[str, Any]:
-    return {
-        **losses,
-        "learning_rate": one.learning_rate,
-        "gradient_norm": gradient_norm,
-        "examples": len(one.examples.numbers),
-        "tokens": one.examples.tokens,
-    }

@@ -1,7 +1,7 @@
 """The gradients of one optimiser step, and the losses of a validation, over micro-batches.
 
-A micro-batch that does not fit the GPU's memory is halved and the step done again; since labels weigh
-by the whole step, that changes no result beyond float rounding.
+A micro-batch that does not fit the GPU's memory is halved and the step repeated; since labels are
+weighted by the whole step, that changes no result beyond float rounding.
 
 Axes: B examples, T tokens, N labels.
 """
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class Engine:
-    """The model with what is needed to run examples through it."""
+    """A model with everything needed to run examples through it."""
 
     trial: str
     model: GPT2LMHeadModel
@@ -47,14 +47,14 @@ class Engine:
     packing: Packing | None = None
     """None: every example has a row of its own."""
     pad_multiple: int = 1
-    """Rows are as long as the longest, rounded up to this."""
+    """Row lengths are rounded up to a multiple of this."""
 
     @property
     def device(self) -> torch.device:
         return self.group.device
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """The type of matrix products."""
+        """A context in which matrix products have the configured type."""
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
@@ -68,9 +68,9 @@ class Engine:
     def rows_of(self, examples: Examples, objective: Objective) -> Rows:
         """Examples as one micro-batch."""
         batch = self.source.assemble(examples, task=self.task, pad_multiple=self.pad_multiple)
-        # Padding must not ask for more positions than the model has.
-        room = self.model.config.n_positions
-        batch = replace(batch, ids_BT=batch.ids_BT[:, :room], types_BT=batch.types_BT[:, :room])
+        # Padding must not exceed the model's positions.
+        limit = self.model.config.n_positions
+        batch = replace(batch, ids_BT=batch.ids_BT[:, :limit], types_BT=batch.types_BT[:, :limit])
         labels, width = labels_of(batch, objective), batch.ids_BT.shape[1]
         layout = (
             plan_rows(batch.lengths_B, self.packing, width=width, multiple=self.pad_multiple) if self.packing else None
@@ -80,7 +80,7 @@ class Engine:
         return pack(batch.ids_BT, batch.lengths_B, labels, layout)
 
     def halve(self, where: str) -> None:
-        """Make micro-batches smaller after memory ran out.
+        """Halve the micro-batches after memory ran out.
 
         Raises:
             MemoryShortageError: they already hold one example.
@@ -96,7 +96,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def shortage(self, where: str) -> MemoryShortageError:
-        """The error for memory that a single example does not fit."""
+        """The error for a single example that does not fit the memory."""
         return MemoryShortageError(
             f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
             "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
@@ -105,10 +105,10 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepSums:
-    """What a step's examples gave, over all workers; tensors stay on the device, so that nobody waits."""
+    """Sums of a step over all workers; tensors stay on the device, so that the host does not wait."""
 
     nats: Tensor
-    """float64, of context, infill and infill_textonly."""
+    """float64, by part, in the order of `PARTS`."""
     labels: Tensor
     """float64, likewise."""
     tokens: int
@@ -120,12 +120,12 @@ class StepSums:
 def step_gradients(
     engine: Engine, examples: Examples, batches: Sequence[Rows], objective: Objective, *, seed: int, step: int
 ) -> StepSums:
-    """Leave the gradients of the step's loss in the model, summed over all workers.
+    """Compute the gradients of the step's loss, summed over all workers, into the model's parameters.
 
-    Dropout depends on (seed, step, rank) alone: there is no random state to save.
+    Dropout depends on (seed, step, rank) alone, so there is no random state to save.
 
     Args:
-        examples: all of the step's, sorted by length.
+        examples: all examples of the step, sorted by length.
         batches: this worker's share of them, assembled.
     """
     counts = engine.group.all_reduce_sum(_label_counts(batches, engine.device))
@@ -150,14 +150,14 @@ def step_gradients(
 
 
 def try_examples(engine: Engine, examples: Examples, objective: Objective) -> None:
-    """Run examples through the model at once, forward and backward, for what it takes; gradients are left."""
+    """Run examples through the model at once, forward and backward, to measure its memory; leaves gradients."""
     batch = engine.rows_of(examples, objective)
     _accumulate(engine, [batch], label_weights(_label_counts([batch], engine.device)))
 
 
 @torch.no_grad()
 def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
-    """nats per token of each part that has labels among the examples, without dropout."""
+    """Nats per token of each part that has labels among the examples, without dropout."""
     everything = Objective(context=True, infill=True)
     engine.model.train(False)
     try:

@@ -1,4 +1,4 @@
-"""Made-up examples of the shape of EFCAMDAT's, for timing: lengths, blanks and answers, but no language."""
+"""Synthetic examples with the lengths, blanks and answers of EFCAMDAT's, for timing."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +9,13 @@ from raysweep.seeding import generator_for
 from raysweep.training.batches import Examples
 
 MEAN_TOKENS, SPREAD, SHORTEST = 75.0, 0.45, 12
-"""Of a log-normal distribution; EFCAMDAT's examples have 75 tokens in the mean."""
+"""Parameters of a log-normal distribution; EFCAMDAT's examples have 75 tokens on average."""
 ANSWER_SHARE = 0.15
-"""Of a document's tokens."""
+"""Share of a document's tokens that answers take."""
 
 
 class SyntheticExamples:
-    """`count` examples, a function of the seed; has the methods of an example store that training uses."""
+    """`count` examples, a function of the seed, as an `ExampleSource`."""
 
     def __init__(self, count: int, *, max_tokens: int = 256, seed: int = 0) -> None:
         """Args: `max_tokens` bounds an example's length."""
@@ -25,7 +25,7 @@ class SyntheticExamples:
 
     @property
     def count(self) -> int:
-        """Examples."""
+        """Number of examples."""
         return len(self._lengths)
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:

@@ -97,4 +97,4 @@ def test_eleven_million_examples_are_ordered_in_arrays():
     lengths = np.full(len(examples), 75, dtype=np.int32)
     order = BatchOrder(examples, lengths, batch_size=32, window_batches=64, seed=0)
     assert order.step(200_000).tokens == 32 * 75
-    assert order._permutation[1].nbytes == 4 * len(examples)
+    assert order._epoch_permutation(0).nbytes == 4 * len(examples)

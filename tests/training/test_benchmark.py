@@ -9,8 +9,7 @@ import pytest
 from raysweep.config.training_settings import SIZES
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.token_losses import find_labels
-from raysweep.training.benchmark import benchmark_training, main
-from raysweep.training.profile_hours import examples_of_profile
+from raysweep.training.benchmark import benchmark_training, examples_of_profile, main
 from raysweep.training.synthetic import SyntheticExamples
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +28,12 @@ def test_made_up_examples_have_the_shape_of_the_corpus():
 
 
 def test_a_benchmark_says_how_fast_both_ways_are():
-    """Ours does the same work on fewer positions, so it is several times as fast on any machine."""
+    """Both are timed on the same examples; how much faster ours is depends on the machine (BENCHMARKS.md)."""
     result = benchmark_training(
         device="cpu", batch_size=2, steps=3, warmup_steps=1, like_original=True, original_steps=1, original_batch_size=1
     )
-    # About 15 on a quiet core; another process may slow either of them down.
-    assert result["ratio_to_original"] > 1.5
+    assert result["ratio_to_original"] == result["examples_per_s"] / result["original"]["examples_per_s"]
+    assert result["original"]["batch_size"] == 1
     assert result["tokens_per_s"] > result["examples_per_s"] > result["steps_per_s"] > 0
     assert result["mfu"] is None, "the peak of a CPU is not known"
 
@@ -51,7 +50,7 @@ def test_the_command_prints_json(capsys):
     assert 0 <= packed["padding_share"] < 0.25
 
 
-def test_hours_are_foretold_from_the_profile_and_the_speed(tmp_path, capsys, monkeypatch):
+def test_hours_are_forecast_from_the_profile_and_the_speed(tmp_path, capsys, monkeypatch):
     """Of the plan's own model; its 225,000 steps of 8 are read from experiments.yaml, not written down here."""
     assert examples_of_profile(ROOT / "experiments.yaml") == 225_000 * 8
     assert examples_of_profile(tmp_path / "no such file.yaml") is None
@@ -62,7 +61,7 @@ def test_hours_are_foretold_from_the_profile_and_the_speed(tmp_path, capsys, mon
     monkeypatch.setitem(SIZES, "gpt2", SIZES["micro"])
     options = ["--device", "cpu", "--size", "gpt2", "--batch-size", "1", "--steps", "1", "--warmup-steps", "0"]
     main([*options, "--experiments", str(ROOT / "experiments.yaml")])
-    told = json.loads(capsys.readouterr().out)
-    assert told["efcamdat_cpu_hours"] == pytest.approx(1_800_000 / told["examples_per_s"] / 3600)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["efcamdat_cpu_hours"] == pytest.approx(1_800_000 / printed["examples_per_s"] / 3600)
     main([*options, "--experiments", str(tmp_path / "no such file.yaml")])
     assert "efcamdat_cpu_hours" not in json.loads(capsys.readouterr().out)

@@ -11,11 +11,12 @@ from tensorboardX.proto import event_pb2
 
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training import hardware
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import flops_share, peak_flops
 from raysweep.training.loop import train
-from raysweep.training.metrics import perplexities, read_metrics
+from raysweep.training.metrics import read_metrics
 from raysweep.training.progress import Progress
-from raysweep.training.throughput import ThroughputMeter
+from raysweep.training.reporting import describe_throughput
 
 
 def read_curves(folder):
@@ -92,11 +93,6 @@ def test_a_resumed_training_has_each_point_once(make_job):
     assert [line["step"] for line in read_metrics(folder.evaluations)] == [4, 8, 12]
 
 
-def test_a_perplexity_that_is_no_number_is_left_out():
-    """A ruined model's 800 nats would overflow; JSON has no infinity."""
-    assert perplexities({"context": 0.0, "infill": 800.0}) == {"context": 1.0}
-
-
 def test_mfu_counts_six_operations_a_parameter_and_real_token(monkeypatch, build_small_model):
     """On a GPU of the table, over all workers' GPUs; position embeddings are looked up, so they do not count."""
     model = build_small_model()
@@ -125,22 +121,22 @@ def test_a_gpus_peak_is_found_by_its_name(name, teraflops):
     assert peak_flops(name) == (None if teraflops is None else teraflops * 1e12)
 
 
-def test_the_meter_reads_what_was_done_since_it_was_read(build_small_model):
-    """Not the whole training: an evaluation tells of the steps before it."""
-
-    class One:
-        device, world_size = torch.device("cpu"), 1
-
+def test_throughput_describes_the_steps_since_the_last_evaluation(build_small_model):
+    """Not the whole training."""
+    group, model = DistributedGroup(device=torch.device("cpu")), build_small_model()
     progress = Progress(tokens=1000, share_tokens=1000, share_positions=2000)
     progress.seconds["step"] = 100.0
-    meter = ThroughputMeter(progress, build_small_model(), One())
+    earlier = progress.to_state()
     progress.count_step(examples=4, tokens=90, share_tokens=90, share_positions=100)
     progress.seconds["step"] += 2.0
     progress.seconds["data"] += 1.0
     progress.seconds["evaluation"] += 3.0
-    read = meter.read()
-    assert (read["tokens_per_second"], read["padding_share"]) == pytest.approx((30.0, 0.1))
-    assert read["share_of_time"] == pytest.approx({"data": 1 / 6, "step": 1 / 3, "evaluation": 0.5, "checkpoint": 0.0})
+    described = describe_throughput(progress.since(earlier), model, group)
+    assert (described["tokens_per_second"], described["padding_share"]) == pytest.approx((30.0, 0.1))
+    shares = {"data": 1 / 6, "step": 1 / 3, "evaluation": 0.5, "checkpoint": 0.0}
+    assert described["share_of_time"] == pytest.approx(shares)
+    earlier = progress.to_state()
     progress.count_step(examples=4, tokens=50, share_tokens=50, share_positions=50)
     progress.seconds["step"] += 1.0
-    assert meter.read()["tokens_per_second"] == pytest.approx(50.0)
+    described = describe_throughput(progress.since(earlier), model, group)
+    assert described["tokens_per_second"] == pytest.approx(50.0)

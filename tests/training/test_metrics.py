@@ -58,7 +58,7 @@ def test_lines_up_to_an_error_are_kept(folder):
 
 def test_other_workers_write_nothing(folder):
     """Only the first of several does."""
-    with MetricsLog(folder, resume_step=0, writes=False) as log:
+    with MetricsLog(folder, resume_step=0, is_main=False) as log:
         log.write("step", 1, {"loss": 1.0})
         log.draw(1, {"train/loss": 1.0})
         log.flush()

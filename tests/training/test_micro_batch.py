@@ -8,12 +8,12 @@ import torch
 
 from raysweep.config.training_settings import TrainingConfig
 from raysweep.errors import MemoryShortageError
-from raysweep.training import attempt, hardware
+from raysweep.training import hardware, micro_batch
 from raysweep.training import step as step_module
-from raysweep.training.attempt import fit_to_memory, make_engine
+from raysweep.training.attempt import make_engine
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loss import Objective
-from raysweep.training.micro_batch import fit_micro_batch
+from raysweep.training.micro_batch import fit_micro_batch, fit_to_memory
 
 BOTH = Objective(context=True, infill=True)
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
     assert engine.micro_batch == (16 if setting == "auto" else setting)
     engine.group = DistributedGroup(device=device, world_size=world_size)
     seen = []
-    monkeypatch.setattr(attempt, "fit_micro_batch", lambda engine, longest, objective: seen.append(longest))
+    monkeypatch.setattr(micro_batch, "fit_micro_batch", lambda engine, longest, objective: seen.append(longest))
     monkeypatch.setattr(DistributedGroup, "all_reduce_min", lambda self, number: number)
     examples = np.arange(60)
     lengths = store.lengths(examples)

@@ -16,7 +16,7 @@ from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
-from raysweep.training.sigterm import TermSignal
+from raysweep.training.sigterm import stop_on_sigterm
 
 SCRIPT = Path(__file__).parent / "killed_trainings.py"
 ROOT = Path(__file__).parents[2]
@@ -120,10 +120,10 @@ def test_an_answer_to_sigterm_that_is_there_already_stays(make_job):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == [signal.SIGTERM]
-    with TermSignal() as term:
-        assert term.should_stop() is None
+    with stop_on_sigterm() as should_stop:
+        assert should_stop() is None
         os.kill(os.getpid(), signal.SIGTERM)
-        assert term.should_stop() == "SIGTERM"
+        assert should_stop() == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from raysweep.config.training_settings import TrainingConfig
-from raysweep.training.schedule import learning_rate
+from raysweep.training.optimizer import learning_rate
 
 
 def rates(steps=10, **settings):
