@@ -13,13 +13,7 @@ from typing import Any
 
 import typer
 
-from raysweep.cli import (
-    bench_commands,
-    inspect_commands,
-    publish_commands,
-    run_commands,
-    text_commands,
-)
+from raysweep.cli import bench_commands, inspect_commands, publish_commands, run_commands, text_commands
 from raysweep.errors import RaysweepError
 
 app = typer.Typer(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raysweep.cli.settings import Settings
 from raysweep.corpus.documents import read_documents
+from raysweep.corpus.splits import SPLITS
 from raysweep.errors import ConfigError, InputError
 from raysweep.masking.ilm_files import (
     MaskedDocument,
@@ -17,7 +18,6 @@ from raysweep.masking.ilm_files import (
 from raysweep.masking.shards import plan_shards
 from raysweep.storage.atomic_files import atomic_file
 
-SPLITS = ("train", "valid", "test")
 ROWS_AT_A_TIME = 8192
 
 

@@ -1,4 +1,4 @@
-"""`raysweep infill`: fills the blanks of a text with a trained model."""
+"""`raysweep infill`: fills the blanks of texts with a trained model, which is loaded once."""
 
 from pathlib import Path
 from typing import Any
@@ -9,37 +9,33 @@ from rich.text import Text
 from raysweep.errors import InputError
 
 
-def fill_text(folder: Path, text: str, **options: Any) -> None:
-    """Print the fillings of one text."""
-    _print_fillings(_load(folder), text, options)
-
-
-def fill_texts_asked_for(folder: Path, **options: Any) -> None:
-    """Ask for texts until an empty line or the end of the input; the model is loaded once."""
-    console = Console()
-    loaded = _load(folder)
-    console.print("A text with blanks, such as: I like \\[word] because \\[sentence].  An empty line ends it.")
-    while True:
-        try:
-            text = console.input("[bold]> [/]")
-        except EOFError:
-            return
-        if not text.strip():
-            return
-        try:
-            _print_fillings(loaded, text, options)
-        except InputError as error:
-            console.print(str(error), style="red", markup=False)
-
-
-def _load(folder: Path) -> Any:
+def fill_texts(folder: Path, text: str | None, **options: Any) -> None:
+    """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input."""
     from raysweep.model.gpt2 import load_model
 
     if not (folder / "config.json").is_file():
         raise InputError(
             f"--model: found '{folder}', which holds no model; must be a folder such as runs/local/trials/all/model"
         )
-    return load_model(folder, "cpu")
+    model = load_model(folder, "cpu")
+    if text is not None:
+        _print_fillings(model, text, options)
+        return
+    console = Console()
+    console.print("A text with blanks, such as: I like \\[word] because \\[sentence].  An empty line ends it.")
+    while text := _ask(console):
+        try:
+            _print_fillings(model, text, options)
+        except InputError as error:
+            console.print(str(error), style="red", markup=False)
+
+
+def _ask(console: Console) -> str:
+    """The next line; '' at the end of the input."""
+    try:
+        return console.input("[bold]> [/]").strip()
+    except EOFError:
+        return ""
 
 
 def _print_fillings(model: Any, text: str, options: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The commands that make texts, fill their blanks, and exchange them with the original ILM code."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,19 +39,9 @@ def infill(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
 ) -> None:
     """Fill blanks: [blank], [word], [ngram], [sentence], [paragraph] or [document]."""
-    from raysweep.cli.infill_prompt import fill_text, fill_texts_asked_for
+    from raysweep.cli.infill_prompt import fill_texts
 
-    options: dict[str, Any] = {
-        "samples": samples,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-    }
-    if text is None:
-        fill_texts_asked_for(model, **options)
-    else:
-        fill_text(model, text, **options)
+    fill_texts(model, text, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
 
 
 @app.command("ilm-export")

@@ -66,15 +66,9 @@ class PrepareStage(Stage):
 
         data, seed = self.config.data, self.config.seed
         if self._csv is None:
-            rows = data.sample.rows
+            rows, shares = data.sample.rows, data.sample.level_shares
             listener.say(f"prepare: no data.csv, so {rows:,} synthetic texts are generated")
-            write_sample(
-                self.folder.sample_csv,
-                rows=rows,
-                seed=seed,
-                level_shares=data.sample.level_shares,
-                levels=data.levels,
-            )
+            write_sample(self.folder.sample_csv, rows=rows, seed=seed, level_shares=shares, levels=data.levels)
         summary = prepare_corpus(
             self._csv or self.folder.sample_csv,
             self.folder,

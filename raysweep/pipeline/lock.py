@@ -30,7 +30,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockedError(_who_has_it(folder)) from None
+            raise LockedError(_holder_message(folder)) from None
         os.ftruncate(descriptor, 0)
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -53,13 +53,11 @@ def is_locked(folder: RunFolder) -> bool:
     return False
 
 
-def last_holder(folder: RunFolder) -> tuple[str, int] | None:
-    """Host and process that has the lock, or had it last; None if the file does not say."""
-    holder = _read_holder(folder)
-    return (str(holder["host"]), int(holder["pid"])) if holder else None
+def last_holder(folder: RunFolder) -> dict[str, Any] | None:
+    """The `host`, `pid` and `since` (Unix seconds) of the process that has the lock, or had it last.
 
-
-def _read_holder(folder: RunFolder) -> dict[str, Any] | None:
+    None if the file does not say.
+    """
     try:
         holder = json.loads(folder.lock.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -67,9 +65,8 @@ def _read_holder(folder: RunFolder) -> dict[str, Any] | None:
     return holder if isinstance(holder, dict) and {"host", "pid", "since"} <= set(holder) else None
 
 
-def _who_has_it(folder: RunFolder) -> str:
-    if holder := _read_holder(folder):
+def _holder_message(folder: RunFolder) -> str:
+    who = "another process"
+    if holder := last_holder(folder):
         who = f"process {holder['pid']} on {holder['host']}, for {time.time() - holder['since']:,.0f} s"
-    else:
-        who = "another process"
     return f"{folder.root}: {who} is working in this run. Wait for it, end it, or give this run another --name"

@@ -121,7 +121,7 @@ class StatusReader:
 def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
     """The process that works in the folder, or that died while trials ran; '' if there is neither."""
     holder = last_holder(folder)
-    who = f"process {holder[1]} on {holder[0]}" if holder else "its process"
+    who = f"process {holder['pid']} on {holder['host']}" if holder else "its process"
     if is_locked(folder):
         return f"running: {who}"
     records = [read_record(folder.trial(name)) for name in trials]
@@ -146,18 +146,12 @@ def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:
-    return [line for line in _last_lines(path) if line["kind"] == "step"]
-
-
-def _last_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines in the file's last 32 KiB; a partial one at either end is left out."""
+    """The steps in the file's last 32 KiB; a partial line at either end is left out."""
     if not path.exists():
         return []
     with path.open("rb") as file:
-        file.seek(0, 2)
-        size = file.tell()
+        size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         pieces = file.read().split(b"\n")
-    if size > TAIL_BYTES:
-        pieces = pieces[1:]
-    return [json.loads(piece) for piece in pieces[:-1] if piece]
+    lines = [json.loads(piece) for piece in pieces[1 if size > TAIL_BYTES else 0 : -1] if piece]
+    return [line for line in lines if line["kind"] == "step"]
