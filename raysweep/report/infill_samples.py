@@ -1,7 +1,7 @@
 """Samples for the page: a learner's text with blanks, and what each kind of model wrote into them.
 
-They hold learners' words, so they are read only if `report.show_texts` asks for it, are handed to the
-page beside the evidence, never in it, and stay out of bundles, Markdown and tables.
+They hold learners' words.  So they are read only if `report.show_texts` is set, they are shown on the page
+alone, and they are never part of the evidence, of bundles, of Markdown or of tables.
 """
 
 from dataclasses import dataclass

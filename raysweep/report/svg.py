@@ -1,8 +1,8 @@
 """Plots as inline SVG: no library, no script, a few kilobytes each.
 
-Colours are the page's own variables, so a plot turns dark with the page and prints in ink.  No plot
-says anything by colour alone: shapes, dashes, labels and numbers say it too.  Every plot has a title
-and a description for those who do not see it.
+Colours are the page's own variables, so a plot follows the page's dark mode and its print style.  No
+plot uses colour alone: shapes, dashes, labels and numbers say the same.  Every plot has a title and a
+description for screen readers.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,9 +102,9 @@ def interval_plot(
         parts.append(_text(place(tick), foot + 17, f"{tick:g}", "tick middle"))
     parts.append(_text((left + right) / 2, foot + 36, axis, "tick middle"))
     last = -inf
-    for reference in sorted(references, key=lambda one: one.value):
+    for reference in sorted(references, key=lambda reference: reference.value):
         x = place(reference.value)
-        # Labels that would run into each other are put on two heights.
+        # Labels that would overlap are put at two heights.
         y = top - 22 if x - last < 7 * len(reference.label) + 8 else top - 8
         last = x if y == top - 8 else -inf
         parts.append(_line(x, y + 4, x, foot, "reference"))
@@ -136,9 +136,9 @@ def heat_map(name: str, title: str, description: str, columns: Sequence[str], ro
 
 
 def curve_panel(name: str, title: str, description: str, series: Sequence[Series]) -> Markup:
-    """Validation loss by step, a line per model; the smallest value of each is marked and written beside."""
+    """Validation loss by step, a line per model; the smallest value of each is marked."""
     width, height, left, right, top, foot = 320, 210, 42, 306, 14, 172
-    points = [point for one in series for point in one.points]
+    points = [point for line in series for point in line.points]
     x_high = max(point[0] for point in points)
     y_low, y_high = min(point[1] for point in points), max(point[1] for point in points)
     margin = (y_high - y_low or 1.0) * 0.06
@@ -157,12 +157,12 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
         x = at((tick, y_low))[0]
         parts.append(_text(x, foot + 17, f"{tick:,.0f}", "tick middle"))
     parts.append(_text((left + right) / 2, foot + 34, "steps", "tick middle"))
-    for one in series:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, one.points))
-        parts.append(Markup('<polyline class="curve {}" points="{}"/>').format(one.style, path))
-        best = min(one.points, key=lambda point: point[1])
+    for line in series:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, line.points))
+        parts.append(Markup('<polyline class="curve {}" points="{}"/>').format(line.style, path))
+        best = min(line.points, key=lambda point: point[1])
         x, y = at(best)
-        parts.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"/>').format(one.style, _n(x), _n(y)))
+        parts.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"/>').format(line.style, _n(x), _n(y)))
     return _figure(name, title, description, width, height, parts, narrow=True)
 
 
@@ -208,7 +208,7 @@ def _interval_row(
 
 
 def _end(x: float, y: float, reach: int, is_cut: bool, style: str) -> Markup:
-    """The end of a whisker: a bar, or an arrow where it goes on beyond the plot."""
+    """The end of a whisker: a bar, or an arrow if the interval extends beyond the plot."""
     if not is_cut:
         return _line(x, y - 4, x, y + 4, f"whisker {style}")
     points = f"{_n(x - reach)},{_n(y - 4)} {_n(x)},{_n(y)} {_n(x - reach)},{_n(y + 4)}"
@@ -226,7 +226,7 @@ def _heat_cell(x: float, y: float, width: float, height: float, cell: HeatCell) 
 
 
 def _span(rows: Sequence[Interval], references: Sequence[Reference]) -> tuple[float, float]:
-    """The axis: every estimate, and all of the intervals unless one is so wide that it would flatten the others."""
+    """The range of the axis: all estimates, and all intervals but those so wide that they would flatten the others."""
     points = [reference.value for reference in references]
     points += [row.value for row in rows if row.value is not None]
     ends = [end for row in rows for end in (row.low, row.high) if end is not None]
@@ -240,9 +240,9 @@ def _ticks(low: float, high: float) -> list[float]:
     """At most seven round numbers between the two, for a logarithmic axis."""
     wide = [factor * 10.0**power for power in range(-2, 7) for factor in (1, 3)]
     for steps in ((0.25, 0.5, 1, 2, 4, 8), (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8), wide, wide[::2]):
-        found = [tick for tick in steps if low <= tick <= high]
-        if 4 <= len(found) <= 7 and high < 4 * found[-1]:
-            return found
+        ticks = [tick for tick in steps if low <= tick <= high]
+        if 4 <= len(ticks) <= 7 and high < 4 * ticks[-1]:
+            return ticks
     return _linear_ticks(low, high, most=7)
 
 
@@ -278,5 +278,5 @@ def _n(value: float) -> str:
 
 
 def _cut(text: str, characters: int) -> str:
-    """Text that fits; what is cut stands in the table beside the plot."""
+    """Shorten a text to fit; the table beside the plot has all of it."""
     return text if len(text) <= characters else text[: characters - 1] + "…"

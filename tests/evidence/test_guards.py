@@ -154,7 +154,7 @@ def test_a_leaky_split_gets_no_verdict(make_run):
     assert h1(evidence)["note"] == f"refused: {said}; --allow-leaks tests it all the same"
     page = folder.report_html.read_text(encoding="utf-8")
     assert f"No verdict: {said}." in page
-    assert "Verdicts are refused: training knows test documents." in page
+    assert "No verdict is given, because test documents leak from the training or validation split." in page
     assert f"No verdict: {said}." in folder.report_markdown.read_text(encoding="utf-8")
 
 

@@ -17,12 +17,12 @@ def sensitivity_section(evidence: Evidence) -> ReportSection:
     text = absent("No hypothesis was tested, so there is nothing to vary.")
     if evidence.sensitivity.variations:
         text = paragraph(
-            "{} {} Each row makes one choice otherwise and judges everything anew, with the same resamples of the same "
-            "writers.",
+            "{} {} In each row one choice is changed and everything is judged again, with the same bootstrap "
+            "resamples.",
             evidence.sensitivity.sentence,
             margins_said(evidence.sensitivity.margins),
         )
-    return ReportSection("sensitivity", "What would flip it", [text, _variations(evidence)])
+    return ReportSection("sensitivity", "What would change the recommendation", [text, _variations(evidence)])
 
 
 def _variations(evidence: Evidence) -> Table[SensitivityVariation]:
@@ -39,10 +39,10 @@ def _variations(evidence: Evidence) -> Table[SensitivityVariation]:
 
     return Table[SensitivityVariation](
         "sensitivity",
-        "The recommendation and the overall verdicts if one choice is made otherwise, all others as they are",
+        "The recommendation and the overall verdicts after changing one choice and no other",
         evidence.sensitivity.variations,
         words("Choice", "choice", lambda variation: variation.group),
-        words("Made otherwise", "variation", lambda variation: METRIC_NAMES.get(variation.name, variation.name)),
+        words("Changed to", "variation", lambda variation: METRIC_NAMES.get(variation.name, variation.name)),
         numbers("Documents", "documents", formats.count),
         words(
             "Recommendation",

@@ -1,4 +1,4 @@
-"""Two checks on the verdicts: do controls gain as much, and does training know test documents?"""
+"""Two checks of the verdicts: do controls gain as much, and do test documents leak from another split?"""
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
@@ -23,19 +23,20 @@ def guard_section(evidence: Evidence) -> ReportSection:
     """The controls' findings, and the leaky test documents with their effect."""
     if evidence.controls.findings:
         controls = paragraph(
-            "Each control copies the level's model in all but its documents. The <strong>size control</strong> draws "
-            "as many from all levels, the <strong>step control</strong> sees all of them for as many steps, the "
-            "<strong>placebo</strong> is a model of a random group as large as the level, scored on a group of its "
-            "own. What remains beyond a control is what the level itself gives."
+            "Each control is trained like the level's own model, but on other documents. The <strong>size "
+            "control</strong> uses as many documents, drawn from all levels; the <strong>step control</strong> uses "
+            "all documents of all levels, for as many steps; the <strong>placebo</strong> uses a random group as "
+            "large as the level, and is scored on a random group too. A gain beyond the controls is an effect of the "
+            "level itself."
         )
     else:
         controls = absent(
-            "No control was trained: this run cannot tell a gain of levels from one of size, steps or chance. See "
-            "controls in the configuration."
+            "No control was trained, so this run cannot tell whether a gain comes from the levels or from size, steps "
+            "or chance. See controls in the configuration."
         )
     return ReportSection(
         "guards",
-        "Guards against being fooled",
+        "Checks of the verdicts: controls and leaks",
         [
             heading("Controls"),
             controls,
@@ -51,17 +52,17 @@ def _leak_blocks(evidence: Evidence) -> list[Block]:
     leaks = evidence.leaks
     if not leaks.is_leaky:
         result = paragraph(
-            "Neither train nor valid knows a test document by id, text, near duplicate or learner, as far as these "
-            "are known."
+            "No test document shares its id, its text (or nearly its text) or its learner with the training or "
+            "validation split, as far as these are known."
         )
         return [result, _leaks(evidence)]
-    refused = "Verdicts are refused: training knows test documents."
-    allowed = "Leaks were allowed: every verdict of this report rests on a leaky split."
+    refused = "No verdict is given, because test documents leak from the training or validation split."
+    allowed = "Leaks were allowed, so every verdict of this report rests on a leaky split."
     blocks: list[Block] = [alarm(refused if leaks.is_refused else allowed), _leaks(evidence)]
     if leaks.effects:
         text = (
-            "If a model finds the documents that its training knew easier than the untrained start does, the "
-            "difference is what the leak gave away."
+            "The untrained start shows how hard the leaky documents are in themselves. If a trained model finds them "
+            "easier than the start does, the difference is the effect of the leak."
         )
         blocks += [paragraph(text), _leak_effects(evidence)]
     return blocks
@@ -70,15 +71,15 @@ def _leak_blocks(evidence: Evidence) -> list[Block]:
 def _controls(evidence: Evidence) -> Table[ControlFinding]:
     return Table[ControlFinding](
         "controls",
-        "Controls: is the gain of a level's own model more than size, steps or chance would give?",
+        "Controls: is the gain of a level's own model larger than size, steps or chance would give?",
         evidence.controls.findings,
         words("Control", "control", lambda control: f"{ROLE_NAMES[control.kind].capitalize()}, {control.scope}"),
-        Column("The gain", ("verdict",), _verdict, is_number=False),
+        Column("Verdict on the gain", ("verdict",), _verdict, is_number=False),
         estimates("Gain of the level's model", "raw", formats.percent),
         estimates("Gain of the control", "own", formats.percent),
-        estimates("Left beyond the control", "remaining", formats.percent),
+        estimates("Gain beyond the control", "remaining", formats.percent),
         numbers("Explained", "explained_share", formats.share),
-        numbers("p, left", "p_remaining", formats.p_value),
+        numbers("p, beyond", "p_remaining", formats.p_value),
         words("Note", "note"),
     )
 
@@ -109,14 +110,14 @@ def _control_models(evidence: Evidence) -> Table[Row]:
 
 
 def _leaks(evidence: Evidence) -> Table[tuple[str, int]]:
-    """How many test documents are known to train or valid, by kind of leak."""
+    """How many test documents share something with train or valid, by kind of leak."""
     total = evidence.leaks.test_documents
     by_kind = evidence.leaks.by_kind
     return Table[tuple[str, int]](
         "leaks",
-        "Test documents that train or valid knows",
+        "Test documents that share something with the training or validation split",
         [(shared, by_kind[kind]) for kind, shared in LEAK_WORDS.items() if total and kind in by_kind],
-        words("They share", "kind", lambda leak: leak[0].capitalize()),
+        words("What they share", "kind", lambda leak: leak[0].capitalize()),
         numbers("Test documents", "documents", formats.count, lambda leak: leak[1]),
         numbers("Share of all", "share", formats.share, lambda leak: leak[1] / total if total else None),
     )
@@ -126,14 +127,14 @@ def _leak_effects(evidence: Evidence) -> Table[LeakEffectRow]:
     """Perplexity on leaky against clean test documents, model by model."""
     return Table[LeakEffectRow](
         "leak_effects",
-        "The size of the lie: perplexity on leaky test documents against clean ones of the same levels",
+        "Leakage effect: perplexity on leaky test documents against clean ones of the same levels",
         evidence.leaks.effects,
         words("Model", "model", lambda effect: effect.name, detail=lambda effect: ROLE_NAMES[effect.role]),
         numbers("Leaky", "ppl_leaky", formats.perplexity, lambda effect: effect.leaky),
         numbers("Clean", "ppl_clean", formats.perplexity, lambda effect: effect.clean),
         estimates("Leaky against clean", "leaky_over_clean", formats.percent, lambda effect: effect.ratio),
         estimates(
-            "The same, beyond the start's",
+            "The same, relative to the start",
             "leaky_over_clean_against_start",
             formats.percent,
             lambda effect: effect.against_start,

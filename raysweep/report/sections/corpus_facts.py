@@ -11,7 +11,7 @@ from raysweep.report.tables import Column, Table, numbers, words
 Named = tuple[str, float]
 _LEAKS = {
     "ids": "Document ids",
-    "exact_texts": "Texts, to the letter",
+    "exact_texts": "Texts, letter by letter",
     "texts": "Texts, normalised",
     "near_duplicates": "Documents with a near duplicate",
     "learners": "Learners",
@@ -21,22 +21,22 @@ _ALARM = "Documents leak between splits: the scores above cannot be trusted."
 
 
 def data_section(evidence: Evidence) -> ReportSection:
-    """What the run was made of."""
+    """The documents, their splits and the examples made of them."""
     set_aside, leak_check, examples = _set_aside(evidence), _leak_check(evidence), _examples(evidence)
     is_leaking = _is_leaking(evidence)
     blocks: list[Block] = [absent("The corpus has no summary.")]
     if corpus := evidence.corpus:
         grouping = paragraph(
-            "{:,} rows gave {:,} documents. Each document has one split, for all models. Documents of the same {}, are "
-            "never divided: {:,} groups, the largest of {:,}.",
+            "{:,} rows gave {:,} documents. Every document is in one split, the same for all models. Documents with "
+            "the same {} are kept in one split: {:,} groups, the largest with {:,} documents.",
             corpus["rows"],
             corpus["documents"],
-            corpus["grouped_by"].replace(" and ", ", or with the same "),
+            corpus["grouped_by"].replace(" and ", " or the same "),
             corpus["groups"],
             corpus["largest_group"],
         )
         blocks = [grouping, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
-    result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak stands in two splits.")
+    result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak is in two splits.")
     checked = [leak_check, result] if leak_check.records else [absent("The leak check left no record.")]
     blocks += [heading("Leak check"), *checked]
     if examples.records:
@@ -86,7 +86,7 @@ def _leak_check(evidence: Evidence) -> Table[str]:
     leakage = evidence.leakage or {}
     return Table[str](
         "leakage",
-        "What is known to two splits, looked for in the finished corpus",
+        "What is in two splits of the finished corpus",
         [name for name in _LEAKS if leakage.get(name) is not None],
         words("What", "what", lambda name: _LEAKS[name]),
         numbers("Distinct", "distinct", formats.count, lambda name: leakage[name]),

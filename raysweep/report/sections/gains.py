@@ -13,19 +13,22 @@ def gain_section(evidence: Evidence) -> ReportSection:
     """Specialised models against the general one, and away from their own level."""
     blocks: list[Block] = [absent("There is no level with both a general and a specialised model.")]
     if any(gain.specialised for gain in evidence.gains):
-        caption = "Right of 1 a model of its own is better than the general one. The target is what the plan hoped for."
+        caption = (
+            "Right of 1, the level's own model is better than the general model. The configuration sets the target."
+        )
         blocks = [Figure(_gain_plot(evidence), caption), _gains(evidence)]
     blocks.append(heading("Cross-level gap"))
     if not evidence.gaps:
-        blocks.append(absent("It takes two levels and a specialised model to measure it."))
+        blocks.append(absent("The gap cannot be measured without two levels and a specialised model."))
     else:
         explanation = paragraph(
-            "“Elsewhere” takes a level's model to the other levels' texts, which may be harder or easier by "
-            "themselves. “Strangers here” keeps the texts and takes the other levels' models instead."
+            "“On other levels” tests a level's model on the other levels' texts, which may be harder or easier in "
+            "themselves. “Other models here” tests the other levels' models on this level's texts, so that the texts "
+            "are the same."
         )
         caption = (
-            "How much worse a specialised model does outside its level, and how much worse the other levels' models do "
-            "inside it."
+            "How much worse a specialised model is outside its own level, and how much worse the other levels' models "
+            "are on its level."
         )
         blocks += [explanation, Figure(_gap_plot(evidence), caption), _gaps(evidence)]
     return ReportSection("gains", "Specialisation gain and cross-level gap", blocks)
@@ -33,9 +36,9 @@ def gain_section(evidence: Evidence) -> ReportSection:
 
 def transfer_section(evidence: Evidence) -> ReportSection:
     """Fine-tuned models against both alternatives."""
-    blocks: list[Block] = [absent("No fine-tuned model was scored beside another to compare it with.")]
+    blocks: list[Block] = [absent("There is no fine-tuned model with another model to compare it with.")]
     if any(gain.transfer_over_general or gain.transfer_over_specialised for gain in evidence.gains):
-        caption = "Right of 1 fine-tuning the general model on a level is better than the alternative named."
+        caption = "Right of 1, the general model fine-tuned on the level is better than the alternative named."
         blocks = [Figure(_transfer_plot(evidence), caption), _transfer(evidence)]
     return ReportSection("transfer", "Transfer", blocks)
 
@@ -74,7 +77,7 @@ def _gaps(evidence: Evidence) -> Table[Gap]:
 def _transfer(evidence: Evidence) -> Table[Gain]:
     return Table[Gain](
         "transfer",
-        "Transfer gain: by how much the other's perplexity exceeds the fine-tuned model's",
+        "Transfer gain: by how much the other model's perplexity exceeds the fine-tuned model's",
         evidence.gains,
         words("Level", "level"),
         estimates(
@@ -95,7 +98,8 @@ def _gain_plot(evidence: Evidence) -> Markup:
     return interval_plot(
         "gain",
         "Specialisation gain per level",
-        "Ratio of the general model's perplexity to the specialised model's; right of 1 the specialised is better.",
+        "Ratio of the general model's perplexity to the specialised model's; right of 1, the specialised model is "
+        "better.",
         [percent_interval(gain.level, gain.specialised) for gain in evidence.gains if gain.specialised],
         [Reference(value=1.0, label="equal"), Reference(value=target, label=f"target {target:g}")],
         "PPL general ÷ PPL specialised (logarithmic)",
@@ -107,9 +111,9 @@ def _gap_plot(evidence: Evidence) -> Markup:
     rows: list[Interval] = []
     for gap in evidence.gaps:
         rows.append(Interval(label=f"Model {gap.level}", text="", is_heading=True))
-        rows.append(percent_interval("elsewhere", gap.gap))
+        rows.append(percent_interval("on other levels", gap.gap))
         if gap.wrong_model:
-            rows.append(percent_interval("strangers here", gap.wrong_model))
+            rows.append(percent_interval("other models here", gap.wrong_model))
     return interval_plot(
         "gap",
         "Cross-level gap",
@@ -131,7 +135,7 @@ def _transfer_plot(evidence: Evidence) -> Markup:
     return interval_plot(
         "transfer-plot",
         "Transfer gain per level",
-        "Ratio of the other model's perplexity to the fine-tuned model's; right of 1 the fine-tuned one is better.",
+        "Ratio of the other model's perplexity to the fine-tuned model's; right of 1, the fine-tuned model is better.",
         rows,
         [Reference(value=1.0, label="equal")],
         "PPL other ÷ PPL fine-tuned (logarithmic)",

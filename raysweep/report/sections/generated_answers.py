@@ -38,8 +38,8 @@ def generation_section(evidence: Evidence) -> ReportSection:
     text = absent("No answers were generated in this run.")
     if answers:
         text = paragraph(
-            "Each model fills the same blanks with its likeliest words. A word blank is right or wrong; longer answers "
-            "are compared with the learner's words."
+            "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong; a "
+            "longer answer is compared with the learner's words."
         )
     blocks: list[Block] = [text, _overall(answers), _by_level(answers, evidence.matrix.levels)]
     return ReportSection("generation", "Generated answers", blocks)
@@ -48,8 +48,8 @@ def generation_section(evidence: Evidence) -> ReportSection:
 def sample_section(samples: Sequence[Sample]) -> ReportSection:
     """Some texts with every model's answers; without samples the section is left out."""
     text = (
-        "Some held-out texts with their blanks, what the learner wrote there, and each model's likeliest answer. They "
-        "are chosen by the seed, not by how they came out."
+        "Some held-out texts with their blanks, the learner's words there, and each model's most likely answer. The "
+        "seed chooses the texts, not the results."
     )
     return ReportSection("samples", "Samples", [paragraph(text), *samples] if samples else [])
 

@@ -23,8 +23,8 @@ def matrix_section(evidence: Evidence) -> ReportSection:
     against_general = _heat_against_general(evidence)
     blocks: list[Block] = [
         paragraph(
-            "Every model is scored on the same masks of the same held-out documents. Perplexity is how many tokens, on "
-            "average, a model finds equally likely at each place: 1 is certainty."
+            "All models are scored on the same blanks of the same held-out documents. Perplexity (PPL) is the average "
+            "number of equally likely tokens that a model chooses between at each position; 1 would be certainty."
         ),
         _heat(evidence),
         _matrix(evidence),
@@ -53,8 +53,8 @@ def _matrix(evidence: Evidence) -> Table[Row]:
 
     return Table[Row](
         "matrix",
-        f"Perplexity on each level's test documents ({metric_name(evidence)}); "
-        "lower is better, the best of a level is bold",
+        f"Perplexity on each level's test documents ({metric_name(evidence)}); lower is better, the best of a level "
+        "is bold",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=_role),
         *map(perplexities, matrix.levels),
@@ -80,8 +80,8 @@ def _weightings(evidence: Evidence) -> Table[Scores]:
 
     return Table[Scores](
         "weightings",
-        "Perplexity with every document counted the same, and below it bits per byte of the text "
-        f"({metric_name(evidence)}; every seed; compare down a column)",
+        "Perplexity with equal weight for every document, and below it bits per byte of the text "
+        f"({metric_name(evidence)}; every seed; compare within a column)",
         list(models.values()),
         words(
             "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
@@ -109,7 +109,7 @@ def _scores(evidence: Evidence) -> Table[Score]:
     """Every score of every model, level and metric: for the reader's own analysis."""
     return Table[Score](
         "scores",
-        "Every score; only those of the same metric and level can be compared, for they are of the same texts",
+        "Every score; compare only scores of the same metric and level, because only these cover the same texts",
         evidence.scores,
         words("Metric", "metric"),
         words("Model", "model"),
@@ -155,13 +155,13 @@ def _heat(evidence: Evidence) -> Figure:
     )
     return Figure(
         plot,
-        "The stronger the shade, the nearer to the level's best model, which is outlined; without a shade, twice its "
-        "perplexity or more. Compare down a column: levels differ in difficulty.",
+        "The stronger the shade, the closer a model is to the level's best model, which is outlined; a cell without a "
+        "shade has at least twice its perplexity. Compare within a column only, because levels differ in difficulty.",
     )
 
 
 def _heat_against_general(evidence: Evidence) -> Figure | None:
-    """The matrix again, as per cent of the general model: what a reader of one column wants to know."""
+    """The matrix again, as a change from the general model's perplexity."""
     matrix = evidence.matrix
     general = next((row for row in matrix.rows if row.role == "general" and row.cells), None)
     if general is None:
@@ -187,9 +187,9 @@ def _heat_against_general(evidence: Evidence) -> Figure | None:
     )
     return Figure(
         plot,
-        "Perplexity as a change from the general model's on the same level: a minus sign and the blue shade "
-        "are better, a plus or × and the brown shade are worse; full shade at half or twice its perplexity. The best "
-        "of a level is outlined.",
+        "Perplexity as a change from the general model's on the same level. A minus sign and a blue shade mean "
+        "better, a plus sign or × and a brown shade mean worse; the shade is full at half or twice the general "
+        "model's perplexity. The best model of each level is outlined.",
     )
 
 

@@ -28,31 +28,31 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
     """The ways to serve a new learner against the oracle, the levels found, and one model for everyone."""
     blocks: list[Block] = [
         paragraph(
-            "A new learner's level is not known at first. One model can answer everyone, or the level can be found "
-            "from what is visible; the wrong level's model can be costly."
+            "A new learner's level is not known at first. One general model can serve everyone, or the level can be "
+            "estimated from the visible text; but the model of a wrong level can be much worse."
         )
     ]
     if evidence.cold_start:
         blocks.append(
             paragraph(
-                "The text around a new learner's blanks tells which level's model expects it most. That model can be "
-                "<em>chosen</em>, or all levels' models can be <em>mixed</em>, each with the probability of its level "
-                "given the visible text (training shares × exp(−nats), updated by every token). The <em>oracle</em> "
-                "knows the level. Only a document's first mask counts: another one would show the words behind its "
-                "blanks."
+                "The model that finds the text around a new learner's blanks most likely can be <em>chosen</em>. Or "
+                "the models of all levels can be <em>mixed</em>, each weighted with the probability of its level "
+                "given the visible text (training shares × exp(−nats), updated after every token). The "
+                "<em>oracle</em> knows the true level. Only a document's first mask counts, because another mask "
+                "would show the words behind its blanks."
             )
         )
         blocks += [paragraph("{}", sentence) for family in evidence.cold_start for sentence in _accuracy(family)]
         caption = (
-            "Right of 1 the answers are expected less than by the true level's model. Diamonds: all levels together."
+            "Right of 1, the answers are less likely than under the true level's model. Diamonds: all levels together."
         )
         for family in evidence.cold_start:
             blocks += [heading(FAMILY_NAMES[family.family].capitalize()), Figure(_plot(family), caption)]
     else:
         blocks.append(
             absent(
-                "There are no two levels with models of their own, or the scores are of an earlier version and hold "
-                "no first masks."
+                "Fewer than two levels have models of their own, or the scores were made by an earlier version that "
+                "did not record first masks."
             )
         )
     blocks += [_ways(evidence), _groups(evidence), _confusion(evidence)]
@@ -68,8 +68,8 @@ def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
 
     return Table[tuple[Family, str]](
         "cold_start",
-        "A learner of unknown level, by who answers (answers of the first mask and their ends; geometric mean "
-        "over the levels)",
+        "A learner of unknown level, by the model that answers (answers of the first mask and their ends; geometric "
+        "mean over the levels)",
         [(family, way) for family in evidence.cold_start for way in family.ways],
         words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
         words("Answered by", "way", lambda row: WAY_NAMES[row[1]]),
@@ -92,7 +92,8 @@ def _groups(evidence: Evidence) -> Table[_Group]:
         groups += [(family, f"{group.name} tokens", group) for group in family.by_length]
     return Table[_Group](
         "cold_start_groups",
-        "The same by level, and by length of the visible text: levels found, and perplexity against the oracle",
+        "The same by level, and by length of the visible text: share of levels found, and perplexity against the "
+        "oracle",
         groups,
         words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
         words("Level, or visible text", "group", lambda row: row[1]),
@@ -129,8 +130,8 @@ def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
 
     return Table[_TrueLevel](
         "confusion",
-        "Perplexity as a classifier of levels: documents of each level (row) by the level whose model expects "
-        "their visible text most (column); the right ones are bold",
+        "Perplexity as a classifier of levels: documents of each level (row) by the level whose model finds their "
+        "visible text most likely (column); correct ones are bold",
         [
             _TrueLevel(family=family.family, level=level, counts=dict(zip(family.levels, counts, strict=True)))
             for family in evidence.cold_start
@@ -185,7 +186,7 @@ def _plot(family: Family) -> Markup:
         ]
     return interval_plot(
         f"cold-start-{family.family}",
-        "Perplexity against the oracle, by who answers",
+        "Perplexity against the oracle, by the model that answers",
         "Ratio of each way's perplexity to that of the true level's model; every number is in the table.",
         rows,
         [Reference(value=1.0, label="oracle")],

@@ -11,13 +11,13 @@ from raysweep.report.tables import Cell, Column, Table, words
 
 Named = tuple[str, str]
 _METHOD = Markup("""<dl class="terms">
-<dt>Scores</dt><dd>Sums of nats and tokens per document and kind of mask ({}), added up and divided once.</dd>
-<dt>Intervals</dt><dd>{} BCa bootstrap intervals with {:,} resamples of {}, the same resamples for all models \
-(paired), widened for few of them by Student's t; several seeds add the spread between trainings. \
-With one seed an interval says nothing of how another training would come out.</dd>
-<dt>Verdicts</dt><dd>A claim is tested against every other way (intersection–union); levels are corrected by Holm. \
-“Overall” is the geometric mean of the tested levels' ratios, every level with the same weight. Levels with fewer than \
-{} independent test documents are not tested.</dd>
+<dt>Scores</dt><dd>Nats and tokens are summed per document and kind of mask ({}), and divided once, at the end.</dd>
+<dt>Intervals</dt><dd>{} BCa bootstrap intervals from {:,} resamples of {}, the same resamples for all models \
+(paired). If they are few, the intervals are widened by Student's t; several seeds add the spread between trainings. \
+With one seed, an interval does not say how another training of the same model would turn out.</dd>
+<dt>Verdicts</dt><dd>A claim is tested against every other kind of model (intersection–union test); the levels' \
+p-values are Holm-corrected. “Overall” is the geometric mean of the tested levels' ratios, with equal weights. Levels \
+with fewer than {} independent test documents are not tested.</dd>
 </dl>""")
 
 
@@ -36,15 +36,15 @@ def reproduction_section(evidence: Evidence) -> ReportSection:
     run, inputs = evidence.run, evidence.inputs
     code = Markup("<pre><code>{}</code></pre>")
     seed = paragraph(
-        "Seed {}{}. Everything on this page is in <code>evidence.json</code>; the tables lie in <code>tables/</code> "
+        "Seed {}{}. Everything on this page is in <code>evidence.json</code>; the tables are in <code>tables/</code> "
         "as CSV and TeX.",
         evidence.settings.seed,
         Markup(", profile <code>{}</code>").format(run.profile) if run.profile else "",
     )
     digest = paragraph(
-        'Everything was computed from {} files, whose digest is <code class="digest">{}</code>. Without the corpus, '
-        "<code>raysweep verify</code> recomputes all of it from the zip that <code>raysweep bundle</code> makes of "
-        "this run, and must print the same digest.",
+        'Everything was computed from {} files, whose digest is <code class="digest">{}</code>. <code>raysweep '
+        "bundle</code> makes a zip of this run without the learners' texts; <code>raysweep verify</code> recomputes "
+        "everything from that zip, and must print the same digest.",
         len(inputs.files),
         inputs.digest,
     )
@@ -79,7 +79,7 @@ def _inputs(evidence: Evidence) -> Table[Named]:
 
     return Table[Named](
         "inputs",
-        "What the report was computed from; of each file the SHA-256, of tables that of their values",
+        "The files that the report was computed from, with their SHA-256 (of tables, the SHA-256 of their values)",
         list(evidence.inputs.files.items()),
         words("File", "file", lambda row: row[0]),
         Column("Digest", ("sha256",), digest, is_number=False),

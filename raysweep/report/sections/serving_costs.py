@@ -21,7 +21,7 @@ STRATEGY_NAMES = {
     "transfer": "General model, fine-tuned per level",
 }
 _PARTS = {
-    "useful": "Steps that are in the models",
+    "useful": "Training steps that count",
     "evaluating": "Validation",
     "checkpointing": "Checkpoints",
     "loading": "Loading and exporting",
@@ -32,7 +32,9 @@ _PARTS = {
 
 def cost_section(evidence: Evidence) -> ReportSection:
     """Strategies with their costs, training time per trial, planned and actual time, and the speed of infilling."""
-    hours = Figure(_hours_plot(evidence), "Wall time of training with all attempts, times the GPUs used.")
+    hours = Figure(
+        _hours_plot(evidence), "Wall-clock time of training, all attempts together, times the number of GPUs used."
+    )
     blocks: list[Block] = [_strategies(evidence), hours]
     if evidence.costs.plan:
         blocks += [heading("Planned and actual"), _plan_origin(evidence.costs.plan)]
@@ -106,12 +108,12 @@ def _planned(evidence: Evidence) -> Table[tuple[str, StageTime | TrialTime]]:
 
     return Table[tuple[str, StageTime | TrialTime]](
         "planned",
-        "Time planned before the run and time taken (a trial: all its attempts, from start to record)",
+        "Time planned before the run and time taken (for a trial: all its attempts, from start to record)",
         times,
         words("What", "what", lambda row: row[0]),
         numbers("Planned", "planned_hours", formats.hours, lambda row: _hours(row[1].planned_s)),
         numbers("Actual", "actual_hours", formats.hours, lambda row: _hours(row[1].actual_s)),
-        numbers("Off by", "actual_over_planned", formats.percent, ratio),
+        numbers("Difference", "actual_over_planned", formats.percent, ratio),
     )
 
 
@@ -125,7 +127,7 @@ def _plan_origin(plan: Plan) -> Markup:
     price = ""
     if plan.cost:
         amount = "less than 0.01" if plan.cost["amount"] < 0.01 else f"{plan.cost['amount']:,.2f}"
-        price = f" At the prices of the config it came to {amount} {plan.cost['currency']}."
+        price = f" At the prices in the configuration, it was to cost {amount} {plan.cost['currency']}."
     return paragraph("The plan was made before the run, {} ({}).{}", source, plan.device, price)
 
 
@@ -135,7 +137,7 @@ def _ledger(evidence: Evidence) -> Table[LedgerPart]:
     unit = {"gpu": "GPU", "cpu": "CPU"}.get(ledger.unit, "slot")
     return Table[LedgerPart](
         "ledger",
-        f"What every second of the {unit}s went into, all trainings together",
+        f"How the time of the {unit}s was used, all trainings together",
         ledger.parts,
         words("Part", "part", lambda part: _PARTS.get(part.part, part.part)),
         numbers(f"{unit[0].upper()}{unit[1:]} time", "hours", formats.hours, lambda part: part.seconds / 3600),
@@ -158,8 +160,8 @@ def _speed(evidence: Evidence) -> Table[_Timing]:
     """Size, memory, latency and throughput of infilling."""
     return Table[_Timing](
         "speed",
-        "What serving takes (a prompt of 64 tokens, an answer of 16; of the levels' models the visible text "
-        "chooses one, and all stay in memory)",
+        "Size and speed of infilling (a prompt of 64 tokens, an answer of 16; of the levels' models, all in memory, "
+        "the visible text decides which one answers)",
         list(_timings(evidence)),
         words("Model", "model", lambda row: row.name, detail=lambda row: row.device),
         numbers("Parameters", "parameters", formats.count, lambda row: row.size.get("parameters")),

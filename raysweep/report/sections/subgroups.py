@@ -12,7 +12,7 @@ def subgroup_section(evidence: Evidence) -> ReportSection:
     """The same perplexities for parts of the test documents, each level by its role's model."""
     blocks: list[Block] = [_kinds(evidence), _lengths(evidence), _first_languages(evidence)]
     if not evidence.kinds:
-        reason = "There is no level on which all ways have a model, so they cannot be compared here."
+        reason = "No level has a model of every kind, so the kinds of model cannot be compared here."
         blocks.insert(0, absent(reason))
     return ReportSection("kinds", "By kind of mask, length and first language", blocks)
 
@@ -21,7 +21,7 @@ def _kinds(evidence: Evidence) -> Table[ByKind]:
     total = sum(group.tokens for group in evidence.kinds)
     return Table[ByKind](
         "kinds",
-        f"Perplexity by kind of mask: the tokens of {compared_levels(evidence)} together, each level by its model",
+        f"Perplexity by kind of mask: {compared_levels(evidence)} together, each level scored with its own model",
         evidence.kinds,
         words("Kind", "kind"),
         numbers("Tokens", "share_of_tokens", formats.share, lambda group: group.tokens / total),
@@ -33,7 +33,7 @@ def _lengths(evidence: Evidence) -> Table[ByLength]:
     fields = ("from_characters", "below_characters")
     return Table[ByLength](
         "lengths",
-        f"Perplexity by length of the text: {compared_levels(evidence)}, each by its model",
+        f"Perplexity by length of the text: {compared_levels(evidence)}, each level scored with its own model",
         evidence.lengths,
         Column("Characters", fields, _characters, is_number=False),
         numbers("Documents", "documents", formats.count),
@@ -44,7 +44,8 @@ def _lengths(evidence: Evidence) -> Table[ByLength]:
 def _first_languages(evidence: Evidence) -> Table[ByLanguage]:
     return Table[ByLanguage](
         "first_languages",
-        f"Perplexity by first language: {compared_levels(evidence)}, each by its model (the most frequent)",
+        f"Perplexity by first language: {compared_levels(evidence)}, each level scored with its own model (the most "
+        "frequent languages)",
         evidence.first_languages,
         words("First language", "l1"),
         numbers("Documents", "documents", formats.count),

@@ -26,8 +26,8 @@ def training_section(evidence: Evidence) -> ReportSection:
     if curves := _curves(evidence):
         panels = Markup("").join(Markup("<div><h3>{}</h3>{}</div>").format(name, plot) for name, plot in curves)
         text = (
-            "Validation loss in nats per token ({}), each trial on its own levels; the dot is the step whose model was "
-            "kept."
+            "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the step whose model "
+            "was kept."
         )
         blocks = [_KEY, Markup('<div class="panels">{}</div>').format(panels), paragraph(text, metric_name(evidence))]
     return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence)])
@@ -43,7 +43,7 @@ def _trainings(evidence: Evidence) -> Table[Training]:
 
     return Table[Training](
         "trainings",
-        "The trainings: how far they went, what they cost, what they weigh",
+        "The trainings: steps, losses, time, size and memory",
         evidence.trainings,
         words("Trial", "trial", detail=_parent),
         words("Levels", "levels", levels),

@@ -16,14 +16,14 @@ Scopes = dict[str, ClaimFinding]
 def verdict_section(evidence: Evidence) -> ReportSection:
     """The grid of verdicts, the forest plot, and the numbers behind them."""
     definitions = paragraph(
-        "A claim is <strong>confirmed</strong> when its whole interval lies beyond the margin, "
-        "<strong>refuted</strong> when it lies wholly on the other side, and <strong>undecided</strong> when this much "
-        "data cannot tell. “The best other” is never picked by looking at the test: a claim must hold against every "
-        "other way."
+        "A claim is <strong>confirmed</strong> if its whole interval lies beyond the margin, <strong>refuted</strong> "
+        "if the whole interval lies on the other side, and <strong>undecided</strong> if there are too few data to "
+        "tell. PPL is perplexity. A claim about “the best other” must hold against every other kind of model, so that "
+        "the best is never chosen by its test scores."
     )
     caption = (
-        "Diamonds: all tested levels together. Dots: a level. Filled: decided; hollow: undecided. Dashed lines: "
-        "equality and the margins."
+        "A diamond shows all tested levels together, a dot one level. Filled marks are decided, hollow marks "
+        "undecided. The dashed lines mark equality and the margins."
     )
     blocks: list[Block] = [definitions, _grid(evidence), Figure(_forest(evidence), caption), _findings(evidence)]
     return ReportSection("verdicts", "Verdicts", blocks)
@@ -41,7 +41,7 @@ def _grid(evidence: Evidence) -> Table[Scopes]:
 
     return Table[Scopes](
         "verdicts",
-        f"Verdicts, overall and per level (at {confidence_level(evidence)} confidence, Holm over the levels)",
+        f"Verdicts, overall and per level ({confidence_level(evidence)} confidence, Holm-corrected over the levels)",
         list(hypotheses.values()),
         words(
             "Hypothesis", "hypothesis", lambda row: row["overall"].hypothesis, detail=lambda row: _claim(row["overall"])
@@ -63,7 +63,7 @@ def _findings(evidence: Evidence) -> Table[ClaimFinding]:
 
     return Table[ClaimFinding](
         "findings",
-        "What each verdict rests on; p-values are one-sided and, on levels, corrected by Holm",
+        "The numbers behind each verdict; p-values are one-sided and, on levels, Holm-corrected",
         evidence.findings,
         Column("Claim", ("hypothesis", "scope"), _claim_and_scope, is_number=False),
         Column("Verdict", ("verdict",), _verdict, is_number=False),
