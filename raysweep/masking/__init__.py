@@ -1,1 +1,1 @@
-"""Documents into examples: segmentation, tokens, masks, and the store that batches are assembled from."""
+"""Turns documents into examples: segmentation, tokens, masks, and the store that batches come from."""

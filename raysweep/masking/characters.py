@@ -1,9 +1,9 @@
-"""Texts as arrays of code points, and what each code point is.
+"""Turns texts into arrays of code points, and gives the classes of each code point.
 
 The kernels of this room work on one array for many documents.  Classes follow Python's own tables
-(`str.isspace`, `re`'s `\\w` and `\\d`); those that GPT-2's pattern needs are given below
-`GPT2_KNOWN` only, where a test holds them against the library.  Documents beyond (emoji, CJK, curly
-quotes) take the library's slower way to the same tokens.
+(`str.isspace`, `re`'s `\\w` and `\\d`).  Those of GPT-2's pattern are defined only below `GPT2_KNOWN`, where
+a test compares them with the library; documents with other characters (emoji, CJK, curly quotes) are tokenised
+by the library, which is slower.
 """
 
 import re
@@ -28,17 +28,17 @@ GPT2_NUMBER = 16
 GPT2_SPACE = 32
 """Unicode's White_Space: unlike Python's, without the separators U+001C to U+001F."""
 ENDS_LINE = 64
-"""The line boundaries of `str.splitlines`."""
+"""A line boundary of `str.splitlines`."""
 PUNKT_SINGLE = 128
-"""To Punkt, a character that is never part of the word before it."""
+"""In Punkt, a character that is never part of the word before it."""
 PUNKT_CLOSING = 256
-"""To Punkt, a character that closes the sentence before it."""
+"""In Punkt, a character that closes the sentence before it."""
 TREEBANK_ALONE = 512
-"""To the Penn Treebank, a character that is always a word of its own."""
+"""In the Penn Treebank, a character that is always a separate word."""
 TREEBANK_LATE = 2048
-"""Those of them that are cut off after apostrophes have been looked at."""
+"""The `TREEBANK_ALONE` characters that are cut off after the rules for apostrophes."""
 TREEBANK_TAIL = 1024
-"""To the Penn Treebank, what may follow a sentence's full stop."""
+"""In the Penn Treebank, a character that may follow the full stop of a sentence."""
 
 _ROLES = {
     ENDS_LINE: "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029",
@@ -60,10 +60,10 @@ Classes = npt.NDArray[np.uint16]
 @cache
 def character_classes() -> Classes:
     """The class bits of every code point."""
-    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    all_characters = "".join(map(chr, range(sys.maxunicode + 1)))
     classes = np.zeros(sys.maxunicode + 1, dtype=np.uint16)
     for pattern, bit in ((r"\s+", SPACE), (r"\w+", WORD), (r"\d+", DIGIT)):
-        for match in re.finditer(pattern, everything):
+        for match in re.finditer(pattern, all_characters):
             classes[match.start() : match.end()] |= bit
     for code in range(GPT2_KNOWN):
         category = unicodedata.category(chr(code))
@@ -79,7 +79,7 @@ def character_classes() -> Classes:
 
 
 def join_texts(texts: Sequence[str]) -> tuple[Codes, Offsets]:
-    """All texts as one array of code points, and where each begins (one more entry than texts)."""
+    """Join texts to one array of code points; also returns where each begins (one more entry than texts)."""
     joined = "".join(texts)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))

@@ -1,16 +1,16 @@
-"""From character spans to token spans, and what to do with examples that are too long.
+"""Turns character spans into token spans, and shortens or drops examples that are too long.
 
 A character span becomes the smallest span of whole tokens that covers it: it grows where it cuts a
 token, and where a character (an emoji, a curly quote) is several tokens.  If two spans of a mask
-then overlap ("do|n't", both masked), the example is dropped, and counted.
+then overlap ("do|n't", both masked), the example is dropped and counted.
 
-An example of n tokens and k spans is n + 2k + 1 long: a blank and an end for each answer, and the
+An example of n tokens and k spans has n + 2k + 1 positions: a blank and an end for each answer, and the
 start token.  If that is more than `max_tokens`, the policy decides:
 
-- *window*: the example is made of a part of its document around one of its spans (`windows.py`).
-  Spans outside are not blanked.
+- *window*: the example uses only the part of its document around one of its spans (`windows.py`); spans
+  outside are not blanked.
 - *truncate*: the example is cut on the right, where the answers are, as the original does.
-- *drop*: there is no such example.
+- *drop*: the example is dropped.
 """
 
 from typing import NamedTuple
@@ -28,12 +28,12 @@ from raysweep.masking.windows import Small, choose_window, cut_points
 
 WINDOW, TRUNCATE, DROP = 0, 1, 2
 _OVERFLOW = {"window": WINDOW, "truncate": TRUNCATE, "drop": DROP}
-# The draw number of the stream that chooses a window, beyond any mask's.
+# The draw number of the stream that chooses a window; masks use lower ones.
 _WINDOW_DRAW = (1 << 31) - 1
 
 
 class EncodingCounts(NamedTuple):
-    """Examples dropped, by reason, and what became of the long ones."""
+    """How many examples and spans were dropped or shortened."""
 
     overlapping: int
     """Dropped because two spans share a token."""
@@ -46,7 +46,7 @@ class EncodingCounts(NamedTuple):
     spans_cut: int
     """Spans cut to their window."""
     without_answer: int
-    """Kept although no answer is left."""
+    """Examples kept although they have no answer."""
 
 
 class Encoded(NamedTuple):
@@ -62,12 +62,12 @@ class Encoded(NamedTuple):
     lengths: Small
     """In tokens."""
     window_examples: Offsets
-    """The examples, ascending, that are only a part of their document."""
+    """The examples, ascending, that use only a window of their document."""
     window_starts: Small
     window_ends: Small
     counts: EncodingCounts
     masked_characters: int
-    """Characters under blanks, over all examples kept."""
+    """Characters under blanks, in all examples kept."""
 
 
 def encode_masks(
@@ -76,8 +76,8 @@ def encode_masks(
     """Turn every mask into token spans that fit into `policy.max_tokens`.
 
     Args:
-        tokens, offsets: the documents' tokens, and where each document's begin.
-        seeds: the documents' seeds; they choose the windows.
+        tokens, offsets: the documents' tokens, and where those of each document begin.
+        seeds: the documents' seeds, which choose the windows.
     """
     return _encode(
         segments, tokens, offsets, token_bytes(), masks, seeds, policy.max_tokens, _OVERFLOW[policy.overflow]
@@ -86,7 +86,7 @@ def encode_masks(
 
 @kernel
 def _map_characters(codes: Codes, tokens: Tokens, sizes: Kinds, first: Small, last: Small, begins: Kinds) -> None:
-    """For each character the first and the last of its tokens; for each token whether a character begins with it."""
+    """Find each character's first and last token, and whether a character begins with each token."""
     token, token_end, character_start = -1, 0, 0
     for t in range(len(tokens)):
         begins[t] = 0

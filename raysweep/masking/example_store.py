@@ -93,7 +93,7 @@ class ExampleStore:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens in the longest example there may be."""
+        """The most tokens that an example can have."""
         return self._max_tokens
 
     def select(
@@ -104,16 +104,14 @@ class ExampleStore:
         examples_per_document: int | None = None,
         documents_per_level: int | None = None,
     ) -> Examples:
-        """The examples of some levels' documents in one split, ascending.
+        """Select the examples of some levels in one split, ascending.
 
         Args:
-            examples_per_document: the first so many of each document; all if None.
-            documents_per_level: so many of each level's documents, chosen by their seeds; all if None.
+            examples_per_document: how many to take of each document, from its first; all if None.
+            documents_per_level: how many documents to take of each level, chosen by their seeds; all if None.
         """
-        chosen = np.isin(self._levels, [self._level_names.index(name) for name in levels if name in self._level_names])
-        chosen &= self._splits == (
-            self._split_names.index(split) if split in self._split_names else len(self._split_names)
-        )
+        chosen = np.isin(self._levels, [code for code, name in enumerate(self._level_names) if name in levels])
+        chosen &= np.isin(self._splits, [code for code, name in enumerate(self._split_names) if name == split])
         if documents_per_level is not None:
             chosen &= self._are_first_by_seed(chosen, documents_per_level)
         counts = np.diff(self._document_examples)[chosen]
@@ -142,11 +140,11 @@ class ExampleStore:
         return np.array(self._level_names, dtype=np.str_)[self._levels[documents]]
 
     def assemble(self, examples: Examples, *, task: str = "ilm", pad_multiple: int = 1) -> Batch:
-        """The examples as a batch, in their order.
+        """Assemble the examples as a batch, in their order.
 
         Args:
             task: "ilm", "lm", "reverse_lm", "lm_all" or "no_context_ilm".
-            pad_multiple: the batch is as long as its longest example, rounded up to this.
+            pad_multiple: rows are as long as the longest example, rounded up to a multiple of this.
         """
         numbers = self._checked(examples)
         documents_B = self.documents_of(numbers)

@@ -1,11 +1,11 @@
-"""Which spans each example of a document blanks: the hierarchical mask function, seeded per document.
+"""Samples the spans that each example of a document blanks: the hierarchical mask function, seeded per document.
 
-With the policy's probabilities the whole document is one span; else each paragraph may be one, in
-the others each sentence, in the others the words are walked: where a span starts it is an n-gram or
-one word, and the walk goes on after it.  No span at all is a legal mask.  A mask equal to an earlier
-one of its document is drawn again; after `max_draws` draws its example is left out, and counted.
+With the policy's probabilities the whole document is one span; otherwise each paragraph may be one, in the
+others each sentence, in the others the words are walked: where a span starts it is an n-gram or one word,
+and the walk continues after it.  A mask may have no span.  A mask equal to an earlier one of its document is
+drawn again; after `max_draws` draws its example is left out and counted.
 
-Random numbers are counted, not shared: splitmix64 (Steele, Lea and Flood 2014) started from the
+Every draw has its own stream of random numbers, splitmix64 (Steele, Lea and Flood 2014) started from the
 document's seed, the example's number and the draw's.  So a document's masks depend on nothing else.
 
 Source: Donahue, Lee and Liang 2020 (ACL), "Enabling language models to fill in the blanks".
@@ -53,13 +53,13 @@ class Masks(NamedTuple):
 
 
 def document_seeds(seed: int, ids: Sequence[str], splits: Sequence[str]) -> Seeds:
-    """Each document's own seed, from the run's seed, its id and its split."""
+    """Derive a seed for each document from the run's seed, its id and its split."""
     pairs = zip(ids, splits, strict=True)
     return np.fromiter((seed_for(seed, name, split) for name, split in pairs), dtype=np.uint64, count=len(ids))
 
 
 def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Masks:
-    """Draw every document's masks.  A document without a single word has none."""
+    """Draw the masks of every document.  A document without words has none."""
     chances = np.array([policy.document, policy.paragraph, policy.sentence, policy.word, policy.ngram])
     return _sample(
         segments,
@@ -83,7 +83,7 @@ def mix(value: np.uint64) -> np.uint64:
 
 @kernel
 def start_stream(state: Seeds, seed: np.uint64, example: int, draw: int) -> None:
-    """Begin the stream of one draw of one example."""
+    """Start the stream of one draw of one example."""
     state[0] = mix(seed ^ mix(np.uint64((example << 32) + draw + 1) * np.uint64(GAMMA)))
 
 
@@ -137,7 +137,7 @@ def _draw_mask(
 
 @kernel
 def _thin_out(state: Seeds, count: int, wanted: int, kinds: Kinds, starts: Offsets, ends: Offsets) -> int:
-    """Keep `wanted` of the spans, each set of them equally likely, in their order (Knuth's algorithm S)."""
+    """Keep a random `wanted` of the spans, in their order (Knuth's algorithm S)."""
     kept = 0
     for i in range(count):
         if uniform(state) * (count - i) < wanted - kept:
@@ -161,7 +161,7 @@ def _sample(
     document_examples = np.zeros(size + 1, np.int64)
     numbers = np.empty(size * examples_per_document, np.uint8)
     pointers = np.zeros(size * examples_per_document + 1, np.int64)
-    # A mask has at most one span per word; there is always room for one document's masks, and more is made as needed.
+    # A mask has at most one span per word.  There is always room for one document's masks; the arrays grow as needed.
     most = 1
     for d in range(size):
         first = segments.paragraph_sentences[segments.document_paragraphs[d]]
@@ -219,7 +219,7 @@ def _sample(
 def _is_repeated(
     pointers: Offsets, first: int, count: int, spans: int, filled: int, kinds: Kinds, starts: Offsets, ends: Offsets
 ) -> bool:
-    """Whether the `spans` spans at `filled` are those of one of the examples from `first` to `count`."""
+    """Tell whether the `spans` spans at `filled` equal those of an example from `first` to `count`."""
     for other in range(first, count):
         base = pointers[other]
         if pointers[other + 1] - base != spans:

