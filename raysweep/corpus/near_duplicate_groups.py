@@ -10,7 +10,7 @@ two splits.
 import numpy as np
 
 from raysweep.corpus.near_duplicates import NearDuplicates
-from raysweep.corpus.splits import SPLITS, root_of
+from raysweep.corpus.splits import SPLITS, join_groups
 
 MOST_OF_CORPUS = 50
 """A group of near duplicates holds at most one in so many documents."""
@@ -79,37 +79,3 @@ def count_splits(codes: np.ndarray, splits: np.ndarray) -> np.ndarray:
     count = int(codes.max(initial=-1)) + 1
     cells = codes[known] * len(SPLITS) + splits[known]
     return np.bincount(cells, minlength=count * len(SPLITS)).reshape(count, len(SPLITS))
-
-
-def join_groups(
-    groups: np.ndarray, hashes: np.ndarray, links: np.ndarray, largest: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Join groups whose documents are linked, in the order of the links.
-
-    A link that would make a group larger than `largest` is not followed, so the strongest links should come first.
-
-    Args:
-        groups, hashes: from `group_documents`.
-        links: (L, 2) documents that should go to one split.
-        largest: the most documents that a joined group may have.
-
-    Returns:
-        Groups and hashes as `group_documents` gives them, and how many links were not followed.
-    """
-    sizes = np.bincount(groups, minlength=len(hashes)).tolist()
-    parents = list(range(len(hashes)))
-    refused = 0
-    for left, right in groups[links].tolist():
-        one, other = root_of(parents, left), root_of(parents, right)
-        if one == other:
-            continue
-        if sizes[one] + sizes[other] > largest:
-            refused += 1
-            continue
-        parents[other] = one
-        sizes[one] += sizes[other]
-    roots = np.array([root_of(parents, group) for group in range(len(parents))], dtype=np.int64)
-    remaining, numbers = np.unique(roots, return_inverse=True)
-    joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(joined, numbers, hashes)
-    return np.take(numbers, groups), joined, refused

@@ -56,11 +56,46 @@ def group_documents(text_hashes: np.ndarray, learners: pa.Array | None, seed: in
     writers = encoded.indices.to_numpy().astype(np.int64)
     key = _key(seed)
     writer_hashes = np.frombuffer(b"".join(_digest(name, key) for name in encoded.dictionary.to_pylist()), dtype="<u8")
-    roots = _join_writers_of_equal_texts(text_hashes, writers, len(writer_hashes))
-    components, writer_groups = np.unique(roots, return_inverse=True)
-    hashes = np.full(len(components), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(hashes, writer_groups, writer_hashes)
-    return np.take(writer_groups, writers), hashes
+    # Learners who wrote the same text belong together.
+    order = np.argsort(text_hashes, kind="stable")
+    same = np.flatnonzero(text_hashes[order][1:] == text_hashes[order][:-1])
+    links = np.stack([order[same + 1], order[same]], axis=1)
+    groups, hashes, _ = join_groups(writers, writer_hashes, links, largest=len(writers))
+    return groups, hashes
+
+
+def join_groups(
+    groups: np.ndarray, hashes: np.ndarray, links: np.ndarray, largest: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Join groups whose documents are linked, in the order of the links.
+
+    A link that would make a group larger than `largest` is not followed, so the strongest links should come first.
+
+    Args:
+        groups, hashes: from `group_documents`.
+        links: (L, 2) documents that should go to one split.
+        largest: the most documents that a joined group may have.
+
+    Returns:
+        Groups and hashes as `group_documents` gives them, and how many links were not followed.
+    """
+    sizes = np.bincount(groups, minlength=len(hashes)).tolist()
+    parents = list(range(len(hashes)))
+    refused = 0
+    for left, right in groups[links].tolist():
+        root, other = _root_of(parents, left), _root_of(parents, right)
+        if root == other:
+            continue
+        if sizes[root] + sizes[other] > largest:
+            refused += 1
+            continue
+        parents[other] = root
+        sizes[root] += sizes[other]
+    roots = np.array([_root_of(parents, group) for group in range(len(parents))], dtype=np.int64)
+    remaining, numbers = np.unique(roots, return_inverse=True)
+    joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(joined, numbers, hashes)
+    return np.take(numbers, groups), joined, refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,17 +206,7 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
-def _join_writers_of_equal_texts(text_hashes: np.ndarray, writers: np.ndarray, count: int) -> np.ndarray:
-    """Find the connected components of learners, linked by texts that both wrote (union-find)."""
-    parents = list(range(count))
-    order = np.argsort(text_hashes, kind="stable")
-    same = np.flatnonzero(text_hashes[order][1:] == text_hashes[order][:-1])
-    for left, right in zip(writers[order[same]].tolist(), writers[order[same + 1]].tolist(), strict=True):
-        parents[root_of(parents, left)] = root_of(parents, right)
-    return np.array([root_of(parents, writer) for writer in range(count)], dtype=np.int64)
-
-
-def root_of(parents: list[int], node: int) -> int:
+def _root_of(parents: list[int], node: int) -> int:
     """Find the root of a node's tree, halving paths on the way (union-find)."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]

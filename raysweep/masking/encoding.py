@@ -110,7 +110,7 @@ def _encode(
     segments: Segments,
     tokens: Tokens,
     offsets: Offsets,
-    sizes: Kinds,
+    token_sizes: Kinds,
     masks: Masks,
     seeds: Seeds,
     max_tokens: int,
@@ -142,7 +142,7 @@ def _encode(
     for d in range(len(documents) - 1):
         base, size = documents[d], offsets[d + 1] - offsets[d]
         text, text_tokens = segments.codes[base : documents[d + 1]], tokens[offsets[d] : offsets[d + 1]]
-        _map_characters(text, text_tokens, sizes, first, last, begins)
+        _map_characters(text, text_tokens, token_sizes, first, last, begins)
         n_sentences = document_sentences[d + 1] - document_sentences[d]
         for s in range(n_sentences):
             sentences[s] = first[segments.sentence_starts[document_sentences[d] + s] - base]
@@ -172,17 +172,11 @@ def _encode(
                         without_answer += 1
                 else:
                     start_stream(state, seeds[d], masks.numbers[e], _WINDOW_DRAW)
-                    n_cuts = cut_points(sentences[:n_sentences], out_starts[:spans], out_ends[:spans], size, cuts)
+                    breaks, span_starts, span_ends = sentences[:n_sentences], out_starts[:spans], out_ends[:spans]
+                    n_cuts = cut_points(breaks, span_starts, span_ends, size, cuts)
                     anchor = int(uniform(state) * spans) if spans else -1
                     begin, end, is_cut = choose_window(
-                        state,
-                        cuts[: n_cuts + 1],
-                        sentences[:n_sentences],
-                        begins[:size],
-                        out_starts[:spans],
-                        out_ends[:spans],
-                        anchor,
-                        max_tokens - 1,
+                        state, cuts[: n_cuts + 1], breaks, begins[:size], span_starts, span_ends, anchor, max_tokens - 1
                     )
                     spans_cut += is_cut
                     windows[windowed] = kept

@@ -88,10 +88,6 @@ class ExampleStore:
         return int(self._first_examples[-1])
 
     @property
-    def documents(self) -> int:
-        return int(self._first_documents[-1])
-
-    @property
     def max_tokens(self) -> int:
         """The most tokens that an example can have."""
         return self._max_tokens

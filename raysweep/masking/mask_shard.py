@@ -55,10 +55,11 @@ def mask_shard(
     with _timed(seconds, "encode"):
         encoded = encode_masks(segments, tokens, offsets, masks, seeds, policy)
     with _timed(seconds, "write"):
-        levels, splits = sorted(set(read.levels)), sorted(set(read.splits))
-        header = {"rows": list(rows), "levels": levels, "splits": splits, "max_tokens": policy.max_tokens}
-        arrays = pack_examples(tokens, offsets, encoded)
-        arrays |= {"levels": _number(read.levels, levels), "splits": _number(read.splits, splits), "seeds": seeds}
+        header: dict[str, Any] = {"rows": list(rows), "max_tokens": policy.max_tokens}
+        arrays = {**pack_examples(tokens, offsets, encoded), "seeds": seeds}
+        for field, values in (("levels", read.levels), ("splits", read.splits)):
+            names, codes = np.unique(values, return_inverse=True)
+            header[field], arrays[field] = names.tolist(), codes.astype(np.uint8)
         checksum = write_shard(store.shard(shard), header, arrays)
     summary = _summarise(rows, len(segments.codes), masks, encoded)
     summary |= {"shard": shard, "checksum": checksum, "tokens": len(tokens)}
@@ -78,11 +79,6 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - began
-
-
-def _number(values: list[str], names: list[str]) -> Array:
-    number = {name: index for index, name in enumerate(names)}
-    return np.array([number[value] for value in values], dtype=np.uint8)
 
 
 def pack_examples(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str, Array]:

@@ -46,14 +46,7 @@ def _cost(starts: Small, ends: Small, first: int, last: int) -> int:
 
 @kernel
 def choose_window(
-    state: Seeds,
-    cuts: Small,
-    sentences: Small,
-    begins: Kinds,
-    starts: Small,
-    ends: Small,
-    anchor: int,
-    budget: int,
+    state: Seeds, cuts: Small, sentences: Small, begins: Kinds, starts: Small, ends: Small, anchor: int, budget: int
 ) -> tuple[int, int, bool]:
     """Choose a run of tokens, so that tokens + 2 · spans fit into `budget`.
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import near_duplicates
-from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates, join_groups
+from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
+from raysweep.corpus.splits import join_groups
 
 TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"
 
