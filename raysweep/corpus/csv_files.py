@@ -114,9 +114,9 @@ def _check_header(path: Path, header: list[str], wanted: Sequence[str]) -> None:
     missing = [name for name in wanted if name not in header]
     if missing:
         _refuse_other_delimiter(path, header, wanted)
-        found = ", ".join(repr(name) for name in header)
+        columns = ", ".join(repr(name) for name in header)
         problems = "; ".join(f"no column {name!r}{_did_you_mean(name, header)}" for name in missing)
-        raise InputError(f"{path}: {problems}. Found the columns {found}. Name yours in data.columns")
+        raise InputError(f"{path}: {problems}. Found the columns {columns}. Name yours in data.columns")
     for name in wanted:
         if header.count(name) > 1:
             raise InputError(

@@ -1,9 +1,9 @@
-"""The hot loops of the search for near duplicates, compiled by numba at their first call and kept on disk.
+"""The hot loops of the search for near duplicates, compiled by numba at their first call and cached on disk.
 
-A text becomes its words (letters and digits, small, without apostrophes), a word a 32-bit hash, a pair
-of neighbouring words a shingle, and the shingles a signature of minima.  Kernels hold no state and
-start no threads; all that they call stands in this file, so numba's own check of the file's age is
-enough to compile them anew.
+A text is split into words (lower-case letters and digits, without apostrophes), a word becomes a 32-bit
+hash, a pair of neighbouring words a shingle, and the shingles a signature of minima.  Kernels hold no state
+and start no threads.  They call only functions of this file, so numba's check of the file's age is enough to
+recompile them after a change.
 """
 
 from collections.abc import Callable
@@ -31,19 +31,19 @@ _NONE = np.uint64(0)
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile without Python's lock, and keep what was compiled."""
+    """Compile `function` to run without the GIL, cached on disk."""
     return cast("Kernel", numba.njit(cache=True, nogil=True)(function))
 
 
 @kernel
 def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
-    """Write the hash of every word of every text, in order; returns how many there are.
+    """Write the hashes of all words in order; returns how many there are.
 
     Args:
         text: UTF-8 of all texts, one after the other.
-        ends: (D + 1,) where each begins, and where the last ends.
-        words: room for half as many words as there are bytes, rounded up, and one for each text.
-        counts: (D,) gets the words of each text.
+        ends: (D + 1,) where each text begins, and where the last ends.
+        words: output; needs room for half as many words as there are bytes, and one more for each text.
+        counts: (D,) output, the number of words of each text.
     """
     written = 0
     for document in range(len(counts)):
@@ -81,7 +81,7 @@ def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
 
 @kernel
 def hash_sequences(words: Hashes, starts: Longs, hashes: npt.NDArray[np.uint64]) -> None:
-    """A 64-bit hash of each text's words in their order; a text without words keeps what stands there."""
+    """Write a 64-bit hash of each text's sequence of words; texts without words keep their value."""
     for text in range(len(hashes)):
         first, end = starts[text], starts[text + 1]
         if end > first:
@@ -101,7 +101,7 @@ def sign(
     terms: npt.NDArray[np.uint64],
     signatures: Hashes,
 ) -> None:
-    """The minima of `SIGNATURE` hash functions over the pairs of neighbouring words; a lone word counts as a pair."""
+    """Write the minima of `SIGNATURE` hash functions over pairs of neighbouring words; a single word is a pair."""
     for row in range(len(chosen)):
         first, end = starts[chosen[row]], starts[chosen[row] + 1]
         minima = np.full(SIGNATURE, 0xFFFFFFFF, dtype=np.uint32)
@@ -132,18 +132,18 @@ def compare_bucket_mates(
     pairs: Longs,
     similarities: npt.NDArray[np.float32],
 ) -> int:
-    """Write the pairs of one band that are similar enough; returns how many, more than there is room for if need be.
+    """Write the pairs of one band that are similar enough; returns how many there are, even if not all fit.
 
     Args:
-        order: rows of `signatures`, equal ones in the band side by side.
-        begins: where the buckets of equal ones begin in `order`, and where the last ends.
-        reach: how many later mates each row is compared with.
-        agreeing: minima that two signatures must share to be looked at.
-        allowed: the share of words that may differ.
+        order: rows of `signatures`, sorted by bucket (rows that are equal in the band).
+        begins: where the buckets begin in `order`, and where the last ends.
+        reach: how many later rows of its bucket each row is compared with.
+        agreeing: minima that two signatures must share for their texts to be compared.
+        allowed: the fraction of words that may differ.
         chosen: the text of each row.
-        is_whole: (bands, rows) whether the row's bucket was compared as a whole, set here.
+        is_whole: (bands, rows) output, whether the row's whole bucket was compared.
     """
-    found = 0
+    count = 0
     length = 0
     for row in range(len(starts) - 1):
         length = max(length, starts[row + 1] - starts[row])
@@ -151,34 +151,34 @@ def compare_bucket_mates(
     for bucket in range(len(begins) - 1):
         first, end = begins[bucket], begins[bucket + 1]
         for left in range(first, end):
-            one = order[left]
-            is_whole[band, one] = end - first <= reach + 1
+            row = order[left]
+            is_whole[band, row] = end - first <= reach + 1
             for right in range(left + 1, min(end, left + 1 + reach)):
                 other = order[right]
-                if not _look_alike(signatures[one], signatures[other], band, is_whole[:, one], agreeing):
+                if not _look_alike(signatures[row], signatures[other], band, is_whole[:, row], agreeing):
                     continue
-                a = words[starts[chosen[one]] : starts[chosen[one] + 1]]
+                a = words[starts[chosen[row]] : starts[chosen[row] + 1]]
                 b = words[starts[chosen[other]] : starts[chosen[other] + 1]]
                 longer = max(len(a), len(b))
-                # A hair more than the share, so that 1 word in 10 counts as a tenth.
+                # Slightly more than the fraction, so that rounding keeps 1 word in 10 a tenth.
                 distance = edit_distance(a, b, int(allowed * longer + 1e-6), distances)
                 if distance >= 0:
-                    if found < len(pairs):
-                        pairs[found, 0], pairs[found, 1] = chosen[one], chosen[other]
-                        similarities[found] = 1.0 - distance / longer
-                    found += 1
-    return found
+                    if count < len(pairs):
+                        pairs[count, 0], pairs[count, 1] = chosen[row], chosen[other]
+                        similarities[count] = 1.0 - distance / longer
+                    count += 1
+    return count
 
 
 @kernel
 def _look_alike(one: Hashes, other: Hashes, band: int, whole: npt.NDArray[np.bool_], agreeing: int) -> bool:
-    """Whether signatures agree enough, and no earlier band has compared the two."""
+    """Tell whether two signatures agree enough and no earlier band has compared them."""
     equal = 0
-    for each in range(BANDS):
+    for other_band in range(BANDS):
         in_band = 0
-        for row in range(each * ROWS, (each + 1) * ROWS):
+        for row in range(other_band * ROWS, (other_band + 1) * ROWS):
             in_band += one[row] == other[row]
-        if each < band and in_band == ROWS and whole[each]:
+        if other_band < band and in_band == ROWS and whole[other_band]:
             return False
         equal += in_band
     return equal >= agreeing
@@ -186,9 +186,9 @@ def _look_alike(one: Hashes, other: Hashes, band: int, whole: npt.NDArray[np.boo
 
 @kernel
 def edit_distance(a: Hashes, b: Hashes, most: int, rows: npt.NDArray[np.int32]) -> int:
-    """Words to change, leave out or put in to make `b` of `a` (Levenshtein); −1 if more than `most`.
+    """The edit distance (Levenshtein) between two texts in words; −1 if more than `most`.
 
-    Only cells within `most` of the diagonal are looked at (Ukkonen 1985).
+    Only cells within `most` of the diagonal are computed (Ukkonen 1985).
 
     Args:
         rows: room for two rows of len(b) + 1.

@@ -47,18 +47,18 @@ def pairs_of(near: NearDuplicates) -> set[tuple[int, int]]:
 def true_pairs(texts, threshold):
     """All pairs that are similar enough; those that share too few words are not measured."""
     words = [words_of(text) for text in texts]
-    bags = [set(each) for each in words]
-    found = set()
-    for one in range(len(texts)):
-        for other in range(one + 1, len(texts)):
-            longer = max(len(words[one]), len(words[other]))
-            if abs(len(words[one]) - len(words[other])) > (1 - threshold) * longer + 1e-6:
+    bags = [set(text_words) for text_words in words]
+    pairs = set()
+    for text in range(len(texts)):
+        for other in range(text + 1, len(texts)):
+            longer = max(len(words[text]), len(words[other]))
+            if abs(len(words[text]) - len(words[other])) > (1 - threshold) * longer + 1e-6:
                 continue
-            if len(bags[one] - bags[other]) > (1 - threshold) * longer + 1e-6:
+            if len(bags[text] - bags[other]) > (1 - threshold) * longer + 1e-6:
                 continue
-            if longer and similarity(words[one], words[other]) >= threshold - 1e-6:
-                found.add((one, other))
-    return found
+            if longer and similarity(words[text], words[other]) >= threshold - 1e-6:
+                pairs.add((text, other))
+    return pairs
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_one_changed_word_in_ten_makes_a_near_duplicate_and_more_do_not(other, i
 
 
 def test_what_is_found_is_what_comparing_all_with_all_finds(sample_csv):
-    """Of the sample's natural near duplicates and copies none is missed, and none is made up."""
+    """No near duplicate or copy in the sample is missed, and none is invented."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     expected = true_pairs(texts, 0.9)

@@ -234,7 +234,7 @@ def test_ilm_texts_hold_each_model_s_documents_joined_by_three_newlines(folder, 
             assert texts == expected
 
 
-def test_a_document_that_would_fall_apart_in_ilm_s_format_is_mended_and_counted(folder, tmp_path):
+def test_a_document_that_ilm_would_split_is_changed_and_counted(folder, tmp_path):
     """Three newlines inside become two, and newlines at the ends go."""
     path = tmp_path / "corpus.csv"
     odd = ["a\n\n\nb", "\n\nc\n", "d\r\n\r\n\r\ne", "plain", "two\n\nparagraphs"]

@@ -26,10 +26,10 @@ def draw(texts: list[str], policy: MaskingConfig, seed: int = 0) -> tuple[Segmen
 
 def as_lists(masks: Masks, bases: np.ndarray) -> list[list[list[tuple[int, int, int]]]]:
     """Spans of each example of each document: kind, offset, end."""
-    found = []
+    documents = []
     for d, base in enumerate(bases[:-1]):
         examples = range(masks.document_examples[d], masks.document_examples[d + 1])
-        found.append(
+        documents.append(
             [
                 [
                     (int(masks.kinds[s]), int(masks.starts[s] - base), int(masks.ends[s] - base))
@@ -38,7 +38,7 @@ def as_lists(masks: Masks, bases: np.ndarray) -> list[list[list[tuple[int, int, 
                 for e in examples
             ]
         )
-    return found
+    return documents
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_n_grams_are_one_to_eight_words_all_equally_likely(many):
 
 
 def _words_in_spans(segments: Segments, masks: Masks) -> tuple[np.ndarray, np.ndarray]:
-    """Of each n-gram: its words, and the words left in its sentence where it starts."""
+    """The number of words of each n-gram, and of words left in its sentence where it starts."""
     ngrams = masks.kinds == Kind.NGRAM
     first = np.searchsorted(segments.word_starts, masks.starts[ngrams])
     last = np.searchsorted(segments.word_ends, masks.ends[ngrams])

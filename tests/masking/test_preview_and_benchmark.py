@@ -29,12 +29,14 @@ def test_a_preview_shows_blanks_and_answers(store_of):
 
 def test_the_benchmark_measures_every_part_beside_the_yardstick(texts):
     """Numbers of a run on this machine; how large they are is for the machine to say."""
-    found = benchmark_masking(texts, assembly_s=0.05)
-    assert found["documents"] == len(texts)
-    assert found["ratio_to_yardstick"] == pytest.approx(found["documents_per_s"] / found["yardstick_documents_per_s"])
-    assert set(found["documents_per_s_by_phase"]) == {"read", "segment", "tokenise", "sample", "encode", "write"}
-    assert found["assembled_examples_per_s"] > 0
-    assert found["store_bytes"] > 0
+    measured = benchmark_masking(texts, assembly_s=0.05)
+    assert measured["documents"] == len(texts)
+    assert measured["ratio_to_yardstick"] == pytest.approx(
+        measured["documents_per_s"] / measured["yardstick_documents_per_s"]
+    )
+    assert set(measured["documents_per_s_by_phase"]) == {"read", "segment", "tokenise", "sample", "encode", "write"}
+    assert measured["assembled_examples_per_s"] > 0
+    assert measured["store_bytes"] > 0
 
 
 def test_texts_are_read_from_a_csv_with_quoted_newlines(tmp_path):
