@@ -90,7 +90,7 @@ def _do_stages(
     from raysweep.cli.progress_view import view_for
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import Run
-    from raysweep.planning.run_forecast import measure_overheads_of_run
+    from raysweep.planning.measured_overheads import measure_overheads_of_run
 
     began = time.time()
     executor = _executor(settings, inline=inline, fail_fast=fail_fast)

@@ -13,7 +13,7 @@ class PricesConfig(Section):
     """Prices of an hour, for `plan` and for `budget.cost`."""
 
     currency: Annotated[str, Field(min_length=1)] = Field(
-        "USD", description="shown beside amounts; nothing is converted"
+        "USD", description="shown after amounts; nothing is converted"
     )
     gpu_hour: Annotated[float, Field(ge=0.0)] | None = Field(
         None, description="price of an hour of one GPU of any kind"

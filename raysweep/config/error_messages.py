@@ -46,7 +46,7 @@ def error_messages(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
 def did_you_mean(name: Any, known: Any) -> str:
     """The nearest of the known names, or all of them if they are few; '' if neither helps."""
     names = [str(name) for name in known]
-    folded = {re.sub(r"[^a-z0-9]", "", each.lower()): each for each in names}
+    folded = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in names}
     close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), list(folded), n=1)
     if close:
         return f"; did you mean {folded[close[0]]!r}?"

@@ -31,9 +31,9 @@ LIMIT_S = 60.0
 PHASE_S = 4.0
 """For each number of trainings at the same time."""
 SAMPLE_DOCUMENTS = 60
-"""Of each level."""
+"""Documents of each level."""
 SCORED_DOCUMENTS = 12
-"""Of each level, in the longer of two scorings."""
+"""Documents of each level, in the longer of two scorings."""
 MOST_TOGETHER = 4
 """Most trainings that are tried on one GPU."""
 
@@ -54,9 +54,9 @@ class _Sample:
     """The masked sample of the corpus."""
 
     size: DataSize
-    """Of the whole corpus."""
+    """Size of the whole corpus."""
     mask_s: float
-    """For an example."""
+    """Seconds for an example."""
     mask_start_s: float
     tested: dict[str, int]
     """By level: test documents; levels without any are left out."""

@@ -20,7 +20,7 @@ class Device:
     gpus: int
     cores: int
     memory_bytes: int
-    """Of one GPU, 0 if unknown; on a CPU the machine's."""
+    """Memory of one GPU, 0 if unknown; on a CPU the machine's."""
 
     @property
     def torch_name(self) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from raysweep.planning.calibration_cache import keep_overheads, read_overheads
-from raysweep.planning.devices import Device
 from raysweep.planning.rates import Overheads
+from raysweep.planning.run_forecast import RunForecast
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
@@ -15,18 +15,13 @@ ENOUGH = 4
 """Trials that must have run for a measurement."""
 
 
-def keep_overheads_of(
-    folder: RunFolder, trials: Mapping[str, Trial], device: Device, *, since: float, slots: int, finish_s: float
-) -> Overheads | None:
-    """Keep what starting a trial took in a run, for plans on this machine.
+def measure_overheads_of_run(
+    forecast: RunForecast, folder: RunFolder, trials: Mapping[str, Trial], *, since: float
+) -> None:
+    """Keep what starting a trial took in a run on this machine, for the next plan; nothing if too few trials ran.
 
     Args:
         since: Unix seconds; trials that started before belong to an earlier run.
-        slots: trials at a time.
-        finish_s: part of a trial's time that is no start: writing its model.
-
-    Returns:
-        What is kept; None if too few trials ran.
     """
     records = [read_record(folder.trial(name)) for name, trial in trials.items() if trial.settings.search is None]
     ran = [
@@ -34,15 +29,19 @@ def keep_overheads_of(
         for record in records
         if record is not None and record.state is State.DONE and record.attempts == 1 and _start(record) >= since
     ]
-    if len(ran) < ENOUGH:
-        return None
-    overheads = measure_starts(ran, read_overheads(device) or Overheads(), slots=slots, finish_s=finish_s)
-    keep_overheads(device, overheads)
-    return overheads
+    if forecast.config.resources.address is None and len(ran) >= ENOUGH:
+        known, slots = read_overheads(forecast.device) or Overheads(), max(1, int(forecast.makespan.slots))
+        measured = measure_starts(ran, known, slots=slots, finish_s=forecast.rates.finish_s)
+        keep_overheads(forecast.device, measured)
 
 
 def measure_starts(records: Sequence[TrialRecord], known: Overheads, *, slots: int, finish_s: float) -> Overheads:
-    """Replace the two start times of `known` by the means of the trials that started first and of the later ones."""
+    """Replace the two start times of `known` by the means of the trials that started first and of the later ones.
+
+    Args:
+        slots: trials at a time.
+        finish_s: part of a trial's time that is no start: writing its model.
+    """
     ordered = sorted(records, key=_start)
     seconds = [max(0.0, record.busy_seconds - sum(record.result["seconds"].values()) - finish_s) for record in ordered]
     first, later = seconds[:slots], seconds[slots:]

@@ -47,7 +47,6 @@ class Rates:
     device: str
     """Such as 'NVIDIA A100-SXM4-40GB' or 'cpu'."""
     parameters: int
-    """Of the model."""
     step_s: float
     """Fixed time of an optimiser step."""
     token_s: float
@@ -98,7 +97,7 @@ class DataSize:
     documents: Mapping[str, int]
     """By level: documents of the corpus; empty if they were not counted."""
     rows: int
-    """Of the CSV, or of the generated sample; 0 if they were not counted."""
+    """Rows of the CSV, or of the generated sample; 0 if they were not counted."""
     is_measured: bool
     """The tokens were counted on this corpus; else they are EFCAMDAT's."""
 

@@ -16,7 +16,6 @@ from raysweep.planning.calibration_cache import read_data, read_overheads, read_
 from raysweep.planning.devices import Device, find_device
 from raysweep.planning.forecast import Makespan, TrialForecast, forecast_makespan, forecast_trial
 from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
-from raysweep.planning.measured_overheads import keep_overheads_of
 from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import ASSUMED_GPU, DataSize, Overheads, Rates, assumed_rates
 from raysweep.scheduling.capacity import gpus_of_trial
@@ -49,13 +48,10 @@ class RunForecast:
 
     def of(self, trials: Mapping[str, Trial]) -> "RunForecast":
         """The forecast for these trials on the same device; parents that are not among them are done."""
-        on_gpu = self.device.gpus > 0
+        resources, gpus, together = self.config.resources, self.device.gpus, self.sharing.together
+        on_gpu = gpus > 0
         needs = {
-            name: gpus_of_trial(
-                self.config.resources, trial.settings.gpus, gpus=self.device.gpus, together=self.sharing.together
-            )
-            if on_gpu
-            else 0.0
+            name: gpus_of_trial(resources, trial.settings.gpus, gpus=gpus, together=together) if on_gpu else 0.0
             for name, trial in trials.items()
         }
         forecasts = {
@@ -64,15 +60,15 @@ class RunForecast:
                 self.rates,
                 self.data,
                 gpus=needs[name],
-                together=min(len(trials), _together(needs[name]) if on_gpu else self.sharing.together),
+                together=min(len(trials), _together(needs[name]) if on_gpu else together),
                 split_train=self.config.data.split.train,
             )
             for name, trial in trials.items()
         }
         # A trial that asks for more GPUs than there are is refused when the run starts; a plan is made for it.
-        gpus = max([self.gpus, *(share_of_gpus(need) for need in needs.values())])
-        slots = gpus if on_gpu else float(self.sharing.together)
-        makespan = forecast_makespan(trials, forecasts, self.rates, slots=slots, gpus=gpus)
+        count = max([self.gpus, *(share_of_gpus(need) for need in needs.values())])
+        slots = count if on_gpu else float(together)
+        makespan = forecast_makespan(trials, forecasts, self.rates, slots=slots, gpus=count)
         return replace(self, trials=forecasts, makespan=makespan)
 
     @property
@@ -137,15 +133,6 @@ def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
         return resources
     sharing = choose_gpu_sharing(resources, _rates(config, device), cores=device.cores, on_gpu=device.gpus > 0)
     return resources.model_copy(update={"trials_per_gpu": sharing.together})
-
-
-def measure_overheads_of_run(
-    forecast: RunForecast, folder: RunFolder, trials: Mapping[str, Trial], *, since: float
-) -> None:
-    """Keep what starting a trial took in this run, which began at `since`, for the next plan on this machine."""
-    if forecast.config.resources.address is None:
-        slots, finish_s = max(1, int(forecast.makespan.slots)), forecast.rates.finish_s
-        keep_overheads_of(folder, trials, forecast.device, since=since, slots=slots, finish_s=finish_s)
 
 
 def fits(resources: ResourcesConfig, trials: Mapping[str, Trial], gpus: float) -> bool:
