@@ -5,7 +5,7 @@ from typing import Any
 
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.run_schema import Costs, Ledger, LedgerPart, Plan, StageTime, TrialTime
-from raysweep.scheduling.account import PARTS
+from raysweep.scheduling.attempts import PARTS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.storage.run_folder import RunFolder
 

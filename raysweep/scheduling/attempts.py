@@ -1,28 +1,43 @@
-"""What became of each attempt at a training, event by event: `trials/<trial>/attempts.jsonl`.
+"""What happened to each attempt at a training, event by event (`trials/<trial>/attempts.jsonl`), and what it took.
 
-    begin   whoever starts it holds `slots` for it from now on; `last_sign`: when a training whose
-            command was killed was last seen to write something
-    start   its worker is there; `kept` are the seconds, by part, in the checkpoint it goes on from
+    begin   the sweep holds `slots` for it from now on; `last_sign`: when a training whose command was
+            killed last wrote something
+    start   its worker is there; `kept` are the seconds, by part, in the checkpoint that it resumes from
     end     its worker has ended it; `how`: done, stopped, or the kind of failure
-    over    whoever started it gives the slots back; `state` as in the trial's record
+    over    the sweep gives the slots back; `state` as in the trial's record
 
-An event that is missing tells something too: a worker without an `end` was lost.  `ledger.py` makes
-the account of it.  Times are Unix seconds; slots are GPUs, or CPU cores where a trial has no GPU.
+A missing event tells something too: a worker without an `end` was lost.  Times are Unix seconds.  Slots
+are GPUs, or CPU cores if a trial has no GPU; each slot-second is counted for one part:
+
+    useful         steps (and their batches) that are in the model, or in a checkpoint that was resumed
+    evaluating     validation of those steps
+    checkpointing  saving them
+    loading        in the worker, around the steps: imports, building the model, writing it at the end
+    starting       before the worker is there and after it: Tune, Train, processes
+    wasted         steps that were lost and done again, and all other time of a failed attempt
+
+What a lost attempt saved is known when the next one starts.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from raysweep.storage.run_folder import TrialFolder
 
 Event = Mapping[str, Any]
+Seconds = Mapping[str, float]
+
+PARTS = ("useful", "evaluating", "checkpointing", "loading", "starting", "wasted")
+_KEPT = {"data": "useful", "step": "useful", "evaluation": "evaluating", "checkpoint": "checkpointing"}
+_ORDERLY = {"done", "stopped"}
 
 
 def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: Any) -> None:
-    """Add an event; a line at a time, so that the processes that write do not tear each other's."""
+    """Add an event, in one write, so that the lines of several processes stay whole."""
     folder.root.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"what": what, "at": time.time() if now is None else now, **values}) + "\n"
     with folder.attempts.open("a", encoding="utf-8") as file:
@@ -37,9 +52,9 @@ def read_events(folder: TrialFolder) -> list[Event]:
 
 
 def kept_seconds(folder: TrialFolder) -> dict[str, float]:
-    """The seconds by part that the newest checkpoint counts (see `TrainingResult.seconds`); {} without one.
+    """The seconds by part in the newest checkpoint (see `TrainingResult.seconds`); {} without one.
 
-    Only its record is read.  A damaged checkpoint makes the account inexact and nothing else.
+    Only its record is read.  A damaged checkpoint makes the figures inexact and nothing else.
     """
     for path in sorted(folder.checkpoints.glob("step-*/checkpoint.json"), reverse=True):
         if record := _parse(path.read_text(encoding="utf-8", errors="replace")):
@@ -52,6 +67,93 @@ def last_sign(folder: TrialFolder) -> float | None:
     times = [_changed(path) for path in (folder.metrics, folder.log, folder.attempts, folder.result)]
     times += [_changed(path) for path in folder.checkpoints.glob("*")]
     return max(times, default=0.0) or None
+
+
+def slot_seconds(events: Sequence[Event]) -> dict[str, float]:
+    """Slot-seconds by part, from a trial's events in order."""
+    walk = _Walk()
+    for event in events:
+        walk.take(event)
+    return {part: round(seconds, 3) for part, seconds in walk.close().items()}
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Goes through the events; the time between two of them is counted for one part, or divided."""
+
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    slots: float = 1.0
+    phase: str = "over"
+    since: float = 0.0
+    kept: Seconds = field(default_factory=dict)
+    """The seconds in the checkpoint that the running attempt started from."""
+    lost: tuple[float, Seconds] | None = None
+    """A lost attempt's seconds and its `kept`; what it saved is known when the next one starts."""
+
+    def take(self, event: Event) -> None:
+        {"begin": self._begin, "start": self._start, "end": self._end, "over": self._over}[event["what"]](event)
+
+    def close(self) -> dict[str, float]:
+        self._settle_lost(self.lost[1] if self.lost else {})
+        return self.sums
+
+    def _begin(self, event: Event) -> None:
+        if self.phase != "over":
+            # Its end is unknown.  It lasted until it last wrote something, at most until now.
+            self._lose(min(event["at"], event["last_sign"] or self.since))
+        self.slots = float(event["slots"])
+        self._enter("begin", event["at"])
+
+    def _start(self, event: Event) -> None:
+        if self.phase == "start":
+            self._lose(event["at"])
+        elif self.phase == "begin":
+            self._add("starting", event["at"] - self.since)
+        self._settle_lost(event["kept"])
+        self.kept = event["kept"]
+        self._enter("start", event["at"])
+
+    def _end(self, event: Event) -> None:
+        if self.phase != "start":
+            return
+        rest = event["at"] - self.since - self._keep(self.kept, event["kept"])
+        self._add("loading" if event["how"] in _ORDERLY else "wasted", rest)
+        self._enter("end", event["at"])
+
+    def _over(self, event: Event) -> None:
+        if self.phase == "end":
+            self._add("starting", event["at"] - self.since)
+        elif self.phase != "over":
+            self._lose(event["at"])
+        self._enter("over", event["at"])
+
+    def _lose(self, until: float) -> None:
+        seconds = max(0.0, until - self.since)
+        if self.phase == "start":
+            self._settle_lost(self.kept)
+            self.lost = (seconds, self.kept)
+        else:
+            self._add("wasted", seconds)
+
+    def _settle_lost(self, kept: Seconds) -> None:
+        if self.lost is not None:
+            seconds, before = self.lost
+            self.lost = None
+            self._add("wasted", seconds - self._keep(before, kept))
+
+    def _keep(self, before: Seconds, after: Seconds) -> float:
+        """Count what a checkpoint, or the model, has more than the one before.  Returns its seconds."""
+        gained = {part: max(0.0, seconds - before.get(part, 0.0)) for part, seconds in after.items()}
+        for part, seconds in gained.items():
+            self._add(_KEPT.get(part, "useful"), seconds)
+        return sum(gained.values())
+
+    def _add(self, part: str, seconds: float) -> None:
+        # Clocks of two machines may differ by a moment.
+        self.sums[part] += max(0.0, seconds) * self.slots
+
+    def _enter(self, phase: str, at: float) -> None:
+        self.phase, self.since = phase, at
 
 
 def _changed(path: Path) -> float:

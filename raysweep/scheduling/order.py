@@ -1,9 +1,9 @@
-"""Which trial goes first, and how near to the best possible a schedule is: pure.
+"""Which trial goes first, and how close a schedule is to the shortest possible: pure.
 
 Among the trials that could start, the one with the longest remaining path goes first: its own cost
 plus the longest chain of those that wait for it.  So the general model, which the fine-tunes wait
-for, does not end up last.  The same rule runs on the cluster (`release.py`) and in `simulate`, which
-foretells a sweep's length.
+for, does not end up last.  A sweep (`trial_graph.py`) and `simulate`, which forecasts its length, use
+the same rule.  A smaller trial may overtake one that does not fit, so that no GPU idles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ class Schedule:
 
 
 def expected_cost(settings: TrainingConfig) -> float:
-    """How long a training is likely to take, in examples gone through; compares trials of one run only."""
+    """How long a training is likely to take, in examples; for comparing the trials of one run only."""
     trained = settings.steps * settings.batch_size * settings.accumulation
     # Without gradients an example takes about a third of the time.
     return trained + settings.steps // settings.evaluate_every * settings.valid_examples / 3
 
 
 def share_of_gpus(gpus: float) -> float:
-    """What a trial takes of the GPUs' count: of a GPU that 0.4 fits on twice, a half.
+    """GPUs that a trial counts for: a half if it asks for 0.4, which fits on a GPU twice.
 
     So the shares in use add up to the number of GPUs exactly when no further trial of the kind fits.
     """
@@ -52,7 +52,7 @@ def remaining_path(costs: Mapping[str, float], parents: Mapping[str, Sequence[st
 
     Args:
         costs: of each trial; any unit.
-        parents: those that a trial waits for; such as are not in `costs` are done already.
+        parents: the trials that each waits for; those that are not in `costs` are done already.
     """
     children: dict[str, list[str]] = {name: [] for name in costs}
     for name in costs:
@@ -74,27 +74,6 @@ def rank(ready: Sequence[str], remaining: Mapping[str, float]) -> list[str]:
     return sorted(ready, key=lambda name: -remaining[name])
 
 
-def pick_next(
-    ready: Sequence[str],
-    remaining: Mapping[str, float],
-    *,
-    needs: Mapping[str, float] | None = None,
-    free: float = float("inf"),
-) -> str | None:
-    """The trial to start now: the one with the longest remaining path among those that fit.
-
-    A smaller trial may overtake one that does not fit, so no GPU idles while there is work for it.
-
-    Args:
-        needs: GPUs of each trial; 1 if absent.
-        free: GPUs not in use.
-    """
-    for name in rank(ready, remaining):
-        if (1.0 if needs is None else needs[name]) <= free + _SLACK:
-            return name
-    return None
-
-
 def simulate(
     durations: Mapping[str, float],
     parents: Mapping[str, Parents],
@@ -103,15 +82,15 @@ def simulate(
     needs: Mapping[str, float] | None = None,
     order: Order = "longest path",
 ) -> Schedule:
-    """When each trial would run on so many GPUs, under our order or in the order of the file.
+    """When each trial would run on this number of GPUs, in our order or in the order of the file.
 
     Args:
         durations: of each trial, such as hours; in the file's order.
-        parents: what must be done first; what is not in `durations` is done already.
+        parents: the trials that must be done first; those that are not in `durations` are done already.
         needs: GPUs of each trial, at most `gpus`; 1 if absent.
     """
     shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
-    assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses what can never fit"
+    assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses trials that can never fit"
     waits_for = _as_lists(durations, parents)
     urgency = remaining_path(durations, waits_for) if order == "longest path" else dict.fromkeys(durations, 0.0)
     start: dict[str, float] = {}
@@ -120,7 +99,7 @@ def simulate(
     while len(start) < len(durations):
         ready = [name for name in durations if name not in start and _is_ready(waits_for[name], end, now)]
         free = gpus - sum(shares[name] for name in start if end[name] > now)
-        name = pick_next(ready, urgency, needs=shares, free=free)
+        name = next((name for name in rank(ready, urgency) if shares[name] <= free + _SLACK), None)
         if name is None:
             now = min(moment for moment in end.values() if moment > now)
         else:
@@ -135,7 +114,7 @@ def lower_bound(
     gpus: float,
     needs: Mapping[str, float] | None = None,
 ) -> float:
-    """No schedule is shorter: the longest chain must run in turn, and the work fills the GPUs at best."""
+    """The length that no schedule undercuts: that of the longest chain, and of all work divided by the GPUs."""
     chain = max(remaining_path(durations, _as_lists(durations, parents)).values(), default=0.0)
     work = sum(duration * share_of_gpus(1.0 if needs is None else needs[name]) for name, duration in durations.items())
     return max(chain, work / gpus)

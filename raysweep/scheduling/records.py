@@ -1,4 +1,4 @@
-"""What is known of each trial, on disk: `trials/<trial>/trial.json`.
+"""Each trial's record on disk: `trials/<trial>/trial.json`.
 
 A record says "done" only after everything it stands for is in place.  A lost or torn record costs
 work, never a wrong result.
@@ -11,14 +11,13 @@ from enum import StrEnum
 from typing import Any
 
 from raysweep.scheduling import attempts
-from raysweep.scheduling.account import account
 from raysweep.scheduling.failures import Failure
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import TrialFolder
 
 
 class State(StrEnum):
-    """Where a trial stands."""
+    """The state of a trial."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -36,22 +35,22 @@ class TrialRecord:
     state: State
     fingerprint: str
     identity: Mapping[str, Any]
-    """The plain fields that the fingerprint was made from; a later run names those that differ."""
+    """The plain fields that the fingerprint was computed from; a later run names those that differ."""
     reason: str = ""
     """Why it failed, is blocked or was stopped."""
     attempts: int = 0
     """Times it was started."""
     started_at: float | None = None
-    """Unix seconds; of the latest attempt."""
+    """Start of the latest attempt, in Unix seconds."""
     ended_at: float | None = None
     busy_seconds: float = 0.0
     """Wall seconds of all attempts together."""
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Attempts that came to nothing, by `scheduling.failures.Failure`."""
+    """Failed attempts, by `scheduling.failures.Failure`."""
     ledger: Mapping[str, float] = field(default_factory=dict)
     """Slot-seconds of all attempts by part; see `scheduling.ledger`."""
     result: Mapping[str, Any] = field(default_factory=dict)
-    """What the training said at its end: `TrainingResult` as plain values."""
+    """The training's `TrainingResult` as plain values."""
 
 
 def read_record(folder: TrialFolder) -> TrialRecord | None:
@@ -89,7 +88,7 @@ def begin(
         folder.attempts.unlink(missing_ok=True)
     seen = attempts.last_sign(folder)
     if before.state is State.RUNNING and before.started_at is not None:
-        # Whoever ran it is gone without a word.
+        # The process that ran it was killed.
         lost = max(0.0, (seen or 0.0) - before.started_at)
         before = replace(_count(before, Failure.PROCESS), busy_seconds=before.busy_seconds + lost)
     record = replace(
@@ -120,7 +119,7 @@ def end(
     """Record how an attempt ended; `State.PENDING` if another is to follow.
 
     Args:
-        failure: of which kind, if it came to nothing.
+        failure: the kind of failure, if the attempt failed.
     """
     ended_at = time.time() if now is None else now
     busy = record.busy_seconds
@@ -134,7 +133,7 @@ def end(
         ended_at=ended_at,
         busy_seconds=busy,
         result=result or {},
-        ledger=account(attempts.read_events(folder)),
+        ledger=attempts.slot_seconds(attempts.read_events(folder)),
     )
     write_record(folder, ended)
     return ended

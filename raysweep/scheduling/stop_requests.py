@@ -1,8 +1,7 @@
 """How a running training is asked to stop: a file `stop` in its folder, with the reason in it.
 
-Whoever wants it to end (a budget at its cap, a signal, a person in another terminal) leaves the
-request; the training looks for it between two steps, saves a checkpoint and ends.  A file reaches
-a worker on any node, and whatever process drives it.  A new attempt starts without old requests.
+The sweep writes it when the budget is used up or a signal comes; the training looks for it between two
+steps, saves a checkpoint and ends.  A file reaches a worker on any node.  A new attempt removes it.
 """
 
 import time
@@ -12,17 +11,17 @@ from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import TrialFolder
 
 LOOK_EVERY_S = 0.5
-"""Between two looks for a request: the folder may lie on a network."""
+"""Time between two looks for a request: the folder may be on a network."""
 
 
 def request_stop(folder: TrialFolder, reason: str) -> None:
     """Ask the training in this folder to stop after its current step."""
-    assert reason.strip(), "a stop without a reason looks like none"
+    assert reason.strip(), "an empty reason would look like no request"
     write_text(folder.stop, reason)
 
 
 def requested_stop(folder: TrialFolder) -> str | None:
-    """Why the training is to stop; None if nobody asked."""
+    """Why the training is to stop; None without a request."""
     try:
         return folder.stop.read_text(encoding="utf-8").strip() or "asked to stop"
     except FileNotFoundError:
@@ -35,7 +34,7 @@ def forget_stop(folder: TrialFolder) -> None:
 
 
 class StopWatch:
-    """Called between two steps as `should_stop`: the reason once there is one, and a look at most twice a second."""
+    """The training's `should_stop`: returns the reason once there is a request; looks at most twice a second."""
 
     def __init__(self, folder: TrialFolder, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock

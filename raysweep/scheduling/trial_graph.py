@@ -1,9 +1,9 @@
-"""Which trial may start when: the state of a sweep, told of every start and end, without doing either.
+"""Which trial may start: a graph that is told of every start and end.
 
 A node needs others to be *done* (a child its parent) or waits only for them to *end*, well or badly
 (a round of a search for the round before).  Among ready nodes the longest remaining path is first.
-When a node fails, those that need it are blocked, and nothing else.  When it is stopped before its
-end, those that need it wait for a later run.
+When a node fails, those that need it are blocked, and no others.  When it is stopped, those that need it
+wait for a later run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,19 @@ _ENDED = frozenset({State.DONE, State.FAILED, State.BLOCKED, State.STOPPED})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """One thing to run."""
+    """A training, or the end of a search."""
 
     name: str
     cost: float
-    """Expected; any unit."""
+    """Expected duration, in any unit."""
     needs: tuple[str, ...] = ()
-    """Must be done first; names that are not of the sweep are done already."""
+    """Nodes that must be done first; names that are not in the graph are done already."""
     after: tuple[str, ...] = ()
-    """Must have ended first, however."""
+    """Nodes that must have ended first, done or not."""
 
 
 class TrialGraph:
-    """What is waiting, running and over."""
+    """The state of every node."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes = {node.name: node for node in nodes}
@@ -40,11 +40,11 @@ class TrialGraph:
         self._remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
 
     def state(self, name: str) -> State:
-        """Where a node stands."""
+        """The state of a node."""
         return self._states[name]
 
     def names(self, state: State) -> list[str]:
-        """The nodes in this state, in the order they were given in."""
+        """The nodes in this state, in their given order."""
         return [name for name, each in self._states.items() if each is state]
 
     @property
@@ -69,30 +69,30 @@ class TrialGraph:
         self._states[name] = State.DONE
 
     def again(self, name: str) -> None:
-        """The node's attempt came to nothing; it waits for another."""
+        """The node's attempt failed; it waits for another."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.PENDING
 
     def pause(self, name: str) -> None:
-        """The node waits, without what it held, until it is resumed or dropped."""
+        """The node gives its resources back, and waits until it is resumed or dropped."""
         self.again(name)
         self._paused.add(name)
 
     def resume(self, name: str) -> None:
-        """The paused node may go on."""
+        """The paused node may start again."""
         self._paused.remove(name)
 
     def drop(self, name: str) -> None:
-        """The paused node does not go on: it has ended."""
+        """The paused node is stopped for good."""
         self._paused.remove(name)
         self._states[name] = State.STOPPED
 
     def halt(self) -> None:
-        """Nothing more starts; what runs goes on to its end."""
+        """Nothing more starts."""
         self._is_halted = True
 
     def stop(self, name: str) -> None:
-        """The node was stopped before its end; what needs it cannot start any more."""
+        """The node was stopped; those that need it cannot start any more."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._states[name] = State.STOPPED
 

@@ -9,7 +9,7 @@ from raysweep.config.training_settings import TrainingConfig
 from raysweep.scheduling.order import (
     expected_cost,
     lower_bound,
-    pick_next,
+    rank,
     remaining_path,
     share_of_gpus,
     simulate,
@@ -63,23 +63,19 @@ def test_a_parent_that_is_done_counts_for_nothing():
     assert remaining_path({"all-A1": 3.0}, {"all-A1": ["all"]}) == {"all-A1": 3.0}
 
 
-@pytest.mark.parametrize(
-    ("ready", "free", "chosen"),
-    [
-        (["A1", "all", "B1"], 1.0, "all"),
-        (["A1", "B1"], 1.0, "A1"),
-        (["B1", "B2"], 1.0, "B1"),
-        (["all", "half"], 0.5, "half"),
-        (["all", "A1"], 0.5, None),
-        ([], 8.0, None),
-    ],
-    ids=["longest first", "then the next", "equal: the file's order", "what fits", "nothing fits", "nothing ready"],
-)
-def test_the_next_trial_is_the_one_with_the_longest_remaining_path_that_fits(ready, free, chosen):
-    """Facts into a decision: what is ready and what is free say what starts."""
-    remaining = {"all": 20.0, "A1": 12.0, "B1": 5.0, "B2": 5.0, "half": 1.0}
-    needs = {"all": 1.0, "A1": 1.0, "B1": 1.0, "B2": 1.0, "half": 0.5}
-    assert pick_next(ready, remaining, needs=needs, free=free) == chosen
+def test_the_longest_remaining_path_is_first_and_equal_ones_keep_their_order():
+    """Facts into a decision: what is ready says what starts."""
+    remaining = {"all": 20.0, "A1": 12.0, "B1": 5.0, "B2": 5.0}
+    assert rank(["B1", "A1", "B2", "all"], remaining) == ["all", "A1", "B1", "B2"]
+
+
+def test_a_smaller_trial_overtakes_one_that_does_not_fit():
+    """No GPU idles while there is work for it."""
+    durations, needs = {"first": 2.0, "large": 9.0, "half": 1.0}, {"first": 0.5, "large": 1.0, "half": 0.5}
+    schedule = simulate(durations, {"large": "first"}, gpus=1, needs=needs)
+    assert schedule.start == {"first": 0.0, "half": 0.0, "large": 2.0}
+    schedule = simulate({"large": 2.0, "wide": 9.0, "half": 1.0}, {}, gpus=1.5, needs={**needs, "wide": 1.0})
+    assert schedule.start == {"wide": 0.0, "half": 0.0, "large": 9.0}
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])

@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.scheduling import attempts, records
-from raysweep.scheduling.account import PARTS, account
+from raysweep.scheduling.attempts import PARTS, slot_seconds
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State
 from raysweep.storage.atomic_files import read_json, write_json
@@ -51,21 +51,21 @@ CASES = {
 def test_each_second_falls_to_one_part(name):
     """Lost steps are wasted; those in a checkpoint that a later attempt goes on from are not."""
     events, expected = CASES[name]
-    assert list(account(events).values()) == expected
-    assert tuple(account(events)) == PARTS
+    assert list(slot_seconds(events).values()) == expected
+    assert tuple(slot_seconds(events)) == PARTS
 
 
 @pytest.mark.parametrize("name", ["undisturbed", "its worker was killed", "an error", "no worker ever came"])
 def test_the_parts_add_up_to_the_time_held(name):
     """Nothing is counted twice, and nothing goes missing."""
     events, _ = CASES[name]
-    assert sum(account(events).values()) == events[-1]["at"]
+    assert sum(slot_seconds(events).values()) == events[-1]["at"]
 
 
 def test_a_trial_on_half_a_gpu_counts_half():
     """Slot-seconds, so that trials packed onto one GPU add up to it."""
     half = [begin(0, slots=0.5), *UNDISTURBED[1:]]
-    assert account(half)["useful"] == 40
+    assert slot_seconds(half)["useful"] == 40
 
 
 def test_the_time_until_the_next_run_of_the_command_costs_nothing(tmp_path):
