@@ -1,14 +1,12 @@
-"""Lets a model answer prompts: blanks in, token ids of the answers out, in order.
+"""Generates a model's answers to prompts with blanks: token ids, in the order of the blanks.
 
 Rows (prompts × samples) run as one batch with a key–value cache.  Prompts of different length are
-padded on the left, and a row leaves the batch when it has answered its last blank.  A row's random
-numbers come from a stream of its own, so how many rows there are, and which of them end first,
-changes no answer.  Inside an answer the only special token that can come is the one that ends it,
-and not at its start: a span has at least one token.
+padded on the left, and a row leaves the batch when it has answered its last blank.  Each row has its own
+random stream, so the number of rows and the order in which they end change no answer.  Inside an answer
+the only special token allowed is the one that ends it, and not at its start: a span has at least one token.
 
-An answer that reaches its limit is ended by us, and the row goes on to its next blank; when the
-model's positions run out, the answer at hand and those still due stay as they are.  Both are
-marked unfinished.
+An answer that reaches its limit is cut, and the row continues with its next blank; when the model's
+positions run out, the current and the remaining answers are cut.  Cut answers are marked unfinished.
 
 Axes: R rows, T positions, V vocabulary.
 """
@@ -24,7 +22,8 @@ from transformers import DynamicCache
 
 from raysweep.errors import InputError
 from raysweep.evaluation.token_sampling import Sampling, choose_tokens
-from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, Kind
+from raysweep.masking.vocabulary import END_OF_INFILL, Kind
+from raysweep.model.gpt2 import END_OF_TEXT
 from raysweep.seeding import generator_for
 
 ANSWER_LIMITS: dict[Kind, int] = {
@@ -34,13 +33,12 @@ ANSWER_LIMITS: dict[Kind, int] = {
     Kind.NGRAM: 32,
     Kind.WORD: 8,
 }
-"""Tokens in the longest answer of a kind, unless said otherwise."""
-_END_OF_TEXT = GPT2_SIZE - 1
+"""Tokens in the longest answer of each kind, by default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """What a model is asked: context, blanks and the start token, and the kinds of the blanks."""
+    """A model's input: context, blanks and the start token; and the kinds of the blanks."""
 
     ids: Sequence[int]
     kinds: Sequence[Kind]
@@ -57,32 +55,32 @@ class Answer:
 
 @dataclass(kw_only=True, slots=True)
 class _Row:
-    """One sample of one prompt on its way."""
+    """One sample of one prompt during generation."""
 
     limits: list[int]
-    """Tokens each blank's answer may have."""
-    room: int
+    """Maximum tokens of each blank's answer."""
+    free_positions: int
     """Tokens that still fit in the model's positions."""
     random: np.random.Generator
     answers: list[Answer] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
-    """The answer at hand."""
+    """The current answer."""
 
     @property
     def is_done(self) -> bool:
         return len(self.answers) == len(self.limits)
 
     def take(self, token: int) -> int:
-        """Take the token that was chosen; returns the one that the model is to see next."""
+        """Add the chosen token; returns the model's next input token."""
         is_cut = token != END_OF_INFILL and len(self.ids) == self.limits[len(self.answers)]
         if is_cut or token == END_OF_INFILL:
             self._close(finished=not is_cut)
             token = END_OF_INFILL
         else:
             self.ids.append(token)
-        while not self.room and not self.is_done:
+        while not self.free_positions and not self.is_done:
             self._close(finished=False)
-        self.room -= 1
+        self.free_positions -= 1
         return token
 
     def _close(self, *, finished: bool) -> None:
@@ -101,12 +99,11 @@ def answer_prompts(
 ) -> list[list[list[Answer]]]:
     """Answers for every prompt, sample and blank, in this order.
 
-    Sample i depends on the seed, the prompt's place and i alone: three samples are the first three
-    of five.
+    Sample i depends on the seed, the prompt's place and i alone: three samples are the first three of five.
 
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
-        max_answer_tokens: instead of `ANSWER_LIMITS`.
+        max_answer_tokens: replaces `ANSWER_LIMITS`.
 
     Raises:
         InputError: a prompt is longer than the model's positions.
@@ -122,7 +119,7 @@ def answer_prompts(
     rows = [
         _Row(
             limits=[max_answer_tokens or ANSWER_LIMITS[kind] for kind in prompt.kinds],
-            room=positions - len(prompt.ids),
+            free_positions=positions - len(prompt.ids),
             random=generator_for("answer", seed, number, sample),
         )
         for number, prompt in enumerate(prompts)
@@ -142,28 +139,28 @@ def _run(model: Any, prompts: Sequence[Prompt], rows: Sequence[_Row], samples: i
         logits_RV = _forbid(batch.logits_RV, [not row.ids for row in batch_rows])
         draws_R = torch.tensor([row.random.random() for row in batch_rows], dtype=torch.float64)
         chosen = choose_tokens(logits_RV, draws_R.to(logits_RV.device), sampling).tolist()
-        shown = [row.take(token) for row, token in zip(batch_rows, chosen, strict=True)]
-        going = [place for place, row in enumerate(batch_rows) if not row.is_done]
-        if not going:
+        next_tokens = [row.take(token) for row, token in zip(batch_rows, chosen, strict=True)]
+        unfinished = [place for place, row in enumerate(batch_rows) if not row.is_done]
+        if not unfinished:
             return
-        if len(going) < len(batch_rows):
-            batch.keep(torch.tensor(going))
-            batch_rows = [batch_rows[place] for place in going]
-        batch.step([shown[place] for place in going])
+        if len(unfinished) < len(batch_rows):
+            batch.keep(torch.tensor(unfinished))
+            batch_rows = [batch_rows[place] for place in unfinished]
+        batch.step([next_tokens[place] for place in unfinished])
 
 
 def _forbid(logits_RV: Tensor, is_empty: Sequence[bool]) -> Tensor:
-    """Take out all special tokens but the end of an answer, and that one too while an answer is empty."""
+    """Mask all special tokens except the end of an answer, and that one too while an answer is empty."""
     logits_RV = logits_RV.clone()
     ends_R = logits_RV[:, END_OF_INFILL].clone()
-    logits_RV[:, _END_OF_TEXT:] = -torch.inf
+    logits_RV[:, END_OF_TEXT:] = -torch.inf
     empty_R = torch.tensor(is_empty, device=logits_RV.device)
     logits_RV[:, END_OF_INFILL] = ends_R.masked_fill(empty_R, -torch.inf)
     return logits_RV
 
 
 class TokenBatch:
-    """Rows that a model is in the midst of, with what it remembers of them."""
+    """Rows in generation, with their key–value cache."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model
@@ -177,14 +174,14 @@ class TokenBatch:
         self.logits_RV = self._forward(ids_RT, (self._mask_RT.cumsum(dim=-1) - 1).clamp(min=0))
 
     def keep(self, places_R: Tensor) -> None:
-        """Go on with the rows at these places alone, in this order; a row may stand more than once."""
+        """Select the rows at these places, in this order; a place may occur more than once."""
         places_R = places_R.to(self._device)
         self._cache.batch_select_indices(places_R)
         self._lengths_R, self._mask_RT = self._lengths_R[places_R], self._mask_RT[places_R]
         self.logits_RV = self.logits_RV[places_R]
 
     def step(self, tokens: Sequence[int]) -> None:
-        """Show every row one more token; `logits_RV` then says what comes after it."""
+        """Feed one more token to every row and update `logits_RV`."""
         tokens_R1 = torch.tensor(tokens, device=self._device)[:, None]
         self._mask_RT = torch.nn.functional.pad(self._mask_RT, (0, 1), value=1)
         self.logits_RV = self._forward(tokens_R1, self._lengths_R[:, None])

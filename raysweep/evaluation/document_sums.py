@@ -1,15 +1,14 @@
-"""Adds up the losses of a model per document, kind of span and part, in one pass over the examples.
+"""Sums the losses of a model per document, kind of span and part, in one pass over the examples.
 
-Longest first, in batches of similar length.  No mean is ever taken here, so neither batch size nor
-padding nor the order of work can change a number beyond float error.
+Examples are scored in batches of similar length.  No mean is taken here, so batch size, padding and
+order change no number beyond float error.
 
 Parts: `answer` the tokens of an answer, `end` the token that ends it, `context` the text around
 the blanks.  The ILM paper's scores are sums of parts: infill = answer + end, infill_textonly =
 answer.  Blanks and the start token are never predicted, nor is an example's first token.
 
-A document's first mask is summed up a second time by itself, as `first_context`, `first_answer` and
-`first_end`: what a new learner's text looks like, of which one mask alone is known.  Another mask's
-text would show the words behind the first one's blanks.
+A document's first mask is also summed by itself, as `first_context`, `first_answer` and `first_end`: for a
+new learner's text only one mask is known, since another mask's text would reveal the first one's answers.
 
 Bytes are those of the labels' text in UTF-8, for bits per byte; the end of an answer has none.
 """
@@ -41,7 +40,7 @@ _FIRST_CELLS = np.array([CELLS.index(("", f"first_{part}")) for part in ("contex
 
 
 class ScorableExamples(Protocol):
-    """What scoring asks of an example store."""
+    """The methods of an example store that scoring uses."""
 
     def lengths(self, examples: Ints, /) -> npt.NDArray[Any]: ...
     def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
@@ -50,7 +49,7 @@ class ScorableExamples(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentSums:
-    """Losses added up.  D documents; P rows that a document can have (`CELLS`)."""
+    """Sums of losses.  D documents; P rows that a document can have (`CELLS`)."""
 
     documents: Ints
     """(D,) their numbers, ascending."""
@@ -65,13 +64,12 @@ class DocumentSums:
 def score_examples(
     model: Any, store: ScorableExamples, examples: Ints, *, batch_tokens: int, context_examples: int = 1
 ) -> DocumentSums:
-    """Add up the losses of examples per document, kind and part.  Call it inside `full_precision()`.
+    """Sum the losses of examples per document, kind and part.  Call it inside `full_precision()`.
 
     Args:
         batch_tokens: tokens in a batch, padding included; a longer example is a batch of its own.
-        context_examples: of each document's examples, by their numbers, how many have their context
-            scored too.  The context is nearly the same text under every mask, and four fifths of
-            the labels.
+        context_examples: number of each document's examples, in order, whose context is scored too.  The
+            context is nearly the same text under every mask, and four fifths of the labels.
     """
     owners = np.asarray(store.documents_of(examples), dtype=np.int64)
     documents_D, slots = np.unique(owners, return_inverse=True)
@@ -92,14 +90,14 @@ def score_examples(
         own_N = starts_N + _cells_of(labels, batch.kinds_BT)
         first_N = starts_N + _FIRST_CELLS[labels.classes_N]
         for cells, taken in ((own_N, slice(None)), (first_N[firsts_N], firsts_N)):
-            nats_DP += _sum_up(cells, shape, nats_N[taken])
-            tokens_DP += _sum_up(cells, shape).astype(np.int64)
-            bytes_DP += _sum_up(cells, shape, sizes_N[taken]).astype(np.int64)
+            nats_DP += _sum_cells(cells, shape, nats_N[taken])
+            tokens_DP += _sum_cells(cells, shape).astype(np.int64)
+            bytes_DP += _sum_cells(cells, shape, sizes_N[taken]).astype(np.int64)
     return DocumentSums(documents=documents_D, nats=nats_DP, tokens=tokens_DP, bytes=bytes_DP)
 
 
 def _batches(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
-    """Places in `lengths`, longest first, so that what does not fit in memory fails at once."""
+    """Batches of places in `lengths`, longest first, so that a lack of memory shows at once."""
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     start = 0
     while start < len(order):
@@ -109,7 +107,7 @@ def _batches(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
 
 
 def _ranks(slots: Ints, examples: Ints) -> Ints:
-    """Of each example, how many of its document have a lower number."""
+    """For each example, the number of its document's examples with a lower number."""
     order = np.lexsort((examples, slots))
     starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
     ranks = np.empty(len(slots), dtype=np.int64)
@@ -123,7 +121,7 @@ def _cells_of(labels: Labels, kinds_BT: npt.NDArray[np.uint8]) -> Ints:
     return np.where(labels.classes_N == CONTEXT, 0, 1 + 2 * kinds_N + (labels.classes_N == INFILL_END))
 
 
-def _sum_up(cells_N: Ints, shape: tuple[int, int], values_N: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+def _sum_cells(cells_N: Ints, shape: tuple[int, int], values_N: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
     return np.bincount(cells_N, values_N, minlength=shape[0] * shape[1]).reshape(shape)
 
 

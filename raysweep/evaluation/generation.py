@@ -1,14 +1,12 @@
-"""Generation scores: how near a model's greedy answers come to what the learners wrote.
+"""Generation scores: a model's greedy answers compared with what the learners wrote.
 
-A perplexity says how well a model expects an answer; these say what it would have answered.  Word
-blanks are right or wrong (top-1 accuracy: the same characters, without spaces around them).
-Longer answers are compared by their unigrams and bigrams: recall is the share of the learner's
-n-grams that the model produced, F1 the harmonic mean with the share of the model's own that the
-learner wrote.  Words are compared in lower case, and punctuation is no word.  An answer's scores
-count once, so means are over answers.
+Word blanks are right or wrong (top-1 accuracy: the same characters, without spaces around them).  Longer
+answers are compared by their unigrams and bigrams: recall is the share of the learner's n-grams that the
+model produced; F1 is the harmonic mean of recall and precision.  Words are compared in lower case,
+punctuation is ignored, and means are over answers.
 
-One example of each chosen document is answered, blanks of whole documents left out: there is
-nothing to go on.  Recall and F1 of bigrams are over answers whose reference has two words at least.
+One example of each chosen document is answered; blanks of whole documents have no context and are left
+out.  Recall and F1 of bigrams are over answers whose reference has at least two words.
 """
 
 import re
@@ -34,7 +32,7 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 class AnswerableExamples(Protocol):
-    """What generation asks of an example store."""
+    """The methods of an example store that generation uses."""
 
     def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
     def assemble(self, examples: Ints, /) -> Any: ...
@@ -42,7 +40,7 @@ class AnswerableExamples(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerScore:
-    """One blank: what the model answered, held against what the learner wrote."""
+    """One blank: the model's answer compared with the learner's."""
 
     level: str
     kind: Kind
@@ -68,8 +66,8 @@ def score_generation(
     Args:
         examples: the test examples of each level.
         documents: how many documents of each level, drawn by the seed: the same for every model.
-        samples: gets the first few questions of each level with their answers, as texts to look at; these are
-            learners' words, which the scores never hold.
+        samples: receives the first questions of each level with their answers as texts; these contain
+            learners' words, which the scores never do.
 
     Returns:
         Plain values: `overall`, `levels` and `kinds`, each with the number of answers and means
@@ -77,17 +75,17 @@ def score_generation(
     """
     questions = [
         (level, *question)
-        for level, of_level in examples.items()
-        for question in _pick_questions(store, of_level, documents, generator_for(seed, "generation", level))
+        for level, level_examples in examples.items()
+        for question in _pick_questions(store, level_examples, documents, generator_for(seed, "generation", level))
     ]
     scores: list[AnswerScore] = []
     for start in range(0, len(questions), _BATCH_PROMPTS):
-        asked = questions[start : start + _BATCH_PROMPTS]
-        found = answer_prompts(model, [prompt for _, prompt, _ in asked], sampling=GREEDY)
-        for (level, prompt, references), (answers,) in zip(asked, found, strict=True):
+        batch = questions[start : start + _BATCH_PROMPTS]
+        answered = answer_prompts(model, [prompt for _, prompt, _ in batch], sampling=GREEDY)
+        for (level, prompt, references), (answers,) in zip(batch, answered, strict=True):
             pairs = zip(prompt.kinds, answers, references, strict=True)
             scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
-            if samples is not None and sum(each["level"] == level for each in samples) < SAMPLES_PER_LEVEL:
+            if samples is not None and sum(sample["level"] == level for sample in samples) < SAMPLES_PER_LEVEL:
                 samples.append(_as_text(level, prompt, references, answers))
     return {
         "overall": summarise(scores),
@@ -120,19 +118,19 @@ def summarise(scores: Sequence[AnswerScore]) -> dict[str, Any]:
 
 def overlap(answer: str, reference: str, n: int) -> tuple[float, float] | None:
     """Recall and F1 of n-grams of words, repeats counted; None if the reference has none."""
-    found, wanted = _ngrams(answer, n), _ngrams(reference, n)
-    if not wanted:
+    produced, expected = _ngrams(answer, n), _ngrams(reference, n)
+    if not expected:
         return None
-    shared = (found & wanted).total()
-    return shared / wanted.total(), 2 * shared / (found.total() + wanted.total())
+    shared = (produced & expected).total()
+    return shared / expected.total(), 2 * shared / (produced.total() + expected.total())
 
 
 def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[Prompt, list[str]] | None:
-    """Cut an example into its prompt and the learner's answers.
+    """Split an example into its prompt and the learner's answers.
 
     Returns:
-        None if there is nothing to answer: no blank, a whole document, or an answer that is not
-        there to its end because the example was cut.
+        None if there is nothing to answer: no blank, a whole document, or an answer that was
+        truncated with its example.
     """
     starts = np.flatnonzero(types_T == TargetType.START)
     kinds = [Kind(token - FIRST_BLANK) for token in ids_T[types_T == TargetType.CONTEXT_SPECIAL].tolist()]
@@ -172,7 +170,7 @@ def _score_answer(level: str, kind: Kind, answer: Answer, reference: str) -> Ans
 
 
 def _as_text(level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer]) -> dict[str, Any]:
-    """A question with its answers: `context` is what stands before, between and after the blanks."""
+    """A question with its answers; `context` is the text before, between and after the blanks."""
     tokenizer = document_tokenizer()
     ids = np.array(prompt.ids[:-1])
     blanks = np.flatnonzero(ids >= FIRST_BLANK)

@@ -1,13 +1,30 @@
-"""Fills the blanks of a text: the model's answers, in their places, several samples of them."""
+r"""Fills the blanks of a text with a model's answers, in several samples.
 
+A blank is written `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]` (any case), or
+`[blank]`, which is an n-gram: one to eight words.  `\[word]` is literal text, and so is a special token
+spelled out.
+
+The prompt equals what training would have made of the text with a span in the blank's place.  In GPT-2's
+tokens a word includes its leading space, so the space before a blank belongs to the blank; and whitespace
+is tokenised differently at a text's end than before a word.  Both come out right if a placeholder of one
+character is put in the blank's place, the whole text is encoded at once, and the placeholder's token is
+replaced.
+"""
+
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raysweep.errors import InputError
-from raysweep.evaluation.blanks import read_template
-from raysweep.evaluation.decoding import Prompt, answer_prompts
+from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import Sampling
-from raysweep.masking.vocabulary import Kind, document_tokenizer
+from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+
+_BLANK = re.compile(r"\\?\[(blank|word|ngram|sentence|paragraph|document)\]", re.IGNORECASE)
+_KINDS = {"blank": Kind.NGRAM, **{kind.name.lower(): kind for kind in Kind}}
+# One of each class that GPT-2's pattern separates (letters, digits, other signs): a token never spans two.
+_PLACEHOLDERS = ("x", "0", "#")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +68,12 @@ def infill(
 ) -> list[Infilling]:
     r"""Fill a text's blanks: `[blank]`, `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]`.
 
-    Sample i depends on the text, the seed and i alone, and stands at place i.
+    Sample i depends on the text, the seed and i alone.
 
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
-        temperature: 0 takes the likeliest token always, so all samples are the same.
-        max_answer_tokens: tokens in the longest answer; by kind if absent (`answering.ANSWER_LIMITS`).
+        temperature: with 0 the likeliest token is taken, so all samples are the same.
+        max_answer_tokens: tokens in the longest answer; by kind if absent (`ANSWER_LIMITS`).
 
     Raises:
         InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
@@ -71,17 +88,96 @@ def infill(
     (rows,) = answer_prompts(
         model, [prompt], samples=samples, sampling=sampling, seed=seed, max_answer_tokens=max_answer_tokens
     )
-    filled = []
-    for answers in rows:
-        texts = [document_tokenizer().decode(answer.ids) for answer in answers]
-        whole, ranges = template.fill(texts)
-        filled.append(
-            Infilling(
-                text=whole,
-                answers=tuple(
-                    FilledBlank(kind=kind, text=whole[start:stop], start=start, stop=stop, finished=answer.finished)
-                    for kind, answer, (start, stop) in zip(template.kinds, answers, ranges, strict=True)
-                ),
-            )
+    return [_fill_sample(template, answers) for answers in rows]
+
+
+def _fill_sample(template: "Template", answers: Sequence[Answer]) -> Infilling:
+    text, ranges = template.fill([document_tokenizer().decode(answer.ids) for answer in answers])
+    blanks = (
+        FilledBlank(kind=kind, text=text[start:stop], start=start, stop=stop, finished=answer.finished)
+        for kind, answer, (start, stop) in zip(template.kinds, answers, ranges, strict=True)
+    )
+    return Infilling(text=text, answers=tuple(blanks))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """A text with n blanks: the n + 1 pieces of text around them, and the model's prompt."""
+
+    pieces: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    prompt: tuple[int, ...]
+    """Token ids: the text with a blank's token in each blank's place, then the start token."""
+
+    def fill(self, answers: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+        """Insert the answers into the text.
+
+        Returns:
+            The text, and each answer's character range in it, without whitespace around it.  An
+            answer's own leading space is kept only where the text has none: "I like[word]" may
+            become "I like pizza".
+        """
+        text, ranges = self.pieces[0], []
+        for answer, piece in zip(answers, self.pieces[1:], strict=True):
+            body = answer.strip()
+            if body and text and not text[-1].isspace():
+                text += answer[: len(answer) - len(answer.lstrip())]
+            ranges.append((len(text), len(text) + len(body)))
+            text += body + piece
+        return text, ranges
+
+
+def read_template(text: str) -> Template:
+    """Read a text with blanks.
+
+    Raises:
+        InputError: it has no blank.
+    """
+    pieces, kinds = [""], []
+    end = 0
+    for match in _BLANK.finditer(text):
+        pieces[-1] += text[end : match.start()]
+        end = match.end()
+        if match[0].startswith("\\"):
+            pieces[-1] += match[0][1:]
+        else:
+            kinds.append(_KINDS[match[1].lower()])
+            pieces.append("")
+    pieces[-1] += text[end:]
+    if not kinds:
+        raise InputError(
+            f"text: found no blank in {_shorten(text)!r}; write [blank], [word], [ngram], [sentence], "
+            "[paragraph] or [document] where an answer should go"
         )
-    return filled
+    return Template(pieces=tuple(pieces), kinds=tuple(kinds), prompt=tuple(_encode(pieces, kinds)))
+
+
+def _encode(pieces: Sequence[str], kinds: Sequence[Kind]) -> list[int]:
+    text, places = pieces[0], {}
+    for kind, piece in zip(kinds, pieces[1:], strict=True):
+        places[len(text)] = FIRST_BLANK + kind
+        text += _placeholder(text[-1:], piece[:1]) + piece
+    encoding = document_tokenizer().encode(text)
+    ids = []
+    for token, (_, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+        # A placeholder's token is the placeholder, with the space before it if there is one.
+        ids.append(places.pop(stop - 1, token))
+    assert not places, "every placeholder is a token's last character"
+    return [*ids, START_OF_INFILL]
+
+
+def _placeholder(before: str, after: str) -> str:
+    taken = {_sign_class(before), _sign_class(after)}
+    return next(sign for sign in _PLACEHOLDERS if _sign_class(sign) not in taken)
+
+
+def _sign_class(sign: str) -> str:
+    if sign.isalpha():
+        return "letter"
+    if sign.isnumeric():
+        return "digit"
+    return "other" if sign.strip() else "space"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"

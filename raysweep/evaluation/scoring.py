@@ -1,8 +1,8 @@
 """Scores one model on every level's test documents: nats and tokens, summed per document.
 
-A model is loaded once and sees every level's examples in one pass.  What comes out is a table of
-sums, one row per (document, kind of span, part), as `document_sums` makes them.  The record is
-renamed into place after the table; without it the model is scored again.
+A model is loaded once and scores all levels' examples in one pass.  The result is a table of sums, one row
+per (document, kind of span, part), as in `document_sums`.  The record is renamed into place after the
+table; without it the model is scored again.
 """
 
 import logging
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
 
 
 class StartRecipe(Protocol):
-    """How the start that the trials share is made; a training job says it."""
+    """The fields of a training job that define the trials' common start."""
 
     @property
     def model(self) -> ModelConfig: ...
@@ -75,8 +75,8 @@ def score_model(
 
     Args:
         model: the trial's name, or `START_MODEL` for the baseline row.
-        start: the folder with the model; for the baseline: what the trials start from.
-        job: how the baseline is made; not read for a trained model.
+        start: the folder with the model; for the baseline, the trials' start.
+        job: how the baseline is built; not used for a trained model.
         device: 'cpu', 'cuda' …; a GPU if there is one.
 
     Raises:
@@ -84,12 +84,12 @@ def score_model(
         TrainingError: the model's loss is not a number.
     """
     began = time.perf_counter()
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if model == START_MODEL:
         network: Any = build_model(start, model=job.model, max_tokens=job.max_tokens, seed=job.seed)
     else:
         network = load_model(Path(start))
-    network.to(place).eval()
+    network.to(torch_device).eval()
     store = ExampleStore.open(examples)
     chosen = store.select(
         levels,
@@ -111,7 +111,7 @@ def score_model(
         generation = score_generation(
             network, store, by_level, documents=evaluation.generation_documents, seed=seed, samples=samples
         )
-    # A record of earlier scores must not vouch for the new table.
+    # A record of earlier scores must not be found beside the new table.
     record.unlink(missing_ok=True)
     write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])
     write_json(samples_beside(out), samples)
@@ -121,7 +121,7 @@ def score_model(
         "examples": len(chosen),
         "tokens": int(sums.tokens[:, : -len(FIRST)].sum()),
     }
-    logger.info("%s: scored %s tokens in %.1f s on %s", model, f"{counts['tokens']:,}", seconds, place)
+    logger.info("%s: scored %s tokens in %.1f s on %s", model, f"{counts['tokens']:,}", seconds, torch_device)
     write_json(
         record,
         {
@@ -129,7 +129,7 @@ def score_model(
             "model": model,
             **counts,
             "parameters": parameter_count(network),
-            "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
+            "device": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else torch_device.type,
             "seconds": round(seconds, 3),
             "generation": generation,
         },

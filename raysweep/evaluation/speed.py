@@ -1,13 +1,12 @@
-"""How large a model is and how fast it infills: what a model per level costs against one model.
+"""Measures a model's size and infilling speed: the cost of a model per level against one model.
 
-Every timing does the same work whatever the model would answer: a prompt of 64 tokens, then 16
-tokens one after another with the key–value cache (fewer where the model has fewer positions).
-The first repeat warms up and is not counted.
+Every timing does the same work for every model: a prompt of 64 tokens, then 16 tokens one after another
+with the key–value cache (fewer where the model has fewer positions).  The first repeat is a warm-up and
+is not counted.
 
-The levels' models are timed as they serve learners whose level is not known: every model scores the
-visible text, and each text is answered by one of them.  Texts of one batch are of all levels, so the
-batch falls apart into one for each model; all models stay in memory.  Which text goes to which model
-is dealt out in turn, so that the work does not depend on what was trained.
+The levels' models are also timed together, for learners whose level is unknown: every model scores the
+visible text, and each text is then answered by one of them.  All models stay in memory.  The texts of a
+batch are assigned to the models in turn, so that the work does not depend on the training.
 """
 
 import time
@@ -29,9 +28,8 @@ PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16
 BATCH_SIZES = (1, 32)
 _BUDGET_S = 1.0
-"""No more repeats of a batch size once they have taken so long together …"""
+"""Seconds after which a batch size is not repeated any more, except for `_FEWEST` repeats."""
 _FEWEST = 2
-"""… unless they are fewer than these."""
 
 
 def measure_speed(
@@ -43,40 +41,39 @@ def measure_speed(
         repeats: timings for each batch size, fewer where they are slow; with 0 nothing is timed, and
             `batches` is empty.
         device: 'cpu', 'cuda' …; a GPU if there is one.
-        ensemble: folders of the levels' models, to be timed together; none are if there are fewer than two.
+        ensemble: folders of the levels' models to time together, if there are at least two.
 
     Returns:
-        Plain values; under `batches`, for each batch size: `tokens_per_second` (answers' tokens of
-        the whole batch, by the median), and `latency_p50_s`, `latency_p95_s` of one infilling.
-        `ensemble` has the same for the levels' models together (the choice among them included), or
-        is None.
+        Plain values; under `batches`, for each batch size: `tokens_per_second` (answer tokens of the whole
+        batch, at the median latency), and `latency_p50_s`, `latency_p95_s` of one infilling.  `ensemble` has
+        the same for the levels' models together (including the choice among them), or is None.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     prompt, answer = _tokens_that_fit(model_folder)
     return {
-        **_measure([model_folder], repeats, place, _infill),
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
+        **_measure([model_folder], repeats, torch_device, _infill),
+        "device": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else torch_device.type,
         "threads": torch.get_num_threads(),
         "prompt_tokens": prompt,
         "answer_tokens": answer,
-        "ensemble": _measure(ensemble, repeats, place, _choose_and_infill) if len(ensemble) > 1 else None,
+        "ensemble": _measure(ensemble, repeats, torch_device, _choose_and_infill) if len(ensemble) > 1 else None,
     }
 
 
 def _tokens_that_fit(folder: Path) -> tuple[int, int]:
-    """Of prompt and answer, fewer where the model has fewer positions."""
+    """Tokens of prompt and answer."""
     positions = int(read_json(folder / "config.json")["n_positions"])
     answer = min(ANSWER_TOKENS, positions // 2)
     return min(PROMPT_TOKENS, positions - answer), answer
 
 
 Work = Callable[[Sequence[Any], int, int, int], None]
-"""Answers so many prompts of so many tokens, with so many tokens each, with some models."""
+"""Called with the models, the batch size, and the tokens of each prompt and answer."""
 
 
-def _measure(folders: Sequence[Path], repeats: int, place: torch.device, work: Work) -> dict[str, Any]:
+def _measure(folders: Sequence[Path], repeats: int, device: torch.device, work: Work) -> dict[str, Any]:
     began = time.perf_counter()
-    models = [load_model(folder, place) for folder in folders]
+    models = [load_model(folder, device) for folder in folders]
     tokens = _tokens_that_fit(folders[0])
     loaded = time.perf_counter() - began
     return {
@@ -90,7 +87,7 @@ def _measure(folders: Sequence[Path], repeats: int, place: torch.device, work: W
 
 
 def _weights(model: Any) -> int:
-    """Bytes that a model's tensors take; shared ones count once."""
+    """Bytes of a model's tensors; shared ones count once."""
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -127,7 +124,7 @@ def _choose_and_infill(models: Sequence[Any], size: int, prompt: int, answer: in
     labels = find_labels(ids_BT, np.full_like(ids_BT, TargetType.CONTEXT, dtype=np.uint8))
     batch = alone(ids_BT, np.full(size, prompt), labels).to(device)
     nats_MB = [score_labels(model, batch).view(size, -1).sum(dim=1) for model in models]
-    torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice, which the device must have made before any answer
+    torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice; waits for the device
     for number, model in enumerate(models):
         texts = len(range(number, size, len(models)))
         if texts:

@@ -16,9 +16,9 @@ class Sampling:
     """How tokens are drawn."""
 
     temperature: float = 1.0
-    """Logits are divided by it; 0 takes the likeliest token always."""
+    """Divisor of the logits; with 0 the likeliest token is taken."""
     top_k: int | None = None
-    """Draw from the k likeliest tokens; first of both limits."""
+    """Draw from the k likeliest tokens; applied before `top_p`."""
     top_p: float | None = 0.95
     """Draw from the nucleus: the smallest set of likeliest tokens with at least this much probability."""
 
@@ -38,7 +38,7 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
     """One token for each row.
 
     Tokens of equal probability rank by their ids, and the token that crosses `top_p` is kept, so
-    the nucleus is never empty and never too small.
+    the nucleus is never empty.
 
     Args:
         logits_BV: −inf where a token is forbidden.

@@ -1,12 +1,12 @@
-"""Checkpoints of a training: what it needs to go on as if it had never stopped.
+"""Checkpoints of a training: everything it needs to resume as if it had never stopped.
 
     checkpoints/step-00000400/  model.safetensors  optimizer.safetensors  checkpoint.json
     checkpoints/best-00000300/  model.safetensors  checkpoint.json
 
-A folder appears by rename and its record holds the checksum of every file, so a torn or damaged one is
-noticed, said, and the one before it is used: as a rule two steps are kept.  The best model lies in a folder named
-after its step and goes only when no kept step refers to it; were it overwritten in place, a kill between
-the two writes would leave a step that names a best model which is no longer there.
+A folder appears by rename and its record holds the checksum of every file, so a damaged checkpoint is
+detected and logged, and the one before it is used; by default two steps are kept.  The best model has a
+folder named after its step, which is deleted only when no kept step refers to it: if it were overwritten in
+place, a kill between the two writes would leave a step whose best model is gone.
 
 Tensors are safetensors, everything else JSON: no pickle is ever loaded.
 """
@@ -41,7 +41,7 @@ class Checkpoint:
 
     step: int
     state: Mapping[str, Any]
-    """Plain values; `best_step` (0: none yet) says which best model belongs to it."""
+    """Plain values; `best_step` is the step of its best model, 0 if there is none yet."""
     model: Tensors
     optimizer: Tensors
 
@@ -52,25 +52,25 @@ class Checkpoints:
     def __init__(self, folder: Path, work: str, trial: str, keep: int = 2) -> None:
         """Args: the folder; the fingerprint of the work they belong to; the trial's name, for messages.
 
-        `keep` is how many last steps stay, at least 1; with 1, nothing is left behind a damaged one.
+        `keep`: number of last steps kept, at least 1; with 1 there is no fallback for a damaged one.
         """
         self.folder, self.work, self.trial, self.keep = folder, work, trial, keep
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a step, then remove what no kept step needs.
+        """Write a step, then remove folders that no kept step needs.
 
-        In this order: after a crash in between there is one folder too many, never one too few.
+        In this order a crash in between leaves one folder too many, never one too few.
         """
         parts = {"model": checkpoint.model, "optimizer": checkpoint.optimizer}
         self._write(self._place("step", checkpoint.step), checkpoint.step, checkpoint.state, parts)
         self._remove_unneeded(checkpoint)
 
     def save_best(self, step: int, model: Tensors) -> None:
-        """Write the best model so far; it stays until a later step names another."""
+        """Write the best model so far; it is kept until a later step refers to another."""
         self._write(self._place("best", step), step, {}, {"model": model})
 
     def newest(self) -> Checkpoint | None:
-        """The last step whose files, and whose best model, are as they were written; None to start anew.
+        """The last undamaged step whose best model is undamaged too; None to start anew.
 
         Raises:
             TrainingError: a checkpoint belongs to other work.
@@ -97,7 +97,7 @@ class Checkpoints:
         )
 
     def load_best(self, step: int) -> dict[str, torch.Tensor]:
-        """The best model, which was written at `step`.
+        """The best model, written at `step`.
 
         Raises:
             TrainingError: its files are not those that were written.
@@ -112,11 +112,11 @@ class Checkpoints:
             ) from error
 
     def sweep(self) -> None:
-        """Remove what a killed writer left half written; call it before anything is written."""
+        """Remove half-written folders of a killed process; call it before anything is written."""
         remove_leftovers(self.folder)
 
     def remove_all(self) -> None:
-        """Delete every checkpoint; for when the training's result is in place."""
+        """Delete all checkpoints, once the training's result is written."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
 

@@ -1,7 +1,7 @@
-"""Several examples in one row, so that fewer positions are padding: what goes through the model at once.
+"""Sequence packing: several examples in one row, so that fewer positions are padding.
 
 Attention stays within an example and its positions count from 0 (`gpt2.hidden_states`), so a packed token
-has the numbers it has in a row of its own, up to float rounding.
+has the same hidden state as in a row of its own, up to float rounding.
 
 Rows are balanced rather than filled one by one: eight examples of 75 tokens, where a row may have 256
 positions, become four rows of 150, and not three of 225 of which one is only two thirds full.
@@ -21,25 +21,25 @@ from torch import Tensor
 from raysweep.model.token_losses import Labels, MicroBatch
 
 Ints = npt.NDArray[np.int64]
-NOBODY = -1
-"""Owner of a position that is padding."""
+NO_OWNER = -1
+"""Owner of a padding position."""
 _GOOD_ENOUGH = 0.01
-"""Padding in a layout, as a share of its tokens, that is not worth looking for a better one."""
+"""Padding, as a share of the tokens, below which no better layout is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """When to put several examples into one row."""
+    """Limits of sequence packing."""
 
     widest: int
-    """Positions of the longest row there may be; at least the tokens of the longest example."""
+    """Maximum positions of a row; at least the tokens of the longest example."""
     least_saving: float = 0.0
-    """Share of the positions that must be saved, or every example gets a row of its own."""
+    """Minimum share of positions saved; below it every example gets a row of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Where each example goes."""
+    """The place of each example in the rows."""
 
     rows_B: Ints  # noqa: N815
     starts_B: Ints  # noqa: N815
@@ -50,7 +50,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """What goes through the model at once, with its labels."""
+    """The model's input for one micro-batch, with its labels."""
 
     ids_RW: npt.NDArray[np.int32]  # noqa: N815
     labels: Labels
@@ -60,7 +60,7 @@ class Rows:
     places_RW: Ints | None = None  # noqa: N815
     """Each position's place in its example, 0 for padding; None: every row is one example."""
     owners_RW: npt.NDArray[np.int32] | None = None  # noqa: N815
-    """The example that a position belongs to, or `NOBODY`; None: every row is one example."""
+    """The example that a position belongs to, or `NO_OWNER`; None: every row is one example."""
 
     @property
     def positions(self) -> int:
@@ -113,7 +113,7 @@ def plan_rows(lengths_B: npt.NDArray[Any], packing: Packing, *, width: int, mult
 
 
 def _balanced(lengths_B: npt.NDArray[Any], rows: int, multiple: int) -> Layout:
-    """Longest example first, each into the row with the fewest tokens so far."""
+    """Put each example, longest first, into the row with the fewest tokens so far."""
     rows_B, starts_B = np.zeros(len(lengths_B), dtype=np.int64), np.zeros(len(lengths_B), dtype=np.int64)
     loads = [(0, row) for row in range(rows)]
     for example in np.argsort(-lengths_B.astype(np.int64), kind="stable"):
@@ -130,17 +130,17 @@ def alone(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: La
 
 
 def pack(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: Labels, layout: Layout) -> Rows:
-    """The examples where the layout puts them, and their labels with them."""
+    """Arrange the examples and their labels by the layout."""
     shape = (layout.rows, layout.width)
     ids_RW = np.zeros(shape, dtype=np.int32)
     places_RW = np.zeros(shape, dtype=np.int64)
-    owners_RW = np.full(shape, NOBODY, dtype=np.int32)
+    owners_RW = np.full(shape, NO_OWNER, dtype=np.int32)
     begins_B = layout.rows_B * layout.width + layout.starts_B
     examples, columns = np.nonzero(np.arange(ids_BT.shape[1]) < lengths_B[:, None])
     targets = begins_B[examples] + columns
     ids_RW.reshape(-1)[targets] = ids_BT[examples, columns]
     places_RW.reshape(-1)[targets] = columns
     owners_RW.reshape(-1)[targets] = examples
-    of_labels, label_columns = np.divmod(labels.positions_N, ids_BT.shape[1])
-    moved = Labels(positions_N=begins_B[of_labels] + label_columns, ids_N=labels.ids_N, classes_N=labels.classes_N)
+    label_examples, label_columns = np.divmod(labels.positions_N, ids_BT.shape[1])
+    moved = Labels(positions_N=begins_B[label_examples] + label_columns, ids_N=labels.ids_N, classes_N=labels.classes_N)
     return Rows(ids_RW=ids_RW, labels=moved, tokens=int(lengths_B.sum()), places_RW=places_RW, owners_RW=owners_RW)

@@ -3,7 +3,7 @@
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.evaluation.blanks import read_template
+from raysweep.evaluation.infilling import read_template
 from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.evaluation.matrix import build_matrix, long_matrix, merge_losses, write_features, write_matrix
+from raysweep.evaluation.matrix import build_matrix, merge_losses, write_features, write_matrix
 
 # Documents 1 and 2 are of A1, document 3 of B1.  Nats are chosen so that sums of tokens divide well.
 CELLS = {
@@ -75,22 +75,12 @@ def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1
     assert math.isnan(matrix.loc["A1", "B1"])
 
 
-def test_the_long_table_says_what_each_perplexity_is_made_of(losses):
-    """Documents, tokens and nats of every model, level and metric."""
-    rows = {(row.model, row.level, row.metric): row for row in long_matrix(losses).itertuples()}
-    cell = rows["all", "A1", "infill"]
-    assert (cell.documents, cell.tokens, cell.nats) == (2, 8, 11.5)
-    assert ("all", "B1", "context") not in rows
-    assert list(rows)[:3] == [("all", "A1", metric) for metric in ("infill", "infill_textonly", "context")]
-
-
 def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
-    """A row per model, a column per level, and the long table where asked for."""
-    write_matrix(losses, tmp_path / "matrix.csv", metric="infill", long_out=tmp_path / "long.csv")
-    wide, long = pd.read_csv(tmp_path / "matrix.csv"), pd.read_csv(tmp_path / "long.csv")
+    """A row per model, a column per level."""
+    write_matrix(losses, tmp_path / "matrix.csv", metric="infill")
+    wide = pd.read_csv(tmp_path / "matrix.csv")
     assert list(wide.columns) == ["model", "A1", "B1"]
     assert wide.loc[0, "A1"] == pytest.approx(math.exp(11.5 / 8))
-    assert len(long) == 7
 
 
 def test_features_are_every_models_losses_of_every_document(losses, tmp_path):

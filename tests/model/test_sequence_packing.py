@@ -6,7 +6,7 @@ import torch
 
 from raysweep.masking.vocabulary import VOCABULARY_SIZE, TargetType
 from raysweep.model.gpt2 import hidden_states
-from raysweep.model.sequence_packing import NOBODY, Packing, alone, pack, plan_rows
+from raysweep.model.sequence_packing import NO_OWNER, Packing, alone, pack, plan_rows
 from raysweep.model.token_losses import find_labels, token_losses
 
 WIDEST = 40
@@ -76,7 +76,7 @@ def test_every_token_has_one_place_and_padding_belongs_to_nobody(batch):
         np.testing.assert_array_equal(packed.places_RW[mine], np.arange(length))
         np.testing.assert_array_equal(packed.ids_RW[mine], ids_BT[example, :length])
         assert len(np.unique(np.nonzero(mine)[0])) == 1, "an example lies in one row"
-    assert (packed.owners_RW == NOBODY).sum() == packed.positions - lengths_B.sum()
+    assert (packed.owners_RW == NO_OWNER).sum() == packed.positions - lengths_B.sum()
 
 
 @pytest.mark.parametrize("seed", range(20))
