@@ -54,7 +54,7 @@ def zipped(marked, tmp_path_factory):
     return path
 
 
-def test_no_word_of_a_learner_leaves_the_house(zipped):
+def test_no_word_of_a_learner_is_published(zipped):
     """A marker planted in every text, id, learner and prompt is in no file of the zip, packed or not."""
     with zipfile.ZipFile(zipped) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
@@ -136,7 +136,7 @@ def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
 
 
 def test_bundling_and_verifying_need_neither_torch_nor_ray_nor_a_corpus(zipped):
-    """Whoever reads the paper has a laptop and the zip."""
+    """A reader of the paper has a laptop and the zip."""
     code = f"""
 import sys
 class Refuse:

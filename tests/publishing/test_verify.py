@@ -1,4 +1,4 @@
-"""What a forger might try, and what becomes of it."""
+"""Forged, damaged and hostile bundles are found out."""
 
 import hashlib
 import io
@@ -274,7 +274,7 @@ def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["report/report.html", "report/REPORT.html"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_stands_twice_is_refused(honest, tmp_path, name):
+def test_a_name_that_is_used_twice_is_refused(honest, tmp_path, name):
     """One for the reader who unzips, another for the verifier; also where a disk knows no capitals."""
     with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
         archive.writestr(name, b"another page")
@@ -326,7 +326,7 @@ def test_what_is_no_bundle_is_called_so(tmp_path, content):
     [b"{}", b"[]", b"{", b"\xff", b'{"files": [], "made_with": {}, "format": 1, "run": "x"}', b"[" * 100_000],
 )
 def test_a_manifest_that_cannot_be_read_is_refused(honest, tmp_path, manifest):
-    """Whatever stands in it."""
+    """Whatever it holds."""
     with pytest.raises(InputError, match=r"manifest\.json"):
         verify_bundle(pack(tmp_path / "evidence.zip", {**honest, "manifest.json": manifest}))
 

@@ -1,4 +1,4 @@
-"""The page as a browser, a screen reader and an eye take it: valid HTML, sound references, enough contrast."""
+"""The page for a browser, a screen reader and the eye: valid HTML, working references, enough contrast."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_the_page_is_valid_html(text):
     assert JustHTML(text.replace("</section>", "</div>", 1), collect_errors=True).errors
 
 
-def test_every_reference_leads_somewhere_and_every_id_stands_once(text):
+def test_every_reference_leads_somewhere_and_every_id_is_used_once(text):
     """Links, labels and descriptions, by which a screen reader finds its way."""
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -68,7 +68,7 @@ def test_the_first_key_press_skips_to_the_answer(text):
 
 
 def test_a_verdict_is_a_word_wherever_it_has_a_colour(text):
-    """Whoever sees no green and red reads as much."""
+    """A reader who cannot tell green from red gets the same information."""
     for verdict in ("confirmed", "refuted", "undecided"):
         for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', text):
             assert verdict in inside
@@ -154,7 +154,7 @@ def poison(value, free=False):
     return f"{value}{HOSTILE}" if free and isinstance(value, str) and value else value
 
 
-def test_no_text_becomes_markup_wherever_it_stands(evidence):
+def test_no_text_becomes_markup_in_any_place(evidence):
     """Languages, reasons of failures, notes, versions, commands, settings: text on the page and in Markdown."""
     poisoned = poison({**evidence, "config": {**evidence["config"], "csv": "texts.csv"}})
     assert len(re.findall("<script>", str(poisoned))) > 40

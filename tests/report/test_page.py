@@ -1,4 +1,4 @@
-"""The page: well-formed, self-contained, accessible, and proof against what stands in a corpus."""
+"""The page is well-formed, self-contained and accessible, and no text of a corpus becomes markup."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_the_page_needs_no_network_and_is_small(page_text):
     assert len(page_text.encode()) < 1_000_000
 
 
-def test_what_stands_in_a_corpus_or_a_log_stays_text(evidence):
+def test_texts_of_a_corpus_or_a_log_stay_text(evidence):
     """Every level, model, language, reason and note turned hostile: not one tag more, and all of them shown."""
     hostile = "<script>alert('B1')</script>&amp;\""
     poisoned = json.loads(json.dumps(evidence).replace("B1", json.dumps(hostile)[1:-1]))

@@ -48,7 +48,7 @@ def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
 
 
 def test_decided_and_undecided_differ_by_more_than_colour():
-    """The summary is a diamond, a level a dot; the verdict stands beside it as a word."""
+    """The summary is a diamond, a level a dot; the verdict is written beside it."""
     text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])
     assert "<polygon" in text
     assert "? undecided" in text
@@ -77,7 +77,7 @@ def test_labels_are_text():
 
 @pytest.mark.parametrize("points", [[[0, 2.5]], [[10, 2.5], [20, 2.5]], [[1, 1e-9], [2, 1e6]]])
 def test_curves_of_one_point_or_of_no_spread_can_be_drawn(points):
-    """A training of one evaluation; a loss that stands still; one that fell a long way."""
+    """A training of one evaluation; a loss that does not change; one that fell a long way."""
     text = str(curve_panel("c", "t", "d", [Series(label="x", points=points, style="general")]))
     assert "nan" not in text
     assert "inf" not in text

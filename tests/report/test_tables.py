@@ -27,7 +27,7 @@ def cells(line):
 
 
 def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
-    """Whatever stands in a note: a pipe in it must not make a column."""
+    """A pipe in a note must not make a column."""
     lines = render_markdown(evidence).split("\nCommand:")[0].splitlines()
     headers = [index for index, line in enumerate(lines) if re.fullmatch(r"\|( -{3}:? \|)+", line)]
     assert len(headers) >= 12
