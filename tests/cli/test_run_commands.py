@@ -1,0 +1,41 @@
+"""`run` and its stages from the command line: what is said, and the exit codes that scripts rely on."""
+
+from raysweep.errors import ChangedError, ConfigError
+
+
+def test_a_run_does_all_stages_once_and_ends_with_0(command):
+    """The second time every stage is skipped; a changed setting is refused with the ways on."""
+    first = command("run", "--inline")
+    assert first.exit_code == 0, first.output
+    assert "evaluate: scored 2 of 2 models" in first.stdout
+    assert "report: " in first.stdout.splitlines()[-1]
+    second = command("run", "--inline")
+    assert second.exit_code == 0
+    assert [line.split(",")[0] for line in second.stdout.splitlines()] == [
+        "prepare: skip",
+        "mask: skip",
+        "A1: skip",
+        "evaluate: skip",
+        "report: skip",
+    ]
+    error = command("run", "--inline", "--set", "trials.A1.steps=3").exception
+    assert isinstance(error, ChangedError)
+    assert error.exit_code == 2
+    assert "Use --force A1" in str(error)
+
+
+def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command, tmp_path):
+    """Whom the config names is told as well."""
+    tell = f'["sh", "-c", "printf %s \\"$0\\" > {tmp_path}/told"]'
+    result = command("run", "--inline", "--set", "trials.A1.learning_rate=1e30", "--set", f"notify.command={tell}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("failed: A1: ")
+    assert (tmp_path / "told").read_text().startswith("tiny: failed, 0 of 1 trials are done. A1: ")
+
+
+def test_a_budget_that_is_too_small_is_refused(command):
+    """Before anything is done, with exit code 2."""
+    error = command("run", "--inline", "--set", "budget.wall_hours=1e-9").exception
+    assert isinstance(error, ConfigError)
+    assert error.exit_code == 2
+    assert "budget.wall_hours: found 1e-09" in str(error)
