@@ -9,7 +9,6 @@ different texts: they are never ranked against each other.
 
 from collections.abc import Mapping, Sequence
 from math import log
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from raysweep.config.scored_metrics import METRICS, perplexity
 from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole
 from raysweep.evidence.lineup import COMPARED_ROLES, Entrant
 from raysweep.evidence.robustness_schema import Score
-from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable
+from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 
 LANGUAGES_SHOWN = 12
 LENGTHS = (0, 200, 400, 800, 1600)
@@ -43,23 +42,19 @@ class Breakdowns:
 
     def first_languages(self, language_of: Mapping[int, str]) -> tuple[ByLanguage, ...]:
         """By first language, the most frequent ones: does the gain reach every group of learners?"""
-        if not self._losses:
-            return ()
-        languages = self._values(language_of)
-        names, counts = np.unique(np.concatenate(list(languages.values())), return_counts=True)
-        most_frequent = np.argsort(-counts, kind="stable")[:LANGUAGES_SHOWN]
+        languages = document_values(self._losses, language_of)
         return tuple(
             ByLanguage(
-                l1=str(names[index]),
-                documents=int(counts[index]),
-                **dict(self._by_role(self._pick({level: of == names[index] for level, of in languages.items()}))),
+                l1=language,
+                documents=documents,
+                **dict(self._by_role(self._pick({level: of == language for level, of in languages.items()}))),
             )
-            for index in most_frequent
+            for language, documents in list(count_values(languages).items())[:LANGUAGES_SHOWN]
         )
 
     def text_lengths(self, characters_of: Mapping[int, int]) -> tuple[ByLength, ...]:
         """By length of the text: is the gain one of short texts, or of long ones?"""
-        lengths = self._values(characters_of)
+        lengths = document_values(self._losses, characters_of)
         groups = []
         for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
             losses = self._pick({level: (of >= low) & (of < (high or np.inf)) for level, of in lengths.items()})
@@ -71,13 +66,6 @@ class Breakdowns:
     def _select(self, metric: str, kind: str | None = None) -> dict[str, LevelLosses]:
         selected = self._table.select(metric, kind)
         return {level: selected[level] for level in self._levels if level in selected}
-
-    def _values(self, value_of: Mapping[int, Any]) -> dict[str, npt.NDArray[Any]]:
-        """A value for each document of each level."""
-        return {
-            level: np.array([value_of[document] for document in losses.documents.tolist()])
-            for level, losses in self._losses.items()
-        }
 
     def _pick(self, wanted: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, LevelLosses]:
         """The wanted documents; levels without any are left out."""

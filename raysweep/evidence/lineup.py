@@ -35,9 +35,6 @@ class Entrant:
     """One of `ROLE_NAMES`."""
     level: str | None
     """The level of a specialised or fine-tuned entry, or of a control."""
-    levels: tuple[str, ...]
-    """Levels it was trained on."""
-    trials: tuple[str, ...]
     models: Mapping[int, str]
     """Scored models by seed."""
     missing: Mapping[str, str]
@@ -65,7 +62,8 @@ def line_up(
     for trial in trials.values():
         entries.setdefault(trial.entry, []).append(trial)
     taken: set[tuple[str, str | None]] = set()
-    entrants = [_start()] if START_MODEL in scored else []
+    start = Entrant(name=START_MODEL, role="start", level=None, models={0: START_MODEL}, missing={})
+    entrants = [start] if START_MODEL in scored else []
     for entry, seeds in entries.items():
         role, level = _role_of(seeds[0].name, roles)
         if (role, level) in taken:
@@ -76,8 +74,6 @@ def line_up(
                 name=entry,
                 role=role,
                 level=level,
-                levels=seeds[0].settings.levels,
-                trials=tuple(trial.name for trial in seeds),
                 models={trial.seed: trial.name for trial in seeds if trial.name in scored},
                 missing={t.name: _why_missing(t.name, records[t.name]) for t in seeds if t.name not in scored},
             )
@@ -100,18 +96,6 @@ def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModel
             else:
                 absent[entrant.role, level] = entrant.reason
     return RoleModels(by_role=by_role, absent=absent)
-
-
-def _start() -> Entrant:
-    return Entrant(
-        name=START_MODEL,
-        role="start",
-        level=None,
-        levels=(),
-        trials=(),
-        models={0: START_MODEL},
-        missing={},
-    )
 
 
 def _role_of(trial: str, roles: Roles) -> tuple[str, str | None]:

@@ -28,7 +28,6 @@ _COUNTS_AT_ONCE = 1 << 17
 class LevelResamples:
     """The resamples of one level.  R resamples, C clusters, M models."""
 
-    level: str
     documents: int
     tokens: int
     clusters: int
@@ -154,7 +153,6 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> Level
     is_empty_R1 = drawn_RK[:, -1:] == 0
     draws_RM = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:])
     return LevelResamples(
-        level=table.level,
         documents=len(table.documents),
         tokens=int(tokens),
         clusters=int(np.count_nonzero(tokens_C)),

@@ -42,10 +42,8 @@ class LeakyDocuments:
         divided: dict[str, LevelLosses] = {}
         self._tokens: dict[str, int] = {}
         """Leaky tokens of each level that has both kinds."""
-        self.documents = 0
         for level, of_level in losses.items():
             known = np.isin(of_level.documents, numbers)
-            self.documents += int(known.sum())
             if known.any() and not known.all():
                 divided[_leaky(level)] = of_level.pick(known, _leaky(level))
                 divided[_clean(level)] = of_level.pick(~known, _clean(level))

@@ -50,8 +50,6 @@ class ColdStart:
     """(D, K) rows add up to 1."""
     nats: Mapping[str, Floats]
     """By way: (D,) nats of the answers; without a general model there is no `general`."""
-    expert_nats: Floats
-    """(D, K) nats of the answers under every level's model."""
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
@@ -133,7 +131,6 @@ def score_unknown_levels(
         chosen=chosen,
         posterior=np.exp(weights_DK),
         nats=ways,
-        expert_nats=expert_nats_DK,
     )
 
 

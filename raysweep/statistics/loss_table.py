@@ -5,7 +5,7 @@ have answered the same masks of the same documents, or their comparison would no
 checked here for every document.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,22 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
         tokens=_numbers(table, "tokens"),
         bytes=_numbers(table, "bytes") if "bytes" in columns else None,
     )
+
+
+def document_values(losses: Mapping[str, LevelLosses], value_of: Mapping[int, Any]) -> dict[str, npt.NDArray[Any]]:
+    """(D,) a value for each document of each level."""
+    return {
+        level: np.array([value_of[document] for document in of_level.documents.tolist()])
+        for level, of_level in losses.items()
+    }
+
+
+def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+    """Documents with each value, all levels together; the most frequent value first."""
+    if not values:
+        return {}
+    names, counts = np.unique(np.concatenate(list(values.values())), return_counts=True)
+    return {str(names[index]): int(counts[index]) for index in np.argsort(-counts, kind="stable")}
 
 
 def _sums(cells: Ints, values: Floats | Ints, count: int) -> Floats:

@@ -14,15 +14,13 @@ alone, and cost little more than one.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.hypotheses import Finding, Hypothesis, RoleModels, assess
-from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable
+from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 
 MARGINS = (1.05, 1.075, 1.10, 1.125, 1.15)
 ENOUGH_DOCUMENTS = 20
@@ -106,8 +104,10 @@ def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> It
         # The context has no kind; the infilling losses of the kinds are used.
         if losses := table.select("infill" if metric == "context" else metric, kind):
             yield "kind of mask", f"{kind} masks only", losses
-    languages = {level: _languages(of_level, language_of) for level, of_level in base.items()}
-    for language in _frequent(languages):
+    languages = document_values(base, language_of)
+    for language, documents in list(count_values(languages).items())[:MOST_LANGUAGES]:
+        if documents < ENOUGH_DOCUMENTS:
+            break
         without = {level: of_level.pick(languages[level] != language) for level, of_level in base.items()}
         if kept := {level: of_level for level, of_level in without.items() if len(of_level.documents)}:
             yield "first language", f"without {language}", kept
@@ -124,15 +124,3 @@ def weigh_documents(losses: Selection) -> dict[str, LevelLosses]:
         )
         for level, of_level in losses.items()
     }
-
-
-def _languages(losses: LevelLosses, language_of: Mapping[int, str]) -> npt.NDArray[np.str_]:
-    return np.array([language_of[document] for document in losses.documents.tolist()])
-
-
-def _frequent(languages: Mapping[str, npt.NDArray[Any]]) -> list[str]:
-    if not languages:
-        return []
-    names, counts = np.unique(np.concatenate(list(languages.values())), return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MOST_LANGUAGES]
-    return [str(names[place]) for place in order if counts[place] >= ENOUGH_DOCUMENTS]
