@@ -2,22 +2,28 @@
 
 Heavy rooms are imported inside the command that needs them, so that `--help`, `plan`, `check` and
 config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the config or the input
-is wrong (or the budget too small), 3 stopped at the budget's cap, 130 interrupted (Ctrl-C or SIGTERM).
+is wrong (or the budget too small), 3 stopped at the budget's cap, 70 a fault that raysweep does not know,
+130 interrupted (Ctrl-C or SIGTERM), 141 the reader of the output is gone; see `cli.endings`.
 """
 
-import errno
-import os
 import signal
 import sys
 from typing import Any
 
 import typer
 
-from raysweep.cli import bench_commands, inspect_commands, publish_commands, run_commands, text_commands
-from raysweep.errors import RaysweepError
+from raysweep.cli import (
+    bench_commands,
+    inspect_commands,
+    publish_commands,
+    run_commands,
+    text_commands,
+)
+from raysweep.cli.endings import Commands, end_with
 
 app = typer.Typer(
     name="raysweep",
+    cls=Commands,
     help="Is a language model per CEFR level worth it? From a CSV of learner texts to a decided experiment.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,26 +37,12 @@ app.add_typer(bench_commands.app, name="bench")
 
 
 def main() -> None:
-    """Run a command; an error of our family ends in its message, not in a traceback."""
+    """Run a command; whatever goes wrong ends in a message, not in a traceback."""
     end_on_sigterm()
     try:
         app()
-    except RaysweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has closed it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; make room; the same command then continues", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        sys.exit(end_with(error))
 
 
 def end_on_sigterm() -> None:

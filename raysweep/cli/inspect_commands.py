@@ -1,6 +1,5 @@
 """The commands that look at a config, a run or a machine; `clean` also removes what nothing needs."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -73,7 +72,7 @@ def doctor(settings: Settings) -> None:
     from raysweep.cli.doctor import examine
 
     if not examine(settings):
-        sys.exit(1)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -40,7 +40,7 @@ def verify(zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysw
     _print_result(result)
     if not result.is_verified:
         print(f"NOT VERIFIED: {len(result.differences):,} differences", file=sys.stderr)
-        sys.exit(1)
+        raise typer.Exit(1)
     print(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses")
 
 

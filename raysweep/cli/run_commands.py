@@ -149,9 +149,9 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
     if is_over_budget:
         trials = f"{done} of {done + len(unfinished)} trials are done"
         print(f"{trials}; raise the budget, and the same command continues from the checkpoints", file=sys.stderr)
-        sys.exit(OVER_BUDGET)
+        raise typer.Exit(OVER_BUDGET)
     if unfinished:
-        sys.exit(1)
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -1,20 +1,25 @@
 """One process at a time works in a run folder.
 
 The kernel holds the lock and releases it when the process ends, however it ends; the file's text only
-names the holder.
+names the holder.  Who only looks takes the lock too, shared and for microseconds; a run that starts in
+such a moment waits for it to pass.
 """
 
 import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from raysweep.errors import LockedError
-from raysweep.storage.run_folder import RunFolder
+from raysweep.errors import InputError, LockedError
+from raysweep.storage.run_folder import RunFolder, create_run_folder
+
+_LOOKS_S = 10.0
+"""How long a run that starts waits for those that only look."""
 
 
 @contextmanager
@@ -22,17 +27,17 @@ def locked(folder: RunFolder) -> Iterator[None]:
     """Hold the run folder's lock for the block.
 
     Raises:
+        ConfigError: the folder cannot be made.
+        InputError: the lock file is no file of its own.
         LockedError: another process has it; names host and pid.
     """
-    folder.root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    create_run_folder(folder)
+    descriptor = _open(folder, os.O_RDWR | os.O_CREAT)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(_holder_message(folder)) from None
+        if not _take(descriptor):
+            raise LockedError(_holder_message(folder))
         os.ftruncate(descriptor, 0)
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
@@ -43,18 +48,15 @@ def is_locked(folder: RunFolder) -> bool:
     """True while a process holds the lock."""
     if not folder.lock.exists():
         return False
-    descriptor = os.open(folder.lock, os.O_RDONLY)
+    descriptor = _open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _try(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
 
 
 def last_holder(folder: RunFolder) -> dict[str, Any] | None:
-    """The `host`, `pid` and `since` (Unix seconds) of the process that has the lock, or had it last.
+    """The `host`, `pid` and `since` (local time) of the process that has the lock, or had it last.
 
     None if the file does not say.
     """
@@ -62,11 +64,54 @@ def last_holder(folder: RunFolder) -> dict[str, Any] | None:
         holder = json.loads(folder.lock.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return holder if isinstance(holder, dict) and {"host", "pid", "since"} <= set(holder) else None
+    is_known = isinstance(holder, dict) and {"host", "pid", "since"} <= set(holder) and isinstance(holder["pid"], int)
+    return holder if is_known else None
+
+
+def _open(folder: RunFolder, flags: int) -> int:
+    """Open the lock file, which must be a plain file of its own: it is emptied when the lock is taken.
+
+    Raises:
+        InputError: it is a link, or another name of some other file, or no file at all.
+    """
+    try:
+        # A FIFO that nobody writes to would block without O_NONBLOCK.
+        descriptor = os.open(folder.lock, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if folder.lock.is_symlink() or folder.lock.is_dir():
+            raise _not_a_lock(folder) from error
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise _not_a_lock(folder)
+    return descriptor
+
+
+def _not_a_lock(folder: RunFolder) -> InputError:
+    return InputError(f"{folder.lock}: found a link or no plain file; remove it if no run works in the folder")
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock; False if a run has it, and not only somebody who looks."""
+    until = time.monotonic() + _LOOKS_S
+    while not _try(descriptor, fcntl.LOCK_EX):
+        if not _try(descriptor, fcntl.LOCK_SH) or time.monotonic() > until:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    return True
+
+
+def _try(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder_message(folder: RunFolder) -> str:
-    who = "another process"
-    if holder := last_holder(folder):
-        who = f"process {holder['pid']} on {holder['host']}, for {time.time() - holder['since']:,.0f} s"
+    holder = last_holder(folder)
+    who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
     return f"{folder.root}: {who} is working in this run. Wait for it, end it, or give this run another --name"

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from raysweep.errors import ConfigError
 
+_NAME_BYTES = 200
+"""Longest name of a run; a file system takes 255 bytes."""
+_ROOT_BYTES = 3500
+"""Longest path of a run folder; the system takes 4,096 bytes for a file in it."""
+
 
 @dataclass(frozen=True)
 class TrialFolder:
@@ -267,16 +272,42 @@ def samples_beside(cells: Path) -> Path:
 
 
 def open_run_folder(storage: str, name: str) -> RunFolder:
-    """The run folder of `name` under `storage`, which must be a path every node sees.
+    """The run folder of `name` under `storage`, which must be a path every node sees; nothing is created.
 
     Raises:
-        ConfigError: the storage is a URI (mount it instead), or the name is no plain folder name.
+        ConfigError: the storage is a URI (mount it instead) or cannot be a path, or the name is no plain folder name.
     """
     if "://" in storage:
         raise ConfigError(
-            f"--storage: found '{storage}'; must be a path (mount the bucket, or use NFS or EFS, "
+            f"--storage: found '{storage:.80}'; must be a path (mount the bucket, or use NFS or EFS, "
             "so that every node sees the same path)"
         )
-    if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
-        raise ConfigError(f"--name: found '{name}'; must be a folder name without slashes, such as 'pilot'")
-    return RunFolder(Path(storage).expanduser().resolve() / name)
+    if not name.isprintable() or not name or name in {".", ".."} or "/" in name or "\\" in name:
+        raise ConfigError(f"--name: found {name[:80]!r}; must be a folder name without slashes, such as 'pilot'")
+    if len(name.encode()) > _NAME_BYTES:
+        raise ConfigError(f"--name: found {len(name.encode()):,} bytes ('{name:.40}…'); must be at most {_NAME_BYTES}")
+    try:
+        root = Path(storage).expanduser().resolve() / name
+        size = len(str(root).encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"--storage: found {storage[:80]!r}; the path must be valid UTF-8") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"--storage: found {storage[:80]!r}; must be a path ({error!s:.80})") from error
+    if size > _ROOT_BYTES:
+        raise ConfigError(f"--storage: found {size:,} bytes ('{root!s:.40}…'); a path may have {_ROOT_BYTES:,}")
+    return RunFolder(root)
+
+
+def create_run_folder(folder: RunFolder) -> None:
+    """Make the folder and its parents.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--storage: cannot make the run folder {folder.root!s:.200}: {error.strerror}; "
+            "name a folder that you can write into"
+        ) from error

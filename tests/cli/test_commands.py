@@ -50,7 +50,7 @@ def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "error: --set seed: found -1; must be at least 0 (of splits, masks and the statistics)",
+        "error: --set seed: found -1; must be at least 0 (seed of splits, masks and statistics)",
         "--set training.steps: found 0; must be at least 1 (optimiser steps)",
     ]
 

@@ -1,18 +1,22 @@
 """One process at a time in a run folder."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from raysweep.errors import LockedError
-from raysweep.pipeline.lock import is_locked, locked
+from raysweep.pipeline import lock
+from raysweep.pipeline.lock import is_locked, last_holder, locked
 from raysweep.storage.run_folder import RunFolder
 
 HOLD = """
 import sys
+import time
 from pathlib import Path
 from raysweep.pipeline.lock import locked
 from raysweep.storage.run_folder import RunFolder
@@ -50,3 +54,47 @@ def test_a_killed_process_leaves_no_lock(tmp_path, holder):
     with locked(folder):
         assert is_locked(folder)
     assert not is_locked(folder)
+
+
+@pytest.fixture
+def look(tmp_path):
+    """The lock as somebody who only looks holds it for a moment; gives the function that ends the look."""
+    with locked(RunFolder(tmp_path)):
+        pass
+    descriptor = os.open(RunFolder(tmp_path).lock, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with os.fdopen(descriptor):
+        yield lambda: fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def test_a_run_that_starts_while_status_looks_waits_for_the_look_to_end(tmp_path, look, monkeypatch):
+    """With `status` in a tight loop one start in twenty was refused."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: look())
+    with locked(RunFolder(tmp_path)):
+        assert is_locked(RunFolder(tmp_path))
+
+
+def test_a_look_that_never_ends_refuses_a_run(tmp_path, look, monkeypatch):
+    """Nothing waits for ever."""
+    monkeypatch.setattr(lock, "_LOOKS_S", 0.0)
+    with pytest.raises(LockedError, match="is working in this run"), locked(RunFolder(tmp_path)):
+        pass
+
+
+def test_who_has_the_folder_is_told_by_the_time_it_began(tmp_path, holder):
+    """A duration by a clock that was set back would be negative."""
+    with (
+        pytest.raises(LockedError, match=r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d is working"),
+        locked(RunFolder(tmp_path)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"host": "h", "pid": "x", "since": 1}', "\x00"])
+def test_a_lock_file_of_another_shape_names_nobody(tmp_path, holder, text):
+    """Its text is for people; the lock itself is the kernel's."""
+    folder = RunFolder(tmp_path)
+    folder.lock.write_text(text)
+    assert last_holder(folder) is None
+    with pytest.raises(LockedError, match="another process is working"), locked(folder):
+        pass

@@ -1,0 +1,107 @@
+"""How a command ends that does not end well: one message on stderr and an exit code, never a traceback.
+
+Errors of our family say all that is needed.  Of the operating system's errors those that a user can mend are
+explained.  Any other exception is a fault that raysweep does not know: its traceback goes to a file of the
+user's own, and the message names the file.
+"""
+
+import errno
+import os
+import platform
+import select
+import sys
+import tempfile
+import textwrap
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from raysweep import __version__
+from raysweep.errors import RaysweepError
+
+UNFORESEEN = 70
+"""EX_SOFTWARE of sysexits.h."""
+INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+"""128 + SIGPIPE, as a shell reports other programs whose reader went away."""
+
+_STDOUT = 1
+
+_MENDING = {
+    errno.ENOSPC: (1, "make room; the same command then continues"),
+    errno.EDQUOT: (1, "make room; the same command then continues"),
+    errno.EIO: (1, "the disk or the network file system failed; the same command continues once it works"),
+    errno.ESTALE: (1, "the disk or the network file system failed; the same command continues once it works"),
+    errno.EMFILE: (1, "raise the limit (ulimit -n 65536); the same command then continues"),
+    errno.EACCES: (2, "give yourself the right to it, or name another place"),
+    errno.EPERM: (2, "give yourself the right to it, or name another place"),
+    errno.EROFS: (2, "mount it writable, or name another place"),
+    errno.ENAMETOOLONG: (2, "name a shorter path"),
+    errno.ELOOP: (2, "a symbolic link leads back to itself; name the place itself"),
+}
+"""Exit code and advice for the system's errors that a user can do something about."""
+
+
+class Commands(TyperGroup):
+    """The commands; what would end the process without a word is told, or becomes an error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            RuntimeError: code that is not ours ended the process (a mask function that calls `sys.exit(0)` must
+                not look like a run that is done), or a pipe broke that is not our output.
+            typer.Exit: interrupted, or nobody reads the output any more.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except SystemExit as error:
+            raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
+        except KeyboardInterrupt:
+            print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError as error:
+            if not _output_is_closed():
+                raise RuntimeError(f"a pipe to another process broke ({error})") from error
+            # What is still to be written goes nowhere, or Python reports it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+            raise typer.Exit(OUTPUT_CLOSED) from None
+        return result
+
+
+def end_with(error: Exception) -> int:
+    """Print what went wrong; returns the exit code."""
+    if isinstance(error, RaysweepError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError) and error.filename and error.errno in _MENDING:
+        code, mending = _MENDING[error.errno]
+        print(f"error: {error.filename}: {error.strerror}; {mending}", file=sys.stderr)
+        return code
+    what = f"error: unexpected {type(error).__name__}: {textwrap.shorten(str(error), 80, placeholder=' …')}"
+    print(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", file=sys.stderr)
+    return UNFORESEEN
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback to a file that the user alone can read; says where it is."""
+    lines = [f"raysweep {__version__}, Python {platform.python_version()}, {platform.platform()}\n"]
+    lines += traceback.format_exception(error)
+    try:
+        handle, path = tempfile.mkstemp(prefix="raysweep-", suffix=".log")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
+            file.writelines(lines)
+    except OSError as cannot_write:
+        sys.stderr.writelines(lines)
+        return f"the traceback is above, since no file can be written for it ({cannot_write})"
+    return f"the traceback is in {path}"
+
+
+def _output_is_closed() -> bool:
+    """Whether the reader of our output (head, less) has closed it."""
+    output = select.poll()
+    output.register(_STDOUT, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0))

@@ -1,0 +1,148 @@
+"""How a command ends that does not end well."""
+
+import errno
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from raysweep.cli import app as command_line
+from raysweep.cli.endings import Commands, end_with
+from raysweep.errors import ConfigError, TrainingError
+
+
+@pytest.fixture
+def end(monkeypatch, capsys, tmp_path):
+    """Runs a command that does what it is told; gives its exit code and what it printed on stderr."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(sys, "argv", ["raysweep", "work"])
+
+    def run(work):
+        app = typer.Typer(cls=Commands)
+        app.command()(work)
+        app.command("other")(lambda: None)
+        monkeypatch.setattr(command_line, "app", app)
+        work.__name__ = "work"
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+def raises(error):
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError("a: found 1", "b: found 2"), 2, "error: a: found 1\nb: found 2\n"),
+        (TrainingError("A1: no data"), 1, "error: A1: no data\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            1,
+            "error: x: No space left on device; make room; the ",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "x"), 2, "error: x: Read-only file system; mount it writable"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), 1, "error: x: Too many open files; raise the limit"),
+        (typer.Exit(3), 3, ""),
+    ],
+)
+def test_what_is_known_ends_in_its_message_and_code(end, error, code, message):
+    """Scripts rely on the codes, people on the message."""
+    ended, printed = end(raises(error))
+    assert ended == code
+    assert printed.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("start"), OSError(errno.ENOENT, "No such file", "x"), OSError("odd"), MemoryError()]
+)
+def test_what_is_unforeseen_ends_with_70_and_a_log_that_has_the_traceback(end, error):
+    """The user alone can read it: a traceback may show texts and paths."""
+    code, printed = end(raises(error))
+    assert code == 70
+    assert printed.startswith(f"error: unexpected {type(error).__name__}: ")
+    assert "Traceback" not in printed
+    path = Path(re.search(r"the traceback is in (.+\.log)\. This is a fault", printed)[1])
+    assert re.search(rf"raysweep .*Python .*\nTraceback (?s:.*)\n{type(error).__name__}", path.read_text())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_traceback_is_printed_if_no_file_can_be_written(end, monkeypatch):
+    """Such as when the disk is full: it is then all there is."""
+
+    def fail(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", fail)
+    code, printed = end(raises(KeyError("start")))
+    assert code == 70
+    assert "Traceback" in printed
+    assert "the traceback is above, since no file can be written for it ([Errno 28]" in printed
+
+
+def test_a_message_shows_no_more_than_80_characters_of_an_unforeseen_error(end):
+    """It may hold a whole document."""
+    _, printed = end(raises(ValueError("word " * 1000)))
+    assert printed.count("word") <= 16
+
+
+@pytest.mark.parametrize("code", [0, None, 1, "a text"])
+def test_foreign_code_that_ends_the_process_is_a_fault(end, code):
+    """A mask function that called `sys.exit(0)` ended the run with 0 and no report."""
+    ended, printed = end(raises(SystemExit(code)))
+    assert ended == 70
+    assert f"unexpected RuntimeError: code that raysweep called ended the process (sys.exit({code!r}))" in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
+    """As a shell reports Ctrl-C."""
+
+    def work() -> None:
+        signal.raise_signal(number)
+
+    assert end(work) == (130, "interrupted; the same command continues from the last checkpoints\n")
+
+
+def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):
+    """It is told: a run must not end as if `head` had had enough."""
+    code, printed = end(raises(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert code == 70
+    assert "a pipe to another process broke" in printed
+
+
+def test_a_reader_that_has_had_enough_ends_a_command_quietly():
+    """`raysweep check --schema | head -1`; with 141, as a shell reports other programs."""
+    words = [sys.executable, "-m", "raysweep", "check", "--schema"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
+    """With its usage, and 2."""
+    monkeypatch.setattr(sys, "argv", ["raysweep", "work", "--nonsense"])
+    code, printed = end(lambda: None)
+    assert code == 2
+    assert "No such option" in printed
+
+
+def test_an_error_without_a_place_is_not_explained_away(tmp_path, monkeypatch):
+    """'Permission denied' alone helps nobody: its traceback does."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert end_with(PermissionError(errno.EACCES, "Permission denied")) == 70
