@@ -54,7 +54,7 @@ class TrainingError(RaysweepError):
 class NonFiniteLossError(TrainingError):
     """A step's loss or gradient is no number; `step` is the first such step, counted from 1.
 
-    Its steps up to the last checkpoint are sound: whoever calls may let the training go on from there once.
+    Its steps up to the last checkpoint are sound: the caller may resume the training from there once.
     """
 
     def __init__(self, message: str, step: int, documents: tuple[int, ...]) -> None:

@@ -81,3 +81,15 @@ def test_no_file_name_and_no_class_name_is_used_twice():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [name for name, count in Counter(files + classes).items() if count > 1] == []
+
+
+def test_every_docstring_is_a_sentence_about_its_own_subject():
+    """A docstring that begins with "Of" describes a noun which the reader must look for elsewhere."""
+    for path in (ROOT / "raysweep").rglob("*.py"):
+        assert not re.findall(r'^.*"""Of .*$', path.read_text(encoding="utf-8"), flags=re.MULTILINE), path
+
+
+def test_no_file_is_longer_than_350_lines():
+    """A longer file has more than one reason to change."""
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "raysweep").rglob("*.py")}
+    assert {path: length for path, length in lengths.items() if length > 350} == {}

@@ -77,7 +77,7 @@ class Listener(Protocol):
     """Told of progress; must not block."""
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Of `total` units of the stage, `done` are there."""
+        """Report that `done` of the `total` units of the stage are finished."""
 
     def say(self, message: str) -> None:
         """A line for a person."""

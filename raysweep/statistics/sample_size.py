@@ -28,9 +28,9 @@ class SampleNeed:
     """Additional documents or seeds that would decide; None if they alone would not."""
 
     documents: int | None
-    """Of all tested levels together, in the same proportions."""
+    """For all tested levels together, in the same proportions."""
     seeds: int | None
-    """Of every training."""
+    """For every training."""
     note: str
 
 
