@@ -21,6 +21,7 @@ from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
 WRONG_FIELDS = "wrong number of fields"
+WRONG_QUOTES = "misplaced quotes"
 NOT_UTF8 = "not UTF-8"
 NUL_BYTE = "NUL byte"
 MISSING = "missing value"
@@ -74,7 +75,7 @@ def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = No
     names = columns or data.columns
     roles = {"writing_id": names.id, "l1": names.l1, "level": names.level, "text": names.text}
     roles |= {role: name for role, name in (("learner", names.learner), ("prompt", names.prompt)) if name is not None}
-    raw = read_columns(path, list(roles.values()))
+    raw = read_columns(path, list(roles.values()), level=names.level, levels={*data.levels, *data.level_aliases})
     return _Judge(raw, roles, data).judge()
 
 
@@ -131,12 +132,14 @@ def write_quarantine(path: Path, bad_rows: tuple[BadRow, ...]) -> None:
         writer.writerows([bad.row, bad.writing_id, bad.column, bad.reason, bad.value] for bad in bad_rows)
 
 
+_QUOTING = "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"
+
+
 def _explain(bad: BadRow, path: Path, data: DataConfig) -> str:
     if bad.reason == WRONG_FIELDS:
-        return (
-            f"{path.name} row {bad.row}: found {bad.value}. "
-            "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"
-        )
+        return f"{path.name} row {bad.row}: found {bad.value}. {_QUOTING}"
+    if bad.reason == WRONG_QUOTES:
+        return f"{path.name} row {bad.row}: found {bad.value}; a quote is missing, or is not doubled. {_QUOTING}"
     must = {
         UNKNOWN_LEVEL: f"known levels are {', '.join(data.levels)}. Add it to data.levels or data.level_aliases",
         EMPTY_TEXT: "must hold a text. Leave such rows out",
@@ -223,10 +226,12 @@ class _Judge:
         bad = [
             BadRow(
                 row=row.row,
-                writing_id=_text(row.first_field) if self._id_is_first() else "",
+                writing_id=_text(row.content.split(b",", 1)[0].strip(b'"\r\n')) if self._id_is_first() else "",
                 column="",
-                reason=WRONG_FIELDS,
-                value=f"{row.fields} {'field' if row.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
+                reason=WRONG_QUOTES if row.has_bad_quotes else WRONG_FIELDS,
+                value=_shown(row.content.rstrip(b"\r\n"))
+                if row.has_bad_quotes
+                else f"{row.fields} {'field' if row.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
             )
             for row in self.raw.malformed
         ]

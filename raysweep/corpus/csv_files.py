@@ -1,17 +1,17 @@
 """Reads columns of a CSV file as bytes, and reports problems of the whole file.
 
-pyarrow reads a well-formed file of 723,282 rows in about a second.  If pyarrow refuses the file (a record has
-too few or too many fields), Python's csv module reads it again, more slowly, and finds the malformed records.
-Both follow RFC 4180 with the same leniency and give the same cells, which a test checks.  Cells stay bytes,
-because invalid UTF-8 is a problem of single rows (`csv_documents.py`).
+Every record is first checked by the letter (`csv_records.py`); those that are malformed are cut out, and
+pyarrow, which reads 723,282 rows in about a second, reads the rest.  Cells stay bytes, because invalid UTF-8
+is a problem of single rows (`csv_documents.py`).
 """
 
 import csv
 import difflib
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from raysweep.corpus.csv_records import BadRecord, Scan, scan_records
 from raysweep.errors import InputError
 
-BLOCK_BYTES = 16 << 20  # pyarrow refuses a longer record; Python's csv module then reads the file
+BLOCK_BYTES = 16 << 20
+LONGEST_RECORD = 1 << 30  # bytes; pyarrow cannot read one of 2 GiB
 CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 OTHER_DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar"}
+MOST_UNPACKED_BYTES = 16 << 30
+MOST_UNPACKED_RATIO = 100
+"""Texts shrink to a third or a quarter; 100 and more is a file made to fill the memory."""
+RATIO_COUNTS_FROM = 64 << 20  # unpacked bytes; a small corpus may repeat itself
+SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MalformedRow:
-    """A record with another number of fields than the header."""
+    """A record with misplaced quotes or another number of fields than the header."""
 
     row: int  # 1-based data row
     fields: int
-    first_field: bytes
+    has_bad_quotes: bool
+    content: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +52,6 @@ class RawColumns:
     row_numbers: np.ndarray  # int64, the 1-based data row of each row of the table
     malformed: tuple[MalformedRow, ...]
     header: tuple[str, ...]
-    last_field: bytes  # the last field of the file, in any column
 
     @property
     def rows(self) -> int:
@@ -52,12 +59,13 @@ class RawColumns:
         return len(self.row_numbers) + len(self.malformed)
 
 
-def read_columns(path: Path, names: Sequence[str], *, slowly: bool = False) -> RawColumns:
+def read_columns(path: Path, names: Sequence[str], *, level: str, levels: Collection[str]) -> RawColumns:
     """Read some columns of a CSV file, plain or gzipped.
 
     Args:
         names: columns that must exist; repeated names are read once.
-        slowly: read with Python's csv module instead of pyarrow (for tests).
+        level: the level column, one of `names`.
+        levels: the known levels, in every spelling.
 
     Raises:
         InputError: the whole file cannot be used; says why, and the fix.
@@ -65,11 +73,23 @@ def read_columns(path: Path, names: Sequence[str], *, slowly: bool = False) -> R
     data = _read_bytes(path)
     header = _read_header(path, data)
     wanted = tuple(dict.fromkeys(names))
-    _check_header(path, header, wanted)
-    raw = (None if slowly else _read_fast(data, header, wanted)) or _read_slowly(data, header, wanted)
-    if raw.rows == 0:
-        raise InputError(f"{path}: has a header and no rows")
-    _check_quotes_close(path, data, raw)
+    _check_header(path, header, wanted, levels)
+    scan = scan_records(data, fields=len(header), level_at=header.index(level), levels=list(levels))
+    _check_records(path, data, scan)
+    table = _read_table(_without(data, scan.bad), header, wanted, scan.longest)
+    bad_rows = np.array([bad.row for bad in scan.bad], dtype=np.int64)
+    raw = RawColumns(
+        table=table,
+        row_numbers=np.setdiff1d(np.arange(1, scan.rows, dtype=np.int64), bad_rows, assume_unique=True),
+        malformed=tuple(
+            MalformedRow(
+                row=bad.row, fields=bad.fields, has_bad_quotes=bad.has_bad_quotes, content=data[bad.start : bad.end]
+            )
+            for bad in scan.bad
+        ),
+        header=tuple(header),
+    )
+    assert len(raw.row_numbers) == table.num_rows, "the scan and the parser must count the same rows"
     return raw
 
 
@@ -84,10 +104,7 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: its gzip data is damaged or cut short ({error}). Copy it again") from error
+        data = _unpack(path, data)
     elif path.suffix == ".gz":
         raise InputError(f"{path}: is not gzip data, although its name ends in .gz. Rename it if it is plain CSV")
     if data.startswith(b"PK\x03\x04"):
@@ -97,12 +114,35 @@ def _read_bytes(path: Path) -> bytes:
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise InputError(f"{path}: is empty; must hold a header and a row per document")
+    if re.match(rb"\s*(\[\s*)?\{", data[:SHOWN_CHARACTERS]):
+        raise InputError(f"{path}: looks like JSON or JSON lines; must be CSV with a header. Convert it")
     return data
+
+
+def _unpack(path: Path, packed: bytes) -> bytes:
+    """Decompress gzip data of one or several members, but not without limit: a few MB can hold many GB."""
+    parts, unpacked = [], 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while part := file.read(1 << 22):
+                parts.append(part)
+                unpacked += len(part)
+                is_bomb = unpacked > max(RATIO_COUNTS_FROM, MOST_UNPACKED_RATIO * len(packed))
+                if is_bomb or unpacked > MOST_UNPACKED_BYTES:
+                    raise InputError(
+                        f"{path}: its {len(packed):,} bytes of gzip data unpack to more than {unpacked:,}; at most "
+                        f"{MOST_UNPACKED_RATIO} times their size and {MOST_UNPACKED_BYTES >> 30} GiB are read. "
+                        "If it is a real corpus, unpack it"
+                    )
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: its gzip data is damaged or cut short ({error}). Copy it again") from error
+    return b"".join(parts)
 
 
 def _read_header(path: Path, data: bytes) -> list[str]:
     with _fields_of_any_length():
-        header = next(_records(data))
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
+        header = next(record for record in csv.reader(text) if record)
     try:
         "".join(header).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -110,13 +150,12 @@ def _read_header(path: Path, data: bytes) -> list[str]:
     return header
 
 
-def _check_header(path: Path, header: list[str], wanted: Sequence[str]) -> None:
+def _check_header(path: Path, header: list[str], wanted: Sequence[str], levels: Collection[str]) -> None:
     missing = [name for name in wanted if name not in header]
     if missing:
-        _refuse_other_delimiter(path, header, wanted)
-        columns = ", ".join(repr(name) for name in header)
+        _refuse_other_layout(path, header, wanted, levels)
         problems = "; ".join(f"no column {name!r}{_did_you_mean(name, header)}" for name in missing)
-        raise InputError(f"{path}: {problems}. Found the columns {columns}. Name yours in data.columns")
+        raise InputError(f"{path}: {problems}. Found the columns {_names(header)}. Name yours in data.columns")
     for name in wanted:
         if header.count(name) > 1:
             raise InputError(
@@ -124,89 +163,89 @@ def _check_header(path: Path, header: list[str], wanted: Sequence[str]) -> None:
             )
 
 
-def _refuse_other_delimiter(path: Path, header: list[str], wanted: Sequence[str]) -> None:
+def _refuse_other_layout(path: Path, header: list[str], wanted: Sequence[str], levels: Collection[str]) -> None:
+    """Recognise a first line that is not the header of a CSV file with commas."""
     line = ",".join(header)
+    if separator := re.fullmatch(r"sep=(.),?", line.strip(" ")):
+        also = "" if separator[1] == "," else ", and save the file with commas instead"
+        raise InputError(f"{path}: its first line {line[:9]!r} is meant for Excel; must be the header. Delete it{also}")
+    if line.startswith("#"):
+        raise InputError(f"{path}: its first line is a comment; must be the header. Delete the lines that start with #")
     for delimiter, name in OTHER_DELIMITERS.items():
         cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
-        if len(cells) > len(header) and sum(column in cells for column in wanted) >= 2:
+        has_names = sum(column in cells for column in wanted) >= 2
+        if len(cells) > len(header) and (has_names or len(header) == 1 < len(cells) - 1):
             raise InputError(
                 f"{path}: its columns are separated by {name} ({delimiter!r}); must be a comma. "
                 "Save it again as CSV with commas"
             )
+    level = next((cell.strip() for cell in header if cell.strip() in levels), None)
+    if level is not None and not set(wanted) & set(header):
+        raise InputError(
+            f"{path}: has no header: its first line holds the level {level!r}, as a row does. "
+            f"Put a line above it that names the columns, such as {','.join(wanted)}"
+        )
+
+
+def _names(header: list[str]) -> str:
+    """List column names, at most 80 characters of them."""
+    shown = ", ".join(repr(name) for name in header)
+    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + f"… ({len(header):,} in all)"
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:
-    folded = {column.strip().lower().replace(" ", "_"): column for column in header}
+    folded = {column.strip().lower().replace(" ", "_"): column for column in header if len(column) < SHOWN_CHARACTERS}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
-def _read_fast(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColumns | None:
-    """Read with pyarrow; None if a record is malformed or longer than a block."""
+def _check_records(path: Path, data: bytes, scan: Scan) -> None:
+    """Refuse a file whose rows cannot be told apart, or that has none."""
+    if scan.open_at >= 0:
+        lines = data.count(b"\n", scan.open_at) + 1
+        place = f"row {scan.open_row}" if scan.open_row else "header"
+        raise InputError(
+            f"{path.name} {place}: a quote opens and never closes, so the rest of the file "
+            f"({lines:,} {'line' if lines == 1 else 'lines'}) became one field. "
+            'Close it, or double the quotes inside quoted text ("")'
+        )
+    if scan.bad and scan.bad[0].row == 0:
+        raise InputError(f"{path}: its header has a quote in the wrong place. Remove the quotes from it")
+    if scan.rows == 1:
+        raise InputError(f"{path}: has a header and no rows")
+    if scan.longest > LONGEST_RECORD:
+        raise InputError(f"{path}: has a row of {scan.longest:,} bytes; at most {LONGEST_RECORD:,} can be read")
+
+
+def _without(data: bytes, bad: Sequence[BadRecord]) -> bytes:
+    """Cut bad records out."""
+    if not bad:
+        return data
+    view = memoryview(data)
+    starts, ends = [0, *(record.end for record in bad)], [*(record.start for record in bad), len(data)]
+    return b"".join(view[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _read_table(data: bytes, header: list[str], wanted: Sequence[str], longest: int) -> pa.Table:
+    """Read well-formed records with pyarrow."""
     # Columns are named by position and the header is read as a row, so unusual header names cannot break the reading.
     places = [str(header.index(name)) for name in wanted]
-    last = str(len(header) - 1)
-    try:
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(data),
-            read_options=pyarrow.csv.ReadOptions(
-                block_size=BLOCK_BYTES, column_names=[str(place) for place in range(len(header))]
-            ),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys([*places, last], CELL),
-                include_columns=list(dict.fromkeys([*places, last])),
-                strings_can_be_null=False,
-                check_utf8=False,
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    table = table.slice(1)
-    return RawColumns(
-        table=table.select(places).rename_columns(list(wanted)),
-        row_numbers=np.arange(1, table.num_rows + 1, dtype=np.int64),
-        malformed=(),
-        header=tuple(header),
-        last_field=table[last][-1].as_py() if table.num_rows else b"",
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pyarrow.csv.ReadOptions(
+            # pyarrow refuses a record that does not fit a block.
+            block_size=max(BLOCK_BYTES, longest + 2),
+            column_names=[str(place) for place in range(len(header))],
+        ),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(places, CELL),
+            include_columns=list(dict.fromkeys(places)),
+            strings_can_be_null=False,
+            check_utf8=False,
+        ),
     )
-
-
-def _read_slowly(data: bytes, header: list[str], wanted: Sequence[str]) -> RawColumns:
-    """Read with Python's csv module, which continues after a malformed record."""
-    places = [header.index(name) for name in wanted]
-    columns: list[list[bytes]] = [[] for _ in wanted]
-    row_numbers: list[int] = []
-    malformed: list[MalformedRow] = []
-    record: list[str] = [""]
-    with _fields_of_any_length():
-        records = _records(data)
-        next(records)
-        for row, record in enumerate(records, start=1):
-            if len(record) != len(header):
-                malformed.append(MalformedRow(row=row, fields=len(record), first_field=_encode(record[0])))
-                continue
-            row_numbers.append(row)
-            for place, column in zip(places, columns, strict=True):
-                column.append(_encode(record[place]))
-    table = pa.table({name: pa.array(column, CELL) for name, column in zip(wanted, columns, strict=True)})
-    return RawColumns(
-        table=table,
-        row_numbers=np.array(row_numbers, dtype=np.int64),
-        malformed=tuple(malformed),
-        header=tuple(header),
-        last_field=_encode(record[-1]),
-    )
-
-
-def _records(data: bytes) -> Iterator[list[str]]:
-    """Iterate over the records, header first, without empty lines; bytes outside UTF-8 become surrogates."""
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
-    return (record for record in csv.reader(text) if record)
-
-
-def _encode(field: str) -> bytes:
-    return field.encode("utf-8", "surrogateescape")
+    return table.slice(1).select(places).rename_columns(list(wanted))
 
 
 @contextmanager
@@ -217,23 +256,3 @@ def _fields_of_any_length() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(limit)
-
-
-def _check_quotes_close(path: Path, data: bytes, raw: RawColumns) -> None:
-    """Refuse a quote that never closes, which makes the rest of the file one field without any parser error.
-
-    This can only happen in the last record.  It ends inside quotes if the file ends with an opening quote and
-    the last field with its quotes doubled; a field of only quotes is decided by their number.
-    """
-    last = raw.last_field
-    if last.strip(b'"'):
-        is_open = data.endswith(b'"' + last.replace(b'"', b'""'))
-    else:
-        is_open = (len(data) - len(data.rstrip(b'"'))) % 2 == 1
-    if is_open:
-        lines = last.count(b"\n") + 1
-        raise InputError(
-            f"{path.name} row {raw.rows}: a quote opens and never closes, so the rest of the file "
-            f"({lines:,} {'line' if lines == 1 else 'lines'}) became one field. "
-            'Close it, or double the quotes inside quoted text ("")'
-        )
