@@ -4,8 +4,8 @@
 of a model between its own level and the others.  exp of a contrast is a ratio of perplexities.
 
 Intervals are BCa (Efron 1987: corrected for bias and skewness) with the percentiles widened for
-few clusters (Hesterberg 2015: Student's t and √(n/(n−1))).  p-values invert the same interval, so an
-interval and its p-value always agree.
+few clusters (Hesterberg 2015: Student's t, and each level's draws spread by √(n/(n−1))).  p-values
+invert the same interval, so an interval and its p-value always agree.
 
 Several seeds add a second source of variance, between trainings.  Drawing 3 seeds out of 3 with
 replacement would understate this variance by a third and give 95 % intervals that cover 75 %.
@@ -23,7 +23,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import PositiveFloat, Section
 from raysweep.seeding import generator_for
-from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.bootstrap import Resamples, effective_number
 from raysweep.statistics.loss_table import Floats
 
 
@@ -80,6 +80,11 @@ class Sources:
     seeds: tuple[SeedMoves, ...]
     documents: int
     clusters: int
+    """Distinct ones, on all levels together."""
+    effective: float
+    """Equally long clusters that would weigh as these do."""
+    largest_move: float
+    """How the estimate moves without the one cluster that moves it most."""
 
     def with_more(self, times: float, seeds: int) -> "Sources":
         """With `times` as many documents of the same kind, and `seeds` more trainings of everything."""
@@ -91,6 +96,8 @@ class Sources:
             seeds=tuple(moves.with_more(seeds) for moves in self.seeds),
             documents=round(self.documents * times),
             clusters=round(self.clusters * times),
+            effective=self.effective * times,
+            largest_move=self.largest_move / times,
         )
 
     def around(self, estimate: float) -> "Measured":
@@ -108,6 +115,7 @@ class Sources:
             seed_variance=seed_variance,
             documents=self.documents,
             clusters=self.clusters,
+            effective=self.effective,
             freedom=self.freedom,
             acceleration=self.cubes / (6.0 * total**1.5) if total > 0.0 else 0.0,
             bias=_bias(draws, estimate),
@@ -127,8 +135,10 @@ class Measured:
     """0 with one seed: then it is unknown."""
     documents: int
     clusters: int
+    effective: float
     freedom: float
-    """Degrees of freedom of the document variance (Welch and Satterthwaite, over levels)."""
+    """Degrees of freedom of the document variance: effective clusters − 1 on each level, combined over levels by
+    Welch and Satterthwaite, and at most effective clusters of the whole contrast − 1."""
     acceleration: float
     bias: float
     """z0 of BCa."""
@@ -176,26 +186,36 @@ def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
 
     Every level of `parts` must be in `resamples`, and every model.
     """
-    estimate, draws = 0.0, np.zeros(resamples.resamples)
-    variances, freedoms, cubes = [], [], 0.0
-    for level in dict.fromkeys(part.level for part in parts):
+    estimate, deviations = 0.0, np.zeros(resamples.resamples)
+    influence_C, carried_C, moves_C = (np.zeros(resamples.clusters.count) for _ in range(3))
+    variances, freedoms = [], []
+    levels = dict.fromkeys(part.level for part in parts)
+    for level in levels:
         drawn = resamples.levels[level]
-        weights_M = _weights(resamples, [part for part in parts if part.level == level])
-        estimate += float(_dot(drawn.estimates, weights_M))
-        draws += _dot(drawn.draws, weights_M)
-        influence_C = _dot(drawn.influences, weights_M)
-        # n/(n−1): the spread of a sample around its own mean is too small.
-        variances.append(float(np.sum(influence_C**2)) * drawn.clusters / max(drawn.clusters - 1, 1))
-        freedoms.append(max(drawn.clusters - 1, 1))
-        cubes += float(np.sum(influence_C**3))
+        on_level = [part for part in parts if part.level == level]
+        weights_M = _weights(resamples, on_level)
+        on_documents = float(_dot(drawn.estimates, weights_M))
+        estimate += on_documents
+        deviations += drawn.widening * (_dot(drawn.draws, weights_M) - on_documents)
+        influences = _dot(drawn.influences, weights_M)
+        influence_C[drawn.members] += drawn.widening * influences
+        carried_C[drawn.members] += drawn.shares * sum(abs(part.weight) for part in on_level)
+        # Without the cluster the level's mean moves by its influence, over the share that is left.
+        moves_C[drawn.members] -= influences / np.maximum(1.0 - drawn.shares, 1e-9)
+        variances.append(float(np.sum((drawn.widening * influences) ** 2)))
+        freedoms.append(max(drawn.effective - 1.0, 1.0))
+    effective = effective_number(carried_C)
+    freedom = min(_welch(variances, freedoms), max(effective - 1.0, 1.0))
     sources = Sources(
-        deviations=draws - estimate,
-        document_variance=sum(variances),
-        cubes=cubes,
-        freedom=_welch(variances, freedoms),
+        deviations=deviations,
+        document_variance=float(np.sum(influence_C**2)),
+        cubes=float(np.sum(influence_C**3)),
+        freedom=freedom,
         seeds=_seed_moves(resamples, parts),
-        documents=sum(resamples.levels[level].documents for level in {part.level for part in parts}),
-        clusters=sum(resamples.levels[level].clusters for level in {part.level for part in parts}),
+        documents=sum(resamples.levels[level].documents for level in levels),
+        clusters=int(np.count_nonzero(carried_C)),
+        effective=effective,
+        largest_move=float(moves_C[np.argmax(np.abs(moves_C))]),
     )
     return sources.around(estimate)
 
@@ -247,16 +267,16 @@ def _bias(draws: Floats, estimate: float) -> float:
     return float(ndtri(((lower + upper) / 2 + 1) / (len(draws) + 2)))
 
 
-def _welch(variances: Sequence[float], freedoms: Sequence[int]) -> float:
+def _welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
     squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
     return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))
 
 
 def widen(share: float, freedom: float) -> float:
-    """The normal quantile to look up for `share`: Student's t, times √(n/(n−1))."""
-    return float(stdtrit(freedom, share)) * sqrt((freedom + 1.0) / freedom)
+    """The normal quantile to look up for `share`: Student's t."""
+    return float(stdtrit(freedom, share))
 
 
 def narrow(quantile: float, freedom: float) -> float:
     """The inverse of `widen`: the share whose quantile it is."""
-    return float(stdtr(freedom, quantile / sqrt((freedom + 1.0) / freedom)))
+    return float(stdtr(freedom, quantile))

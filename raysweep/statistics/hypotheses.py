@@ -20,7 +20,7 @@ from enum import StrEnum
 from math import log
 
 from raysweep.config.scored_metrics import perplexity
-from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.sample_size import predict_need
 
@@ -177,8 +177,16 @@ def lack_of_writers(resamples: Resamples, level: str) -> str:
     """Why a level's documents cannot be tested, or ''."""
     if level not in resamples.levels:
         return "no test documents"
-    if (clusters := resamples.levels[level].clusters) < MIN_CLUSTERS:
-        return f"its test documents are by {clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
+    drawn = resamples.levels[level]
+    if drawn.clusters < MIN_CLUSTERS:
+        return (
+            f"its test documents are by {drawn.clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
+        )
+    if not drawn.has_interval:
+        return (
+            f"a few of its {drawn.clusters} writers wrote nearly all of its test documents: they weigh as "
+            f"{drawn.effective:.1f} equal ones; at least {MIN_EFFECTIVE:g} are needed"
+        )
     return ""
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.bootstrap import effective_number, resample_levels
 from raysweep.statistics.loss_table import LevelLosses
 
 TRUTH = {"A1": {"general": 3.0, "A1": 2.9}, "C1": {"general": 3.4, "A1": 3.9}}
@@ -47,12 +47,14 @@ def test_all_models_see_the_same_draws(simulate):
 
 
 def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(simulate):
-    """Leaving a level out, or asking for it in another order, changes no draw of the others."""
+    """Leaving out a level that shares no learner changes the others' draws by rounding only."""
     losses, clusters = simulate(TRUTH, seed=1)
     both = resample_levels(losses, MODELS, resamples=150, seed=7, clusters=clusters)
     alone = resample_levels({"C1": losses["C1"]}, MODELS, resamples=150, seed=7, clusters=clusters)
     other = resample_levels(losses, MODELS, resamples=150, seed=8, clusters=clusters)
-    assert (both.levels["C1"].draws == alone.levels["C1"].draws).all()
+    again = resample_levels(losses, MODELS, resamples=150, seed=7, clusters=clusters)
+    assert (both.levels["C1"].draws == again.levels["C1"].draws).all()
+    np.testing.assert_allclose(both.levels["C1"].draws, alone.levels["C1"].draws, rtol=1e-9)
     assert (both.levels["C1"].draws != other.levels["C1"].draws).any()
 
 
@@ -73,3 +75,54 @@ def test_without_writers_every_document_is_its_own_cluster(simulate):
     losses, clusters = simulate(TRUTH, seed=1, writers=40, documents_per_writer=3)
     assert resample_levels(losses, MODELS, resamples=100, seed=0).levels["A1"].clusters == 120
     assert resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"].clusters == 40
+
+
+def test_a_learner_is_drawn_for_all_levels_or_for_none(simulate):
+    """Every learner wrote the same text on both levels: the levels' draws are the same, too."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    table = losses["A1"]
+    copy = LevelLosses(
+        level="C1", documents=table.documents + len(table.documents), tokens=table.tokens, nats=table.nats
+    )
+    learner_of = clusters | {
+        int(number) + len(table.documents): clusters[int(number)] for number in table.documents.tolist()
+    }
+    drawn = resample_levels({"A1": table, "C1": copy}, MODELS, resamples=200, seed=0, clusters=learner_of)
+    assert (drawn.levels["A1"].draws == drawn.levels["C1"].draws).all()
+    assert drawn.clusters.count == drawn.levels["A1"].clusters == 40
+    assert drawn.clusters.strata == ((("A1", "C1"), 40),)
+
+
+def test_levels_are_joined_by_the_learners_between_them():
+    """A1 and B1 share ann, B1 and C1 share bo: one stratum of three levels; nobody wrote on B2 too."""
+    writers = {0: "ann", 1: "ann", 2: "bo", 3: "bo", 4: "cy"}
+    documents = {"A1": [0], "C1": [3], "B2": [4, 5], "B1": [1, 2]}
+    losses = {
+        level: LevelLosses(
+            level=level, documents=np.array(found), tokens=np.ones(len(found), int), nats=np.ones((len(found), 1))
+        )
+        for level, found in documents.items()
+    }
+    drawn = resample_levels(losses, ["m"], resamples=100, seed=0, clusters=writers)
+    assert {(frozenset(levels), count) for levels, count in drawn.clusters.strata} == {
+        (frozenset({"A1", "B1", "C1"}), 2),
+        (frozenset({"B2"}), 2),
+    }
+
+
+def test_documents_that_only_another_selection_has_are_drawn_too(simulate):
+    """A document without a blank has text: it takes part in the metric of the text alone."""
+    losses, clusters = simulate(TRUTH, seed=1)
+    fewer = {"A1": losses["A1"].pick(np.arange(120) < 90)}
+    drawn = resample_levels(fewer, MODELS, resamples=100, seed=0, clusters=clusters)
+    again = drawn.again(losses)
+    assert (drawn.levels["A1"].clusters, again.levels["A1"].clusters, again.levels["C1"].clusters) == (30, 40, 40)
+    assert np.isfinite(again.levels["C1"].draws).all()
+    assert again.levels["C1"].draws.std() > 0.0
+
+
+def test_learners_weigh_by_their_text():
+    """(Σw)² / Σw²: four equal ones are four; with one who wrote half of it, they are three."""
+    assert effective_number(np.array([2.0, 2.0, 2.0, 2.0])) == 4.0
+    assert effective_number(np.array([3.0, 1.0, 1.0, 1.0])) == 3.0
+    assert effective_number(np.zeros(3)) == 0.0

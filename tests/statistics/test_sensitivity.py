@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysweep.statistics.bootstrap import resample_levels, resample_together
+from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.sensitivity import weigh_documents
 
 TRUTH = {"A1": {"general": 3.1, "A1": 3.0}, "B1": {"general": 3.2, "A1": 3.4}}
@@ -35,7 +35,9 @@ def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
     """To the bit, where they have the same writers: only time is saved."""
     losses, clusters = simulate(TRUTH, seed=2)
     tables = [losses, weigh_documents(losses)]
-    together = resample_together(tables, ["general", "A1"], resamples=300, seed=5, clusters=clusters)
+    together = resample_levels(losses, ["general", "A1"], resamples=300, seed=5, clusters=clusters).again_together(
+        tables
+    )
     for table, found in zip(tables, together, strict=True):
         alone = resample_levels(table, ["general", "A1"], resamples=300, seed=5, clusters=clusters)
         for level, one in alone.levels.items():
@@ -48,8 +50,8 @@ def test_a_selection_counts_its_own_writers(simulate):
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     half = {level: one.pick(np.arange(len(one.documents)) < 90) for level, one in losses.items()}
     both, alone = (
-        resample_together(tables, ["general", "A1"], resamples=2000, seed=0, clusters=clusters)[-1].levels["A1"]
-        for tables in ([losses, half], [half])
+        resample_levels(base, ["general", "A1"], resamples=2000, seed=0, clusters=clusters).again(half).levels["A1"]
+        for base in (losses, half)
     )
     assert both.clusters == alone.clusters == 30
     np.testing.assert_allclose(both.estimates, alone.estimates, rtol=1e-12)
@@ -61,6 +63,6 @@ def test_a_draw_without_any_of_a_selections_writers_does_not_crash(simulate):
     """Two of sixty writers are missed by one draw in seven: the estimate replaces those draws."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}
-    found = resample_together([losses, few], ["general", "A1"], resamples=500, seed=0, clusters=clusters)[1]
+    found = resample_levels(losses, ["general", "A1"], resamples=500, seed=0, clusters=clusters).again(few)
     assert np.isfinite(found.levels["A1"].draws).all()
     assert found.levels["A1"].clusters == 2
