@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from raysweep.config.data_settings import ColumnsConfig
-from raysweep.corpus.sample_grammar import Sentence, Writers, WritingPrompt, prompts_of
-from raysweep.corpus.sample_phrases import HOMES, LEVELS, MISSPELLINGS
+from raysweep.corpus.sample_grammar import Sentence, Writers, WritingPrompt, phrases, prompts_of
 from raysweep.errors import ConfigError
 from raysweep.seeding import generator_for
 from raysweep.storage.atomic_files import atomic_file
@@ -31,12 +30,7 @@ SYNTHETIC_NOTICE = (
 SAMPLE_COLUMNS = ColumnsConfig(learner="learner_id", prompt="prompt_id")
 COLUMN_NAMES = ("writing_id", "l1", "cefr_level", "text", "learner_id", "prompt_id")
 
-# EFCAMDAT's documents per level, lowest first, and per first language (in thousandths).
-LEVEL_DOCUMENTS = (341_155, 215_344, 116_539, 40_238, 10_006)
-FIRST_LANGUAGE_SHARES = {
-    "Portuguese": 433, "Mandarin": 179, "Spanish": 90, "Russian": 68, "German": 57,
-    "Italian": 49, "French": 45, "Arabic": 41, "Japanese": 24, "Turkish": 14,
-}  # fmt: skip
+LEVEL_DOCUMENTS = (341_155, 215_344, 116_539, 40_238, 10_006)  # EFCAMDAT's per level, lowest first
 
 # One value for each grammar, lowest first.
 LEAST_CHARACTERS = (145, 270, 425, 620, 790)  # mean length that a text reaches, sentence by sentence
@@ -78,7 +72,7 @@ def write_sample(
             plan = _plan_rows(rng, min(CHUNK_ROWS, rows - start), shares)
             texts, prompt_names = _write_texts(rng, plan)
             _plant_copies(rng, plan, texts, prompt_names)
-            languages = list(HOMES)
+            languages = list(phrases()["homes"])
             writer.writerows(
                 (
                     f"{SYNTHETIC_PREFIX}{start + row:07d}",
@@ -104,7 +98,7 @@ class _Plan:
     @property
     def grammars(self) -> np.ndarray:
         """The grammar of each document's level: its own, or the highest."""
-        grammars: np.ndarray = np.minimum(self.levels, len(LEVELS) - 1)
+        grammars: np.ndarray = np.minimum(self.levels, len(LEAST_CHARACTERS) - 1)
         return grammars
 
 
@@ -129,7 +123,7 @@ def _plan_rows(rng: np.random.Generator, rows: int, shares: np.ndarray) -> _Plan
     is_last = np.append(is_first[1:], True)
     has_next = np.append(shares[1:] > 0, False)[levels]
     moves = is_last & ~is_first & has_next & (rng.random(rows) < MOVES_UP)
-    language_shares = np.array([FIRST_LANGUAGE_SHARES[language] for language in HOMES])
+    language_shares = np.array([share for share, *_ in phrases()["homes"].values()])
     return _Plan(
         levels=levels + moves,
         learners=learners,
@@ -178,7 +172,8 @@ def _answer(
     ends = np.cumsum(inner).tolist()
     has_paragraphs = (rng.random(len(places)) < 0.3).tolist()
     slips = rng.poisson(MISSPELLINGS_PER_SENTENCE[grammar] * plan.weakness[places] * sentences).tolist()
-    picks = rng.integers(0, len(MISSPELLINGS), sum(slips)).tolist()
+    misspellings = phrases()["misspellings"]
+    picks = rng.integers(0, len(misspellings), sum(slips)).tolist()
     texts = []
     for row, end in enumerate(ends):
         body = bodies[end - inner[row] : end]
@@ -190,7 +185,7 @@ def _answer(
         if grammar >= KNOWS_AN:
             text = BEFORE_VOWEL.sub(r"\1n", text)
         for _ in range(slips[row]):
-            text = text.replace(*MISSPELLINGS[picks.pop()], 1)
+            text = text.replace(*misspellings[picks.pop()], 1)
         texts.append(text)
     return texts
 

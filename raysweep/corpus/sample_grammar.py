@@ -1,27 +1,37 @@
-"""Parses the phrases of the synthetic corpus into sentences, and draws many of them at once.
+"""Parses the phrases of the synthetic corpus (`sample_phrases.toml`) into sentences, and draws many of them at once.
 
 A sentence is a sequence of parts.  Each part draws one string per document from a pool (a NumPy object array),
 so thousands of sentences cost a few array operations.
 """
 
 import re
-from collections.abc import Iterator
+import tomllib
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle, islice
+from itertools import cycle, islice, product
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from raysweep.corpus.sample_phrases import HOMES, LEVELS, LISTS
-
 HOME_CHOICES = 20  # per first language: the least common multiple of 4 and 5 entries
+HOMES = ("name", "city", "country")
+_PIECE = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|<[^>]*>|[^{<]+")
+"""Literal text, `{…}` (which may hold others) or `<…~…>`."""
+_ALTERNATIVE = re.compile(r"(?:[^{}|]|\{[^{}]*\})+")
+
+
+@cache
+def phrases() -> dict[str, Any]:
+    """The content of `sample_phrases.toml`, which explains its own form."""
+    return tomllib.loads(Path(__file__).with_name("sample_phrases.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writers:
     """The writer of each sentence to draw."""
 
-    first_languages: np.ndarray  # indices into HOMES
+    first_languages: np.ndarray  # indices into the `homes` of the phrases
     weakness: np.ndarray  # probability of the wrong form of right~wrong
 
     def take(self, places: np.ndarray) -> "Writers":
@@ -30,45 +40,29 @@ class Writers:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A part that is any string of a pool, equally likely."""
+class SentencePart:
+    """A piece of a sentence with the strings that it can become."""
 
     pool: np.ndarray
+    chosen_by: Literal["chance", "first language", "mistake"] = "chance"
+    """All equally likely; so those in the row of the writer's first language; or the right and the wrong string."""
 
     def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
-        return self.pool[rng.integers(0, len(self.pool), len(writers.weakness))]
-
-
-@dataclass(frozen=True, slots=True)
-class HomeChoice:
-    """A part that depends on the writer's first language: the pool has a row per language."""
-
-    pool: np.ndarray
-
-    def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
-        choices = rng.integers(0, self.pool.shape[1], len(writers.weakness))
+        """One string per writer."""
+        if self.chosen_by == "mistake":
+            return self.pool[(rng.random(len(writers.weakness)) < writers.weakness).astype(np.intp)]
+        choices = rng.integers(0, self.pool.shape[-1], len(writers.weakness))
+        if self.chosen_by == "chance":
+            return self.pool[choices]
         drawn: np.ndarray = self.pool[writers.first_languages, choices]
         return drawn
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A part that weak writers may get wrong: a pool of the right and the wrong string."""
-
-    pool: np.ndarray
-
-    def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
-        return self.pool[(rng.random(len(writers.weakness)) < writers.weakness).astype(np.intp)]
-
-
-Part = Choice | HomeChoice | Mistake
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """A template with its pools."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[SentencePart, ...]
 
     def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
         """One sentence (str) per writer."""
@@ -102,7 +96,7 @@ class WritingPrompt:
 def prompts_of(grammar: int) -> tuple[WritingPrompt, ...]:
     """The prompts of one of the five grammars, lowest first."""
     sections: list[tuple[str, list[str]]] = []
-    for line in re.sub(r"\n +", " ", LEVELS[grammar].strip()).split("\n"):
+    for line in re.sub(r"\n +", " ", phrases()["levels"][grammar].strip()).split("\n"):
         if line[0] in "*#":
             sections.append((line, []))
         else:
@@ -126,81 +120,52 @@ def _parse_prompt(header: str, lines: list[str], shared: list[str]) -> WritingPr
 
 
 def _parse_sentence(template: str) -> Sentence:
-    parts: list[Part] = []
+    parts: list[SentencePart] = []
     literal = ""
     for piece in _pieces(template):
-        if piece[0] not in "{<":
-            literal += piece
-            continue
-        parts.append(_part(piece, literal))
-        literal = ""
-    if literal or not parts:
-        parts.append(Choice(_pool([literal])))
+        if piece[0] in "{<":
+            parts.append(_parse_part(piece, literal))
+            literal = ""
+        else:
+            literal = piece
+    if literal:
+        parts.append(SentencePart(_pool([literal])))
     return Sentence(tuple(parts))
 
 
-def _part(piece: str, before: str) -> Part:
-    if piece[0] == "<":
-        right, wrong = piece[1:-1].split("~")
-        return Mistake(_pool([before + right, before + wrong]))
+def _parse_part(piece: str, before: str) -> SentencePart:
     kind = piece[1:-1]
-    if kind in ("name", "city", "country"):
-        return HomeChoice(_home_pool(("name", "city", "country").index(kind), before))
-    return Choice(_pool([before + option for option in _options(kind)]))
+    if piece[0] == "<":
+        return SentencePart(_pool([before + form for form in kind.split("~")]), "mistake")
+    if kind in HOMES:
+        homes = [home[1 + HOMES.index(kind)].split() for home in phrases()["homes"].values()]
+        return SentencePart(
+            _pool([[before + word for word in islice(cycle(home), HOME_CHOICES)] for home in homes]), "first language"
+        )
+    return SentencePart(_pool([before + option for option in _options(kind)]))
 
 
-def _pieces(template: str) -> Iterator[str]:
-    """Literal text, `{…}` (which may hold others) and `<…~…>`, in order."""
-    depth, start = 0, 0
-    for place, character in enumerate(template):
-        if character in "{<":
-            if depth == 0 and place > start:
-                yield template[start:place]
-            start = place if depth == 0 else start
-            depth += 1
-        elif character in "}>":
-            depth -= 1
-            if depth == 0:
-                yield template[start : place + 1]
-                start = place + 1
-    assert depth == 0, template
-    if start < len(template):
-        yield template[start:]
+def _pieces(template: str) -> list[str]:
+    pieces = _PIECE.findall(template)
+    assert "".join(pieces) == template, template
+    return pieces
 
 
 def _options(kind: str) -> list[str]:
     """All strings that `{kind}` can become, each alternative equally often."""
-    if kind in LISTS:
-        return [word.replace("_", " ") for word in LISTS[kind].split()]
+    if words := phrases()["lists"].get(kind):
+        return [word.replace("_", " ") for word in words.split()]
     if bounds := re.fullmatch(r"(\d+)-(\d+)", kind):
         return [str(number) for number in range(int(bounds[1]), int(bounds[2]) + 1)]
     assert "|" in kind, f"no list {kind!r}"
-    alternatives = [_expansions(alternative) for alternative in _split_alternatives(kind)]
+    alternatives = [_expansions(alternative) for alternative in _ALTERNATIVE.findall(kind)]
     longest = max(map(len, alternatives))
     return [text for texts in alternatives for text in islice(cycle(texts), longest)]
 
 
-def _split_alternatives(kind: str) -> list[str]:
-    alternatives, depth = [""], 0
-    for character in kind:
-        depth += (character == "{") - (character == "}")
-        if character == "|" and depth == 0:
-            alternatives.append("")
-        else:
-            alternatives[-1] += character
-    return alternatives
-
-
 def _expansions(alternative: str) -> list[str]:
-    texts = [""]
-    for piece in _pieces(alternative):
-        texts = [text + more for text in texts for more in (_options(piece[1:-1]) if piece[0] == "{" else [piece])]
-    return texts
-
-
-def _home_pool(kind: int, before: str) -> np.ndarray:
-    rows = [islice(cycle(homes[kind].split()), HOME_CHOICES) for homes in HOMES.values()]
-    return _pool([[before + word for word in row] for row in rows])
+    options = [_options(piece[1:-1]) if piece[0] == "{" else [piece] for piece in _pieces(alternative)]
+    return ["".join(pieces) for pieces in product(*options)]
 
 
 def _pool(words: list[str] | list[list[str]]) -> np.ndarray:

@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 
 from raysweep.corpus.sample import COLUMN_NAMES, SYNTHETIC_NOTICE, SYNTHETIC_PREFIX, write_sample
-from raysweep.corpus.sample_grammar import prompts_of
-from raysweep.corpus.sample_phrases import HOMES
+from raysweep.corpus.sample_grammar import phrases, prompts_of
 from raysweep.corpus.splits import normalise_text
 from raysweep.errors import ConfigError
 from tests.corpus.odd_csv import LEVELS
@@ -57,7 +56,7 @@ def test_levels_and_first_languages_have_efcamdat_s_shares(rows):
     for level, share in zip(LEVELS, (0.472, 0.298, 0.161, 0.056, 0.014), strict=True):
         assert levels[level] / ROWS == pytest.approx(share, abs=0.015)
     languages = Counter(row["l1"] for row in rows)
-    assert set(languages) == set(HOMES)
+    assert set(languages) == set(phrases()["homes"])
     assert languages["Portuguese"] / ROWS == pytest.approx(0.433, abs=0.03)
     assert languages["Turkish"] / ROWS == pytest.approx(0.014, abs=0.01)
 
