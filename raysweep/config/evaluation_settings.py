@@ -50,7 +50,7 @@ class HypothesesConfig(Section):
 class ReportConfig(Section):
     """Statistics and the page."""
 
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap resamples")
+    resamples: Annotated[int, Field(ge=100)] = Field(10_000, description="bootstrap resamples")
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     metric: Metric = Field("infill", description="the metric of the hypotheses")
     hypotheses: HypothesesConfig = HypothesesConfig()

@@ -58,15 +58,19 @@ class ClaimFinding(Section):
     verdict: Verdict
     margin: PositiveFloat
     value: PositiveFloat | None = Field(description="ratio of perplexities")
-    low: PositiveFloat | None
+    low: PositiveFloat | None = Field(description="limits that hold for all levels together, and agree with Holm")
     high: PositiveFloat | None
+    alone_low: PositiveFloat | None = Field(description="limits as if this scope alone had been tested")
+    alone_high: PositiveFloat | None
     p_confirm: Fraction | None
     p_refute: Fraction | None
     against: tuple[str, ...]
     rival: str = Field(description="the role in `against` that is the hardest to beat; `value` compares with it")
     levels: tuple[str, ...]
     documents: Count
-    clusters: Count
+    clusters: Count = Field(description="distinct learners (or documents), on all its levels together")
+    effective: PositiveFloat | None = Field(description="learners with equally much text that would weigh as these do")
+    without_one: PositiveFloat | None = Field(description="the ratio without the one learner who moves it most")
     more_documents: Count | None = Field(description="number that would decide, if the ratio stays as it is")
     more_seeds: Count | None
     note: str
@@ -80,6 +84,7 @@ class Size(Section):
 
     documents: Count
     clusters: Count
+    effective: PositiveFloat = Field(description="(Σ tokens)² / Σ tokens² over the learners (or documents)")
     tokens: Count
 
 

@@ -43,7 +43,9 @@ class Scores:
     def sizes(self) -> dict[str, Size]:
         """Documents, clusters and tokens of each level's test set."""
         return {
-            level: Size(documents=drawn.documents, clusters=drawn.clusters, tokens=drawn.tokens)
+            level: Size(
+                documents=drawn.documents, clusters=drawn.clusters, effective=drawn.effective, tokens=drawn.tokens
+            )
             for level, drawn in self.resamples.levels.items()
         }
 

@@ -163,22 +163,33 @@ class Measured:
         return Estimate(value=perplexity(self.estimate), low=low, high=high)
 
     def p_not_above(self, value: float) -> float:
-        """One-sided p-value against 'the true contrast is at most `value`'; never below 1 in R + 1."""
-        return max(self._share_below(value), 1.0 / (len(self.draws) + 1))
+        """One-sided p-value against 'the true contrast is at most `value`'."""
+        return self._p_value(int(np.searchsorted(self.draws, value, side="right")), 1.0)
 
     def p_not_below(self, value: float) -> float:
-        """One-sided p-value against 'the true contrast is at least `value`'; never below 1 in R + 1."""
-        return max(1.0 - self._share_below(value), 1.0 / (len(self.draws) + 1))
+        """One-sided p-value against 'the true contrast is at least `value`'."""
+        return self._p_value(len(self.draws) - int(np.searchsorted(self.draws, value, side="left")), -1.0)
+
+    def least_p(self) -> float:
+        """The smallest p-value that so many resamples of so many learners can give on both sides."""
+        return max(self._p_value(0, 1.0), self._p_value(0, -1.0))
 
     def with_more(self, times: float, seeds: int) -> "Measured":
         """The measurement with more documents and seeds, if the estimate stays as it is."""
         return self.sources.with_more(times, seeds).around(self.estimate)
 
-    def _share_below(self, value: float) -> float:
-        """The inverse of `limit`."""
-        counted = (int(np.searchsorted(self.draws, value)) + 1) / (len(self.draws) + 2)
-        away = float(ndtri(counted)) - self.bias
-        return narrow(away / (1.0 + self.acceleration * away) - self.bias, self.freedom)
+    def _p_value(self, against: int, side: float) -> float:
+        """The inverse of `limit`, from the number of draws that do not support the claim; ties are among them.
+
+        (b + 1) of (R + 1), because the estimate itself is one of the possible draws (Phipson and Smyth
+        2010), so no p-value is below 1 in R + 1.  `side` is 1 if the claim is 'above', −1 if 'below'.
+        """
+        resamples = len(self.draws)
+        if against == resamples:
+            return 1.0
+        away = side * float(ndtri((against + 1) / (resamples + 1))) - self.bias
+        below = narrow(away / (1.0 + self.acceleration * away) - self.bias, self.freedom)
+        return max(below if side > 0.0 else 1.0 - below, 1.0 / (resamples + 1))
 
 
 def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:

@@ -9,7 +9,12 @@ holds only if it holds against each (an intersection-union test, which needs no 
 refuted if it fails against any of them (Bonferroni over the roles).
 
 A claim is CONFIRMED or REFUTED at half of 1 − confidence on either side, so a confirmed one has its
-whole interval beyond the margin.  The levels' verdicts are corrected by Holm over the levels.
+whole interval beyond the margin.  The levels' verdicts are corrected by Holm over the levels, and so
+are their intervals (Strassburger and Bretz 2008), so that a verdict and its interval always agree:
+
+    decided     limit at tail / levels, and never on the wrong side of the margin
+    undecided   limit at tail / levels not decided, where Holm stopped: the margin is inside
+
 "Overall" is a separate test: the mean over the levels of the log ratio, each level with the
 same weight, which is the geometric mean of the levels' ratios.
 """
@@ -79,6 +84,10 @@ class Finding:
     """The ratio of perplexities."""
     low: float | None = None
     high: float | None = None
+    """Limits that hold for all levels together; overall, and with one level, the plain interval."""
+    alone_low: float | None = None
+    alone_high: float | None = None
+    """Limits as if this scope alone had been tested."""
     p_confirm: float | None = None
     """One-sided, after Holm; the null hypothesis is that the claim is false."""
     p_refute: float | None = None
@@ -90,6 +99,11 @@ class Finding:
     """Tested levels."""
     documents: int = 0
     clusters: int = 0
+    """Distinct learners, on all tested levels together."""
+    effective: float | None = None
+    """Learners with equally much text that would weigh as these do."""
+    without_one: float | None = None
+    """The ratio without the one learner who moves it most."""
     more_documents: int | None = None
     """If undecided: how many more documents would decide, if the ratio stays as it is."""
     more_seeds: int | None = None
@@ -135,7 +149,7 @@ def assess(
     open_to = (len(tested) - sum(p <= tail for p in confirm), len(tested) - sum(p <= tail for p in refute))
     for (level, test), p_confirm, p_refute in zip(tested.items(), confirm, refute, strict=True):
         adjusted = replace(test, p_confirm=p_confirm, p_refute=p_refute)
-        findings[level] = _decide(hypothesis, adjusted, tail, open_to, predict=predict)
+        findings[level] = _decide(hypothesis, adjusted, tail, open_to, len(tested), predict=predict)
     ordered = [findings[level] for level in levels]
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
     overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, predict=predict)
@@ -203,15 +217,8 @@ def _test(
         role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in compared
     }
     tail = (1.0 - confidence) / 2.0
-    shared_tail = tail / len(compared)
-    if hypothesis.above:
-        hardest = min(compared, key=lambda role: measured[role].estimate)
-        low = min(contrast.limit(tail) for contrast in measured.values())
-        high = min(contrast.limit(1.0 - shared_tail) for contrast in measured.values())
-    else:
-        hardest = max(compared, key=lambda role: measured[role].estimate)
-        low = max(contrast.limit(shared_tail) for contrast in measured.values())
-        high = max(contrast.limit(1.0 - tail) for contrast in measured.values())
+    hardest = (min if hypothesis.above else max)(compared, key=lambda role: measured[role].estimate)
+    low, high = _limits(hypothesis, list(measured.values()), tail, tail)
     p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     finding = Finding(
         hypothesis=hypothesis.code,
@@ -221,13 +228,27 @@ def _test(
         value=perplexity(measured[hardest].estimate),
         low=perplexity(low),
         high=perplexity(high),
+        alone_low=perplexity(low),
+        alone_high=perplexity(high),
         against=tuple(compared),
         rival=hardest,
         levels=tuple(levels),
         documents=measured[hardest].documents,
         clusters=measured[hardest].clusters,
+        effective=measured[hardest].effective,
+        without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_move),
     )
     return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))
+
+
+def _limits(
+    hypothesis: Hypothesis, measured: Sequence[Measured], confirm_tail: float, refute_tail: float
+) -> tuple[float, float]:
+    """Limits of the contrast with the hardest role; Bonferroni over the roles on the side that refutes."""
+    refute_tail = refute_tail / len(measured)
+    if hypothesis.above:
+        return min(one.limit(confirm_tail) for one in measured), min(one.limit(1.0 - refute_tail) for one in measured)
+    return max(one.limit(refute_tail) for one in measured), max(one.limit(1.0 - confirm_tail) for one in measured)
 
 
 def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
@@ -271,22 +292,24 @@ def _overall(
     if not any(all(_models(role, roles, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
-    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), predict=predict)
+    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=predict)
     return replace(finding, scope=OVERALL)
 
 
-def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], *, predict: bool) -> Finding:
-    """The verdict; `open_to` counts the levels that may still be confirmed, and those that may be refuted."""
-    finding = replace(test.finding, p_confirm=test.p_confirm, p_refute=test.p_refute)
-    if test.p_confirm <= tail:
-        return replace(finding, verdict=Verdict.CONFIRMED)
-    if test.p_refute <= tail:
-        return replace(finding, verdict=Verdict.REFUTED)
-    if not predict:
+def _decide(
+    hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], scopes: int, *, predict: bool
+) -> Finding:
+    """The verdict; `open_to` counts the scopes, of `scopes`, that are not confirmed, and those that are not refuted."""
+    verdict = (
+        Verdict.CONFIRMED if test.p_confirm <= tail else Verdict.REFUTED if test.p_refute <= tail else Verdict.UNDECIDED
+    )
+    low, high = _joint_limits(hypothesis, test, tail, open_to, scopes)
+    finding = replace(
+        test.finding, verdict=verdict, low=low, high=high, p_confirm=test.p_confirm, p_refute=test.p_refute
+    )
+    if verdict is not Verdict.UNDECIDED or not predict:
         return finding
-    resamples = len(test.measured[0].draws)
-    if 1.0 / (resamples + 1) > tail / max(open_to):
-        note = f"{resamples} resamples are too few for any verdict; set report.resamples higher"
+    if note := _too_coarse(test, tail, open_to):
         return replace(finding, note=note)
 
     def decides(measured: Sequence[Measured]) -> bool:
@@ -295,6 +318,32 @@ def _decide(hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[i
 
     need = predict_need(test.measured, decides)
     return replace(finding, more_documents=need.documents, more_seeds=need.seeds, note=need.note)
+
+
+def _joint_limits(
+    hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], scopes: int
+) -> tuple[float, float]:
+    """Limits of the ratio that agree with Holm's verdicts: see the top of this file."""
+    is_confirmed, is_refuted = test.p_confirm <= tail, test.p_refute <= tail
+    confirm_tail = tail / (scopes if is_confirmed else open_to[0])
+    refute_tail = tail / (scopes if is_refuted else open_to[1])
+    low, high = map(perplexity, _limits(hypothesis, test.measured, confirm_tail, refute_tail))
+    is_above, is_below = (is_confirmed, is_refuted) if hypothesis.above else (is_refuted, is_confirmed)
+    margin = hypothesis.margin
+    return max(low, margin) if is_above else min(low, margin), min(high, margin) if is_below else max(high, margin)
+
+
+def _too_coarse(test: _Tested, tail: float, open_to: tuple[int, int]) -> str:
+    """Why the draws could not decide whatever the ratio, or ''."""
+    is_refuting = test.p_refute < test.p_confirm
+    least = max(contrast.least_p() for contrast in test.measured) * (len(test.measured) if is_refuting else 1)
+    if least <= tail / open_to[is_refuting]:
+        return ""
+    return (
+        f"too few resamples for a verdict: {len(test.measured[0].draws):,} of {test.finding.clusters} learners cannot "
+        f"give a p-value below {least:.4f}, and {tail / open_to[is_refuting]:.4f} is needed; set report.resamples "
+        "higher, or test on more learners"
+    )
 
 
 def _not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:

@@ -78,6 +78,32 @@ def test_a_model_against_itself_differs_by_nothing(simulate):
     same = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "general"})]
     found = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
     assert (found.estimate, *found.interval(0.95)) == (0.0, 0.0, 0.0)
+    # Ties count against both claims.
+    assert (found.p_not_above(0.0), found.p_not_below(0.0)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("resamples", [200, 2000, 10_000])
+def test_no_p_value_is_below_what_the_draws_can_give(simulate, resamples):
+    """(b + 1) of (B + 1), and with Student's t of few learners more than that."""
+    found = measured(simulate(TRUTH, seed=4, writers=10), resamples=resamples)
+    least = found.p_not_above(-9.0), found.p_not_below(9.0)
+    assert max(least) == found.least_p()
+    assert min(least) >= 1 / (resamples + 1)
+    assert found.least_p() < 10 / resamples**0.7
+
+
+def test_the_learner_who_moves_the_ratio_most_is_left_out(simulate):
+    """Against the ratio computed without each of the 15 learners."""
+    losses, clusters = simulate(TRUTH, seed=6, writers=15)
+    losses["B1"].nats[:3, 0] += 2.0 * losses["B1"].tokens[:3]
+    every = measured((losses, clusters))
+    learners = np.array([clusters[document] for document in losses["B1"].documents.tolist()])
+    without = [
+        measured(({"B1": losses["B1"].pick(learners != learner)}, clusters)).estimate for learner in set(learners)
+    ]
+    expected = max(without, key=lambda estimate: abs(estimate - every.estimate))
+    assert every.estimate + every.sources.largest_move == pytest.approx(expected, rel=1e-9)
+    assert expected < every.estimate - 0.05
 
 
 def with_seeds(simulate, seed, spread, count=3):

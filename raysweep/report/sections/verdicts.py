@@ -18,8 +18,8 @@ def verdict_section(evidence: Evidence) -> ReportSection:
     definitions = paragraph(
         "A claim is <strong>confirmed</strong> if its whole interval lies beyond the margin, <strong>refuted</strong> "
         "if the whole interval lies on the other side, and <strong>undecided</strong> if there are too few data to "
-        "tell. PPL is perplexity. A claim about “the best other” must hold against every other kind of model, so that "
-        "the best is never chosen by its test scores."
+        "tell. The intervals of levels hold for all levels together. PPL is perplexity. A claim about “the best other” "
+        "must hold against every other kind of model, so that the best is never chosen by its test scores."
     )
     caption = (
         "A diamond shows all tested levels together, a dot one level. Filled marks are decided, hollow marks "
@@ -57,21 +57,32 @@ def _findings(evidence: Evidence) -> Table[ClaimFinding]:
     def documents(finding: ClaimFinding) -> Cell:
         return Cell(
             text=formats.count(finding.documents or None),
-            values=(finding.documents, finding.clusters),
-            detail=f"{finding.clusters:,} {clusters}" if finding.documents != finding.clusters else "",
+            values=(finding.documents, finding.clusters, finding.effective),
+            detail=f"{finding.clusters:,} {clusters}, weighing as {finding.effective:,.0f}"
+            if finding.effective
+            else "",
         )
+
+    def alone(finding: ClaimFinding) -> Cell:
+        low, high = finding.alone_low, finding.alone_high
+        shown = formats.NONE if low is None else f"{formats.ratio(low)} to {formats.ratio(high)}"
+        return Cell(text=shown, values=(low, high))
 
     return Table[ClaimFinding](
         "findings",
-        "The numbers behind each verdict; p-values are one-sided and, on levels, Holm-corrected",
+        "The numbers behind each verdict. On levels, p-values and the interval of the ratio are Holm-corrected, so an "
+        "interval and its verdict agree; beside it is the interval of this level alone, without the correction. The "
+        "last ratio leaves out the learner who moves it most",
         evidence.findings,
         Column("Claim", ("hypothesis", "scope"), _claim_and_scope, is_number=False),
         Column("Verdict", ("verdict",), _verdict, is_number=False),
-        estimates("Ratio", "ratio", formats.ratio, lambda finding: finding),
+        estimates("Ratio, for all levels together", "ratio", formats.ratio, lambda finding: finding),
+        Column("This level alone", ("alone_low", "alone_high"), alone, is_number=True),
         words("Against", "rival", lambda finding: ROLE_NAMES.get(finding.rival, finding.rival) or formats.NONE),
         numbers("p, confirm", "p_confirm", formats.p_value),
         numbers("p, refute", "p_refute", formats.p_value),
-        Column("Documents", ("documents", "clusters"), documents),
+        numbers("Without one learner", "without_one", formats.ratio),
+        Column("Documents", ("documents", "clusters", "effective"), documents),
         words("Note", "note"),
     )
 
