@@ -27,9 +27,10 @@ from raysweep.statistics.control_verdicts import (
     assess_control,
     placebo_losses,
 )
-from raysweep.statistics.hypotheses import OVERALL, Finding, Hypothesis, RoleModels, Verdict, target_status
+from raysweep.statistics.hypotheses import OVERALL, Finding, Hypothesis, Verdict, target_status
 from raysweep.statistics.leak_effects import LeakyDocuments
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.role_models import RoleModels
 from raysweep.storage.run_folder import RunFolder
 
 LEAK_WORDS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from raysweep.scheduling.control_trials import CONTROL_KINDS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
-from raysweep.statistics.hypotheses import RoleModels
+from raysweep.statistics.role_models import RoleModels
 
 COMPARED_ROLES = ("start", "general", "specialised", "transfer")
 ROLE_NAMES = {

@@ -30,8 +30,9 @@ from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Estimate, Measured, measure
-from raysweep.statistics.hypotheses import OVERALL, RoleModels, holm, lack_of_writers, mean_log_ratio
+from raysweep.statistics.hypotheses import OVERALL, holm
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 
 PLACEBO = "placebo"
 EXPLAINS = 0.5

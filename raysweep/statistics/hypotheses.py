@@ -19,14 +19,15 @@ are their intervals (Strassburger and Bretz 2008), so that a verdict and its int
 same weight, which is the geometric mean of the levels' ratios.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
 
 from raysweep.config.scored_metrics import perplexity
-from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
-from raysweep.statistics.contrasts import Measured, Part, measure
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.contrasts import Measured, measure
+from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import predict_need
 
 OVERALL = "overall"
@@ -55,20 +56,6 @@ class Hypothesis:
     above: bool
     """The claim is that the ratio lies above the margin; else below."""
     margin: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoleModels:
-    """The models of each role on each level, by seed.  Failed and unplanned models are absent."""
-
-    by_role: Mapping[str, Mapping[str, Mapping[int, str]]]
-    """Role, level, seed: model."""
-    absent: Mapping[tuple[str, str], str]
-    """(role, level): why a planned model is missing."""
-
-    def is_planned(self, role: str) -> bool:
-        """The config has a trial with this role, trained or not."""
-        return bool(self.by_role.get(role)) or any(absent == role for absent, _ in self.absent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,39 +167,18 @@ def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, l
             return reason
     if level not in resamples.levels:
         return lack_of_writers(resamples, level)
-    if not _models(hypothesis.numerator, roles, level):
+    if not roles.of(hypothesis.numerator, level):
         return f"no {hypothesis.numerator} model in the trials"
-    if not any(_models(role, roles, level) for role in hypothesis.against):
+    if not any(roles.of(role, level) for role in hypothesis.against):
         return f"no {' or '.join(hypothesis.against)} model in the trials"
     return lack_of_writers(resamples, level)
-
-
-def lack_of_writers(resamples: Resamples, level: str) -> str:
-    """Why a level's documents cannot be tested, or ''."""
-    if level not in resamples.levels:
-        return "no test documents"
-    drawn = resamples.levels[level]
-    if drawn.clusters < MIN_CLUSTERS:
-        return (
-            f"its test documents are by {drawn.clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
-        )
-    if not drawn.has_interval:
-        return (
-            f"a few of its {drawn.clusters} writers wrote nearly all of its test documents: they weigh as "
-            f"{drawn.effective:.1f} equal ones; at least {MIN_EFFECTIVE:g} are needed"
-        )
-    return ""
-
-
-def _models(role: str, roles: RoleModels, level: str) -> Mapping[int, str]:
-    return roles.by_role.get(role, {}).get(level, {})
 
 
 def _test(
     hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
 ) -> _Tested:
     """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them."""
-    compared = [role for role in hypothesis.against if all(_models(role, roles, level) for level in levels)]
+    compared = [role for role in hypothesis.against if all(roles.of(role, level) for level in levels)]
     measured = {
         role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in compared
     }
@@ -263,19 +229,6 @@ def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[flo
     return confirm, min(1.0, len(measured) * refute)
 
 
-def mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
-    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities."""
-    share = 1.0 / len(levels)
-    return [
-        part
-        for level in levels
-        for part in (
-            Part(weight=share, level=level, models=_models(numerator, roles, level)),
-            Part(weight=-share, level=level, models=_models(denominator, roles, level)),
-        )
-    ]
-
-
 def _overall(
     hypothesis: Hypothesis,
     roles: RoleModels,
@@ -289,7 +242,7 @@ def _overall(
     if not levels:
         return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
     # A role without a model on some level cannot be compared over all of them.
-    if not any(all(_models(role, roles, level) for level in levels) for role in hypothesis.against):
+    if not any(all(roles.of(role, level) for level in levels) for role in hypothesis.against):
         return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=predict)

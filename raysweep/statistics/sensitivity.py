@@ -19,8 +19,9 @@ import numpy as np
 
 from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.hypotheses import Finding, Hypothesis, RoleModels, assess
+from raysweep.statistics.hypotheses import Finding, Hypothesis, assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
+from raysweep.statistics.role_models import RoleModels
 
 MARGINS = (1.05, 1.075, 1.10, 1.125, 1.15)
 ENOUGH_DOCUMENTS = 20

@@ -7,7 +7,7 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.control_verdicts import assess_control, group_name, placebo_losses
-from raysweep.statistics.hypotheses import RoleModels
+from raysweep.statistics.role_models import RoleModels
 
 LEVELS = ("A1", "B1", "C1")
 

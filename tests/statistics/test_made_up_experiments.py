@@ -11,8 +11,9 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.contrasts import Part, measure
-from raysweep.statistics.hypotheses import OVERALL, Hypothesis, RoleModels, Verdict, assess, mean_log_ratio
+from raysweep.statistics.hypotheses import OVERALL, Hypothesis, Verdict, assess
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.role_models import RoleModels, mean_log_ratio
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 ROLES = ("general", "specialised", "transfer")

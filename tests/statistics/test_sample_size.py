@@ -7,7 +7,8 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.contrasts import Part, measure
-from raysweep.statistics.hypotheses import OVERALL, Hypothesis, RoleModels, Verdict, assess
+from raysweep.statistics.hypotheses import OVERALL, Hypothesis, Verdict, assess
+from raysweep.statistics.role_models import RoleModels
 
 LEVELS = ("A1", "B1", "C1")
 H1 = Hypothesis(code="H1", name="specialisation", numerator="general", against=("special",), above=True, margin=1.0)

@@ -1,0 +1,55 @@
+"""The models of each role on each level, and contrasts between roles."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
+from raysweep.statistics.contrasts import Part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoleModels:
+    """The models of each role on each level, by seed.  Failed and unplanned models are absent."""
+
+    by_role: Mapping[str, Mapping[str, Mapping[int, str]]]
+    """Role, level, seed: model."""
+    absent: Mapping[tuple[str, str], str]
+    """(role, level): why a planned model is missing."""
+
+    def is_planned(self, role: str) -> bool:
+        """The config has a trial with this role, trained or not."""
+        return bool(self.by_role.get(role)) or any(absent == role for absent, _ in self.absent)
+
+    def of(self, role: str, level: str) -> Mapping[int, str]:
+        """Models of a role on a level, by seed; empty if there is none."""
+        return self.by_role.get(role, {}).get(level, {})
+
+
+def mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
+    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities."""
+    share = 1.0 / len(levels)
+    return [
+        part
+        for level in levels
+        for part in (
+            Part(weight=share, level=level, models=roles.of(numerator, level)),
+            Part(weight=-share, level=level, models=roles.of(denominator, level)),
+        )
+    ]
+
+
+def lack_of_writers(resamples: Resamples, level: str) -> str:
+    """Why a level's documents cannot be tested, or ''."""
+    if level not in resamples.levels:
+        return "no test documents"
+    drawn = resamples.levels[level]
+    if drawn.clusters < MIN_CLUSTERS:
+        return (
+            f"its test documents are by {drawn.clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
+        )
+    if not drawn.has_interval:
+        return (
+            f"a few of its {drawn.clusters} writers wrote nearly all of its test documents: they weigh as "
+            f"{drawn.effective:.1f} equal ones; at least {MIN_EFFECTIVE:g} are needed"
+        )
+    return ""
