@@ -47,6 +47,10 @@ class ResourceError(RaysweepError):
     exit_code = 2
 
 
+class LostRayError(RaysweepError):
+    """Ray, which was started on this machine for the run, is gone; what was saved stays."""
+
+
 class TrainingError(RaysweepError):
     """A trial cannot go on: its loss is not finite, its data is empty, its start cannot be read."""
 

@@ -4,6 +4,8 @@ Each function says which public interface was tried and why it is not enough.  `
 every name up before a run starts: a Ray that moved one is refused at once, not hours into a sweep.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -24,6 +26,8 @@ class PrivateName(StrEnum):
     DATASETS_CALLBACK = "ray.train.v2._internal.callbacks:DatasetsCallback"
     TRAIN_CONTEXT = "ray.train.v2._internal.execution.context:get_train_context"
     PREEMPTION_INFO = "ray.train.v2._internal.execution.preemption:PreemptionContext.preemption_info"
+    NODE_OF_THIS_PROCESS = "ray._private.worker:_global_node"
+    HAS_OUTER_ADDRESS = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
 
@@ -44,6 +48,45 @@ def enable_token_authentication() -> None:
     token by itself for the address 'auto' only, and is refused by the cluster for any other.
     """
     _look_up(PrivateName.ENABLE_TOKEN)(warn_if_disabled=False)
+
+
+def listen_on_loopback(is_wanted: bool) -> None:
+    """Let the Ray that is started next, and all its processes, have the address 127.0.0.1 and listen there only.
+
+    Public: `ray.init(_node_ip_address="127.0.0.1")` is replaced by the machine's outer address, on which, with
+    all others, Ray then listens; the environment variable is read when Ray is imported, which has happened.
+    """
+    _look_up(PrivateName.HAS_OUTER_ADDRESS)
+    module, _, name = PrivateName.HAS_OUTER_ADDRESS.partition(":")
+    setattr(sys.modules[module], name, not is_wanted)
+    # For the processes that Ray starts.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if is_wanted else "1"
+
+
+def find_dead_servers() -> list[str]:
+    """Which of the GCS and the raylet that this process started have ended.
+
+    Public: none; `ray.nodes()` asks the GCS, and waits for one that is gone.
+    """
+    return [name for name in ("gcs_server", "raylet") if any(server.poll() is not None for server in _servers(name))]
+
+
+def find_raylet() -> int:
+    """The process of the raylet that this process started.
+
+    Public: none.
+    """
+    return int(_servers("raylet")[0].pid)
+
+
+def _servers(name: str) -> list[Any]:
+    node = _look_up(PrivateName.NODE_OF_THIS_PROCESS)
+    if node is None:  # Ray has been shut down.
+        return []
+    try:
+        return [server.process for server in node.all_processes[name]]
+    except (AttributeError, KeyError) as error:
+        raise _moved(f"{PrivateName.NODE_OF_THIS_PROCESS}.all_processes['{name}']") from error
 
 
 def propagate_to_train(variable: str) -> None:

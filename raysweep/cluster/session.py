@@ -1,8 +1,8 @@
 """Join a Ray cluster or start Ray on this machine, and compare what trials ask for with what there is.
 
-A Ray that is started here uses this machine only (`address="local"` never joins another user's cluster),
-asks for a token, and ends with the session.  The dashboard stays on: Ray Train asks it whether the
-resources of a dead trial can be freed; without it the trial's GPU is never given back.
+A Ray that is started here uses this machine only, and ends with the session; see `local_ray`.  The dashboard
+stays on: Ray Train asks it whether the resources of a dead trial can be freed; without it the trial's GPU is
+never given back.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ import ray
 
 from raysweep import __version__
 from raysweep.cluster.functions import first_line
-from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication
+from raysweep.cluster.local_ray import AUTH_TOKEN, LocalRay, start_ray
+from raysweep.cluster.private_files import protect_token
+from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication, listen_on_loopback
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
@@ -54,19 +56,12 @@ _VARIABLES = {
     # Tune's newer reporter prints a banner even when verbose is 0.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-_VARIABLES_STARTED = {
-    # No node of this machine is reclaimed, and Ray logs an alarming error when the watcher ends.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
 _VARIABLES_JOINED = {
     # A new node may take minutes; asking for it again every minute only fills the log.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
 }
 _ACCELERATOR_TYPE = "accelerator_type:"
 """Ray's prefix of the kind of a node's GPUs among the node's resources."""
-_AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
-_OBJECT_STORE_BYTES = 512 * 2**20
-"""Documents and weights are passed as files; little passes through Ray's object store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +74,8 @@ class Session(AbstractContextManager["Session"]):
     capacity: Capacity
     declares_trial_gpu: bool
     """Whether GPU nodes declare `trial_gpu`, so that a waiting trial makes the autoscaler start one."""
+    local: LocalRay | None = None
+    """The Ray that was started here; None for a cluster that was joined."""
 
     @property
     def gpus_per_trial(self) -> float:
@@ -128,9 +125,25 @@ class Session(AbstractContextManager["Session"]):
             f"dashboard {self.dashboard or 'off'}"
         )
 
+    def raise_if_lost(self) -> None:
+        """Refuse to go on without the Ray that was started here.
+
+        Raises:
+            LostRayError: it is gone.
+        """
+        if self.local is not None:
+            self.local.watch.raise_if_lost()
+
     def close(self) -> None:
-        """Disconnect; a Ray that was started here ends with all its processes."""
-        ray.shutdown()
+        """Disconnect; a Ray that was started here ends with all its processes.
+
+        Raises:
+            LostRayError: it ended before.
+        """
+        if self.local is None:
+            ray.shutdown()
+        else:
+            self.local.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -151,51 +164,34 @@ def open_session(
     """
     check_private_names()
     address = resources.address
-    for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else _VARIABLES_STARTED)}.items():
+    for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
         os.environ.setdefault(name, value)
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
-        context = _join(address) if address is not None else _start(cpus, gpus)
+        local = start_ray(cpus, gpus, {TRIAL_GPU: gpus} if gpus else None) if address is None else None
+        context = local.context if local else _join(str(address))
     finally:
         if threading.current_thread() is threading.main_thread():
             # Ray's handler exits at once, before records are written.
             signal.signal(signal.SIGTERM, sigterm_handler)
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    session = Session(
-        resources=resources,
-        dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
-        capacity=capacity_of(available, ray.nodes()),  # type: ignore[no-untyped-call]
-        declares_trial_gpu=TRIAL_GPU in available or MAX_TRIAL_GPU in available,
-    )
-    logs = f"{context.address_info['session_dir']}/logs"
-    write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": logs})
-    try:
+    with ExitStack() as on_error:
+        on_error.callback(local.close if local else ray.shutdown)
+        available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        session = Session(
+            resources=resources,
+            dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+            capacity=capacity_of(available, ray.nodes()),  # type: ignore[no-untyped-call]
+            declares_trial_gpu=TRIAL_GPU in available or MAX_TRIAL_GPU in available,
+            local=local,
+        )
+        logs = f"{context.address_info['session_dir']}/logs"
+        write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": logs})
         session.require({"each": session.need()})
         if address is not None:
             _check_version()
-    except ResourceError:
-        session.close()
-        raise
+        on_error.pop_all()
     logger.info("%s", session.describe())
     return session
-
-
-def _start(cpus: int | None, gpus: int | None) -> Any:
-    had_token = _AUTH_TOKEN.exists()
-    context = ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        resources={TRIAL_GPU: gpus} if gpus else None,
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=_OBJECT_STORE_BYTES,
-    )
-    if not had_token and _AUTH_TOKEN.exists():
-        # Ray leaves it readable for every user of the machine, who could then run code as this one.
-        _AUTH_TOKEN.chmod(0o600)
-    return context
 
 
 def _join(address: str) -> Any:
@@ -203,6 +199,8 @@ def _join(address: str) -> Any:
         check_reachable(address)
         # Ray warns that the cluster asks for a token, which is intended.
         logging.getLogger("ray").setLevel(logging.ERROR)
+        protect_token(AUTH_TOKEN, create=False)
+        listen_on_loopback(False)
         enable_token_authentication()
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -57,6 +57,7 @@ def run_sweep(
     Raises:
         ResourceError: a trial asks for more than the cluster has.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what ran has saved a checkpoint and is recorded as stopped.
+        LostRayError: the Ray that was started here is gone.
     """
     if not tasks:
         return
@@ -93,7 +94,11 @@ def run_sweep(
             )
             return {"name": name, "attempt": attempts[name], "work": work}
 
-        _tuner(watch, config, storage / "tune").fit()
+        try:
+            _tuner(watch, config, storage / "tune").fit()
+        finally:
+            # Tune may take the loss of Ray for an interruption.
+            session.raise_if_lost()
 
 
 def _tuner(watch: SweepWatch, config: Any, storage: Path) -> tune.Tuner:

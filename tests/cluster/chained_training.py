@@ -114,11 +114,12 @@ class Printing:
 
 
 def main():
-    """Train what is left; 0 if all is done, 130 if interrupted."""
+    """Train what is left; 0 if all is done, 130 if interrupted, 1 with a message if Ray is lost."""
     from raysweep.cli.app import end_on_sigterm
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
     from raysweep.config.resource_settings import ResourcesConfig
+    from raysweep.errors import LostRayError
     from raysweep.pipeline import signals
 
     end_on_sigterm()
@@ -134,6 +135,9 @@ def main():
             run_sweep(session, open_tasks(run), Printing(), storage=run.ray, train=train)
     except KeyboardInterrupt:
         sys.exit(130)
+    except LostRayError as error:
+        print(f"error: {error}", flush=True)
+        sys.exit(error.exit_code)
     sys.exit(0 if all(is_done(run, name) for name in TRIALS) else 1)
 
 

@@ -14,6 +14,9 @@ USES = {
     "make_lean_trainer, callbacks": ("DEFAULT_CALLBACKS", lambda ours: ours.make_lean_trainer(print)),
     "make_lean_trainer, datasets": ("DATASETS_CALLBACK", lambda ours: ours.make_lean_trainer(print)),
     "node_is_draining": ("TRAIN_CONTEXT", lambda ours: ours.node_is_draining()),
+    "listen_on_loopback": ("HAS_OUTER_ADDRESS", lambda ours: ours.listen_on_loopback(True)),
+    "find_dead_servers": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_dead_servers()),
+    "find_raylet": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_raylet()),
     "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
 }
 
@@ -116,3 +119,12 @@ def test_an_error_names_the_notice_if_the_train_context_has_none(ours, monkeypat
     monkeypatch.setattr(context, "get_train_context", object)
     with pytest.raises(ResourceError, match=r"moved .*get_train_context\(\).preemption_context; "):
         ours.node_is_draining()
+
+
+def test_a_node_that_keeps_its_processes_elsewhere_is_named(ours, monkeypatch):
+    """Its attributes exist on instances only, so the check before the run cannot see them."""
+    from ray._private import worker
+
+    monkeypatch.setattr(worker, "_global_node", object())
+    with pytest.raises(ResourceError, match=r"moved .*_global_node\.all_processes\['gcs_server'\]; "):
+        ours.find_dead_servers()

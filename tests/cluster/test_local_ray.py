@@ -1,0 +1,135 @@
+"""A Ray that is started here is for this user alone, and a run never outlives it in silence."""
+
+import ipaddress
+import signal
+import stat
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raysweep.scheduling.records import State, read_record
+from raysweep.storage.run_folder import RunFolder
+from tests.cluster.chained_training import steps_of
+from tests.cluster.sweep_process import SweepProcess
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "run with a space")
+
+
+def exposed_listeners(processes):
+    """Addresses outside the loopback interface on which they listen."""
+    found = []
+    for process in processes:
+        try:
+            connections = process.net_connections(kind="inet")
+        except psutil.Error:
+            continue
+        for connection in connections:
+            address = ipaddress.ip_address(connection.laddr.ip)
+            address = getattr(address, "ipv4_mapped", None) or address
+            if connection.status == psutil.CONN_LISTEN and not address.is_loopback:
+                found.append((process.name(), connection.laddr))
+    return found
+
+
+class TokenModes(threading.Thread):
+    """Looks at the token's mode all the time from its first moment on."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.modes, self.is_over = path, set(), threading.Event()
+
+    def run(self):
+        while not self.is_over.wait(0.002):
+            if self.path.exists():
+                self.modes.add(stat.S_IMODE(self.path.stat().st_mode))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, output, tmp_path):
+    """Others on the network or the machine could run code as this user, or read what learners wrote.
+
+    It listened on nine ports of all interfaces, its token was readable by all for 15 s, and two of its
+    processes lived on for a minute.  TMPDIR is longer here than a socket's path may be.
+    """
+    token = TokenModes(tmp_path / "home" / ".ray" / "auth_token")
+    token.start()
+    with SweepProcess(run, output, HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path)) as sweep:
+        sweep.wait_until(lambda: steps_of(run, "all"))
+        token.is_over.set()
+        family = sweep.family()
+        assert len(family) > 5
+        assert exposed_listeners([*family, psutil.Process(sweep.process.pid)]) == []
+        session = Path((run.ray / "session.json").read_text().split('"logs": "')[1].split('"')[0]).parent
+        assert stat.S_IMODE(session.parent.parent.stat().st_mode) == 0o700
+        sweep.process.kill()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+    assert token.modes == {0o600}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "server", [pytest.param("raylet", marks=[]), pytest.param("gcs_server", marks=pytest.mark.slow)]
+)
+def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server):
+    """Ray itself waits for a minute and ends the process without a word, or fails training after training."""
+    with SweepProcess(run, output) as sweep:
+        sweep.wait_until(lambda: steps_of(run, "all"))
+        (process,) = [process for process in sweep.family() if process.name() == server]
+        process.kill()
+        killed_at = time.monotonic()
+        assert sweep.wait() == 1
+        assert time.monotonic() - killed_at < 30
+    printed = sweep.output.read_text()
+    assert f"error: Ray's {server} on this machine ended" in printed
+    assert "/logs. The same command continues from the last checkpoints" in printed
+    if server == "raylet":  # Without the GCS the main thread waits in Ray's code, so a record may say that it runs.
+        record = read_record(run.trial("all"))
+        assert record.state is State.STOPPED
+        assert "Ray's raylet on this machine ended" in record.reason
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    from raysweep.cluster.local_ray import RayWatch
+
+    # This process is not to end at once.
+    monkeypatch.setattr("atexit.register", lambda function: None)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    watches = []
+
+    def make(find_dead):
+        watches.append(RayWatch(Path("session/logs"), find_dead))
+        watches[-1].start()
+        return watches[-1]
+
+    yield make
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_a_lost_server_breaks_off_whatever_waits(watch):
+    """An error of Ray's own would be taken for a failure of the training."""
+    from raysweep.errors import LostRayError
+
+    seen = watch(lambda: ["raylet"])
+    with pytest.raises(LostRayError, match=r"Ray's raylet on this machine ended.*session/logs"):
+        try:
+            threading.Event().wait(60)
+        except Exception:
+            pytest.fail("it can be caught by mistake")
+        finally:
+            seen.stop()
+
+
+def test_a_watch_that_saw_nothing_ends_quietly(watch):
+    """And leaves the signal's handler as it was."""
+    watch(list).stop()

@@ -1,0 +1,142 @@
+"""Files of a Ray that is started here, which nobody else may read."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from raysweep.errors import ResourceError
+
+
+@pytest.fixture
+def files(monkeypatch):
+    from raysweep.cluster import private_files
+
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    return private_files
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def token(tmp_path):
+    return tmp_path / "home" / ".ray" / "auth_token"
+
+
+def test_the_token_is_made_before_ray_makes_it_and_is_never_readable_by_others(files, token):
+    """Whoever has it may run code as this user."""
+    files.protect_token(token, create=True)
+    assert len(token.read_text()) == 64
+    assert (mode(token), mode(token.parent)) == (0o600, 0o700)
+    assert list(token.parent.iterdir()) == [token]
+
+
+@pytest.mark.parametrize(("text", "is_kept"), [("a token", True), ("", False)])
+def test_a_token_that_others_can_read_is_repaired_and_an_empty_one_replaced(files, token, text, is_kept):
+    """Ray leaves its own readable for ever; a kill can leave an empty one."""
+    token.parent.mkdir(parents=True)
+    token.write_text(text)
+    token.chmod(0o644)
+    files.protect_token(token, create=True)
+    assert mode(token) == 0o600
+    assert (token.read_text() == text) is is_kept
+
+
+def test_a_cluster_that_is_joined_is_given_no_new_token(files, token):
+    """It has its own; another would be refused."""
+    files.protect_token(token, create=False)
+    assert not token.exists()
+
+
+@pytest.mark.parametrize(
+    "variable", [("RAY_AUTH_TOKEN", "x"), ("RAY_AUTH_TOKEN_PATH", "/secret"), ("RAY_AUTH_MODE", "disabled")]
+)
+def test_a_token_that_the_user_keeps_elsewhere_is_left_to_them(files, token, monkeypatch, variable):
+    """Ray makes no file then either."""
+    monkeypatch.setenv(*variable)
+    files.protect_token(token, create=True)
+    assert not token.exists()
+
+
+def test_a_home_that_cannot_hold_the_token_is_named(files, tmp_path):
+    """With the other place where it may lie."""
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(ResourceError, match=r"auth_token: Not a directory; .* RAY_AUTH_TOKEN_PATH"):
+        files.protect_token(tmp_path / "home" / ".ray" / "auth_token", create=True)
+
+
+@pytest.fixture
+def places(files, monkeypatch, tmp_path):
+    """Short folders for temporary files, which pytest's are not."""
+    made = Path("/tmp") / f"rs{os.getpid()}"
+    made.mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(made))
+    yield made
+    shutil.rmtree(made)
+
+
+def test_sessions_lie_where_nobody_else_can_look(files, places):
+    """Ray makes its own folders writable for all."""
+    with files.session_parent() as parent:
+        assert parent == places / f"raysweep-{os.geteuid()}" / "r"
+    assert mode(parent.parent) == 0o700
+
+
+def test_a_place_too_long_for_sockets_gives_way_to_tmp(files, monkeypatch, tmp_path):
+    """Ray ended in a traceback."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / ("deep/" * 30)))
+    with files.session_parent() as parent:
+        assert parent == Path("/tmp") / f"raysweep-{os.geteuid()}" / "r"
+
+
+def test_the_longest_place_still_holds_a_socket_and_a_longer_one_is_told(files, monkeypatch, places):
+    """The name of a session with a process number of seven digits is counted."""
+    session = "session_2026-11-26_00-58-16_553123_4194304/sockets/plasma_store"
+    folder = places / ("x" * (107 - len(f"{places}//raysweep-{os.geteuid()}/r/{session}")))
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
+    with files.session_parent() as parent:
+        assert len(f"{parent}/{session}") == 107
+    monkeypatch.setattr("tempfile.gettempdir", lambda: f"{folder}x")
+    monkeypatch.setattr(files, "_SOCKET_PATH_BYTES", 70)
+    with (
+        pytest.raises(
+            ResourceError, match=r"^TMPDIR: found no folder for Ray's sockets: .*x is longer than the .* bytes"
+        ),
+        files.session_parent(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_place_that_somebody_else_prepared_is_not_used(files, places, monkeypatch, tmp_path, kind):
+    """Anybody may make a folder in /tmp by the name that we would use."""
+    taken = places / f"raysweep-{os.geteuid()}"
+    if kind == "link":
+        taken.symlink_to(tmp_path)
+    else:
+        taken.write_text("")
+    with files.session_parent() as parent:
+        assert parent.parent.parent == Path("/tmp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_old_sessions_go_but_for_the_newest_and_those_in_use(files, places):
+    """Their logs piled up for ever."""
+    with files.session_parent() as parent:
+        for number in range(6):
+            (parent / f"session_2026-0{number}").mkdir()
+        release = files.mark_in_use(parent / "session_2026-00")
+    with files.session_parent():
+        kept = ["session_2026-00", "session_2026-03", "session_2026-04", "session_2026-05"]
+        assert sorted(path.name for path in parent.iterdir()) == kept
+        release()
+        with files.session_parent():  # while another one starts nothing is removed
+            assert sorted(path.name for path in parent.iterdir()) == kept
+    with files.session_parent():
+        assert sorted(path.name for path in parent.iterdir()) == kept[1:]
