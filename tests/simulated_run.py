@@ -167,6 +167,7 @@ def write_trial(folder, trial, reason, rng):
         place.record,
         {
             "trial": trial.name,
+            "failures": {reason.partition(": ")[2]: 1} if state == "failed" else {},
             "state": state,
             "fingerprint": "f",
             "identity": {},

@@ -21,6 +21,7 @@ from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
 from raysweep.evidence.inputs import describe_inputs, read_documents, read_if_there
 from raysweep.evidence.lineup import line_up, role_models
+from raysweep.evidence.published import published_command, published_config
 from raysweep.evidence.robustness_schema import Controls
 from raysweep.evidence.run_schema import RunFacts, Training
 from raysweep.evidence.scores import Scores
@@ -119,7 +120,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         leakage=read_if_there(folder.leakage),
         examples=(read_if_there(folder.manifest) or {}).get("totals"),
         inputs=describe_inputs(folder, trials),
-        config=config.model_dump(mode="json", by_alias=True, exclude_none=True),
+        config=published_config(config),
     )
 
 
@@ -161,7 +162,7 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:
     return RunFacts(
         name=folder.name,
         profile=record.get("profile"),
-        command=record.get("command"),
+        command=published_command(record.get("command")),
         python=record.get("python"),
         platform=record.get("platform"),
         libraries=record.get("libraries", {}),

@@ -1,12 +1,13 @@
 """Lists, copies and digests the inputs of the report: the files of a run folder that a bundle contains.
 
 The evidence is collected from these files only, and none of their copies in a bundle holds a learner's
-text.  So a bundle can be laid out as a run folder anywhere, and the evidence collected again.  Three
+text.  So a bundle can be laid out as a run folder anywhere, and the evidence collected again.  Some
 files are changed for a bundle; changing them twice makes no further difference:
 
     corpus/documents.parquet      lengths instead of texts, no ids; learners and prompts are numbered
     evaluation/losses.parquet     no ids; the documents' numbers stay
     run.json                      no report stage, which is recorded after the report is written
+    run.json, config.yaml, trial.json   what `published.py` lists
 
 A bundle has no weights, only their size in `model.json`.  The evidence holds a digest of every file (of
 a table's values, not of its Parquet encoding), so that a change to the last digit of a loss is detected
@@ -22,10 +23,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
+from raysweep.config.loading import parse_config
+from raysweep.config.schema import Config
+from raysweep.errors import InputError
+from raysweep.evidence.published import published_config, published_run, published_trial
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
-from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.atomic_files import atomic_file, read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 Values = dict[str, Any]
@@ -46,6 +52,23 @@ def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Inputs:
     files = {name: _digest(folder, name) for name in list_inputs(folder, trials)}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
+
+
+def read_resolved_config(folder: RunFolder) -> Config:
+    """The settings that a run was made with, from its own config.yaml.
+
+    Raises:
+        InputError: there is none, or it is not as raysweep writes it.
+    """
+    if not folder.config.exists():
+        raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
+    text = folder.config.read_text(encoding="utf-8")
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise InputError(f"{folder.config}: holds a YAML alias, which raysweep never writes")
+        return parse_config(yaml.safe_load(text), place=folder.config.name)
+    except yaml.YAMLError as error:
+        raise InputError(f"{folder.config}: not valid YAML ({error})") from error
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
@@ -69,6 +92,8 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -
                 pq.write_table(content, beside, compression="zstd")
         elif isinstance(content, Path):
             path.write_bytes(content.read_bytes())
+        elif isinstance(content, str):
+            write_text(path, content)
         else:
             write_json(path, content)
 
@@ -99,13 +124,17 @@ def _relative(folder: RunFolder, path: Path) -> str:
     return path.relative_to(folder.root).as_posix()
 
 
-def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values:
-    """One input as a bundle contains it: a table, JSON values, or the file as it is."""
+def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
+    """One input as a bundle contains it: a table, JSON values, a text, or the file as it is."""
     path = folder.root / name
     if path.suffix == ".parquet":
         return _without_text(pq.read_table(path))
     if path == folder.record:
-        return _without_report(read_json(path))
+        return published_run(_without_report(read_json(path)))
+    if path == folder.config:
+        return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
+    if path.name == TrialFolder(path.parent).record.name:
+        return published_trial(read_json(path))
     return _inventory(TrialFolder(path.parent)) if _is_model(path) else path
 
 
@@ -116,7 +145,8 @@ def _digest(folder: RunFolder, name: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if isinstance(content, pa.Table):
         return _table_digest(content)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _inventory(folder: TrialFolder) -> dict[str, int]:

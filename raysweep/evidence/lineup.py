@@ -7,6 +7,7 @@ config takes part in the verdicts; the others are shown with the role 'other'.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from raysweep.evidence.published import published_reason
 from raysweep.scheduling.control_trials import CONTROL_KINDS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
@@ -113,7 +114,8 @@ def _why_missing(name: str, record: TrialRecord | None) -> str:
         return f"{name} not trained: not started"
     if record.state is State.DONE:
         return f"{name} trained, but not scored"
-    return f"{name} not trained: {record.state}" + (f", {record.reason}" if record.reason else "")
+    reason = published_reason(record)
+    return f"{name} not trained: {record.state}" + (f", {reason}" if reason else "")
 
 
 def _rank(entrant: Entrant, levels: Sequence[str]) -> tuple[int, int]:

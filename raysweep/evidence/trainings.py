@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from raysweep.config.schema import Config
 from raysweep.evidence.inputs import model_bytes
+from raysweep.evidence.published import published_reason
 from raysweep.evidence.run_schema import Curve, Training
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.records import TrialRecord
@@ -41,7 +42,7 @@ def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialReco
         parent=trial.parent,
         levels=trial.settings.levels,
         state=str(record.state) if record else "pending",
-        reason=record.reason if record else "",
+        reason=published_reason(record) if record else "",
         attempts=record.attempts if record else 0,
         steps=result.get("steps"),
         steps_asked=trial.settings.steps,

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.inputs import copy_inputs
+from raysweep.evidence.inputs import copy_inputs, read_resolved_config
 from raysweep.publishing.archive import file_sha256, list_files, write_archive
-from raysweep.publishing.recomputing import README, bundle_texts, read_resolved_config, recompute
+from raysweep.publishing.recomputing import README, bundle_texts, recompute
 from raysweep.publishing.software import describe_software
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.atomic_files import write_text

@@ -11,14 +11,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import yaml
 from pydantic import ValidationError
 
-from raysweep.config.loading import parse_config
-from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.inputs import list_inputs
+from raysweep.evidence.inputs import list_inputs, read_resolved_config
 from raysweep.publishing.archive import MAX_BYTES, list_files, parse_json
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.report.writing import make_evidence, render_report
@@ -111,23 +108,6 @@ It must print this digest of all inputs:
 It finds a changed, missing or added file, digit, verdict or hash. It cannot find a forgery that is consistent
 throughout, from the losses on: compare the digest with one that was published elsewhere.
 """
-
-
-def read_resolved_config(folder: RunFolder) -> Config:
-    """The settings that a run was made with, from its own config.yaml.
-
-    Raises:
-        InputError: there is none, or it is not as raysweep writes it.
-    """
-    if not folder.config.exists():
-        raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
-    text = folder.config.read_text(encoding="utf-8")
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InputError(f"{folder.config}: holds a YAML alias, which raysweep never writes")
-        return parse_config(yaml.safe_load(text), place=folder.config.name)
-    except yaml.YAMLError as error:
-        raise InputError(f"{folder.config}: not valid YAML ({error})") from error
 
 
 def _check_sizes(folder: RunFolder) -> None:

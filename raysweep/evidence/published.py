@@ -1,0 +1,139 @@
+"""What of a run may be published: the allow-list for page, evidence and bundle.
+
+Settings, records and the command are copied field by field from the lists below; whatever is not listed
+stays in the run folder.  Not listed are: where files, clusters and receivers of notifications are, and
+what an error said (it may quote a file name, an address or a text).  Paths of listed settings are cut to
+the name of the file, because the file itself is identified by its digest.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from raysweep.config.schema import Config
+from raysweep.scheduling.records import State, TrialRecord
+
+Values = dict[str, Any]
+
+CONFIG: dict[str, tuple[str, ...] | None] = {
+    # section: its fields that are published; None for all of them
+    "seed": None,
+    "data": (
+        "csv",
+        "sample",
+        "columns",
+        "levels",
+        "level_aliases",
+        "max_bad_fraction",
+        "split",
+        "near_duplicates",
+        "export_ilm",
+    ),
+    "masking": None,
+    "model": None,
+    "training": None,
+    "trials": None,
+    "controls": None,
+    "evaluation": None,
+    "report": None,
+    "resources": ("gpus_per_trial", "cpus_per_trial", "trials_per_gpu", "accelerator_type"),
+}
+RUN = (
+    "name",
+    "profile",
+    "command",
+    "raysweep",
+    "python",
+    "platform",
+    "libraries",
+    "started_at",
+    "stages",
+)
+TRIAL = (
+    "trial",
+    "state",
+    "fingerprint",
+    "identity",
+    "reason",
+    "attempts",
+    "started_at",
+    "ended_at",
+    "busy_seconds",
+    "failures",
+    "ledger",
+    "result",
+)
+_OPTIONS = ("--profile", "--name", "--config", "--set")
+
+
+def published_config(config: Config) -> Values:
+    """The settings that decide the numbers, as plain values; applied to its own result, it changes nothing."""
+    values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {
+        section: _file_names(values[section] if fields is None else _picked(values[section], fields))
+        for section, fields in CONFIG.items()
+        if section in values
+    }
+
+
+def published_run(record: Mapping[str, Any]) -> Values:
+    """run.json for a bundle."""
+    values = _picked(record, RUN)
+    return {**_file_names(values), "command": published_command(values.get("command"))}
+
+
+def published_trial(record: Mapping[str, Any]) -> Values:
+    """trial.json for a bundle."""
+    reason = _reason(State(record["state"]), str(record.get("reason", "")), record.get("failures", {}))
+    return {**_file_names(_picked(record, TRIAL)), "reason": reason}
+
+
+def published_reason(record: TrialRecord) -> str:
+    """Why a trial has no model: for a failed one the kinds of its failures, not what the error said."""
+    return _reason(record.state, record.reason, record.failures)
+
+
+def published_command(command: str | None) -> str | None:
+    """The command without options and settings that are not listed, and with the names of files instead of paths."""
+    if command is None:
+        return None
+    words = shlex.split(command)
+    start = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+    kept = words[:start]
+    for option, value in zip(words[start::2], words[start + 1 :: 2], strict=False):
+        if option in _OPTIONS and (option != "--set" or _is_listed(value.partition("=")[0])):
+            key, equals, setting = value.rpartition("=") if option == "--set" else ("", "", value)
+            kept += [option, f"{key}{equals}{_file_name(setting)}"]
+    return shlex.join(kept)
+
+
+def _is_listed(key: str) -> bool:
+    section, _, field = key.partition(".")
+    fields = CONFIG.get(section, ())
+    return fields is None or field.partition(".")[0] in fields
+
+
+def _reason(state: State, reason: str, failures: Mapping[str, int]) -> str:
+    if state is not State.FAILED:
+        return _file_name(reason)
+    return ", ".join(sorted(failures)) or "error"
+
+
+def _picked(values: Mapping[str, Any], fields: Iterable[str]) -> Values:
+    return {name: values[name] for name in fields if name in values}
+
+
+def _file_names(value: Any) -> Any:
+    """The value with every path in it, at any depth, cut to the name of its file."""
+    if isinstance(value, dict):
+        return {key: _file_names(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_file_names(inner) for inner in value]
+    return _file_name(value) if isinstance(value, str) else value
+
+
+def _file_name(text: str) -> str:
+    """The last part of an absolute, home or parent path; any other text as it is."""
+    is_path = text.startswith(("/", "~", "./", "../")) or (len(text) > 2 and text[1:3] in (":\\", ":/"))
+    return Path(text.replace("\\", "/")).name if is_path else text

@@ -1,0 +1,92 @@
+"""What leaves the machine: no secret, path, host or user name of a run is on its page or in its bundle."""
+
+import json
+import shlex
+import zipfile
+
+import pytest
+
+from raysweep.config.loading import dump_config
+from raysweep.evidence.published import published_command, published_config
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
+from raysweep.report.writing import write_report
+from tests.simulated_run import make_config, make_run
+
+SECRETS = (
+    "hunter2",  # a password in a webhook's address
+    "tok-8c1f",  # an argument of the notification's command
+    "alice",  # the user, in paths
+    "secret-host",  # where the cluster is, and the machine that an error names
+    "/home/",
+)
+SETTINGS = {
+    "data": {"csv": "/home/alice/corpora/texts.csv"},
+    "model": {"start": "/home/alice/models/start"},
+    "resources": {"address": "ray://secret-host:10001"},
+    "notify": {"webhook": "https://alice:hunter2@secret-host/hook?key=tok-8c1f", "command": ("curl", "-u", "tok-8c1f")},
+}
+COMMAND = (
+    "python -m raysweep run --profile local --name pilot --config /home/alice/experiments.yaml "
+    "--storage /home/alice/runs --set data.csv=/home/alice/corpora/texts.csv "
+    "--set notify.webhook=https://alice:hunter2@secret-host "
+    "--set 'report.resamples=200'"
+)
+
+
+@pytest.fixture(scope="module")
+def secretive(tmp_path_factory):
+    """A run whose settings, command and records are full of secrets."""
+    config = make_config(**SETTINGS)
+    folder, config, trials = make_run(
+        tmp_path_factory.mktemp("secretive"), config, failed={"B1": "failed: lost worker"}
+    )
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    record = json.loads(folder.record.read_text())
+    folder.record.write_text(json.dumps({**record, "command": COMMAND, "host": "secret-host"}))
+    trial = json.loads(folder.trial("B1").record.read_text())
+    trial |= {"reason": "its worker on secret-host was lost (log: /home/alice/runs/pilot/trials/B1/worker.log)"}
+    trial["identity"] = {"model": {"start": "/home/alice/models/start"}}
+    folder.trial("B1").record.write_text(json.dumps(trial))
+    write_report(folder, config, trials)
+    return folder
+
+
+def secrets_in(name, content):
+    return [(name, secret) for secret in SECRETS if secret.encode() in content]
+
+
+def test_no_secret_is_in_the_report(secretive):
+    """Page, Markdown, evidence and tables are made to be handed on."""
+    files = [path for path in secretive.report.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [found for path in files for found in secrets_in(path.name, path.read_bytes())] == []
+
+
+def test_no_secret_is_in_the_bundle_and_it_verifies(secretive, tmp_path):
+    """The bundle's own copies of run.json, config.yaml and trial.json hold what is listed, and the report follows."""
+    write_bundle(secretive, tmp_path / "evidence.zip")
+    with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
+        found = [found for name in archive.namelist() for found in secrets_in(name, archive.read(name))]
+    assert found == []
+    assert verify_bundle(tmp_path / "evidence.zip").is_verified
+
+
+def test_a_setting_that_is_not_listed_is_not_published():
+    """A new section is private until somebody lists it."""
+    published = published_config(make_config(**SETTINGS))
+    assert set(published) == {
+        "seed", "data", "masking", "model", "training", "trials", "controls", "evaluation", "report", "resources"
+    }  # fmt: skip
+    assert published["data"]["csv"] == "texts.csv"
+    assert "address" not in published["resources"]
+
+
+def test_the_published_command_repeats_the_run_with_names_of_files():
+    """It can be pasted into a shell by somebody who has the same files."""
+    words = shlex.split(published_command(COMMAND))
+    assert words[:4] == ["python", "-m", "raysweep", "run"]
+    assert words[4:] == [
+        "--profile", "local", "--name", "pilot", "--config", "experiments.yaml",
+        "--set", "data.csv=texts.csv", "--set", "report.resamples=200",
+    ]  # fmt: skip
