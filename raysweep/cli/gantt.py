@@ -33,7 +33,9 @@ def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Te
         finish = round(span.end[name] / span.makespan_s * columns) if span.makespan_s else 0
         begin = min(begin, columns - 1)
         bar = (ON_CHAIN if name in chain else BESIDE) * max(1, finish - begin)
-        picture.append(f"\n{_shortened(name, label)} │" + " " * begin)
+        row = Text(name)
+        row.truncate(label, overflow="ellipsis", pad=True)
+        picture.append(f"\n{row} │" + " " * begin)
         picture.append(bar, style="bold cyan" if name in chain else "cyan")
     picture.append(f"\n{ON_CHAIN} ends last, with what it waits for   {BESIDE} beside it", style="dim")
     return picture
@@ -47,7 +49,3 @@ def critical_chain(trials: Mapping[str, Trial], span: Makespan) -> set[str]:
         chain.add(name)
         name = trials[name].parent
     return chain
-
-
-def _shortened(name: str, width: int) -> str:
-    return name.ljust(width) if len(name) <= width else name[: width - 1] + "…"

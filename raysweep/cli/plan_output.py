@@ -4,7 +4,7 @@ import importlib.util
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import amount, duration, plain_table, size
 from raysweep.errors import ConfigError
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
-from raysweep.planning.run_forecast import RunForecast, fits, forecast_run
+from raysweep.planning.run_forecast import RunForecast, forecast_run
+from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
 from raysweep.storage.run_folder import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
 """GPUs that a program is told about unasked."""
+SPAN_TIMES = ("makespan_s", "lower_bound_s", "critical_path_s")
 
 
 def read_counts(text: str) -> list[float]:
@@ -53,17 +55,15 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
         console.print(line, markup=False)
 
     with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
-        measured = calibrate(config, device=device, place=Path(place), say=say)
-        keep_calibration(config, device, measured.rates, measured.data)
+        rates, data = calibrate(config, device=device, place=Path(place), say=say)
+        keep_calibration(config, device, rates, data)
         if config.resources.address is None and importlib.util.find_spec("ray") is not None:
             from raysweep.cluster.overheads import measure_overheads
 
             say("calibrate: starting trials under Ray")
-            packing = choose_gpu_sharing(config.resources, measured.rates, cores=device.cores, on_gpu=device.gpus > 0)
-            slots = packing.together * max(1, device.gpus)
-            folder = RunFolder(Path(place))
-            overheads = measure_overheads(local_model(config), folder, slots=slots, finish_s=measured.rates.finish_s)
-            keep_overheads(device, overheads)
+            sharing = choose_gpu_sharing(config.resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
+            slots, folder = sharing.together * max(1, device.gpus), RunFolder(Path(place))
+            keep_overheads(device, measure_overheads(local_model(config), folder, slots=slots, finish_s=rates.finish_s))
     say(f"calibrate: took {time.monotonic() - began:.0f} s, kept in {cache_file()}")
 
 
@@ -131,8 +131,9 @@ def _print_json(
 
 def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
     """One of `makespans`; without times where a trial asks for more GPUs than that."""
-    if not fits(settings.config.resources, todo, gpus):
-        unknown = dict.fromkeys(("makespan_s", "lower_bound_s", "critical_path_s", "gpu_hours", "cost"))
+    resources = settings.config.resources
+    if any(gpus_of_trial(resources, trial.settings.gpus, gpus=gpus) > gpus for trial in todo.values()):
+        unknown = dict.fromkeys((*SPAN_TIMES, "gpu_hours", "cost"))
         return {"gpus": gpus, "slots": gpus, "device": "", "source": "a trial asks for more GPUs", **unknown}
     return makespan_json(forecast_run(settings.config, todo, settings.folder, gpus=gpus))
 
@@ -159,22 +160,13 @@ def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord 
     return table
 
 
-def _branches(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:
-    """Every trial with the lines that lead to it, children below their parents."""
-    children: dict[str | None, list[str]] = {}
-    for name, trial in trials.items():
-        children.setdefault(trial.parent, []).append(name)
-    rows: list[tuple[str, str]] = []
-
-    def add(parent: str | None, before: str) -> None:
-        names = children.get(parent, [])
-        for name in names:
-            is_last = name == names[-1]
-            rows.append((name, before + ("└─ " if is_last else "├─ ")))
-            add(name, before + ("   " if is_last else "│  "))
-
-    add(None, "")
-    return rows
+def _branches(trials: Mapping[str, Trial], parent: str | None = None, before: str = "") -> Iterator[tuple[str, str]]:
+    """The trials below a parent, each with the lines that lead to it; children follow their parents."""
+    names = [name for name, trial in trials.items() if trial.parent == parent]
+    for name in names:
+        is_last = name == names[-1]
+        yield name, before + ("└─ " if is_last else "├─ ")
+        yield from _branches(trials, name, before + ("   " if is_last else "│  "))
 
 
 def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
@@ -187,8 +179,7 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
     for span in spans:
         table.add_row(
             f"{span['gpus']:g} × {_short(span['device'])}" if span["gpus"] else f"CPU, {span['slots']:g} at a time",
-            *("-" if span[key] is None else duration(span[key]) for key in ("makespan_s", "lower_bound_s")),
-            "-" if span["critical_path_s"] is None else duration(span["critical_path_s"]),
+            *("-" if span[key] is None else duration(span[key]) for key in SPAN_TIMES),
             amount(span["cost"]),
             span["source"],
         )

@@ -34,8 +34,6 @@ def make_shards(
         RaysweepError: the error of the first shard that failed.
         RuntimeError: a shard failed with an error that is not ours.
     """
-    if not tasks:
-        return []
     documents = [task.rows[1] - task.rows[0] for task in tasks]
     listener.advance("mask", 0, sum(documents), "documents")
     summaries: dict[int, dict[str, Any]] = {}

@@ -59,8 +59,6 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what ran has saved a checkpoint and is recorded as stopped.
         LostRayError: the Ray that was started here is gone.
     """
-    if not tasks:
-        return
     requests = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
     session.require(requests)
     notes = storage / "notes"

@@ -63,15 +63,12 @@ def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDup
     chosen = firsts[starts[firsts + 1] > starts[firsts]]
     pairs, similarities, not_compared = _compare(words, starts, chosen, threshold)
     pairs = np.sort(codes[pairs], axis=1)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    pairs, similarities = pairs[order], similarities[order]
-    is_new = np.ones(len(pairs), dtype=np.bool_)
-    is_new[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    _, distinct = np.unique(pairs[:, 0] * len(texts) + pairs[:, 1], return_index=True)
     return NearDuplicates(
         threshold=threshold,
         words=codes,
-        pairs=pairs[is_new],
-        similarities=similarities[is_new],
+        pairs=pairs[distinct],
+        similarities=similarities[distinct],
         not_compared=not_compared,
     )
 
@@ -109,10 +106,7 @@ def _number_sequences(words: npt.NDArray[np.uint32], starts: Longs) -> tuple[Lon
     hash_sequences(words, starts, hashes)
     _, firsts, codes = np.unique(hashes, return_index=True, return_inverse=True)
     # Codes in the order of the texts, not of a hash.
-    order = np.argsort(firsts)
-    renumbered = np.empty(len(order), dtype=np.int64)
-    renumbered[order] = np.arange(len(order))
-    return renumbered[codes].astype(np.int64), firsts[order].astype(np.int64)
+    return np.argsort(np.argsort(firsts))[codes], np.sort(firsts)
 
 
 def _compare(
@@ -151,14 +145,8 @@ def _buckets(band: npt.NDArray[np.uint32]) -> tuple[Longs, Longs]:
     for column in band.T[1:]:
         keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) + column
     order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    is_like_next = np.zeros(len(keys), dtype=np.bool_)
-    is_like_next[:-1] = keys[1:] == keys[:-1]
-    is_like_last = np.zeros(len(keys), dtype=np.bool_)
-    is_like_last[1:] = is_like_next[:-1]
-    kept = is_like_next | is_like_last
-    begins = np.flatnonzero(~is_like_last[kept])
-    return order[kept], np.append(begins, np.count_nonzero(kept))
+    _, sizes = np.unique(keys, return_counts=True)
+    return order[np.repeat(sizes > 1, sizes)], np.concatenate([[0], sizes[sizes > 1].cumsum()])
 
 
 def _least_agreement(threshold: float) -> int:

@@ -140,7 +140,7 @@ class SweepState:
                 self._listener.say(
                     f"{name}: stopped after step {outcome.steps:,}/{self._steps(name)}: {outcome.reason}"
                 )
-                self._graph.stop(name)
+                self._graph.end(name, State.STOPPED)
                 self._tell_progress()
             case Paused():
                 why = f"waits at evaluation step {training.pause_at:,} for the other samples of its round"
@@ -249,7 +249,7 @@ class SweepState:
         if name in self._records:
             self._close(training, State.DONE, result=result)
             self._listener.say(f"{name}: done, {result['steps']:,} steps, best at {result['best_step']:,}")
-        self._graph.finish(name)
+        self._graph.end(name, State.DONE)
         trial, sample = parse_name(name)
         if sample is not None:
             self._searches[trial].finish(sample, result)
@@ -295,7 +295,7 @@ class SweepState:
             self._alone.add(name)
         self._close(training, State.PENDING, reason=f"{message}; {decision.why}", failure=failure)
         self._listener.say(f"{name}: {message}; {decision.why} ({log})")
-        self._graph.again(name)
+        self._graph.end(name, State.PENDING)
 
     def _give_up(self, training: SweepTraining, reason: str, failure: Failure = Failure.ERROR) -> None:
         self._close(training, State.FAILED, reason=reason, failure=failure)

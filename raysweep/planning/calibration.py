@@ -22,7 +22,7 @@ from raysweep.errors import ResourceError
 from raysweep.planning.calibration_worker import END, VALID_EXAMPLES
 from raysweep.planning.devices import Device
 from raysweep.planning.model_size import size_of_hub_model
-from raysweep.planning.rates import ROW_S, DataSize, Rates
+from raysweep.planning.rates import DataSize, Rates
 from raysweep.storage.atomic_files import read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder
 
@@ -42,14 +42,6 @@ Worker = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Calibration:
-    """What was measured."""
-
-    rates: Rates
-    data: DataSize
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Sample:
     """The masked sample of the corpus."""
 
@@ -62,8 +54,10 @@ class _Sample:
     """By level: test documents; levels without any are left out."""
 
 
-def calibrate(config: Config, *, device: Device, place: Path, say: Say, limit_s: float = LIMIT_S) -> Calibration:
-    """Measure this machine.
+def calibrate(
+    config: Config, *, device: Device, place: Path, say: Say, limit_s: float = LIMIT_S
+) -> tuple[Rates, DataSize]:
+    """Measure this machine, and count the data.
 
     Args:
         place: an empty folder, for the sample, its examples and models.
@@ -108,7 +102,6 @@ def calibrate(config: Config, *, device: Device, place: Path, say: Say, limit_s:
         finish_s=first["finish_s"],
         score_example_s=first["score_example_s"],
         generate_document_s=first["generate_document_s"],
-        row_s=ROW_S,
         mask_s=sample.mask_s,
         mask_start_s=sample.mask_start_s,
         memory_bytes=max(worker["memory_bytes"] for worker in seen),
@@ -117,7 +110,7 @@ def calibrate(config: Config, *, device: Device, place: Path, say: Say, limit_s:
         measured_at=time.time(),
         took_s=round(time.monotonic() - began, 1),
     )
-    return Calibration(rates=rates, data=sample.size)
+    return rates, sample.size
 
 
 def local_model(config: Config) -> Config:
@@ -154,8 +147,8 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
     documents = sort_documents(corpus.documents.take(pa.array(np.concatenate(chosen))))
     # Of ten documents one is for validation and two are for tests: timing needs no fair split.
-    parts = np.array(["train"] * 7 + ["valid"] + ["test"] * 2)[np.arange(len(documents)) % 10]
-    splits = np.array([SPLITS.index(str(part)) for part in parts])
+    train, valid, test = (SPLITS.index(split) for split in ("train", "valid", "test"))
+    splits = np.resize([train] * 7 + [valid] + [test] * 2, len(documents))
     write_documents(folder.documents, documents, splits, lambda *_: None)
     seconds = []
     for _ in range(2):
@@ -174,7 +167,7 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     lengths = {level: store.lengths(store.select([level], "train")) for level in levels}
     taken = np.array(documents["level"].to_pylist(), dtype=np.str_)
     scale = rows / corpus.rows if rows else 1.0
-    tested = {level: int(((taken == level) & (parts == "test")).sum()) for level in levels}
+    tested = {level: int(((taken == level) & (splits == test)).sum()) for level in levels}
     return _Sample(
         size=DataSize(
             tokens={level: float(counts.mean()) for level, counts in lengths.items() if len(counts)},

@@ -98,9 +98,8 @@ def measure(root: Path, index: int) -> dict[str, Any]:
         "steps": [[phase, seconds, count] for (phase, seconds), count in zip(watch.steps, tokens, strict=True)],
         "evaluation_s": result.seconds["evaluation"] / max(1, watch.evaluations),
         "checkpoint_s": result.seconds["checkpoint"] / (1 + watch.evaluations / 3),
-        "memory_bytes": _memory_in_use(device, result.peak_memory_bytes),
         "parameters": result.parameters,
-        "device_memory_bytes": _device_memory(device),
+        **_memory(device, result.peak_memory_bytes),
     }
     return seen | _time_the_rest(config, root, spec) if index == 0 else seen
 
@@ -179,23 +178,17 @@ def _time_scores(config: Config, root: Path, job: TrainingJob, device: str, *, d
     return time.perf_counter() - began
 
 
-def _memory_in_use(device: str, peak: int) -> int:
-    """On a GPU all that the process holds, its CUDA context included; else the process's peak."""
+def _memory(device: str, peak: int) -> dict[str, int]:
+    """On a GPU its memory, and all that the process holds of it; else the process's peak (0: the parent knows)."""
     if device == "cpu":
-        return peak
+        return {"memory_bytes": peak, "device_memory_bytes": 0}
     import torch
 
     context = 700 << 20  # of the driver and kernels, which torch does not count; assumed, not measured
-    return max(peak, torch.cuda.max_memory_reserved()) + context
-
-
-def _device_memory(device: str) -> int:
-    """Memory of the GPU; 0 for a CPU, where the parent knows the machine's."""
-    if device == "cpu":
-        return 0
-    import torch
-
-    return int(torch.cuda.get_device_properties(0).total_memory)
+    return {
+        "memory_bytes": max(peak, torch.cuda.max_memory_reserved()) + context,
+        "device_memory_bytes": int(torch.cuda.get_device_properties(0).total_memory),
+    }
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
-from raysweep.planning.rates import DataSize, Rates
+from raysweep.planning.rates import ROW_S, DataSize, Rates
 from raysweep.scheduling.order import lower_bound, remaining_path, share_of_gpus, simulate
 from raysweep.scheduling.successive_halving import in_rounds, share_of_steps
 from raysweep.scheduling.trials import Trial, expand_trials
@@ -164,7 +164,7 @@ def forecast_stages(
     )
     timing_s = TIMING_S if evaluation.speed_repeats else 0.0
     return {
-        "prepare": COMMAND_START_S + data.rows * rates.row_s,
+        "prepare": COMMAND_START_S + data.rows * ROW_S,
         "mask": overheads.ray_start_s + rates.mask_start_s + examples * rates.mask_s / max(1, cores),
         "train": overheads.sweep_start_s + makespan.makespan_s,
         "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + timing_s,

@@ -60,8 +60,6 @@ class Rates:
     """Scoring one example of the test documents."""
     generate_document_s: float
     """Infilling one document."""
-    row_s: float
-    """Preparing one row of the CSV; always `ROW_S`."""
     mask_s: float
     """Making one example, on one core."""
     mask_start_s: float = 0.0
@@ -132,7 +130,6 @@ def assumed_rates(device: str, *, parameters: int, layers: int, cores: int = 1) 
         finish_s=0.5 + 4 * parameters / (500 * MIB),
         score_example_s=150 * forward_s + step_s / 50,
         generate_document_s=0.02 * layers if spec else 10 * 200 * forward_s + 0.02,
-        row_s=ROW_S,
         mask_s=2e-6,
         mask_start_s=5.0,
         memory_bytes=16 * parameters + (2 * GIB if spec else GIB),

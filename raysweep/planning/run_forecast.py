@@ -135,11 +135,6 @@ def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
     return resources.model_copy(update={"trials_per_gpu": sharing.together})
 
 
-def fits(resources: ResourcesConfig, trials: Mapping[str, Trial], gpus: float) -> bool:
-    """Whether this number of GPUs is enough for each trial."""
-    return all(gpus_of_trial(resources, trial.settings.gpus, gpus=gpus) <= gpus for trial in trials.values())
-
-
 def data_size(config: Config, folder: RunFolder) -> DataSize:
     """The corpus as it was prepared, else as a calibration counted it, else as EFCAMDAT is."""
     counted, levels = read_data(config), config.data.levels

@@ -6,6 +6,7 @@ for, does not end up last.  A sweep (`trial_graph.py`) and `simulate`, which for
 the same rule.  A smaller trial may overtake one that does not fit, so that no GPU idles.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +14,6 @@ from typing import Literal
 from raysweep.config.training_settings import TrainingConfig
 
 Order = Literal["longest path", "first come"]
-Parents = str | Sequence[str] | None
-"""The trials that one waits for: none, one, or several."""
 _SLACK = 1e-9
 """Shares of a GPU such as 1/3 do not add up exactly."""
 
@@ -76,7 +75,7 @@ def rank(ready: Sequence[str], remaining: Mapping[str, float]) -> list[str]:
 
 def simulate(
     durations: Mapping[str, float],
-    parents: Mapping[str, Parents],
+    parents: Mapping[str, Sequence[str]],
     *,
     gpus: float,
     needs: Mapping[str, float] | None = None,
@@ -91,13 +90,17 @@ def simulate(
     """
     shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
     assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses trials that can never fit"
-    waits_for = _as_lists(durations, parents)
-    urgency = remaining_path(durations, waits_for) if order == "longest path" else dict.fromkeys(durations, 0.0)
+    urgency = remaining_path(durations, parents) if order == "longest path" else dict.fromkeys(durations, 0.0)
     start: dict[str, float] = {}
     end: dict[str, float] = {}
     now = 0.0
+
+    def is_ready(name: str) -> bool:
+        waits_for = [parent for parent in parents.get(name, ()) if parent in durations]
+        return name not in start and all(end.get(parent, math.inf) <= now for parent in waits_for)
+
     while len(start) < len(durations):
-        ready = [name for name in durations if name not in start and _is_ready(waits_for[name], end, now)]
+        ready = [name for name in durations if is_ready(name)]
         free = gpus - sum(shares[name] for name in start if end[name] > now)
         name = next((name for name in rank(ready, urgency) if shares[name] <= free + _SLACK), None)
         if name is None:
@@ -109,24 +112,12 @@ def simulate(
 
 def lower_bound(
     durations: Mapping[str, float],
-    parents: Mapping[str, Parents],
+    parents: Mapping[str, Sequence[str]],
     *,
     gpus: float,
     needs: Mapping[str, float] | None = None,
 ) -> float:
     """The length that no schedule undercuts: that of the longest chain, and of all work divided by the GPUs."""
-    chain = max(remaining_path(durations, _as_lists(durations, parents)).values(), default=0.0)
+    chain = max(remaining_path(durations, parents).values(), default=0.0)
     work = sum(duration * share_of_gpus(1.0 if needs is None else needs[name]) for name, duration in durations.items())
     return max(chain, work / gpus)
-
-
-def _as_lists(durations: Mapping[str, float], parents: Mapping[str, Parents]) -> dict[str, tuple[str, ...]]:
-    waits_for = {}
-    for name in durations:
-        asked = parents.get(name) or ()
-        waits_for[name] = tuple(each for each in ((asked,) if isinstance(asked, str) else asked) if each in durations)
-    return waits_for
-
-
-def _is_ready(waits_for: Sequence[str], end: Mapping[str, float], now: float) -> bool:
-    return all(parent in end and end[parent] <= now for parent in waits_for)

@@ -63,19 +63,14 @@ class TrialGraph:
         assert name in self.ready(), f"{name} is not ready"
         self._states[name] = State.RUNNING
 
-    def finish(self, name: str) -> None:
-        """The node is done."""
+    def end(self, name: str, state: State) -> None:
+        """The node runs no longer: it is done or stopped, or pending if another attempt is to follow."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
-        self._states[name] = State.DONE
-
-    def again(self, name: str) -> None:
-        """The node's attempt failed; it waits for another."""
-        assert self._states[name] is State.RUNNING, f"{name} does not run"
-        self._states[name] = State.PENDING
+        self._states[name] = state
 
     def pause(self, name: str) -> None:
         """The node gives its resources back, and waits until it is resumed or dropped."""
-        self.again(name)
+        self.end(name, State.PENDING)
         self._paused.add(name)
 
     def resume(self, name: str) -> None:
@@ -91,19 +86,13 @@ class TrialGraph:
         """Nothing more starts."""
         self._is_halted = True
 
-    def stop(self, name: str) -> None:
-        """The node was stopped; those that need it cannot start any more."""
-        assert self._states[name] is State.RUNNING, f"{name} does not run"
-        self._states[name] = State.STOPPED
-
     def fail(self, name: str) -> dict[str, str]:
         """The node has failed.
 
         Returns:
             The nodes that it blocks, directly or not, each with the reason; parents before children.
         """
-        assert self._states[name] is State.RUNNING, f"{name} does not run"
-        self._states[name] = State.FAILED
+        self.end(name, State.FAILED)
         blocked: dict[str, str] = {}
         while reasons := {child: why for child in self.names(State.PENDING) if (why := self._why_blocked(child))}:
             self._states.update(dict.fromkeys(reasons, State.BLOCKED))

@@ -37,18 +37,17 @@ def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, mo
     config = parse_config(VALUES)
     place = tmp_path / "place"
     place.mkdir()
-    found = calibration.calibrate(config, device=TWO_CORES, place=place, say=lambda _: None, limit_s=240.0)
-    rates = found.rates
+    rates, data = calibration.calibrate(config, device=TWO_CORES, place=place, say=lambda _: None, limit_s=240.0)
     for part in ("token_s", "evaluation_token_s", "checkpoint_s", "score_example_s", "mask_s", "memory_bytes"):
         assert getattr(rates, part) > 0.0, part
     assert set(rates.slow_down) == {1, 2}
-    assert 12.0 < found.data.tokens["A1"] < found.data.tokens["C1"] <= 96.0
-    assert sum(found.data.documents.values()) == pytest.approx(400, abs=2)
+    assert 12.0 < data.tokens["A1"] < data.tokens["C1"] <= 96.0
+    assert sum(data.documents.values()) == pytest.approx(400, abs=2)
 
     here = find_device(config)
     trials, folder = expand_trials(config), RunFolder(tmp_path / "run")
     assert forecast_run(config, trials, folder).rates.source == "assumed"
-    calibration_cache.keep_calibration(config, here, rates, found.data)
+    calibration_cache.keep_calibration(config, here, rates, data)
     seen = forecast_run(config, trials, folder)
     assert replace(seen.rates, overheads=rates.overheads) == rates
     assert seen.trials["all"].documents == pytest.approx(320, abs=2)

@@ -21,6 +21,11 @@ SWEEP = {**HOURS, **{f"all-{level}": hours for level, hours in HOURS.items() if 
 PARENTS = {name: "all" if name.startswith("all-") else None for name in SWEEP}
 
 
+def waits_for(parents):
+    """What each trial waits for, as lists."""
+    return {name: [] if parent is None else [parent] for name, parent in parents.items()}
+
+
 def random_graph(rng, trials):
     names = [f"t{number}" for number in range(trials)]
     durations = {name: float(rng.randint(1, 9)) for name in names}
@@ -72,7 +77,7 @@ def test_the_longest_remaining_path_is_first_and_equal_ones_keep_their_order():
 def test_a_smaller_trial_overtakes_one_that_does_not_fit():
     """No GPU idles while there is work for it."""
     durations, needs = {"first": 2.0, "large": 9.0, "half": 1.0}, {"first": 0.5, "large": 1.0, "half": 0.5}
-    schedule = simulate(durations, {"large": "first"}, gpus=1, needs=needs)
+    schedule = simulate(durations, {"large": ["first"]}, gpus=1, needs=needs)
     assert schedule.start == {"first": 0.0, "half": 0.0, "large": 2.0}
     schedule = simulate({"large": 2.0, "wide": 9.0, "half": 1.0}, {}, gpus=1.5, needs={**needs, "wide": 1.0})
     assert schedule.start == {"wide": 0.0, "half": 0.0, "large": 9.0}
@@ -81,15 +86,15 @@ def test_a_smaller_trial_overtakes_one_that_does_not_fit():
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_the_planned_sweep_ends_within_5_percent_of_the_lower_bound(gpus):
     """Six trainings and five fine-tunes of about 83 V100 hours, on any usual number of GPUs."""
-    schedule = simulate(SWEEP, PARENTS, gpus=gpus)
-    assert schedule.makespan <= 1.05 * lower_bound(SWEEP, PARENTS, gpus=gpus)
+    schedule = simulate(SWEEP, waits_for(PARENTS), gpus=gpus)
+    assert schedule.makespan <= 1.05 * lower_bound(SWEEP, waits_for(PARENTS), gpus=gpus)
 
 
 def test_on_four_gpus_the_general_model_first_saves_seven_hours_against_smallest_first():
     """The order of the seed's table, smallest first, leaves the one that five wait for to the end."""
     smallest_first = dict(sorted(SWEEP.items(), key=lambda item: item[1]))
-    ours = simulate(smallest_first, PARENTS, gpus=4).makespan
-    first_come = simulate(smallest_first, PARENTS, gpus=4, order="first come").makespan
+    ours = simulate(smallest_first, waits_for(PARENTS), gpus=4).makespan
+    first_come = simulate(smallest_first, waits_for(PARENTS), gpus=4, order="first come").makespan
     assert (ours, first_come) == (26.0, 33.0)
 
 
@@ -99,12 +104,12 @@ def test_random_graphs_stay_within_graham_s_bound(seed):
     rng = random.Random(seed)
     durations, parents = random_graph(rng, trials=rng.randint(1, 30))
     for gpus in (1, 2, 3, 7):
-        bound = lower_bound(durations, parents, gpus=gpus)
-        chain = lower_bound(durations, parents, gpus=10**9)
+        bound = lower_bound(durations, waits_for(parents), gpus=gpus)
+        chain = lower_bound(durations, waits_for(parents), gpus=10**9)
         # Graham 1966 by its proof: whenever a GPU idles, the longest chain gets shorter.
         graham = sum(durations.values()) / gpus + (1 - 1 / gpus) * chain
         for order in ("longest path", "first come"):
-            makespan = simulate(durations, parents, gpus=gpus, order=order).makespan
+            makespan = simulate(durations, waits_for(parents), gpus=gpus, order=order).makespan
             assert bound - 1e-9 <= makespan <= graham + 1e-9
 
 
@@ -113,7 +118,7 @@ def test_small_graphs_come_close_to_the_optimum(seed):
     """Six trials, every order tried: never past Graham's 3/2 on two GPUs, and never better than the best."""
     durations, parents = random_graph(random.Random(seed), trials=6)
     best = shortest_possible(durations, parents, gpus=2)
-    assert best <= simulate(durations, parents, gpus=2).makespan <= 1.5 * best
+    assert best <= simulate(durations, waits_for(parents), gpus=2).makespan <= 1.5 * best
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -122,7 +127,7 @@ def test_a_schedule_keeps_every_promise(seed):
     rng = random.Random(seed)
     durations, parents = random_graph(rng, trials=15)
     needs = {name: rng.choice([0.25, 0.5, 1.0, 2.0]) for name in durations}
-    schedule = simulate(durations, parents, gpus=3, needs=needs)
+    schedule = simulate(durations, waits_for(parents), gpus=3, needs=needs)
     for name, parent in parents.items():
         assert schedule.end[name] == schedule.start[name] + durations[name]
         assert parent is None or schedule.start[name] >= schedule.end[parent]

@@ -35,7 +35,7 @@ def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
     releases.halt()
     assert releases.ready() == []
     assert not releases.is_over
-    releases.stop("all")
+    releases.end("all", State.STOPPED)
     assert releases.is_over
     assert [releases.state(name) for name in ("all", "all-A1", "B1")] == [State.STOPPED, State.PENDING, State.PENDING]
 
@@ -44,5 +44,5 @@ def test_a_sweep_is_over_when_only_children_of_a_stopped_trial_are_left():
     """Waiting for them would be waiting for ever."""
     releases = TrialGraph([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
     releases.start("all")
-    releases.stop("all")
+    releases.end("all", State.STOPPED)
     assert releases.is_over

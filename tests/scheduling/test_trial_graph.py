@@ -31,7 +31,7 @@ def test_children_of_a_done_trial_are_ready_at_once(graph_of_six):
     """Not in waves: a child does not wait for its parent's siblings."""
     graph_of_six.start("A1")
     graph_of_six.start("all")
-    graph_of_six.finish("all")
+    graph_of_six.end("all", State.DONE)
     assert graph_of_six.ready() == ["all-A1", "B1", "all-B1"]
 
 
@@ -81,7 +81,7 @@ def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_
         if rng.random() < 0.2:
             releases.fail(ended)
         else:
-            releases.finish(ended)
+            releases.end(ended, State.DONE)
     lost = (State.FAILED, State.BLOCKED)
     for name in names:
         is_blocked = any(releases.state(parent) in lost for parent in needs[name])
