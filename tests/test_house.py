@@ -22,6 +22,7 @@ PURE = [
     "raysweep.corpus.sample",
     "raysweep.masking.mask_shard",
     "raysweep.masking.example_store",
+    "raysweep.model.start_folder",
     "raysweep.pipeline.run",
     "raysweep.pipeline.inline_executor",
     "raysweep.pipeline.status",

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from raysweep.cli.settings import Settings
 from raysweep.errors import InputError, RaysweepError
+from raysweep.model.start_folder import check_start
 from raysweep.pipeline.run_record import LIBRARIES
 from raysweep.planning.model_size import model_shape
 from raysweep.scheduling.gpu_specs import GIB
@@ -92,18 +93,7 @@ def _memory(settings: Settings) -> str:
 
 
 def _start(settings: Settings) -> str:
-    model = settings.config.model
-    if model.start == "scratch":
-        return f"from scratch, size {model.size}"
-    folder = Path(model.start).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InputError(f"folder {model.start} holds no config.json")
-        return f"folder {model.start}"
-    from huggingface_hub import try_to_load_from_cache
-
-    is_cached = isinstance(try_to_load_from_cache(model.start, "config.json"), str)
-    return f"hub model {model.start}, {'in the local cache' if is_cached else 'to be downloaded at the start'}"
+    return check_start(settings.config)
 
 
 def _gpus(settings: Settings) -> str:

@@ -36,10 +36,12 @@ def check(
     settings: Settings,
     schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")] = False,
 ) -> None:
-    """Say everything that is wrong with the config; nothing is run."""
+    """Say everything that is wrong with the config and with the model it starts from; nothing is run."""
     import json
 
     from raysweep.config.loading import check_file, config_schema
+    from raysweep.errors import ConfigError, InputError
+    from raysweep.model.start_folder import check_start
 
     if schema:
         print(json.dumps(config_schema(), indent=2))
@@ -49,6 +51,14 @@ def check(
     else:
         settings.refuse_mistakes()
         profiles = {settings.profile: settings.config}
+    problems = []
+    for profile, config in profiles.items():
+        try:
+            check_start(config)
+        except InputError as error:
+            problems.append(f"{settings.file.name}: profile {profile}: {error}")
+    if problems:
+        raise ConfigError(*problems)
     for profile, config in profiles.items():
         print(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials")
 

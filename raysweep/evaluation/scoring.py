@@ -54,6 +54,8 @@ class StartRecipe(Protocol):
     def max_tokens(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def start_digest(self) -> str: ...
 
 
 def score_model(
@@ -86,7 +88,9 @@ def score_model(
     began = time.perf_counter()
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if model == START_MODEL:
-        network: Any = build_model(start, model=job.model, max_tokens=job.max_tokens, seed=job.seed)
+        network: Any = build_model(
+            start, model=job.model, max_tokens=job.max_tokens, seed=job.seed, start_digest=job.start_digest
+        )
     else:
         network = load_model(Path(start))
     network.to(torch_device).eval()

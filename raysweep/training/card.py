@@ -7,7 +7,7 @@ from raysweep.config.scored_metrics import perplexity
 from raysweep.config.training_settings import SCRATCH
 from raysweep.training.job import TrainingJob
 
-_USE = """\
+USE = """\
 ```python
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -18,11 +18,8 @@ model = AutoModelForCausalLM.from_pretrained(folder).eval()
 
 text = "Last summer I<|infill_ngram|> with my family.<|startofinfill|>"
 prompt = tokenizer(text, return_tensors="pt")
-end = tokenizer.convert_tokens_to_ids("<|endofinfill|>")
-with torch.no_grad():
-    ids = model.generate(
-        **prompt, max_new_tokens=32, do_sample=True, top_p=0.95, eos_token_id=end, pad_token_id=tokenizer.eos_token_id
-    )
+with torch.no_grad():  # ends at <|endofinfill|>, after the first answer
+    ids = model.generate(**prompt, max_new_tokens=32, do_sample=True, top_p=0.95)
 answer = tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 print(answer)
 ```"""
@@ -48,12 +45,11 @@ def model_card(
 ---
 library_name: transformers
 pipeline_tag: text-generation
-language: en
-tags: [gpt2, text-infilling, learner-english]
+tags: [gpt2, text-infilling, learner-corpus]
 ---
 # {job.trial}
 
-A GPT-2 ({parameters:,} parameters) that fills blanks in texts of learners of English, trained by raysweep.
+A GPT-2 ({parameters:,} parameters) that fills blanks in texts of language learners, trained by raysweep.
 
 ## Data
 
@@ -78,7 +74,7 @@ Each blank is one of `<|infill_document|>`, `<|infill_paragraph|>`, `<|infill_se
 `<|infill_word|>`. After `<|startofinfill|>` the model writes the answers in the order of the blanks, each ended by
 `<|endofinfill|>`.
 
-{_USE}
+{USE}
 
 ## Licence and limits
 
@@ -89,9 +85,10 @@ may repeat passages of the texts.
 
 
 def _start(job: TrainingJob) -> str:
-    """Without paths: the card of a model is the same wherever its run folder lies."""
+    """Without paths: the card of a model is the same wherever its run folder and its start lie."""
     if job.start == SCRATCH:
         return f"random weights (size `{job.model.size}`)"
-    if Path(job.start).is_dir():
-        return "a parent trial's model, or a folder with a pretrained GPT-2"
-    return f"`{job.start}` of the Hugging Face hub"
+    if job.parent is not None:
+        return f"the model of trial `{job.parent}`"
+    source = "" if Path(job.start).is_dir() else f", `{job.start}` of the Hugging Face hub"
+    return f"a pretrained GPT-2{source} (digest of its content: `{job.start_digest}`)"

@@ -7,6 +7,7 @@ from pathlib import Path
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
+from raysweep.model.start_folder import start_digest
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
 
@@ -31,6 +32,10 @@ class TrainingJob:
     """Tokens in the longest example (the model from scratch gets as many positions)."""
     fingerprint: str
     """Identifies the work; stored in checkpoints, so that no other work's checkpoint is resumed."""
+    parent: str | None = None
+    """The trial whose model it starts from."""
+    start_digest: str = ""
+    """Identifies the content of a pretrained start; '' for 'scratch' and for a child."""
     documents: SubsetConfig | None = None
     """The subset of the levels' train documents that it trains on; all if None."""
 
@@ -73,7 +78,11 @@ class TrainingResult:
 
 
 def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
-    """The job of one trial, with absolute paths."""
+    """The job of one trial, with absolute paths.
+
+    Raises:
+        InputError: the start cannot be read.
+    """
     return TrainingJob(
         trial=trial.name,
         folder=folder.trial(trial.name).root,
@@ -85,6 +94,8 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
         seed=trial.seed,
         max_tokens=config.masking.max_tokens,
         fingerprint=fingerprint,
+        parent=trial.parent,
+        start_digest=start_digest(config.model.start) if trial.parent is None else "",
         documents=trial.settings.documents,
     )
 

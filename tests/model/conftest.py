@@ -24,7 +24,7 @@ def make_gpt2():
         torch.manual_seed(0)
         shape = {"n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64, "initializer_range": 0.5}
         ends = {"bos_token_id": 50256, "eos_token_id": 50256}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **ends, **shape | changes))
+        return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **ends | shape | changes))
 
     return make
 

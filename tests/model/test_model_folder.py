@@ -1,11 +1,14 @@
 """A finished model is a folder that plain transformers loads, without raysweep and without a network."""
 
+import copy
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from raysweep.masking.vocabulary import SPECIAL_TOKENS, load_tokenizer
 from raysweep.model.export import save_model
+from raysweep.training.card import USE
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,45 @@ def test_the_same_model_gives_the_same_bytes(folder, infilling_model, tmp_path):
     save_model(infilling_model, tmp_path / "again", "# A1\n")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_config_s_special_tokens_are_the_tokenizer_s(folder):
+    """Padding is set, and generation stops where an answer ends."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    assert (tokenizer.pad_token_id, tokenizer.padding_side) == (50256, "left")
+    assert model.config.pad_token_id == model.generation_config.pad_token_id == 50256
+    assert model.generation_config.eos_token_id == [50258, 50256]
+
+
+def test_a_pipeline_takes_a_batch_and_stops_at_the_end_of_an_answer(infilling_model, tmp_path):
+    """A model that always ends its answer at once: the texts of a batch differ in length, and each gets its own."""
+    sure = copy.deepcopy(infilling_model)
+    with torch.no_grad():
+        sure.transformer.ln_f.weight.zero_()
+        sure.transformer.ln_f.bias.fill_(1.0)
+        sure.transformer.wte.weight[50258] = 10.0
+    save_model(sure, tmp_path / "model", "# A1\n")
+    infill = pipeline("text-generation", model=str(tmp_path / "model"), batch_size=2)
+    prompts = ["I <|infill_word|> tea.<|startofinfill|>", "We went to <|infill_ngram|> in May.<|startofinfill|>"]
+    answers = infill(prompts, do_sample=False, max_new_tokens=8, return_tensors=True)
+    for prompt, (answer,) in zip(prompts, answers, strict=True):
+        ids = [number for number in answer["generated_token_ids"] if number != 50256]
+        assert ids == [*infill.tokenizer(prompt)["input_ids"], 50258]
+
+
+def test_a_batch_of_two_says_what_each_text_would_alone(folder):
+    """Padding on the left changes no text; on the right it would come before the answer."""
+    infill = pipeline("text-generation", model=str(folder), tokenizer=str(folder), batch_size=2)
+    prompts = ["I <|infill_word|> tea.<|startofinfill|>", "We went to <|infill_ngram|> in May.<|startofinfill|>"]
+    settings = {"do_sample": False, "max_new_tokens": 4}
+    assert infill(prompts, **settings) == [infill(prompt, **settings) for prompt in prompts]
+
+
+def test_the_card_s_code_works_as_pasted(folder, monkeypatch):
+    """In the model's folder, as the card says."""
+    code = USE.removeprefix("```python\n").removesuffix("```")
+    monkeypatch.chdir(folder)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert isinstance(names["answer"], str)

@@ -1,6 +1,5 @@
 """The size of a model is known from its name or folder, the same to the plan, the calibration and the doctor."""
 
-import json
 from typing import get_args
 
 import pytest
@@ -9,6 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from raysweep.config.loading import parse_config
 from raysweep.config.training_settings import SIZES, ModelSize
 from raysweep.planning.model_size import model_shape, size_of_hub_model
+from tests.start_folders import write_start
 
 
 def config_of(**model):
@@ -44,9 +44,8 @@ def test_the_count_of_parameters_is_the_model_s_own(size):
 
 def test_a_folder_says_its_own_size(tmp_path):
     """As Hugging Face writes it."""
-    (tmp_path / "config.json").write_text(json.dumps({"n_layer": 3, "n_embd": 96}))
-    shape = model_shape(config_of(start=str(tmp_path)))
-    assert (shape.layers, shape.width) == (3, 96)
+    shape = model_shape(config_of(start=str(write_start(tmp_path, n_layer=3, n_embd=6))))
+    assert (shape.layers, shape.width) == (3, 6)
 
 
 def test_every_size_of_the_schema_has_a_shape():

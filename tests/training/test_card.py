@@ -34,14 +34,25 @@ def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
 
 
 @pytest.mark.parametrize(
-    ("start", "expected"),
+    ("fields", "expected"),
     [
-        ("scratch", "Start: random weights (size `micro`)."),
-        ("gpt2", "Start: `gpt2` of the Hugging Face hub."),
-        (None, "Start: a parent trial's model, or a folder with a pretrained GPT-2."),
+        ({"start": "scratch"}, "Start: random weights (size `micro`)."),
+        (
+            {"start": "gpt2", "start_digest": "12ab"},
+            "GPT-2, `gpt2` of the Hugging Face hub (digest of its content: `12ab`).",
+        ),
+        ({"start_digest": "12ab"}, "Start: a pretrained GPT-2 (digest of its content: `12ab`)."),
+        ({"parent": "all"}, "Start: the model of trial `all`."),
     ],
 )
-def test_a_card_says_what_the_model_started_from(make_job, start, expected):
-    """The start's licence holds for what was made of it."""
-    job = make_job() if start is None else make_job(fields={"start": start})
-    assert expected in card_of(job)
+def test_a_card_says_what_the_model_started_from(make_job, small_start, fields, expected):
+    """The start's licence holds for what was made of it; its path is nobody's business."""
+    card = card_of(make_job(fields=fields))
+    assert expected in card
+    assert str(small_start) not in card
+
+
+def test_the_card_says_no_language_that_was_not_configured(make_job):
+    """raysweep does not know in which language the corpus is written."""
+    header = card_of(make_job()).split("---\n")[1]
+    assert "language" not in header.replace("tags: [gpt2, text-infilling, learner-corpus]", "")

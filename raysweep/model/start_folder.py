@@ -1,0 +1,263 @@
+"""Examines the pretrained GPT-2 that trials start from, before anything is made, without loading torch.
+
+`read_start` reads what can be known from the folder's config, tokenizer and the headers of its weights, in
+milliseconds; `start_digest` reads every weight.  The digest identifies the start: the same weights in another
+folder, on the hub or in other shards are the same start, and other weights in the same folder are another one.
+A start from the hub is the snapshot in Hugging Face's local cache; it is downloaded only when a run asks.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from raysweep.config.error_messages import show
+from raysweep.config.fingerprints import fingerprint
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import SCRATCH, ModelConfig
+from raysweep.errors import InputError
+from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.model.start_config import CONFIG_FILE, StartConfig, read_start_config
+from raysweep.model.start_tokenizer import INFILLING_TOKENS, TOKENIZER_FILES, read_extra_tokens
+from raysweep.model.weight_files import INDEX_FILE, WEIGHTS_FILE, StoredTensor, digest_finite, read_tensors
+
+_PREFIX = "transformer."
+_BUFFER = re.compile(r"h\.\d+\.(attn|crossattention)\.(bias|masked_bias)\Z")
+"""Attention masks that older versions of transformers saved with the weights."""
+_LAYER = re.compile(r"h\.(\d+)\.")
+_HEAD = "lm_head.weight"
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", *TOKENIZER_FILES]
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartFolder:
+    """A folder with a Hugging Face GPT-2 that raysweep can read."""
+
+    place: str
+    """What a message begins with."""
+    config: StartConfig
+    tensors: Mapping[str, StoredTensor]
+    """The weights, by their names without `transformer.`."""
+    has_infilling_tokens: bool
+    """Whether its tokens beyond GPT-2's are raysweep's seven, so that their weights are kept."""
+    notes: tuple[str, ...]
+    """What is not as usual, but works."""
+
+
+def check_start(config: Config, *, may_download: bool = False) -> str:
+    """Read everything about the configured start that can be known; returns what it is.
+
+    Args:
+        may_download: a hub model that is not in the local cache is downloaded; else it is not looked at.
+
+    Raises:
+        InputError: it cannot be trained from, with the place, the value found and the fix.
+    """
+    model = config.model
+    if model.start == SCRATCH:
+        return f"from scratch, size {model.size}"
+    folder = find_folder(model.start) if may_download else local_folder(model.start) or cached_snapshot(model.start)
+    if folder is None:
+        return f"hub model {model.start}, to be downloaded at the start"
+    start = read_start(folder, place_of(model.start))
+    refuse_long_examples(start, config.masking.max_tokens)
+    digest = digest_start(start)
+    what = f"folder {model.start}" if local_folder(model.start) else f"hub model {model.start}, in the local cache"
+    return "; ".join([f"{what}, digest {digest}", *start.notes])
+
+
+def model_identity(model: ModelConfig) -> dict[str, object]:
+    """What the trials without a parent start from, in plain fields: the content of the start, never its path."""
+    if model.start == SCRATCH:
+        return model.model_dump(mode="json")
+    return {"start": start_digest(model.start), "dropout": model.dropout}
+
+
+def start_digest(start: str) -> str:
+    """The digest of a start; '' for 'scratch'.  A hub model that is not in the cache is downloaded.
+
+    Raises:
+        InputError: it cannot be read, is no GPT-2, or a weight is not finite.
+    """
+    return "" if start == SCRATCH else digest_start(read_start(find_folder(start), place_of(start)))
+
+
+def find_folder(start: str) -> Path:
+    """The folder of a start that is a path, or the snapshot of a hub model, downloaded if need be.
+
+    Raises:
+        InputError: there is no such folder, or the hub cannot be reached.
+    """
+    return local_folder(start) or cached_snapshot(start) or _download(start)
+
+
+def read_start(folder: Path, place: str) -> StartFolder:
+    """Read a folder's config, tokenizer and the headers of its weights.
+
+    Args:
+        place: what a message begins with.
+
+    Raises:
+        InputError: it holds no GPT-2 with GPT-2's tokens, or its parts do not fit together.
+    """
+    try:
+        config = read_start_config(folder, place)
+        stored = read_tensors(folder, place)
+        extra = read_extra_tokens(folder, place)
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror or error} ({error.filename}); make it readable") from error
+    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in stored.items()}
+    if len(tensors) != len(stored):
+        raise InputError(f"{place}: its weights hold a name twice, with and without '{_PREFIX}'; save the model anew")
+    shapes = config.tensor_shapes()
+    _compare_weights(shapes, tensors, config, place)
+    unused = sorted(name for name in tensors.keys() - shapes.keys() if name != _HEAD and not _BUFFER.match(name))
+    keeps = config.vocab_size == VOCABULARY_SIZE and (extra is None or extra == INFILLING_TOKENS)
+    return StartFolder(
+        place=place,
+        config=config,
+        tensors={name: tensor for name, tensor in tensors.items() if name in shapes or name == _HEAD},
+        has_infilling_tokens=keeps,
+        notes=tuple(_notes(config, extra, keeps=keeps, unused=unused)),
+    )
+
+
+def digest_start(start: StartFolder) -> str:
+    """The digest of the start's content, which no folder, file name or sharding changes.
+
+    Raises:
+        InputError: a weight is not finite, or the output layer is not what the config says.
+    """
+    files = tuple(sorted({tensor.file for tensor in start.tensors.values()}))
+    states = tuple((file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) for file in files)
+    digests = dict(_digest_tensors(tuple(start.tensors.items()), states, start.place))
+    head = digests.pop(_HEAD) if start.config.tie_word_embeddings and _HEAD in digests else None
+    if head is not None and head != digests["wte.weight"]:
+        raise InputError(
+            f"{start.place}: its output layer ('{_HEAD}') differs from its embeddings, which its config.json ties; "
+            "set tie_word_embeddings: false in it"
+        )
+    return fingerprint(
+        {
+            "config": start.config.model_dump(mode="json", exclude={"initializer_range", "quantization_config"}),
+            "tensors": digests,
+            "has_infilling_tokens": start.has_infilling_tokens,
+        }
+    )
+
+
+def refuse_long_examples(start: StartFolder, max_tokens: int) -> None:
+    """Raise InputError if the longest example has more tokens than the model has positions."""
+    if (positions := start.config.n_positions) < max_tokens:
+        raise InputError(
+            f"{start.place}: it has {positions} positions, but examples have up to {max_tokens} tokens; "
+            f"set masking.max_tokens: {positions} or start from a longer model"
+        )
+
+
+def cached_snapshot(name: str) -> Path | None:
+    """The folder of a hub model in the local cache, if its config and weights are there; nothing is downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_HUB_FILES))
+    except HFValidationError as error:
+        raise InputError(
+            f"{place_of(name)}: neither a folder nor a name on the hub; must be 'scratch', a folder with a "
+            "Hugging Face GPT-2, or a hub name ('gpt2')"
+        ) from error
+    except LocalEntryNotFoundError:
+        return None
+    is_whole = (folder / CONFIG_FILE).is_file() and any(
+        (folder / file).is_file() for file in (WEIGHTS_FILE, INDEX_FILE)
+    )
+    return folder if is_whole else None
+
+
+def place_of(start: str) -> str:
+    """What a message about a start begins with; of a long path its end."""
+    shown = start if len(start) <= _LONGEST_SHOWN else f"…{start[1 - _LONGEST_SHOWN :]}"
+    return f"model.start '{shown}'"
+
+
+def local_folder(start: str) -> Path | None:
+    """The folder; None if it can only be a hub name.
+
+    Raises:
+        InputError: it looks like a path, and there is no such folder.
+    """
+    folder = Path(start).expanduser() if start.startswith("~/") else Path(start)
+    try:
+        if folder.is_dir():
+            return folder
+        is_path = folder.is_absolute() or start.startswith((".", "~")) or start.count("/") > 1 or folder.exists()
+    except OSError as error:
+        raise InputError(f"{place_of(start)}: {error.strerror}; must be a folder, or a hub name") from error
+    if is_path:
+        raise InputError(f"{place_of(start)}: no such folder; give a folder with a Hugging Face GPT-2, or a hub name")
+    return None
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError) as error:
+        fault = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise InputError(
+            f"{place_of(name)}: not in the local cache, and cannot be downloaded ({fault}); must be a folder, "
+            "or a hub name that can be reached"
+        ) from error
+
+
+def _compare_weights(
+    shapes: dict[str, tuple[int, ...]], tensors: Mapping[str, StoredTensor], config: StartConfig, place: str
+) -> None:
+    layers = {int(match[1]) for name in tensors if (match := _LAYER.match(name))}
+    if layers and len(layers) != config.n_layer:
+        raise InputError(
+            f"{place}: its weights have {len(layers)} layers, its config.json says n_layer: {config.n_layer}; "
+            "copy both from the same model"
+        )
+    if lacking := sorted(shapes.keys() - tensors.keys()):
+        advice = "set tie_word_embeddings: true in its config.json" if lacking == [_HEAD] else "save the model anew"
+        raise InputError(f"{place}: {len(lacking)} weights are missing ({lacking[0]}, …); {advice}")
+    for name, shape in (shapes | ({_HEAD: shapes["wte.weight"]} if _HEAD in tensors else {})).items():
+        if tensors[name].shape != shape:
+            raise InputError(
+                f"{place}: weight '{name}' has the shape {tensors[name].shape}; by its config.json it must be {shape}: "
+                "copy both from the same model"
+            )
+    if unknown := sorted(
+        name for name in tensors.keys() - shapes.keys() if name.startswith("h.") and not _BUFFER.match(name)
+    ):
+        raise InputError(f"{place}: {len(unknown)} weights are none of a GPT-2 ({show(unknown[0])}, …)")
+
+
+def _notes(config: StartConfig, extra: Mapping[int, str] | None, *, keeps: bool, unused: list[str]) -> list[str]:
+    notes = []
+    if extra is None:
+        notes.append("no tokenizer in the folder, so its tokens are taken to be GPT-2's")
+    if config.vocab_size > GPT2_SIZE and not keeps:
+        names = ", ".join(show(token) for token in list((extra or {}).values())[:3])
+        some = f" ({names})" if names else ""
+        notes.append(f"its {config.vocab_size - GPT2_SIZE:,} tokens beyond GPT-2's are not used{some}")
+    if unused:
+        notes.append(f"{len(unused)} weights of other tasks are not used ({show(unused[0])})")
+    return notes
+
+
+@cache
+def _digest_tensors(
+    tensors: tuple[tuple[str, StoredTensor], ...],
+    states: tuple[tuple[int, int, int], ...],  # noqa: ARG001 - forgets what was read when a file changes
+    place: str,
+) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, f"{tensor.dtype} {list(tensor.shape)} {digest_finite(tensor, place)}")
+        for name, tensor in sorted(tensors)
+    )

@@ -1,0 +1,187 @@
+"""What a pretrained start is, is known before anything is made, without torch; what cannot be used is refused."""
+
+import json
+import shutil
+
+import huggingface_hub
+import pytest
+
+from raysweep.config.training_settings import ModelConfig
+from raysweep.errors import InputError
+from raysweep.masking import vocabulary
+from raysweep.masking.vocabulary import SPECIAL_TOKENS
+from raysweep.model.start_folder import find_folder, model_identity, read_start, start_digest
+from tests.start_folders import (
+    changed,
+    check_folder,
+    make_weights,
+    shard,
+    with_last_number,
+    write_bpe_pair,
+    write_config,
+    write_start,
+    write_tokenizer,
+)
+
+
+@pytest.fixture
+def start(tmp_path):
+    return write_start(tmp_path / "a start")
+
+
+# What is the same start
+
+
+def test_a_start_is_its_content_and_not_its_path(start, tmp_path):
+    """A copy, shards, names without their prefix and other dropouts are the same start."""
+    digest = start_digest(str(start))
+    shutil.copytree(start, tmp_path / "copy")
+    write_start(tmp_path / "shards")
+    shard(tmp_path / "shards")
+    bare = {name.removeprefix("transformer."): weight for name, weight in make_weights().items()}
+    bare["h.0.attn.bias"] = ("F32", [2], bytes(8))  # a mask that older versions saved
+    write_start(tmp_path / "bare", weights=bare, resid_pdrop=0.3, task_specific_params={"a": 1})
+    write_tokenizer(tmp_path / "bare")
+    assert {start_digest(str(tmp_path / name)) for name in ("copy", "shards", "bare")} == {digest}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"n_head": 4}, {"layer_norm_epsilon": 1e-6}, {"activation_function": "relu"}, {"scale_attn_weights": False}],
+)
+def test_a_field_that_changes_what_weights_mean_makes_another_start(start, tmp_path, fields):
+    """The weights are the same to the byte."""
+    assert start_digest(str(write_start(tmp_path / "other", **fields))) != start_digest(str(start))
+
+
+def test_other_weights_in_the_same_folder_are_another_start(start):
+    """The fault that was found: a trial from replaced weights was taken for done."""
+    before = model_identity(ModelConfig(start=str(start)))
+    write_start(start, weights=changed("transformer.wpe.weight", with_last_number(0.25)))
+    after = model_identity(ModelConfig(start=str(start)))
+    assert before != after
+    assert str(start) not in json.dumps(after)
+
+
+def test_the_size_of_a_model_from_scratch_is_no_part_of_a_pretrained_start(start):
+    """It is not used, so it makes nothing stale; the dropout is used."""
+    identities = [model_identity(ModelConfig(start=str(start), **fields)) for fields in ({}, {"size": "small"})]
+    assert identities[0] == identities[1] != model_identity(ModelConfig(start=str(start), dropout=0.2))
+
+
+# What can be used
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F64"])
+def test_every_type_of_floating_point_number_can_be_used(tmp_path, dtype):
+    """They are converted to float32."""
+    folder = write_start(tmp_path, weights=make_weights(dtype))
+    assert check_folder(folder).startswith(f"folder {folder}, digest ")
+
+
+def test_a_start_without_a_tokenizer_can_be_used_and_that_is_said(start):
+    """Only its number of tokens is known."""
+    assert check_folder(start).endswith("; no tokenizer in the folder, so its tokens are taken to be GPT-2's")
+    write_tokenizer(start)
+    assert "tokenizer" not in check_folder(start)
+
+
+@pytest.mark.parametrize("size", [50258, 50262, 50264, 50304])
+def test_tokens_of_someone_s_own_are_not_used_and_that_is_said(tmp_path, size):
+    """Padding, a start token: their rows have the ids that infilling uses."""
+    write_start(tmp_path, vocab_size=size)
+    write_tokenizer(tmp_path, extra=["<|pad|>"])
+    assert check_folder(tmp_path).endswith(f"; its {size - 50257} tokens beyond GPT-2's are not used ('<|pad|>')")
+    assert not read_start(tmp_path, "x").has_infilling_tokens
+
+
+def test_a_model_of_raysweep_keeps_its_infilling_tokens(tmp_path):
+    """Its tokenizer names the seven in the order of their ids."""
+    write_start(tmp_path, vocab_size=50264)
+    write_tokenizer(tmp_path, extra=SPECIAL_TOKENS)
+    assert read_start(tmp_path, "x").has_infilling_tokens
+    write_tokenizer(tmp_path, extra=SPECIAL_TOKENS[::-1])
+    assert not read_start(tmp_path, "x").has_infilling_tokens
+
+
+def test_the_older_form_of_a_tokenizer_is_compared_too(start):
+    """vocab.json and merges.txt; the merges decide how a text is cut."""
+    write_bpe_pair(start)
+    assert "tokenizer" not in check_folder(start)
+    write_bpe_pair(start, merges=vocabulary.read_bpe_files()[1][::-1])
+    with pytest.raises(InputError, match=r"its tokenizer is not GPT-2's: it has other merges"):
+        check_folder(start)
+
+
+def test_tied_weights_that_are_stored_twice_must_be_equal(tmp_path):
+    """transformers would silently untie them."""
+    weights = make_weights()
+    write_start(tmp_path, weights=weights | {"lm_head.weight": weights["transformer.wte.weight"]})
+    check_folder(tmp_path)
+    other = make_weights(seed=1)["transformer.wte.weight"]
+    write_start(tmp_path, weights=weights | {"lm_head.weight": other})
+    with pytest.raises(InputError, match=r"differs from its embeddings.*set tie_word_embeddings: false"):
+        check_folder(tmp_path)
+
+
+def test_the_head_of_another_task_is_not_used_and_that_is_said(tmp_path):
+    """A classifier made of GPT-2 still holds a language model."""
+    write_start(tmp_path, weights=make_weights() | {"score.weight": ("F32", [2], bytes(8))})
+    assert check_folder(tmp_path).endswith("; 1 weights of other tasks are not used ('score.weight')")
+
+
+# The hub
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The local cache of the hub, in a folder of the test, with the network switched off."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def snapshot_of(hub, name):
+    """The folder in which the cache has a model, as the hub's own library lays it out."""
+    folder = hub / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abcd")
+    return folder / "snapshots" / "0123abcd"
+
+
+def test_a_hub_model_in_the_cache_is_checked_and_is_the_same_start_as_its_copy(hub, start):
+    """No network is used."""
+    copy = write_start(snapshot_of(hub, "someone/gpt2-own"))
+    assert find_folder("someone/gpt2-own") == copy
+    assert check_folder("someone/gpt2-own").startswith(
+        f"hub model someone/gpt2-own, in the local cache, digest {start_digest(str(start))}"
+    )
+    write_tokenizer(copy, changes={318: "Ġel"})
+    with pytest.raises(InputError, match=r"model.start 'someone/gpt2-own': its tokenizer is not GPT-2's"):
+        check_folder("someone/gpt2-own")
+
+
+def test_a_hub_model_that_is_not_in_the_cache_is_not_downloaded_by_a_check_folder(hub):
+    """Nor is one of which the cache has the config alone; a run says what it could not download."""
+    assert check_folder("gpt2") == "hub model gpt2, to be downloaded at the start"
+    folder = snapshot_of(hub, "gpt2")
+    folder.mkdir(parents=True)
+    write_config(folder)
+    assert check_folder("gpt2") == "hub model gpt2, to be downloaded at the start"
+    with pytest.raises(InputError, match=r"model.start 'gpt3-of-nobody': not in the local cache, and cannot be downl"):
+        start_digest("gpt3-of-nobody")
+
+
+# GPT-2's own files
+
+
+def test_bpe_files_that_are_not_gpt2_s_are_refused(tmp_path, monkeypatch):
+    """The package that carries them could be replaced; every token id of a run depends on them."""
+    source = vocabulary._encoder_folder()
+    for name in ("encoder.json", "vocab.bpe"):
+        shutil.copy(source / name, tmp_path)
+    monkeypatch.setattr(vocabulary, "_encoder_folder", lambda: tmp_path)
+    vocabulary.read_bpe_files.__wrapped__()
+    (tmp_path / "vocab.bpe").write_text((source / "vocab.bpe").read_text().replace("Ġ t", "Ġ u", 1))
+    with pytest.raises(InputError, match=r"vocab.bpe: found SHA-256 \w{16}…; GPT-2's own has 1ce1664773c50f3e…"):
+        vocabulary.read_bpe_files.__wrapped__()
