@@ -83,7 +83,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
     trainings = describe_trials(folder, config, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
-    answer = recommend(findings, strategies)
+    answer = recommend(findings, strategies, learners_known=bool(writers.learner_of))
     common_levels = scores.common_levels()
     breakdowns = Breakdowns(table, settings.metric, entrants, common_levels)
     speed, corpus = read_if_there(folder.speed), read_if_there(folder.splits)

@@ -35,6 +35,7 @@ class Reason(Section):
 
     code: str
     verdict: Verdict
+    words: str = Field(description="the verdict, and with one seed that it holds for these trained models")
     text: str
 
 
@@ -70,6 +71,7 @@ class ClaimFinding(Section):
     documents: Count
     clusters: Count = Field(description="distinct learners (or documents), on all its levels together")
     effective: PositiveFloat | None = Field(description="learners with equally much text that would weigh as these do")
+    seeds: Count = Field(description="trainings of each compared model, the fewest; 0 if nothing was tested")
     without_one: PositiveFloat | None = Field(description="the ratio without the one learner who moves it most")
     more_documents: Count | None = Field(description="number that would decide, if the ratio stays as it is")
     more_seeds: Count | None

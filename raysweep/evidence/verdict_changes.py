@@ -42,7 +42,7 @@ def describe_sensitivity(
     h2 = next(finding for finding in findings if (finding.hypothesis, finding.scope) == ("H2", OVERALL))
     # At the ends of its interval, H2's overall verdict changes.
     margins = Margins(confirmed_above=h2.high, refuted_below=h2.low)
-    return Sensitivity(way=way, variations=rows, margins=margins, sentence=_sentence(rows))
+    return Sensitivity(way=way, variations=rows, margins=margins, sentence=_sentence(rows, _seeds(findings)))
 
 
 def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way: str | None) -> SensitivityVariation:
@@ -68,13 +68,21 @@ def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way
     )
 
 
-def _sentence(rows: Sequence[SensitivityVariation]) -> str:
+def _seeds(findings: Sequence[ClaimFinding]) -> int:
+    """Trainings of each model, the fewest of any tested claim."""
+    return min((finding.seeds for finding in findings if finding.verdict is not Verdict.NOT_TESTED), default=0)
+
+
+def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
     if not rows:
         return "Nothing was varied: there is nothing to judge."
     groups = dict.fromkeys(row.group for row in rows)
     tried = f"{len(rows)} variations ({', '.join(_GROUPS[group] for group in groups)})"
     flips, opens = ([row for row in rows if row.outcome == outcome] for outcome in ("flips", "open"))
+    untried = " Other seeds were not tried." if seeds == 1 else ""
     if not flips and not opens:
+        if seeds == 1:
+            return f"The recommendation holds in all {tried}.{untried}"
         return f"Nothing tried would flip this: it holds in all {tried}."
     said = [f"holds in {len(rows) - len(flips) - len(opens)}"]
     if flips:
@@ -82,7 +90,7 @@ def _sentence(rows: Sequence[SensitivityVariation]) -> str:
         said.append(f"flips in {len(flips)} ({named}{_more(flips)})")
     if opens:
         said.append(f"is open in {len(opens)} ({', '.join(row.name for row in opens[:NAMED])}{_more(opens)})")
-    return f"What would flip this: of {tried} it {', '.join(said[:-1])} and {said[-1]}."
+    return f"What would flip this: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
 
 
 def _more(rows: Sequence[SensitivityVariation]) -> str:

@@ -152,7 +152,9 @@ class ReportStage(Stage):
         answer = write_report(self.folder, self.config, self.trials)["answer"]
         listener.say(f"answer: {answer['headline']}")
         for reason in answer["reasons"]:
-            listener.say(f"answer: {reason['code']} {reason['verdict']}. {reason['text']}")
+            listener.say(f"answer: {reason['code']} {reason['words']}. {reason['text']}")
+        for warning in answer["warnings"]:
+            listener.say(f"answer: read with care: {warning}")
         listener.say(f"report: {self.folder.report_html}")
 
 

@@ -10,7 +10,8 @@ invert the same interval, so an interval and its p-value always agree.
 Several seeds add a second source of variance, between trainings.  Drawing 3 seeds out of 3 with
 replacement would understate this variance by a third and give 95 % intervals that cover 75 %.
 Instead, each resample shifts the seeds' mean by Student's t, scaled by its standard error.  Roles
-trained with the same seeds are paired: a fine-tune and the general model it starts from.
+trained with the same seeds are paired: a fine-tune and the general model it starts from.  One level's
+variance is pooled with that of the same roles on the other levels: 3 seeds alone give 2 degrees of freedom.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,19 +52,23 @@ class SeedMoves:
 
     count: int
     """Number of seeds."""
+    freedom: float
+    """Degrees of freedom of the variance: count − 1, or more if it is pooled over levels."""
     variance: float
     """Variance of the seeds' mean."""
     moves: Floats
-    """(R,) Student's t with count − 1 degrees of freedom, times the standard error."""
+    """(R,) Student's t times the standard error."""
 
     def with_more(self, seeds: int) -> "SeedMoves":
         """The same draws with more seeds: a smaller standard error, and a t that is nearer to normal."""
         count = self.count + seeds
         variance = self.variance * self.count / count
+        freedom = self.freedom * (count - 1) / (self.count - 1)
         if not seeds or not self.variance:
-            return SeedMoves(count=count, variance=variance, moves=self.moves)
-        shares = stdtr(self.count - 1, self.moves / sqrt(self.variance))
-        return SeedMoves(count=count, variance=variance, moves=stdtrit(count - 1, shares) * sqrt(variance))
+            return SeedMoves(count=count, freedom=freedom, variance=variance, moves=self.moves)
+        shares = stdtr(self.freedom, self.moves / sqrt(self.variance))
+        moves = np.asarray(stdtrit(freedom, shares) * sqrt(variance), dtype=np.float64)
+        return SeedMoves(count=count, freedom=freedom, variance=variance, moves=moves)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,10 +197,14 @@ class Measured:
         return max(below if side > 0.0 else 1.0 - below, 1.0 / (resamples + 1))
 
 
-def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
+def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
     """Evaluate a contrast on the documents and on every resample.
 
     Every level of `parts` must be in `resamples`, and every model.
+
+    Args:
+        alike: contrasts of other trainings that vary as much from seed to seed, the same roles on other
+            levels: the variance between seeds is their mean, with more degrees of freedom.
     """
     estimate, deviations = 0.0, np.zeros(resamples.resamples)
     influence_C, carried_C, moves_C = (np.zeros(resamples.clusters.count) for _ in range(3))
@@ -222,7 +231,7 @@ def measure(resamples: Resamples, parts: Sequence[Part]) -> Measured:
         document_variance=float(np.sum(influence_C**2)),
         cubes=float(np.sum(influence_C**3)),
         freedom=freedom,
-        seeds=_seed_moves(resamples, parts),
+        seeds=_seed_moves(resamples, parts, alike),
         documents=sum(resamples.levels[level].documents for level in levels),
         clusters=int(np.count_nonzero(carried_C)),
         effective=effective,
@@ -253,22 +262,49 @@ def _dot(values: Floats, weights_M: Floats) -> Floats:
     return total
 
 
-def _seed_moves(resamples: Resamples, parts: Sequence[Part]) -> tuple[SeedMoves, ...]:
+def _seed_moves(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]]) -> tuple[SeedMoves, ...]:
     """Variance between trainings, per set of seeds: roles trained with the same seeds are paired."""
     all_moves = []
     for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
         if len(seeds) < 2:
             continue
-        by_seed = np.zeros(len(seeds))
-        for part in parts:
-            if tuple(sorted(part.models)) == seeds:
-                estimates = resamples.levels[part.level].estimates
-                by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
-        variance = float(np.var(by_seed, ddof=1)) / len(seeds)
+        contrasts = [parts, *(other for other in alike if any(tuple(sorted(part.models)) == seeds for part in other))]
+        by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
+        variance = float(np.var(by_seed_SL, axis=0, ddof=1).mean()) / len(seeds)
+        freedom = _pooled_freedom(by_seed_SL)
         rng = generator_for(resamples.seed, "seeds", *seeds)
-        moves = np.sqrt(variance) * rng.standard_t(len(seeds) - 1, resamples.resamples)
-        all_moves.append(SeedMoves(count=len(seeds), variance=variance, moves=moves))
+        moves = np.sqrt(variance) * rng.standard_t(freedom, resamples.resamples)
+        all_moves.append(SeedMoves(count=len(seeds), freedom=freedom, variance=variance, moves=moves))
     return tuple(all_moves)
+
+
+def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
+    """(S,) what each seed's models add to the contrast."""
+    by_seed = np.zeros(len(seeds))
+    for part in parts:
+        if tuple(sorted(part.models)) == seeds:
+            estimates = resamples.levels[part.level].estimates
+            by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
+    return by_seed
+
+
+def _pooled_freedom(by_seed_SL: Floats) -> float:
+    """Degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
+
+    (S − 1) (tr Σ)² / tr Σ², between S − 1 (the contrasts move as one) and L (S − 1) (independent).  Both
+    traces are estimated without bias from the sample covariance of normal variables.
+    """
+    count, contrasts = by_seed_SL.shape
+    freedom = float(count - 1)
+    if contrasts == 1 or freedom == 1:
+        return freedom
+    covariance_LL = np.cov(by_seed_SL, rowvar=False)
+    trace, squares = float(np.trace(covariance_LL)), float(np.sum(covariance_LL**2))
+    of_squares = squares - trace**2 / freedom
+    squared = (freedom + 1) / freedom * trace**2 - 2.0 * squares / freedom
+    # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
+    ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
+    return freedom * min(max(float(ratio), 1.0), float(contrasts))
 
 
 def _bias(draws: Floats, estimate: float) -> float:

@@ -26,7 +26,7 @@ from math import log
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, measure
+from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import predict_need
 
@@ -89,6 +89,8 @@ class Finding:
     """Distinct learners, on all tested levels together."""
     effective: float | None = None
     """Learners with equally much text that would weigh as these do."""
+    seeds: int = 0
+    """Trainings of each model that was compared, the fewest; with one, nothing is known about another training."""
     without_one: float | None = None
     """The ratio without the one learner who moves it most."""
     more_documents: int | None = None
@@ -124,11 +126,13 @@ def assess(
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
+    obstacle_of = {level: _obstacle(hypothesis, roles, resamples, level) for level in levels}
+    testable = [level for level in levels if not obstacle_of[level]]
     for level in levels:
-        if reason := _obstacle(hypothesis, roles, resamples, level):
+        if reason := obstacle_of[level]:
             findings[level] = _not_tested(hypothesis, level, reason)
         else:
-            tested[level] = _test(hypothesis, roles, resamples, [level], confidence)
+            tested[level] = _test(hypothesis, roles, resamples, [level], confidence, alike=testable)
     confirm = holm([test.p_confirm for test in tested.values()])
     refute = holm([test.p_refute for test in tested.values()])
     tail = (1.0 - confidence) / 2.0
@@ -175,12 +179,31 @@ def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, l
 
 
 def _test(
-    hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, levels: Sequence[str], confidence: float
+    hypothesis: Hypothesis,
+    roles: RoleModels,
+    resamples: Resamples,
+    levels: Sequence[str],
+    confidence: float,
+    *,
+    alike: Sequence[str] = (),
 ) -> _Tested:
-    """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them."""
+    """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them.
+
+    Args:
+        alike: levels whose trainings tell, with those of a single level, how much seeds differ.
+    """
     compared = [role for role in hypothesis.against if all(roles.of(role, level) for level in levels)]
+
+    def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
+        return mean_log_ratio(hypothesis.numerator, role, roles, of_levels)
+
     measured = {
-        role: measure(resamples, mean_log_ratio(hypothesis.numerator, role, roles, levels)) for role in compared
+        role: measure(
+            resamples,
+            contrast(role, levels),
+            [contrast(role, [other]) for other in alike if other not in levels and roles.of(role, other)],
+        )
+        for role in compared
     }
     tail = (1.0 - confidence) / 2.0
     hardest = (min if hypothesis.above else max)(compared, key=lambda role: measured[role].estimate)
@@ -202,6 +225,7 @@ def _test(
         documents=measured[hardest].documents,
         clusters=measured[hardest].clusters,
         effective=measured[hardest].effective,
+        seeds=min(len(roles.of(role, level)) for role in (hypothesis.numerator, *compared) for level in levels),
         without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_move),
     )
     return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))

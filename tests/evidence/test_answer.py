@@ -9,7 +9,7 @@ from raysweep.statistics.hypotheses import Verdict
 C, R, U, N = Verdict
 
 
-def finding(code, verdict, scope="overall"):
+def finding(code, verdict, scope="overall", seeds=3):
     numbers = dict.fromkeys(("value", "low", "high")) if verdict == N else {"value": 1.05, "low": 1.01, "high": 1.09}
     return ClaimFinding(
         hypothesis=code,
@@ -23,6 +23,7 @@ def finding(code, verdict, scope="overall"):
         alone_low=numbers.get("low"),
         alone_high=numbers.get("high"),
         effective=None,
+        seeds=seeds,
         without_one=None,
         p_confirm=None,
         p_refute=None,
@@ -83,3 +84,37 @@ def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
     assert "+5.0\N{NO-BREAK SPACE}%" in reasons[0].text
     assert "bound is +10.0\N{NO-BREAK SPACE}%" in reasons[1].text
     assert "No level could be tested" in reasons[2].text
+
+
+def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
+    """Nothing is known about another training of the same model."""
+    one, three = (
+        recommend([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))], [])
+        for seeds in (1, 3)
+    )
+    assert [reason.words for reason in one.reasons] == [
+        "confirmed for these trained models",
+        "refuted for these trained models",
+        "undecided",
+    ]
+    assert one.warnings[0].startswith("The intervals cover the choice of test documents only")
+    assert [reason.words for reason in three.reasons] == ["confirmed", "refuted", "undecided"]
+    assert three.warnings == ()
+
+
+def test_unknown_learners_are_a_warning():
+    """Documents of one learner are no independent ones."""
+    answer = recommend([finding("H1", C), finding("H2", R), finding("H3", U)], [], learners_known=False)
+    assert answer.warnings[0].startswith("Learners are unknown, so every document counts as independent.")
+    nothing = recommend([finding("H1", N), finding("H2", N), finding("H3", N)], [], learners_known=False)
+    assert nothing.warnings == ()
+
+
+def test_a_verdict_that_rests_on_one_learner_is_named():
+    """Without that learner the ratio is on the other side of the margin."""
+    claim = finding("H1", C, "B1").model_copy(update={"margin": 1.0, "without_one": 0.99})
+    answer = recommend([finding("H1", C), finding("H2", R), finding("H3", U), claim], [])
+    assert answer.warnings == (
+        "H1 on B1 rests on one learner: without the one who moves it most, the perplexity is "
+        "−1.0 %, on the other side of the margin.",
+    )

@@ -178,10 +178,19 @@ def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
 def test_without_learners_documents_are_drawn(make_run):
     """The intervals say so, and are narrower where a learner wrote several."""
     by_learner = write_report(*make_run())
-    by_document = write_report(*make_run(learners=False, name="other"))
+    folder, config, trials = make_run(learners=False, name="other")
+    by_document = write_report(folder, config, trials)
     assert by_learner["settings"]["clusters"] == "learner"
     assert by_document["settings"]["clusters"] == "document"
     assert finding(by_learner, "H1")["clusters"] * 3 == finding(by_document, "H1")["clusters"]
+    unknown = "Learners are unknown, so every document counts as independent."
+    assert by_document["answer"]["warnings"][0].startswith("The intervals cover the choice of test documents only")
+    assert by_document["answer"]["warnings"][1].startswith(unknown)
+    for page in (folder.report_html, folder.report_markdown):
+        assert unknown in page.read_text(encoding="utf-8")
+    unchecked = "Learners unknown: it was not checked whether a learner wrote in two splits."
+    assert unchecked in folder.report_html.read_text(encoding="utf-8")
+    assert not any("Learners are unknown" in warning for warning in by_learner["answer"]["warnings"])
 
 
 def test_hours_count_every_gpu_of_a_trial(make_run):

@@ -170,6 +170,7 @@ def test_a_leaky_split_that_is_allowed_is_marked_everywhere(make_run):
     page = folder.report_html.read_text(encoding="utf-8")
     grid = page.split('id="table-verdicts"')[1].split("</table>")[0]
     assert grid.count("leaky split") == 18
+    assert "these trained models" in grid
     assert "every verdict of this report rests on a leaky split" in page
     assert "leaky split" not in clean["answer"]["headline"]
 

@@ -117,7 +117,17 @@ def test_a_robust_answer_is_said_to_be_one(make_run):
     """The general model is far behind whatever is counted: nothing tried changes the advice."""
     evidence = write_report(*make_run(make_config(transfer=False, resamples=1000), documents=150, truth=behind(0.5)))
     assert {row["outcome"] for row in evidence["sensitivity"]["variations"]} == {"holds"}
-    assert evidence["sensitivity"]["sentence"].startswith("Nothing tried would flip this")
+    # One seed: what another training would give was not tried.
+    assert evidence["sensitivity"]["sentence"].startswith("The recommendation holds in all")
+    assert evidence["sensitivity"]["sentence"].endswith("Other seeds were not tried.")
+
+
+def test_with_several_seeds_nothing_tried_would_flip_it(make_run):
+    """Seeds are part of the intervals, so the sentence may say so."""
+    config = make_config(("A1", "B1"), transfer=False, resamples=1000, seeds=(0, 1))
+    evidence = write_report(*make_run(config, documents=90, truth=behind(0.5)))
+    assert "Other seeds" not in evidence["sensitivity"]["sentence"]
+    assert all(finding["seeds"] in (0, 2) for finding in evidence["findings"])
 
 
 def test_what_is_left_out_is_left_out(evidence):

@@ -137,6 +137,55 @@ def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
     assert 0.90 <= hits / 150 <= 1.0
 
 
+def pooled_seeds(simulate, seed, gain, levels=("A1", "A2", "B1", "B2", "C1")):
+    """One level's contrast where three trainings of each role differ by chance, and those of the other levels."""
+    rng = np.random.default_rng([seed, 78])
+    general = {one: rng.normal(0, 0.02) for one in range(3)}
+    truth, parts = {}, {}
+    for level in levels:
+        truth[level] = {f"general-{one}": 3.0 + general[one] + rng.normal(0, 0.02) for one in general}
+        truth[level] |= {f"{other}-{one}": 3.0 - gain + rng.normal(0, 0.02) for other in levels for one in general}
+        parts[level] = [
+            Part(weight=1.0, level=level, models={one: f"general-{one}" for one in general}),
+            Part(weight=-1.0, level=level, models={one: f"{level}-{one}" for one in general}),
+        ]
+    losses, clusters = simulate(truth, seed=seed, writers=60, own=0.02)
+    names = list(truth["A1"])
+    drawn = resample_levels(losses, names, resamples=1000, seed=seed, clusters=clusters)
+    others = [parts[level] for level in levels[1:]]
+    return measure(drawn, parts["A1"]), measure(drawn, parts["A1"], others)
+
+
+def seed_rates(simulate, experiments):
+    """Shares of experiments, alone and pooled: a true gain of 0.15 is found, no gain is claimed; and the freedom."""
+    tail = 0.025 / 5  # the first of Holm's steps over five levels
+    found = {(gain, way): 0 for gain in (0.0, 0.15) for way in ("alone", "pooled")}
+    freedom = []
+    for gain in (0.0, 0.15):
+        for seed in range(experiments):
+            for way, one in zip(("alone", "pooled"), pooled_seeds(simulate, seed, gain), strict=True):
+                found[gain, way] += one.p_not_above(0.0) <= tail
+                freedom += [one.sources.seeds[0].freedom] if way == "pooled" else []
+    return {key: count / experiments for key, count in found.items()}, float(np.median(freedom))
+
+
+def test_seeds_of_other_levels_say_how_much_trainings_differ(simulate):
+    """Three seeds of one level alone seldom find what the pooled variance finds; false claims stay rare."""
+    rates, freedom = seed_rates(simulate, 40)
+    assert rates[0.15, "pooled"] >= rates[0.15, "alone"] + 0.2
+    assert rates[0.0, "pooled"] <= 0.05
+    assert 2.0 < freedom <= 10.0
+
+
+@pytest.mark.slow
+def test_pooled_seeds_over_many_experiments(simulate):
+    """The same with figures worth writing down; `-s` prints them."""
+    rates, freedom = seed_rates(simulate, 500)
+    print(f"\n{rates}, median freedom {freedom:.1f}")
+    assert rates[0.15, "pooled"] >= 0.8
+    assert rates[0.0, "pooled"] <= 0.02
+
+
 def test_seeds_in_common_are_paired(simulate):
     """A fine-tune shares the chance of the general model it starts from; it cancels."""
     luck = {0: 0.3, 1: -0.2, 2: 0.1}

@@ -51,6 +51,10 @@ def guard_section(evidence: Evidence) -> ReportSection:
 def _leak_blocks(evidence: Evidence) -> list[Block]:
     leaks = evidence.leaks
     if not leaks.is_leaky:
+        if evidence.settings.clusters == "document":
+            unknown = alarm("Learners unknown: it was not checked whether a learner wrote in two splits.")
+            text = "No test document shares its id or its text (or nearly its text) with training or validation."
+            return [unknown, paragraph(text), _leaks(evidence)]
         result = paragraph(
             "No test document shares its id, its text (or nearly its text) or its learner with the training or "
             "validation split, as far as these are known."

@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from raysweep.evidence import formats
+from raysweep.evidence.answer import verdict_words
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.report.labels import MARKS, confidence_level, verdict_cell
@@ -132,5 +133,7 @@ def _claim_and_scope(finding: ClaimFinding) -> Cell:
 
 def _verdict(finding: ClaimFinding) -> Cell:
     notes = ["leaky split"] if finding.leaky else []
+    if verdict_words(finding.verdict, finding.seeds) != finding.verdict:
+        notes.append("these trained models")
     notes += [f"explained by: {ROLE_NAMES[kind]}" for kind in finding.explained_by]
     return verdict_cell(finding.verdict, "; ".join(notes))
