@@ -3,18 +3,18 @@
 A full stop, question mark or exclamation mark is a candidate for a sentence's end if space or closing
 punctuation follows.  Question and exclamation marks always end a sentence, and so does the full stop after a
 plain word that is no abbreviation.  These nine in ten are decided in a kernel; the others (abbreviations,
-initials, numbers, ellipses) by `punkt.py`, whose decisions are cached by context.  Closing quotes and
-brackets after the mark belong to the sentence.
+initials, numbers, ellipses) by Punkt (Kiss and Strunk 2006) with its English model, and its decisions are
+cached by context.  Closing quotes and brackets after the mark belong to the sentence.
 """
 
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from punkt import PunktSentenceTokenizer, load_model
 
 from raysweep.masking.characters import PUNKT_CLOSING, PUNKT_SINGLE, SPACE, Classes, Codes, Offsets
 from raysweep.masking.kernels import kernel
-from raysweep.masking.punkt import PunktParameters, context_ends_sentence, english_parameters
 
 ENDS, DOES_NOT_END, ASK = 1, 0, 2
 _MAX_CACHED_DECISIONS = 200_000
@@ -33,30 +33,37 @@ def find_sentences(codes: Codes, starts: Offsets, ends: Offsets, classes: Classe
     """
     candidates = _find_candidates(codes, starts, ends, classes, _plain_exceptions())
     owner, position, context_start, context_end, next_token, decision = candidates
-    parameters = english_parameters()
     for index in np.flatnonzero(decision == ASK):
         context = codes[context_start[index] : context_end[index]].tobytes().decode("utf-32-le", "surrogatepass")
-        decision[index] = _decide(context, parameters)
+        decision[index] = _decide(context)
     return _cut_sentences(codes, starts, ends, classes, owner, position, next_token, decision)
 
 
 _decisions: dict[str, int] = {}
 
 
-def _decide(context: str, parameters: PunktParameters) -> int:
+def _decide(context: str) -> int:
+    """Decide whether a sentence ends inside `context`: the word before a mark, the mark, what follows."""
     known = _decisions.get(context)
     if known is None:
         if len(_decisions) >= _MAX_CACHED_DECISIONS:
             _decisions.clear()
-        known = _decisions[context] = ENDS if context_ends_sentence(context, parameters) else DOES_NOT_END
+        # The last token is only there to judge the one before it.
+        *tokens, _ = _punkt().annotated_tokens(context)
+        known = _decisions[context] = ENDS if any(token.sentbreak for token in tokens) else DOES_NOT_END
     return known
+
+
+@cache
+def _punkt() -> PunktSentenceTokenizer:
+    return PunktSentenceTokenizer(load_model("english"))
 
 
 @cache
 def _plain_exceptions() -> npt.NDArray[np.uint64]:
     """Sorted hashes of the plain words after which Punkt must decide about a full stop."""
-    parameters = english_parameters()
-    words = parameters.abbreviations | {first for first, _ in parameters.collocations}
+    parameters = _punkt().params
+    words = parameters.abbrev_types | {first for first, _ in parameters.collocations}
     return np.unique(np.array([_hash_word(word) for word in words], dtype=np.uint64))
 
 
