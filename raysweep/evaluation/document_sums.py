@@ -16,11 +16,12 @@ Bytes are those of the labels' text in UTF-8, for bits per byte; the end of an a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.vocabulary import VOCABULARY_SIZE, Kind, token_bytes
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import CONTEXT, INFILL_END, Labels, find_labels, score_labels
@@ -39,14 +40,6 @@ CELLS = [
 _FIRST_CELLS = np.array([CELLS.index(("", f"first_{part}")) for part in ("context", "end", "answer")])
 
 
-class ScorableExamples(Protocol):
-    """The methods of an example store that scoring uses."""
-
-    def lengths(self, examples: Ints, /) -> npt.NDArray[Any]: ...
-    def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
-    def assemble(self, examples: Ints, /) -> Any: ...
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentSums:
     """Sums of losses.  D documents; P rows that a document can have (`CELLS`)."""
@@ -62,7 +55,7 @@ class DocumentSums:
 
 
 def score_examples(
-    model: Any, store: ScorableExamples, examples: Ints, *, batch_tokens: int, context_examples: int = 1
+    model: Any, store: ExampleStore, examples: Ints, *, batch_tokens: int, context_examples: int = 1
 ) -> DocumentSums:
     """Sum the losses of examples per document, kind and part.  Call it inside `full_precision()`.
 
@@ -71,14 +64,14 @@ def score_examples(
         context_examples: number of each document's examples, in order, whose context is scored too.  The
             context is nearly the same text under every mask, and four fifths of the labels.
     """
-    owners = np.asarray(store.documents_of(examples), dtype=np.int64)
+    owners = store.documents_of(examples)
     documents_D, slots = np.unique(owners, return_inverse=True)
     ranks = _ranks(slots, examples)
     with_context, is_first = ranks < context_examples, ranks == 0
     shape = (len(documents_D), len(CELLS))
     nats_DP, tokens_DP, bytes_DP = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     device = next(model.parameters()).device
-    for rows in _batches(np.asarray(store.lengths(examples)), batch_tokens):
+    for rows in _batches(store.lengths(examples), batch_tokens):
         batch = store.assemble(examples[rows])
         labels = find_labels(batch.ids_BT, batch.types_BT, context=with_context[rows, None])
         micro_batch = alone(batch.ids_BT, batch.lengths_B, labels).to(device)

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import GREEDY
+from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.vocabulary import FIRST_BLANK, GPT2_SIZE, Kind, TargetType, document_tokenizer
 from raysweep.seeding import generator_for
 
@@ -29,13 +30,6 @@ Ints = npt.NDArray[np.int64]
 SAMPLES_PER_LEVEL = 2
 _BATCH_PROMPTS = 64
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-
-
-class AnswerableExamples(Protocol):
-    """The methods of an example store that generation uses."""
-
-    def documents_of(self, examples: Ints, /) -> npt.NDArray[Any]: ...
-    def assemble(self, examples: Ints, /) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +48,7 @@ class AnswerScore:
 
 def score_generation(
     model: Any,
-    store: AnswerableExamples,
+    store: ExampleStore,
     examples: Mapping[str, Ints],
     *,
     documents: int,
@@ -143,11 +137,11 @@ def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[P
 
 
 def _pick_questions(
-    store: AnswerableExamples, examples: Ints, documents: int, random: np.random.Generator
+    store: ExampleStore, examples: Ints, documents: int, random: np.random.Generator
 ) -> list[tuple[Prompt, list[str]]]:
     """The first answerable example of each of some documents, drawn at random."""
     questions: list[tuple[Prompt, list[str]]] = []
-    owners = np.asarray(store.documents_of(examples))
+    owners = store.documents_of(examples)
     for document in random.permutation(np.unique(owners)):
         if len(questions) == documents:
             break

@@ -17,7 +17,6 @@ from raysweep.config.fingerprints import file_fingerprint
 from raysweep.errors import InputError
 from raysweep.masking.assembling import MaskedTokens, expand_runs, lay_out, measure
 from raysweep.masking.shards import FIX, Array, Shard, read_manifest, read_shard
-from raysweep.masking.vocabulary import Kind
 from raysweep.storage.run_folder import ExamplesFolder
 
 _BLOCK = 1 << 16
@@ -51,7 +50,6 @@ class ExampleStore:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = [shard.arrays for shard in shards]
         self._max_tokens = int(shards[0].header["max_tokens"]) if shards else 1
-        self._first_documents = _begins([len(arrays["levels"]) for arrays in self._shards])
         self._first_examples = _begins([len(arrays["span_counts"]) for arrays in self._shards])
         self._level_names, self._levels = _number_names(shards, "levels")
         self._split_names, self._splits = _number_names(shards, "splits")
@@ -87,11 +85,6 @@ class ExampleStore:
         """Examples."""
         return int(self._first_examples[-1])
 
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens that an example can have."""
-        return self._max_tokens
-
     def select(
         self,
         levels: Collection[str],
@@ -116,7 +109,7 @@ class ExampleStore:
         return expand_runs(self._document_examples[:-1][chosen], counts)
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
-        """Tokens of each example, never more than `max_tokens`."""
+        """Tokens of each example, never more than the `max_tokens` of its policy."""
         lengths = np.empty(len(examples), dtype=np.int32)
         for start in range(0, len(examples), _BLOCK):
             block = self._checked(examples[start : start + _BLOCK])
@@ -161,27 +154,6 @@ class ExampleStore:
             source, task, max_tokens=self._max_tokens, pad_multiple=pad_multiple
         )
         return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B, documents_B=documents_B)
-
-    def spans_of(self, example: int) -> list[tuple[Kind, int, int]]:
-        """An example's spans: kind, first token and length, counted from its document's first token."""
-        arrays = self._shards[int(np.searchsorted(self._first_examples, example, side="right")) - 1]
-        begin = int(self._example_spans[example])
-        rows = slice(begin, begin + int(self._span_counts[example]))
-        columns = (arrays[name][rows].tolist() for name in ("span_kinds", "span_starts", "span_lengths"))
-        return [(Kind(kind), start, length) for kind, start, length in zip(*columns, strict=True)]
-
-    def window_of(self, example: int) -> tuple[int, int]:
-        """The tokens of its document that the example is made of: first, and the one after the last."""
-        numbers = self._checked(np.array([example]))
-        first, last = self._windows_of(numbers, self.documents_of(numbers))
-        return int(first[0]), int(last[0])
-
-    def tokens_of(self, document: int) -> list[int]:
-        """A document's token ids."""
-        arrays = self._shards[int(np.searchsorted(self._first_documents, document, side="right")) - 1]
-        begin = int(self._document_tokens[document])
-        tokens: list[int] = arrays["tokens"][begin : begin + int(self._token_counts[document])].tolist()
-        return tokens
 
     def _checked(self, examples: Examples) -> Examples:
         """The numbers as an array; a negative number would count from the end."""

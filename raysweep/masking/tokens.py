@@ -106,12 +106,6 @@ def forget_pieces() -> None:
     _cache.clear()
 
 
-def tokenise_texts(texts: Sequence[str]) -> list[list[int]]:
-    """Tokenise texts to lists of ids, without special tokens."""
-    ids, offsets = tokenise(*join_texts(texts))
-    return [ids[offsets[index] : offsets[index + 1]].tolist() for index in range(len(texts))]
-
-
 def _text_of(codes: Codes, start: int, end: int) -> str:
     return codes[start:end].tobytes().decode("utf-32-le")
 

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.errors import InputError, TrainingError
 from raysweep.storage.atomic_files import atomic_folder, read_json, remove_leftovers, write_json
+from raysweep.storage.run_folder import CHECKPOINT_RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +90,9 @@ class Checkpoints:
     def load(self, step: int) -> Checkpoint:
         """One step's checkpoint."""
         place = self._place("step", step)
-        state = self._verified(place)
+        state = self._verified_state(place)
         if best_step := state["best_step"]:
-            self._verified(self._place("best", best_step))
+            self._verified_state(self._place("best", best_step))
         return Checkpoint(
             step=step, state=state, model=_tensors(place, "model"), optimizer=_tensors(place, "optimizer")
         )
@@ -104,7 +105,7 @@ class Checkpoints:
         """
         place = self._place("best", step)
         try:
-            self._verified(place)
+            self._verified_state(place)
             return _tensors(place, "model")
         except _DamagedError as error:
             raise TrainingError(
@@ -132,15 +133,19 @@ class Checkpoints:
                 save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(beside, name))
             files = {name: file_fingerprint(_file(beside, name)) for name in parts}
             record = {"work": self.work, "step": step, "state": dict(state), "files": files}
-            write_json(beside / "checkpoint.json", {**record, "checksum": fingerprint(record)})
+            write_json(beside / CHECKPOINT_RECORD, {**record, "checksum": fingerprint(record)})
 
-    def _verified(self, place: Path) -> dict[str, Any]:
+    def _record(self, place: Path) -> dict[str, Any]:
         try:
-            record = read_json(place / "checkpoint.json")
+            record = read_json(place / CHECKPOINT_RECORD)
         except (OSError, InputError) as error:
-            raise _DamagedError(f"{place.name}/checkpoint.json cannot be read") from error
+            raise _DamagedError(f"{place.name}/{CHECKPOINT_RECORD} cannot be read") from error
         if not isinstance(record, dict) or record.pop("checksum", None) != fingerprint(record):
-            raise _DamagedError(f"{place.name}/checkpoint.json has another checksum")
+            raise _DamagedError(f"{place.name}/{CHECKPOINT_RECORD} has another checksum")
+        return record
+
+    def _verified_state(self, place: Path) -> Mapping[str, Any]:
+        record = self._record(place)
         if record["work"] != self.work:
             raise TrainingError(
                 f"{self.trial}: {place} belongs to other work ({record['work']}, not {self.work}: other settings, data "
@@ -150,7 +155,7 @@ class Checkpoints:
             file = _file(place, name)
             if not file.exists() or file_fingerprint(file) != expected:
                 raise _DamagedError(f"{place.name}/{file.name} is missing or has another checksum")
-        state: dict[str, Any] = record["state"]
+        state: Mapping[str, Any] = record["state"]
         return state
 
     def _remove_unneeded(self, newest: Checkpoint) -> None:
@@ -162,18 +167,11 @@ class Checkpoints:
         needed = {newest.state["best_step"]}
         for step in kept[:-1]:
             try:
-                needed.add(self._record_state(step)["best_step"])
+                needed.add(self._record(self._place("step", step))["state"]["best_step"])
             except _DamagedError:
                 shutil.rmtree(self._place("step", step))
         for step in set(self._steps("best")) - needed:
             shutil.rmtree(self._place("best", step))
-
-    def _record_state(self, step: int) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = read_json(self._place("step", step) / "checkpoint.json")["state"]
-        except (OSError, InputError, KeyError, TypeError) as error:
-            raise _DamagedError(f"checkpoint of step {step}") from error
-        return state
 
 
 def _file(place: Path, name: str) -> Path:

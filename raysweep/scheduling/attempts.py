@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysweep.storage.run_folder import TrialFolder
+from raysweep.storage.run_folder import CHECKPOINT_RECORD, TrialFolder
 
 Event = Mapping[str, Any]
 Seconds = Mapping[str, float]
@@ -56,7 +56,7 @@ def kept_seconds(folder: TrialFolder) -> dict[str, float]:
 
     Only its record is read.  A damaged checkpoint makes the figures inexact and nothing else.
     """
-    for path in sorted(folder.checkpoints.glob("step-*/checkpoint.json"), reverse=True):
+    for path in sorted(folder.checkpoints.glob(f"step-*/{CHECKPOINT_RECORD}"), reverse=True):
         if record := _parse(path.read_text(encoding="utf-8", errors="replace")):
             return dict(record["state"]["seconds"])
     return {}

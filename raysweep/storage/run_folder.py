@@ -10,6 +10,8 @@ _NAME_BYTES = 200
 """Longest name of a run; a file system takes 255 bytes."""
 _ROOT_BYTES = 3500
 """Longest path of a run folder; the system takes 4,096 bytes for a file in it."""
+CHECKPOINT_RECORD = "checkpoint.json"
+"""In each checkpoint's folder, `step-<number>` or `best-<number>`: the record of its files."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import ConfigError, InputError
 from raysweep.masking.custom_masks import load_mask_function
 from raysweep.masking.vocabulary import Kind
+from tests.masking.stored_examples import spans_of
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own
         return [[(Kind.WORD, start, size)], [(Kind.WORD, start, size)], []]
 
     store = own(first_words)
-    assert [store.spans_of(example) for example in range(len(store))] == [
+    assert [spans_of(store, example) for example in range(len(store))] == [
         [(Kind.WORD, 0, 1)],
         [],
         [(Kind.WORD, 0, 1)],

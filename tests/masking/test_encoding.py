@@ -9,7 +9,7 @@ from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.custom_masks import masks_from_lists
 from raysweep.masking.encoding import Encoded, encode_masks
 from raysweep.masking.segmentation import hierarchy_of, segment
-from raysweep.masking.tokens import tokenise, tokenise_texts
+from raysweep.masking.tokens import tokenise
 from raysweep.masking.vocabulary import (
     END_OF_INFILL,
     FIRST_BLANK,
@@ -18,6 +18,7 @@ from raysweep.masking.vocabulary import (
     TargetType,
     document_tokenizer,
 )
+from tests.masking.stored_examples import spans_of, tokenise_texts, window_of
 
 WORD = int(Kind.WORD)
 SENTENCES = [f"This is sentence number {number} of a long text about nothing at all." for number in range(60)]
@@ -150,8 +151,8 @@ def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
     masks = [[place(LONG, f"number {number} of")] for number in range(0, 60, 7)]
     store = store_of([LONG], [masks], MaskingConfig(max_tokens=100))
     for example in range(len(store)):
-        first, last = store.window_of(example)
-        ids = store.tokens_of(0)[first:last]
+        first, last = window_of(store, example)
+        ids = tokenise_texts([LONG])[0][first:last]
         window = document_tokenizer().decode(ids).strip()
         sentences = window.split(". ")
         assert f"number {example * 7} of" in window
@@ -160,7 +161,7 @@ def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
         assert window.endswith("all.")
         assert window.startswith("This is sentence")
         assert len(ids) + 3 <= 100 < len(ids) + 3 + 2 * 17
-        assert len(store.spans_of(example)) == 1
+        assert len(spans_of(store, example)) == 1
     assert int(store.lengths(np.arange(len(store))).max()) <= 100
 
 
@@ -208,7 +209,7 @@ def test_a_sentence_that_is_too_long_by_itself_becomes_a_run_of_tokens_around_th
     lengths = store.lengths(np.arange(4))
     assert lengths.max() <= 64
     assert lengths.min() >= 60
-    assert [len(store.spans_of(example)) for example in range(4)] == [1, 1, 1, 0]
+    assert [len(spans_of(store, example)) for example in range(4)] == [1, 1, 1, 0]
 
 
 @settings(max_examples=120, deadline=None)
@@ -231,4 +232,4 @@ def test_no_example_is_longer_than_max_tokens(store_of, texts, choices, max_toke
     if overflow == "window":
         batch = store.assemble(examples)
         ends = (batch.types_BT == TargetType.INFILL_SPECIAL).sum(axis=1)
-        assert ends.tolist() == [len(store.spans_of(example)) for example in examples]
+        assert ends.tolist() == [len(spans_of(store, example)) for example in examples]

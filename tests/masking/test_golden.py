@@ -9,8 +9,8 @@ import numpy as np
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.segmentation import hierarchy_of, segment
-from raysweep.masking.tokens import tokenise_texts
 from raysweep.masking.vocabulary import Kind, document_tokenizer
+from tests.masking.stored_examples import tokenise_texts
 
 
 def test_hierarchies_are_the_original_s(golden):

@@ -1,6 +1,5 @@
 """What the ids mean, and that a learner cannot type a special token."""
 
-from raysweep.masking.tokens import tokenise_texts
 from raysweep.masking.vocabulary import (
     END_OF_INFILL,
     FIRST_BLANK,
@@ -12,6 +11,7 @@ from raysweep.masking.vocabulary import (
     load_tokenizer,
     token_bytes,
 )
+from tests.masking.stored_examples import tokenise_texts
 
 
 def test_special_tokens_have_the_original_s_ids():

@@ -19,6 +19,7 @@ from raysweep.model.token_losses import full_precision
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
+from tests.masking.stored_examples import spans_of
 
 
 def lines_of(job, kind):
@@ -63,9 +64,9 @@ def check_answers(folder, store):
     batch = store.assemble(store.select(("A1",), "train"))
     prompts, expected = [], []
     for example, (ids, types) in enumerate(zip(batch.ids_BT.tolist(), batch.types_BT.tolist(), strict=True)):
-        spans = store.spans_of(example)
+        spans = spans_of(store, example)
         prompts.append(Prompt(ids=ids[: types.index(TargetType.START) + 1], kinds=[kind for kind, _, _ in spans]))
-        tokens = store.tokens_of(int(batch.documents_B[example]))
+        tokens = store.assemble(np.array([example]), task="lm").ids_BT[0].tolist()
         expected += [tuple(tokens[start : start + length]) for _, start, length in spans]
     answered = answer_prompts(load_model(folder), prompts, sampling=Sampling(temperature=0.0))
     answers = [answer for (sample,) in answered for answer in sample]
