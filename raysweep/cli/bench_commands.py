@@ -45,14 +45,10 @@ def bench_train(
     import json
 
     from raysweep.config.training_settings import SIZES
-    from raysweep.training.benchmark import benchmark_training, read_micro_batch
+    from raysweep.training.benchmark import benchmark_training
 
     if config not in SIZES:
         raise ConfigError(f"--config: found '{config}'; must be one of {', '.join(SIZES)}")
-    try:
-        examples_at_once = read_micro_batch(micro_batch)
-    except ValueError:
-        raise ConfigError(f"--micro-batch: found '{micro_batch}'; must be 'auto' or a whole number above 0") from None
     measured = benchmark_training(
         device=device,
         size=config,
@@ -61,7 +57,7 @@ def bench_train(
         precision=precision,
         compiled=compiled,
         packing=packing,
-        micro_batch=examples_at_once,
+        micro_batch=micro_batch,
         window_batches=window_batches,
         like_original=like is not None,
     )

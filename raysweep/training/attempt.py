@@ -10,11 +10,11 @@ from transformers import GPT2LMHeadModel
 from raysweep.config.training_settings import TrainingConfig
 from raysweep.corpus.subsets import choose_subset
 from raysweep.errors import TrainingError
-from raysweep.masking.example_store import ExampleStore
+from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model
 from raysweep.model.sequence_packing import Packing
-from raysweep.training.batches import BatchOrder, Examples, ExampleSource, choose_validation
+from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
@@ -94,7 +94,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
 def make_engine(
     trial: str,
     model: GPT2LMHeadModel,
-    source: ExampleSource,
+    source: ExampleStore,
     settings: TrainingConfig,
     group: DistributedGroup,
     max_tokens: int,

@@ -9,27 +9,15 @@ an epoch holds the rest.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.masking.example_store import Batch
+from raysweep.masking.example_store import Examples
 from raysweep.seeding import generator_for
 
-Examples = npt.NDArray[np.int64]
 Places = npt.NDArray[np.uint32]
 """Indices into the array of examples, not example numbers."""
-
-
-class ExampleSource(Protocol):
-    """The methods of an example store that training uses."""
-
-    def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
-        """Tokens of each example."""
-
-    def assemble(self, examples: Examples, *, task: str = "ilm", pad_multiple: int = 1) -> Batch:
-        """The examples as padded rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,20 +5,23 @@
 Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of EFCAMDAT's.
 """
 
-import argparse
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import transformers
+import typer
 from transformers import GPT2LMHeadModel
 
 from raysweep.config.loading import check_file
-from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig, TrainingConfig
+from raysweep.config.training_settings import SCRATCH, ModelConfig, ModelSize, TrainingConfig
+from raysweep.errors import ConfigError
+from raysweep.masking.example_store import ExampleStore
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
 from raysweep.training.attempt import make_engine
@@ -38,7 +41,7 @@ from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, original_loss
 from raysweep.training.step import Engine, step_gradients
-from raysweep.training.synthetic import SyntheticExamples
+from raysweep.training.synthetic import synthetic_examples
 
 PROFILE = "efcamdat"
 ORIGINAL_BATCH = 8
@@ -48,17 +51,17 @@ _STORE_BATCHES = 64
 
 def benchmark_training(
     *,
-    device: str | None = None,
-    size: str = "micro",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; a GPU if there is one")] = None,
+    size: ModelSize = "micro",
     batch_size: int = 16,
     steps: int = 10,
     warmup_steps: int = 3,
-    precision: str = "auto",
-    compiled: bool = False,
-    packing: str = "auto",
-    micro_batch: int | str = "auto",
-    window_batches: int = 64,
-    like_original: bool = False,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile")] = False,
+    packing: Literal["off", "auto", "on"] = "auto",
+    micro_batch: Annotated[str, typer.Option(help="examples at once, or auto")] = "auto",
+    window_batches: Annotated[int, typer.Option(help="batches sorted by length together")] = 64,
+    like_original: Annotated[bool, typer.Option("--like-original")] = False,
     original_steps: int | None = None,
     original_batch_size: int = ORIGINAL_BATCH,
     max_tokens: int = 256,
@@ -67,8 +70,7 @@ def benchmark_training(
     """Time training steps of a model from scratch on synthetic examples.
 
     Args:
-        size: 'micro', 'small', 'gpt2' or 'gpt2-medium'.
-        packing, micro_batch, window_batches: as in a trial's settings.
+        packing, micro_batch, window_batches: as in a trial's settings; `micro_batch` as text.
         like_original: also time the original's way on the same examples, and add `ratio_to_original`, of
             examples per second.
         experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
@@ -77,20 +79,25 @@ def benchmark_training(
     Returns:
         Steps, examples and real tokens per second; the share of padding; the model FLOPs utilisation
         (`mfu`; None where the GPU's peak is unknown); peak memory in bytes; and the configuration.
+
+    Raises:
+        ConfigError: `micro_batch` is neither 'auto' nor a number above 0, or the file has mistakes.
     """
+    if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
+        raise ConfigError(f"--micro-batch: found '{micro_batch:.80}'; must be 'auto' or a whole number above 0")
     torch_device = choose_device(device)
     settings = TrainingConfig(
         batch_size=batch_size,
-        precision=cast("Any", precision),
+        precision=precision,
         compile=compiled,
-        packing=cast("Any", packing),
-        micro_batch=cast("Any", micro_batch),
+        packing=packing,
+        micro_batch="auto" if micro_batch == "auto" else int(micro_batch),
         window_batches=window_batches,
     )
-    source = SyntheticExamples(_STORE_BATCHES * max(batch_size, original_batch_size), max_tokens=max_tokens)
+    source = synthetic_examples(_STORE_BATCHES * max(batch_size, original_batch_size), max_tokens=max_tokens)
 
     def new_model() -> GPT2LMHeadModel:
-        model = build_model(SCRATCH, model=ModelConfig(size=cast("Any", size)), max_tokens=max_tokens, seed=0)
+        model = build_model(SCRATCH, model=ModelConfig(size=size), max_tokens=max_tokens, seed=0)
         model.to(torch_device)  # type: ignore[arg-type]  # the stub accepts no torch.device
         return model
 
@@ -145,7 +152,7 @@ class _TrainingSteps:
         self,
         model: GPT2LMHeadModel,
         settings: TrainingConfig,
-        source: SyntheticExamples,
+        source: ExampleStore,
         device: torch.device,
         max_tokens: int,
     ) -> None:
@@ -153,7 +160,7 @@ class _TrainingSteps:
         self.engine: Engine = make_engine("benchmark", model, source, settings, group, max_tokens)
         self._settings, self._objective = settings, objective_of(settings)
         self._optimizer = make_optimizer(model, settings)
-        numbers = np.arange(source.count, dtype=np.int64)
+        numbers = np.arange(len(source))
         fit_to_memory(self.engine, settings, numbers, source.lengths(numbers), self._objective)
         self.tokens = self.positions = 0
 
@@ -168,7 +175,7 @@ class _TrainingSteps:
 
 
 def _original_step(
-    model: GPT2LMHeadModel, settings: TrainingConfig, source: SyntheticExamples, device: torch.device
+    model: GPT2LMHeadModel, settings: TrainingConfig, source: ExampleStore, device: torch.device
 ) -> Callable[[StepExamples], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
 
@@ -183,7 +190,7 @@ def _original_step(
 
 def _time_steps(
     step: Callable[[StepExamples], None],
-    source: SyntheticExamples,
+    source: ExampleStore,
     device: torch.device,
     settings: TrainingConfig,
     warmup_steps: int,
@@ -216,37 +223,15 @@ def _time_steps(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the result as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m raysweep.training.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one")
-    parser.add_argument("--size", default="micro", choices=list(SIZES))
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--warmup-steps", type=int, default=3)
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true", dest="compiled")
-    parser.add_argument("--packing", default="auto", choices=["off", "auto", "on"])
-    parser.add_argument("--micro-batch", type=read_micro_batch, default="auto", help="examples at once, or auto")
-    parser.add_argument("--window-batches", type=int, default=64, help="batches sorted by length together")
-    parser.add_argument("--like-original", action="store_true")
-    parser.add_argument("--original-steps", type=int)
-    parser.add_argument("--original-batch-size", type=int, default=ORIGINAL_BATCH)
-    parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--experiments", type=Path, default=Path("experiments.yaml"))
-    print(json.dumps(benchmark_training(**vars(parser.parse_args(arguments))), indent=2))
+    """Print the result as JSON; the command's options are the parameters of `benchmark_training`."""
 
+    @functools.wraps(benchmark_training)
+    def command(**options: Any) -> None:
+        print(json.dumps(benchmark_training(**options), indent=2))
 
-def read_micro_batch(text: str) -> int | str:
-    """'auto' or a number of examples.
-
-    Raises:
-        ValueError: neither.
-    """
-    if text == "auto":
-        return text
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=__doc__.split("\n")[0])(command)
+    app(arguments)
 
 
 if __name__ == "__main__":

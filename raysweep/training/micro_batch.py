@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from raysweep.config.training_settings import TrainingConfig
-from raysweep.training.batches import Examples
+from raysweep.masking.example_store import Examples
 from raysweep.training.hardware import forget_peak, memory_share, wait_for
 from raysweep.training.loss import Objective
 from raysweep.training.step import Engine, try_examples

@@ -18,11 +18,12 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
+from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.gpt2 import hidden_states
 from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
 from raysweep.model.token_losses import PARTS, part_sums, score_labels, to_parts, token_losses
 from raysweep.seeding import seed_for
-from raysweep.training.batches import Examples, ExampleSource, micro_batches
+from raysweep.training.batches import micro_batches
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loss import Objective, label_weights, labels_of
 
@@ -35,7 +36,7 @@ class Engine:
 
     trial: str
     model: GPT2LMHeadModel
-    source: ExampleSource
+    source: ExampleStore
     task: str
     group: DistributedGroup
     autocast: torch.dtype | None

@@ -10,7 +10,15 @@ from raysweep.config.training_settings import SIZES
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.token_losses import find_labels
 from raysweep.training.benchmark import benchmark_training, examples_of_profile, main
-from raysweep.training.synthetic import SyntheticExamples
+from raysweep.training.synthetic import synthetic_examples
+
+
+def run(options, capsys):
+    """What the command prints."""
+    with pytest.raises(SystemExit, match="0"):
+        main(options)
+    return json.loads(capsys.readouterr().out)
+
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 def test_made_up_examples_have_the_shape_of_the_corpus():
     """75 tokens in the mean, as many answers as the mask takes; the same for the same seed."""
     numbers = np.arange(2000)
-    source = SyntheticExamples(len(numbers))
+    source = synthetic_examples(len(numbers))
     assert source.lengths(numbers).mean() == pytest.approx(75, abs=3)
-    batch, again = source.assemble(numbers[:32]), SyntheticExamples(2000).assemble(numbers[:32])
+    batch, again = source.assemble(numbers[:32]), synthetic_examples(2000).assemble(numbers[:32])
     assert np.array_equal(batch.ids_BT, again.ids_BT)
     counts = find_labels(batch.ids_BT, batch.types_BT).counts()
     assert counts[1:].sum() / counts.sum() == pytest.approx(0.15, abs=0.03)
@@ -40,12 +48,11 @@ def test_a_benchmark_says_how_fast_both_ways_are():
 
 def test_the_command_prints_json(capsys):
     """For scripts and for the README; the switches of a trial's settings are its own."""
-    main(["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0", "--micro-batch", "2"])
-    plain = json.loads(capsys.readouterr().out)
+    short = ["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0"]
+    plain = run([*short, "--micro-batch", "2"], capsys)
     assert (plain["size"], plain["micro_batch"], plain["packing"]) == ("micro", 2, "auto")
     options = ["--packing", "on", "--window-batches", "1", "--precision", "bf16"]
-    main(["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0", *options])
-    packed = json.loads(capsys.readouterr().out)
+    packed = run([*short, *options], capsys)
     assert (packed["packing"], packed["precision"], packed["micro_batch"]) == ("on", "bfloat16", 4)
     assert 0 <= packed["padding_share"] < 0.25
 
@@ -60,8 +67,6 @@ def test_hours_are_forecast_from_the_profile_and_the_speed(tmp_path, capsys, mon
     # The plan's model takes a gigabyte and seconds a step; a micro one under its name tells the same.
     monkeypatch.setitem(SIZES, "gpt2", SIZES["micro"])
     options = ["--device", "cpu", "--size", "gpt2", "--batch-size", "1", "--steps", "1", "--warmup-steps", "0"]
-    main([*options, "--experiments", str(ROOT / "experiments.yaml")])
-    printed = json.loads(capsys.readouterr().out)
+    printed = run([*options, "--experiments", str(ROOT / "experiments.yaml")], capsys)
     assert printed["efcamdat_cpu_hours"] == pytest.approx(1_800_000 / printed["examples_per_s"] / 3600)
-    main([*options, "--experiments", str(tmp_path / "no such file.yaml")])
-    assert "efcamdat_cpu_hours" not in json.loads(capsys.readouterr().out)
+    assert "efcamdat_cpu_hours" not in run([*options, "--experiments", str(tmp_path / "no such file.yaml")], capsys)
