@@ -88,11 +88,13 @@ def _do_stages(
     settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool = False
 ) -> None:
     from raysweep.cli.progress_view import view_for
+    from raysweep.config.secrets import refuse_unset
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import Run
     from raysweep.planning.measured_overheads import measure_overheads_of_run
 
     began = time.time()
+    refuse_unset(settings.config.notify)
     executor = _executor(settings, inline=inline, fail_fast=fail_fast)
     trains = not stages or "train" in stages
     with locked(settings.folder), view_for(settings) as view, _failure_notified(settings, trains):

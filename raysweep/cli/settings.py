@@ -61,12 +61,14 @@ class Settings:
         _ = self.config, self.folder
 
     def command(self) -> list[str]:
-        """The words that repeat this run, for the report."""
+        """The words that repeat this run, for the report; without secrets."""
+        from raysweep.config.secrets import recorded_override
+
         words = ["python -m raysweep run", "--profile", self.profile, "--name", self.folder.name]
         if self.file.name != DEFAULT_CONFIG.name:
             words += ["--config", self.file.name]
         for override in self.overrides:
-            words += ["--set", shlex.quote(override)]
+            words += ["--set", shlex.quote(recorded_override(override))]
         return words
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from raysweep.config.section import PositiveFloat, Section
+from raysweep.config.section import PositiveFloat, Section, Timeout
 
 Event = Literal["done", "failed", "budget"]
 
@@ -42,13 +42,16 @@ class NotifyConfig(Section):
 
     command: tuple[str, ...] | None = Field(
         None,
-        description="a program with its arguments; gets the message as its last argument and in RAYSWEEP_* variables",
+        description="a program with its arguments, ${NAME}s as in webhook; "
+        "gets the message as its last argument and in RAYSWEEP_* variables",
     )
-    webhook: str | None = Field(None, description="a URL that gets the message as JSON by POST")
+    webhook: str | None = Field(
+        None, description="a URL that gets the message as JSON by POST; ${NAME} is an environment variable"
+    )
     on: Annotated[tuple[Event, ...], Field(min_length=1)] = Field(
         ("done", "failed", "budget"), description="ends to notify of: done, failed, budget"
     )
-    timeout_s: PositiveFloat = Field(10.0, description="seconds that the command or the webhook may take")
+    timeout_s: Timeout = Field(10.0, description="seconds that the command or the webhook may take")
 
     @field_validator("command")
     @classmethod
@@ -60,8 +63,8 @@ class NotifyConfig(Section):
     @field_validator("webhook")
     @classmethod
     def _is_http(cls, webhook: str | None) -> str | None:
-        if webhook is not None and not webhook.startswith(("http://", "https://")):
-            raise ValueError("must start with https:// or http://")
+        if webhook is not None and not webhook.startswith(("http://", "https://", "${")):
+            raise ValueError("must start with https:// or http://, or be a ${NAME} from the environment")
         return webhook
 
     @model_validator(mode="after")

@@ -1,10 +1,8 @@
 """Settings of trainings on a part of the documents, and of the control trials."""
 
-from typing import Annotated
-
 from pydantic import Field
 
-from raysweep.config.section import Section
+from raysweep.config.section import Section, Seed
 
 
 class SubsetConfig(Section):
@@ -12,7 +10,7 @@ class SubsetConfig(Section):
 
     size_of: str = Field(description="the level whose number of train documents is taken")
     disjoint: bool = Field(False, description="the parts for two levels share no document")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the draw; the training has its own")
+    seed: Seed = Field(0, description="seed of the draw; the training has its own")
 
 
 class ControlsConfig(Section):

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from raysweep.config.section import NAME, Distinct, Fraction, PositiveFloat, PositiveInt, Section
+from raysweep.config.section import NAME, Count, Distinct, Fraction, PositiveFloat, PositiveInt, Section
+from raysweep.storage.printable import shown
 
 
 class ColumnsConfig(Section):
@@ -21,7 +22,7 @@ class ColumnsConfig(Section):
 class SampleConfig(Section):
     """The synthetic corpus that is used when `data.csv` is not given."""
 
-    rows: Annotated[int, Field(ge=10)] = Field(3000, description="documents to generate")
+    rows: Annotated[int, Field(ge=10, le=10_000_000)] = Field(3000, description="documents to generate")
     level_shares: dict[str, PositiveFloat] | None = Field(
         None, description="relative number of documents per level; EFCAMDAT's own shares if absent"
     )
@@ -75,16 +76,24 @@ class DataConfig(Section):
     def _are_names(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
         if not levels:
             raise ValueError("must name at least one level")
+        seen: dict[str, str] = {}
         for level in levels:
-            if not NAME.match(level):
-                raise ValueError(f"{level!r} must start with a letter or digit and hold only letters, digits, . _ + -")
+            if not NAME.match(level) or len(level) > 40:
+                must = "must start with a letter or digit and hold at most 40 letters, digits, . _ + -"
+                raise ValueError(f"{shown(level)} {must}")
+            if (first := seen.setdefault(level.casefold(), level)) != level:
+                raise ValueError(f"{first!r} and {level!r} differ in upper and lower case alone; must differ in more")
         return levels
 
     @model_validator(mode="after")
     def _aliases_lead_to_levels(self) -> Self:
         for alias, level in self.level_aliases.items():
+            if alias in self.levels and level != alias:
+                raise ValueError(f"level_aliases.{alias}: found {level!r}; {alias!r} is itself one of the levels")
             if level not in self.levels:
-                raise ValueError(f"level_aliases.{alias}: {level!r} is not one of the levels {', '.join(self.levels)}")
+                raise ValueError(
+                    f"level_aliases.{alias}: {shown(level)} is not one of the levels {', '.join(self.levels)}"
+                )
         return self
 
 
@@ -96,10 +105,12 @@ class MaskingConfig(Section):
     sentence: Fraction = Field(0.03, description="probability of each sentence outside such paragraphs")
     word: Fraction = Field(0.03, description="probability that a span starts at a word elsewhere")
     ngram: Fraction = Field(0.5, description="probability that a span starting at a word is an n-gram")
-    max_ngram: PositiveInt = Field(8, description="words in the longest n-gram")
+    max_ngram: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="words in the longest n-gram")
     examples_per_document: Annotated[int, Field(ge=1, le=255)] = 16
-    max_draws: PositiveInt = Field(16, description="draws per example before a repeated mask is left out")
-    min_spans: Annotated[int, Field(ge=0)] = Field(0, description="a mask with fewer spans is drawn again")
+    max_draws: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        16, description="draws per example before a repeated mask is left out"
+    )
+    min_spans: Count = Field(0, description="a mask with fewer spans is drawn again")
     max_spans: PositiveInt | None = Field(None, description="a mask with more spans is sampled down, in order")
     max_tokens: Annotated[int, Field(ge=8, le=1024)] = Field(256, description="tokens in an example")
     overflow: Literal["window", "truncate", "drop"] = Field(
@@ -107,4 +118,6 @@ class MaskingConfig(Section):
         description="an example over max_tokens becomes a window of sentences around spans, is cut, or is dropped",
     )
     function: str | None = Field(None, description="a custom mask function, 'package.module:function'")
-    shard_documents: PositiveInt = Field(8192, description="documents per shard of the example store")
+    shard_documents: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        8192, description="documents per shard of the example store"
+    )

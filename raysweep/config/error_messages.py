@@ -1,7 +1,6 @@
 """Turns pydantic's validation errors into `found value; must be …`, with the nearest valid name."""
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +9,15 @@ from pydantic_core import ErrorDetails
 
 from raysweep.config.schema import Config
 from raysweep.config.section import Section
+from raysweep.storage.printable import shown
 
 UNKNOWN = "unknown field"
 _UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|(?:float|int|str|bool)\Z")
 _REQUIREMENTS = {
-    "greater_than": "above {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than": "below {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than": "above {gt:,}",
+    "greater_than_equal": "at least {ge:,}",
+    "less_than": "below {lt:,}",
+    "less_than_equal": "at most {le:,}",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -29,6 +29,7 @@ _REQUIREMENTS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "literal_error": "{expected}",
+    "too_long": "a list or mapping with at most {max_length:,} entries",
     "too_short": "a list or mapping with at least {min_length} entry",
 }
 
@@ -55,8 +56,7 @@ def did_you_mean(name: Any, known: Any) -> str:
 
 def show(value: Any) -> str:
     """A value as a message shows it, cut to 60 characters."""
-    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shown(value, 60)
 
 
 def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
@@ -71,7 +71,7 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
         elif kind == "value_error":
             messages.append(str(error["ctx"]["error"]))
         elif kind in _REQUIREMENTS:
-            requirements.append(_REQUIREMENTS[kind].format(**error.get("ctx", {})))
+            requirements.append(_REQUIREMENTS[kind].format(**_whole_bounds(error.get("ctx", {}))))
         else:
             requirements.append(error["msg"].removeprefix("Input should be "))
     if requirements:
@@ -81,13 +81,21 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
     return messages
 
 
+def _whole_bounds(context: dict[str, Any]) -> dict[str, Any]:
+    """Whole bounds without a `.0`."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
+
+
 def _unknown_key(key: str, section: type[Section] | None) -> str:
     if section is None:
-        return f"{UNKNOWN} {key!r}"
+        return f"{UNKNOWN} {show(key)}"
     if key in section.renamed_keys:
         return f"{UNKNOWN} {key!r}; it is now called {section.renamed_keys[key]!r}"
     known = [field.alias or name for name, field in section.model_fields.items()]
-    return f"{UNKNOWN} {key!r}{did_you_mean(key, known)}"
+    return f"{UNKNOWN} {show(key)}{did_you_mean(key, known)}"
 
 
 def _look_up(location: Sequence[int | str]) -> tuple[type[Section] | None, str | None]:

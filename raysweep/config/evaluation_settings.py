@@ -13,15 +13,17 @@ class EvaluationConfig(Section):
 
     documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
     examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
-    context_examples: PositiveInt = Field(
+    context_examples: Annotated[int, Field(ge=1, le=255)] = Field(
         1,
         description="how many of these also have their context scored, which is nearly the same text under every mask",
     )
-    batch_tokens: PositiveInt = Field(8192, description="tokens in a batch, padding included")
-    generation_documents: Annotated[int, Field(ge=0)] = Field(
+    batch_tokens: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        8192, description="tokens in a batch, padding included"
+    )
+    generation_documents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         16, description="documents per level for infilling scores"
     )
-    speed_repeats: Annotated[int, Field(ge=0)] = Field(5, description="timed generations per model")
+    speed_repeats: Annotated[int, Field(ge=0, le=10_000)] = Field(5, description="timed generations per model")
 
 
 class MarginConfig(Section):
@@ -50,7 +52,7 @@ class HypothesesConfig(Section):
 class ReportConfig(Section):
     """Statistics and the page."""
 
-    resamples: Annotated[int, Field(ge=100)] = Field(10_000, description="bootstrap resamples")
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(10_000, description="bootstrap resamples")
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     metric: Metric = Field("infill", description="the metric of the hypotheses")
     hypotheses: HypothesesConfig = HypothesesConfig()

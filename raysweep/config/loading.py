@@ -6,7 +6,6 @@ else.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from pydantic_core import ErrorDetails
 
 from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
 from raysweep.config.schema import Config, ConfigFile
-from raysweep.config.section import NAME
-from raysweep.config.training_settings import TrainingConfig, TrialConfig
+from raysweep.config.secrets import find_unread_variables, recorded_notify
+from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
+from raysweep.config.trial_names import find_wrong_names
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
-
-CONTROL_NAME = re.compile(r"control-(size|steps|placebo)-")
-RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
-"""The baseline's row, and the stages, which `--force` takes as well as trials."""
+from raysweep.storage.printable import without_secrets
 
 
 def load_config(path: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[str, Config]:
@@ -44,7 +41,7 @@ def load_config(path: Path, profile: str | None = None, overrides: Sequence[str]
     name = profile or data["default"]
     profiles = data["profiles"]
     if name not in profiles:
-        raise ConfigError(f"{path.name}: profiles: no profile {name!r}{did_you_mean(name, profiles)}")
+        raise ConfigError(f"{path.name}: profiles: no profile {show(name)}{did_you_mean(name, profiles)}")
     values, set_paths = apply_overrides(profiles[name], overrides)
     return name, parse_config(values, place=path.name, set_paths=set_paths)
 
@@ -65,7 +62,7 @@ def check_file(path: Path) -> dict[str, Config]:
             problems.extend(error.problems)
     if data["default"] not in data["profiles"]:
         problems.append(
-            f"{path.name}: default: no profile {data['default']!r}{did_you_mean(data['default'], data['profiles'])}"
+            f"{path.name}: default: no profile {show(data['default'])}{did_you_mean(data['default'], data['profiles'])}"
         )
     if problems:
         raise ConfigError(*problems)
@@ -82,11 +79,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
         raise ConfigError(f"{place}: found {show(values)}; must be a mapping of settings")
     merged = _inherit_training(values)
     try:
-        text = json.dumps(merged)
-    except TypeError as error:
-        raise ConfigError(f"{place}: holds a value that is neither text, number, list nor mapping ({error})") from error
-    try:
-        config = Config.model_validate_json(text)
+        config = Config.model_validate_json(json.dumps(merged))
     except ValidationError as error:
         problems = error_messages([detail for detail in error.errors() if not _is_inherited(detail, values)])
     else:
@@ -102,9 +95,11 @@ def config_schema() -> dict[str, Any]:
 
 
 def dump_config(config: Config) -> str:
-    """A resolved profile as YAML, for the run folder."""
+    """A resolved profile as YAML, for the run folder; without secrets."""
     data = json.loads(config.model_dump_json(by_alias=True))
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    if config.notify is not None:
+        data["notify"] = recorded_notify(data["notify"])
+    return without_secrets(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 def _cross_checks(config: Config) -> list[tuple[str, str]]:
@@ -122,7 +117,7 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
     ):
         must = "needs prices: gpu_hour, gpu_types or core_hour"
         problems.append(("budget.cost", f"found {config.budget.cost:g}; {must}"))
-    problems += _check_controls(config)
+    problems += _check_controls(config) + find_wrong_names(config) + find_unread_variables(config.model_dump())
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
         problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
     return problems
@@ -140,23 +135,32 @@ def _check_controls(config: Config) -> list[tuple[str, str]]:
 
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
     path = f"trials.{name}"
-    problems = []
-    if not NAME.match(name):
-        problems.append(("trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"))
-    if name in RESERVED_NAMES or CONTROL_NAME.match(name):
-        problems.append((path, "the name is raysweep's own; choose another"))
+    problems = _check_search(path, trial.search) if trial.search else []
     for level in trial.levels:
         if level not in config.data.levels:
             known = ", ".join(config.data.levels)
-            problems.append((f"{path}.levels", f"found {level!r}; known levels are {known}. Add it to data.levels"))
+            problems.append((f"{path}.levels", f"found {show(level)}; known levels are {known}. Add it to data.levels"))
     if trial.parent is not None and trial.parent not in config.trials:
-        problems.append((f"{path}.from", f"no trial {trial.parent!r}{did_you_mean(trial.parent, config.trials)}"))
+        problems.append((f"{path}.from", f"no trial {show(trial.parent)}{did_you_mean(trial.parent, config.trials)}"))
     if trial.documents is not None and trial.documents.size_of not in trial.levels:
         must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
-        problems.append((f"{path}.documents.size_of", f"found {trial.documents.size_of!r}; {must}"))
+        problems.append((f"{path}.documents.size_of", f"found {show(trial.documents.size_of)}; {must}"))
     if trial.warmup_steps >= trial.steps:
         must = f"must be below the trial's steps ({trial.steps})"
         problems.append((f"{path}.warmup_steps", f"found {trial.warmup_steps}; {must}"))
+    return problems
+
+
+def _check_search(path: str, search: SearchConfig) -> list[tuple[str, str]]:
+    """Try the ends of every range and every choice as the setting that they are for."""
+    problems = []
+    for name, tried in search.space.items():
+        for value in tried.choices or (tried.low, tried.high):
+            try:
+                TrainingConfig.model_validate({name: value})
+            except ValidationError as error:
+                message = error_messages(error.errors())[0][1]
+                problems.append((f"{path}.search.space.{name}", message))
     return problems
 
 

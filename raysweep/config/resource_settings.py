@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from raysweep.config.section import PositiveInt, Section
+from raysweep.config.section import Cores, Section
 
 
 class ResourcesConfig(Section):
@@ -13,13 +13,13 @@ class ResourcesConfig(Section):
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"pack": "trials_per_gpu"}
 
-    gpus_per_trial: Annotated[float, Field(ge=0.0)] | Literal["auto"] = Field(
+    gpus_per_trial: Annotated[float, Field(ge=0.0, le=4096.0)] | Literal["auto"] = Field(
         "auto", description="GPUs of one trial, a fraction too; auto: 1 if the cluster has any, else 0"
     )
-    cpus_per_trial: PositiveInt = Field(
+    cpus_per_trial: Cores = Field(
         1, description="CPU cores (torch threads) of one trial; on a CPU another number changes the last bits"
     )
-    trials_per_gpu: PositiveInt | Literal["auto"] = Field(
+    trials_per_gpu: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto",
         description="trials that share one GPU; auto: as many as the calibration found to fit and pay, else 1; "
         "on CPUs, the most trials at a time",
@@ -33,6 +33,6 @@ class ResourcesConfig(Section):
         "after another in the same process, which saves about 10 s each; auto: shared on CPUs where Ray is "
         "started here, else own",
     )
-    mask_workers: PositiveInt | None = Field(None, description="CPU workers that make examples; all cores if absent")
-    max_failures: Annotated[int, Field(ge=0)] = Field(2, description="times that a lost worker is replaced")
+    mask_workers: Cores | None = Field(None, description="CPU workers that make examples; all cores if absent")
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="times that a lost worker is replaced")
     address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")

@@ -13,19 +13,19 @@ from raysweep.config.control_settings import ControlsConfig
 from raysweep.config.data_settings import DataConfig, MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.config.section import Section
+from raysweep.config.section import Section, Seed
 from raysweep.config.training_settings import ModelConfig, TrainingConfig, TrialConfig
 
 
 class Config(Section):
     """A profile of experiments.yaml."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of splits, masks and statistics")
+    seed: Seed = Field(0, description="seed of splits, masks and statistics")
     data: DataConfig = DataConfig()
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
-    trials: Annotated[dict[str, TrialConfig], Field(min_length=1)]
+    trials: Annotated[dict[str, TrialConfig], Field(min_length=1, max_length=1000)]
     controls: ControlsConfig = ControlsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

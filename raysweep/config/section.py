@@ -6,16 +6,24 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from raysweep.storage.printable import shown
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+MOST = 1_000_000_000
+"""The bound of a count that has none of its own: far above any use, and far below what a 64-bit number overflows at."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
+PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Cores = Annotated[int, Field(ge=1, le=4096)]
+Timeout = Annotated[float, Field(gt=0.0, le=86_400.0)]
+"""Seconds, at most a day."""
 
 
 def _are_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"{value!r} is given twice")
+            raise ValueError(f"{shown(value)} is given twice")
     return values
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.scored_metrics import Metric
-from raysweep.config.section import Distinct, PositiveFloat, PositiveInt, Section
+from raysweep.config.section import Count, Distinct, PositiveFloat, PositiveInt, Section, Seed
 
 SCRATCH = "scratch"
 """The start that means random weights."""
@@ -24,6 +24,9 @@ SIZES: dict[ModelSize, tuple[int, int, int]] = {
 }
 
 
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+
+
 class ModelConfig(Section):
     """The model that a trial without a parent starts from."""
 
@@ -36,13 +39,15 @@ class AshaConfig(Section):
     """Stops poor samples of a search early, at evaluations at which all samples of a round are compared (ASHA)."""
 
     grace_evaluations: PositiveInt = Field(1, description="evaluations before the first samples are stopped")
-    reduction: Annotated[int, Field(ge=2)] = Field(2, description="one sample in this many continues at each rung")
+    reduction: Annotated[int, Field(ge=2, le=1000)] = Field(
+        2, description="one sample in this many continues at each rung"
+    )
 
 
 class SearchConfig(Section):
     """A search for settings with Optuna; the best sample becomes the trial's model."""
 
-    samples: PositiveInt = Field(8, description="trainings to try")
+    samples: Annotated[int, Field(ge=1, le=10_000)] = Field(8, description="trainings to try")
     metric: Metric = Field("infill", description="validation loss to minimise")
     space: dict[str, "SearchRange"] = Field(
         description="training settings to search, each with its range", min_length=1
@@ -64,7 +69,7 @@ class SearchRange(Section):
     low: float | int | None = None
     high: float | int | None = None
     log: bool = False
-    choices: tuple[float | int | str | bool, ...] | None = None
+    choices: Annotated[tuple[float | int | str | bool, ...], Field(min_length=1, max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -82,16 +87,16 @@ class TrainingConfig(Section):
     """Settings of one training; `training:` gives the defaults, and a trial may override each."""
 
     steps: PositiveInt = Field(1000, description="optimiser steps")
-    batch_size: PositiveInt = Field(8, description="examples per batch")
-    accumulation: PositiveInt = Field(1, description="batches per step")
-    micro_batch: PositiveInt | Literal["auto"] = Field(
+    batch_size: BatchSize = Field(8, description="examples per batch")
+    accumulation: BatchSize = Field(1, description="batches per step")
+    micro_batch: BatchSize | Literal["auto"] = Field(
         "auto",
         description="examples that go through the model at once; "
         "auto: what fits the GPU's memory, tried before step 1; on a CPU batch_size",
     )
     learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Count = 0
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
@@ -106,7 +111,9 @@ class TrainingConfig(Section):
         description="several short examples in one row, which changes no loss; on: wherever that pads less; "
         "auto: on a GPU, where it saves a tenth of the positions",
     )
-    window_batches: PositiveInt = Field(64, description="batches in the shuffled window sorted by length")
+    window_batches: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        64, description="batches in the shuffled window sorted by length"
+    )
     evaluate_every: PositiveInt = Field(500, description="steps")
     checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most this many")
     keep: PositiveInt = Field(2, description="checkpoints kept; with 1 there is no other if it is damaged")
@@ -122,10 +129,12 @@ class TrialConfig(TrainingConfig):
     )
     documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
     parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Distinct] = Field(
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), Distinct] = Field(
         (0,), description="one training for each"
     )
-    gpus: Annotated[float, Field(ge=0.0)] | None = Field(None, description="overrides resources.gpus_per_trial")
+    gpus: Annotated[float, Field(ge=0.0, le=4096.0)] | None = Field(
+        None, description="overrides resources.gpus_per_trial"
+    )
     accelerator_type: str | None = Field(None, description="overrides resources.accelerator_type")
     search: SearchConfig | None = None
 

@@ -1,52 +1,35 @@
-"""Reads experiments.yaml, and applies `--set` values to a profile.
-
-Unlike YAML 1.1, a duplicate key is an error, `1e-5` is a number, and `no` and `on` are text.
-"""
+"""Reads experiments.yaml as plain values, and applies `--set` values to a profile."""
 
 import json
-import re
-from collections.abc import Hashable, Sequence
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from raysweep.config.error_messages import did_you_mean, show
+from raysweep.config.safe_yaml import DEEPEST, MOST_CHARACTERS, parse_yaml
 from raysweep.errors import ConfigError
+from raysweep.storage.printable import printable
 
 SET_PLACE = "--set"
 
 
 def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[str]]:
     """Apply each `path.to.key=value` to a copy of the profile; also returns the paths that were set."""
-    copy: Any = json.loads(json.dumps(values, default=str)) if overrides else values
+    # Through JSON, so that sections which are one in the file (an anchor and its aliases) can be set apart.
+    changed: Any = json.loads(json.dumps(values)) if overrides else values
     paths, problems = [], []
     for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            problems.append(f"{SET_PLACE} {override}: must read path.to.key=value, such as training.steps=200")
-            continue
         try:
-            value = yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader of ours
-        except yaml.YAMLError as error:
-            problems.append(f"{SET_PLACE} {override}: the value is not YAML ({error})")
-            continue
-        target = copy
-        *folders, last = path.split(".")
-        for folder in folders:
-            if not isinstance(target, dict):
-                break
-            if not isinstance(target.get(folder), dict):
-                target[folder] = {}
-            target = target[folder]
-        if not isinstance(target, dict):
-            problems.append(f"{SET_PLACE} {override}: {path!r} leads through a value that is not a mapping")
-            continue
-        target[last] = value
-        paths.append(path)
+            path, value = _read_override(override)
+            _set(changed, path, value)
+        except ValueError as error:
+            problems.append(f"{SET_PLACE} {show(override)[1:-1]}: {error}")
+        else:
+            paths.append(path)
     if problems:
         raise ConfigError(*problems)
-    return copy, paths
+    return changed, paths
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -56,19 +39,13 @@ def read_file(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, is not YAML, or lacks one of the two.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give it with --config, or work in the folder that holds it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader of ours
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: {_where_in_yaml(error)}") from error
+        data = parse_yaml(_read_text(path))
+    except ValueError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: found {show(data)}; must be a mapping with 'default' and 'profiles'")
     problems = [
-        f"{path.name}: unknown field {str(name)!r}{did_you_mean(name, ['default', 'profiles'])}"
+        f"{path.name}: unknown field {show(name)}{did_you_mean(name, ['default', 'profiles'])}"
         for name in data
         if name not in {"default", "profiles"}
     ]
@@ -81,46 +58,56 @@ def read_file(path: Path) -> dict[str, Any]:
     return data
 
 
-def _where_in_yaml(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return f"not valid YAML ({error})"
+def _read_text(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        ConfigError: it is not there, is no file, or cannot be read.
+        ValueError: it is too long, or not UTF-8.
+    """
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device"
+            raise ConfigError(f"{path}: is {kind}; must be a file. Give it with --config")
+        if about.st_size > 4 * MOST_CHARACTERS:
+            raise ValueError(f"found {about.st_size:,} bytes; must be at most {4 * MOST_CHARACTERS:,}")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give it with --config, or work in the folder that holds it") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give another with --config") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: found the byte 0x{data[error.start]:02X}; must be UTF-8. Save it so") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Resolves plain values as the module's docstring says."""
+def _read_override(override: str) -> tuple[str, Any]:
+    """The path and the value of a `--set`."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ValueError("must read path.to.key=value, such as training.steps=200")
+    if printable(override) != override:
+        raise ValueError("must hold no control characters")
+    parts = path.split(".")
+    if not all(parts) or len(parts) > DEEPEST:
+        raise ValueError(f"found the path {show(path)}; must be names with a dot between them, at most {DEEPEST}")
+    try:
+        return path, parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"the value is not YAML ({error})") from error
 
 
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen: set[Hashable] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return {
-        str(loader.construct_object(key_node, deep=True)): loader.construct_object(value_node, deep=True)
-        for key_node, value_node in node.value
-    }
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-_PLAIN = {
-    "tag:yaml.org,2002:bool": (re.compile(r"(?:true|false|True|False)\Z"), "tTfF"),
-    "tag:yaml.org,2002:int": (re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z"), "-+0123456789"),
-    "tag:yaml.org,2002:float": (
-        re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9]+(?:[eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+\.(?:[eE][-+]?[0-9]+)?\Z"),
-        "-+.0123456789",
-    ),
-    "tag:yaml.org,2002:null": (re.compile(r"(?:~|null|Null|)\Z"), "~nN\0"),
-    "tag:yaml.org,2002:merge": (re.compile(r"<<\Z"), "<"),
-}
-_Loader.yaml_implicit_resolvers = {}
-for _tag, (_pattern, _first) in _PLAIN.items():
-    _Loader.add_implicit_resolver(
-        _tag, _pattern, list(_first) if _tag != "tag:yaml.org,2002:null" else ["~", "n", "N", ""]
-    )
+def _set(values: Any, path: str, value: Any) -> None:
+    *folders, last = path.split(".")
+    for folder in folders:
+        if not isinstance(values, dict):
+            break
+        if not isinstance(values.get(folder), dict):
+            values[folder] = {}
+        values = values[folder]
+    if not isinstance(values, dict):
+        raise ValueError(f"{show(path)} leads through a value that is not a mapping")
+    values[last] = value

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.schema import Config
+from raysweep.config.trial_names import CONTROL_KINDS
 from raysweep.evidence.evidence_schema import ClaimFinding, Recommendation
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.lineup import ROLE_NAMES, Entrant
 from raysweep.evidence.robustness_schema import LeakEffectRow, Leaks
-from raysweep.scheduling.control_trials import CONTROL_KINDS
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.control_verdicts import (

@@ -7,8 +7,8 @@ config takes part in the verdicts; the others are shown with the role 'other'.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from raysweep.config.trial_names import CONTROL_KINDS
 from raysweep.evidence.published import published_reason
-from raysweep.scheduling.control_trials import CONTROL_KINDS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
 from raysweep.statistics.role_models import RoleModels

@@ -6,42 +6,22 @@ list of `(kind, offset, length)` in characters and in text order.  The masks are
 repeats an earlier one of its document is left out, and counted.
 """
 
-import importlib
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+import operator
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.corpus.documents import Documents
-from raysweep.errors import ConfigError, InputError
+from raysweep.errors import InputError
+from raysweep.masking.mask_function import Span, call_mask_function, load_mask_function
 from raysweep.masking.mask_sampling import LeftOut, Masks
-from raysweep.masking.segmentation import Hierarchy, Segments, hierarchy_of
+from raysweep.masking.segmentation import Segments, hierarchy_of
 from raysweep.masking.vocabulary import Kind
 from raysweep.seeding import generator_for
-
-Span = tuple[int, int, int]
-"""Kind, offset and length, in characters."""
-MaskFunction = Callable[[str, Hierarchy, np.random.Generator], Sequence[Sequence[Span]]]
-
-
-def load_mask_function(path: str) -> MaskFunction:
-    """Import the function at `package.module:function`.
-
-    Raises:
-        ConfigError: there is no such function; names the setting and the fix.
-    """
-    place = f"masking.function: found {path!r}"
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise ConfigError(f"{place}; must be 'package.module:function'")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{place}; {error}. Install the package, or put its folder on PYTHONPATH") from error
-    if not callable(function):
-        raise ConfigError(f"{place}; {name} is a {type(function).__name__}; must be a function")
-    return cast("MaskFunction", function)
+from raysweep.storage.printable import shown
 
 
 def custom_masks(documents: Documents, segments: Segments, seed: int, policy: MaskingConfig) -> Masks:
@@ -49,7 +29,7 @@ def custom_masks(documents: Documents, segments: Segments, seed: int, policy: Ma
 
     Raises:
         ConfigError: there is no such function.
-        InputError: it returned too many masks, or spans that are out of range, overlap or are out of order;
+        InputError: it failed, or returned too many masks, or spans that are out of range, overlap or are out of order;
             names the document and the span.
     """
     assert policy.function is not None
@@ -59,13 +39,11 @@ def custom_masks(documents: Documents, segments: Segments, seed: int, policy: Ma
     for index, text in enumerate(documents.texts):
         name = documents.ids[index]
         generator = generator_for(seed, name, documents.splits[index], "own mask function")
-        given.append(list(function(text, hierarchy_of(segments, index), generator)))
-        places.append(f"{policy.function}: document {name!r}")
-        if len(given[-1]) > policy.examples_per_document:
-            raise InputError(
-                f"{places[-1]}: found {len(given[-1])} masks; must be at most {policy.examples_per_document} "
-                "(masking.examples_per_document)"
-            )
+        places.append(f"masking.function {policy.function}: document {index} ({shown(name)})")
+        hierarchy, most = hierarchy_of(segments, index), policy.examples_per_document
+        given.append(call_mask_function(function, places[-1], text, hierarchy, generator, most=most))
+        if len(given[-1]) > most:
+            raise InputError(f"{places[-1]}: found over {most} masks; must be at most masking.examples_per_document")
     return masks_from_lists(segments, given, places)
 
 
@@ -113,19 +91,33 @@ def _checked(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
     """The mask as plain numbers."""
     end = 0
     spans: list[Span] = []
-    for span in mask:
+    try:
+        # A mask has at most a span for each character; what yields without end is refused at the first span too many.
+        listed = list(islice(mask, size + 1))
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{place}: found a {type(mask).__name__}; must be a list of spans") from error
+    for span in listed:
         try:
-            kind, offset, length = (int(part) for part in span)
+            kind, offset, length = (operator.index(part) for part in span)
             Kind(kind)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{place}: span {span!r}: must be (kind, offset, length); kinds are 0 to 4") from error
+        except (Exception, SystemExit) as error:
+            must = "must be (kind, offset, length), whole numbers; kinds are 0 to 4"
+            raise InputError(f"{place}: span {_span_shown(span)}: {must}") from error
         if length < 1 or offset < 0 or offset + length > size:
-            raise InputError(f"{place}: span {(kind, offset, length)}: must lie inside the text's {size} characters")
-        if offset < end:
             raise InputError(
-                f"{place}: span {(kind, offset, length)}: begins before {end}, where the one before it ends; "
-                "spans must be in text order and must not overlap"
+                f"{place}: span {_span_shown((kind, offset, length))}: must lie inside the text's {size} characters"
             )
+        if offset < end:
+            must = "spans must be in text order and must not overlap"
+            shown_span = _span_shown((kind, offset, length))
+            raise InputError(f"{place}: span {shown_span}: begins before {end}, where the one before it ends; {must}")
         end = offset + length
         spans.append((kind, offset, length))
     return tuple(spans)
+
+
+def _span_shown(span: Any) -> str:
+    """A span in a message; numbers of very many digits cannot be spelled."""
+    if isinstance(span, tuple) and all(isinstance(part, int) and abs(part) < 10**12 for part in span):
+        return str(tuple(int(part) for part in span))
+    return shown(span)

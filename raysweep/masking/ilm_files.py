@@ -18,7 +18,7 @@ import numpy as np
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.corpus.documents import Documents
 from raysweep.errors import InputError
-from raysweep.masking.custom_masks import Span
+from raysweep.masking.mask_function import Span
 from raysweep.masking.mask_sampling import document_seeds
 from raysweep.masking.mask_shard import draw_masks
 from raysweep.masking.segmentation import segment

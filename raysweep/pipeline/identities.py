@@ -34,6 +34,11 @@ def corpus_identity(config: Config, csv: Path | None) -> dict[str, Any]:
 def examples_identity(config: Config, corpus: str) -> dict[str, Any]:
     """What the mask stage is made from, given the fingerprint of the corpus."""
     fields = config.masking.model_dump(mode="json", exclude={"shard_documents"})
+    if config.masking.function is not None:
+        from raysweep.masking.mask_function import function_digest  # NumPy, which a plan does not need
+
+        # By its code, not by the name of its module: it can be edited in place, and moved.
+        fields["function"] = function_digest(config.masking.function)
     return {"masking": fields, "corpus": corpus, "seed": config.seed, "version": EXAMPLES_VERSION}
 
 

@@ -10,9 +10,15 @@ import logging
 import os
 import subprocess
 import urllib.request
+from base64 import b64encode
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
+from urllib.parse import unquote, urlsplit
 
 from raysweep.config.budget_settings import Event, NotifyConfig
+from raysweep.config.secrets import address_of, expand, hide_values
+from raysweep.errors import ConfigError
+from raysweep.storage.printable import printable_message
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +54,7 @@ def notify(config: NotifyConfig | None, message: Message) -> list[str]:
         problems.append(f"notify.command: {problem}")
     if config.webhook is not None and (problem := _post(config.webhook, message, config.timeout_s)):
         problems.append(f"notify.webhook: {problem}")
+    problems = [printable_message(hide_values(problem, config)) for problem in problems]
     for problem in problems:
         logger.warning("%s", problem)
     return problems
@@ -58,6 +65,7 @@ def _run(command: tuple[str, ...], message: Message, timeout_s: float) -> str:
     # A zero byte is not allowed in arguments and environment variables.
     parts = {name: value.replace("\0", "") for name, value in parts.items()}
     try:
+        command = tuple(expand(word, "notify.command") for word in command)
         done = subprocess.run(
             [*command, message.text.replace("\0", "")],
             env={**os.environ, **parts},
@@ -68,20 +76,35 @@ def _run(command: tuple[str, ...], message: Message, timeout_s: float) -> str:
             text=True,
             errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return f"{command[0]}: timed out after {timeout_s:g} s"
+    except (OSError, ValueError, ConfigError) as error:
         return f"{command[0]}: {error}"
     last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
     return f"{command[0]} ended with {done.returncode}{': ' + last[0] if last else ''}" if done.returncode else ""
 
 
-def _post(url: str, message: Message, timeout_s: float) -> str:
+def _post(webhook: str, message: Message, timeout_s: float) -> str:
     body = json.dumps({**asdict(message), "text": message.text}, ensure_ascii=False).encode("utf-8", "replace")
-    request = urllib.request.Request(
-        url, data=body, headers={"Content-Type": "application/json; charset=utf-8", "User-Agent": "raysweep"}
-    )
+    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "raysweep"}
+    server = "the address"
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
+        url = expand(webhook, "notify.webhook")
+        server = urlsplit(address_of(url)).netloc
+        with urllib.request.urlopen(_request(url, body, headers), timeout=timeout_s):
             return ""
-    except (OSError, ValueError) as error:
-        # The address may hold a secret, so only the host is named.
-        return f"{request.host or 'the address'}: {error}"
+    except (OSError, ValueError, HTTPException, ConfigError) as error:
+        # The address may hold a secret, so only the server is named.
+        return f"{server}: {error}"
+
+
+def _request(url: str, body: bytes, headers: dict[str, str]) -> urllib.request.Request:
+    """The request; the user and the password of the URL go into a header, where the server looks for them."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with https:// or http://")
+    parts = urlsplit(url)
+    user, _, server = parts.netloc.rpartition("@")
+    if user:
+        headers |= {"Authorization": "Basic " + b64encode(unquote(user).encode()).decode()}
+        url = parts._replace(netloc=server).geturl()
+    return urllib.request.Request(url, data=body, headers=headers)

@@ -13,16 +13,12 @@ from the number of documents or steps; if the placebo beats the general model on
 much, the gain has nothing to do with levels.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
-
-CONTROL_KINDS = ("size_matched", "step_matched", "placebo")
-CONTROL_PREFIX = "control-"
-_SHORT = {"size_matched": "size", "step_matched": "steps", "placebo": "placebo"}
+from raysweep.config.trial_names import CONTROL_KINDS, control_name, entry_on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +26,7 @@ class Control:
     """The level whose model a control trial is compared with."""
 
     kind: str
-    """One of `CONTROL_KINDS`."""
+    """One of `config.trial_names.CONTROL_KINDS`."""
     level: str
 
 
@@ -42,15 +38,17 @@ def plan_controls(config: Config) -> dict[str, tuple[TrialConfig, Control]]:
         if not getattr(config.controls, kind) or general is None:
             continue
         for level in config.data.levels:
-            if (own := _entry(config, [level])) is not None:
-                name = f"{CONTROL_PREFIX}{_SHORT[kind]}-{level}"
-                planned[name] = (_settings(config, general, own, kind, level), Control(kind=kind, level=level))
+            if (own := entry_on(config, [level])) is not None:
+                planned[control_name(kind, level)] = (
+                    _settings(config, general, own, kind, level),
+                    Control(kind=kind, level=level),
+                )
     return planned
 
 
 def general_entry(config: Config) -> TrialConfig | None:
     """The first entry on all levels that starts from scratch, if there are several levels."""
-    return _entry(config, config.data.levels) if len(config.data.levels) > 1 else None
+    return entry_on(config, config.data.levels) if len(config.data.levels) > 1 else None
 
 
 def placebo_group(level: str, seed: int) -> SubsetConfig:
@@ -65,10 +63,3 @@ def _settings(config: Config, general: TrialConfig, own: TrialConfig, kind: str,
         "placebo": placebo_group(level, config.seed),
     }[kind]
     return own.model_copy(update={"levels": general.levels, "documents": documents})
-
-
-def _entry(config: Config, levels: Sequence[str]) -> TrialConfig | None:
-    for entry in config.trials.values():
-        if entry.parent is None and entry.documents is None and set(entry.levels) == set(levels):
-            return entry
-    return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
+from raysweep.config.trial_names import trial_name
 from raysweep.scheduling.control_trials import Control, plan_controls
 
 START_MODEL = "start"
@@ -59,7 +60,8 @@ def expand_trials(config: Config) -> dict[str, Trial]:
         for entry in ready:
             settings = pending.pop(entry)
             for seed in settings.seeds:
-                name = _name_of(entries, entry, seed)
+                name = trial_name(entry, settings, seed)
+                assert name not in ordered, "loading refuses names that are given twice"
                 ordered[name] = Trial(
                     name=name,
                     entry=entry,
@@ -114,10 +116,6 @@ def _sees(trial: Trial, levels: Sequence[str]) -> bool:
     return is_whole and set(trial.settings.levels) == set(levels)
 
 
-def _name_of(entries: Mapping[str, TrialConfig], entry: str, seed: int) -> str:
-    return entry if len(entries[entry].seeds) == 1 else f"{entry}-seed{seed}"
-
-
 def _parent_of(entries: Mapping[str, TrialConfig], parent: str, seed: int) -> str:
-    seeds = entries[parent].seeds
-    return _name_of(entries, parent, seed if seed in seeds else seeds[0])
+    settings = entries[parent]
+    return trial_name(parent, settings, seed if seed in settings.seeds else settings.seeds[0])

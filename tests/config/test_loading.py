@@ -212,3 +212,95 @@ def test_no_number_of_the_shipped_file_has_an_underscore():
 def test_the_shipped_schema_is_the_code_s_own():
     """Editors complete from experiments.schema.json; `raysweep check --schema` writes it."""
     assert json.loads((ROOT / "experiments.schema.json").read_text(encoding="utf-8")) == config_schema()
+
+
+TWO_LEVELS = "default: a\nprofiles: {a: {data: {levels: [A1, A1-seed1]}, controls: {%s}, trials: {%s}}}"
+SAME_NAMES = {
+    TWO_LEVELS % ("", "A1: {levels: [A1], seeds: [0, 1]}, A1-seed1: {levels: [A1]}"): (
+        "trials.A1-seed1: gives the name 'A1-seed1', and trials.A1.seeds gives it too; rename one"
+    ),
+    TWO_LEVELS % ("", "A1: {levels: [A1]}, a1: {levels: [A1]}"): (
+        "trials.a1: gives the name 'a1', and trials.A1 gives 'A1', the same on disks that ignore case; rename one"
+    ),
+    TWO_LEVELS
+    % (
+        "step_matched: true",
+        "all: {levels: [A1, A1-seed1]}, x: {levels: [A1], seeds: [0, 1]}, y: {levels: [A1-seed1]}",
+    ): (
+        "controls.step_matched for level A1-seed1: gives the name 'control-steps-A1-seed1', "
+        "and controls.step_matched for level A1 gives it too; rename one"
+    ),
+    TWO_LEVELS % ("", "Control-Size-A1: {levels: [A1]}"): (
+        "trials.Control-Size-A1: the name is raysweep's own; choose another"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", SAME_NAMES)
+def test_no_two_trials_have_one_name(write, text):
+    """The second would take the place of the first without a word: seeds and controls make names too."""
+    assert problems_of(write(text)) == [f"experiments.yaml: {SAME_NAMES[text]}"]
+
+
+ABSURD = {
+    "report.resamples=200000000": "found 200000000; must be at most 1,000,000 (bootstrap resamples)",
+    "data.sample.rows=1000000000": "found 1000000000; must be at most 10,000,000 (documents to generate)",
+    "training.batch_size=1000000": "found 1000000; must be at most 65,536 (examples per batch)",
+    "training.steps=9000000000": "found 9000000000; must be at most 1,000,000,000 (optimiser steps)",
+    "trials.A1.search={samples: 1000000, space: {steps: {choices: [1]}}}": "must be at most 10,000 (trainings to try)",
+    "resources.mask_workers=1000000": "found 1000000; must be at most 4,096",
+    f"trials.A1.seeds={list(range(1001))}": "must be a list or mapping with at most 1,000 entries",
+    "notify={webhook: 'http://h', timeout_s: 1e300}": "must be at most 86,400",
+    "training.learning_rate=.inf": "found '.inf'; must be a number",
+    "training.learning_rate=1e999": "found Infinity; must be a finite number",
+    "trials.A1.search={space: {steps: {low: -5, high: 9}}}": "search.space.steps: found -5; must be at least 1",
+    "trials.A1.search={space: {steps: {low: 1.0, high: 9.0}}}": "search.space.steps: found 1.0; must be a whole number",
+    "data.levels=[A1, a1]": "'A1' and 'a1' differ in upper and lower case alone",
+    "data.level_aliases={A1: B1}": "level_aliases.A1: found 'B1'; 'A1' is itself one of the levels",
+    ".".join("a" * 50) + "=1": "must be names with a dot between them, at most 40",
+    "training..steps=1": "found the path 'training..steps'",
+    "training.steps=!!int foo": "the value is not YAML (line 1, column 1: found 'foo'; must be a whole number)",
+    "training.steps=\x1b[31m": "must hold no control characters",
+    "x" * 100_000: "must read path.to.key=value",
+}
+
+
+@pytest.mark.parametrize("override", ABSURD, ids=lambda override: override[:30])
+def test_absurd_values_are_refused_by_the_schema(write, override):
+    """Not by the memory that they would take; and little of them is repeated."""
+    problems = problems_of(write(GOOD), override)
+    assert any(ABSURD[override] in problem for problem in problems), problems
+    assert all(len(problem) < 300 for problem in problems)
+
+
+def test_setting_one_of_two_aliased_sections_leaves_the_other(write):
+    """An anchor and its alias are one object in memory, and two sections of the file."""
+    text = (
+        GOOD
+        + "      A1-b: &x {levels: [A1], search: {space: {steps: &r {low: 1, high: 5}, keep: *r}}}\n      A1-c: *x\n"
+    )
+    _, config = load_config(write(text), None, ["trials.A1-b.search.space.steps.high=9"])
+    ranges = [config.trials[name].search.space[field].high for name in ("A1-b", "A1-c") for field in ("steps", "keep")]
+    assert ranges == [9, 5, 5, 5]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "UTF-16", "long"])
+def test_what_is_no_config_file_is_not_read(tmp_path, kind):
+    """A pipe would wait for ever."""
+    import os
+
+    path = tmp_path / "experiments.yaml"
+    {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "UTF-16": lambda: path.write_bytes(GOOD.encode("utf-16")),
+        "long": lambda: path.write_bytes(b" " * (5 << 20)),
+    }[kind]()
+    expected = {
+        "folder": "is a folder; must be a file",
+        "pipe": "is a pipe or a device; must be a file",
+        "UTF-16": "line 1: found the byte 0xFF; must be UTF-8",
+        "long": "found 5,242,880 bytes; must be at most 1,048,576",
+    }
+    (problem,) = problems_of(path)
+    assert expected[kind] in problem

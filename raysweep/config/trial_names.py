@@ -1,0 +1,79 @@
+"""The names of trials: which an entry may have, and those that seeds and controls give.
+
+A trial's name is the name of its folder, so that two which differ in upper and lower case alone are the same on many
+disks.  Every name that a config leads to is checked here, before anything is done.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from raysweep.config.schema import Config
+from raysweep.config.section import NAME
+from raysweep.config.training_settings import TrialConfig
+
+CONTROL_KINDS = {"size_matched": "size", "step_matched": "steps", "placebo": "placebo"}
+"""Kinds of control trials, and their short names in the trials' names."""
+RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
+"""The baseline's row, and the stages, which `--force` takes as well as trials."""
+_CONTROL_PREFIXES = tuple(f"control-{short}-" for short in CONTROL_KINDS.values())
+LONGEST_NAME = 80
+MOST_TRIALS = 10_000
+
+
+def trial_name(entry: str, settings: TrialConfig, seed: int) -> str:
+    """The name of the training of an entry with this seed."""
+    return entry if len(settings.seeds) == 1 else f"{entry}-seed{seed}"
+
+
+def control_name(kind: str, level: str) -> str:
+    """The name of the entry of a control."""
+    return f"control-{CONTROL_KINDS[kind]}-{level}"
+
+
+def entry_on(config: Config, levels: Sequence[str]) -> TrialConfig | None:
+    """The first entry on all documents of just these levels that starts from no other trial."""
+    for entry in config.trials.values():
+        if entry.parent is None and entry.documents is None and set(entry.levels) == set(levels):
+            return entry
+    return None
+
+
+def find_wrong_names(config: Config) -> list[tuple[str, str]]:
+    """Names that no trial may have or that two would have; where, and what to do."""
+    problems = [problem for name in config.trials for problem in _check_entry(name)]
+    total = sum(len(trial.seeds) for trial in config.trials.values())
+    if total > MOST_TRIALS:
+        return [*problems, ("trials", f"found {total:,} trainings, one for each seed; must be at most {MOST_TRIALS:,}")]
+    places = defaultdict(list)
+    for name, place in _all_names(config):
+        places[name.casefold()].append((name, place))
+    for same in places.values():
+        for name, place in same[1:]:
+            first, its_place = same[0]
+            problems.append((place, f"gives the name {name!r}, and {its_place} gives {_same(name, first)}; rename one"))
+    return problems
+
+
+def _check_entry(name: str) -> Iterator[tuple[str, str]]:
+    if not NAME.match(name):
+        yield "trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"
+    if len(name) > LONGEST_NAME:
+        yield "trials", f"found the name '{name[:20]}…' of {len(name):,} characters; must be at most {LONGEST_NAME}"
+    if name.casefold() in RESERVED_NAMES or name.casefold().startswith(_CONTROL_PREFIXES):
+        yield f"trials.{name}", "the name is raysweep's own; choose another"
+
+
+def _all_names(config: Config) -> Iterator[tuple[str, str]]:
+    """The name of every training, and the place in the config that gives it."""
+    for entry, settings in config.trials.items():
+        place = f"trials.{entry}" + (".seeds" if len(settings.seeds) > 1 else "")
+        yield from ((trial_name(entry, settings, seed), place) for seed in settings.seeds)
+    for kind, is_asked in config.controls:
+        for level in config.data.levels if is_asked else ():
+            if (own := entry_on(config, [level])) is not None:
+                place = f"controls.{kind} for level {level}"
+                yield from ((trial_name(control_name(kind, level), own, seed), place) for seed in own.seeds)
+
+
+def _same(name: str, first: str) -> str:
+    return "it too" if name == first else f"{first!r}, the same on disks that ignore case"

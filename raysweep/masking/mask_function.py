@@ -1,0 +1,163 @@
+"""The user's own mask function: importing it, calling it, and its identity, which is its source code.
+
+The code is not ours: whatever it raises, `sys.exit(0)` included, becomes an error that names the function and the
+fix; a process that it forks ends when it returns from the function.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import site
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+import raysweep
+from raysweep.errors import ConfigError, InputError
+from raysweep.masking.segmentation import Hierarchy
+from raysweep.storage.printable import shown
+
+Span = tuple[int, int, int]
+"""Kind, offset and length, in characters."""
+MaskFunction = Callable[[str, Hierarchy, np.random.Generator], Sequence[Sequence[Span]]]
+
+
+def load_mask_function(path: str) -> MaskFunction:
+    """Import the function at `package.module:function`.
+
+    Raises:
+        ConfigError: there is no such function, its module fails, or it does not take the three arguments; names the
+            setting and the fix.
+    """
+    place = f"masking.function: found {shown(path)}"
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise ConfigError(f"{place}; must be 'package.module:function'")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{place}; {error}. Install the package, or put its folder on PYTHONPATH") from error
+    except (Exception, SystemExit) as error:
+        # Any error: the module's own code runs on import.
+        raise ConfigError(f"{place}; importing {module} failed: {_told(error)}. Mend the module") from error
+    if not callable(function):
+        raise ConfigError(f"{place}; {name} is a {type(function).__name__}; must be a function")
+    _check_signature(function, place)
+    return cast("MaskFunction", function)
+
+
+def call_mask_function(function: MaskFunction, place: str, *arguments: Any, most: int) -> list[Sequence[Span]]:
+    """The masks of one document; at most one more than `most`, so that a generator need not end.
+
+    Raises:
+        InputError: it raised, ended the process or returned no list of masks; names the place and the fix.
+    """
+    process = os.getpid()
+    try:
+        returned = function(*arguments)
+        masks = list(islice(returned, most + 1))
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{place}: {_told(error)}; {_advice(error)}") from error
+    finally:
+        if os.getpid() != process:
+            os._exit(1)  # The function forked: the run goes on in the process that it began in.
+    if isinstance(returned, str | bytes | dict):
+        raise InputError(f"{place}: returned a {type(returned).__name__}; must be a list of masks")
+    return masks
+
+
+def function_digest(path: str) -> str:
+    """A hash of the function's name and the source of its module and of all that it imports from the user's folders.
+
+    Packages that are installed, the standard library and raysweep are not read; nor are files of data, or modules
+    that are imported by a computed name.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    load_mask_function(path)
+    module, _, name = path.partition(":")
+    digest = hashlib.blake2b(name.encode(), digest_size=12)
+    seen: set[str] = set()
+    for source in _sources(module, seen, is_asked_for=True):
+        digest.update(hashlib.blake2b(source).digest())
+    return digest.hexdigest()
+
+
+def _sources(module: str, seen: set[str], *, is_asked_for: bool = False) -> Iterator[bytes]:
+    """The source of a module, of the packages around it, and of what they import, each once."""
+    if module in seen or not module:
+        return
+    seen.add(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):
+        return  # Not a module but a name in one, or made at run time: there is no file to read.
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return
+    if not is_asked_for and _is_installed(Path(spec.origin)):
+        return
+    source = Path(spec.origin).read_bytes()
+    yield source
+    yield from _sources(module.rpartition(".")[0], seen)
+    if spec.origin.endswith(".py"):
+        package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
+        for name in _imported(source, package):
+            yield from _sources(name, seen)
+
+
+def _imported(source: bytes, package: str) -> Iterator[str]:
+    """Names that the source imports, wherever in it; `from a import b` may name the module a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            start = ".".join(part for part in (base, node.module or "") if part)
+            yield start
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def _is_installed(path: Path) -> bool:
+    """Whether a file belongs to Python, to an installed package or to raysweep."""
+    paths = sysconfig.get_paths()
+    places = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    places += [*site.getsitepackages(), site.getusersitepackages(), str(Path(raysweep.__file__).parent)]
+    return any(path.resolve().is_relative_to(Path(place).resolve()) for place in places)
+
+
+def _check_signature(function: Callable[..., Any], place: str) -> None:
+    must = "must be a function of (text, hierarchy, generator)"
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"{place}; it is async; {must}")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # Written in C, and does not say what it takes.
+    try:
+        signature.bind("", (), None)
+    except TypeError as error:
+        raise ConfigError(f"{place}; it takes {shown(str(signature))[1:-1]}; {must}") from error
+
+
+def _told(error: BaseException) -> str:
+    """An error of the user's code in a line, with its place in their code."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({shown(error.code)})"
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"it raised {type(error).__name__}: {shown(str(error))[1:-1]}{where}"
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "must return a list of masks, and never end the process"
+    return "must return a list of masks, and [] where it finds none"

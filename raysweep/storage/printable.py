@@ -1,0 +1,70 @@
+"""Makes text that others wrote safe to print: no control, bidi or ANSI character, no secret of a URL, nothing endless.
+
+Whatever reaches a terminal, a log, a TeX or a CSV file from a text, an id, a name, a path or a bundle passes
+through here; `cli.terminal` does it for everything that the commands print.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+SHOWN_CHARACTERS = 80
+"""The most characters of an input that a message repeats."""
+_LONGEST_LINE = 2000
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners are part of emoji and of Persian words
+_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r\n]")
+_USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
+_SECRET_IN_QUERY = re.compile(
+    r"([?&;][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)[\w.-]*=)(?!\$\{)[^&\s'\"#;]+",
+    re.IGNORECASE,
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with every control, bidi, surrogate and private character as its escape (`\x1b`); lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def printable_message(text: str) -> str:
+    """A message as it may be printed: `printable`, without the secrets of URLs, no line longer than a page."""
+    return "\n".join(_cut(line) for line in printable(without_secrets(text)).split("\n"))
+
+
+def without_secrets(text: str) -> str:
+    """The text with the user and password, and the token-like query values, of its URLs as `***`; `${NAME}`s stay."""
+    return _SECRET_IN_QUERY.sub(r"\1***", _USER_IN_URL.sub("***@", text))
+
+
+def shown(value: Any, limit: int = SHOWN_CHARACTERS) -> str:
+    """A value as a message quotes it: on one line, printable, without secrets, cut to `limit` characters."""
+    if isinstance(value, str):
+        text = repr(value[: limit + 1])
+    elif isinstance(value, int) and abs(value) >= 10**limit:
+        return "a number of very many digits"  # Python refuses to spell it
+    else:
+        try:
+            text = json.dumps(value, default=repr, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            text = f"a {type(value).__name__}"
+    text = printable(without_secrets(text)).replace("\n", r"\n")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def spreadsheet_safe(text: str) -> str:
+    """A text cell that no spreadsheet runs as a formula, with its control characters escaped."""
+    return ("'" if _FORMULA.match(text) else "") + printable(text)
+
+
+def _escaped(character: str) -> str:
+    if character in _HARMLESS or unicodedata.category(character) not in _UNPRINTABLE:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _cut(line: str) -> str:
+    left_out = len(line) - _LONGEST_LINE
+    return line if left_out <= 0 else f"{line[:_LONGEST_LINE]} … ({left_out:,} characters more)"

@@ -1,0 +1,56 @@
+"""No control, bidi or ANSI character and no secret of a URL is printed, and nothing of an input at length."""
+
+import pytest
+
+from raysweep.storage.printable import printable, printable_message, shown, spreadsheet_safe, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("plain é ö 中 \xa0", "plain é ö 中 \xa0"),
+        ("a\x1b[31mb\x07\x9b", "a\\x1b[31mb\\x07\\x9b"),
+        ("evil\u202egnp.exe\u2066", "evil\\u202egnp.exe\\u2066"),
+        ("\ud800\ue000\u2028", "\\ud800\\ue000\\u2028"),
+        ("line\nline\ttab\rback", "line\nline\ttab\\rback"),
+        ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(raw, safe):
+    """Letters of every script, emoji, lines and tabs stay as they are."""
+    assert printable(raw) == safe
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("at https://user:PW@host:9/hook?token=TOK&n=1.", "at https://***@host:9/hook?token=***&n=1."),
+        ("s3://key:SECRET@bucket/x", "s3://***@bucket/x"),
+        ("http://h/?access_token=A&api-key=B&X-Amz-Signature=C#d", "http://h/?access_token=***&api-key=***&X-Amz-Signature=***#d"),
+        ("https://u:${PW}@h/?token=${T}", "https://u:${PW}@h/?token=${T}"),
+        ("mail a@b.org about http://h/a@b", "mail a@b.org about http://h/a@b"),
+    ],
+)  # fmt: skip
+def test_secrets_of_urls_are_hidden(url, safe):
+    """Whatever the scheme; a `${NAME}` is no secret."""
+    assert without_secrets(url) == safe
+
+
+def test_a_message_shows_little_of_an_input():
+    """A value is cut to 80 characters, a line to a page."""
+    assert shown("x" * 300_000) == "'" + "x" * 78 + "…"
+    assert len(shown({"a": ["\x1b" * 9] * 100})) == 80
+    assert shown(10**5000) == "a number of very many digits"
+    assert shown("two\nlines") == "'two\\nlines'"
+    assert len(printable_message("x" * 300_000)) < 2100
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "  =1", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_is_run_as_a_formula(text):
+    """Spreadsheets run these, after spaces too."""
+    assert spreadsheet_safe(text) == "'" + printable(text)
+
+
+def test_other_cells_stay_as_they_are():
+    """An empty one too."""
+    assert [spreadsheet_safe(text) for text in ("", "A1", "a=b", "it's")] == ["", "A1", "a=b", "it's"]
