@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.csv_files import RawColumns, read_columns
+from raysweep.corpus.normalising import is_invisible
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
@@ -28,8 +29,9 @@ MISSING = "missing value"
 UNKNOWN_LEVEL = "unknown level"
 EMPTY_TEXT = "empty text"
 DUPLICATE_ID = "duplicate id"
+SAME_TEXT = "the same text as a document of another split"
 NEAR_DUPLICATE = "almost the same as a text of another split"
-"""The row itself is good, but grouping it would have made one group too large."""
+"""With these two the row itself is good, but grouping it would have made one group too large."""
 
 SHOWN_CHARACTERS = 80
 STRING = pa.large_string()
@@ -54,6 +56,7 @@ class Corpus:
     documents: pa.Table  # writing_id, l1, level, learner, prompt, text: large_string, in file order
     bad_rows: tuple[BadRow, ...]  # in file order
     rows: int
+    repeated_columns: tuple[str, ...] = ()  # names that stand more than once in the header and are not used
 
     def bad_by_reason(self) -> dict[str, int]:
         """Count the bad rows by reason, the most frequent first."""
@@ -100,12 +103,13 @@ def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Pat
     )
 
 
-def bad_near_duplicates(corpus: Corpus, places: np.ndarray, column: str) -> list[BadRow]:
-    """Make quarantine rows for documents that are removed because another split has almost the same text.
+def bad_repeats(corpus: Corpus, places: np.ndarray, column: str, reason: str) -> list[BadRow]:
+    """Make quarantine rows for documents that are removed because another split has (almost) the same text.
 
     Args:
         places: positions of the documents in file order.
         column: the text column's name in the CSV.
+        reason: `SAME_TEXT` or `NEAR_DUPLICATE`.
     """
     bad = np.array([bad.row for bad in corpus.bad_rows], dtype=np.int64)
     rows = np.setdiff1d(np.arange(1, corpus.rows + 1), bad, assume_unique=True)[places]
@@ -115,13 +119,21 @@ def bad_near_duplicates(corpus: Corpus, places: np.ndarray, column: str) -> list
             row=row,
             writing_id=_text(writing_id.encode()),
             column=column,
-            reason=NEAR_DUPLICATE,
-            value=_shown(text.encode("utf-8", "surrogatepass")),
+            reason=reason,
+            value=show_cell(text.encode("utf-8", "surrogatepass")),
         )
         for row, writing_id, text in zip(
             rows.tolist(), chosen["writing_id"].to_pylist(), chosen["text"].to_pylist(), strict=True
         )
     ]
+
+
+def show_cell(cell: bytes) -> str:
+    """Quote and escape a cell as Python does, cut to about 80 characters."""
+    value = _decode(cell)
+    cut = cell if value is None else value
+    shown = repr(cut[:SHOWN_CHARACTERS])
+    return shown.removeprefix("b") + ("…" if len(cut) > SHOWN_CHARACTERS else "")
 
 
 def write_quarantine(path: Path, bad_rows: tuple[BadRow, ...]) -> None:
@@ -139,7 +151,8 @@ def _explain(bad: BadRow, path: Path, data: DataConfig) -> str:
     if bad.reason == WRONG_FIELDS:
         return f"{path.name} row {bad.row}: found {bad.value}. {_QUOTING}"
     if bad.reason == WRONG_QUOTES:
-        return f"{path.name} row {bad.row}: found {bad.value}; a quote is missing, or is not doubled. {_QUOTING}"
+        what = "quotes after a backslash" if '\\\\"' in bad.value else "a quote is missing, or is not doubled"
+        return f"{path.name} row {bad.row}: found {bad.value}; {what}. {_QUOTING}"
     must = {
         UNKNOWN_LEVEL: f"known levels are {', '.join(data.levels)}. Add it to data.levels or data.level_aliases",
         EMPTY_TEXT: "must hold a text. Leave such rows out",
@@ -170,12 +183,18 @@ class _Judge:
         cells |= {role: pc.utf8_trim_whitespace(column) for role, column in cells.items() if role != "text"}
         for role in ("writing_id", "l1", "level", "learner"):
             if role in cells:
-                self._complain(MISSING, role, _mask(pc.equal(cells[role], "")))
+                self._complain(MISSING, role, _mask(is_invisible(cells[role])))
         cells["level"] = self._known_levels(cells["level"])
-        self._complain(EMPTY_TEXT, "text", _mask(pc.equal(pc.utf8_trim_whitespace(cells["text"]), "")))
+        self._complain(EMPTY_TEXT, "text", _mask(is_invisible(cells["text"])))
         self._complain_of_duplicates(cells["writing_id"])
         good = pa.array(self.complaint < 0)
-        return Corpus(documents=self._documents(cells).filter(good), bad_rows=self._bad_rows(), rows=self.raw.rows)
+        used = {*self.roles.values(), ""}
+        return Corpus(
+            documents=self._documents(cells).filter(good),
+            bad_rows=self._bad_rows(),
+            rows=self.raw.rows,
+            repeated_columns=tuple(name for name, n in Counter(self.raw.header).items() if n > 1 and name not in used),
+        )
 
     def _complain(self, reason: str, role: str, mask: np.ndarray) -> None:
         if mask.any():
@@ -229,7 +248,7 @@ class _Judge:
                 writing_id=_text(row.content.split(b",", 1)[0].strip(b'"\r\n')) if self._id_is_first() else "",
                 column="",
                 reason=WRONG_QUOTES if row.has_bad_quotes else WRONG_FIELDS,
-                value=_shown(row.content.rstrip(b"\r\n"))
+                value=show_cell(row.content.rstrip(b"\r\n"))
                 if row.has_bad_quotes
                 else f"{row.fields} {'field' if row.fields == 1 else 'fields'} instead of {len(self.raw.header)}",
             )
@@ -245,7 +264,7 @@ class _Judge:
                     writing_id=_text(table[self.roles["writing_id"]][place].as_py().strip()),
                     column=self.roles[role],
                     reason=reason,
-                    value=_shown(table[self.roles[role]][place].as_py()),
+                    value=show_cell(table[self.roles[role]][place].as_py()),
                     first_row=None if kept is None else int(row_numbers[kept]),
                 )
             )
@@ -270,11 +289,3 @@ def _text(cell: bytes) -> str:
     """Decode a cell as printable text."""
     text = cell[: 4 * SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")[:SHOWN_CHARACTERS]
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _shown(cell: bytes) -> str:
-    """Quote and escape a cell as Python does, cut to about 80 characters."""
-    value = _decode(cell)
-    cut = cell if value is None else value
-    shown = repr(cut[:SHOWN_CHARACTERS])
-    return shown.removeprefix("b") + ("…" if len(cut) > SHOWN_CHARACTERS else "")

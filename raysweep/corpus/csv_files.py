@@ -169,6 +169,8 @@ def _refuse_other_layout(path: Path, header: list[str], wanted: Sequence[str], l
     if separator := re.fullmatch(r"sep=(.),?", line.strip(" ")):
         also = "" if separator[1] == "," else ", and save the file with commas instead"
         raise InputError(f"{path}: its first line {line[:9]!r} is meant for Excel; must be the header. Delete it{also}")
+    if "\n" in line or "\r" in line:
+        raise InputError(f"{path}: a quote in its header takes in the lines below. Remove the quotes from the header")
     if line.startswith("#"):
         raise InputError(f"{path}: its first line is a comment; must be the header. Delete the lines that start with #")
     for delimiter, name in OTHER_DELIMITERS.items():

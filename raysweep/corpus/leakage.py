@@ -5,17 +5,17 @@ also finds errors in splitting, sorting and writing, and can judge splits that r
 of leak, the plainest first:
 
     id        the same writing_id in two splits
-    text      the same text, up to case, white space and Unicode form
+    text      the same text, as `normalising.py` compares
     near      almost the same text (`near_duplicates.py`)
-    learner   the same writer
+    learner   the same writer, as `normalising.py` compares
 
-Splits normally share prompts (the task is the same, the answers differ): they are counted, but are no leak.
+Splits normally share prompts (the task is the same, the answers differ): they are counted, but are no leak.  So
+are passages of 13 words (`passages.py`).  Translations, paraphrases and learners with two ids are not found.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP
-from raysweep.corpus.near_duplicate_groups import count_splits, near_in_other_splits
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
-from raysweep.corpus.splits import SPLITS, normalise_text
+from raysweep.corpus.normalising import normalise_text, normalised_codes
+from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
+from raysweep.corpus.splits import SPLITS
+from raysweep.corpus.text_groups import TextGroups, count_splits, near_in_other_splits
 from raysweep.storage.atomic_files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,12 @@ class Leakage:
     near_pairs: int  # pairs of similar texts with different words
     near_pairs_in_two_splits: int
     near_pairs_not_compared: int  # candidates skipped, because too many texts looked alike
-    links_not_followed: int  # near duplicates not grouped, because their group was too large; see quarantine.csv
+    texts_not_tied: int  # links between equal texts that were not followed (`text_groups.py`); see untied_texts.csv
+    links_not_followed: int  # the same for near duplicates; what it divided is in quarantine.csv
+    passage_words: int  # words of a passage
+    test_documents_with_passages_of_train: int
+    test_documents_mostly_of_train: int  # at least half of their passages are in train too
+    documents_with_passages_of_prompts: int | None  # None if no prompt is as long as a passage
     test_documents: int
     leaky_test_documents: int  # known to train or valid
     leaky_by_kind: Mapping[str, int]  # test documents, by kind of leak
@@ -93,6 +100,17 @@ def log_leakage(leakage: Leakage) -> None:
         "prepare: %s documents are almost the same as another (%s of their words or more)",
         f"{leakage.near_duplicates:,}", f"{leakage.near_threshold:.0%}",
     )  # fmt: skip
+    if leakage.near_pairs_not_compared:
+        logger.warning(
+            "prepare: %s pairs of texts that look alike were not compared: too many look like each other",
+            f"{leakage.near_pairs_not_compared:,}",
+        )
+    if leakage.texts_not_tied:
+        logger.info(
+            "prepare: %s pairs of learners with the same text stay apart: the text is short and common, or their group "
+            "would be too large; see untied_texts.csv",
+            f"{leakage.texts_not_tied:,}",
+        )
     if leakage.leaky_test_documents:
         logger.warning(
             "prepare: %s of %s test documents are known to train or valid (%s); the report gives no verdict unless "
@@ -111,16 +129,22 @@ class LeakSearch:
         self._splits: Longs = pc.index_in(table["split"], pa.array(SPLITS)).to_numpy().astype(np.int64)
         self._codes: dict[str, Longs | None] = {
             "id": _codes(table["writing_id"]),
-            "learner": _codes(table["learner"]),
-            "prompt": _codes(table["prompt"]),
+            "learner": _normalised(table["learner"]),
+            "prompt": _normalised(table["prompt"]),
         }
+        self._prompts = [prompt for prompt in pc.unique(table["prompt"]).to_pylist() if prompt is not None]
         self._codes["exact"], self._codes["text"] = _text_codes(documents)
         if near is None:
             near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
         self._near = near
 
-    def summary(self, links_not_followed: int = 0) -> Leakage:
-        """Count documents, repeats and leaks."""
+    def summary(self, grouped: TextGroups | None = None) -> Leakage:
+        """Count documents, repeats and leaks.
+
+        Args:
+            grouped: says how many links were not followed, if known.
+        """
+        passages = count_passages(self._near.sequences, self._splits, self._prompts)
         repeats = np.bincount(_known(self._codes["text"]))
         leaky = {kind: self._known_to(kind) for kind in LEAK_KINDS}
         is_test = self._splits == SPLITS.index("test")
@@ -154,7 +178,12 @@ class LeakSearch:
             near_pairs=int(is_present.sum()),
             near_pairs_in_two_splits=int(is_divided.sum()),
             near_pairs_not_compared=self._near.not_compared,
-            links_not_followed=links_not_followed,
+            texts_not_tied=grouped.equal_not_tied if grouped else 0,
+            links_not_followed=grouped.near_not_tied if grouped else 0,
+            passage_words=PASSAGE_WORDS,
+            test_documents_with_passages_of_train=passages.in_train,
+            test_documents_mostly_of_train=passages.mostly_in_train,
+            documents_with_passages_of_prompts=passages.in_prompts,
             test_documents=int(is_test.sum()),
             leaky_test_documents=int((np.stack(list(leaky.values())).any(axis=(0, 2)) & is_test).sum()),
             leaky_by_kind={kind: int((known.any(axis=1) & is_test).sum()) for kind, known in leaky.items()},
@@ -219,6 +248,11 @@ def _codes(column: pa.ChunkedArray) -> Longs | None:
     return np.asarray(pc.fill_null(indices, -1).to_numpy(), dtype=np.int64)
 
 
+def _normalised(column: pa.ChunkedArray) -> Longs | None:
+    """Number the normalised values as `_codes` does."""
+    return None if column.null_count == len(column) else normalised_codes(column)[0]
+
+
 def _known(codes: Longs | None) -> Longs:
     assert codes is not None, "every document has a text"
     return codes
@@ -226,16 +260,12 @@ def _known(codes: Longs | None) -> Longs:
 
 def _text_codes(documents: Path) -> tuple[Longs | None, Longs | None]:
     """Number the exact texts and the normalised ones, in the file's order."""
-    exact, normalised = [], []
+    exact, normalised = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     with pq.ParquetFile(documents) as file:
         for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["text"]):
-            for text in batch.column(0).to_pylist():
-                exact.append(_digest(text))
-                normalised.append(_digest(normalise_text(text)))
-    both = (pa.chunked_array([pa.array(digests, pa.binary(16))]) for digests in (exact, normalised))
-    exact_codes, normalised_codes = (_codes(column) for column in both)
-    return exact_codes, normalised_codes
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            texts = batch.column(0).to_pylist()
+            # Python's 64-bit hash differs between processes, but only equality counts here.
+            exact.append(np.fromiter(map(hash, texts), np.int64, len(texts)))
+            normalised.append(np.fromiter((hash(normalise_text(text)) for text in texts), np.int64, len(texts)))
+    exact_codes, codes = (np.unique(np.concatenate(parts), return_inverse=True)[1] for parts in (exact, normalised))
+    return exact_codes.astype(np.int64), codes.astype(np.int64)

@@ -10,7 +10,8 @@ buckets too large to compare completely (`not_compared` counts them).
 The result depends only on the texts, their order and the threshold; the hash functions are fixed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from raysweep.corpus.near_kernels import (
     hash_words,
     sign,
 )
+from raysweep.corpus.normalising import normalise_text
 from raysweep.seeding import generator_for
 
 Longs = npt.NDArray[np.int64]
@@ -37,10 +39,33 @@ _REACH = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WordSequences:
+    """The words of D texts, one text after the other."""
+
+    words: npt.NDArray[np.uint32]
+    """A hash of each word."""
+    starts: Longs
+    """(D + 1,) where each text's words begin, and where the last one's end."""
+
+    @classmethod
+    def of(cls, texts: pa.ChunkedArray) -> Self:
+        """Split texts into words; case, punctuation and white space are left out."""
+        words, starts = _words_of(texts)
+        return cls(words=words, starts=starts)
+
+    def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """The words of some texts."""
+        lengths = np.diff(self.starts)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), lengths[kept]]).cumsum()
+        return replace(self, words=self.words[np.repeat(kept, lengths)], starts=starts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NearDuplicates:
     """The near duplicates of D documents: P pairs."""
 
     threshold: float
+    sequences: WordSequences
     words: Longs
     """(D,) a code for each document's words; equal codes differ at most in case, space or punctuation."""
     pairs: Longs
@@ -50,6 +75,10 @@ class NearDuplicates:
     not_compared: int
     """Pairs of candidates that were skipped because their bucket was too large."""
 
+    def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """The same for some of the documents."""
+        return replace(self, words=self.words[kept], sequences=self.sequences.filtered(kept))
+
 
 def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDuplicates:
     """Find all pairs of texts that differ in at most 1 − `threshold` of their words.
@@ -57,7 +86,8 @@ def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDup
     Args:
         threshold: in [0.5, 1]; below 0.8 many pairs that are only just similar enough are missed.
     """
-    words, starts = _words_of(texts)
+    sequences = WordSequences.of(texts)
+    words, starts = sequences.words, sequences.starts
     codes, firsts = _number_sequences(words, starts)
     # A text without words has no near duplicates.
     chosen = firsts[starts[firsts + 1] > starts[firsts]]
@@ -66,6 +96,7 @@ def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDup
     _, distinct = np.unique(pairs[:, 0] * len(texts) + pairs[:, 1], return_index=True)
     return NearDuplicates(
         threshold=threshold,
+        sequences=sequences,
         words=codes,
         pairs=pairs[distinct],
         similarities=similarities[distinct],
@@ -88,12 +119,14 @@ def _words_of(texts: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint32], Longs]:
 
 
 def _bytes_of(texts: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], Longs]:
-    """Encode some texts (NFKC, lower case) as UTF-8; also returns where each begins."""
+    """Encode some texts as UTF-8, normalised where they are not ASCII; also returns where each begins."""
     plain = texts.combine_chunks().cast(pa.large_string())
-    if not pc.all(pc.string_is_ascii(plain)).as_py():
-        plain = pc.utf8_lower(pc.utf8_normalize(plain, form="NFKC"))
     if isinstance(plain, pa.ChunkedArray):
         plain = pa.concat_arrays(plain.chunks)
+    is_other = pc.invert(pc.string_is_ascii(plain))
+    if pc.any(is_other).as_py():
+        normalised = [normalise_text(text) for text in plain.filter(is_other).to_pylist()]
+        plain = pc.replace_with_mask(plain, is_other, pa.array(normalised, pa.large_string()))
     offsets = np.frombuffer(plain.buffers()[1], dtype=np.int64)[plain.offset : plain.offset + len(plain) + 1]
     data = plain.buffers()[2]
     return np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8), offsets

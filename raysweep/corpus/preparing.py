@@ -1,10 +1,12 @@
-"""The prepare stage: a CSV → documents.parquet, quarantine.csv, leakage.json, leaks.parquet and, last, splits.json.
+"""The prepare stage: a CSV → documents.parquet, quarantine.csv, untied_texts.csv, leakage.json, leaks.parquet
+and, last, splits.json.
 
 Documents are sorted by writing_id and numbered in that order, so the CSV's row order cannot change a
 byte of documents.parquet.  splits.json records that the stage is done: it is removed before anything else
 is replaced, and written last.
 """
 
+import csv as csv_module
 import logging
 import re
 from collections.abc import Mapping
@@ -20,13 +22,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
-from raysweep.corpus.csv_documents import Corpus, bad_near_duplicates, check_bad_rows, read_corpus, write_quarantine
+from raysweep.corpus.corpus_notes import note_oddities
+from raysweep.corpus.csv_documents import (
+    NEAR_DUPLICATE,
+    SAME_TEXT,
+    Corpus,
+    bad_repeats,
+    check_bad_rows,
+    read_corpus,
+    show_cell,
+    write_quarantine,
+)
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
 from raysweep.corpus.leakage import LeakSearch, log_leakage
-from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates
 from raysweep.corpus.near_duplicates import find_near_duplicates
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
+from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.run_folder import RunFolder
@@ -43,6 +55,7 @@ class CorpusSummary:
     rows: int  # data rows of the CSV: documents and bad rows
     documents: int
     bad_rows: dict[str, int]  # by reason
+    notes: dict[str, int]  # what a person should look at → documents
     synthetic: bool
     notice: str | None  # what a reader must know about a synthetic corpus
     seed: int
@@ -86,29 +99,32 @@ def prepare_corpus(
     documents = sort_documents(corpus.documents)
     texts = _hash_all(documents["text"], seed, report)
     has_learners = documents["learner"].null_count == 0
-    learners = documents["learner"].combine_chunks() if has_learners else None
-    groups, hashes = group_documents(texts, learners, seed)
+    groups, hashes = group_documents(texts, documents["learner"] if has_learners else None, seed)
     report("compare", 0, len(texts))
     near = find_near_duplicates(documents["text"], threshold=data.near_duplicates.threshold)
     report("compare", len(texts), len(texts))
-    is_grouped, refused = data.near_duplicates.action == "group", 0
-    if is_grouped:
-        groups, hashes, refused = group_near_duplicates(groups, hashes, near)
+    is_near_grouped = data.near_duplicates.action == "group"
+    text_codes = np.unique(texts, return_inverse=True)[1]
+    grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
+    groups = grouped.groups
     strata, names = _stratify(documents, data.levels)
-    splits = split_documents(strata, groups, hashes, data.split)
-    if refused and (divided := find_divided(near, splits, texts)).any():
-        places = sort_order(corpus.documents)[divided]
-        bad = bad_near_duplicates(corpus, places, (columns or data.columns).text)
+    splits = split_documents(strata, groups, grouped.hashes, data.split)
+    same_text, almost = find_divided(near, splits, text_codes, is_near_grouped=is_near_grouped)
+    _write_untied_texts(folder.untied_texts, documents, grouped, text_codes, same_text)
+    if (divided := same_text | almost).any():
+        order, column = sort_order(corpus.documents), (columns or data.columns).text
+        bad = bad_repeats(corpus, order[same_text], column, SAME_TEXT)
+        bad += bad_repeats(corpus, order[almost], column, NEAR_DUPLICATE)
         corpus = replace(corpus, bad_rows=tuple(sorted([*corpus.bad_rows, *bad], key=lambda bad: bad.row)))
         write_quarantine(folder.quarantine, corpus.bad_rows)
         documents, splits, groups = documents.filter(pa.array(~divided)), splits[~divided], groups[~divided]
-        near, strata = replace(near, words=near.words[~divided]), _stratify(documents, data.levels)[0]
+        near, strata = near.filtered(~divided), _stratify(documents, data.levels)[0]
     write_documents(folder.documents, documents, splits, report)
 
     report("check", 0, len(splits))
     search = LeakSearch(folder.documents, near)
-    leakage = search.summary(links_not_followed=refused)
-    leakage.raise_if_any(near=is_grouped)
+    leakage = search.summary(grouped)
+    leakage.raise_if_any(near=is_near_grouped)
     log_leakage(leakage)
     search.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
@@ -120,6 +136,7 @@ def prepare_corpus(
         rows=corpus.rows,
         documents=len(splits),
         bad_rows=corpus.bad_by_reason(),
+        notes=note_oddities(documents, corpus.repeated_columns, leakage.most_documents_with_one_text),
         synthetic=synthetic,
         notice=SYNTHETIC_NOTICE if synthetic else None,
         seed=seed,
@@ -129,7 +146,7 @@ def prepare_corpus(
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
         grouped_by="learner and text" if has_learners else "text",
-        groups=len(hashes),
+        groups=len(grouped.hashes),
         largest_group=int(np.bincount(groups).max()),
         lengths=_lengths(documents["text"], strata.levels, data.levels),
     )
@@ -193,6 +210,20 @@ def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray
         hashes[start : start + len(part)] = hash_texts(part, seed)
     report("split", len(texts), len(texts))
     return hashes
+
+
+def _write_untied_texts(
+    path: Path, documents: pa.Table, grouped: TextGroups, texts: np.ndarray, set_aside: np.ndarray
+) -> None:
+    """List the texts that several groups share and that do not tie them; the file is never published."""
+    codes, firsts, counts = np.unique(texts[grouped.untied], return_index=True, return_counts=True)
+    aside = np.bincount(texts[grouped.untied & set_aside], minlength=int(texts.max(initial=0)) + 1)[codes]
+    shown = documents["text"].take(pa.array(np.flatnonzero(grouped.untied)[firsts])).to_pylist()
+    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv_module.writer(file, lineterminator="\n")
+        writer.writerow(["documents", "set_aside", "text"])
+        for place in np.argsort(-counts, kind="stable").tolist():
+            writer.writerow([counts[place], aside[place], show_cell(shown[place].encode())])
 
 
 def _stratify(documents: pa.Table, levels: tuple[str, ...]) -> tuple[Strata, list[str]]:

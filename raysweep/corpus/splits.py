@@ -1,16 +1,15 @@
 """Gives every document one split (train, valid or test), which all models use.
 
-Documents that belong together form a *group* and go to one split: those of one learner, and those with equal
-normalised texts; learners who share a text are one group.  Near duplicates join groups, up to a size
-(`near_duplicate_groups.py`).  Every *stratum* (level and first language) gets its shares.  Groups of several
-documents are placed first, the largest first, each in the split that is furthest behind in the group's strata
-and levels.  Then the single documents of each stratum fill the rest, in the order of a hash of (seed, group);
-rounding errors of one stratum are corrected in the next of the same level.
+Documents that belong together form a *group* and go to one split: those of one learner or, if learners are not
+known, those with one text.  Equal texts and near duplicates join groups, up to a size (`text_groups.py`);
+learners and texts are compared as `normalising.py` says.  Every *stratum* (level and first language) gets its
+shares.  Groups of several documents are placed first, the largest first, each in the split that is furthest
+behind in the group's strata and levels.  Then the single documents of each stratum fill the rest, in the order
+of a hash of (seed, group); rounding errors of one stratum are corrected in the next of the same level.
 
 The rows must be sorted by id, so that the row order of the CSV has no effect.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from raysweep.config.data_settings import SplitConfig
+from raysweep.corpus.normalising import normalise_text, normalised_codes
 from raysweep.seeding import seed_for
 
 SPLITS = ("train", "valid", "test")
-
-
-def normalise_text(text: str) -> str:
-    """Normalise a text for comparison: NFKC, case folded, white space collapsed and stripped."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.casefold().split())
 
 
 def hash_texts(texts: Sequence[str], seed: int) -> np.ndarray:
@@ -39,8 +32,10 @@ def hash_texts(texts: Sequence[str], seed: int) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def group_documents(text_hashes: np.ndarray, learners: pa.Array | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Group the documents that must go to one split.
+def group_documents(
+    text_hashes: np.ndarray, learners: pa.ChunkedArray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Group the documents of each learner, or those of each text if learners are not known.
 
     Args:
         text_hashes: from `hash_texts`, one for each document.
@@ -52,21 +47,14 @@ def group_documents(text_hashes: np.ndarray, learners: pa.Array | None, seed: in
     if learners is None:
         hashes, groups = np.unique(text_hashes, return_inverse=True)
         return groups, hashes
-    encoded = learners.dictionary_encode()
-    writers = encoded.indices.to_numpy().astype(np.int64)
+    writers, names = normalised_codes(learners)
     key = _key(seed)
-    writer_hashes = np.frombuffer(b"".join(_digest(name, key) for name in encoded.dictionary.to_pylist()), dtype="<u8")
-    # Learners who wrote the same text belong together.
-    order = np.argsort(text_hashes, kind="stable")
-    same = np.flatnonzero(text_hashes[order][1:] == text_hashes[order][:-1])
-    links = np.stack([order[same + 1], order[same]], axis=1)
-    groups, hashes, _ = join_groups(writers, writer_hashes, links, largest=len(writers))
-    return groups, hashes
+    return writers, np.frombuffer(b"".join(_digest(name, key) for name in names), dtype="<u8")
 
 
 def join_groups(
     groups: np.ndarray, hashes: np.ndarray, links: np.ndarray, largest: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Join groups whose documents are linked, in the order of the links.
 
     A link that would make a group larger than `largest` is not followed, so the strongest links should come first.
@@ -77,17 +65,17 @@ def join_groups(
         largest: the most documents that a joined group may have.
 
     Returns:
-        Groups and hashes as `group_documents` gives them, and how many links were not followed.
+        Groups and hashes as `group_documents` gives them, and whether each link was refused, as (L,) booleans.
     """
     sizes = np.bincount(groups, minlength=len(hashes)).tolist()
     parents = list(range(len(hashes)))
-    refused = 0
-    for left, right in groups[links].tolist():
+    is_refused = np.zeros(len(links), dtype=np.bool_)
+    for place, (left, right) in enumerate(groups[links].tolist()):
         root, other = _root_of(parents, left), _root_of(parents, right)
         if root == other:
             continue
         if sizes[root] + sizes[other] > largest:
-            refused += 1
+            is_refused[place] = True
             continue
         parents[other] = root
         sizes[root] += sizes[other]
@@ -95,7 +83,7 @@ def join_groups(
     remaining, numbers = np.unique(roots, return_inverse=True)
     joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(joined, numbers, hashes)
-    return np.take(numbers, groups), joined, refused
+    return np.take(numbers, groups), joined, is_refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,6 +81,8 @@ class PrepareStage(Stage):
         listener.say(f"prepare: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")
         for reason, count in summary.bad_rows.items():
             listener.say(f"prepare: {count:,} rows set aside: {reason} (see {self.folder.quarantine})")
+        for note, count in summary.notes.items():
+            listener.say(f"prepare: note: {count:,} {note}")
 
     def _export_ilm_texts(self, listener: Listener) -> None:
         from raysweep.corpus.preparing import export_ilm_texts

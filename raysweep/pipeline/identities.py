@@ -13,7 +13,7 @@ from raysweep.config.schema import Config
 from raysweep.model.start_folder import model_identity
 from raysweep.scheduling.trials import START_MODEL, Trial
 
-CORPUS_VERSION = 2
+CORPUS_VERSION = 3
 EXAMPLES_VERSION = 1
 TRAINING_VERSION = 1
 SCORES_VERSION = 2

@@ -165,6 +165,11 @@ class RunFolder:
         return self.corpus / "quarantine.csv"
 
     @property
+    def untied_texts(self) -> Path:
+        """Common texts that many learners share and that do not tie them; never published."""
+        return self.corpus / "untied_texts.csv"
+
+    @property
     def leakage(self) -> Path:
         return self.corpus / "leakage.json"
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysweep.config.data_settings import DataConfig
-from raysweep.corpus.csv_documents import read_corpus
+from raysweep.corpus.csv_documents import check_bad_rows, read_corpus
 from raysweep.corpus.csv_files import read_columns
 from raysweep.errors import InputError
 from tests.corpus.odd_csv import HEADER, csv_bytes
@@ -104,6 +104,22 @@ def test_rows_with_misplaced_quotes_are_set_aside_one_by_one(tmp_path, rows, asi
     assert corpus.rows == 2 + len(aside)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('3,Thai,A1,"Hi" there', "a quote is missing, or is not doubled. Texts with commas, quotes or newlines must"),
+        ('3,Thai,A1,"a \\"b\\""', "quotes after a backslash. Texts with commas, quotes or newlines must be quoted"),
+    ],
+)
+def test_too_many_rows_with_misplaced_quotes_stop_with_the_fix(tmp_path, row, said):
+    """The first one is shown, and what may be wrong with it."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(HEAD + row.encode() + b"\n4,Thai,A1,Hi.\n")
+    with pytest.raises(InputError) as caught:
+        check_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(), tmp_path / "quarantine.csv")
+    assert str(caught.value).startswith(f"corpus.csv row 1: found {row!r}; {said}")
+
+
 def test_an_essay_may_hold_lists_and_levels_in_quoted_lines(tmp_path):
     """Only a line with a known level in the level column looks like a row."""
     texts = ["My levels:\nA1, A2, B1, B2\nwell, so", "a\n1,2,A3,4", "b\nx,y\nA1", "c,d,A1,e\nthe first line is no row"]
@@ -123,6 +139,9 @@ def test_a_header_with_a_misplaced_or_open_quote_is_refused(tmp_path):
         read_corpus(path, DataConfig())
     path.write_bytes(b'writing_id,l1,cefr_level,text,"note\n1,Thai,A1,Hi.,x\n')
     with pytest.raises(InputError, match=r"corpus\.csv header: a quote opens and never closes"):
+        read_corpus(path, DataConfig())
+    path.write_bytes(b'writing_id,l1,cefr_level,"text\n1,Thai,A1,Hi.\n')
+    with pytest.raises(InputError, match=r"a quote in its header takes in the lines below\. Remove the quotes"):
         read_corpus(path, DataConfig())
 
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import near_duplicates
-from raysweep.corpus.near_duplicate_groups import find_divided, group_near_duplicates
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import join_groups
+from raysweep.corpus.text_groups import find_divided, group_by_text
 
 TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"
 
@@ -140,7 +140,7 @@ def test_groups_are_joined_by_links_up_to_a_size():
     joined, joined_hashes, refused = join_groups(groups, hashes, links, largest=3)
     assert joined.tolist() == [0, 0, 1, 1, 2, 2]
     assert joined_hashes.tolist() == [10, 12, 14]
-    assert refused == 1
+    assert refused.tolist() == [False, False, True, False]
     assert join_groups(groups, hashes, links, largest=4)[0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
@@ -149,17 +149,67 @@ def test_the_most_similar_are_tied_first():
     texts = [f"{TEXT} {TEXT}", f"{TEXT} {TEXT} once more or so", f"{TEXT} {TEXT} once more or so here"]
     near = find(texts)
     assert len(near.pairs) == 3 - (similarity(words_of(texts[0]), words_of(texts[2])) < 0.9)
-    groups, _, refused = group_near_duplicates(np.arange(3), np.arange(3, dtype=np.uint64), near)
-    assert groups.tolist() == [0, 0, 0]
-    assert refused == 0
+    grouped = group_by_text(np.arange(3), np.arange(3, dtype=np.uint64), np.arange(3), near, is_near_grouped=True)
+    assert grouped.groups.tolist() == [0, 0, 0]
+    assert grouped.near_not_tied == grouped.equal_not_tied == 0
+    apart = group_by_text(np.arange(3), np.arange(3, dtype=np.uint64), np.arange(3), near, is_near_grouped=False)
+    assert apart.groups.tolist() == [0, 1, 2]
     order = np.concatenate([near.pairs[np.argsort(-near.similarities)]])
     assert join_groups(np.arange(3), np.arange(3, dtype=np.uint64), order, largest=2)[0].tolist() == [0, 1, 1]
 
 
 def test_what_splits_divide_all_the_same_is_named_outside_train():
-    """Valid gives way to train, and test to both; the same text is not the matter here."""
+    """Valid gives way to train, and test to both; equal texts are told from almost equal ones."""
     near = find([TEXT, TEXT + " here", TEXT + " there", "Something else", TEXT])
-    texts = np.array([0, 1, 2, 3, 0], dtype=np.uint64)
-    assert find_divided(near, np.array([0, 1, 2, 2, 0]), texts).tolist() == [False, True, True, False, False]
-    assert find_divided(near, np.array([1, 1, 2, 2, 1]), texts).tolist() == [False, False, True, False, False]
-    assert find_divided(near, np.array([2, 2, 2, 0, 2]), texts).tolist() == [False] * 5
+    texts = np.array([0, 1, 2, 3, 0])
+
+    def divided(*splits, is_near_grouped=True):
+        both = find_divided(near, np.array(splits), texts, is_near_grouped=is_near_grouped)
+        return [np.flatnonzero(mask).tolist() for mask in both]
+
+    assert divided(0, 1, 2, 2, 0) == [[], [1, 2]]
+    assert divided(1, 1, 2, 2, 1) == [[], [2]]
+    assert divided(2, 2, 2, 0, 2) == [[], []]
+    assert divided(0, 0, 0, 0, 2) == [[4], []]
+    assert divided(1, 2, 2, 0, 2) == [[4], [1, 2]]
+    assert divided(1, 2, 2, 0, 2, is_near_grouped=False) == [[4], []]
+
+
+def group_learners(texts, learners):
+    near = find(texts)
+    codes = np.unique([text.casefold() for text in texts], return_inverse=True)[1]
+    groups = np.asarray(learners)
+    hashes = np.arange(groups.max() + 1, dtype=np.uint64)
+    return group_by_text(groups, hashes, codes, near, is_near_grouped=True)
+
+
+def test_a_short_text_that_ten_learners_wrote_ties_none_of_them():
+    """Such a text is no sign of copying; nine who share it, or a longer text, are tied."""
+    for text, learners, is_tied in [
+        ("Thank you.", 10, False),
+        ("Thank you.", 9, True),
+        ("I was at home all day with my cat.", 10, True),
+    ]:
+        grouped = group_learners([text] * learners, range(learners))
+        assert len(set(grouped.groups.tolist())) == (1 if is_tied else learners)
+        assert grouped.equal_not_tied == (0 if is_tied else learners - 1)
+        assert grouped.untied.tolist() == [not is_tied] * learners
+
+
+def test_a_short_text_in_other_punctuation_ties_none_of_them_either():
+    """Otherwise the rule would hold for equal texts and be undone for almost equal ones."""
+    grouped = group_learners(["Thank you!", "thank, you."] * 10, range(20))
+    assert len(set(grouped.groups.tolist())) == 20
+    assert (grouped.equal_not_tied, grouped.near_not_tied) == (18, 19)
+
+
+def test_a_text_that_everyone_copied_ties_no_more_than_a_fiftieth_of_the_corpus():
+    """The rarest texts are tied first, so a pair who copied from each other stays together."""
+    common = "this is the model answer that our teacher wrote on the board"
+    rare = "only two of us have handed in this one and it is long"
+    texts = [common] * 100 + [rare, rare] + [f"text number {n} of the others" for n in range(400)]
+    grouped = group_learners(texts, [*range(100), 0, 99, *range(100, 500)])
+    assert grouped.groups[100] == grouped.groups[101]
+    assert np.bincount(grouped.groups).max() == 20
+    assert grouped.equal_not_tied > 0
+    assert set(np.flatnonzero(grouped.untied).tolist()) <= set(range(100))

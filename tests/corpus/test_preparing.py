@@ -11,9 +11,9 @@ import pytest
 from raysweep.config.data_settings import DataConfig, SplitConfig
 from raysweep.corpus import documents as documents_file
 from raysweep.corpus.leakage import LeakSearch
+from raysweep.corpus.normalising import normalise_text
 from raysweep.corpus.preparing import export_ilm_texts, prepare_corpus, read_summary
 from raysweep.corpus.sample import SAMPLE_COLUMNS, SYNTHETIC_NOTICE
-from raysweep.corpus.splits import normalise_text
 from raysweep.errors import InputError
 from raysweep.storage.run_folder import RunFolder
 from tests.corpus.odd_csv import LEVELS, csv_bytes

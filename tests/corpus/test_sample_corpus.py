@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from raysweep.corpus.normalising import normalise_text
 from raysweep.corpus.sample import COLUMN_NAMES, SYNTHETIC_NOTICE, SYNTHETIC_PREFIX, write_sample
 from raysweep.corpus.sample_grammar import phrases, prompts_of
-from raysweep.corpus.splits import normalise_text
 from raysweep.errors import ConfigError
 from tests.corpus.odd_csv import LEVELS
 

@@ -5,7 +5,10 @@ import pyarrow as pa
 import pytest
 
 from raysweep.config.data_settings import SplitConfig
-from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, normalise_text, split_documents
+from raysweep.corpus.near_duplicates import find_near_duplicates
+from raysweep.corpus.normalising import normalise_text
+from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
+from raysweep.corpus.text_groups import group_by_text
 
 SHARES = SplitConfig(train=0.8, valid=0.1, test=0.1)
 
@@ -80,6 +83,31 @@ def test_any_shares_are_met(shares):
     assert np.abs(counts - 1000 * np.array(shares)).max() <= 1
 
 
+def group(texts, learners):
+    """Groups and hashes of documents whose learners are known."""
+    hashes = hash_texts(texts, 0)
+    groups = group_documents(hashes, pa.chunked_array([learners]), 0)
+    near = find_near_duplicates(pa.chunked_array([pa.array(texts, pa.large_string())]), threshold=1.0)
+    grouped = group_by_text(*groups, np.unique(hashes, return_inverse=True)[1], near, is_near_grouped=False)
+    assert grouped.equal_not_tied == 0
+    return grouped.groups, grouped.hashes
+
+
+def test_one_learner_under_several_spellings_of_an_id_is_one():
+    """Unicode form, case, zero-width characters, soft hyphens and white space do not make another person."""
+    spellings = [
+        "Jos\u00e9 1",
+        "Jose\u0301 1",
+        "JOS\u00c9 1",
+        "jos\u00e9\u200b 1",
+        "Jo\u00ads\u00e9  1",
+        "\ufeffJos\u00e9 1\ufe0f",
+    ]
+    groups, hashes = group([f"text {n}" for n in range(7)], [*spellings, "Jose 1"])
+    assert groups.tolist() == [0] * 6 + [1]
+    assert len(set(hashes.tolist())) == 2
+
+
 def test_learners_and_equal_texts_are_never_divided_and_shares_still_hold():
     """Learners of several texts, some in two levels, some who hand in another's text: all stay together."""
     rng = np.random.default_rng(2)
@@ -88,8 +116,7 @@ def test_learners_and_equal_texts_are_never_divided_and_shares_still_hold():
     texts = [f"text {number}" for number in range(8000)]
     for copy, source in rng.integers(0, 8000, (100, 2)):
         texts[copy] = texts[source].upper()
-    learners = pa.array([f"w{writer}" for writer in writers])
-    groups, hashes = group_documents(hash_texts(texts, 0), learners, 0)
+    groups, hashes = group(texts, [f"w{writer}" for writer in writers])
     splits = split_documents(strata, groups, hashes, SHARES)
     for same in (writers, np.unique([normalise_text(text) for text in texts], return_inverse=True)[1]):
         first = np.full(8000, -1)
@@ -104,8 +131,7 @@ def test_learners_and_equal_texts_are_never_divided_and_shares_still_hold():
 
 def test_learners_who_share_a_text_are_one_group_through_others():
     """w1 and w2 share a text, w2 and w3 another: all three belong together; w4 does not."""
-    texts = hash_texts(["a", "b", "B ", "c", "C", "d"], 0)
-    groups, hashes = group_documents(texts, pa.array(["w1", "w1", "w2", "w2", "w3", "w4"]), 0)
+    groups, hashes = group(["a", "b", "B ", "c", "C", "d"], ["w1", "w1", "w2", "w2", "w3", "w4"])
     assert len(set(groups[:5].tolist())) == 1
     assert groups[5] != groups[0]
     assert len(hashes) == 2

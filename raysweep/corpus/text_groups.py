@@ -1,0 +1,151 @@
+"""Groups documents with equal or almost equal texts, so that they go to the same split.
+
+Equal texts are tied first, the rarest first; then texts with the same words, then near duplicates from the
+most similar pair to the least.  Two rules keep groups small enough for every split to reach its share:
+
+- A link is not followed if the group would become larger than a fiftieth of the corpus.
+- A text of fewer than eight words that ten or more groups (learners) have, such as "Thank you.", ties nobody.
+
+Links that are not followed are counted.  Where the split then divides such texts, those outside train are set
+aside (`find_divided`), so no text and no near duplicate remains in two splits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.corpus.near_duplicates import NearDuplicates
+from raysweep.corpus.splits import SPLITS, join_groups
+
+Longs = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+MOST_OF_CORPUS = 50
+"""A group of documents tied by their texts holds at most one in so many documents."""
+SMALLEST_LIMIT = 20
+"""The same limit, in documents, for small corpora."""
+SHORT_WORDS = 8
+MANY_GROUPS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextGroups:
+    """The groups of D documents after their texts tied some."""
+
+    groups: Longs  # (D,)
+    hashes: npt.NDArray[np.uint64]  # one for each group
+    equal_not_tied: int  # links between equal texts that were not followed
+    near_not_tied: int  # the same for almost equal texts
+    untied: Bools  # (D,) whether the document's text has a link to an equal text that was not followed
+
+
+def group_by_text(
+    groups: Longs, hashes: npt.NDArray[np.uint64], texts: Longs, near: NearDuplicates, *, is_near_grouped: bool
+) -> TextGroups:
+    """Join the groups of equal texts and, if asked for, of near duplicates.
+
+    Args:
+        groups, hashes: from `splits.group_documents`.
+        texts: a code for each normalised text.
+    """
+    lengths = np.diff(near.sequences.starts)
+    equal, is_equal_free = _chain(texts, groups, lengths)
+    links, is_free = [equal], [is_equal_free]
+    if is_near_grouped:
+        same, is_same_free = _chain(near.words, groups, lengths)
+        _, firsts = np.unique(near.words, return_index=True)
+        pairs = firsts[near.pairs[np.argsort(-near.similarities, kind="stable")]]
+        free_words = _are_free(near.words, groups, lengths)
+        links += [same, pairs]
+        is_free += [is_same_free, np.logical_or(*free_words[near.words[pairs]].T)]
+    followed = ~np.concatenate(is_free)
+    every = np.concatenate(links)
+    largest = max(SMALLEST_LIMIT, len(groups) // MOST_OF_CORPUS)
+    joined, joined_hashes, is_refused = join_groups(groups, hashes, every[followed], largest)
+    followed[np.flatnonzero(followed)[is_refused]] = False
+    equal_untied = ~followed[: len(equal)]
+    return TextGroups(
+        groups=joined,
+        hashes=joined_hashes,
+        equal_not_tied=int(equal_untied.sum()),
+        near_not_tied=int((~followed[len(equal) :]).sum()),
+        untied=np.isin(texts, texts[equal[equal_untied, 0]]),
+    )
+
+
+def find_divided(
+    near: NearDuplicates, splits: np.ndarray, texts: Longs, *, is_near_grouped: bool
+) -> tuple[Bools, Bools]:
+    """Find the documents to remove so that no two splits share a text or a near duplicate, as (D,) booleans each.
+
+    These are the documents of valid whose text train has too, and those of test whose text train or valid has:
+    first those with an equal text, then those that only have a near duplicate.
+
+    Args:
+        splits: an index into `SPLITS` for each document.
+        texts: a code for each normalised text.
+    """
+    at = splits.astype(np.int64)
+    equal = count_splits(texts, at)[texts] > 0
+    has_equal = _is_known(equal, splits)
+    if not is_near_grouped:
+        return has_equal, np.zeros(len(splits), dtype=np.bool_)
+    others, _ = near_in_other_splits(near, at, texts)
+    return has_equal, _is_known(others, splits) & ~has_equal
+
+
+def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the splits that hold near duplicates of each document, apart from equal texts.
+
+    Args:
+        splits, texts: codes of each document's split and normalised text.
+
+    Returns:
+        (D, S) whether another split holds one; (D,) whether any split does.
+    """
+    words, pairs = near.words, near.pairs
+    per_words = count_splits(words, splits)
+    around = per_words.copy()
+    np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
+    np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
+    # Documents with the same words may have different texts and, after unusual case folding, the other way round.
+    same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
+    others = around[words] - count_splits(same, splits)[same] > 0
+    any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
+    others[np.arange(len(words)), splits] = False
+    return others, any_near
+
+
+def count_splits(codes: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """Count the documents of each code in each split, as (K, S); codes below 0 are left out."""
+    known = codes >= 0
+    count = int(codes.max(initial=-1)) + 1
+    cells = codes[known] * len(SPLITS) + splits[known]
+    return np.bincount(cells, minlength=count * len(SPLITS)).reshape(count, len(SPLITS))
+
+
+def _chain(codes: Longs, groups: Longs, lengths: Longs) -> tuple[Longs, Bools]:
+    """Link each document to the one before it with the same code, the rarest codes first; tell which links are free."""
+    order = np.argsort(codes, kind="stable")
+    same = np.flatnonzero(codes[order][1:] == codes[order][:-1])
+    links = np.stack([order[same + 1], order[same]], axis=1)
+    # A learner's own copies are in one group already.
+    links = links[groups[links[:, 0]] != groups[links[:, 1]]]
+    links = links[np.argsort(np.bincount(codes)[codes[links[:, 0]]], kind="stable")]
+    return links, _are_free(codes, groups, lengths)[codes[links[:, 0]]]
+
+
+def _are_free(codes: Longs, groups: Longs, lengths: Longs) -> Bools:
+    """Tell for each code whether its text is too short and too common to tie anyone."""
+    counts = np.bincount(codes)
+    candidates = (lengths < SHORT_WORDS) & (counts[codes] >= MANY_GROUPS)
+    pairs = np.unique(np.stack([codes[candidates], groups[candidates]]), axis=1)
+    return np.asarray(np.bincount(pairs[0], minlength=len(counts)) >= MANY_GROUPS, dtype=np.bool_)
+
+
+def _is_known(others: np.ndarray, splits: np.ndarray) -> Bools:
+    """Tell which documents an earlier split knows, given the splits that hold their text."""
+    train, valid, test = (SPLITS.index(name) for name in ("train", "valid", "test"))
+    known_to_train = others[:, train] & (splits != train)
+    return np.asarray(known_to_train | (others[:, valid] & (splits == test)), dtype=np.bool_)
