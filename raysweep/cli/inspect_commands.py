@@ -40,6 +40,7 @@ def check(
     import json
 
     from raysweep.config.loading import check_file, config_schema
+    from raysweep.config.training_settings import SCRATCH
     from raysweep.errors import ConfigError, InputError
     from raysweep.model.start_folder import check_start
 
@@ -51,16 +52,17 @@ def check(
     else:
         settings.refuse_mistakes()
         profiles = {settings.profile: settings.config}
-    problems = []
+    problems, starts = [], {}
     for profile, config in profiles.items():
         try:
-            check_start(config)
+            starts[profile] = check_start(config)
         except InputError as error:
             problems.append(f"{settings.file.name}: profile {profile}: {error}")
     if problems:
         raise ConfigError(*problems)
     for profile, config in profiles.items():
-        print(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials")
+        start = "" if config.model.start == SCRATCH else f"; start: {starts[profile]}"
+        print(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}")
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """What makes a training another training, and what only makes it faster."""
 
+import json
+
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.pipeline.identities import trial_identities
-from raysweep.scheduling.trials import expand_trials
+from raysweep.pipeline.identities import scores_identities, trial_identities
+from raysweep.scheduling.trials import START_MODEL, expand_trials
+from tests.start_folders import make_weights, write_start
 
 TRIALS = {"A1": {"levels": ["A1"]}, "all": {"levels": ["A1", "B1"]}}
 
@@ -29,3 +32,20 @@ def test_what_a_step_learns_from_makes_another_training(training):
     """Every trial that it holds for."""
     before, after = prints_with(), prints_with(**training)
     assert all(before[trial] != after[trial] for trial in TRIALS)
+
+
+def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp_path):
+    """The same weights in another folder make the same ones; a path is no part of what a model is made from."""
+
+    def identities_from(folder):
+        config = parse_config({"data": {"levels": ["A1", "B1"]}, "model": {"start": str(folder)}, "trials": TRIALS})
+        trials = expand_trials(config)
+        made_from, prints = trial_identities(config, trials, "examples")
+        assert str(tmp_path) not in json.dumps(made_from)
+        return prints, scores_identities(config, trials, prints, "examples")
+
+    prints, scores = identities_from(write_start(tmp_path / "start"))
+    assert identities_from(write_start(tmp_path / "copy")) == (prints, scores)
+    new_prints, new_scores = identities_from(write_start(tmp_path / "start", weights=make_weights(seed=1)))
+    assert all(prints[trial] != new_prints[trial] for trial in TRIALS)
+    assert all(scores[model] != new_scores[model] for model in (START_MODEL, *TRIALS))
