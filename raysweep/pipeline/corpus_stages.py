@@ -139,7 +139,7 @@ class MaskStage(Stage):
 
     def _keep_shards_of(self, target: Target, *, remove_all: bool) -> None:
         """Remove shards that were made from other settings; those of an interrupted attempt at the same are kept."""
-        begun = self.folder.examples / "begun"
+        begun = self.folder.examples_fingerprint
         if remove_all or not begun.exists() or begun.read_text() != target.fingerprint:
             shutil.rmtree(self.folder.examples, ignore_errors=True)
             write_text(begun, target.fingerprint)

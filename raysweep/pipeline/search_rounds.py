@@ -16,7 +16,6 @@ from raysweep.config.fingerprints import fingerprint
 from raysweep.config.training_settings import SearchConfig
 from raysweep.errors import TrainingError
 from raysweep.pipeline.tasks import TrainTask
-from raysweep.scheduling.order import expected_cost
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.rungs import losses_at
 from raysweep.scheduling.successive_halving import SEARCH_ROUND, Halving, in_rounds, rung_steps
@@ -66,13 +65,12 @@ def training_of(task: TrainTask) -> SweepTraining:
 def nodes_of(task: TrainTask) -> list[Node]:
     """The trial in the graph: itself, or its samples in rounds and the node that gathers them."""
     name = task.job.trial
-    cost = expected_cost(task.job.settings) if task.cost is None else task.cost
     parents = () if task.parent is None else (task.parent,)
     if task.search is None:
-        return [Node(name=name, cost=cost, needs=parents)]
+        return [Node(name=name, cost=task.cost, needs=parents)]
     rounds = in_rounds([sample_name(name, sample) for sample in range(task.search.samples)])
     samples = [
-        Node(name=sample, cost=cost, needs=parents, after=tuple(before))
+        Node(name=sample, cost=task.cost, needs=parents, after=tuple(before))
         for before, now in zip([[], *rounds], rounds, strict=False)
         for sample in now
     ]

@@ -43,8 +43,8 @@ class TrainTask:
     search: SearchConfig | None
     fresh: bool
     """Earlier files of the trial (checkpoints, metrics, model) are removed before it starts."""
-    cost: float | None = None
-    """Expected seconds of one training, or any unit that compares the tasks of a run; by examples if None."""
+    cost: float = 1.0
+    """Expected seconds of one training, or any unit that compares the tasks of a run."""
     accelerator_type: str | None = None
     """Instead of resources.accelerator_type."""
 

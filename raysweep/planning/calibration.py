@@ -107,8 +107,6 @@ def calibrate(
         memory_bytes=max(worker["memory_bytes"] for worker in seen),
         device_memory_bytes=first["device_memory_bytes"] or device.memory_bytes,
         slow_down=_slow_downs(seen, together),
-        measured_at=time.time(),
-        took_s=round(time.monotonic() - began, 1),
     )
     return rates, sample.size
 
@@ -173,7 +171,6 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
             tokens={level: float(counts.mean()) for level, counts in lengths.items() if len(counts)},
             documents={level: round(int((names == level).sum()) * scale) for level in levels},
             rows=rows or corpus.rows,
-            is_measured=True,
         ),
         mask_s=seconds[1] / max(1, summary["examples"]),
         mask_start_s=max(0.0, seconds[0] - seconds[1]),

@@ -125,9 +125,11 @@ def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int)
 
 def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str, float]:
     """Time building and exporting a model around one step, then scoring: the time of each further document."""
+    from raysweep.evaluation.scoring import score_model
     from raysweep.training.loop import train
 
-    job = calibration_job(config, RunFolder(root), "short", steps=1)
+    folder = RunFolder(root)
+    job = calibration_job(config, folder, "short", steps=1)
     began = time.perf_counter()
     result = train(job, device=spec["device"])
     finish_s = time.perf_counter() - began - sum(result.seconds.values())
@@ -137,7 +139,23 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
     infilled = sum(min(generated, count) for count in tested)
 
     def timed(documents: int, generated: int = 0) -> float:
-        return _time_scores(config, root, job, spec["device"], documents=documents, generated=generated)
+        counts = {"documents_per_level": documents, "generation_documents": generated}
+        began = time.perf_counter()
+        score_model(
+            model=START_MODEL,
+            start=str(job.folder / "model"),
+            job=job,
+            examples=folder.examples,
+            documents=folder.documents,
+            levels=tuple(spec["tested"]),
+            evaluation=config.evaluation.model_copy(update=counts),
+            seed=0,
+            out=folder.cells("calibration"),
+            record=folder.cells_record("calibration"),
+            fingerprint="calibration",
+            device=spec["device"],
+        )
+        return time.perf_counter() - began
 
     timed(1, generated)  # the first call is slower than the others
     began = time.perf_counter()
@@ -151,31 +169,6 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
         "score_example_s": max(0.0, more - few) / max(1, extra),
         "generate_document_s": max(0.0, with_texts - few) / max(1, infilled),
     }
-
-
-def _time_scores(config: Config, root: Path, job: TrainingJob, device: str, *, documents: int, generated: int) -> float:
-    from raysweep.evaluation.scoring import score_model
-
-    folder = RunFolder(root)
-    evaluation = config.evaluation.model_copy(
-        update={"documents_per_level": documents, "generation_documents": generated}
-    )
-    began = time.perf_counter()
-    score_model(
-        model=START_MODEL,
-        start=str(job.folder / "model"),
-        job=job,
-        examples=folder.examples,
-        documents=folder.documents,
-        levels=tuple(read_json(root / "spec.json")["tested"]),
-        evaluation=evaluation,
-        seed=0,
-        out=folder.cells("calibration"),
-        record=folder.cells_record("calibration"),
-        fingerprint="calibration",
-        device=device,
-    )
-    return time.perf_counter() - began
 
 
 def _memory(device: str, peak: int) -> dict[str, int]:

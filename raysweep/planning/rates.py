@@ -70,10 +70,6 @@ class Rates:
     slow_down: Mapping[int, float] = field(default_factory=dict)
     """By number of trainings on one GPU (or on all cores): a step's time divided by its time alone."""
     overheads: Overheads = field(default_factory=Overheads)
-    measured_at: float | None = None
-    """Unix seconds."""
-    took_s: float = 0.0
-    """How long the calibration took."""
 
     def slow_down_of(self, together: int) -> float:
         """How many times longer a step takes with so many trainings together: interpolated between measurements."""
@@ -96,8 +92,6 @@ class DataSize:
     """By level: documents of the corpus; empty if they were not counted."""
     rows: int
     """Rows of the CSV, or of the generated sample; 0 if they were not counted."""
-    is_measured: bool
-    """The tokens were counted on this corpus; else they are EFCAMDAT's."""
 
     def tokens_of(self, levels: Sequence[str]) -> float:
         """Mean tokens of an example that a trial on these levels sees."""

@@ -143,8 +143,8 @@ def data_size(config: Config, folder: RunFolder) -> DataSize:
         counts = read_json(folder.splits)["counts"]
         documents = {level: sum(counts.get(level, {}).values()) for level in levels}
         rows = sum(documents.values())
-        return DataSize(tokens=tokens, documents=documents, rows=rows, is_measured=counted is not None)
-    return counted or DataSize(tokens=tokens, documents=_sampled(config), rows=_rows(config), is_measured=False)
+        return DataSize(tokens=tokens, documents=documents, rows=rows)
+    return counted or DataSize(tokens=tokens, documents=_sampled(config), rows=_rows(config))
 
 
 def _rates(config: Config, device: Device) -> Rates:

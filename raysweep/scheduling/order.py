@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from raysweep.config.training_settings import TrainingConfig
-
 Order = Literal["longest path", "first come"]
 _SLACK = 1e-9
 """Shares of a GPU such as 1/3 do not add up exactly."""
@@ -29,13 +27,6 @@ class Schedule:
     def makespan(self) -> float:
         """When the last trial ends."""
         return max(self.end.values(), default=0.0)
-
-
-def expected_cost(settings: TrainingConfig) -> float:
-    """How long a training is likely to take, in examples; for comparing the trials of one run only."""
-    trained = settings.steps * settings.batch_size * settings.accumulation
-    # Without gradients an example takes about a third of the time.
-    return trained + settings.steps // settings.evaluate_every * settings.valid_examples / 3
 
 
 def share_of_gpus(gpus: float) -> float:

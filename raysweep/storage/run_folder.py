@@ -218,10 +218,6 @@ class RunFolder:
         """Fingerprint of what the scores were made from; renamed into place after them."""
         return self.evaluation / "cells" / f"{model}.json"
 
-    def cells_records(self) -> list[Path]:
-        """The records of all scored models."""
-        return sorted((self.evaluation / "cells").glob("*.json"))
-
     @property
     def losses(self) -> Path:
         return self.evaluation / "losses.parquet"
