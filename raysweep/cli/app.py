@@ -6,8 +6,12 @@ is wrong (or the budget too small), 3 stopped at the budget's cap, 70 a fault th
 130 interrupted (Ctrl-C or SIGTERM), 141 the reader of the output is gone; see `cli.endings`.
 """
 
+import io
+import os
+import re
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -20,6 +24,7 @@ from raysweep.cli import (
     text_commands,
 )
 from raysweep.cli.endings import Commands, end_with
+from raysweep.errors import ConfigError
 
 app = typer.Typer(
     name="raysweep",
@@ -39,10 +44,27 @@ app.add_typer(bench_commands.app, name="bench")
 def main() -> None:
     """Run a command; whatever goes wrong ends in a message, not in a traceback."""
     end_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that is no UTF-8, or a terminal that has no arrows, must not end a command.
+            stream.reconfigure(errors="backslashreplace")
     try:
+        take_umask(os.environ)
         app()
     except Exception as error:
         sys.exit(end_with(error))
+
+
+def take_umask(variables: Mapping[str, str]) -> None:
+    """Keep from others what RAYSWEEP_UMASK says, in all that is made from now on, here and in a Ray started here.
+
+    Raises:
+        ConfigError: it is no mask.
+    """
+    if text := variables.get("RAYSWEEP_UMASK"):
+        if not re.fullmatch("0?[0-7]{1,3}", text) or int(text, 8) & 0o700:
+            raise ConfigError(f"RAYSWEEP_UMASK: found {text[:80]!r}; must be octal digits such as 077 (for you alone)")
+        os.umask(int(text, 8))
 
 
 def end_on_sigterm() -> None:

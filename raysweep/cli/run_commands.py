@@ -1,7 +1,6 @@
 """The commands that do work: `run` and its five stages."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -92,8 +91,9 @@ def _do_stages(
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import Run
     from raysweep.planning.measured_overheads import measure_overheads_of_run
+    from raysweep.storage.clock import unix_seconds
 
-    began = time.time()
+    began = unix_seconds()
     refuse_unset(settings.config.notify)
     executor = _executor(settings, inline=inline, fail_fast=fail_fast)
     trains = not stages or "train" in stages

@@ -4,7 +4,6 @@ The calibration without Ray (`planning.calibration`) leaves its sample of exampl
 the same trainings run here as trials of a sweep.
 """
 
-import time
 from contextlib import closing
 
 from raysweep.cluster.scorers import Scorers
@@ -17,6 +16,7 @@ from raysweep.planning.calibration_worker import calibration_job
 from raysweep.planning.measured_overheads import measure_starts
 from raysweep.planning.rates import Overheads
 from raysweep.scheduling.records import State, read_record
+from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -40,19 +40,19 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
     Raises:
         TrainingError: one of them failed.
     """
-    began = time.time()
+    began = unix_seconds()
     with open_session(config.resources, scratch=folder.ray) as session:
-        opened = time.time()
+        opened = unix_seconds()
         tasks = [_train_task(config, folder, f"start-{number}") for number in range(2 * slots)]
         run_sweep(session, tasks, _Silent(), storage=folder.ray)
         records = [record for task in tasks if (record := read_record(task.folder))]
         if failed := [record for record in records if record.state is not State.DONE]:
             raise TrainingError(f"calibration: {failed[0].reason}")
         started = min(record.started_at or opened for record in records)
-        scoring = time.time()
+        scoring = unix_seconds()
         with closing(Scorers(session)) as scorers:
             scorers.score([_score_task(config, folder, tasks[0])], _Silent())
-        scored = time.time()
+        scored = unix_seconds()
     measured = Overheads(
         ray_start_s=round(opened - began, 3),
         sweep_start_s=round(started - opened, 3),

@@ -3,7 +3,6 @@
 Heavy rooms are imported where they are used, by the executor or in the function.
 """
 
-import time
 from collections.abc import Collection, Mapping
 
 from raysweep.errors import ConfigError
@@ -18,6 +17,7 @@ from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import find_roles
 from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.clock import unix_seconds
 
 
 class TrainStage(Stage):
@@ -161,5 +161,5 @@ class ReportStage(Stage):
 def _done_ago(record: TrialRecord | None) -> str:
     if record is None or record.ended_at is None:
         return "done"
-    minutes = (time.time() - record.ended_at) / 60
+    minutes = max(0.0, unix_seconds() - record.ended_at) / 60
     return f"done {minutes:,.0f} min ago" if minutes < 120 else f"done {minutes / 60:,.0f} h ago"

@@ -5,7 +5,6 @@ was made from, so that a later run can name those that differ.
 """
 
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -14,6 +13,7 @@ from typing import Any
 from raysweep import __version__
 from raysweep.config.fingerprints import fingerprint
 from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
 
 LIBRARIES = ("ray", "torch", "transformers", "tokenizers", "numpy", "numba", "pyarrow", "optuna")
@@ -67,7 +67,7 @@ def open_run(folder: RunFolder, *, profile: str, command: Sequence[str]) -> RunR
         python=platform.python_version(),
         platform=platform.platform(),
         libraries={name: metadata.version(name) for name in LIBRARIES},
-        started_at=before.started_at if before else time.time(),
+        started_at=before.started_at if before else unix_seconds(),
         stages=before.stages if before else {},
     )
 
@@ -77,7 +77,7 @@ def mark_done(
 ) -> RunRecord:
     """Record the stage as done, by rename, after its files are in place."""
     record = StageRecord(
-        fingerprint=fingerprint(identity), identity=identity, ended_at=time.time(), seconds=round(seconds, 3)
+        fingerprint=fingerprint(identity), identity=identity, ended_at=unix_seconds(), seconds=round(seconds, 3)
     )
     after = replace(run, stages={**run.stages, stage: record})
     write_json(folder.record, asdict(after))

@@ -1,7 +1,6 @@
 """The state of a run, read from its records: the same from any process, during the run and after a crash."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from raysweep.pipeline.lock import is_locked, last_holder
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
+from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
 
 TAIL_BYTES = 1 << 15
@@ -70,7 +70,7 @@ class StatusReader:
     """
 
     def __init__(
-        self, folder: RunFolder, trials: Mapping[str, Trial], *, clock: Callable[[], float] = time.time
+        self, folder: RunFolder, trials: Mapping[str, Trial], *, clock: Callable[[], float] = unix_seconds
     ) -> None:
         self._folder, self._trials, self._clock = folder, trials, clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
@@ -89,7 +89,7 @@ class StatusReader:
         step = int(lines[-1]["step"]) if lines else 0
         pace = None
         if state is State.RUNNING and alive:
-            busy += self._clock() - (record.started_at or self._clock())
+            busy += max(0.0, self._clock() - (record.started_at or self._clock()))
             pace = self._pace(record, step)
         elif state is State.RUNNING:
             state, reason = State.STOPPED, "its process is gone; run again to continue"

@@ -20,12 +20,12 @@ What a lost attempt saved is known when the next one starts.
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import CHECKPOINT_RECORD, TrialFolder
 
 Event = Mapping[str, Any]
@@ -39,7 +39,7 @@ _ORDERLY = {"done", "stopped"}
 def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: Any) -> None:
     """Add an event, in one write, so that the lines of several processes stay whole."""
     folder.root.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"what": what, "at": time.time() if now is None else now, **values}) + "\n"
+    line = json.dumps({"what": what, "at": unix_seconds() if now is None else now, **values}) + "\n"
     with folder.attempts.open("a", encoding="utf-8") as file:
         file.write(line)
 

@@ -4,7 +4,6 @@ A record says "done" only after everything it stands for is in place.  A lost or
 work, never a wrong result.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import Any
 from raysweep.scheduling import attempts
 from raysweep.scheduling.failures import Failure
 from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import TrialFolder
 
 
@@ -81,7 +81,7 @@ def begin(
     Args:
         slots: GPUs that it holds, or CPU cores if it has none; `unit` says which, "gpu" or "cpu".
     """
-    now = time.time() if now is None else now
+    now = unix_seconds() if now is None else now
     before = read_record(folder)
     if before is None or before.fingerprint != fingerprint:
         before = TrialRecord(trial=trial, state=State.PENDING, fingerprint=fingerprint, identity=identity)
@@ -121,10 +121,10 @@ def end(
     Args:
         failure: the kind of failure, if the attempt failed.
     """
-    ended_at = time.time() if now is None else now
+    ended_at = unix_seconds() if now is None else now
     busy = record.busy_seconds
     if record.state is State.RUNNING and record.started_at is not None:
-        busy += ended_at - record.started_at
+        busy += max(0.0, ended_at - record.started_at)
         attempts.note(folder, "over", now=ended_at, state=state)
     ended = replace(
         record if failure is None else _count(record, failure),

@@ -5,6 +5,7 @@ own entry point, in this process.  Most are marked slow; the sample marked `in_c
 """
 
 import importlib
+import os
 import shutil
 import sys
 import time
@@ -50,6 +51,18 @@ def earlier_runs(tmp_path_factory):
     return folder_after
 
 
+@pytest.fixture(autouse=True)
+def as_if_in_a_process_of_its_own(tmp_path):
+    """A case leaves neither its umask nor the modules of its folder to the next."""
+    umask = os.umask(0)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -65,6 +78,8 @@ def test_a_fault_ends_in_plain_words(case, tmp_path, monkeypatch, capfd, earlier
     case.make(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    # A mask function of the case's own is a module in its folder.
+    monkeypatch.syspath_prepend(tmp_path)
     for name, value in case.variables.items():
         monkeypatch.setenv(name, value.format(folder=tmp_path))
     capfd.readouterr()

@@ -134,6 +134,15 @@ def test_a_reader_that_has_had_enough_ends_a_command_quietly():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
+    """It gets an escape instead of, say, the mark of a trial's state."""
+    words = [sys.executable, "-m", "raysweep", "status", "--storage", str(tmp_path)]
+    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, capture_output=True, text=True, env=variables, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\xb7 pending" in done.stdout
+
+
 def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
     """With its usage, and 2."""
     monkeypatch.setattr(sys, "argv", ["raysweep", "work", "--nonsense"])
