@@ -5,10 +5,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
-from raysweep.cli.terminal import plain_table
+from raysweep.cli.terminal import PrintableConsole, plain_table
 from raysweep.pipeline.run_diff import Difference
 
 
@@ -26,7 +25,7 @@ def print_differences(first: str, second: str, differences: Sequence[Difference]
         table.add_column(header, overflow="fold")
     for row in differences:
         table.add_row(row.kind, *(Text(word) for word in (row.field, _shown(row.first), _shown(row.second))))
-    Console().print(table)
+    PrintableConsole().print(table)
 
 
 def _shown(value: Any) -> str:

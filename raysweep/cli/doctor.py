@@ -9,10 +9,11 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
+from raysweep.cli.terminal import PrintableConsole
+from raysweep.config.secrets import refuse_unset
 from raysweep.errors import InputError, RaysweepError
 from raysweep.model.start_folder import check_start
 from raysweep.pipeline.run_record import LIBRARIES
@@ -23,7 +24,7 @@ from raysweep.scheduling.trials import expand_trials
 
 def examine(settings: Settings) -> bool:
     """Print every finding; returns whether a run can be expected to work."""
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     is_fine = True
     for subject, check in CHECKS.items():
         mark = Text("✔ ", style="green")
@@ -96,6 +97,22 @@ def _start(settings: Settings) -> str:
     return check_start(settings.config)
 
 
+def _masks(settings: Settings) -> str:
+    from raysweep.masking.mask_function import load_mask_function
+
+    function = settings.config.masking.function
+    if function is None:
+        return "hierarchical, as in ILM"
+    load_mask_function(function)
+    return f"function {function}"
+
+
+def _notify(settings: Settings) -> str:
+    notify = settings.config.notify
+    refuse_unset(notify)
+    return "nobody (notify is not set)" if notify is None else f"on {', '.join(notify.on)}"
+
+
 def _gpus(settings: Settings) -> str:
     import torch
 
@@ -125,6 +142,8 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "disk": _disk,
     "memory": _memory,
     "start": _start,
+    "masks": _masks,
+    "notify": _notify,
     "GPUs": _gpus,
     "Ray": _ray,
 }

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from raysweep import __version__
 from raysweep.errors import RaysweepError
+from raysweep.storage.printable import printable_message
 
 UNFORESEEN = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -75,13 +76,14 @@ class Commands(TyperGroup):
 def end_with(error: Exception) -> int:
     """Print what went wrong; returns the exit code."""
     if isinstance(error, RaysweepError):
-        print(f"error: {error}", file=sys.stderr)
+        print(printable_message(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.filename and error.errno in _MENDING:
         code, mending = _MENDING[error.errno]
-        print(f"error: {error.filename}: {error.strerror}; {mending}", file=sys.stderr)
+        print(printable_message(f"error: {error.filename}: {error.strerror}; {mending}"), file=sys.stderr)
         return code
     what = f"error: unexpected {type(error).__name__}: {textwrap.shorten(str(error), 80, placeholder=' …')}"
+    what = printable_message(what)
     print(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", file=sys.stderr)
     return UNFORESEEN
 

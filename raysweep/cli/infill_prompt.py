@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from raysweep.cli.terminal import PrintableConsole
 from raysweep.errors import InputError
 
 
@@ -21,7 +22,7 @@ def fill_texts(folder: Path, text: str | None, **options: Any) -> None:
     if text is not None:
         _print_fillings(model, text, options)
         return
-    console = Console()
+    console = PrintableConsole()
     console.print("A text with blanks, such as: I like \\[word] because \\[sentence].  An empty line ends it.")
     while text := _ask(console):
         try:
@@ -41,7 +42,7 @@ def _ask(console: Console) -> str:
 def _print_fillings(model: Any, text: str, options: dict[str, Any]) -> None:
     from raysweep.evaluation.infilling import infill
 
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     for number, filling in enumerate(infill(model, text, **options), start=1):
         line = Text(f"{number}. ", style="dim")
         shown = Text(filling.text)

@@ -56,7 +56,11 @@ def check(
     for profile, config in profiles.items():
         try:
             starts[profile] = check_start(config)
-        except InputError as error:
+            if config.masking.function is not None:
+                from raysweep.masking.mask_function import load_mask_function  # NumPy, which others need not wait for
+
+                load_mask_function(config.masking.function)
+        except (ConfigError, InputError) as error:
             problems.append(f"{settings.file.name}: profile {profile}: {error}")
     if problems:
         raise ConfigError(*problems)
@@ -111,14 +115,15 @@ def logs(
     """Print the log of a trial's worker."""
     from raysweep.pipeline import logs as log_files
     from raysweep.scheduling.trials import expand_trials
+    from raysweep.storage.printable import printable
 
     log = log_files.find_log(settings.folder, trial, list(expand_trials(settings.config)))
     last_lines, offset = log_files.read_end(log, lines)
     for line in last_lines:
-        print(line)
+        print(printable(line))
     if follow:
         for line in log_files.follow(log, offset, settings.folder):
-            print(line, flush=True)
+            print(printable(line), flush=True)
 
 
 @app.command()

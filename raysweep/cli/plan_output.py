@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
-from raysweep.cli.terminal import amount, duration, plain_table, size
+from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_table, size
 from raysweep.errors import ConfigError
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
 from raysweep.planning.run_forecast import RunForecast, forecast_run
@@ -49,7 +48,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
 
     config, began = settings.config, time.monotonic()
     device = find_device(config)
-    console = Console(highlight=False, stderr=quietly)
+    console = PrintableConsole(highlight=False, stderr=quietly)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
@@ -85,7 +84,7 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     if as_json:
         _print_json(settings, trials, records, everything, here, spans)
         return
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     data = config.data.csv or f"{config.data.sample.rows:,} synthetic texts"
     console.print(f"{folder.name}: {len(trials)} trials on {data}, in {folder.root}", markup=False)
     console.print(f"start: {config.model.start}", markup=False)

@@ -1,10 +1,10 @@
 """`raysweep preview`: masked examples of a run, as a person reads them."""
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
+from raysweep.cli.terminal import PrintableConsole
 from raysweep.errors import ConfigError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.preview import preview_example
@@ -36,7 +36,7 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
         raise ConfigError(f"--level: found '{level}', which has no examples; levels are {', '.join(levels)}")
     size = min(count, len(examples))
     chosen = generator_for(settings.config.seed, "preview").choice(examples, size=size, replace=False)
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     console.print(
         Text.assemble(
             "context  ", ("[blank]", STYLES["blank"]), "  ", ("→ answers start", STYLES["start"]), "  ",

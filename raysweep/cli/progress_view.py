@@ -17,12 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
-from raysweep.cli.terminal import duration, plain_table
+from raysweep.cli.terminal import PrintableConsole, duration, plain_table
 from raysweep.pipeline.run import RunListener
 from raysweep.pipeline.stages import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.printable import printable_message
 
 MARKS = {
     State.PENDING: ("·", "dim"),
@@ -48,7 +49,7 @@ class Notes(logging.Handler):
 @contextmanager
 def view_for(settings: Settings) -> Iterator[RunListener]:
     """The live view on a terminal, plain lines elsewhere, shown until the block ends."""
-    console = Console()
+    console = PrintableConsole()
     view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
     notes = Notes(view)
     logging.getLogger("raysweep").addHandler(notes)
@@ -66,7 +67,7 @@ def print_status(settings: Settings, *, watch: bool) -> None:
 
     trials = expand_trials(settings.config)
     reader = StatusReader(settings.folder, trials)
-    console = Console()
+    console = PrintableConsole()
     if watch and is_locked(settings.folder):
         with Live(console=console, refresh_per_second=2) as live:
             while is_locked(settings.folder):
@@ -126,7 +127,7 @@ class LiveView:
         self._progress = (stage, done, total, unit)
 
     def say(self, message: str) -> None:
-        self._console.print(message, highlight=False, markup=False)
+        self._console.print(printable_message(message), highlight=False, markup=False)
 
     def _draw(self) -> RenderableType:
         parts: list[RenderableType] = [self._stages_line()]
@@ -189,7 +190,7 @@ class PlainView:
 
     def say(self, message: str) -> None:
         with self._lock:
-            print(message, flush=True)
+            print(printable_message(message), flush=True)
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(1.0):

@@ -136,6 +136,7 @@ def _executor(settings: Settings, *, inline: bool, fail_fast: bool) -> "Executor
 def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, done: int) -> None:
     """Notify of the run's end, print what is not done, and exit with the code that says why."""
     from raysweep.storage.atomic_files import read_json
+    from raysweep.storage.printable import printable_message
 
     is_over_budget = any(trial.reason.startswith(BUDGET) for trial in unfinished)
     evidence = settings.folder.evidence
@@ -147,7 +148,7 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
         verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
     )
     for trial in unfinished:
-        print(f"{trial.state}: {trial.trial}: {trial.reason}", file=sys.stderr)
+        print(printable_message(f"{trial.state}: {trial.trial}: {trial.reason}"), file=sys.stderr)
     if is_over_budget:
         trials = f"{done} of {done + len(unfinished)} trials are done"
         print(f"{trials}; raise the budget, and the same command continues from the checkpoints", file=sys.stderr)

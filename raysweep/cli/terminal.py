@@ -1,9 +1,27 @@
 """How the commands print times, sizes, money and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+from raysweep.storage.printable import printable
+
+
+class PrintableConsole(Console):
+    """A console that styles text, and lets no control character of the text itself through."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Escaped before it is measured, or a table would cut it off."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of what is printed; those of rich's own that move the cursor stay as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def duration(seconds: float) -> str:

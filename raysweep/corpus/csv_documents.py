@@ -20,6 +20,7 @@ from raysweep.corpus.csv_files import RawColumns, read_columns
 from raysweep.corpus.normalising import is_invisible
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.printable import spreadsheet_safe
 
 WRONG_FIELDS = "wrong number of fields"
 WRONG_QUOTES = "misplaced quotes"
@@ -141,7 +142,9 @@ def write_quarantine(path: Path, bad_rows: tuple[BadRow, ...]) -> None:
     with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "writing_id", "column", "reason", "value"])
-        writer.writerows([bad.row, bad.writing_id, bad.column, bad.reason, bad.value] for bad in bad_rows)
+        writer.writerows(
+            [bad.row, *map(spreadsheet_safe, (bad.writing_id, bad.column, bad.reason, bad.value))] for bad in bad_rows
+        )
 
 
 _QUOTING = "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"

@@ -98,6 +98,10 @@ class Run:
         """Raise what can be known to be wrong before anything is done."""
         if {"prepare", "mask", "train"}.intersection(stages) and self._trials_to_do():
             check_start(self.config, may_download="train" in stages)
+        if "mask" in stages and self.config.masking.function is not None:
+            from raysweep.masking.mask_function import load_mask_function  # NumPy, which others need not wait for
+
+            load_mask_function(self.config.masking.function)
         if "train" in stages:
             self._refuse_over_budget()
         for name in stages:

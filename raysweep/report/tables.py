@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from raysweep.evidence.formats import NONE
+from raysweep.storage.printable import printable, spreadsheet_safe
 
 Value = str | int | float | None
 Show = Callable[[float | None], str]
@@ -184,7 +185,7 @@ _TEX = {
 
 def escape_tex(text: str) -> str:
     """Text as TeX sets it literally."""
-    return "".join(_TEX.get(character, character) for character in text)
+    return "".join(_TEX.get(character, character) for character in printable(text))
 
 
 def _tex_cell(cell: Cell) -> str:
@@ -198,5 +199,4 @@ def _plain(value: Value) -> str:
     """Numbers to 12 digits, all that a sum of floats keeps; text that a spreadsheet would run is quoted."""
     if isinstance(value, float):
         return f"{value:.12g}"
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
+    return spreadsheet_safe(value) if isinstance(value, str) else str(value)

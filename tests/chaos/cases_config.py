@@ -1,5 +1,7 @@
 """Configs that are hostile, absurd or only mistaken: refused with their line or path, quickly, or done as they say."""
 
+import sys
+
 from tests.chaos.case import CONFIG, Case
 
 
@@ -148,3 +150,44 @@ def _holds_no(folder, *secrets):
     for path in files:
         data = path.read_bytes()
         assert not [secret for secret in secrets if secret.encode() in data], path
+
+
+def _mask_function(text, module):
+    def make(folder):
+        sys.path.insert(0, str(folder))
+        (folder / f"{module}.py").write_text(text)
+        config = CONFIG.replace("masking: {", f"masking: {{function: '{module}:f', ")
+        (folder / "experiments.yaml").write_text(config)
+
+    return make
+
+
+MASK_MODULES = {
+    "raises on import": ("raise RuntimeError('boom')", "failed: it raised RuntimeError: boom"),
+    "syntax error": ("def f(", "failed: it raised SyntaxError"),
+    "ends on import": ("import sys; sys.exit(0)", "failed: it called sys.exit(0)"),
+    "no function": ("f = 5", "f is a int; must be a function"),
+    "other arguments": (
+        "def f(text): return []",
+        "it takes (text); must be a function of (text, hierarchy, generator)",
+    ),
+}
+
+
+def _no_corpus(folder):
+    sys.path.remove(str(folder))
+    assert not (folder / "runs" / "tiny" / "corpus").exists()
+
+
+CASES += tuple(
+    _case(
+        f"mask function: {name}, by {command[0]}",
+        (f"masking.function: found 'chaos_masks_{number}:f'; ", words),
+        # A module of its own for each case: a module that failed to import in one may be remembered in the next.
+        make=_mask_function(text, f"chaos_masks_{number}"),
+        command=command,
+        check=_no_corpus,
+    )
+    for number, (name, (text, words)) in enumerate(MASK_MODULES.items())
+    for command in (("check",), ("run", "--inline"))
+)

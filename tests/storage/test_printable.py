@@ -54,3 +54,20 @@ def test_no_cell_is_run_as_a_formula(text):
 def test_other_cells_stay_as_they_are():
     """An empty one too."""
     assert [spreadsheet_safe(text) for text in ("", "A1", "a=b", "it's")] == ["", "A1", "a=b", "it's"]
+
+
+def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):
+    """In tables too; a learner's text or an id must not colour, move or rename the terminal."""
+    from rich.text import Text
+
+    from raysweep.cli.terminal import PrintableConsole, plain_table
+
+    table = plain_table()
+    table.add_column("id")
+    table.add_row("a\x1b]0;PWN\x07b\u202e")
+    console = PrintableConsole(force_terminal=True, width=80, color_system="standard")
+    console.print(table)
+    console.print(Text("red\x1b[2J", style="red"))
+    printed = capsys.readouterr().out
+    assert "a\\x1b]0;PWN\\x07b\\u202e" in printed
+    assert "\x1b[31mred\\x1b[2J\x1b[0m" in printed
