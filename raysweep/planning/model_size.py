@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH, SIZES, ModelSize
-from raysweep.masking.vocabulary import VOCABULARY_SIZE
-from raysweep.model.start_folder import local_folder, place_of, read_start, refuse_long_examples
+
+VOCABULARY = 50_264
+"""Rows of the token embedding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +20,7 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Embeddings and the matrices of the layers; biases and norms are left out."""
-        return (VOCABULARY_SIZE + self.positions) * self.width + self.layers * 12 * self.width * self.width
+        return (VOCABULARY + self.positions) * self.width + self.layers * 12 * self.width * self.width
 
 
 def model_shape(config: Config) -> ModelShape:
@@ -28,13 +29,18 @@ def model_shape(config: Config) -> ModelShape:
     Raises:
         InputError: the start is a folder with no model that fits the config.
     """
-    start = config.model.start
-    if start != SCRATCH and (folder := local_folder(start)):
-        found = read_start(folder, place_of(start))
-        refuse_long_examples(found, config.masking.max_tokens)
-        layers, width = found.config.n_layer, found.config.n_embd
-    else:
-        layers, width, _ = SIZES[config.model.size if start == SCRATCH else size_of_hub_model(start)]
+    start, size = config.model.start, config.model.size
+    if start != SCRATCH:
+        # Imported here: a plan from scratch needs neither numpy nor the tokenizer, a third of its time.
+        from raysweep.model.start_folder import local_folder, place_of, read_start, refuse_long_examples
+
+        if folder := local_folder(start):
+            found = read_start(folder, place_of(start))
+            refuse_long_examples(found, config.masking.max_tokens)
+            shape = found.config
+            return ModelShape(layers=shape.n_layer, width=shape.n_embd, positions=config.masking.max_tokens)
+        size = size_of_hub_model(start)
+    layers, width, _ = SIZES[size]
     return ModelShape(layers=layers, width=width, positions=config.masking.max_tokens)
 
 
