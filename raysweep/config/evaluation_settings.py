@@ -37,6 +37,9 @@ class SpecialisationConfig(Section):
 
     margin: PositiveFloat = Field(1.0, description="confirmed if the interval lies above")
     target: PositiveFloat = Field(1.25, description="the gain that was planned for")
+    smallest_effect: Annotated[float, Field(gt=1.0)] = Field(
+        1.05, description="the ratio from which a gain beyond a control matters; below, the control explains the gain"
+    )
 
 
 class HypothesesConfig(Section):

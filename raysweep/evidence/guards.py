@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from raysweep.config.schema import Config
 from raysweep.config.trial_names import CONTROL_KINDS
+from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import ClaimFinding, Recommendation
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.lineup import ROLE_NAMES, Entrant
@@ -129,7 +130,7 @@ def judge_controls(
             resamples,
             config.data.levels,
             confirmed=gains,
-            margin=config.report.hypotheses.specialisation.margin,
+            smallest_effect=config.report.hypotheses.specialisation.smallest_effect,
             confidence=config.report.confidence,
         )
     ]
@@ -138,7 +139,12 @@ def judge_controls(
     reason = f"refused: {leaks_said(leaks)}"
     return tuple(
         ControlFinding.not_tested(
-            finding.kind, finding.scope, reason, levels=finding.levels, documents=finding.documents
+            finding.kind,
+            finding.scope,
+            reason,
+            smallest_effect=finding.smallest_effect,
+            levels=finding.levels,
+            documents=finding.documents,
         )
         for finding in judged
     )
@@ -238,10 +244,21 @@ def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
             (ControlVerdict.EXPLAINED, f"explains the gain ({EXPLAINED_BY[kind]})"),
             (ControlVerdict.SURVIVES, "does not explain the gain"),
             (ControlVerdict.OPEN, "leaves open what explains the gain"),
+            (ControlVerdict.NO_GAIN, "has no confirmed gain to explain"),
         )
         if verdict in scopes
     ]
-    return f"The {ROLE_NAMES[kind]} {'; it '.join(parts)}." if parts else ""
+    return f"The {ROLE_NAMES[kind]} {'; it '.join(parts)}{_share_said(kind, controls)}." if parts else ""
+
+
+def _share_said(kind: str, controls: Sequence[ControlFinding]) -> str:
+    """The share of the overall gain that the control explains, with its interval."""
+    overall = next((one for one in controls if (one.kind, one.scope) == (kind, OVERALL)), None)
+    if overall is None or overall.explained_share is None or overall.share_low is None:
+        return ""
+    limits = f"{formats.share(overall.share_low)} to {formats.share(overall.share_high)}"
+    remains = f"a remaining gain matters from {formats.percent(overall.smallest_effect)}"
+    return f". Overall it explains {formats.share(overall.explained_share)} ({limits}) of the gain; {remains}"
 
 
 def _scopes_said(scopes: Sequence[str]) -> str:

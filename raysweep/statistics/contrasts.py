@@ -105,14 +105,18 @@ class Sources:
             largest_move=self.largest_move / times,
         )
 
+    def deviations_with_seeds(self) -> Floats:
+        """(R,) deviations from the estimate, in the order of the resamples."""
+        deviations = self.deviations
+        for moves in self.seeds:
+            deviations = deviations + moves.moves
+        return deviations
+
     def around(self, estimate: float) -> "Measured":
         """The contrast with this uncertainty."""
         seed_variance = sum(moves.variance for moves in self.seeds)
         total = self.document_variance + seed_variance
-        draws = estimate + self.deviations
-        for moves in self.seeds:
-            draws = draws + moves.moves
-        draws = np.sort(draws)
+        draws = np.sort(estimate + self.deviations_with_seeds())
         return Measured(
             estimate=estimate,
             draws=draws,

@@ -9,12 +9,15 @@ Three contrasts of log perplexity for each level, with the same resamples as the
 Size and step controls are scored on the level's own documents.  A placebo model is scored on the test
 documents of its random group, so its own gain and the level's are measured on different documents.
 
-    no gain     H1 is not confirmed: there is nothing to explain
-    survives    the remaining gain is above the margin (a part may still be explained)
-    explained   it is not, and the control gains at least half as much: it is not the level that helps
+    no gain     H1 is not confirmed: there is nothing to explain (the numbers are given all the same)
+    survives    the remaining gain is above the smallest effect of interest, or above half of the raw gain
+    explained   the remaining gain is below the smallest effect of interest, and below half of the raw gain
     open        neither can be shown
 
-p-values are one-sided and corrected by Holm over the levels, as those of the hypotheses are.
+Both verdicts need evidence: 'explained' is the upper one of the two one-sided tests of equivalence (a
+control that gains more than the level's model explains its gain as well), so that few learners lead to
+'open' and not to 'explained'.  p-values are corrected by Holm over the levels, as those of the
+hypotheses are.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,19 +27,20 @@ from math import log
 
 import numpy as np
 from pydantic import Field
+from scipy.special import ndtr
 
 from raysweep.config.section import Count, Section
 from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Estimate, Measured, measure
+from raysweep.statistics.contrasts import Estimate, Measured, measure, widen
 from raysweep.statistics.hypotheses import OVERALL, holm
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 
 PLACEBO = "placebo"
 EXPLAINS = 0.5
-"""A control explains the raw gain only if its own gain is at least this share of it."""
+"""A control explains the raw gain only if its own gain is shown to be above this share of it."""
 
 
 class ControlVerdict(StrEnum):
@@ -58,16 +62,26 @@ class ControlFinding(Section):
     raw: Estimate | None
     own: Estimate | None
     remaining: Estimate | None
-    p_own: float | None = Field(description="against 'the control gains nothing', after Holm")
-    p_remaining: float | None = Field(description="against 'nothing above the margin remains', after Holm")
+    p_equivalent: float | None = Field(description="against 'an effect of interest remains', after Holm")
+    p_remaining: float | None = Field(description="against 'neither that nor half remains', after Holm")
     explained_share: float | None = Field(description="own / raw, in nats; null without a gain")
+    share_low: float | None = Field(description="limits of the share; null if the raw gain may be none")
+    share_high: float | None
+    smallest_effect: float = Field(description="the ratio from which a remaining gain matters")
     levels: tuple[str, ...]
     documents: Count = Field(description="test documents of the levels")
     note: str = Field(description="why it was not tested")
 
     @classmethod
     def not_tested(
-        cls, kind: str, scope: str, reason: str, *, levels: tuple[str, ...] = (), documents: int = 0
+        cls,
+        kind: str,
+        scope: str,
+        reason: str,
+        *,
+        smallest_effect: float,
+        levels: tuple[str, ...] = (),
+        documents: int = 0,
     ) -> "ControlFinding":
         """A finding without numbers."""
         return cls(
@@ -77,9 +91,12 @@ class ControlFinding(Section):
             raw=None,
             own=None,
             remaining=None,
-            p_own=None,
+            p_equivalent=None,
             p_remaining=None,
             explained_share=None,
+            share_low=None,
+            share_high=None,
+            smallest_effect=smallest_effect,
             levels=levels,
             documents=documents,
             note=reason,
@@ -92,7 +109,8 @@ class _Tested:
     own: Measured
     remaining: Measured
     levels: tuple[str, ...]
-    p_own: float
+    share: tuple[float, float] | None
+    p_equivalent: float
     p_remaining: float
 
 
@@ -133,7 +151,7 @@ def assess_control(
     levels: Sequence[str],
     *,
     confirmed: Collection[str],
-    margin: float,
+    smallest_effect: float,
     confidence: float,
 ) -> list[ControlFinding]:
     """The overall finding, then one per level of `levels`, in their order.
@@ -142,26 +160,27 @@ def assess_control(
         roles: the models of 'general', 'specialised' and `kind`.
         resamples: of the levels, and of their placebo groups.
         confirmed: the scopes on which H1 is confirmed.
-        margin: of H1.
+        smallest_effect: the ratio of perplexities from which a remaining gain matters.
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, ControlFinding] = {}
     for level in levels:
         if reason := _obstacle(kind, roles, resamples, level):
-            findings[level] = ControlFinding.not_tested(kind, level, reason)
+            findings[level] = ControlFinding.not_tested(kind, level, reason, smallest_effect=smallest_effect)
         else:
-            tested[level] = _test(kind, roles, resamples, (level,), margin)
-    own = holm([test.p_own for test in tested.values()])
+            tested[level] = _test(kind, roles, resamples, (level,), smallest_effect, confidence)
+    equivalent = holm([test.p_equivalent for test in tested.values()])
     remaining = holm([test.p_remaining for test in tested.values()])
-    for (level, test), p_own, p_remaining in zip(tested.items(), own, remaining, strict=True):
-        adjusted = replace(test, p_own=p_own, p_remaining=p_remaining)
-        findings[level] = _decide(adjusted, kind, level, confidence, is_gain=level in confirmed)
+    for (level, test), p_equivalent, p_remaining in zip(tested.items(), equivalent, remaining, strict=True):
+        adjusted = replace(test, p_equivalent=p_equivalent, p_remaining=p_remaining)
+        findings[level] = _decide(adjusted, kind, level, smallest_effect, confidence, is_gain=level in confirmed)
     ordered = [findings[level] for level in levels]
     if not tested:
         reasons = "; ".join(f"{finding.scope}: {finding.note}" for finding in ordered)
-        return [ControlFinding.not_tested(kind, OVERALL, reasons), *ordered]
-    together = _test(kind, roles, resamples, tuple(tested), margin)
-    return [_decide(together, kind, OVERALL, confidence, is_gain=OVERALL in confirmed), *ordered]
+        return [ControlFinding.not_tested(kind, OVERALL, reasons, smallest_effect=smallest_effect), *ordered]
+    together = _test(kind, roles, resamples, tuple(tested), smallest_effect, confidence)
+    overall = _decide(together, kind, OVERALL, smallest_effect, confidence, is_gain=OVERALL in confirmed)
+    return [overall, *ordered]
 
 
 def _obstacle(kind: str, roles: RoleModels, resamples: Resamples, level: str) -> str:
@@ -175,31 +194,55 @@ def _obstacle(kind: str, roles: RoleModels, resamples: Resamples, level: str) ->
     return next(filter(None, (lack_of_writers(resamples, group) for group in groups)), "")
 
 
-def _test(kind: str, roles: RoleModels, resamples: Resamples, levels: tuple[str, ...], margin: float) -> _Tested:
+def _test(
+    kind: str,
+    roles: RoleModels,
+    resamples: Resamples,
+    levels: tuple[str, ...],
+    smallest_effect: float,
+    confidence: float,
+) -> _Tested:
     raw_parts = mean_log_ratio("general", "specialised", roles, levels)
     own_parts = mean_log_ratio("general", kind, roles, levels)
     if kind == PLACEBO:
         own_parts = [replace(part, level=group_name(part.level)) for part in own_parts]
     negated = [replace(part, weight=-part.weight) for part in own_parts]
-    own, remaining = measure(resamples, own_parts), measure(resamples, [*raw_parts, *negated])
+    raw, own = measure(resamples, raw_parts), measure(resamples, own_parts)
+    remaining = measure(resamples, [*raw_parts, *negated])
+    half = measure(resamples, [*(replace(part, weight=part.weight * (1.0 - EXPLAINS)) for part in raw_parts), *negated])
     return _Tested(
-        raw=measure(resamples, raw_parts),
+        raw=raw,
         own=own,
         remaining=remaining,
         levels=levels,
-        p_own=own.p_not_above(0.0),
-        p_remaining=remaining.p_not_above(log(margin)),
+        share=_share_limits(raw, own, confidence),
+        p_equivalent=max(remaining.p_not_below(log(smallest_effect)), half.p_not_below(0.0)),
+        p_remaining=min(1.0, 2.0 * min(remaining.p_not_above(log(smallest_effect)), half.p_not_above(0.0))),
     )
 
 
-def _decide(test: _Tested, kind: str, scope: str, confidence: float, *, is_gain: bool) -> ControlFinding:
+def _share_limits(raw: Measured, own: Measured, confidence: float) -> tuple[float, float] | None:
+    """Percentile interval of own / raw, from the same draws of both; None if the raw gain may be none."""
+    tail = (1.0 - confidence) / 2.0
+    if raw.limit(tail) <= 0.0:
+        return None
+    owns, raws = (one.estimate + one.sources.deviations_with_seeds() for one in (own, raw))
+    shares = (owns / raws)[raws > 0.0]
+    tail = float(ndtr(widen(tail, min(raw.freedom, own.freedom))))
+    low, high = np.quantile(shares, (tail, 1.0 - tail))
+    return float(low), float(high)
+
+
+def _decide(
+    test: _Tested, kind: str, scope: str, smallest_effect: float, confidence: float, *, is_gain: bool
+) -> ControlFinding:
     tail = (1.0 - confidence) / 2.0
     explained_share = test.own.estimate / test.raw.estimate if test.raw.estimate > 0.0 else None
     if not is_gain:
         verdict = ControlVerdict.NO_GAIN
     elif test.p_remaining <= tail:
         verdict = ControlVerdict.SURVIVES
-    elif test.p_own <= tail and (explained_share or 0.0) >= EXPLAINS:
+    elif test.p_equivalent <= tail:
         verdict = ControlVerdict.EXPLAINED
     else:
         verdict = ControlVerdict.OPEN
@@ -210,9 +253,12 @@ def _decide(test: _Tested, kind: str, scope: str, confidence: float, *, is_gain:
         raw=test.raw.ratio(confidence),
         own=test.own.ratio(confidence),
         remaining=test.remaining.ratio(confidence),
-        p_own=test.p_own,
+        p_equivalent=test.p_equivalent,
         p_remaining=test.p_remaining,
         explained_share=explained_share,
+        share_low=None if test.share is None else test.share[0],
+        share_high=None if test.share is None else test.share[1],
+        smallest_effect=smallest_effect,
         levels=test.levels,
         documents=test.raw.documents,
         note="",

@@ -95,8 +95,8 @@ def test_where_language_differs_the_gain_survives(by_truth):
     assert h1(evidence)["explained_by"] == []
     assert all(one["verdict"] == "survives" for one in evidence["controls"]["findings"])
     assert evidence["answer"]["headline"] == "Train a model of its own for each level."
-    said = "The size control does not explain the gain overall and on A1, A2, B1, B2, C1."
-    assert said in evidence["answer"]["warnings"]
+    said = "The size control does not explain the gain overall and on A1, A2, B1, B2, C1. Overall it explains -"
+    assert any(warning.startswith(said) for warning in evidence["answer"]["warnings"])
 
 
 def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
@@ -134,7 +134,7 @@ def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
     """The other levels are judged."""
     config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
     failed = {"control-size-B1": "failed: out of memory"}
-    folder, config, trials = make_run(config, failed=failed, truth=truth_with(GAIN), documents=60)
+    folder, config, trials = make_run(config, failed=failed, truth=truth_with(GAIN), documents=180)
     evidence = write_report(folder, config, trials)
     found = {one["scope"]: one for one in evidence["controls"]["findings"]}
     assert found["B1"]["note"] == "control-size-B1 not trained: failed, out of memory"

@@ -1,5 +1,6 @@
 """Controls: a gain of levels is told from one of documents, of steps, and of chance."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -43,20 +44,21 @@ def assess(simulate, kind, *, special, control, confirmed=("overall", *LEVELS), 
         groups = resample_levels(placebo_losses(losses, 1), models, **options)
         resamples = replace(resamples, levels={**resamples.levels, **groups.levels})
     roles = roles_of(kind, absent=absent)
-    found = assess_control(kind, roles, resamples, LEVELS, confirmed=confirmed, margin=1.0, confidence=0.95)
+    found = assess_control(kind, roles, resamples, LEVELS, confirmed=confirmed, smallest_effect=1.05, confidence=0.95)
     return {one.scope: one for one in found}
 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
     """Only size (steps, chance) differs: the raw gain is real, and the level has no part in it."""
-    found = assess(simulate, kind, special=0.15, control=0.15)
+    found = assess(simulate, kind, special=0.15, control=0.15, writers=800)
     assert [one.verdict for one in found.values()] == ["explained"] * 4
     overall = found["overall"]
     assert overall.raw.low > 1.1
     assert overall.own.low > 1.1
     assert overall.remaining.low < 1.0 < overall.remaining.high
     assert overall.explained_share == pytest.approx(1.0, abs=0.15)
+    assert overall.share_low < overall.explained_share < overall.share_high
 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
@@ -78,7 +80,7 @@ def test_a_part_may_be_explained_and_the_rest_survive(simulate):
 
 def test_where_h1_is_not_confirmed_there_is_nothing_to_explain(simulate):
     """The control's numbers are shown all the same."""
-    found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"])
+    found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"], writers=300)
     assert [one.verdict for one in found.values()] == ["explained", "no gain", "explained", "no gain"]
     assert found["A1"].own is not None
 
@@ -87,6 +89,13 @@ def test_too_little_data_leaves_it_open(simulate):
     """Neither claim is made without evidence."""
     found = assess(simulate, "size_matched", special=0.02, control=0.01, writers=12)
     assert found["overall"].verdict == "open"
+    assert found["overall"].share_high - found["overall"].share_low > 0.5
+
+
+def test_a_gain_that_may_be_none_has_no_share(simulate):
+    """A ratio with a denominator near nothing has no interval."""
+    found = assess(simulate, "size_matched", special=0.0, control=0.0, confirmed=(), seed=2)["overall"]
+    assert (found.verdict, found.share_low, found.share_high) == ("no gain", None, None)
 
 
 def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
@@ -122,6 +131,39 @@ def test_placebo_groups_are_as_large_as_levels_and_hold_every_document_once(simu
         for all_of in (losses, groups)
     )
     assert before == after
+
+
+def verdicts(simulate, explained, experiments, writers=60, **options):
+    """Counts of the overall verdicts where the control truly explains a share of a gain of 0.15 nats."""
+    return Counter(
+        assess(simulate, "size_matched", special=0.15, control=0.15 * explained, seed=seed, writers=writers, **options)[
+            "overall"
+        ].verdict.value
+        for seed in range(experiments)
+    )
+
+
+@pytest.mark.parametrize("explained", [0.5, 0.97])
+def test_a_control_explains_only_what_is_shown_to_be_explained(simulate, explained):
+    """Half of the gain is not all of it; all but a remainder that does not matter is: 40 experiments each."""
+    found = verdicts(simulate, explained, 40)
+    if explained == 0.5:
+        assert found["explained"] <= 2
+    else:
+        assert found["explained"] >= 32
+        assert found["survives"] == 0
+
+
+@pytest.mark.slow
+def test_controls_over_many_experiments(simulate):
+    """The same with figures worth writing down, and with very many learners; `-s` prints them."""
+    shares = {explained: verdicts(simulate, explained, 400) for explained in (0.5, 0.6, 0.8, 0.97)}
+    many = verdicts(simulate, 0.94, 40, writers=1500)
+    print(f"\n{shares}, with 1,500 learners a level 94 %: {many}")
+    assert shares[0.5]["explained"] <= 20
+    assert shares[0.97]["explained"] >= 320
+    assert many["survives"] == 0
+    assert many["explained"] >= 38
 
 
 def test_controls_seldom_say_what_is_not_so(simulate):

@@ -26,8 +26,9 @@ def guard_section(evidence: Evidence) -> ReportSection:
             "Each control is trained like the level's own model, but on other documents. The <strong>size "
             "control</strong> uses as many documents, drawn from all levels; the <strong>step control</strong> uses "
             "all documents of all levels, for as many steps; the <strong>placebo</strong> uses a random group as "
-            "large as the level, and is scored on a random group too. A gain beyond the controls is an effect of the "
-            "level itself."
+            "large as the level, and is scored on a random group too. A control explains the gain if what remains "
+            "beyond it is shown to be below the smallest effect of interest (and below half of the gain), and a gain "
+            "survives if what remains is shown to be above it (or above half of the gain); else it is open."
         )
     else:
         controls = absent(
@@ -82,10 +83,17 @@ def _controls(evidence: Evidence) -> Table[ControlFinding]:
         estimates("Gain of the level's model", "raw", formats.percent),
         estimates("Gain of the control", "own", formats.percent),
         estimates("Gain beyond the control", "remaining", formats.percent),
-        numbers("Explained", "explained_share", formats.share),
+        Column("Explained", ("explained_share", "share_low", "share_high"), _share, is_number=True),
         numbers("p, beyond", "p_remaining", formats.p_value),
+        numbers("p, explained", "p_equivalent", formats.p_value),
         words("Note", "note"),
     )
+
+
+def _share(control: ControlFinding) -> Cell:
+    share, low, high = control.explained_share, control.share_low, control.share_high
+    detail = "" if low is None else f"{formats.share(low)} to {formats.share(high)}"
+    return Cell(text=formats.share(share), values=(share, low, high), detail=detail)
 
 
 def _verdict(control: ControlFinding) -> Cell:
