@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from raysweep.config.loading import parse_config
+from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.evidence.published import published_config, published_run, published_trial
@@ -62,13 +63,10 @@ def read_resolved_config(folder: RunFolder) -> Config:
     """
     if not folder.config.exists():
         raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
-    text = folder.config.read_text(encoding="utf-8")
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InputError(f"{folder.config}: holds a YAML alias, which raysweep never writes")
-        return parse_config(yaml.safe_load(text), place=folder.config.name)
-    except yaml.YAMLError as error:
-        raise InputError(f"{folder.config}: not valid YAML ({error})") from error
+        return parse_config(parse_yaml(folder.config.read_text(encoding="utf-8")), place=folder.config.name)
+    except ValueError as error:
+        raise InputError(f"{folder.config}: {error}") from error
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
