@@ -73,7 +73,11 @@ class ClaimFinding(Section):
     effective: PositiveFloat | None = Field(description="learners with equally much text that would weigh as these do")
     seeds: Count = Field(description="trainings of each compared model, the fewest; 0 if nothing was tested")
     without_one: PositiveFloat | None = Field(description="the ratio without the one learner who moves it most")
-    more_documents: Count | None = Field(description="number that would decide, if the ratio stays as it is")
+    more_documents: Count | None = Field(
+        description="test documents by new learners that would decide with 80 % power, if the ratio is as measured"
+    )
+    more_documents_low: Count | None = Field(description="the same at the ends of the ratio's 80 % interval")
+    more_documents_high: Count | None
     more_seeds: Count | None
     note: str
     target: str | None

@@ -28,7 +28,7 @@ from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
-from raysweep.statistics.sample_size import predict_need
+from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
 
 OVERALL = "overall"
 """Scope of a finding over all tested levels."""
@@ -94,7 +94,10 @@ class Finding:
     without_one: float | None = None
     """The ratio without the one learner who moves it most."""
     more_documents: int | None = None
-    """If undecided: how many more documents would decide, if the ratio stays as it is."""
+    """If undecided: with how many more documents 80 % of experiments would decide, if the ratio is as measured."""
+    more_documents_low: int | None = None
+    more_documents_high: int | None = None
+    """The same at the ends of the ratio's 80 % interval."""
     more_seeds: int | None = None
     """If undecided: how many more seeds of each training would decide."""
     note: str = ""
@@ -293,8 +296,20 @@ def _decide(
         p_confirm, p_refute = _p_values(hypothesis, measured)
         return p_confirm <= tail / open_to[0] or p_refute <= tail / open_to[1]
 
-    need = predict_need(test.measured, decides)
-    return replace(finding, more_documents=need.documents, more_seeds=need.seeds, note=need.note)
+    need = predict_need(
+        test.measured,
+        log(hypothesis.margin),
+        decides,
+        is_sign_open=min(_p_values(hypothesis, test.measured)) > SIGN_TAIL,
+    )
+    return replace(
+        finding,
+        more_documents=need.documents,
+        more_documents_low=need.documents_low,
+        more_documents_high=need.documents_high,
+        more_seeds=need.seeds,
+        note=need.note,
+    )
 
 
 def _joint_limits(

@@ -1,19 +1,26 @@
 """Predicts the sample size that would decide an undecided claim: more documents, or more seeds.
 
-The verdict's own rule is applied to the measurement that would follow if the ratio and the variances
-stay as they are: deviations shrink with the root of the number of documents, and Student's t gets its
-further degrees of freedom.  The result is the smallest number at which the p-value falls below Holm's
-bound.  At that number, half of such experiments decide.
+The verdict's own rule is applied to the measurement that would follow if the variances stay as they
+are: deviations shrink with the root of the number of documents, and Student's t gets its further
+degrees of freedom.  The result is the smallest number at which 80 % of such experiments decide: the
+rule must hold for an estimate that lies 0.84 standard errors nearer to the margin than the ratio.
 
-This is a prediction only: the ratio itself is as uncertain as its interval says.
+The ratio is uncertain, and so is the need: it is also computed at both ends of the ratio's 80 %
+interval.  If that interval holds the margin, the sign of the difference is open, any number would be a
+guess, and none is given.  More documents mean test documents by new learners.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
+
+from scipy.special import ndtri
 
 from raysweep.statistics.contrasts import Measured
 
+POWER = 0.8
+SIGN_TAIL = 0.1
+"""The sign counts as known if an interval with so much on either side lies on one side of the margin."""
 HOPELESS = 100.0
 """A corpus of more than this many times the documents is not worth suggesting."""
 MOST_SEEDS = 20
@@ -25,32 +32,69 @@ Rule = Callable[[Sequence[Measured]], bool]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleNeed:
-    """Additional documents or seeds that would decide; None if they alone would not."""
+    """Additional documents or seeds with which 80 % of experiments decide; None if they alone would not do."""
 
     documents: int | None
-    """For all tested levels together, in the same proportions."""
+    """All tested levels together, in the same proportions."""
+    documents_low: int | None
+    """At the end of the 80 % interval that is farther from the margin."""
+    documents_high: int | None
+    """At the nearer end; None if no realistic number is enough there."""
     seeds: int | None
-    """For every training."""
+    """Additional seeds of every training."""
     note: str
 
 
-def predict_need(measured: Sequence[Measured], decides: Rule) -> SampleNeed:
-    """Find the smallest number that would decide.
+def predict_need(measured: Sequence[Measured], margin: float, decides: Rule, *, is_sign_open: bool) -> SampleNeed:
+    """Find the smallest number that decides with 80 % power.
 
     Args:
         measured: the contrasts of the verdict.
+        margin: in nats.
         decides: true if such contrasts would decide.
+        is_sign_open: neither the claim nor its contrary has a p-value of `SIGN_TAIL` or less.
     """
-    documents, seeds = _documents(measured, decides), _seeds(measured, decides)
+    if is_sign_open:
+        note = "no need can be predicted, because it is open on which side of the margin the ratio lies"
+        return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
+
+    def is_powerful(contrasts: Sequence[Measured]) -> bool:
+        return decides([_unlucky(contrast, margin) for contrast in contrasts])
+
+    documents, seeds = _documents(measured, is_powerful), _seeds(measured, is_powerful)
     if documents is not None or seeds is not None:
-        return SampleNeed(documents=documents, seeds=seeds, note=_say(documents, seeds))
+        near, far = _ends(measured, margin)
+        low, high = _documents(far, is_powerful), _documents(near, is_powerful)
+        note = _say(documents, low, high, seeds)
+        return SampleNeed(documents=documents, documents_low=low, documents_high=high, seeds=seeds, note=note)
+    note = "too close to the margin for any realistic number of documents"
     if any(contrast.seed_variance for contrast in measured):
         for more in (2, 4, 8, MOST_SEEDS):
-            together = _documents([contrast.with_more(1.0, more) for contrast in measured], decides)
+            together = _documents([contrast.with_more(1.0, more) for contrast in measured], is_powerful)
             if together is not None:
-                note = f"about {together:,} more documents and {more} more seeds of each training together would decide"
-                return SampleNeed(documents=None, seeds=None, note=f"{note}, if the ratio stays as it is")
-    return SampleNeed(documents=None, seeds=None, note="too close to the margin for any realistic number of documents")
+                note = (
+                    f"about {together:,} more test documents by new learners and {more} more seeds of each training "
+                    "together would decide with a probability of 80 %, if the ratio is as measured"
+                )
+                break
+    return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
+
+
+def _unlucky(contrast: Measured, margin: float) -> Measured:
+    """The estimate, nearer to the margin by so much that 80 % of estimates lie beyond it."""
+    error = sqrt(contrast.document_variance + contrast.seed_variance)
+    away = 1.0 if contrast.estimate > margin else -1.0
+    return contrast.sources.around(contrast.estimate - away * float(ndtri(POWER)) * error)
+
+
+def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], list[Measured]]:
+    """The contrasts as if the ratio were at the nearer end of its 80 % interval, and at the farther one."""
+    near, far = [], []
+    for contrast in measured:
+        ends = sorted(contrast.interval(1.0 - 2.0 * SIGN_TAIL), key=lambda end: abs(end - margin))
+        near.append(contrast.sources.around(ends[0]))
+        far.append(contrast.sources.around(ends[1]))
+    return near, far
 
 
 def _documents(measured: Sequence[Measured], decides: Rule) -> int | None:
@@ -79,14 +123,15 @@ def _seeds(measured: Sequence[Measured], decides: Rule) -> int | None:
     return high
 
 
-def _say(documents: int | None, seeds: int | None) -> str:
+def _say(documents: int | None, low: int | None, high: int | None, seeds: int | None) -> str:
     if documents is None:
         said = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
-    elif seeds is None:
-        said = f"about {documents:,} more documents would decide"
     else:
-        said = f"about {documents:,} more documents, or {_count_seeds(seeds)}, would decide"
-    return f"{said}, if the ratio stays as it is"
+        most = "no realistic number" if high is None else f"{high:,}"
+        ends = f" (from {low or 0:,} to {most}, as uncertain as the ratio is)"
+        said = f"about {documents:,} more test documents by new learners{ends}"
+        said += " would decide" if seeds is None else f", or {_count_seeds(seeds)}, would decide"
+    return f"{said} with a probability of 80 %, if the ratio is as measured"
 
 
 def _count_seeds(seeds: int | None) -> str:

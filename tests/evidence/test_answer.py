@@ -33,6 +33,8 @@ def finding(code, verdict, scope="overall", seeds=3):
         documents=0,
         clusters=0,
         more_documents=None,
+        more_documents_low=None,
+        more_documents_high=None,
         more_seeds=None,
         note="no level could be tested" if verdict == N else "",
         target=None,

@@ -1,6 +1,6 @@
 """The predicted sample size, compared with experiments of that size."""
 
-from statistics import NormalDist, median
+from statistics import median
 
 import numpy as np
 import pytest
@@ -28,14 +28,8 @@ def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400)
     return {one.scope: one for one in assess(hypothesis, roles, drawn, LEVELS, 0.95, predict=writers == WRITERS)}
 
 
-def predicted_over_true(simulate, hypothesis, *, experiments, checks):
-    """Of undecided experiments: the documents they are said to need, over those with which half of them decide.
-
-    At the predicted size `checks` experiments are made whose truth is what the undecided one has
-    measured.  If more than half of them decide, the prediction was too high: by (c / (c + z))², z
-    being the normal quantile of their share and c that of the test, for a decision is a matter of
-    estimate / (spread / √documents) being above c.
-    """
+def powers(simulate, hypothesis, *, experiments, checks):
+    """At the predicted size, in new experiments whose truth is what was measured: the share of them that decide."""
     found = []
     for seed in range(experiments):
         rng = np.random.default_rng([seed, 5])
@@ -43,6 +37,7 @@ def predicted_over_true(simulate, hypothesis, *, experiments, checks):
         one = judged(simulate, hypothesis, (gain, gain - 0.05), seed=seed, resamples=2000)[OVERALL]
         if one.verdict is not Verdict.UNDECIDED or one.more_documents is None or one.more_documents > 8 * one.documents:
             continue
+        assert one.more_documents_low <= one.more_documents <= (one.more_documents_high or np.inf)
         gain = float(np.log(one.value))
         writers = round(WRITERS * (1 + one.more_documents / one.documents))
         decided = sum(
@@ -52,33 +47,39 @@ def predicted_over_true(simulate, hypothesis, *, experiments, checks):
             is not Verdict.UNDECIDED
             for check in range(checks)
         )
-        normal = NormalDist()
-        z, c = normal.inv_cdf((decided + 0.5) / (checks + 1)), normal.inv_cdf(0.975)
-        found.append(((c + z) / c) ** 2)
+        found.append(decided / checks)
     return found
 
 
 @pytest.mark.parametrize("hypothesis", [H1, H2], ids=["H1", "H2"])
-def test_with_the_documents_asked_for_half_of_such_experiments_decide(simulate, hypothesis):
-    """If the ratio is what it seems: the need is predicted to within 25 % in the median."""
-    ratios = predicted_over_true(simulate, hypothesis, experiments=24, checks=60)
-    assert len(ratios) >= 8
-    assert median(abs(ratio - 1) for ratio in ratios) <= 0.25
-    assert 0.75 <= median(ratios) <= 1.25
+def test_with_the_documents_asked_for_four_of_five_such_experiments_decide(simulate, hypothesis):
+    """If the ratio is what it seems: a power of 80 % in the median, give or take ten points."""
+    found = powers(simulate, hypothesis, experiments=40, checks=30)
+    assert len(found) >= 5
+    assert 0.70 <= median(found) <= 0.92
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hypothesis", [H1, H2], ids=["H1", "H2"])
 def test_the_predicted_need_is_right_over_many_experiments(simulate, hypothesis):
     """The same with figures worth writing down; `-s` prints them."""
-    ratios = predicted_over_true(simulate, hypothesis, experiments=300, checks=200)
-    error = median(abs(ratio - 1) for ratio in ratios)
+    found = powers(simulate, hypothesis, experiments=200, checks=100)
     print(
-        f"\n{hypothesis.code}: {len(ratios)} predictions, median of predicted / true {median(ratios):.2f}, "
-        f"quartiles {np.quantile(ratios, 0.25):.2f} to {np.quantile(ratios, 0.75):.2f}, median error {error:.1%}"
+        f"\n{hypothesis.code}: {len(found)} predictions, power in the median {median(found):.1%}, "
+        f"quartiles {np.quantile(found, 0.25):.1%} to {np.quantile(found, 0.75):.1%}"
     )
-    assert error <= 0.25
-    assert 0.75 <= median(ratios) <= 1.25
+    assert 0.72 <= median(found) <= 0.90
+
+
+def test_no_need_is_named_where_the_sign_is_open(simulate):
+    """No true difference: in 60 experiments a number is printed in at most a quarter, and else why there is none."""
+    named = 0
+    for seed in range(60):
+        one = judged(simulate, H1, (0.0, 0.0), seed=seed)[OVERALL]
+        named += one.more_documents is not None
+        if one.verdict is Verdict.UNDECIDED and one.more_documents is None:
+            assert "open on which side" in one.note or "realistic" in one.note
+    assert named <= 15
 
 
 def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
@@ -96,7 +97,7 @@ def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
 
 def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
     """No number of documents makes three trainings that disagree agree."""
-    *_, found = seeded(simulate, spread=0.1, gain=0.15)
+    *_, found = seeded(simulate, spread=0.1, gain=0.25)
     assert found.verdict is Verdict.UNDECIDED
     assert found.more_documents is None
     assert 1 <= found.more_seeds <= 20
