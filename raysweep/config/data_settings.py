@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from raysweep.config.section import NAME, Count, Distinct, Fraction, PositiveFloat, PositiveInt, Section
+from raysweep.config.section import NAME, BoundedCount, Distinct, Fraction, PositiveFloat, PositiveInt, Section
 from raysweep.storage.printable import shown
 
 
@@ -110,7 +110,7 @@ class MaskingConfig(Section):
     max_draws: Annotated[int, Field(ge=1, le=10_000)] = Field(
         16, description="draws per example before a repeated mask is left out"
     )
-    min_spans: Count = Field(0, description="a mask with fewer spans is drawn again")
+    min_spans: BoundedCount = Field(0, description="a mask with fewer spans is drawn again")
     max_spans: PositiveInt | None = Field(None, description="a mask with more spans is sampled down, in order")
     max_tokens: Annotated[int, Field(ge=8, le=1024)] = Field(256, description="tokens in an example")
     overflow: Literal["window", "truncate", "drop"] = Field(

@@ -11,7 +11,9 @@ from raysweep.storage.printable import shown
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MOST = 1_000_000_000
 """The bound of a count that has none of its own: far above any use, and far below what a 64-bit number overflows at."""
-Count = Annotated[int, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=0)]
+"""What was counted or measured, bytes included; a setting is a `BoundedCount`."""
+BoundedCount = Annotated[int, Field(ge=0, le=MOST)]
 PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

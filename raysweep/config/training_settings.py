@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.scored_metrics import Metric
-from raysweep.config.section import Count, Distinct, PositiveFloat, PositiveInt, Section, Seed
+from raysweep.config.section import BoundedCount, Distinct, PositiveFloat, PositiveInt, Section, Seed
 
 SCRATCH = "scratch"
 """The start that means random weights."""
@@ -96,7 +96,7 @@ class TrainingConfig(Section):
     )
     learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: Count = 0
+    warmup_steps: BoundedCount = 0
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

@@ -193,6 +193,16 @@ def test_without_learners_documents_are_drawn(make_run):
     assert not any("Learners are unknown" in warning for warning in by_learner["answer"]["warnings"])
 
 
+def test_a_training_may_use_more_than_a_gigabyte(make_run):
+    """Counts of the evidence were refused above the bound of a setting, 1,000,000,000."""
+    folder, config, trials = make_run()
+    record = read_json(folder.trial("all").record)
+    used = 80_000_000_000
+    write_json(folder.trial("all").record, {**record, "result": {**record["result"], "peak_memory_bytes": used}})
+    rows = {row["trial"]: row for row in write_report(folder, config, trials)["trainings"]}
+    assert rows["all"]["peak_memory_bytes"] == used
+
+
 def test_hours_count_every_gpu_of_a_trial(make_run):
     """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU they are hours, whatever was requested."""
     config = make_config(resources={"gpus_per_trial": 2.0})
