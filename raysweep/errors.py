@@ -35,6 +35,14 @@ class ChangedError(ConfigError):
     """What is on disk was built from other settings than those asked for now."""
 
 
+class DamagedError(InputError):
+    """A file that raysweep made is not as it was made: missing, cut short, changed."""
+
+
+class EarlierVersionError(InputError):
+    """A record was written by another version of raysweep."""
+
+
 class LockedError(RaysweepError):
     """Another process is working in the same run folder."""
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from raysweep.config.schema import Config
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.storage.digests import write_sealed
 from raysweep.storage.run_folder import RunFolder
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
@@ -163,7 +164,7 @@ def write_trial(folder, trial, reason, rng):
         "parameters": 3_500_000,
         "peak_memory_bytes": 700_000_000,
     }
-    write_json(
+    write_sealed(
         place.record,
         {
             "trial": trial.name,

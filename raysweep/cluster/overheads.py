@@ -85,5 +85,4 @@ def _score_task(config: Config, folder: RunFolder, task: TrainTask) -> ScoreTask
         seed=0,
         out=folder.cells(task.job.trial),
         record=folder.cells_record(task.job.trial),
-        fingerprint="calibration",
     )

@@ -146,7 +146,7 @@ def read_template(text: str) -> Template:
     pieces[-1] += text[end:]
     if not kinds:
         raise InputError(
-            f"text: found no blank in {text[:60]!r}; write [blank], [word], [ngram], [sentence], "
+            f"text: found no blank in {_shorten(text)!r}; write [blank], [word], [ngram], [sentence], "
             "[paragraph] or [document] where an answer should go"
         )
     return Template(pieces=tuple(pieces), kinds=tuple(kinds), prompt=tuple(_encode(pieces, kinds)))
@@ -177,3 +177,7 @@ def _sign_class(sign: str) -> str:
     if sign.isnumeric():
         return "digit"
     return "other" if sign.strip() else "space"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"

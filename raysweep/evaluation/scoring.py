@@ -7,7 +7,7 @@ table; without it the model is scored again.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from raysweep.config.evaluation_settings import EvaluationConfig
+from raysweep.config.fingerprints import fingerprint
 from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
@@ -26,6 +27,7 @@ from raysweep.model.gpt2 import build_model, load_model, parameter_count
 from raysweep.model.token_losses import full_precision
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, write_json
+from raysweep.storage.digests import describe_outputs, write_sealed
 from raysweep.storage.run_folder import samples_beside
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ def score_model(
     seed: int,
     out: Path,
     record: Path,
-    fingerprint: str,
+    identity: Mapping[str, Any],
+    made_from: Mapping[str, str],
     device: str | None = None,
 ) -> None:
     """Score one model on every level's test documents, and write its table, then its record.
@@ -79,6 +82,7 @@ def score_model(
         model: the trial's name, or `START_MODEL` for the baseline row.
         start: the folder with the model; for the baseline, the trials' start.
         job: how the baseline is built; not used for a trained model.
+        identity, made_from: its settings and the digests of its inputs, for the record.
         device: 'cpu', 'cuda' …; a GPU if there is one.
 
     Raises:
@@ -126,10 +130,13 @@ def score_model(
         "tokens": int(sums.tokens[:, : -len(FIRST)].sum()),
     }
     logger.info("%s: scored %s tokens in %.1f s on %s", model, f"{counts['tokens']:,}", seconds, torch_device)
-    write_json(
+    write_sealed(
         record,
         {
-            "fingerprint": fingerprint,
+            "fingerprint": fingerprint(identity),
+            "identity": identity,
+            "made_from": made_from,
+            "outputs": describe_outputs(record.parent, [out, samples_beside(out)]),
             "model": model,
             **counts,
             "parameters": parameter_count(network),

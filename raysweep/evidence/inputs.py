@@ -33,6 +33,7 @@ from raysweep.evidence.published import published_config, published_run, publish
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json, write_text
+from raysweep.storage.digests import write_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 Values = dict[str, Any]
@@ -92,6 +93,8 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -
             path.write_bytes(content.read_bytes())
         elif isinstance(content, str):
             write_text(path, content)
+        elif _is_record(path):
+            write_sealed(path, content)
         else:
             write_json(path, content)
 
@@ -118,6 +121,10 @@ def _is_model(path: Path) -> bool:
     return path == TrialFolder(path.parent).inventory
 
 
+def _is_record(path: Path) -> bool:
+    return path == TrialFolder(path.parent).record
+
+
 def _relative(folder: RunFolder, path: Path) -> str:
     return path.relative_to(folder.root).as_posix()
 
@@ -131,7 +138,7 @@ def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
         return published_run(_without_report(read_json(path)))
     if path == folder.config:
         return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
-    if path.name == TrialFolder(path.parent).record.name:
+    if _is_record(path):
         return published_trial(read_json(path))
     return _inventory(TrialFolder(path.parent)) if _is_model(path) else path
 

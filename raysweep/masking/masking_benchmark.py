@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.corpus.documents import write_documents
@@ -50,10 +50,15 @@ def read_texts(csv: Path, column: str, rows: int | None = None) -> list[str]:
         InputError: the file cannot be read, or has no such column.
     """
     try:
-        table = pd.read_csv(csv, usecols=[column], dtype=str, nrows=rows, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        table = pa_csv.read_csv(
+            csv,
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()}),
+        )
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(f"{csv}: cannot be read ({error}); must be a CSV with a column {column!r}") from error
-    return table[column].tolist()
+    texts: list[str] = table[column].slice(0, rows).to_pylist()
+    return texts
 
 
 def benchmark_masking(

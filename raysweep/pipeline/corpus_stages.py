@@ -44,13 +44,35 @@ class PrepareStage(Stage):
     def _identity(self) -> dict[str, Any]:
         return identities.corpus_identity(self.config, self._csv)
 
+    def outputs(self) -> list[Path]:
+        """The files of `corpus/`, but for ILM's texts, which nothing reads."""
+        return self.folder.corpus_outputs
+
+    def refuse_inputs(self) -> None:
+        """Raise if there is no CSV."""
+        _ = self._csv
+
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """The corpus, and ILM's text files if they are asked for."""
         has_ilm_texts = not self.config.data.export_ilm or self.folder.ilm_texts.exists()
         return [
-            self.own_target(self._identity, done),
-            Target(name=_ILM_TEXTS, identity={}, record=None, is_done=has_ilm_texts, rests_on=(self.name,)),
+            self.own_target(self._settings(done), done),
+            Target(
+                name=_ILM_TEXTS,
+                identity={},
+                record=None,
+                is_done=has_ilm_texts,
+                root=self.folder.root,
+                rests_on=(self.name,),
+            ),
         ]
+
+    def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
+        """The identity; with the CSV as it was when it has been moved away since, so that later stages can go on."""
+        csv, record = self.config.data.csv, done.get(self.name)
+        if csv is None or record is None or Path(csv).expanduser().is_file():
+            return self._identity
+        return identities.corpus_identity(self.config, None, digest=record.identity["data"].get("csv"))
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
         """Write `corpus/`."""
@@ -103,7 +125,12 @@ class MaskStage(Stage):
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """The example store."""
-        return [self.own_target(identities.examples_identity(self.config, done["prepare"].fingerprint), done)]
+        made_from = identities.examples_made_from(done)
+        return [self.own_target(identities.examples_identity(self.config), done, made_from=made_from)]
+
+    def outputs(self) -> list[Path]:
+        """The shards, their records and the manifest."""
+        return [self.folder.examples]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Make the shards that are not there, and the manifest of all of them."""
@@ -128,9 +155,7 @@ class MaskStage(Stage):
         made = executor.mask([task for task in tasks if kept[task.shard] is None], listener)
         summaries = [summary for summary in kept.values() if summary is not None] + made
         summaries.sort(key=lambda summary: int(summary["shard"]))
-        manifest = write_manifest(
-            examples, fingerprint=target.fingerprint, identity=target.identity, summaries=summaries
-        )
+        manifest = write_manifest(examples, fingerprint=target.work, identity=target.identity, summaries=summaries)
         totals = manifest["totals"]
         listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
         for reason, count in totals["dropped"].items():
@@ -138,8 +163,8 @@ class MaskStage(Stage):
                 listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
 
     def _keep_shards_of(self, target: Target, *, remove_all: bool) -> None:
-        """Remove shards that were made from other settings; those of an interrupted attempt at the same are kept."""
+        """Remove shards that were made with other settings or of other documents; those of the same work are kept."""
         begun = self.folder.examples_fingerprint
-        if remove_all or not begun.exists() or begun.read_text() != target.fingerprint:
+        if remove_all or not begun.exists() or begun.read_text(errors="replace") != target.work:
             shutil.rmtree(self.folder.examples, ignore_errors=True)
-            write_text(begun, target.fingerprint)
+            write_text(begun, target.work)

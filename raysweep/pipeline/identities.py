@@ -1,71 +1,111 @@
-"""What each target is made from, in plain fields: settings, data, parents, seeds.
+"""What each target is made from: its settings, and the digests of its inputs.
 
-Never paths, hosts, workers or GPUs: results do not depend on them.  The constants are raised when
-the code that makes a stage gives other results from the same settings.
+A target's *identity* holds its settings in plain fields: never paths, hosts, workers or GPUs, since results
+do not depend on them.  If they change under a finished corpus, examples or trial, the run stops and names
+the fields.  *Made from* holds the digests of the files it was made from, which are the outputs of other
+targets:
+
+    corpus     the CSV (by its digest, in the identity)
+    examples   documents.parquet
+    trial      the shards of the examples; the parent's model without its card
+    scores     the model without its card, the shards, documents.parquet
+    report     all outputs of the stages before it, the records of the trials and of the scores
+
+If one of these digests changes, the target is made again without asking, and so on to everything that
+rests on it.  What was made again and came out equal to the byte changes no digest, so what rests on it
+stays; only the children of a trial that is trained again are always trained again too.  The constants are
+raised when the code that makes a target gives other results from the same settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.config.schema import Config
 from raysweep.model.start_folder import model_identity
-from raysweep.scheduling.trials import START_MODEL, Trial
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.scheduling.records import State, TrialRecord
+from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
+from raysweep.storage.digests import combine_digests, describe_outputs
+from raysweep.storage.run_folder import RunFolder
 
 CORPUS_VERSION = 3
-EXAMPLES_VERSION = 1
-TRAINING_VERSION = 1
-SCORES_VERSION = 2
-REPORT_VERSION = 3
+EXAMPLES_VERSION = 2
+TRAINING_VERSION = 2
+SCORES_VERSION = 3
+REPORT_VERSION = 4
 
 
-def corpus_identity(config: Config, csv: Path | None) -> dict[str, Any]:
-    """What the prepare stage is made from: the CSV by its bytes, the sample by how it is generated."""
+def corpus_identity(config: Config, csv: Path | None, *, digest: str | None = None) -> dict[str, Any]:
+    """The settings of the prepare stage: the CSV by its bytes, the sample by how it is generated.
+
+    Args:
+        digest: the CSV's digest, if it is known.
+    """
     fields = config.data.model_dump(mode="json", exclude={"csv", "sample", "max_bad_fraction", "export_ilm"})
-    if csv is None:
+    if csv is None and digest is None:
         fields["sample"] = config.data.sample.model_dump(mode="json")
         fields.pop("columns")
     else:
-        fields["csv"] = file_fingerprint(csv)
+        fields["csv"] = file_fingerprint(csv) if csv is not None else digest
     return {"data": fields, "seed": config.seed, "version": CORPUS_VERSION}
 
 
-def examples_identity(config: Config, corpus: str) -> dict[str, Any]:
-    """What the mask stage is made from, given the fingerprint of the corpus."""
+def examples_identity(config: Config) -> dict[str, Any]:
+    """The settings of the mask stage."""
     fields = config.masking.model_dump(mode="json", exclude={"shard_documents"})
     if config.masking.function is not None:
         from raysweep.masking.mask_function import function_digest  # NumPy, which a plan does not need
 
         # By its code, not by the name of its module: it can be edited in place, and moved.
         fields["function"] = function_digest(config.masking.function)
-    return {"masking": fields, "corpus": corpus, "seed": config.seed, "version": EXAMPLES_VERSION}
+    return {"masking": fields, "seed": config.seed, "version": EXAMPLES_VERSION}
 
 
-def trial_identities(
-    config: Config, trials: Mapping[str, Trial], examples: str
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """What every trial is made from, given the fingerprint of the examples; and the trials' fingerprints.
+def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
+    """Digests of what the examples are made from."""
+    return {"documents": _documents_digest(done)} if "prepare" in done else {}
 
-    Parents come before children, as `expand_trials` orders them.
+
+def trial_made_from(
+    trial: Trial, done: Mapping[str, StageRecord], records: Mapping[str, TrialRecord | None]
+) -> dict[str, str]:
+    """Digests of what a trial is made from; without the parent's if that is not done."""
+    digests = {"examples": _examples_digest(done)} if "mask" in done else {}
+    parent = records[trial.parent] if trial.parent is not None else None
+    if parent is not None and parent.state is State.DONE:
+        digests["parent"] = parent.model_digest
+    return digests
+
+
+def scores_made_from(done: Mapping[str, StageRecord], record: TrialRecord | None) -> dict[str, str]:
+    """Digests of what a model's scores are made from; `record` is None for the start."""
+    digests = {"documents": _documents_digest(done), "examples": _examples_digest(done)}
+    return {**digests, "model": record.model_digest} if record is not None else digests
+
+
+def report_made_from(folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]) -> dict[str, str]:
+    """Digests of what the report is made from."""
+    stages = {name: combine_digests(done[name].outputs) for name in ("prepare", "mask", "evaluate") if name in done}
+    files = {
+        "trainings": [folder.trial(name).record for name in trials],
+        "scores": [folder.cells_record(model) for model in (START_MODEL, *trials)],
+        "plan": [folder.plan],
+        "ledger": [folder.ledger],
+    }
+    return {**stages, **{name: combine_digests(describe_outputs(folder.root, paths)) for name, paths in files.items()}}
+
+
+def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The settings of every trial, and their fingerprints.
+
+    A child's hold the fingerprint of its parent's.  Parents come before children, as `expand_trials` orders them.
     """
     identities: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, str] = {}
     for name, trial in trials.items():
-        # Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
-        # are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
-        not_results = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent"}
-        not_results |= {"micro_batch", "packing"}
-        settings = trial.settings.model_dump(mode="json", exclude=not_results)
-        if settings["search"] is not None and settings["search"]["asha"] is None:
-            # Without asha, a search is the same as one made before this setting existed.
-            del settings["search"]["asha"]
-        identity: dict[str, Any] = {
-            **{key: value for key, value in settings.items() if value is not None},
-            "seed": trial.seed,
-            "examples": examples,
-            "version": TRAINING_VERSION,
-        }
+        identity: dict[str, Any] = {**training_settings(trial), "version": TRAINING_VERSION}
         if trial.parent is None:
             identity["model"] = model_identity(config.model)
         else:
@@ -75,30 +115,29 @@ def trial_identities(
     return identities, fingerprints
 
 
-def scores_identities(
-    config: Config, trials: Mapping[str, Trial], models: Mapping[str, str], examples: str
-) -> dict[str, dict[str, Any]]:
-    """What each model's scores are made from; first those of the start that the models share.
-
-    Args:
-        models: fingerprints of the trained models.
-        examples: the examples' fingerprint.
-    """
-    first = next(trial for trial in trials.values() if trial.parent is None)
-    start = fingerprint({"model": model_identity(config.model), "seed": first.seed})
+def scores_identity(config: Config, trials: Mapping[str, Trial], model: str) -> dict[str, Any]:
+    """The settings of a model's scores; for `START_MODEL`, also those of the start."""
     settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens"})
-    return {
-        model: {"model": made_from, "examples": examples, "evaluation": settings, "version": SCORES_VERSION}
-        for model, made_from in {START_MODEL: start, **models}.items()
-    }
+    identity = {"evaluation": settings, "levels": list(config.data.levels), "seed": config.seed}
+    if model == START_MODEL:
+        first = next(trial for trial in trials.values() if trial.parent is None)
+        identity["start"] = {"model": model_identity(config.model), "seed": first.seed}
+    return {**identity, "version": SCORES_VERSION}
 
 
-def report_identity(config: Config, scores: Mapping[str, str], states: Mapping[str, str]) -> dict[str, Any]:
-    """What the report is made from: the fingerprints of the scores and how every trial ended."""
+def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of the report, and how every trial ended."""
     return {
         "report": config.report.model_dump(mode="json"),
-        "scores": dict(scores),
         "states": dict(states),
         "seed": config.seed,
         "version": REPORT_VERSION,
     }
+
+
+def _documents_digest(done: Mapping[str, StageRecord]) -> str:
+    return combine_digests(done["prepare"].outputs, r"corpus/documents\.parquet$")
+
+
+def _examples_digest(done: Mapping[str, StageRecord]) -> str:
+    return combine_digests(done["mask"].outputs, r"examples/.*\.examples$")

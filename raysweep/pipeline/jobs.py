@@ -18,6 +18,7 @@ def train_tasks(
     *,
     identities: Mapping[str, Mapping[str, Any]],
     fingerprints: Mapping[str, str],
+    made_from: Mapping[str, Mapping[str, str]],
     fresh: Collection[str],
     costs: Mapping[str, float],
 ) -> list[TrainTask]:
@@ -31,6 +32,7 @@ def train_tasks(
         TrainTask(
             job=training_job(config, folder, trial, fingerprints[trial.name]),
             identity=identities[trial.name],
+            made_from=made_from[trial.name],
             parent=trial.parent if trial.parent in names else None,
             gpus=trial.settings.gpus,
             search=trial.settings.search,
@@ -43,19 +45,24 @@ def train_tasks(
 
 
 def score_tasks(
-    config: Config, folder: RunFolder, trials: Mapping[str, Trial], identities: Mapping[str, Mapping[str, Any]]
+    config: Config,
+    folder: RunFolder,
+    trials: Mapping[str, Trial],
+    *,
+    identities: Mapping[str, Mapping[str, Any]],
+    made_from: Mapping[str, Mapping[str, str]],
 ) -> list[ScoreTask]:
     """The scoring of these models as work.
 
     Args:
-        identities: by model, or by `START_MODEL` for the start that the models share.
+        identities, made_from: by model, or by `START_MODEL` for the start that the models share.
     """
     first = next(trial for trial in trials.values() if trial.parent is None)
     return [
         ScoreTask(
             model=model,
             start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
-            job=training_job(config, folder, trials.get(model, first), identity["model"]),
+            job=training_job(config, folder, trials.get(model, first), fingerprint(identity)),
             examples=folder.examples,
             documents=folder.documents,
             levels=config.data.levels,
@@ -63,7 +70,8 @@ def score_tasks(
             seed=config.seed,
             out=folder.cells(model),
             record=folder.cells_record(model),
-            fingerprint=fingerprint(identity),
+            identity=identity,
+            made_from=made_from[model],
         )
         for model, identity in identities.items()
     ]

@@ -4,20 +4,22 @@ Heavy rooms are imported where they are used, by the executor or in the function
 """
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline import identities
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target
-from raysweep.pipeline.status import find_unfinished, read_done_trials
+from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
-from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import find_roles
-from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.scheduling.records import State, TrialRecord
+from raysweep.scheduling.trials import START_MODEL, find_roles
+from raysweep.storage.atomic_files import write_json
 from raysweep.storage.clock import unix_seconds
+from raysweep.storage.digests import combine_digests, read_sealed
 
 
 class TrainStage(Stage):
@@ -29,16 +31,20 @@ class TrainStage(Stage):
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """Every trial's model."""
-        made_from, _ = identities.trial_identities(self.config, self.trials, done["mask"].fingerprint)
+        settings, _ = identities.trial_identities(self.config, self.trials)
+        records, unreadable = read_records(self.folder, self.trials, self.forced)
         targets = []
         for name, trial in self.trials.items():
-            record = read_record(self.folder.trial(name))
+            record = records[name]
             targets.append(
                 Target(
                     name=name,
-                    identity=made_from[name],
-                    record=Recorded(record.fingerprint, record.identity) if record else None,
+                    identity=settings[name],
+                    made_from=identities.trial_made_from(trial, done, records),
+                    record=_recorded(record) if record else None,
                     is_done=record is not None and record.state is State.DONE,
+                    root=self.folder.trial(name).root,
+                    is_unreadable=name in unreadable,
                     kind="trial",
                     rests_on=(trial.parent,) if trial.parent else (),
                     skip_note=f"{_done_ago(record)} with the same config",
@@ -54,6 +60,7 @@ class TrainStage(Stage):
             [self.trials[target.name] for target in decisions.todo],
             identities={target.name: target.identity for target in decisions.todo},
             fingerprints={target.name: target.fingerprint for target in decisions.todo},
+            made_from={target.name: target.made_from for target in decisions.todo},
             fresh=decisions.fresh,
             costs=expected_costs(self.forecast().trials),
         )
@@ -75,38 +82,54 @@ class EvaluateStage(Stage):
         Raises:
             ConfigError: no model is trained.
         """
-        models = {name: record.fingerprint for name, record in read_done_trials(self.folder, self.trials).items()}
+        models = read_done_trials(self.folder, self.trials, self.forced)
         if not models:
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
-        made_from = identities.scores_identities(self.config, self.trials, models, done["mask"].fingerprint)
         scores = [
             Target(
                 name=model,
-                identity=identity,
-                record=self._recorded_scores(model),
-                is_done=self.folder.cells_record(model).exists() and self.folder.cells(model).exists(),
+                identity=identities.scores_identity(self.config, self.trials, model),
+                made_from=identities.scores_made_from(done, models.get(model)),
+                record=(record := self._recorded_scores(model)),
+                is_done=record is not None,
+                root=self.folder.cells_record(model).parent,
                 kind="scores",
             )
-            for model, identity in made_from.items()
+            for model in (START_MODEL, *models)
         ]
-        identity = {
-            "scores": {target.name: target.fingerprint for target in scores},
-            "metric": self.config.report.metric,
-        }
         merged = self.own_target(
-            identity, done, rests_on=tuple(target.name for target in scores), skip_note="every model is scored"
+            {"models": [target.name for target in scores], "metric": self.config.report.metric},
+            done,
+            made_from={
+                target.name: combine_digests(target.record.outputs, r".*\.parquet$")
+                for target in scores
+                if target.record is not None
+            },
+            rests_on=tuple(target.name for target in scores),
+            skip_note="every model is scored",
         )
         return [*scores, merged]
+
+    def outputs(self) -> list[Path]:
+        """The tables of all models' scores."""
+        return self.folder.evaluation_outputs
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Score the models to do, then write `evaluation/` from all models' scores."""
         from raysweep.evaluation.matrix import merge_losses, write_features, write_matrix
 
         config, folder = self.config, self.folder
-        todo = {target.name: target.identity for target in decisions.todo if target.kind == "scores"}
+        todo = {target.name: target for target in decisions.todo if target.kind == "scores"}
         merged = decisions.todo[-1]
         if todo:
-            executor.score(score_tasks(config, folder, self.trials, todo), listener)
+            tasks = score_tasks(
+                config,
+                folder,
+                self.trials,
+                identities={name: target.identity for name, target in todo.items()},
+                made_from={name: target.made_from for name, target in todo.items()},
+            )
+            executor.score(tasks, listener)
         merge_losses([folder.cells(model) for model in merged.rests_on], folder.losses)
         write_matrix(folder.losses, folder.matrix, metric=config.report.metric)
         write_features(folder.losses, folder.documents, folder.doc_features)
@@ -115,7 +138,17 @@ class EvaluateStage(Stage):
 
     def _recorded_scores(self, model: str) -> Recorded | None:
         path = self.folder.cells_record(model)
-        return Recorded(str(read_json(path)["fingerprint"]), {}) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            values = read_sealed(path, fix="score the models again with --force evaluate")
+        except EarlierVersionError:
+            return None
+        except DamagedError:
+            if {"evaluate", model}.intersection(self.forced):
+                return None
+            raise
+        return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
 
     def _time_models(self, executor: Executor, listener: Listener, *, scored: Collection[str]) -> None:
         """Time one model, the general one if there is one, and the levels' own models together."""
@@ -140,10 +173,18 @@ class ReportStage(Stage):
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """The report."""
         states = {trial.trial: f"{trial.state}: {trial.reason}" for trial in find_unfinished(self.folder, self.trials)}
-        identity = identities.report_identity(self.config, done["evaluate"].identity["scores"], states)
-        page = self.folder.report_html
-        is_done = self.name in done and page.exists()
-        return [self.own_target(identity, done, is_done=is_done, skip_note=f"{page} is up to date")]
+        return [
+            self.own_target(
+                identities.report_identity(self.config, states),
+                done,
+                made_from=identities.report_made_from(self.folder, done, self.trials),
+                skip_note=f"{self.folder.report_html} is up to date",
+            )
+        ]
+
+    def outputs(self) -> list[Path]:
+        """All of `report/`."""
+        return [self.folder.report]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
         """Write `report/`, and say the answer."""
@@ -156,6 +197,10 @@ class ReportStage(Stage):
         for warning in answer["warnings"]:
             listener.say(f"answer: read with care: {warning}")
         listener.say(f"report: {self.folder.report_html}")
+
+
+def _recorded(record: TrialRecord) -> Recorded:
+    return Recorded(record.fingerprint, record.identity, record.made_from, record.outputs)
 
 
 def _done_ago(record: TrialRecord | None) -> str:

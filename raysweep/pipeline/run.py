@@ -1,22 +1,23 @@
 """A run from a CSV to a report: prepare → mask → train → evaluate → report, each skipped where it is done already.
 
-Before anything is written, the run refuses what it must not do: a stage whose inputs are not made, a
-corpus, examples or a trained model whose settings changed under it (those may have cost hours; the
-fields are named), trainings that are expected to go over the budget.  Scores and report are made
-again without asking.  See `pipeline.stages` for what is skipped and what is made again.
+Before anything is written, the run refuses what it must not do: a stage whose inputs are not made or not
+up to date, a corpus, examples or a trained model whose settings changed under it (those may have cost
+hours; the fields are named), a file that is damaged (the command that makes it again is named), trainings
+that are expected to go over the budget.  Scores and report are made again without asking.  See
+`pipeline.stages` for what is skipped and what is made again.
 """
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, DamagedError
 from raysweep.model.start_folder import check_start
 from raysweep.pipeline import run_record
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
@@ -29,6 +30,7 @@ from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
 from raysweep.storage.atomic_files import write_text
+from raysweep.storage.digests import Damage
 from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -56,17 +58,26 @@ class Run:
     trials: dict[str, Trial] = field(init=False)
     record: run_record.RunRecord = field(init=False)
     stages: dict[str, Stage] = field(init=False)
+    _sound: set[tuple[str, str, str]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.trials = expand_trials(self.config)
-        self.record = run_record.open_run(self.folder, profile=self.profile, command=self.command)
+        self.record = run_record.open_run(
+            self.folder, profile=self.profile, command=self.command, anew="prepare" in self.forced
+        )
         for name in self.forced:
             if name not in self.trials and name not in STAGES:
                 known = ", ".join([*STAGES, *self.trials])
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {known}")
         kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ReportStage]
         self.stages = {
-            kind.name: kind(config=self.config, folder=self.folder, trials=self.trials, forecast=lambda: self.forecast)
+            kind.name: kind(
+                config=self.config,
+                folder=self.folder,
+                trials=self.trials,
+                forced=self.forced,
+                forecast=lambda: self.forecast,
+            )
             for kind in kinds
         }
 
@@ -95,7 +106,10 @@ class Run:
         return find_unfinished(self.folder, self.trials)
 
     def _refuse(self, stages: Sequence[str]) -> None:
-        """Raise what can be known to be wrong before anything is done."""
+        """Raise what can be known to be wrong before anything is done, or written.
+
+        The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
+        """
         if {"prepare", "mask", "train"}.intersection(stages) and self._trials_to_do():
             check_start(self.config, may_download="train" in stages)
         if "mask" in stages and self.config.masking.function is not None:
@@ -105,11 +119,34 @@ class Run:
         if "train" in stages:
             self._refuse_over_budget()
         for name in stages:
-            stage = self.stages[name]
-            if any(need in stages and need not in self.record.stages for need in stage.needs):
+            self._refuse_missing(self.stages[name], stages)
+        known = True
+        for name in STAGES[: max(STAGES.index(name) for name in stages) + 1]:
+            stage, is_asked = self.stages[name], name in stages
+            if is_asked:
+                stage.refuse_inputs()
+            if not known and not stage.is_costly:
                 break
-            if self._decide(stage).todo:
-                break  # What later stages are made from is known when this one is done.
+            # What later stages are made from is known when this one is done, but not what their settings are.
+            decisions = self._decide(stage, check_files=known)
+            if not is_asked:
+                self._refuse_stale(stage, decisions, asked=next(each for each in STAGES if each in stages))
+            known = known and not (is_asked and decisions.todo)
+
+    def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
+        for need in stage.needs:
+            if need not in self.record.stages and need not in stages:
+                raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do `raysweep run` first")
+
+    def _refuse_stale(self, stage: Stage, decisions: Decisions, *, asked: str) -> None:
+        """Raise if a stage that is not asked for has something to make again; trials may be unfinished."""
+        for target in decisions.todo:
+            if target.is_done or target.name == stage.name:
+                reason = decisions.reasons.get(target.name, "its settings or inputs changed, or it was never made")
+                raise ConfigError(
+                    f"stage '{asked}' rests on {target.kind} '{target.name}', which is not up to date: {reason}; "
+                    f"do `raysweep {stage.name}` or `raysweep run` first"
+                )
 
     def _refuse_over_budget(self) -> None:
         """Compare what the trainings are expected to take with the budget.
@@ -139,45 +176,78 @@ class Run:
         for target in decisions.skip:
             if target.skip_note:
                 self.listener.say(f"{target.name}: skip, {target.skip_note}")
+        for name, reason in decisions.reasons.items():
+            self.listener.say(f"{name}: {reason}, so it is made again")
         if not decisions.todo:
             return
         own = next((target for target in decisions.todo if target.name == stage.name), None)
         if own is None:
             stage.make(decisions, self.executor, self.listener)
         else:
-            with self._recorded(own):
+            with self._recorded(own, stage):
                 stage.make(decisions, self.executor, self.listener)
 
-    def _decide(self, stage: Stage) -> Decisions:
+    def _decide(self, stage: Stage, *, check_files: bool = True) -> Decisions:
         """What to skip and what to do.
 
         Raises:
-            ConfigError: the stage's inputs are not made, or its settings changed.
+            ConfigError: the stage's settings changed, or a file of what would be skipped is damaged.
         """
-        for need in stage.needs:
-            if need not in self.record.stages:
-                raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do `raysweep run` first")
         targets = stage.targets(self.record.stages)
         is_forced = stage.name in self.forced
         forced = {
             target.name for target in targets if is_forced or (target.kind == "trial" and target.name in self.forced)
         }
         earlier = STAGES[: STAGES.index(stage.name)]
-        return decide(targets, forced=forced, may_change=not stage.is_costly or bool({*earlier} & {*self.forced}))
+        may_change = not stage.is_costly or bool({*earlier} & {*self.forced})
+        decisions = decide(targets, forced=forced, may_change=may_change)
+        if not check_files or not (damaged := self._find_damage(decisions.skip)):
+            return decisions
+        if stage.is_costly or not all(damage.is_missing for found in damaged.values() for damage in found):
+            raise DamagedError("\n".join(self._describe_damage(targets, damaged)))
+        targets = [replace(target, is_done=target.name not in damaged) for target in targets]
+        return decide(targets, forced=forced, may_change=may_change)
+
+    def _find_damage(self, targets: Sequence[Target]) -> dict[str, list[Damage]]:
+        """Files that are missing or damaged, by target; each target is read once in a run."""
+        damaged = {}
+        for target in targets:
+            if (key := (target.kind, target.name, target.work)) in self._sound:
+                continue
+            if found := target.find_damage():
+                damaged[target.name] = found
+            else:
+                self._sound.add(key)
+        return damaged
+
+    def _describe_damage(self, targets: Sequence[Target], damaged: Mapping[str, Sequence[Damage]]) -> Iterator[str]:
+        for target in targets:
+            for damage in damaged.get(target.name, ()):
+                yield f"{damage.path} {damage.what}; make it again with `{' '.join(self.command)} {target.force}`"
 
     @contextmanager
-    def _recorded(self, target: Target) -> Iterator[None]:
+    def _recorded(self, target: Target, stage: Stage) -> Iterator[None]:
         """Record the target in run.json when the block ends."""
         began = time.monotonic()
         # Taken out first: a kill between the new files and the new record must not leave the old record in place.
         self.record = run_record.forget(self.folder, self.record, target.name)
         yield
         seconds = time.monotonic() - began
-        self.record = run_record.mark_done(self.folder, self.record, target.name, target.identity, seconds=seconds)
+        # A stage's targets are asked for again: what the stage's own is made from may be made by the stage itself.
+        now = next(each for each in stage.targets(self.record.stages) if each.name == target.name)
+        self.record = run_record.mark_done(
+            self.folder,
+            self.record,
+            target.name,
+            target.identity,
+            seconds=seconds,
+            made_from=now.made_from,
+            outputs=stage.outputs(),
+        )
         logger.info("%s: done in %.1f s", target.name, seconds)
 
     def _trials_to_do(self) -> dict[str, Trial]:
         """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self.trials
-        return remaining_trials(self.trials, read_done_trials(self.folder, self.trials), self.forced)
+        return remaining_trials(self.trials, read_done_trials(self.folder, self.trials, self.forced), self.forced)

@@ -37,6 +37,15 @@ class Suggestions(Protocol):
         """Record the loss of a sample; None if it failed."""
 
 
+def suggest_with_optuna(task: TrainTask) -> Suggestions:
+    """Optuna's suggestions for the task's search."""
+    # Here, because the import takes half a second that only a search needs.
+    from raysweep.pipeline.optuna_search import OptunaSearch
+
+    assert task.search is not None, "only a search draws its settings"
+    return OptunaSearch(task.search, seed=task.job.seed)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepTraining:
     """One training: a trial's only one, or one sample of a search."""

@@ -1,14 +1,20 @@
 """What a stage of a run is: its targets, what each is made from, and which must be made again.
 
 A target is something that is made, recorded and skipped as a whole: the corpus, the examples, a
-trial's model, a model's scores, the report.  Its record holds the fingerprint of its identity, the
-plain fields that it was made from.  A stage is asked for its targets just before it runs, when the
-earlier stages are recorded, so an identity may hold anything that those records hold.
+trial's model, a model's scores, the report.  Its record holds the settings that it was made with, the digests
+of what it was made from, and the digests of what it made; see `pipeline.identities`.  A stage is asked
+for its targets just before it runs, when the earlier stages are recorded.
+
+Settings that changed stop a costly stage, unless it is forced; an input that changed does not, since
+it changed only because something was made again.  A file that is missing or damaged stops every
+stage that would skip its target, with the command that makes it again; only what was deleted of scores and
+report is made again without asking.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from raysweep.config.fingerprints import changed_fields, fingerprint
@@ -18,6 +24,7 @@ from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.run_forecast import RunForecast
 from raysweep.scheduling.trials import Trial
+from raysweep.storage.digests import Damage, Outputs, find_damage
 from raysweep.storage.run_folder import RunFolder
 
 STAGES = ("prepare", "mask", "train", "evaluate", "report")
@@ -28,7 +35,8 @@ class Recorded(NamedTuple):
 
     fingerprint: str
     identity: Mapping[str, Any]
-    """Empty where only the fingerprint is kept."""
+    made_from: Mapping[str, str]
+    outputs: Outputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +46,17 @@ class Target:
     name: str
     """As `--force` takes it; the stage's own target has the stage's name and is recorded in run.json."""
     identity: Mapping[str, Any]
-    """What it is made from now."""
+    """Its settings now."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """Digests of its inputs now, by name, as far as they are made."""
     record: Recorded | None
     """What it was made from; None if it was never begun."""
     is_done: bool
-    """Its record says so, and its files are there."""
+    """Its record says so."""
+    root: Path
+    """The folder that the paths of its outputs are relative to."""
+    is_unreadable: bool = False
+    """It is forced, and its record cannot be read."""
     kind: str = "stage"
     rests_on: tuple[str, ...] = ()
     """Targets of the same stage that it is made from: a trial's parent, the scores that are merged."""
@@ -55,9 +69,29 @@ class Target:
         return fingerprint(self.identity)
 
     @property
+    def work(self) -> str:
+        """The identity and the inputs, hashed."""
+        return fingerprint({"identity": self.identity, "made_from": self.made_from})
+
+    @property
     def is_changed(self) -> bool:
-        """It is recorded, but was made from something else."""
+        """It is recorded, but was made with other settings."""
         return self.record is not None and self.record.fingerprint != self.fingerprint
+
+    @property
+    def changed_inputs(self) -> list[str]:
+        """The inputs that were made again since it was made, and came out different."""
+        before = self.record.made_from if self.record is not None else {}
+        return [name for name, digest in self.made_from.items() if name in before and before[name] != digest]
+
+    @property
+    def force(self) -> str:
+        """The option that makes it again."""
+        return f"--force {'evaluate' if self.kind == 'scores' else self.name}"
+
+    def find_damage(self) -> list[Damage]:
+        """Its files that are missing or not as they were made."""
+        return find_damage(self.root, self.record.outputs) if self.record is not None else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +102,8 @@ class Decisions:
     todo: tuple[Target, ...]
     fresh: frozenset[str]
     """Names of those in `todo` whose earlier files must be removed first, because they are forced or stale."""
+    reasons: Mapping[str, str]
+    """Why what is done and not forced is made again, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +119,8 @@ class Stage(ABC):
     config: Config
     folder: RunFolder
     trials: Mapping[str, Trial]
+    forced: Collection[str]
+    """Stages and trials to do again; their records need not be readable."""
     forecast: Callable[[], RunForecast]
     """What all trials of the run are expected to take; it is computed when it is first asked for."""
 
@@ -98,12 +136,20 @@ class Stage(ABC):
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Make the targets to do."""
 
+    def outputs(self) -> list[Path]:
+        """Files and folders that the stage's own target consists of; none if every target has a record of its own."""
+        return []
+
+    def refuse_inputs(self) -> None:
+        """Raise if what the user gave the stage cannot be used."""
+        return
+
     def own_target(self, identity: Mapping[str, Any], done: Mapping[str, StageRecord], **fields: Any) -> Target:
         """The target that run.json records under the stage's name."""
         record = done.get(self.name)
         values = {"is_done": record is not None, "skip_note": "done with the same config", **fields}
-        recorded = Recorded(record.fingerprint, record.identity) if record else None
-        return Target(name=self.name, identity=identity, record=recorded, **values)
+        recorded = Recorded(record.fingerprint, record.identity, record.made_from, record.outputs) if record else None
+        return Target(name=self.name, identity=identity, record=recorded, root=self.folder.root, **values)
 
 
 def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_change: bool = True) -> Decisions:
@@ -111,22 +157,30 @@ def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_chang
 
     Args:
         forced: names of targets.
-        may_change: make targets again whose identity changed, instead of raising.
+        may_change: make targets again whose settings changed, instead of raising.
 
     Raises:
-        ChangedError: names every changed target that is not forced, with the fields that differ.
+        ChangedError: names every target that is not forced and whose settings changed, with the fields that differ.
     """
     redo: set[str] = set()
     todo: set[str] = set()
     changed: list[Target] = []
+    reasons: dict[str, str] = {}
     for target in targets:
-        if target.name in forced or redo.intersection(target.rests_on):
+        if target.name in forced or target.is_unreadable:
             redo.add(target.name)
+        elif rests := redo.intersection(target.rests_on):
+            redo.add(target.name)
+            reasons[target.name] = _made_again(rests)
         elif target.is_changed:
             changed.append(target)
             redo.update([target.name] if may_change else [])
-        elif target.is_done and todo.intersection(target.rests_on):
+        elif inputs := target.changed_inputs:
             redo.add(target.name)
+            reasons[target.name] = f"its {' and '.join(inputs)} changed since it was made"
+        elif target.is_done and (rests := todo.intersection(target.rests_on)):
+            redo.add(target.name)
+            reasons[target.name] = _made_again(rests)
         if target.name in redo or not target.is_done:
             todo.add(target.name)
     if changed and not may_change:
@@ -136,7 +190,12 @@ def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_chang
         skip=tuple(target for target in targets if target.name not in todo),
         todo=tuple(target for target in targets if target.name in todo),
         fresh=frozenset(redo),
+        reasons={target.name: reasons[target.name] for target in targets if target.is_done and target.name in reasons},
     )
+
+
+def _made_again(rests: Collection[str]) -> str:
+    return f"what it rests on is made again ({', '.join(sorted(rests))})"
 
 
 def _changed_line(target: Target, changed: Collection[str]) -> str:
@@ -149,5 +208,5 @@ def _changed_line(target: Target, changed: Collection[str]) -> str:
     rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"
     return (
         f"{target.kind} '{target.name}': its config differs from the one that built it ({what}). "
-        f"Use --force {target.name}, or {rename}"
+        f"Use {target.force}, or {rename}"
     )

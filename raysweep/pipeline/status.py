@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.pipeline.lock import is_locked, last_holder
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
@@ -44,9 +45,36 @@ class Unfinished:
     reason: str
 
 
-def read_done_trials(folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, TrialRecord]:
+def read_records(
+    folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
+) -> tuple[dict[str, TrialRecord | None], set[str]]:
+    """Every trial's record, None if it was never started; and the names of those whose record cannot be read.
+
+    Args:
+        forced: stages and trials to do again; a trial's record that cannot be read does not matter if it,
+            or a stage up to the trainings, is among them.
+
+    Raises:
+        DamagedError, EarlierVersionError: a record cannot be read that is needed.
+    """
+    records: dict[str, TrialRecord | None] = {}
+    unreadable = set()
+    for name in trials:
+        try:
+            records[name] = read_record(folder.trial(name))
+        except (DamagedError, EarlierVersionError):
+            if not {name, "prepare", "mask", "train"}.intersection(forced):
+                raise
+            records[name] = None
+            unreadable.add(name)
+    return records, unreadable
+
+
+def read_done_trials(
+    folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
+) -> dict[str, TrialRecord]:
     """The records of the trials that are done, in the trials' order."""
-    records = {name: read_record(folder.trial(name)) for name in trials}
+    records, _ = read_records(folder, trials, forced)
     return {name: record for name, record in records.items() if record and record.state is State.DONE}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raysweep.errors import TrainingError
+from raysweep.errors import DamagedError, TrainingError
 from raysweep.pipeline.search_rounds import (
     Search,
     Suggestions,
@@ -23,6 +23,7 @@ from raysweep.pipeline.search_rounds import (
     nodes_of,
     parse_name,
     sample_name,
+    suggest_with_optuna,
     training_of,
 )
 from raysweep.pipeline.tasks import Listener, TrainTask
@@ -38,15 +39,6 @@ from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
 _ENDED = (State.DONE, State.FAILED, State.BLOCKED)
-
-
-def suggest_with_optuna(task: TrainTask) -> Suggestions:
-    """Optuna's suggestions for the task's search."""
-    # Here, because the import takes half a second that only a search needs.
-    from raysweep.pipeline.optuna_search import OptunaSearch
-
-    assert task.search is not None, "only a search draws its settings"
-    return OptunaSearch(task.search, seed=task.job.seed)
 
 
 class SweepState:
@@ -78,6 +70,8 @@ class SweepState:
         self._graph = TrialGraph([node for task in tasks for node in nodes_of(task)])
         self._trainings: dict[str, SweepTraining] = {}
         self._records: dict[str, TrialRecord] = {}
+        self._made_from: dict[str, dict[str, str]] = {}
+        """Digests of what each trial is made from, from when it is released."""
         self._failures: Counter[tuple[str, Failure]] = Counter()
         self._alone: set[str] = set()
         """Trainings that ran out of memory beside others."""
@@ -192,18 +186,23 @@ class SweepState:
     def _resolve(self, name: str) -> SweepTraining | None:
         """The training that a started node stands for; None if there is nothing to train, and the node has ended."""
         trial, sample = parse_name(name)
-        if sample is None:
-            self._trainings[name] = training_of(self._tasks[trial])
-            if name not in self._searches:
-                return self._trainings[name]
-            self._gather(self._trainings[name])
-            return None
         try:
-            training = self._trainings[name] = self._searches[trial].training(sample)
+            if trial not in self._made_from:
+                self._settle_inputs(trial)
+            training = training_of(self._tasks[trial]) if sample is None else self._searches[trial].training(sample)
+        except DamagedError as error:
+            self._fail_before(name, str(error))
+            return None
         except ValidationError as error:
             problem = error.errors()[0]
             drawn = f"{'.'.join(map(str, problem['loc']))}: found {problem['input']!r}; {problem['msg']}"
-            self._fail(name, f"its search drew {drawn}")
+            self._fail_before(name, f"its search drew {drawn}")
+            return None
+        self._trainings[name] = training
+        if sample is None:
+            if name not in self._searches:
+                return training
+            self._gather(training)
             return None
         if (result := done_before(training)) is not None:
             self._listener.say(f"{name}: skip, done with the same settings")
@@ -213,6 +212,20 @@ class SweepState:
         else:
             return training
         return None
+
+    def _settle_inputs(self, trial: str) -> None:
+        """Note what the trial is made from, now that its parent is done; remove what it made of other inputs.
+
+        Raises:
+            DamagedError: the parent's model is not as it was made.
+        """
+        task = self._tasks[trial]
+        parent = {} if task.parent is None else {"parent": records.read_model_digest(self._tasks[task.parent].folder)}
+        made_from = self._made_from[trial] = {**task.made_from, **parent}
+        before = records.read_record(task.folder)
+        if before is not None and before.made_from and before.made_from != made_from:
+            self._listener.say(f"{trial}: its examples or its parent changed since it began, so it starts again")
+            task.folder.clear()
 
     def _gather(self, search: SweepTraining) -> None:
         try:
@@ -232,6 +245,7 @@ class SweepState:
             trial=training.name,
             fingerprint=training.job.fingerprint,
             identity=training.identity,
+            made_from=self._made_from.get(parse_name(training.name)[0], {}),
             # A search holds nothing itself; its samples do.
             slots=0.0 if training.name in self._searches else request.slots,
             unit=request.unit,
@@ -296,6 +310,12 @@ class SweepState:
         self._close(training, State.PENDING, reason=f"{message}; {decision.why}", failure=failure)
         self._listener.say(f"{name}: {message}; {decision.why} ({log})")
         self._graph.end(name, State.PENDING)
+
+    def _fail_before(self, name: str, reason: str) -> None:
+        """The training cannot begin; a trial's record says why, a sample needs none."""
+        if (task := self._tasks.get(name)) is not None:
+            self._close(training_of(task), State.FAILED, reason=reason)
+        self._fail(name, reason)
 
     def _give_up(self, training: SweepTraining, reason: str, failure: Failure = Failure.ERROR) -> None:
         self._close(training, State.FAILED, reason=reason, failure=failure)

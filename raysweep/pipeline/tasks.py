@@ -6,7 +6,7 @@ both give the same weights to the bit on CPU.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +47,8 @@ class TrainTask:
     """Expected seconds of one training, or any unit that compares the tasks of a run."""
     accelerator_type: str | None = None
     """Instead of resources.accelerator_type."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """Digests of its inputs; that of a parent which is among the tasks is known when the parent is done."""
 
     @property
     def folder(self) -> TrialFolder:
@@ -70,7 +72,10 @@ class ScoreTask:
     seed: int
     out: Path
     record: Path
-    fingerprint: str
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """Its settings, for the record."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """Digests of its inputs, for the record."""
 
 
 class Listener(Protocol):

@@ -152,7 +152,8 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
             seed=0,
             out=folder.cells("calibration"),
             record=folder.cells_record("calibration"),
-            fingerprint="calibration",
+            identity={},
+            made_from={},
             device=spec["device"],
         )
         return time.perf_counter() - began

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from raysweep.errors import DamagedError
 from raysweep.scheduling import attempts
 from raysweep.scheduling.failures import Failure
-from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.clock import unix_seconds
+from raysweep.storage.digests import Outputs, combine_digests, describe_outputs, find_damage, read_sealed, write_sealed
 from raysweep.storage.run_folder import TrialFolder
 
 
@@ -51,19 +52,45 @@ class TrialRecord:
     """Slot-seconds of all attempts by part; see `scheduling.ledger`."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """The training's `TrainingResult` as plain values."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the examples and of the parent's model; empty if it never began."""
+    outputs: Outputs = field(default_factory=dict)
+    """The files that the training made, once it is done; paths relative to the trial's folder."""
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of the model; its card is no part of it."""
+        return combine_digests(self.outputs, r"model/(?!README\.md$)")
 
 
 def read_record(folder: TrialFolder) -> TrialRecord | None:
-    """The trial's record, or None if it was never started."""
+    """The trial's record, or None if it was never started.
+
+    Raises:
+        DamagedError, EarlierVersionError: it is not as this version wrote it.
+    """
     if not folder.record.exists():
         return None
-    values = read_json(folder.record)
+    values = read_sealed(folder.record, fix=f"train it again with --force {folder.trial_name}")
     return TrialRecord(**{**values, "state": State(values["state"])})
+
+
+def read_model_digest(folder: TrialFolder) -> str:
+    """Digest of a finished trial's model, which a child starts from.
+
+    Raises:
+        DamagedError: a file of the trial is not as it was made.
+    """
+    record = read_record(folder)
+    assert record is not None, "a parent is recorded as done before its children are released"
+    if damaged := find_damage(folder.root, record.outputs):
+        raise DamagedError(f"{damaged[0].path} {damaged[0].what}; train it again with --force {folder.trial_name}")
+    return record.model_digest
 
 
 def write_record(folder: TrialFolder, record: TrialRecord) -> None:
     """Put the record in place by rename."""
-    write_json(folder.record, asdict(record))
+    write_sealed(folder.record, asdict(record))
 
 
 def begin(
@@ -72,6 +99,7 @@ def begin(
     trial: str,
     fingerprint: str,
     identity: Mapping[str, Any],
+    made_from: Mapping[str, str] | None = None,
     slots: float = 1.0,
     unit: str = "cpu",
     now: float | None = None,
@@ -95,11 +123,13 @@ def begin(
         before,
         state=State.RUNNING,
         identity=identity,
+        made_from=made_from or {},
         reason="",
         attempts=before.attempts + 1,
         started_at=now,
         ended_at=None,
         result={},
+        outputs={},
     )
     attempts.note(folder, "begin", now=now, slots=slots, unit=unit, last_sign=seen)
     write_record(folder, record)
@@ -133,6 +163,7 @@ def end(
         ended_at=ended_at,
         busy_seconds=busy,
         result=result or {},
+        outputs=describe_outputs(folder.root, folder.outputs) if state is State.DONE else {},
         ledger=attempts.slot_seconds(attempts.read_events(folder)),
     )
     write_record(folder, ended)

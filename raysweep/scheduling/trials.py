@@ -6,6 +6,7 @@ the same seed where there is one.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
@@ -108,6 +109,20 @@ def remaining_trials(
         if name not in done or name in forced or trial.parent in remaining:
             remaining[name] = trial
     return remaining
+
+
+def training_settings(trial: Trial) -> dict[str, Any]:
+    """The settings that decide what a trial's training gives, as its record keeps them; those not set are left out.
+
+    Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
+    are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
+    """
+    not_results = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent", "micro_batch", "packing"}
+    settings = trial.settings.model_dump(mode="json", exclude=not_results)
+    if settings["search"] is not None and settings["search"]["asha"] is None:
+        # Without asha, a search is the same as one made before this setting existed.
+        del settings["search"]["asha"]
+    return {**{key: value for key, value in settings.items() if value is not None}, "seed": trial.seed}
 
 
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:

@@ -91,12 +91,14 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder.
 
     Raises:
-        InputError: it is not JSON; names the file, and says to delete it.
+        InputError: it is not JSON; names the file, and the command that lists all damage.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); delete it, and its stage is redone") from error
+        raise InputError(
+            f"{path}: not valid JSON ({error}); it is damaged or was edited. `raysweep check-run` lists what is damaged"
+        ) from error
 
 
 def _sync(path: Path) -> None:

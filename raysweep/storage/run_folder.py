@@ -1,10 +1,14 @@
 """The paths of a run: the only place where the names of its files are spelled."""
 
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.errors import ConfigError
+from raysweep.storage.atomic_files import remove_leftovers
+
+_SAMPLES = "samples"
 
 _NAME_BYTES = 200
 """Longest name of a run; a file system takes 255 bytes."""
@@ -70,23 +74,31 @@ class TrialFolder:
         """A request to stop the training, with the reason in it; see `scheduling.stop_requests`."""
         return self.root / "stop"
 
+    @property
+    def outputs(self) -> list[Path]:
+        """What a finished training made, as its record lists it; logs and checkpoints are no part of it."""
+        return [self.model, self.metrics, self.evaluations, self.result]
+
+    @property
+    def trial_name(self) -> str:
+        """The trial's name; for a sample of a search, that of its trial."""
+        return self.root.parents[1].name if self.root.parent.name == _SAMPLES else self.root.name
+
     def sample(self, number: int) -> "TrialFolder":
         """The folder of one sample of a search."""
-        return TrialFolder(self.root / "samples" / f"{number:02d}")
+        return TrialFolder(self.root / _SAMPLES / f"{number:02d}")
 
     def samples(self) -> list["TrialFolder"]:
         """The folders of a search's samples that exist, by number."""
-        return [TrialFolder(path) for path in sorted((self.root / "samples").glob("*")) if path.is_dir()]
+        return [TrialFolder(path) for path in sorted((self.root / _SAMPLES).glob("*")) if path.is_dir()]
 
     def clear(self) -> None:
-        """Remove the files of earlier trainings, the record last."""
+        """Remove the files of earlier trainings, all at once: a kill leaves all of them or none."""
+        remove_leftovers(self.root.parent, self.root.name)
         if self.root.exists():
-            for path in self.root.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path != self.record:
-                    path.unlink()
-            self.record.unlink(missing_ok=True)
+            old = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", suffix=".old", dir=self.root.parent))
+            self.root.rename(old / self.root.name)
+            shutil.rmtree(old)
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,11 @@ class RunFolder:
         return self.corpus / "leaks.parquet"
 
     @property
+    def corpus_outputs(self) -> list[Path]:
+        """What the prepare stage made, as run.json lists it."""
+        return [self.documents, self.splits, self.quarantine, self.leakage, self.leaks, self.sample_csv]
+
+    @property
     def ilm_texts(self) -> Path:
         return self.corpus / "ilm"
 
@@ -238,6 +255,11 @@ class RunFolder:
     @property
     def speed(self) -> Path:
         return self.evaluation / "speed.json"
+
+    @property
+    def evaluation_outputs(self) -> list[Path]:
+        """What the evaluate stage made of all models' scores, as run.json lists it."""
+        return [self.losses, self.matrix, self.doc_features, self.speed]
 
     @property
     def report(self) -> Path:

@@ -87,7 +87,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
         ),
         validation=validation[np.argsort(store.lengths(validation, settings.task), kind="stable")],
         checkpoints=checkpoints,
-        progress=Progress(**(resumed.state if resumed else {})),
+        progress=Progress.from_state(resumed.state) if resumed is not None else Progress(),
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
-from raysweep.model.start_folder import start_digest
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
 
@@ -83,6 +82,8 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
     Raises:
         InputError: the start cannot be read.
     """
+    from raysweep.model.start_folder import start_digest  # loads tokenizers, which a reader of results need not have
+
     return TrainingJob(
         trial=trial.name,
         folder=folder.trial(trial.name).root,

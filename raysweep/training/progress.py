@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from raysweep.training.job import Evaluation
 
@@ -33,8 +33,13 @@ class Progress:
     )
     """Wall seconds of all attempts up to their last checkpoint."""
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The inverse of `to_state`."""
+        return cls(**state)
+
     def to_state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; `Progress(**state)` is the inverse."""
+        """Plain values for a checkpoint."""
         return asdict(self)
 
     def count_step(self, *, examples: int, tokens: int, share_tokens: int, share_positions: int) -> None:

@@ -13,7 +13,7 @@ from raysweep.cli.plan_output import print_plan
 from raysweep.cli.settings import Settings
 from raysweep.errors import ChangedError
 from raysweep.pipeline import run_record
-from raysweep.pipeline.identities import trial_identities
+from raysweep.pipeline.identities import corpus_identity, examples_identity, trial_identities
 from raysweep.scheduling.records import State, TrialRecord, write_record
 from raysweep.scheduling.trials import remaining_trials
 from tests.pipeline.conftest import TINY, make_run
@@ -43,8 +43,9 @@ class Trained:
 def run_with(states, place, forced=()):
     """A run whose examples are made, with a record of each trial in its state; None for no record."""
     run = make_run(place, {"trials": TRIALS}, forced=forced, executor=Trained())
-    run.record = run_record.mark_done(run.folder, run.record, "mask", {"made": "up"}, seconds=1.0)
-    identities, fingerprints = trial_identities(run.config, run.trials, run.record.stages["mask"].fingerprint)
+    for stage, made_with in (("prepare", corpus_identity(run.config, None)), ("mask", examples_identity(run.config))):
+        run.record = run_record.mark_done(run.folder, run.record, stage, made_with, seconds=1.0)
+    identities, fingerprints = trial_identities(run.config, run.trials)
     for name, state in states.items():
         if state == CHANGED:
             identity = {**identities[name], "steps": 999}

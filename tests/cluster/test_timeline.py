@@ -55,13 +55,14 @@ def sweep(request, tmp_path_factory):
     )
     run.do("prepare")
     run.do("mask")
-    identities, prints = trial_identities(config, run.trials, run.record.stages["mask"].fingerprint)
+    identities, prints = trial_identities(config, run.trials)
     tasks = train_tasks(
         config,
         folder,
         list(run.trials.values()),
         identities=identities,
         fingerprints=prints,
+        made_from={name: {} for name in run.trials},
         costs={name: float(trial.settings.steps) for name, trial in run.trials.items()},
         fresh=(),
     )

@@ -31,7 +31,7 @@ SENTENCES = [
 EVALUATION = EvaluationConfig(
     examples_per_document=3, context_examples=2, documents_per_level=6, generation_documents=4, batch_tokens=300
 )
-START = SimpleNamespace(model=ModelConfig(size="micro"), max_tokens=64, seed=5)
+START = SimpleNamespace(model=ModelConfig(size="micro"), max_tokens=64, seed=5, start_digest=None)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,8 @@ def score(run, out, *, model="A1", start=None, evaluation=EVALUATION, levels=("A
         seed=0,
         out=out / f"{model}.parquet",
         record=out / f"{model}.json",
-        fingerprint="abc",
+        identity={"seed": 0},
+        made_from={"model": "abc"},
         device="cpu",
     )
     return pd.read_parquet(out / f"{model}.parquet"), json.loads((out / f"{model}.json").read_text())
@@ -130,7 +131,8 @@ def losses_by_hand(model, store, document):
 def test_the_record_says_what_was_scored(run, tmp_path):
     """And how well the model answers, so that it belongs to the cells."""
     table, record = score(run, tmp_path)
-    assert record["fingerprint"] == "abc"
+    assert (record["identity"], record["made_from"]) == ({"seed": 0}, {"model": "abc"})
+    assert set(record["outputs"]) == {"A1.parquet", "A1.samples"}
     assert record["model"] == "A1"
     assert record["documents"] == table["document"].nunique() == 12
     assert record["examples"] <= 36

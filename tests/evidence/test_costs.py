@@ -1,7 +1,7 @@
 """Planned and actual costs."""
 
 from raysweep.report.writing import write_report
-from raysweep.storage.atomic_files import read_json
+from raysweep.storage.digests import read_sealed, write_sealed
 from tests.report.rendering import tables_of
 from tests.simulated_run import make_run, write_json
 
@@ -56,7 +56,7 @@ def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_pa
     folder, config, trials = planned_run(tmp_path)
     (train,) = (o for o in write_report(folder, config, trials)["costs"]["stages"] if o["stage"] == "train")
     assert train["actual_s"] == 0.4 * 3600
-    write_json(folder.trial("A1").record, {**read_json(folder.trial("A1").record), "attempts": 2})
+    write_sealed(folder.trial("A1").record, {**read_sealed(folder.trial("A1").record, fix=""), "attempts": 2})
     (train,) = (o for o in write_report(folder, config, trials)["costs"]["stages"] if o["stage"] == "train")
     assert train["actual_s"] is None
 

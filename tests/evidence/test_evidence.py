@@ -8,7 +8,8 @@ import pytest
 from raysweep.errors import InputError
 from raysweep.evaluation.matrix import build_matrix
 from raysweep.report.writing import write_report
-from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.atomic_files import read_json
+from raysweep.storage.digests import read_sealed, write_sealed
 from tests.simulated_run import LEVELS, make_config, truth_of
 
 
@@ -196,9 +197,9 @@ def test_without_learners_documents_are_drawn(make_run):
 def test_a_training_may_use_more_than_a_gigabyte(make_run):
     """Counts of the evidence were refused above the bound of a setting, 1,000,000,000."""
     folder, config, trials = make_run()
-    record = read_json(folder.trial("all").record)
+    record = read_sealed(folder.trial("all").record, fix="")
     used = 80_000_000_000
-    write_json(folder.trial("all").record, {**record, "result": {**record["result"], "peak_memory_bytes": used}})
+    write_sealed(folder.trial("all").record, {**record, "result": {**record["result"], "peak_memory_bytes": used}})
     rows = {row["trial"]: row for row in write_report(folder, config, trials)["trainings"]}
     assert rows["all"]["peak_memory_bytes"] == used
 
@@ -207,8 +208,8 @@ def test_hours_count_every_gpu_of_a_trial(make_run):
     """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU they are hours, whatever was requested."""
     config = make_config(resources={"gpus_per_trial": 2.0})
     folder, config, trials = make_run(config)
-    record = read_json(folder.trial("all").record)
-    write_json(folder.trial("all").record, {**record, "result": {**record["result"], "device": "NVIDIA H200"}})
+    record = read_sealed(folder.trial("all").record, fix="")
+    write_sealed(folder.trial("all").record, {**record, "result": {**record["result"], "device": "NVIDIA H200"}})
     rows = {row["trial"]: row for row in write_report(folder, config, trials)["trainings"]}
     assert (rows["all"]["hours"], rows["all"]["hours_of"]) == (pytest.approx(0.8), "GPU")
     assert (rows["A1"]["hours"], rows["A1"]["hours_of"]) == (pytest.approx(0.2), "CPU")

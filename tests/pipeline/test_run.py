@@ -6,6 +6,7 @@ import pytest
 
 from raysweep.errors import ChangedError, ConfigError, InputError
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.run_record import forget
 from raysweep.scheduling.records import State, read_record
 
 
@@ -182,9 +183,7 @@ def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
     run = tiny_run()
     run.do("prepare")
     run.do("mask")
-    record = json.loads(run.folder.record.read_text())
-    del record["stages"]["mask"]  # as a kill before the stage's end leaves it
-    run.folder.record.write_text(json.dumps(record))
+    forget(run.folder, run.record, "mask")  # as a kill before the stage's end leaves it
     run.folder.manifest.unlink()
     lost = sorted(run.folder.examples.glob("shard-00001*"))
     before = [path.read_bytes() for path in lost if path.suffix == ".examples"]

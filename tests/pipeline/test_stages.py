@@ -1,6 +1,7 @@
 """Which targets are skipped, which are made, and when a run must stop and ask: tables of states."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,17 @@ from raysweep.pipeline.stages import Recorded, Target, decide
 IDENTITIES = {"B2": {"steps": 400}, "all": {"steps": 400}, "all-B2": {"steps": 40, "parent": "p1"}}
 
 
-def target(name, *, is_done=True, made_from=None, is_recorded=True):
+NOTHING: dict[str, str] = {}
+
+
+def target(name, *, is_done=True, made_from=None, is_recorded=True, made_from_then=NOTHING, made_from_now=NOTHING):
     recorded = made_from or IDENTITIES[name]
     return Target(
         name=name,
         identity=IDENTITIES[name],
-        record=Recorded(fingerprint(recorded), recorded) if is_recorded else None,
+        record=Recorded(fingerprint(recorded), recorded, made_from_then, {}) if is_recorded else None,
+        made_from=made_from_now,
+        root=Path(),
         is_done=is_done and is_recorded,
         kind="trial",
         rests_on=("all",) if name == "all-B2" else (),
@@ -37,6 +43,16 @@ def test_what_is_done_with_the_same_identity_is_skipped():
     decisions = decide(targets(), may_change=False)
     assert decisions.todo == ()
     assert names(decisions.skip) == ["B2", "all", "all-B2"]
+
+
+def test_a_target_whose_input_was_made_again_is_made_again_without_asking():
+    """Nothing was asked for by a changed setting: its examples are other examples now."""
+    decisions = decide(
+        targets(B2=target("B2", made_from_then={"examples": "1"}, made_from_now={"examples": "2"})), may_change=False
+    )
+    assert names(decisions.todo) == ["B2"]
+    assert decisions.fresh == {"B2"}
+    assert decisions.reasons == {"B2": "its examples changed since it was made"}
 
 
 def test_what_was_begun_but_is_not_done_is_tried_again_from_where_it_is():

@@ -11,6 +11,7 @@ from raysweep.evidence.published import published_command, published_config
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
 from raysweep.report.writing import write_report
+from raysweep.storage.digests import read_sealed, write_sealed
 from tests.simulated_run import make_config, make_run
 
 SECRETS = (
@@ -44,10 +45,10 @@ def secretive(tmp_path_factory):
     folder.config.write_text(dump_config(config), encoding="utf-8")
     record = json.loads(folder.record.read_text())
     folder.record.write_text(json.dumps({**record, "command": COMMAND, "host": "secret-host"}))
-    trial = json.loads(folder.trial("B1").record.read_text())
+    trial = read_sealed(folder.trial("B1").record, fix="")
     trial |= {"reason": "its worker on secret-host was lost (log: /home/alice/runs/pilot/trials/B1/worker.log)"}
     trial["identity"] = {"model": {"start": "/home/alice/models/start"}}
-    folder.trial("B1").record.write_text(json.dumps(trial))
+    write_sealed(folder.trial("B1").record, trial)
     write_report(folder, config, trials)
     return folder
 

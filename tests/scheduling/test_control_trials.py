@@ -25,10 +25,10 @@ def test_without_controls_trials_and_fingerprints_are_those_of_before():
     """Nobody pays for what they did not ask for, and no finished training is made again."""
     plain, off = config_of(), config_of(size_matched=False, step_matched=False, placebo=False)
     assert expand_trials(plain) == expand_trials(off)
-    identities, prints = trial_identities(plain, expand_trials(plain), "examples")
+    identities, prints = trial_identities(plain, expand_trials(plain))
     assert all("documents" not in identity for identity in identities.values())
     asked = config_of(size_matched=True, step_matched=True, placebo=True)
-    with_controls = trial_identities(asked, expand_trials(asked), "examples")[1]
+    with_controls = trial_identities(asked, expand_trials(asked))[1]
     assert {name: with_controls[name] for name in prints} == prints
 
 

@@ -1,6 +1,7 @@
 """What the models write into the blanks: scores of greedy answers, and samples where texts may be shown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raysweep.evidence import formats
@@ -18,21 +19,29 @@ _MEASURES = {
 }
 
 
-_Scores = tuple[str, dict[str, Any]]
-"""A model, and the `generation` of its scores: `overall` and `levels`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answers:
+    """A model's scores of generated answers."""
+
+    model: str
+    overall: dict[str, Any]
+    levels: dict[str, dict[str, Any]]
 
 
 def generation_section(evidence: Evidence) -> ReportSection:
     """How near the greedy answers come to what the learners wrote."""
     order = [name for row in evidence.matrix.rows for name in row.models]
-    scores = [(name, score) for name in order if (score := evidence.scoring.get(name, {}).get("generation"))]
+    scores = [(name, evidence.scoring.get(name, {}).get("generation")) for name in order]
+    answers = [
+        _Answers(model=name, overall=score["overall"], levels=score["levels"]) for name, score in scores if score
+    ]
     text = absent("No answers were generated in this run.")
-    if scores:
+    if answers:
         text = paragraph(
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong; a "
             "longer answer is compared with the learner's words."
         )
-    blocks: list[Block] = [text, _overall(scores), _by_level(scores, evidence.matrix.levels)]
+    blocks: list[Block] = [text, _overall(answers), _by_level(answers, evidence.matrix.levels)]
     return ReportSection("generation", "Generated answers", blocks)
 
 
@@ -45,39 +54,39 @@ def sample_section(samples: Sequence[Sample]) -> ReportSection:
     return ReportSection("samples", "Samples", [paragraph(text), *samples] if samples else [])
 
 
-def _overall(scores: Sequence[_Scores]) -> Table[_Scores]:
-    def measure(name: str) -> Column[_Scores]:
-        return numbers(_MEASURES[name], name, formats.share, lambda row: row[1]["overall"][name])
+def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:
+    def measure(name: str) -> Column[_Answers]:
+        return numbers(_MEASURES[name], name, formats.share, lambda row: row.overall[name])
 
-    def count(row: _Scores) -> int:
-        return int(row[1]["overall"]["words"] + row[1]["overall"]["longer_answers"])
+    def count(row: _Answers) -> int:
+        return int(row.overall["words"] + row.overall["longer_answers"])
 
-    return Table[_Scores](
+    return Table[_Answers](
         "generation",
         "Infilling scores of greedy answers, all levels together",
-        [row for row in scores if count(row)],
-        words("Model", "model", lambda row: row[0]),
+        [row for row in answers if count(row)],
+        words("Model", "model"),
         numbers("Answers", "answers", formats.count, count),
         *map(measure, _MEASURES),
-        numbers("Unfinished", "unfinished", formats.count, lambda row: row[1]["overall"]["unfinished"]),
+        numbers("Unfinished", "unfinished", formats.count, lambda row: row.overall["unfinished"]),
     )
 
 
-def _by_level(scores: Sequence[_Scores], levels: Sequence[str]) -> Table[_Scores]:
+def _by_level(answers: Sequence[_Answers], levels: Sequence[str]) -> Table[_Answers]:
     """Words right, and unigram F1 of longer answers."""
 
-    def of_level(level: str) -> Column[_Scores]:
-        def cell(row: _Scores) -> Cell:
-            score = row[1]["levels"].get(level, {})
+    def scores(level: str) -> Column[_Answers]:
+        def cell(row: _Answers) -> Cell:
+            score = row.levels.get(level, {})
             right, f1 = score.get("top1_accuracy"), score.get("unigram_f1")
             return Cell(text=formats.share(right), values=(right, f1), detail=f"F1 {formats.share(f1)}")
 
         return Column(level, (f"top1_{level}", f"unigram_f1_{level}"), cell)
 
-    return Table[_Scores](
+    return Table[_Answers](
         "generation_levels",
         "Words right by level, and below it the unigram F1 of longer answers",
-        scores,
-        words("Model", "model", lambda row: row[0]),
-        *map(of_level, levels),
+        answers,
+        words("Model", "model"),
+        *map(scores, levels),
     )

@@ -1,6 +1,7 @@
 """A learner of unknown level: who answers best, how often the level is found, and what not knowing it costs."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -21,8 +22,6 @@ WAY_NAMES = {
 }
 Family = UnknownLevels
 _Group = tuple[Family, str, GroupOfLearners]
-_TrueLevel = tuple[Family, str, dict[str, float]]
-"""A level, and its documents by the level found for them."""
 
 
 def new_learner_section(evidence: Evidence) -> ReportSection:
@@ -104,18 +103,27 @@ def _groups(evidence: Evidence) -> Table[_Group]:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TrueLevel:
+    """Documents of one level by the level found for them."""
+
+    family: str
+    level: str
+    counts: dict[str, float]
+
+
 def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
     """Perplexity as a classifier of levels: true by row, found by column."""
     levels = dict.fromkeys(level for family in evidence.cold_start for level in family.levels)
 
     def found(level: str) -> Column[_TrueLevel]:
         def cell(row: _TrueLevel) -> Cell:
-            count, total = row[2].get(level), sum(row[2].values())
+            count, total = row.counts.get(level), sum(row.counts.values())
             return Cell(
                 text=formats.count(count),
                 values=(count,),
                 detail=formats.share(count / total) if count and total else "",
-                mark="best" if level == row[1] and count else "",
+                mark="best" if level == row.level and count else "",
             )
 
         return Column(f"Found {level}", (f"found_{level}",), cell)
@@ -125,12 +133,12 @@ def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
         "Perplexity as a classifier of levels: documents of each level (row) by the level whose model finds their "
         "visible text most likely (column); correct ones are bold",
         [
-            (family, level, dict(zip(family.levels, counts, strict=True)))
+            _TrueLevel(family=family.family, level=level, counts=dict(zip(family.levels, counts, strict=True)))
             for family in evidence.cold_start
             for level, counts in zip(family.levels, family.confusion, strict=True)
         ],
-        words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
-        words("True level", "level", lambda row: row[1]),
+        words("Models", "family", lambda row: FAMILY_NAMES[row.family]),
+        words("True level", "level"),
         *map(found, levels),
     )
 

@@ -7,7 +7,6 @@ from typing import Any
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.choices import STRATEGY_NAMES
 from raysweep.evidence.evidence_schema import Evidence, Strategy
 from raysweep.evidence.run_schema import Ledger, LedgerPart, Plan, StageTime, TrialTime
 from raysweep.report.labels import compared_levels
@@ -15,7 +14,12 @@ from raysweep.report.layout import Block, Figure, ReportSection, absent, heading
 from raysweep.report.svg import bar_plot
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
-_WAYS = {"start": "No training (common start)", **STRATEGY_NAMES}
+STRATEGY_NAMES = {
+    "start": "No training (common start)",
+    "general": "One general model",
+    "specialised": "A model per level",
+    "transfer": "General model, fine-tuned per level",
+}
 _PARTS = {
     "useful": "Training steps that count",
     "evaluating": "Validation",
@@ -66,7 +70,7 @@ def _strategies(evidence: Evidence) -> Table[Strategy]:
         "strategies",
         f"Ways to serve {compared_levels(evidence)} (perplexity: geometric mean over the levels; one seed's cost)",
         evidence.strategies,
-        words("Way", "way", lambda strategy: _WAYS[strategy.name]),
+        words("Way", "way", lambda strategy: STRATEGY_NAMES[strategy.name]),
         estimates("Perplexity", "ppl", formats.perplexity, lambda strategy: strategy.perplexity),
         numbers("Gain over general", "general_over_this", formats.percent, gain),
         costs("Models", "models", formats.count),

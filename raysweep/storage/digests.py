@@ -1,0 +1,113 @@
+"""Digests of files, and records that carry a digest of themselves.
+
+A record keeps `outputs`: the size and the BLAKE3 digest of every file it stands for.  Before such a file
+is read, `find_damage` compares it with the record and names what is missing, cut short or changed.  The
+record itself is sealed: it holds a digest of its own fields, so a damaged record is noticed as well.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from raysweep.errors import DamagedError, EarlierVersionError, InputError
+from raysweep.storage.atomic_files import dump_json, read_json, write_text
+
+RECORDS_VERSION = 2
+"""Version of run.json, trial.json and the scores' records; raised when their fields change."""
+_SEAL = "digest"
+EARLIER_FIX = "give the run a new --name, or do all of it again with --force prepare"
+
+Outputs = Mapping[str, Mapping[str, Any]]
+"""By path relative to the record's folder: `bytes` and `digest`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """A recorded file that is not as it was made."""
+
+    path: Path
+    what: str
+    is_missing: bool = False
+
+
+def digest_file(path: Path) -> str:
+    """BLAKE3 of a file's bytes: 128 bits as hexadecimal digits, computed by all cores from a memory map."""
+    digest: str = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest(length=16)
+    return digest
+
+
+def digest_text(text: str) -> str:
+    """BLAKE3 of a text's UTF-8 bytes, as `digest_file` gives it."""
+    digest: str = blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=16)
+    return digest
+
+
+def describe_outputs(root: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Size and digest of each file, and of every file in each folder; paths that do not exist are left out."""
+    files = sorted({file for path in paths for file in _files_of(path)})
+    return {
+        file.relative_to(root).as_posix(): {"bytes": file.stat().st_size, "digest": digest_file(file)} for file in files
+    }
+
+
+def combine_digests(outputs: Outputs, pattern: str = "") -> str:
+    """One digest of the files whose path matches the pattern from its start."""
+    lines = [f"{name} {values['digest']}\n" for name, values in sorted(outputs.items()) if re.match(pattern, name)]
+    return digest_text("".join(lines))
+
+
+def find_damage(root: Path, outputs: Outputs) -> list[Damage]:
+    """The files that are missing, or differ from what the record says; every file is read."""
+    return [damage for name, values in outputs.items() if (damage := _damage_of(root / name, values)) is not None]
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a record by rename, with its version and a digest of its own fields."""
+    full = {**values, "version": RECORDS_VERSION}
+    write_text(path, dump_json({**full, _SEAL: digest_text(dump_json(full))}))
+
+
+def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
+    """Read a record that `write_sealed` wrote; returns its fields without version and digest.
+
+    Args:
+        fix: ends the message, such as "make it again with --force A1".
+
+    Raises:
+        DamagedError: the file is not as it was written.
+        EarlierVersionError: another version of raysweep wrote it.
+    """
+    try:
+        values = read_json(path)
+        text = path.read_text(encoding="utf-8")
+    except InputError as error:
+        raise DamagedError(f"{path}: is damaged (not valid JSON); {fix}") from error
+    if not isinstance(values, dict) or (_SEAL not in values and text == dump_json(values)):
+        raise EarlierVersionError(f"{path}: was written by an earlier raysweep; {EARLIER_FIX}")
+    if text != dump_json(values) or values.pop(_SEAL, None) != digest_text(dump_json(values)):
+        raise DamagedError(f"{path}: is damaged or was edited (its digest differs); {fix}")
+    if (version := values.pop("version")) != RECORDS_VERSION:
+        raise EarlierVersionError(
+            f"{path}: has version {version}; this raysweep writes {RECORDS_VERSION}; {EARLIER_FIX}"
+        )
+    return values
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from (file for file in path.rglob("*") if file.is_file())
+
+
+def _damage_of(path: Path, values: Mapping[str, Any]) -> Damage | None:
+    if not path.is_file():
+        return Damage(path=path, what="is missing", is_missing=True)
+    size = path.stat().st_size
+    if size != values["bytes"]:
+        return Damage(path=path, what=f"is damaged (has {size:,} bytes; was made with {values['bytes']:,})")
+    return None if digest_file(path) == values["digest"] else Damage(path=path, what="is damaged (its digest differs)")

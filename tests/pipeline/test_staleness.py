@@ -1,0 +1,150 @@
+"""What is made again when something it rests on changed, and what is refused when a file is damaged: a table."""
+
+import pytest
+
+from raysweep.errors import ChangedError, ConfigError, DamagedError
+from raysweep.pipeline.run_record import read_run
+from raysweep.scheduling.records import read_record
+from raysweep.storage.digests import read_sealed
+from tests.pipeline.test_run import CountingExecutor, again
+
+
+def flip(path, bit=4):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1 << bit
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def folder(done_run):
+    return done_run.folder
+
+
+def when(folder):
+    """When the report was written last."""
+    return read_run(folder).stages["report"].ended_at
+
+
+FILES = {
+    "corpus/documents.parquet": "prepare",
+    "corpus/splits.json": "prepare",
+    "examples/manifest.json": "mask",
+    "examples/shard-00001.examples": "mask",
+    "trials/A1/model/model.safetensors": "A1",
+    "trials/all/metrics.jsonl": "all",
+    "evaluation/cells/A1.parquet": "evaluate",
+    "evaluation/losses.parquet": "evaluate",
+    "report/evidence.json": "report",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_named_with_the_command_that_mends_it(folder, tiny_run, name):
+    """And nothing is done before: no stage reads it."""
+    flip(folder.root / name)
+    executor = CountingExecutor()
+    with pytest.raises(DamagedError) as caught:
+        tiny_run(executor=executor).do()
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        f"{folder.root / name} is damaged (its digest differs); make it again with `raysweep run --force {FILES[name]}`"
+    )
+    assert executor.work == []
+
+
+@pytest.mark.parametrize(("name", "force"), [("trials/A1/trial.json", "A1"), ("evaluation/cells/A1.json", "evaluate")])
+def test_a_damaged_record_is_named_and_its_command_mends_it(folder, tiny_run, name, force):
+    """A record notices damage to itself; forced, it need not be readable."""
+    flip(folder.root / name)
+    with pytest.raises(DamagedError, match=f"--force {force}"):
+        tiny_run().do()
+    assert again(tiny_run, forced=[force])
+    assert again(tiny_run) == []
+
+
+@pytest.mark.parametrize("name", ["corpus/documents.parquet", "examples/shard-00000.examples", "trials/C1/model"])
+def test_a_deleted_file_of_a_costly_target_is_named(folder, tiny_run, name):
+    """It is not skipped over with exit code 0."""
+    path = folder.root / name
+    (path / "config.json" if path.is_dir() else path).unlink()
+    with pytest.raises(DamagedError, match=r"is missing; make it again with `raysweep run --force"):
+        tiny_run().do()
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [("evaluation/cells/A1.parquet", ["score A1"]), ("evaluation/matrix.csv", []), ("report/report.html", [])],
+)
+def test_deleted_scores_and_reports_are_made_again(folder, tiny_run, name, work):
+    """They are made again without asking, as where their settings changed."""
+    before = (folder.root / name).read_bytes()
+    (folder.root / name).unlink()
+    assert again(tiny_run) == work
+    assert (folder.root / name).read_bytes() == before
+
+
+def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):
+    """A stage alone looks at everything that it rests on."""
+    flip(folder.trial("A1").model / "model.safetensors")
+    for stage in ("evaluate", "report"):
+        with pytest.raises(DamagedError, match="--force A1"):
+            tiny_run(forced=[stage]).do(stage)
+
+
+def test_scoring_again_writes_the_report_again(folder, tiny_run):
+    """Its times are on the page."""
+    before = when(folder)
+    assert {work.split()[0] for work in again(tiny_run, forced=["evaluate"])} == {"score"}
+    assert when(folder) > before
+
+
+def test_a_trial_trained_again_to_other_weights_is_scored_and_reported_again(folder, tiny_run, monkeypatch):
+    """Though no setting changed: the start's weights may have."""
+    from raysweep.training import loop
+
+    before, train = when(folder), loop.train
+    monkeypatch.setattr(loop, "train", lambda job, **how: train(_with_seed(job, 7), **how))
+    assert again(tiny_run, forced=["A1"]) == ["train A1", "score A1"]
+    assert when(folder) > before
+
+
+def _with_seed(job, seed):
+    from dataclasses import replace
+
+    return replace(job, seed=seed)
+
+
+def test_examples_made_again_from_other_documents_train_everything_again(folder, tiny_run):
+    """`--force prepare` alone leaves examples that rest on other documents; the next run says so and goes on."""
+    other = {"data": {**tiny_run().config.data.model_dump(), "split": {"train": 0.6, "valid": 0.2, "test": 0.2}}}
+    tiny_run(other, forced=["prepare"]).do("prepare")
+    with pytest.raises(ConfigError, match="rests on stage 'mask', which is not up to date: its documents changed"):
+        tiny_run(other).do("train")
+    run = tiny_run(other)
+    assert run.do() == []
+    lines = run.listener.lines
+    assert "mask: its documents changed since it was made, so it is made again" in lines
+    assert "A1: its examples changed since it was made, so it is made again" in lines
+
+
+def test_what_comes_out_equal_leaves_what_rests_on_it(folder, tiny_run):
+    """Content decides: the same documents and examples, made again, cost no training."""
+    assert again(tiny_run, forced=["prepare", "mask"]) == ["mask 0", "mask 1"]
+
+
+def test_a_child_begun_from_another_parent_starts_again(folder, tiny_run):
+    """Its record says which parent it came from, by content."""
+    record = read_record(folder.trial("all-C1"))
+    assert record.made_from["parent"] == read_record(folder.trial("all")).model_digest
+    scores = read_sealed(folder.cells_record("all-C1"), fix="")
+    assert scores["made_from"]["model"] == record.model_digest
+
+
+@pytest.mark.parametrize("stages", [["report"], ["evaluate"], []])
+def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, stages):
+    """`report --set training.learning_rate=…` is refused, and the folder stays as it is."""
+    before = folder.config.read_text()
+    changes = {"training": {**tiny_run().config.training.model_dump(), "learning_rate": 0.5}}
+    with pytest.raises(ChangedError, match=r"learning_rate: 0\.001 → 0\.5"):
+        tiny_run(changes, forced=["report"]).do(*stages)
+    assert folder.config.read_text() == before

@@ -1,0 +1,100 @@
+"""Files are compared with what a record says of them, and records with what they say of themselves."""
+
+import random
+
+import pytest
+
+from raysweep.errors import DamagedError, EarlierVersionError
+from raysweep.storage.atomic_files import dump_json, write_json
+from raysweep.storage.digests import (
+    combine_digests,
+    describe_outputs,
+    digest_file,
+    digest_text,
+    find_damage,
+    read_sealed,
+    write_sealed,
+)
+
+RECORD = {"trial": "A1", "seconds": 0.1, "result": {"steps": 4, "name": "é"}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "losses").write_bytes(b"1 2 3")
+    (tmp_path / "empty").write_bytes(b"")
+    return tmp_path
+
+
+def outputs_of(folder):
+    return describe_outputs(folder, [folder / "model", folder / "losses", folder / "empty", folder / "absent"])
+
+
+def test_a_digest_is_blake3_of_the_bytes(folder):
+    """The first 128 bits of the published test vector for no input at all."""
+    assert digest_file(folder / "empty") == "af1349b9f5f9a1a6a0404dea36dcc949"
+
+
+def test_outputs_name_every_file_that_is_there(folder):
+    """Folders with all their files; what was not made is left out."""
+    assert {name: values["bytes"] for name, values in outputs_of(folder).items()} == {
+        "empty": 0,
+        "losses": 5,
+        "model/weights": 10240,
+    }
+    assert find_damage(folder, outputs_of(folder)) == []
+
+
+def test_missing_cut_and_changed_files_are_told_apart(folder):
+    """Each is named, with what is wrong with it."""
+    outputs = outputs_of(folder)
+    (folder / "empty").unlink()
+    (folder / "losses").write_bytes(b"1 2 4")
+    (folder / "model" / "weights").write_bytes(b"cut")
+    assert [(damage.path.name, damage.what, damage.is_missing) for damage in find_damage(folder, outputs)] == [
+        ("empty", "is missing", True),
+        ("losses", "is damaged (its digest differs)", False),
+        ("weights", "is damaged (has 3 bytes; was made with 10,240)", False),
+    ]
+
+
+def test_a_combined_digest_covers_the_files_asked_for(folder):
+    """A model's card is no part of what a child starts from."""
+    before = outputs_of(folder)
+    (folder / "losses").write_bytes(b"1 2 4")
+    after = outputs_of(folder)
+    assert combine_digests(before, "model/") == combine_digests(after, "model/")
+    assert combine_digests(before) != combine_digests(after)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    """Version and digest are the file's, not the reader's."""
+    write_sealed(tmp_path / "trial.json", RECORD)
+    assert read_sealed(tmp_path / "trial.json", fix="") == RECORD
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_flipped_bit_of_a_record_is_noticed(tmp_path, seed):
+    """Whatever it hits: a digit, a key, a space, the version or the digest itself."""
+    path = tmp_path / "trial.json"
+    write_sealed(path, RECORD)
+    whole, flips = path.read_bytes(), random.Random(seed)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[flips.randrange(len(whole))] ^= 1 << flips.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises((DamagedError, EarlierVersionError), match=r"trial\.json.*(again|--force)"):
+            read_sealed(path, fix="train it again")
+
+
+def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
+    """Nothing is broken, but it does not say what it was made from."""
+    write_json(tmp_path / "run.json", {"name": "pilot", "stages": {}})
+    with pytest.raises(EarlierVersionError, match="written by an earlier raysweep; give the run a new --name"):
+        read_sealed(tmp_path / "run.json", fix="")
+    values = {"version": 1}
+    write_json(tmp_path / "run.json", {**values, "digest": digest_text(dump_json(values))})
+    with pytest.raises(EarlierVersionError, match="has version 1"):
+        read_sealed(tmp_path / "run.json", fix="")
