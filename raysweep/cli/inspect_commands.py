@@ -144,6 +144,23 @@ def diff(
 
 @app.command()
 @with_settings(overrides=False)
+def check_run(settings: Settings) -> None:
+    """Compare every file of a run with its records: ok, changed, missing, or unknown to them."""
+    from collections import Counter
+
+    from raysweep.pipeline.file_check import check_files
+
+    files = check_files(settings.folder)
+    for file in files:
+        print(f"{file.state:8} {file.path}" + (f"  {file.detail}" if file.detail else ""))
+    counts = Counter(file.state for file in files)
+    print(", ".join(f"{counts[state]:,} {state}" for state in ("ok", "changed", "missing", "unknown")))
+    if any(file.is_bad for file in files):
+        raise typer.Exit(1)
+
+
+@app.command()
+@with_settings(overrides=False)
 def clean(
     settings: Settings,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,

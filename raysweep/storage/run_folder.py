@@ -193,7 +193,8 @@ class RunFolder:
     @property
     def corpus_outputs(self) -> list[Path]:
         """What the prepare stage made, as run.json lists it."""
-        return [self.documents, self.splits, self.quarantine, self.leakage, self.leaks, self.sample_csv]
+        named = [self.documents, self.splits, self.quarantine, self.leakage, self.leaks]
+        return [*named, self.untied_texts, self.sample_csv]
 
     @property
     def ilm_texts(self) -> Path:

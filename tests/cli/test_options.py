@@ -22,6 +22,7 @@ OPTIONS = {
     "logs": f"trial {RUN} --lines --follow",
     "diff": f"first second {RUN} --json",
     "clean": f"{RUN} --dry-run",
+    "check-run": RUN,
     "bundle": f"{RUN} --out",
     "verify": "zip_",
     "sample": f"{SETTINGS} --out --rows",

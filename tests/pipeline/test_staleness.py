@@ -1,11 +1,15 @@
 """What is made again when something it rests on changed, and what is refused when a file is damaged: a table."""
 
+import random
+
 import pytest
 
-from raysweep.errors import ChangedError, ConfigError, DamagedError
+from raysweep.errors import ChangedError, ConfigError, DamagedError, EarlierVersionError, InputError
+from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import read_record
 from raysweep.storage.digests import read_sealed
+from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.test_run import CountingExecutor, again
 
 
@@ -148,3 +152,58 @@ def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, 
     with pytest.raises(ChangedError, match=r"learning_rate: 0\.001 → 0\.5"):
         tiny_run(changes, forced=["report"]).do(*stages)
     assert folder.config.read_text() == before
+
+
+def test_every_file_of_a_finished_run_is_as_recorded_until_one_is_not(folder):
+    """`raysweep check-run` finds what changed, what is missing, and what no record knows."""
+    states = {file.path: file.state for file in check_files(folder)}
+    working = ("config.yaml", "plan.json", "ledger.json", "spent.json", "run.lock", "attempts.jsonl", "worker.log")
+    unknown = [path for path, state in states.items() if state == "unknown"]
+    assert [path for path in unknown if not path.endswith(working) and "events.out" not in path] == []
+    assert not {"changed", "missing"}.intersection(states.values())
+    flip(folder.losses)
+    flip(folder.trial("C1").record)
+    flip(folder.cells_record("start"))
+    folder.report_html.unlink()
+    bad = {file.path: file.state for file in check_files(folder) if file.is_bad}
+    assert bad == {
+        "evaluation/losses.parquet": "changed",
+        "trials/C1/trial.json": "changed",
+        "evaluation/cells/start.json": "changed",
+        "report/report.html": "missing",
+    }
+
+
+def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
+    """A typing error must not look like a sound run."""
+    with pytest.raises(InputError, match="there is no such run"):
+        check_files(RunFolder(tmp_path / "pilto"))
+
+
+@pytest.mark.slow
+def test_forcing_everything_equals_a_fresh_run_to_the_byte(done_run, tiny_run, tmp_path):
+    """Models, losses and tables; records and the report hold times."""
+    kept = {path: path.read_bytes() for path in _results(done_run.folder)}
+    assert again(tiny_run, forced=["prepare", "mask", "train", "evaluate", "report", *done_run.trials])
+    assert {path: path.read_bytes() for path in _results(done_run.folder)} == kept
+
+
+def _results(folder):
+    names = ("*.parquet", "*.examples", "model/*", "metrics.jsonl", "matrix.csv", "splits.json", "leakage.json")
+    return [path for name in names for path in sorted(folder.root.rglob(name)) if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FILES, "trials/A1/trial.json", "run.json"])
+def test_two_hundred_flipped_bits_of_every_kind_of_file_are_named(folder, tiny_run, name):
+    """Wherever they hit."""
+    path, flips = folder.root / name, random.Random(name)
+    whole = path.read_bytes()
+    for _ in range(200):
+        data = bytearray(whole)
+        data[flips.randrange(len(data))] ^= 1 << flips.randrange(8)
+        path.write_bytes(data)
+        executor = CountingExecutor()
+        with pytest.raises((DamagedError, EarlierVersionError), match=path.name):
+            tiny_run(executor=executor).do()
+        assert executor.work == []
