@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysweep.config.schema import Config
-from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials, training_settings
 from raysweep.storage.digests import write_sealed
 from raysweep.storage.run_folder import RunFolder
 
@@ -171,7 +171,7 @@ def write_trial(folder, trial, reason, rng):
             "failures": {reason.partition(": ")[2]: 1} if state == "failed" else {},
             "state": state,
             "fingerprint": "f",
-            "identity": {},
+            "identity": training_settings(trial),
             "reason": "" if reason is None else reason.split(": ", 1)[1],
             "attempts": 1,
             "started_at": 1.7e9,

@@ -49,7 +49,11 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
     """Write sorted documents with their splits (indices into `SPLITS`), by rename; they are numbered from 0."""
     split_names = pa.array(SPLITS).take(pa.array(splits))
     with atomic_file(path) as beside:
-        options = {"compression": "zstd", "use_dictionary": ["l1", "level", "split", "learner", "prompt"]}
+        options = {
+            "compression": "zstd",
+            "write_page_checksum": True,
+            "use_dictionary": ["l1", "level", "split", "learner", "prompt"],
+        }
         with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
             for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):
                 report("write", start, len(splits))
@@ -79,7 +83,7 @@ def read_documents(path: Path, rows: tuple[int, int]) -> Documents:
     """
     start, stop = rows
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             begins = np.cumsum([0, *sizes])
             if not 0 <= start <= stop <= begins[-1]:

@@ -207,7 +207,7 @@ class LeakSearch:
                 )
             )
         with atomic_file(path) as beside:
-            pq.write_table(pa.concat_tables(parts), beside, compression="zstd")
+            pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
 
     def _known_to(self, kind: str) -> npt.NDArray[np.bool_]:
         """Tell whether train knows a document of valid or test, and whether valid knows one of test, as (D, 2)."""

@@ -190,7 +190,7 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
             path = stack.enter_context(atomic_file(folder.ilm_text(*place)))
             files[place] = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
         joints = dict.fromkeys(files, "")
-        file = stack.enter_context(pq.ParquetFile(folder.documents))
+        file = stack.enter_context(pq.ParquetFile(folder.documents, page_checksum_verification=True))
         for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["level", "split", "text"]):
             for level, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 whole = _keep_whole(text)

@@ -26,9 +26,9 @@ def merge_losses(cells: Sequence[Path], out: Path) -> None:
     for path in cells:
         if not path.exists():
             raise InputError(f"{path}: not there; score the model again (raysweep evaluate)")
-    table = pa.concat_tables(pq.read_table(path) for path in cells)
+    table = pa.concat_tables(pq.read_table(path, page_checksum_verification=True) for path in cells)
     with atomic_file(out) as beside:
-        pq.write_table(table, beside, compression="zstd")
+        pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
 
 
 def write_features(losses: Path, documents: Path, out: Path) -> None:
@@ -38,7 +38,9 @@ def write_features(losses: Path, documents: Path, out: Path) -> None:
     ends, and for each model `context_MODEL` and `infill_MODEL`: nats per token, NaN where a document
     has no tokens.  The context is that of the first mask.
     """
-    table = pd.read_parquet(losses, columns=["model", "document", "part", "nats", "tokens"])
+    table = pd.read_parquet(
+        losses, columns=["model", "document", "part", "nats", "tokens"], page_checksum_verification=True
+    )
     sums = {}
     for metric, parts in {"context": ("first_context",), "infill": METRIC_PARTS["infill"]}.items():
         chosen = table[table["part"].isin(parts)]
@@ -53,10 +55,14 @@ def write_features(losses: Path, documents: Path, out: Path) -> None:
         means = (document_losses["nats"] / document_losses["tokens"]).unstack("model")
         means = means.reindex(index=numbers, columns=models)
         columns |= {f"{metric}_{model}": means[model] for model in models}
-    known = pd.read_parquet(documents, columns=["writing_id", "level", "split"]).iloc[numbers].set_index(numbers)
+    known = (
+        pd.read_parquet(documents, columns=["writing_id", "level", "split"], page_checksum_verification=True)
+        .iloc[numbers]
+        .set_index(numbers)
+    )
     features = pd.concat([known, pd.DataFrame(columns, index=numbers)], axis=1).rename_axis("document").reset_index()
     with atomic_file(out) as beside:
-        features.to_parquet(beside, index=False)
+        features.to_parquet(beside, index=False, write_page_checksum=True)
 
 
 def build_matrix(losses: Path, *, metric: str) -> pd.DataFrame:
@@ -64,7 +70,9 @@ def build_matrix(losses: Path, *, metric: str) -> pd.DataFrame:
 
     Models and levels are in the order of the table.
     """
-    table = pd.read_parquet(losses, columns=["model", "level", "part", "nats", "tokens"])
+    table = pd.read_parquet(
+        losses, columns=["model", "level", "part", "nats", "tokens"], page_checksum_verification=True
+    )
     cells = table[table["part"].isin(METRIC_PARTS[metric])].groupby(["model", "level"])[["nats", "tokens"]].sum()
     perplexities = (cells["nats"] / cells["tokens"]).map(perplexity).unstack("level")
     matrix = perplexities.reindex(index=table["model"].unique(), columns=table["level"].unique())

@@ -107,7 +107,7 @@ def score_model(
     )
     if not len(chosen):
         raise InputError(f"{examples}: no test example of {', '.join(levels)}; give more documents, or a larger split")
-    texts = pq.read_table(documents, columns=["writing_id", "level"])
+    texts = pq.read_table(documents, columns=["writing_id", "level"], page_checksum_verification=True)
     level_of = np.array(texts["level"].to_pylist(), dtype=np.str_)
     with full_precision():
         sums = score_examples(
@@ -182,4 +182,4 @@ def write_table(
         schema=SCHEMA,
     )
     with atomic_file(out) as beside:
-        pq.write_table(table, beside, compression="zstd")
+        pq.write_table(table, beside, compression="zstd", write_page_checksum=True)

@@ -81,7 +81,9 @@ def _read_leaky_documents(folder: RunFolder) -> list[int]:
     """Numbers of the test documents that another split knows; none if the search left no list."""
     if not folder.leaks.exists():
         return []
-    table = pq.read_table(folder.leaks, columns=["document"], filters=pc.field("split") == "test")
+    table = pq.read_table(
+        folder.leaks, columns=["document"], filters=pc.field("split") == "test", page_checksum_verification=True
+    )
     return sorted(set(table["document"].to_pylist()))
 
 

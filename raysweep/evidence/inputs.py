@@ -72,7 +72,9 @@ def read_resolved_config(folder: RunFolder) -> Config:
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
     """The documents of a split, without their texts and with `characters`; learners are not renamed."""
-    return _measured(pq.read_table(folder.documents, filters=pc.field("split") == split))
+    return _measured(
+        pq.read_table(folder.documents, filters=pc.field("split") == split, page_checksum_verification=True)
+    )
 
 
 def read_if_there(path: Path) -> Any:

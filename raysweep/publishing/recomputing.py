@@ -1,11 +1,12 @@
 """Computes the report of an unpacked bundle again, from its losses, and lists every difference.
 
-Two questions are asked separately.  Does the evidence follow from the losses?  It is collected again
-and compared value by value.  Do page, Markdown and tables follow from the evidence?  They are rendered
+Three questions are asked separately.  Does the evidence follow from the losses?  It is collected again
+and compared value by value.  Were the models trained with the settings that it states?  They are compared
+with the trials' records.  Do page, Markdown and tables follow from the evidence?  They are rendered
 again and compared byte by byte.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from raysweep.evidence.inputs import list_inputs, read_resolved_config
 from raysweep.publishing.archive import MAX_BYTES, list_files, parse_json
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.report.writing import make_evidence, render_report
-from raysweep.scheduling.trials import expand_trials
+from raysweep.scheduling.records import read_record
+from raysweep.scheduling.trials import Trial, expand_trials, training_settings
 from raysweep.storage.atomic_files import dump_json, read_json
 from raysweep.storage.run_folder import RunFolder
 
@@ -56,7 +58,7 @@ def recompute(folder: RunFolder) -> Recomputed:
         _check_sizes(folder)
         trials = expand_trials(config)
         evidence = make_evidence(folder, config, trials)
-        differences = list(_recount(folder))
+        differences = [*_recount(folder), *_compare_settings(folder, trials)]
     except Exception as error:  # a forged file can make a reader of honest files fail in any way
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         return Recomputed(differences=(Mismatch("the bundle", "a whole run", f"cannot be read: {reason}"),))
@@ -154,6 +156,18 @@ def _count_learners(documents: pd.DataFrame) -> dict[str, Any]:
     learners = len(splits) or None
     in_two = int((splits > 1).sum()) if learners else None
     return {"documents": len(documents), "learners": learners, "learners_in_two_splits": in_two}
+
+
+def _compare_settings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[Mismatch]:
+    """Compare the settings that the evidence states with those that each trial's record says it was trained with."""
+    for name, trial in trials.items():
+        record = read_record(folder.trial(name))
+        stated = training_settings(trial)
+        trained = {} if record is None else record.identity
+        for field in stated:
+            if record is not None and trained.get(field) != stated[field]:
+                place = f"trials/{name}/trial.json: {field}"
+                yield Mismatch(place, f"{stated[field]!r} in the evidence", f"trained with {trained.get(field)!r}")
 
 
 def _compare_counts(place: str, stated: Any, counted: Any) -> Iterator[Mismatch]:

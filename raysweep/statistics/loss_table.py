@@ -143,7 +143,9 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
     columns = pq.read_schema(path).names
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
-    table = pq.read_table(path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])])
+    table = pq.read_table(
+        path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])], page_checksum_verification=True
+    )
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
     models, model_codes = _codes(table, "model")

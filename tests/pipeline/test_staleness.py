@@ -2,6 +2,7 @@
 
 import random
 
+import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import ChangedError, ConfigError, DamagedError, EarlierVersionError, InputError
@@ -178,6 +179,20 @@ def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
     """A typing error must not look like a sound run."""
     with pytest.raises(InputError, match="there is no such run"):
         check_files(RunFolder(tmp_path / "pilto"))
+
+
+def test_every_parquet_file_has_page_checksums(folder):
+    """A second net below the records' digests, for whoever reads a table without raysweep."""
+    tables = [path for path in sorted(folder.root.rglob("*.parquet")) if pq.read_metadata(path).num_rows]
+    assert {path.name for path in tables} >= {"documents.parquet", "losses.parquet", "A1.parquet"}
+    for path in tables:
+        column = pq.read_metadata(path).row_group(0).column(0)
+        first = column.dictionary_page_offset or column.data_page_offset
+        data = bytearray(path.read_bytes())
+        data[first + column.total_compressed_size - 1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(OSError, match="CRC checksum verification failed"):
+            pq.read_table(path, page_checksum_verification=True)
 
 
 @pytest.mark.slow

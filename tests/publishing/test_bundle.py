@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysweep.config.loading import dump_config
+from raysweep.config.loading import dump_config, parse_config
 from raysweep.errors import InputError
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
 from raysweep.report.writing import write_report
+from raysweep.scheduling.trials import expand_trials
 from raysweep.statistics.loss_table import read_losses
 from tests.simulated_run import make_config, make_run
 
@@ -52,6 +53,18 @@ def zipped(marked, tmp_path_factory):
     path = tmp_path_factory.mktemp("zip") / "evidence.zip"
     write_bundle(marked, path)
     return path
+
+
+def test_settings_that_were_not_trained_do_not_verify(tmp_path):
+    """A page that follows from its evidence may still state another learning rate than the trials' records."""
+    folder, config, _ = make_run(tmp_path, make_config())
+    values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values["trials"]["A1"]["learning_rate"] = 0.5
+    stated = parse_config(values)
+    folder.config.write_text(dump_config(stated), encoding="utf-8")
+    write_report(folder, stated, expand_trials(stated))
+    with pytest.raises(InputError, match=r"trials/A1/trial\.json: learning_rate: stated 0\.5 in the evidence, trained"):
+        write_bundle(folder, tmp_path / "evidence.zip")
 
 
 def test_no_word_of_a_learner_is_published(zipped):

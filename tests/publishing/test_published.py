@@ -47,7 +47,7 @@ def secretive(tmp_path_factory):
     folder.record.write_text(json.dumps({**record, "command": COMMAND, "host": "secret-host"}))
     trial = read_sealed(folder.trial("B1").record, fix="")
     trial |= {"reason": "its worker on secret-host was lost (log: /home/alice/runs/pilot/trials/B1/worker.log)"}
-    trial["identity"] = {"model": {"start": "/home/alice/models/start"}}
+    trial["identity"] |= {"model": {"start": "/home/alice/models/start"}}
     write_sealed(folder.trial("B1").record, trial)
     write_report(folder, config, trials)
     return folder
