@@ -169,9 +169,9 @@ class Search:
         if decided is None:
             return [], {}
         continuing, stopped = decided
-        for each in continuing:
-            del self._stopped[each]
-        return continuing, {each: self._why_stopped(each) for each in stopped}
+        for number in continuing:
+            del self._stopped[number]
+        return continuing, {number: self._why_stopped(number) for number in stopped}
 
     def gather(self) -> dict[str, Any]:
         """Make the best sample's model the trial's.

@@ -184,7 +184,7 @@ class SweepState:
         return any(name in self._alone and not self.request_of(name).gpus for name in names)
 
     def _resolve(self, name: str) -> SweepTraining | None:
-        """The training that a started node stands for; None if there is nothing to train, and the node has ended."""
+        """The training of a started node; None if there is nothing to train, and the node has ended."""
         trial, sample = parse_name(name)
         try:
             if trial not in self._made_from:

@@ -1,4 +1,4 @@
-"""What the pipeline hands out, and the protocol of whoever carries it to where it runs.
+"""The tasks of the stages, and the protocol of the executors that run them.
 
 `cluster.ray_executor.RayExecutor` spreads the work over a Ray cluster; `inline.InlineExecutor` does it
 in this process, one piece after another.  With the same `resources.cpus_per_trial` (torch threads)
