@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from raysweep.evidence.evidence_schema import ClaimFinding, Reason, Recommendation, Strategy
 from raysweep.evidence.formats import percent
-from raysweep.statistics.hypotheses import OVERALL, Verdict
+from raysweep.statistics.claims import OVERALL, Verdict
 
 LEARNED_LITTLE = 0.95
 """A general model above this share of its start's perplexity has hardly learned."""

@@ -31,7 +31,7 @@ from raysweep.evidence.verdict_changes import describe_sensitivity
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
-from raysweep.statistics.hypotheses import Hypothesis
+from raysweep.statistics.claims import Hypothesis
 from raysweep.statistics.loss_table import read_losses
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder

@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
 from raysweep.evidence.robustness_schema import Controls, Leaks, Row, Score, Sensitivity, UnknownLevels
 from raysweep.evidence.run_schema import Costs, Curve, Inputs, RunFacts, Training
+from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
-from raysweep.statistics.hypotheses import Verdict
 
 
 class EvidenceSettings(Section):

@@ -21,6 +21,7 @@ from raysweep.evidence.lineup import ROLE_NAMES, Entrant
 from raysweep.evidence.robustness_schema import LeakEffectRow, Leaks
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, Verdict, target_status
 from raysweep.statistics.control_verdicts import (
     PLACEBO,
     ControlFinding,
@@ -28,7 +29,6 @@ from raysweep.statistics.control_verdicts import (
     assess_control,
     placebo_losses,
 )
-from raysweep.statistics.hypotheses import OVERALL, Finding, Hypothesis, Verdict, target_status
 from raysweep.statistics.leak_effects import LeakyDocuments
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
+from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
 from raysweep.statistics.control_verdicts import ControlFinding
-from raysweep.statistics.hypotheses import Verdict
 from raysweep.statistics.leak_effects import LeakEffect
 
 

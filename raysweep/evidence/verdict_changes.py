@@ -7,7 +7,7 @@ from raysweep.evidence.evidence_schema import ClaimFinding
 from raysweep.evidence.formats import percent
 from raysweep.evidence.robustness_schema import Changed, Margins, Sensitivity, SensitivityVariation, VariedVerdict
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.hypotheses import OVERALL, Verdict
+from raysweep.statistics.claims import OVERALL, Verdict
 from raysweep.statistics.loss_table import LossTable
 from raysweep.statistics.sensitivity import Question, Variation, try_variations
 

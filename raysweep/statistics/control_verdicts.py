@@ -33,8 +33,8 @@ from raysweep.config.section import Count, Section
 from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.claims import OVERALL, holm
 from raysweep.statistics.contrasts import Estimate, Measured, measure, widen
-from raysweep.statistics.hypotheses import OVERALL, holm
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 

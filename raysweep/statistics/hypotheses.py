@@ -21,87 +21,14 @@ same weight, which is the geometric mean of the levels' ratios.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import log
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, Verdict, holm, not_tested
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
-
-OVERALL = "overall"
-"""Scope of a finding over all tested levels."""
-
-
-class Verdict(StrEnum):
-    """Verdict on a claim."""
-
-    CONFIRMED = "confirmed"
-    REFUTED = "refuted"
-    UNDECIDED = "undecided"
-    NOT_TESTED = "not tested"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hypothesis:
-    """A claim about the ratio of one role's perplexity to others'."""
-
-    code: str
-    name: str
-    numerator: str
-    """A role: 'general', 'specialised' or 'transfer'."""
-    against: tuple[str, ...]
-    """Roles in the denominator."""
-    above: bool
-    """The claim is that the ratio lies above the margin; else below."""
-    margin: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """A verdict with its numbers, which are None if nothing was tested."""
-
-    hypothesis: str
-    scope: str
-    """A level, or `OVERALL`."""
-    verdict: Verdict
-    margin: float
-    value: float | None = None
-    """The ratio of perplexities."""
-    low: float | None = None
-    high: float | None = None
-    """Limits that hold for all levels together; overall, and with one level, the plain interval."""
-    alone_low: float | None = None
-    alone_high: float | None = None
-    """Limits as if this scope alone had been tested."""
-    p_confirm: float | None = None
-    """One-sided, after Holm; the null hypothesis is that the claim is false."""
-    p_refute: float | None = None
-    against: tuple[str, ...] = ()
-    """Roles it was tested against."""
-    rival: str = ""
-    """The role in `against` that is the hardest to beat; `value` compares with it."""
-    levels: tuple[str, ...] = ()
-    """Tested levels."""
-    documents: int = 0
-    clusters: int = 0
-    """Distinct learners, on all tested levels together."""
-    effective: float | None = None
-    """Learners with equally much text that would weigh as these do."""
-    seeds: int = 0
-    """Trainings of each model that was compared, the fewest; with one, nothing is known about another training."""
-    without_one: float | None = None
-    """The ratio without the one learner who moves it most."""
-    more_documents: int | None = None
-    """If undecided: with how many more documents 80 % of experiments would decide, if the ratio is as measured."""
-    more_documents_low: int | None = None
-    more_documents_high: int | None = None
-    """The same at the ends of the ratio's 80 % interval."""
-    more_seeds: int | None = None
-    """If undecided: how many more seeds of each training would decide."""
-    note: str = ""
-    """Why it was not tested, or what would decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +60,7 @@ def assess(
     testable = [level for level in levels if not obstacle_of[level]]
     for level in levels:
         if reason := obstacle_of[level]:
-            findings[level] = _not_tested(hypothesis, level, reason)
+            findings[level] = not_tested(hypothesis, level, reason)
         else:
             tested[level] = _test(hypothesis, roles, resamples, [level], confidence, alike=testable)
     confirm = holm([test.p_confirm for test in tested.values()])
@@ -148,23 +75,6 @@ def assess(
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
     overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, predict=predict)
     return [overall, *ordered]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: family-wise error is kept whatever the dependence."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def target_status(finding: Finding, target: float) -> str:
-    """Compare the finding's interval with a target: 'reached', 'missed', 'open' or 'not tested'."""
-    if finding.low is None or finding.high is None:
-        return Verdict.NOT_TESTED.value
-    return "reached" if finding.low >= target else "missed" if finding.high < target else "open"
 
 
 def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, level: str) -> str:
@@ -267,10 +177,10 @@ def _overall(
     predict: bool,
 ) -> Finding:
     if not levels:
-        return _not_tested(hypothesis, OVERALL, "; ".join(obstacles))
+        return not_tested(hypothesis, OVERALL, "; ".join(obstacles))
     # A role without a model on some level cannot be compared over all of them.
     if not any(all(roles.of(role, level) for level in levels) for role in hypothesis.against):
-        return _not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
+        return not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
     test = _test(hypothesis, roles, resamples, levels, confidence)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=predict)
     return replace(finding, scope=OVERALL)
@@ -335,14 +245,4 @@ def _too_coarse(test: _Tested, tail: float, open_to: tuple[int, int]) -> str:
         f"too few resamples for a verdict: {len(test.measured[0].draws):,} of {test.finding.clusters} learners cannot "
         f"give a p-value below {least:.4f}, and {tail / open_to[is_refuting]:.4f} is needed; set report.resamples "
         "higher, or test on more learners"
-    )
-
-
-def _not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:
-    return Finding(
-        hypothesis=hypothesis.code,
-        scope=scope,
-        verdict=Verdict.NOT_TESTED,
-        margin=hypothesis.margin,
-        note=reason,
     )

@@ -19,7 +19,8 @@ import numpy as np
 
 from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.hypotheses import Finding, Hypothesis, assess
+from raysweep.statistics.claims import Finding, Hypothesis
+from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 from raysweep.statistics.role_models import RoleModels
 

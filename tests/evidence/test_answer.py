@@ -4,7 +4,7 @@ import pytest
 
 from raysweep.evidence.answer import recommend
 from raysweep.evidence.evidence_schema import ClaimFinding
-from raysweep.statistics.hypotheses import Verdict
+from raysweep.statistics.claims import Verdict
 
 C, R, U, N = Verdict
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
-from raysweep.statistics.hypotheses import OVERALL, Hypothesis, Verdict, assess, holm, target_status
+from raysweep.statistics.claims import OVERALL, Hypothesis, Verdict, holm, target_status
+from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.role_models import RoleModels
 
 LEVELS = ("A1", "B1", "C1")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
+from raysweep.statistics.claims import OVERALL, Hypothesis, Verdict
 from raysweep.statistics.contrasts import Part, measure
-from raysweep.statistics.hypotheses import OVERALL, Hypothesis, Verdict, assess
+from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.role_models import RoleModels
 
 LEVELS = ("A1", "B1", "C1")

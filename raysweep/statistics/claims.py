@@ -1,0 +1,106 @@
+"""Claims about ratios of perplexities, the findings on them, and Holm's correction for testing several at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+OVERALL = "overall"
+"""Scope of a finding over all tested levels."""
+
+
+class Verdict(StrEnum):
+    """Verdict on a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    NOT_TESTED = "not tested"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hypothesis:
+    """A claim about the ratio of one role's perplexity to others'."""
+
+    code: str
+    name: str
+    numerator: str
+    """A role: 'general', 'specialised' or 'transfer'."""
+    against: tuple[str, ...]
+    """Roles in the denominator."""
+    above: bool
+    """The claim is that the ratio lies above the margin; else below."""
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A verdict with its numbers, which are None if nothing was tested."""
+
+    hypothesis: str
+    scope: str
+    """A level, or `OVERALL`."""
+    verdict: Verdict
+    margin: float
+    value: float | None = None
+    """The ratio of perplexities."""
+    low: float | None = None
+    high: float | None = None
+    """Limits that hold for all levels together; overall, and with one level, the plain interval."""
+    alone_low: float | None = None
+    alone_high: float | None = None
+    """Limits as if this scope alone had been tested."""
+    p_confirm: float | None = None
+    """One-sided, after Holm; the null hypothesis is that the claim is false."""
+    p_refute: float | None = None
+    against: tuple[str, ...] = ()
+    """Roles it was tested against."""
+    rival: str = ""
+    """The role in `against` that is the hardest to beat; `value` compares with it."""
+    levels: tuple[str, ...] = ()
+    """Tested levels."""
+    documents: int = 0
+    clusters: int = 0
+    """Distinct learners, on all tested levels together."""
+    effective: float | None = None
+    """Learners with equally much text that would weigh as these do."""
+    seeds: int = 0
+    """Trainings of each model that was compared, the fewest; with one, nothing is known about another training."""
+    without_one: float | None = None
+    """The ratio without the one learner who moves it most."""
+    more_documents: int | None = None
+    """If undecided: with how many more documents 80 % of experiments would decide, if the ratio is as measured."""
+    more_documents_low: int | None = None
+    more_documents_high: int | None = None
+    """The same at the ends of the ratio's 80 % interval."""
+    more_seeds: int | None = None
+    """If undecided: how many more seeds of each training would decide."""
+    note: str = ""
+    """Why it was not tested, or what would decide."""
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: family-wise error is kept whatever the dependence."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def target_status(finding: Finding, target: float) -> str:
+    """Compare the finding's interval with a target: 'reached', 'missed', 'open' or 'not tested'."""
+    if finding.low is None or finding.high is None:
+        return Verdict.NOT_TESTED.value
+    return "reached" if finding.low >= target else "missed" if finding.high < target else "open"
+
+
+def not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:
+    """A finding without numbers."""
+    return Finding(
+        hypothesis=hypothesis.code,
+        scope=scope,
+        verdict=Verdict.NOT_TESTED,
+        margin=hypothesis.margin,
+        note=reason,
+    )
