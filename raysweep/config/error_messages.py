@@ -12,7 +12,7 @@ from raysweep.config.section import Section
 from raysweep.storage.printable import shown
 
 UNKNOWN = "unknown field"
-_UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|(?:float|int|str|bool)\Z")
+_UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|dict\[|(?:float|int|str|bool)\Z")
 _REQUIREMENTS = {
     "greater_than": "above {gt:,}",
     "greater_than_equal": "at least {ge:,}",
@@ -34,14 +34,18 @@ _REQUIREMENTS = {
 }
 
 
-def error_messages(details: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
-    """The path and the message of each error; the branches of a union become one message."""
+def error_messages(details: Sequence[ErrorDetails], root: type[Section] = Config) -> list[tuple[str, str]]:
+    """The path and the message of each error; the branches of a union become one message.
+
+    Args:
+        root: what was validated.
+    """
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in details:
         # The location also names a union's branches; the field's name is enough.
         parts = [str(part) for part in detail["loc"] if part != "[key]" and not _UNION_BRANCH.match(str(part))]
         by_path.setdefault(".".join(parts), []).append(detail)
-    return [(path, message) for path, errors in by_path.items() for message in dict.fromkeys(_messages(errors))]
+    return [(path, message) for path, errors in by_path.items() for message in dict.fromkeys(_messages(errors, root))]
 
 
 def did_you_mean(name: Any, known: Any) -> str:
@@ -59,13 +63,13 @@ def show(value: Any) -> str:
     return shown(value, 60)
 
 
-def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
+def _messages(errors: Sequence[ErrorDetails], root: type[Section]) -> list[str]:
     messages: list[str] = []
     requirements: list[str] = []
     for error in errors:
         kind = error["type"]
         if kind == "extra_forbidden":
-            messages.append(_unknown_key(str(error["loc"][-1]), _look_up(error["loc"][:-1])[0]))
+            messages.append(_unknown_key(str(error["loc"][-1]), _look_up(error["loc"][:-1], root)[0]))
         elif kind == "missing":
             messages.append("is missing; must be given")
         elif kind == "value_error":
@@ -75,7 +79,7 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
         else:
             requirements.append(error["msg"].removeprefix("Input should be "))
     if requirements:
-        description = _look_up(errors[0]["loc"])[1]
+        description = _look_up(errors[0]["loc"], root)[1]
         must = " or ".join(dict.fromkeys(requirements)) + (f" ({description})" if description else "")
         messages.append(f"found {show(errors[0]['input'])}; must be {must}")
     return messages
@@ -98,9 +102,9 @@ def _unknown_key(key: str, section: type[Section] | None) -> str:
     return f"{UNKNOWN} {show(key)}{did_you_mean(key, known)}"
 
 
-def _look_up(location: Sequence[int | str]) -> tuple[type[Section] | None, str | None]:
+def _look_up(location: Sequence[int | str], root: type[Section]) -> tuple[type[Section] | None, str | None]:
     """The section that a path leads to, None for a plain value; the description of the last known field on it."""
-    section: type[Section] | None = Config
+    section: type[Section] | None = root
     description, is_entry = None, False
     for part in location:
         if is_entry:

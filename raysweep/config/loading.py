@@ -19,6 +19,7 @@ from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
 from raysweep.config.trial_names import find_wrong_names
+from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
 from raysweep.storage.printable import without_secrets
@@ -77,13 +78,16 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{place}: found {show(values)}; must be a mapping of settings")
-    merged = _inherit_training(values)
+    listed, problems = expand_plan(values, set_paths)
     try:
-        config = Config.model_validate_json(json.dumps(merged))
+        config = Config.model_validate_json(json.dumps(_inherit_training(listed)))
     except ValidationError as error:
-        problems = error_messages([detail for detail in error.errors() if not _is_inherited(detail, values)])
+        found = error_messages([detail for detail in error.errors() if not _is_inherited(detail, listed)])
+        told = {path for path, _ in problems} | ({"trials"} if problems else set())
+        # What an entry lacks because the plan is wrong is not said again.
+        problems += [(path, message) for path, message in found if path.removesuffix(".levels") not in told]
     else:
-        problems = _cross_checks(config)
+        problems = problems or _cross_checks(config)
         if not problems:
             return config
     raise ConfigError(*[_line(path, message, place, set_paths, joint) for path, message in problems])
@@ -91,7 +95,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
 
 def config_schema() -> dict[str, Any]:
     """The JSON Schema of experiments.yaml, for editors."""
-    return ConfigFile.model_json_schema(by_alias=True)
+    return with_plan(ConfigFile.model_json_schema(by_alias=True))
 
 
 def dump_config(config: Config) -> str:
@@ -105,7 +109,7 @@ def dump_config(config: Config) -> str:
 def _cross_checks(config: Config) -> list[tuple[str, str]]:
     """Check names, levels and parents of trials and other relations between fields; paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
-    for level in config.data.sample.level_shares or {}:
+    for level in (config.data.sample.level_shares or {}) if config.data.csv is None else ():
         if level not in config.data.levels:
             problems.append((f"data.sample.level_shares.{level}", "no such level in data.levels"))
     scored, made = config.evaluation.examples_per_document, config.masking.examples_per_document

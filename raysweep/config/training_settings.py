@@ -121,14 +121,9 @@ class TrainingConfig(Section):
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
 
 
-class TrialConfig(TrainingConfig):
-    """One training: the levels it sees, what it starts from, and its own settings."""
+class EntryConfig(TrainingConfig):
+    """An entry of `trials:` but for what it trains on: its own settings, its seeds and its resources."""
 
-    levels: Annotated[tuple[str, ...], Field(min_length=1), Distinct] = Field(
-        description="levels whose documents it trains on"
-    )
-    documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
-    parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), Distinct] = Field(
         (0,), description="one training for each"
     )
@@ -137,6 +132,16 @@ class TrialConfig(TrainingConfig):
     )
     accelerator_type: str | None = Field(None, description="overrides resources.accelerator_type")
     search: SearchConfig | None = None
+
+
+class TrialConfig(EntryConfig):
+    """One training: the levels it sees, what it starts from, and its own settings."""
+
+    levels: Annotated[tuple[str, ...], Field(min_length=1), Distinct] = Field(
+        description="levels whose documents it trains on"
+    )
+    documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
+    parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
 
 
 SearchConfig.model_rebuild()
