@@ -1,5 +1,6 @@
 """cluster.yaml without a cloud: Ray's schema, and the values that a sweep depends on."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,9 @@ def test_only_processes_with_the_token_are_let_in(cluster):
 
 def test_it_installs_raysweep_with_the_versions_that_were_tested(cluster):
     """From the folder it copies."""
-    assert any("-c ~/raysweep/constraints.txt ~/raysweep" in line for line in cluster["setup_commands"])
-    assert (PLACE.parent / "constraints.txt").exists()
+    files = re.findall(r"~/raysweep/([\w./]+)", " ".join(cluster["setup_commands"]))
+    assert {"requirements.lock", "constraints.txt"} <= set(files)
+    assert [name for name in files if not (PLACE.parent / name).exists()] == []
 
 
 def test_results_lie_on_a_file_system_that_every_node_mounts(cluster):

@@ -1,0 +1,96 @@
+"""What is installed is what was tested, to the byte: versions in constraints.txt, hashes in the lock files."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ("requirements.lock", ".ci/installer.lock", ".ci/audit.lock")
+
+
+def normal(name):
+    """A package's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(path):
+    """Version by package."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return {normal(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.!+-]+)", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_hashes(lock):
+    """One without is refused by pip, at the user's."""
+    entries = re.split(r"^(?=[\w.-]+==)", (ROOT / lock).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert entries
+    for entry in entries:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.split()[0]
+
+
+def test_the_lock_has_the_versions_that_were_tested():
+    """Nodes, CI and the README's commands install one set of versions."""
+    tested = pins("constraints.txt")
+    assert {name: version for name, version in pins("requirements.lock").items() if tested.get(name) != version} == {}
+
+
+def test_what_pyproject_asks_for_is_locked_but_for_torch():
+    """The same torch is another wheel on other machines; see .ci/lock."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    names = {normal(Requirement(words).name) for words in asked} - {"raysweep"}
+    assert names - set(pins("requirements.lock")) == {"torch"}
+
+
+def test_the_lock_serves_the_head_and_the_tests(cluster_yaml):
+    """Boto3 allows no python-dateutil of 3 or above; other nodes must not have another one."""
+    locked = pins("requirements.lock")
+    assert {"boto3", "uv", "ray", "pytest", "python-dateutil"} <= set(locked)
+    assert int(locked["python-dateutil"].split(".")[0]) < 3
+    assert not re.search(r"^  - .*install.*boto3", cluster_yaml, flags=re.MULTILINE)
+
+
+def test_no_node_runs_what_it_has_just_downloaded(cluster_yaml):
+    """A script from the network is code that nobody has read; uv comes with its hash."""
+    assert not re.search(r"(curl|wget)[^\n]*\|", cluster_yaml)
+    assert "--require-hashes" in cluster_yaml
+
+
+@pytest.fixture
+def cluster_yaml():
+    return (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+
+
+def test_a_lock_that_is_not_in_step_fails_the_check(tmp_path):
+    """The check itself; without an index it passes and says that nothing was compared."""
+    done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=changed(tmp_path))
+    assert done.returncode == 1, done.stdout
+    assert "requirements.lock: not in step" in done.stderr
+
+
+def test_without_an_index_the_check_says_so_and_passes(tmp_path):
+    """CI without a network is no reason to stop."""
+    done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=offline(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "not compared with the index" in done.stdout
+
+
+def fake_uv(folder, script):
+    """An environment in which uv is this script."""
+    uv = folder / "uv"
+    uv.write_text(f"#!/bin/bash\n{script}\n")
+    uv.chmod(0o755)
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "UV": str(uv)}
+
+
+def changed(folder):
+    """As if the index, or pyproject.toml, asked for another version: the last argument is the output."""
+    return fake_uv(folder, 'sed -i "s/^ray==[^ ]*/ray==9.9.9/" "${@: -1}"')
+
+
+def offline(folder):
+    return fake_uv(folder, "echo 'error: Failed to fetch: `https://index/simple/`' >&2; exit 2")
