@@ -94,3 +94,31 @@ def test_no_file_is_longer_than_350_lines():
     """A longer file has more than one reason to change."""
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "raysweep").rglob("*.py")}
     assert {path: length for path, length in lengths.items() if length > 350} == {}
+
+
+PRINTING = {"echo", "secho", "Console", "pprint", "print_exc", "print_exception"}
+
+
+def _printing_calls(path):
+    """Calls that write to the terminal, by line: print, echo, a plain Console, the streams' own write."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            name, owner = called.split(".")[-1], called.split(".")[-2:-1]
+            to_stream = owner and owner[0].strip("_") in {"stdout", "stderr"} and name in {"write", "writelines"}
+            to_descriptor = called == "os.write" and ast.unparse(node.args[0]) in {"1", "2"}
+            if called == "print" or name in PRINTING or to_stream or to_descriptor:
+                yield node.lineno
+
+
+def test_nothing_prints_but_the_print_boundary(tmp_path):
+    """Texts, names and paths of others pass one place that escapes them; a print elsewhere would let them through."""
+    boundary = ROOT / "raysweep/storage/printable.py"
+    lines = {path: list(_printing_calls(path)) for path in (ROOT / "raysweep").rglob("*.py")}
+    assert len(lines.pop(boundary)) == 2
+    assert {str(path): found for path, found in lines.items() if found} == {}
+    sample = tmp_path / "sample.py"
+    sample.write_text(
+        "print(1)\ntyper.echo(2)\nsys.stderr.write(3)\nConsole()\nos.write(2, b'')\nconsole.print(4)\nsay(5)\n"
+    )
+    assert list(_printing_calls(sample)) == [1, 2, 3, 4, 5]

@@ -50,9 +50,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         take_umask(os.environ)
-        app()
+        code = app(standalone_mode=False)
     except Exception as error:
-        sys.exit(end_with(error))
+        code = end_with(error)
+    sys.exit(code)
 
 
 def take_umask(variables: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from raysweep.errors import ConfigError
+from raysweep.storage.printable import say_json
 
 app = typer.Typer(help="Measure this machine; prints JSON.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,11 +18,9 @@ def bench_mask(
     column: Annotated[str, typer.Option("--column", help="The column with the texts.")] = "text",
 ) -> None:
     """Time the making of examples on one core, beside what tokenising alone takes; prints JSON."""
-    import json
-
     from raysweep.masking.masking_benchmark import benchmark_masking, read_texts
 
-    print(json.dumps(benchmark_masking(read_texts(csv, column, rows)), indent=2))
+    say_json(benchmark_masking(read_texts(csv, column, rows)))
 
 
 @app.command("train")
@@ -42,8 +41,6 @@ def bench_train(
     ] = None,
 ) -> None:
     """Time training steps on made-up examples in the shape of EFCAMDAT; prints JSON."""
-    import json
-
     from raysweep.config.training_settings import SIZES
     from raysweep.training.benchmark import benchmark_training
 
@@ -61,4 +58,4 @@ def bench_train(
         window_batches=window_batches,
         like_original=like is not None,
     )
-    print(json.dumps(measured, indent=2))
+    say_json(measured)

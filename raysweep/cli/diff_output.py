@@ -1,7 +1,6 @@
 """How `raysweep diff` is printed."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,16 +8,17 @@ from rich.text import Text
 
 from raysweep.cli.terminal import PrintableConsole, plain_table
 from raysweep.pipeline.run_diff import Difference
+from raysweep.storage.printable import say, say_json, without_secrets
 
 
 def print_differences(first: str, second: str, differences: Sequence[Difference], *, as_json: bool) -> None:
     """Print a row per field, or one JSON object."""
     if as_json:
         rows = [dataclasses.asdict(difference) for difference in differences]
-        print(json.dumps({"first": first, "second": second, "differences": rows}, indent=2, ensure_ascii=False))
+        say_json({"first": first, "second": second, "differences": rows})
         return
     if not differences:
-        print(f"{first} and {second} have the same settings and results")
+        say(f"{first} and {second} have the same settings and results")
         return
     table = plain_table()
     for header in ("", "field", first, second):
@@ -33,4 +33,4 @@ def _shown(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else without_secrets(str(value))

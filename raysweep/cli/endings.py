@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from raysweep import __version__
 from raysweep.errors import RaysweepError
-from raysweep.storage.printable import printable_message
+from raysweep.storage.printable import say, shorten_quotes
 
 UNFORESEEN = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -29,6 +29,8 @@ OUTPUT_CLOSED = 141
 """128 + SIGPIPE, as a shell reports other programs whose reader went away."""
 
 _STDOUT = 1
+_LONGEST_USAGE = 300
+_USAGE_ERROR = typer.BadParameter.__bases__[0]
 
 _MENDING = {
     errno.ENOSPC: (1, "make room; the same command then continues"),
@@ -62,7 +64,7 @@ class Commands(TyperGroup):
         except SystemExit as error:
             raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
         except KeyboardInterrupt:
-            print("interrupted; the same command continues from the last checkpoints", file=sys.stderr)
+            say("interrupted; the same command continues from the last checkpoints", to_stderr=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError as error:
             if not _output_is_closed():
@@ -75,17 +77,35 @@ class Commands(TyperGroup):
 
 def end_with(error: Exception) -> int:
     """Print what went wrong; returns the exit code."""
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if isinstance(error, _USAGE_ERROR):
+        return _end_with_usage(error)
     if isinstance(error, RaysweepError):
-        print(printable_message(f"error: {error}"), file=sys.stderr)
+        say(f"error: {shorten_quotes(str(error))}", to_stderr=True)
         return error.exit_code
     if isinstance(error, OSError) and error.filename and error.errno in _MENDING:
         code, mending = _MENDING[error.errno]
-        print(printable_message(f"error: {error.filename}: {error.strerror}; {mending}"), file=sys.stderr)
+        say(f"error: {error.filename}: {error.strerror}; {mending}", to_stderr=True)
         return code
-    what = f"error: unexpected {type(error).__name__}: {textwrap.shorten(str(error), 80, placeholder=' …')}"
-    what = printable_message(what)
-    print(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", file=sys.stderr)
+    what = f"error: unexpected {type(error).__name__}: {_shortened(str(error), 80)}"
+    say(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", to_stderr=True)
     return UNFORESEEN
+
+
+def _end_with_usage(error: Any) -> int:
+    """Print what is wrong with the command line: the usage and the mistake, or the help where nothing was asked."""
+    mistake = error.format_message()
+    if not mistake.startswith("Usage:"):
+        command = error.ctx.command_path if error.ctx else "raysweep"
+        usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+        mistake = f"{usage}Try '{command} --help' for help.\n\nError: {_shortened(mistake, _LONGEST_USAGE)}"
+    say(mistake, to_stderr=True)
+    return int(error.exit_code)
+
+
+def _shortened(text: str, most: int) -> str:
+    return textwrap.shorten(shorten_quotes(text), most, placeholder=" …")
 
 
 def _keep_traceback(error: Exception) -> str:
@@ -97,7 +117,7 @@ def _keep_traceback(error: Exception) -> str:
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123 - a descriptor
             file.writelines(lines)
     except OSError as cannot_write:
-        sys.stderr.writelines(lines)
+        say("".join(lines), to_stderr=True)
         return f"the traceback is above, since no file can be written for it ({cannot_write})"
     return f"the traceback is in {path}"
 

@@ -17,6 +17,7 @@ from raysweep.masking.ilm_files import (
 )
 from raysweep.masking.shards import plan_shards
 from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.printable import say
 
 ROWS_AT_A_TIME = 8192
 
@@ -35,9 +36,9 @@ def export_examples(settings: Settings, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         write_examples(out / f"{split}.pkl", _masked(settings, split, total))
-        print(out / f"{split}.pkl")
+        say(out / f"{split}.pkl")
     write_special_tokens(out / "additional_ids_to_tokens.pkl")
-    print(out / "additional_ids_to_tokens.pkl")
+    say(out / "additional_ids_to_tokens.pkl")
 
 
 def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocument]:
@@ -69,4 +70,4 @@ def import_texts(source: Path, level: str, out: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["writing_id", "l1", "cefr_level", "text"])
         writer.writerows((f"{source.stem}-{number:07d}", "unknown", level, text) for number, text in enumerate(texts))
-    print(f"{out}: {len(texts):,} texts of level {level}")
+    say(f"{out}: {len(texts):,} texts of level {level}")

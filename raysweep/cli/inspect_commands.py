@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.storage.printable import say, say_json
 
 app = new_group()
 
@@ -37,15 +38,13 @@ def check(
     schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")] = False,
 ) -> None:
     """Say everything that is wrong with the config and with the model it starts from; nothing is run."""
-    import json
-
     from raysweep.config.loading import check_file, config_schema
     from raysweep.config.training_settings import SCRATCH
     from raysweep.errors import ConfigError, InputError
     from raysweep.model.start_folder import check_start
 
     if schema:
-        print(json.dumps(config_schema(), indent=2))
+        say_json(config_schema())
         return
     if settings.asked_profile is None and not settings.overrides:
         profiles = check_file(settings.file)
@@ -66,7 +65,7 @@ def check(
         raise ConfigError(*problems)
     for profile, config in profiles.items():
         start = "" if config.model.start == SCRATCH else f"; start: {starts[profile]}"
-        print(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}")
+        say(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}")
 
 
 @app.command()
@@ -115,15 +114,14 @@ def logs(
     """Print the log of a trial's worker."""
     from raysweep.pipeline import logs as log_files
     from raysweep.scheduling.trials import expand_trials
-    from raysweep.storage.printable import printable
 
     log = log_files.find_log(settings.folder, trial, list(expand_trials(settings.config)))
     last_lines, offset = log_files.read_end(log, lines)
     for line in last_lines:
-        print(printable(line))
+        say(line)
     if follow:
         for line in log_files.follow(log, offset, settings.folder):
-            print(printable(line), flush=True)
+            say(line)
 
 
 @app.command()
@@ -152,9 +150,9 @@ def check_run(settings: Settings) -> None:
 
     files = check_files(settings.folder)
     for file in files:
-        print(f"{file.state:8} {file.path}" + (f"  {file.detail}" if file.detail else ""))
+        say(f"{file.state:8} {_on_one_line(file.path)}" + (f"  {file.detail}" if file.detail else ""))
     counts = Counter(file.state for file in files)
-    print(", ".join(f"{counts[state]:,} {state}" for state in ("ok", "changed", "missing", "unknown")))
+    say(", ".join(f"{counts[state]:,} {state}" for state in ("ok", "changed", "missing", "unknown")))
     if any(file.is_bad for file in files):
         raise typer.Exit(1)
 
@@ -171,11 +169,16 @@ def clean(
 
     folder = settings.folder
     if not folder.root.exists():
-        print(f"{folder.root}: there is no such run, so there is nothing to clean")
+        say(f"{folder.root}: there is no such run, so there is nothing to clean")
         return
     with locked(folder):
         items = find_removable(folder)
         for item in items:
-            print(f"{item.path.relative_to(folder.root)}  {item.size_bytes:,} bytes  {item.why}")
+            say(f"{_on_one_line(str(item.path.relative_to(folder.root)))}  {item.size_bytes:,} bytes  {item.why}")
         freed = sum(item.size_bytes for item in items) if dry_run else remove(items)
-    print(f"{'would free' if dry_run else 'freed'} {freed:,} bytes in {len(items)} places")
+    say(f"{'would free' if dry_run else 'freed'} {freed:,} bytes in {len(items)} places")
+
+
+def _on_one_line(path: str) -> str:
+    """A path whose name cannot look like another line of the list."""
+    return path.replace("\n", r"\n")

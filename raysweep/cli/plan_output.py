@@ -1,7 +1,6 @@
 """`raysweep plan`: the trials as a tree, what each takes, when it would run, and how long on how many GPUs."""
 
 import importlib.util
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
+from raysweep.storage.printable import say_json
 from raysweep.storage.run_folder import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
@@ -125,7 +125,7 @@ def _print_json(
         }
         for name, trial in trials.items()
     ]
-    print(json.dumps({"run": settings.folder.name, **plan, "trials": rows}, indent=2))
+    say_json({"run": settings.folder.name, **plan, "trials": rows})
 
 
 def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:

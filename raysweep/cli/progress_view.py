@@ -23,7 +23,7 @@ from raysweep.pipeline.stages import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
-from raysweep.storage.printable import printable_message
+from raysweep.storage.printable import printable_message, say
 
 MARKS = {
     State.PENDING: ("·", "dim"),
@@ -190,7 +190,7 @@ class PlainView:
 
     def say(self, message: str) -> None:
         with self._lock:
-            print(printable_message(message), flush=True)
+            say(message)
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(1.0):

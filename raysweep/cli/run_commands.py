@@ -1,6 +1,5 @@
 """The commands that do work: `run` and its five stages."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ import typer
 
 from raysweep.cli.settings import Settings, new_group, with_settings
 from raysweep.errors import RaysweepError
+from raysweep.storage.printable import say, shorten_quotes
 
 if TYPE_CHECKING:
     from raysweep.config.budget_settings import Event
@@ -136,7 +136,6 @@ def _executor(settings: Settings, *, inline: bool, fail_fast: bool) -> "Executor
 def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, done: int) -> None:
     """Notify of the run's end, print what is not done, and exit with the code that says why."""
     from raysweep.storage.atomic_files import read_json
-    from raysweep.storage.printable import printable_message
 
     is_over_budget = any(trial.reason.startswith(BUDGET) for trial in unfinished)
     evidence = settings.folder.evidence
@@ -148,10 +147,10 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
         verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
     )
     for trial in unfinished:
-        print(printable_message(f"{trial.state}: {trial.trial}: {trial.reason}"), file=sys.stderr)
+        say(shorten_quotes(f"{trial.state}: {trial.trial}: {trial.reason}"), to_stderr=True)
     if is_over_budget:
         trials = f"{done} of {done + len(unfinished)} trials are done"
-        print(f"{trials}; raise the budget, and the same command continues from the checkpoints", file=sys.stderr)
+        say(f"{trials}; raise the budget, and the same command continues from the checkpoints", to_stderr=True)
         raise typer.Exit(OVER_BUDGET)
     if unfinished:
         raise typer.Exit(1)

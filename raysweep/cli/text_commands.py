@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.storage.printable import say
 
 app = new_group()
 
@@ -23,7 +24,7 @@ def sample(
     data = settings.config.data
     count = rows or data.sample.rows
     write_sample(out, rows=count, seed=settings.config.seed, level_shares=data.sample.level_shares, levels=data.levels)
-    print(f"{out}: {count:,} texts. {SYNTHETIC_NOTICE}")
+    say(f"{out}: {count:,} texts. {SYNTHETIC_NOTICE}")
 
 
 @app.command()

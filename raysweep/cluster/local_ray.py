@@ -24,6 +24,7 @@ from raysweep.cluster import reaper
 from raysweep.cluster.private_files import mark_in_use, protect_token, session_parent
 from raysweep.cluster.ray_internals import find_dead_servers, find_raylet, listen_on_loopback
 from raysweep.errors import LostRayError
+from raysweep.storage.printable import say
 
 AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _VARIABLES = {
@@ -157,7 +158,7 @@ class RayWatch:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
                 if not self._stopped.wait(_PATIENCE_S):
                     # The main thread waits for Ray, in code that no signal interrupts.
-                    print(f"error: {self._message}", file=sys.stderr)
+                    say(f"error: {self._message}", to_stderr=True)
                     _end_at_once()
                 return
 

@@ -1,11 +1,13 @@
 """Makes text that others wrote safe to print: no control, bidi or ANSI character, no secret of a URL, nothing endless.
 
 Whatever reaches a terminal, a log, a TeX or a CSV file from a text, an id, a name, a path or a bundle passes
-through here; `cli.terminal` does it for everything that the commands print.
+through here.  `say` and `say_json` are the only functions that print; tables and colours go through
+`cli.terminal.PrintableConsole`, which escapes its texts too.  A test forbids any other way.
 """
 
 import json
 import re
+import sys
 import unicodedata
 from typing import Any
 
@@ -14,6 +16,7 @@ SHOWN_CHARACTERS = 80
 _LONGEST_LINE = 2000
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners are part of emoji and of Persian words
+_LONG_QUOTE = re.compile(rf"(?<=['\"])([^'\"\n]{{{SHOWN_CHARACTERS + 1},}})(?=['\"])")
 _FORMULA = re.compile(r"\s*[=+\-@]|[\t\r\n]")
 _USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
 _SECRET_IN_QUERY = re.compile(
@@ -32,6 +35,22 @@ def printable(text: str) -> str:
 def printable_message(text: str) -> str:
     """A message as it may be printed: `printable`, without the secrets of URLs, no line longer than a page."""
     return "\n".join(_cut(line) for line in printable(without_secrets(text)).split("\n"))
+
+
+def say(text: object, *, to_stderr: bool = False) -> None:
+    """Print a message as `printable_message` makes it, at once."""
+    print(printable_message(str(text)), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON in ASCII, without the secrets of URLs."""
+    # json leaves DEL as it is; every other control, bidi or private character is beyond ASCII or escaped.
+    print(without_secrets(json.dumps(value, indent=2)).replace("\x7f", r"\u007f"), flush=True)
+
+
+def shorten_quotes(text: str) -> str:
+    """A message with the middle of every quoted value cut that is longer than `SHOWN_CHARACTERS`."""
+    return _LONG_QUOTE.sub(lambda found: f"{found[1][:50]}…{found[1][-29:]}", text)
 
 
 def without_secrets(text: str) -> str:

@@ -6,7 +6,6 @@ Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of 
 """
 
 import functools
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from raysweep.errors import ConfigError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.printable import say_json
 from raysweep.training.attempt import make_engine
 from raysweep.training.batches import BatchOrder, StepExamples
 from raysweep.training.distributed import DistributedGroup
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     @functools.wraps(benchmark_training)
     def command(**options: Any) -> None:
-        print(json.dumps(benchmark_training(**options), indent=2))
+        say_json(benchmark_training(**options))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=__doc__.split("\n")[0])(command)

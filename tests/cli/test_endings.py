@@ -155,3 +155,27 @@ def test_an_error_without_a_place_is_not_explained_away(tmp_path, monkeypatch):
     """'Permission denied' alone helps nobody: its traceback does."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert end_with(PermissionError(errno.EACCES, "Permission denied")) == 70
+
+
+@pytest.mark.parametrize("arguments", [["plan", "--no-{}"], ["{}"], ["check", "{}"], ["preview", "--count", "{}"]])
+def test_a_mistake_of_the_command_line_is_escaped_and_short(monkeypatch, capsys, arguments):
+    """The usage and one line; a terminal obeys nothing of it, and it does not fill the screen."""
+    hostile = "\x1b]0;PWN\x07\u202e" + "x" * 5000
+    monkeypatch.setattr(sys, "argv", ["raysweep", *(argument.format(hostile) for argument in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert printed.startswith("Usage: ")
+    assert "\nError: " in printed
+    assert len(printed) < 700
+    assert not set(printed) & {"\x1b", "\x07", "\u202e"}
+
+
+def test_a_command_alone_shows_the_help(monkeypatch, capsys):
+    """As before: the commands, on stderr, with the code of a mistake."""
+    monkeypatch.setattr(sys, "argv", ["raysweep"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 2
+    assert "check-run" in capsys.readouterr().err

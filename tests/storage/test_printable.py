@@ -1,8 +1,20 @@
 """No control, bidi or ANSI character and no secret of a URL is printed, and nothing of an input at length."""
 
+import json
+import re
+
 import pytest
 
-from raysweep.storage.printable import printable, printable_message, shown, spreadsheet_safe, without_secrets
+from raysweep.storage.printable import (
+    printable,
+    printable_message,
+    say,
+    say_json,
+    shorten_quotes,
+    shown,
+    spreadsheet_safe,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +83,30 @@ def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):
     printed = capsys.readouterr().out
     assert "a\\x1b]0;PWN\\x07b\\u202e" in printed
     assert "\x1b[31mred\\x1b[2J\x1b[0m" in printed
+
+
+def test_what_is_said_is_escaped_redacted_and_never_endless(capsys):
+    """Whatever its type; on the stream that was asked for."""
+    say("a\x1b[31m\u202e at https://u:PW@host/")
+    say(ValueError("x" * 3000), to_stderr=True)
+    printed = capsys.readouterr()
+    assert printed.out == "a\\x1b[31m\\u202e at https://***@host/\n"
+    assert len(printed.err) < 2100
+
+
+def test_json_is_said_in_ascii_and_stays_json(capsys):
+    """A program reads it, and a terminal may show it: no raw control, bidi or delete character, no secret."""
+    say_json({"id": "a\x1b\x7f\x9b\u202eé", "hook": "https://u:PW@host/?token=T"})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert "\x7f" not in printed
+    assert json.loads(printed) == {"id": "a\x1b\x7f\x9b\u202eé", "hook": "https://***@host/?token=***"}
+
+
+def test_a_message_quotes_at_most_80_characters_of_a_value():
+    """The start and the end are kept, which is what tells two long paths apart."""
+    value = "start-" + "x" * 500 + "-end"
+    message = shorten_quotes(f"--name: found '{value}'; must be short, not \"{value}\"")
+    quotes = re.findall(r"start-[^'\"]*-end", message)
+    assert [len(quote) for quote in quotes] == [80, 80]
+    assert shorten_quotes("it's fine, isn't it?") == "it's fine, isn't it?"
