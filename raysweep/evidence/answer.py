@@ -1,19 +1,12 @@
-"""The recommendation, in plain words, from the findings alone.
-
-One rule decides, so that the same findings always give the same advice:
-
-    H2 confirmed                     one general model is enough (fine-tuning may still add a little)
-    else H3 confirmed                a general model, fine-tuned per level
-    else H1 confirmed                a model per level
-    else H2 refuted                  not the general model alone; which other way is open
-    else                             undecided
+"""The recommendation, in plain words: the headline of the advice, the findings it follows from, and warnings.
 
 Levels whose verdict differs from the overall one are named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from raysweep.evidence.evidence_schema import ClaimFinding, Reason, Recommendation, Strategy
+from raysweep.evidence.advice import headline_of
+from raysweep.evidence.evidence_schema import ClaimFinding, Reason, Recommendation, ScopeAdvice, Strategy
 from raysweep.evidence.formats import percent
 from raysweep.statistics.claims import OVERALL, Verdict
 
@@ -22,42 +15,25 @@ LEARNED_LITTLE = 0.95
 
 
 def recommend(
-    findings: Sequence[ClaimFinding], strategies: Sequence[Strategy], *, learners_known: bool = True
+    findings: Sequence[ClaimFinding],
+    advice: Sequence[ScopeAdvice],
+    strategies: Sequence[Strategy],
+    *,
+    learners_known: bool = True,
 ) -> Recommendation:
     """The headline, the reasons, and what must be kept in mind."""
     overall = {finding.hypothesis: finding for finding in findings if finding.scope == OVERALL}
     verdicts = {code: finding.verdict for code, finding in overall.items()}
     return Recommendation(
-        headline=headline_of(verdicts),
+        headline=headline_of(advice),
         reasons=tuple(_reason(finding) for finding in overall.values()),
         exceptions=tuple(_exceptions(findings, verdicts)),
-        warnings=(*_coverage(findings, learners_known=learners_known), *_warnings(findings, strategies)),
+        warnings=(
+            *_coverage(findings, learners_known=learners_known),
+            *_other_weights(overall.values()),
+            *_warnings(findings, strategies),
+        ),
     )
-
-
-def way_of(verdicts: Mapping[str, Verdict]) -> str | None:
-    """The way that the overall verdicts recommend: 'general', 'transfer', 'specialised', or None."""
-    for code, way in (("H2", "general"), ("H3", "transfer"), ("H1", "specialised")):
-        if verdicts[code] is Verdict.CONFIRMED:
-            return way
-    return None
-
-
-def headline_of(verdicts: Mapping[str, Verdict]) -> str:
-    """The advice in one sentence."""
-    way = way_of(verdicts)
-    if way == "general":
-        little = "; fine-tuning it per level still adds a little" if verdicts["H3"] is Verdict.CONFIRMED else ""
-        return f"One general model is enough{little}."
-    if way == "transfer":
-        return "Train one general model, then fine-tune it for each level."
-    if way == "specialised":
-        return "Train a model of its own for each level."
-    if verdicts["H2"] is Verdict.REFUTED:
-        return "Do not rely on one general model; which other way is best is not decided yet."
-    if set(verdicts.values()) == {Verdict.NOT_TESTED}:
-        return "This run cannot answer: no hypothesis could be tested."
-    return "Not decided yet: this run cannot tell the ways apart."
 
 
 def _reason(finding: ClaimFinding) -> Reason:
@@ -99,6 +75,20 @@ def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list
             sentences.append(
                 f"{finding.hypothesis} on {finding.scope} rests on one learner: without the one who moves it most, the "
                 f"perplexity is {percent(finding.without_one)}, on the other side of the margin."
+            )
+    return sentences
+
+
+def _other_weights(overall: Iterable[ClaimFinding]) -> list[str]:
+    """Overall verdicts that depend on how much each level weighs."""
+    sentences = []
+    for finding in overall:
+        shared = finding.by_share
+        if shared is not None and shared.verdict is not finding.verdict:
+            bounds = f"{percent(shared.low)} to {percent(shared.high)}"
+            sentences.append(
+                f"{finding.hypothesis} is {finding.verdict} overall if every level weighs the same, but "
+                f"{shared.verdict} if each weighs as its share of the corpus ({percent(shared.value)}, {bounds})."
             )
     return sentences
 

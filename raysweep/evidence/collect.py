@@ -8,11 +8,13 @@ a new file must be listed there, or no bundle of the run can be verified.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raysweep import __version__
 from raysweep.config.evaluation_settings import HypothesesConfig
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
+from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
 from raysweep.evidence.breakdowns import Breakdowns, describe_scores
 from raysweep.evidence.choices import describe_choices, price_strategies
@@ -31,8 +33,8 @@ from raysweep.evidence.verdict_changes import describe_sensitivity
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
-from raysweep.statistics.claims import Hypothesis
-from raysweep.statistics.loss_table import read_losses
+from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
+from raysweep.statistics.loss_table import LevelLosses, read_losses
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
 
@@ -59,7 +61,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     levels, settings = config.data.levels, config.report
     table = read_losses(folder.losses, levels)
     losses = table.select(settings.metric)
-    writers = _read_writers(folder)
+    writers, corpus = _read_writers(folder), read_if_there(folder.splits)
     records = {name: read_record(folder.trial(name)) for name in trials}
     lineup = line_up(trials, roles, records, table.models)
     entrants = [entrant for entrant in lineup if not entrant.is_control]
@@ -73,20 +75,23 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         levels=levels,
         confidence=settings.confidence,
         metric=settings.metric,
+        shares=_corpus_shares(corpus, levels, losses),
     )
     judged = question.judge(resamples, predict=True)
     leaks = describe_leaks(folder, config, lineup, losses, resamples)
     control_findings = judge_controls(config, question.roles, losses, resamples, judged, leaks)
     target = settings.hypotheses.specialisation.target
     findings = guard_findings(judged, question.hypotheses, leaks, control_findings, target)
+    kinds = guard_findings(question.compare_kinds(resamples), ADAPTATION_CLAIMS, leaks, (), target)
+    advice = advise(findings, kinds)
     scores = Scores(entrants, levels, resamples, settings.confidence)
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
     trainings = describe_trials(folder, config, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
-    answer = recommend(findings, strategies, learners_known=bool(writers.learner_of))
+    answer = recommend(findings, advice, strategies, learners_known=bool(writers.learner_of))
     common_levels = scores.common_levels()
     breakdowns = Breakdowns(table, settings.metric, entrants, common_levels)
-    speed, corpus = read_if_there(folder.speed), read_if_there(folder.splits)
+    speed = read_if_there(folder.speed)
     return Evidence(
         schema_=folder.evidence_schema.name,
         version=EVIDENCE_VERSION,
@@ -94,7 +99,8 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         run=_describe_run(folder, trainings),
         settings=_describe_settings(config, writers),
         levels=levels,
-        answer=guard_answer(answer, findings, leaks, control_findings),
+        answer=guard_answer(answer, advice, findings, leaks, control_findings),
+        advice=advice,
         findings=findings,
         leaks=leaks,
         controls=Controls(findings=control_findings, rows=control_rows),
@@ -109,7 +115,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         first_languages=breakdowns.first_languages(writers.language_of),
         lengths=breakdowns.text_lengths(writers.characters_of),
         scores=describe_scores(table, entrants),
-        sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings),
+        sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
         cold_start=describe_cold_start(table, entrants, levels, corpus, resamples, settings.confidence),
         trainings=trainings,
         costs=compare_costs(folder, records),
@@ -152,6 +158,16 @@ def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:
             margin=config.transfer.margin,
         ),
     ]
+
+
+def _corpus_shares(
+    corpus: Mapping[str, Any] | None, levels: Sequence[str], losses: Mapping[str, LevelLosses]
+) -> dict[str, float]:
+    """Documents of each level, of all splits; of the scored ones if the corpus is not described."""
+    counts = (corpus or {}).get("counts") or {
+        level: {"test": len(losses[level].documents) if level in losses else 0} for level in levels
+    }
+    return {level: float(sum(counts.get(level, {}).values())) for level in levels}
 
 
 def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:

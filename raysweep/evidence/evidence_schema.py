@@ -16,6 +16,9 @@ from raysweep.evidence.run_schema import Costs, Curve, Inputs, RunFacts, Trainin
 from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
 
+WayName = Literal["general", "transfer", "specialised", "adapted", "open", "not tested"]
+"""What the tests support; 'adapted' is a level's own model or a fine-tuned one, whichever."""
+
 
 class EvidenceSettings(Section):
     """How the statistics were done."""
@@ -46,6 +49,32 @@ class Recommendation(Section):
     reasons: tuple[Reason, ...]
     exceptions: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class ScopeAdvice(Section):
+    """What the tests support on one level, or on average over the levels."""
+
+    scope: str = Field(description="a level, or 'overall': on average over the levels")
+    way: WayName
+    text: str = Field(description="the advice in a sentence")
+    adds: Literal["nothing", "transfer", "specialised"] = Field(
+        description="what still gains where the general model is enough"
+    )
+    own: Verdict = Field(description="verdict on 'the level's own model beats every other way'")
+    own_p: Fraction | None = Field(description="its p-value, after Holm over the levels")
+    own_ratio: PositiveFloat | None = Field(description="PPL own / PPL of the other way that is hardest to beat")
+    plain: Verdict = Field(description="verdict on 'nothing beats the general model'")
+    plain_p: Fraction | None = Field(description="the p-value against it, after Holm over the levels")
+
+
+class MeanByShare(Section):
+    """An overall claim with each level weighted by its share of the corpus."""
+
+    verdict: Verdict
+    value: PositiveFloat
+    low: PositiveFloat
+    high: PositiveFloat
+    rival: str
 
 
 class ClaimFinding(Section):
@@ -80,6 +109,7 @@ class ClaimFinding(Section):
     more_documents_high: Count | None
     more_seeds: Count | None
     note: str
+    by_share: MeanByShare | None = Field(description="overall: each level weighted by its share of the corpus")
     target: str | None
     leaky: bool
     explained_by: tuple[str, ...] = Field(description="controls that gain as much")
@@ -192,6 +222,7 @@ class Evidence(Section):
     settings: EvidenceSettings
     levels: tuple[str, ...]
     answer: Recommendation
+    advice: tuple[ScopeAdvice, ...] = Field(description="overall, then each level")
     findings: tuple[ClaimFinding, ...]
     leaks: Leaks
     controls: Controls

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from raysweep.config.schema import Config
 from raysweep.config.trial_names import CONTROL_KINDS
 from raysweep.evidence import formats
-from raysweep.evidence.evidence_schema import ClaimFinding, Recommendation
+from raysweep.evidence.advice import supports_own_models
+from raysweep.evidence.evidence_schema import ClaimFinding, Recommendation, ScopeAdvice
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.lineup import ROLE_NAMES, Entrant
 from raysweep.evidence.robustness_schema import LeakEffectRow, Leaks
@@ -40,7 +41,6 @@ LEAK_WORDS = {
     "near": "almost the same text",
     "learner": "the same learner",
 }
-SPECIALISE = "Train a model of its own for each level."
 EXPLAINED_BY = {
     "size_matched": "a model on as many documents of all levels, trained as long, does as well",
     "step_matched": "a model on all documents, trained with the same settings and steps, does as well",
@@ -205,12 +205,16 @@ def _guard(
 
 
 def guard_answer(
-    answer: Recommendation, findings: Sequence[ClaimFinding], leaks: Leaks, controls: Sequence[ControlFinding]
+    answer: Recommendation,
+    advice: Sequence[ScopeAdvice],
+    findings: Sequence[ClaimFinding],
+    leaks: Leaks,
+    controls: Sequence[ControlFinding],
 ) -> Recommendation:
     """Add to the answer what a reader must know before believing it."""
     headline, warnings = answer.headline, list(answer.warnings)
     overall = next((finding for finding in findings if finding.hypothesis == "H1" and finding.scope == OVERALL), None)
-    if headline == SPECIALISE and overall is not None and overall.explained_by:
+    if supports_own_models(advice) and overall is not None and overall.explained_by:
         headline = f"A model per level gains, but not because of the level: {EXPLAINED_BY[overall.explained_by[0]]}."
     warnings += [said for kind in CONTROL_KINDS if (said := _control_said(kind, controls))]
     if leaks.is_refused:

@@ -1,9 +1,10 @@
 """What would change the recommendation: the variations of `statistics.sensitivity`, and one sentence about them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from raysweep.evidence.answer import headline_of, way_of
-from raysweep.evidence.evidence_schema import ClaimFinding
+from raysweep.evidence.advice import advise, headline_of
+from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
 from raysweep.evidence.formats import percent
 from raysweep.evidence.robustness_schema import Changed, Margins, Sensitivity, SensitivityVariation, VariedVerdict
 from raysweep.statistics.bootstrap import Resamples
@@ -13,6 +14,7 @@ from raysweep.statistics.sensitivity import Question, Variation, try_variations
 
 NAMED = 4
 """Variations named in the sentence; the table has all."""
+_NO_ADVICE = {"open", "not tested"}
 _GROUPS = {
     "margin": "H2's margin from 5 to 15 %",
     "weighting": "weighting",
@@ -28,6 +30,7 @@ def describe_sensitivity(
     resamples: Resamples,
     language_of: Mapping[int, str],
     findings: Sequence[ClaimFinding],
+    advice: Sequence[ScopeAdvice],
 ) -> Sensitivity:
     """Compare each variation with the verdicts of the report, and say in one sentence what they change.
 
@@ -37,25 +40,25 @@ def describe_sensitivity(
     is_tested = any(finding.verdict is not Verdict.NOT_TESTED for finding in findings)
     variations = try_variations(question, table, resamples, language_of) if is_tested else []
     base = {(finding.hypothesis, finding.scope): finding.verdict for finding in findings}
-    way = way_of({code: verdict for (code, scope), verdict in base.items() if scope == OVERALL})
-    rows = tuple(_describe(variation, base, way) for variation in variations)
+    rows = tuple(_describe(variation, base, advice) for variation in variations)
     h2 = next(finding for finding in findings if (finding.hypothesis, finding.scope) == ("H2", OVERALL))
     # At the ends of its interval, H2's overall verdict changes.
     margins = Margins(confirmed_above=h2.high, refuted_below=h2.low)
-    return Sensitivity(way=way, variations=rows, margins=margins, sentence=_sentence(rows, _seeds(findings)))
+    return Sensitivity(way=advice[0].way, variations=rows, margins=margins, sentence=_sentence(rows, _seeds(findings)))
 
 
-def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way: str | None) -> SensitivityVariation:
+def _describe(
+    variation: Variation, base: Mapping[tuple[str, str], Verdict], advice: Sequence[ScopeAdvice]
+) -> SensitivityVariation:
     overall = {finding.hypothesis: finding for finding in variation.findings if finding.scope == OVERALL}
-    verdicts = {code: finding.verdict for code, finding in overall.items()}
-    varied_way = way_of(verdicts)
+    varied = advise(variation.findings, variation.kinds)
     return SensitivityVariation(
         group=variation.group,
         name=variation.name,
         documents=variation.documents,
-        way=varied_way,
-        headline=headline_of(verdicts),
-        outcome="holds" if varied_way == way else "open" if varied_way is None else "flips",
+        way=varied[0].way,
+        headline=headline_of(varied),
+        outcome=_outcome(advice, varied),
         verdicts={
             code: VariedVerdict(verdict=finding.verdict, value=finding.value, low=finding.low, high=finding.high)
             for code, finding in overall.items()
@@ -66,6 +69,22 @@ def _describe(variation: Variation, base: Mapping[tuple[str, str], Verdict], way
             if finding.verdict is not (was := base[finding.hypothesis, finding.scope])
         ),
     )
+
+
+def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Literal["holds", "open", "flips"]:
+    """'flips' if other advice is given anywhere, or any where none was; 'open' if less is supported; else 'holds'."""
+    changes = {(before.way, after.way) for before, after in zip(advice, varied, strict=True)}
+    was_open = all(before in _NO_ADVICE for before, _ in changes)
+    if any(_contradict(before, after) or (was_open and after not in _NO_ADVICE) for before, after in changes):
+        return "flips"
+    return "open" if any(after != before and before not in _NO_ADVICE for before, after in changes) else "holds"
+
+
+def _contradict(before: WayName, after: WayName) -> bool:
+    """Two ways of which one is not a weaker form of the other."""
+    if before == after or {before, after} & _NO_ADVICE:
+        return False
+    return not ({before, after} <= {"adapted", "transfer"} or {before, after} <= {"adapted", "specialised"})
 
 
 def _seeds(findings: Sequence[ClaimFinding]) -> int:

@@ -32,6 +32,39 @@ class Hypothesis:
     margin: float
 
 
+ADAPTATION_CLAIMS = (
+    Hypothesis(
+        code="own",
+        name="own models best",
+        numerator="specialised",
+        against=("general", "transfer"),
+        above=False,
+        margin=1.0,
+    ),
+    Hypothesis(
+        code="plain",
+        name="general model best",
+        numerator="general",
+        against=("specialised", "transfer"),
+        above=False,
+        margin=1.0,
+    ),
+)
+"""What the advice needs beside H1–H3: whether a level's own models beat every other way, and whether anything beats
+the general model (it does if the second claim is refuted)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedMean:
+    """An overall claim about the mean weighted by the levels' shares of the corpus."""
+
+    verdict: Verdict
+    value: float
+    low: float
+    high: float
+    rival: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """A verdict with its numbers, which are None if nothing was tested."""
@@ -76,6 +109,8 @@ class Finding:
     """If undecided: how many more seeds of each training would decide."""
     note: str = ""
     """Why it was not tested, or what would decide."""
+    by_share: SharedMean | None = None
+    """Overall: the same with each level weighted by its share of the corpus; None on levels, or without shares."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

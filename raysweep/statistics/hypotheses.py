@@ -19,13 +19,13 @@ are their intervals (Strassburger and Bretz 2008), so that a verdict and its int
 same weight, which is the geometric mean of the levels' ratios.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, Verdict, holm, not_tested
+from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SharedMean, Verdict, holm, not_tested
 from raysweep.statistics.contrasts import Measured, Part, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
@@ -48,10 +48,12 @@ def assess(
     confidence: float,
     *,
     predict: bool = True,
+    shares: Mapping[str, float] | None = None,
 ) -> list[Finding]:
     """The overall finding, then one per level of `levels`, in their order.
 
     Args:
+        shares: each level's share of the corpus, in any unit, for the weighted mean beside the plain one.
         predict: also predict the sample size that would decide an undecided claim, which takes most of the time.
     """
     tested: dict[str, _Tested] = {}
@@ -74,6 +76,9 @@ def assess(
     ordered = [findings[level] for level in levels]
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
     overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, predict=predict)
+    if overall.verdict is not Verdict.NOT_TESTED and shares is not None:
+        by_share = _weigh_by_share(hypothesis, roles, resamples, overall.levels, confidence, shares)
+        overall = replace(overall, by_share=by_share)
     return [overall, *ordered]
 
 
@@ -99,16 +104,18 @@ def _test(
     confidence: float,
     *,
     alike: Sequence[str] = (),
+    shares: Mapping[str, float] | None = None,
 ) -> _Tested:
     """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them.
 
     Args:
+        shares: the levels' weights; equal if None.
         alike: levels whose trainings tell, with those of a single level, how much seeds differ.
     """
     compared = [role for role in hypothesis.against if all(roles.of(role, level) for level in levels)]
 
     def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
-        return mean_log_ratio(hypothesis.numerator, role, roles, of_levels)
+        return mean_log_ratio(hypothesis.numerator, role, roles, of_levels, shares)
 
     measured = {
         role: measure(
@@ -184,6 +191,24 @@ def _overall(
     test = _test(hypothesis, roles, resamples, levels, confidence)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=predict)
     return replace(finding, scope=OVERALL)
+
+
+def _weigh_by_share(
+    hypothesis: Hypothesis,
+    roles: RoleModels,
+    resamples: Resamples,
+    levels: Sequence[str],
+    confidence: float,
+    shares: Mapping[str, float],
+) -> SharedMean:
+    test = _test(hypothesis, roles, resamples, levels, confidence, shares=shares)
+    finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=False)
+    assert finding.value is not None
+    assert finding.low is not None
+    assert finding.high is not None
+    return SharedMean(
+        verdict=finding.verdict, value=finding.value, low=finding.low, high=finding.high, rival=finding.rival
+    )
 
 
 def _decide(

@@ -25,15 +25,26 @@ class RoleModels:
         return self.by_role.get(role, {}).get(level, {})
 
 
-def mean_log_ratio(numerator: str, denominator: str, roles: RoleModels, levels: Sequence[str]) -> list[Part]:
-    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities."""
-    share = 1.0 / len(levels)
+def mean_log_ratio(
+    numerator: str,
+    denominator: str,
+    roles: RoleModels,
+    levels: Sequence[str],
+    shares: Mapping[str, float] | None = None,
+) -> list[Part]:
+    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities.
+
+    Args:
+        shares: weight of each level, in any unit; the same for all if None.
+    """
+    weights = {level: 1.0 if shares is None else shares[level] for level in levels}
+    total = sum(weights.values())
     return [
         part
-        for level in levels
+        for level, weight in weights.items()
         for part in (
-            Part(weight=share, level=level, models=roles.of(numerator, level)),
-            Part(weight=-share, level=level, models=roles.of(denominator, level)),
+            Part(weight=weight / total, level=level, models=roles.of(numerator, level)),
+            Part(weight=-weight / total, level=level, models=roles.of(denominator, level)),
         )
     ]
 

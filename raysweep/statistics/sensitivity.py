@@ -19,7 +19,7 @@ import numpy as np
 
 from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.claims import Finding, Hypothesis
+from raysweep.statistics.claims import ADAPTATION_CLAIMS, Finding, Hypothesis
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 from raysweep.statistics.role_models import RoleModels
@@ -41,6 +41,8 @@ class Variation:
     documents: int
     findings: tuple[Finding, ...]
     """For every hypothesis: overall, then each level."""
+    kinds: tuple[Finding, ...]
+    """The same for the claims of `Question.compare_kinds`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,13 +54,31 @@ class Question:
     levels: Sequence[str]
     confidence: float
     metric: str
+    shares: Mapping[str, float] | None = None
+    """Each level's share of the corpus, in any unit."""
 
     def judge(self, resamples: Resamples, *, predict: bool = False) -> tuple[Finding, ...]:
         """Test every hypothesis; `predict` as in `assess`."""
+        return self._assess(self.hypotheses, resamples, predict=predict, shares=self.shares)
+
+    def compare_kinds(self, resamples: Resamples) -> tuple[Finding, ...]:
+        """Test the claims that the advice needs beside the hypotheses."""
+        return self._assess(ADAPTATION_CLAIMS, resamples)
+
+    def _assess(
+        self,
+        claims: Sequence[Hypothesis],
+        resamples: Resamples,
+        *,
+        predict: bool = False,
+        shares: Mapping[str, float] | None = None,
+    ) -> tuple[Finding, ...]:
         return tuple(
             finding
-            for hypothesis in self.hypotheses
-            for finding in assess(hypothesis, self.roles, resamples, self.levels, self.confidence, predict=predict)
+            for claim in claims
+            for finding in assess(
+                claim, self.roles, resamples, self.levels, self.confidence, predict=predict, shares=shares
+            )
         )
 
 
@@ -71,12 +91,14 @@ def try_variations(
         drawn: the resamples of the verdicts; varied margins need no others.
         language_of: the first language of every document's writer.
     """
+    question, kinds = replace(question, shares=None), question.compare_kinds(drawn)
     variations = [
         Variation(
             group="margin",
             name=f"H2's margin {(margin - 1) * 100:g} %",
             documents=sum(level.documents for level in drawn.levels.values()),
             findings=_with_margin(question, margin).judge(drawn),
+            kinds=kinds,
         )
         for margin in MARGINS
         if not any(claim.code == "H2" and abs(claim.margin - margin) < 1e-9 for claim in question.hypotheses)
@@ -85,8 +107,8 @@ def try_variations(
     together = drawn.again_together([selection for _, _, selection in selections])
     for (group, name, selection), resamples in zip(selections, together, strict=True):
         documents = sum(len(losses.documents) for losses in selection.values())
-        findings = question.judge(resamples)
-        variations.append(Variation(group=group, name=name, documents=documents, findings=findings))
+        findings, kinds = question.judge(resamples), question.compare_kinds(resamples)
+        variations.append(Variation(group=group, name=name, documents=documents, findings=findings, kinds=kinds))
     return variations
 
 

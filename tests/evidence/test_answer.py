@@ -1,15 +1,15 @@
 """From verdicts to one recommendation."""
 
-import pytest
-
+from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
-from raysweep.evidence.evidence_schema import ClaimFinding
+from raysweep.evidence.evidence_schema import ClaimFinding, MeanByShare
 from raysweep.statistics.claims import Verdict
 
 C, R, U, N = Verdict
+KINDS = ("own", "plain")
 
 
-def finding(code, verdict, scope="overall", seeds=3):
+def finding(code, verdict, scope="overall", seeds=3, by_share=None):
     numbers = dict.fromkeys(("value", "low", "high")) if verdict == N else {"value": 1.05, "low": 1.01, "high": 1.09}
     return ClaimFinding(
         hypothesis=code,
@@ -28,7 +28,7 @@ def finding(code, verdict, scope="overall", seeds=3):
         p_confirm=None,
         p_refute=None,
         against=(),
-        rival={"H1": "specialised", "H2": "transfer", "H3": "general"}[code],
+        rival={"H1": "specialised", "H2": "transfer", "H3": "general", "own": "general", "plain": "transfer"}[code],
         levels=(),
         documents=0,
         clusters=0,
@@ -40,34 +40,28 @@ def finding(code, verdict, scope="overall", seeds=3):
         target=None,
         leaky=False,
         explained_by=(),
+        by_share=by_share,
     )
+
+
+def answer_to(findings, **options):
+    """The recommendation, with advice that follows from nothing else."""
+    kinds = [finding(code, U, one.scope, one.seeds) for one in findings if one.hypothesis == "H1" for code in KINDS]
+    present = {(one.hypothesis, one.scope) for one in findings}
+    missing = [
+        finding(code, U, scope)
+        for scope in dict.fromkeys(one.scope for one in findings)
+        for code in ("H1", "H2", "H3")
+        if (code, scope) not in present
+    ]
+    scopes = {one.scope for one in kinds}
+    known = [one for one in [*findings, *missing] if one.scope in scopes]
+    return recommend(findings, advise(known, kinds), [], **options)
 
 
 def advice(h1, h2, h3, levels=()):
     overall = [finding(code, verdict) for code, verdict in (("H1", h1), ("H2", h2), ("H3", h3))]
-    return recommend([*overall, *levels], [])
-
-
-@pytest.mark.parametrize(
-    ("h1", "h2", "h3", "headline"),
-    [
-        (R, C, R, "One general model is enough."),
-        (C, C, R, "One general model is enough."),
-        (U, C, N, "One general model is enough."),
-        (R, C, C, "One general model is enough; fine-tuning it per level still adds a little."),
-        (R, R, C, "Train one general model, then fine-tune it for each level."),
-        (C, U, C, "Train one general model, then fine-tune it for each level."),
-        (C, R, R, "Train a model of its own for each level."),
-        (C, R, U, "Train a model of its own for each level."),
-        (U, R, U, "Do not rely on one general model; which other way is best is not decided yet."),
-        (U, U, U, "Not decided yet: this run cannot tell the ways apart."),
-        (R, U, R, "Not decided yet: this run cannot tell the ways apart."),
-        (N, N, N, "This run cannot answer: no hypothesis could be tested."),
-    ],
-)
-def test_the_recommendation_follows_from_the_verdicts(h1, h2, h3, headline):
-    """One rule: sufficiency first, then transfer, then specialisation."""
-    assert advice(h1, h2, h3).headline == headline
+    return answer_to([*overall, *levels])
 
 
 def test_levels_that_differ_from_the_overall_verdict_are_named():
@@ -91,7 +85,7 @@ def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
 def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
     """Nothing is known about another training of the same model."""
     one, three = (
-        recommend([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))], [])
+        answer_to([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))])
         for seeds in (1, 3)
     )
     assert [reason.words for reason in one.reasons] == [
@@ -106,17 +100,27 @@ def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
 
 def test_unknown_learners_are_a_warning():
     """Documents of one learner are no independent ones."""
-    answer = recommend([finding("H1", C), finding("H2", R), finding("H3", U)], [], learners_known=False)
+    answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U)], learners_known=False)
     assert answer.warnings[0].startswith("Learners are unknown, so every document counts as independent.")
-    nothing = recommend([finding("H1", N), finding("H2", N), finding("H3", N)], [], learners_known=False)
+    nothing = answer_to([finding("H1", N), finding("H2", N), finding("H3", N)], learners_known=False)
     assert nothing.warnings == ()
 
 
 def test_a_verdict_that_rests_on_one_learner_is_named():
     """Without that learner the ratio is on the other side of the margin."""
     claim = finding("H1", C, "B1").model_copy(update={"margin": 1.0, "without_one": 0.99})
-    answer = recommend([finding("H1", C), finding("H2", R), finding("H3", U), claim], [])
+    answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U), claim])
     assert answer.warnings == (
         "H1 on B1 rests on one learner: without the one who moves it most, the perplexity is "
         "−1.0 %, on the other side of the margin.",
+    )
+
+
+def test_a_verdict_that_depends_on_the_levels_weights_is_named():
+    """Where most learners are on one level, the mean over learners may differ from the mean over levels."""
+    shared = MeanByShare(verdict=R, value=1.2, low=1.15, high=1.25, rival="transfer")
+    claims = [finding("H1", C, by_share=None), finding("H2", C, by_share=shared), finding("H3", U)]
+    assert answer_to(claims).warnings == (
+        "H2 is confirmed overall if every level weighs the same, but refuted if each weighs as its share of the "
+        "corpus (+20.0\N{NO-BREAK SPACE}%, +15.0\N{NO-BREAK SPACE}% to +25.0\N{NO-BREAK SPACE}%).",
     )

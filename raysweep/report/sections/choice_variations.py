@@ -9,7 +9,7 @@ from raysweep.report.labels import verdict_cell
 from raysweep.report.layout import ReportSection, absent, paragraph
 from raysweep.report.tables import Cell, Column, Table, numbers, words
 
-_OUTCOMES = {"holds": "holds", "open": "open: nothing is recommended", "flips": "flips"}
+_OUTCOMES = {"holds": "holds", "open": "open: less is supported", "flips": "flips"}
 
 
 def sensitivity_section(evidence: Evidence) -> ReportSection:

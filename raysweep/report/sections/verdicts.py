@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from raysweep.evidence import formats
 from raysweep.evidence.answer import verdict_words
-from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, ScopeAdvice
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.report.labels import MARKS, confidence_level, verdict_cell
 from raysweep.report.layout import Block, Figure, ReportSection, paragraph
@@ -26,8 +26,46 @@ def verdict_section(evidence: Evidence) -> ReportSection:
         "A diamond shows all tested levels together, a dot one level. Filled marks are decided, hollow marks "
         "undecided. The dashed lines mark equality and the margins."
     )
-    blocks: list[Block] = [definitions, _grid(evidence), Figure(_forest(evidence), caption), _findings(evidence)]
+    blocks: list[Block] = [
+        definitions,
+        _grid(evidence),
+        _advice(evidence),
+        Figure(_forest(evidence), caption),
+        _findings(evidence),
+        _by_share(evidence),
+    ]
     return ReportSection("verdicts", "Verdicts", blocks)
+
+
+def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
+    """What the tests support on each level, and the two tests that no hypothesis names."""
+    return Table[ScopeAdvice](
+        "advice",
+        "What the tests support on each level. Two claims are tested beside the hypotheses: that a level's own model "
+        "beats every other kind, and that some adapted model beats the general one. Each claim is corrected by Holm "
+        "over the levels",
+        evidence.advice,
+        words("Level", "scope", lambda advice: "Overall" if advice.scope == "overall" else advice.scope),
+        words("Advice", "way", lambda advice: advice.text),
+        numbers("Own model ÷ best other", "own_ratio", formats.ratio),
+        numbers("p, own model best", "own_p", formats.p_value),
+        numbers("p, general model beaten", "plain_p", formats.p_value),
+    )
+
+
+def _by_share(evidence: Evidence) -> Table[ClaimFinding]:
+    """The overall ratios under both weightings of the levels."""
+    return Table[ClaimFinding](
+        "by_share",
+        "The overall ratios under two weightings: every level the same, and each level by its share of the documents "
+        "of the corpus",
+        [finding for finding in evidence.findings if finding.by_share is not None],
+        words("Hypothesis", "hypothesis"),
+        Column("Every level the same", ("verdict",), _verdict, is_number=False),
+        estimates("Ratio", "ratio", formats.ratio, lambda finding: finding),
+        words("By share", "verdict_by_share", lambda finding: finding.by_share.verdict if finding.by_share else ""),
+        estimates("Ratio by share", "ratio_by_share", formats.ratio, lambda finding: finding.by_share),
+    )
 
 
 def _grid(evidence: Evidence) -> Table[Scopes]:
