@@ -14,13 +14,16 @@ from raysweep.config.data_settings import DataConfig, MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.config.section import Section, Seed
-from raysweep.config.training_settings import ModelConfig, TrainingConfig, TrialConfig
+from raysweep.config.training_settings import EntryConfig, ModelConfig, TrainingConfig, TrialConfig
 
 
 class Config(Section):
     """A profile of experiments.yaml."""
 
     seed: Seed = Field(0, description="seed of splits, masks and statistics")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="trainings of every trial that names no seeds of its own; the first is known by the trial's name"
+    )
     data: DataConfig = DataConfig()
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()
@@ -33,6 +36,10 @@ class Config(Section):
     budget: BudgetConfig = BudgetConfig()
     prices: PricesConfig = PricesConfig()
     notify: NotifyConfig | None = None
+
+    def seeds_of(self, trial: EntryConfig) -> tuple[int, ...]:
+        """The seeds that an entry is trained with."""
+        return tuple(range(self.seeds)) if trial.seeds is None else trial.seeds
 
 
 class ConfigFile(Section):

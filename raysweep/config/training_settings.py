@@ -124,8 +124,8 @@ class TrainingConfig(Section):
 class EntryConfig(TrainingConfig):
     """An entry of `trials:` but for what it trains on: its own settings, its seeds and its resources."""
 
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), Distinct] = Field(
-        (0,), description="one training for each"
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), Distinct] | None = Field(
+        None, description="one training for each; absent: as many as the profile's seeds says, from 0"
     )
     gpus: Annotated[float, Field(ge=0.0, le=4096.0)] | None = Field(
         None, description="overrides resources.gpus_per_trial"

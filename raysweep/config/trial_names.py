@@ -21,8 +21,13 @@ MOST_TRIALS = 10_000
 
 
 def trial_name(entry: str, settings: TrialConfig, seed: int) -> str:
-    """The name of the training of an entry with this seed."""
-    return entry if len(settings.seeds) == 1 else f"{entry}-seed{seed}"
+    """The name of the training of an entry with this seed.
+
+    Without seeds of its own, an entry's first training is known by its name alone: a run of one seed keeps its
+    models when `seeds` is raised.
+    """
+    is_alone = seed == 0 if settings.seeds is None else len(settings.seeds) == 1
+    return entry if is_alone else f"{entry}-seed{seed}"
 
 
 def control_name(kind: str, level: str) -> str:
@@ -41,7 +46,7 @@ def entry_on(config: Config, levels: Sequence[str]) -> TrialConfig | None:
 def find_wrong_names(config: Config) -> list[tuple[str, str]]:
     """Names that no trial may have or that two would have; where, and what to do."""
     problems = [problem for name in config.trials for problem in _check_entry(name)]
-    total = sum(len(trial.seeds) for trial in config.trials.values())
+    total = sum(len(config.seeds_of(trial)) for trial in config.trials.values())
     if total > MOST_TRIALS:
         return [*problems, ("trials", f"found {total:,} trainings, one for each seed; must be at most {MOST_TRIALS:,}")]
     places = defaultdict(list)
@@ -66,13 +71,15 @@ def _check_entry(name: str) -> Iterator[tuple[str, str]]:
 def _all_names(config: Config) -> Iterator[tuple[str, str]]:
     """The name of every training, and the place in the config that gives it."""
     for entry, settings in config.trials.items():
-        place = f"trials.{entry}" + (".seeds" if len(settings.seeds) > 1 else "")
-        yield from ((trial_name(entry, settings, seed), place) for seed in settings.seeds)
+        for seed in config.seeds_of(settings):
+            name = trial_name(entry, settings, seed)
+            by_seed = "seeds" if settings.seeds is None else f"trials.{entry}.seeds"
+            yield name, f"trials.{entry}" if name == entry else by_seed
     for kind, is_asked in config.controls:
         for level in config.data.levels if is_asked else ():
             if (own := entry_on(config, [level])) is not None:
                 place = f"controls.{kind} for level {level}"
-                yield from ((trial_name(control_name(kind, level), own, seed), place) for seed in own.seeds)
+                yield from ((trial_name(control_name(kind, level), own, seed), place) for seed in config.seeds_of(own))
 
 
 def _same(name: str, first: str) -> str:

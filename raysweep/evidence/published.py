@@ -19,6 +19,7 @@ Values = dict[str, Any]
 CONFIG: dict[str, tuple[str, ...] | None] = {
     # section: its fields that are published; None for all of them
     "seed": None,
+    "seeds": None,
     "data": (
         "csv",
         "sample",

@@ -60,7 +60,7 @@ def expand_trials(config: Config) -> dict[str, Trial]:
         assert ready, "loading refuses cycles"
         for entry in ready:
             settings = pending.pop(entry)
-            for seed in settings.seeds:
+            for seed in config.seeds_of(settings):
                 name = trial_name(entry, settings, seed)
                 assert name not in ordered, "loading refuses names that are given twice"
                 ordered[name] = Trial(
@@ -68,7 +68,7 @@ def expand_trials(config: Config) -> dict[str, Trial]:
                     entry=entry,
                     seed=seed,
                     settings=settings,
-                    parent=None if settings.parent is None else _parent_of(entries, settings.parent, seed),
+                    parent=None if settings.parent is None else _parent_of(config, settings.parent, seed),
                     control=controls[entry][1] if entry in controls else None,
                 )
     return ordered
@@ -131,6 +131,7 @@ def _sees(trial: Trial, levels: Sequence[str]) -> bool:
     return is_whole and set(trial.settings.levels) == set(levels)
 
 
-def _parent_of(entries: Mapping[str, TrialConfig], parent: str, seed: int) -> str:
-    settings = entries[parent]
-    return trial_name(parent, settings, seed if seed in settings.seeds else settings.seeds[0])
+def _parent_of(config: Config, parent: str, seed: int) -> str:
+    settings = config.trials[parent]
+    seeds = config.seeds_of(settings)
+    return trial_name(parent, settings, seed if seed in seeds else seeds[0])

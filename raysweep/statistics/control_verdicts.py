@@ -34,7 +34,7 @@ from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, holm
-from raysweep.statistics.contrasts import Estimate, Measured, measure, widen
+from raysweep.statistics.contrasts import Estimate, Measured, Part, measure, widen
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 
@@ -164,11 +164,13 @@ def assess_control(
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, ControlFinding] = {}
+    obstacle_of = {level: _obstacle(kind, roles, resamples, level) for level in levels}
+    testable = [level for level in levels if not obstacle_of[level]]
     for level in levels:
-        if reason := _obstacle(kind, roles, resamples, level):
+        if reason := obstacle_of[level]:
             findings[level] = ControlFinding.not_tested(kind, level, reason, smallest_effect=smallest_effect)
         else:
-            tested[level] = _test(kind, roles, resamples, (level,), smallest_effect, confidence)
+            tested[level] = _test(kind, roles, resamples, (level,), smallest_effect, confidence, alike=testable)
     equivalent = holm([test.p_equivalent for test in tested.values()])
     remaining = holm([test.p_remaining for test in tested.values()])
     for (level, test), p_equivalent, p_remaining in zip(tested.items(), equivalent, remaining, strict=True):
@@ -201,15 +203,22 @@ def _test(
     levels: tuple[str, ...],
     smallest_effect: float,
     confidence: float,
+    *,
+    alike: Sequence[str] = (),
 ) -> _Tested:
-    raw_parts = mean_log_ratio("general", "specialised", roles, levels)
-    own_parts = mean_log_ratio("general", kind, roles, levels)
-    if kind == PLACEBO:
-        own_parts = [replace(part, level=group_name(part.level)) for part in own_parts]
-    negated = [replace(part, weight=-part.weight) for part in own_parts]
-    raw, own = measure(resamples, raw_parts), measure(resamples, own_parts)
-    remaining = measure(resamples, [*raw_parts, *negated])
-    half = measure(resamples, [*(replace(part, weight=part.weight * (1.0 - EXPLAINS)) for part in raw_parts), *negated])
+    """Measure the contrasts on `levels`.
+
+    Args:
+        alike: levels whose trainings tell, with those of a single level, how much seeds differ.
+    """
+    others = [other for other in alike if other not in levels]
+
+    def contrast(raw_weight: float, own_weight: float) -> Measured:
+        parts, *similar = (_parts(kind, roles, tested, raw_weight, own_weight) for tested in (levels, *zip(others)))
+        return measure(resamples, parts, similar)
+
+    raw, own = contrast(1.0, 0.0), contrast(0.0, 1.0)
+    remaining, half = contrast(1.0, -1.0), contrast(1.0 - EXPLAINS, -1.0)
     return _Tested(
         raw=raw,
         own=own,
@@ -219,6 +228,19 @@ def _test(
         p_equivalent=max(remaining.p_not_below(log(smallest_effect)), half.p_not_below(0.0)),
         p_remaining=min(1.0, 2.0 * min(remaining.p_not_above(log(smallest_effect)), half.p_not_above(0.0))),
     )
+
+
+def _parts(kind: str, roles: RoleModels, levels: Sequence[str], raw_weight: float, own_weight: float) -> list[Part]:
+    """A sum of the level's gain and the control's, averaged over `levels`."""
+    raw = mean_log_ratio("general", "specialised", roles, levels) if raw_weight else []
+    own = mean_log_ratio("general", kind, roles, levels) if own_weight else []
+    if kind == PLACEBO:
+        own = [replace(part, level=group_name(part.level)) for part in own]
+    return [
+        replace(part, weight=weight * part.weight)
+        for weight, parts in ((raw_weight, raw), (own_weight, own))
+        for part in parts
+    ]
 
 
 def _share_limits(raw: Measured, own: Measured, confidence: float) -> tuple[float, float] | None:

@@ -198,7 +198,7 @@ def test_the_shipped_file_is_fine_and_plans_the_experiment():
         assert trials[f"all-{level}"].parent == "all"
         assert trials[f"all-{level}"].steps == trials[level].steps // 10
     for trial in trials.values():
-        assert (trial.batch_size, trial.learning_rate, trial.seeds) == (8, 5e-5, (0,))
+        assert (trial.batch_size, trial.learning_rate, trial.seeds) == (8, 5e-5, None)
 
 
 def test_no_number_of_the_shipped_file_has_an_underscore():
@@ -216,6 +216,9 @@ def test_the_shipped_schema_is_the_code_s_own():
 
 TWO_LEVELS = "default: a\nprofiles: {a: {data: {levels: [A1, A1-seed1]}, controls: {%s}, trials: {%s}}}"
 SAME_NAMES = {
+    (TWO_LEVELS % ("", "A1: {levels: [A1]}, A1-seed1: {levels: [A1], seeds: [0]}")).replace(
+        "{a: {", "{a: {seeds: 2, "
+    ): ("trials.A1-seed1: gives the name 'A1-seed1', and seeds gives it too; rename one"),
     TWO_LEVELS % ("", "A1: {levels: [A1], seeds: [0, 1]}, A1-seed1: {levels: [A1]}"): (
         "trials.A1-seed1: gives the name 'A1-seed1', and trials.A1.seeds gives it too; rename one"
     ),

@@ -1,7 +1,7 @@
 """From the entries of `trials:` to trainings with parents, seeds and roles."""
 
 from raysweep.config.loading import parse_config
-from raysweep.scheduling.trials import expand_trials, find_roles, remaining_trials
+from raysweep.scheduling.trials import expand_trials, find_roles, remaining_trials, training_settings
 
 LEVELS = ("A1", "B1")
 
@@ -30,6 +30,25 @@ def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
         "all-A1-seed0": "all-seed0",
         "all-A1-seed1": "all-seed1",
     }
+
+
+def test_profile_wide_seeds_train_every_trial_and_keep_the_first_ones_names():
+    """A run of one seed keeps its models when two more are asked for; an entry's own seeds stay its own."""
+    entries = {
+        "A1": {"levels": ["A1"]},
+        "B1": {"levels": ["B1"], "seeds": [7]},
+        "all": {"levels": ["A1", "B1"]},
+        "all-A1": {"from": "all", "levels": ["A1"]},
+    }
+    values = {"data": {"levels": list(LEVELS)}, "trials": entries}
+    one, three = (expand_trials(parse_config({**values, **more})) for more in ({}, {"seeds": 3}))
+    assert set(one) == {"A1", "B1", "all", "all-A1"}
+    assert set(three) - set(one) == {f"{name}-seed{seed}" for name in ("A1", "all", "all-A1") for seed in (1, 2)}
+    assert {name: training_settings(three[name]) for name in one} == {
+        name: training_settings(trial) for name, trial in one.items()
+    }
+    assert three["all-A1-seed2"].parent == "all-seed2"
+    assert [trial.seed for trial in three.values() if trial.entry == "A1"] == [0, 1, 2]
 
 
 def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parent_s_first():

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from math import log
 
 import numpy as np
 import pytest
@@ -178,3 +179,37 @@ def test_controls_seldom_say_what_is_not_so(simulate):
     )
     assert false_survivals <= 10
     assert explained_away <= 10
+
+
+def seeded(simulate, seed, *, alone):
+    """Width of the interval of what remains on A1, three trainings of each model differing by 0.1 nats."""
+    known = {
+        level: {
+            f"{role}-{which}-{number}": 2.5 - (0.15 if role == "own" else 0.0)
+            for role in ("own", "control", "all")
+            for which in LEVELS
+            for number in range(3)
+        }
+        for level in LEVELS
+    }
+    losses, clusters = simulate(known, seed=seed, writers=80, own=0.02)
+    moves = np.random.default_rng([seed, 5]).normal(0.0, 0.1, len(known["A1"]))
+    losses = {level: replace(one, nats=one.nats + moves * one.tokens[:, None]) for level, one in losses.items()}
+    resamples = resample_levels(losses, list(known["A1"]), resamples=500, seed=1, clusters=clusters)
+    by_role = {
+        role: {level: {number: f"{name}-{level}-{number}" for number in range(3)} for level in LEVELS}
+        for role, name in (("general", "all"), ("specialised", "own"), ("size_matched", "control"))
+    }
+    roles = RoleModels(by_role=by_role, absent={})
+    levels = LEVELS[:1] if alone else LEVELS
+    found = assess_control(
+        "size_matched", roles, resamples, levels, confirmed=LEVELS, smallest_effect=1.01, confidence=0.95
+    )
+    remaining = {one.scope: one.remaining for one in found}["A1"]
+    return log(remaining.high / remaining.low)
+
+
+def test_seeds_of_controls_are_pooled_over_the_levels(simulate):
+    """Three seeds of one level give 2 degrees of freedom; those of three levels give up to 6, and shorter intervals."""
+    alone, pooled = (np.median([seeded(simulate, seed, alone=alone) for seed in range(15)]) for alone in (True, False))
+    assert pooled < 0.8 * alone
