@@ -35,6 +35,10 @@ class ChangedError(ConfigError):
     """What is on disk was built from other settings than those asked for now."""
 
 
+class ThinLevelsError(ConfigError):
+    """Levels of the corpus have too few texts to be compared."""
+
+
 class DamagedError(InputError):
     """A file that raysweep made is not as it was made: missing, cut short, changed."""
 

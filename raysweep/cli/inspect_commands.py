@@ -13,7 +13,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For a program.")]
 
 
 @app.command()
-@with_settings()
+@with_settings(skip_empty=True)
 def plan(
     settings: Settings,
     json: JsonOption = False,
@@ -69,7 +69,7 @@ def check(
 
 
 @app.command()
-@with_settings()
+@with_settings(skip_empty=True)
 def status(
     settings: Settings,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until the run ends.")] = False,

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raysweep.cli.settings import Settings, new_group, with_settings
-from raysweep.errors import RaysweepError
+from raysweep.errors import RaysweepError, ThinLevelsError
 from raysweep.storage.printable import say, shorten_quotes
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ FailFastOption = Annotated[
 
 
 @app.command()
-@with_settings(allow_leaks=True)
+@with_settings(allow_leaks=True, skip_empty=True)
 def run(
     settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
@@ -47,21 +48,21 @@ def run(
 
 
 @app.command()
-@with_settings()
+@with_settings(skip_empty=True)
 def prepare(settings: Settings, force: ForceOption = None) -> None:
     """Turn the CSV into documents, each with its split; set bad rows aside."""
     _do_stages(settings, ["prepare"], force, inline=True)
 
 
 @app.command()
-@with_settings()
+@with_settings(skip_empty=True)
 def mask(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Make the masked examples, on CPU workers."""
     _do_stages(settings, ["mask"], force, inline=inline)
 
 
 @app.command()
-@with_settings()
+@with_settings(skip_empty=True)
 def train(
     settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
@@ -70,14 +71,14 @@ def train(
 
 
 @app.command()
-@with_settings(allow_leaks=True)
+@with_settings(allow_leaks=True, skip_empty=True)
 def evaluate(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Score every trained model on every level's test documents."""
     _do_stages(settings, ["evaluate"], force, inline=inline)
 
 
 @app.command()
-@with_settings(allow_leaks=True)
+@with_settings(allow_leaks=True, skip_empty=True)
 def report(settings: Settings, force: ForceOption = None) -> None:
     """Write the report from the saved scores."""
     _do_stages(settings, ["report"], force, inline=True)
@@ -85,6 +86,22 @@ def report(settings: Settings, force: ForceOption = None) -> None:
 
 def _do_stages(
     settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool = False
+) -> None:
+    """Do the stages; once more without the levels that turn out to have too few texts, if they may be left out."""
+    try:
+        _do_stages_with(settings, stages, force, inline=inline, fail_fast=fail_fast)
+    except ThinLevelsError:
+        from raysweep.pipeline.thin_levels import find_thin_levels, read_counts
+
+        if not settings.skips_empty or settings.left_out:
+            raise
+        thin = tuple(find_thin_levels(settings.config, read_counts(settings.folder)))
+        say(f"--skip-empty: without {', '.join(thin)}, whose texts are too few; their texts are left out")
+        _do_stages_with(replace(settings, left_out=thin), stages, force, inline=inline, fail_fast=fail_fast)
+
+
+def _do_stages_with(
+    settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool
 ) -> None:
     from raysweep.cli.progress_view import view_for
     from raysweep.config.secrets import refuse_unset
@@ -162,7 +179,7 @@ def _failure_notified(settings: Settings, trains: bool) -> "Iterator[None]":
     try:
         yield
     except RaysweepError as error:
-        if trains:
+        if trains and not isinstance(error, ThinLevelsError):
             _notify(settings, "failed", reason=str(error))
         raise
 

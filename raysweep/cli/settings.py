@@ -32,6 +32,10 @@ class Settings:
     """The profile's name if None."""
     storage: str = "runs"
     overrides: tuple[str, ...] = ()
+    skips_empty: bool = False
+    """Levels whose texts are missing or too few are left out."""
+    left_out: tuple[str, ...] = ()
+    """Levels that were found to be such."""
 
     @cached_property
     def _loaded(self) -> "tuple[str, Config]":
@@ -39,15 +43,20 @@ class Settings:
 
         return load_config(self.file, self.asked_profile, self.overrides)
 
+    @cached_property
+    def config(self) -> "Config":
+        """The profile's settings with the overrides laid over them."""
+        if not self.skips_empty:
+            return self._loaded[1]
+        from raysweep.config.left_out_levels import without_levels
+        from raysweep.pipeline.thin_levels import leave_out_again
+
+        return without_levels(leave_out_again(self._loaded[1], self.folder), self.left_out)
+
     @property
     def profile(self) -> str:
         """The profile that holds."""
         return self._loaded[0]
-
-    @property
-    def config(self) -> "Config":
-        """The profile's settings with the overrides laid over them."""
-        return self._loaded[1]
 
     @cached_property
     def folder(self) -> "RunFolder":
@@ -69,7 +78,7 @@ class Settings:
             words += ["--config", self.file.name]
         for override in self.overrides:
             words += ["--set", shlex.quote(recorded_override(override))]
-        return words
+        return [*words, "--skip-empty"] if self.skips_empty else words
 
 
 def _option(name: str, annotation: Any, default: Any, **info: Any) -> inspect.Parameter:
@@ -91,19 +100,22 @@ _SET = _option(
 _ALLOW_LEAKS = _option(
     "allow_leaks", bool, False, help="Give verdicts although training knows test documents, and mark them."
 )
+_SKIP_EMPTY = _option("skip_empty", bool, False, help="Leave out levels whose texts are missing or too few.")
 
 
 def with_settings(
-    *, overrides: bool = True, allow_leaks: bool = False, reads_config: bool = True
+    *, overrides: bool = True, allow_leaks: bool = False, skip_empty: bool = False, reads_config: bool = True
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options; it gets them as `Settings`, its first argument.
 
     Args:
         overrides: with --set.
         allow_leaks: with --allow-leaks.
+        skip_empty: with --skip-empty.
         reads_config: whether what is wrong with the config ends the command before it begins.
     """
-    common = [*_COMMON, *([_SET] if overrides else []), *([_ALLOW_LEAKS] if allow_leaks else [])]
+    asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty)]
+    common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command).parameters.values())[1:]
@@ -117,6 +129,7 @@ def with_settings(
                 name=values["name"],
                 storage=values["storage"],
                 overrides=(*(values.get("set_") or ()), *leaks),
+                skips_empty=values.get("skip_empty", False),
             )
             if reads_config:
                 settings.refuse_mistakes()

@@ -28,6 +28,8 @@ NOT_UTF8 = "not UTF-8"
 NUL_BYTE = "NUL byte"
 MISSING = "missing value"
 UNKNOWN_LEVEL = "unknown level"
+LEFT_OUT = "level left out"
+"""The user said so in `data.left_out`, so such a row is no mistake."""
 EMPTY_TEXT = "empty text"
 DUPLICATE_ID = "duplicate id"
 SAME_TEXT = "the same text as a document of another split"
@@ -79,7 +81,9 @@ def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = No
     names = columns or data.columns
     roles = {"writing_id": names.id, "l1": names.l1, "level": names.level, "text": names.text}
     roles |= {role: name for role, name in (("learner", names.learner), ("prompt", names.prompt)) if name is not None}
-    raw = read_columns(path, list(roles.values()), level=names.level, levels={*data.levels, *data.level_aliases})
+    raw = read_columns(
+        path, list(roles.values()), level=names.level, levels={*data.levels, *data.left_out, *data.level_aliases}
+    )
     return _Judge(raw, roles, data).judge()
 
 
@@ -90,16 +94,19 @@ def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Pat
         InputError: names the first bad row, its problem and the fix, then the counts by reason and the
             file that lists all bad rows.
     """
-    if not corpus.bad_rows:
+    mistakes = [bad for bad in corpus.bad_rows if bad.reason != LEFT_OUT]
+    if not mistakes and not corpus.documents.num_rows:
+        raise InputError(f"{path.name}: all {corpus.rows:,} rows are of levels in data.left_out, so no text remains")
+    if not mistakes:
         return
-    share = len(corpus.bad_rows) / corpus.rows
+    share = len(mistakes) / corpus.rows
     if share <= data.max_bad_fraction and corpus.documents.num_rows:
         return
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in corpus.bad_by_reason().items())
     limit = f"data.max_bad_fraction allows {100 * data.max_bad_fraction:g} %"
     raise InputError(
-        f"{_explain(corpus.bad_rows[0], path, data)}\n"
-        f"{path.name}: {len(corpus.bad_rows):,} of {corpus.rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
+        f"{_explain(mistakes[0], path, data)}\n"
+        f"{path.name}: {len(mistakes):,} of {corpus.rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
         f"{reasons}. All of them are listed in {quarantine}"
     )
 
@@ -217,8 +224,11 @@ class _Judge:
         """Map each row's level to its name in the config, and complain of rows with unknown levels."""
         known = {level: level for level in self.data.levels} | self.data.level_aliases
         encoded = column.combine_chunks().dictionary_encode()
-        names = [known.get(spelling) for spelling in encoded.dictionary.to_pylist()]
+        names = [known.get(spelling, spelling) for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
+        left_out = np.array([name in self.data.left_out for name in names], dtype=bool)[codes]
+        self._complain(LEFT_OUT, "level", left_out)
+        names = [name if name in self.data.levels else None for name in names]
         self._complain(UNKNOWN_LEVEL, "level", np.array([name is None for name in names], dtype=bool)[codes])
         return pa.array([name or "" for name in names], STRING).take(encoded.indices)
 

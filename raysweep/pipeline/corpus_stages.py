@@ -14,6 +14,7 @@ from raysweep.pipeline import identities
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.stages import Decisions, Stage, Target
 from raysweep.pipeline.tasks import Executor, Listener, MaskTask
+from raysweep.pipeline.thin_levels import find_thin_levels, thin_level_problems
 from raysweep.storage.atomic_files import write_text
 
 _ILM_TEXTS = "ILM texts"
@@ -105,6 +106,9 @@ class PrepareStage(Stage):
             listener.say(f"prepare: {count:,} rows set aside: {reason} (see {self.folder.quarantine})")
         for note, count in summary.notes.items():
             listener.say(f"prepare: note: {count:,} {note}")
+        if thin := find_thin_levels(self.config, summary.counts):
+            for line in thin_level_problems(self.config, thin, summary.counts):
+                listener.say(f"prepare: note: {line}")
 
     def _export_ilm_texts(self, listener: Listener) -> None:
         from raysweep.corpus.preparing import export_ilm_texts

@@ -25,6 +25,7 @@ from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStag
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
+from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
@@ -103,6 +104,8 @@ class Run:
                 break
             self.listener.begin(name)
             self._do_stage(self.stages[name])
+            if name == "prepare" and "train" in stages:
+                refuse_thin_levels(self.config, read_counts(self.folder))
         return find_unfinished(self.folder, self.trials)
 
     def _refuse(self, stages: Sequence[str]) -> None:
@@ -132,6 +135,8 @@ class Run:
             if not is_asked:
                 self._refuse_stale(stage, decisions, asked=next(each for each in STAGES if each in stages))
             known = known and not (is_asked and decisions.todo)
+            if name == "prepare" and known and "train" in stages:
+                refuse_thin_levels(self.config, read_counts(self.folder))
 
     def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
         for need in stage.needs:
@@ -199,7 +204,7 @@ class Run:
             target.name for target in targets if is_forced or (target.kind == "trial" and target.name in self.forced)
         }
         earlier = STAGES[: STAGES.index(stage.name)]
-        may_change = not stage.is_costly or bool({*earlier} & {*self.forced})
+        may_change = not stage.is_costly or bool({*earlier} & {*self.forced}) or self._is_only_prepared(stage)
         decisions = decide(targets, forced=forced, may_change=may_change)
         if not check_files or not (damaged := self._find_damage(decisions.skip)):
             return decisions
@@ -207,6 +212,11 @@ class Run:
             raise DamagedError("\n".join(self._describe_damage(targets, damaged)))
         targets = [replace(target, is_done=target.name not in damaged) for target in targets]
         return decide(targets, forced=forced, may_change=may_change)
+
+    def _is_only_prepared(self, stage: Stage) -> bool:
+        """Whether nothing rests on the corpus yet, so that it may be made again with other settings without asking."""
+        is_first = stage.name == "prepare" and "mask" not in self.record.stages
+        return is_first and not any(self.folder.trial(name).record.exists() for name in self.trials)
 
     def _find_damage(self, targets: Sequence[Target]) -> dict[str, list[Damage]]:
         """Files that are missing or damaged, by target; each target is read once in a run."""

@@ -174,7 +174,9 @@ def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_chang
             reasons[target.name] = _made_again(rests)
         elif target.is_changed:
             changed.append(target)
-            redo.update([target.name] if may_change else [])
+            if may_change:
+                redo.add(target.name)
+                reasons[target.name] = f"its settings changed ({_changes(target)})"
         elif inputs := target.changed_inputs:
             redo.add(target.name)
             reasons[target.name] = f"its {' and '.join(inputs)} changed since it was made"
@@ -198,13 +200,19 @@ def _made_again(rests: Collection[str]) -> str:
     return f"what it rests on is made again ({', '.join(sorted(rests))})"
 
 
+def _changes(target: Target) -> str:
+    """The settings that changed since it was made, old and new."""
+    assert target.record is not None
+    return "; ".join(changed_fields(target.record.identity, target.identity)) or "a part of raysweep that makes it"
+
+
 def _changed_line(target: Target, changed: Collection[str]) -> str:
     """What changed, and what the user can do; '' for a child that changed only because its parent did."""
     assert target.record is not None
     fields = changed_fields(target.record.identity, target.identity)
     if set(target.rests_on) & set(changed) and all(field.startswith("parent:") for field in fields):
         return ""
-    what = "; ".join(fields) or "a part of raysweep that makes it"
+    what = _changes(target)
     rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"
     return (
         f"{target.kind} '{target.name}': its config differs from the one that built it ({what}). "

@@ -8,15 +8,15 @@ from raysweep.cli.app import app
 RUN = "--config --profile --name --storage"
 SETTINGS = f"{RUN} --set"
 OPTIONS = {
-    "run": f"{SETTINGS} --force --inline --fail-fast/--keep-going --allow-leaks",
-    "prepare": f"{SETTINGS} --force",
-    "mask": f"{SETTINGS} --force --inline",
-    "train": f"{SETTINGS} --force --inline --fail-fast/--keep-going",
-    "evaluate": f"{SETTINGS} --force --inline --allow-leaks",
-    "report": f"{SETTINGS} --force --allow-leaks",
-    "plan": f"{SETTINGS} --json --gpus --calibrate",
+    "run": f"{SETTINGS} --skip-empty --force --inline --fail-fast/--keep-going --allow-leaks",
+    "prepare": f"{SETTINGS} --skip-empty --force",
+    "mask": f"{SETTINGS} --skip-empty --force --inline",
+    "train": f"{SETTINGS} --skip-empty --force --inline --fail-fast/--keep-going",
+    "evaluate": f"{SETTINGS} --skip-empty --force --inline --allow-leaks",
+    "report": f"{SETTINGS} --skip-empty --force --allow-leaks",
+    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate",
     "check": f"{SETTINGS} --schema",
-    "status": f"{SETTINGS} --watch",
+    "status": f"{SETTINGS} --skip-empty --watch",
     "doctor": SETTINGS,
     "preview": f"{SETTINGS} --level --count",
     "logs": f"trial {RUN} --lines --follow",

@@ -16,6 +16,7 @@ from raysweep.pipeline import run_record
 from raysweep.pipeline.identities import corpus_identity, examples_identity, trial_identities
 from raysweep.scheduling.records import State, TrialRecord, write_record
 from raysweep.scheduling.trials import remaining_trials
+from raysweep.storage.atomic_files import write_json
 from tests.pipeline.conftest import TINY, make_run
 
 TRIALS = {
@@ -43,6 +44,7 @@ class Trained:
 def run_with(states, place, forced=()):
     """A run whose examples are made, with a record of each trial in its state; None for no record."""
     run = make_run(place, {"trials": TRIALS}, forced=forced, executor=Trained())
+    write_json(run.folder.splits, {"counts": {level: {"train": 5, "valid": 5, "test": 5} for level in ("A1", "C1")}})
     for stage, made_with in (("prepare", corpus_identity(run.config, None)), ("mask", examples_identity(run.config))):
         run.record = run_record.mark_done(run.folder, run.record, stage, made_with, seconds=1.0)
     identities, fingerprints = trial_identities(run.config, run.trials)

@@ -1,0 +1,35 @@
+"""A config without some of its levels: their trials are dropped, and their texts are left out of the corpus."""
+
+from collections.abc import Collection
+
+from raysweep.config.schema import Config
+from raysweep.errors import ConfigError
+
+
+def without_levels(config: Config, levels: Collection[str]) -> Config:
+    """Leave levels out: of `data.levels`, of the trials on several levels, with the trials on them alone.
+
+    A trial that starts from a dropped one is dropped too.
+
+    Raises:
+        ConfigError: fewer than two levels, or no trials, would remain.
+    """
+    kept = tuple(level for level in config.data.levels if level not in levels)
+    gone = tuple(level for level in config.data.levels if level in levels)
+    if not gone:
+        return config
+    trials = {}
+    for name, trial in config.trials.items():
+        own = tuple(level for level in trial.levels if level not in levels)
+        if own and (trial.documents is None or trial.documents.size_of in own):
+            trials[name] = trial.model_copy(update={"levels": own})
+    while orphans := [
+        name for name, trial in trials.items() if trial.parent is not None and trial.parent not in trials
+    ]:
+        for name in orphans:
+            del trials[name]
+    if len(kept) < 2 or not trials:
+        what = f"{', '.join(kept) or 'no level'} would remain without {', '.join(gone)}"
+        raise ConfigError(f"--skip-empty: {what}; levels are compared, so at least two must have texts")
+    data = config.data.model_copy(update={"levels": kept, "left_out": (*config.data.left_out, *gone)})
+    return config.model_copy(update={"data": data, "trials": trials})
