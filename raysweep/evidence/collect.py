@@ -17,6 +17,7 @@ from raysweep.errors import InputError
 from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
 from raysweep.evidence.breakdowns import Breakdowns, describe_scores
+from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
 from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
@@ -35,6 +36,7 @@ from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
 from raysweep.statistics.loss_table import LevelLosses, read_losses
+from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
 
@@ -81,14 +83,28 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     leaks = describe_leaks(folder, config, lineup, losses, resamples)
     control_findings = judge_controls(config, question.roles, losses, resamples, judged, leaks)
     target = settings.hypotheses.specialisation.target
-    findings = guard_findings(judged, question.hypotheses, leaks, control_findings, target)
-    kinds = guard_findings(question.compare_kinds(resamples), ADAPTATION_CLAIMS, leaks, (), target)
+    lacks = {level: lack_of_writers(resamples, level) for level in levels}
+    findings = guard_findings(judged, question.hypotheses, leaks, control_findings, target, lacks)
+    kinds = guard_findings(question.compare_kinds(resamples), ADAPTATION_CLAIMS, leaks, (), target, lacks)
     advice = advise(findings, kinds)
     scores = Scores(entrants, levels, resamples, settings.confidence)
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
     trainings = describe_trials(folder, config, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
-    answer = recommend(findings, advice, strategies, learners_known=bool(writers.learner_of))
+    answer = recommend(
+        findings,
+        advice,
+        strategies,
+        learners_known=bool(writers.learner_of),
+        fine_tuning_steps=_fine_tuning_steps(trainings, roles),
+    )
+    cautions = find_cautions(
+        findings,
+        trainings,
+        {entrant.name: entrant.role for entrant in entrants},
+        has_controls=bool(controls),
+        learners_known=bool(writers.learner_of),
+    )
     common_levels = scores.common_levels()
     breakdowns = Breakdowns(table, settings.metric, entrants, common_levels)
     speed = read_if_there(folder.speed)
@@ -99,7 +115,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         run=_describe_run(folder, trainings),
         settings=_describe_settings(config, writers),
         levels=levels,
-        answer=guard_answer(answer, advice, findings, leaks, control_findings),
+        answer=guard_answer(soften(answer, cautions), advice, findings, leaks, control_findings),
         advice=advice,
         findings=findings,
         leaks=leaks,
@@ -185,6 +201,12 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:
         stage_seconds={name: stage["seconds"] for name, stage in stages.items()},
         ended_at=max((training.ended_at for training in trainings if training.ended_at is not None), default=None),
     )
+
+
+def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]:
+    """Steps of the fine-tuned models that were trained."""
+    names = {name for of_level in roles.transfer.values() for name in of_level}
+    return [training.steps for training in trainings if training.trial in names and training.steps]
 
 
 def _describe_settings(config: Config, writers: _Writers) -> EvidenceSettings:

@@ -42,10 +42,18 @@ class Reason(Section):
     text: str
 
 
+class Caution(Section):
+    """Something that limits the answer; while there is one, the headline only leans to its recommendation."""
+
+    code: Literal["one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
+    text: str
+
+
 class Recommendation(Section):
     """The recommendation."""
 
     headline: str
+    cautions: tuple[Caution, ...] = Field(description="what to read it with care for, in a few words each")
     reasons: tuple[Reason, ...]
     exceptions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -110,6 +118,7 @@ class ClaimFinding(Section):
     more_seeds: Count | None
     note: str
     by_share: MeanByShare | None = Field(description="overall: each level weighted by its share of the corpus")
+    too_few: bool = Field(description="not tested because the test documents are by too few learners")
     target: str | None
     leaky: bool
     explained_by: tuple[str, ...] = Field(description="controls that gain as much")

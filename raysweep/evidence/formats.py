@@ -29,6 +29,27 @@ def percent(value: float | None) -> str:
     return f"{(value - 1.0) * 100.0:+,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
+def change(ratio: float) -> str:
+    """A ratio of two perplexities in words, before "than": `25.0 % higher`, `1.9 % lower`, `73.7 times higher`."""
+    return f"{_size_of_change(ratio)} {_direction(ratio)}"
+
+
+def change_range(low: float, high: float) -> str:
+    """The limits of a ratio in words: `96.3 % to 108.9 % higher`, or from lower to higher."""
+    if _direction(low) != _direction(high):
+        return f"{change(low)} to {change(high)}"
+    near, far = (low, high) if low >= 1.0 else (high, low)
+    return f"{_size_of_change(near)} to {_size_of_change(far)} {_direction(high)}"
+
+
+def _direction(ratio: float) -> str:
+    return "higher" if ratio >= 1.0 else "lower"
+
+
+def _size_of_change(ratio: float) -> str:
+    return percent(ratio).lstrip("+\N{MINUS SIGN}") if ratio < 10.0 else f"{percent(ratio).lstrip('×')}{SPACE}times"
+
+
 def share(value: float | None) -> str:
     """A share in per cent."""
     return NONE if value is None else f"{value * 100.0:.1f}{SPACE}%"

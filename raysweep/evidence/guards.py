@@ -158,18 +158,38 @@ def guard_findings(
     leaks: Leaks,
     controls: Sequence[ControlFinding],
     target: float,
+    lacks: Mapping[str, str],
 ) -> tuple[ClaimFinding, ...]:
     """Refuse or mark the findings on a leaky split, and note which controls explain a gain.
 
     Args:
         target: the gain that H1's findings are compared with.
+        lacks: per level why its test documents are by too few learners, or ''.
     """
     by_code = {hypothesis.code: hypothesis for hypothesis in hypotheses}
-    return tuple(_guard(finding, by_code[finding.hypothesis], leaks, controls, target) for finding in findings)
+
+    def is_too_few(finding: Finding) -> bool:
+        """The learners are too few, and nothing else is wrong."""
+        if finding.verdict is not Verdict.NOT_TESTED:
+            return False
+        if finding.scope != OVERALL:
+            return bool(finding.note) and finding.note == lacks[finding.scope]
+        return all(is_too_few(one) for one in findings if one.hypothesis == finding.hypothesis and one is not finding)
+
+    return tuple(
+        _guard(finding, by_code[finding.hypothesis], leaks, controls, target, too_few=is_too_few(finding))
+        for finding in findings
+    )
 
 
 def _guard(
-    finding: Finding, hypothesis: Hypothesis, leaks: Leaks, controls: Sequence[ControlFinding], target: float
+    finding: Finding,
+    hypothesis: Hypothesis,
+    leaks: Leaks,
+    controls: Sequence[ControlFinding],
+    target: float,
+    *,
+    too_few: bool,
 ) -> ClaimFinding:
     is_h1 = hypothesis.code == "H1"
     explained_by = [
@@ -198,6 +218,7 @@ def _guard(
         name=hypothesis.name,
         claim="above" if hypothesis.above else "below",
         numerator=hypothesis.numerator,
+        too_few=too_few and not leaks.is_refused,
         target=target_status(finding, target) if is_h1 else None,
         leaky=leaks.is_leaky,
         explained_by=tuple(explained_by),
@@ -223,9 +244,7 @@ def guard_answer(
     elif leaks.is_leaky:
         headline = f"On a leaky split: {headline}"
         warnings.insert(0, f"The split is leaky: {leaks_said(leaks)}. No number here can be trusted fully.")
-    return Recommendation(
-        headline=headline, reasons=answer.reasons, exceptions=answer.exceptions, warnings=tuple(warnings)
-    )
+    return answer.model_copy(update={"headline": headline, "warnings": tuple(warnings)})
 
 
 def leaks_said(leaks: Leaks) -> str:
@@ -263,7 +282,7 @@ def _share_said(kind: str, controls: Sequence[ControlFinding]) -> str:
     if overall is None or overall.explained_share is None or overall.share_low is None:
         return ""
     limits = f"{formats.share(overall.share_low)} to {formats.share(overall.share_high)}"
-    remains = f"a remaining gain matters from {formats.percent(overall.smallest_effect)}"
+    remains = f"a remaining gain matters if the perplexity is {formats.change(overall.smallest_effect)} or more"
     return f". Overall it explains {formats.share(overall.explained_share)} ({limits}) of the gain; {remains}"
 
 

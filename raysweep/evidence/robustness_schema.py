@@ -93,7 +93,7 @@ class SensitivityVariation(Section):
     documents: Count
     way: str | None
     headline: str
-    outcome: Literal["holds", "open", "flips"]
+    outcome: Literal["holds", "open", "changes"]
     verdicts: dict[str, VariedVerdict]
     changed: tuple[Changed, ...]
 
@@ -106,7 +106,7 @@ class Margins(Section):
 
 
 class Sensitivity(Section):
-    """What would flip the recommendation."""
+    """What would change the recommendation."""
 
     way: str | None
     variations: tuple[SensitivityVariation, ...]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from raysweep.evidence.advice import advise, headline_of
 from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
-from raysweep.evidence.formats import percent
+from raysweep.evidence.formats import change
 from raysweep.evidence.robustness_schema import Changed, Margins, Sensitivity, SensitivityVariation, VariedVerdict
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, Verdict
@@ -71,12 +71,12 @@ def _describe(
     )
 
 
-def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Literal["holds", "open", "flips"]:
-    """'flips' if other advice is given anywhere, or any where none was; 'open' if less is supported; else 'holds'."""
+def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Literal["holds", "open", "changes"]:
+    """'changes' if other advice is given anywhere, or any where none was; 'open' if less is supported; else 'holds'."""
     changes = {(before.way, after.way) for before, after in zip(advice, varied, strict=True)}
     was_open = all(before in _NO_ADVICE for before, _ in changes)
     if any(_contradict(before, after) or (was_open and after not in _NO_ADVICE) for before, after in changes):
-        return "flips"
+        return "changes"
     return "open" if any(after != before and before not in _NO_ADVICE for before, after in changes) else "holds"
 
 
@@ -97,19 +97,19 @@ def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
         return "Nothing was varied: there is nothing to judge."
     groups = dict.fromkeys(row.group for row in rows)
     tried = f"{len(rows)} variations ({', '.join(_GROUPS[group] for group in groups)})"
-    flips, opens = ([row for row in rows if row.outcome == outcome] for outcome in ("flips", "open"))
+    changes, opens = ([row for row in rows if row.outcome == outcome] for outcome in ("changes", "open"))
     untried = " Other seeds were not tried." if seeds == 1 else ""
-    if not flips and not opens:
+    if not changes and not opens:
         if seeds == 1:
             return f"The recommendation holds in all {tried}.{untried}"
-        return f"Nothing tried would flip this: it holds in all {tried}."
-    said = [f"holds in {len(rows) - len(flips) - len(opens)}"]
-    if flips:
-        named = "; ".join(f"{row.name}: {row.headline.rstrip('.')}" for row in flips[:NAMED])
-        said.append(f"flips in {len(flips)} ({named}{_more(flips)})")
+        return f"Nothing tried would change the recommendation: it holds in all {tried}."
+    said = [f"holds in {len(rows) - len(changes) - len(opens)}"]
+    if changes:
+        named = "; ".join(f"{row.name}: {row.headline.rstrip('.')}" for row in changes[:NAMED])
+        said.append(f"changes in {len(changes)} ({named}{_more(changes)})")
     if opens:
         said.append(f"is open in {len(opens)} ({', '.join(row.name for row in opens[:NAMED])}{_more(opens)})")
-    return f"What would flip this: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
+    return f"What would change the recommendation: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
 
 
 def _more(rows: Sequence[SensitivityVariation]) -> str:
@@ -122,6 +122,6 @@ def margins_said(margins: Margins) -> str:
     if above is None or below is None:
         return ""
     return (
-        f"By its interval, H2 is confirmed overall at any margin above {percent(above)} and refuted at any below "
-        f"{percent(below)}."
+        f"By its interval, H2 is confirmed overall if the general model's perplexity may be {change(above)}, and "
+        f"refuted if it may be {change(below)} at most."
     )

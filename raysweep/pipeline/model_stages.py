@@ -192,10 +192,12 @@ class ReportStage(Stage):
 
         answer = write_report(self.folder, self.config, self.trials)["answer"]
         listener.say(f"answer: {answer['headline']}")
+        if cautions := [caution["text"] for caution in answer["cautions"]]:
+            listener.say(f"answer: read with care: {'; '.join(cautions)}")
         for reason in answer["reasons"]:
             listener.say(f"answer: {reason['code']} {reason['words']}. {reason['text']}")
         for warning in answer["warnings"]:
-            listener.say(f"answer: read with care: {warning}")
+            listener.say(f"answer: note: {warning}")
         listener.say(f"report: {self.folder.report_html}")
 
 

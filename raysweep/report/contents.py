@@ -12,6 +12,7 @@ from raysweep.report.sections.gains import gain_section, transfer_section
 from raysweep.report.sections.generated_answers import generation_section, sample_section
 from raysweep.report.sections.model_matrix import matrix_section
 from raysweep.report.sections.new_learners import new_learner_section
+from raysweep.report.sections.next_steps import next_section
 from raysweep.report.sections.provenance import method_section, reproduction_section
 from raysweep.report.sections.serving_costs import cost_section
 from raysweep.report.sections.subgroups import subgroup_section
@@ -35,6 +36,7 @@ def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[
         generation_section(evidence),
         sample_section(samples),
         data_section(evidence),
+        next_section(evidence),
         method_section(evidence),
         reproduction_section(evidence),
     ]

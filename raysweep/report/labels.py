@@ -1,15 +1,21 @@
 """How verdicts, the metric and the levels are shown, in every section alike."""
 
 from raysweep.config.scored_metrics import METRIC_NAMES
-from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.claim_words import TOO_FEW
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.report.tables import Cell
 
 MARKS = {"confirmed": "✔", "refuted": "✘", "undecided": "?", "not tested": "–"}
 
 
-def verdict_cell(verdict: str, detail: str = "") -> Cell:
-    """A verdict with its sign and colour."""
-    return Cell(text=f"{MARKS[verdict]} {verdict}", values=(verdict,), mark=verdict, detail=detail)
+def verdict_cell(verdict: str, detail: str = "", *, shown: str = "") -> Cell:
+    """A verdict with its sign and colour; `shown` are other words for it."""
+    return Cell(text=f"{MARKS[verdict]} {shown or verdict}", values=(verdict,), mark=verdict, detail=detail)
+
+
+def short_verdict(finding: ClaimFinding) -> str:
+    """The verdict in one to three words."""
+    return TOO_FEW if finding.too_few else str(finding.verdict)
 
 
 def metric_name(evidence: Evidence) -> str:

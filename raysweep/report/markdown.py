@@ -21,6 +21,9 @@ def render_markdown(evidence: Evidence, sections: Sequence[ReportSection]) -> st
     if is_synthetic(evidence):
         lines += ["> **Synthetic texts:** this run shows the tool, and proves nothing about learners.", ""]
     lines += [f"**{_escape(answer.headline)}**", ""]
+    if answer.cautions:
+        cautions = "; ".join(caution.text for caution in answer.cautions)
+        lines += [f"> **Read with care:** {_escape(cautions)}.", ""]
     lines += [f"- **{reason.code} {reason.words}.** {_escape(reason.text)}" for reason in answer.reasons]
     notes = (*answer.exceptions, *answer.warnings, evidence.sensitivity.sentence)
     lines += [f"- {_escape(note)}" for note in notes]

@@ -12,9 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.claim_words import KINDS_OF_MODEL, claim_sentence, claim_title, compare
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.report.infill_samples import Sample
-from raysweep.report.labels import MARKS, is_synthetic
+from raysweep.report.labels import MARKS, confidence_level, is_synthetic
 from raysweep.report.layout import Block, Figure, Folded, ReportSection
 from raysweep.report.tables import Table, without_empty_columns
 
@@ -57,24 +58,33 @@ def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
 
 
 def _tiles(evidence: Evidence) -> list[dict[str, str]]:
-    """The three overall ratios."""
-    labels = {
-        "H1": "general model's perplexity against models trained per level",
-        "H2": "general model's perplexity against the best other way",
-        "H3": "fine-tuned models' perplexity against the best other way",
-    }
+    """Each hypothesis as a plain sentence, with its verdict and the number behind it."""
+    words = {reason.code: reason.words for reason in evidence.answer.reasons}
     return [
         {
             "code": finding.hypothesis,
-            "value": formats.percent(finding.value),
-            "label": labels[finding.hypothesis]
-            + (f", {formats.percent(finding.low)} to {formats.percent(finding.high)}" if finding.low else ""),
+            "title": claim_title(finding.hypothesis),
+            "claim": claim_sentence(finding),
             "verdict": finding.verdict,
-            "mark": MARKS[finding.verdict],
+            "words": f"{MARKS[finding.verdict]} {words[finding.hypothesis]}",
+            **_measured(finding, confidence_level(evidence)),
+            "note": f"{finding.note[0].upper()}{finding.note[1:]}." if finding.note else "",
         }
         for finding in evidence.findings
         if finding.scope == "overall"
     ]
+
+
+def _measured(finding: ClaimFinding, confidence: str) -> dict[str, str]:
+    """The ratio in words, and what it compares."""
+    shown = compare(finding)
+    if shown.value is None:
+        return {"value": "", "label": ""}
+    limits = (
+        f" ({confidence} interval: {formats.change_range(shown.low, shown.high)})" if shown.low and shown.high else ""
+    )
+    label = f"is the perplexity of {KINDS_OF_MODEL[shown.above]} than that of {KINDS_OF_MODEL[shown.below]}{limits}"
+    return {"value": formats.change(shown.value), "label": label}
 
 
 def _facts(evidence: Evidence) -> list[str]:

@@ -37,6 +37,7 @@ def finding(code, verdict, scope="overall", seeds=3, by_share=None):
         more_documents_high=None,
         more_seeds=None,
         note="no level could be tested" if verdict == N else "",
+        too_few=False,
         target=None,
         leaky=False,
         explained_by=(),
@@ -77,8 +78,8 @@ def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
     """Three claims, three sentences."""
     reasons = advice(C, U, N).reasons
     assert [reason.code for reason in reasons] == ["H1", "H2", "H3"]
-    assert "+5.0\N{NO-BREAK SPACE}%" in reasons[0].text
-    assert "bound is +10.0\N{NO-BREAK SPACE}%" in reasons[1].text
+    assert "is 5.0\N{NO-BREAK SPACE}% higher (interval: 1.0\N{NO-BREAK SPACE}% to 9.0" in reasons[0].text
+    assert "less than 10.0\N{NO-BREAK SPACE}% higher was asked" in reasons[1].text
     assert "No level could be tested" in reasons[2].text
 
 
@@ -111,8 +112,8 @@ def test_a_verdict_that_rests_on_one_learner_is_named():
     claim = finding("H1", C, "B1").model_copy(update={"margin": 1.0, "without_one": 0.99})
     answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U), claim])
     assert answer.warnings == (
-        "H1 on B1 rests on one learner: without the one who moves it most, the perplexity is "
-        "−1.0 %, on the other side of the margin.",
+        "H1 on B1 rests on one learner. Without the learner who moves it most, the perplexity is "
+        "1.0\N{NO-BREAK SPACE}% lower, on the other side of the margin.",
     )
 
 
@@ -122,5 +123,6 @@ def test_a_verdict_that_depends_on_the_levels_weights_is_named():
     claims = [finding("H1", C, by_share=None), finding("H2", C, by_share=shared), finding("H3", U)]
     assert answer_to(claims).warnings == (
         "H2 is confirmed overall if every level weighs the same, but refuted if each weighs as its share of the "
-        "corpus (+20.0\N{NO-BREAK SPACE}%, +15.0\N{NO-BREAK SPACE}% to +25.0\N{NO-BREAK SPACE}%).",
+        "corpus: the perplexity is then 20.0\N{NO-BREAK SPACE}% higher (15.0\N{NO-BREAK SPACE}% to "
+        "25.0\N{NO-BREAK SPACE}% higher).",
     )

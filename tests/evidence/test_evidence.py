@@ -41,8 +41,8 @@ def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
     assert {finding(evidence, "H3", level)["verdict"] for level in ("A2", "B2", "C1")} == {"confirmed"}
     # On A1, where the level's own model is nearly as good, which of the two is better is not decided.
     assert evidence["answer"]["headline"] == (
-        "Fine-tune the general model for A2, B1, B2 and C1; use a model adapted to the level on A1 (its own or a "
-        "fine-tuned one: open)."
+        "Leaning to: fine-tune the general model for A2, B1, B2 and C1; use a model adapted to the level on A1 (its "
+        "own or a fine-tuned one: open)."
     )
 
 

@@ -2,6 +2,7 @@
 
 from raysweep.config.scored_metrics import METRIC_NAMES
 from raysweep.evidence import formats
+from raysweep.evidence.claim_words import in_one_direction
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.robustness_schema import Changed, SensitivityVariation
 from raysweep.evidence.verdict_changes import margins_said
@@ -9,7 +10,7 @@ from raysweep.report.labels import verdict_cell
 from raysweep.report.layout import ReportSection, absent, paragraph
 from raysweep.report.tables import Cell, Column, Table, numbers, words
 
-_OUTCOMES = {"holds": "holds", "open": "open: less is supported", "flips": "flips"}
+_OUTCOMES = {"holds": "holds", "open": "open: less is supported", "changes": "changes"}
 
 
 def sensitivity_section(evidence: Evidence) -> ReportSection:
@@ -32,7 +33,8 @@ def _variations(evidence: Evidence) -> Table[SensitivityVariation]:
         def cell(variation: SensitivityVariation) -> Cell:
             varied = variation.verdicts[hypothesis]
             change = "holds" if varied.verdict == base[hypothesis] else f"was {base[hypothesis]}"
-            value = formats.percent(varied.value) if varied.value is not None else ""
+            ratio = in_one_direction(hypothesis, varied.value)
+            value = formats.percent(ratio) if ratio is not None else ""
             return verdict_cell(varied.verdict, ", ".join(part for part in (change, value) if part))
 
         return Column(hypothesis, (f"verdict_{hypothesis}",), cell, is_number=False)
@@ -48,7 +50,7 @@ def _variations(evidence: Evidence) -> Table[SensitivityVariation]:
             "Recommendation",
             "outcome",
             lambda variation: _OUTCOMES[variation.outcome],
-            detail=lambda variation: variation.headline if variation.outcome == "flips" else "",
+            detail=lambda variation: variation.headline if variation.outcome == "changes" else "",
         ),
         *map(verdicts, dict.fromkeys(finding.hypothesis for finding in evidence.findings)),
         Column("Levels' verdicts changed", ("level_verdicts_changed",), _changed_on_levels),

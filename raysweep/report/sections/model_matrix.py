@@ -174,22 +174,22 @@ def _heat_against_general(evidence: Evidence) -> Figure | None:
             return HeatCell(text="equal", shade=0.0, is_best=is_best)
         if level not in row.cells:
             return None
-        ratio = row.cells[level].value / base[level].value
-        shade = max(-DARKEST, min(DARKEST, -DARKEST * log(ratio) / PALEST))
+        ratio = base[level].value / row.cells[level].value
+        shade = max(-DARKEST, min(DARKEST, DARKEST * log(ratio) / PALEST))
         return HeatCell(text=formats.percent(ratio), shade=shade, is_best=is_best)
 
     plot = heat_map(
         "heat-general",
-        "Heat map of perplexities against the general model",
-        "Rows are models, columns are levels; below the general model is better. The table has the perplexities.",
+        "Heat map: how much higher the general model's perplexity is",
+        "Rows are models, columns are levels; above 0 % the row's model is better than the general one.",
         matrix.levels,
         _heat_rows(matrix, cell),
     )
     return Figure(
         plot,
-        "Perplexity as a change from the general model's on the same level. A minus sign and a blue shade mean "
-        "better, a plus sign or × and a brown shade mean worse; the shade is full at half or twice the general "
-        "model's perplexity. The best model of each level is outlined.",
+        "By how much the general model's perplexity is higher than that of the row's model, on the same level. A plus "
+        "sign (or “times”) and a blue shade mean that the row's model is better than the general one; a minus sign and "
+        "a brown shade mean that it is worse. The shade is full at twice or half the perplexity.",
     )
 
 

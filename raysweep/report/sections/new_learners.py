@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from raysweep.evidence import formats
+from raysweep.evidence.claim_words import inverse
 from raysweep.evidence.evidence_schema import Evidence, Way
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import GroupOfLearners, Share, UnknownLevels, Ways
 from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
 from raysweep.report.svg import Interval, Reference, interval_plot, percent_interval
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+from raysweep.statistics.contrasts import Estimate
 
 FAMILY_NAMES = {"specialised": "models trained per level", "transfer": "models fine-tuned per level"}
 WAY_NAMES = {
@@ -63,8 +65,11 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
 def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
     """All levels together: perplexity of every way, against the oracle and against the general model."""
 
-    def against(title: str, field: str) -> Column[tuple[Family, str]]:
-        return estimates(title, field, formats.percent, lambda row: getattr(row[0].overall, field).get(row[1]))
+    def general_over(row: tuple[Family, str]) -> Estimate | None:
+        over = row[0].overall.over_general.get(row[1])
+        if over is None:
+            return None
+        return Estimate(value=1.0 / over.value, low=inverse(over.high), high=inverse(over.low))
 
     return Table[tuple[Family, str]](
         "cold_start",
@@ -74,8 +79,10 @@ def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
         words("Models", "family", lambda row: FAMILY_NAMES[row[0].family]),
         words("Answered by", "way", lambda row: WAY_NAMES[row[1]]),
         estimates("Perplexity", "ppl", formats.perplexity, lambda row: row[0].overall.perplexity[row[1]]),
-        against("Against the oracle", "over_oracle"),
-        against("Against the general model", "over_general"),
+        estimates(
+            "Above the oracle's", "over_oracle", formats.percent, lambda row: row[0].overall.over_oracle.get(row[1])
+        ),
+        estimates("General model's above this", "general_over_this", formats.percent, general_over),
     )
 
 

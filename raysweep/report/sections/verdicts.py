@@ -3,30 +3,44 @@
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.answer import verdict_words
+from raysweep.evidence.claim_words import Comparison, claim_sentence, claim_title, compare, inverse, verdict_words
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, ScopeAdvice
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.report.labels import MARKS, confidence_level, verdict_cell
+from raysweep.report.labels import MARKS, confidence_level, short_verdict, verdict_cell
 from raysweep.report.layout import Block, Figure, ReportSection, paragraph
 from raysweep.report.svg import Interval, Reference, interval_plot
 from raysweep.report.tables import Cell, Column, Table, estimates, limits, numbers, words
 
 Scopes = dict[str, ClaimFinding]
+_RATIOS = {
+    "H1": ("general", "level alone"),
+    "H2": ("general", "best other"),
+    "H3": ("best other", "fine-tuned"),
+}
 
 
 def verdict_section(evidence: Evidence) -> ReportSection:
     """The grid of verdicts, the forest plot, and the numbers behind them."""
     definitions = paragraph(
-        "A claim is <strong>confirmed</strong> if its whole interval lies beyond the margin, <strong>refuted</strong> "
-        "if the whole interval lies on the other side, and <strong>undecided</strong> if there are too few data to "
-        "tell. The intervals of levels hold for all levels together. PPL is perplexity. A claim about “the best other” "
-        "must hold against every other kind of model, so that the best is never chosen by its test scores."
+        "A claim is <strong>confirmed</strong> if its whole interval lies beyond the margin, and "
+        "<strong>refuted</strong> if the whole interval lies on the other side. It is <strong>undecided</strong> if "
+        "the margin is inside the interval: the data fit both the claim and its opposite. A level with <strong>too few "
+        "learners</strong> is not tested at all. The intervals of levels hold for all levels together. A claim about "
+        "the best models must hold against every other kind of model, so that the best is never chosen by its test "
+        "scores."
+    )
+    direction = paragraph(
+        "Every comparison in this report has one direction: it says by how much the perplexity (PPL) of the less "
+        "adapted kind of model is higher. The order is: general, trained on the level alone, fine-tuned for the level. "
+        "<strong> Above 0 %, or a ratio above 1, the more adapted kind is better.</strong>"
     )
     caption = (
         "A diamond shows all tested levels together, a dot one level. Filled marks are decided, hollow marks "
         "undecided. The dashed lines mark equality and the margins."
     )
     blocks: list[Block] = [
+        _claims(evidence),
+        direction,
         definitions,
         _grid(evidence),
         _advice(evidence),
@@ -35,6 +49,24 @@ def verdict_section(evidence: Evidence) -> ReportSection:
         _by_share(evidence),
     ]
     return ReportSection("verdicts", "Verdicts", blocks)
+
+
+def _weighed_by_share(finding: ClaimFinding) -> Comparison | None:
+    """The overall ratio with each level weighted by its share, in the one direction."""
+    shared = finding.by_share
+    return compare(finding.model_copy(update=shared.model_dump())) if shared else None
+
+
+def _claims(evidence: Evidence) -> Markup:
+    """Every hypothesis in a plain sentence."""
+    overall = [finding for finding in evidence.findings if finding.scope == "overall"]
+    items = [
+        Markup("<li><strong>{} {}.</strong> {}</li>").format(
+            finding.hypothesis, claim_title(finding.hypothesis), claim_sentence(finding)
+        )
+        for finding in overall
+    ]
+    return Markup('<ul class="claims">{}</ul>').format(Markup("").join(items))
 
 
 def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
@@ -47,7 +79,7 @@ def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
         evidence.advice,
         words("Level", "scope", lambda advice: "Overall" if advice.scope == "overall" else advice.scope),
         words("Advice", "way", lambda advice: advice.text),
-        numbers("Own model ÷ best other", "own_ratio", formats.ratio),
+        numbers("Best other ÷ own model", "other_over_own", formats.ratio, lambda advice: inverse(advice.own_ratio)),
         numbers("p, own model best", "own_p", formats.p_value),
         numbers("p, general model beaten", "plain_p", formats.p_value),
     )
@@ -62,9 +94,9 @@ def _by_share(evidence: Evidence) -> Table[ClaimFinding]:
         [finding for finding in evidence.findings if finding.by_share is not None],
         words("Hypothesis", "hypothesis"),
         Column("Every level the same", ("verdict",), _verdict, is_number=False),
-        estimates("Ratio", "ratio", formats.ratio, lambda finding: finding),
+        estimates("Ratio", "ratio", formats.ratio, compare),
         words("By share", "verdict_by_share", lambda finding: finding.by_share.verdict if finding.by_share else ""),
-        estimates("Ratio by share", "ratio_by_share", formats.ratio, lambda finding: finding.by_share),
+        estimates("Ratio by share", "ratio_by_share", formats.ratio, _weighed_by_share),
     )
 
 
@@ -103,24 +135,32 @@ def _findings(evidence: Evidence) -> Table[ClaimFinding]:
         )
 
     def alone(finding: ClaimFinding) -> Cell:
-        low, high = finding.alone_low, finding.alone_high
-        shown = formats.NONE if low is None else f"{formats.ratio(low)} to {formats.ratio(high)}"
-        return Cell(text=shown, values=(low, high))
+        shown = compare(finding)
+        low, high = shown.alone_low, shown.alone_high
+        return Cell(
+            text=formats.NONE if low is None else f"{formats.ratio(low)} to {formats.ratio(high)}", values=(low, high)
+        )
+
+    def divided(finding: ClaimFinding) -> str:
+        shown = compare(finding)
+        names = (ROLE_NAMES.get(kind, kind) for kind in (shown.above, shown.below))
+        return " ÷ ".join(names) if finding.rival else formats.NONE
 
     return Table[ClaimFinding](
         "findings",
-        "The numbers behind each verdict. On levels, p-values and the interval of the ratio are Holm-corrected, so an "
-        "interval and its verdict agree; beside it is the interval of this level alone, without the correction. The "
-        "last ratio leaves out the learner who moves it most",
+        "The numbers behind each verdict. The ratio is one of perplexities, compared with the most adapted kind that "
+        "is hardest to beat. On levels, p-values and the interval of the ratio are Holm-corrected, so an interval and "
+        "its verdict agree; beside it is the interval of this level alone, without the correction. The last ratio "
+        "leaves out the learner who moves it most",
         evidence.findings,
         Column("Claim", ("hypothesis", "scope"), _claim_and_scope, is_number=False),
         Column("Verdict", ("verdict",), _verdict, is_number=False),
-        estimates("Ratio, for all levels together", "ratio", formats.ratio, lambda finding: finding),
+        words("Perplexities", "divided", divided),
+        estimates("Ratio, for all levels together", "ratio", formats.ratio, compare),
         Column("This level alone", ("alone_low", "alone_high"), alone, is_number=True),
-        words("Against", "rival", lambda finding: ROLE_NAMES.get(finding.rival, finding.rival) or formats.NONE),
         numbers("p, confirm", "p_confirm", formats.p_value),
         numbers("p, refute", "p_refute", formats.p_value),
-        numbers("Without one learner", "without_one", formats.ratio),
+        numbers("Without one learner", "without_one", formats.ratio, lambda finding: compare(finding).without_one),
         Column("Documents", ("documents", "clusters", "effective"), documents),
         words("Note", "note"),
     )
@@ -132,20 +172,20 @@ def _forest(evidence: Evidence) -> Markup:
     for finding in evidence.findings:
         if finding.scope == "overall":
             rows.append(Interval(label=f"{finding.hypothesis}  {_claim(finding)}", text="", is_heading=True))
-        verdict = finding.verdict
-        shown = f"{formats.ratio(finding.value)} {limits(finding, formats.ratio)} " if finding.value else ""
+        shown = compare(finding)
+        numbers_shown = f"{formats.ratio(shown.value)} {limits(shown, formats.ratio)} " if shown.value else ""
         rows.append(
             Interval(
                 label=finding.scope,
-                text=f"{shown}{MARKS[verdict]} {verdict}",
-                value=finding.value,
-                low=finding.low,
-                high=finding.high,
-                style=verdict.replace(" ", "-"),
+                text=f"{numbers_shown}{MARKS[finding.verdict]} {short_verdict(finding)}",
+                value=shown.value,
+                low=shown.low,
+                high=shown.high,
+                style=finding.verdict.replace(" ", "-"),
                 is_summary=finding.scope == "overall",
             )
         )
-    margins = sorted({1.0, *evidence.settings.margins.values()})
+    margins = sorted({1.0, *(compare(finding).margin for finding in evidence.findings)})
     return interval_plot(
         "forest",
         "Forest plot of the hypotheses",
@@ -157,12 +197,10 @@ def _forest(evidence: Evidence) -> Markup:
 
 
 def _claim(finding: ClaimFinding) -> str:
-    """The hypothesis as one sentence with its margin."""
-    return {
-        "H1": f"Specialisation matters: PPL general ÷ PPL specialised is above {finding.margin:.2f}",
-        "H2": f"The general model suffices: PPL general ÷ PPL best other is below {finding.margin:.2f}",
-        "H3": f"Transfer is best: PPL fine-tuned ÷ PPL best other is below {finding.margin:.2f}",
-    }[finding.hypothesis]
+    """The hypothesis as a ratio and its margin."""
+    above, below = _RATIOS[finding.hypothesis]
+    side = "below" if finding.hypothesis == "H2" else "above"
+    return f"{claim_title(finding.hypothesis)}: PPL {above} ÷ PPL {below} is {side} {compare(finding).margin:.2f}"
 
 
 def _claim_and_scope(finding: ClaimFinding) -> Cell:
@@ -171,7 +209,7 @@ def _claim_and_scope(finding: ClaimFinding) -> Cell:
 
 def _verdict(finding: ClaimFinding) -> Cell:
     notes = ["leaky split"] if finding.leaky else []
-    if verdict_words(finding.verdict, finding.seeds) != finding.verdict:
+    if verdict_words(finding) != short_verdict(finding):
         notes.append("these trained models")
     notes += [f"explained by: {ROLE_NAMES[kind]}" for kind in finding.explained_by]
-    return verdict_cell(finding.verdict, "; ".join(notes))
+    return verdict_cell(finding.verdict, "; ".join(notes), shown=short_verdict(finding))

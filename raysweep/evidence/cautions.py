@@ -1,0 +1,88 @@
+"""What limits the answer of a run, in a few words each: the line *Read with care*, and the softened headline."""
+
+from collections.abc import Mapping, Sequence
+
+from raysweep.evidence.advice import CANNOT_ANSWER, NOT_DECIDED
+from raysweep.evidence.evidence_schema import Caution, ClaimFinding, Recommendation
+from raysweep.evidence.run_schema import Training
+from raysweep.statistics.claims import Verdict
+
+COMPARED = ("general", "specialised", "transfer")
+
+
+def find_cautions(
+    findings: Sequence[ClaimFinding],
+    trainings: Sequence[Training],
+    role_of: Mapping[str, str],
+    *,
+    has_controls: bool,
+    learners_known: bool,
+) -> tuple[Caution, ...]:
+    """What holds for this run, the weightiest first; nothing where nothing was tested.
+
+    Args:
+        role_of: the role of each entry of `trials:`.
+    """
+    tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
+    if not tested:
+        return ()
+    steps: dict[str, list[int]] = {role: [] for role in COMPARED}
+    last, known = 0, 0
+    for training in trainings:
+        role = role_of.get(training.entry)
+        if role not in steps or not training.steps:
+            continue
+        steps[role].append(training.steps)
+        known += training.best_step is not None
+        last += training.best_step == training.steps
+    cautions = []
+    if min(finding.seeds for finding in tested) == 1:
+        cautions.append(
+            Caution(code="one_seed", text="each model was trained once, so chance in training is not covered")
+        )
+    if last:
+        cautions.append(
+            Caution(
+                code="last_step",
+                text=f"the last step was the best in {last} of {known} trainings, so these models may need more steps",
+            )
+        )
+    if said := _unequal(steps):
+        cautions.append(Caution(code="unequal_steps", text=said))
+    if not has_controls:
+        cautions.append(
+            Caution(
+                code="no_controls",
+                text="no control was trained, so the level may not be what helps",
+            )
+        )
+    if not learners_known:
+        cautions.append(
+            Caution(code="learners_unknown", text="the learners are unknown, so intervals may be too narrow")
+        )
+    return tuple(cautions)
+
+
+def soften(answer: Recommendation, cautions: Sequence[Caution]) -> Recommendation:
+    """The answer with its cautions; a recommendation is only one that the run leans to while any of them holds."""
+    headline = answer.headline
+    if cautions and headline not in (CANNOT_ANSWER, NOT_DECIDED):
+        headline = f"Leaning to: {headline[0].lower()}{headline[1:]}"
+    return answer.model_copy(update={"headline": headline, "cautions": tuple(cautions)})
+
+
+def _unequal(steps: Mapping[str, Sequence[int]]) -> str:
+    """Steps of each kind of model, if they differ; '' if all had as many."""
+    spans = {role: (min(taken), max(taken)) for role, taken in steps.items() if taken}
+    general, own, tuned = (spans.get(role) for role in COMPARED)
+    if len({end for span in spans.values() for end in span}) < 2 or general is None:
+        return ""
+    parts = [f"the general model had {_steps(general)}"]
+    parts += [f"a level's own model {_steps(own)}"] if own else []
+    parts += [f"fine-tuning {_steps(tuned)} more"] if tuned else []
+    return f"trainings were unequally long: {', '.join(parts)}"
+
+
+def _steps(span: tuple[int, int]) -> str:
+    low, high = span
+    return f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"

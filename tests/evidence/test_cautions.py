@@ -1,0 +1,78 @@
+"""What an answer is to be read with care for, and how it is softened."""
+
+import pytest
+
+from raysweep.evidence.advice import CANNOT_ANSWER, NOT_DECIDED
+from raysweep.evidence.cautions import soften
+from raysweep.evidence.evidence_schema import Caution, Recommendation
+from raysweep.report.writing import write_report
+from raysweep.storage.digests import read_sealed, write_sealed
+from tests.simulated_run import make_config
+
+THREE = {"seeds": (0, 1, 2)}
+
+
+def codes(evidence):
+    return [caution["code"] for caution in evidence["answer"]["cautions"]]
+
+
+def test_a_run_says_what_to_read_it_with_care_for(make_run):
+    """One seed, unequal steps, no control, unknown learners: each by a few words of its own."""
+    evidence = write_report(*make_run(learners=False))
+    assert codes(evidence) == ["one_seed", "unequal_steps", "no_controls", "learners_unknown"]
+    texts = [caution["text"] for caution in evidence["answer"]["cautions"]]
+    assert texts[1] == (
+        "trainings were unequally long: the general model had 800 steps, a level's own model 400 steps, "
+        "fine-tuning 100 steps more"
+    )
+
+
+def test_a_run_without_any_of_these_is_not_softened(make_run):
+    """Three seeds, controls, equal steps, learners known."""
+    trials = {level: {"levels": (level,), "steps": 400, **THREE} for level in ("A1", "C1")}
+    trials["all"] = {"levels": ("A1", "C1"), "steps": 400, **THREE}
+    controls = {"size_matched": True, "step_matched": True, "placebo": True}
+    config = make_config(("A1", "C1"), controls=controls).model_copy(deep=True)
+    config = type(config).model_validate({**config.model_dump(by_alias=True), "trials": trials})
+    evidence = write_report(*make_run(config))
+    assert codes(evidence) == []
+    assert not evidence["answer"]["headline"].startswith("Leaning")
+
+
+def test_a_best_step_that_is_the_last_is_counted(make_run):
+    """Such a model was still improving when its training ended."""
+    folder, config, trials = make_run()
+    evidence = write_report(folder, config, trials)
+    assert "last_step" not in codes(evidence)
+    for name in ("A1", "all"):
+        change_best_step(folder.trial(name), trials[name].settings.steps)
+    evidence = write_report(folder, config, trials)
+    (said,) = (caution["text"] for caution in evidence["answer"]["cautions"] if caution["code"] == "last_step")
+    assert said.startswith("the last step was the best in 2 of 11 trainings")
+
+
+def change_best_step(trial, step):
+    record = read_sealed(trial.record, fix="")
+    write_sealed(trial.record, {**record, "result": {**record["result"], "best_step": step}})
+
+
+@pytest.mark.parametrize(
+    ("headline", "softened"),
+    [
+        ("Train a model of its own for each level.", "Leaning to: train a model of its own for each level."),
+        (NOT_DECIDED, NOT_DECIDED),
+        (CANNOT_ANSWER, CANNOT_ANSWER),
+    ],
+)
+def test_a_recommendation_is_softened_and_the_absence_of_one_is_not(headline, softened):
+    """`Leaning to: not decided` would be no sentence."""
+    answer = Recommendation(headline=headline, cautions=(), reasons=(), exceptions=(), warnings=())
+    caution = Caution(code="no_controls", text="x")
+    assert soften(answer, [caution]).headline == softened
+    assert soften(answer, [caution]).cautions == (caution,)
+    assert soften(answer, []).headline == headline
+
+
+def test_nothing_is_read_with_care_where_nothing_was_tested(make_run):
+    """A run that cannot answer has nothing to soften."""
+    assert codes(write_report(*make_run(documents=9))) == []

@@ -1,0 +1,77 @@
+"""The hypotheses in plain sentences, and every comparison in one direction."""
+
+import pytest
+
+from raysweep.evidence.claim_words import claim_reason, claim_sentence, compare, verdict_words
+from raysweep.evidence.formats import SPACE, change, change_range
+from raysweep.statistics.claims import Verdict
+from tests.evidence.test_answer import finding
+
+C, R, U, N = Verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1.963, 2.089, "96.3 % to 108.9 % higher"),
+        (0.961, 0.988, "1.2 % to 3.9 % lower"),
+        (0.961, 1.002, "3.9 % lower to 0.2 % higher"),
+        (70.0, 73.7, "70.0 times to 73.7 times higher"),
+        (0.5, 12.0, "50.0 % lower to 12.0 times higher"),
+    ],
+)
+def test_a_range_of_ratios_is_said_from_its_near_end(low, high, said):
+    """As a person says it, whichever side of equality it lies on."""
+    assert change_range(low, high).replace(SPACE, " ") == said
+
+
+def test_a_ratio_is_said_as_higher_or_lower():
+    """No plus or minus sign in a sentence."""
+    assert [change(ratio).replace(SPACE, " ") for ratio in (2.024, 0.981, 1.0, 73.7)] == [
+        "102.4 % higher",
+        "1.9 % lower",
+        "0.0 % higher",
+        "73.7 times higher",
+    ]
+
+
+def test_every_comparison_divides_by_the_more_adapted_kind():
+    """H3's ratio has the fine-tuned models on top; it is shown the other way round, with its limits and margin."""
+    h1, h3 = (finding(code, C).model_copy(update={"margin": 0.98}) for code in ("H1", "H3"))
+    assert (compare(h1).above, compare(h1).below) == ("general", "specialised")
+    assert (compare(h1).value, compare(h1).low, compare(h1).high) == (1.05, 1.01, 1.09)
+    turned = compare(h3)
+    assert (turned.above, turned.below) == ("general", "transfer")
+    assert (turned.value, turned.low, turned.high) == pytest.approx((1 / 1.05, 1 / 1.09, 1 / 1.01))
+    assert turned.margin == pytest.approx(1 / 0.98)
+
+
+def test_the_steps_of_fine_tuning_stand_beside_its_verdict():
+    """Ten steps of fine-tuning say little about fine-tuning."""
+    said = claim_reason(finding("H3", R), [10, 10]).text.replace(SPACE, " ")
+    assert said.startswith("Fine-tuning the general model on the texts of a level, as configured (10 steps), does not")
+    assert "as configured (10 to 50 steps)," in claim_reason(finding("H3", C), [50, 10]).text.replace(SPACE, " ")
+
+
+@pytest.mark.parametrize("code", ["H1", "H2", "H3"])
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_has_a_sentence_that_ends(code, verdict):
+    """One sentence for what was found, open, or not tested."""
+    text = claim_reason(finding(code, verdict)).text
+    assert text.endswith(".")
+    assert "{" not in text
+    assert claim_sentence(finding(code, verdict)).endswith(".")
+
+
+def test_a_margin_is_part_of_the_claims_sentence():
+    """A claim that asks for more than a difference says so."""
+    demanding = finding("H1", C).model_copy(update={"margin": 1.05})
+    assert claim_sentence(demanding).replace(SPACE, " ").endswith("by 5.0 % higher perplexity or more.")
+
+
+def test_too_few_learners_are_not_called_inconclusive():
+    """Nothing was tested there, so nothing is undecided."""
+    lacking = finding("H1", N).model_copy(update={"too_few": True})
+    assert verdict_words(lacking) == "too few learners"
+    assert verdict_words(finding("H1", N)) == "not tested"
+    assert verdict_words(finding("H1", U)) == "undecided"
