@@ -119,7 +119,7 @@ def _gpus(settings: Settings) -> str:
     resources = settings.config.resources
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
-    are_enough = count > 0 or resources.gpus_per_trial in ("auto", 0) or resources.address is not None
+    are_enough = count > 0 or resources.gpus_per_trial in ("auto", 0) or resources.cluster_address is not None
     return _require(are_enough, names or "none; trials run on CPU")
 
 

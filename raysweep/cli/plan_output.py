@@ -56,7 +56,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
         rates, data = calibrate(config, device=device, place=Path(place), say=say)
         keep_calibration(config, device, rates, data)
-        if config.resources.address is None and importlib.util.find_spec("ray") is not None:
+        if config.resources.cluster_address is None and importlib.util.find_spec("ray") is not None:
             from raysweep.cluster.overheads import measure_overheads
 
             say("calibrate: starting trials under Ray")

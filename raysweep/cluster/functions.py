@@ -3,6 +3,7 @@
 import importlib
 import textwrap
 import traceback
+from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -20,14 +21,19 @@ def resolve(name: str) -> Any:
     return attrgetter(attribute)(importlib.import_module(module))
 
 
-def call_with_fields(function: str, task: Any, **others: Any) -> Any:
+def call_with_fields(function: str, task: Any, require: Callable[[], None] | None, **others: Any) -> Any:
     """Call 'module:function' with the fields of a dataclass; returns its result, or its error.
 
     Ray wraps an error that a task raises in an error of its own, so errors are returned: ours as they
     are, any other as a `RuntimeError` with its traceback.
+
+    Args:
+        require: called first; raises if this process cannot do the work.
     """
     values = {field.name: getattr(task, field.name) for field in fields(task)}
     try:
+        if require is not None:
+            require()
         return resolve(function)(**values, **others)
     except RaysweepError as error:
         return error

@@ -14,6 +14,7 @@ from typing import Any
 import ray.data
 
 from raysweep.cluster.functions import call_with_fields
+from raysweep.cluster.session import Session
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.tasks import Listener, MaskTask
 
@@ -21,7 +22,12 @@ MASK_SHARD = "raysweep.masking.mask_shard:mask_shard"
 
 
 def make_shards(
-    tasks: Sequence[MaskTask], listener: Listener, *, workers: int | None, mask: str = MASK_SHARD
+    session: Session,
+    tasks: Sequence[MaskTask],
+    listener: Listener,
+    *,
+    workers: int | None,
+    mask: str = MASK_SHARD,
 ) -> list[dict[str, Any]]:
     """Make the shards; returns their summaries in the tasks' order.
 
@@ -39,7 +45,7 @@ def make_shards(
     summaries: dict[int, dict[str, Any]] = {}
     done = examples = 0
     began = time.monotonic()
-    for index, outcome in _run(tasks, mask, workers):
+    for index, outcome in _run(session, tasks, mask, workers):
         if isinstance(outcome, RaysweepError):
             raise outcome
         if isinstance(outcome, Exception):
@@ -51,14 +57,15 @@ def make_shards(
     return [summaries[index] for index in range(len(tasks))]
 
 
-def _run(tasks: Sequence[MaskTask], mask: str, workers: int | None) -> Iterator[tuple[int, Any]]:
+def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | None) -> Iterator[tuple[int, Any]]:
     """Call `mask` with every task; yields the task's index and its summary or error, in the order of their ends."""
 
     def make_shard(row: dict[str, Any]) -> dict[str, Any]:
         # Rows are Arrow's, which has no type for our records.
         task = pickle.loads(row["task"])  # noqa: S301 - written below
-        return {"index": row["index"], "outcome": pickle.dumps(call_with_fields(mask, task))}
+        return {"index": row["index"], "outcome": pickle.dumps(call_with_fields(mask, task, require))}
 
+    require = session.check.require if session.check else None
     ray.data.DataContext.get_current().enable_progress_bars = False
     # Ray Data logs its plan, and that there are no progress bars.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -34,12 +34,16 @@ class RayExecutor:
         self._session: Session | None = None
         self._scorers: Scorers | None = None
 
+    def check(self, listener: Listener) -> None:
+        """Join the cluster, if there is one to join, which compares its nodes with what the run needs."""
+        if self._resources.cluster_address is not None:
+            self._open(listener)
+
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards; returns their summaries in the tasks' order."""
         if not tasks:
             return []
-        self._open(listener)
-        return make_shards(tasks, listener, workers=self._resources.mask_workers)
+        return make_shards(self._open(listener), tasks, listener, workers=self._resources.mask_workers)
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
@@ -79,7 +83,7 @@ class RayExecutor:
 
     def _open(self, listener: Listener) -> Session:
         if self._session is None:
-            listener.say("starting Ray" if self._resources.address is None else "joining the cluster")
+            listener.say("starting Ray" if self._resources.cluster_address is None else "joining the cluster")
             self._session = open_session(self._resources, scratch=self._folder.ray)
             listener.say(self._session.describe())
         return self._session

@@ -1,7 +1,7 @@
 """Score models on a few actors, each of which imports torch once and then scores model after model."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,21 @@ class Scorers:
         if need.gpus and need.kind:
             options["accelerator_type"] = need.kind
         actor = ray.remote(num_cpus=1, max_restarts=max_failures, max_task_retries=max_failures, **options)(Scorer)
-        return actor.remote(self._score, uses_gpu=need.gpus > 0)
+        check = self._session.check
+        return actor.remote(self._score, check.require if check else None, uses_gpu=need.gpus > 0)
 
 
 class Scorer:
     """The actor, in a process of its own."""
 
-    def __init__(self, score: str, *, uses_gpu: bool) -> None:
+    def __init__(self, score: str, require: Callable[[], None] | None, *, uses_gpu: bool) -> None:
         # Before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
-        self._score, self._uses_gpu = score, uses_gpu
+        self._score, self._require, self._uses_gpu = score, require, uses_gpu
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
-        outcome = call_with_fields(self._score, task, device=self._device())
+        outcome = call_with_fields(self._score, task, self._require, device=self._device())
         return outcome if isinstance(outcome, Exception) else None
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:

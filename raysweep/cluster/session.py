@@ -5,7 +5,6 @@ stays on: Ray Train asks it whether the resources of a dead trial can be freed; 
 never given back.
 """
 
-import importlib
 import logging
 import os
 import signal
@@ -19,9 +18,9 @@ from typing import Any
 
 import ray
 
-from raysweep import __version__
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.local_ray import AUTH_TOKEN, LocalRay, start_ray
+from raysweep.cluster.node_check import NodeCheck, check_nodes, new_check
 from raysweep.cluster.private_files import protect_token
 from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication, listen_on_loopback
 from raysweep.config.resource_settings import ResourcesConfig
@@ -76,6 +75,8 @@ class Session(AbstractContextManager["Session"]):
     """Whether GPU nodes declare `trial_gpu`, so that a waiting trial makes the autoscaler start one."""
     local: LocalRay | None = None
     """The Ray that was started here; None for a cluster that was joined."""
+    check: NodeCheck | None = None
+    """What each process of a joined cluster compares with its own before it works."""
 
     @property
     def gpus_per_trial(self) -> float:
@@ -105,7 +106,7 @@ class Session(AbstractContextManager["Session"]):
         each training gets the whole memory of its GPU.
         """
         asked = self.resources.train_workers
-        is_local_cpu = self.resources.address is None and need.gpus == 0
+        is_local_cpu = self.resources.cluster_address is None and need.gpus == 0
         return need.workers == 1 and (is_local_cpu if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
@@ -117,9 +118,22 @@ class Session(AbstractContextManager["Session"]):
         if shortage := find_shortage(needs, self.capacity):
             raise ResourceError(shortage)
 
+    def require_gpus(self) -> None:
+        """Refuse to train on a cluster's CPUs unless the config says so: its GPUs may be what failed to come.
+
+        Raises:
+            ResourceError: there are no GPUs, and none may come.
+        """
+        if self.resources.gpus_per_trial == "auto" and not self.capacity.gpus:
+            raise ResourceError(
+                f"the cluster has 0 GPUs ({self.capacity.cpus:g} CPUs), and its head declares none that may come "
+                f"(cluster.yaml: {MAX_TRIAL_GPU}). Start nodes with GPUs, or set resources.gpus_per_trial: 0 to train "
+                "on its CPUs"
+            )
+
     def describe(self) -> str:
         """A line for a person."""
-        where = "joined" if self.resources.address else "started here"
+        where = "joined" if self.resources.cluster_address else "started here"
         return (
             f"Ray {ray.__version__} ({where}), {self.capacity.cpus:g} CPUs, {self.capacity.gpus:g} GPUs, "
             f"dashboard {self.dashboard or 'off'}"
@@ -152,24 +166,27 @@ class Session(AbstractContextManager["Session"]):
 def open_session(
     resources: ResourcesConfig, *, scratch: Path, cpus: int | None = None, gpus: int | None = None
 ) -> Session:
-    """Join the cluster at `resources.address`, or start Ray on this machine.
+    """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
     Args:
-        scratch: a folder of the run; a file in it tells where Ray's own logs are.
+        scratch: a folder of the run; a file in it tells where Ray's own logs are, others what nodes compare.
         cpus, gpus: of a Ray started here, instead of what this machine has.
 
     Raises:
-        ResourceError: there is no cluster at the address, or it cannot run one trial, or this Ray is not one
-            that raysweep knows.
+        ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
+            storage or another raysweep, or this Ray is not one that raysweep knows.
     """
     check_private_names()
-    address = resources.address
+    address = resources.cluster_address
     for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
         os.environ.setdefault(name, value)
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
-        local = start_ray(cpus, gpus, {TRIAL_GPU: gpus} if gpus else None) if address is None else None
-        context = local.context if local else _join(str(address))
+        if address is None:
+            local = start_ray(cpus, gpus, {TRIAL_GPU: gpus} if gpus else None)
+            context = local.context
+        else:
+            local, context = None, _join(address, "resources.address" if resources.address else "RAY_ADDRESS")
     finally:
         if threading.current_thread() is threading.main_thread():
             # Ray's handler exits at once, before records are written.
@@ -187,14 +204,18 @@ def open_session(
         logs = f"{context.address_info['session_dir']}/logs"
         write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": logs})
         session.require({"each": session.need()})
-        if address is not None:
-            _check_version()
+        if address:
+            session.require_gpus()
+            check = new_check(scratch / "nodes")
+            check_nodes(check)
+            session = replace(session, check=check)
         on_error.pop_all()
     logger.info("%s", session.describe())
     return session
 
 
-def _join(address: str) -> Any:
+def _join(address: str, whose: str) -> Any:
+    """Join the cluster; `whose` address it is, for a message."""
     try:
         check_reachable(address)
         # Ray warns that the cluster asks for a token, which is intended.
@@ -205,8 +226,8 @@ def _join(address: str) -> Any:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ResourceError(
-            f"resources.address: found '{address}'; {first_line(str(error))}. "
-            "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or leave the address out"
+            f"{whose}: found '{address}'; {first_line(str(error))}. "
+            "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or set address: local"
         ) from error
 
 
@@ -226,28 +247,6 @@ def check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise ConnectionError(f"nothing answers there ({error})") from error
-
-
-def _check_version() -> None:
-    """Refuse a cluster with another raysweep: its workers import their own, and would train something else.
-
-    Raises:
-        ResourceError: the cluster has none, or another version.
-    """
-
-    def version() -> str:
-        # A nested function is sent by value; a module's function would need raysweep to be importable.
-        try:
-            return str(importlib.import_module("raysweep").__version__)
-        except ImportError:
-            return ""
-
-    theirs = ray.get(ray.remote(num_cpus=0)(version).options(name="read raysweep's version").remote())
-    if theirs != __version__:
-        raise ResourceError(
-            f"the cluster has raysweep {theirs or '(not installed)'}, this process {__version__}. "
-            "Install the same on every node (cluster.yaml: setup_commands), and restart the nodes"
-        )
 
 
 def capacity_of(available: Mapping[str, float], nodes: Iterable[Mapping[str, Any]]) -> Capacity:

@@ -88,6 +88,7 @@ def run_sweep(
                 takes_trial_gpu=session.declares_trial_gpu,
                 pause_at=training.pause_at,
                 is_shared=session.shares_workers(request),
+                check=session.check,
                 train=train,
             )
             return {"name": name, "attempt": attempts[name], "work": work}

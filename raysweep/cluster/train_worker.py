@@ -12,6 +12,7 @@ from typing import Any
 import ray.train
 
 from raysweep.cluster.functions import resolve
+from raysweep.cluster.node_check import NodeCheck
 from raysweep.cluster.ray_internals import node_is_draining
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.scheduling.capacity import ResourceRequest
@@ -39,6 +40,8 @@ class Work:
     """Whether the trial reserves `trial_gpu` for each of its GPUs."""
     is_shared: bool
     """Whether it trains in the trial's process, in which others train before and after it."""
+    check: NodeCheck | None
+    """What the process that trains compares with its own."""
     train: str = TRAIN
     """The training function, 'module:function'."""
     pause_at: int | None = None
@@ -91,7 +94,9 @@ def append_evaluation(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _train(job: TrainingJob, *, work: Work, **how: Any) -> TrainingResult:
-    # Inside the attempt, so that a missing device or function fails the attempt and not the worker.
+    # Inside the attempt, so that a wrong node, a missing device or function fails the attempt and not the worker.
+    if work.check is not None:
+        work.check.require()
     result: TrainingResult = resolve(work.train)(job, device=_device(work), **how)
     return result
 

@@ -1,5 +1,6 @@
 """Settings of the resources of a run."""
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -35,4 +36,14 @@ class ResourcesConfig(Section):
     )
     mask_workers: Cores | None = Field(None, description="CPU workers that make examples; all cores if absent")
     max_failures: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="times that a lost worker is replaced")
-    address: str | None = Field(None, description="a Ray cluster to join ('auto' on its head); else one is started")
+    address: str | None = Field(
+        None,
+        description="a Ray cluster to join ('auto' on its head), or 'local': start Ray here; if absent, the one that "
+        "RAY_ADDRESS names, as in a Ray job, else local",
+    )
+
+    @property
+    def cluster_address(self) -> str | None:
+        """The address of the cluster to join; None: Ray is started on this machine."""
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        return None if address == "local" else address

@@ -23,6 +23,9 @@ class InlineExecutor:
         """Args: `threads` of one trial, `resources.cpus_per_trial`: sums of floats depend on how they are divided."""
         self._threads, self._fail_fast, self._budget = threads, fail_fast, budget
 
+    def check(self, listener: Listener) -> None:
+        """There is nothing to refuse: this process does all."""
+
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""
         from raysweep.masking.mask_shard import mask_shard

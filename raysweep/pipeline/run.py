@@ -137,6 +137,8 @@ class Run:
             known = known and not (is_asked and decisions.todo)
             if name == "prepare" and known and "train" in stages:
                 refuse_thin_levels(self.config, read_counts(self.folder))
+        if {"mask", "train"}.intersection(stages) and self._trials_to_do():
+            self.executor.check(self.listener)
 
     def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
         for need in stage.needs:

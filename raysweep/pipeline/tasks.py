@@ -91,6 +91,9 @@ class Listener(Protocol):
 class Executor(Protocol):
     """Carries work to where it runs.  An error in one piece of masking or scoring is raised here."""
 
+    def check(self, listener: Listener) -> None:
+        """Refuse now what cannot work, before anything is made."""
+
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards; returns their summaries in the tasks' order."""
 

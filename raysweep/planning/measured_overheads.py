@@ -29,7 +29,7 @@ def measure_overheads_of_run(
         for record in records
         if record is not None and record.state is State.DONE and record.attempts == 1 and _start(record) >= since
     ]
-    if forecast.config.resources.address is None and len(ran) >= ENOUGH:
+    if forecast.config.resources.cluster_address is None and len(ran) >= ENOUGH:
         known, slots = read_overheads(forecast.device) or Overheads(), max(1, int(forecast.makespan.slots))
         measured = measure_starts(ran, known, slots=slots, finish_s=forecast.rates.finish_s)
         keep_overheads(forecast.device, measured)

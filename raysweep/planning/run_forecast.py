@@ -105,7 +105,7 @@ def forecast_run(
         gpus: instead of what this machine has.
     """
     resources, device = config.resources, find_device(config)
-    is_elsewhere = resources.address is not None and not device.gpus and resources.gpus_per_trial != 0
+    is_elsewhere = resources.cluster_address is not None and not device.gpus and resources.gpus_per_trial != 0
     if gpus is None:
         gpus = 1.0 if is_elsewhere else float(device.gpus)
     if gpus and not device.gpus:
@@ -129,7 +129,7 @@ def forecast_run(
 def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
     """The resources with `trials_per_gpu: auto` replaced by what the last calibration of this machine found."""
     resources, device = config.resources, find_device(config)
-    if resources.trials_per_gpu != "auto" or (resources.address is not None and not device.gpus):
+    if resources.trials_per_gpu != "auto" or (resources.cluster_address is not None and not device.gpus):
         return resources
     sharing = choose_gpu_sharing(resources, _rates(config, device), cores=device.cores, on_gpu=device.gpus > 0)
     return resources.model_copy(update={"trials_per_gpu": sharing.together})
@@ -157,7 +157,7 @@ def _rates(config: Config, device: Device) -> Rates:
 def _usual_overheads(resources: ResourcesConfig, device: Device) -> Overheads:
     """Before a measurement on this machine; trainings that share a process start it once, see `train_workers`."""
     is_shared = resources.train_workers == "shared" or (
-        resources.train_workers == "auto" and resources.address is None and not device.gpus
+        resources.train_workers == "auto" and resources.cluster_address is None and not device.gpus
     )
     return Overheads(trial_start_s=1.0, first_trial_start_s=15.0) if is_shared else Overheads()
 

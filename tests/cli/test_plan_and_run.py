@@ -34,6 +34,9 @@ ON_DISK = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 class Trained:
     """An executor that remembers what it was to train."""
 
+    def check(self, listener):
+        """Nothing is refused."""
+
     def __init__(self):
         self.names = []
 

@@ -61,7 +61,9 @@ def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
     """Although the first shard ends after the second; the values are what the worker returned."""
     from raysweep.cluster.mask_job import make_shards
 
-    summaries = make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_first_shard_last")
+    summaries = make_shards(
+        session, mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_first_shard_last"
+    )
     expected = [{"shard": n, "documents": 3 + n, "examples": 2, "nested": {"kept": [1, 2]}} for n in range(5)]
     assert summaries == expected
     assert [done for _, done, _, _ in listener.progress] == sorted(done for _, done, _, _ in listener.progress)
@@ -74,7 +76,7 @@ def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener)
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(InputError, match=r"^documents.parquet row 7: found no text$"):
-        make_shards(mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_refuse")
+        make_shards(session, mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_refuse")
 
 
 def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
@@ -82,7 +84,7 @@ def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(RuntimeError, match=r"(?s)^shard 1: ZeroDivisionError: .*mask_or_break"):
-        make_shards(mask_tasks, listener, workers=None, mask="tests.cluster.fake_pieces:mask_or_break")
+        make_shards(session, mask_tasks, listener, workers=None, mask="tests.cluster.fake_pieces:mask_or_break")
 
 
 def score(session, tasks, listener, function):

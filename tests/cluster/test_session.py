@@ -4,6 +4,7 @@ import pytest
 
 from raysweep.cluster.session import Session, capacity_of
 from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.errors import ResourceError
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 
 A100 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0}
@@ -97,3 +98,17 @@ def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
     assert first_line("\n  The actor died. \nmore") == "The actor died."
     assert len(first_line("word " * 100)) <= 160
     assert first_line("") == "no reason given"
+
+
+def session_on(gpus, **resources):
+    capacity = Capacity(cpus=8, gpus=gpus)
+    config = ResourcesConfig(address="auto", **resources)
+    return Session(resources=config, dashboard="", capacity=capacity, declares_trial_gpu=False)
+
+
+def test_a_cluster_without_gpus_trains_on_cpus_only_if_it_is_told_to():
+    """Its GPUs may be what failed to come: eight CPUs of the head would train for days, and end with 0."""
+    with pytest.raises(ResourceError, match=r"has 0 GPUs \(8 CPUs\).*max_trial_gpu.*set resources.gpus_per_trial: 0"):
+        session_on(gpus=0).require_gpus()
+    session_on(gpus=0, gpus_per_trial=0).require_gpus()
+    session_on(gpus=4).require_gpus()

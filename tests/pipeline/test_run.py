@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from raysweep.errors import ChangedError, ConfigError, InputError
+from raysweep.errors import ChangedError, ConfigError, InputError, ResourceError
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run_record import forget
 from raysweep.scheduling.records import State, read_record
@@ -195,3 +195,24 @@ def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
     assert executor.work == ["mask 1"]
     assert [path.read_bytes() for path in lost if path.suffix == ".examples"] == before
     assert again.folder.manifest.exists()
+
+
+class RefusingExecutor(CountingExecutor):
+    """Its cluster cannot do the work."""
+
+    def check(self, listener):
+        raise ResourceError("the cluster has 0 GPUs")
+
+
+def test_a_cluster_that_cannot_do_the_work_is_refused_before_anything_is_made(tiny_run):
+    """Preparing a large corpus takes minutes, and a node that costs money stands by."""
+    run = tiny_run(executor=RefusingExecutor())
+    with pytest.raises(ResourceError, match="0 GPUs"):
+        run.do()
+    assert not run.folder.documents.exists()
+
+
+def test_a_run_that_is_done_needs_no_cluster(done_run, tiny_run):
+    """Nor does its report."""
+    assert again(tiny_run) == []
+    assert tiny_run(executor=RefusingExecutor()).do() == []

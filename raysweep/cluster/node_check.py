@@ -1,0 +1,160 @@
+"""Check that every node sees the run folder and has this raysweep: before anything starts, and where work arrives.
+
+A node that joins later, as the autoscaler's do, is checked by the work that it is given.  Without this a folder that
+is not shared, or is mounted elsewhere, shows after trainings, as a missing file.
+"""
+
+import importlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import raysweep
+from raysweep.cluster.functions import first_line
+from raysweep.errors import ResourceError
+from raysweep.storage.atomic_files import write_text
+from raysweep.storage.digests import combine_digests, describe_outputs
+
+_TIMEOUT_S = 60.0
+_SEEN_WITHIN_S = 10.0
+"""How long a file may take to be seen on another node; NFS clients cache what a folder holds."""
+_NAMED = 5
+_STORAGE_FIX = "--storage must be a folder that every node has at the same path (cluster.yaml: initialization_commands)"
+_CODE_FIX = "install the same on every node (`ray up cluster.yaml` copies and installs it), and restart the nodes"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeCheck:
+    """What the process that runs the sweep has, for another process to compare with its own."""
+
+    note: Path
+    """A file in the run folder."""
+    nonce: str
+    """What is in it."""
+    code: str
+    """The digest of its raysweep."""
+
+    def find_problem(self) -> str:
+        """Compare with this process, which answers in a file beside the note; '' if all is well.
+
+        The storage comes first: with another code the folder may still be right.
+        """
+        try:
+            found = self.note.read_text(encoding="utf-8")
+            if found != self.nonce:
+                return f"{self.note} is another file here; {_STORAGE_FIX}"
+            write_text(self.answer(socket.gethostname()), self.nonce)
+        except FileNotFoundError:
+            return f"{self.note} is not there; {_STORAGE_FIX}"
+        except OSError as error:
+            return f"{self.note.parent}: {error.strerror}; {_STORAGE_FIX}"
+        if (here := code_digest()) != self.code:
+            return f"its raysweep differs from the run's (code {here[:8]}, the run's {self.code[:8]}); {_CODE_FIX}"
+        return ""
+
+    def answer(self, host: str) -> Path:
+        """The file that the node writes."""
+        return self.note.with_name(f"{self.note.name}.{host}")
+
+    def require(self) -> None:
+        """Refuse to work in this process if it differs; it is asked once in each.
+
+        Raises:
+            ResourceError: with the node, the path and the fix.
+        """
+        if problem := _find_problem_once(self):
+            raise ResourceError(f"node {socket.gethostname()}: {problem}")
+
+
+@cache
+def _find_problem_once(check: NodeCheck) -> str:
+    return check.find_problem()
+
+
+@cache
+def code_digest() -> str:
+    """The digest of all files of the package from which this process imported raysweep."""
+    root = Path(raysweep.__file__).parent
+    return combine_digests(describe_outputs(root, (file for file in root.rglob("*") if _is_source(file))))
+
+
+def _is_source(file: Path) -> bool:
+    return file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
+
+
+def new_check(folder: Path) -> NodeCheck:
+    """Leave a note in the folder, with a name that no node has looked up before."""
+    nonce = secrets.token_hex(16)
+    for earlier in folder.glob("note-*"):
+        earlier.unlink(missing_ok=True)
+    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=code_digest())
+    write_text(check.note, nonce)
+    return check
+
+
+def check_nodes(check: NodeCheck) -> None:
+    """Run the check on every node that there is.
+
+    Raises:
+        ResourceError: it failed on some; each is named.
+    """
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    running = {}
+    for node in nodes:
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(make_probe(check))
+        running[node["NodeManagerHostname"]] = task.options(name="check node", scheduling_strategy=where).remote()
+    problems = [f"node {host}: {problem}" for host, problem in _outcomes(check, running) if problem]
+    if problems:
+        rest = f"\n… and {len(problems) - _NAMED} more nodes" if len(problems) > _NAMED else ""
+        raise ResourceError("\n".join(problems[:_NAMED]) + rest)
+
+
+def make_probe(check: NodeCheck) -> Callable[[], tuple[str, str]]:
+    """The function that a node runs: returns its name and its problem, '' if there is none."""
+    note, nonce, code, fix = check.note, check.nonce, check.code, _CODE_FIX
+
+    def find_problem() -> tuple[str, str]:
+        # A nested function, with what it refers to, is sent by value; ours would need the same raysweep there.
+        host = socket.gethostname()
+        try:
+            ours = importlib.import_module("raysweep.cluster.node_check").NodeCheck
+        except (ImportError, AttributeError) as error:
+            return host, f"has not this raysweep ({error}); {fix}"
+        return host, ours(note=note, nonce=nonce, code=code).find_problem()
+
+    return find_problem
+
+
+def _outcomes(check: NodeCheck, running: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    until = time.monotonic() + _TIMEOUT_S
+    for name, task in running.items():
+        try:
+            host, problem = ray.get(task, timeout=max(0.1, until - time.monotonic()))
+        except GetTimeoutError:
+            yield name, f"did not answer within {_TIMEOUT_S:.0f} s"
+        except RayError as error:
+            yield name, f"could not be checked: {first_line(str(error))}"
+        else:
+            yield host, problem or _find_unseen(check, host)
+
+
+def _find_unseen(check: NodeCheck, host: str) -> str:
+    """A node that read the note must be able to write where this process reads."""
+    until = time.monotonic() + _SEEN_WITHIN_S
+    while not (answer := check.answer(host)).exists():
+        if time.monotonic() > until:
+            return f"what it wrote to {answer} is not seen on {os.uname().nodename}; {_STORAGE_FIX}"
+        time.sleep(0.1)
+    return ""
