@@ -1,6 +1,7 @@
 """The commands that publish a run's evidence, and verify what others published."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,34 +22,57 @@ _SHOWN_PER_FILE = 5
 def bundle(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The zip to write.")] = Path("evidence.zip"),
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="Sign it with this private key (`ssh-keygen -t ed25519 -f KEY`).")
+    ] = None,
 ) -> None:
     """Zip a run's evidence to publish it: losses, report and hashes, no learner's text."""
     from raysweep.publishing.bundle import write_bundle
+    from raysweep.publishing.manifest import bundle_digest
+    from raysweep.publishing.signatures import sign as sign_bytes
 
-    manifest = write_bundle(settings.folder, out)
-    say(f"{out}: {len(manifest['files'])} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
-    say(f"to check it anywhere: raysweep verify {out}")
+    signer = partial(sign_bytes, key_file=sign, ask_passphrase=_ask_passphrase) if sign is not None else None
+    manifest = write_bundle(settings.folder, out, signer)
+    say(f"{out}: {len(manifest.files)} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
+    say(f"digest of the bundle: {bundle_digest(manifest.to_bytes())}")
+    key = f" --key {sign}.pub" if sign is not None else ""
+    say(f"to check it anywhere: raysweep verify {out}{key}")
+
+
+def _ask_passphrase() -> str:
+    return str(typer.prompt("passphrase of the key", hide_input=True, err=True))
 
 
 @app.command()
-def verify(zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made.")]) -> None:
+def verify(
+    zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made.")],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The public key (.pub) with which it must be signed.")
+    ] = None,
+) -> None:
     """Recompute every number and verdict of a published report from its losses."""
     from raysweep.publishing.verify import verify_bundle
 
     began = time.monotonic()
-    result = verify_bundle(zip_)
+    result = verify_bundle(zip_, key)
     _print_result(result)
     if not result.is_verified:
+        if result.other_software:
+            say("  it says it was made with other software, which would have to be used to tell whether that is why:")
+            say(f"  {'; '.join(result.other_software)}")
         say(f"NOT VERIFIED: {len(result.differences):,} differences", to_stderr=True)
         raise typer.Exit(1)
-    say(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses")
+    signed = f", signed by {key}" if result.is_key_checked else ""
+    say(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses{signed}")
 
 
 def _print_result(result: "Verification") -> None:
     from raysweep.publishing.differences import shorten
 
-    made, done = result.manifest["made_with"], result.recomputed
-    say(f"run '{result.manifest['run']}', reported by raysweep {made.get('raysweep')}")
+    done = result.recomputed
+    say(
+        f"run '{result.manifest.run}', by its own word reported by raysweep {result.manifest.made_with.get('raysweep')}"
+    )
     for line in shorten(result.differences, _SHOWN_PER_FILE):
         say(f"  {line}", to_stderr=True)
     if done.evidence is not None:
@@ -57,6 +81,10 @@ def _print_result(result: "Verification") -> None:
         say(f"  {done.values:,} values of the evidence recomputed from {done.losses:,} losses")
         say(f"  {done.files} pages and tables rendered again")
         if result.rounding:
-            say(f"  {len(result.rounding)} numbers differ by rounding, as they may with other libraries")
+            say(f"  {len(result.rounding)} numbers lie between two ninth digits; the bundle has the other one")
         say(f"  digest of the inputs: {done.evidence.inputs.digest}")
+        say(f"  digest of the bundle: {result.digest}")
         say(f"  answer: {done.evidence.answer.headline}")
+    if result.signature is not None:
+        whose = "the key asked for" if result.is_key_checked else "give --key to hold it against a key that you trust"
+        say(f"  signed by {result.signature.fingerprint}: {whose}")

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
 from raysweep.evidence.robustness_schema import Controls, Leaks, Row, Score, Sensitivity, UnknownLevels
+from raysweep.evidence.rounding import rounded
 from raysweep.evidence.run_schema import Costs, Curve, Inputs, RunFacts, Training
 from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
@@ -260,7 +261,11 @@ class Evidence(Section):
     config: dict[str, Any] = Field(description="the resolved profile, as experiments.schema.json describes it")
 
     def json_values(self) -> dict[str, Any]:
-        """The evidence as evidence.json holds it: dicts, lists, texts and numbers."""
+        """The evidence as evidence.json holds it: dicts, lists, texts, numbers of nine digits; settings as they are."""
+        return {**rounded(self.exact_values()), "config": self.config}
+
+    def exact_values(self) -> dict[str, Any]:
+        """The same with all bits of every number that was computed."""
         return self.model_dump(mode="json", by_alias=True)
 
 

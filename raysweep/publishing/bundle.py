@@ -1,18 +1,17 @@
 """`raysweep bundle`: a run's evidence as one zip that can be published, and verified without the corpus.
 
-The zip holds the report, the files that the report is made from (`evidence/inputs.py`), and a manifest
-with the SHA-256 of each file.  It holds no learner's text: texts and ids are left out, learners and
-prompts are numbers, and a page that shows samples is rendered again without them.  Two checks come
-before the zip is written: the report must follow from the run as it is now, and no file may hold eight
-words in a row of a document.
+The zip holds the report, the files that the report is made from (`evidence/inputs.py`), a manifest with
+the SHA-256 of each file, and the manifest's signature if a key was given.  It holds no learner's text:
+texts and ids are left out, learners and prompts are numbers, and a page that shows samples is rendered
+again without them.  Two checks come before the zip is written: the report must follow from the run as it
+is now, and no file may hold eight words in a row of a document.
 """
 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from pydantic import ValidationError
@@ -22,23 +21,23 @@ from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import copy_inputs, read_resolved_config
 from raysweep.publishing.archive import file_sha256, list_files, write_archive
+from raysweep.publishing.manifest import FORMAT, MANIFEST, SIGNATURE, Manifest
 from raysweep.publishing.recomputing import README, bundle_texts, recompute
 from raysweep.publishing.software import describe_software
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
 
-FORMAT = 1
 WORDS_IN_A_ROW = 8
 MAX_DOCUMENTS_CHECKED = 5_000
 _WORD = re.compile(r"\w+")
 
 
-def write_bundle(folder: RunFolder, out: Path) -> dict[str, Any]:
+def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | None = None) -> Manifest:
     """Make the zip of a run whose report is written.
 
-    Returns:
-        The manifest.
+    Args:
+        sign: makes the signature of the manifest's bytes.
 
     Raises:
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
@@ -52,13 +51,12 @@ def write_bundle(folder: RunFolder, out: Path) -> dict[str, Any]:
         _copy_report(folder, config, target)
         _refuse_stale(folder, target)
         _refuse_texts(folder, target.root)
-        manifest = {
-            "format": FORMAT,
-            "run": folder.name,
-            "made_with": describe_software(),
-            "files": {name: file_sha256(target.root / name) for name in list_files(target.root)},
-        }
-        write_archive(target.root, manifest, out)
+        names = list_files(target.root)
+        digests = {name: file_sha256(target.root / name) for name in names}
+        manifest = Manifest(format=FORMAT, run=folder.name, made_with=describe_software(), files=digests)
+        content = manifest.to_bytes()
+        signature = {SIGNATURE: sign(content)} if sign is not None else {}
+        write_archive({MANIFEST: content, **signature, **{name: target.root / name for name in names}}, out)
     return manifest
 
 

@@ -1,17 +1,16 @@
 """Where two things differ that should be the same: values by their path, texts by their line."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-TOLERANCE = 1e-9
-"""Relative; other libraries or another processor may change a number by so much, and no printed digit."""
+from raysweep.evidence.rounding import is_on_boundary
+
 _AROUND = 24
-_LONGEST = 110
+_LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,18 @@ class Mismatch:
     stated: str
     found: str
     is_rounding: bool = False
-    """Two numbers that differ by less than `TOLERANCE`."""
+    """The recomputed value lies between the two digits, to within the accuracy of floats."""
 
     def __str__(self) -> str:
         return f"{self.place}: stated {self.stated}, {self.found}"
 
 
-def compare_values(place: str, stated: Any, found: Any) -> Iterator[Mismatch]:
-    """Differences of two JSON values, one for each leaf."""
+def compare_values(place: str, stated: Any, found: Any, exact: Any) -> Iterator[Mismatch]:
+    """Differences of two JSON values, one for each leaf.
+
+    Args:
+        exact: `found` before its numbers were rounded.
+    """
     if isinstance(stated, dict) and isinstance(found, dict):
         for name in sorted(stated.keys() | found.keys()):
             inner = f"{place}.{name}" if ": " in place else f"{place}: {name}"
@@ -39,12 +42,12 @@ def compare_values(place: str, stated: Any, found: Any) -> Iterator[Mismatch]:
             elif name not in stated:
                 yield Mismatch(inner, "nothing", f"recomputed {_show(found[name])}")
             else:
-                yield from compare_values(inner, stated[name], found[name])
+                yield from compare_values(inner, stated[name], found[name], exact[name])
     elif isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
-        for index, pair in enumerate(zip(stated, found, strict=True)):
-            yield from compare_values(f"{place}[{index}]", *pair)
+        for index, values in enumerate(zip(stated, found, exact, strict=True)):
+            yield from compare_values(f"{place}[{index}]", *values)
     elif type(stated) is not type(found) or stated != found:
-        yield Mismatch(place, _show(stated), f"recomputed {_show(found)}", _is_close(stated, found))
+        yield Mismatch(place, _show(stated), f"recomputed {_show(found)}", is_on_boundary(stated, exact))
 
 
 def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
@@ -79,11 +82,6 @@ def shorten(differences: Sequence[Mismatch], most: int) -> list[str]:
         if per_file[name] <= most:
             lines.append(str(difference))
     return lines + [f"{name}: {count - most:,} more" for name, count in per_file.items() if count > most]
-
-
-def _is_close(stated: Any, found: Any) -> bool:
-    numbers = isinstance(stated, float) and isinstance(found, float)
-    return numbers and math.isclose(stated, found, rel_tol=TOLERANCE, abs_tol=1e-12)
 
 
 def _show(value: Any) -> str:

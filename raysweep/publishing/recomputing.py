@@ -6,20 +6,21 @@ with the trials' records.  Do page, Markdown and tables follow from the evidence
 again and compared byte by byte.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import list_inputs, read_resolved_config
-from raysweep.publishing.archive import MAX_BYTES, list_files, parse_json
+from raysweep.publishing.archive import MAX_BYTES, list_files
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
-from raysweep.report.writing import make_evidence, render_report
+from raysweep.publishing.manifest import parse_json
+from raysweep.report.writing import as_written, collect_exactly, render_report
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Trial, expand_trials, training_settings
 from raysweep.storage.atomic_files import dump_json, read_json
@@ -27,6 +28,7 @@ from raysweep.storage.run_folder import RunFolder
 
 README = "README.txt"
 _EVIDENCE = "report/evidence.json"
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,22 +56,24 @@ class Recomputed:
 def recompute(folder: RunFolder) -> Recomputed:
     """Collect, count and render everything again.  Never raises because of what the files hold: they may be forged."""
     try:
-        config = read_resolved_config(folder)
-        _check_sizes(folder)
-        trials = expand_trials(config)
-        evidence = make_evidence(folder, config, trials)
-        differences = [*_recount(folder), *_compare_settings(folder, trials)]
+        return _recompute(folder)
     except Exception as error:  # a forged file can make a reader of honest files fail in any way
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        reason = textwrap.shorten(reason.replace(f"{folder.root}/", ""), _LONGEST_REASON, placeholder=" …")
         return Recomputed(differences=(Mismatch("the bundle", "a whole run", f"cannot be read: {reason}"),))
-    differences += _compare_evidence(folder, evidence)
+
+
+def _recompute(folder: RunFolder) -> Recomputed:
+    config = read_resolved_config(folder)
+    _check_sizes(folder)
+    trials = expand_trials(config)
+    exact = collect_exactly(folder, config, trials)
+    evidence = as_written(exact)
+    differences = [*_recount(folder), *_compare_settings(folder, trials), *_compare_evidence(folder, evidence, exact)]
     expected = bundle_texts(evidence)
     if differences and all(difference.is_rounding for difference in differences):
         # The stated evidence is right but for rounding, so the report must follow from it to the digit.
-        try:
-            expected = bundle_texts(Evidence.model_validate_json(_read(folder, _EVIDENCE)))
-        except ValidationError as error:
-            differences.append(Mismatch(_EVIDENCE, "evidence", f"is not as its schema says: {error}"))
+        expected = bundle_texts(Evidence.model_validate_json(_read(folder, _EVIDENCE)))
     differences += _compare_files(folder, expected, {*list_inputs(folder, trials), *expected, _EVIDENCE})
     return Recomputed(
         differences=tuple(differences),
@@ -108,7 +112,11 @@ It must print this digest of all inputs:
     {evidence.inputs.digest}
 
 It finds a changed, missing or added file, digit, verdict or hash. It cannot find a forgery that is consistent
-throughout, from the losses on: compare the digest with one that was published elsewhere.
+throughout, from the losses on: compare the digest with one that was published elsewhere. If manifest.json.sig is
+here, OpenSSH can tell with the authors' public key that nothing was changed since they signed it:
+
+    echo "authors $(cat key.pub)" > signers
+    ssh-keygen -Y verify -f signers -I authors -n raysweep-bundle -s manifest.json.sig < manifest.json
 """
 
 
@@ -180,7 +188,7 @@ def _compare_counts(place: str, stated: Any, counted: Any) -> Iterator[Mismatch]
         yield Mismatch(place, str(stated), f"counted {counted}")
 
 
-def _compare_evidence(folder: RunFolder, evidence: Evidence) -> Iterator[Mismatch]:
+def _compare_evidence(folder: RunFolder, evidence: Evidence, exact: Evidence) -> Iterator[Mismatch]:
     text = _read(folder, _EVIDENCE)
     try:
         stated = parse_json(text)
@@ -189,7 +197,7 @@ def _compare_evidence(folder: RunFolder, evidence: Evidence) -> Iterator[Mismatc
         yield Mismatch(_EVIDENCE, "JSON", f"cannot be read: {error}")
         return
     # Values first, because they say more than a line; then the text, in which a key or a space could hide.
-    yield from compare_values(_EVIDENCE, stated, evidence.json_values())
+    yield from compare_values(_EVIDENCE, stated, evidence.json_values(), exact.exact_values())
     yield from compare_texts(_EVIDENCE, text, canonical)
 
 

@@ -3,20 +3,21 @@
 It finds every changed, missing or added file, digit, hash or verdict, also if the hashes were changed
 to fit.  It cannot find a forgery that is consistent throughout: false losses from which raysweep itself
 made everything else.  For that case the digest of all inputs is printed, here and on the page: it is
-the one line to print in the paper.
+the one line to print in the paper.  Nor can it know which software made a bundle: `made_with` is what the
+bundle says, so nothing is excused by it.  A signature proves who vouches for a bundle, `made_with` included.
 """
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from raysweep.errors import InputError
-from raysweep.publishing.archive import unpack_archive
-from raysweep.publishing.bundle import FORMAT
+from raysweep import __version__
+from raysweep.publishing.archive import Unpacked, unpack_archive
 from raysweep.publishing.differences import Mismatch
+from raysweep.publishing.manifest import MANIFEST, SIGNATURE, Manifest, bundle_digest
 from raysweep.publishing.recomputing import Recomputed, recompute
-from raysweep.publishing.software import other_software
+from raysweep.publishing.signatures import Signature, check_signature, read_public_key
+from raysweep.publishing.software import describe_software, other_software
 from raysweep.storage.run_folder import open_run_folder
 
 
@@ -24,56 +25,76 @@ from raysweep.storage.run_folder import open_run_folder
 class Verification:
     """The result of `verify`."""
 
-    manifest: dict[str, Any]
+    manifest: Manifest
+    digest: str
+    """SHA-256 of the manifest, and so of the whole bundle."""
     files: int
     """Files whose SHA-256 was compared with the manifest."""
     recomputed: Recomputed
     differences: tuple[Mismatch, ...]
     """Every difference that counts against the bundle."""
     rounding: tuple[Mismatch, ...]
-    """Numbers that differ, on a machine with other libraries, in bits that no page prints."""
+    """Last digits that may be one or the other, because the value lies between them to within 1e-12."""
+    signature: Signature | None
+    """None if there is none that fits."""
+    is_key_checked: bool
+    other_software: tuple[str, ...]
+    """What the bundle says it was made with, where it is another than here."""
 
     @property
     def is_verified(self) -> bool:
         return not self.differences
 
 
-def verify_bundle(path: Path) -> Verification:
-    """Unpack a bundle, check its hashes, and compute its report again.
+def verify_bundle(path: Path, key: Path | None = None) -> Verification:
+    """Unpack a bundle, check its hashes and its signature, and compute its report again.
+
+    Args:
+        key: the public key by which it must be signed.
 
     Raises:
-        InputError: it is no bundle, or is not safe to unpack, or was made by another version of raysweep and this
-            version's numbers differ.
+        InputError: it is no bundle, or is not safe to unpack, or `key` is no key.
     """
+    asked = read_public_key(key) if key is not None else None
     with tempfile.TemporaryDirectory(prefix="raysweep-verify-") as scratch:
         unpacked, storage = Path(scratch) / "unpacked", Path(scratch) / "runs"
         unpacked.mkdir()
         storage.mkdir()
-        manifest, digests = unpack_archive(path, unpacked)
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{path}: has bundle format {manifest['format']!r}; this raysweep reads format {FORMAT}")
-        folder = open_run_folder(str(storage), str(manifest["run"])[:200])
+        bundle = unpack_archive(path, unpacked)
+        folder = open_run_folder(str(storage), bundle.manifest.run)
         unpacked.rename(folder.root)
-        wrong_hashes = _compare_hashes(manifest["files"], digests)
         recomputed = recompute(folder)
-    other = other_software(manifest["made_with"])
-    if recomputed.serious and not wrong_hashes and other.keys() & {"raysweep", "code"}:
-        raise InputError(
-            f"{path}: was made by another raysweep ({'; '.join(other.values())}), and this one's numbers or pages "
-            f"differ in {len(recomputed.serious):,} places, first {recomputed.serious[0]}. That proves nothing: verify "
-            f"it with the raysweep that made it (pip install raysweep=={manifest['made_with'].get('raysweep')})"
-        )
+    signature, unsigned = _check_signature(bundle, asked)
+    stated_elsewhere = [*unsigned, *_compare_hashes(bundle), *_compare_software(bundle.manifest, recomputed)]
     return Verification(
-        manifest=manifest,
-        files=len(digests),
+        manifest=bundle.manifest,
+        digest=bundle_digest(bundle.manifest_bytes),
+        files=len(bundle.digests),
         recomputed=recomputed,
-        differences=(*wrong_hashes, *(recomputed.serious if other else recomputed.differences)),
-        rounding=tuple(difference for difference in recomputed.differences if difference.is_rounding and other),
+        differences=(*stated_elsewhere, *recomputed.serious),
+        rounding=tuple(difference for difference in recomputed.differences if difference.is_rounding),
+        signature=signature,
+        is_key_checked=asked is not None and signature == asked,
+        other_software=tuple(other_software(bundle.manifest.made_with).values()),
     )
 
 
-def _compare_hashes(stated: dict[str, str], found: dict[str, str]) -> list[Mismatch]:
-    differences = []
+def _check_signature(bundle: Unpacked, asked: Signature | None) -> tuple[Signature | None, list[Mismatch]]:
+    """The bundle's signature if it fits, and what speaks against the bundle: no signature, or that of another key."""
+    if bundle.signature is None:
+        missing = Mismatch(SIGNATURE, "no signature", f"asked for one by {asked.fingerprint}") if asked else None
+        return None, [missing] if missing else []
+    try:
+        signature = check_signature(bundle.manifest_bytes, bundle.signature)
+    except ValueError as error:
+        return None, [Mismatch(SIGNATURE, "a signature", str(error))]
+    if asked is not None and signature != asked:
+        return signature, [Mismatch(SIGNATURE, f"by {signature.fingerprint}", f"asked for one by {asked.fingerprint}")]
+    return signature, []
+
+
+def _compare_hashes(bundle: Unpacked) -> list[Mismatch]:
+    differences, stated, found = [], bundle.manifest.files, bundle.digests
     for name in sorted(stated.keys() | found.keys()):
         if name not in found:
             differences.append(Mismatch(name, "in the manifest", "is not in the zip"))
@@ -82,3 +103,22 @@ def _compare_hashes(stated: dict[str, str], found: dict[str, str]) -> list[Misma
         elif stated[name] != found[name]:
             differences.append(Mismatch(name, f"SHA-256 {stated[name]}", f"has {found[name]}"))
     return differences
+
+
+def _compare_software(manifest: Manifest, recomputed: Recomputed) -> list[Mismatch]:
+    """Compare what can be compared: what is named, and raysweep's version with the one that the evidence names."""
+    if recomputed.evidence is None or _is_of_another_version(recomputed):
+        return []
+    place, made_with = f"{MANIFEST}: made_with", manifest.made_with
+    known = describe_software().keys()
+    other = (
+        [Mismatch(place, ", ".join(made_with), f"must name {', '.join(known)}")] if made_with.keys() != known else []
+    )
+    stated = made_with.get("raysweep", "nothing")
+    if stated != __version__:
+        other.append(Mismatch(f"{place}.raysweep", stated, f"the evidence says {__version__}"))
+    return other
+
+
+def _is_of_another_version(recomputed: Recomputed) -> bool:
+    return any(difference.place == "report/evidence.json: raysweep" for difference in recomputed.differences)

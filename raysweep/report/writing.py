@@ -42,9 +42,18 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
 
 
 def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
-    """The evidence as evidence.json holds it: through JSON and back, so that documents are made from exactly that."""
-    collected = collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
-    return Evidence.model_validate_json(dump_json(collected.json_values()))
+    """The evidence as evidence.json holds it, from which all documents are made."""
+    return as_written(collect_exactly(folder, config, trials))
+
+
+def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
+    """The evidence before its numbers are rounded."""
+    return collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
+
+
+def as_written(evidence: Evidence) -> Evidence:
+    """The evidence rounded, through JSON and back, so that documents are made from exactly what evidence.json holds."""
+    return Evidence.model_validate_json(dump_json(evidence.json_values()))
 
 
 def render_report(evidence: Evidence, samples: Sequence[Sample] = ()) -> dict[str, str]:

@@ -1,0 +1,52 @@
+"""Takes a bundle apart, changes it and packs it again, as someone would who wants to deceive."""
+
+import hashlib
+import io
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysweep.publishing.archive import write_archive
+
+Files = dict[str, bytes]
+
+
+def pack(path, files: Files):
+    """As `raysweep bundle` packs; a forger would do the same."""
+    write_archive(files, path)
+    return path
+
+
+def with_new_hashes(files: Files) -> Files:
+    """What a forger does who knows of the manifest."""
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != "manifest.json"}
+    return {**files, "manifest.json": edit_json(json.dumps(manifest).encode(), lambda value: None)}
+
+
+def change_digit(text: bytes, pattern: str) -> bytes:
+    """Another last digit in the first number that the pattern's group matches."""
+    found = re.search(pattern, text.decode())
+    assert found, pattern
+    place = found.end(1) - 1
+    digit = text.decode()[place]
+    assert digit.isdigit()
+    return (text.decode()[:place] + str((int(digit) + 1) % 10) + text.decode()[place + 1 :]).encode()
+
+
+def edit_json(content: bytes, change) -> bytes:
+    value = json.loads(content)
+    change(value)
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def edit_table(content: bytes, column: str, change) -> bytes:
+    table = pq.read_table(io.BytesIO(content))
+    values = table[column].to_numpy().copy()
+    change(values)
+    table = table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
