@@ -66,7 +66,7 @@ class DataConfig(Section):
         ("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first"
     )
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
-    left_out: Annotated[tuple[str, ...], Distinct] = Field(
+    leave_out: Annotated[tuple[str, ...], Distinct] = Field(
         (), description="levels of the corpus that are left out; their texts are counted, and are no mistake"
     )
     max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
@@ -90,9 +90,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _left_out_are_other_levels(self) -> Self:
-        for level in self.left_out:
+        for level in self.leave_out:
             if level in self.levels:
-                raise ValueError(f"left_out: {shown(level)} is one of the levels; remove it there or here")
+                raise ValueError(f"leave_out: {shown(level)} is one of the levels; remove it there or here")
         return self
 
     @model_validator(mode="after")
@@ -100,7 +100,7 @@ class DataConfig(Section):
         for alias, level in self.level_aliases.items():
             if alias in self.levels and level != alias:
                 raise ValueError(f"level_aliases.{alias}: found {level!r}; {alias!r} is itself one of the levels")
-            if level not in self.levels and level not in self.left_out:
+            if level not in self.levels and level not in self.leave_out:
                 raise ValueError(
                     f"level_aliases.{alias}: {shown(level)} is not one of the levels {', '.join(self.levels)}"
                 )

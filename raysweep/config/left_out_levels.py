@@ -31,5 +31,12 @@ def without_levels(config: Config, levels: Collection[str]) -> Config:
     if len(kept) < 2 or not trials:
         what = f"{', '.join(kept) or 'no level'} would remain without {', '.join(gone)}"
         raise ConfigError(f"--skip-empty: {what}; levels are compared, so at least two must have texts")
-    data = config.data.model_copy(update={"levels": kept, "left_out": (*config.data.left_out, *gone)})
+    aliases = config.data.level_aliases
+    spellings = (*gone, *(alias for alias, level in aliases.items() if level in gone))
+    changes = {
+        "levels": kept,
+        "leave_out": (*config.data.leave_out, *spellings),
+        "level_aliases": {alias: level for alias, level in aliases.items() if level not in gone},
+    }
+    data = config.data.model_copy(update=changes)
     return config.model_copy(update={"data": data, "trials": trials})

@@ -29,7 +29,7 @@ NUL_BYTE = "NUL byte"
 MISSING = "missing value"
 UNKNOWN_LEVEL = "unknown level"
 LEFT_OUT = "level left out"
-"""The user said so in `data.left_out`, so such a row is no mistake."""
+"""The user said so in `data.leave_out`, so such a row is no mistake."""
 EMPTY_TEXT = "empty text"
 DUPLICATE_ID = "duplicate id"
 SAME_TEXT = "the same text as a document of another split"
@@ -82,7 +82,7 @@ def read_corpus(path: Path, data: DataConfig, columns: ColumnsConfig | None = No
     roles = {"writing_id": names.id, "l1": names.l1, "level": names.level, "text": names.text}
     roles |= {role: name for role, name in (("learner", names.learner), ("prompt", names.prompt)) if name is not None}
     raw = read_columns(
-        path, list(roles.values()), level=names.level, levels={*data.levels, *data.left_out, *data.level_aliases}
+        path, list(roles.values()), level=names.level, levels={*data.levels, *data.leave_out, *data.level_aliases}
     )
     return _Judge(raw, roles, data).judge()
 
@@ -96,7 +96,7 @@ def check_bad_rows(corpus: Corpus, path: Path, data: DataConfig, quarantine: Pat
     """
     mistakes = [bad for bad in corpus.bad_rows if bad.reason != LEFT_OUT]
     if not mistakes and not corpus.documents.num_rows:
-        raise InputError(f"{path.name}: all {corpus.rows:,} rows are of levels in data.left_out, so no text remains")
+        raise InputError(f"{path.name}: all {corpus.rows:,} rows are of levels in data.leave_out, so no text remains")
     if not mistakes:
         return
     share = len(mistakes) / corpus.rows
@@ -226,7 +226,7 @@ class _Judge:
         encoded = column.combine_chunks().dictionary_encode()
         names = [known.get(spelling, spelling) for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
-        left_out = np.array([name in self.data.left_out for name in names], dtype=bool)[codes]
+        left_out = np.array([name in self.data.leave_out for name in names], dtype=bool)[codes]
         self._complain(LEFT_OUT, "level", left_out)
         names = [name if name in self.data.levels else None for name in names]
         self._complain(UNKNOWN_LEVEL, "level", np.array([name is None for name in names], dtype=bool)[codes])

@@ -44,8 +44,8 @@ def corpus_identity(config: Config, csv: Path | None, *, digest: str | None = No
         digest: the CSV's digest, if it is known.
     """
     fields = config.data.model_dump(mode="json", exclude={"csv", "sample", "max_bad_fraction", "export_ilm"})
-    if not fields["left_out"]:
-        del fields["left_out"]  # nothing left out is the same as before this setting existed
+    if not fields["leave_out"]:
+        del fields["leave_out"]  # nothing left out is the same as before this setting existed
     if csv is None and digest is None:
         fields["sample"] = config.data.sample.model_dump(mode="json")
         fields.pop("columns")

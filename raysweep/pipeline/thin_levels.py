@@ -50,10 +50,10 @@ def thin_level_problems(config: Config, thin: list[str], counts: Counts) -> list
             f"level {level}: {total:,} texts" + (f" ({splits})" if total else "") + "; train and valid need one each"
         )
     kept = [level for level in config.data.levels if level not in thin]
-    left = ", ".join([*config.data.left_out, *thin])
+    left = ", ".join([*config.data.leave_out, *thin])
     if len(kept) < 2:
         return [*lines, "levels are compared, so at least two need texts: add texts, or name the corpus's data.levels"]
-    ways = f"leave out with --skip-empty, or set data: {{levels: [{', '.join(kept)}], left_out: [{left}]}}"
+    ways = f"leave out with --skip-empty, or set data: {{levels: [{', '.join(kept)}], leave_out: [{left}]}}"
     return [*lines, ways]
 
 
@@ -69,6 +69,6 @@ def leave_out_again(config: Config, folder: RunFolder) -> Config:
     if record is None or "prepare" not in record.stages:
         return config
     data = record.stages["prepare"].identity["data"]
-    left_out = [level for level in config.data.levels if level in data.get("left_out", ())]
+    left_out = [level for level in config.data.levels if level in data.get("leave_out", ())]
     kept = [level for level in config.data.levels if level not in left_out]
     return without_levels(config, left_out) if left_out and kept == list(data["levels"]) else config

@@ -53,14 +53,14 @@ def test_levels_with_too_few_texts_are_refused_before_anything_trains(tiny_run, 
         assert list(caught.value.problems) == [
             "level B1: 0 texts; train and valid need one each",
             "level C2: 2 texts (train 2, valid 0, test 0); train and valid need one each",
-            "leave out with --skip-empty, or set data: {levels: [A1, C1], left_out: [B1, C2]}",
+            "leave out with --skip-empty, or set data: {levels: [A1, C1], leave_out: [B1, C2]}",
         ]
         assert executor.work == []
 
 
 def test_prepare_alone_says_so_and_stops_nothing(tiny_run, settings_of):
     """The corpus may be looked at."""
-    run = tiny_run(settings_of(["A1", "B1", "C1"], left_out=["C2"]))
+    run = tiny_run(settings_of(["A1", "B1", "C1"], leave_out=["C2"]))
     assert run.do("prepare")
     assert "prepare: note: level B1: 0 texts; train and valid need one each" in run.listener.lines
 
@@ -68,29 +68,29 @@ def test_prepare_alone_says_so_and_stops_nothing(tiny_run, settings_of):
 def test_one_level_left_is_no_comparison(tiny_run, settings_of):
     """There is nothing to leave out then."""
     with pytest.raises(ThinLevelsError, match="at least two need texts: add texts, or name the corpus"):
-        tiny_run(settings_of(["A1", "B1"], left_out=["C1", "C2"])).do()
+        tiny_run(settings_of(["A1", "B1"], leave_out=["C1", "C2"])).do()
 
 
 def test_the_line_to_change_works(tiny_run, settings_of):
     """The advice is taken word for word: no --force, since nothing rested on the corpus yet."""
     with pytest.raises(ThinLevelsError):
         tiny_run(settings_of(["A1", "B1", "C1", "C2"])).do()
-    run = tiny_run(settings_of(["A1", "C1"], left_out=["B1", "C2"]))
+    run = tiny_run(settings_of(["A1", "C1"], leave_out=["B1", "C2"]))
     assert run.do() == []
     assert "prepare: 2 rows set aside: level left out" in "\n".join(run.listener.lines)
-    assert any(line.startswith("prepare: its settings changed (data.left_out: absent") for line in run.listener.lines)
+    assert any(line.startswith("prepare: its settings changed (data.leave_out: absent") for line in run.listener.lines)
 
 
 def test_texts_left_out_are_no_bad_rows(tiny_run, settings_of, corpus):
     """Half of the corpus may be of other levels; the rest of its rows must still be sound."""
     write_texts(corpus, {"A1": 40, "C1": 40, "C2": 100, "typo": 1})
-    run = tiny_run(settings_of(["A1", "C1"], left_out=["C2", "typo"]))
+    run = tiny_run(settings_of(["A1", "C1"], leave_out=["C2", "typo"]))
     run.do("prepare")
     assert "prepare: 80 documents of 181 rows (A1 40, C1 40)" in run.listener.lines
     with pytest.raises(Exception, match=r"1 of 181 rows are bad \(0\.6 %; data\.max_bad_fraction allows 0 %\)"):
-        tiny_run(settings_of(["A1", "C1"], left_out=["C2"], max_bad_fraction=0.0)).do("prepare")
+        tiny_run(settings_of(["A1", "C1"], leave_out=["C2"], max_bad_fraction=0.0)).do("prepare")
     with pytest.raises(Exception, match="all 181 rows are of levels in data"):
-        tiny_run(settings_of(["X", "Y"], left_out=["A1", "C1", "C2", "typo"])).do("prepare")
+        tiny_run(settings_of(["X", "Y"], leave_out=["A1", "C1", "C2", "typo"])).do("prepare")
 
 
 @pytest.fixture
@@ -130,5 +130,5 @@ def test_skip_empty_is_refused_where_one_level_would_remain(command, corpus):
 
 def test_a_level_that_is_left_out_is_no_level(tiny_run, settings_of):
     """It stands in one list."""
-    with pytest.raises(ConfigError, match="left_out: 'A1' is one of the levels; remove it there or here"):
-        tiny_run(settings_of(["A1", "C1"], left_out=["A1"]))
+    with pytest.raises(ConfigError, match="leave_out: 'A1' is one of the levels; remove it there or here"):
+        tiny_run(settings_of(["A1", "C1"], leave_out=["A1"]))
