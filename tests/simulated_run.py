@@ -163,6 +163,7 @@ def write_trial(folder, trial, reason, rng):
         "device": "cpu",
         "parameters": 3_500_000,
         "peak_memory_bytes": 700_000_000,
+        "pool": dict.fromkeys(trial.settings.levels, 2400),
     }
     write_sealed(
         place.record,

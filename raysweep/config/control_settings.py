@@ -1,5 +1,7 @@
 """Settings of trainings on a part of the documents, and of the control trials."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from raysweep.config.section import Section, Seed
@@ -25,3 +27,18 @@ class ControlsConfig(Section):
     placebo: bool = Field(
         False, description="per level: a model on a random group of documents of all levels, as many as the level has"
     )
+    placebo_draws: Annotated[int, Field(ge=1, le=100)] = Field(
+        3,
+        description="random groups of documents for each level, a model each; they show what chance gains",
+    )
+    compute_matched: bool = Field(
+        False, description="a general model that sees as many examples as all level models together"
+    )
+    exposure_matched: bool = Field(
+        False, description="a general model that sees as many examples of each level as the level's own model"
+    )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The kinds of control that are asked for."""
+        return tuple(name for name, value in self if value is True)

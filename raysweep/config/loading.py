@@ -18,7 +18,7 @@ from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages
 from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
-from raysweep.config.trial_names import find_wrong_names
+from raysweep.config.trial_names import find_wrong_names, planned_controls
 from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
@@ -128,13 +128,10 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
 
 
 def _check_controls(config: Config) -> list[tuple[str, str]]:
-    asked = [name for name, is_asked in config.controls if is_asked]
-    free = [set(trial.levels) for trial in config.trials.values() if trial.parent is None and trial.documents is None]
-    has_general = len(config.data.levels) > 1 and set(config.data.levels) in free
-    if has_general and any({level} in free for level in config.data.levels):
+    if any(planned_controls(config)):
         return []
     must = "needs a trial on all levels and one on a single level, both without 'from' and 'documents'"
-    return [(f"controls.{name}", must) for name in asked]
+    return [(f"controls.{name}", must) for name in config.controls.asked]
 
 
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
@@ -149,6 +146,10 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
     if trial.documents is not None and trial.documents.size_of not in trial.levels:
         must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
         problems.append((f"{path}.documents.size_of", f"found {show(trial.documents.size_of)}; {must}"))
+    for level in trial.examples_per_level or {}:
+        if level not in trial.levels:
+            must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
+            problems.append((f"{path}.examples_per_level", f"found {show(level)}; {must}"))
     if trial.warmup_steps >= trial.steps:
         must = f"must be below the trial's steps ({trial.steps})"
         problems.append((f"{path}.warmup_steps", f"found {trial.warmup_steps}; {must}"))

@@ -141,6 +141,9 @@ class TrialConfig(EntryConfig):
         description="levels whose documents it trains on"
     )
     documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
+    examples_per_level: dict[str, PositiveInt] | None = Field(
+        None, description="examples of these levels in one pass, repeated or drawn at random; else every example once"
+    )
     parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
 
 

@@ -4,18 +4,28 @@ A trial's name is the name of its folder, so that two which differ in upper and 
 disks.  Every name that a config leads to is checked here, before anything is done.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from raysweep.config.schema import Config
 from raysweep.config.section import NAME
 from raysweep.config.training_settings import TrialConfig
 
-CONTROL_KINDS = {"size_matched": "size", "step_matched": "steps", "placebo": "placebo"}
+CONTROL_KINDS = {
+    "size_matched": "size",
+    "step_matched": "steps",
+    "placebo": "placebo",
+    "compute_matched": "compute",
+    "exposure_matched": "exposure",
+}
 """Kinds of control trials, and their short names in the trials' names."""
+ONE_FOR_ALL = ("compute_matched", "exposure_matched")
+"""Kinds with one model for all levels; the others have one for each."""
 RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
 """The baseline's row, and the stages, which `--force` takes as well as trials."""
-_CONTROL_PREFIXES = tuple(f"control-{short}-" for short in CONTROL_KINDS.values())
+_CONTROL_NAME = re.compile(rf"control-({'|'.join(CONTROL_KINDS.values())})(-|\Z)")
 LONGEST_NAME = 80
 MOST_TRIALS = 10_000
 
@@ -30,15 +40,48 @@ def trial_name(entry: str, settings: TrialConfig, seed: int) -> str:
     return entry if is_alone else f"{entry}-seed{seed}"
 
 
-def control_name(kind: str, level: str) -> str:
-    """The name of the entry of a control."""
-    return f"control-{CONTROL_KINDS[kind]}-{level}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """What a control trial is compared with."""
+
+    kind: str
+    """One of `CONTROL_KINDS`."""
+    level: str | None
+    """The level whose model it is compared with; None: that of every level."""
+    draw: int = 1
+    """Number of the placebo's random group for the level."""
+
+    @property
+    def name(self) -> str:
+        """The name of its entry."""
+        parts = ["control", CONTROL_KINDS[self.kind], str(self.draw) if self.draw > 1 else "", self.level or ""]
+        return "-".join(part for part in parts if part)
+
+
+def planned_controls(config: Config) -> Iterator[tuple[Control, TrialConfig]]:
+    """Every control that is asked for, and the entry it copies; none for a level without a model of its own."""
+    general = general_entry(config)
+    own = {level: entry for level in config.data.levels if (entry := entry_on(config, [level])) is not None}
+    if general is None or not own:
+        return
+    for kind in config.controls.asked:
+        if kind in ONE_FOR_ALL:
+            yield Control(kind=kind, level=None), general
+            continue
+        for draw in range(1, (config.controls.placebo_draws if kind == "placebo" else 1) + 1):
+            yield from ((Control(kind=kind, level=level, draw=draw), entry) for level, entry in own.items())
+
+
+def general_entry(config: Config) -> TrialConfig | None:
+    """The first entry on all levels that starts from scratch, if there are several levels."""
+    return entry_on(config, config.data.levels) if len(config.data.levels) > 1 else None
 
 
 def entry_on(config: Config, levels: Sequence[str]) -> TrialConfig | None:
     """The first entry on all documents of just these levels that starts from no other trial."""
     for entry in config.trials.values():
-        if entry.parent is None and entry.documents is None and set(entry.levels) == set(levels):
+        is_whole = entry.parent is None and entry.documents is None and entry.examples_per_level is None
+        if is_whole and set(entry.levels) == set(levels):
             return entry
     return None
 
@@ -64,7 +107,7 @@ def _check_entry(name: str) -> Iterator[tuple[str, str]]:
         yield "trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"
     if len(name) > LONGEST_NAME:
         yield "trials", f"found the name '{name[:20]}…' of {len(name):,} characters; must be at most {LONGEST_NAME}"
-    if name.casefold() in RESERVED_NAMES or name.casefold().startswith(_CONTROL_PREFIXES):
+    if name.casefold() in RESERVED_NAMES or _CONTROL_NAME.match(name.casefold()):
         yield f"trials.{name}", "the name is raysweep's own; choose another"
 
 
@@ -75,11 +118,9 @@ def _all_names(config: Config) -> Iterator[tuple[str, str]]:
             name = trial_name(entry, settings, seed)
             by_seed = "seeds" if settings.seeds is None else f"trials.{entry}.seeds"
             yield name, f"trials.{entry}" if name == entry else by_seed
-    for kind, is_asked in config.controls:
-        for level in config.data.levels if is_asked else ():
-            if (own := entry_on(config, [level])) is not None:
-                place = f"controls.{kind} for level {level}"
-                yield from ((trial_name(control_name(kind, level), own, seed), place) for seed in config.seeds_of(own))
+    for control, copied in planned_controls(config):
+        place = f"controls.{control.kind}" + (f" for level {control.level}" if control.level else "")
+        yield from ((trial_name(control.name, copied, seed), place) for seed in config.seeds_of(copied))
 
 
 def _same(name: str, first: str) -> str:

@@ -21,6 +21,7 @@ from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
 from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
+from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
 from raysweep.evidence.inputs import describe_inputs, read_documents, read_if_there
 from raysweep.evidence.lineup import line_up, role_models
@@ -89,6 +90,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     advice = advise(findings, kinds)
     scores = Scores(entrants, levels, resamples, settings.confidence)
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
+    matrix = scores.matrix()
     trainings = describe_trials(folder, config, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
     answer = recommend(
@@ -120,7 +122,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         findings=findings,
         leaks=leaks,
         controls=Controls(findings=control_findings, rows=control_rows),
-        matrix=Matrix(rows=scores.matrix(), sizes=scores.sizes(), levels=scores.levels),
+        matrix=Matrix(rows=matrix, sizes=scores.sizes(), levels=scores.levels),
         gains=scores.gains(),
         gaps=scores.gaps(),
         strategies=strategies,
@@ -135,6 +137,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         cold_start=describe_cold_start(table, entrants, levels, corpus, resamples, settings.confidence),
         trainings=trainings,
         costs=compare_costs(folder, records),
+        exposure=describe_exposure((*matrix, *control_rows), trials, records),
         curves=read_curves(folder, trials, settings.metric),
         scoring={name: record for name in table.models if (record := read_if_there(folder.cells_record(name)))},
         speed=speed,

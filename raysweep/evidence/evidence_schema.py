@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
 from raysweep.evidence.robustness_schema import Controls, Leaks, Row, Score, Sensitivity, UnknownLevels
 from raysweep.evidence.rounding import rounded
-from raysweep.evidence.run_schema import Costs, Curve, Inputs, RunFacts, Training
+from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFacts, Training
 from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
 
@@ -252,6 +252,7 @@ class Evidence(Section):
     trainings: tuple[Training, ...]
     costs: Costs
     curves: tuple[Curve, ...]
+    exposure: tuple[Exposure, ...] = Field(description="in-level examples seen; empty if they were not counted")
     scoring: dict[str, dict[str, Any]] = Field(description="evaluation/cells/*.json, by model")
     speed: dict[str, Any] | None = Field(description="evaluation/speed.json")
     corpus: dict[str, Any] | None = Field(description="corpus/splits.json")

@@ -24,14 +24,13 @@ from raysweep.scheduling.trials import START_MODEL
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, Verdict, target_status
 from raysweep.statistics.control_verdicts import (
-    PLACEBO,
     ControlFinding,
     ControlVerdict,
     assess_control,
-    placebo_losses,
 )
 from raysweep.statistics.leak_effects import LeakyDocuments
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.placebo_draws import PLACEBO, placebo_losses
 from raysweep.statistics.role_models import RoleModels
 from raysweep.storage.run_folder import RunFolder
 
@@ -45,6 +44,8 @@ EXPLAINED_BY = {
     "size_matched": "a model on as many documents of all levels, trained as long, does as well",
     "step_matched": "a model on all documents, trained with the same settings and steps, does as well",
     "placebo": "models of random groups of the same sizes gain as much on their own groups",
+    "compute_matched": "a general model that is trained as long as all level models together does as well",
+    "exposure_matched": "a general model that sees as many examples of each level as its own model does as well",
 }
 
 
@@ -118,8 +119,10 @@ def judge_controls(
     """
     kinds = [kind for kind in CONTROL_KINDS if roles.is_planned(kind)]
     if PLACEBO in kinds:
-        groups = resamples.again(placebo_losses(losses, config.seed))
-        resamples = replace(resamples, levels={**resamples.levels, **groups.levels})
+        draws = range(1, config.controls.placebo_draws + 1)
+        groups = resamples.again_together([placebo_losses(losses, config.seed, draw) for draw in draws])
+        by_group = {name: drawn for group in groups for name, drawn in group.levels.items()}
+        resamples = replace(resamples, levels={**resamples.levels, **by_group})
     gains = [
         finding.scope for finding in findings if finding.hypothesis == "H1" and finding.verdict is Verdict.CONFIRMED
     ]

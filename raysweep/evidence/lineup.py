@@ -11,7 +11,7 @@ from raysweep.config.trial_names import CONTROL_KINDS
 from raysweep.evidence.published import published_reason
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Roles, Trial
-from raysweep.statistics.role_models import RoleModels
+from raysweep.statistics.role_models import RoleModels, draw_role
 
 COMPARED_ROLES = ("start", "general", "specialised", "transfer")
 ROLE_NAMES = {
@@ -23,6 +23,8 @@ ROLE_NAMES = {
     "size_matched": "size control",
     "step_matched": "step control",
     "placebo": "placebo",
+    "compute_matched": "compute control",
+    "exposure_matched": "exposure control",
     "other": "other",
 }
 
@@ -40,6 +42,8 @@ class Entrant:
     """Scored models by seed."""
     missing: Mapping[str, str]
     """Trials without scores, and why."""
+    draw: int = 1
+    """The number of a placebo's random group for its level."""
 
     @property
     def is_control(self) -> bool:
@@ -62,19 +66,20 @@ def line_up(
     entries: dict[str, list[Trial]] = {}
     for trial in trials.values():
         entries.setdefault(trial.entry, []).append(trial)
-    taken: set[tuple[str, str | None]] = set()
+    taken: set[tuple[str, str | None, int]] = set()
     start = Entrant(name=START_MODEL, role="start", level=None, models={0: START_MODEL}, missing={})
     entrants = [start] if START_MODEL in scored else []
     for entry, seeds in entries.items():
-        role, level = _role_of(seeds[0].name, roles)
-        if (role, level) in taken:
-            role, level = "other", None
-        taken.add((role, level))
+        role, level, draw = _role_of(seeds[0], roles)
+        if (role, level, draw) in taken:
+            role, level, draw = "other", None, 1
+        taken.add((role, level, draw))
         entrants.append(
             Entrant(
                 name=entry,
                 role=role,
                 level=level,
+                draw=draw,
                 models={trial.seed: trial.name for trial in seeds if trial.name in scored},
                 missing={t.name: _why_missing(t.name, records[t.name]) for t in seeds if t.name not in scored},
             )
@@ -90,23 +95,26 @@ def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModel
     for entrant in entrants:
         if entrant.role not in by_role:
             continue
-        for level in levels if entrant.role == "general" else [entrant.level]:
-            assert level is not None
+        role = draw_role(entrant.role, entrant.draw)
+        for level in levels if entrant.level is None else [entrant.level]:
             if entrant.models:
-                by_role[entrant.role][level] = entrant.models
+                by_role.setdefault(role, {})[level] = entrant.models
             else:
-                absent[entrant.role, level] = entrant.reason
+                absent[role, level] = entrant.reason
     return RoleModels(by_role=by_role, absent=absent)
 
 
-def _role_of(trial: str, roles: Roles) -> tuple[str, str | None]:
-    if trial in roles.general:
-        return "general", None
-    for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer), *roles.controls.items()):
+def _role_of(trial: Trial, roles: Roles) -> tuple[str, str | None, int]:
+    """Role, level, and draw."""
+    if trial.control is not None:
+        return trial.control.kind, trial.control.level, trial.control.draw
+    if trial.name in roles.general:
+        return "general", None, 1
+    for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer)):
         for level, names in by_level.items():
-            if trial in names:
-                return role, level
-    return "other", None
+            if trial.name in names:
+                return role, level, 1
+    return "other", None, 1
 
 
 def _why_missing(name: str, record: TrialRecord | None) -> str:
@@ -118,6 +126,6 @@ def _why_missing(name: str, record: TrialRecord | None) -> str:
     return f"{name} not trained: {record.state}" + (f", {reason}" if reason else "")
 
 
-def _rank(entrant: Entrant, levels: Sequence[str]) -> tuple[int, int]:
+def _rank(entrant: Entrant, levels: Sequence[str]) -> tuple[int, int, int]:
     place = levels.index(entrant.level) if entrant.level in levels else 0
-    return list(ROLE_NAMES).index(entrant.role), place
+    return list(ROLE_NAMES).index(entrant.role), entrant.draw, place

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from raysweep.config.section import Count, Fraction, Section
+from raysweep.statistics.contrasts import Estimate
 
 Seconds = Annotated[float, Field(ge=0.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -49,6 +50,20 @@ class Training(Section):
     peak_memory_bytes: Count | None
     bytes: Count | None
     ended_at: float | None
+
+
+class Exposure(Section):
+    """What a model has seen of a level, and its perplexity there."""
+
+    entry: str
+    role: str
+    level: str
+    is_own: bool = Field(description="the model is meant for the level: its own, fine-tuned for it, or for all levels")
+    examples: Annotated[float, Field(ge=0.0)] = Field(
+        description="of this level, up to the kept step and with the parents' examples; mean over seeds"
+    )
+    all_examples: Annotated[float, Field(ge=0.0)] = Field(description="of all levels")
+    perplexity: Estimate
 
 
 class Curve(Section):

@@ -34,7 +34,7 @@ CORPUS_VERSION = 3
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 
 
 def corpus_identity(config: Config, csv: Path | None, *, digest: str | None = None) -> dict[str, Any]:

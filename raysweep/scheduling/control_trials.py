@@ -1,6 +1,6 @@
 """The control trials: what a level's model would gain if its level did not matter.
 
-Each is compared with one level's model and copies all its settings, steps included; only the
+Three kinds are compared with one level's model and copy all its settings, steps included; only the
 documents differ:
 
     size_matched   as many documents as the level has, drawn from all levels
@@ -8,58 +8,52 @@ documents differ:
     placebo        a random group of documents of all levels, as many as the level has; the groups of
                    two levels share none, and each group has test documents of its own
 
-If one of the first two does as well on the level's test documents as the level's model, the gain comes
-from the number of documents or steps; if the placebo beats the general model on its own group by as
+Two kinds are one model for all levels, which copies the general model's settings and sees as many examples
+as all level models together:
+
+    compute_matched    of all documents alike
+    exposure_matched   of each level as many as the level's own model sees
+
+If one of these does as well on the level's test documents as the level's model, the gain comes from the
+number of documents, steps or examples; if the placebos beat the general model on their own groups by as
 much, the gain has nothing to do with levels.
 """
-
-from dataclasses import dataclass
 
 from raysweep.config.control_settings import SubsetConfig
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
-from raysweep.config.trial_names import CONTROL_KINDS, control_name, entry_on
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Control:
-    """The level whose model a control trial is compared with."""
-
-    kind: str
-    """One of `config.trial_names.CONTROL_KINDS`."""
-    level: str
+from raysweep.config.trial_names import Control, entry_on, planned_controls
 
 
 def plan_controls(config: Config) -> dict[str, tuple[TrialConfig, Control]]:
     """The control entries that the config asks for, by name; none for a level without a model of its own."""
-    general = general_entry(config)
-    planned: dict[str, tuple[TrialConfig, Control]] = {}
-    for kind in CONTROL_KINDS:
-        if not getattr(config.controls, kind) or general is None:
-            continue
-        for level in config.data.levels:
-            if (own := entry_on(config, [level])) is not None:
-                planned[control_name(kind, level)] = (
-                    _settings(config, general, own, kind, level),
-                    Control(kind=kind, level=level),
-                )
-    return planned
+    return {control.name: (_settings(config, control, copied), control) for control, copied in planned_controls(config)}
 
 
-def general_entry(config: Config) -> TrialConfig | None:
-    """The first entry on all levels that starts from scratch, if there are several levels."""
-    return entry_on(config, config.data.levels) if len(config.data.levels) > 1 else None
+def placebo_group(level: str, seed: int, draw: int = 1) -> SubsetConfig:
+    """A random group of documents that replaces a level's; the first draw has the run's seed."""
+    return SubsetConfig(size_of=level, disjoint=True, seed=(seed + draw - 1) % 2**63)
 
 
-def placebo_group(level: str, seed: int) -> SubsetConfig:
-    """The random group of documents that replaces a level's, drawn with the run's seed."""
-    return SubsetConfig(size_of=level, disjoint=True, seed=seed)
-
-
-def _settings(config: Config, general: TrialConfig, own: TrialConfig, kind: str, level: str) -> TrialConfig:
+def _settings(config: Config, control: Control, copied: TrialConfig) -> TrialConfig:
+    if control.level is None:
+        return _settings_for_all(config, control.kind, copied)
     documents = {
-        "size_matched": SubsetConfig(size_of=level, seed=config.seed),
+        "size_matched": SubsetConfig(size_of=control.level, seed=config.seed),
         "step_matched": None,
-        "placebo": placebo_group(level, config.seed),
-    }[kind]
-    return own.model_copy(update={"levels": general.levels, "documents": documents})
+        "placebo": placebo_group(control.level, config.seed, control.draw),
+    }[control.kind]
+    return copied.model_copy(update={"levels": config.data.levels, "documents": documents})
+
+
+def _settings_for_all(config: Config, kind: str, general: TrialConfig) -> TrialConfig:
+    """The general model's settings, with the steps to see as many examples as all level models together."""
+    seen = {
+        level: own.steps * own.batch_size * own.accumulation
+        for level in config.data.levels
+        if (own := entry_on(config, [level])) is not None
+    }
+    steps = -(-sum(seen.values()) // (general.batch_size * general.accumulation))
+    by_level = seen if kind == "exposure_matched" else None
+    warmup = min(general.warmup_steps, steps - 1)
+    return general.model_copy(update={"steps": steps, "warmup_steps": warmup, "examples_per_level": by_level})

@@ -5,13 +5,13 @@ the same seed where there is one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
-from raysweep.config.trial_names import trial_name
-from raysweep.scheduling.control_trials import Control, plan_controls
+from raysweep.config.trial_names import Control, trial_name
+from raysweep.scheduling.control_trials import plan_controls
 
 START_MODEL = "start"
 """The name under which the models' common start is scored, as the baseline row of the matrix."""
@@ -43,8 +43,6 @@ class Roles:
     """By level: trials on that level alone, without a parent."""
     transfer: dict[str, tuple[str, ...]]
     """By level: trials on that level alone that start from a general one."""
-    controls: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
-    """By kind of control, by level: they stand beside the others, and for none of them."""
 
 
 def expand_trials(config: Config) -> dict[str, Trial]:
@@ -86,17 +84,11 @@ def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
         level: tuple(name for name, trial in trials.items() if trial.parent in general and _sees(trial, [level]))
         for level in levels
     }
-    controls: dict[str, dict[str, tuple[str, ...]]] = {}
-    for name, trial in trials.items():
-        if trial.control is not None:
-            by_level = controls.setdefault(trial.control.kind, {})
-            by_level[trial.control.level] = (*by_level.get(trial.control.level, ()), name)
     return Roles(
         levels=tuple(levels),
         general=general,
         specialised={level: names for level, names in specialised.items() if names},
         transfer={level: names for level, names in transfer.items() if names},
-        controls=controls,
     )
 
 
@@ -127,7 +119,8 @@ def training_settings(trial: Trial) -> dict[str, Any]:
 
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:
     """Whether it is trained on all documents of just these levels, and is no control."""
-    is_whole = trial.control is None and trial.settings.documents is None
+    settings = trial.settings
+    is_whole = trial.control is None and settings.documents is None and settings.examples_per_level is None
     return is_whole and set(trial.settings.levels) == set(levels)
 
 

@@ -6,8 +6,8 @@ Three contrasts of log perplexity for each level, with the same resamples as the
     own         general − control                      gain of the control
     remaining   raw − own                              gain beyond the control's
 
-Size and step controls are scored on the level's own documents.  A placebo model is scored on the test
-documents of its random group, so its own gain and the level's are measured on different documents.
+Controls are scored on the level's own documents, placebos on the test documents of their random groups, so
+their own gain and the level's are measured on different documents (`placebo_draws.py`).
 
     no gain     H1 is not confirmed: there is nothing to explain (the numbers are given all the same)
     survives    the remaining gain is above the smallest effect of interest, or above half of the raw gain
@@ -20,7 +20,7 @@ control that gains more than the level's model explains its gain as well), so th
 hypotheses are.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
@@ -30,15 +30,19 @@ from pydantic import Field
 from scipy.special import ndtr
 
 from raysweep.config.section import Count, Section
-from raysweep.corpus.subsets import choose_subset
-from raysweep.scheduling.control_trials import placebo_group
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, holm
 from raysweep.statistics.contrasts import Estimate, Measured, Part, measure, widen
-from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.placebo_draws import (
+    PLACEBO,
+    draw_moves,
+    draws_of,
+    group_name,
+    mean_gain,
+    measure_draws,
+)
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 
-PLACEBO = "placebo"
 EXPLAINS = 0.5
 """A control explains the raw gain only if its own gain is shown to be above this share of it."""
 
@@ -62,6 +66,7 @@ class ControlFinding(Section):
     raw: Estimate | None
     own: Estimate | None
     remaining: Estimate | None
+    draws: tuple[Estimate, ...] = Field((), description="of a placebo: the gain of each of its random groups")
     p_equivalent: float | None = Field(description="against 'an effect of interest remains', after Holm")
     p_remaining: float | None = Field(description="against 'neither that nor half remains', after Holm")
     explained_share: float | None = Field(description="own / raw, in nats; null without a gain")
@@ -110,38 +115,9 @@ class _Tested:
     remaining: Measured
     levels: tuple[str, ...]
     share: tuple[float, float] | None
+    draws: tuple[Measured, ...]
     p_equivalent: float
     p_remaining: float
-
-
-def placebo_losses(losses: Mapping[str, LevelLosses], seed: int) -> dict[str, LevelLosses]:
-    """Divide the scored test documents into random groups, one for each level and of its size, by group name.
-
-    Args:
-        losses: all levels, in the order in which the groups are drawn.
-        seed: the run's, with which the groups of train documents were drawn too.
-    """
-    if not losses:
-        return {}
-    levels = list(losses)
-    level_of = np.concatenate([np.full(len(of_level.documents), level) for level, of_level in losses.items()])
-    documents, tokens, nats = (
-        np.concatenate([getattr(of_level, name) for of_level in losses.values()])
-        for name in ("documents", "tokens", "nats")
-    )
-    groups = {}
-    for level in levels:
-        chosen = choose_subset(documents, level_of, levels, placebo_group(level, seed))
-        rows = np.flatnonzero(np.isin(documents, chosen))
-        rows = rows[np.argsort(documents[rows])]
-        name = group_name(level)
-        groups[name] = LevelLosses(level=name, documents=documents[rows], tokens=tokens[rows], nats=nats[rows])
-    return groups
-
-
-def group_name(level: str) -> str:
-    """Name of a level's placebo group among the resamples; no level can have this name."""
-    return f"~{level}"
 
 
 def assess_control(
@@ -188,11 +164,14 @@ def assess_control(
 def _obstacle(kind: str, roles: RoleModels, resamples: Resamples, level: str) -> str:
     """Why a level cannot be tested, or ''."""
     for role in ("general", "specialised", kind):
+        if role == PLACEBO and draws_of(roles, level):
+            continue
         if reason := roles.absent.get((role, level)):
             return reason
         if not roles.by_role.get(role, {}).get(level):
             return f"no {role.replace('_', '-')} model in the trials"
-    groups = (level, group_name(level)) if kind == PLACEBO else (level,)
+    draws = draws_of(roles, level) if kind == PLACEBO else []
+    groups = (level, *(group_name(level, draw) for draw in draws))
     return next(filter(None, (lack_of_writers(resamples, group) for group in groups)), "")
 
 
@@ -212,10 +191,15 @@ def _test(
         alike: levels whose trainings tell, with those of a single level, how much seeds differ.
     """
     others = [other for other in alike if other not in levels]
+    drawn = draw_moves(resamples, roles, levels, others) if kind == PLACEBO else ()
 
     def contrast(raw_weight: float, own_weight: float) -> Measured:
         parts, *similar = (_parts(kind, roles, tested, raw_weight, own_weight) for tested in (levels, *zip(others)))
-        return measure(resamples, parts, similar)
+        measured = measure(resamples, parts, similar)
+        if not drawn or not own_weight:
+            return measured
+        sources = replace(measured.sources, seeds=(*measured.sources.seeds, *drawn))
+        return sources.around(measured.estimate)
 
     raw, own = contrast(1.0, 0.0), contrast(0.0, 1.0)
     remaining, half = contrast(1.0, -1.0), contrast(1.0 - EXPLAINS, -1.0)
@@ -225,6 +209,7 @@ def _test(
         remaining=remaining,
         levels=levels,
         share=_share_limits(raw, own, confidence),
+        draws=tuple(measure_draws(resamples, roles, levels)) if kind == PLACEBO else (),
         p_equivalent=max(remaining.p_not_below(log(smallest_effect)), half.p_not_below(0.0)),
         p_remaining=min(1.0, 2.0 * min(remaining.p_not_above(log(smallest_effect)), half.p_not_above(0.0))),
     )
@@ -233,9 +218,9 @@ def _test(
 def _parts(kind: str, roles: RoleModels, levels: Sequence[str], raw_weight: float, own_weight: float) -> list[Part]:
     """A sum of the level's gain and the control's, averaged over `levels`."""
     raw = mean_log_ratio("general", "specialised", roles, levels) if raw_weight else []
-    own = mean_log_ratio("general", kind, roles, levels) if own_weight else []
-    if kind == PLACEBO:
-        own = [replace(part, level=group_name(part.level)) for part in own]
+    own: list[Part] = []
+    if own_weight:
+        own = mean_gain(roles, levels) if kind == PLACEBO else mean_log_ratio("general", kind, roles, levels)
     return [
         replace(part, weight=weight * part.weight)
         for weight, parts in ((raw_weight, raw), (own_weight, own))
@@ -280,6 +265,7 @@ def _decide(
         explained_share=explained_share,
         share_low=None if test.share is None else test.share[0],
         share_high=None if test.share is None else test.share[1],
+        draws=tuple(gain.ratio(confidence) for gain in test.draws),
         smallest_effect=smallest_effect,
         levels=test.levels,
         documents=test.raw.documents,

@@ -25,6 +25,11 @@ class RoleModels:
         return self.by_role.get(role, {}).get(level, {})
 
 
+def draw_role(role: str, draw: int) -> str:
+    """The role of a control's models that were trained on another random draw of documents."""
+    return role if draw == 1 else f"{role} {draw}"
+
+
 def mean_log_ratio(
     numerator: str,
     denominator: str,

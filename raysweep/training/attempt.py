@@ -1,6 +1,7 @@
 """Prepares one attempt at a training: data, model and optimiser in the state of the last checkpoint."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model
 from raysweep.model.sequence_packing import Packing
+from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
@@ -41,6 +43,8 @@ class Attempt:
     """Sorted by length."""
     checkpoints: Checkpoints
     progress: Progress
+    pool: Mapping[str, int]
+    """Examples of each level in one pass."""
 
     def documents_of_step(self, step: int) -> list[int]:
         """Numbers of the documents whose examples a step trains on."""
@@ -88,6 +92,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
         validation=validation[np.argsort(store.lengths(validation, settings.task), kind="stable")],
         checkpoints=checkpoints,
         progress=Progress.from_state(resumed.state) if resumed is not None else Progress(),
+        pool=_count_by_level(store, examples),
     )
 
 
@@ -126,14 +131,41 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
 
 
 def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
-    """The job's training examples: from all train documents of its levels, or from its subset of them."""
+    """The examples of one pass, ascending: of all train documents of the job's levels or of its subset of them.
+
+    Raises:
+        TrainingError: a level of `examples_per_level` has no examples.
+    """
     examples = store.select(job.levels, "train")
-    if job.documents is None:
-        return examples
-    owners = store.documents_of(examples)
-    documents = np.unique(owners)
-    chosen = choose_subset(documents, store.levels_of(documents), job.levels, job.documents)
-    return examples[np.isin(owners, chosen)]
+    if job.documents is not None:
+        owners = store.documents_of(examples)
+        documents = np.unique(owners)
+        chosen = choose_subset(documents, store.levels_of(documents), job.levels, job.documents)
+        examples = examples[np.isin(owners, chosen)]
+    return examples if job.examples_per_level is None else _repeat_by_level(store, examples, job)
+
+
+def _repeat_by_level(store: ExampleStore, examples: Examples, job: TrainingJob) -> Examples:
+    """The examples with each level's as often as the job asks: all of them equally often, the rest at random."""
+    assert job.examples_per_level is not None
+    levels = store.levels_of(store.documents_of(examples))
+    parts = []
+    for level in job.levels:
+        own = examples[levels == level]
+        asked = job.examples_per_level.get(level, len(own))
+        if not asked:
+            continue
+        if not len(own):
+            raise TrainingError(f"{job.trial}: no examples in the train split of {level}, and {asked:,} are asked for")
+        rest = generator_for(job.seed, "examples_per_level", level).choice(own, asked % len(own), replace=False)
+        parts += [np.tile(own, asked // len(own)), rest]
+    return np.sort(np.concatenate(parts))
+
+
+def _count_by_level(store: ExampleStore, examples: Examples) -> dict[str, int]:
+    documents, counts = np.unique(store.documents_of(examples), return_counts=True)
+    levels = store.levels_of(documents)
+    return {str(level): int(counts[levels == level].sum()) for level in np.unique(levels)}
 
 
 def _check_examples(

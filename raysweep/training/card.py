@@ -41,6 +41,8 @@ def model_card(
     levels = ", ".join(job.levels)
     if job.documents is not None:
         levels += f" (a random part of their documents, as many as {job.documents.size_of} has)"
+    if job.examples_per_level is not None:
+        levels += " (repeated by level, as examples_per_level says)"
     return f"""\
 ---
 library_name: transformers

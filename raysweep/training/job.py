@@ -1,7 +1,7 @@
 """Input and result of one training: plain records, no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raysweep.config.control_settings import SubsetConfig
@@ -37,6 +37,8 @@ class TrainingJob:
     """Identifies the content of a pretrained start; '' for 'scratch' and for a child."""
     documents: SubsetConfig | None = None
     """The subset of the levels' train documents that it trains on; all if None."""
+    examples_per_level: Mapping[str, int] | None = None
+    """Examples of these levels in one pass; every example once if None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,8 @@ class TrainingResult:
     """Real tokens over the seconds of `data` and `step`; None if no step was timed."""
     mfu: float | None = None
     """Model FLOPs utilisation; None where the GPU's peak is unknown."""
+    pool: Mapping[str, int] = field(default_factory=dict)
+    """Examples of each level in one pass over the training's examples."""
 
 
 def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
@@ -98,6 +102,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
         parent=trial.parent,
         start_digest=start_digest(config.model.start) if trial.parent is None else "",
         documents=trial.settings.documents,
+        examples_per_level=trial.settings.examples_per_level,
     )
 
 

@@ -260,5 +260,6 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         parameters=parameter_count(engine.model),
         peak_memory_bytes=peak_memory(engine.device),
         tokens_per_second=rate,
+        pool=dict(attempt.pool),
         mfu=None if rate is None else flops_share(engine.model, rate, engine.device, engine.group.world_size),
     )

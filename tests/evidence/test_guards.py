@@ -13,7 +13,8 @@ from raysweep.publishing.verify import verify_bundle
 from raysweep.report.writing import write_report
 from tests import simulated_run
 
-CONTROLS = {"size_matched": True, "step_matched": True, "placebo": True}
+CONTROLS = {"size_matched": True, "step_matched": True, "placebo": True, "placebo_draws": 1}
+KINDS = ("size_matched", "step_matched", "placebo")
 ALLOWED = {"resamples": 200, "allow_leaks": True}
 GAIN = 0.2
 
@@ -81,7 +82,7 @@ def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_n
         "the level does not explain the gain: so much is gained by the size control, the step control, the placebo"
     )
     verdicts = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
-    assert {verdicts[kind, "overall"] for kind in CONTROLS} == {"explained"}
+    assert {verdicts[kind, "overall"] for kind in KINDS} == {"explained"}
     answer = evidence["answer"]
     assert answer["headline"].startswith("A model per level gains, but not because of the level: a model on as many")
     assert any(said.startswith("The placebo explains the gain (") for said in answer["warnings"])
@@ -106,13 +107,39 @@ def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
     controls = [row["name"] for row in evidence["controls"]["rows"]]
     assert not any(name.startswith("control-") for name in rows)
     assert len(controls) == 15
-    assert [row["role"] for row in evidence["controls"]["rows"]] == [kind for kind in CONTROLS for _ in range(5)]
+    assert [row["role"] for row in evidence["controls"]["rows"]] == [kind for kind in KINDS for _ in range(5)]
     assert not any(row["name"].startswith("control-") for row in evidence["for_everyone"])
     for name in ("report.html", "report.md"):
         text = (folder.report / name).read_text(encoding="utf-8")
         assert all(control in text for control in controls)
     header = (folder.tables / "controls.csv").read_text().splitlines()[0]
     assert header.startswith("control,verdict,raw,raw_low,raw_high,own,own_low")
+
+
+def test_a_general_model_that_saw_as_much_may_explain_the_gain(make_run):
+    """One model is compared with every level's own; the headline says why the level models gain."""
+    controls = {"compute_matched": True, "exposure_matched": True}
+    config = simulated_run.make_config(transfer=False, controls=controls, resamples=1000)
+    evidence = write_report(*make_run(config, truth=truth_with(GAIN), documents=60))
+    found = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
+    assert found["compute_matched", "overall"] == found["exposure_matched", "overall"] == "explained"
+    assert found["compute_matched", "B1"] in ("explained", "open")
+    assert evidence["answer"]["headline"].endswith(
+        "not because of the level: a general model that is trained as long as all level models together does as well."
+    )
+
+
+def test_every_draw_of_a_placebo_is_shown(make_run):
+    """Three groups for each level, each with a model of its own; a failed one leaves two."""
+    config = simulated_run.make_config(transfer=False, controls={"placebo": True}, resamples=300)
+    run = make_run(config, failed={"control-placebo-2-B1": "failed: disk full"}, truth=truth_with(0.0), documents=60)
+    evidence = write_report(*run)
+    draws = {one["scope"]: len(one["draws"]) for one in evidence["controls"]["findings"]}
+    assert draws == {"overall": 2, "A1": 3, "A2": 3, "B1": 2, "B2": 3, "C1": 3}
+    assert len(evidence["controls"]["rows"]) == 15
+    overall = evidence["controls"]["findings"][0]
+    assert overall["verdict"] == "survives"
+    assert min(one["value"] for one in overall["draws"]) < overall["own"]["value"] * 1.01
 
 
 def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path):

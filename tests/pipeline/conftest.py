@@ -74,12 +74,15 @@ def finished_storage(tmp_path_factory):
     return storage
 
 
+CONTROLS = ("size_matched", "step_matched", "placebo", "compute_matched", "exposure_matched")
+
+
 @pytest.fixture(scope="session")
 def run_with_controls(finished_storage, tmp_path_factory):
     """The finished run, asked for control trials afterwards.  For reading only."""
     storage = tmp_path_factory.mktemp("controls") / "runs"
     shutil.copytree(finished_storage, storage)
-    run = make_run(storage, {"controls": {"size_matched": True, "step_matched": True, "placebo": True}})
+    run = make_run(storage, {"controls": dict.fromkeys(CONTROLS, True) | {"placebo_draws": 2}})
     assert run.do() == []
     return run
 

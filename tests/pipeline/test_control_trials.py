@@ -2,16 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from raysweep.errors import TrainingError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.pipeline.jobs import training_job
 from raysweep.scheduling.records import State, read_record
 from raysweep.training.attempt import select_training
 
-NAMES = [f"control-{kind}-{level}" for kind in ("size", "steps", "placebo") for level in ("A1", "C1")]
+NAMES = [
+    *(f"control-{kind}-{level}" for kind in ("size", "steps", "placebo", "placebo-2") for level in ("A1", "C1")),
+    "control-compute",
+    "control-exposure",
+]
 
 
 def documents_of(run, trial):
@@ -26,7 +32,7 @@ def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(r
     run = run_with_controls
     said = run.listener.lines
     assert any(re.fullmatch(r"A1: skip, done \d+ min ago with the same config", line) for line in said)
-    assert [line for line in said if line.endswith(": training")] == [f"{name}: training" for name in NAMES]
+    assert sorted(line for line in said if line.endswith(": training")) == sorted(f"{name}: training" for name in NAMES)
     for name in NAMES:
         record = read_record(run.folder.trial(name))
         assert record is not None
@@ -34,8 +40,39 @@ def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(r
     evidence = json.loads(run.folder.evidence.read_text())
     assert [row["name"] for row in evidence["controls"]["rows"]] == NAMES
     assert all(set(row["cells"]) == {"A1", "C1"} for row in evidence["controls"]["rows"])
-    assert [one["scope"] for one in evidence["controls"]["findings"]] == ["overall", "A1", "C1"] * 3
+    assert [one["scope"] for one in evidence["controls"]["findings"]] == ["overall", "A1", "C1"] * 5
     assert all(name in run.folder.report_html.read_text(encoding="utf-8") for name in NAMES)
+
+
+def test_the_exposure_control_sees_as_much_of_each_level_as_its_own_model(run_with_controls):
+    """Examples are repeated or drawn, to the exact number; the record keeps them, and the report shows them."""
+    run = run_with_controls
+    store = ExampleStore.open(run.folder.examples)
+    asked = {level: run.trials[level].settings.steps * run.trials[level].settings.batch_size for level in ("A1", "C1")}
+    chosen = select_training(store, training_job(run.config, run.folder, run.trials["control-exposure"], ""))
+    levels, counts = np.unique(store.levels_of(store.documents_of(chosen)), return_counts=True)
+    assert dict(zip(levels.tolist(), counts.tolist(), strict=True)) == asked
+    record = read_record(run.folder.trial("control-exposure"))
+    assert record.result["pool"] == asked
+    assert record.result["examples"] == sum(asked.values())
+    assert sum(read_record(run.folder.trial("all")).result["pool"].values()) == len(store.select(("A1", "C1"), "train"))
+    rows = json.loads(run.folder.evidence.read_text())["exposure"]
+    seen = {(row["entry"], row["level"]): row["examples"] for row in rows}
+    kept = record.result["best_step"] / record.result["steps"]
+    assert seen["control-exposure", "A1"] == pytest.approx(asked["A1"] * kept)
+    assert seen["A1", "C1"] == 0.0
+    assert seen["all-C1", "C1"] > seen["all", "C1"] > 0.0
+
+
+def test_examples_of_a_level_without_any_are_refused_by_name(run_with_controls):
+    """A level may be empty after cleaning."""
+    run = run_with_controls
+    job = training_job(run.config, run.folder, run.trials["control-exposure"], "")
+    empty = replace(job, levels=(*job.levels, "B9"), examples_per_level={"B9": 10})
+    with pytest.raises(TrainingError, match="no examples in the train split of B9, and 10 are asked for"):
+        select_training(ExampleStore.open(run.folder.examples), empty)
+    none = replace(job, levels=(*job.levels, "B9"), examples_per_level={})
+    assert len(select_training(ExampleStore.open(run.folder.examples), none)) > 0
 
 
 def test_controls_train_on_as_many_documents_as_their_level(run_with_controls):

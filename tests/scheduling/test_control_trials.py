@@ -34,7 +34,7 @@ def test_without_controls_trials_and_fingerprints_are_those_of_before():
 
 def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
     """Names are folder names, and say what they are."""
-    trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True))
+    trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True, placebo_draws=1))
     names = [name for name in trials if trials[name].control]
     assert names == [
         "control-size-A1",
@@ -49,7 +49,30 @@ def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
     ]
     assert all(NAME.match(name) for name in names)
     assert list(trials)[-9:] == names
-    assert [name for name in expand_trials(config_of(placebo=True)) if name.startswith("control")] == names[-3:]
+    only = expand_trials(config_of(placebo=True, placebo_draws=1))
+    assert [name for name in only if name.startswith("control")] == names[-3:]
+
+
+def test_a_placebo_is_drawn_several_times():
+    """The first draw keeps its name and group; three show how much chance alone varies."""
+    one, three = (expand_trials(config_of(placebo=True, **more)) for more in ({"placebo_draws": 1}, {}))
+    assert {name: trial for name, trial in three.items() if name in one} == one
+    assert sorted(set(three) - set(one)) == [
+        f"control-placebo-{draw}-{entry}" for draw in (2, 3) for entry in ("A1", "B1-seed0", "B1-seed1")
+    ]
+    groups = {trial.settings.documents.seed for name, trial in three.items() if name.endswith("A1") and trial.control}
+    assert groups == {3, 4, 5}
+
+
+def test_controls_of_compute_and_exposure_are_one_general_model_that_sees_as_much_as_all_level_models():
+    """A1 sees 40 × 8 examples and B1 60 × 8, so with batches of 16 a general model takes 50 steps for as many."""
+    trials = expand_trials(config_of(compute_matched=True, exposure_matched=True))
+    compute, exposure = trials["control-compute"], trials["control-exposure"]
+    general = trials["all"].settings
+    assert (compute.control.level, compute.settings.steps, exposure.settings.steps) == (None, 50, 50)
+    assert compute.settings == general.model_copy(update={"steps": 50})
+    assert exposure.settings.examples_per_level == {"A1": 320, "B1": 480}
+    assert find_roles(trials, ("A1", "B1")).general == ("all",)
 
 
 def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone():
@@ -74,11 +97,6 @@ def test_controls_play_no_role_but_their_own():
     assert roles.general == without.general == ("all",)
     assert roles.specialised == without.specialised
     assert roles.transfer == without.transfer
-    assert without.controls == {}
-    assert roles.controls["placebo"] == {
-        "A1": ("control-placebo-A1",),
-        "B1": ("control-placebo-B1-seed0", "control-placebo-B1-seed1"),
-    }
 
 
 def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised():
@@ -100,3 +118,11 @@ def test_a_trial_cannot_have_a_control_s_name():
     """Their folders would be one."""
     with pytest.raises(ConfigError, match=r"trials\.control-size-A1: the name is raysweep's own"):
         config_of({**TRIALS, "control-size-A1": {"levels": ["A1"]}})
+    with pytest.raises(ConfigError, match=r"trials\.control-compute: the name is raysweep's own"):
+        config_of({**TRIALS, "control-compute": {"levels": ["A1"]}})
+
+
+def test_examples_of_a_level_that_the_trial_does_not_train_on_are_refused():
+    """They could never be drawn."""
+    with pytest.raises(ConfigError, match=r"examples_per_level: found 'B1'; must be one of the trial's levels \(A1\)"):
+        config_of({"x": {"levels": ["A1"], "examples_per_level": {"B1": 5}}})

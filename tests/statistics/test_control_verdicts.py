@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
-from raysweep.statistics.control_verdicts import assess_control, group_name, placebo_losses
-from raysweep.statistics.role_models import RoleModels
+from raysweep.statistics.control_verdicts import assess_control
+from raysweep.statistics.placebo_draws import group_name, placebo_losses
+from raysweep.statistics.role_models import RoleModels, draw_role
 
 LEVELS = ("A1", "B1", "C1")
 
@@ -213,3 +214,59 @@ def test_seeds_of_controls_are_pooled_over_the_levels(simulate):
     """Three seeds of one level give 2 degrees of freedom; those of three levels give up to 6, and shorter intervals."""
     alone, pooled = (np.median([seeded(simulate, seed, alone=alone) for seed in range(15)]) for alone in (True, False))
     assert pooled < 0.8 * alone
+
+
+def placebo_experiment(simulate, seed, *, spread, draws=3, gain=0.0, writers=60):
+    """The placebo's own gain on every level, where a group's model differs by `spread` nats from group to group."""
+    names = [f"placebo-{draw}-{level}" for draw in range(1, draws + 1) for level in LEVELS]
+    known = {
+        level: {"all": 2.5, **{f"own-{other}": 2.3 for other in LEVELS}, **dict.fromkeys(names, 2.5 - gain)}
+        for level in LEVELS
+    }
+    losses, clusters = simulate(known, seed=seed, writers=writers, own=0.02)
+    moves = np.zeros(len(known["A1"]))
+    moves[-len(names) :] = np.random.default_rng([seed, 9]).normal(0.0, spread, len(names))
+    losses = {level: replace(one, nats=one.nats + moves * one.tokens[:, None]) for level, one in losses.items()}
+    resamples = resample_levels(losses, list(known["A1"]), resamples=500, seed=1, clusters=clusters)
+    groups = resamples.again_together([placebo_losses(losses, 1, draw) for draw in range(1, draws + 1)])
+    by_group = {name: drawn for group in groups for name, drawn in group.levels.items()}
+    resamples = replace(resamples, levels={**resamples.levels, **by_group})
+    by_role = {
+        "general": {level: {0: "all"} for level in LEVELS},
+        "specialised": {level: {0: f"own-{level}"} for level in LEVELS},
+        **{
+            draw_role("placebo", draw): {level: {0: f"placebo-{draw}-{level}"} for level in LEVELS}
+            for draw in range(1, draws + 1)
+        },
+    }
+    roles = RoleModels(by_role=by_role, absent={})
+    return assess_control(
+        "placebo", roles, resamples, LEVELS, confirmed=("overall", *LEVELS), smallest_effect=1.05, confidence=0.95
+    )
+
+
+def placebo_coverage(simulate, experiments, **options):
+    """Share of experiments in which the interval of a placebo's gain on A1 holds 0, the mean over all groups."""
+    held = 0
+    for seed in range(experiments):
+        own = placebo_experiment(simulate, seed, **options)[1].own
+        held += own.low <= 1.0 <= own.high
+    return held / experiments
+
+
+def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
+    """Three groups that differ by 0.1 nats: documents alone would give intervals that are far too short."""
+    assert placebo_coverage(simulate, 60, spread=0.1) >= 0.88
+    findings = placebo_experiment(simulate, 0, spread=0.1)
+    assert [len(one.draws) for one in findings] == [3, 3, 3, 3]
+    assert findings[0].own.value == pytest.approx(np.exp(np.mean([np.log(one.value) for one in findings[0].draws])))
+
+
+@pytest.mark.slow
+def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiments(simulate):
+    """For groups that differ much, little and not at all; one draw cannot know."""
+    shares = {spread: placebo_coverage(simulate, 400, spread=spread) for spread in (0.0, 0.03, 0.1)}
+    alone = placebo_coverage(simulate, 400, spread=0.1, draws=1)
+    print(f"\nthe placebo's interval holds the truth: {shares}; with one draw that differs by 0.1 nats {alone:.1%}")
+    assert all(0.92 <= share <= 0.99 for share in shares.values())
+    assert alone < 0.6

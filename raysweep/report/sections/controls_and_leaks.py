@@ -25,8 +25,10 @@ def guard_section(evidence: Evidence) -> ReportSection:
         controls = paragraph(
             "Each control is trained like the level's own model, but on other documents. The <strong>size "
             "control</strong> uses as many documents, drawn from all levels; the <strong>step control</strong> uses "
-            "all documents of all levels, for as many steps; the <strong>placebo</strong> uses a random group as "
-            "large as the level, and is scored on a random group too. A control explains the gain if what remains "
+            "all documents of all levels, for as many steps; the <strong>placebo</strong> uses random groups as "
+            "large as the level, and is scored on random groups too; the <strong>compute control</strong> and the "
+            "<strong>exposure control</strong> are general models that see as many examples as all level models "
+            "together, the latter as many of each level. A control explains the gain if what remains "
             "beyond it is shown to be below the smallest effect of interest (and below half of the gain), and a gain "
             "survives if what remains is shown to be above it (or above half of the gain); else it is open."
         )
@@ -82,6 +84,7 @@ def _controls(evidence: Evidence) -> Table[ControlFinding]:
         Column("Verdict on the gain", ("verdict",), _verdict, is_number=False),
         estimates("Gain of the level's model", "raw", formats.percent),
         estimates("Gain of the control", "own", formats.percent),
+        Column("Gain of each group", ("lowest_draw", "highest_draw"), _draws),
         estimates("Gain beyond the control", "remaining", formats.percent),
         Column("Explained", ("explained_share", "share_low", "share_high"), _share, is_number=True),
         numbers("p, beyond", "p_remaining", formats.p_value),
@@ -94,6 +97,13 @@ def _share(control: ControlFinding) -> Cell:
     share, low, high = control.explained_share, control.share_low, control.share_high
     detail = "" if low is None else f"{formats.share(low)} to {formats.share(high)}"
     return Cell(text=formats.share(share), values=(share, low, high), detail=detail)
+
+
+def _draws(control: ControlFinding) -> Cell:
+    """What the random groups of a placebo gain, one by one."""
+    gains = sorted(draw.value for draw in control.draws)
+    values = (gains[0], gains[-1]) if gains else (None, None)
+    return Cell(text=", ".join(formats.percent(gain) for gain in gains) or formats.NONE, values=values)
 
 
 def _verdict(control: ControlFinding) -> Cell:

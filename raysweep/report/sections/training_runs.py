@@ -4,11 +4,12 @@ from markupsafe import Markup
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.run_schema import Training
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.evidence.run_schema import Exposure, Training
 from raysweep.report.labels import metric_name
 from raysweep.report.layout import Block, ReportSection, absent, paragraph
 from raysweep.report.svg import Series, curve_panel
-from raysweep.report.tables import Cell, Column, Table, numbers, words
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
 _KEY = Markup("""<ul class="key">
 <li><svg viewBox="0 0 32 10" role="img" aria-label="solid dark line"><title>solid dark line</title>\
@@ -30,7 +31,22 @@ def training_section(evidence: Evidence) -> ReportSection:
             "was kept."
         )
         blocks = [_KEY, Markup('<div class="panels">{}</div>').format(panels), paragraph(text, metric_name(evidence))]
-    return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence)])
+    return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence), _exposure(evidence)])
+
+
+def _exposure(evidence: Evidence) -> Table[Exposure]:
+    """Loss against in-level examples seen, for the models that are meant for the level."""
+    return Table[Exposure](
+        "exposure",
+        "Examples of each level that the models have seen, and their perplexity there: a model that has seen more of a "
+        "level may be better for that reason alone",
+        [exposure for exposure in evidence.exposure if exposure.is_own],
+        words("Level", "level"),
+        words("Model", "entry", detail=lambda exposure: ROLE_NAMES.get(exposure.role, exposure.role)),
+        numbers("Examples of the level", "in_level_examples", formats.count, lambda exposure: exposure.examples),
+        numbers("All examples", "all_examples", formats.count),
+        estimates("Perplexity there", "ppl", formats.perplexity, lambda exposure: exposure.perplexity),
+    )
 
 
 def _trainings(evidence: Evidence) -> Table[Training]:
