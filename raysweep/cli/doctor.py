@@ -18,6 +18,7 @@ from raysweep.errors import InputError, RaysweepError
 from raysweep.model.start_folder import check_start
 from raysweep.pipeline.run_record import LIBRARIES
 from raysweep.planning.model_size import model_shape
+from raysweep.readers.locations import find_files, local_files, name_files
 from raysweep.scheduling.gpu_specs import GIB
 from raysweep.scheduling.trials import expand_trials
 
@@ -54,12 +55,10 @@ def _tokenizer(_: Settings) -> str:
 
 def _data(settings: Settings) -> str:
     data = settings.config.data
-    if data.csv is None:
-        return f"{data.sample.rows:,} synthetic texts (data.csv is not set)"
-    path = Path(data.csv).expanduser()
-    if not path.is_file():
-        raise InputError(f"data.csv: no file {path}; give it with --set data.csv=FILE")
-    return f"{path}, {path.stat().st_size / 1e6:,.1f} MB"
+    if data.path is None:
+        return f"{data.sample.rows:,} synthetic texts (data.path is not set)"
+    size = sum(file.stat().st_size for file in find_files(data.path))
+    return f"{name_files(data.path)}, {size / 1e6:,.1f} MB"
 
 
 def _storage(settings: Settings) -> str:
@@ -74,8 +73,7 @@ def _disk(settings: Settings) -> str:
     weights = 4 * model_shape(config).parameters
     searches = [trial.settings.search for trial in expand_trials(config).values()]
     models = sum(search.samples if search else 1 for search in searches)
-    csv = Path(config.data.csv).expanduser() if config.data.csv else None
-    data = csv.stat().st_size if csv and csv.is_file() else 0
+    data = sum(file.stat().st_size for file in local_files(config.data.path))
     needed = models * weights + 3 * 3 * weights * max(1, os.cpu_count() or 1) + 4 * data
     free = shutil.disk_usage(_existing_folder(settings)).free
     return _require(free > needed, f"{free / GIB:,.1f} GiB free, about {needed / GIB:,.1f} GiB needed")

@@ -50,7 +50,7 @@ def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocume
 
 
 def import_texts(source: Path, level: str, out: Path) -> None:
-    """Write the documents of the original's file as a CSV that `data.csv` can name.
+    """Write the documents of the original's file as a CSV that `data.path` can name.
 
     Args:
         source: an examples pickle, or a text file with documents joined by three newlines.

@@ -16,6 +16,7 @@ from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_tabl
 from raysweep.errors import ConfigError
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
 from raysweep.planning.run_forecast import RunForecast, forecast_run
+from raysweep.readers.locations import name_files
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
@@ -85,7 +86,7 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
         _print_json(settings, trials, records, everything, here, spans)
         return
     console = PrintableConsole(highlight=False)
-    data = config.data.csv or f"{config.data.sample.rows:,} synthetic texts"
+    data = name_files(config.data.path) or f"{config.data.sample.rows:,} synthetic texts"
     console.print(f"{folder.name}: {len(trials)} trials on {data}, in {folder.root}", markup=False)
     console.print(f"start: {config.model.start}", markup=False)
     console.print(_trial_table(trials, records, everything))

@@ -7,20 +7,34 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.config.section import NAME, BoundedCount, Distinct, Fraction, PositiveFloat, PositiveInt, Section
 from raysweep.storage.printable import shown
 
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "excel", "xml", "text"]
+LayoutName = Literal[
+    "efcamdat", "efcamdat_xml", "write_and_improve", "wi_locness", "icnale", "asag", "universal_cefr", "ellipse",
+    "cefr_sp",
+]  # fmt: skip
+SplitName = Literal["train", "valid", "test"]
+
 
 class ColumnsConfig(Section):
-    """Names of the CSV's columns."""
+    """Names of the corpus's columns; what is absent is as the layout says, or has its usual name."""
 
-    id: str = Field("writing_id", description="a different value for each document")
-    l1: str = Field("l1", description="the writer's first language")
-    level: str = Field("cefr_level", description="the document's CEFR level")
-    text: str = Field("text", description="the document itself")
+    id: str | None = Field(
+        None, description="a different value for each document; if absent: writing_id, or made from the row's number"
+    )
+    l1: str | None = Field(None, description="the writer's first language; if absent: l1, or not known")
+    level: str | None = Field(None, description="the document's level; if absent: cefr_level")
+    text: str | None = Field(None, description="the document itself; if absent: text")
     learner: str | None = Field(None, description="the writer; their documents all go to one split")
     prompt: str | None = Field(None, description="the task the document answers")
+    split: str | None = Field(
+        None, description="published splits, taken as they are; '@file' reads them from the names of the files"
+    )
+    date: str | None = Field(None, description="when it was written; carried into documents.parquet")
+    score: str | None = Field(None, description="how it was graded; carried into documents.parquet")
 
 
 class SampleConfig(Section):
-    """The synthetic corpus that is used when `data.csv` is not given."""
+    """The synthetic corpus that is used when `data.path` is not given."""
 
     rows: Annotated[int, Field(ge=10, le=10_000_000)] = Field(3000, description="documents to generate")
     level_shares: dict[str, PositiveFloat] | None = Field(
@@ -59,7 +73,23 @@ class NearDuplicatesConfig(Section):
 class DataConfig(Section):
     """The corpus."""
 
-    csv: str | None = Field(None, description="a CSV file (.csv or .csv.gz); the synthetic sample if absent")
+    path: str | Annotated[tuple[str, ...], Distinct] | None = Field(
+        None, description="a file, several, a glob, a folder or an address; the synthetic sample if absent"
+    )
+    csv: str | None = Field(None, exclude=True, description="another name of `path`")
+    format: Format | None = Field(None, description="recognised by the content if absent")
+    encoding: str = Field("utf-8", description="of text files, such as cp1252 or utf-16")
+    quotes: Literal["double", "none"] = Field(
+        "double", description="none: in delimited files a quotation mark is a character like any other"
+    )
+    sheet: str | None = Field(None, description="of a workbook with several")
+    layout: LayoutName | None = Field(None, description="columns, levels and markup of a known corpus")
+    clean: bool | None = Field(
+        None, description="unwrap markup such as <br>, &amp; and tags; if absent, as the layout says, otherwise not"
+    )
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = Field(
+        "en", description="of the texts, as an ISO 639 code: it decides where sentences and words end"
+    )
     sample: SampleConfig = SampleConfig()
     columns: ColumnsConfig = ColumnsConfig()
     levels: Annotated[tuple[str, ...], Distinct] = Field(
@@ -67,12 +97,33 @@ class DataConfig(Section):
     )
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
     leave_out: Annotated[tuple[str, ...], Distinct] = Field(
-        (), description="levels of the corpus that are left out; their texts are counted, and are no mistake"
+        (), description="levels, as the corpus spells them, whose rows are left out; '' for rows without one"
+    )
+    split_names: dict[str, SplitName] = Field(
+        {}, description="other names in the split column, such as {dev: test}; usual ones are known"
     )
     max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
     split: SplitConfig = SplitConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
     export_ilm: bool = Field(False, description="also write ILM's train.txt, valid.txt and test.txt per model")
+
+    @model_validator(mode="after")
+    def _has_one_name(self) -> Self:
+        """Move `csv` to `path`."""
+        if self.csv is not None:
+            if self.path is not None:
+                raise ValueError("csv and path are two names of one setting; must be given once")
+            self.__dict__.update(path=self.csv, csv=None)  # the model is frozen from here on
+        return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except (LookupError, UnicodeError, ValueError):
+            raise ValueError(f"{shown(encoding)} is no known encoding; usual ones are utf-8, cp1252, utf-16") from None
+        return encoding
 
     @field_validator("levels")
     @classmethod

@@ -44,7 +44,16 @@ def load_config(path: Path, profile: str | None = None, overrides: Sequence[str]
     if name not in profiles:
         raise ConfigError(f"{path.name}: profiles: no profile {show(name)}{did_you_mean(name, profiles)}")
     values, set_paths = apply_overrides(profiles[name], overrides)
-    return name, parse_config(values, place=path.name, set_paths=set_paths)
+    return name, parse_config(_with_one_path(values, set_paths), place=path.name, set_paths=set_paths)
+
+
+def _with_one_path(values: Any, set_paths: Sequence[str]) -> Any:
+    """Let `--set data.csv` stand for the file's `data.path`, and the other way round."""
+    data = values.get("data") if isinstance(values, dict) else None
+    for given, other in (("csv", "path"), ("path", "csv")):
+        if isinstance(data, dict) and f"data.{given}" in set_paths and f"data.{other}" not in set_paths:
+            values = {**values, "data": {name: value for name, value in data.items() if name != other}}
+    return values
 
 
 def check_file(path: Path) -> dict[str, Config]:
@@ -109,7 +118,7 @@ def dump_config(config: Config) -> str:
 def _cross_checks(config: Config) -> list[tuple[str, str]]:
     """Check names, levels and parents of trials and other relations between fields; paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
-    for level in (config.data.sample.level_shares or {}) if config.data.csv is None else ():
+    for level in (config.data.sample.level_shares or {}) if config.data.path is None else ():
         if level not in config.data.levels:
             problems.append((f"data.sample.level_shares.{level}", "no such level in data.levels"))
     scored, made = config.evaluation.examples_per_document, config.masking.examples_per_document

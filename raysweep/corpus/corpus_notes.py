@@ -1,14 +1,14 @@
 """Notes on a corpus: what a person should look at, counted in the documents that are kept.  None stops a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysweep.corpus.near_kernels import kernel
 from raysweep.corpus.normalising import normalised_codes
+from raysweep.readers.compiled import kernel
 
 CELL_LIMIT = 32_767  # characters of a cell in Excel, where a longer text is cut
 LARGE_SHARE = 0.1
@@ -22,32 +22,31 @@ _PATTERNS = {
         _MOJIBAKE,
         "texts have characters such as 'Ã©' or '\N{REPLACEMENT CHARACTER}': read with the wrong encoding?",
     ),
-    b"<": (r"</?[A-Za-z][^<>]{0,200}>", "texts have markup such as <br>"),
-    b"&": (r"&(?:[a-z]{2,8}|#[0-9]{1,6});", "texts have entities such as &amp;"),
+    b"<": (r"</?[A-Za-z][^<>]{0,200}>", "texts have markup such as <br>; data.clean: true unwraps it"),
+    b"&": (r"&(?:[a-z]{2,8}|#[0-9]{1,6});", "texts have entities such as &amp;; data.clean: true unwraps them"),
     b"\\": (r'\\"', 'texts have quotes after a backslash (\\")'),
 }
 """Bytes of which a text must have one to match; a regular expression (RE2); and what is said of such texts."""
+MARKUP_SIGNS = 0b110
+"""The bits that `find_signs` sets for `<` and `&`."""
 
 
-def note_oddities(documents: pa.Table, repeated_columns: Sequence[str], most_alike: int = 1) -> dict[str, int]:
+def note_oddities(documents: pa.Table, most_alike: int = 1) -> dict[str, int]:
     """Count oddities, each under what is said of it; those that are not there are left out.
 
     Args:
-        repeated_columns: names that stand more than once in the CSV's header and are not used.
         most_alike: documents that the most frequent text has.
     """
     noted = {**dict(_odd_texts(documents["text"])), **dict(_odd_values(documents))}
     if most_alike > max(1.0, LARGE_SHARE * documents.num_rows):
         noted["documents have one and the same text, more than a tenth of all"] = most_alike
-    if repeated_columns:
-        noted["columns share a name with another (none of them is used)"] = len(repeated_columns)
     return {words: count for words, count in noted.items() if count}
 
 
 def _odd_texts(texts: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
     yield f"texts are {_LISTED}: a missing value written as text?", _count_not_values(texts)
     # Regular expressions over all texts would take ten times as long.
-    signs = _find_signs(texts)
+    signs = find_signs(texts)
     for sign, (pattern, words) in enumerate(_PATTERNS.values()):
         some = texts.filter(pa.array((signs & (1 << sign)) > 0))
         yield words, _count(pc.match_substring_regex(some, pattern))
@@ -79,7 +78,7 @@ def _count(mask: pa.ChunkedArray) -> int:
     return int(pc.sum(mask).as_py() or 0)
 
 
-def _find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+def find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     """Tell for each text which of `_PATTERNS` have one of their bytes in it: bit n for the n-th."""
     bits = np.zeros(256, dtype=np.uint8)
     for sign, some in enumerate(_PATTERNS):

@@ -29,6 +29,8 @@ SCHEMA = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("learner", pa.string()),
         pa.field("prompt", pa.string()),
+        pa.field("date", pa.string()),
+        pa.field("score", pa.string()),
         pa.field("text", pa.string(), nullable=False),
     ]
 )
@@ -52,7 +54,7 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
         options = {
             "compression": "zstd",
             "write_page_checksum": True,
-            "use_dictionary": ["l1", "level", "split", "learner", "prompt"],
+            "use_dictionary": ["l1", "level", "split", "learner", "prompt", "date", "score"],
         }
         with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
             for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):

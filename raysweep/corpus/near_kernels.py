@@ -6,12 +6,10 @@ and start no threads.  They call only functions of this file, so numba's check o
 recompile them after a change.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from raysweep.readers.compiled import kernel
 
 BANDS = 20
 ROWS = 3
@@ -21,18 +19,12 @@ SIGNATURE = BANDS * ROWS
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.int64]
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _PRIME = np.uint64(1099511628211)
 _BASIS = np.uint64(14695981039346656037)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
-
-
-def kernel(function: Kernel) -> Kernel:
-    """Compile `function` to run without the GIL, cached on disk."""
-    return cast("Kernel", numba.njit(cache=True, nogil=True)(function))
 
 
 @kernel

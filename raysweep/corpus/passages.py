@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raysweep.corpus.near_duplicates import WordSequences
-from raysweep.corpus.near_kernels import kernel
 from raysweep.corpus.splits import SPLITS
+from raysweep.readers.compiled import kernel
 
 PASSAGE_WORDS = 13
 MOSTLY = 0.5

@@ -1,15 +1,15 @@
-"""The prepare stage: a CSV → documents.parquet, quarantine.csv, untied_texts.csv, leakage.json, leaks.parquet
-and, last, splits.json.
+"""The prepare stage: the files of a corpus → documents.parquet, quarantine.csv, untied_texts.csv, leakage.json,
+leaks.parquet and, last, splits.json.
 
-Documents are sorted by writing_id and numbered in that order, so the CSV's row order cannot change a
-byte of documents.parquet.  splits.json records that the stage is done: it is removed before anything else
-is replaced, and written last.
+Documents are sorted by writing_id and numbered in that order, so the order of the rows cannot change a byte of
+documents.parquet, unless their numbers are the ids.  splits.json records that the stage is done: it is removed
+before anything else is replaced, and written last.
 """
 
 import csv as csv_module
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -23,28 +23,24 @@ import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.corpus_notes import note_oddities
-from raysweep.corpus.csv_documents import (
-    NEAR_DUPLICATE,
-    SAME_TEXT,
-    Corpus,
-    bad_repeats,
-    check_bad_rows,
-    read_corpus,
-    show_cell,
-    write_quarantine,
-)
+from raysweep.corpus.corpus_rows import Corpus, bad_repeats, read_corpus
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
 from raysweep.corpus.leakage import LeakSearch, log_leakage
 from raysweep.corpus.near_duplicates import find_near_duplicates
+from raysweep.corpus.published_splits import complete_splits
+from raysweep.corpus.quarantine import NEAR_DUPLICATE, SAME_TEXT, check_bad_rows, count_by_reason, write_quarantine
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
+from raysweep.readers.raw_columns import show_cell
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.printable import spreadsheet_safe
 from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
+PUBLISHED = "published splits"
 JOINT = "\n\n\n"  # between documents in ILM's text files
 
 
@@ -52,10 +48,11 @@ JOINT = "\n\n\n"  # between documents in ILM's text files
 class CorpusSummary:
     """What splits.json says about a prepared corpus."""
 
-    rows: int  # data rows of the CSV: documents and bad rows
+    rows: int  # data rows of the files: documents and bad rows
     documents: int
     bad_rows: dict[str, int]  # by reason
     notes: dict[str, int]  # what a person should look at → documents
+    language: str  # of the texts, as an ISO 639 code
     synthetic: bool
     notice: str | None  # what a reader must know about a synthetic corpus
     seed: int
@@ -64,14 +61,14 @@ class CorpusSummary:
     first_languages: dict[str, dict[str, int]]  # L1 → split → documents
     asked: dict[str, float]  # split → share of documents, as configured
     reached: dict[str, dict[str, float]]  # level → split → share of the level's documents
-    grouped_by: str  # what stays in one split: "learner and text", or "text"
+    grouped_by: str  # what stays in one split: "learner and text", "text" or `PUBLISHED`
     groups: int
     largest_group: int  # documents
     lengths: dict[str, dict[str, float]]  # level → documents, characters, mean, median, longest
 
 
 def prepare_corpus(
-    csv: Path,
+    files: Path | Sequence[Path],
     folder: RunFolder,
     data: DataConfig,
     *,
@@ -85,18 +82,27 @@ def prepare_corpus(
         columns: instead of `data.columns`; `SAMPLE_COLUMNS` for the sample corpus.
 
     Raises:
-        InputError: the CSV cannot be used, or more than `data.max_bad_fraction` of its rows are bad;
+        InputError: a file cannot be used, or more than `data.max_bad_fraction` of its rows are bad;
             quarantine.csv then lists them.
     """
     report = on_progress or (lambda _phase, _done, _total: None)
     report("read", 0, 1)
-    corpus = read_corpus(csv, data, columns)
+    corpus = read_corpus(files, data, columns)
+    name = corpus.files[0] if len(corpus.files) == 1 else f"{len(corpus.files):,} files"
     report("read", corpus.rows, corpus.rows)
     folder.splits.unlink(missing_ok=True)
     write_quarantine(folder.quarantine, corpus.bad_rows)
-    check_bad_rows(corpus, csv, data, folder.quarantine)
+    check_bad_rows(
+        corpus.bad_rows,
+        rows=corpus.rows,
+        documents=corpus.documents.num_rows,
+        what=name,
+        data=data,
+        quarantine=folder.quarantine,
+    )
+    _write_cleaned_texts(folder.cleaned_texts, corpus)
 
-    documents = sort_documents(corpus.documents)
+    order, documents = sort_order(corpus.documents), sort_documents(corpus.documents)
     texts = _hash_all(documents["text"], seed, report)
     has_learners = documents["learner"].null_count == 0
     groups, hashes = group_documents(texts, documents["learner"] if has_learners else None, seed)
@@ -108,14 +114,19 @@ def prepare_corpus(
     grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
     groups = grouped.groups
     strata, names = _stratify(documents, data.levels)
-    splits = split_documents(strata, groups, grouped.hashes, data.split)
-    same_text, almost = find_divided(near, splits, text_codes, is_near_grouped=is_near_grouped)
+    is_published = corpus.splits is not None
+    if corpus.splits is not None:
+        splits = complete_splits(corpus.splits[order], strata, groups, grouped.hashes, data.split)
+        same_text = almost = np.zeros(len(splits), dtype=bool)
+    else:
+        splits = split_documents(strata, groups, grouped.hashes, data.split)
+        same_text, almost = find_divided(near, splits, text_codes, is_near_grouped=is_near_grouped)
     _write_untied_texts(folder.untied_texts, documents, grouped, text_codes, same_text)
     if (divided := same_text | almost).any():
-        order, column = sort_order(corpus.documents), (columns or data.columns).text
-        bad = bad_repeats(corpus, order[same_text], column, SAME_TEXT)
-        bad += bad_repeats(corpus, order[almost], column, NEAR_DUPLICATE)
-        corpus = replace(corpus, bad_rows=tuple(sorted([*corpus.bad_rows, *bad], key=lambda bad: bad.row)))
+        bad = bad_repeats(corpus, order[same_text], SAME_TEXT) + bad_repeats(corpus, order[almost], NEAR_DUPLICATE)
+        place = {file: number for number, file in enumerate(corpus.files)}
+        in_order = sorted([*corpus.bad_rows, *bad], key=lambda bad: (place[bad.file], bad.row))
+        corpus = replace(corpus, bad_rows=tuple(in_order))
         write_quarantine(folder.quarantine, corpus.bad_rows)
         documents, splits, groups = documents.filter(pa.array(~divided)), splits[~divided], groups[~divided]
         near, strata = near.filtered(~divided), _stratify(documents, data.levels)[0]
@@ -124,7 +135,8 @@ def prepare_corpus(
     report("check", 0, len(splits))
     search = LeakSearch(folder.documents, near)
     leakage = search.summary(grouped)
-    leakage.raise_if_any(near=is_near_grouped)
+    if not is_published:
+        leakage.raise_if_any(near=is_near_grouped)
     log_leakage(leakage)
     search.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
@@ -135,8 +147,9 @@ def prepare_corpus(
     summary = CorpusSummary(
         rows=corpus.rows,
         documents=len(splits),
-        bad_rows=corpus.bad_by_reason(),
-        notes=note_oddities(documents, corpus.repeated_columns, leakage.most_documents_with_one_text),
+        bad_rows=count_by_reason(corpus.bad_rows),
+        notes={**corpus.notes, **note_oddities(documents, leakage.most_documents_with_one_text)},
+        language=data.language,
         synthetic=synthetic,
         notice=SYNTHETIC_NOTICE if synthetic else None,
         seed=seed,
@@ -145,12 +158,12 @@ def prepare_corpus(
         first_languages=_cross_count(strata.first_languages, splits, names),
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
-        grouped_by="learner and text" if has_learners else "text",
+        grouped_by=PUBLISHED if is_published else "learner and text" if has_learners else "text",
         groups=len(grouped.hashes),
         largest_group=int(np.bincount(groups).max()),
         lengths=_lengths(documents["text"], strata.levels, data.levels),
     )
-    _log(csv, summary, corpus)
+    _log(name, summary, corpus)
     write_json(folder.splits, asdict(summary))
     return summary
 
@@ -226,6 +239,17 @@ def _write_untied_texts(
             writer.writerow([counts[place], aside[place], show_cell(shown[place].encode())])
 
 
+def _write_cleaned_texts(path: Path, corpus: Corpus) -> None:
+    """List the first texts that lost their markup, before and after; the file is never published."""
+    if not corpus.cleaned.samples:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv_module.writer(file, lineterminator="\n")
+        writer.writerow(["writing_id", "before", "after"])
+        writer.writerows([spreadsheet_safe(cell) for cell in sample] for sample in corpus.cleaned.samples)
+
+
 def _stratify(documents: pa.Table, levels: tuple[str, ...]) -> tuple[Strata, list[str]]:
     """Number the levels in the configured order, and the first languages by name; returns the latter names too."""
     names = sorted(pc.unique(documents["l1"]).to_pylist())
@@ -263,12 +287,12 @@ def _length_figures(characters: np.ndarray) -> dict[str, float]:
     }
 
 
-def _log(csv: Path, summary: CorpusSummary, corpus: Corpus) -> None:
+def _log(name: str, summary: CorpusSummary, corpus: Corpus) -> None:
     logger.info(
-        "prepare: %s: %s rows → %s documents, %s set aside", csv.name, f"{summary.rows:,}", f"{summary.documents:,}",
+        "prepare: %s: %s rows → %s documents, %s set aside", name, f"{summary.rows:,}", f"{summary.documents:,}",
         f"{len(corpus.bad_rows):,}",
     )  # fmt: skip
-    for level, counts in summary.counts.items():
+    for level, counts in {} if summary.grouped_by == PUBLISHED else summary.counts.items():
         documents = sum(counts.values())
         asked = {split: share * documents for split, share in summary.asked.items()}
         if any(n == 0 or abs(n - asked[split]) > max(1.0, 0.001 * documents) for split, n in counts.items()):

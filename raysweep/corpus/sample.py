@@ -27,7 +27,9 @@ SYNTHETIC_NOTICE = (
     "This corpus is synthetic: raysweep generated its texts from word lists, no learner wrote them, "
     "and no finding about it is a finding about learners."
 )
-SAMPLE_COLUMNS = ColumnsConfig(learner="learner_id", prompt="prompt_id")
+SAMPLE_COLUMNS = ColumnsConfig(
+    id="writing_id", l1="l1", level="cefr_level", text="text", learner="learner_id", prompt="prompt_id"
+)
 COLUMN_NAMES = ("writing_id", "l1", "cefr_level", "text", "learner_id", "prompt_id")
 
 LEVEL_DOCUMENTS = (341_155, 215_344, 116_539, 40_238, 10_006)  # EFCAMDAT's per level, lowest first

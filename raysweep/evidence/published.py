@@ -6,11 +6,14 @@ what an error said (it may quote a file name, an address or a text).  Paths of l
 the name of the file, because the file itself is identified by its digest.
 """
 
+import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config
 from raysweep.scheduling.records import State, TrialRecord
 
@@ -21,7 +24,17 @@ CONFIG: dict[str, tuple[str, ...] | None] = {
     "seed": None,
     "seeds": None,
     "data": (
-        "csv",
+        "path",
+        "csv",  # its other name in commands
+        "format",
+        "encoding",
+        "quotes",
+        "sheet",
+        "layout",
+        "clean",
+        "language",
+        "leave_out",
+        "split_names",
         "sample",
         "columns",
         "levels",
@@ -65,6 +78,7 @@ TRIAL = (
     "ledger",
     "result",
 )
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _OPTIONS = ("--profile", "--name", "--config", "--set")
 
 
@@ -104,9 +118,16 @@ def published_command(command: str | None) -> str | None:
     kept = words[:start]
     for option, value in zip(words[start::2], words[start + 1 :: 2], strict=False):
         if option in _OPTIONS and (option != "--set" or _is_listed(value.partition("=")[0])):
-            key, equals, setting = value.rpartition("=") if option == "--set" else ("", "", value)
-            kept += [option, f"{key}{equals}{_file_name(setting)}"]
+            key, equals, setting = value.partition("=") if option == "--set" else ("", "", value)
+            kept += [option, f"{key}{equals}{_published_setting(setting)}"]
     return shlex.join(kept)
+
+
+def _published_setting(text: str) -> str:
+    """A value as it was typed, without folders; a list of paths is written anew."""
+    if not text.startswith("["):
+        return _file_name(text)
+    return json.dumps(_file_names(parse_yaml(text)), ensure_ascii=False)
 
 
 def _is_listed(key: str) -> bool:
@@ -135,6 +156,8 @@ def _file_names(value: Any) -> Any:
 
 
 def _file_name(text: str) -> str:
-    """The last part of an absolute, home or parent path; any other text as it is."""
+    """The last part of an address, or of an absolute, home or parent path; any other text as it is."""
+    if _ADDRESS.match(text):
+        return re.sub(r"[?#].*", "", text).rstrip("/").rpartition("/")[2]
     is_path = text.startswith(("/", "~", "./", "../")) or (len(text) > 2 and text[1:3] in (":\\", ":/"))
     return Path(text.replace("\\", "/")).name if is_path else text

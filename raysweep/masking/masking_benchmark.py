@@ -115,7 +115,8 @@ def benchmark_masking(
 def _write_documents(path: Path, texts: Sequence[str]) -> None:
     count = len(texts)
     nothing = pa.nulls(count, pa.string())
-    same = {"l1": ["unknown"] * count, "level": ["A1"] * count, "learner": nothing, "prompt": nothing}
+    same = {"l1": ["unknown"] * count, "level": ["A1"] * count}
+    same |= dict.fromkeys(("learner", "prompt", "date", "score"), nothing)
     table = pa.table({"writing_id": [f"{number:08d}" for number in range(count)], **same, "text": list(texts)})
     write_documents(path, table, np.zeros(count, dtype=np.int64), lambda *_: None)
 

@@ -1,4 +1,4 @@
-"""The stages that need no model: prepare (the CSV becomes documents) and mask (documents become examples).
+"""The stages that need no model: prepare (the corpus becomes documents) and mask (documents become examples).
 
 Heavy rooms are imported where they are used: a run with nothing to do need not wait for pyarrow.
 """
@@ -15,43 +15,39 @@ from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.stages import Decisions, Stage, Target
 from raysweep.pipeline.tasks import Executor, Listener, MaskTask
 from raysweep.pipeline.thin_levels import find_thin_levels, thin_level_problems
+from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
 
 _ILM_TEXTS = "ILM texts"
 
 
 class PrepareStage(Stage):
-    """Turns the CSV, or the synthetic sample, into documents with their splits."""
+    """Turns the corpus, or the synthetic sample, into documents with their splits."""
 
     name = "prepare"
     is_costly = True
 
     @cached_property
-    def _csv(self) -> Path | None:
-        """The corpus as an absolute path; None: the synthetic sample.
+    def _files(self) -> list[Path]:
+        """The files of the corpus; none: the synthetic sample.
 
         Raises:
             InputError: there is no such file.
         """
-        if self.config.data.csv is None:
-            return None
-        path = Path(self.config.data.csv).expanduser()
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "no such file"
-            raise InputError(f"data.csv: found '{path}', {what}; must be a .csv or .csv.gz file")
-        return path.resolve()
+        path = self.config.data.path
+        return [] if path is None else find_files(path)
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        return identities.corpus_identity(self.config, self._csv)
+        return identities.corpus_identity(self.config, self._files)
 
     def outputs(self) -> list[Path]:
         """The files of `corpus/`, but for ILM's texts, which nothing reads."""
         return self.folder.corpus_outputs
 
     def refuse_inputs(self) -> None:
-        """Raise if there is no CSV."""
-        _ = self._csv
+        """Raise if a file of the corpus is not there."""
+        _ = self._files
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """The corpus, and ILM's text files if they are asked for."""
@@ -69,11 +65,14 @@ class PrepareStage(Stage):
         ]
 
     def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
-        """The identity; with the CSV as it was when it has been moved away since, so that later stages can go on."""
-        csv, record = self.config.data.csv, done.get(self.name)
-        if csv is None or record is None or Path(csv).expanduser().is_file():
+        """The identity; with the corpus as it was when it has been moved away since, so that later stages can go on."""
+        record = done.get(self.name)
+        try:
             return self._identity
-        return identities.corpus_identity(self.config, None, digest=record.identity["data"].get("csv"))
+        except InputError:
+            if record is None or "files" not in record.identity["data"]:
+                raise
+            return identities.corpus_identity(self.config, [], digest=record.identity["data"]["files"])
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
         """Write `corpus/`."""
@@ -88,16 +87,16 @@ class PrepareStage(Stage):
         from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
 
         data, seed = self.config.data, self.config.seed
-        if self._csv is None:
+        if not self._files:
             rows, shares = data.sample.rows, data.sample.level_shares
-            listener.say(f"prepare: no data.csv, so {rows:,} synthetic texts are generated")
+            listener.say(f"prepare: no data.path, so {rows:,} synthetic texts are generated")
             write_sample(self.folder.sample_csv, rows=rows, seed=seed, level_shares=shares, levels=data.levels)
         summary = prepare_corpus(
-            self._csv or self.folder.sample_csv,
+            self._files or [self.folder.sample_csv],
             self.folder,
             data,
             seed=seed,
-            columns=SAMPLE_COLUMNS if self._csv is None else None,
+            columns=None if self._files else SAMPLE_COLUMNS,
             on_progress=lambda part, done, total: listener.advance("prepare", done, total, part),
         )
         sizes = ", ".join(f"{level} {sum(counts.values()):,}" for level, counts in summary.counts.items())

@@ -5,7 +5,7 @@ do not depend on them.  If they change under a finished corpus, examples or tria
 the fields.  *Made from* holds the digests of the files it was made from, which are the outputs of other
 targets:
 
-    corpus     the CSV (by its digest, in the identity)
+    corpus     the files (by their digest, in the identity)
     examples   documents.parquet
     trial      the shards of the examples; the parent's model without its card
     scores     the model without its card, the shards, documents.parquet
@@ -17,40 +17,42 @@ stays; only the children of a trial that is trained again are always trained aga
 raised when the code that makes a target gives other results from the same settings.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysweep.config.fingerprints import file_fingerprint, fingerprint
+from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
 from raysweep.model.start_folder import model_identity
 from raysweep.pipeline.run_record import StageRecord
+from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
 from raysweep.storage.digests import combine_digests, describe_outputs
 from raysweep.storage.run_folder import RunFolder
 
-CORPUS_VERSION = 3
+CORPUS_VERSION = 4
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
 REPORT_VERSION = 5
 
 
-def corpus_identity(config: Config, csv: Path | None, *, digest: str | None = None) -> dict[str, Any]:
-    """The settings of the prepare stage: the CSV by its bytes, the sample by how it is generated.
+def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:
+    """The settings of the prepare stage: the corpus by its bytes, the sample by how it is generated.
 
     Args:
-        digest: the CSV's digest, if it is known.
+        digest: of the corpus's files, if it is known.
     """
-    fields = config.data.model_dump(mode="json", exclude={"csv", "sample", "max_bad_fraction", "export_ilm"})
+    fields = config.data.model_dump(mode="json", exclude={"path", "sample", "max_bad_fraction", "export_ilm"})
     if not fields["leave_out"]:
         del fields["leave_out"]  # nothing left out is the same as before this setting existed
-    if csv is None and digest is None:
+    if not files and digest is None:
         fields["sample"] = config.data.sample.model_dump(mode="json")
-        fields.pop("columns")
+        for name in ("columns", "format", "encoding", "quotes", "sheet", "layout", "clean", "split_names"):
+            fields.pop(name)
     else:
-        fields["csv"] = file_fingerprint(csv) if csv is not None else digest
+        fields["files"] = digest_files(files) if files else digest
     return {"data": fields, "seed": config.seed, "version": CORPUS_VERSION}
 
 

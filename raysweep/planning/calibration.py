@@ -125,21 +125,23 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     import numpy as np
     import pyarrow as pa
 
-    from raysweep.corpus.csv_documents import read_corpus
+    from raysweep.corpus.corpus_rows import read_corpus
     from raysweep.corpus.documents import sort_documents, write_documents
     from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
     from raysweep.corpus.splits import SPLITS
     from raysweep.masking.example_store import ExampleStore
     from raysweep.masking.mask_shard import mask_shard
     from raysweep.masking.shards import write_manifest
+    from raysweep.readers.locations import find_files
 
-    levels, csv, columns, rows = config.data.levels, config.data.csv, None, 0
-    if csv is None:
-        csv, columns, rows = str(folder.sample_csv), SAMPLE_COLUMNS, config.data.sample.rows
+    levels, columns, rows = config.data.levels, None, 0
+    files = find_files(config.data.path) if config.data.path is not None else [folder.sample_csv]
+    if config.data.path is None:
+        columns, rows = SAMPLE_COLUMNS, config.data.sample.rows
         shares = config.data.sample.level_shares
         sampled = SAMPLE_DOCUMENTS * len(levels) * 2
         write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
-    corpus = read_corpus(Path(csv).expanduser(), config.data, columns)
+    corpus = read_corpus(files, config.data, columns)
     names = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]

@@ -19,6 +19,7 @@ from raysweep.errors import InputError
 from raysweep.planning.devices import Device
 from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import DataSize, Overheads, Rates
+from raysweep.readers.locations import local_files
 from raysweep.storage.atomic_files import read_json, write_json
 
 Record = TypeVar("Record", Rates, DataSize, Overheads)
@@ -68,10 +69,11 @@ def _rates_key(config: Config, device: Device) -> str:
 
 
 def _data_key(config: Config) -> str:
-    """The settings of data and masks; the CSV by its path, size and time, which need no reading."""
+    """The settings of data and masks; local files by path, size and time, which need no reading."""
     fields = config.data.model_dump(mode="json", exclude={"export_ilm", "max_bad_fraction", "split"})
-    if config.data.csv is not None and (csv := Path(config.data.csv).expanduser()).is_file():
-        fields["csv"] = [str(csv.resolve()), csv.stat().st_size, csv.stat().st_mtime_ns]
+    fields["files"] = [
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in local_files(config.data.path)
+    ]
     return fingerprint({"data": fields, "masking": config.masking.model_dump(mode="json")})
 
 

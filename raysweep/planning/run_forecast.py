@@ -6,7 +6,6 @@ It answers in milliseconds and loads neither torch nor Ray.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from raysweep.config.resource_settings import ResourcesConfig
@@ -18,6 +17,7 @@ from raysweep.planning.forecast import Makespan, TrialForecast, forecast_makespa
 from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
 from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import ASSUMED_GPU, DataSize, Overheads, Rates, assumed_rates
+from raysweep.readers.locations import local_files
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.trials import Trial
@@ -168,16 +168,15 @@ def _together(gpus: float) -> int:
 
 
 def _sampled(config: Config) -> dict[str, int]:
-    """Documents of the generated sample, by level; none for a CSV that was not read."""
+    """Documents of the generated sample, by level; none for a corpus that was not read."""
     shares = config.data.sample.level_shares
-    if config.data.csv is not None or shares is None:
+    if config.data.path is not None or shares is None:
         return {}
     total = sum(shares.get(level, 0.0) for level in config.data.levels)
     return {level: round(config.data.sample.rows * shares.get(level, 0.0) / total) for level in config.data.levels}
 
 
 def _rows(config: Config) -> int:
-    if config.data.csv is None:
+    if config.data.path is None:
         return config.data.sample.rows
-    csv = Path(config.data.csv).expanduser()
-    return csv.stat().st_size // BYTES_PER_ROW if csv.is_file() else 0
+    return sum(file.stat().st_size for file in local_files(config.data.path)) // BYTES_PER_ROW

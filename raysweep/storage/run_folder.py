@@ -182,6 +182,11 @@ class RunFolder:
         return self.corpus / "untied_texts.csv"
 
     @property
+    def cleaned_texts(self) -> Path:
+        """The first texts that lost their markup, before and after; never published."""
+        return self.corpus / "cleaned_texts.csv"
+
+    @property
     def leakage(self) -> Path:
         return self.corpus / "leakage.json"
 
@@ -194,7 +199,7 @@ class RunFolder:
     def corpus_outputs(self) -> list[Path]:
         """What the prepare stage made, as run.json lists it."""
         named = [self.documents, self.splits, self.quarantine, self.leakage, self.leaks]
-        return [*named, self.untied_texts, self.sample_csv]
+        return [*named, self.untied_texts, self.cleaned_texts, self.sample_csv]
 
     @property
     def ilm_texts(self) -> Path:

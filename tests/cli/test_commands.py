@@ -60,7 +60,7 @@ def test_a_wrong_input_ends_with_2(tmp_path):
     (tmp_path / "texts.csv").write_text("id,text\n1,Hello.\n")
     done = raysweep("prepare", "--storage", str(tmp_path), "--set", f"data.csv={tmp_path}/texts.csv")
     assert done.returncode == 2
-    assert "writing_id" in done.stderr
+    assert "no column 'cefr_level'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -28,7 +28,7 @@ def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
     assert result.exit_code == 0
     assert list(lines(result)) == list(doctor.CHECKS)
     assert {mark for mark, _ in lines(result).values()} == {"✔"}
-    assert lines(result)["data"] == ("✔", "40 synthetic texts (data.csv is not set)")
+    assert lines(result)["data"] == ("✔", "40 synthetic texts (data.path is not set)")
     assert lines(result)["start"] == ("✔", "from scratch, size micro")
 
 
@@ -38,7 +38,7 @@ def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, witho
     result = command("doctor", "--set", "data.csv=none.csv", "--set", f"model.start={tmp_path}/empty")
     assert result.exit_code == 1
     found = lines(result)
-    assert found["data"] == ("✘", "data.csv: no file none.csv; give it with --set data.csv=FILE")
+    assert found["data"] == ("✘", "data.path: found 'none.csv', no such file; must be a file, a glob or an address")
     assert found["start"][0] == "✘"
     assert "empty': holds no config.json; must be a folder with config.json and model.safetensors" in found["start"][1]
     assert found["tokenizer"][0] == "✔"

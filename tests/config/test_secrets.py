@@ -79,8 +79,10 @@ def test_a_variable_that_is_not_set_is_named_before_the_run(monkeypatch):
 def test_a_variable_elsewhere_is_refused(tmp_path):
     """It would be taken literally, as a file of that name."""
     path = tmp_path / "experiments.yaml"
-    path.write_text("default: a\nprofiles: {a: {data: {csv: '${HOME}/x.csv'}, trials: {A1: {levels: [A1]}}}}")
-    with pytest.raises(ConfigError, match=r"data\.csv: found '\$\{HOME\}/x\.csv'; environment variables are looked up"):
+    path.write_text("default: a\nprofiles: {a: {data: {path: '${HOME}/x.csv'}, trials: {A1: {levels: [A1]}}}}")
+    with pytest.raises(
+        ConfigError, match=r"data\.path: found '\$\{HOME\}/x\.csv'; environment variables are looked up"
+    ):
         load_config(path)
 
 

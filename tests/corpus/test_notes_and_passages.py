@@ -11,6 +11,7 @@ import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.corpus_notes import note_oddities
+from raysweep.corpus.corpus_rows import NO_LEARNER
 from raysweep.corpus.near_duplicates import WordSequences
 from raysweep.corpus.normalising import normalise_text
 from raysweep.corpus.passages import Passages, count_passages
@@ -38,36 +39,38 @@ def documents_of(texts, l1="Thai", learner=None):
     [
         (["nan", " NA", "N/A", "null", "None"], f"texts are {NOT_VALUES}: a missing value written as text?"),
         (["cafÃ© here", "it â€™s", "a Â£5", "b\ufffd"], "read with the wrong encoding?"),
-        (["a<br> <br>b", "<NS type='x'><i>a</i></NS>"], "texts have markup such as <br>"),
-        (["you &amp; me", "&quot;a&quot;", "&#39;"], "texts have entities such as &amp;"),
+        (["a<br> <br>b", "<NS type='x'><i>a</i></NS>"], "texts have markup such as <br>; data.clean: true unwraps it"),
+        (
+            ["you &amp; me", "&quot;a&quot;", "&#39;"],
+            "texts have entities such as &amp;; data.clean: true unwraps them",
+        ),
         (['He said \\"Hi\\"'], 'texts have quotes after a backslash (\\")'),
         (["é" * 32_767], "texts have exactly 32,767 characters: cut by Excel?"),
     ],
 )
 def test_each_kind_of_odd_text_is_counted_and_nothing_else_is(odd, note):
     """Ampersands, a heart, accents and longer texts are not odd."""
-    (words, count), *others = note_oddities(documents_of([*GOOD, *odd, "x" * 32_768]), ()).items()
+    (words, count), *others = note_oddities(documents_of([*GOOD, *odd, "x" * 32_768])).items()
     assert not others
     assert words.endswith(note)
     assert count == len(odd)
-    assert note_oddities(documents_of([*GOOD, "x" * 32_768]), ()) == {}
+    assert note_oddities(documents_of([*GOOD, "x" * 32_768])) == {}
 
 
-def test_odd_first_languages_learners_and_columns_are_counted():
-    """A missing value as a first language, one learner with a tenth of all texts, a column's name used twice."""
+def test_odd_first_languages_and_learners_are_counted():
+    """A missing value as a first language, one learner with a tenth of all texts."""
     first = ["nan", "N/A", *["Thai"] * 38]
-    noted = note_oddities(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]), ["note"])
+    noted = note_oddities(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]))
     assert noted == {
         f"documents have {NOT_VALUES} as first language": 2,
         "documents are by one learner, a tenth of all or more": 4,
-        "columns share a name with another (none of them is used)": 1,
     }
-    assert note_oddities(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))]), ()) == {}
-    assert note_oddities(documents_of(GOOD), (), most_alike=4) == {}
-    assert note_oddities(documents_of(GOOD), (), most_alike=5) == {
+    assert note_oddities(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
+    assert note_oddities(documents_of(GOOD), most_alike=4) == {}
+    assert note_oddities(documents_of(GOOD), most_alike=5) == {
         "documents have one and the same text, more than a tenth of all": 5
     }
-    assert note_oddities(documents_of(GOOD, learner=["w"] * 40), ()) == {"documents are all by one learner": 40}
+    assert note_oddities(documents_of(GOOD, learner=["w"] * 40)) == {"documents are all by one learner": 40}
 
 
 def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):
@@ -76,7 +79,12 @@ def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):
     rows = [(n, "Thai", "A1", text, "x", "y") for n, text in enumerate([*GOOD, "nan", "nan"])]
     path.write_bytes(csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "note", "note")))
     summary = prepare_corpus(path, folder, DataConfig(), seed=0)
-    assert list(summary.notes.values()) == [2, 1]
+    assert summary.notes == {
+        NO_LEARNER: 42,
+        "columns share a name with another (none of them is used)": 1,
+        "columns are there and not used: note": 1,
+        f"texts are {NOT_VALUES}: a missing value written as text?": 2,
+    }
     assert json.loads(folder.splits.read_text())["notes"] == summary.notes
 
 

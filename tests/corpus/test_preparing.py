@@ -35,7 +35,18 @@ def test_documents_are_numbered_in_the_order_of_their_ids(folder, prepared):
     rows = rows_of(folder)
     assert [row["document"] for row in rows] == list(range(1500))
     assert [row["writing_id"] for row in rows] == sorted(row["writing_id"] for row in rows)
-    assert list(rows[0]) == ["document", "writing_id", "l1", "level", "split", "learner", "prompt", "text"]
+    assert list(rows[0]) == [
+        "document",
+        "writing_id",
+        "l1",
+        "level",
+        "split",
+        "learner",
+        "prompt",
+        "date",
+        "score",
+        "text",
+    ]
 
 
 def test_documents_are_what_the_csv_holds(folder, prepared, sample_csv):
@@ -155,7 +166,7 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_list(folder, tmp_path):
         prepare_corpus(path, folder, DATA, seed=0)
     assert str(caught.value) == (
         "corpus.csv row 1, column 'cefr_level': found 'Z9'; known levels are A1, A2, B1, B2, C1. "
-        "Add it to data.levels or data.level_aliases\n"
+        "Add it to data.levels or data.level_aliases, or to data.leave_out to do without such rows\n"
         "corpus.csv: 20 of 40 rows are bad (50.0 %; data.max_bad_fraction allows 1 %): 20 unknown level. "
         f"All of them are listed in {folder.quarantine}"
     )

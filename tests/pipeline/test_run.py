@@ -168,7 +168,7 @@ def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, w
 
 def test_a_missing_csv_is_named(tiny_run):
     """The likeliest mistake of all."""
-    with pytest.raises(InputError, match=r"data\.csv: found 'nowhere\.csv', no such file"):
+    with pytest.raises(InputError, match=r"data\.path: found 'nowhere\.csv', no such file"):
         tiny_run({"data": {"csv": "nowhere.csv"}, "trials": {"A1": {"levels": ["A1"]}}}).do("prepare")
 
 

@@ -79,7 +79,7 @@ def test_a_setting_that_is_not_listed_is_not_published():
     assert set(published) == {
         "seed", "data", "masking", "model", "training", "trials", "controls", "evaluation", "report", "resources"
     }  # fmt: skip
-    assert published["data"]["csv"] == "texts.csv"
+    assert published["data"]["path"] == "texts.csv"
     assert "address" not in published["resources"]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
-from raysweep.corpus.csv_documents import check_bad_rows, read_corpus, write_quarantine
+from raysweep.corpus.corpus_rows import read_corpus
+from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError
-from tests.corpus.odd_csv import csv_bytes
+from tests.corpus.odd_csv import csv_bytes, refuse_bad_rows
 
 HEADER = b"writing_id,l1,cefr_level,text\n"
 GOOD = b"1,Spanish,A1,I am here.\n2,German,B1,We were there.\n"
@@ -18,7 +19,6 @@ SHARED = Path(os.environ.get("RAYSWEEP_SHARED", Path(__file__).parents[2] / ".."
 
 # name, the file's name, its bytes (None: a folder; missing if absent), the message with {path}
 BROKEN_FILES = [
-    ("a folder", "corpus.csv", None, "{path}: is a folder; data.csv must be a CSV file (.csv or .csv.gz)"),
     ("nothing in it", "corpus.csv", b"", "{path}: is empty; must hold a header and a row per document"),
     ("only line breaks", "corpus.csv", b"\n \n", "{path}: is empty; must hold a header and a row per document"),
     ("only a header", "corpus.csv", HEADER, "{path}: has a header and no rows"),
@@ -33,7 +33,7 @@ BROKEN_FILES = [
         "two columns missing",
         "corpus.csv",
         b"writing_id,grade,essay,cefr_level\n1,2,3,4\n",
-        "{path}: no column 'l1'; no column 'text'. Found the columns 'writing_id', 'grade', 'essay', "
+        "{path}: no column 'text'. Found the columns 'writing_id', 'grade', 'essay', "
         "'cefr_level'. Name yours in data.columns",
     ),
     (
@@ -43,40 +43,28 @@ BROKEN_FILES = [
         "{path}: the column 'text' appears 2 times in the header; must appear once",
     ),
     (
-        "semicolons",
-        "corpus.csv",
-        b"writing_id;l1;cefr_level;text\n1;Spanish;A1;Hi.\n",
-        "{path}: its columns are separated by a semicolon (';'); must be a comma. Save it again as CSV with commas",
-    ),
-    (
-        "tabs",
-        "corpus.tsv",
-        b"writing_id\tl1\tcefr_level\ttext\n1\tSpanish\tA1\tHi, you.\n",
-        "{path}: its columns are separated by a tab ('\\t'); must be a comma. Save it again as CSV with commas",
-    ),
-    (
         "UTF-16",
         "corpus.csv",
         (HEADER + GOOD).decode().encode("utf-16"),
-        "{path}: is UTF-16 or UTF-32; must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8",
+        "{path}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16",
     ),
     (
         "UTF-16 without a mark",
         "corpus.csv",
         (HEADER + GOOD).decode().encode("utf-16-le"),
-        "{path}: is UTF-16 or UTF-32; must be UTF-8. Convert it: iconv -f UTF-16 -t UTF-8",
+        "{path}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16",
     ),
     (
         "a header in Latin-1",
         "corpus.csv",
         "writing_id,l1,cefr_level,text,état\n".encode("latin-1") + b"1,Spanish,A1,Hi.,x\n",
-        "{path}: its header is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8",
+        "{path}: its header is not UTF-8. Say what it is in data.encoding, such as cp1252",
     ),
     (
         "a name that promises gzip",
         "corpus.csv.gz",
         HEADER + GOOD,
-        "{path}: is not gzip data, although its name ends in .gz. Rename it if it is plain CSV",
+        "{path}: is not gzip data, although its name ends in .gz. Rename it if it is plain",
     ),
     (
         "gzip cut short",
@@ -86,10 +74,10 @@ BROKEN_FILES = [
         "reached). Copy it again",
     ),
     (
-        "a spreadsheet",
+        "a spreadsheet cut short",
         "corpus.csv",
         b"PK\x03\x04\x14\x00\x06\x00",
-        "{path}: is a ZIP or Excel file; must be CSV. Unpack it, or export the sheet as CSV UTF-8",
+        "{path}: its ZIP data is damaged or cut short (File is not a zip file). Copy it again",
     ),
     (
         "an open quote",
@@ -106,29 +94,16 @@ BROKEN_FILES = [
         'Close it, or double the quotes inside quoted text ("")',
     ),
     (
-        "JSON lines",
+        "JSON lines without levels",
         "corpus.json",
         b'{"text": "I am here.", "id": "1"}\n' * 40,
-        "{path}: looks like JSON or JSON lines; must be CSV with a header. Convert it",
+        "{path}: no column 'cefr_level'. Found the columns 'text', 'id'. Name yours in data.columns",
     ),
     (
-        "a JSON list",
+        "a JSON list without levels",
         "corpus.json",
         b'[\n  {"text": "I am here."}]',
-        "{path}: looks like JSON or JSON lines; must be CSV with a header. Convert it",
-    ),
-    (
-        "Excel's line about commas",
-        "corpus.csv",
-        b"sep=,\r\n" + HEADER + GOOD,
-        "{path}: its first line 'sep=,' is meant for Excel; must be the header. Delete it",
-    ),
-    (
-        "Excel's line about semicolons",
-        "corpus.csv",
-        b"\xef\xbb\xbfsep=;\r\nwriting_id;l1;cefr_level;text\n1;Thai;A1;Hi.\n",
-        "{path}: its first line 'sep=;' is meant for Excel; must be the header. Delete it, and save the file with "
-        "commas instead",
+        "{path}: no column 'cefr_level'. Found the columns 'text'. Name yours in data.columns",
     ),
     (
         "a comment above the header",
@@ -140,13 +115,15 @@ BROKEN_FILES = [
         "semicolons and other names",
         "corpus.csv",
         b'TextID;Muttersprache;Niveau;Text\n1;German;A1;"Hi; you, too."\n',
-        "{path}: its columns are separated by a semicolon (';'); must be a comma. Save it again as CSV with commas",
+        "{path}: no column 'cefr_level'; no column 'text' (did you mean 'Text'?). Found the columns 'TextID', "
+        "'Muttersprache', 'Niveau', 'Text'. Name yours in data.columns",
     ),
     (
         "tabs and no header",
         "corpus.txt",
         b"Our team paints the bridge.\t1\t1\nOur team collects the kitchen.\t2\t2\n",
-        "{path}: its columns are separated by a tab ('\\t'); must be a comma. Save it again as CSV with commas",
+        "{path}: no column 'cefr_level'; no column 'text'. Found the columns 'Our team paints the bridge.', '1', '1'. "
+        "Name yours in data.columns",
     ),
     (
         "no header",
@@ -159,7 +136,7 @@ BROKEN_FILES = [
         "a header of many names",
         "corpus.csv",
         ",".join(f"column{n}" for n in range(200)).encode() + b"\n1\n",
-        "{path}: no column 'writing_id'; no column 'l1'; no column 'cefr_level'; no column 'text'. Found the columns "
+        "{path}: no column 'cefr_level'; no column 'text'. Found the columns "
         "'column0', 'column1', 'column2', 'column3', 'column4', 'column5', 'column6', 'co… (200 in all). "
         "Name yours in data.columns",
     ),
@@ -179,25 +156,21 @@ BROKEN_ROWS = [
         b"3,Spanish,B3,Hi.",
         "unknown level",
         "column 'cefr_level': found 'B3'; known levels are A1, A2, B1, B2, C1. "
-        "Add it to data.levels or data.level_aliases",
+        "Add it to data.levels or data.level_aliases, or to data.leave_out to do without such rows",
     ),
-    ("no id", b",Spanish,A1,Hi.", "missing value", "column 'writing_id': found ''; must not be empty. "
+    ("no id", b",Spanish,A1,Hi.", "missing value", "column 'writing_id': found no value; must not be empty. "
      "Fill it in, or name another column in data.columns"),
-    ("no level", b"3,Spanish,,Hi.", "missing value", "column 'cefr_level': found ''; must not be empty. "
+    ("no level", b"3,Spanish,,Hi.", "missing value", "column 'cefr_level': found no value; must not be empty. "
      "Fill it in, or name another column in data.columns"),
-    ("a blank first language", b"3,\xc2\xa0 ,A1,Hi.", "missing value",
-     "column 'l1': found '\\xa0 '; must not be empty. Fill it in, or name another column in data.columns"),
-    ("no text", b"3,Spanish,A1,", "empty text", "column 'text': found ''; must hold a text. Leave such rows out"),
+    ("no text", b"3,Spanish,A1,", "empty text", "column 'text': found no text; must hold one. Leave such rows out"),
     ("a text of white space", b'3,Spanish,A1," \n\t"', "empty text",
-     "column 'text': found ' \\n\\t'; must hold a text. Leave such rows out"),
+     "column 'text': found no text; must hold one. Leave such rows out"),
     ("a NUL byte", b"3,Spanish,A1,Hi\x00.", "NUL byte",
-     "column 'text': found 'Hi\\x00.'; must not hold NUL bytes. Remove them"),
+     "column 'text': found a NUL byte; must not hold any. Remove them"),
     ("Latin-1", "3,Spanish,A1,Café.".encode("latin-1"), "not UTF-8",
-     "column 'text': found 'Caf\\xe9.'; must be UTF-8. If the whole file has another encoding, convert it: "
-     "iconv -f WINDOWS-1252 -t UTF-8"),
+     "column 'text': is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252"),
     ("a half of a surrogate pair", b"3,Spanish,A1,\xed\xa0\x80", "not UTF-8",
-     "column 'text': found '\\xed\\xa0\\x80'; must be UTF-8. If the whole file has another encoding, convert it: "
-     "iconv -f WINDOWS-1252 -t UTF-8"),
+     "column 'text': is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252"),
     ("an id again", b" 1 ,Spanish,A1,Hi.", "duplicate id",
      "column 'writing_id': found ' 1 '; row 1 has the same id. Give every document its own"),
     ("a field too few", b"3,Spanish,A1", "wrong number of fields", "found 3 fields instead of 4. "
@@ -206,8 +179,8 @@ BROKEN_ROWS = [
      "found 6 fields instead of 4. "
      "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"),
     ("a long text in the wrong place", b"3,Spanish," + b"x" * 90 + b",Hi.", "unknown level",
-     "column 'cefr_level': found '" + "x" * 80 + "'…; known levels are A1, A2, B1, B2, C1. "
-     "Add it to data.levels or data.level_aliases"),
+     "column 'cefr_level': found a long value; known levels are A1, A2, B1, B2, C1. "
+     "Add it to data.levels or data.level_aliases, or to data.leave_out to do without such rows"),
 ]  # fmt: skip
 
 
@@ -227,8 +200,8 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason_and_the_fix(tmp_p
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    """The message says how to do without one."""
-    with pytest.raises(InputError, match=r"no such file\. Set data\.csv to the corpus, or leave it out"):
+    """The system's own reason is passed on."""
+    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read \(No such file or directory\)"):
         read_corpus(tmp_path / "nowhere.csv", DataConfig())
 
 
@@ -258,7 +231,7 @@ def test_a_bad_row_is_set_aside_and_the_others_are_kept(tmp_path, row, reason, m
     assert [(bad.row, bad.reason) for bad in corpus.bad_rows] == [(3, reason)]
     place = "corpus.csv row 3: " if message.startswith("found") else "corpus.csv row 3, "
     with pytest.raises(InputError) as caught:
-        check_bad_rows(corpus, path, DataConfig(), tmp_path / "quarantine.csv")
+        refuse_bad_rows(corpus, path, DataConfig(), tmp_path / "quarantine.csv")
     assert str(caught.value) == (
         f"{place}{message}\ncorpus.csv: 1 of 4 rows are bad (25.0 %; data.max_bad_fraction allows 1 %): 1 {reason}. "
         f"All of them are listed in {tmp_path / 'quarantine.csv'}"
@@ -270,9 +243,9 @@ def test_bad_rows_up_to_the_limit_do_not_stop_the_run(tmp_path):
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + GOOD + b"3,Spanish,B3,Hi.\n4,Spanish,A1,Hi.\n")
     corpus = read_corpus(path, DataConfig())
-    check_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.25), tmp_path / "quarantine.csv")
+    refuse_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.25), tmp_path / "quarantine.csv")
     with pytest.raises(InputError):
-        check_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.24), tmp_path / "quarantine.csv")
+        refuse_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.24), tmp_path / "quarantine.csv")
 
 
 def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
@@ -280,7 +253,7 @@ def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + b"1,Spanish,D1,Hi.\n")
     with pytest.raises(InputError, match=r"1 of 1 rows are bad"):
-        check_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(max_bad_fraction=1.0), tmp_path / "q.csv")
+        refuse_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(max_bad_fraction=1.0), tmp_path / "q.csv")
 
 
 def test_every_row_is_a_document_or_in_the_quarantine(tmp_path):
@@ -290,13 +263,14 @@ def test_every_row_is_a_document_or_in_the_quarantine(tmp_path):
     corpus = read_corpus(path, DataConfig())
     assert corpus.rows == 2 + len(BROKEN_ROWS)
     assert [bad.reason for bad in corpus.bad_rows] == [reason for _, _, reason, _ in BROKEN_ROWS]
-    assert sum(corpus.bad_by_reason().values()) == len(BROKEN_ROWS)
+    assert sum(count_by_reason(corpus.bad_rows).values()) == len(BROKEN_ROWS)
     write_quarantine(quarantine, corpus.bad_rows)
     with quarantine.open(newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
     assert [int(row["row"]) for row in listed] == list(range(3, 3 + len(BROKEN_ROWS)))
     assert listed[0] == {
         "row": "3", "writing_id": "3", "column": "cefr_level", "reason": "unknown level", "value": "'B3'",
+        "file": "corpus.csv",
     }  # fmt: skip
     assert listed[-1]["value"] == "'" + "x" * 80 + "'…"
 
@@ -308,9 +282,9 @@ def test_of_equal_ids_the_first_good_row_is_kept(tmp_path):
     corpus = read_corpus(path, DataConfig())
     assert corpus.documents["text"].to_pylist() == ["First."]
     assert [(bad.row, bad.reason, bad.first_row) for bad in corpus.bad_rows] == [
-        (1, "unknown level", None),
-        (3, "duplicate id", 2),
-        (4, "duplicate id", 2),
+        (1, "unknown level", ""),
+        (3, "duplicate id", "row 2"),
+        (4, "duplicate id", "row 2"),
     ]
 
 
@@ -368,12 +342,30 @@ def test_columns_go_by_the_names_in_the_config_in_any_order(tmp_path):
         csv_bytes([("5", "Hi.", "w1", "x", "Thai", "A1", "t9"), ("4", "Ho.", "w2", "y", "Thai", "B1", "")], header)
     )
     columns = ColumnsConfig(
-        id="id", l1="mother tongue", level="level", text="essay", learner="who", prompt="topic"
+        id="id", l1="mother tongue", level="level", text="essay", learner="who", prompt="topic", score="grade"
     )  # fmt: skip
     documents = read_corpus(path, DataConfig(columns=columns)).documents.to_pylist()
     assert documents == [
-        {"writing_id": "x", "l1": "Thai", "level": "A1", "learner": "w1", "prompt": "t9", "text": "Hi."},
-        {"writing_id": "y", "l1": "Thai", "level": "B1", "learner": "w2", "prompt": None, "text": "Ho."},
+        {
+            "writing_id": "x",
+            "l1": "Thai",
+            "level": "A1",
+            "learner": "w1",
+            "prompt": "t9",
+            "date": None,
+            "score": "5",
+            "text": "Hi.",
+        },
+        {
+            "writing_id": "y",
+            "l1": "Thai",
+            "level": "B1",
+            "learner": "w2",
+            "prompt": None,
+            "date": None,
+            "score": "4",
+            "text": "Ho.",
+        },
     ]
 
 
@@ -387,7 +379,7 @@ def test_a_document_without_its_learner_is_set_aside_if_learners_are_named(tmp_p
 
 def test_a_field_longer_than_a_parser_s_block_is_read(tmp_path, monkeypatch):
     """pyarrow refuses a record that does not fit its block; Python's csv module one over 131,072 characters."""
-    monkeypatch.setattr("raysweep.corpus.csv_files.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("raysweep.readers.csv_files.BLOCK_BYTES", 1 << 16)
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(1, "Thai", "A1", "word " * 60_000), (2, "Thai", "A1", "Hi.")]))
     corpus = read_corpus(path, DataConfig())

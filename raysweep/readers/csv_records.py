@@ -1,4 +1,4 @@
-"""Checks every record of a CSV file against RFC 4180, a byte at a time, before a lenient parser sees it.
+"""Checks every record of a delimited file against RFC 4180, a byte at a time, before a lenient parser sees it.
 
 pyarrow and Python's csv module accept text after a closing quote, and quotes inside unquoted fields; with a
 quote too many or too few they read two rows as one.  This scan finds such records, and records with another
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.corpus.near_kernels import kernel
+from raysweep.readers.compiled import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Longs = npt.NDArray[np.int64]
@@ -50,7 +50,9 @@ class Scan:
     open_at: int  # the place of that quote
 
 
-def scan_records(data: bytes, *, fields: int, level_at: int, levels: Sequence[str]) -> Scan:
+def scan_records(
+    data: bytes, *, fields: int, level_at: int, levels: Sequence[str], delimiter: str = ",", has_quotes: bool = True
+) -> Scan:
     """Find the records that no document may be made of.
 
     Args:
@@ -63,8 +65,9 @@ def scan_records(data: bytes, *, fields: int, level_at: int, levels: Sequence[st
     spellings = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)
     parts = np.empty((_PARTS_AT_FIRST, 5), dtype=np.int64)
     text = np.frombuffer(data, dtype=np.uint8)
+    signs = ord(delimiter), 34 if has_quotes else -1
     while True:
-        records, count, longest, open_row, open_at = _scan(text, fields, level_at, spellings, ends, parts)
+        records, count, longest, open_row, open_at = _scan(text, *signs, fields, level_at, spellings, ends, parts)
         if count <= len(parts):
             break
         parts = np.empty((count, 5), dtype=np.int64)
@@ -73,7 +76,7 @@ def scan_records(data: bytes, *, fields: int, level_at: int, levels: Sequence[st
         has_bad_quotes = kind == QUOTES
         starts = [start]
         if has_bad_quotes:
-            starts += _rows_inside(data, start, end, level_at, frozenset(levels))
+            starts += _rows_inside(data, start, end, level_at, frozenset(levels), delimiter)
         for first, last in zip(starts, [*starts[1:], end], strict=True):
             # Each earlier bad record that became several rows moves the later ones down.
             row = number + len(bad) - place
@@ -88,13 +91,16 @@ def scan_records(data: bytes, *, fields: int, level_at: int, levels: Sequence[st
     )
 
 
-def _rows_inside(data: bytes, start: int, end: int, level_at: int, levels: frozenset[str]) -> Iterator[int]:
+def _rows_inside(
+    data: bytes, start: int, end: int, level_at: int, levels: frozenset[str], delimiter: str
+) -> Iterator[int]:
     """Find the lines of a bad record, after its first, that have a known level where a row has it."""
     place = start
     for line in data[start:end].splitlines(keepends=True):
         if place > start:
             # Python's csv module refuses longer fields.
-            cells = next(csv.reader([line[:100_000].decode("utf-8", "replace").strip("\r\n")]), [])
+            plain = line[:100_000].decode("utf-8", "replace").strip("\r\n")
+            cells = next(csv.reader([plain], delimiter=delimiter), [])
             if level_at < len(cells) and cells[level_at].strip() in levels:
                 yield place
         place += len(line)
@@ -102,7 +108,7 @@ def _rows_inside(data: bytes, start: int, end: int, level_at: int, levels: froze
 
 @kernel
 def _scan(
-    data: Bytes, fields: int, level_at: int, levels: Bytes, ends: Longs, parts: Longs
+    data: Bytes, delimiter: int, quote: int, fields: int, level_at: int, levels: Bytes, ends: Longs, parts: Longs
 ) -> tuple[int, int, int, int, int]:
     """Write the bad records (number, start, end, kind, fields) as far as there is room.
 
@@ -120,10 +126,10 @@ def _scan(
         if state == _QUOTED:
             if place == len(data):
                 return rows, count, longest, rows, opened
-            if byte == 34:
+            if byte == quote:
                 state = _CLOSED
-            elif byte == 44 or is_break:
-                is_at_level = is_inside and commas == level_at and (byte == 44 or level_at == fields - 1)
+            elif byte == delimiter or is_break:
+                is_at_level = is_inside and commas == level_at and (byte == delimiter or level_at == fields - 1)
                 if is_at_level and _is_level(data[cell:place], levels, ends):
                     has_bad_quotes = True
                 commas, cell = commas + 1, place + 1
@@ -139,15 +145,15 @@ def _scan(
                 longest = max(longest, place - start)
             state, found, has_bad_quotes = _START, 1, False
             start = place + 1
-        elif byte == 44:
+        elif byte == delimiter:
             state = _START
             found += 1
-        elif byte == 34 and state == _START:
+        elif byte == quote and state == _START:
             state, is_inside, opened = _QUOTED, False, place
-        elif byte == 34 and state == _CLOSED:
+        elif byte == quote and state == _CLOSED:
             state = _QUOTED
         else:
-            has_bad_quotes = has_bad_quotes or byte == 34 or state == _CLOSED
+            has_bad_quotes = has_bad_quotes or byte == quote or state == _CLOSED
             state = _UNQUOTED
     return rows, count, longest, -1, -1
 

@@ -1,0 +1,61 @@
+"""Chooses which columns of a file are the id, the level, the text and so on.
+
+Names that the config gives must be there.  For the others a layout's names count, or the usual ones; only a level and
+a text are needed.
+"""
+
+from collections.abc import Sequence
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.layouts import CorpusLayout
+from raysweep.readers.raw_columns import FILE, ReadOptions, check_columns
+
+USUAL_NAMES = {"writing_id": "writing_id", "l1": "l1", "level": "cefr_level", "text": "text"}
+NEEDED = ("level", "text")
+CARRIED = ("learner", "prompt", "date", "score")
+
+
+def read_options(data: DataConfig, layout: CorpusLayout | None, choose: "ColumnChooser") -> ReadOptions:
+    """What the config and the layout say about the files."""
+    levels = {*data.levels, *data.level_aliases, *(layout.levels if layout else ())}
+    return ReadOptions(
+        choose=choose,
+        levels=frozenset(levels | {level.lower() for level in levels}),
+        format=data.format or (layout.format if layout else None),
+        encoding=data.encoding,
+        sheet=data.sheet,
+        has_quotes=data.quotes == "double" and (layout is None or layout.has_quotes),
+        header=layout.header if layout else None,
+        xml=layout.xml if layout else None,
+        name_columns=layout.name_columns if layout else None,
+    )
+
+
+class ColumnChooser:
+    """Chooses the columns of the first file; the other files must have the same."""
+
+    def __init__(self, columns: ColumnsConfig, layout: CorpusLayout | None) -> None:
+        asked = columns.model_dump()
+        self._asked = {("writing_id" if role == "id" else role): name for role, name in asked.items() if name}
+        self._layout = layout
+        self.roles: dict[str, str] = {}
+
+    def __call__(self, name: str, header: Sequence[str]) -> dict[str, str]:
+        if self.roles:
+            return self.roles
+        roles, missing = dict(self._asked), []
+        for role in ("writing_id", "l1", "level", "text", *CARRIED):
+            if role in roles:
+                continue
+            known = self._layout.columns.get(role, ()) if self._layout else ()
+            known = known or ((USUAL_NAMES[role],) if role in USUAL_NAMES and not self._layout else ())
+            found = next((column for column in known if column in header or column == FILE), None)
+            if found is not None:
+                roles[role] = found
+            elif role in NEEDED:
+                missing.append(known[0])
+        check_columns(name, header, [*missing, *(column for column in roles.values() if column != FILE)])
+        self.roles = {
+            role: roles[role] for role in ("writing_id", "l1", "level", "text", *CARRIED, "split") if role in roles
+        }
+        return self.roles

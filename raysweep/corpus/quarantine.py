@@ -1,0 +1,115 @@
+"""Rows that no document is made of: why, how many are too many, and the file that lists them.
+
+Every data row is either a document or is here, with the first problem found in it.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysweep.config.data_settings import DataConfig
+from raysweep.errors import InputError
+from raysweep.readers.csv_files import WRONG_FIELDS, WRONG_QUOTES
+from raysweep.readers.json_files import NESTED, NOT_JSON
+from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.printable import spreadsheet_safe
+
+NOT_UTF8 = "not UTF-8"
+NUL_BYTE = "NUL byte"
+MISSING = "missing value"
+UNKNOWN_LEVEL = "unknown level"
+UNKNOWN_SPLIT = "unknown split"
+EMPTY_TEXT = "empty text"
+DUPLICATE_ID = "duplicate id"
+SAME_TEXT = "the same text as a document of another split"
+NEAR_DUPLICATE = "almost the same as a text of another split"
+"""With these two the row itself is good, but grouping it would have made one group too large."""
+LEFT_OUT = "level left out"
+"""Asked for by `data.leave_out`, so it is no bad row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row set aside, with the first problem found in it."""
+
+    row: int  # 1-based data row of its file
+    file: str  # its name, without the folder
+    writing_id: str  # as far as it is readable
+    column: str  # its name in the file; empty if the whole row is bad
+    reason: str  # one of the reasons above
+    value: str  # the bad value, escaped, cut to about 80 characters
+    first_row: str = ""  # the row that is kept, if this one has a duplicate id
+
+
+def count_by_reason(bad_rows: Sequence[BadRow]) -> dict[str, int]:
+    """Count rows by reason, the most frequent first."""
+    return dict(Counter(bad.reason for bad in bad_rows).most_common())
+
+
+def check_bad_rows(
+    bad_rows: Sequence[BadRow], *, rows: int, documents: int, what: str, data: DataConfig, quarantine: Path
+) -> None:
+    """Stop if too many rows were set aside, or no row is left.
+
+    Args:
+        what: the corpus, in messages.
+
+    Raises:
+        InputError: names the first bad row, its problem and the fix, then the counts by reason and the
+            file that lists all bad rows.
+    """
+    bad = [row for row in bad_rows if row.reason != LEFT_OUT]
+    if not bad and not documents:
+        raise InputError(f"{what}: all {rows:,} rows are of levels in data.leave_out, so no text remains")
+    share = len(bad) / rows
+    if not bad or (share <= data.max_bad_fraction and documents):
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(bad).items())
+    limit = f"data.max_bad_fraction allows {100 * data.max_bad_fraction:g} %"
+    raise InputError(
+        f"{_explain(bad[0], data)}\n"
+        f"{what}: {len(bad):,} of {rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
+        f"{reasons}. All of them are listed in {quarantine}"
+    )
+
+
+def write_quarantine(path: Path, bad_rows: Sequence[BadRow]) -> None:
+    """Write quarantine.csv: row, writing_id, column, reason, value, file; only the header if no row is bad."""
+    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", "writing_id", "column", "reason", "value", "file"])
+        writer.writerows(
+            [bad.row, *map(spreadsheet_safe, (bad.writing_id, bad.column, bad.reason, bad.value, bad.file))]
+            for bad in bad_rows
+        )
+
+
+_QUOTING = "Texts with commas, quotes or newlines must be quoted, with quotes inside them doubled"
+_LONGEST_SHOWN = 42
+
+
+def _explain(bad: BadRow, data: DataConfig) -> str:
+    """Say what is wrong with a row and what to do; nothing of a text is repeated, only quarantine.csv holds it."""
+    place = f"{bad.file} row {bad.row}"
+    if bad.reason == WRONG_FIELDS:
+        return f"{place}: found {bad.value}. {_QUOTING}"
+    if bad.reason == WRONG_QUOTES:
+        what = "quotes after a backslash" if '\\\\"' in bad.value else "a quote is missing, or is not doubled"
+        return f"{place}: {what}. {_QUOTING}; if quotes are plain characters, set data.quotes: none"
+    if bad.reason == NOT_JSON:
+        return f"{place}: is no JSON object whose keys differ. Copy or export the file again"
+    found = bad.value if len(bad.value) <= _LONGEST_SHOWN else "a long value"
+    add = "Add it to data.levels or data.level_aliases, or to data.leave_out to do without such rows"
+    must = {
+        UNKNOWN_LEVEL: f"found {found}; known levels are {', '.join(data.levels)}. {add}",
+        UNKNOWN_SPLIT: f"found {found}; must be train, valid (dev) or test. Say what it is in data.split_names",
+        EMPTY_TEXT: "found no text; must hold one. Leave such rows out",
+        MISSING: "found no value; must not be empty. Fill it in, or name another column in data.columns",
+        NUL_BYTE: "found a NUL byte; must not hold any. Remove them",
+        NOT_UTF8: "is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252",
+        DUPLICATE_ID: f"found {found}; {bad.first_row} has the same id. Give every document its own",
+        NESTED: f"found {bad.value}; must be text or a number. Flatten the records",
+    }[bad.reason]
+    return f"{place}, column {bad.column!r}: {must}"

@@ -1,0 +1,185 @@
+"""Reads columns of a delimited file (CSV, TSV, semicolons), and reports problems of the whole file.
+
+The delimiter is the one that divides the header.  Every record is first checked by the letter (`csv_records.py`);
+those that are malformed are cut out, and pyarrow, which reads 723,282 rows in about a second, reads the rest.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from raysweep.errors import InputError
+from raysweep.readers.csv_records import BadRecord, Scan, scan_records
+from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, check_columns, show_cell
+
+WRONG_FIELDS = "wrong number of fields"
+WRONG_QUOTES = "misplaced quotes"
+BLOCK_BYTES = 16 << 20
+LONGEST_RECORD = 1 << 30  # bytes; pyarrow cannot read one of 2 GiB
+DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?[,;\t]*\r?\n')
+
+
+def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: str | None = None) -> RawColumns:
+    """Read some columns of a delimited file in UTF-8.
+
+    Args:
+        delimiter: found in the header if None.
+
+    Raises:
+        InputError: the whole file cannot be used; says why, and the fix.
+    """
+    if line := _SEPARATOR_LINE.match(data[:20]):  # Excel's own way to name the delimiter
+        delimiter, data = line[1].decode(), data[line.end() :]
+    if options.header is not None:
+        delimiter = delimiter or "\t"
+        data = delimiter.join(options.header).encode() + b"\n" + data
+    delimiter = delimiter or _find_delimiter(data)
+    header = _read_header(name, data, delimiter, has_quotes=options.has_quotes)
+    try:
+        roles = options.choose(name, header)
+        check_columns(name, header, wanted := tuple(dict.fromkeys(roles.values())))
+    except InputError:
+        _refuse_other_layout(name, header, options.levels)
+        raise
+    scan = scan_records(
+        data,
+        fields=len(header),
+        level_at=header.index(roles["level"]),
+        levels=list(options.levels),
+        delimiter=delimiter,
+        has_quotes=options.has_quotes,
+    )
+    _check_records(name, data, scan)
+    table = _read_table(
+        _without(data, scan.bad), header, wanted, scan.longest, delimiter=delimiter, has_quotes=options.has_quotes
+    )
+    bad_rows = np.array([bad.row for bad in scan.bad], dtype=np.int64)
+    raw = RawColumns(
+        table=table,
+        row_numbers=np.setdiff1d(np.arange(1, scan.rows, dtype=np.int64), bad_rows, assume_unique=True),
+        malformed=tuple(_malformed(bad, data, len(header), delimiter) for bad in scan.bad),
+        header=tuple(header),
+        roles=roles,
+    )
+    assert len(raw.row_numbers) == table.num_rows, "the scan and the parser must count the same rows"
+    return raw
+
+
+def _malformed(bad: BadRecord, data: bytes, fields: int, delimiter: str) -> MalformedRow:
+    content = data[bad.start : bad.end]
+    found = f"{bad.fields} {'field' if bad.fields == 1 else 'fields'} instead of {fields}"
+    return MalformedRow(
+        row=bad.row,
+        reason=WRONG_QUOTES if bad.has_bad_quotes else WRONG_FIELDS,
+        value=show_cell(content.rstrip(b"\r\n")) if bad.has_bad_quotes else found,
+        first_cell=content.split(delimiter.encode(), 1)[0].strip(b'"\r\n'),
+    )
+
+
+def _find_delimiter(data: bytes) -> str:
+    """The delimiter that stands most often in the header, outside of quotes; a comma if none does."""
+    line = re.match(rb'\s*(?:"(?:[^"]|"")*"|[^"\r\n])*', data[: 1 << 20])
+    header = re.sub(rb'"(?:[^"]|"")*"', b"", line.group() if line else b"")
+    return max(DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
+
+
+def _read_header(name: str, data: bytes, delimiter: str, *, has_quotes: bool) -> list[str]:
+    with _fields_of_any_length():
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+        header = next(record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record)
+    try:
+        "".join(header).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: its header is not UTF-8. Say what it is in data.encoding, such as cp1252") from error
+    return header
+
+
+def _refuse_other_layout(name: str, header: list[str], levels: Collection[str]) -> None:
+    """Recognise a first line that is not a header."""
+    line = ",".join(header)
+    if "\n" in line or "\r" in line:
+        raise InputError(f"{name}: a quote in its header takes in the lines below. Remove the quotes from the header")
+    if line.startswith("#"):
+        raise InputError(f"{name}: its first line is a comment; must be the header. Delete the lines that start with #")
+    level = next((cell.strip() for cell in header if cell.strip() in levels), None)
+    if level is not None:
+        raise InputError(
+            f"{name}: has no header: its first line holds the level {level!r}, as a row does. "
+            "Put a line above it that names the columns, such as writing_id,l1,cefr_level,text"
+        )
+
+
+def _check_records(name: str, data: bytes, scan: Scan) -> None:
+    """Refuse a file whose rows cannot be told apart, or that has none."""
+    if scan.open_at >= 0:
+        lines = data.count(b"\n", scan.open_at) + 1
+        place = f"row {scan.open_row}" if scan.open_row else "header"
+        raise InputError(
+            f"{_short(name)} {place}: a quote opens and never closes, so the rest of the file "
+            f"({lines:,} {'line' if lines == 1 else 'lines'}) became one field. "
+            'Close it, or double the quotes inside quoted text ("")'
+        )
+    if scan.bad and scan.bad[0].row == 0:
+        raise InputError(f"{name}: its header has a quote in the wrong place. Remove the quotes from it")
+    if scan.rows == 1:
+        raise InputError(f"{name}: has a header and no rows")
+    if scan.longest > LONGEST_RECORD:
+        raise InputError(f"{name}: has a row of {scan.longest:,} bytes; at most {LONGEST_RECORD:,} can be read")
+
+
+def _without(data: bytes, bad: Sequence[BadRecord]) -> bytes:
+    """Cut bad records out."""
+    if not bad:
+        return data
+    view = memoryview(data)
+    starts, ends = [0, *(record.end for record in bad)], [*(record.start for record in bad), len(data)]
+    return b"".join(view[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _short(name: str) -> str:
+    return re.split(r"/|: ", name)[-1]
+
+
+def _read_table(
+    data: bytes, header: list[str], wanted: Sequence[str], longest: int, *, delimiter: str, has_quotes: bool
+) -> pa.Table:
+    """Read well-formed records with pyarrow."""
+    # Columns are named by position and the header is read as a row, so unusual header names cannot break the reading.
+    places = [str(header.index(name)) for name in wanted]
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pyarrow.csv.ReadOptions(
+            # pyarrow refuses a record that does not fit a block.
+            block_size=max(BLOCK_BYTES, longest + 2),
+            column_names=[str(place) for place in range(len(header))],
+        ),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=delimiter, quote_char='"' if has_quotes else False, newlines_in_values=has_quotes
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(places, CELL),
+            include_columns=list(dict.fromkeys(places)),
+            strings_can_be_null=False,
+            check_utf8=False,
+        ),
+    )
+    return table.slice(1).select(places).rename_columns(list(wanted))
+
+
+@contextmanager
+def _fields_of_any_length() -> Iterator[None]:
+    """Lift the process-wide limit of Python's csv module, which refuses fields over 131,072 characters."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)

@@ -1,0 +1,145 @@
+"""Where a corpus lies: paths, globs, folders and addresses become files on this machine, in a fixed order.
+
+A remote file (`s3://…`, `https://…`: fsspec) is copied once to the user's cache, and again when its server says that
+it changed.  What a corpus is, is told by the bytes of all its files; names count only if there are several, because
+rows then go by them.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raysweep.config.fingerprints import file_fingerprint, fingerprint
+from raysweep.errors import InputError
+from raysweep.storage.printable import shown, without_secrets
+
+DATA_SUFFIXES = {
+    "csv", "tsv", "tab", "txt", "json", "jsonl", "ndjson", "parquet", "xlsx", "xlsm", "xlsb", "xls", "ods", "xml",
+    "gz", "zst", "zip",
+}  # fmt: skip
+"""What is taken from a folder or an archive; a file that is named itself may be called anything."""
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
+_GLOB = re.compile(r"[*?\[]")
+_NO_DATA = re.compile(r"(readme|licen[cs]e|citation|changelog)\b", re.IGNORECASE)
+
+
+def as_list(path: str | Sequence[str]) -> list[str]:
+    """One path or several, as a list."""
+    return [path] if isinstance(path, str) else list(path)
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is an address."""
+    return _REMOTE.match(path) is not None
+
+
+def find_files(path: str | Sequence[str]) -> list[Path]:
+    """Find the files that `data.path` names, globs and folders in the order of their names.
+
+    Raises:
+        InputError: one is not there, or a glob or folder holds no data file.
+    """
+    files: list[Path] = []
+    for given in as_list(path):
+        files += [fetch(given)] if is_remote(given) else _local_files(given)
+    repeated = {file for file in files if files.count(file) > 1} if len(files) < 1000 else set()
+    if repeated:
+        raise InputError(f"data.path: the file {shown(str(min(repeated)))} is named twice; must be named once")
+    return files
+
+
+def local_files(path: str | Sequence[str] | None) -> list[Path]:
+    """The files of a corpus that are on this machine; none is looked for elsewhere, and none missed."""
+    found: list[Path] = []
+    for given in as_list(path or ()):
+        if not is_remote(given):
+            try:
+                found += _local_files(given)
+            except InputError:
+                continue  # whoever needs the file says so
+    return found
+
+
+def is_data_file(name: str) -> bool:
+    """Tell whether a file of a folder or an archive may hold texts, by its name."""
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and parts[-1].rpartition(".")[2].lower() in DATA_SUFFIXES and not _NO_DATA.match(parts[-1])
+
+
+def digest_files(files: Sequence[Path]) -> str:
+    """A hash of all files' bytes, and of their names if they are several."""
+    if len(files) == 1:
+        return file_fingerprint(files[0])
+    base = os.path.commonpath([file.parent for file in files])
+    return fingerprint({str(file.relative_to(base)): file_fingerprint(file) for file in files})
+
+
+def name_files(path: str | Sequence[str] | None) -> str:
+    """What a person reads of `data.path`."""
+    given = as_list(path or "")
+    more = f" and {len(given) - 1:,} more" if len(given) > 1 else ""
+    return without_secrets(given[0]) + more
+
+
+def _local_files(given: str) -> list[Path]:
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [path.resolve()]
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and is_data_file(str(file.relative_to(path))))
+        if not found:
+            raise InputError(f"data.path: found {shown(given)}, a folder without data files; must be a file or a glob")
+        return [file.resolve() for file in found]
+    if _GLOB.search(given):
+        root = Path(path.anchor or ".")
+        found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
+        if not found:
+            raise InputError(f"data.path: found {shown(given)}, which matches no file; must match one or more")
+        return [file.resolve() for file in found]
+    raise InputError(f"data.path: found {shown(given)}, no such file; must be a file, a glob or an address")
+
+
+def fetch(url: str) -> Path:
+    """Copy a remote file to the cache unless it is there already.
+
+    Raises:
+        InputError: it cannot be reached, or the library for its protocol is not installed.
+    """
+    import fsspec
+
+    folder = cache_folder() / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+    target, record = folder / (Path(re.sub(r"[?#].*", "", url)).name or "corpus"), folder / "version.json"
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+        version = _version(files.info(path))
+        if target.is_file() and record.is_file() and json.loads(record.read_text()) == version:
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+        beside = target.with_name(target.name + ".part")
+        files.get_file(path, str(beside))
+        beside.replace(target)
+        record.write_text(json.dumps(version))
+    except ImportError as error:
+        raise InputError(f"data.path: {shown(url)} needs a library: pip install 'raysweep[remote]'") from error
+    except Exception as error:  # every file system of fsspec raises errors of its own
+        what = f"{type(error).__name__}: {without_secrets(str(error))[:200]}".rstrip(": ")
+        raise InputError(f"data.path: {shown(url)} cannot be fetched ({what}). Check the address and access") from error
+    return target
+
+
+def cache_folder() -> Path:
+    """Where copies of remote files lie."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "raysweep" / "corpora"
+
+
+def _version(info: dict[str, Any]) -> dict[str, str]:
+    """What a server says of a file that changes with its content."""
+    known = ("size", "ETag", "etag", "LastModified", "last-modified", "mtime", "created", "md5Hash")
+    return {name: str(info[name]) for name in known if info.get(name) is not None}

@@ -1,0 +1,51 @@
+"""Reads Parquet: only the requested columns are decoded."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysweep.errors import InputError
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns
+
+
+def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
+    """Read a Parquet file; values that are no text are written as text.
+
+    Raises:
+        InputError: it is damaged, encrypted or empty, a column is missing, or holds lists or objects.
+    """
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            header = tuple(file.schema_arrow.names)
+            if file.metadata.num_rows == 0:
+                raise InputError(f"{name}: has columns and no rows")
+            roles = options.choose(name, header)
+            names = list(dict.fromkeys(roles.values()))
+            check_columns(name, header, names)
+            for column in names:
+                if pa.types.is_nested(kind := file.schema_arrow.field(column).type):
+                    raise InputError(
+                        f"{name}: the column {column!r} holds values of type {str(kind)[:60]}; must be text"
+                    )
+            table = file.read(columns=names)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{name}: its Parquet data is damaged or encrypted ({str(error)[:120]}). Copy it again"
+        ) from error
+    cells = pa.table({column: _cells(table[column]) for column in names})
+    numbers = np.arange(1, table.num_rows + 1, dtype=np.int64)
+    return RawColumns(table=cells, row_numbers=numbers, header=header, roles=roles)
+
+
+def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    if pa.types.is_floating(kind):
+        whole = pc.cast(column, pa.int64(), safe=False)
+        if pc.all(pc.equal(column, whole)).as_py():
+            column = whole
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        column = column.cast(pa.large_string())
+    return pc.fill_null(column.cast(CELL), b"")

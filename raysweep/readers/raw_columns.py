@@ -1,0 +1,117 @@
+"""What every reader gives: cells of the requested columns, the row of each record, and the records that have no cells.
+
+Cells stay bytes until the corpus judges them, because invalid UTF-8 is a problem of single rows.  Rows are counted
+as records from 1: a header does not count, a text with line breaks is one row, empty lines are none.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from raysweep.errors import InputError
+from raysweep.storage.printable import SHOWN_CHARACTERS, printable
+
+CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
+
+LONGEST_NAME = 40
+"""Characters of a column's name that a message repeats."""
+Roles = Mapping[str, str]
+"""What a column is for (`level`, `text`, …) → its name in the file; the role `level` must be one of them."""
+FILE = "@file"
+"""A column that every file has: its name, without folder and suffix."""
+NameColumns = Callable[[str], Mapping[str, str] | None]
+"""What the name of a file says of the text in it, as columns; None if it is not named so."""
+Choose = Callable[[str, Sequence[str]], Roles]
+"""Given a file's name and its columns, chooses the columns to read; raises if one is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class XmlShape:
+    """Where an XML file holds its records."""
+
+    record: str  # the element that is one record
+    columns: Mapping[str, str]  # column → a path below the record: `learner/@id`, `topic`, `.//p`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """How files are to be read."""
+
+    choose: Choose
+    levels: frozenset[str]  # the known levels, in every spelling
+    format: str | None = None  # sniffed if None
+    encoding: str = "utf-8"
+    sheet: str | None = None
+    has_quotes: bool = True  # of delimited files; without, a quote is a character like any other
+    header: tuple[str, ...] | None = None  # of delimited files that have no header
+    xml: XmlShape | None = None
+    name_columns: NameColumns | None = None  # for plain texts, of which each file is one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MalformedRow:
+    """A record that has no cells."""
+
+    row: int  # 1-based data row
+    reason: str
+    value: str  # escaped, cut to about 80 characters
+    column: str = ""  # if one cell is to blame
+    first_cell: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawColumns:
+    """The cells of the requested columns in file order, without malformed records."""
+
+    table: pa.Table  # large_binary, without nulls; columns go by the names in the file
+    row_numbers: np.ndarray  # int64, the 1-based data row of each row of the table
+    malformed: tuple[MalformedRow, ...] = ()
+    header: tuple[str, ...]
+    roles: Roles = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Data rows of the file, good or bad."""
+        return len(self.row_numbers) + len(self.malformed)
+
+
+def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> None:
+    """Raise if a column is not there, or is there twice."""
+    missing = [column for column in wanted if column not in header]
+    if missing:
+        problems = "; ".join(f"no column {column!r}{did_you_mean(column, header)}" for column in missing)
+        raise InputError(f"{name}: {problems}. Found the columns {list_names(header)}. Name yours in data.columns")
+    for column in wanted:
+        if (times := list(header).count(column)) > 1:
+            raise InputError(f"{name}: the column {column!r} appears {times} times in the header; must appear once")
+
+
+def list_names(names: Sequence[str]) -> str:
+    """List names, at most 80 characters of them."""
+    # A longer one is hardly a name; it may be the text of a learner in a file without a header.
+    shown = ", ".join(repr(name) if len(name) <= LONGEST_NAME else f"({len(name):,} characters)" for name in names)
+    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + f"… ({len(names):,} in all)"
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Point to a column with nearly that name."""
+    folded = {column.strip().lower().replace(" ", "_"): column for column in names if len(column) < SHOWN_CHARACTERS}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def show_cell(cell: bytes) -> str:
+    """Quote and escape a cell as Python does, cut to about 80 characters."""
+    try:
+        cut: str | bytes = cell.decode("utf-8")
+    except UnicodeDecodeError:
+        cut = cell
+    return repr(cut[:SHOWN_CHARACTERS]).removeprefix("b") + ("…" if len(cut) > SHOWN_CHARACTERS else "")
+
+
+def short_text(cell: bytes) -> str:
+    """Decode the start of a cell as printable text."""
+    return printable(cell[: 4 * SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")[:SHOWN_CHARACTERS])

@@ -1,0 +1,219 @@
+"""Opens the files of a corpus, recognises their format by their content, and reads them, one after the other.
+
+A format is sniffed from the first bytes; `data.format` overrides this.  The encoding is never guessed: it is UTF-8
+or what `data.encoding` says.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from zipfile import ZipInfo
+
+import pyarrow as pa
+
+from raysweep.config.data_settings import Format
+from raysweep.errors import InputError
+from raysweep.readers.csv_files import read_delimited
+from raysweep.readers.json_files import read_json, read_json_lines
+from raysweep.readers.locations import is_data_file
+from raysweep.readers.parquet_files import read_parquet
+from raysweep.readers.raw_columns import CELL, FILE, RawColumns, ReadOptions
+from raysweep.readers.text_files import read_text
+from raysweep.readers.unpacking import ZIP, read_member, unpack, zip_members
+from raysweep.readers.workbooks import read_workbook
+from raysweep.readers.xml_files import read_xml
+
+_BINARY = ("parquet", "excel")
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BYTE_ORDER_MARKS = (
+    codecs.BOM_UTF8,
+    codecs.BOM_UTF32_LE,
+    codecs.BOM_UTF32_BE,
+    codecs.BOM_UTF16_LE,
+    codecs.BOM_UTF16_BE,
+)
+_JSON = re.compile(rb"\s*(\[\s*[\[{\]]|\{)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedFile:
+    """A file, or one file of an archive."""
+
+    name: str  # in messages
+    read: Callable[[], bytes]  # unpacked
+
+    @property
+    def short(self) -> str:
+        """The name without its folder."""
+        return re.split(r"/|: ", self.name)[-1]
+
+    @property
+    def stem(self) -> str:
+        """The name without folder and suffixes."""
+        return re.sub(r"(\.(gz|zst))?\.\w{1,7}$", "", self.short)
+
+
+def open_files(paths: Sequence[Path], pattern: str | None = None) -> Iterator[OpenedFile]:
+    """Open each file; those of a ZIP archive one after the other.
+
+    Args:
+        pattern: takes only files of folders and archives whose name it matches.
+
+    Raises:
+        InputError: a file cannot be read, or an archive holds no data file, or several kinds of them.
+    """
+    for path in paths:
+        if pattern and len(paths) > 1 and path.suffix != ".zip" and not fnmatch(path.name, pattern):
+            continue
+        data = _read_bytes(path)
+        members = zip_members(str(path), data)
+        if members is None:
+            yield OpenedFile(name=str(path), read=partial(_unpacked, path, data))
+            continue
+        chosen = [member for member in members if is_data_file(member.filename)]
+        chosen = [member for member in chosen if fnmatch(member.filename.rpartition("/")[2], pattern or "*")]
+        kinds = {re.sub(r"\.(gz|zst)$", "", member.filename).rpartition(".")[2].lower() for member in chosen}
+        if not chosen or len(kinds) > 1:
+            names = ", ".join(member.filename for member in members[:3])[:80]
+            what = "no data file" if not chosen else f"{len(chosen):,} files of {len(kinds)} kinds"
+            raise InputError(
+                f"{path}: holds {what} ({names}, …); must hold files of one kind. Unpack it, and name them"
+            )
+        for member in chosen:
+            name = f"{path}: {member.filename}"
+            yield OpenedFile(name=name, read=partial(_unpacked_member, name, data, member))
+
+
+def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
+    """Read the chosen columns of a file.
+
+    Raises:
+        InputError: the whole file cannot be used; says why, and the fix.
+    """
+    data = file.read()
+    kind = options.format or sniff_format(data, file.name, options)
+    if kind not in _BINARY:
+        data = decode(file.name, data, options.encoding)
+        if not data or data.isspace():
+            raise InputError(f"{file.name}: is empty; must hold a header and a row per document")
+    named = _FileNamed(options, file.stem)
+    inner = named.options
+    if kind in ("csv", "tsv"):
+        raw = read_delimited(file.name, data, inner, delimiter="\t" if kind == "tsv" else None)
+    elif kind == "json":
+        raw = read_json(file.name, data, inner)
+    elif kind == "jsonl":
+        raw = read_json_lines(file.name, data, inner)
+    elif kind == "parquet":
+        raw = read_parquet(file.name, data, inner)
+    elif kind == "excel":
+        raw = read_workbook(file.name, data, inner)
+    elif kind == "xml":
+        raw = read_xml(file.name, data, inner)
+    else:
+        raw = read_text(file.name, data, inner)
+    return named.with_file_name(raw)
+
+
+def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
+    """Recognise a format by its content.
+
+    Raises:
+        InputError: the content is of no format that is read.
+    """
+    if options.name_columns is not None:
+        return "text"
+    if data.startswith(b"PAR1"):
+        return "parquet"
+    if data.startswith((ZIP, _OLD_WORKBOOK)):
+        return "excel"
+    if data.startswith((b"%PDF", b"\x89PNG", b"{\\rtf", b"SQLite format 3", b"\x89HDF", b"ARROW1", b"Obj\x01")):
+        must = "must be CSV, TSV, JSON, JSON Lines, Parquet, Excel or XML. Export it as one of them"
+        raise InputError(f"{name}: is of a format that is not read ({data[:8]!r}); {must}")
+    start = data[:4096]
+    if not start.startswith(_BYTE_ORDER_MARKS[1:]) and options.encoding.lower().replace("-", "") in ("utf8", "utf8sig"):
+        start = start.removeprefix(codecs.BOM_UTF8)
+    else:
+        start = start.decode(options.encoding, "ignore").encode()
+    if start.lstrip().startswith(b"<"):
+        return "xml"
+    if not _JSON.match(start):
+        return "csv"
+    if start.lstrip().startswith(b"["):
+        return "json"
+    return "jsonl" if _is_lines(data) else "json"
+
+
+def _is_lines(data: bytes) -> bool:
+    """Tell JSON Lines from one object over many lines: the first line is whole, or the second begins a record too."""
+    lines = [line.strip() for line in data.lstrip()[: 1 << 22].split(b"\n", 2)[:2]]
+    if len(lines) == 2 and lines[1].startswith(b"{") and not lines[0].endswith((b"[", b"{", b",", b":")):
+        return True
+    try:
+        return isinstance(json.loads(lines[0]), dict) and (len(lines) == 2 or len(data) < 1 << 22)
+    except (ValueError, RecursionError):
+        return False
+
+
+def decode(name: str, data: bytes, encoding: str) -> bytes:
+    """Bytes as UTF-8, without a byte order mark; those of a file in UTF-8 are not looked at.
+
+    Raises:
+        InputError: the file is of another encoding than said.
+    """
+    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        if data.startswith(_BYTE_ORDER_MARKS[1:]) or data[:200].count(0) > len(data[:200]) // 4:
+            raise InputError(f"{name}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16")
+        return data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"found the byte 0x{data[error.start]:02X}" if error.start < len(data) else "found its end"
+        raise InputError(f"{name} line {line}: {found}, which is not {encoding}. Change data.encoding") from error
+
+
+class _FileNamed:
+    """Hides the column `@file` from a reader, and adds it to what was read."""
+
+    def __init__(self, options: ReadOptions, stem: str) -> None:
+        self._stem = stem
+        self._roles: dict[str, str] = {}
+        self._choose = options.choose
+        self.options = replace(options, choose=self._without_file)
+
+    def _without_file(self, name: str, header: Sequence[str]) -> dict[str, str]:
+        self._roles = dict(self._choose(name, header))
+        return {role: column for role, column in self._roles.items() if column != FILE}
+
+    def with_file_name(self, raw: RawColumns) -> RawColumns:
+        if FILE not in self._roles.values():
+            return raw
+        stems = pa.array([self._stem.encode()] * raw.table.num_rows, CELL)
+        return replace(raw, table=raw.table.append_column(FILE, stems), roles=self._roles)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _unpacked_member(name: str, data: bytes, member: ZipInfo) -> bytes:
+    return unpack(name, read_member(name, data, member))
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    unpacked = unpack(str(path), data)
+    if unpacked is data and path.suffix in (".gz", ".zst"):
+        kind = "gzip" if path.suffix == ".gz" else "Zstandard"
+        raise InputError(
+            f"{path}: is not {kind} data, although its name ends in {path.suffix}. Rename it if it is plain"
+        )
+    return unpacked

@@ -1,0 +1,94 @@
+"""Decompresses gzip, Zstandard and ZIP data, but not without limit: a few MB can hold many GB."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import IO, cast
+
+import pyarrow as pa
+
+from raysweep.errors import InputError
+
+MOST_UNPACKED_BYTES = 16 << 30
+MOST_UNPACKED_RATIO = 100
+"""Texts shrink to a third or a quarter; 100 and more is a file made to fill the memory."""
+RATIO_COUNTS_FROM = 64 << 20  # unpacked bytes; a small corpus may repeat itself
+MOST_WRAPS = 3  # a .csv.gz in a .zip is two
+
+GZIP, ZSTANDARD, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+WORKBOOK_MEMBERS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
+_Open = Callable[[], IO[bytes]]
+
+
+def unpack(name: str, data: bytes) -> bytes:
+    """Undo gzip and Zstandard, however often; other data stays as it is.
+
+    Raises:
+        InputError: the data is damaged, cut short, too large, or a tar archive.
+    """
+    for _ in range(MOST_WRAPS):
+        if data.startswith(GZIP):
+            data = _read_within_limits(name, "gzip", len(data), partial(_open_gzip, data))
+        elif data.startswith(ZSTANDARD):
+            data = _read_within_limits(name, "Zstandard", len(data), partial(_open_zstandard, data))
+        else:
+            break
+    if data[257:262] == b"ustar":
+        raise InputError(f"{name}: is a tar archive; must be a file, or a ZIP archive of files. Unpack it: tar -xf")
+    return data
+
+
+def zip_members(name: str, data: bytes) -> list[zipfile.ZipInfo] | None:
+    """The files of a ZIP archive in the order of their names; None if the data is a workbook, or no archive at all.
+
+    Raises:
+        InputError: the archive is damaged, or protected by a password.
+    """
+    if not data.startswith(ZIP):
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OverflowError) as error:
+        raise InputError(f"{name}: its ZIP data is damaged or cut short ({error}). Copy it again") from error
+    if any(member.filename in WORKBOOK_MEMBERS for member in members):
+        return None
+    if any(member.flag_bits & 1 for member in members):
+        raise InputError(f"{name}: is protected by a password; must be open. Unpack it, and name the files in it")
+    return sorted((member for member in members if not member.is_dir()), key=lambda member: member.filename)
+
+
+def read_member(name: str, data: bytes, member: zipfile.ZipInfo) -> bytes:
+    """Decompress one file of a ZIP archive."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return _read_within_limits(name, "ZIP", max(1, member.compress_size), lambda: archive.open(member))
+
+
+def _open_gzip(packed: bytes) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=io.BytesIO(packed)))
+
+
+def _open_zstandard(packed: bytes) -> IO[bytes]:
+    return cast("IO[bytes]", pa.CompressedInputStream(pa.BufferReader(packed), "zstd"))
+
+
+def _read_within_limits(name: str, kind: str, size: int, open_: _Open) -> bytes:
+    parts, unpacked = [], 0
+    try:
+        with open_() as file:
+            while part := file.read(1 << 22):
+                parts.append(part)
+                unpacked += len(part)
+                is_bomb = unpacked > max(RATIO_COUNTS_FROM, MOST_UNPACKED_RATIO * size)
+                if is_bomb or unpacked > MOST_UNPACKED_BYTES:
+                    raise InputError(
+                        f"{name}: its {size:,} bytes of {kind} data unpack to more than {unpacked:,}; at most "
+                        f"{MOST_UNPACKED_RATIO} times their size and {MOST_UNPACKED_BYTES >> 30} GiB are read. "
+                        "If it is a real corpus, unpack it"
+                    )
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, pa.ArrowException) as error:
+        raise InputError(f"{name}: its {kind} data is damaged or cut short ({error}). Copy it again") from error
+    return b"".join(parts)

@@ -1,0 +1,77 @@
+"""Reads Excel and OpenDocument workbooks through calamine, a reader in Rust."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysweep.errors import InputError
+from raysweep.readers.json_files import BATCH_ROWS, to_cell
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, list_names
+
+
+def read_workbook(name: str, data: bytes, options: ReadOptions) -> RawColumns:
+    """Read one sheet: its first row that is not empty is the header, empty rows are none.
+
+    Raises:
+        InputError: the workbook is damaged or protected, it is not clear which sheet is meant, the sheet is empty, or
+            a column is missing.
+    """
+    rows = _rows(name, data, options.sheet)
+    header = tuple(_name(value) for value in next(rows, ()))
+    if not any(header):
+        raise InputError(f"{name}: its sheet is empty; must hold a header and a row per document")
+    roles = options.choose(name, header)
+    names = list(dict.fromkeys(roles.values()))
+    check_columns(name, header, names)
+    places = [header.index(column) for column in names]
+    chunks: list[list[pa.Array]] = [[] for _ in names]
+    cells: list[list[bytes]] = [[] for _ in names]
+    count = 0
+    for row in rows:
+        count += 1
+        for column, place in zip(cells, places, strict=True):
+            column.append(to_cell(row[place]) if place < len(row) else b"")
+        if count % BATCH_ROWS == 0:
+            _flush(cells, chunks)
+    _flush(cells, chunks)
+    if not count:
+        raise InputError(f"{name}: has a header and no rows")
+    table = pa.table({column: pa.chunked_array(chunk, CELL) for column, chunk in zip(names, chunks, strict=True)})
+    return RawColumns(table=table, row_numbers=np.arange(1, count + 1, dtype=np.int64), header=header, roles=roles)
+
+
+def _rows(name: str, data: bytes, sheet: str | None) -> Iterator[Sequence[Any]]:
+    """The rows of the sheet that are not empty."""
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        names = book.sheet_names
+        if sheet is not None and sheet not in names:
+            raise InputError(f"{name}: has no sheet {sheet[:80]!r}; its sheets are {list_names(names)}")
+        sheets = [book.get_sheet_by_name(each) for each in names if sheet in (None, each)]
+        filled = [each for each in sheets if each.total_height > 0] or sheets
+        if len(filled) > 1:
+            several = list_names([each.name for each in filled])
+            raise InputError(f"{name}: has {len(filled)} sheets, {several}. Name the one to read in data.sheet")
+        rows = filled[0].iter_rows()
+    except PasswordError as error:
+        raise InputError(f"{name}: is protected by a password; must be open. Save it again without one") from error
+    except (CalamineError, OSError, ValueError) as error:
+        raise InputError(
+            f"{name}: its workbook is damaged or of another kind ({str(error)[:120]}). Copy it again"
+        ) from error
+    return (row for row in rows if any(value != "" and value is not None for value in row))
+
+
+def _flush(cells: list[list[bytes]], chunks: list[list[pa.Array]]) -> None:
+    for column, chunk in zip(cells, chunks, strict=True):
+        chunk.append(pa.array(column, CELL))
+        column.clear()
+
+
+def _name(value: Any) -> str:
+    return to_cell(value).decode("utf-8", "replace").strip()
