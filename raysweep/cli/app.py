@@ -18,6 +18,7 @@ import typer
 
 from raysweep.cli import (
     bench_commands,
+    cluster_commands,
     inspect_commands,
     publish_commands,
     run_commands,
@@ -39,6 +40,7 @@ app = typer.Typer(
 for group in (run_commands, inspect_commands, publish_commands, text_commands):
     app.add_typer(group.app)
 app.add_typer(bench_commands.app, name="bench")
+app.add_typer(cluster_commands.app, name="cluster")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ every name up before a run starts: a Ray that moved one is refused at once, not 
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,8 @@ class PrivateName(StrEnum):
     PREEMPTION_INFO = "ray.train.v2._internal.execution.preemption:PreemptionContext.preemption_info"
     NODE_OF_THIS_PROCESS = "ray._private.worker:_global_node"
     HAS_OUTER_ADDRESS = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
+    GCS_CLIENT = "ray._raylet:GcsClient"
+    DRAIN_REASON = "ray.core.generated.autoscaler_pb2:DrainNodeReason"
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
 
@@ -122,6 +125,26 @@ def node_is_draining() -> bool:
         return context.preemption_context.preemption_info is not None
     except AttributeError as error:
         raise _moved(f"{PrivateName.TRAIN_CONTEXT}().preemption_context") from error
+
+
+def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
+    """Tell the cluster that a node will be taken away; what runs there is told, and nothing new is placed there.
+
+    Public: none; `ray drain-node` is a hidden command that does the same.
+
+    Args:
+        address: of the cluster's GCS.
+        node: its id.
+        within_s: how long it stays.
+
+    Raises:
+        ResourceError: the cluster refuses.
+    """
+    client, reasons = _look_up(PrivateName.GCS_CLIENT), _look_up(PrivateName.DRAIN_REASON)
+    reason = reasons.Value("DRAIN_NODE_REASON_PREEMPTION")
+    is_accepted, why_not = client(address=address).drain_node(node, reason, why, int((time.time() + within_s) * 1000))
+    if not is_accepted:
+        raise ResourceError(f"node {node[:8]}: the cluster does not drain it: {why_not}")
 
 
 def is_preempted(error: BaseException) -> bool:

@@ -1,6 +1,12 @@
-"""Score models on a few actors, each of which imports torch once and then scores model after model."""
+"""Score models on a few actors, each of which imports torch once and then scores model after model.
+
+An actor whose node is lost, or that dies, is replaced, and its model goes to the next actor that is free: Ray's own
+retries wait for the same actor, and are used up before Ray knows that the node is gone.  A model that is scored
+stays scored, whatever happens to the others.
+"""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,8 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.order import share_of_gpus
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
+_MODELS_PER_NEW_NODE = 4
+"""A node that does not run yet takes minutes to come, in which others score; it is asked for if that many wait."""
 
 
 class Scorers:
@@ -25,6 +33,8 @@ class Scorers:
         """Args: `score` is the function, 'module:function', called with a task's fields and `device`."""
         self._session, self._score = session, score
         self._scorers: list[Any] = []
+        self._lost: Counter[str] = Counter()
+        """Actors lost, by what they did."""
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models, the largest first.
@@ -33,26 +43,48 @@ class Scorers:
             RaysweepError: the error of the first model that failed, with the model's name.
         """
         waiting = sorted(tasks, key=_model_bytes, reverse=True)
-        self._resize(min(len(tasks), _places(self._session.need(), self._session.capacity)))
+        places = count_places(self._session.need(), len(tasks), present=_present(), most=self._session.capacity)
+        self._resize(min(len(tasks), places))
         listener.advance("evaluate", 0, len(tasks), "models")
-        idle = list(self._scorers)
-        running: dict[Any, tuple[Any, ScoreTask]] = {}
-        for done in range(1, len(tasks) + 1):
-            while waiting and idle:
-                scorer, task = idle.pop(), waiting.pop(0)
-                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
+        # An actor whose node has yet to come is ready later, and is given nothing until then.
+        running: dict[Any, tuple[Any, ScoreTask | None]] = {
+            self._ready(scorer): (scorer, None) for scorer in self._scorers
+        }
+        done = 0
+        while done < len(tasks):
             (ended,), _ = ray.wait(list(running), num_returns=1)
             scorer, task = running.pop(ended)
-            _raise_error(task, ended)
-            idle.append(scorer)
-            listener.advance("evaluate", done, len(tasks), "models")
+            try:
+                error = ray.get(ended)
+            except RayActorError as lost:
+                scorer = self._replace(scorer, f"model '{task.model}'" if task else "a scorer", lost)
+                waiting[:0] = [task] if task else []
+                running[self._ready(scorer)] = (scorer, None)
+                if task:
+                    listener.say(f"evaluate: lost the process that scored '{task.model}'; another scores it")
+                continue
+            if task is not None:
+                _raise_error(task, error)
+                done += 1
+                listener.advance("evaluate", done, len(tasks), "models")
+            if waiting:
+                task = waiting.pop(0)
+                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
+        # The one that is kept is not one whose node has yet to come.
+        pending = [scorer for scorer, _ in running.values()]
+        self._scorers.sort(key=lambda scorer: scorer in pending)
         self._resize(1)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
         """Time infilling on one actor, with the others ended; see `evaluation.speed`."""
         self._resize(1)
-        measured: dict[str, Any] = ray.get(self._scorers[0].time_model.remote(folder, ensemble, repeats))
-        return measured
+        while True:
+            try:
+                measured: dict[str, Any] = ray.get(self._scorers[0].time_model.remote(folder, ensemble, repeats))
+            except RayActorError as lost:
+                self._replace(self._scorers[0], f"{folder}", lost)
+            else:
+                return measured
 
     def close(self) -> None:
         """End the actors."""
@@ -64,12 +96,34 @@ class Scorers:
         while len(self._scorers) < count:
             self._scorers.append(self._start())
 
+    def _replace(self, scorer: Any, work: str, lost: RayActorError) -> Any:
+        """Start another actor in the place of one that is lost.
+
+        Raises:
+            TrainingError: this work has lost too many.
+        """
+        if not lost.preempted:
+            self._lost[work] += 1
+        if self._lost[work] > self._session.resources.max_failures:
+            raise TrainingError(
+                f"{work}: the process that scores it was lost (out of memory?), {self._lost[work]} times; "
+                "lower evaluation.batch_tokens, or set resources.max_failures higher if nodes come and go"
+            ) from lost
+        # It may only be out of reach; then nothing it still writes differs from what the other writes.
+        ray.kill(scorer)
+        another = self._start()
+        self._scorers[self._scorers.index(scorer)] = another
+        return another
+
+    def _ready(self, scorer: Any) -> Any:
+        return scorer.__ray_ready__.remote()
+
     def _start(self) -> Any:
-        need, max_failures = self._session.need(), self._session.resources.max_failures
+        need = self._session.need()
         options: dict[str, Any] = {"num_gpus": need.gpus}
         if need.gpus and need.kind:
             options["accelerator_type"] = need.kind
-        actor = ray.remote(num_cpus=1, max_restarts=max_failures, max_task_retries=max_failures, **options)(Scorer)
+        actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(Scorer)
         check = self._session.check
         return actor.remote(self._score, check.require if check else None, uses_gpu=need.gpus > 0)
 
@@ -104,24 +158,27 @@ class Scorer:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _raise_error(task: ScoreTask, ended: Any) -> None:
+def _raise_error(task: ScoreTask, error: Exception | None) -> None:
     """Raise the error of a model that could not be scored, with the model's name."""
-    try:
-        error = ray.get(ended)
-    except RayActorError as lost:
-        raise TrainingError(
-            f"model '{task.model}': the process that scores it was lost (out of memory?); "
-            "lower evaluation.batch_tokens, or set resources.max_failures higher if nodes come and go"
-        ) from lost
     if error is not None:
         kind = type(error) if isinstance(error, RaysweepError) else TrainingError
         raise kind(f"model '{task.model}': {error}")
 
 
-def _places(need: ResourceRequest, capacity: Capacity) -> int:
-    """How many scorers the cluster has room for; one if it has none yet."""
-    by_gpu = int(capacity.gpus / share_of_gpus(need.gpus)) if need.gpus else int(capacity.cpus)
-    return max(1, min(by_gpu, int(capacity.cpus)))
+def _present() -> Capacity:
+    """What the nodes have that are there now."""
+    now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Capacity(cpus=now.get("CPU", 0.0), gpus=now.get("GPU", 0.0))
+
+
+def count_places(need: ResourceRequest, models: int, *, present: Capacity, most: Capacity) -> int:
+    """How many scorers to start, at least one: as many as fit now, and more if enough models wait for new nodes."""
+
+    def room(capacity: Capacity) -> int:
+        by_gpu = int(capacity.gpus / share_of_gpus(need.gpus)) if need.gpus else int(capacity.cpus)
+        return min(by_gpu, int(capacity.cpus))
+
+    return max(1, room(present), min(room(most), models // _MODELS_PER_NEW_NODE))
 
 
 def _model_bytes(task: ScoreTask) -> int:

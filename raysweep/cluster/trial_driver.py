@@ -110,6 +110,8 @@ class EvaluationCallback(ray.train.UserCallback):
 
 def _failed(error: Exception) -> Failed:
     """Classify the error with which Train gave up."""
+    if isinstance(error, ray.train.PreemptionError):
+        return Failed(message=f"its node was taken away: {first_line(str(error))}", failure=Failure.PREEMPTED)
     failures = error.worker_failures if isinstance(error, ray.train.WorkerGroupError) else {}
     last = next(iter(failures.values()), error)
     reason = first_line(str(last))

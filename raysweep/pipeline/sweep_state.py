@@ -6,7 +6,6 @@ depends on it is released.  `scheduling.failures` says what follows a failure; a
 again waits for its turn like any other.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,9 +28,10 @@ from raysweep.pipeline.search_rounds import (
 from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.scheduling import records
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
-from raysweep.scheduling.failures import Failure, decide_after_failure
+from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, Finished, Outcome, Paused, Stopped
 from raysweep.scheduling.records import State, TrialRecord
+from raysweep.scheduling.retries import Retries
 from raysweep.scheduling.rungs import written_losses
 from raysweep.scheduling.stop_requests import forget_stop, request_stop
 from raysweep.scheduling.trial_graph import TrialGraph
@@ -52,15 +52,15 @@ class SweepState:
         capacity: Capacity,
         listener: Listener,
         suggestions: Callable[[TrainTask], Suggestions] = suggest_with_optuna,
-        max_failures: int = 0,
+        retries: Retries | None = None,
         fail_fast: bool = False,
     ) -> None:
         """Args:
         requests: what each trial takes, by name.
-        max_failures: times a training is resumed after its worker, or its driver, was lost.
+        retries: decides on trainings that fail; by default none is resumed after its worker, or driver, was lost.
         fail_fast: whether the first trial that fails halts the sweep.
         """
-        self._max_failures, self._fail_fast = max_failures, fail_fast
+        self._retries, self._fail_fast = retries or Retries(0), fail_fast
         self._tasks = {task.job.trial: task for task in tasks}
         self._requests, self._capacity = requests, capacity
         self._listener = listener
@@ -72,9 +72,6 @@ class SweepState:
         self._records: dict[str, TrialRecord] = {}
         self._made_from: dict[str, dict[str, str]] = {}
         """Digests of what each trial is made from, from when it is released."""
-        self._failures: Counter[tuple[str, Failure]] = Counter()
-        self._alone: set[str] = set()
-        """Trainings that ran out of memory beside others."""
         self.halted = ""
         """Why nothing more starts; '' before a halt."""
         self._tell_progress()
@@ -92,7 +89,7 @@ class SweepState:
     def request_of(self, name: str) -> ResourceRequest:
         """What the training takes; one that ran out of memory beside others takes a whole GPU."""
         request = self._requests[parse_name(name)[0]]
-        return replace(request, gpus=1.0) if name in self._alone and request.gpus else request
+        return replace(request, gpus=1.0) if self._retries.must_be_alone(name) and request.gpus else request
 
     def release(self) -> SweepTraining | None:
         """The training to start now; None if none may, or none fits beside those that run."""
@@ -167,7 +164,7 @@ class SweepState:
 
     def _next(self) -> str | None:
         running = self._graph.names(State.RUNNING)
-        for name in self._graph.ready():
+        for name in filter(self._retries.is_due, self._graph.ready()):
             if name in self._searches:
                 return name
             if self._must_be_alone([name, *running]) and running:
@@ -181,7 +178,7 @@ class SweepState:
         return [self.request_of(name) for name in self._graph.names(State.RUNNING)]
 
     def _must_be_alone(self, names: Sequence[str]) -> bool:
-        return any(name in self._alone and not self.request_of(name).gpus for name in names)
+        return any(self._retries.must_be_alone(name) and not self.request_of(name).gpus for name in names)
 
     def _resolve(self, name: str) -> SweepTraining | None:
         """The training of a started node; None if there is nothing to train, and the node has ended."""
@@ -293,20 +290,13 @@ class SweepState:
     def _after_failure(self, training: SweepTraining, message: str, failure: Failure) -> None:
         """An attempt failed: try again, or give up, as the kind of failure calls for."""
         name, request = training.name, self.request_of(training.name)
-        self._failures[name, failure] += 1
-        decision = decide_after_failure(
-            failure,
-            self._failures[name, failure],
-            max_failures=self._max_failures,
-            shares_memory=request.gpus < 1 and self._capacity.cpus > request.cpus,
-        )
+        shares_memory = request.gpus < 1 and self._capacity.cpus > request.cpus
+        decision = self._retries.decide(name, failure, shares_memory=shares_memory)
         log = f"log: {training.folder.log}"
         if not decision.again:
             why = f"{decision.why}; " if decision.why else ""
             self._give_up(training, f"{message} ({why}{log})", failure)
             return
-        if decision.alone:
-            self._alone.add(name)
         self._close(training, State.PENDING, reason=f"{message}; {decision.why}", failure=failure)
         self._listener.say(f"{name}: {message}; {decision.why} ({log})")
         self._graph.end(name, State.PENDING)

@@ -9,6 +9,7 @@ from raysweep.pipeline.sweep_state import SweepState
 from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
+from raysweep.scheduling.retries import Retries
 
 
 class SweepWatch:
@@ -67,7 +68,7 @@ def open_sweep(
         requests=requests,
         capacity=capacity,
         listener=listener,
-        max_failures=max_failures,
+        retries=Retries(max_failures),
         fail_fast=fail_fast,
     )
     interruption = Interruption()

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from raysweep.errors import MemoryShortageError, NonFiniteLossError
 
-MAX_PREEMPTIONS = 100
-"""Losing its node is no fault of the training; the bound only prevents an endless loop."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 10.0, 300.0
+"""Before the second of a training's nodes that were taken away is replaced, doubled each time, and at most."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -44,6 +44,8 @@ class FailureDecision:
     """Whether the training resumes from its last checkpoint."""
     alone: bool = False
     """Whether it then runs with nothing beside it that shares its memory."""
+    wait_s: float = 0.0
+    """How long the next attempt waits."""
     why: str
     """The reason, for a person."""
 
@@ -63,7 +65,10 @@ def decide_after_failure(failure: Failure, count: int, *, max_failures: int, sha
                 return FailureDecision(again=True, why=f"{resumes} ({count} of {max_failures}; {bound})")
             return FailureDecision(again=False, why=f"{'once' if count == 1 else f'{count} times'}, {bound}")
         case Failure.PREEMPTED | Failure.PROCESS:
-            return FailureDecision(again=count <= MAX_PREEMPTIONS, why=f"{resumes} on another node")
+            # No fault of the training, and so without a limit; where nodes are short, asking at once does not help.
+            wait_s = min(_FIRST_WAIT_S * 2.0 ** (count - 2), _LONGEST_WAIT_S) if count > 1 else 0.0
+            after = f" in {wait_s:.0f} s at the earliest ({count} times)" if wait_s else ""
+            return FailureDecision(again=True, wait_s=wait_s, why=f"{resumes} on another node{after}")
         case Failure.MEMORY if count == 1 and shares_memory:
             return FailureDecision(again=True, alone=True, why=f"{resumes}, with nothing beside it")
         case Failure.MEMORY:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
-    "preview", "logs", "diff", "clean", "check-run", "bench", "ilm-export", "ilm-import", "bundle", "verify",
+    "preview", "logs", "diff", "clean", "check-run", "bench", "cluster", "ilm-export", "ilm-import", "bundle", "verify",
 ]  # fmt: skip
 
 

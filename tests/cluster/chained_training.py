@@ -141,22 +141,14 @@ def main():
     sys.exit(0 if all(is_done(run, name) for name in TRIALS) else 1)
 
 
-def give_notice(node, *, seconds):
-    """What a cloud does before it takes a spot instance away."""
-    from ray._private.worker import global_worker
-    from ray.core.generated import autoscaler_pb2
-
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    until = int((time.time() + seconds) * 1000)
-    global_worker.gcs_client.drain_node(node, reason, "spot", until)
-
-
 def start_nodes(root):
     """Start a head and a node that gets notice, or is removed, when a file asks for it; returns the address."""
     # These nodes start without a token, and a process that joins them must not ask for one.
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     from ray.cluster_utils import Cluster
+
+    from raysweep.cluster.ray_internals import drain_node
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -172,7 +164,7 @@ def start_nodes(root):
     def obey():
         wait_for(GIVE_NOTICE, REMOVE_NODE)
         if (root / GIVE_NOTICE).exists():
-            give_notice(node.node_id, seconds=120)
+            drain_node(cluster.address, node.node_id, "spot", within_s=120.0)
             wait_for(REMOVE_NODE)
         cluster.remove_node(node, allow_graceful=False)
 

@@ -1,6 +1,7 @@
 """Functions in the place of masking and scoring; workers import them by name."""
 
 import os
+import signal
 import time
 
 from raysweep.errors import InputError
@@ -43,4 +44,21 @@ def score_or_refuse(*, model, **task):
     """The second model's files cannot be read."""
     if model == "B1":
         raise InputError("model.safetensors: torn")
+    score(model=model, **task)
+
+
+def score_and_die_once(*, model, out, **task):
+    """The process that scores the second model is killed, once."""
+    mark = out.parent / "died"
+    if model == "B1" and not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    score(model=model, out=out, **task)
+
+
+def score_and_die(*, model, **task):
+    """The process that scores the second model is killed, every time."""
+    if model == "B1":
+        os.kill(os.getpid(), signal.SIGKILL)
     score(model=model, **task)

@@ -86,3 +86,8 @@ def test_it_installs_raysweep_with_the_versions_that_were_tested(cluster):
 def test_results_lie_on_a_file_system_that_every_node_mounts(cluster):
     """The same path everywhere: paths are what the pieces of work carry."""
     assert any("mount -t nfs4" in line and "/mnt/raysweep" in line for line in cluster["initialization_commands"])
+
+
+def test_workers_watch_for_the_notice_that_their_instance_is_taken(cluster):
+    """Nothing in Ray reads it."""
+    assert any("-m raysweep cluster watch-spot" in line for line in cluster["worker_start_ray_commands"])

@@ -6,7 +6,7 @@ import pytest
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig
-from raysweep.errors import InputError
+from raysweep.errors import InputError, TrainingError
 from raysweep.pipeline.tasks import MaskTask, ScoreTask
 from tests.sweep_tasks import Remembering, make_task
 
@@ -107,6 +107,56 @@ def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):
     """It keeps its kind."""
     with pytest.raises(InputError, match=r"^model 'B1': model.safetensors: torn$"):
         score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_or_refuse")
+
+
+def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, listener):
+    """A node that loses its power costs the score that it was at, and no other."""
+    score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die_once")
+    assert len([task.out.read_text() for task in score_tasks]) == 3
+    assert listener.lines == ["evaluate: lost the process that scored 'B1'; another scores it"]
+    assert listener.progress[-1] == ("evaluate", 3, 3, "models")
+
+
+def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener):
+    """After resources.max_failures; it may be what needs the memory."""
+    with pytest.raises(
+        TrainingError, match=r"^model 'B1': the process that scores it was lost \(out of memory\?\), 2 t"
+    ):
+        score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die")
+
+
+def test_timing_goes_on_with_another_process(session, tmp_path, monkeypatch):
+    """As scoring does."""
+    import ray
+
+    from raysweep.cluster.scorers import Scorers
+
+    with closing(Scorers(session)) as scorers:
+        scorers._resize(1)
+        ray.kill(scorers._scorers[0])
+        with pytest.raises(ray.exceptions.RayTaskError):
+            scorers.time_model(tmp_path / "none", [], 1)
+
+
+@pytest.mark.parametrize(
+    ("models", "present", "most", "places"),
+    [
+        (12, 2, 4, 3),
+        (12, 0, 4, 3),
+        (3, 0, 4, 1),
+        (40, 1, 4, 4),
+        (2, 4, 4, 4),
+        (12, 4, 4, 4),
+    ],
+)
+def test_new_nodes_are_asked_for_if_enough_models_wait_for_them(models, present, most, places):
+    """A node takes minutes to come, and costs money from then on."""
+    from raysweep.cluster.scorers import count_places
+    from raysweep.scheduling.capacity import Capacity, ResourceRequest
+
+    need = ResourceRequest(cpus=1, gpus=1.0)
+    present, most = Capacity(cpus=8, gpus=present), Capacity(cpus=24, gpus=most)
+    assert count_places(need, models, present=present, most=most) == places
 
 
 def test_no_work_is_no_reason_to_touch_the_cluster(listener):

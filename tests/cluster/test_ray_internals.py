@@ -17,6 +17,8 @@ USES = {
     "listen_on_loopback": ("HAS_OUTER_ADDRESS", lambda ours: ours.listen_on_loopback(True)),
     "find_dead_servers": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_dead_servers()),
     "find_raylet": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_raylet()),
+    "drain_node": ("GCS_CLIENT", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
+    "drain_node, reason": ("DRAIN_REASON", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
     "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
 }
 
@@ -128,3 +130,19 @@ def test_a_node_that_keeps_its_processes_elsewhere_is_named(ours, monkeypatch):
     monkeypatch.setattr(worker, "_global_node", object())
     with pytest.raises(ResourceError, match=r"moved .*_global_node\.all_processes\['gcs_server'\]; "):
         ours.find_dead_servers()
+
+
+def test_a_cluster_that_does_not_drain_a_node_says_why(ours, monkeypatch):
+    """The watcher asks again."""
+    from ray import _raylet
+
+    class Refusing:
+        def __init__(self, address):
+            self.address = address
+
+        def drain_node(self, node, reason, why, until_ms):
+            return False, f"{node} is the head of {self.address}"
+
+    monkeypatch.setattr(_raylet, "GcsClient", Refusing)
+    with pytest.raises(ResourceError, match=r"^node 00000000: the cluster does not drain it: 0+ is the head of h:1$"):
+        ours.drain_node("h:1", "0" * 56, "spot", within_s=1.0)

@@ -20,6 +20,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed
 from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.retries import Retries
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 from raysweep.training import loop
 from raysweep.training.job import Evaluation
@@ -134,7 +135,7 @@ def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
             requests=dict.fromkeys(graph, request),
             capacity=capacity,
             listener=Remembering(),
-            max_failures=max_failures,
+            retries=Retries(max_failures),
             fail_fast=fail_fast,
         )
         for training in carry_out(state, rng, trainings, lost=0.2):

@@ -8,6 +8,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, Finished, Stopped
 from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.retries import Retries
 from raysweep.scheduling.stop_requests import requested_stop
 from raysweep.scheduling.successive_halving import SEARCH_ROUND
 from raysweep.storage.run_folder import RunFolder
@@ -264,7 +265,7 @@ def failed(kind, message="it broke"):
 
 def test_a_lost_worker_goes_on_and_each_loss_is_counted_and_said(run):
     """Bounded by resources.max_failures; the record keeps the count by kind."""
-    state = open_state([make_task(run, "A1")], max_failures=1)
+    state = open_state([make_task(run, "A1")], retries=Retries(1))
     released(state)
     state.end("A1", failed("lost worker"))
     assert read_record(run.trial("A1")).state is State.PENDING
@@ -330,7 +331,7 @@ def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
 
 def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
     """A lost worker is not replaced any more, and nothing runs without end."""
-    state = open_state([make_task(run, "A1")], max_failures=1)
+    state = open_state([make_task(run, "A1")], retries=Retries(1))
     released(state)
     state.halt("interrupted (Ctrl-C)")
     state.end("A1", failed("lost worker"))
@@ -338,3 +339,20 @@ def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
     assert state.is_over
     state.mark_stopped("interrupted (Ctrl-C)")
     assert read_record(run.trial("A1")).state is State.STOPPED
+
+
+def test_a_training_whose_nodes_are_taken_away_again_and_again_waits_longer_each_time(run):
+    """Without a limit: it is no fault of the training.  Meanwhile others run, and the sweep is not over."""
+    now = [1000.0]
+    state = open_state([make_task(run, "A1")], retries=Retries(0, clock=lambda: now[0]))
+    waits = []
+    assert released(state) == ["A1"]
+    for _ in range(9):
+        state.end("A1", Failed(message="its node was taken away", failure=Failure.PREEMPTED))
+        lost = now[0]
+        while not released(state):
+            assert not state.is_over
+            now[0] += 1.0
+        waits.append(now[0] - lost)
+    assert waits == [0, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert "in 300 s at the earliest (9 times)" in state._listener.lines[-2]

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from raysweep.errors import MemoryShortageError, NonFiniteLossError, TrainingError
-from raysweep.scheduling.failures import MAX_PREEMPTIONS, Failure, decide_after_failure, failure_of
+from raysweep.scheduling.failures import Failure, decide_after_failure, failure_of
 
 AGAIN, ALONE, FAIL = (True, False), (True, True), (False, False)
 
@@ -17,7 +17,7 @@ TABLE = [
     (Failure.DRIVER, 2, False, AGAIN),
     (Failure.DRIVER, 3, False, FAIL),
     (Failure.PREEMPTED, 30, False, AGAIN),
-    (Failure.PREEMPTED, MAX_PREEMPTIONS + 1, False, FAIL),
+    (Failure.PREEMPTED, 1000, False, AGAIN),
     (Failure.MEMORY, 1, True, ALONE),
     (Failure.MEMORY, 2, True, FAIL),
     (Failure.MEMORY, 1, False, FAIL),
@@ -35,9 +35,9 @@ def test_every_kind_has_its_remedy_and_its_bound(failure, count, shares, expecte
     assert (found.again, found.alone) == expected
 
 
-def test_every_kind_ends_some_time():
-    """No failure is retried for ever."""
-    for failure in Failure:
+def test_every_kind_but_reclaims_ends_some_time():
+    """No failure of the training is retried for ever; a cloud that takes nodes away says nothing about it."""
+    for failure in set(Failure) - {Failure.PREEMPTED, Failure.PROCESS}:
         assert not decide_after_failure(failure, 1000, max_failures=2, shares_memory=True).again
 
 
