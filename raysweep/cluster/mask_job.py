@@ -18,7 +18,7 @@ from raysweep.cluster.session import Session
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.tasks import Listener, MaskTask
 
-MASK_SHARD = "raysweep.masking.mask_shard:mask_shard"
+MASK_SHARD = "raysweep.masking.mask_process:make_shard"
 
 
 def make_shards(

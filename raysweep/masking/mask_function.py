@@ -9,8 +9,11 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import site
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -26,6 +29,16 @@ from raysweep.storage.printable import shown
 
 Span = tuple[int, int, int]
 """Kind, offset and length, in characters."""
+_SURVIVED = 77
+_TRY_IMPORT = f"""
+import json, os, sys
+sys.path[:] = json.loads(sys.argv[1])
+try:
+    __import__(sys.argv[2])
+except BaseException:
+    pass  # it fails in the same way, and is told, in the process that asks
+os._exit({_SURVIVED})
+"""
 MaskFunction = Callable[[str, Hierarchy, np.random.Generator], Sequence[Sequence[Span]]]
 
 
@@ -40,6 +53,8 @@ def load_mask_function(path: str) -> MaskFunction:
     module, colon, name = path.partition(":")
     if not (module and colon and name):
         raise ConfigError(f"{place}; must be 'package.module:function'")
+    if module not in sys.modules and _ends_the_process(module):
+        raise ConfigError(f"{place}; importing {shown(module)} ends the process, without an error. Mend the module")
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -63,7 +78,9 @@ def call_mask_function(function: MaskFunction, place: str, *arguments: Any, most
     try:
         returned = function(*arguments)
         masks = list(islice(returned, most + 1))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and whatever else their code may raise
         raise InputError(f"{place}: {_told(error)}; {_advice(error)}") from error
     finally:
         if os.getpid() != process:
@@ -89,6 +106,15 @@ def function_digest(path: str) -> str:
     for source in _sources(module, seen, is_asked_for=True):
         digest.update(hashlib.blake2b(source).digest())
     return digest.hexdigest()
+
+
+def _ends_the_process(module: str) -> bool:
+    """True if importing the module calls `os._exit`, or crashes: tried in another process first."""
+    command = [sys.executable, "-c", _TRY_IMPORT, json.dumps(sys.path), module]
+    tried = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    return tried.returncode != _SURVIVED
 
 
 def _sources(module: str, seen: set[str], *, is_asked_for: bool = False) -> Iterator[bytes]:

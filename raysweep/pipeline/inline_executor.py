@@ -28,13 +28,13 @@ class InlineExecutor:
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""
-        from raysweep.masking.mask_shard import mask_shard
+        from raysweep.masking.mask_process import make_shard
 
         summaries = []
         for done, task in enumerate(tasks):
             listener.advance("mask", done, len(tasks), "shards")
             summaries.append(
-                mask_shard(
+                make_shard(
                     documents=task.documents,
                     rows=task.rows,
                     shard=task.shard,

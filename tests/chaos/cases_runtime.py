@@ -12,7 +12,7 @@ OWN_MASK = ("run", "--inline", "--set", "masking.function=own_mask:draw")
 
 def _mask(body):
     def make(folder):
-        code = f"import os, signal, sys\ndef draw(*given):\n{textwrap.indent(body, '    ')}\n"
+        code = f"import os, signal, sys, time\ndef draw(*given):\n{textwrap.indent(body, '    ')}\n"
         (folder / "own_mask.py").write_text(code)
 
     return make
@@ -62,7 +62,7 @@ CASES = (
         "the run was interrupted before it began",
         130,
         ("interrupted; the same command continues",),
-        _mask("signal.raise_signal(signal.SIGINT)"),
+        _mask("os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"),
         command=OWN_MASK,
         check=_no_report,
     ),
@@ -70,7 +70,7 @@ CASES = (
         "the run was terminated before it trained",
         130,
         ("interrupted; the same command continues",),
-        _mask("signal.raise_signal(signal.SIGTERM)"),
+        _mask("os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"),
         command=OWN_MASK,
         check=_no_report,
     ),

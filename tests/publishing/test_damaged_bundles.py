@@ -112,8 +112,15 @@ def change_files(files: dict[str, bytes], draw: random.Random) -> dict[str, byte
     return {**files, name: changed}
 
 
+def is_same_table(one: bytes, other: bytes) -> bool:
+    return pq.read_table(io.BytesIO(one)).equals(pq.read_table(io.BytesIO(other)))
+
+
 def check_answer(path, files, honest) -> None:
-    """Never verified, but for another word about the software, which nothing can prove; else a place or a reason."""
+    """Verified only where nothing that counts is changed; else a place is named, or a reason.
+
+    Another word about the software, or another encoding of the same table, with a hash that fits, cannot be told.
+    """
     refusal, found = None, None
     try:
         found = verify_bundle(pack(path, files))
@@ -125,8 +132,10 @@ def check_answer(path, files, honest) -> None:
     elif found.is_verified:
         before, after = (json.loads(each["manifest.json"]) for each in (honest, files))
         assert after["made_with"].keys() == before["made_with"].keys()
-        assert {**after, "made_with": None} == {**before, "made_with": None}
-        assert {**files, "manifest.json": b""} == {**honest, "manifest.json": b""}
+        nothing = {"made_with": None, "files": None}
+        assert {**after, **nothing} == {**before, **nothing}
+        for name in honest.keys() - {"manifest.json"}:
+            assert files[name] == honest[name] or is_same_table(files[name], honest[name])
     else:
         assert all(one.place and len(str(one)) < 700 for one in found.differences)
 

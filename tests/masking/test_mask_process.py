@@ -1,0 +1,96 @@
+"""The user's mask function works in a process of its own, which may end without harm."""
+
+import os
+import signal
+
+import pytest
+
+from raysweep.config.data_settings import MaskingConfig
+from raysweep.errors import InputError
+from raysweep.masking import mask_process
+from raysweep.masking.mask_process import describe_end, make_shard
+from raysweep.masking.mask_shard import mask_shard
+
+OWN = """
+import os
+def first(text, hierarchy, generator):
+    return [[(4, 0, 1)]]
+def pid(text, hierarchy, generator):
+    open("pid", "w").write(str(os.getpid()))
+    return []
+def odd(text, hierarchy, generator):
+    return [[(4, 0, len(text) + 1)]]
+def exits(text, hierarchy, generator):
+    os._exit(0)
+"""
+
+
+@pytest.fixture
+def shard(tmp_path, monkeypatch, write_documents):
+    """Makes one shard of two documents with a function of the module above."""
+    (tmp_path / "own_masks_apart.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    documents = write_documents(tmp_path / "documents.parquet", ["I like tea.", "We like milk."])
+
+    def make(function, place="apart", call=make_shard):
+        policy = MaskingConfig(function=f"own_masks_apart:{function}" if function else None, examples_per_document=1)
+        return call(documents=documents, rows=(0, 2), shard=0, folder=tmp_path / place, policy=policy, seed=0)
+
+    return make
+
+
+def test_a_shard_is_the_same_in_a_process_of_its_own(shard, tmp_path):
+    """To the byte; the function ran elsewhere."""
+    apart, here = shard("first"), shard("first", "here", mask_shard)
+    assert {**apart, "seconds": None} == {**here, "seconds": None}
+    shards = [next((tmp_path / place).rglob("*.examples")).read_bytes() for place in ("apart", "here")]
+    assert shards[0] == shards[1]
+    shard("pid", "third")
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+
+
+def test_an_error_comes_back_as_it_was_and_a_lost_process_is_named(shard):
+    """With the document, or else with those it was among."""
+    with pytest.raises(InputError, match=r"document 0 .*must lie inside the text's 11 characters"):
+        shard("odd")
+    with pytest.raises(
+        InputError, match=r"own_masks_apart:exits': ended its process \(exit code 0\) among documents 0 to 1"
+    ):
+        shard("exits")
+
+
+def test_an_error_of_ours_names_its_place(shard, monkeypatch, tmp_path):
+    """What nobody foresaw keeps its traceback, for the log."""
+    (tmp_path / "documents.parquet").write_bytes(b"PAR1" * 9)
+    with pytest.raises((InputError, RuntimeError, OSError)):
+        shard("first")
+
+
+def test_without_a_function_no_process_is_started(shard, monkeypatch):
+    """The usual case costs nothing."""
+    monkeypatch.setattr(mask_process, "_run", lambda command: pytest.fail("started a process"))
+    assert shard(None)["documents"] == 2
+
+
+def test_who_is_interrupted_leaves_no_process(shard, monkeypatch):
+    """Ctrl-C ends the wait, and then what was waited for."""
+    started = []
+    popen = mask_process.subprocess.Popen
+
+    class Interrupted(popen):
+        def wait(self, timeout=None):
+            started.append(self)
+            if len(started) == 1:
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(mask_process.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shard("first")
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_how_a_process_ended_is_said_in_words():
+    """A code, or the signal's name."""
+    assert [describe_end(0), describe_end(3), describe_end(-9)] == ["exit code 0", "exit code 3", "signal SIGKILL"]
