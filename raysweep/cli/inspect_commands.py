@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.cli.settings import ForceOption, Settings, new_group, with_settings
 from raysweep.storage.printable import say, say_json
 
 app = new_group()
@@ -21,14 +21,16 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and remember it.")
     ] = False,
+    force: ForceOption = None,
 ) -> None:
-    """Show the trials, what each takes, when it would run, and how long a run lasts."""
+    """Show the trials, what each takes, when it would run, and what a run would refuse."""
     from raysweep.cli.plan_output import calibrate_here, print_plan, read_counts
 
     counts = read_counts(gpus) if gpus else None
     if calibrate:
         calibrate_here(settings, quietly=json)
-    print_plan(settings, as_json=json, gpus=counts)
+    if code := print_plan(settings, as_json=json, gpus=counts, forced=force or ()):
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -13,18 +13,23 @@ from rich.text import Text
 from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_table, size
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
+from raysweep.pipeline.outlook import Outlook, foresee
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
+from raysweep.planning.rates import ASSUMED_GPU
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.readers.locations import name_files
 from raysweep.scheduling.capacity import gpus_of_trial
-from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
-from raysweep.storage.printable import say_json
+from raysweep.scheduling.gpu_specs import find_gpu_spec
+from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.trials import Trial, expand_trials
+from raysweep.storage.printable import say, say_json
 from raysweep.storage.run_folder import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
 """GPUs that a program is told about unasked."""
+LONG_ON_CPU_S = 86_400.0
+"""Trainings on a CPU that take longer than this are not what anybody wants."""
 SPAN_TIMES = ("makespan_s", "lower_bound_s", "critical_path_s")
 
 
@@ -67,29 +72,33 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     say(f"calibrate: took {time.monotonic() - began:.0f} s, kept in {cache_file()}")
 
 
-def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None) -> None:
+def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None, forced: Sequence[str] = ()) -> int:
     """Print the plan for a person or, as JSON, for a program.
 
     Args:
         gpus: numbers of GPUs to forecast the trainings on, besides this machine.
+        forced: stages and trials to do again.
+
+    Returns:
+        The exit code: 0, or that with which `run` would refuse to start.
     """
+    outlook = foresee(settings.config, settings.profile, settings.folder, command=settings.command(), forced=forced)
     trials = expand_trials(settings.config)
-    records = {name: read_record(settings.folder.trial(name)) for name in trials}
-    done = [name for name, record in records.items() if record is not None and record.state is State.DONE]
-    todo = remaining_trials(trials, done)
+    states = {name: _read_state(settings.folder, name, outlook) for name in trials}
+    todo = {name: trial for name, trial in trials.items() if name in outlook.todo}
     config, folder = settings.config, settings.folder
     everything = forecast_run(config, trials, folder)
     here = everything.of(todo)
     counts = gpus if gpus is not None else (COUNTS if as_json else ())
     spans = [_span(settings, todo, count) for count in counts]
     if as_json:
-        _print_json(settings, trials, records, everything, here, spans)
-        return
+        _print_json(settings, outlook, states, everything, here, spans)
+        return outlook.refusal.exit_code if outlook.refusal else 0
     console = PrintableConsole(highlight=False)
     data = name_files(config.data.path) or f"{config.data.sample.rows:,} synthetic texts"
     console.print(f"{folder.name}: {len(trials)} trials on {data}, in {folder.root}", markup=False)
     console.print(f"start: {config.model.start}", markup=False)
-    console.print(_trial_table(trials, records, everything))
+    console.print(_trial_table(trials, states, everything))
     if todo:
         console.print()
         console.print(draw_gantt(todo, here.makespan, width=min(console.width, 120)))
@@ -98,12 +107,29 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     console.print()
     for line in _closing_lines(everything, here, todo):
         console.print(line, markup=False)
+    for name, reason in outlook.reasons.items():
+        console.print(f"{name}: {reason}", markup=False)
+    if outlook.refusal is None:
+        return 0
+    say(f"run would refuse to start:\n{outlook.refusal}", to_stderr=True)
+    return outlook.refusal.exit_code
+
+
+def _read_state(folder: RunFolder, name: str, outlook: Outlook) -> str:
+    """The state of a trial as the plan shows it."""
+    if name in outlook.states:
+        return outlook.states[name]
+    try:
+        record = read_record(folder.trial(name))
+    except (DamagedError, EarlierVersionError):
+        return "unreadable"  # the refusal names the file
+    return str(record.state if record else State.PENDING)
 
 
 def _print_json(
     settings: Settings,
-    trials: Mapping[str, Trial],
-    records: Mapping[str, TrialRecord | None],
+    outlook: Outlook,
+    states: Mapping[str, str],
     everything: RunForecast,
     here: RunForecast,
     spans: Sequence[Mapping[str, Any]],
@@ -118,15 +144,17 @@ def _print_json(
             "steps": trial.settings.steps,
             "examples_seen": trial.settings.steps * trial.settings.batch_size * trial.settings.accumulation,
             "train_documents": everything.trials[name].documents,
-            "state": record.state if (record := records[name]) else State.PENDING,
+            "state": states[name],
+            "reason": outlook.reasons.get(name),
             "samples": trial.settings.search.samples if trial.settings.search else None,
             "forecast": trial_json(everything.trials[name]),
             "starts_at_s": plan["trials"].get(name, {}).get("starts_at_s"),
             "ends_at_s": plan["trials"].get(name, {}).get("ends_at_s"),
         }
-        for name, trial in trials.items()
+        for name, trial in expand_trials(settings.config).items()
     ]
-    say_json({"run": settings.folder.name, **plan, "trials": rows})
+    refusal = str(outlook.refusal).splitlines() if outlook.refusal else []
+    say_json({"run": settings.folder.name, "refusal": refusal, **plan, "trials": rows})
 
 
 def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
@@ -138,14 +166,14 @@ def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[st
     return makespan_json(forecast_run(settings.config, todo, settings.folder, gpus=gpus))
 
 
-def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None], seen: RunForecast) -> Table:
+def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: RunForecast) -> Table:
     table = plain_table()
     table.add_column("trial", no_wrap=True)
     for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for name, branch in _branches(trials):
-        each, record = seen.trials[name], records[name]
+        each = seen.trials[name]
         samples = f" ×{each.samples}" if each.samples > 1 else ""
         table.add_row(
             Text(branch, style="dim").append(name + samples, style="none"),
@@ -155,7 +183,7 @@ def _trial_table(trials: Mapping[str, Trial], records: Mapping[str, TrialRecord 
             duration(each.expected_s),
             f"{each.gpu_hours:,.2f}" if each.gpu_hours else "-",
             size(each.disk_bytes),
-            str(record.state if record else State.PENDING),
+            states[name],
         )
     return table
 
@@ -203,6 +231,16 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
         lines.append(f"the whole run: about {duration(stages['total'])} ({parts})")
     if here.sharing.together > 1 and here.device.gpus:
         lines.append(f"{here.sharing.together} trainings share a GPU: {here.sharing.reason}")
+    kind = everything.device.name
+    if kind != "cpu" and find_gpu_spec(kind) is None:
+        lines.append(
+            f"GPU '{_short(kind)}': its kind is not known here; where nothing is measured, taken as {ASSUMED_GPU}"
+        )
+    if here.device.gpus == 0 and here.makespan.makespan_s > LONG_ON_CPU_S:
+        lines.append(
+            f"On this CPU the trainings need {here.makespan.makespan_s / 86400:,.0f} days. Use GPUs (cluster.yaml; "
+            "`plan --gpus 1,2,4`), or a smaller model: --set model.start=scratch --set model.size=micro"
+        )
     if everything.rates.source == "assumed":
         lines.append(
             "These times are assumed, not measured, and rough. `raysweep plan --calibrate` "

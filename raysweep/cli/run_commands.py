@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.cli.settings import ForceOption, Settings, new_group, with_settings
 from raysweep.errors import RaysweepError, ThinLevelsError
 from raysweep.storage.printable import say, shorten_quotes
 
@@ -24,10 +24,6 @@ BUDGET = "budget: "
 """The first word of the reason of a trial that was stopped at the budget's cap."""
 
 
-ForceOption = Annotated[
-    list[str] | None,
-    typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
-]
 InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one piece at a time, without Ray.")]
 FailFastOption = Annotated[
     bool,
@@ -41,9 +37,17 @@ FailFastOption = Annotated[
 @app.command()
 @with_settings(allow_leaks=True, skip_empty=True)
 def run(
-    settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
+    settings: Settings,
+    force: ForceOption = None,
+    inline: InlineOption = False,
+    fail_fast: FailFastOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
 ) -> None:
     """Do every stage that is not done: prepare, mask, train, evaluate, report."""
+    if dry_run:
+        from raysweep.cli.plan_output import print_plan
+
+        raise typer.Exit(print_plan(settings, as_json=False, gpus=None, forced=force or ()))
     _do_stages(settings, [], force, inline=inline, fail_fast=fail_fast)
 
 

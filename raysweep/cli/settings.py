@@ -88,6 +88,10 @@ def _option(name: str, annotation: Any, default: Any, **info: Any) -> inspect.Pa
     )
 
 
+ForceOption = Annotated[
+    list[str] | None,
+    typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
+]
 _COMMON = (
     _option("config", Path, DEFAULT_CONFIG, help="The file with the profiles."),
     _option("profile", str | None, None, help="Which profile; the file's default if absent."),

@@ -23,7 +23,7 @@ from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
-from raysweep.model.start_folder import model_identity
+from raysweep.config.training_settings import SCRATCH
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
@@ -111,7 +111,7 @@ def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[
     for name, trial in trials.items():
         identity: dict[str, Any] = {**training_settings(trial), "version": TRAINING_VERSION}
         if trial.parent is None:
-            identity["model"] = model_identity(config.model)
+            identity["model"] = _model_identity(config)
         else:
             identity["parent"] = fingerprints[trial.parent]
         identities[name] = identity
@@ -125,7 +125,7 @@ def scores_identity(config: Config, trials: Mapping[str, Trial], model: str) -> 
     identity = {"evaluation": settings, "levels": list(config.data.levels), "seed": config.seed}
     if model == START_MODEL:
         first = next(trial for trial in trials.values() if trial.parent is None)
-        identity["start"] = {"model": model_identity(config.model), "seed": first.seed}
+        identity["start"] = {"model": _model_identity(config), "seed": first.seed}
     return {**identity, "version": SCORES_VERSION}
 
 
@@ -137,6 +137,15 @@ def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]
         "seed": config.seed,
         "version": REPORT_VERSION,
     }
+
+
+def _model_identity(config: Config) -> dict[str, object]:
+    """What the trials without a parent start from: the content of the start, never its path."""
+    if config.model.start == SCRATCH:
+        return config.model.model_dump(mode="json")
+    from raysweep.model.start_folder import model_identity  # NumPy, which a plan from scratch does not need
+
+    return model_identity(config.model)
 
 
 def _documents_digest(done: Mapping[str, StageRecord]) -> str:

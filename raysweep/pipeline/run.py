@@ -17,8 +17,8 @@ from typing import Protocol
 
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
+from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import ConfigError, DamagedError
-from raysweep.model.start_folder import check_start
 from raysweep.pipeline import run_record
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
@@ -56,6 +56,8 @@ class Run:
     command: Sequence[str]
     forced: Collection[str] = ()
     """Stages and trials to do again."""
+    looks_only: bool = False
+    """Nothing is done: files are compared by their size, and no model is downloaded."""
     trials: dict[str, Trial] = field(init=False)
     record: run_record.RunRecord = field(init=False)
     stages: dict[str, Stage] = field(init=False)
@@ -97,7 +99,7 @@ class Run:
             ConfigError: a stage's inputs are not made, their settings changed, or the budget is too small.
         """
         stages = stages or STAGES
-        self._refuse(stages)
+        self.refuse(stages)
         self._write_state(stages)
         for name in stages:
             if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
@@ -108,13 +110,16 @@ class Run:
                 refuse_thin_levels(self.config, read_counts(self.folder))
         return find_unfinished(self.folder, self.trials)
 
-    def _refuse(self, stages: Sequence[str]) -> None:
+    def refuse(self, stages: Sequence[str]) -> None:
         """Raise what can be known to be wrong before anything is done, or written.
 
         The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
         """
-        if {"prepare", "mask", "train"}.intersection(stages) and self._trials_to_do():
-            check_start(self.config, may_download="train" in stages)
+        starts = {"prepare", "mask", "train"}.intersection(stages) and self.config.model.start != SCRATCH
+        if starts and self.trials_to_do():
+            from raysweep.model.start_folder import check_start  # NumPy, which a start from scratch does not need
+
+            check_start(self.config, may_download="train" in stages and not self.looks_only)
         if "mask" in stages and self.config.masking.function is not None:
             from raysweep.masking.mask_function import load_mask_function  # NumPy, which others need not wait for
 
@@ -137,7 +142,7 @@ class Run:
             known = known and not (is_asked and decisions.todo)
             if name == "prepare" and known and "train" in stages:
                 refuse_thin_levels(self.config, read_counts(self.folder))
-        if {"mask", "train"}.intersection(stages) and self._trials_to_do():
+        if {"mask", "train"}.intersection(stages) and self.trials_to_do():
             self.executor.check(self.listener)
 
     def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
@@ -161,7 +166,7 @@ class Run:
         Raises:
             ConfigError: with the figures and the ways on.
         """
-        if todo := self._trials_to_do():
+        if todo := self.trials_to_do():
             expected = self.forecast.of(todo).spending
             currency = self.config.prices.currency
             if problems := refuse_start(self.config.budget, Spent.read(self.folder), expected, currency=currency):
@@ -172,7 +177,7 @@ class Run:
         resolved = dump_config(self.config)
         if not self.folder.config.exists() or self.folder.config.read_text(encoding="utf-8") != resolved:
             write_text(self.folder.config, resolved)
-        if not {"prepare", "mask", "train"}.intersection(stages) or not self._trials_to_do():
+        if not {"prepare", "mask", "train"}.intersection(stages) or not self.trials_to_do():
             return
         if plan := write_plan(self.forecast, self.folder):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
@@ -226,7 +231,7 @@ class Run:
         for target in targets:
             if (key := (target.kind, target.name, target.work)) in self._sound:
                 continue
-            if found := target.find_damage():
+            if found := target.find_damage(by_size=self.looks_only):
                 damaged[target.name] = found
             else:
                 self._sound.add(key)
@@ -258,7 +263,7 @@ class Run:
         )
         logger.info("%s: done in %.1f s", target.name, seconds)
 
-    def _trials_to_do(self) -> dict[str, Trial]:
+    def trials_to_do(self) -> dict[str, Trial]:
         """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self.trials

@@ -89,9 +89,13 @@ class Target:
         """The option that makes it again."""
         return f"--force {'evaluate' if self.kind == 'scores' else self.name}"
 
-    def find_damage(self) -> list[Damage]:
-        """Its files that are missing or not as they were made."""
-        return find_damage(self.root, self.record.outputs) if self.record is not None else []
+    def find_damage(self, *, by_size: bool = False) -> list[Damage]:
+        """Its files that are missing or not as they were made.
+
+        Args:
+            by_size: compare sizes alone, and read nothing.
+        """
+        return find_damage(self.root, self.record.outputs, by_size=by_size) if self.record is not None else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +180,7 @@ def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_chang
             changed.append(target)
             if may_change:
                 redo.add(target.name)
-                reasons[target.name] = f"its settings changed ({_changes(target)})"
+                reasons[target.name] = f"its settings changed ({changes_of(target)})"
         elif inputs := target.changed_inputs:
             redo.add(target.name)
             reasons[target.name] = f"its {' and '.join(inputs)} changed since it was made"
@@ -200,7 +204,7 @@ def _made_again(rests: Collection[str]) -> str:
     return f"what it rests on is made again ({', '.join(sorted(rests))})"
 
 
-def _changes(target: Target) -> str:
+def changes_of(target: Target) -> str:
     """The settings that changed since it was made, old and new."""
     assert target.record is not None
     return "; ".join(changed_fields(target.record.identity, target.identity)) or "a part of raysweep that makes it"
@@ -212,7 +216,7 @@ def _changed_line(target: Target, changed: Collection[str]) -> str:
     fields = changed_fields(target.record.identity, target.identity)
     if set(target.rests_on) & set(changed) and all(field.startswith("parent:") for field in fields):
         return ""
-    what = _changes(target)
+    what = changes_of(target)
     rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"
     return (
         f"{target.kind} '{target.name}': its config differs from the one that built it ({what}). "

@@ -10,6 +10,7 @@ from typing import Any
 
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.config.schema import Config
+from raysweep.errors import InputError
 from raysweep.planning.budget import Spent, price_of
 from raysweep.planning.calibration_cache import read_data, read_overheads, read_rates
 from raysweep.planning.devices import Device, find_device
@@ -139,12 +140,22 @@ def data_size(config: Config, folder: RunFolder) -> DataSize:
     """The corpus as it was prepared, else as a calibration counted it, else as EFCAMDAT is."""
     counted, levels = read_data(config), config.data.levels
     tokens = counted.tokens if counted else dict.fromkeys(levels, min(EFCAMDAT_TOKENS, config.masking.max_tokens))
-    if folder.splits.exists():
-        counts = read_json(folder.splits)["counts"]
+    if counts := _prepared(folder):
         documents = {level: sum(counts.get(level, {}).values()) for level in levels}
         rows = sum(documents.values())
         return DataSize(tokens=tokens, documents=documents, rows=rows)
     return counted or DataSize(tokens=tokens, documents=_sampled(config), rows=_rows(config))
+
+
+def _prepared(folder: RunFolder) -> dict[str, dict[str, int]]:
+    """Documents by level and split, as they were prepared; none if they were not, or the file is damaged."""
+    if not folder.splits.exists():
+        return {}
+    try:
+        counts: dict[str, dict[str, int]] = read_json(folder.splits)["counts"]
+    except InputError:
+        return {}  # a run refuses it and names it; a forecast can do without
+    return counts
 
 
 def _rates(config: Config, device: Device) -> Rates:

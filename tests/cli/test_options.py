@@ -8,13 +8,13 @@ from raysweep.cli.app import app
 RUN = "--config --profile --name --storage"
 SETTINGS = f"{RUN} --set"
 OPTIONS = {
-    "run": f"{SETTINGS} --skip-empty --force --inline --fail-fast/--keep-going --allow-leaks",
+    "run": f"{SETTINGS} --skip-empty --force --inline --fail-fast/--keep-going --allow-leaks --dry-run",
     "prepare": f"{SETTINGS} --skip-empty --force",
     "mask": f"{SETTINGS} --skip-empty --force --inline",
     "train": f"{SETTINGS} --skip-empty --force --inline --fail-fast/--keep-going",
     "evaluate": f"{SETTINGS} --skip-empty --force --inline --allow-leaks",
     "report": f"{SETTINGS} --skip-empty --force --allow-leaks",
-    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate",
+    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate --force",
     "check": f"{SETTINGS} --schema",
     "status": f"{SETTINGS} --skip-empty --watch",
     "doctor": SETTINGS,

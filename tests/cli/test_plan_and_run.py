@@ -6,17 +6,19 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from raysweep.cli.app import app
 from raysweep.cli.plan_output import print_plan
 from raysweep.cli.settings import Settings
-from raysweep.errors import ChangedError
+from raysweep.errors import ChangedError, RaysweepError
 from raysweep.pipeline import run_record
 from raysweep.pipeline.identities import corpus_identity, examples_identity, trial_identities
 from raysweep.scheduling.records import State, TrialRecord, write_record
 from raysweep.scheduling.trials import remaining_trials
-from raysweep.storage.atomic_files import write_json
+from raysweep.storage.atomic_files import write_json, write_text
 from tests.pipeline.conftest import TINY, make_run
 
 TRIALS = {
@@ -28,7 +30,12 @@ TRIALS = {
 CHANGED = "done, but with other settings"
 STATES = st.fixed_dictionaries({name: st.sampled_from([None, CHANGED, *State]) for name in TRIALS})
 FORCED = st.sets(st.sampled_from(list(TRIALS)))
-ON_DISK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ON_DISK = settings(
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 class Trained:
@@ -64,29 +71,129 @@ def run_with(states, place, forced=()):
     return run
 
 
-def planned(place):
-    """The trials that `raysweep plan --json` gives a time to start at."""
+def planned(place, forced=()):
+    """The trials that `raysweep plan --json` gives a time to start at, its exit code, and what it printed."""
     file = place / "experiments.yaml"
     file.write_text(json.dumps({"default": "tiny", "profiles": {"tiny": {**TINY, "trials": TRIALS}}}))
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        print_plan(Settings(file=file, storage=str(place)), as_json=True, gpus=[])
-    return [trial["trial"] for trial in json.loads(out.getvalue())["trials"] if trial["starts_at_s"] is not None]
+        code = print_plan(Settings(file=file, storage=str(place)), as_json=True, gpus=[], forced=list(forced))
+    told = json.loads(out.getvalue())
+    return [trial["trial"] for trial in told["trials"] if trial["starts_at_s"] is not None], code, told
 
 
 @ON_DISK
-@given(states=STATES)
-def test_the_run_trains_what_the_plan_announced(states):
+@given(states=STATES, forced=FORCED)
+def test_the_run_trains_what_the_plan_announced(states, forced):
     """The same trials in the same order; or nothing, where the run must ask because settings changed."""
     with tempfile.TemporaryDirectory() as place:
-        run = run_with(states, Path(place))
-        announced = planned(Path(place))
+        run = run_with(states, Path(place), forced)
+        announced, code, told = planned(Path(place), forced)
+        refused: list[str] = []
         try:
             run.do("train")
-        except ChangedError:
-            assert CHANGED in states.values()
-            assert run.executor.names == []
-        else:
-            assert run.executor.names == announced
+        except ChangedError as error:
+            refused, announced = list(error.problems), []
+        assert run.executor.names == announced
+        assert told["refusal"] == refused
+        assert (code == 2) == bool(refused)
+        assert CHANGED in states.values() or not refused
+
+
+class StartedError(Exception):
+    """A run that begins its first stage has refused nothing."""
+
+
+def outcome(run):
+    """What a run of all stages refuses; [] if it begins."""
+
+    def begin(stage):
+        raise StartedError
+
+    run.listener.begin = begin
+    try:
+        run.do()
+    except StartedError:
+        return []
+    except RaysweepError as error:
+        return str(error).splitlines()
+
+
+DONE, MISSING, CUT, REMADE = "done", "never made", "a file is cut short", "its input was made again"
+PREPARED = st.sampled_from([DONE, MISSING, CHANGED, CUT])
+MASKED = st.sampled_from([DONE, MISSING, CHANGED, CUT, REMADE])
+
+
+@ON_DISK
+@given(states=STATES, prepared=PREPARED, masked=MASKED, thin=st.booleans(), forced=FORCED)
+def test_the_plan_refuses_what_the_run_refuses(states, prepared, masked, thin, forced):
+    """In every state of the table of decisions, in the same words; and looking changes nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        run = run_with(states, Path(place), forced)
+        settle_stages(run, prepared, masked, thin=thin)
+        before = {path: path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
+        _, code, told = planned(Path(place), forced)
+        after = {path: path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
+        assert {path: data for path, data in after.items() if path.name != "experiments.yaml"} == before
+        run.command = Settings(file=Path(place) / "experiments.yaml", storage=place).command()
+        assert told["refusal"] == outcome(run)
+        assert (code == 0) == (told["refusal"] == [])
+
+
+def settle_stages(run, prepared, masked, *, thin):
+    """Put the corpus and the examples into a state."""
+    folder, record = run.folder, run.record
+    counts = {level: {"train": 5, "valid": 0 if thin else 5, "test": 5} for level in ("A1", "C1")}
+    write_json(folder.splits, {"counts": counts})
+    write_text(folder.examples / "shard-00000.examples", "examples")
+    made = {
+        "prepare": (prepared, corpus_identity(run.config, None), [folder.splits], {}),
+        "mask": (masked, examples_identity(run.config), [folder.examples], {"documents": "another"}),
+    }
+    for stage, (state, identity, outputs, made_from) in made.items():
+        record = run_record.forget(folder, record, stage)
+        if state == MISSING:
+            continue
+        identity = {**identity, "seed": 999} if state == CHANGED else identity
+        now = (
+            made_from
+            if state == REMADE
+            else run.stages["mask"].targets(record.stages)[0].made_from
+            if made_from
+            else {}
+        )
+        record = run_record.mark_done(folder, record, stage, identity, seconds=1.0, outputs=outputs, made_from=now)
+        if state == CUT:
+            file = next(path for output in outputs for path in ([output] if output.is_file() else output.iterdir()))
+            file.write_text(file.read_text()[:-3])
+    run.record = record
+
+
+def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
+    """With the setting, old and new, and the option; and the exit code is that of the run's refusal."""
+    run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
+    file = tmp_path / "experiments.yaml"
+    _, code, told = planned(tmp_path)
+    assert code == 2
+    rows = {trial["trial"]: trial for trial in told["trials"]}
+    assert (rows["A1"]["state"], rows["A1"]["reason"]) == ("changed", "changed (steps: 999 → 4): needs --force A1")
+    assert (rows["all"]["state"], rows["all"]["reason"]) == ("done", None)
+    assert print_plan(Settings(file=file, storage=str(tmp_path)), as_json=False, gpus=None) == 2
+    told = capsys.readouterr()
+    assert "A1: changed (steps: 999 → 4): needs --force A1" in told.out
+    assert told.err.startswith("run would refuse to start:\ntrial 'A1': its config differs")
+    assert print_plan(Settings(file=file, storage=str(tmp_path)), as_json=False, gpus=None, forced=["A1"]) == 0
+    assert "A1: forced" in capsys.readouterr().out
+
+
+def test_run_dry_run_is_the_plan(tmp_path, monkeypatch):
+    """The same words and the same code."""
+    run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
+    planned(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = ["--storage", str(tmp_path)]
+    dry, plan = (CliRunner().invoke(app, [*command, *words]) for command in (["run", "--dry-run"], ["plan"]))
+    assert dry.output == plan.output
+    assert dry.exit_code == plan.exit_code == 2
 
 
 @ON_DISK

@@ -1,0 +1,102 @@
+"""What `run` would do, told before: which trials it would train, why, and what it would refuse.
+
+The same decisions as a run's own (`pipeline.stages.decide`), without writing anything: files are compared by their
+size and not read, and a model that is not in the local cache is not downloaded.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import SCRATCH
+from raysweep.errors import DamagedError, EarlierVersionError, RaysweepError
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.run import Run
+from raysweep.pipeline.stages import STAGES, Target, changes_of, decide
+from raysweep.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What `run` would do now."""
+
+    refusal: RaysweepError | None
+    """What it would end with before it does anything."""
+    states: Mapping[str, str]
+    """By trial, where it is not the state of its record: 'changed', or 'again' for one that is to be trained again."""
+    reasons: Mapping[str, str]
+    """By trial: what changed and what that needs, or why it would be trained again."""
+    todo: tuple[str, ...]
+    """The trials that it would train; with what is refused now, once that is forced."""
+
+
+class _Silent:
+    """The listener of a run that does nothing."""
+
+    def begin(self, stage: str) -> None:
+        """Nothing begins."""
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Nothing advances."""
+
+    def say(self, message: str) -> None:
+        """Nothing is said."""
+
+
+def foresee(
+    config: Config, profile: str, folder: RunFolder, *, command: Sequence[str], forced: Collection[str] = ()
+) -> Outlook:
+    """What `run` would do, or refuse, now.
+
+    Raises:
+        ConfigError: a name that is forced is unknown.
+        DamagedError, EarlierVersionError: run.json or a trial's record cannot be read.
+    """
+    run = Run(
+        config=config,
+        profile=profile,
+        folder=folder,
+        executor=InlineExecutor(),
+        listener=_Silent(),
+        command=command,
+        forced=forced,
+        looks_only=True,
+    )
+    refusal: RaysweepError | None = None
+    is_start_here = config.model.start == SCRATCH or _is_here(config.model.start)
+    try:
+        run.refuse(STAGES if is_start_here else STAGES[:2])
+    except RaysweepError as error:
+        refusal = error
+    if not is_start_here or isinstance(refusal, DamagedError | EarlierVersionError):
+        # Without the start's weights, or a record, settings cannot be compared.
+        return Outlook(refusal=refusal, states={}, reasons={}, todo=tuple(run.trials_to_do()))
+    targets = run.stages["train"].targets(run.record.stages)
+    again = {"prepare", "mask", "train"}.intersection(forced)
+    named = {target.name for target in targets if again or target.name in forced}
+    return _outlook_of(targets, forced=named, refusal=refusal)
+
+
+def _is_here(start: str) -> bool:
+    from raysweep.model.start_folder import cached_snapshot, local_folder  # NumPy, which a start from scratch needs not
+
+    try:
+        return (local_folder(start) or cached_snapshot(start)) is not None
+    except RaysweepError:
+        return False
+
+
+def _outlook_of(targets: Sequence[Target], *, forced: Collection[str], refusal: RaysweepError | None) -> Outlook:
+    """Describe what becomes of the trials."""
+    decisions = decide(targets, forced=forced)
+    todo = tuple(target.name for target in decisions.todo)
+    states, reasons = {}, {}
+    for target in targets:
+        if target.name in forced and target.record is not None:
+            states[target.name], reasons[target.name] = "again", "forced"
+        elif target.is_changed and not set(target.rests_on) & decisions.fresh:
+            states[target.name] = "changed"
+            reasons[target.name] = f"changed ({changes_of(target)}): needs {target.force}"
+        elif target.is_done and target.name in todo:
+            states[target.name], reasons[target.name] = "again", decisions.reasons[target.name]
+    return Outlook(refusal=refusal, states=states, reasons=reasons, todo=todo)
