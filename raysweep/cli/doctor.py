@@ -15,10 +15,11 @@ from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole
 from raysweep.config.secrets import refuse_unset
 from raysweep.errors import InputError, RaysweepError
-from raysweep.model.start_folder import check_start
+from raysweep.model.start_folder import check_start, refuse_unreachable_hub
+from raysweep.pipeline.corpus_survey import survey_corpus
 from raysweep.pipeline.run_record import LIBRARIES
 from raysweep.planning.model_size import model_shape
-from raysweep.readers.locations import find_files, local_files, name_files
+from raysweep.readers.locations import local_files, name_files
 from raysweep.scheduling.gpu_specs import GIB
 from raysweep.scheduling.trials import expand_trials
 
@@ -54,11 +55,10 @@ def _tokenizer(_: Settings) -> str:
 
 
 def _data(settings: Settings) -> str:
-    data = settings.config.data
-    if data.path is None:
+    survey, data = survey_corpus(settings.config), settings.config.data
+    if survey is None:
         return f"{data.sample.rows:,} synthetic texts (data.path is not set)"
-    size = sum(file.stat().st_size for file in find_files(data.path))
-    return f"{name_files(data.path)}, {size / 1e6:,.1f} MB"
+    return f"{name_files(data.path)}: {survey}"
 
 
 def _storage(settings: Settings) -> str:
@@ -92,7 +92,8 @@ def _memory(settings: Settings) -> str:
 
 
 def _start(settings: Settings) -> str:
-    return check_start(settings.config)
+    """The start, and for one of the hub that is not in the cache whether the hub can be reached."""
+    return check_start(settings.config) + refuse_unreachable_hub(settings.config.model.start)
 
 
 def _masks(settings: Settings) -> str:

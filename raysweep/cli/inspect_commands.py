@@ -44,19 +44,25 @@ def check(
     from raysweep.config.training_settings import SCRATCH
     from raysweep.errors import ConfigError, InputError
     from raysweep.model.start_folder import check_start
+    from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
+    from raysweep.readers.locations import local_files
 
     if schema:
         say_json(config_schema())
         return
-    if settings.asked_profile is None and not settings.overrides:
+    is_asked = settings.asked_profile is not None or bool(settings.overrides)
+    if not is_asked:
         profiles = check_file(settings.file)
     else:
         settings.refuse_mistakes()
         profiles = {settings.profile: settings.config}
-    problems, starts = [], {}
+    problems, starts, corpora = [], {}, {}
     for profile, config in profiles.items():
         try:
             starts[profile] = check_start(config)
+            if is_at_hand(config) and (is_asked or local_files(config.data.path)):
+                survey = survey_corpus(config)
+                corpora[profile] = f"; corpus: {survey}" if survey else ""
             if config.masking.function is not None:
                 from raysweep.masking.mask_function import load_mask_function  # NumPy, which others need not wait for
 
@@ -67,7 +73,8 @@ def check(
         raise ConfigError(*problems)
     for profile, config in profiles.items():
         start = "" if config.model.start == SCRATCH else f"; start: {starts[profile]}"
-        say(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}")
+        corpus = corpora.get(profile, "")
+        say(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}{corpus}")
 
 
 @app.command()

@@ -201,6 +201,27 @@ def local_folder(start: str) -> Path | None:
     return None
 
 
+def refuse_unreachable_hub(start: str) -> str:
+    """Ask the hub for a start that is not here; '' if it is here, else that it can be reached.
+
+    Raises:
+        InputError: the hub has no such model or cannot be reached, with the recipe for a folder.
+    """
+    if start == SCRATCH or local_folder(start) or cached_snapshot(start):
+        return ""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(start, CONFIG_FILE), timeout=10)
+    except Exception as error:  # of whatever library speaks to the hub
+        raise InputError(
+            f"{place_of(start)}: not in the local cache, and the hub does not answer ({type(error).__name__}). Where "
+            f"there is a network: `hf download {start} --local-dir {start.rpartition('/')[2]}`; copy that folder "
+            f"here, and give it with --set model.start=./{start.rpartition('/')[2]}"
+        ) from error
+    return " (the hub can be reached)"
+
+
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import DamagedError, EarlierVersionError, RaysweepError
+from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
 from raysweep.pipeline.stages import STAGES, Target, changes_of, decide
@@ -66,6 +67,8 @@ def foresee(
     is_start_here = config.model.start == SCRATCH or _is_here(config.model.start)
     try:
         run.refuse(STAGES if is_start_here else STAGES[:2])
+        if is_at_hand(config) and ("prepare" not in run.record.stages or "prepare" in forced):
+            survey_corpus(config)
     except RaysweepError as error:
         refusal = error
     if not is_start_here or isinstance(refusal, DamagedError | EarlierVersionError):

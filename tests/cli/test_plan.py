@@ -93,3 +93,27 @@ def test_figures_read_as_a_person_writes_them():
     assert [size(count) for count in (12, 13_300_740, 1.5e9, 5e11)] == ["12 B", "13 MB", "1.5 GB", "500 GB"]
     assert [amount({"amount": each, "currency": "EUR"}) for each in (1234.5, 0.0008)] == ["1,234.50 EUR", "0.0008 EUR"]
     assert amount(None) == "-"
+
+
+def test_a_gpu_of_an_unknown_kind_is_said_to_be_a_guess(tmp_path, capsys, monkeypatch):
+    """Its times are those of another."""
+    monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: ["NVIDIA Z9"])
+    print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
+    assert "GPU 'Z9': its kind is not known here; where nothing is measured, taken as A100" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
+    """GPT-2 base for 225,000 steps is nothing for a CPU."""
+    monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: [])
+    size = ("model.start=scratch", "model.size=gpt2", "data.csv=null")
+    print_plan(
+        Settings(file=EXPERIMENTS, asked_profile="efcamdat", storage=str(tmp_path), overrides=size),
+        as_json=False,
+        gpus=None,
+    )
+    told = " ".join(capsys.readouterr().out.split())
+    assert "days. Use GPUs (cluster.yaml; `plan --gpus 1,2,4`), or a smaller model" in told
+    print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
+    assert "days. Use GPUs" not in capsys.readouterr().out
