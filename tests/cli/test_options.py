@@ -29,6 +29,7 @@ OPTIONS = {
     "infill": "text --model --samples --temperature --top-k --top-p --seed",
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
+    "cluster watch-spot": "",
     "bench mask": "--csv --rows --column",
     "bench train": (
         "--device --config --batch-size --steps --precision --compile --packing --micro-batch --window-batches --like"
@@ -38,7 +39,9 @@ OPTIONS = {
 
 def commands():
     top = dict(get_command(app).commands)
-    return top | {f"bench {name}": command for name, command in top.pop("bench").commands.items()}
+    for group in ("bench", "cluster"):
+        top |= {f"{group} {name}": command for name, command in top.pop(group).commands.items()}
+    return top
 
 
 def test_the_commands_are_those_listed():
