@@ -97,6 +97,7 @@ def _read_me(evidence: Evidence) -> str:
 report/report.html          the report; open it in a browser
 report/evidence.json        every number in it, as report/evidence.schema.json describes
 report/tables/              its tables, as CSV and TeX
+report/figures/             its figures, as SVG (the PDFs that the page names stay in the run folder)
 evaluation/losses.parquet   nats and tokens of every test document, by model, kind of mask and part
 corpus/documents.parquet    the documents: level, split, first language, characters; learners and prompts are numbers
 manifest.json               the SHA-256 of every file, and the software that made them

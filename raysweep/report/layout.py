@@ -12,10 +12,19 @@ from raysweep.report.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A plot with its caption."""
+    """A plot with its caption; also written as `report/figures/<name>.svg` and `.pdf`."""
 
+    name: str
     plot: Markup
     caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Small plots beside each other, with one key; the figures' captions are their headings."""
+
+    key: Markup
+    figures: Sequence[Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +32,17 @@ class Folded:
     """Something long that the reader opens with a click."""
 
     summary: str
-    content: Table[Any] | Markup
+    content: Table[Any] | Figure | Markup
 
 
-Block = Table[Any] | Figure | Folded | Sample | Markup
+Block = Table[Any] | Figure | Panels | Folded | Sample | Markup
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
     """One section of the page, in the order of its blocks; a section without blocks is left out.
 
-    Its tables are also written as CSV and TeX, and shown in Markdown unless they are folded.
+    Its tables are also written as CSV and TeX, and shown in Markdown unless they are long.
     """
 
     anchor: str
@@ -46,6 +55,13 @@ class ReportSection:
     def tables(self) -> list[Table[Any]]:
         """The tables that are not folded."""
         return [block for block in self.blocks if isinstance(block, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every plot."""
+        panels = [figure for block in self.blocks if isinstance(block, Panels) for figure in block.figures]
+        shown = [block.content if isinstance(block, Folded) else block for block in self.blocks]
+        return [block for block in shown if isinstance(block, Figure)] + panels
 
     @property
     def folded_tables(self) -> list[Table[Any]]:

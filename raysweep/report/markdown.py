@@ -10,6 +10,8 @@ from raysweep.report.layout import ReportSection
 from raysweep.report.sections.provenance import config_text
 from raysweep.report.tables import Cell, Table, without_empty_columns
 
+LONGEST_FOLDED = 30
+"""Rows up to which Markdown shows a table that the page folds."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -39,7 +41,8 @@ def render_markdown(evidence: Evidence, sections: Sequence[ReportSection]) -> st
 
 
 def _section(section: ReportSection) -> list[str]:
-    tables = [without_empty_columns(table) for table in section.tables if table.records]
+    short = [table for table in section.folded_tables if len(table.records) <= LONGEST_FOLDED]
+    tables = [without_empty_columns(table) for table in (*section.tables, *short) if table.records]
     lines = ["", f"## {section.title}"] if tables else []
     for table in tables:
         lines += ["", f"*{_escape(table.caption)}*", "", *_table(table)]

@@ -16,7 +16,7 @@ from raysweep.evidence.claim_words import KINDS_OF_MODEL, claim_sentence, claim_
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.report.infill_samples import Sample
 from raysweep.report.labels import MARKS, confidence_level, is_synthetic
-from raysweep.report.layout import Block, Figure, Folded, ReportSection
+from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection
 from raysweep.report.tables import Table, without_empty_columns
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -35,6 +35,10 @@ def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
                 shown: Markup = macros["table"](without_empty_columns(block))
             case Figure():
                 shown = macros["figure"](block)
+            case Panels():
+                shown = macros["panels"](block)
+            case Folded(content=Table(records=[])):
+                shown = Markup("")
             case Folded():
                 shown = macros["folded"](block.summary, render_block(block.content))
             case Sample():

@@ -8,6 +8,7 @@ from raysweep.config.schema import Config
 from raysweep.evidence.collect import collect_evidence
 from raysweep.evidence.evidence_schema import Evidence, evidence_schema
 from raysweep.report.contents import report_sections
+from raysweep.report.figure_files import figure_pdf, figure_svg
 from raysweep.report.infill_samples import Sample, read_samples
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import render_page
@@ -30,10 +31,14 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     samples = read_samples(folder, evidence) if config.report.show_texts else []
     files = render_report(evidence, samples)
     folder.evidence.unlink(missing_ok=True)
-    with atomic_folder(folder.tables) as beside:
-        for name, text in files.items():
-            if (path := Path(name)).parent.name == folder.tables.name:
-                (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
+    for part in (folder.tables, folder.figures):
+        with atomic_folder(part) as beside:
+            for name, text in files.items():
+                if (path := Path(name)).parent.name == part.name:
+                    (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
+            if part == folder.figures:
+                for figure in (figure for section in report_sections(evidence) for figure in section.figures):
+                    (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
     values = evidence.json_values()
@@ -69,6 +74,8 @@ def render_report(evidence: Evidence, samples: Sequence[Sample] = ()) -> dict[st
         "report/evidence.schema.json": dump_json(evidence_schema()),
     }
     for section in sections:
+        for figure in section.figures:
+            files[f"report/figures/{figure.name}.svg"] = figure_svg(figure)
         for table in (*section.tables, *section.folded_tables):
             if table.records:
                 files[f"report/tables/{table.name}.csv"] = to_csv(table)

@@ -292,6 +292,10 @@ class RunFolder:
         return self.report / "tables"
 
     @property
+    def figures(self) -> Path:
+        return self.report / "figures"
+
+    @property
     def ray(self) -> Path:
         """Working files of Ray Tune and Ray Train, never results."""
         return self.root / "ray"

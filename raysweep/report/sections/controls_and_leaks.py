@@ -5,7 +5,7 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.guards import LEAK_WORDS
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import LeakEffectRow, Row
-from raysweep.report.layout import Block, ReportSection, absent, alarm, heading, paragraph
+from raysweep.report.layout import Block, Folded, ReportSection, absent, alarm, heading, paragraph
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.control_verdicts import ControlFinding
 
@@ -44,7 +44,7 @@ def guard_section(evidence: Evidence) -> ReportSection:
             heading("Controls"),
             controls,
             _controls(evidence),
-            _control_models(evidence),
+            Folded("Perplexity of the control models", _control_models(evidence)),
             heading("Leaky test documents"),
             *_leak_blocks(evidence),
         ],
@@ -94,6 +94,8 @@ def _controls(evidence: Evidence) -> Table[ControlFinding]:
 
 
 def _share(control: ControlFinding) -> Cell:
+    if control.verdict == "no gain":  # a share of nothing
+        return Cell(text=formats.NONE, values=(None, None, None))
     share, low, high = control.explained_share, control.share_low, control.share_high
     detail = "" if low is None else f"{formats.share(low)} to {formats.share(high)}"
     return Cell(text=formats.share(share), values=(share, low, high), detail=detail)

@@ -5,7 +5,7 @@ from typing import Any
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.report.layout import Block, ReportSection, absent, alarm, heading, paragraph
+from raysweep.report.layout import Block, Folded, ReportSection, absent, alarm, heading, paragraph
 from raysweep.report.tables import Column, Table, numbers, words
 
 Named = tuple[str, float]
@@ -40,7 +40,7 @@ def data_section(evidence: Evidence) -> ReportSection:
     checked = [leak_check, result] if leak_check.records else [absent("The leak check left no record.")]
     blocks += [heading("Leak check"), *checked]
     if examples.records:
-        blocks += [heading("Masked examples"), examples]
+        blocks += [Folded("The masked examples", examples)]
     return ReportSection("data", "The data", blocks, alarm=_ALARM if is_leaking else "")
 
 

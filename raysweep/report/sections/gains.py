@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence, Gain, Gap
-from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
+from raysweep.report.layout import Block, Figure, Folded, ReportSection, absent, heading, paragraph
 from raysweep.report.svg import Interval, Reference, interval_plot, percent_interval
 from raysweep.report.tables import Table, estimates, words
 
@@ -16,7 +16,7 @@ def gain_section(evidence: Evidence) -> ReportSection:
         caption = (
             "Right of 1, the level's own model is better than the general model. The configuration sets the target."
         )
-        blocks = [Figure(_gain_plot(evidence), caption), _gains(evidence)]
+        blocks = [Figure("gain", _gain_plot(evidence), caption), Folded("The gains as a table", _gains(evidence))]
     blocks.append(heading("Cross-level gap"))
     if not evidence.gaps:
         blocks.append(absent("The gap cannot be measured without two levels and a specialised model."))
@@ -30,7 +30,11 @@ def gain_section(evidence: Evidence) -> ReportSection:
             "How much worse a specialised model is outside its own level, and how much worse the other levels' models "
             "are on its level."
         )
-        blocks += [explanation, Figure(_gap_plot(evidence), caption), _gaps(evidence)]
+        blocks += [
+            explanation,
+            Figure("gap", _gap_plot(evidence), caption),
+            Folded("The gaps as a table", _gaps(evidence)),
+        ]
     return ReportSection("gains", "Specialisation gain and cross-level gap", blocks)
 
 
@@ -39,7 +43,10 @@ def transfer_section(evidence: Evidence) -> ReportSection:
     blocks: list[Block] = [absent("There is no fine-tuned model with another model to compare it with.")]
     if any(gain.transfer_over_general or gain.transfer_over_specialised for gain in evidence.gains):
         caption = "Right of 1, the general model fine-tuned on the level is better than the alternative named."
-        blocks = [Figure(_transfer_plot(evidence), caption), _transfer(evidence)]
+        blocks = [
+            Figure("transfer-plot", _transfer_plot(evidence), caption),
+            Folded("The gains of fine-tuning as a table", _transfer(evidence)),
+        ]
     return ReportSection("transfer", "Transfer", blocks)
 
 

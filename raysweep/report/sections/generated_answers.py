@@ -7,7 +7,7 @@ from typing import Any
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.infill_samples import Sample
-from raysweep.report.layout import Block, ReportSection, absent, paragraph
+from raysweep.report.layout import Block, Folded, ReportSection, absent, paragraph
 from raysweep.report.tables import Cell, Column, Table, numbers, words
 
 _MEASURES = {
@@ -41,7 +41,9 @@ def generation_section(evidence: Evidence) -> ReportSection:
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong; a "
             "longer answer is compared with the learner's words."
         )
-    blocks: list[Block] = [text, _overall(answers), _by_level(answers, evidence.matrix.levels)]
+    blocks: list[Block] = [text, _overall(answers)]
+    if answers:
+        blocks.append(Folded("The same by level", _by_level(answers, evidence.matrix.levels)))
     return ReportSection("generation", "Generated answers", blocks)
 
 

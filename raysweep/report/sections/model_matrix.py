@@ -28,7 +28,7 @@ def matrix_section(evidence: Evidence) -> ReportSection:
         ),
         _heat(evidence),
         _matrix(evidence),
-        _weightings(evidence),
+        Folded("The same with equal weight for every document, and in bits per byte", _weightings(evidence)),
         Folded("Every score, by metric, model and level", _scores(evidence)),
     ]
     if against_general:
@@ -154,6 +154,7 @@ def _heat(evidence: Evidence) -> Figure:
         _heat_rows(matrix, cell),
     )
     return Figure(
+        "heat",
         plot,
         "The stronger the shade, the closer a model is to the level's best model, which is outlined; a cell without a "
         "shade has at least twice its perplexity. Compare within a column only, because levels differ in difficulty.",
@@ -186,6 +187,7 @@ def _heat_against_general(evidence: Evidence) -> Figure | None:
         _heat_rows(matrix, cell),
     )
     return Figure(
+        "heat-general",
         plot,
         "By how much the general model's perplexity is higher than that of the row's model, on the same level. A plus "
         "sign (or “times”) and a blue shade mean that the row's model is better than the general one; a minus sign and "

@@ -10,7 +10,7 @@ from raysweep.evidence.claim_words import inverse
 from raysweep.evidence.evidence_schema import Evidence, Way
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import GroupOfLearners, Share, UnknownLevels, Ways
-from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
+from raysweep.report.layout import Block, Figure, Folded, ReportSection, absent, heading, paragraph
 from raysweep.report.svg import Interval, Reference, interval_plot, percent_interval
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.contrasts import Estimate
@@ -49,7 +49,10 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
             "Right of 1, the answers are less likely than under the true level's model. Diamonds: all levels together."
         )
         for family in evidence.cold_start:
-            blocks += [heading(FAMILY_NAMES[family.family].capitalize()), Figure(_plot(family), caption)]
+            blocks += [
+                heading(FAMILY_NAMES[family.family].capitalize()),
+                Figure(f"cold-start-{family.family}", _plot(family), caption),
+            ]
     else:
         blocks.append(
             absent(
@@ -57,8 +60,11 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
                 "did not record first masks."
             )
         )
-    blocks += [_ways(evidence), _groups(evidence), _confusion(evidence)]
-    blocks += [heading("One model for everyone"), _everyone(evidence)]
+    blocks.append(_ways(evidence))
+    if evidence.cold_start:
+        blocks.append(Folded("By level, and by length of the visible text", _groups(evidence)))
+        blocks.append(Folded("The levels found, by true level", _confusion(evidence)))
+    blocks += [Folded("One model for everyone", _everyone(evidence))]
     return ReportSection("unknown", "If the level is not known", blocks)
 
 

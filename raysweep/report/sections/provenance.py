@@ -49,7 +49,7 @@ def reproduction_section(evidence: Evidence) -> ReportSection:
         inputs.digest,
     )
     blocks: list[Block] = [code.format(run.command)] if run.command else []
-    blocks += [seed, _versions(evidence), digest, Folded("The files", _inputs(evidence))]
+    blocks += [seed, digest, Folded("The software", _versions(evidence)), Folded("The files", _inputs(evidence))]
     blocks.append(Folded("The resolved configuration", code.format(config_text(evidence))))
     return ReportSection("reproduce", "How to reproduce this", blocks)
 

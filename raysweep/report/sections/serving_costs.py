@@ -10,7 +10,7 @@ from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence, Strategy
 from raysweep.evidence.run_schema import Ledger, LedgerPart, Plan, StageTime, TrialTime
 from raysweep.report.labels import compared_levels
-from raysweep.report.layout import Block, Figure, ReportSection, absent, heading, paragraph
+from raysweep.report.layout import Block, Figure, Folded, ReportSection, absent, heading, paragraph
 from raysweep.report.svg import bar_plot
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
@@ -33,12 +33,18 @@ _PARTS = {
 def cost_section(evidence: Evidence) -> ReportSection:
     """Strategies with their costs, training time per trial, planned and actual time, and the speed of infilling."""
     hours = Figure(
-        _hours_plot(evidence), "Wall-clock time of training, all attempts together, times the number of GPUs used."
+        "hours",
+        _hours_plot(evidence),
+        "Wall-clock time of training, all attempts together, times the number of GPUs used.",
     )
-    blocks: list[Block] = [_strategies(evidence), hours]
+    blocks: list[Block] = [_strategies(evidence), Folded("Training time per trial, as bars", hours)]
     if evidence.costs.plan:
         blocks += [heading("Planned and actual"), _plan_origin(evidence.costs.plan)]
-    blocks += [_planned(evidence), _ledger(evidence), _speed(evidence)]
+    blocks += [
+        Folded("Planned and actual time of every trial", _planned(evidence)),
+        Folded("What the time went into", _ledger(evidence)),
+        _speed(evidence),
+    ]
     if not evidence.speed:
         blocks.append(absent("The speed of infilling was not measured in this run."))
     return ReportSection("cost", "What it costs", blocks)

@@ -4,13 +4,15 @@ from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole, Evidence
 from raysweep.evidence.lineup import COMPARED_ROLES, ROLE_NAMES
 from raysweep.report.labels import compared_levels
-from raysweep.report.layout import Block, ReportSection, absent
+from raysweep.report.layout import Block, Folded, ReportSection, absent
 from raysweep.report.tables import Cell, Column, Table, numbers, words
 
 
 def subgroup_section(evidence: Evidence) -> ReportSection:
     """The same perplexities for parts of the test documents, each level by its role's model."""
-    blocks: list[Block] = [_kinds(evidence), _lengths(evidence), _first_languages(evidence)]
+    blocks: list[Block] = [_kinds(evidence), _first_languages(evidence)]
+    if evidence.lengths:
+        blocks.append(Folded("By length of the text", _lengths(evidence)))
     if not evidence.kinds:
         reason = "No level has a model of every kind, so the kinds of model cannot be compared here."
         blocks.insert(0, absent(reason))

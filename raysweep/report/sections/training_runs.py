@@ -7,7 +7,7 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.run_schema import Exposure, Training
 from raysweep.report.labels import metric_name
-from raysweep.report.layout import Block, ReportSection, absent, paragraph
+from raysweep.report.layout import Block, Figure, Panels, ReportSection, absent, paragraph
 from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
@@ -25,12 +25,11 @@ def training_section(evidence: Evidence) -> ReportSection:
     """The validation curves and the table of trials."""
     blocks: list[Block] = [absent("No validation losses were recorded.")]
     if curves := _curves(evidence):
-        panels = Markup("").join(Markup("<div><h3>{}</h3>{}</div>").format(name, plot) for name, plot in curves)
         text = (
             "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the step whose model "
             "was kept."
         )
-        blocks = [_KEY, Markup('<div class="panels">{}</div>').format(panels), paragraph(text, metric_name(evidence))]
+        blocks = [Panels(_KEY, curves), paragraph(text, metric_name(evidence))]
     return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence), _exposure(evidence)])
 
 
@@ -96,7 +95,7 @@ def _steps(training: Training) -> str:
     return f"{training.steps:,} of {training.steps_asked:,}".replace(" ", formats.SPACE)
 
 
-def _curves(evidence: Evidence) -> list[tuple[str, Markup]]:
+def _curves(evidence: Evidence) -> list[Figure]:
     """A panel for the general models, one per level, one for the controls, one for the rest."""
     entry_of = {training.trial: training.entry for training in evidence.trainings}
     place_of = {row.name: (row.role, row.level) for row in evidence.matrix.rows}
@@ -109,7 +108,11 @@ def _curves(evidence: Evidence) -> list[tuple[str, Markup]]:
             panel = "All levels" if role == "general" else level or "Other trials"
             panels.setdefault(panel, []).append(Series(label=curve.trial, points=curve.valid, style=role))
     order = ["All levels", *evidence.levels, "Controls", "Other trials"]
-    return [(panel, _curve_panel(order.index(panel), panel, panels[panel])) for panel in order if panel in panels]
+    return [
+        Figure(f"curve-{place}", _curve_panel(place, panel, panels[panel]), panel)
+        for place, panel in enumerate(order)
+        if panel in panels
+    ]
 
 
 def _curve_panel(number: int, panel: str, series: list[Series]) -> Markup:

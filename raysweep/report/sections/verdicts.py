@@ -44,7 +44,7 @@ def verdict_section(evidence: Evidence) -> ReportSection:
         definitions,
         _grid(evidence),
         _advice(evidence),
-        Figure(_forest(evidence), caption),
+        Figure("forest", _forest(evidence), caption),
         _findings(evidence),
         _by_share(evidence),
     ]

@@ -1,0 +1,130 @@
+"""The plots as files for a paper or a slide: SVG whose styles are written into each element, and PDF.
+
+The page's plots take their colours from the page's style sheet.  A file must not, because LibreOffice, Word and
+LaTeX's converters know neither style sheets nor variables: the light scheme's values are written as attributes.
+PDF is made from that SVG by svglib, which draws with reportlab; both are pure Python with wheels everywhere, where
+cairo needs a system library and matplotlib would be a second way to draw every plot.
+"""
+
+import io
+import re
+from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+from raysweep.report.layout import Figure
+
+_PAGE_CSS = Path(__file__).parent / "templates" / "page.css"
+_FONT = "Helvetica, Arial, sans-serif"
+_PDF_FONT = "RaysweepSans"
+_SIZE = "12.5"
+_NOT_FOR_FILES = {"paint-order", "font", "display", "max-width", "min-width", "width", "height", "font-variant-numeric"}
+_UNKNOWN_TO_FONT = {"✔": "", "✘": "", "\N{RIGHTWARDS ARROW}": "-"}
+"""Signs that reportlab's font lacks; a verdict's word stands beside its sign."""
+
+Styles = dict[str, str]
+
+
+def figure_svg(figure: Figure) -> str:
+    """The figure as a file of its own, on white."""
+    root = _parse(figure)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def figure_pdf(figure: Figure) -> bytes:
+    """The figure as a PDF of one page, with its letters as text; the same bytes for the same figure."""
+    # Here, because the import takes a third of a second that only the report needs.
+    from reportlab.graphics import renderPDF
+    from reportlab.pdfgen.canvas import Canvas
+    from svglib.svglib import SvgRenderer
+
+    root = _parse(figure)
+    known = _register_fonts()
+    for element in root.iter():
+        if element.tag == "text":
+            element.set("font-family", _PDF_FONT)
+            text = "".join(_UNKNOWN_TO_FONT.get(character, character) for character in element.text or "")
+            element.text = "".join(c if ord(c) in known else "?" for c in re.sub(" {2,}", " ", text))
+    drawing = SvgRenderer("").render(_as_lxml(root))
+    file = io.BytesIO()
+    canvas = Canvas(file, pagesize=(drawing.width, drawing.height), invariant=1)
+    canvas.setTitle(root.findtext("title") or figure.name)
+    renderPDF.draw(drawing, canvas, 0, 0)
+    canvas.showPage()
+    canvas.save()
+    return file.getvalue()
+
+
+def _parse(figure: Figure) -> ElementTree.Element:
+    """The plot with namespace, size and a white ground, and every style as an attribute."""
+    root = ElementTree.fromstring(str(figure.plot))
+    width, height = root.attrib["viewBox"].split()[2:]
+    for element in root.iter():
+        styles = _styles_of(element)
+        element.attrib.pop("class", None)
+        for name, value in styles.items():
+            element.set(name, value)
+    root.attrib.pop("style", None)
+    for name, value in (("width", width), ("height", height), ("font-family", _FONT), ("font-size", _SIZE)):
+        root.set(name, value)
+    root.set("xmlns", "http://www.w3.org/2000/svg")
+    ground = ElementTree.Element("rect", {"width": width, "height": height, "fill": "#ffffff"})
+    root.insert(2, ground)
+    return root
+
+
+def _styles_of(element: ElementTree.Element) -> Styles:
+    """What the style sheet's rules for plots say of the element; a later or more exact rule wins."""
+    classes = set(element.get("class", "").split())
+    found: Styles = {}
+    for tag, needed, styles in _rules():
+        if tag in ("", element.tag) and needed <= classes and (needed or tag):
+            found |= styles
+    if element.tag == "text":
+        found = {name: value for name, value in found.items() if not name.startswith("stroke")}
+    return found
+
+
+@cache
+def _rules() -> list[tuple[str, frozenset[str], Styles]]:
+    """The rules `svg …` of the page's style sheet with the light scheme's values, the more exact ones last."""
+    css = re.sub(r"/\*.*?\*/", "", _PAGE_CSS.read_text(encoding="utf-8"), flags=re.DOTALL)
+    light, css = css.split("@media", 1)[0], re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", css)
+    colours = dict(re.findall(r"--([\w-]+):\s*([^;}]+)", light))
+    rules = []
+    for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
+        declared = dict(re.findall(r"([\w-]+)\s*:\s*([^;]+?)\s*(?:;|$)", body))
+        styles = {
+            name: "bold"
+            if (name, value) == ("font-weight", "600")
+            else re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], value)
+            for name, value in declared.items()
+            if name not in _NOT_FOR_FILES
+        }
+        for selector in selectors.split(","):
+            if match := re.fullmatch(r"svg ([a-z]*)((?:\.[\w-]+)*)", selector.strip()):
+                rules.append((match[1], frozenset(match[2].split(".")[1:]), styles))
+    return sorted(rules, key=lambda rule: (len(rule[1]), bool(rule[0])))
+
+
+@cache
+def _register_fonts() -> frozenset[int]:
+    """Make reportlab's own font known to svglib, and give the characters that it has."""
+    import reportlab
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+    from svglib.svglib import register_font
+
+    fonts = Path(reportlab.__file__).parent / "fonts"
+    for weight, file in (("normal", "Vera.ttf"), ("bold", "VeraBd.ttf")):
+        register_font(_PDF_FONT, str(fonts / file), weight=weight, rlgFontName=f"{_PDF_FONT}-{weight}")
+    font = TTFont(f"{_PDF_FONT}-normal", str(fonts / "Vera.ttf"))
+    pdfmetrics.registerFont(font)
+    return frozenset(font.face.charToGlyph)
+
+
+def _as_lxml(root: ElementTree.Element) -> object:
+    """The element as svglib's parser gives it."""
+    from lxml import etree
+
+    return etree.fromstring(ElementTree.tostring(root))

@@ -1,0 +1,80 @@
+"""Figures as files of their own: SVG with every style inlined, and PDF with letters that can be searched."""
+
+import io
+import re
+from xml.etree import ElementTree
+
+import pytest
+from pypdf import PdfReader
+
+from raysweep.report.contents import report_sections
+from raysweep.report.figure_files import figure_pdf, figure_svg
+from raysweep.report.layout import Figure
+from raysweep.report.svg import Interval, Reference, Series, curve_panel, interval_plot
+from tests.report.rendering import parse, render_page
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def forest(*rows):
+    return Figure("forest", interval_plot("f", "A title", "d", rows, [Reference(value=1.0, label="equal")], "÷"), "c")
+
+
+def test_every_figure_is_there_as_svg_and_as_pdf_with_a_link_beside_it(reported):
+    """No figure of the page is missing among the files, and no file is without its figure."""
+    folder, evidence = reported
+    figures = [figure for section in report_sections(parse(evidence)) for figure in section.figures]
+    names = {f"{figure.name}.{kind}" for figure in figures for kind in ("svg", "pdf")}
+    assert len(names) > 20
+    assert {path.name for path in folder.figures.iterdir()} == names
+    page = render_page(evidence)
+    assert page.count('<svg class="plot') == len(figures)
+    assert {name for name in names if f'href="figures/{name}"' in page} == names
+
+
+def test_an_svg_file_needs_no_style_sheet(reported):
+    """No class, no variable, a size of its own, and the light scheme's colours on a white ground."""
+    folder, _ = reported
+    for path in folder.figures.glob("*.svg"):
+        root = ElementTree.parse(path).getroot()
+        text = path.read_text(encoding="utf-8")
+        assert "class=" not in text
+        assert "var(" not in text
+        assert root.get("viewBox") == f"0 0 {root.get('width')} {root.get('height')}"
+        assert root.find(f"{SVG}rect").get("fill") == "#ffffff"
+        assert all(line.get("stroke", "").startswith("#") for line in root.iter(f"{SVG}line"))
+
+
+def test_the_more_exact_rule_of_the_style_sheet_wins():
+    """A confirmed mark is green and a label bold, as on the page."""
+    row = Interval(label="B1", text="", value=1.2, low=1.1, high=1.3, style="confirmed", is_summary=True)
+    root = ElementTree.fromstring(figure_svg(forest(row)))
+    (diamond,) = root.iter(f"{SVG}polygon")
+    assert (diamond.get("fill"), diamond.get("stroke")) == ("#1b7a4b", "#1b7a4b")
+    (label,) = [text for text in root.iter(f"{SVG}text") if text.text == "B1"]
+    assert label.get("font-weight") == "bold"
+
+
+def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
+    """Signs that the font lacks are left out; the word beside them stays."""
+    row = Interval(label="B1", text="1.200 [1.100, 1.300] ✔ confirmed", value=1.2, low=1.1, high=1.3)
+    reader = PdfReader(io.BytesIO(figure_pdf(forest(row))))
+    assert len(reader.pages) == 1
+    # A pixel of CSS is three quarters of a point.
+    assert float(reader.pages[0].mediabox.width) == pytest.approx(760 * 0.75)
+    text = re.sub(r"\s+", " ", reader.pages[0].extract_text())
+    assert "1.200 [1.100, 1.300] confirmed" in text
+    assert reader.metadata.title == "A title"
+
+
+def test_letters_that_the_font_lacks_do_not_stop_the_report():
+    """A level called 'Ω級' is a question mark each in the PDF, and itself in the SVG."""
+    figure = forest(Interval(label="級", text="", value=1.0))
+    assert "級" in figure_svg(figure)
+    assert "?" in PdfReader(io.BytesIO(figure_pdf(figure))).pages[0].extract_text()
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    """No date and no random id, so that a report made twice is the same report."""
+    plot = curve_panel("c", "t", "d", [Series(label="x", points=[[1, 2.0], [2, 1.0]], style="general")])
+    assert figure_pdf(Figure("c", plot, "c")) == figure_pdf(Figure("c", plot, "c"))
