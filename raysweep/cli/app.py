@@ -12,10 +12,11 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from raysweep import __version__
 from raysweep.cli import (
     bench_commands,
     cluster_commands,
@@ -26,16 +27,32 @@ from raysweep.cli import (
 )
 from raysweep.cli.endings import Commands, end_with
 from raysweep.errors import ConfigError
+from raysweep.storage.printable import say
 
 app = typer.Typer(
     name="raysweep",
     cls=Commands,
-    help="Is a language model per CEFR level worth it? From a CSV of learner texts to a decided experiment.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"raysweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Is a language model per CEFR level worth it? From a corpus of learner texts to a decided experiment."""
+
 
 for group in (run_commands, inspect_commands, publish_commands, text_commands):
     app.add_typer(group.app)

@@ -22,10 +22,12 @@ from raysweep.planning.model_size import model_shape
 from raysweep.readers.locations import local_files, name_files
 from raysweep.scheduling.gpu_specs import GIB
 from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.printable import say_json
 
 
-def examine(settings: Settings) -> bool:
+def examine(settings: Settings, *, as_json: bool = False) -> bool:
     """Print every finding; returns whether a run can be expected to work."""
+    found = []
     console = PrintableConsole(highlight=False)
     is_fine = True
     for subject, check in CHECKS.items():
@@ -36,7 +38,12 @@ def examine(settings: Settings) -> bool:
             # Reported, not hidden: whatever a check ends in is what the user asked the doctor for.
             finding = str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
             mark, is_fine = Text("✘ ", style="bold red"), False
+        found.append({"check": subject, "ok": mark.plain == "✔ ", "finding": finding})
+        if as_json:
+            continue
         console.print(mark.append(f"{subject:<12}", style="bold").append(finding, style="default"))
+    if as_json:
+        say_json({"ok": is_fine, "checks": found})
     return is_fine
 
 

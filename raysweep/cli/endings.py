@@ -9,6 +9,7 @@ import errno
 import os
 import platform
 import select
+import shlex
 import sys
 import tempfile
 import textwrap
@@ -64,7 +65,8 @@ class Commands(TyperGroup):
         except SystemExit as error:
             raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
         except KeyboardInterrupt:
-            say("interrupted; the same command continues from the last checkpoints", to_stderr=True)
+            again = shlex.join(["raysweep", *sys.argv[1:]])
+            say(f"interrupted; what is saved is kept. To go on: {again}", to_stderr=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError as error:
             if not _output_is_closed():

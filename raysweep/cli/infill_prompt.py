@@ -7,11 +7,18 @@ from rich.console import Console
 from rich.text import Text
 
 from raysweep.cli.terminal import PrintableConsole
-from raysweep.errors import InputError
+from raysweep.errors import ConfigError, InputError
+from raysweep.storage.printable import say_json
 
 
-def fill_texts(folder: Path, text: str | None, **options: Any) -> None:
-    """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input."""
+def fill_texts(folder: Path, text: str | None, *, as_json: bool = False, **options: Any) -> None:
+    """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input.
+
+    Raises:
+        ConfigError: JSON is asked for without a text.
+    """
+    if as_json and text is None:
+        raise ConfigError("--json: needs a text; give it after the options, or leave --json out to be asked for texts")
     from raysweep.model.gpt2 import load_model
 
     if not (folder / "config.json").is_file():
@@ -19,6 +26,9 @@ def fill_texts(folder: Path, text: str | None, **options: Any) -> None:
             f"--model: found '{folder}', which holds no model; must be a folder such as runs/local/trials/all/model"
         )
     model = load_model(folder, "cpu")
+    if text is not None and as_json:
+        say_json(_fillings_json(model, text, options))
+        return
     if text is not None:
         _print_fillings(model, text, options)
         return
@@ -29,6 +39,22 @@ def fill_texts(folder: Path, text: str | None, **options: Any) -> None:
             _print_fillings(model, text, options)
         except InputError as error:
             console.print(str(error), style="red", markup=False)
+
+
+def _fillings_json(model: Any, text: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+    from raysweep.evaluation.infilling import infill
+
+    return [
+        {
+            "text": filling.text,
+            "finished": filling.finished,
+            "answers": [
+                {"text": filling.text[answer.start : answer.stop], "start": answer.start, "finished": answer.finished}
+                for answer in filling.answers
+            ],
+        }
+        for filling in infill(model, text, **options)
+    ]
 
 
 def _ask(console: Console) -> str:

@@ -9,7 +9,7 @@ from raysweep.storage.printable import say, say_json
 
 app = new_group()
 
-JsonOption = Annotated[bool, typer.Option("--json", help="For a program.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
 
 
 @app.command()
@@ -23,7 +23,7 @@ def plan(
     ] = False,
     force: ForceOption = None,
 ) -> None:
-    """Show the trials, what each takes, when it would run, and what a run would refuse."""
+    """Show what a run would do, take and cost, and would refuse."""
     from raysweep.cli.plan_output import calibrate_here, print_plan, read_counts
 
     counts = read_counts(gpus) if gpus else None
@@ -39,7 +39,7 @@ def check(
     settings: Settings,
     schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")] = False,
 ) -> None:
-    """Say everything that is wrong with the config and with the model it starts from; nothing is run."""
+    """Say all that is wrong with the config, the start, the corpus."""
     from raysweep.config.loading import check_file, config_schema
     from raysweep.config.training_settings import SCRATCH
     from raysweep.errors import ConfigError, InputError
@@ -82,20 +82,32 @@ def check(
 def status(
     settings: Settings,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until the run ends.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Show the state of a run and of its trials; from another terminal too."""
+    """Show how far a run is; from another terminal too."""
     from raysweep.cli.progress_view import print_status
 
-    print_status(settings, watch=watch)
+    print_status(settings, watch=watch, as_json=json)
+
+
+@app.command()
+def runs(
+    storage: Annotated[str, typer.Option("--storage", help="Where run folders lie.")] = "runs",
+    json: JsonOption = False,
+) -> None:
+    """List the runs, how far each is, and its answer."""
+    from raysweep.cli.run_list import print_runs
+
+    print_runs(storage, as_json=json)
 
 
 @app.command()
 @with_settings()
-def doctor(settings: Settings) -> None:
+def doctor(settings: Settings, json: JsonOption = False) -> None:
     """Check this machine against what the config needs."""
     from raysweep.cli.doctor import examine
 
-    if not examine(settings):
+    if not examine(settings, as_json=json):
         raise typer.Exit(1)
 
 
@@ -106,7 +118,7 @@ def preview(
     level: Annotated[str | None, typer.Option("--level", help="Of this level only.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Examples to show.")] = 5,
 ) -> None:
-    """Show masked examples of a run in colour: context, blanks, answers."""
+    """Show masked examples of a run, in colour."""
     from raysweep.cli.preview_output import print_examples
 
     print_examples(settings, level=level, count=count)
@@ -141,7 +153,7 @@ def diff(
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     json: JsonOption = False,
 ) -> None:
-    """Show the settings and results in which two runs, or two trials, differ."""
+    """Show in which settings and results two runs differ."""
     from raysweep.cli.diff_output import print_differences
     from raysweep.pipeline.run_diff import find_differences, read_compared
 
@@ -152,7 +164,7 @@ def diff(
 @app.command()
 @with_settings(overrides=False)
 def check_run(settings: Settings) -> None:
-    """Compare every file of a run with its records: ok, changed, missing, or unknown to them."""
+    """Compare every file of a run with its records."""
     from collections import Counter
 
     from raysweep.pipeline.file_check import check_files
@@ -172,7 +184,7 @@ def clean(
     settings: Settings,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove what nothing needs any more, and nothing that the report rests on."""
+    """Remove what nothing needs, never what the report rests on."""
     from raysweep.pipeline.cleanup import find_removable, remove
     from raysweep.pipeline.lock import locked
 

@@ -5,10 +5,12 @@ the same as `raysweep status` in another terminal.
 """
 
 import logging
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,12 +20,13 @@ from rich.text import Text
 
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, duration, plain_table
+from raysweep.errors import ConfigError
 from raysweep.pipeline.run import RunListener
 from raysweep.pipeline.stages import STAGES
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
-from raysweep.storage.printable import printable_message, say
+from raysweep.storage.printable import printable_message, say, say_json
 
 MARKS = {
     State.PENDING: ("·", "dim"),
@@ -35,6 +38,14 @@ MARKS = {
 }
 
 
+NOTE = "note: "
+"""What a warning begins with."""
+
+
+LONGEST_REASON = 200
+"""Characters of a reason; the trial's log has the rest."""
+
+
 class Notes(logging.Handler):
     """Hands warnings of ours to the view, so that they do not run into what it draws."""
 
@@ -43,7 +54,7 @@ class Notes(logging.Handler):
         self._view = view
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._view.say(f"note: {record.getMessage()}")
+        self._view.say(f"{NOTE}{record.getMessage()}")
 
 
 @contextmanager
@@ -51,6 +62,8 @@ def view_for(settings: Settings) -> Iterator[RunListener]:
     """The live view on a terminal, plain lines elsewhere, shown until the block ends."""
     console = PrintableConsole()
     view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
+    if settings.is_quiet:
+        view = QuietView(settings)
     notes = Notes(view)
     logging.getLogger("raysweep").addHandler(notes)
     try:
@@ -60,13 +73,27 @@ def view_for(settings: Settings) -> Iterator[RunListener]:
         logging.getLogger("raysweep").removeHandler(notes)
 
 
-def print_status(settings: Settings, *, watch: bool) -> None:
-    """Print the state of the run, once or until its process ends."""
+def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> None:
+    """Print the state of the run, once or until its process ends.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
     from raysweep.pipeline.lock import is_locked
     from raysweep.pipeline.status import describe_ledger, describe_process
 
+    if not settings.folder.root.is_dir():
+        raise ConfigError(
+            f"--name: no run '{settings.folder.name}' in {settings.folder.root.parent}; `raysweep runs` lists those "
+            "there are, `raysweep plan` shows what a run would do"
+        )
     trials = expand_trials(settings.config)
     reader = StatusReader(settings.folder, trials)
+    if as_json:
+        process, ledger = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
+        rows = [asdict(row) for row in reader.read()]
+        say_json({"run": settings.folder.name, "process": process, "ledger": ledger, "trials": rows})
+        return
     console = PrintableConsole()
     if watch and is_locked(settings.folder):
         with Live(console=console, refresh_per_second=2) as live:
@@ -79,14 +106,15 @@ def print_status(settings: Settings, *, watch: bool) -> None:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def trial_table(rows: list[TrialStatus]) -> Table:
-    """A row per trial: state, step, loss, speed, time left."""
+def trial_table(rows: list[TrialStatus]) -> Group:
+    """A row per trial: state, step, loss, speed, time left; below them a line for each that has a reason."""
     table = plain_table()
     for header in ("trial", "state"):
-        table.add_column(header)
-    for header in ("step", "loss", "tokens/s", "left", "took"):
+        table.add_column(header, no_wrap=True)
+    for header in ("step", "loss", "tokens/s"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    for header in ("left", "took"):
+        table.add_column(header, justify="right")  # these may take two lines on a narrow terminal
     for row in rows:
         mark, style = MARKS[row.state]
         table.add_row(
@@ -97,9 +125,9 @@ def trial_table(rows: list[TrialStatus]) -> Table:
             "" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
             "" if row.seconds_left is None else duration(row.seconds_left),
             "" if not row.busy_seconds else duration(row.busy_seconds),
-            Text(row.reason, style="dim"),
         )
-    return table
+    reasons = [(row, textwrap.shorten(row.reason, LONGEST_REASON, placeholder=" …")) for row in rows if row.reason]
+    return Group(table, *(Text(f"{MARKS[row.state][0]} {row.trial}: {reason}", style="dim") for row, reason in reasons))
 
 
 class LiveView:
@@ -204,6 +232,22 @@ class PlainView:
             if row.state is State.RUNNING and row.step and now - self._told.get(row.trial, 0.0) > self.EVERY_SECONDS:
                 self._told[row.trial] = now
                 self.say(_line(row))
+
+
+class QuietView(PlainView):
+    """Only warnings, on stderr."""
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        yield
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Progress is not asked for."""
+
+    def say(self, message: str) -> None:
+        """Print what is a warning."""
+        if message.startswith(NOTE):
+            say(message, to_stderr=True)
 
 
 def _line(row: TrialStatus) -> str:

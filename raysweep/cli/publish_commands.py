@@ -26,7 +26,7 @@ def bundle(
         Path | None, typer.Option("--sign", help="Sign it with this private key (`ssh-keygen -t ed25519 -f KEY`).")
     ] = None,
 ) -> None:
-    """Zip a run's evidence to publish it: losses, report and hashes, no learner's text."""
+    """Zip a run's evidence to publish: no learner's text is in it."""
     from raysweep.publishing.bundle import write_bundle
     from raysweep.publishing.manifest import bundle_digest
     from raysweep.publishing.signatures import sign as sign_bytes
@@ -50,7 +50,7 @@ def verify(
         Path | None, typer.Option("--key", help="The public key (.pub) with which it must be signed.")
     ] = None,
 ) -> None:
-    """Recompute every number and verdict of a published report from its losses."""
+    """Recompute a published report from its losses."""
     from raysweep.publishing.verify import verify_bundle
 
     began = time.monotonic()

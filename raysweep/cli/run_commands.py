@@ -1,5 +1,6 @@
 """The commands that do work: `run` and its five stages."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ FailFastOption = Annotated[
 
 
 @app.command()
-@with_settings(allow_leaks=True, skip_empty=True)
+@with_settings(allow_leaks=True, skip_empty=True, quiet=True)
 def run(
     settings: Settings,
     force: ForceOption = None,
@@ -43,7 +44,7 @@ def run(
     fail_fast: FailFastOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
 ) -> None:
-    """Do every stage that is not done: prepare, mask, train, evaluate, report."""
+    """Do what is not done: prepare, mask, train, evaluate, report."""
     if dry_run:
         from raysweep.cli.plan_output import print_plan
 
@@ -52,21 +53,21 @@ def run(
 
 
 @app.command()
-@with_settings(skip_empty=True)
+@with_settings(skip_empty=True, quiet=True)
 def prepare(settings: Settings, force: ForceOption = None) -> None:
-    """Turn the CSV into documents, each with its split; set bad rows aside."""
+    """Turn the corpus into documents, each with its split."""
     _do_stages(settings, ["prepare"], force, inline=True)
 
 
 @app.command()
-@with_settings(skip_empty=True)
+@with_settings(skip_empty=True, quiet=True)
 def mask(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Make the masked examples, on CPU workers."""
     _do_stages(settings, ["mask"], force, inline=inline)
 
 
 @app.command()
-@with_settings(skip_empty=True)
+@with_settings(skip_empty=True, quiet=True)
 def train(
     settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
 ) -> None:
@@ -75,14 +76,14 @@ def train(
 
 
 @app.command()
-@with_settings(allow_leaks=True, skip_empty=True)
+@with_settings(allow_leaks=True, skip_empty=True, quiet=True)
 def evaluate(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Score every trained model on every level's test documents."""
     _do_stages(settings, ["evaluate"], force, inline=inline)
 
 
 @app.command()
-@with_settings(allow_leaks=True, skip_empty=True)
+@with_settings(allow_leaks=True, skip_empty=True, quiet=True)
 def report(settings: Settings, force: ForceOption = None) -> None:
     """Write the report from the saved scores."""
     _do_stages(settings, ["report"], force, inline=True)
@@ -100,7 +101,8 @@ def _do_stages(
         if not settings.skips_empty or settings.left_out:
             raise
         thin = tuple(find_thin_levels(settings.config, read_counts(settings.folder)))
-        say(f"--skip-empty: without {', '.join(thin)}, whose texts are too few; their texts are left out")
+        if not settings.is_quiet:
+            say(f"--skip-empty: without {', '.join(thin)}, whose texts are too few; their texts are left out")
         _do_stages_with(replace(settings, left_out=thin), stages, force, inline=inline, fail_fast=fail_fast)
 
 
@@ -168,13 +170,23 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
         verdict=str(read_json(evidence)["answer"]["headline"]) if evidence.exists() else "",
     )
     for trial in unfinished:
-        say(shorten_quotes(f"{trial.state}: {trial.trial}: {trial.reason}"), to_stderr=True)
+        say(_failure_line(settings, trial), to_stderr=True)
     if is_over_budget:
         trials = f"{done} of {done + len(unfinished)} trials are done"
         say(f"{trials}; raise the budget, and the same command continues from the checkpoints", to_stderr=True)
         raise typer.Exit(OVER_BUDGET)
     if unfinished:
         raise typer.Exit(1)
+
+
+def _failure_line(settings: Settings, trial: "Unfinished") -> str:
+    """One short line: what happened, and where all of it is."""
+    from raysweep.cli.progress_view import LONGEST_REASON
+
+    reason = shorten_quotes(trial.reason.strip())
+    first = textwrap.shorten(reason.partition("\n")[0], LONGEST_REASON, placeholder=" …")
+    log = f" (raysweep logs {trial.trial} --name {settings.folder.name})" if first != reason else ""
+    return f"{trial.state}: {trial.trial}: {first}{log}"
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class Settings:
     overrides: tuple[str, ...] = ()
     skips_empty: bool = False
     """Levels whose texts are missing or too few are left out."""
+    is_quiet: bool = False
+    """Only warnings, errors and what failed are printed."""
     left_out: tuple[str, ...] = ()
     """Levels that were found to be such."""
 
@@ -81,8 +83,8 @@ class Settings:
         return [*words, "--skip-empty"] if self.skips_empty else words
 
 
-def _option(name: str, annotation: Any, default: Any, **info: Any) -> inspect.Parameter:
-    flag = typer.Option(f"--{name.strip('_').replace('_', '-')}", **info)
+def _option(name: str, annotation: Any, default: Any, flags: tuple[str, ...] = (), **info: Any) -> inspect.Parameter:
+    flag = typer.Option(f"--{name.strip('_').replace('_', '-')}", *flags, **info)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, flag]
     )
@@ -90,25 +92,39 @@ def _option(name: str, annotation: Any, default: Any, **info: Any) -> inspect.Pa
 
 ForceOption = Annotated[
     list[str] | None,
-    typer.Option("--force", help="A trial or stage to do again, with what depends on it; may be given several times."),
+    typer.Option(
+        "--force",
+        metavar="TRIAL|STAGE",
+        help="A trial or stage to do again, with what depends on it; may be given several times.",
+    ),
 ]
 _COMMON = (
-    _option("config", Path, DEFAULT_CONFIG, help="The file with the profiles."),
-    _option("profile", str | None, None, help="Which profile; the file's default if absent."),
-    _option("name", str | None, None, help="The run's name; the profile's if absent."),
-    _option("storage", str, "runs", help="Where run folders lie; a path that every node sees."),
+    _option("config", Path, DEFAULT_CONFIG, metavar="FILE", help="The file with the profiles."),
+    _option("profile", str | None, None, metavar="NAME", help="Which profile; the file's default if absent."),
+    _option("name", str | None, None, metavar="NAME", help="The run's name; the profile's if absent."),
+    _option("storage", str, "runs", metavar="FOLDER", help="Where run folders lie; a path that every node sees."),
 )
 _SET = _option(
-    "set_", list[str] | None, None, help="path.to.key=value, laid over the profile; may be given several times."
+    "set_",
+    list[str] | None,
+    None,
+    metavar="KEY=VALUE",
+    help="Change a setting of the profile, such as training.steps=200; may be given several times.",
 )
 _ALLOW_LEAKS = _option(
     "allow_leaks", bool, False, help="Give verdicts although training knows test documents, and mark them."
 )
 _SKIP_EMPTY = _option("skip_empty", bool, False, help="Leave out levels whose texts are missing or too few.")
+_QUIET = _option("quiet", bool, False, flags=("-q",), help="Print warnings and errors alone.")
 
 
 def with_settings(
-    *, overrides: bool = True, allow_leaks: bool = False, skip_empty: bool = False, reads_config: bool = True
+    *,
+    overrides: bool = True,
+    allow_leaks: bool = False,
+    skip_empty: bool = False,
+    quiet: bool = False,
+    reads_config: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options; it gets them as `Settings`, its first argument.
 
@@ -116,9 +132,10 @@ def with_settings(
         overrides: with --set.
         allow_leaks: with --allow-leaks.
         skip_empty: with --skip-empty.
+        quiet: with --quiet.
         reads_config: whether what is wrong with the config ends the command before it begins.
     """
-    asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty)]
+    asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty), (_QUIET, quiet)]
     common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,6 +151,7 @@ def with_settings(
                 storage=values["storage"],
                 overrides=(*(values.get("set_") or ()), *leaks),
                 skips_empty=values.get("skip_empty", False),
+                is_quiet=values.get("quiet", False),
             )
             if reads_config:
                 settings.refuse_mistakes()

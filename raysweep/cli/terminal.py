@@ -1,5 +1,6 @@
 """How the commands print times, sizes, money and tables."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,9 +11,21 @@ from rich.text import Text
 
 from raysweep.storage.printable import printable
 
+_UNWRAPPED = 10_000
+"""Columns of output that goes to a file or a pipe: nobody wants its lines broken."""
+
 
 class PrintableConsole(Console):
     """A console that styles text, and lets no control character of the text itself through."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if not self.is_terminal and "COLUMNS" not in os.environ and "width" not in options:
+            self.width = _UNWRAPPED
+
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that went away to the end of the command."""
+        raise
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Escaped before it is measured, or a table would cut it off."""

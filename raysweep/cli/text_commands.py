@@ -37,12 +37,17 @@ def infill(
     top_p: Annotated[
         float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this mass.")
     ] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another one draws other fillings.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
-    """Fill blanks: [blank], [word], [ngram], [sentence], [paragraph] or [document]."""
+    """Fill the blanks of a text with a trained model.
+
+    Blanks are [blank], [word], [ngram], [sentence], [paragraph] and [document].
+    """
     from raysweep.cli.infill_prompt import fill_texts
 
-    fill_texts(model, text, samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    draw = {"samples": samples, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    fill_texts(model, text, as_json=json, **draw)
 
 
 @app.command("ilm-export")
@@ -51,7 +56,7 @@ def ilm_export(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),
 ) -> None:
-    """Write a run's masked examples as the original ILM code reads them."""
+    """Write a run's examples as the original ILM code reads them."""
     from raysweep.cli.ilm_exchange import export_examples
 
     export_examples(settings, out)
@@ -63,7 +68,7 @@ def ilm_import(
     level: Annotated[str, typer.Option("--level", help="The level of all its documents.")],
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
 ) -> None:
-    """Turn the documents of the original ILM code's files into a CSV; no pickled code is run."""
+    """Turn files of the original ILM code into a CSV."""
     from raysweep.cli.ilm_exchange import import_texts
 
     import_texts(source, level, out)

@@ -12,6 +12,7 @@ from raysweep.config.section import Section
 from raysweep.storage.printable import shown
 
 UNKNOWN = "unknown field"
+_MOST_NAMES = 40
 _UNION_BRANCH = re.compile(r"constrained-|function-|literal\[|dict\[|(?:float|int|str|bool)\Z")
 _REQUIREMENTS = {
     "greater_than": "above {gt:,}",
@@ -49,13 +50,13 @@ def error_messages(details: Sequence[ErrorDetails], root: type[Section] = Config
 
 
 def did_you_mean(name: Any, known: Any) -> str:
-    """The nearest of the known names, or all of them if they are few; '' if neither helps."""
+    """The nearest of the known names, or all of them if they are not too many; '' if neither helps."""
     names = [str(name) for name in known]
     folded = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in names}
     close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), list(folded), n=1)
     if close:
         return f"; did you mean {folded[close[0]]!r}?"
-    return f"; known are {', '.join(names)}" if 0 < len(names) <= 12 else ""
+    return f"; known are {', '.join(names)}" if 0 < len(names) <= _MOST_NAMES else ""
 
 
 def show(value: Any) -> str:

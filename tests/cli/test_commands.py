@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
-    "preview", "logs", "diff", "clean", "check-run", "bench", "cluster", "ilm-export", "ilm-import", "bundle", "verify",
+    "runs", "preview", "logs", "diff", "clean", "check-run", "bench", "cluster", "ilm-export", "ilm-import",
+    "bundle", "verify",
 ]  # fmt: skip
 
 
@@ -73,11 +74,12 @@ def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
     assert rows["A1"]["examples_seen"] == 400_000
 
 
-def test_status_of_a_run_that_never_was_says_so(tmp_path):
-    """Every trial is pending."""
-    done = raysweep("status", "--storage", str(tmp_path))
-    assert done.returncode == 0
-    assert done.stdout.count("pending") == 11
+def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
+    """A misspelt name must not look like a run that waits; the message says where to look."""
+    done = raysweep("status", "--storage", str(tmp_path), "--name", "pilto")
+    assert done.returncode == 2
+    assert "no run 'pilto' in " in done.stderr
+    assert "`raysweep runs` lists those there are" in done.stderr
 
 
 def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):

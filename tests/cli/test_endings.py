@@ -114,7 +114,7 @@ def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
     def work() -> None:
         signal.raise_signal(number)
 
-    assert end(work) == (130, "interrupted; the same command continues from the last checkpoints\n")
+    assert end(work) == (130, "interrupted; what is saved is kept. To go on: raysweep work\n")
 
 
 def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):
@@ -135,12 +135,12 @@ def test_a_reader_that_has_had_enough_ends_a_command_quietly():
 
 
 def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
-    """It gets an escape instead of, say, the mark of a trial's state."""
-    words = [sys.executable, "-m", "raysweep", "status", "--storage", str(tmp_path)]
+    """It gets an escape instead of, say, the branch that leads to a trial."""
+    words = [sys.executable, "-m", "raysweep", "plan", "--storage", str(tmp_path)]
     variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(words, capture_output=True, text=True, env=variables, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert r"\xb7 pending" in done.stdout
+    assert r"\u251c\u2500 A1" in done.stdout
 
 
 def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
