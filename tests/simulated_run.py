@@ -48,12 +48,29 @@ def truth_of(trial: Trial | None, level: str, levels: tuple[str, ...]) -> float:
     return base - gain[levels.index(level) % 5]
 
 
-def make_run(root, config=None, *, failed=None, documents=45, seed=0, truth=truth_of, learners=True, name="pilot"):
-    """Write a run folder under `root`; `failed` maps trials to reasons, `truth` may replace `truth_of`."""
+def make_run(
+    root,
+    config=None,
+    *,
+    failed=None,
+    documents=45,
+    seed=0,
+    truth=truth_of,
+    learners=True,
+    name="pilot",
+    prompts=0,
+):
+    """Write a run folder under `root`.
+
+    Args:
+        failed: reasons by trial.
+        truth: may replace `truth_of`.
+        prompts: writing prompts of each level; 0: unknown.
+    """
     config = config or make_config()
     folder, trials = RunFolder(root / name), expand_trials(config)
     rng = np.random.default_rng(seed)
-    table = write_corpus(folder, config, rng, documents, learners)
+    table = write_corpus(folder, config, rng, documents, learners, prompts)
     for trial in trials.values():
         write_trial(folder, trial, (failed or {}).get(trial.name), rng)
     scored = [None, *(trial for trial in trials.values() if trial.name not in (failed or {}))]
@@ -77,7 +94,7 @@ def make_run(root, config=None, *, failed=None, documents=45, seed=0, truth=trut
     return folder, config, trials
 
 
-def write_corpus(folder, config, rng, documents, learners):
+def write_corpus(folder, config, rng, documents, learners, prompts=0):
     """Documents of every level, three to a learner, and the summaries beside them; gives those of the test split."""
     levels = config.data.levels
     count = documents * len(levels)
@@ -89,10 +106,11 @@ def write_corpus(folder, config, rng, documents, learners):
         "level": np.repeat(levels, documents),
         "split": ["test"] * count,
         "learner": [f"l{index // 3}" for index in range(count)] if learners else pa.nulls(count, pa.string()),
-        "prompt": pa.nulls(count, pa.string()),
+        "prompt": [f"{index // documents}-{index % prompts}" if prompts else None for index in range(count)],
         "text": ["I <b>like</b> it."] * count,
     }
     table = pa.table(columns)
+    table = table.set_column(6, "prompt", table["prompt"].cast(pa.string()))
     rest = {
         "document": np.arange(count, count * 10),
         "writing_id": [f"w{index}" for index in range(count, count * 10)],
@@ -100,7 +118,7 @@ def write_corpus(folder, config, rng, documents, learners):
         "level": [level for level, _ in others],
         "split": [split for _, split in others],
         "learner": [f"{row[0]}-{row[1]}-{index // 3}" if learners else None for index, row in enumerate(others)],
-        "prompt": [None] * len(others),
+        "prompt": [f"{row[0]}-{index % prompts}" if prompts else None for index, row in enumerate(others)],
         "text": ["I <b>like</b> it."] * len(others),
     }
     folder.corpus.mkdir(parents=True)

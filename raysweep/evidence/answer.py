@@ -21,11 +21,13 @@ def recommend(
     strategies: Sequence[Strategy],
     *,
     learners_known: bool = True,
+    prompt_sentences: Sequence[str] = (),
     fine_tuning_steps: Sequence[int] = (),
 ) -> Recommendation:
     """The headline, the reasons, and what must be kept in mind.
 
     Args:
+        prompt_sentences: what the writing prompts leave open.
         fine_tuning_steps: steps that the fine-tuned models were trained for.
     """
     overall = {finding.hypothesis: finding for finding in findings if finding.scope == OVERALL}
@@ -37,6 +39,7 @@ def recommend(
         exceptions=tuple(_exceptions(findings, verdicts)),
         warnings=(
             *_coverage(findings, learners_known=learners_known),
+            *(prompt_sentences if any(finding.documents for finding in findings) else ()),
             *_other_weights(overall.values()),
             *_warnings(findings, strategies),
         ),
@@ -50,7 +53,7 @@ def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list
     if tested and min(finding.seeds for finding in tested) == 1:
         sentences.append(
             "The intervals cover the choice of test documents only: each model was trained with one seed, and another "
-            "training may come out differently. Set seeds: [0, 1, 2] for the trials to include this."
+            "training may come out differently. Set seeds: 3 to include this."
         )
     if tested and not learners_known:
         sentences.append(

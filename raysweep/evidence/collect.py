@@ -25,6 +25,7 @@ from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
 from raysweep.evidence.inputs import describe_inputs, read_documents, read_if_there
 from raysweep.evidence.lineup import line_up, role_models
+from raysweep.evidence.prompts import describe_prompts
 from raysweep.evidence.published import published_command, published_config
 from raysweep.evidence.robustness_schema import Controls
 from raysweep.evidence.run_schema import RunFacts, Training
@@ -37,6 +38,7 @@ from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
 from raysweep.statistics.loss_table import LevelLosses, read_losses
+from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
@@ -53,6 +55,8 @@ class _Writers:
     language_of: Mapping[int, str]
     """First language."""
     characters_of: Mapping[int, int]
+    prompt_of: Mapping[int, str]
+    """Empty unless every document's prompt is known."""
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:
@@ -70,7 +74,12 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     entrants = [entrant for entrant in lineup if not entrant.is_control]
     controls = [entrant for entrant in lineup if entrant.is_control]
     resamples = resample_levels(
-        losses, table.models, resamples=settings.resamples, seed=config.seed, clusters=writers.learner_of
+        losses,
+        table.models,
+        resamples=settings.resamples,
+        seed=config.seed,
+        clusters=writers.learner_of,
+        prompts=writers.prompt_of,
     )
     question = Question(
         hypotheses=hypotheses_of(settings.hypotheses),
@@ -93,11 +102,25 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     matrix = scores.matrix()
     trainings = describe_trials(folder, config, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
+    prompts = describe_prompts(
+        losses,
+        table.models,
+        question.roles,
+        DocumentFacts(
+            learner_of=writers.learner_of,
+            prompt_of=writers.prompt_of,
+            language_of=writers.language_of,
+            characters_of=writers.characters_of,
+        ),
+        confidence=settings.confidence,
+        seed=config.seed,
+    )
     answer = recommend(
         findings,
         advice,
         strategies,
         learners_known=bool(writers.learner_of),
+        prompt_sentences=prompts.sentences,
         fine_tuning_steps=_fine_tuning_steps(trainings, roles),
     )
     cautions = find_cautions(
@@ -133,6 +156,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         first_languages=breakdowns.first_languages(writers.language_of),
         lengths=breakdowns.text_lengths(writers.characters_of),
         scores=describe_scores(table, entrants),
+        prompts=prompts,
         sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
         cold_start=describe_cold_start(table, entrants, levels, corpus, resamples, settings.confidence),
         trainings=trainings,
@@ -235,4 +259,5 @@ def _read_writers(folder: RunFolder) -> _Writers:
         learner_of={document: learner for document, learner in learners if learner is not None},
         language_of=dict(zip(table["document"], table["l1"], strict=True)),
         characters_of=dict(zip(table["document"], table["characters"], strict=True)),
+        prompt_of={} if None in table["prompt"] else dict(zip(table["document"], table["prompt"], strict=True)),
     )

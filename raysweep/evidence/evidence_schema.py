@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
-from raysweep.evidence.robustness_schema import Controls, Leaks, Row, Score, Sensitivity, UnknownLevels
+from raysweep.evidence.robustness_schema import Controls, Leaks, Prompts, Row, Score, Sensitivity, UnknownLevels
 from raysweep.evidence.rounding import rounded
 from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFacts, Training
 from raysweep.statistics.claims import Verdict
@@ -109,6 +109,7 @@ class ClaimFinding(Section):
     documents: Count
     clusters: Count = Field(description="distinct learners (or documents), on all its levels together")
     effective: PositiveFloat | None = Field(description="learners with equally much text that would weigh as these do")
+    prompts: Count = Field(description="writing prompts, if the interval holds for new ones too; else 0")
     seeds: Count = Field(description="trainings of each compared model, the fewest; 0 if nothing was tested")
     without_one: PositiveFloat | None = Field(description="the ratio without the one learner who moves it most")
     more_documents: Count | None = Field(
@@ -248,6 +249,7 @@ class Evidence(Section):
     lengths: tuple[ByLength, ...]
     scores: tuple[Score, ...]
     sensitivity: Sensitivity
+    prompts: Prompts
     cold_start: tuple[UnknownLevels, ...]
     trainings: tuple[Training, ...]
     costs: Costs

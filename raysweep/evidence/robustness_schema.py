@@ -1,6 +1,6 @@
 """Records of evidence.json about robustness (leaks, controls, variations) and about learners of unknown level."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -65,6 +65,38 @@ class Score(Section):
     perplexity: PositiveFloat = Field(description="every token counts the same")
     document_perplexity: PositiveFloat = Field(description="every document counts the same")
     bits_per_byte: float | None
+
+
+class MixedModel(Section):
+    """The log ratio of the general model's perplexity to another's, document by document: a mixed model.
+
+    Fixed: level, first language, length.  Random, crossed: learner and writing prompt.  Spreads are standard
+    deviations in nats per token.
+    """
+
+    other: str = Field(description="the role that the general model is compared with")
+    documents: Count = Field(description="documents that were fitted; of many, a random part")
+    all_documents: Count
+    learners: Count
+    prompts: Count
+    ratio: PositiveFloat = Field(description="PPL(general) / PPL(other), geometric mean over the documents")
+    low: PositiveFloat
+    high: PositiveFloat
+    learner_spread: Annotated[float, Field(ge=0.0)]
+    prompt_spread: Annotated[float, Field(ge=0.0)]
+    residual_spread: Annotated[float, Field(ge=0.0)]
+    per_doubling: PositiveFloat = Field(description="factor of the ratio if a text is twice as long")
+    doubling_low: PositiveFloat
+    doubling_high: PositiveFloat
+
+
+class Prompts(Section):
+    """Writing prompts of the test documents; empty if any is unknown."""
+
+    by_level: dict[str, Count] = Field(description="distinct prompts")
+    shared: Count = Field(description="prompts on several levels, counted once for each level but the first")
+    fits: tuple[MixedModel, ...]
+    sentences: tuple[str, ...] = Field(description="what cannot be told apart")
 
 
 class VariedVerdict(Section):

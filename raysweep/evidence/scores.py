@@ -10,7 +10,8 @@ from raysweep.evidence.evidence_schema import Gain, Gap, Size, Way
 from raysweep.evidence.lineup import COMPARED_ROLES, Entrant
 from raysweep.evidence.robustness_schema import Row
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Estimate, Part, estimate_ratio
+from raysweep.statistics.contrasts import Estimate, estimate_ratio
+from raysweep.statistics.weighted_parts import Part
 
 
 class Scores:

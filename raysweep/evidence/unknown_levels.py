@@ -16,9 +16,10 @@ import numpy.typing as npt
 from raysweep.evidence.lineup import Entrant
 from raysweep.evidence.robustness_schema import GroupOfLearners, Share, UnknownLevels, Ways
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Estimate, Part, estimate_ratio, measure
+from raysweep.statistics.contrasts import Estimate, estimate_ratio, measure
 from raysweep.statistics.level_posterior import WAYS, ColdStart, score_unknown_levels
 from raysweep.statistics.loss_table import LevelLosses, LossTable
+from raysweep.statistics.weighted_parts import Part
 
 FAMILIES = ("specialised", "transfer")
 LENGTHS = (0, 1, 25, 50, 100, 200)

@@ -15,7 +15,7 @@ product, cannot change a bit of the result.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class LevelResamples:
     """(R, M) the same on each resample."""
     influences: Floats
     """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
+    prompts: "GroupInfluences | None" = None
+    """The same by writing prompt, and by learner and prompt; None if a document's prompt is unknown."""
+    cells: "GroupInfluences | None" = None
 
     @property
     def clusters(self) -> int:
@@ -59,19 +62,44 @@ class LevelResamples:
 
     @property
     def widening(self) -> float:
-        """By how much the spread of a mean is larger than that of the draws: √(n/(n−1)) for n equal clusters.
-
-        A sample varies less around its own mean than around the true one, and a long cluster pulls that
-        mean to itself: √(Σw² / Σw²(1 − 2w + Σw²)), if all clusters vary alike.
-        """
-        squares = self.shares**2
-        around = float(np.sum(squares * (1.0 - 2.0 * self.shares + squares.sum())))
-        return float(np.sqrt(squares.sum() / around)) if around > 0.0 else 1.0
+        """By how much the spread of a mean is larger than that of the draws."""
+        return widening_of(self.shares)
 
     @property
     def has_interval(self) -> bool:
         """There are enough clusters for an interval, and no few of them wrote nearly everything."""
         return self.clusters >= MIN_CLUSTERS and self.effective >= MIN_EFFECTIVE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupInfluences:
+    """The documents of one level in groups other than the drawn clusters.  G groups, M models."""
+
+    members: Ints
+    """(G,) numbers of the groups, the same on all levels."""
+    shares: Floats
+    """(G,) each group's share of the level's tokens."""
+    influences: Floats
+    """(G, M) as in `LevelResamples`."""
+
+    @classmethod
+    def of_codes(cls, codes_D: Ints, tokens_D: Floats, influences_DM: Floats) -> "GroupInfluences":
+        """Sum documents by the code of their group."""
+        members, places = np.unique(codes_D, return_inverse=True)
+        shares = np.bincount(places, tokens_D) / tokens_D.sum()
+        sums = [np.bincount(places, column, len(members)) for column in influences_DM.T]
+        return cls(members=members.astype(np.int64), shares=shares, influences=np.stack(sums, axis=1))
+
+
+def widening_of(shares: Floats) -> float:
+    """By how much the spread of a mean is larger than that around the sample's own mean: √(n/(n−1)) for n equal shares.
+
+    A sample varies less around its own mean than around the true one, and a large cluster pulls that mean to
+    itself: √(Σw² / Σw²(1 − 2w + Σw²)), if all clusters vary alike.
+    """
+    squares = shares**2
+    around = float(np.sum(squares * (1.0 - 2.0 * shares + squares.sum())))
+    return float(np.sqrt(squares.sum() / around)) if around > 0.0 else 1.0
 
 
 def effective_number(weights: Floats) -> float:
@@ -89,6 +117,8 @@ class Clusters:
     """Number of each learner, and of each document without one."""
     strata: tuple[tuple[tuple[str, ...], int], ...]
     """Levels of each stratum, and how many clusters it has."""
+    prompt_of: Mapping[int, int] = field(default_factory=dict)
+    """Number of the writing prompt of each document number; empty if prompts are unknown."""
 
     @classmethod
     def of_levels(cls, losses: Mapping[str, LevelLosses], learner_of: Mapping[int, str]) -> "Clusters":
@@ -182,13 +212,18 @@ def resample_levels(
     resamples: int,
     seed: int,
     clusters: Mapping[int, str] | None = None,
+    prompts: Mapping[int, str] | None = None,
 ) -> Resamples:
     """Draw the clusters again, `resamples` times, with the same draws for all models and levels.
 
     Args:
         clusters: the learner of each document number; a document it lacks is a cluster of its own.
+        prompts: the writing prompt of every document number.
     """
-    return _resample([losses], models, resamples, seed, Clusters.of_levels(losses, clusters or {}))[0]
+    codes = {name: code for code, name in enumerate(dict.fromkeys((prompts or {}).values()))}
+    prompt_of = {document: codes[name] for document, name in (prompts or {}).items()}
+    drawn = replace(Clusters.of_levels(losses, clusters or {}), prompt_of=prompt_of)
+    return _resample([losses], models, resamples, seed, drawn)[0]
 
 
 def _resample(
@@ -214,7 +249,7 @@ def _resample(
     for level, found in by_level.items():
         widths = np.cumsum([sums.sums_CK.shape[1] for _, sums in found])[:-1]
         for (number, sums), part_RK in zip(found, np.split(drawn[level], widths, axis=1), strict=True):
-            described[number][level] = _describe(tables[number][level], sums, part_RK)
+            described[number][level] = _describe(tables[number][level], sums, part_RK, clusters)
     return [
         Resamples(
             models=tuple(models),
@@ -241,7 +276,7 @@ def _sum_clusters(table: LevelLosses, codes: Ints, count: int) -> _ClusterSums:
     return _ClusterSums(sums_CK=np.concatenate([np.rint(nats_CM * scale), tokens_C[:, None]], axis=1), scale=scale)
 
 
-def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> LevelResamples:
+def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters) -> LevelResamples:
     nats_CM, tokens_C = sums.sums_CK[:, :-1] / sums.scale, sums.sums_CK[:, -1]
     tokens = tokens_C.sum()
     estimates_M = sums.sums_CK[:, :-1].sum(axis=0) / sums.scale / tokens
@@ -249,6 +284,7 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> Level
     is_empty_R1 = drawn_RK[:, -1:] == 0
     draws_RM = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:])
     members = np.flatnonzero(tokens_C)
+    prompts, cells = _group_by_prompt(table, estimates_M, clusters)
     return LevelResamples(
         documents=len(table.documents),
         tokens=int(tokens),
@@ -257,6 +293,25 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats) -> Level
         estimates=estimates_M,
         draws=np.where(is_empty_R1, estimates_M, draws_RM),
         influences=(nats_CM - estimates_M * tokens_C[:, None])[members] / tokens,
+        prompts=prompts,
+        cells=cells,
+    )
+
+
+def _group_by_prompt(
+    table: LevelLosses, estimates_M: Floats, clusters: Clusters
+) -> tuple[GroupInfluences, GroupInfluences] | tuple[None, None]:
+    """Influences by prompt, and by learner and prompt."""
+    prompts_D = [clusters.prompt_of.get(document, -1) for document in table.documents.tolist()]
+    if not prompts_D or min(prompts_D) < 0:
+        return None, None
+    tokens_D = table.tokens.astype(np.float64)
+    influences_DM = (table.nats - estimates_M * tokens_D[:, None]) / tokens_D.sum()
+    codes_D = np.array(prompts_D, dtype=np.int64)
+    cells_D = clusters.codes(table.documents) * (max(prompts_D) + 1) + codes_D
+    return (
+        GroupInfluences.of_codes(codes_D, tokens_D, influences_DM),
+        GroupInfluences.of_codes(cells_D, tokens_D, influences_DM),
     )
 
 

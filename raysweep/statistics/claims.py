@@ -96,6 +96,8 @@ class Finding:
     """Distinct learners, on all tested levels together."""
     effective: float | None = None
     """Learners with equally much text that would weigh as these do."""
+    prompts: int = 0
+    """Distinct writing prompts, if the interval holds for new ones too; else 0."""
     seeds: int = 0
     """Trainings of each model that was compared, the fewest; with one, nothing is known about another training."""
     without_one: float | None = None

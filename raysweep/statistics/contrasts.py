@@ -14,7 +14,7 @@ trained with the same seeds are paired: a fine-tune and the general model it sta
 variance is pooled with that of the same roles on the other levels: 3 seeds alone give 2 degrees of freedom.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -26,6 +26,8 @@ from raysweep.config.section import PositiveFloat, Section
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples, effective_number
 from raysweep.statistics.loss_table import Floats
+from raysweep.statistics.prompt_clusters import PromptMoves, prompt_moves
+from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum, welch
 
 
 class Estimate(Section):
@@ -34,16 +36,6 @@ class Estimate(Section):
     value: PositiveFloat
     low: PositiveFloat | None
     high: PositiveFloat | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """`weight` times the log perplexity of a role on a level, averaged over the role's seeds."""
-
-    weight: float
-    level: str
-    models: Mapping[int, str]
-    """Model by seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +82,8 @@ class Sources:
     """Equally long clusters that would weigh as these do."""
     largest_move: float
     """How the estimate moves without the one cluster that moves it most."""
+    prompts: PromptMoves | None = None
+    """None if prompts are unknown, or too few."""
 
     def with_more(self, times: float, seeds: int) -> "Sources":
         """With `times` as many documents of the same kind, and `seeds` more trainings of everything."""
@@ -103,6 +97,7 @@ class Sources:
             clusters=round(self.clusters * times),
             effective=self.effective * times,
             largest_move=self.largest_move / times,
+            prompts=self.prompts,
         )
 
     def deviations_with_seeds(self) -> Floats:
@@ -110,18 +105,20 @@ class Sources:
         deviations = self.deviations
         for moves in self.seeds:
             deviations = deviations + moves.moves
-        return deviations
+        return deviations if self.prompts is None else deviations + self.prompts.moves
 
     def around(self, estimate: float) -> "Measured":
         """The contrast with this uncertainty."""
         seed_variance = sum(moves.variance for moves in self.seeds)
-        total = self.document_variance + seed_variance
+        prompt_variance = 0.0 if self.prompts is None else self.prompts.variance
+        total = self.document_variance + seed_variance + prompt_variance
         draws = np.sort(estimate + self.deviations_with_seeds())
         return Measured(
             estimate=estimate,
             draws=draws,
             document_variance=self.document_variance,
             seed_variance=seed_variance,
+            prompt_variance=prompt_variance,
             documents=self.documents,
             clusters=self.clusters,
             effective=self.effective,
@@ -142,6 +139,8 @@ class Measured:
     document_variance: float
     seed_variance: float
     """0 with one seed: then it is unknown."""
+    prompt_variance: float
+    """0 if prompts are unknown or too few."""
     documents: int
     clusters: int
     effective: float
@@ -153,6 +152,11 @@ class Measured:
     """z0 of BCa."""
     sources: "Sources"
     """The sources that the draws were computed from."""
+
+    @property
+    def prompts(self) -> int:
+        """Distinct writing prompts that the interval covers; 0 if it holds for these prompts only."""
+        return 0 if self.sources.prompts is None else self.sources.prompts.prompts
 
     def limit(self, share: float) -> float:
         """The value below which the true one lies with probability `share`, in (0, 1)."""
@@ -217,11 +221,11 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
     for level in levels:
         drawn = resamples.levels[level]
         on_level = [part for part in parts if part.level == level]
-        weights_M = _weights(resamples, on_level)
-        on_documents = float(_dot(drawn.estimates, weights_M))
+        weights_M = weigh_models(resamples, on_level)
+        on_documents = float(weighted_sum(drawn.estimates, weights_M))
         estimate += on_documents
-        deviations += drawn.widening * (_dot(drawn.draws, weights_M) - on_documents)
-        influences = _dot(drawn.influences, weights_M)
+        deviations += drawn.widening * (weighted_sum(drawn.draws, weights_M) - on_documents)
+        influences = weighted_sum(drawn.influences, weights_M)
         influence_C[drawn.members] += drawn.widening * influences
         carried_C[drawn.members] += drawn.shares * sum(abs(part.weight) for part in on_level)
         # Without the cluster the level's mean moves by its influence, over the share that is left.
@@ -229,13 +233,14 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         variances.append(float(np.sum((drawn.widening * influences) ** 2)))
         freedoms.append(max(drawn.effective - 1.0, 1.0))
     effective = effective_number(carried_C)
-    freedom = min(_welch(variances, freedoms), max(effective - 1.0, 1.0))
+    freedom = min(welch(variances, freedoms), max(effective - 1.0, 1.0))
     sources = Sources(
         deviations=deviations,
         document_variance=float(np.sum(influence_C**2)),
         cubes=float(np.sum(influence_C**3)),
         freedom=freedom,
         seeds=_seed_moves(resamples, parts, alike),
+        prompts=prompt_moves(resamples, parts),
         documents=sum(resamples.levels[level].documents for level in levels),
         clusters=int(np.count_nonzero(carried_C)),
         effective=effective,
@@ -248,22 +253,6 @@ def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: floa
     """exp of a contrast, with an interval if every level has enough writers."""
     has_interval = resamples.has_interval(part.level for part in parts)
     return measure(resamples, parts).ratio(confidence if has_interval else None)
-
-
-def _weights(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    weights_M = np.zeros(len(resamples.models))
-    for part in parts:
-        for model in part.models.values():
-            weights_M[resamples.column(model)] += part.weight / len(part.models)
-    return weights_M
-
-
-def _dot(values: Floats, weights_M: Floats) -> Floats:
-    """Weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
-    total = np.zeros(values.shape[:-1])
-    for column in np.flatnonzero(weights_M):
-        total = total + values[..., column] * weights_M[column]
-    return total
 
 
 def _seed_moves(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]]) -> tuple[SeedMoves, ...]:
@@ -316,11 +305,6 @@ def _bias(draws: Floats, estimate: float) -> float:
     upper = int(np.searchsorted(draws, estimate, side="right"))
     # Draws equal to the estimate count half on each side; a contrast of a model with itself has only those.
     return float(ndtri(((lower + upper) / 2 + 1) / (len(draws) + 2)))
-
-
-def _welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
-    squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
-    return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))
 
 
 def widen(share: float, freedom: float) -> float:

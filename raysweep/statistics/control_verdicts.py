@@ -32,7 +32,7 @@ from scipy.special import ndtr
 from raysweep.config.section import Count, Section
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, holm
-from raysweep.statistics.contrasts import Estimate, Measured, Part, measure, widen
+from raysweep.statistics.contrasts import Estimate, Measured, measure, widen
 from raysweep.statistics.placebo_draws import (
     PLACEBO,
     draw_moves,
@@ -42,6 +42,7 @@ from raysweep.statistics.placebo_draws import (
     measure_draws,
 )
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
+from raysweep.statistics.weighted_parts import Part
 
 EXPLAINS = 0.5
 """A control explains the raw gain only if its own gain is shown to be above this share of it."""

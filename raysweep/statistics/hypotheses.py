@@ -26,9 +26,10 @@ from math import log
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SharedMean, Verdict, holm, not_tested
-from raysweep.statistics.contrasts import Measured, Part, measure
+from raysweep.statistics.contrasts import Measured, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
+from raysweep.statistics.weighted_parts import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +146,7 @@ def _test(
         documents=measured[hardest].documents,
         clusters=measured[hardest].clusters,
         effective=measured[hardest].effective,
+        prompts=measured[hardest].prompts,
         seeds=min(len(roles.of(role, level)) for role in (hypothesis.numerator, *compared) for level in levels),
         without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_move),
     )

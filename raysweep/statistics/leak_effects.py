@@ -16,8 +16,9 @@ from pydantic import Field
 from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import Count, PositiveFloat, Section
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
-from raysweep.statistics.contrasts import Estimate, Part, measure
+from raysweep.statistics.contrasts import Estimate, measure
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.weighted_parts import Part
 
 
 class LeakEffect(Section):

@@ -14,9 +14,10 @@ from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, Part, SeedMoves, measure
+from raysweep.statistics.contrasts import Measured, SeedMoves, measure
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, draw_role, mean_log_ratio
+from raysweep.statistics.weighted_parts import Part
 
 PLACEBO = "placebo"
 _MOST_DRAWS = 100

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
-from raysweep.statistics.contrasts import Part
+from raysweep.statistics.weighted_parts import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,7 +82,7 @@ def predict_need(measured: Sequence[Measured], margin: float, decides: Rule, *, 
 
 def _unlucky(contrast: Measured, margin: float) -> Measured:
     """The estimate, nearer to the margin by so much that 80 % of estimates lie beyond it."""
-    error = sqrt(contrast.document_variance + contrast.seed_variance)
+    error = sqrt(contrast.document_variance + contrast.seed_variance + contrast.prompt_variance)
     away = 1.0 if contrast.estimate > margin else -1.0
     return contrast.sources.around(contrast.estimate - away * float(ndtri(POWER)) * error)
 

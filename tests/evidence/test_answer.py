@@ -24,6 +24,7 @@ def finding(code, verdict, scope="overall", seeds=3, by_share=None):
         alone_high=numbers.get("high"),
         effective=None,
         seeds=seeds,
+        prompts=0,
         without_one=None,
         p_confirm=None,
         p_refute=None,

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from raysweep.statistics.bootstrap import resample_levels
-from raysweep.statistics.contrasts import Part, measure
+from raysweep.statistics.contrasts import measure
+from raysweep.statistics.weighted_parts import Part
 
 GAIN = 0.1
 TRUTH = {"B1": {"general": 3.1, "B1": 3.1 - GAIN}}

@@ -11,10 +11,11 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.claims import OVERALL, Hypothesis, Verdict
-from raysweep.statistics.contrasts import Part, measure
+from raysweep.statistics.contrasts import measure
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, mean_log_ratio
+from raysweep.statistics.weighted_parts import Part
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 ROLES = ("general", "specialised", "transfer")

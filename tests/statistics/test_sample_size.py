@@ -7,9 +7,10 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.claims import OVERALL, Hypothesis, Verdict
-from raysweep.statistics.contrasts import Part, measure
+from raysweep.statistics.contrasts import measure
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.role_models import RoleModels
+from raysweep.statistics.weighted_parts import Part
 
 LEVELS = ("A1", "B1", "C1")
 H1 = Hypothesis(code="H1", name="specialisation", numerator="general", against=("special",), above=True, margin=1.0)

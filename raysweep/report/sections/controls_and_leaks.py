@@ -4,7 +4,7 @@ from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.guards import LEAK_WORDS
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.evidence.robustness_schema import LeakEffectRow, Row
+from raysweep.evidence.robustness_schema import LeakEffectRow, MixedModel, Row
 from raysweep.report.layout import Block, Folded, ReportSection, absent, alarm, heading, paragraph
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.control_verdicts import ControlFinding
@@ -45,9 +45,54 @@ def guard_section(evidence: Evidence) -> ReportSection:
             controls,
             _controls(evidence),
             Folded("Perplexity of the control models", _control_models(evidence)),
+            *_prompt_blocks(evidence),
             heading("Leaky test documents"),
             *_leak_blocks(evidence),
         ],
+    )
+
+
+def _prompt_blocks(evidence: Evidence) -> list[Block]:
+    if not evidence.prompts.by_level:
+        return []
+    counts = ", ".join(f"{level}: {count}" for level, count in evidence.prompts.by_level.items())
+    text = (
+        "Test documents answer writing prompts ({}). Where a level has two or more, learners and prompts are clusters "
+        "that cross (Cameron, Gelbach and Miller 2011), so the intervals hold for new learners and new prompts. {}"
+    )
+    said = " ".join(evidence.prompts.sentences)
+    return [heading("Writing prompts"), paragraph(text, counts, said), _mixed_models(evidence)]
+
+
+def _mixed_models(evidence: Evidence) -> Table[MixedModel]:
+    def doubling(fit: MixedModel) -> Cell:
+        values = (fit.per_doubling, fit.doubling_low, fit.doubling_high)
+        detail = f"[{formats.percent(fit.doubling_low)}, {formats.percent(fit.doubling_high)}]"
+        return Cell(text=formats.percent(fit.per_doubling), values=values, detail=detail)
+
+    def ratio(fit: MixedModel) -> Cell:
+        detail = f"[{formats.percent(fit.low)}, {formats.percent(fit.high)}]"
+        return Cell(text=formats.percent(fit.ratio), values=(fit.ratio, fit.low, fit.high), detail=detail)
+
+    def share(spread: float, fit: MixedModel) -> float | None:
+        total = fit.learner_spread**2 + fit.prompt_spread**2 + fit.residual_spread**2
+        return spread**2 / total if total else None
+
+    return Table[MixedModel](
+        "mixed_models",
+        "Where the gain varies: a mixed model of the log ratio of perplexities of every test document, the general "
+        "model's against an adapted one's. Learners and prompts are random and cross; level, first language and length "
+        "are held constant; every document counts the same",
+        evidence.prompts.fits,
+        words("General model against", "other", lambda fit: ROLE_NAMES[fit.other]),
+        numbers("Documents", "documents", formats.count),
+        numbers("Learners", "learners", formats.count),
+        numbers("Prompts", "prompts", formats.count),
+        Column("Ratio", ("ratio", "ratio_low", "ratio_high"), ratio),
+        numbers("Variance of learners", "learner_share", formats.share, lambda fit: share(fit.learner_spread, fit)),
+        numbers("Of prompts", "prompt_share", formats.share, lambda fit: share(fit.prompt_spread, fit)),
+        numbers("Of single documents", "residual_share", formats.share, lambda fit: share(fit.residual_spread, fit)),
+        Column("A text twice as long", ("per_doubling", "doubling_low", "doubling_high"), doubling),
     )
 
 

@@ -1,0 +1,195 @@
+"""A mixed model of the documents' log ratios: how much of the gain lies with learners, prompts and single documents.
+
+For every test document, log PPL(general) − log PPL(other) of the models for its level, explained by
+
+    fixed    level, first language, length (log characters)
+    random   learner and writing prompt, crossed
+
+fitted by restricted maximum likelihood (statsmodels).  It describes; the verdicts rest on the bootstrap.  Every
+document counts the same, whatever its length.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, sqrt
+
+import numpy as np
+from scipy.special import ndtri
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.bootstrap import MIN_CLUSTERS
+from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
+from raysweep.statistics.prompt_clusters import MIN_PROMPTS
+from raysweep.statistics.role_models import RoleModels
+
+MOST_DOCUMENTS = 800
+"""A random part of more documents is fitted, whole learners each: the time grows with the cube."""
+MOST_LANGUAGES = 8
+"""First languages with an effect of their own; the others share one."""
+DIGITS = 3
+"""The optimiser's last digits depend on the machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentFacts:
+    """What is known of each test document, by its number."""
+
+    learner_of: Mapping[int, str]
+    prompt_of: Mapping[int, str]
+    language_of: Mapping[int, str]
+    characters_of: Mapping[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixedFit:
+    """A fitted model.  Spreads are standard deviations of the log ratio, in nats per token."""
+
+    documents: int
+    all_documents: int
+    learners: int
+    prompts: int
+    ratio: float
+    """Geometric mean over the documents' levels, first languages and lengths."""
+    low: float
+    high: float
+    learner_spread: float
+    prompt_spread: float
+    residual_spread: float
+    per_doubling: float
+    """By what factor the ratio grows if a text is twice as long."""
+    doubling_low: float
+    doubling_high: float
+
+
+def fit_mixed_model(
+    losses: Mapping[str, LevelLosses],
+    models: Sequence[str],
+    roles: RoleModels,
+    other: str,
+    facts: DocumentFacts,
+    *,
+    confidence: float,
+    seed: int,
+) -> MixedFit | None:
+    """Fit the log ratios of the general models and those of the role `other`.
+
+    Returns:
+        None if learners or prompts are unknown or too few, a role has no model, or the fit did not converge.
+    """
+    levels = [level for level in losses if roles.of("general", level) and roles.of(other, level)]
+    if not levels or not facts.prompt_of or not facts.learner_of:
+        return None
+    documents = np.concatenate([losses[level].documents for level in levels])
+    ratios = np.concatenate([_log_ratios(losses[level], models, roles, other) for level in levels])
+    level_of = np.repeat(np.arange(len(levels)), [len(losses[level].documents) for level in levels])
+    chosen = _choose(documents, facts, seed)
+    documents, ratios, level_of = documents[chosen], ratios[chosen], level_of[chosen]
+    learners = _codes([facts.learner_of.get(document, str(document)) for document in documents.tolist()])
+    prompts = _codes([facts.prompt_of[document] for document in documents.tolist()])
+    # A level with one prompt tells nothing of how prompts differ: its prompt is the level.
+    if learners.max() + 1 < MIN_CLUSTERS or prompts.max() + 1 < len(levels) + MIN_PROMPTS:
+        return None
+    lengths = np.log2([max(facts.characters_of[document], 1) for document in documents.tolist()])
+    languages = _frequent(_codes([facts.language_of[document] for document in documents.tolist()]))
+    columns = [np.ones(len(documents)), lengths - lengths.mean(), *_effects(level_of), *_effects(languages)]
+    fitted = _fit(ratios, np.column_stack(columns), learners, prompts)
+    if fitted is None:
+        return None
+    means, errors, spreads = fitted
+    width = float(ndtri(0.5 + confidence / 2.0))
+
+    ratio, doubling, low, doubling_low, high, doubling_high = (
+        _digits(exp(means[place] + side * width * errors[place])) for side in (0.0, -1.0, 1.0) for place in (0, 1)
+    )
+    return MixedFit(
+        documents=len(documents),
+        all_documents=len(chosen),
+        learners=int(learners.max()) + 1,
+        prompts=int(prompts.max()) + 1,
+        ratio=ratio,
+        low=low,
+        high=high,
+        learner_spread=_digits(spreads[0]),
+        prompt_spread=_digits(spreads[1]),
+        residual_spread=_digits(spreads[2]),
+        per_doubling=doubling,
+        doubling_low=doubling_low,
+        doubling_high=doubling_high,
+    )
+
+
+def _log_ratios(table: LevelLosses, models: Sequence[str], roles: RoleModels, other: str) -> Floats:
+    """(D,) the general models' mean loss per token minus that of the others."""
+
+    def mean_loss(role: str) -> Floats:
+        columns = [models.index(model) for model in roles.of(role, table.level).values()]
+        return np.asarray(table.nats[:, columns].mean(axis=1) / table.tokens, dtype=np.float64)
+
+    return mean_loss("general") - mean_loss(other)
+
+
+def _choose(documents: Ints, facts: DocumentFacts, seed: int) -> np.ndarray:
+    """(D,) all documents, or those of as many random learners as stay below the limit."""
+    if len(documents) <= MOST_DOCUMENTS:
+        return np.ones(len(documents), dtype=np.bool_)
+    learners = _codes([facts.learner_of.get(document, str(document)) for document in documents.tolist()])
+    order = generator_for(seed, "mixed model").permutation(int(learners.max()) + 1)
+    counts = np.bincount(learners)[order].cumsum()
+    return np.isin(learners, order[counts <= MOST_DOCUMENTS])
+
+
+def _codes(values: Sequence[str]) -> Ints:
+    return np.unique(np.array(values), return_inverse=True)[1].astype(np.int64)
+
+
+def _frequent(codes: Ints) -> Ints:
+    """The most frequent codes; all others as one."""
+    kept = np.argsort(-np.bincount(codes), kind="stable")[:MOST_LANGUAGES]
+    return np.unique(np.where(np.isin(codes, kept), codes, -1), return_inverse=True)[1].astype(np.int64)
+
+
+def _effects(codes: Ints) -> list[Floats]:
+    """A centred column for each code but the first, so that the intercept is the mean over the documents."""
+    columns = [(codes == code).astype(np.float64) for code in range(1, int(codes.max()) + 1)]
+    return [column - column.mean() for column in columns]
+
+
+def _fit(
+    ratios: Floats, fixed: Floats, learners: Ints, prompts: Ints
+) -> tuple[list[float], list[float], list[float]] | None:
+    """Fixed effects, their standard errors, and the spreads of learners, prompts and residuals."""
+    from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec  # takes a second to import
+
+    # Columns that others add up to have no effect of their own: a language that is spoken on one level alone.
+    fixed = fixed[:, _independent(fixed)]
+    indicators = [(codes[:, None] == np.arange(codes.max() + 1)).astype(np.float64) for codes in (learners, prompts)]
+    names = [[str(code) for code in range(indicator.shape[1])] for indicator in indicators]
+    components = VCSpec(["learner", "prompt"], [[name] for name in names], [[indicator] for indicator in indicators])
+    scale = float(ratios.std()) or 1.0
+    with warnings.catch_warnings():
+        # A component may be zero, which statsmodels warns of and which the table shows.
+        warnings.simplefilter("ignore")
+        try:
+            model = MixedLM(ratios / scale, fixed, groups=np.zeros(len(ratios)), exog_vc=components)
+            # Of its optimisers, the default one (BFGS) stops early where a component is near zero.
+            result = model.fit(reml=True, method=["lbfgs", "powell", "nm"])
+        except np.linalg.LinAlgError:
+            return None
+    if not result.converged:
+        return None
+    variances = [*np.maximum(result.vcomp, 0.0).tolist(), float(result.scale)]
+    means, errors = (np.asarray(values)[: fixed.shape[1]] * scale for values in (result.fe_params, result.bse))
+    return means.tolist(), errors.tolist(), [sqrt(variance) * scale for variance in variances]
+
+
+def _independent(fixed: Floats) -> list[int]:
+    kept: list[int] = []
+    for column in range(fixed.shape[1]):
+        if np.linalg.matrix_rank(fixed[:, [*kept, column]]) == len(kept) + 1:
+            kept.append(column)
+    return kept
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.{DIGITS - 1}e}")

@@ -1,0 +1,75 @@
+"""Writing prompts as a second kind of cluster, crossed with learners: how a contrast varies with the prompts drawn.
+
+Learners are resampled; a corpus with other prompts would give other numbers too.  The variance of a contrast
+over learners and prompts is V(learners) + V(prompts) − V(learners × prompts) (Cameron, Gelbach and Miller 2011).
+The bootstrap gives the first; what the prompts add is estimated from the sums of influences by prompt and by
+learner and prompt, and each resample is shifted by Student's t with this standard error.  Its degrees of
+freedom are those of the difference of the two variances (Satterthwaite), from the effective numbers of groups.
+
+Levels with fewer than `MIN_PROMPTS` effective prompts add nothing: their intervals hold for new learners who
+answer the same prompts, which must be said beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.bootstrap import GroupInfluences, Resamples, effective_number, widening_of
+from raysweep.statistics.loss_table import Floats
+from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum
+
+MIN_PROMPTS = 2.0
+_LEAST_FREEDOM = 3.0
+"""With fewer degrees of freedom, Student's t is so wide that intervals hold the truth far too often."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptMoves:
+    """What prompts add to the variance of a contrast."""
+
+    variance: float
+    freedom: float
+    prompts: int
+    """Distinct ones, on all levels together."""
+    moves: Floats
+    """(R,) Student's t times the standard error."""
+
+
+def prompt_moves(resamples: Resamples, parts: Sequence[Part]) -> PromptMoves | None:
+    """What prompts add to a contrast; None if they are unknown or too few on a level."""
+    by_prompt: list[tuple[GroupInfluences, Floats]] = []
+    by_cell: list[tuple[GroupInfluences, Floats]] = []
+    for level in dict.fromkeys(part.level for part in parts):
+        drawn = resamples.levels[level]
+        if drawn.prompts is None or drawn.cells is None or effective_number(drawn.prompts.shares) < MIN_PROMPTS:
+            return None
+        weights_M = weigh_models(resamples, [part for part in parts if part.level == level])
+        by_prompt.append((drawn.prompts, weights_M))
+        by_cell.append((drawn.cells, weights_M))
+    carried = _added([(prompts, prompts.shares) for prompts, _ in by_prompt])
+    variance = max(_variance(by_prompt) - _variance(by_cell), 0.0)
+    squares = sum(
+        _variance([pair]) ** 2 / max(effective_number(pair[0].shares) - 1.0, 1.0) for pair in (*by_prompt, *by_cell)
+    )
+    freedom = max(variance**2 / squares, _LEAST_FREEDOM) if squares > 0.0 else _LEAST_FREEDOM
+    rng = generator_for(resamples.seed, "prompts")
+    moves = np.sqrt(variance) * rng.standard_t(freedom, resamples.resamples)
+    return PromptMoves(variance=variance, freedom=freedom, prompts=len(carried), moves=moves)
+
+
+def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
+    """Variance of a contrast over one kind of group, which may be on several levels."""
+    total = _added(
+        [(group, widening_of(group.shares) * weighted_sum(group.influences, weights_M)) for group, weights_M in groups]
+    )
+    return float(np.sum(total**2))
+
+
+def _added(groups: Sequence[tuple[GroupInfluences, Floats]]) -> Floats:
+    """A value of each group, added up over the levels."""
+    members = np.concatenate([group.members for group, _ in groups])
+    values = np.concatenate([value for _, value in groups])
+    distinct, places = np.unique(members, return_inverse=True)
+    return np.asarray(np.bincount(places, values, len(distinct)), dtype=np.float64)

@@ -1,0 +1,42 @@
+"""The parts of a contrast: weighted log perplexities of roles, and sums over models in a fixed order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.loss_table import Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """`weight` times the log perplexity of a role on a level, averaged over the role's seeds."""
+
+    weight: float
+    level: str
+    models: Mapping[int, str]
+    """Model by seed."""
+
+
+def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
+    """(M,) weight of each model."""
+    weights_M = np.zeros(len(resamples.models))
+    for part in parts:
+        for model in part.models.values():
+            weights_M[resamples.column(model)] += part.weight / len(part.models)
+    return weights_M
+
+
+def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
+    """Weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
+    total = np.zeros(values.shape[:-1])
+    for column in np.flatnonzero(weights_M):
+        total = total + values[..., column] * weights_M[column]
+    return total
+
+
+def welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independent variances (Welch and Satterthwaite)."""
+    squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))

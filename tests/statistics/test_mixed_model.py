@@ -1,0 +1,100 @@
+"""The mixed model of log ratios, on data whose spreads are known."""
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.mixed_model import MOST_DOCUMENTS, DocumentFacts, fit_mixed_model
+from raysweep.statistics.role_models import RoleModels
+
+LEVELS = ("A1", "B1", "C1")
+MODELS = ("general", "special")
+NAMES = {"general": "general", "specialised": "special"}
+ROLES = RoleModels(by_role={role: {level: {0: name} for level in LEVELS} for role, name in NAMES.items()}, absent={})
+
+
+def simulated(seed, *, documents=150, writers=50, prompts=20, learner=0.10, prompt=0.06, rest=0.15, slope=0.02):
+    """A gain of 0.1 nats that varies with learner and prompt, and grows with the length of the text."""
+    rng = np.random.default_rng(seed)
+    losses, facts = {}, DocumentFacts(learner_of={}, prompt_of={}, language_of={}, characters_of={})
+    by_prompt = rng.normal(0.0, prompt, prompts)
+    for number, level in enumerate(LEVELS):
+        writer, task = rng.integers(0, writers, documents), rng.integers(0, prompts, documents)
+        characters = rng.integers(100, 900, documents)
+        tokens = np.maximum(characters // 8, 5)
+        gain = 0.1 + rng.normal(0.0, learner, writers)[writer] + by_prompt[task] + rng.normal(0.0, rest, documents)
+        gain += slope * (np.log2(characters) - np.log2(characters).mean())
+        base = rng.normal(3.0, 0.4, documents)
+        numbers = np.arange(documents) + number * documents
+        nats = np.stack([(base + gain) * tokens, base * tokens], axis=1)
+        losses[level] = LevelLosses(level=level, documents=numbers, tokens=tokens, nats=nats)
+        for place, document in enumerate(numbers.tolist()):
+            facts.learner_of[document] = f"{level}-{writer[place]}"
+            facts.prompt_of[document] = f"p{task[place]}"
+            facts.language_of[document] = "xyz"[writer[place] % 3]
+            facts.characters_of[document] = int(characters[place])
+    return losses, facts
+
+
+def fit(losses, facts, role="specialised", **options):
+    return fit_mixed_model(losses, MODELS, ROLES, role, facts, confidence=0.95, seed=0, **options)
+
+
+def test_the_spreads_that_the_data_were_made_with_are_found():
+    """The median of nine fits: learners 0.10, prompts 0.06, documents 0.15; 0.1 nats are 10.5 %."""
+    fits = [fit(*simulated(seed)) for seed in range(9)]
+    median = {name: np.median([getattr(one, name) for one in fits]) for name in ("learner_spread", "prompt_spread")}
+    assert median["learner_spread"] == pytest.approx(0.10, abs=0.02)
+    assert median["prompt_spread"] == pytest.approx(0.06, abs=0.02)
+    assert np.median([one.residual_spread for one in fits]) == pytest.approx(0.15, abs=0.01)
+    assert np.median([one.ratio for one in fits]) == pytest.approx(np.exp(0.1), abs=0.03)
+    assert np.median([one.per_doubling for one in fits]) == pytest.approx(np.exp(0.02), abs=0.015)
+    assert all(one.low < one.ratio < one.high for one in fits)
+    assert fits[0].prompts == 20
+
+
+def test_prompts_that_make_no_difference_have_no_spread():
+    """A component may be zero; the fit stands."""
+    found = fit(*simulated(1, prompt=0.0))
+    assert found.prompt_spread < 0.03
+    assert found.learner_spread > 0.05
+
+
+def test_of_many_documents_whole_learners_are_fitted():
+    """The time grows with the cube of the documents; what was left out is said."""
+    found = fit(*simulated(2, documents=400))
+    assert MOST_DOCUMENTS * 0.9 < found.documents <= MOST_DOCUMENTS
+    assert found.all_documents == 1200
+
+
+def test_a_language_that_is_spoken_on_one_level_alone_does_no_harm():
+    """Its effect cannot be told from the level's: the column is left out."""
+    losses, facts = simulated(3)
+    alone = {document: document // 150 for document in facts.language_of}
+    facts = DocumentFacts(
+        learner_of=facts.learner_of,
+        prompt_of=facts.prompt_of,
+        language_of={document: f"language {level}" for document, level in alone.items()},
+        characters_of=facts.characters_of,
+    )
+    assert fit(losses, facts).ratio == pytest.approx(np.exp(0.1), abs=0.05)
+
+
+@pytest.mark.parametrize("lack", ["prompts", "learners", "models", "few prompts", "few learners"])
+def test_what_cannot_be_fitted_is_not(lack):
+    """Without prompts or learners nothing is crossed; one prompt has no spread."""
+    losses, facts = simulated(
+        4, prompts=1 if lack == "few prompts" else 20, writers=2 if lack == "few learners" else 50
+    )
+    if lack in ("prompts", "learners"):
+        known = {"learner_of": facts.learner_of, "prompt_of": facts.prompt_of}
+        known["prompt_of" if lack == "prompts" else "learner_of"] = {}
+        facts = DocumentFacts(**known, language_of=facts.language_of, characters_of=facts.characters_of)
+    assert fit(losses, facts, "transfer" if lack == "models" else "specialised") is None
+
+
+def test_models_that_are_equal_on_every_document_are_not_fitted_wrongly():
+    """There is no spread to divide."""
+    losses, facts = simulated(5, learner=0.0, prompt=0.0, rest=0.0, slope=0.0)
+    found = fit(losses, facts)
+    assert found is None or (found.ratio == pytest.approx(np.exp(0.1), abs=0.01) and found.residual_spread < 1e-3)
