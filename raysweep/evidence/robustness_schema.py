@@ -171,6 +171,20 @@ class GroupOfLearners(Ways):
     accuracy: Share | None
 
 
+class Calibration(Section):
+    """Errors of the probabilities of levels, as they are and with a temperature fitted on other learners."""
+
+    temperature: PositiveFloat = Field(description="the visible text counts one part in so many")
+    documents: Count = Field(description="with visible text")
+    accuracy: Fraction
+    confidence: Fraction = Field(description="mean of the highest probability")
+    tempered_confidence: Fraction
+    error: Fraction = Field(description="expected calibration error, ten bins")
+    tempered_error: Fraction
+    brier: Annotated[float, Field(ge=0.0, le=2.0)]
+    tempered_brier: Annotated[float, Field(ge=0.0, le=2.0)]
+
+
 class UnknownLevels(Section):
     """New learners of unknown level, served by one family of models: one model per level."""
 
@@ -185,6 +199,7 @@ class UnknownLevels(Section):
     by_level: tuple[GroupOfLearners, ...]
     by_length: tuple[GroupOfLearners, ...]
     accuracy: Share | None
+    calibration: Calibration | None = Field(description="null with too few documents")
     mean_weight_of_truth: Fraction | None = Field(description="posterior of the true level, mean over documents")
     accuracy_long: Share | None
     long: Count = Field(description="visible tokens from which a text is long")

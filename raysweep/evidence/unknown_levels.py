@@ -8,14 +8,16 @@ seeds the first is used.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raysweep.evidence.lineup import Entrant
-from raysweep.evidence.robustness_schema import GroupOfLearners, Share, UnknownLevels, Ways
+from raysweep.evidence.robustness_schema import Calibration, GroupOfLearners, Share, UnknownLevels, Ways
 from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.calibration_of_levels import calibrate_levels
 from raysweep.statistics.contrasts import Estimate, estimate_ratio, measure
 from raysweep.statistics.level_posterior import WAYS, ColdStart, score_unknown_levels
 from raysweep.statistics.loss_table import LevelLosses, LossTable
@@ -86,6 +88,8 @@ class _Family:
             name: _losses(name, mask, scored, ones_D, right_D1) for name, mask in self._seen.items() if mask.any()
         }
         self._right = drawn.again(rights, ["right"])
+        found = calibrate_levels(scored, drawn.clusters.codes(scored.documents), drawn.seed)
+        self._calibration = None if found is None else Calibration(**asdict(found))
 
     def describe(self, family: str, experts: Mapping[str, str], shares: Mapping[str, float]) -> UnknownLevels:
         scored = self._scored
@@ -105,6 +109,7 @@ class _Family:
             long=LONG,
             long_documents=int((scored.visible_tokens >= LONG).sum()),
             confusion=tuple(map(tuple, scored.confusion().tolist())),
+            calibration=self._calibration,
             mean_weight_of_truth=float(scored.posterior[np.arange(len(scored.truth)), scored.truth].mean()),
         )
 

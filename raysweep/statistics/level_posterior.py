@@ -48,6 +48,10 @@ class ColdStart:
     """(D,) indices into `levels`."""
     posterior: Floats
     """(D, K) rows add up to 1."""
+    visible_nats: Floats
+    """(D, K) nats of the visible text under each level's model."""
+    log_prior: Floats
+    """(K,) log share of each level."""
     nats: Mapping[str, Floats]
     """By way: (D,) nats of the answers; without a general model there is no `general`."""
 
@@ -130,6 +134,8 @@ def score_unknown_levels(
         answer_tokens=np.concatenate([answers[level].tokens for level in parts]),
         chosen=chosen,
         posterior=np.exp(weights_DK),
+        visible_nats=visible_DM[:, columns],
+        log_prior=np.log(np.asarray(shares_K) / np.sum(shares_K)),
         nats=ways,
     )
 

@@ -1,6 +1,6 @@
 """A learner of unknown level: who answers best, how often the level is found, and what not knowing it costs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -62,10 +62,35 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
         )
     blocks.append(_ways(evidence))
     if evidence.cold_start:
+        blocks.append(_calibration(evidence))
         blocks.append(Folded("By level, and by length of the visible text", _groups(evidence)))
         blocks.append(Folded("The levels found, by true level", _confusion(evidence)))
     blocks += [Folded("One model for everyone", _everyone(evidence))]
     return ReportSection("unknown", "If the level is not known", blocks)
+
+
+def _calibration(evidence: Evidence) -> Table[Family]:
+    """How sure the probabilities of levels are, and how often they are right."""
+
+    def number(field: str) -> Callable[[Family], float | None]:
+        return lambda family: getattr(family.calibration, field)
+
+    return Table[Family](
+        "calibration",
+        "How far the probabilities of a learner's level can be believed. As they are, they are too sure; with the "
+        "temperature, which is fitted on other learners, the visible text counts one part in so many",
+        [family for family in evidence.cold_start if family.calibration is not None],
+        words("Models", "family", lambda family: FAMILY_NAMES[family.family]),
+        numbers("Documents", "documents", formats.count, number("documents")),
+        numbers("Level found", "accuracy", formats.share, number("accuracy")),
+        numbers("Mean probability", "confidence", formats.share, number("confidence")),
+        numbers("Temperature", "temperature", formats.ratio, number("temperature")),
+        numbers("Mean with temperature", "tempered_confidence", formats.share, number("tempered_confidence")),
+        numbers("Calibration error", "error", formats.ratio, number("error")),
+        numbers("With temperature", "tempered_error", formats.ratio, number("tempered_error")),
+        numbers("Brier score", "brier", formats.ratio, number("brier")),
+        numbers("With temperature", "tempered_brier", formats.ratio, number("tempered_brier")),
+    )
 
 
 def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:

@@ -1,0 +1,109 @@
+"""How far the probabilities of a new learner's level can be believed, and the temperature that mends them.
+
+The losses of a text's tokens are added up as if each told something new, so the posterior is too sure of itself.
+With a temperature T the visible text counts 1/T of its nats:
+
+    p(level k | visible) ∝ share of k × exp(−nats of the visible text under model k / T)
+
+T minimises the log loss of the true levels.  It is fitted on one half of the learners and used on the other, both
+ways round, so that no document's probabilities were fitted to its own learner.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.level_posterior import ColdStart
+from raysweep.statistics.loss_table import Floats, Ints
+
+BINS = 10
+LEAST_DOCUMENTS = 20
+"""With fewer documents in a half, no temperature is fitted."""
+_LOG_RANGE = (-1.0, 7.0)
+"""T from 0.4 to 1,100."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelCalibration:
+    """Errors of the probabilities, as they are and with the temperature of the other half of the learners."""
+
+    temperature: float
+    """Geometric mean of the two halves'."""
+    documents: int
+    error: float
+    """Expected calibration error: mean distance of the share that is right from the highest probability, in bins."""
+    tempered_error: float
+    brier: float
+    """Mean squared distance of the probabilities from the truth, 0 to 2."""
+    tempered_brier: float
+    confidence: float
+    """Mean of the highest probability."""
+    tempered_confidence: float
+    accuracy: float
+
+
+def calibrate_levels(scored: ColdStart, learners: Ints, seed: int) -> LevelCalibration | None:
+    """Judge the posteriors of the documents with visible text; None if there are too few.
+
+    Args:
+        learners: (D,) number of each document's learner.
+    """
+    seen = np.flatnonzero(scored.is_seen)
+    writers = np.unique(learners[seen])
+    first = generator_for(seed, "calibration").permutation(writers)[: len(writers) // 2]
+    is_first = np.isin(learners[seen], first)
+    if min(is_first.sum(), (~is_first).sum()) < LEAST_DOCUMENTS:
+        return None
+    prior_K, nats_DK, truth_D = scored.log_prior, scored.visible_nats[seen], scored.truth[seen]
+    tempered_DK, logs = np.empty_like(nats_DK), []
+    for half in (is_first, ~is_first):
+        log_temperature = _fit(prior_K, nats_DK[~half], truth_D[~half])
+        tempered_DK[half] = _posterior(prior_K, nats_DK[half], log_temperature)
+        logs.append(log_temperature)
+    plain_DK = _posterior(prior_K, nats_DK, 0.0)
+    return LevelCalibration(
+        temperature=float(np.exp(np.mean(logs))),
+        documents=len(seen),
+        error=calibration_error(plain_DK, truth_D),
+        tempered_error=calibration_error(tempered_DK, truth_D),
+        brier=brier_score(plain_DK, truth_D),
+        tempered_brier=brier_score(tempered_DK, truth_D),
+        confidence=float(plain_DK.max(axis=1).mean()),
+        tempered_confidence=float(tempered_DK.max(axis=1).mean()),
+        accuracy=float((plain_DK.argmax(axis=1) == truth_D).mean()),
+    )
+
+
+def calibration_error(posterior_DK: Floats, truth_D: Ints) -> float:
+    """Expected calibration error of the most likely level, in ten bins of equal width (Guo et al. 2017)."""
+    highest_D = posterior_DK.max(axis=1)
+    is_right_D: npt.NDArray[np.bool_] = posterior_DK.argmax(axis=1) == truth_D
+    bins_D = np.minimum((highest_D * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins_D, is_right_D - highest_D, BINS)
+    return float(np.abs(gaps).sum() / len(truth_D))
+
+
+def brier_score(posterior_DK: Floats, truth_D: Ints) -> float:
+    """Mean over documents of the squared distances of all levels' probabilities from 0 or 1."""
+    right_DK = truth_D[:, None] == np.arange(posterior_DK.shape[1])
+    return float(np.sum((posterior_DK - right_DK) ** 2) / len(truth_D))
+
+
+def _fit(prior_K: Floats, nats_DK: Floats, truth_D: Ints) -> float:
+    """The log temperature with the lowest log loss."""
+
+    def log_loss(log_temperature: float) -> float:
+        posterior_DK = _posterior(prior_K, nats_DK, log_temperature)
+        return -float(np.log(np.maximum(posterior_DK[np.arange(len(truth_D)), truth_D], 1e-300)).mean())
+
+    return float(minimize_scalar(log_loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-6}).x)
+
+
+def _posterior(prior_K: Floats, nats_DK: Floats, log_temperature: float) -> Floats:
+    joint_DK = prior_K - nats_DK * np.exp(-log_temperature)
+    posterior_DK: Floats = np.exp(joint_DK - logsumexp(joint_DK, axis=1, keepdims=True))
+    return posterior_DK

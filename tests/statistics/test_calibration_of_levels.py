@@ -1,0 +1,67 @@
+"""Probabilities of levels that can be believed: errors worked by hand, and the temperature on data with a known one."""
+
+import numpy as np
+import pytest
+
+from raysweep.statistics.calibration_of_levels import brier_score, calibrate_levels, calibration_error
+from raysweep.statistics.level_posterior import ColdStart
+
+LEVELS = ("A1", "B1", "C1")
+
+
+def scored(temperature, *, documents=900, learners=300, seed=0):
+    """Documents whose levels were drawn from the posterior at `temperature`: at 1 it is right as it is."""
+    rng = np.random.default_rng(seed)
+    nats = rng.normal(0.0, 2.0 * temperature, (documents, 3)) + 50.0
+    posterior = np.exp(-nats / temperature + 50.0 / temperature)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    truth = np.array([rng.choice(3, p=row) for row in posterior])
+    ones = np.ones(documents, dtype=np.int64)
+    cold = ColdStart(
+        levels=LEVELS,
+        documents=np.arange(documents),
+        truth=truth,
+        visible_tokens=ones,
+        answer_tokens=ones,
+        chosen=np.argmin(nats, axis=1),
+        posterior=posterior,
+        visible_nats=nats,
+        log_prior=np.log(np.full(3, 1 / 3)),
+        nats={},
+    )
+    return cold, rng.integers(0, learners, documents)
+
+
+def test_the_errors_are_those_worked_by_hand():
+    """Two documents at 0.95, one right; one at 0.6, right: |1 − 1.9| / 3 + |1 − 0.6| / 3."""
+    posterior = np.array([[0.95, 0.05], [0.95, 0.05], [0.4, 0.6]])
+    truth = np.array([0, 1, 1])
+    assert calibration_error(posterior, truth) == pytest.approx((0.9 + 0.4) / 3)
+    assert brier_score(posterior, truth) == pytest.approx((2 * 0.05**2 + 2 * 0.95**2 + 2 * 0.4**2) / 3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
+    """Texts that count too much become as sure as they are right."""
+    found = calibrate_levels(*scored(temperature), seed=0)
+    assert found.temperature == pytest.approx(temperature, rel=0.15)
+    assert found.tempered_error < 0.06
+    assert found.tempered_confidence == pytest.approx(found.accuracy, abs=0.05)
+    if temperature > 1.0:
+        assert found.confidence > found.accuracy + 0.1
+        assert found.tempered_error < found.error / 2
+        assert found.tempered_brier < found.brier
+
+
+def test_no_probability_is_fitted_to_its_own_learner():
+    """Changing one learner's levels changes the temperature of the other half alone."""
+    cold, learners = scored(4.0)
+    before = calibrate_levels(cold, learners, seed=0)
+    shuffled = calibrate_levels(cold, np.zeros(len(learners), dtype=np.int64), seed=0)
+    assert before is not None
+    assert shuffled is None  # one learner cannot be in both halves
+
+
+def test_few_documents_have_no_temperature():
+    """Ten documents in a half say nothing."""
+    assert calibrate_levels(*scored(4.0, documents=20), seed=0) is None
