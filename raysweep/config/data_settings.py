@@ -43,7 +43,12 @@ class SampleConfig(Section):
 
 
 class SplitConfig(Section):
-    """Shares of documents per split, in every level."""
+    """Shares of documents per split, in every level, and what two splits must not share."""
+
+    unit: Literal["learner", "prompt", "both"] = Field(
+        "learner",
+        description="what goes to one split as a whole; both: documents whose learner and prompt differ are set aside",
+    )
 
     train: Fraction = 0.8
     valid: Fraction = 0.1

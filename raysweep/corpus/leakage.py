@@ -7,9 +7,10 @@ of leak, the plainest first:
     id        the same writing_id in two splits
     text      the same text, as `normalising.py` compares
     near      almost the same text (`near_duplicates.py`)
-    learner   the same writer, as `normalising.py` compares
+    learner   the same writer, as `normalising.py` compares; no leak if data.split.unit is 'prompt'
+    prompt    the same writing prompt, if data.split.unit is 'prompt' or 'both'
 
-Splits normally share prompts (the task is the same, the answers differ): they are counted, but are no leak.  So
+Splits by learner share prompts (the task is the same, the answers differ): they are counted, but are no leak.  So
 are passages of 13 words (`passages.py`).  Translations, paraphrases and learners with two ids are not found.
 """
 
@@ -35,7 +36,9 @@ from raysweep.storage.atomic_files import atomic_file
 logger = logging.getLogger(__name__)
 
 Longs = npt.NDArray[np.int64]
-LEAK_KINDS = ("id", "text", "near", "learner")
+LEAK_KINDS = ("id", "text", "near")
+UNIT_KINDS = {"learner": ("learner",), "prompt": ("prompt",), "both": ("learner", "prompt")}
+"""What else is a leak, by `data.split.unit`."""
 TRAIN = SPLITS.index("train")
 THRESHOLD = 0.9
 LEAKS_SCHEMA = pa.schema(
@@ -83,13 +86,15 @@ class Leakage:
     leaky_test_documents: int  # known to train or valid
     leaky_by_kind: Mapping[str, int]  # test documents, by kind of leak
 
-    def raise_if_any(self, *, near: bool) -> None:
+    def raise_if_any(self, *, near: bool, unit: str = "learner") -> None:
         """Stop on a leak that grouping rules out, which is a bug of raysweep and not an input error.
 
         Args:
             near: whether near duplicates were grouped too.
+            unit: `data.split.unit`.
         """
-        others = self.ids_in_two_splits or self.learners_in_two_splits or self.texts_in_two_splits
+        divided = {"learner": self.learners_in_two_splits, "prompt": self.prompts_in_two_splits}
+        others = self.ids_in_two_splits or self.texts_in_two_splits or any(divided[kind] for kind in UNIT_KINDS[unit])
         if others or (near and self.near_duplicates_in_two_splits):
             raise AssertionError(f"documents.parquet leaks between splits; please report this: {self}")
 
@@ -123,7 +128,7 @@ def log_leakage(leakage: Leakage) -> None:
 class LeakSearch:
     """The values of a finished documents.parquet that may leak.  D documents."""
 
-    def __init__(self, documents: Path, near: NearDuplicates | None = None) -> None:
+    def __init__(self, documents: Path, near: NearDuplicates | None = None, *, unit: str = "learner") -> None:
         """Args: `near` is computed from the file if absent; it must cover the same documents in the same order."""
         table = pq.read_table(documents, columns=["writing_id", "learner", "prompt", "split"])
         self._splits: Longs = pc.index_in(table["split"], pa.array(SPLITS)).to_numpy().astype(np.int64)
@@ -137,6 +142,7 @@ class LeakSearch:
         if near is None:
             near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
         self._near = near
+        self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
 
     def summary(self, grouped: TextGroups | None = None) -> Leakage:
         """Count documents, repeats and leaks.
@@ -146,7 +152,7 @@ class LeakSearch:
         """
         passages = count_passages(self._near.sequences, self._splits, self._prompts)
         repeats = np.bincount(_known(self._codes["text"]))
-        leaky = {kind: self._known_to(kind) for kind in LEAK_KINDS}
+        leaky = {kind: self._known_to(kind) for kind in self._kinds}
         is_test = self._splits == SPLITS.index("test")
         in_another, any_near = self._near_neighbours()
         counts = self._count_divided
@@ -192,7 +198,7 @@ class LeakSearch:
     def write_leaks(self, path: Path) -> None:
         """Write a row for each document outside train and each kind of its leaks, by rename."""
         parts = []
-        for kind in LEAK_KINDS:
+        for kind in self._kinds:
             known = self._known_to(kind)
             rows = np.flatnonzero(known.any(axis=1))
             parts.append(

@@ -28,8 +28,16 @@ from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_do
 from raysweep.corpus.leakage import LeakSearch, log_leakage
 from raysweep.corpus.near_duplicates import find_near_duplicates
 from raysweep.corpus.published_splits import complete_splits
-from raysweep.corpus.quarantine import NEAR_DUPLICATE, SAME_TEXT, check_bad_rows, count_by_reason, write_quarantine
+from raysweep.corpus.quarantine import (
+    CROSSED,
+    NEAR_DUPLICATE,
+    SAME_TEXT,
+    check_bad_rows,
+    count_by_reason,
+    write_quarantine,
+)
 from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
+from raysweep.corpus.split_units import check_unit, grouped_by, split_prompts, unit_shares
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
@@ -104,6 +112,8 @@ def prepare_corpus(
 
     order, documents = sort_order(corpus.documents), sort_documents(corpus.documents)
     texts = _hash_all(documents["text"], seed, report)
+    unit, shares = data.split.unit, unit_shares(data.split)
+    check_unit(documents, unit)
     has_learners = documents["learner"].null_count == 0
     groups, hashes = group_documents(texts, documents["learner"] if has_learners else None, seed)
     report("compare", 0, len(texts))
@@ -117,13 +127,19 @@ def prepare_corpus(
     is_published = corpus.splits is not None
     if corpus.splits is not None:
         splits = complete_splits(corpus.splits[order], strata, groups, grouped.hashes, data.split)
-        same_text = almost = np.zeros(len(splits), dtype=bool)
+        same_text = almost = crossed = np.zeros(len(splits), dtype=bool)
     else:
-        splits = split_documents(strata, groups, grouped.hashes, data.split)
+        by_learner = split_documents(strata, groups, grouped.hashes, shares)
+        by_prompt = by_learner
+        if unit != "learner":
+            by_prompt = split_prompts(documents["prompt"], strata.levels, data.levels, shares, seed)
+        splits, crossed = by_prompt, (by_learner != by_prompt) & (unit == "both")
         same_text, almost = find_divided(near, splits, text_codes, is_near_grouped=is_near_grouped)
+        same_text, almost = same_text & ~crossed, almost & ~crossed
     _write_untied_texts(folder.untied_texts, documents, grouped, text_codes, same_text)
-    if (divided := same_text | almost).any():
+    if (divided := same_text | almost | crossed).any():
         bad = bad_repeats(corpus, order[same_text], SAME_TEXT) + bad_repeats(corpus, order[almost], NEAR_DUPLICATE)
+        bad += bad_repeats(corpus, order[crossed], CROSSED)
         place = {file: number for number, file in enumerate(corpus.files)}
         in_order = sorted([*corpus.bad_rows, *bad], key=lambda bad: (place[bad.file], bad.row))
         corpus = replace(corpus, bad_rows=tuple(in_order))
@@ -133,10 +149,10 @@ def prepare_corpus(
     write_documents(folder.documents, documents, splits, report)
 
     report("check", 0, len(splits))
-    search = LeakSearch(folder.documents, near)
+    search = LeakSearch(folder.documents, near, unit=unit)
     leakage = search.summary(grouped)
     if not is_published:
-        leakage.raise_if_any(near=is_near_grouped)
+        leakage.raise_if_any(near=is_near_grouped, unit=unit)
     log_leakage(leakage)
     search.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
@@ -158,7 +174,7 @@ def prepare_corpus(
         first_languages=_cross_count(strata.first_languages, splits, names),
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
-        grouped_by=PUBLISHED if is_published else "learner and text" if has_learners else "text",
+        grouped_by=PUBLISHED if is_published else grouped_by(unit, has_learners=has_learners),
         groups=len(grouped.hashes),
         largest_group=int(np.bincount(groups).max()),
         lengths=_lengths(documents["text"], strata.levels, data.levels),

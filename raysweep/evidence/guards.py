@@ -39,6 +39,7 @@ LEAK_WORDS = {
     "text": "the same text",
     "near": "almost the same text",
     "learner": "the same learner",
+    "prompt": "the same writing prompt",
 }
 EXPLAINED_BY = {
     "size_matched": "a model on as many documents of all levels, trained as long, does as well",

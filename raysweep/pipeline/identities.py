@@ -45,6 +45,8 @@ def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None
         digest: of the corpus's files, if it is known.
     """
     fields = config.data.model_dump(mode="json", exclude={"path", "sample", "max_bad_fraction", "export_ilm"})
+    if fields["split"]["unit"] == "learner":
+        del fields["split"]["unit"]  # as before this setting existed
     if not fields["leave_out"]:
         del fields["leave_out"]  # nothing left out is the same as before this setting existed
     if not files and digest is None:

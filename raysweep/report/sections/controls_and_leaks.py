@@ -103,9 +103,12 @@ def _leak_blocks(evidence: Evidence) -> list[Block]:
             unknown = alarm("Learners unknown: it was not checked whether a learner wrote in two splits.")
             text = "No test document shares its id or its text (or nearly its text) with training or validation."
             return [unknown, paragraph(text), _leaks(evidence)]
+        unit = evidence.config["data"].get("split", {}).get("unit", "learner")
+        shared = {"learner": "or its learner", "prompt": "or its prompt", "both": "its learner or its prompt"}[unit]
         result = paragraph(
-            "No test document shares its id, its text (or nearly its text) or its learner with the training or "
-            "validation split, as far as these are known."
+            "No test document shares its id, its text (or nearly its text) {} with the training or validation split, "
+            "as far as these are known.",
+            shared,
         )
         return [result, _leaks(evidence)]
     refused = "No verdict is given, because test documents leak from the training or validation split."

@@ -1,0 +1,79 @@
+"""What a test document must not share with training: its learner (the default), its writing prompt, or both.
+
+    learner   `splits.py` alone: learners and texts stay in one split
+    prompt    every prompt goes to one split, so that tests are on tasks that no model has seen
+    both      learners and prompts are split apart from each other, and a document is kept only if both put it in
+              the same split.  The others are set aside, which are more than half
+
+With both, each is split by the square roots of the shares, so that what is kept has the shares that were asked for.
+Of each level's prompts at least one goes to each split; a prompt of several levels is placed with the first of them.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raysweep.config.data_settings import SplitConfig
+from raysweep.corpus.normalising import normalised_codes
+from raysweep.errors import InputError
+from raysweep.seeding import generator_for
+
+Codes = npt.NDArray[np.int64]
+
+
+def check_unit(documents: pa.Table, unit: str) -> None:
+    """Refuse a unit that some documents do not name.
+
+    Raises:
+        InputError: a document has no prompt, or with 'both' no learner.
+    """
+    for column in {"learner": (), "prompt": ("prompt",), "both": ("learner", "prompt")}[unit]:
+        if missing := documents[column].null_count:
+            raise InputError(
+                f"data.split.unit: found '{unit}'; {missing:,} of {len(documents):,} documents have no {column}. "
+                f"Name the column in data.columns.{column}, or set data.split.unit: learner"
+            )
+
+
+def grouped_by(unit: str, *, has_learners: bool) -> str:
+    """What stays in one split, in words."""
+    if unit == "learner":
+        return "learner and text" if has_learners else "text"
+    return {"prompt": "prompt and text", "both": "learner, prompt and text"}[unit]
+
+
+def unit_shares(shares: SplitConfig) -> SplitConfig:
+    """Shares of learners and of prompts, with which the documents that agree have the shares asked for."""
+    if shares.unit != "both":
+        return shares
+    train, valid = (share**0.5 for share in (shares.train, shares.valid))
+    total = train + valid + shares.test**0.5
+    return SplitConfig(train=train / total, valid=valid / total, test=1.0 - (train + valid) / total, unit=shares.unit)
+
+
+def split_prompts(
+    prompts: pa.ChunkedArray, level_codes: Codes, levels: tuple[str, ...], shares: SplitConfig, seed: int
+) -> npt.NDArray[np.int8]:
+    """Choose the split of every document (int8, an index into `SPLITS`) by its prompt.
+
+    Raises:
+        InputError: a level has fewer than three prompts.
+    """
+    codes, names = normalised_codes(prompts)
+    # By name, so that neither the order of the rows nor other prompts decide.
+    rank = np.argsort(np.argsort(np.array(names)))
+    split_of = np.full(len(names), -1, dtype=np.int8)
+    for level in np.unique(level_codes):
+        own = np.unique(codes[level_codes == level])
+        if len(own) < len(("train", "valid", "test")):
+            raise InputError(
+                f"data.split.unit: found '{shares.unit}'; level {levels[level]} has {len(own)} writing prompts; at "
+                "least 3 are needed, one for each split. Set data.split.unit: learner"
+            )
+        own = own[np.argsort(rank[own], kind="stable")]
+        own = generator_for(seed, "prompts", levels[level]).permutation(own)
+        for split, share in ((2, shares.test), (1, shares.valid)):
+            wanted = max(1, round(share * len(own))) - int((split_of[own] == split).sum())
+            split_of[own[split_of[own] < 0][: max(wanted, 0)]] = split
+        split_of[own[split_of[own] < 0]] = 0
+    return split_of[codes]
