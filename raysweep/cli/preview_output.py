@@ -1,5 +1,8 @@
 """`raysweep preview`: masked examples of a run, as a person reads them."""
 
+import csv
+from itertools import islice
+
 import numpy as np
 from rich.text import Text
 
@@ -11,6 +14,9 @@ from raysweep.masking.preview import preview_example
 from raysweep.masking.vocabulary import load_tokenizer
 from raysweep.seeding import generator_for
 
+CLEANED = 3
+"""Texts that are shown before and after their markup was unwrapped."""
+_AROUND = 60
 STYLES = {
     "context": "",
     "blank": "bold cyan",
@@ -43,8 +49,25 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
             ("answer", STYLES["answer"]), "  ", ("■ answer ends", STYLES["end"]),
         )
     )  # fmt: skip
+    _print_cleaned(settings, console)
     for example in np.sort(chosen).tolist():
         (document,) = store.documents_of(np.array([example]))
         console.print(Text(f"\nexample {example:,} of document {document:,}", style="dim"))
         pieces = preview_example(store, example, load_tokenizer())
         console.print(Text.assemble(*((text, STYLES[role]) for text, role in pieces)))
+
+
+def _print_cleaned(settings: Settings, console: PrintableConsole) -> None:
+    """Show what unwrapping markup did to the first texts, from the first place on that it changed."""
+    path = settings.folder.cleaned_texts
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(islice(csv.DictReader(file), CLEANED))
+    console.print(Text("\nmarkup was unwrapped, such as in", style="dim"))
+    for row in rows:
+        pairs = enumerate(zip(row["before"], row["after"], strict=False))
+        same = next((place for place, (left, right) in pairs if left != right), len(row["after"]))
+        start = max(0, same - _AROUND // 3)
+        before, after = (row[name][start : start + _AROUND].replace("\n", "⏎") for name in ("before", "after"))
+        console.print(Text.assemble((f"{row['writing_id']}: ", "dim"), before, (" → ", "dim"), (after, "green")))

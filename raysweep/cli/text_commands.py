@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from raysweep.cli.settings import Settings, new_group, with_settings
+from raysweep.cli.settings import DEFAULT_CONFIG, Settings, new_group, with_settings
 from raysweep.storage.printable import say
 
 app = new_group()
@@ -25,6 +25,22 @@ def sample(
     count = rows or data.sample.rows
     write_sample(out, rows=count, seed=settings.config.seed, level_shares=data.sample.level_shares, levels=data.levels)
     say(f"{out}: {count:,} texts. {SYNTHETIC_NOTICE}")
+
+
+@app.command()
+def init(
+    corpus: Annotated[list[str], typer.Argument(help="A file, several, a glob, a folder or an address.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = DEFAULT_CONFIG,
+    yes: Annotated[bool, typer.Option("--yes", help="Take what is shown, ask nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="data.key=value, such as data.encoding=cp1252; several times.")
+    ] = None,
+) -> None:
+    """Look at a corpus of your own, and write an experiments.yaml for it."""
+    from raysweep.cli.init_corpus import init_corpus
+
+    init_corpus(corpus, out=out, overrides=set_ or (), is_agreed=yes, may_overwrite=force)
 
 
 @app.command()

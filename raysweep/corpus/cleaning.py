@@ -8,6 +8,7 @@ their content stays, and entities such as `&amp;` become characters.  "<3" and "
 import html
 import re
 from dataclasses import dataclass
+from html.entities import html5
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,13 @@ def clean_text(text: str) -> str:
         if not count:
             break
     text = _TAG.sub("", _BREAK.sub("\n", text))
-    return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+    return _ENTITY.sub(_character, text)
+
+
+def _character(entity: re.Match[str]) -> str:
+    """The character of an entity; `html.unescape` alone would take the `&not` of `&nothing;`."""
+    name = entity.group()
+    return html.unescape(name) if name[1] == "#" or name[1:] in html5 else name
 
 
 def clean_texts(documents: pa.Table) -> tuple[pa.Table, CleanedTexts]:

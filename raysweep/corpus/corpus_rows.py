@@ -55,7 +55,7 @@ class Corpus:
     files: tuple[str, ...]  # names, without folders
     file_of: npt.NDArray[np.int32]  # (D,) the file of each document, an index into `files`
     row_of: Longs  # (D,) its 1-based data row there
-    text_column: str
+    roles: Mapping[str, str]  # role → column
     splits: npt.NDArray[np.int8] | None = None  # (D,) published ones, as indices into SPLITS
     cleaned: CleanedTexts = field(default_factory=CleanedTexts)
     notes: Mapping[str, int] = field(default_factory=dict)  # what a person should look at → columns or documents
@@ -93,7 +93,7 @@ def bad_repeats(corpus: Corpus, places: np.ndarray, reason: str) -> list[BadRow]
             row=row,
             file=corpus.files[file],
             writing_id=short_text(writing_id.encode()),
-            column=corpus.text_column,
+            column=corpus.roles["text"],
             reason=reason,
             value=show_cell(text.encode("utf-8", "surrogatepass")),
         )
@@ -179,7 +179,7 @@ class _Judge:
             files=self.names,
             file_of=self.files[good],
             row_of=self.row_numbers[good],
-            text_column=self.roles["text"],
+            roles=self.roles,
             splits=splits[good] if splits is not None else None,
             cleaned=cleaned,
             notes={words: count for words, count in self.notes.items() if count},
@@ -316,7 +316,11 @@ class _Judge:
 
 def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:
     """Spellings of levels, in small letters, and the level that each is."""
-    spelled = {} if layout is None else {name: level for name, level in layout.levels.items() if level in data.levels}
+    spelled = (
+        {}
+        if layout is None
+        else {name: level for name, level in layout.levels.items() if level in (*data.levels, *data.leave_out)}
+    )
     spelled |= {level: level for level in data.levels} | data.level_aliases
     return {spelling.casefold(): level for spelling, level in spelled.items()}
 

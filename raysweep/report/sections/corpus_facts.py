@@ -26,22 +26,32 @@ def data_section(evidence: Evidence) -> ReportSection:
     is_leaking = _is_leaking(evidence)
     blocks: list[Block] = [absent("The corpus has no summary.")]
     if corpus := evidence.corpus:
-        grouping = paragraph(
-            "{:,} rows gave {:,} documents. Every document is in one split, the same for all models. Documents with "
-            "the same {} are kept in one split: {:,} groups, the largest with {:,} documents.",
-            corpus["rows"],
-            corpus["documents"],
-            corpus["grouped_by"].replace(" and ", " or the same "),
-            corpus["groups"],
-            corpus["largest_group"],
-        )
-        blocks = [grouping, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
+        facts = [_grouping(corpus)]
+        if (language := corpus.get("language", "en")) != "en":
+            facts.append(paragraph("The texts are in the language <code>{}</code> (ISO 639).", language))
+        blocks = [*facts, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
     result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak is in two splits.")
     checked = [leak_check, result] if leak_check.records else [absent("The leak check left no record.")]
     blocks += [heading("Leak check"), *checked]
     if examples.records:
         blocks += [Folded("The masked examples", examples)]
     return ReportSection("data", "The data", blocks, alarm=_ALARM if is_leaking else "")
+
+
+def _grouping(corpus: Mapping[str, Any]) -> Block:
+    """How many documents there are, and what decided their splits."""
+    made = "{:,} rows gave {:,} documents. Every document is in one split, the same for all models. "
+    if corpus["grouped_by"] == "published splits":
+        by = "The splits are those that were published with the corpus."
+        return paragraph(made + by, corpus["rows"], corpus["documents"])
+    return paragraph(
+        made + "Documents with the same {} are kept in one split: {:,} groups, the largest with {:,} documents.",
+        corpus["rows"],
+        corpus["documents"],
+        corpus["grouped_by"].replace(" and ", " or the same "),
+        corpus["groups"],
+        corpus["largest_group"],
+    )
 
 
 def _is_leaking(evidence: Evidence) -> bool:
@@ -69,11 +79,11 @@ def _splits(evidence: Evidence) -> Table[tuple[str, dict[str, int]]]:
 
 
 def _set_aside(evidence: Evidence) -> Table[Named]:
-    """Rows of the CSV that were set aside, by reason."""
+    """Rows of the corpus that were set aside, by reason."""
     corpus = evidence.corpus or {"bad_rows": {}}
     return Table[Named](
         "set_aside",
-        "Rows of the CSV that were set aside (each is listed in corpus/quarantine.csv)",
+        "Rows of the corpus that were set aside (each is listed in corpus/quarantine.csv)",
         sorted(corpus["bad_rows"].items(), key=lambda row: -row[1]),
         words("Reason", "reason", lambda row: row[0]),
         numbers("Rows", "rows", formats.count, lambda row: row[1]),

@@ -1,0 +1,229 @@
+"""`raysweep init`: looks at a corpus, says what it found, and writes an experiments.yaml that runs as it is."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from raysweep.cli.settings import DEFAULT_CONFIG
+from raysweep.config.loading import check_file
+from raysweep.config.yaml_files import apply_overrides
+from raysweep.corpus.quarantine import count_by_reason
+from raysweep.corpus.survey import FEWEST_TEXTS, Survey, survey_corpus
+from raysweep.errors import ConfigError, InputError
+from raysweep.readers.locations import find_files
+from raysweep.storage.atomic_files import write_text
+from raysweep.storage.printable import say, shown
+
+MOST_BAD = 0.2
+"""Above this share of bad rows there is something wrong with the file, or with what it was taken for."""
+_PASSES = 3
+_EXAMPLES, _BATCH = 16, 8
+_FEWEST_STEPS, _MOST_STEPS = 500, 60_000
+
+
+def init_corpus(
+    paths: Sequence[str], *, out: Path, overrides: Sequence[str], is_agreed: bool, may_overwrite: bool
+) -> None:
+    """Look at the corpus, ask what it cannot tell, and write the file.
+
+    Raises:
+        ConfigError: the file is there already, or the order of the levels must be asked for and nobody is there.
+        InputError: the corpus cannot be used.
+    """
+    if out.exists() and not may_overwrite:
+        raise ConfigError(f"{out}: is there already; give --force to write it anew, or another name with --out")
+    path: Any = paths[0] if len(paths) == 1 else list(paths)
+    settings = _given(overrides)
+    files = find_files(path)
+    survey = survey_corpus(files, settings)
+    for line in describe(survey, files):
+        say(line)
+    if not survey.is_order_known and "levels" not in settings:
+        order = _ask_order(survey, is_agreed=is_agreed)
+        if order != survey.levels:
+            survey = survey_corpus(files, settings, order=(*order, *survey.thin))
+    text = config_text(survey, path)
+    write_text(out, text)
+    check_file(out)
+    say(f"{out}: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on GPUs)")
+    config = "" if out.name == DEFAULT_CONFIG.name and out.parent == Path() else f" --config {shlex.quote(str(out))}"
+    say(f"next: raysweep run --profile quick{config}")
+
+
+def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
+    """What was found and chosen, in about ten lines."""
+    corpus, name = survey.corpus, files[0].name if len(files) == 1 else f"{len(files):,} files"
+    layout = f", as {survey.layout} has it" if survey.layout else ""
+    columns = ", ".join(f"{role.removeprefix('writing_')} = {column[:40]}" for role, column in corpus.roles.items())
+    unused = [column for column in dict.fromkeys(survey.header) if column not in corpus.roles.values()]
+    levels = ", ".join(f"{level} {survey.counts[level]:,}" for level in survey.levels)
+    lines = [
+        f"{name}: {survey.format}{layout}, {corpus.rows:,} rows, {corpus.documents.num_rows:,} texts",
+        f"columns: {columns}",
+        f"not used: {', '.join(column[:30] for column in unused)[:300]}" if unused else "",
+        f"levels, lowest first: {levels}",
+    ]
+    if survey.thin:
+        thin = ", ".join(f"{level} ({count:,})" for level, count in survey.thin.items())
+        lines.append(f"left out, because fewer than {FEWEST_TEXTS} texts or none to test on: {thin}")
+    if survey.others:
+        others = ", ".join(f"{shown(value, 30)} ({rows:,})" for value, rows in list(survey.others.items())[:8])
+        lines.append(f"left out, because it is no level: {others}{' …' if len(survey.others) > 8 else ''}")
+    lines.append(_people(survey))
+    if survey.splits is None:
+        by = "learner and text" if survey.learners else "text"
+        shares = survey.data.get("split", {"train": 0.8, "valid": 0.1, "test": 0.1}).values()
+        train, valid, test = (round(100 * share) for share in shares)
+        lines.append(f"splits: none published, so {train}, {valid} and {test} % of each level, whole by {by}")
+    else:
+        counts = ", ".join(f"{split} {count:,}" for split, count in survey.splits.items())
+        lines.append(
+            f"splits: as published ({counts}){'; valid is taken from train' if not survey.splits['valid'] else ''}"
+        )
+    language = survey.data.get("language", "en")
+    mean, longest = survey.lengths
+    unsure = "" if survey.language else " (not recognised; say it with --set data.language=CODE)"
+    lines.append(f"texts: language {language}{unsure}, {mean:,.0f} characters on average, at most {longest:,}")
+    if survey.with_markup:
+        lines.append(f"markup: {survey.with_markup:,} texts have tags or entities, which are unwrapped (data.clean)")
+    if survey.bad_share:
+        reasons = ", ".join(f"{n:,} {why}" for why, n in count_by_reason(corpus.bad_rows).items())
+        lines.append(f"set aside: {reasons}")
+    return [line for line in lines if line]
+
+
+def config_text(survey: Survey, path: Any) -> str:
+    """An experiments.yaml with comments.
+
+    Raises:
+        InputError: too many rows are bad for the file to be what it was taken for.
+    """
+    data: dict[str, Any] = {"path": path, **survey.data}
+    if survey.bad_share > MOST_BAD:
+        reasons = ", ".join(f"{count:,} {why}" for why, count in count_by_reason(survey.corpus.bad_rows).items())
+        bad = survey.corpus.bad_rows[0]
+        raise InputError(
+            f"{bad.file} row {bad.row}: {bad.reason}; {survey.bad_share:.0%} of all rows are set aside ({reasons}). "
+            "Name the right columns with --set data.columns.text=COLUMN, or repair the file"
+        )
+    if survey.bad_share > 0.01:
+        data["max_bad_fraction"] = round(survey.bad_share * 1.2, 3)
+    steps = {level: _steps(count) for level, count in survey.train_counts.items()}
+    general = min(_MOST_STEPS, max(_steps(sum(survey.train_counts.values())), max(steps.values())))
+    transfer = {level: max(100, count // 10) for level, count in steps.items()}
+    return f"""\
+# Written by `raysweep init` for {_one_line(path)}; edit it as you like.  All settings: raysweep check --schema
+default: quick
+
+profiles:
+  # Minutes on two CPU cores, offline: small models from scratch.  It shows that all of it works, and no more.
+  quick:
+    seed: 0
+    data: &corpus
+{_indented(data)}
+    masking: {{examples_per_document: 8, max_tokens: 128}}
+    model: {{start: scratch, size: micro}}
+    training:
+      batch_size: 8
+      learning_rate: 4e-3
+      schedule: linear
+      warmup_steps: 5
+      evaluate_every: 25
+      checkpoint_every: 25
+      valid_examples: 48
+    trials:                      # one per level, one on all levels, and its fine-tunes
+      plan: {{specialised: {{steps: 50}}, general: {{steps: 100}}, transfer: {{steps: 10}}}}
+    evaluation: {{examples_per_document: 2, generation_documents: 4}}
+
+  # GPT-2 base from its pretrained weights, on GPUs; `raysweep plan --profile paper` says how long it takes.
+  paper:
+    seed: 0
+    data: *corpus
+    masking: {{examples_per_document: {_EXAMPLES}, max_tokens: 256}}
+    model: {{start: gpt2}}         # of the Hugging Face hub, or a folder with the weights
+    seeds: 3                     # trainings of every trial; verdicts then hold for the method, not for one training
+    training:
+      batch_size: {_BATCH}
+      learning_rate: 5e-5
+      evaluate_every: {max(100, min(1000, min(steps.values()) // 5))}
+      checkpoint_every: {max(100, min(1000, min(steps.values()) // 5))}
+      valid_examples: 500
+    trials:
+      plan:                      # about {_PASSES} passes over each level's examples
+        specialised: {{steps: {_inline(steps)}}}
+        general: {{steps: {general}}}
+        transfer: {{steps: {_inline(transfer)}}}
+    controls: {{size_matched: true, step_matched: true, placebo: true}}   # is it the level that helps?
+    evaluation: {{documents_per_level: 1000, examples_per_document: {_EXAMPLES}}}
+    report: {{resamples: 10000}}
+"""
+
+
+def _given(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of `data` that `--set` gave."""
+    values, paths = apply_overrides({"data": {}}, overrides)
+    wrong = [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]
+    if wrong:
+        raise ConfigError(
+            *(f"--set {path}: init takes settings of data alone, such as data.encoding" for path in wrong)
+        )
+    given: dict[str, Any] = values["data"]
+    return given
+
+
+def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
+    found = ", ".join(survey.levels)
+    if is_agreed:
+        say(f"the order of the levels is not known; taken, lowest first: {found}")
+        return survey.levels
+    if not _is_asked():
+        raise ConfigError(
+            f"the order of the levels is not known ({found}?). Confirm it with --yes, or say it: "
+            f"--set 'data.levels=[{found}]'"
+        )
+    while True:
+        answer = typer.prompt("Levels, lowest first", default=found)
+        order = tuple(part.strip() for part in answer.split(",") if part.strip())
+        if sorted(order) == sorted(survey.levels):
+            return order
+        say(f"must name each of {found} once")
+
+
+def _is_asked() -> bool:
+    """Tell whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
+def _people(survey: Survey) -> str:
+    counts = [
+        f"{count:,} {name}" if count is not None else f"no {name} known"
+        for name, count in (
+            ("learners", survey.learners), ("first languages", survey.first_languages), ("prompts", survey.prompts),
+        )
+    ]  # fmt: skip
+    consequence = "" if survey.learners else " (so one writer's texts may be in two splits, and intervals count texts)"
+    return f"writers: {', '.join(counts)}{consequence}"
+
+
+def _steps(documents: int) -> int:
+    steps = _PASSES * documents * _EXAMPLES // _BATCH
+    return max(_FEWEST_STEPS, min(_MOST_STEPS, round(steps, -2)))
+
+
+def _indented(data: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return "\n".join(f"      {line}" for line in text.rstrip().splitlines())
+
+
+def _inline(steps: Mapping[str, int]) -> str:
+    text: str = yaml.safe_dump(dict(steps), sort_keys=False, default_flow_style=True, width=10_000)
+    return text.strip()
+
+
+def _one_line(path: Any) -> str:
+    return shown(path if isinstance(path, str) else path[0])

@@ -1,0 +1,91 @@
+"""Guesses which column of an unknown file is what: by its name, and where no name helps by what is in it."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysweep.corpus.layouts import SUB_LEVELS
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "level": (
+        "cefr_level", "cefr", "cefrlevel", "humannotator_cefr_level", "level", "niveau", "nivel", "livello", "uroven",
+        "niva", "stufe", "proficiency", "proficiency_level", "label", "band",
+    ),
+    "text": (
+        "text", "full_text", "essay", "essay_text", "content", "body", "answer", "response", "document", "writing",
+        "sentence", "texte", "testo", "texto", "essay_content", "transcript", "inhalt", "aufsatz",
+    ),
+    "writing_id": (
+        "writing_id", "id", "text_id", "textid", "doc_id", "document_id", "essay_id", "public_essay_id", "uid", "docid",
+        "essayid", "filename", "file_name", "file", "text_id_kaggle", "record_id",
+    ),
+    "l1": (
+        "l1", "native_language", "mother_tongue", "first_language", "muttersprache", "nationality", "country",
+        "langue_maternelle", "lengua_materna", "madrelingua", "native", "modersmal",
+    ),
+    "learner": (
+        "learner_id", "learner", "user_id", "userid", "public_user_id", "author_id", "author", "student_id", "student",
+        "participant_id", "participant", "writer_id", "writer", "subject_id", "candidate", "candidate_id",
+    ),
+    "prompt": (
+        "prompt", "prompt_id", "prompt_name", "task", "task_id", "topic", "topic_id", "question", "assignment",
+        "aufgabe",
+    ),
+    "split": ("split", "set", "partition", "subset", "fold", "part"),
+    "date": ("date", "created_at", "timestamp", "created_timestamp", "datum", "year", "fecha", "data"),
+    "score": ("score", "grade", "mark", "points", "note", "punkte", "holistic_score", "overall"),
+}  # fmt: skip
+"""Usual names of columns, the surest first, without accents, case and punctuation."""
+MOST_LEVELS = 30
+_SHORT = 24  # characters of a level
+
+
+def guess_by_name(header: Sequence[str]) -> dict[str, str]:
+    """Match columns to roles by their names; a column has one role."""
+    plain = {_plain(name): name for name in reversed(header)}
+    roles: dict[str, str] = {}
+    for role, names in NAMES.items():
+        found = next((plain[_plain(name)] for name in names if _plain(name) in plain), None)
+        if found is not None and found not in roles.values():
+            roles[role] = found
+    return roles
+
+
+def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
+    """Add the level and the text, as far as their columns have no usual name.
+
+    The level is the column of few short values, most of them CEFR levels; the text is the column of the longest ones.
+    """
+    guessed = dict(roles)
+    free = [name for name in table.column_names if name not in guessed.values()]
+    if "level" not in guessed:
+        shares = {name: _level_share(table[name]) for name in free}
+        best = max(shares, key=lambda name: shares[name], default=None)
+        if best is not None and shares[best] > 0.5:
+            guessed["level"] = best
+            free.remove(best)
+    if "text" not in guessed:
+        lengths = {name: pc.mean(pc.binary_length(table[name])).as_py() or 0.0 for name in free}
+        best = max(lengths, key=lambda name: lengths[name], default=None)
+        if best is not None and lengths[best] > _SHORT:
+            guessed["text"] = best
+    return guessed
+
+
+def _level_share(column: pa.ChunkedArray) -> float:
+    """The share of a column's cells that are CEFR levels; 0 for one of many values."""
+    counts = pc.value_counts(column)
+    if not 2 <= len(counts) <= MOST_LEVELS:
+        return 0.0
+    known = {spelling.casefold() for spelling in SUB_LEVELS}
+    values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
+    fits = (value.decode("utf-8", "replace").strip().casefold() in known for value in values)
+    return float(sum(number for number, fit in zip(numbers, fits, strict=True) if fit) / max(1, sum(numbers)))
+
+
+def _plain(name: str) -> str:
+    folded = unicodedata.normalize("NFKD", name.casefold())
+    return re.sub(r"[^a-z0-9]", "", folded)

@@ -1,0 +1,332 @@
+"""Looks at a corpus of which nothing is known: its format, columns, levels, splits and language.
+
+What it finds is a `DataConfig` with which the corpus can be prepared, and the numbers that a person needs to agree.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysweep.config.data_settings import DataConfig, LayoutName, SplitConfig
+from raysweep.corpus.cleaning import clean_text
+from raysweep.corpus.column_choice import ColumnChooser, read_options
+from raysweep.corpus.column_guess import guess_by_content, guess_by_name
+from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
+from raysweep.corpus.corpus_rows import Corpus, read_corpus
+from raysweep.corpus.language_guess import guess_language
+from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
+from raysweep.corpus.level_guess import GuessedLevels, guess_levels
+from raysweep.corpus.normalising import normalised_codes
+from raysweep.corpus.quarantine import LEFT_OUT
+from raysweep.corpus.splits import SPLITS
+from raysweep.errors import InputError
+from raysweep.readers.raw_columns import FILE, ReadOptions, Roles, check_columns
+from raysweep.readers.reading import open_files, read_file, sniff_format
+
+FEWEST_TEXTS = 30
+"""Texts of a level below which three of them would be its test set."""
+TEST_TEXTS = 12
+"""A smaller share of train leaves each level so many test texts, as far as `MOST_TESTED` allows; fewer than ten decide
+nothing."""
+MOST_TESTED = 0.25
+LANGUAGE_SAMPLE = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found, and the settings that were chosen."""
+
+    data: dict[str, Any]  # settings of the corpus that differ from the defaults, but for its path
+    format: str
+    header: tuple[str, ...]
+    layout: LayoutName | None
+    levels: tuple[str, ...]  # that are studied, lowest first
+    counts: Mapping[str, int]  # level → texts
+    train_counts: Mapping[str, int]  # level → texts to train on, about
+    thin: Mapping[str, int]  # levels left out because they have too few texts
+    others: Mapping[str, int]  # values left out because they are no levels
+    is_order_known: bool
+    corpus: Corpus
+    learners: int | None
+    first_languages: int | None
+    prompts: int | None
+    splits: Mapping[str, int] | None  # published ones
+    language: str | None  # None: not recognised
+    with_markup: int
+    lengths: tuple[float, int]  # mean, longest; characters
+    bad_share: float  # of the rows
+
+
+class _Looked(Exception):  # noqa: N818 - it is no error: a reader is left once its header is known
+    def __init__(self, header: Sequence[str]) -> None:
+        super().__init__(header)
+        self.header = tuple(header)
+
+
+def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: Sequence[str] = ()) -> Survey:
+    """Look at a corpus.
+
+    Args:
+        settings: of `data`, which are taken as they are.
+        order: the levels, lowest first, if somebody said so.
+
+    Raises:
+        InputError: the files cannot be read, or hold no levels or texts that could be compared.
+    """
+    given = _config(settings)
+    layout_name = given.layout or _named_layout(files)
+    header, kind = _look(files, given, LAYOUTS.get(layout_name) if layout_name else None)
+    layout_name = layout_name or recognise_layout(header)
+    layout = LAYOUTS[layout_name] if layout_name is not None else None
+    columns = {role: name for role, name in given.columns.model_dump().items() if name is not None}
+    if layout is None:
+        columns = {**_guess_columns(files, given, header, columns), **columns}
+    data: dict[str, Any] = {**settings, "columns": columns}
+    if layout_name is not None:
+        data["layout"] = layout_name
+    guessed = _levels(files, _config(data), layout)
+    if order := order or settings.get("levels", ()):
+        guessed = GuessedLevels(names=tuple(order), aliases=guessed.aliases, others=guessed.others, is_order_known=True)
+    split = columns.get("split") or (layout.splits if layout is not None else None)
+    columns.pop("split", None)
+    data |= {"levels": guessed.names, "level_aliases": {**guessed.aliases, **given.level_aliases}}
+    hidden = set(layout.leave_out) if layout is not None else set()
+    leave_out = tuple(value for value in guessed.others if value not in hidden)
+    data["leave_out"] = tuple(dict.fromkeys((*given.leave_out, *leave_out)))
+    if split is not None and (layout is None or split == FILE or split in header):
+        corpus = read_corpus(files, _config({**data, "columns": {**columns, "split": split}}))
+        if _is_usable(corpus):
+            columns["split"] = split
+        else:
+            corpus = read_corpus(files, _config(data))
+    else:
+        corpus = read_corpus(files, _config(data))
+    return _describe(corpus, data, columns, guessed, header=header, kind=kind, layout=layout_name, given=given)
+
+
+def _config(settings: Mapping[str, Any]) -> DataConfig:
+    """Validate settings as those of a file are: lists stand for tuples."""
+    return DataConfig.model_validate_json(json.dumps(settings))
+
+
+def _named_layout(files: Sequence[Path]) -> LayoutName | None:
+    """The layout that only the names of the files tell."""
+    names = [file.name for file in open_files(files)] if len(files) == 1 else [file.name for file in files]
+    shorts = [name.rpartition("/")[2] for name in names]
+    icnale = LAYOUTS["icnale"].name_columns
+    assert icnale is not None
+    if sum(icnale(name) is not None for name in shorts) > len(shorts) / 2:
+        return "icnale"
+    if all("CEFR-SP" in name and name.endswith(".txt") for name in shorts):
+        return "cefr_sp"
+    return None
+
+
+def _look(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
+    """The columns and the format of the first file."""
+
+    def look(_: str, header: Sequence[str]) -> Roles:
+        raise _Looked(header)
+
+    chooser = ColumnChooser(given.columns, layout)
+    options = read_options(given, layout, chooser)
+    for file in open_files(files, layout.files if layout else None):
+        kind = options.format or sniff_format(file.read(), file.name, options)
+        for xml_layout in (layout,) if kind != "xml" or layout else (LAYOUTS["asag"], LAYOUTS["efcamdat_xml"]):
+            try:
+                read_file(file, _with(options, look, xml_layout))
+            except _Looked as looked:
+                if kind == "xml" and xml_layout is not None and not _holds(file.read(), xml_layout):
+                    continue
+                return looked.header, kind
+        raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
+    raise InputError("data.path: no file of the layout is there")
+
+
+def _with(options: ReadOptions, choose: Any, layout: CorpusLayout | None) -> ReadOptions:
+    return replace(options, choose=choose, xml=layout.xml if layout is not None else None)
+
+
+def _holds(data: bytes, layout: CorpusLayout) -> bool:
+    assert layout.xml is not None
+    return f"<{layout.xml.record}".encode() in data
+
+
+def _guess_columns(
+    files: Sequence[Path], given: DataConfig, header: tuple[str, ...], columns: Mapping[str, str]
+) -> dict[str, str]:
+    """Columns by name, then by content; those that the config names are taken."""
+    named = {("id" if role == "writing_id" else role): name for role, name in guess_by_name(header).items()}
+    taken = set(columns.values())
+    roles = {role: name for role, name in named.items() if name not in taken and role not in columns}
+    missing = {"level", "text"} - {*roles, *columns}
+    if missing:
+        table = _read_all_columns(files, given, header)
+        known = {**roles, **columns}
+        guessed = guess_by_content(table, known)
+        roles |= {role: guessed[role] for role in missing if role in guessed}
+        still = sorted(missing - set(guessed))
+        if still:
+            check_columns(str(files[0]), header, [f"the {role}" for role in still])
+    if roles.get("id") is not None and not _is_key(files, given, roles["id"]):
+        del roles["id"]
+    return roles
+
+
+def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[str, ...]) -> pa.Table:
+    roles = {"level": header[0], **{f"#{place}": name for place, name in enumerate(dict.fromkeys(header))}}
+    options = read_options(given, None, ColumnChooser(given.columns, None))
+    file = next(open_files(files[:1]))
+    return read_file(file, _with(options, lambda *_: roles, None)).table
+
+
+def _is_key(files: Sequence[Path], given: DataConfig, column: str) -> bool:
+    """Tell whether a column's values differ from row to row, so that it can be the id."""
+    options = read_options(given, None, ColumnChooser(given.columns, None))
+    cells = [
+        read_file(file, _with(options, lambda *_: {"level": column}, None)).table[column] for file in open_files(files)
+    ]
+    values = pa.chunked_array([chunk for each in cells for chunk in each.chunks], pa.large_binary())
+    return bool(pc.count_distinct(values).as_py() == len(values))
+
+
+def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None) -> GuessedLevels:
+    chooser = ColumnChooser(data.columns, layout)
+    options = read_options(data, layout, chooser)
+    counts: dict[str, int] = {}
+    for file in open_files(files, layout.files if layout else None):
+        raw = read_file(file, options)
+        for entry in pc.value_counts(raw.table[raw.roles["level"]]).to_pylist():
+            value = entry["values"].decode("utf-8", "replace").strip()
+            counts[value] = counts.get(value, 0) + entry["counts"]
+    return guess_levels(counts, layout, column=chooser.roles["level"])
+
+
+def _is_usable(corpus: Corpus) -> bool:
+    """Tell whether published splits are there for all rows, with documents to train and to test on."""
+    assert corpus.splits is not None
+    found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))
+    return bool(
+        found[SPLITS.index("train")]
+        and found[SPLITS.index("test")]
+        and not any(bad.reason == "unknown split" for bad in corpus.bad_rows)
+    )
+
+
+def _describe(
+    corpus: Corpus,
+    data: dict[str, Any],
+    columns: Mapping[str, str],
+    guessed: GuessedLevels,
+    *,
+    header: tuple[str, ...],
+    kind: str,
+    layout: LayoutName | None,
+    given: DataConfig,
+) -> Survey:
+    documents = corpus.documents
+    found = dict(zip(*(pc.value_counts(documents["level"]).field(n).to_pylist() for n in (0, 1)), strict=True))
+    counts = {level: int(found.get(level, 0)) for level in guessed.names}
+    trained, tested = _split_counts(corpus, counts, given.split)
+    thin = {
+        level: count
+        for level, count in counts.items()
+        if count < FEWEST_TEXTS or not trained[level] or not tested[level]
+    }
+    kept = tuple(level for level in guessed.names if level not in thin)
+    if len(kept) < 2:
+        shown = ", ".join(f"{level} {count:,}" for level, count in counts.items())
+        raise InputError(
+            f"{corpus.files[0]}: fewer than two levels have {FEWEST_TEXTS} texts, some to train and some to test on "
+            f"({shown}); levels are compared. "
+            "Add texts, or name the column of the levels: --set data.columns.level=COLUMN"
+        )
+    sample = documents["text"].slice(0, LANGUAGE_SAMPLE).to_pylist()
+    language = given.language if given.language != "en" else guess_language(sample)
+    bad = [row for row in corpus.bad_rows if row.reason != LEFT_OUT]
+    bad_share = len(bad) / max(1, corpus.rows)
+    settled = {
+        **data,
+        "columns": dict(columns),
+        "levels": kept,
+        "leave_out": (*data["leave_out"], *thin),
+        "language": language or given.language,
+    }
+    smallest = min(counts[level] for level in kept)
+    if corpus.splits is None and "split" not in data and smallest * given.split.test < TEST_TEXTS:
+        test = min(MOST_TESTED, math.ceil(100 * TEST_TEXTS / smallest) / 100)
+        settled["split"] = {"train": round(0.9 - test, 2), "valid": 0.1, "test": test}
+        trained = _split_counts(corpus, counts, _config(settled).split)[0]
+    markup = int(np.count_nonzero(find_signs(documents["text"]) & MARKUP_SIGNS)) if not corpus.cleaned.texts else 0
+    if markup and _has_markup(documents["text"]):
+        settled["clean"] = True
+    lengths = pc.utf8_length(documents["text"])
+    return Survey(
+        data=_without_defaults(settled),
+        format=kind,
+        header=header,
+        layout=layout,
+        levels=kept,
+        counts=counts,
+        train_counts={level: trained[level] for level in kept},
+        thin=thin,
+        others=guessed.others,
+        is_order_known=guessed.is_order_known,
+        corpus=corpus,
+        learners=_distinct(documents["learner"]),
+        first_languages=_distinct(documents["l1"]),
+        prompts=_distinct(documents["prompt"]),
+        splits=_count_splits(corpus),
+        language=language,
+        with_markup=corpus.cleaned.texts or (markup if settled.get("clean") else 0),
+        lengths=(float(pc.mean(lengths).as_py() or 0.0), int(pc.max(lengths).as_py() or 0)),
+        bad_share=bad_share,
+    )
+
+
+def _split_counts(
+    corpus: Corpus, counts: Mapping[str, int], shares: SplitConfig
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Texts of each level to train and to test on."""
+    if corpus.splits is None:
+        trained = {level: round(shares.train * count) for level, count in counts.items()}
+        return trained, {level: round(shares.test * count) for level, count in counts.items()}
+    levels = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
+    train, test = (corpus.splits == SPLITS.index(split) for split in ("train", "test"))
+    return (
+        {level: int((train & (levels == level)).sum()) for level in counts},
+        {level: int((test & (levels == level)).sum()) for level in counts},
+    )
+
+
+def _count_splits(corpus: Corpus) -> dict[str, int] | None:
+    if corpus.splits is None:
+        return None
+    return dict(zip(SPLITS, np.bincount(corpus.splits, minlength=len(SPLITS)).tolist(), strict=True))
+
+
+def _has_markup(texts: pa.ChunkedArray) -> bool:
+    marked = texts.filter(pa.array((find_signs(texts) & MARKUP_SIGNS) > 0)).slice(0, 1000).to_pylist()
+    return any(clean_text(text) != text for text in marked)
+
+
+def _distinct(column: pa.ChunkedArray) -> int | None:
+    if column.null_count == len(column):
+        return None
+    names = set(normalised_codes(column)[1])
+    return len(names) if names != {"unknown"} else None
+
+
+def _without_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the defaults, and the levels, which a person wants to see."""
+    config = _config(data)
+    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
+    whole = {"split": config.split.model_dump()} if "split" in values else {}
+    return {**values, **whole, "levels": list(config.levels)}

@@ -1,0 +1,221 @@
+"""`raysweep init FILE --yes`, then `raysweep run`: any corpus, in two commands."""
+
+import json
+import random
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from raysweep.cli.app import app
+from raysweep.config.loading import check_file, load_config
+from tests.corpus.layout_files import MAKERS, made_up_rows
+from tests.readers.small_files import delimited
+
+SMALL = {
+    "masking": {"examples_per_document": 2, "max_tokens": 64},
+    "training": {"batch_size": 4, "warmup_steps": 0, "evaluate_every": 1, "checkpoint_every": 1, "valid_examples": 24},
+    "trials.plan": {"specialised": {"steps": 1}, "general": {"steps": 1}},
+    "evaluation": {"examples_per_document": 1, "generation_documents": 0, "speed_repeats": 0},
+    "report.resamples": 100,
+}
+"""The profile `quick` with a step a trial, and no fine-tunes."""
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, **more):
+        return CliRunner().invoke(app, [str(word) for word in words], **more)
+
+    return run
+
+
+def rows_of(levels, per_level=40):
+    return [(f"w{number}", "Thai", level, text) for number, level, text in made_up_rows(levels, per_level)]
+
+
+def write(path, levels, columns=("Code", "Muttersprache", "Niveau", "Aufsatz"), per_level=40, delimiter=";"):
+    path.write_bytes(delimited(delimiter, rows_of(levels, per_level), columns))
+
+
+GERMAN = (
+    "Ich gehe heute mit meiner Mutter in die Stadt.", "Wir kaufen z. B. Brot und Käse für das Frühstück.",
+    "Das Wetter ist nicht sehr gut, aber wir haben Spaß.", "Am 3. Oktober fahren wir zu Dr. Müller nach Köln.",
+)  # fmt: skip
+
+
+def german(path):
+    rng = random.Random(0)
+    rows = [
+        (f"w{n}", "Polish", ("A2", "B1")[n % 2], " ".join(rng.choices(GERMAN, k=4)) + f" Nr. {n}!") for n in range(120)
+    ]
+    path.write_bytes(delimited(",", rows, ("id", "l1", "level", "text")))
+
+
+def no_id_no_l1(path):
+    path.write_bytes(delimited(",", [row[2:] for row in rows_of(("A1", "B1"))], ("label", "text")))
+
+
+def with_splits(path):
+    names = ("train", "train", "train", "dev", "test")
+    rows = [(*row, names[n // 2 % 5]) for n, row in enumerate(rows_of(("A1", "B1"), 60))]
+    path.write_bytes(delimited("\t", rows, ("id", "l1", "cefr", "essay", "set")))
+
+
+CORPORA = {
+    "A2–C2 in own columns": lambda path: write(path, ("A2", "B1", "B2", "C1", "C2")),
+    "three own level names": lambda path: write(path, ("Beginner", "intermediate", "Advanced")),
+    "two levels": lambda path: write(path, ("B1", "B2"), delimiter=","),
+    "a split column": with_splits,
+    "no id and no first language": no_id_no_l1,
+    "German": german,
+}
+LEVELS = {
+    "A2–C2 in own columns": ["A2", "B1", "B2", "C1", "C2"],
+    "three own level names": ["Beginner", "intermediate", "Advanced"],
+    "two levels": ["B1", "B2"],
+    "a split column": ["A1", "B1"],
+    "no id and no first language": ["A1", "B1"],
+    "German": ["A2", "B1"],
+}
+
+
+def run_quick(command, *stages):
+    sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    return command(*(stages or ("run",)), "--profile", "quick", "--inline", *sets)
+
+
+def check_two_commands(command, folder, corpus, levels):
+    """Init, run, and a report."""
+    told = command("init", corpus, "--yes")
+    assert told.exit_code == 0, told.output
+    assert told.output.splitlines()[-1] == "next: raysweep run --profile quick"
+    configs = check_file(folder / "experiments.yaml")
+    assert set(configs) == {"quick", "paper"}
+    for config in configs.values():
+        assert list(config.data.levels) == levels
+        assert len(config.trials) == 2 * len(levels) + 1
+    done = run_quick(command)
+    assert done.exit_code == 0, done.output
+    assert (folder / "runs" / "quick" / "report" / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
+    """No hand edit, no --set, whatever the columns and levels are called."""
+    CORPORA[name](tmp_path / "my texts.csv")
+    check_two_commands(command, tmp_path, "my texts.csv", LEVELS[name])
+    splits = json.loads((tmp_path / "runs" / "quick" / "corpus" / "splits.json").read_text())
+    assert splits["language"] == ("de" if name == "German" else "en")
+    assert (splits["grouped_by"] == "published splits") == (name == "a split column")
+
+
+LAYOUT_LEVELS = {
+    "efcamdat": ["A1", "B1", "C1"], "efcamdat_xml": ["A1", "B1", "C1"], "write_and_improve": ["A2", "B1"],
+    "wi_locness": ["A1", "A2", "B1"], "icnale": ["A2", "B1"], "asag": ["A2", "B1", "B2"],
+    "universal_cefr": ["A1", "A2", "B1"], "ellipse": ["S1", "S2", "S3", "S4"], "cefr_sp": ["A1", "B1", "B2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUT_LEVELS)
+def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
+    """As it is downloaded."""
+    corpus = MAKERS[name](tmp_path, 50)
+    check_two_commands(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
+    assert load_config(tmp_path / "experiments.yaml", "paper")[1].data.layout == name
+
+
+def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, tmp_path):
+    """The numbers by which a person agrees."""
+    rows = [(*row, "x") for row in rows_of(("A1.i", "A2.ii", "B1"))]
+    rows += [(f"r{n}", "Thai", "C1", f"Rare text number {n}.", "x") for n in range(5)]
+    rows += [("u1", "Thai", "native", "A text &amp; markup.", "x")]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "l1", "cefr", "text", "extra")))
+    told = command("init", "a.csv")
+    assert told.exit_code == 0
+    assert told.output.splitlines() == [
+        "a.csv: csv, 126 rows, 125 texts",
+        "columns: id = id, l1 = l1, level = cefr, text = text",
+        "not used: extra",
+        "levels, lowest first: A1 40, A2 40, B1 40",
+        "left out, because fewer than 30 texts or none to test on: C1 (5)",
+        "left out, because it is no level: 'native' (1)",
+        "writers: no learners known, 1 first languages, no prompts known (so one writer's texts may be in two splits, "
+        "and intervals count texts)",
+        "splits: none published, so 65, 10 and 25 % of each level, whole by text",
+        told.output.splitlines()[8],
+        "experiments.yaml: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on "
+        "GPUs)",
+        "next: raysweep run --profile quick",
+    ]
+    assert told.output.splitlines()[8].startswith("texts: language en, ")
+    data = yaml.safe_load((tmp_path / "experiments.yaml").read_text())["profiles"]["quick"]["data"]
+    assert data["level_aliases"] == {"A1.i": "A1", "A2.ii": "A2"}
+    assert data["leave_out"] == ["native", "C1"]
+    assert command("prepare", "--profile", "quick").exit_code == 0
+    splits = json.loads((tmp_path / "runs" / "quick" / "corpus" / "splits.json").read_text())
+    assert (splits["documents"], splits["bad_rows"]) == (120, {"level left out": 6})
+
+
+def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path):
+    """It may hold a week of work."""
+    write(tmp_path / "a.csv", ("A1", "B1"))
+    (tmp_path / "experiments.yaml").write_text("mine")
+    told = command("init", "a.csv", "--yes")
+    assert "experiments.yaml: is there already; give --force" in str(told.exception)
+    assert (tmp_path / "experiments.yaml").read_text() == "mine"
+    assert command("init", "a.csv", "--yes", "--out", "other.yaml").output.endswith("--config other.yaml\n")
+    assert command("init", "a.csv", "--yes", "--force").exit_code == 0
+    check_file(tmp_path / "experiments.yaml")
+
+
+def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monkeypatch):
+    """The alphabet is a guess that only a person can confirm."""
+    write(tmp_path / "a.csv", ("Gelb", "Blau", "Rot"))
+    told = command("init", "a.csv")
+    assert "the order of the levels is not known (Blau, Gelb, Rot?). Confirm it with --yes" in str(told.exception)
+    assert "taken, lowest first: Blau, Gelb, Rot" in command("init", "a.csv", "--yes").output
+    said = command("init", "a.csv", "--force", "--set", "data.levels=[Rot, Gelb, Blau]")
+    assert said.exit_code == 0, said.output
+    assert load_config(tmp_path / "experiments.yaml")[1].data.levels == ("Rot", "Gelb", "Blau")
+    monkeypatch.setattr("raysweep.cli.init_corpus._is_asked", lambda: True)
+    asked = command("init", "a.csv", "--force", input="Rot, Blau\nGelb, Rot, Blau\n")
+    assert "must name each of Blau, Gelb, Rot once" in asked.output
+    assert load_config(tmp_path / "experiments.yaml")[1].data.levels == ("Gelb", "Rot", "Blau")
+
+
+def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path):
+    """Three passes over each level's examples, within bounds."""
+    rows = rows_of(("A1",), 2000) + [
+        (f"x{n}", "Thai", "B1", text) for n, (_, _, _, text) in enumerate(rows_of(("B1",), 60))
+    ]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "l1", "cefr", "text")))
+    assert command("init", "a.csv", "--yes").exit_code == 0
+    trials = load_config(tmp_path / "experiments.yaml", "paper")[1].trials
+    assert {name: trial.steps for name, trial in trials.items()} == {
+        "A1": 8400, "B1": 500, "all": 8700, "all-A1": 840, "all-B1": 100,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "sets", "message"),
+    [
+        (delimited(",", rows_of(("A1", "B1"), 10)), (), "fewer than two levels have 30 texts"),
+        (delimited(",", [("a", "b", f"x{n}", "Some long text of a learner here.") for n in range(90)]), (),
+         "the column 'cefr_level' has 90 different values, which are no levels"),
+        (b"a,b\n1,2\n", (), "no column 'the level'; no column 'the text'. Found the columns 'a', 'b'"),
+        (delimited(",", rows_of(("A1", "B1"))), ("--set", "seed=1"), "--set seed: init takes settings of data alone"),
+        (delimited(",", rows_of(("A1", "B1"))).replace(b"w1,", b"w1,caf\xe9"), ("--set", "data.encoding=ascii"),
+         "found the byte 0xE9, which is not ascii"),
+    ],
+)  # fmt: skip
+def test_a_corpus_that_cannot_be_compared_is_refused_before_anything_is_written(
+    command, tmp_path, content, sets, message
+):
+    """With the numbers and the way on, before anything is written."""
+    (tmp_path / "a.csv").write_bytes(content)
+    told = command("init", "a.csv", "--yes", *sets)
+    assert message in str(told.exception)
+    assert not (tmp_path / "experiments.yaml").exists()

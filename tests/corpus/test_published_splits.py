@@ -1,0 +1,80 @@
+"""Published splits are taken as they are, and checked as strictly as one's own."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.preparing import prepare_corpus
+from raysweep.corpus.published_splits import read_splits
+from raysweep.corpus.splits import SPLITS
+from raysweep.errors import InputError
+from tests.corpus.odd_csv import csv_bytes
+
+HEADER = ("writing_id", "l1", "cefr_level", "text", "part")
+PART = DataConfig(columns=ColumnsConfig(split="part"))
+
+
+def write(path, parts, text="Text number {n} of a writer."):
+    path.write_bytes(csv_bytes([(n, "Thai", "A1", text.format(n=n), part) for n, part in enumerate(parts)], HEADER))
+
+
+def test_names_of_splits_are_known_and_others_can_be_said():
+    """In any case, in names of files, and two at once are none."""
+    column = pa.chunked_array([["Train", "dev", "validation", "TEST", "heldout", "pilot", "dev-test", ""]])
+    found = [SPLITS[place] if place >= 0 else "" for place in read_splits(column, {"pilot": "train"})]
+    assert found == ["train", "valid", "valid", "test", "test", "train", "", ""]
+    files = pa.chunked_array([["A.train", "CEFR-SP_SCoRE_dev", "train_and_test", "essays"]])
+    assert read_splits(files, {}, in_file_names=True).tolist() == [0, 1, -1, -1]
+
+
+def test_documents_stay_where_they_were_published(folder, tmp_path):
+    """To the document."""
+    parts = ["train"] * 30 + ["dev"] * 6 + ["test"] * 4
+    write(tmp_path / "a.csv", parts)
+    summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
+    assert summary.counts["A1"] == {"train": 30, "valid": 6, "test": 4}
+    rows = pq.read_table(folder.documents).to_pylist()
+    assert all(
+        row["split"] == {"dev": "valid"}.get(parts[int(row["writing_id"])], parts[int(row["writing_id"])])
+        for row in rows
+    )
+    assert all(row["prompt"] is None for row in rows)
+
+
+def test_leaks_of_published_splits_are_found_and_nothing_is_moved(folder, tmp_path):
+    """A text of train that is in test too: counted, so that the report gives no verdict."""
+    parts = ["train"] * 30 + ["dev"] * 6 + ["test"] * 4
+    write(tmp_path / "a.csv", parts, text="The same text by everybody, word for word.")
+    summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
+    assert summary.documents == 40
+    leakage = json.loads(folder.leakage.read_text())
+    assert leakage["texts_in_two_splits"] == 1
+    assert leakage["leaky_test_documents"] == 4
+
+
+def test_a_name_that_is_no_split_sets_its_row_aside(folder, tmp_path):
+    """And is named if there are too many."""
+    write(tmp_path / "a.csv", ["train"] * 30 + ["pilot"] * 6 + ["test"] * 4)
+    with pytest.raises(InputError, match=r"row 31, column 'part': found 'pilot'; must be train, valid \(dev\) or test"):
+        prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
+    data = PART.model_copy(update={"split_names": {"pilot": "valid"}})
+    assert prepare_corpus(tmp_path / "a.csv", folder, data, seed=0).counts["A1"]["valid"] == 6
+
+
+def test_without_validation_documents_some_of_train_are_taken(folder, tmp_path):
+    """A ninth of it, as the shares say; test stays whole."""
+    write(tmp_path / "a.csv", ["train"] * 90 + ["test"] * 10)
+    summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
+    assert summary.counts["A1"]["test"] == 10
+    assert summary.counts["A1"]["valid"] == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize(("parts", "lacks"), [(["train"] * 9, "test"), (["test"] * 9, "train")])
+def test_without_training_or_test_documents_the_splits_are_refused(folder, tmp_path, parts, lacks):
+    """With the setting that says which name stands for it."""
+    write(tmp_path / "a.csv", parts)
+    with pytest.raises(InputError, match=f"no document is in {lacks} .*such as {{dev: {lacks}}}, or leave out"):
+        prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
