@@ -40,12 +40,17 @@ MAX_TRIAL_GPU = "max_trial_gpu"
 MAX_CPU = "max_cpu"
 """The resource by which the head declares how many CPUs the autoscaler may bring the cluster to."""
 
-_VARIABLES = {
-    "RAY_USAGE_STATS_ENABLED": "0",
+TRAIN_VARIABLES = {
     # A report waits until the controller polls (every 2 s by default), and so does the end of a run.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # The dashboard's Train tab.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+}
+"""What Ray Train reads, in the process of a trial too: a cluster's processes do not have this one's environment."""
+_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    **TRAIN_VARIABLES,
     # The trial writes metrics.jsonl itself; Tune would write the same again.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # The searcher suggests no more trials than fit, so each may wait for the autoscaler.
@@ -136,7 +141,7 @@ class Session(AbstractContextManager["Session"]):
         where = "joined" if self.resources.cluster_address else "started here"
         return (
             f"Ray {ray.__version__} ({where}), {self.capacity.cpus:g} CPUs, {self.capacity.gpus:g} GPUs, "
-            f"dashboard {self.dashboard or 'off'}"
+            f"dashboard {self.dashboard or 'off'} (asks for the token in ~/.ray/auth_token)"
         )
 
     def raise_if_lost(self) -> None:

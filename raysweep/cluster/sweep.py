@@ -21,6 +21,7 @@ from ray import tune
 
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.session import Session
+from raysweep.cluster.sweep_metrics import SweepMetrics, run_of
 from raysweep.cluster.train_worker import TRAIN, Work
 from raysweep.cluster.trial_driver import bundles, drive
 from raysweep.cluster.tune_searcher import SweepSearcher
@@ -30,6 +31,7 @@ from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, outcome_from_json
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
 _POLL_S = 0.5
@@ -114,7 +116,7 @@ def _tuner(watch: SweepWatch, config: Any, storage: Path) -> tune.Tuner:
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Callback(watch)],
+            callbacks=[_Callback(watch, SweepMetrics(run_of(storage.parent)))],
             # The sweep's state decides what is tried again, and how often.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -129,8 +131,8 @@ def _file_name(trial: Any) -> str:
 class _Callback(tune.Callback):
     """Tells the sweep's state of starts (before that a trial waits), evaluations and lost processes."""
 
-    def __init__(self, watch: SweepWatch) -> None:
-        self._watch, self._state = watch, watch.state
+    def __init__(self, watch: SweepWatch, metrics: SweepMetrics) -> None:
+        self._watch, self._state, self._metrics = watch, watch.state, metrics
         self._evaluations: Counter[str] = Counter()
         """Evaluations told so far, by training."""
         self._polled = 0.0
@@ -144,6 +146,10 @@ class _Callback(tune.Callback):
             return
         self._polled = time.monotonic()
         self._watch.poll_budget()
+        self._metrics.repeat()
+        self._metrics.tell_states(self._state.count_states())
+        if (spent := self._watch.spent) is not None:
+            self._metrics.tell_spending(gpu_hours=spent.gpu_hours, cost=spent.cost)
         for trial in trials:
             if trial.status == trial.RUNNING:
                 self._tell_evaluations(trial)
@@ -164,7 +170,9 @@ class _Callback(tune.Callback):
         for line in lines[self._evaluations[name] :]:
             if line.endswith("\n"):
                 self._evaluations[name] += 1
-                self._state.evaluate(name, Evaluation(**json.loads(line)))
+                evaluation = Evaluation(**json.loads(line))
+                self._state.evaluate(name, evaluation)
+                self._metrics.tell_evaluation(name, TrialFolder(trial.config["work"].job.folder), evaluation)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its own state; the sweep's state holds the terminal.

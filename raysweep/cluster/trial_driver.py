@@ -18,7 +18,7 @@ from ray import tune
 
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.ray_internals import is_preempted, make_lean_trainer, propagate_to_train
-from raysweep.cluster.session import TRIAL_GPU
+from raysweep.cluster.session import TRAIN_VARIABLES, TRIAL_GPU
 from raysweep.cluster.train_worker import Work, append_evaluation, train_on_worker
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, outcome_to_json
@@ -50,7 +50,10 @@ def drive(config: dict[str, Any]) -> None:
         # The actor that frees a dead training's GPU asks Ray's State API, which without RAY_ADDRESS asks the
         # cluster that was started last on this machine; the GPU would never be freed.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-        propagate_to_train("RAY_ADDRESS")
+        for name, value in TRAIN_VARIABLES.items():
+            os.environ.setdefault(name, value)
+        for name in ("RAY_ADDRESS", *TRAIN_VARIABLES):
+            propagate_to_train(name)
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:

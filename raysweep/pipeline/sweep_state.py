@@ -6,6 +6,7 @@ depends on it is released.  `scheduling.failures` says what follows a failure; a
 again waits for its turn like any other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -85,6 +86,10 @@ class SweepState:
     def in_use(self) -> Capacity:
         """What the running trainings take together."""
         return Capacity.used_by(self._running())
+
+    def count_states(self) -> Counter[str]:
+        """How many trials are in each state."""
+        return Counter(self._graph.state(name).value for name in self._tasks)
 
     def request_of(self, name: str) -> ResourceRequest:
         """What the training takes; one that ran out of memory beside others takes a whole GPU."""

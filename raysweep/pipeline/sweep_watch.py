@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.pipeline.sweep_state import SweepState
 from raysweep.pipeline.tasks import Listener, TrainTask
-from raysweep.planning.budget import BudgetWatch
+from raysweep.planning.budget import BudgetWatch, Spent
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.retries import Retries
 
@@ -29,6 +29,11 @@ class SweepWatch:
             self.state.halt(self._interruption.reason, within_s=GRACE_S)
         if self._interruption.is_overdue:
             raise KeyboardInterrupt(self._interruption.reason)
+
+    @property
+    def spent(self) -> Spent | None:
+        """What all trainings took so far; None if it is not counted."""
+        return self._budget.spent if self._budget is not None else None
 
     def poll_budget(self) -> None:
         """Count what is in use since the last poll, and halt the sweep if the budget is used up."""

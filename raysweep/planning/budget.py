@@ -90,6 +90,11 @@ class BudgetWatch:
         self._spent: Spent | None = None
         self._counted_until = self._written_at = 0.0
 
+    @property
+    def spent(self) -> Spent | None:
+        """What was taken so far; None before the first call, and after `close`."""
+        return self._spent
+
     def record_usage(self, now: float, *, gpus: float, cores: float) -> str:
         """Count the time since the last call; returns the reason why trainings must stop now, or ''.
 

@@ -1,6 +1,10 @@
 """One sweep on a real Ray with every kind of failure, and what is on disk after it."""
 
 import json
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +137,72 @@ def test_trials_that_could_never_start_are_refused_before_anything_starts(sessio
     with pytest.raises(ResourceError, match=r"2 trials ask for 4 GPUs each; the cluster has 1 \(2 CPUs\)"):
         run_sweep(session, tasks, listener, storage=run.ray)
     assert not run.trial("large").root.exists()
+
+
+def scraped(session):
+    """All series on the metrics ports of this Ray, as text."""
+    place = Path(session.local.context.address_info["session_dir"]).parent / "prom_metrics_service_discovery.json"
+    targets = [target for group in json.loads(place.read_text()) for target in group["targets"]]
+    texts = []
+    for target in targets:
+        with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+            texts.append(answer.read().decode())
+    return "\n".join(texts)
+
+
+def test_prometheus_can_read_the_sweep(sweep, session):
+    """Each series says of which run it is, and of which trial; no token is asked for."""
+    from raysweep.cluster.sweep_metrics import SweepMetrics
+
+    metrics = SweepMetrics("a paper")
+    metrics.tell_states({"done": 5})
+    until, series = time.monotonic() + 90, ""
+    while not series:
+        assert time.monotonic() < until
+        # As the sweep does between two looks at its trials.
+        metrics.repeat()
+        time.sleep(0.5)
+        lines = [line for line in scraped(session).splitlines() if line.startswith("ray_raysweep_trials{")]
+        series = next((line for line in lines if 'run="a paper"' in line), "")
+    assert 'state="done"' in series
+    assert series.endswith(" 5.0")
+
+
+def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, run):
+    """As they stand beside the evaluation in its folder; a state that no trial is in any more is 0."""
+    from raysweep.cluster import sweep_metrics
+    from raysweep.training.job import Evaluation
+
+    told = []
+
+    class Remembered:
+        def __init__(self, name, description, tag_keys):
+            self.name, self.keys = name, set(tag_keys)
+
+        def set(self, value, tags):
+            assert set(tags) == self.keys
+            told.append((self.name, value, tags))
+
+    monkeypatch.setattr(sweep_metrics, "Gauge", Remembered)
+    metrics = sweep_metrics.SweepMetrics("paper")
+    folder = run.trial("measured")
+    folder.root.mkdir(parents=True)
+    folder.evaluations.write_text('{"step": 5, "tokens_per_second": 21300.0, "peak_memory_bytes": 7}\n')
+    metrics.tell_evaluation("B1", folder, Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    metrics.tell_states({"pending": 2})
+    metrics.tell_states({"done": 2})
+    metrics.tell_spending(gpu_hours=1.5, cost=3.3)
+    tags = {"run": "paper", "trial": "B1"}
+    assert told[:4] == [
+        ("raysweep_valid_loss", 3.0, {**tags, "kind": "infill"}),
+        ("raysweep_step", 5.0, tags),
+        ("raysweep_tokens_per_second", 21300.0, tags),
+        ("raysweep_peak_memory_bytes", 7.0, tags),
+    ]
+    states = {tags["state"]: value for name, value, tags in told if name == "raysweep_trials"}
+    assert states == {"pending": 0.0, "done": 2.0}
+    assert told[-2:] == [("raysweep_gpu_hours", 1.5, {"run": "paper"}), ("raysweep_cost", 3.3, {"run": "paper"})]
+    before = {(name, str(tags)): value for name, value, tags in told}
+    told.clear()
+    metrics.repeat()
+    assert {(name, str(tags)): value for name, value, tags in told} == before

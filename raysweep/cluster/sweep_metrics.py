@@ -1,0 +1,79 @@
+"""What Prometheus can read of a sweep, through Ray's metrics, beside TensorBoard's curves.
+
+`ray.util.metrics` exports each as `ray_raysweep_…` on the metrics port of the node that runs the sweep; the ports of
+all nodes are in `prom_metrics_service_discovery.json` in Ray's temporary folder (on a cluster: /tmp/ray).  Every
+series is tagged by run, those of a training by trial too.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ray.util.metrics import Gauge
+
+from raysweep.storage.run_folder import TrialFolder
+from raysweep.training.job import Evaluation
+from raysweep.training.metrics import read_metrics
+
+GAUGES = {
+    "raysweep_valid_loss": ("nats per token, at the last evaluation", ("trial", "kind")),
+    "raysweep_step": ("steps done, at the last evaluation", ("trial",)),
+    "raysweep_tokens_per_second": ("real tokens trained on", ("trial",)),
+    "raysweep_mfu": ("model FLOPs utilisation, where the GPU's peak is known", ("trial",)),
+    "raysweep_peak_memory_bytes": ("of the device, so far", ("trial",)),
+    "raysweep_trials": ("trials by state", ("state",)),
+    "raysweep_gpu_hours": ("GPU-hours of all attempts so far", ()),
+    "raysweep_cost": ("what they cost at the config's prices", ()),
+}
+"""By name: what it is, and its tags beside `run`."""
+_OF_AN_EVALUATION = {
+    "tokens_per_second": "raysweep_tokens_per_second",
+    "mfu": "raysweep_mfu",
+    "peak_memory_bytes": "raysweep_peak_memory_bytes",
+}
+
+
+class SweepMetrics:
+    """The gauges of one run, set by the process that runs its sweep."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._gauges = {
+            name: Gauge(name, description=text, tag_keys=("run", *tags)) for name, (text, tags) in GAUGES.items()
+        }
+        self._states: set[str] = set()
+        self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def tell_evaluation(self, trial: str, folder: TrialFolder, evaluation: Evaluation) -> None:
+        """The trial's model was evaluated; speed and memory are in its folder."""
+        for kind, loss in evaluation.losses.items():
+            self._set("raysweep_valid_loss", loss, trial=trial, kind=kind)
+        self._set("raysweep_step", evaluation.step, trial=trial)
+        lines = read_metrics(folder.evaluations)
+        for field, name in _OF_AN_EVALUATION.items():
+            if lines and field in lines[-1]:
+                self._set(name, lines[-1][field], trial=trial)
+
+    def tell_states(self, counts: Mapping[str, int]) -> None:
+        """So many trials are in each state; those told before and not now are 0."""
+        self._states.update(counts)
+        for state in self._states:
+            self._set("raysweep_trials", counts.get(state, 0), state=state)
+
+    def tell_spending(self, *, gpu_hours: float, cost: float) -> None:
+        """All attempts took this so far."""
+        self._set("raysweep_gpu_hours", gpu_hours)
+        self._set("raysweep_cost", cost)
+
+    def repeat(self) -> None:
+        """Tell everything again: Ray forgets, after seconds, what is not told again."""
+        for (name, tags), value in self._told.items():
+            self._gauges[name].set(value, tags=dict(tags))
+
+    def _set(self, name: str, value: float, **tags: str) -> None:
+        self._told[name, (("run", self._run), *tags.items())] = float(value)
+        self._gauges[name].set(float(value), tags={"run": self._run, **tags})
+
+
+def run_of(storage: Path) -> str:
+    """The run's name, from the folder of Ray's files in its folder."""
+    return storage.parent.name

@@ -1,0 +1,27 @@
+"""What Ray Train reads from the environment reaches a cluster's processes, which do not have the command's."""
+
+import pytest
+
+from raysweep.cluster.session import TRAIN_VARIABLES
+
+
+@pytest.mark.parametrize("name", TRAIN_VARIABLES)
+def test_the_process_of_a_trial_sets_what_train_reads(name, monkeypatch, session, run, listener):
+    """Without state tracking the dashboard's Train tab answers with an error."""
+    from ray.train.v2._internal import constants
+
+    from raysweep.cluster import trial_driver
+
+    monkeypatch.setattr(constants, "ENV_VARS_TO_PROPAGATE", set())
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "none")
+    monkeypatch.setattr(trial_driver, "_trainer", lambda work: None)
+    with pytest.raises(AttributeError, match="fit"):
+        trial_driver.drive({"work": Unshared()})
+    assert constants.get_env_vars_to_propagate()[name] == TRAIN_VARIABLES[name]
+
+
+class Unshared:
+    """A training with a worker group of its own."""
+
+    is_shared = False
