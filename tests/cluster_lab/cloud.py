@@ -1,0 +1,135 @@
+"""The pretended cloud: the user's machine, EC2 with a node for each instance, and what nodes may install."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster_lab.namespaces import HERE, Lab
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+TOOLS = ("ip", "unshare", "nsenter", "chroot", "useradd", "ssh-keygen", "rsync", "sudo", "ssh")
+COPIED = ("raysweep", ".ci", "pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE")
+
+
+def why_not():
+    """Why there can be no lab on this machine; '' if there can."""
+    if os.geteuid() != 0:
+        return "needs root, to make namespaces"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing += [] if Path("/usr/sbin/sshd").exists() else ["sshd"]
+    if missing:
+        return f"needs {', '.join(missing)} (Debian: openssh-server rsync sudo iproute2)"
+    tried = subprocess.run(
+        ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        text=True,
+    )
+    return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def prepare(folder):
+    """Put what nodes install where they find it: uv's cache of all that requirements.lock names, and uv itself.
+
+    Returns:
+        Why it could not be had; '' if it was.
+    """
+    cache, trial = folder / "uv-cache", folder / "trial"
+    install = [BIN / "uv", "pip", "install", "-q", "--python", trial / "bin/python", "--no-deps"]
+    environment = {**os.environ, "UV_CACHE_DIR": str(cache), "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+    torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    commands = [
+        [BIN / "uv", "venv", "-q", trial],
+        [*install, "--require-hashes", "-r", ROOT / "requirements.lock"],
+        [*install[:-1], "-c", ROOT / "constraints.txt", torch],
+        [BIN / "pip", "download", "-q", "--no-deps", "-d", folder / "wheels", "-r", ROOT / ".ci/installer.lock"],
+    ]
+    for command in commands:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            return f"cannot get what nodes install: {done.stderr.strip().splitlines()[-1]}"
+    shutil.rmtree(trial)
+    find_links = f'find-links = ["{environment["UV_FIND_LINKS"]}"]\n' if environment["UV_FIND_LINKS"] else ""
+    lines = 'offline = true\ncache-dir = "/opt/lab/uv-cache"\nlink-mode = "symlink"\n'
+    (folder / "uv.toml").write_text(lines + find_links)
+    shutil.copy(HERE / "fake_imds.py", folder)
+    (folder / "python3").symlink_to(Path(sys.executable).resolve())
+    subprocess.run(["chmod", "-R", "a+rwX", cache], check=True)
+    return ""
+
+
+class Cloud:
+    """As a context: everything ends with it.
+
+    Args:
+        folder: of the lab; its name begins the names of the namespaces.
+        shared: what `prepare` filled; nodes see it as /opt/lab.
+    """
+
+    def __init__(self, folder, shared):
+        self.lab, self.shared = Lab(folder), shared
+        self.project, self.files = folder / "project", folder / "efs"
+        self._log = folder / "fake_aws.log"
+
+    def __enter__(self):
+        for place in (self.project, self.files):
+            place.mkdir(parents=True)
+        self.files.chmod(0o777)
+        for name in COPIED:
+            subprocess.run(["cp", "-r", ROOT / name, self.project], check=True)
+        shutil.copy(ROOT / "cluster.yaml", self.project)
+        binds = [f"{self.shared}:/opt/lab"]
+        self.lab.up()
+        words = ["ip", "netns", "exec", self.lab.lan, sys.executable, HERE / "fake_aws.py", self.lab.folder]
+        with self._log.open("w") as log:
+            self._aws = subprocess.Popen(
+                [*words, *binds, f"{self.files}:/srv/efs"],
+                env={**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "PYTHONUNBUFFERED": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        laptop = [*binds, f"{self.project}:/home/ubuntu/project", f"{self.files}:/srv/efs"]
+        self.lab.start("laptop", ["172.31.0.2"], binds=laptop, setup=HERE / "laptop_setup.sh")
+        self.wait(lambda: "ready" in self._log.read_text(), 60)
+        return self
+
+    def __exit__(self, *_):
+        self._aws.kill()
+        self._aws.wait()
+        self.lab.down()
+
+    def laptop(self, command, *, timeout, variables=""):
+        """Run a command in the project's folder on the user's machine; returns what it printed."""
+        line = f"cd ~/project && export PATH={BIN}:$PATH TERM=dumb {variables} && {command}"
+        return self.lab.run("laptop", line, timeout=timeout)
+
+    def start(self, command, output):
+        """Like `laptop`, but go on at once."""
+        line = f"cd ~/project && export PATH={BIN}:$PATH TERM=dumb && {command}"
+        with output.open("w") as file:
+            return subprocess.Popen(self.lab.words("laptop", line), stdout=file, stderr=subprocess.STDOUT)
+
+    def started(self):
+        """Name and lifecycle (on-demand or spot) of every machine that was started, in order."""
+        return re.findall(r"started (\S+) \S+ (\S+)", self._log.read_text())
+
+    def running(self):
+        """The names of the machines that EC2 has now."""
+        ended = re.findall(r"ended (\S+)", self._log.read_text())
+        return [name for name, _ in self.started() if name not in ended]
+
+    def give_notice(self, name):
+        """What EC2 does two minutes before it takes a spot instance."""
+        self.lab.run(name, "touch /run/notice", user="root")
+
+    def wait(self, condition, seconds, what=""):
+        """Wait until it holds."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert self._aws.poll() is None, self._log.read_text()[-3000:]
+            assert time.monotonic() < until, f"not within {seconds} s: {what}\n{self._log.read_text()[-2000:]}"
+            time.sleep(0.2)

@@ -1,0 +1,100 @@
+"""EC2, IAM and S3 of moto on the lab's LAN, and a node of the lab for every instance that runs.
+
+    ip netns exec LAN python fake_aws.py LAB_FOLDER BIND...
+
+An instance's node has the private address that moto gave it, and a second one of the LAN as its "public" address;
+the key pair's public key for `ubuntu`.  Prints 'ready', then a line for every node that starts or ends.
+"""
+
+import sys
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+import boto3
+import moto.ec2.utils  # noqa: F401 - or there is nothing to adapt yet
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.config import default_user_config
+from moto.ec2 import ec2_backends
+from moto.ec2.responses.instances import InstanceResponse
+from moto.server import ThreadedMotoServer
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.cluster_lab.namespaces import GATEWAY, HERE, Lab
+
+REGION = "eu-central-1"
+_numbers = count(1)
+
+
+def _public_ip(*_, **__):
+    """An address of the LAN: nothing in the lab names one of the real Internet."""
+    return f"172.31.250.{next(_numbers)}"
+
+
+def _adapt_moto():
+    # moto starts MinCount instances, and Ray asks for 1 to N; EC2 gives as many as it can.
+    own = InstanceResponse._get_param
+
+    def get(self, name, *rest, **named):
+        return own(self, "MaxCount" if name == "MinCount" else name, *rest, **named)
+
+    InstanceResponse._get_param = get
+    for name, module in list(sys.modules.items()):
+        if name.startswith("moto.ec2") and hasattr(module, "random_public_ip"):
+            module.random_public_ip = _public_ip
+
+
+class Machines:
+    """Starts and ends nodes as EC2 says."""
+
+    def __init__(self, lab, binds):
+        self.lab, self.binds = lab, binds
+        self.names = {}
+        self.gone = set()
+
+    def follow(self):
+        """Look at the instances once."""
+        backend = ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
+        for instance in [each for reservation in backend.reservations.values() for each in reservation.instances]:
+            state = instance._state.name
+            if state == "running" and instance.id not in self.names:
+                self.names[instance.id] = f"i{instance.id[-6:]}"
+                threading.Thread(target=self._start, args=(backend, instance), daemon=True).start()
+            if state in ("terminated", "shutting-down", "stopped") and instance.id in self.names.keys() - self.gone:
+                self.gone.add(instance.id)
+                self.lab.cut_power(self.names[instance.id])
+                print(time.strftime("%T"), "ended", self.names[instance.id], flush=True)
+
+    def _start(self, backend, instance):
+        name = self.names[instance.id]
+        material = backend.key_pairs[instance.key_name].material_public
+        key = self.lab.folder / f"{name}.pub"
+        key.write_text(material if isinstance(material, str) else material.decode())
+        ips = [ip for ip in (instance.private_ip, instance.public_ip) if ip]
+        self.lab.start(name, ips, binds=self.binds, setup=HERE / "image_setup.sh", public_key=key)
+        lifecycle = getattr(instance, "lifecycle", None) or "on-demand"
+        print(time.strftime("%T"), "started", name, instance.instance_type, lifecycle, flush=True)
+
+
+def main():
+    """Serve until killed."""
+    folder, *binds = sys.argv[1:]
+    _adapt_moto()
+    default_user_config["iam"] = {"load_aws_managed_policies": True}
+    ThreadedMotoServer(ip_address=GATEWAY, port=5000, verbose=False).start()
+    # As after an earlier `ray up`, which saves its two waits of 15 s for a new role to be known everywhere.
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    iam = boto3.client("iam", endpoint_url=f"http://{GATEWAY}:5000", region_name=REGION, **keys)
+    iam.create_instance_profile(InstanceProfileName="ray-autoscaler-v1")
+    iam.create_role(RoleName="ray-autoscaler-v1", AssumeRolePolicyDocument="{}")
+    iam.add_role_to_instance_profile(InstanceProfileName="ray-autoscaler-v1", RoleName="ray-autoscaler-v1")
+    print("ready", flush=True)
+    machines = Machines(Lab(folder), binds)
+    while True:
+        machines.follow()
+        time.sleep(0.3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""EC2's metadata service of one node (version 2): gives a spot notice once the file /run/notice is there."""
+
+import datetime
+import http.server
+import json
+from pathlib import Path
+
+TOKEN = "AQAAtoken"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as EC2 does: 401 without the token of this session, 404 while there is no notice."""
+
+    def _answer(self, code, body=b""):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self):
+        is_asked_right = self.path == "/latest/api/token" and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
+        self._answer(*((200, TOKEN.encode()) if is_asked_right else (400,)))
+
+    def do_GET(self):
+        if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
+            self._answer(401)
+        elif self.path == "/latest/meta-data/spot/instance-action" and Path("/run/notice").exists():
+            then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=120)
+            notice = {"action": "terminate", "time": then.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            self._answer(200, json.dumps(notice).encode())
+        else:
+            self._answer(404)
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+if __name__ == "__main__":
+    http.server.ThreadingHTTPServer(("169.254.169.254", 80), Handler).serve_forever()

@@ -1,0 +1,88 @@
+"""cluster.yaml as it is, from `ray up` to `ray down`, on machines that come, lose their power, and are taken away."""
+
+import hashlib
+import shutil
+import subprocess
+
+import pytest
+
+from raysweep.scheduling.attempts import read_events
+from raysweep.scheduling.records import State, read_record
+from raysweep.storage.run_folder import RunFolder
+from tests.cluster_lab.namespaces import HERE
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+RUN = (
+    "cd ~/raysweep && TERM=dumb python -m raysweep run --config sweep.yaml --name sweep "
+    "--storage /mnt/raysweep/runs --set resources.address=auto"
+)
+
+
+def has_checkpoint(folder, trial):
+    """Whether the training could resume."""
+    return any(folder.trial(trial).checkpoints.glob("step-*/checkpoint.json"))
+
+
+def host_of(folder, trial):
+    """Where its last attempt trained."""
+    return [event["host"] for event in read_events(folder.trial(trial)) if event["what"] == "start"][-1]
+
+
+def digests(root):
+    """SHA-256 of what a run is about: weights, scores and their tables."""
+    patterns = (
+        "trials/*/model/model.safetensors",
+        "evaluation/cells/**/*.parquet",
+        "evaluation/*.parquet",
+        "*/matrix.csv",
+    )
+    files = sorted(file for pattern in patterns for file in root.glob(pattern))
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_byte(alone, cloud, tmp_path):
+    """A worker is power-cut, and another has a spot notice, each in the middle of a training."""
+    shutil.copy(HERE / "sweep.yaml", cloud.project)
+    cloud.laptop("ray get-auth-token --generate > ~/token.log && chmod 600 ~/.ray/auth_token", timeout=60)
+    cloud.laptop("ray up -y cluster.yaml > ~/up.log 2>&1 || { tail -c 3000 ~/up.log; exit 1; }", timeout=200)
+    assert [lifecycle for _, lifecycle in cloud.started()] == ["on-demand"]
+    output, folder = tmp_path / "exec.log", RunFolder(cloud.files / "runs" / "sweep")
+    command = cloud.start(f"ray exec cluster.yaml '{RUN}'", output)
+
+    def runs_until(condition, seconds, what):
+        def check():
+            assert command.poll() is None, f"the command ended by itself:\n{output.read_text()[-4000:]}"
+            return condition()
+
+        cloud.wait(check, seconds, what)
+
+    blows = {"A1": cloud.lab.cut_power, "all": cloud.give_notice}
+
+    def deal_blows():
+        for trial in [trial for trial in blows if has_checkpoint(folder, trial)]:
+            blows.pop(trial)(host_of(folder, trial))
+            assert not folder.trial(trial).result.exists(), f"{trial} was done before it could be interrupted"
+        return not blows
+
+    runs_until(deal_blows, 400, "not both trainings have a checkpoint")
+    cloud.wait(lambda: command.poll() is not None, 400, output.read_text())
+    assert command.returncode == 0, output.read_text()[-4000:]
+
+    spot = {name for name, lifecycle in cloud.started() if lifecycle == "spot"}
+    for trial in ("all", "A1", "all-A1"):
+        record = read_record(folder.trial(trial))
+        assert record.state is State.DONE
+        assert {event["host"] for event in read_events(folder.trial(trial)) if event["what"] == "start"} <= spot
+    assert read_record(folder.trial("all")).failures == {"preempted": 1}
+    assert read_record(folder.trial("A1")).failures == {"lost worker": 1}
+    assert folder.report_html.exists()
+
+    one_machine, process = alone
+    assert process.wait(120) == 0
+    assert digests(folder.root) == digests(one_machine)
+    assert len(digests(folder.root)) >= 3 + 4 + 1
+
+    cloud.laptop("ray down -y cluster.yaml > ~/down.log 2>&1", timeout=120)
+    cloud.wait(lambda: cloud.running() == [], 10, "an instance is left")
+    left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout.split()
+    assert [name for name in left if name.startswith(f"{cloud.lab.prefix}-i")] == []
