@@ -173,7 +173,7 @@ def check_run(settings: Settings) -> None:
     for file in files:
         say(f"{file.state:8} {_on_one_line(file.path)}" + (f"  {file.detail}" if file.detail else ""))
     counts = Counter(file.state for file in files)
-    say(", ".join(f"{counts[state]:,} {state}" for state in ("ok", "changed", "missing", "unknown")))
+    say(", ".join(f"{counts[state]:,} {state}" for state in ("ok", "changed", "missing", "other", "unknown")))
     if any(file.is_bad for file in files):
         raise typer.Exit(1)
 

@@ -6,13 +6,14 @@ folder gives the same evidence, to the bit.  Only files that `inputs.py` lists a
 a new file must be listed there, or no bundle of the run can be verified.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raysweep import __version__
 from raysweep.config.evaluation_settings import HypothesesConfig
 from raysweep.config.schema import Config
+from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import InputError
 from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
@@ -33,7 +34,7 @@ from raysweep.evidence.scores import Scores
 from raysweep.evidence.trainings import describe_trials, read_curves
 from raysweep.evidence.unknown_levels import describe_cold_start
 from raysweep.evidence.verdict_changes import describe_sensitivity
-from raysweep.scheduling.records import read_record
+from raysweep.scheduling.records import TrialRecord, read_record
 from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
@@ -137,7 +138,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         schema_=folder.evidence_schema.name,
         version=EVIDENCE_VERSION,
         raysweep=__version__,
-        run=_describe_run(folder, trainings),
+        run=_describe_run(folder, trainings, records.values()),
         settings=_describe_settings(config, writers),
         levels=levels,
         answer=guard_answer(soften(answer, cautions), advice, findings, leaks, control_findings),
@@ -213,7 +214,7 @@ def _corpus_shares(
     return {level: float(sum(counts.get(level, {}).values())) for level in levels}
 
 
-def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:
+def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Iterable[TrialRecord | None]) -> RunFacts:
     """Facts of run.json; the date is that of the last training, not of the report."""
     record = read_if_there(folder.record) or {}
     # The report's own time is recorded after the report is written, so it is never part of it.
@@ -225,9 +226,16 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training]) -> RunFacts:
         python=record.get("python"),
         platform=record.get("platform"),
         libraries=record.get("libraries", {}),
+        start_digest=next((start for trial in records if trial and (start := _start_digest(trial))), None),
         stage_seconds={name: stage["seconds"] for name, stage in stages.items()},
         ended_at=max((training.ended_at for training in trainings if training.ended_at is not None), default=None),
     )
+
+
+def _start_digest(record: TrialRecord) -> str | None:
+    """The digest of a pretrained start, as `start_folder.model_identity` put it into the trial's identity."""
+    start = record.identity.get("model", {}).get("start")
+    return None if start in (None, SCRATCH) else str(start)
 
 
 def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]:

@@ -20,6 +20,9 @@ class RunFacts(Section):
     python: str | None
     platform: str | None
     libraries: dict[str, str]
+    start_digest: str | None = Field(
+        description="digest of the content of the model that trainings start from; null for random weights"
+    )
     stage_seconds: dict[str, Seconds]
     ended_at: float | None = Field(description="Unix seconds; the end of the last training")
 

@@ -4,7 +4,6 @@ A safetensors file is a length (8 bytes), a header in JSON, and the tensors' byt
 so that a start is checked in the time that its bytes take to read.  Pickled weights are never read.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from raysweep.config.error_messages import show
 from raysweep.errors import InputError
@@ -62,13 +62,13 @@ def read_tensors(folder: Path, place: str) -> dict[str, StoredTensor]:
 
 
 def digest_finite(tensor: StoredTensor, place: str) -> str:
-    """A digest of the tensor's bytes.
+    """BLAKE3 of the tensor's bytes: 128 bits as hexadecimal digits.
 
     Raises:
         InputError: a number is NaN or infinite, or the file ends too soon.
     """
     mask = _EXPONENTS[tensor.dtype]
-    hasher, left = hashlib.blake2b(digest_size=16), tensor.end - tensor.begin
+    hasher, left = blake3(max_threads=blake3.AUTO), tensor.end - tensor.begin
     with tensor.file.open("rb") as file:
         file.seek(tensor.begin)
         while left:
@@ -83,7 +83,8 @@ def digest_finite(tensor: StoredTensor, place: str) -> str:
                 )
             hasher.update(chunk)
             left -= len(chunk)
-    return hasher.hexdigest()
+    digest: str = hasher.hexdigest(length=16)
+    return digest
 
 
 def _read_indexed(folder: Path, place: str) -> dict[str, StoredTensor]:

@@ -1,4 +1,7 @@
-"""Compares every file of a run folder with the records: as made, changed, missing, or in no record."""
+"""Compares every file of a run folder with the records: as made, changed, missing, or in no record.
+
+Logs, checkpoints and what else changes while a run works are in no record; they are told by their place and name.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ from raysweep.scheduling.records import read_record
 from raysweep.storage.digests import Outputs, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
+_UNFINISHED = "of a training that is not done"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedFile:
@@ -18,7 +23,7 @@ class CheckedFile:
     path: str
     """Relative to the run folder."""
     state: str
-    """'ok', 'changed', 'missing', or 'unknown' if no record lists it, as for logs and checkpoints."""
+    """'ok', 'changed', 'missing'; if no record lists it 'other' for what raysweep itself keeps, else 'unknown'."""
     detail: str = ""
 
     @property
@@ -51,7 +56,8 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
                 checked[_name(folder, path)] = _checked(folder, path, state, damage.what if damage else "")
     for path in folder.root.rglob("*"):
         if path.is_file() and _name(folder, path) not in checked:
-            checked[_name(folder, path)] = _checked(folder, path, "unknown")
+            what = _what_it_is(folder, path)
+            checked[_name(folder, path)] = _checked(folder, path, "other" if what else "unknown", what)
     return [checked[name] for name in sorted(checked)]
 
 
@@ -69,6 +75,32 @@ def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]
         return [(record.parent, read_sealed(record, fix="score the models again with --force evaluate")["outputs"])]
     trial = read_record(TrialFolder(record.parent))
     return [] if trial is None else [(record.parent, trial.outputs)]
+
+
+def _what_it_is(folder: RunFolder, path: Path) -> str:
+    """What a file is that no record lists; '' if nothing of raysweep has such a name there."""
+    files = {
+        folder.config: "settings of the run",
+        folder.plan: "forecast",
+        folder.ledger: "where the time went",
+        folder.spent: "what was spent of the budget",
+        folder.lock: "lock",
+        folder.examples_fingerprint: "settings of the shards",
+        folder.generation: "counts of the generated answers",
+    }
+    folders = {folder.ilm_texts: "texts for the original ILM code", folder.ray: "working files of Ray"}
+    for trial in (TrialFolder(parent) for parent in path.parents if folder.trials in parent.parents):
+        files |= {
+            trial.log: "log",
+            trial.attempts: "starts and ends of the training",
+            trial.rungs: "losses of a search",
+            trial.stop: "request to stop",
+            **dict.fromkeys(trial.outputs, _UNFINISHED),
+        }
+        folders |= {trial.checkpoints: "checkpoint", trial.model: _UNFINISHED}
+        if path.parent == trial.root and path.name.startswith("events.out.tfevents."):
+            return "curves for TensorBoard"
+    return files.get(path) or next((what for place, what in folders.items() if place in path.parents), "")
 
 
 def _checked(folder: RunFolder, path: Path, state: str, detail: str = "") -> CheckedFile:

@@ -274,3 +274,21 @@ def test_lengths_of_texts_divide_the_documents(make_run):
     assert groups[0]["tokens"] == short["tokens"].sum()
     expected = 2.718281828459045 ** (short["nats"].sum() / short["tokens"].sum())
     assert groups[0]["general"] == pytest.approx(expected)
+
+
+def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
+    """As the trained records have it; its path is nowhere."""
+    folder, config, trials = make_run(make_config(("A1", "C1")))
+    for name in ("A1", "C1", "all"):
+        path = folder.trial(name).record
+        record = read_sealed(path, fix="")
+        write_sealed(path, {**record, "identity": {**record["identity"], "model": {"start": "d1" * 12}}})
+    evidence = write_report(folder, config, trials)
+    assert evidence["run"]["start_digest"] == "d1" * 12
+    for file in (folder.report_html, folder.report_markdown, folder.tables / "versions.csv"):
+        assert "d1" * 12 in file.read_text()
+
+
+def test_random_weights_have_no_digest(evidence):
+    """Their size is in the settings."""
+    assert evidence["run"]["start_digest"] is None

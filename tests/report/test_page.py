@@ -134,6 +134,21 @@ def test_synthetic_texts_are_announced_and_real_ones_are_not(evidence):
     assert "proves nothing about learners" not in render(real)
 
 
+def test_what_documents_share_without_being_kept_together_is_counted(evidence):
+    """Passages, links of common texts, pairs not compared; without the counts there is no table."""
+    counts = {
+        "test_documents_with_passages_of_train": 12,
+        "test_documents_mostly_of_train": 3,
+        "documents_with_passages_of_prompts": None,
+        "texts_not_tied": 45,
+        "near_pairs_not_compared": 1678,
+    }
+    page = render({**evidence, "leakage": {**evidence["leakage"], **counts}})
+    table = re.search(r'id="table-passages".*?</table>', page, flags=re.DOTALL)[0]
+    assert [found.replace(",", "") for found in re.findall(r">([\d,]+)<", table)] == ["12", "3", "45", "1678"]
+    assert "table-passages" not in render(evidence)
+
+
 def test_a_leak_is_an_alarm(evidence):
     """Documents in two splits make all scores worthless; the page says so where the splits are."""
     assert "cannot be trusted" not in render(evidence)

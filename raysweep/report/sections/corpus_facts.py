@@ -17,6 +17,13 @@ _LEAKS = {
     "learners": "Learners",
     "prompts": "Prompts (shared by design: no leak)",
 }
+_COUNTED = {
+    "test_documents_with_passages_of_train": "Test documents that share a passage of 13 words with a train document",
+    "test_documents_mostly_of_train": "Of these, with at least half of their passages in train",
+    "documents_with_passages_of_prompts": "Documents that share a passage of 13 words with their prompt",
+    "texts_not_tied": "Links between equal short texts that were not followed, since the group would be too large",
+    "near_pairs_not_compared": "Pairs of texts that may be near duplicates and were not compared: too many look alike",
+}
 _ALARM = "Documents leak between splits: the scores above cannot be trusted."
 
 
@@ -31,7 +38,12 @@ def data_section(evidence: Evidence) -> ReportSection:
             facts.append(paragraph("The texts are in the language <code>{}</code> (ISO 639).", language))
         blocks = [*facts, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
     result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak is in two splits.")
-    checked = [leak_check, result] if leak_check.records else [absent("The leak check left no record.")]
+    counted = _counted(evidence)
+    checked = (
+        [leak_check, result, *([counted] if counted.records else [])]
+        if leak_check.records
+        else [absent("The leak check left no record.")]
+    )
     blocks += [heading("Leak check"), *checked]
     if examples.records:
         blocks += [Folded("The masked examples", examples)]
@@ -101,6 +113,18 @@ def _leak_check(evidence: Evidence) -> Table[str]:
         words("What", "what", lambda name: _LEAKS[name]),
         numbers("Distinct", "distinct", formats.count, lambda name: leakage[name]),
         numbers("In two splits", "in_two_splits", formats.count, lambda name: leakage[f"{name}_in_two_splits"]),
+    )
+
+
+def _counted(evidence: Evidence) -> Table[str]:
+    """What is counted, although it does not keep documents in one split."""
+    leakage = evidence.leakage or {}
+    return Table[str](
+        "passages",
+        "What documents share without being kept in one split",
+        [name for name in _COUNTED if leakage.get(name) is not None],
+        words("What", "what", lambda name: _COUNTED[name]),
+        numbers("Number", "number", formats.count, lambda name: leakage[name]),
     )
 
 

@@ -49,7 +49,8 @@ def reproduction_section(evidence: Evidence) -> ReportSection:
         inputs.digest,
     )
     blocks: list[Block] = [code.format(run.command)] if run.command else []
-    blocks += [seed, digest, Folded("The software", _versions(evidence)), Folded("The files", _inputs(evidence))]
+    blocks += [seed, digest]
+    blocks += [Folded("The software", _versions(evidence)), Folded("The files", _inputs(evidence))]
     blocks.append(Folded("The resolved configuration", code.format(config_text(evidence))))
     return ReportSection("reproduce", "How to reproduce this", blocks)
 
@@ -62,6 +63,7 @@ def config_text(evidence: Evidence) -> str:
 def _versions(evidence: Evidence) -> Table[Named]:
     run = evidence.run
     versions = {"raysweep": evidence.raysweep, "Python": run.python, **run.libraries, "System": run.platform}
+    versions["Start (digest of its content)"] = run.start_digest
     return Table[Named](
         "versions",
         "Software of the run",
