@@ -22,8 +22,19 @@ def plan(
         bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and remember it.")
     ] = False,
     force: ForceOption = None,
+    power: Annotated[
+        str | None, typer.Option("--power", help="Learners and seeds for 80 % power, from this finished run.")
+    ] = None,
+    effect: Annotated[
+        float | None, typer.Option("--effect", help="With --power: the ratio of perplexities to be found.")
+    ] = None,
 ) -> None:
     """Show what a run would do, take and cost, and would refuse."""
+    if power is not None:
+        from raysweep.cli.power_output import print_power
+
+        print_power(settings, power, effect=effect, as_json=json)
+        return
     from raysweep.cli.plan_output import calibrate_here, print_plan, read_counts
 
     counts = read_counts(gpus) if gpus else None

@@ -31,6 +31,7 @@ from raysweep.evidence.published import published_command, published_config
 from raysweep.evidence.robustness_schema import Controls
 from raysweep.evidence.run_schema import RunFacts, Training
 from raysweep.evidence.scores import Scores
+from raysweep.evidence.spreads import describe_spreads
 from raysweep.evidence.trainings import describe_trials, read_curves
 from raysweep.evidence.unknown_levels import describe_cold_start
 from raysweep.evidence.verdict_changes import describe_sensitivity
@@ -158,6 +159,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         lengths=breakdowns.text_lengths(writers.characters_of),
         scores=describe_scores(table, entrants),
         prompts=prompts,
+        spreads=describe_spreads(question.roles, resamples, levels),
         sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
         cold_start=describe_cold_start(table, entrants, levels, corpus, resamples, settings.confidence),
         trainings=trainings,

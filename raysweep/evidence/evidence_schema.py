@@ -126,6 +126,23 @@ class ClaimFinding(Section):
     explained_by: tuple[str, ...] = Field(description="controls that gain as much")
 
 
+class Spread(Section):
+    """How much a level's log ratio varies, for planning a larger experiment; in nats per token."""
+
+    level: str
+    other: str = Field(description="the role that the general model is compared with")
+    learner_spread: Annotated[float, Field(ge=0.0)] = Field(description="standard deviation of one effective learner")
+    training_spread: Annotated[float, Field(ge=0.0)] = Field(
+        description="the same of what single trainings find easier or harder of a learner; 0 with one seed"
+    )
+    seed_spread: Annotated[float, Field(ge=0.0)] | None = Field(
+        description="between trainings, over endless learners, the upper 80 % limit; null with one seed"
+    )
+    prompt_error: Annotated[float, Field(ge=0.0)] = Field(description="standard error from writing prompts, as many")
+    documents_per_learner: PositiveFloat
+    learners: Count = Field(description="effective ones")
+
+
 class Size(Section):
     """Size of a level's test set."""
 
@@ -249,6 +266,7 @@ class Evidence(Section):
     lengths: tuple[ByLength, ...]
     scores: tuple[Score, ...]
     sensitivity: Sensitivity
+    spreads: tuple[Spread, ...]
     prompts: Prompts
     cold_start: tuple[UnknownLevels, ...]
     trainings: tuple[Training, ...]

@@ -14,7 +14,7 @@ OPTIONS = {
     "train": f"{SETTINGS} --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going",
     "evaluate": f"{SETTINGS} --skip-empty --quiet/-q --force --inline --allow-leaks",
     "report": f"{SETTINGS} --skip-empty --quiet/-q --force --allow-leaks",
-    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate --force",
+    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate --force --power --effect",
     "check": f"{SETTINGS} --schema",
     "status": f"{SETTINGS} --skip-empty --watch --json",
     "runs": "--storage --json",

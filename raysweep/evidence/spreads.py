@@ -1,0 +1,73 @@
+"""How much each level's log ratios vary between learners and between trainings, for planning a larger experiment."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from math import sqrt
+
+from scipy.special import chdtri
+
+from raysweep.evidence.evidence_schema import Spread
+from raysweep.planning.power import LevelSpread
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.contrasts import Measured, SeedMoves, measure
+from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
+from raysweep.statistics.weighted_parts import Part
+
+COMPARED = ("specialised", "transfer")
+SURE = 0.8
+"""The variance between trainings lies below its limit in so many pilots (Browne 1995)."""
+
+
+def describe_spreads(roles: RoleModels, resamples: Resamples, levels: Sequence[str]) -> tuple[Spread, ...]:
+    """A row for each level and each kind of adapted model that it has; levels with too few writers have none."""
+    rows = []
+    for other in COMPARED:
+        tested = [
+            level
+            for level in levels
+            if roles.of("general", level) and roles.of(other, level) and not lack_of_writers(resamples, level)
+        ]
+        contrasts = {level: mean_log_ratio("general", other, roles, [level]) for level in tested}
+        for level, parts in contrasts.items():
+            alike = [contrast for another, contrast in contrasts.items() if another != level]
+            measured = measure(resamples, parts, alike)
+            learners, trainings, seeds = _variances(resamples, parts, measured)
+            spread = LevelSpread(
+                level=level,
+                other=other,
+                learner_spread=sqrt(learners * measured.effective),
+                training_spread=sqrt(trainings * measured.effective),
+                seed_spread=None if seeds is None else sqrt(seeds),
+                prompt_error=sqrt(measured.prompt_variance),
+                documents_per_learner=measured.documents / measured.effective,
+                learners=round(measured.effective),
+            )
+            rows.append(Spread(**asdict(spread)))
+    return tuple(rows)
+
+
+def _between(moves: Sequence[SeedMoves]) -> float:
+    """Upper limit of the variance between trainings: few were made, and a plan that trusts a low one fails."""
+    return sum(one.variance * one.count * one.freedom / float(chdtri(one.freedom, SURE)) for one in moves)
+
+
+def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) -> tuple[float, float, float | None]:
+    """Variance of a contrast from learners, from learners in one training alone, and between trainings.
+
+    With S seeds the documents' variance of the mean is V = O + (D − O) / S, where D is that of one training and O
+    what two of them share.  Trainings differ by their own variance and, on so many learners, by D − O.
+    """
+    seeds = sorted(set.intersection(*(set(part.models) for part in parts)))
+    is_paired = len(seeds) > 1 and all(len(part.models) == len(seeds) for part in parts)
+    if not is_paired:
+        moves = measured.sources.seeds
+        return measured.document_variance, 0.0, _between(moves) if moves else None
+    single = [
+        measure(resamples, [replace(part, models={seed: part.models[seed]}) for part in parts]).document_variance
+        for seed in seeds
+    ]
+    of_one = sum(single) / len(single)
+    shared = (len(seeds) * measured.document_variance - of_one) / (len(seeds) - 1)
+    shared = min(max(shared, 0.0), of_one)
+    between = _between(measured.sources.seeds)
+    return shared, of_one - shared, max(between - (of_one - shared), 0.0)

@@ -1,0 +1,92 @@
+"""`raysweep plan --power`: a finished pilot says how large an experiment must be."""
+
+import json
+
+import pytest
+
+from raysweep.cli.power_output import print_power
+from raysweep.cli.settings import Settings
+from raysweep.errors import ConfigError, InputError
+from raysweep.report.writing import write_report
+from raysweep.storage.run_folder import RunFolder
+from tests import simulated_run
+from tests.cli.test_plan import EXPERIMENTS
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    """A pilot with three seeds and known prompts."""
+    root = tmp_path_factory.mktemp("runs")
+    config = simulated_run.make_config(seeds=(0, 1, 2), resamples=200)
+    write_report(*simulated_run.make_run(root, config, prompts=5))
+    return root
+
+
+@pytest.fixture
+def settings(storage, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
+    return Settings(file=EXPERIMENTS, storage=str(storage), overrides=("prices.core_hour=0.1",))
+
+
+def planned(settings, capsys, **options):
+    print_power(settings, "pilot", as_json=True, **{"effect": 1.1, **options})
+    return json.loads(capsys.readouterr().out)
+
+
+def test_each_level_gets_its_learners_for_several_numbers_of_seeds(settings, capsys):
+    """With the trainings, hours and price that the seeds take, for a program."""
+    found = planned(settings, capsys)
+    assert [option["seeds"] for option in found["options"]] == [1, 3, 5, 10]
+    assert [option["trainings"] for option in found["options"]] == [11, 33, 55, 110]
+    hours = [option["cpu_hours"] for option in found["options"]]
+    assert hours[1] == pytest.approx(3 * hours[0], rel=0.2)
+    assert all(option["cost"]["amount"] > 0.0 for option in found["options"])
+    levels = found["options"][3]["levels"]
+    assert [(one["level"], one["other"]) for one in levels][:5] == [
+        (level, "specialised") for level in simulated_run.LEVELS
+    ]
+    assert all(one["documents"] >= one["learners"] >= 10 for one in levels if one["learners"] is not None)
+
+
+def test_a_smaller_effect_takes_more_learners(settings, capsys):
+    """Without --effect it is the smallest effect of interest of the config, 5 %."""
+    large, small, default = (planned(settings, capsys, effect=effect) for effect in (1.3, 1.05, None))
+
+    def learners(found):
+        return [one["learners"] or 10**9 for one in found["options"][0]["levels"]]
+
+    assert all(few < many for few, many in zip(learners(large), learners(small), strict=True))
+    assert learners(default) == learners(small)
+    assert default["effect"] == 1.05
+
+
+def test_a_person_reads_tables_and_what_they_leave_out(settings, capsys, monkeypatch, tmp_path):
+    """A pilot with one seed cannot say how trainings differ."""
+    monkeypatch.setenv("COLUMNS", "100")
+    print_power(settings, "pilot", effect=1.1, as_json=False)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    assert "For 80 % power at a ratio of perplexities of 1.1" in said
+    assert "Writing prompts: as many as the pilot had." in said
+    assert "Give it seeds: 3" not in said
+    folder, config, trials = simulated_run.make_run(tmp_path, name="one")
+    write_report(folder, config, trials)
+    print_power(settings, str(folder.root), effect=1.1, as_json=False)
+    assert "Give it seeds: 3." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_pilot_that_cannot_be_read_is_named_with_the_fix(settings, tmp_path):
+    """No report, an earlier version's, or one without a comparison."""
+    folder = RunFolder(tmp_path / "runs" / "old")
+    folder.report.mkdir(parents=True)
+    for text, expected in (
+        (None, "not there; finish the pilot"),
+        ("{}", "is of an earlier version; run `raysweep report --name old` again"),
+        ('{"spreads": []}', "a pilot needs these"),
+    ):
+        if text is not None:
+            folder.evidence.write_text(text)
+        with pytest.raises(InputError, match=expected):
+            print_power(settings, str(folder.root), effect=None, as_json=False)
+    with pytest.raises(ConfigError, match=r"--effect: found 0\.9; must be a ratio of perplexities above 1"):
+        print_power(settings, "pilot", effect=0.9, as_json=False)
