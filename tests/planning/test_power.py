@@ -114,9 +114,8 @@ def test_the_planned_power_in_many_experiments():
     """With figures worth writing down; `-s` prints them.  Trainings differ more on few learners, so seeds gain more."""
     alone = np.quantile(power_at_the_planned_size(log(1.07), pilots=40, checks=40), [0.25, 0.5, 0.75])
     five = power_at_the_planned_size(log(1.15), pilots=30, checks=15, trainings=5, seed_spread=0.02)
-    print(
-        f"\npower of a level's claim at the planned size: quartiles {alone}, with five seeds {np.median(five):.1%} ({len(five)} pilots)"
-    )
+    print(f"\npower of a level's claim at the planned size: quartiles {alone}")
+    print(f"with five seeds {np.median(five):.1%} in the median of {len(five)} pilots")
     assert 0.76 <= alone[1] <= 0.93
     assert np.median(five) >= 0.75
     assert len(five) >= 10

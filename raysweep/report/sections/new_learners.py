@@ -77,8 +77,8 @@ def _calibration(evidence: Evidence) -> Table[Family]:
 
     return Table[Family](
         "calibration",
-        "How far the probabilities of a learner's level can be believed. As they are, they are too sure; with the "
-        "temperature, which is fitted on other learners, the visible text counts one part in so many",
+        "How far the probabilities of a learner's level can be believed, as they are and with a temperature that is "
+        "fitted on other learners: the visible text then counts one part in so many",
         [family for family in evidence.cold_start if family.calibration is not None],
         words("Models", "family", lambda family: FAMILY_NAMES[family.family]),
         numbers("Documents", "documents", formats.count, number("documents")),
