@@ -59,6 +59,10 @@ class ResourceError(RaysweepError):
     exit_code = 2
 
 
+class StorageError(RaysweepError):
+    """The object storage does not answer, or refuses; what lies on the local disk stays."""
+
+
 class LostRayError(RaysweepError):
     """Ray, which was started on this machine for the run, is gone; what was saved stays."""
 

@@ -69,6 +69,10 @@ def _data(settings: Settings) -> str:
 
 
 def _storage(settings: Settings) -> str:
+    if settings.address is not None:
+        from raysweep.staging.run_view import check_bucket
+
+        return check_bucket(settings.address)
     with tempfile.TemporaryFile(dir=_existing_folder(settings)) as file:
         file.write(b"raysweep")
     return f"{settings.folder.root} is writable"

@@ -13,7 +13,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a prog
 
 
 @app.command()
-@with_settings(skip_empty=True)
+@with_settings(skip_empty=True, fetches="no checkpoints")
 def plan(
     settings: Settings,
     json: JsonOption = False,
@@ -89,7 +89,7 @@ def check(
 
 
 @app.command()
-@with_settings(skip_empty=True)
+@with_settings(skip_empty=True, fetches="small")
 def status(
     settings: Settings,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until the run ends.")] = False,
@@ -108,8 +108,10 @@ def runs(
 ) -> None:
     """List the runs, how far each is, and its answer."""
     from raysweep.cli.run_list import print_runs
+    from raysweep.staging.bucket_address import is_bucket_uri
+    from raysweep.staging.run_view import fetch_runs
 
-    print_runs(storage, as_json=json)
+    print_runs(str(fetch_runs(storage)) if is_bucket_uri(storage) else storage, as_json=json)
 
 
 @app.command()
@@ -123,7 +125,7 @@ def doctor(settings: Settings, json: JsonOption = False) -> None:
 
 
 @app.command()
-@with_settings()
+@with_settings(fetches="no weights")
 def preview(
     settings: Settings,
     level: Annotated[str | None, typer.Option("--level", help="Of this level only.")] = None,
@@ -136,7 +138,7 @@ def preview(
 
 
 @app.command()
-@with_settings(overrides=False)
+@with_settings(overrides=False, fetches="small")
 def logs(
     settings: Settings,
     trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
@@ -157,7 +159,7 @@ def logs(
 
 
 @app.command()
-@with_settings(overrides=False)
+@with_settings(overrides=False, fetches="small")
 def diff(
     settings: Settings,
     first: Annotated[str, typer.Argument(help="A run, a trial of the run at hand, or RUN/TRIAL.")],
@@ -168,12 +170,13 @@ def diff(
     from raysweep.cli.diff_output import print_differences
     from raysweep.pipeline.run_diff import find_differences, read_compared
 
-    left, right = (read_compared(name, folder=settings.folder) for name in (first, second))
+    with settings.fetched(*(name.partition("/")[0] for name in (first, second))):
+        left, right = (read_compared(name, folder=settings.folder) for name in (first, second))
     print_differences(left.name, right.name, find_differences(left, right), as_json=json)
 
 
 @app.command()
-@with_settings(overrides=False)
+@with_settings(overrides=False, fetches="all")
 def check_run(settings: Settings) -> None:
     """Compare every file of a run with its records."""
     from collections import Counter
@@ -198,12 +201,13 @@ def clean(
     """Remove what nothing needs, never what the report rests on."""
     from raysweep.pipeline.cleanup import find_removable, remove
     from raysweep.pipeline.lock import locked
+    from raysweep.staging.run_staging import staged_run
 
     folder = settings.folder
-    if not folder.root.exists():
+    if settings.address is None and not folder.root.exists():
         say(f"{folder.root}: there is no such run, so there is nothing to clean")
         return
-    with locked(folder):
+    with locked(folder), staged_run(settings.address, folder.name, say):
         items = find_removable(folder)
         for item in items:
             say(f"{_on_one_line(str(item.path.relative_to(folder.root)))}  {item.size_bytes:,} bytes  {item.why}")

@@ -18,7 +18,7 @@ _SHOWN_PER_FILE = 5
 
 
 @app.command()
-@with_settings(overrides=False, reads_config=False)
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
 def bundle(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The zip to write.")] = Path("evidence.zip"),
@@ -45,16 +45,18 @@ def _ask_passphrase() -> str:
 
 @app.command()
 def verify(
-    zip_: Annotated[Path, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made.")],
+    zip_: Annotated[str, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made; s3://… or gs://… too.")],
     key: Annotated[
         Path | None, typer.Option("--key", help="The public key (.pub) with which it must be signed.")
     ] = None,
 ) -> None:
     """Recompute a published report from its losses."""
     from raysweep.publishing.verify import verify_bundle
+    from raysweep.staging.bucket_address import is_bucket_uri
+    from raysweep.staging.run_view import fetch_file
 
     began = time.monotonic()
-    result = verify_bundle(zip_, key)
+    result = verify_bundle(fetch_file(zip_) if is_bucket_uri(zip_) else Path(zip_), key)
     _print_result(result)
     if not result.is_verified:
         if result.other_software:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from raysweep.config.budget_settings import Event
     from raysweep.pipeline.status import Unfinished
     from raysweep.pipeline.tasks import Executor
+    from raysweep.staging.run_staging import Staging
 
 
 app = new_group()
@@ -48,7 +49,8 @@ def run(
     if dry_run:
         from raysweep.cli.plan_output import print_plan
 
-        raise typer.Exit(print_plan(settings, as_json=False, gpus=None, forced=force or ()))
+        with replace(settings, fetches="no checkpoints").fetched() as current:
+            raise typer.Exit(print_plan(current, as_json=False, gpus=None, forced=force or ()))
     _do_stages(settings, [], force, inline=inline, fail_fast=fail_fast)
 
 
@@ -114,13 +116,22 @@ def _do_stages_with(
     from raysweep.pipeline.lock import locked
     from raysweep.pipeline.run import Run
     from raysweep.planning.measured_overheads import measure_overheads_of_run
+    from raysweep.staging.run_staging import staged_run
     from raysweep.storage.clock import unix_seconds
 
     began = unix_seconds()
     refuse_unset(settings.config.notify)
-    executor = _executor(settings, inline=inline, fail_fast=fail_fast)
     trains = not stages or "train" in stages
-    with locked(settings.folder), view_for(settings) as view, _failure_notified(settings, trains):
+    with (
+        locked(settings.folder),
+        view_for(settings) as view,
+        _failure_notified(settings, trains),
+        staged_run(settings.address, settings.folder.name, view.say) as staging,
+    ):
+        if settings.address is not None:
+            # Which levels are left out may stand in what was fetched.
+            settings = replace(settings)
+        executor = _executor(settings, staging, inline=inline, fail_fast=fail_fast)
         try:
             run = Run(
                 config=settings.config,
@@ -130,6 +141,7 @@ def _do_stages_with(
                 listener=view,
                 command=settings.command(),
                 forced=force or [],
+                staging=staging,
             )
             unfinished = run.do(*stages)
             if trains and not inline:
@@ -140,7 +152,7 @@ def _do_stages_with(
         _end_training(settings, unfinished, done=len(run.trials) - len(unfinished))
 
 
-def _executor(settings: Settings, *, inline: bool, fail_fast: bool) -> "Executor":
+def _executor(settings: Settings, staging: "Staging", *, inline: bool, fail_fast: bool) -> "Executor":
     from raysweep.pipeline.inline_executor import InlineExecutor
     from raysweep.planning.budget import BudgetWatch
     from raysweep.planning.devices import find_device
@@ -153,7 +165,9 @@ def _executor(settings: Settings, *, inline: bool, fail_fast: bool) -> "Executor
         return InlineExecutor(config.resources.cpus_per_trial, fail_fast=fail_fast, budget=budget)
     from raysweep.cluster.ray_executor import RayExecutor
 
-    return RayExecutor(settle_trials_per_gpu(config), settings.folder, fail_fast=fail_fast, budget=budget)
+    return RayExecutor(
+        settle_trials_per_gpu(config), settings.folder, fail_fast=fail_fast, budget=budget, staging=staging
+    )
 
 
 def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, done: int) -> None:

@@ -2,8 +2,9 @@
 
 import inspect
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:  # pydantic is not needed to print a help page
     from raysweep.config.schema import Config
+    from raysweep.staging.bucket_address import BucketAddress
     from raysweep.storage.run_folder import RunFolder
 
 DEFAULT_CONFIG = Path("experiments.yaml")
@@ -38,6 +40,8 @@ class Settings:
     """Only warnings, errors and what failed are printed."""
     left_out: tuple[str, ...] = ()
     """Levels that were found to be such."""
+    fetches: str = ""
+    """What a command that only looks at a run fetches from object storage, as `staging.run_view.fetched` takes it."""
 
     @cached_property
     def _loaded(self) -> "tuple[str, Config]":
@@ -62,10 +66,39 @@ class Settings:
 
     @cached_property
     def folder(self) -> "RunFolder":
-        """The run folder; needs no config if the run is named."""
+        """The run folder, for object storage its local copy; needs no config if the run is named."""
         from raysweep.storage.run_folder import open_run_folder
 
-        return open_run_folder(self.storage, self.name or self.profile)
+        name = self.name or self.profile
+        if self.address is None:
+            return open_run_folder(self.storage, name)
+        from raysweep.staging.local_copies import LocalCopies
+
+        copies = LocalCopies.of(self.address)
+        return open_run_folder(str((copies.view if self.fetches else copies.run)("-").parent), name)
+
+    @cached_property
+    def address(self) -> "BucketAddress | None":
+        """The object storage where runs lie; None for a path."""
+        if "://" not in self.storage:
+            return None
+        from raysweep.staging.bucket_address import parse_bucket_uri
+
+        return parse_bucket_uri(self.storage)
+
+    @contextmanager
+    def fetched(self, *runs: str) -> "Iterator[Settings]":
+        """Have what the command looks at here, of this run and of others of the same storage.
+
+        Yields the settings as they are then: which levels are left out may stand in what was fetched.
+        """
+        with ExitStack() as stack:
+            if self.address is not None and self.fetches:
+                from raysweep.staging.run_view import fetched
+
+                for name in {self.folder.name, *runs}:
+                    stack.enter_context(fetched(self.address, name, self.fetches))
+            yield replace(self)
 
     def refuse_mistakes(self) -> None:
         """Read everything, for what is wrong with it."""
@@ -102,7 +135,13 @@ _COMMON = (
     _option("config", Path, DEFAULT_CONFIG, metavar="FILE", help="The file with the profiles."),
     _option("profile", str | None, None, metavar="NAME", help="Which profile; the file's default if absent."),
     _option("name", str | None, None, metavar="NAME", help="The run's name; the profile's if absent."),
-    _option("storage", str, "runs", metavar="FOLDER", help="Where run folders lie; a path that every node sees."),
+    _option(
+        "storage",
+        str,
+        "runs",
+        metavar="FOLDER",
+        help="Where run folders lie: a path that every node sees, s3://… or gs://…",
+    ),
 )
 _SET = _option(
     "set_",
@@ -125,6 +164,7 @@ def with_settings(
     skip_empty: bool = False,
     quiet: bool = False,
     reads_config: bool = True,
+    fetches: str = "",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options; it gets them as `Settings`, its first argument.
 
@@ -134,6 +174,7 @@ def with_settings(
         skip_empty: with --skip-empty.
         quiet: with --quiet.
         reads_config: whether what is wrong with the config ends the command before it begins.
+        fetches: for a command that only looks at a run, what it looks at; see `Settings.fetches`.
     """
     asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty), (_QUIET, quiet)]
     common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]
@@ -152,10 +193,12 @@ def with_settings(
                 overrides=(*(values.get("set_") or ()), *leaks),
                 skips_empty=values.get("skip_empty", False),
                 is_quiet=values.get("quiet", False),
+                fetches=fetches,
             )
             if reads_config:
                 settings.refuse_mistakes()
-            command(settings, **options)
+            with settings.fetched() as current:
+                command(current, **options)
 
         parameters = [*common, *(option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in own)]
         run_command.__name__, run_command.__doc__ = command.__name__, command.__doc__

@@ -46,7 +46,9 @@ def init(
 @app.command()
 def infill(
     text: Annotated[str | None, typer.Argument(help="A text with blanks; asked for if absent.")] = None,
-    model: Annotated[Path, typer.Option("--model", help="A folder with a trained model.")] = Path("model"),
+    model: Annotated[
+        str, typer.Option("--model", help="A folder with a trained model; s3://… or gs://… too.")
+    ] = "model",
     samples: Annotated[int, typer.Option("--samples", min=1, help="Fillings to draw.")] = 3,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
@@ -61,13 +63,16 @@ def infill(
     Blanks are [blank], [word], [ngram], [sentence], [paragraph] and [document].
     """
     from raysweep.cli.infill_prompt import fill_texts
+    from raysweep.staging.bucket_address import is_bucket_uri
+    from raysweep.staging.run_view import fetch_folder
 
+    folder = fetch_folder(model) if is_bucket_uri(model) else Path(model)
     draw = {"samples": samples, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-    fill_texts(model, text, as_json=json, **draw)
+    fill_texts(folder, text, as_json=json, **draw)
 
 
 @app.command("ilm-export")
-@with_settings()
+@with_settings(fetches="no weights")
 def ilm_export(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),

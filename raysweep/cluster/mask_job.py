@@ -13,8 +13,8 @@ from typing import Any
 
 import ray.data
 
-from raysweep.cluster.functions import call_with_fields
 from raysweep.cluster.session import Session
+from raysweep.cluster.staged_tasks import make_staged_shard
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.tasks import Listener, MaskTask
 
@@ -63,9 +63,9 @@ def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | 
     def make_shard(row: dict[str, Any]) -> dict[str, Any]:
         # Rows are Arrow's, which has no type for our records.
         task = pickle.loads(row["task"])  # noqa: S301 - written below
-        return {"index": row["index"], "outcome": pickle.dumps(call_with_fields(mask, task, require))}
+        return {"index": row["index"], "outcome": pickle.dumps(make_staged_shard(mask, task, require, ticket))}
 
-    require = session.check.require if session.check else None
+    require, ticket = session.check.require if session.check else None, session.ticket
     ray.data.DataContext.get_current().enable_progress_bars = False
     # Ray Data logs its plan, and that there are no progress bars.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -22,6 +22,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raysweep
 from raysweep.cluster.functions import first_line
 from raysweep.errors import ResourceError
+from raysweep.staging.run_staging import StagingTicket
+from raysweep.staging.worker_place import find_bucket_problem
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.digests import combine_digests, describe_outputs
 
@@ -43,12 +45,21 @@ class NodeCheck:
     """What is in it."""
     code: str
     """The digest of its raysweep."""
+    ticket: StagingTicket | None = None
+    """For a run in object storage, where nodes have disks of their own: the bucket is looked at, not the note."""
 
     def find_problem(self) -> str:
         """Compare with this process, which answers in a file beside the note; '' if all is well.
 
         The storage comes first: with another code the folder may still be right.
         """
+        if problem := self._find_folder_problem() if self.ticket is None else find_bucket_problem(self.ticket):
+            return problem
+        if (here := code_digest()) != self.code:
+            return f"its raysweep differs from the run's (code {here[:8]}, the run's {self.code[:8]}); {_CODE_FIX}"
+        return ""
+
+    def _find_folder_problem(self) -> str:
         try:
             found = self.note.read_text(encoding="utf-8")
             if found != self.nonce:
@@ -58,8 +69,6 @@ class NodeCheck:
             return f"{self.note} is not there; {_STORAGE_FIX}"
         except OSError as error:
             return f"{self.note.parent}: {error.strerror}; {_STORAGE_FIX}"
-        if (here := code_digest()) != self.code:
-            return f"its raysweep differs from the run's (code {here[:8]}, the run's {self.code[:8]}); {_CODE_FIX}"
         return ""
 
     def answer(self, host: str) -> Path:
@@ -92,12 +101,12 @@ def _is_source(file: Path) -> bool:
     return file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
 
 
-def new_check(folder: Path) -> NodeCheck:
+def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
     """Leave a note in the folder, with a name that no node has looked up before."""
     nonce = secrets.token_hex(16)
     for earlier in folder.glob("note-*"):
         earlier.unlink(missing_ok=True)
-    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=code_digest())
+    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=code_digest(), ticket=ticket)
     write_text(check.note, nonce)
     return check
 
@@ -123,7 +132,7 @@ def check_nodes(check: NodeCheck) -> None:
 
 def make_probe(check: NodeCheck) -> Callable[[], tuple[str, str]]:
     """The function that a node runs: returns its name and its problem, '' if there is none."""
-    note, nonce, code, fix = check.note, check.nonce, check.code, _CODE_FIX
+    note, nonce, code, fix, ticket = check.note, check.nonce, check.code, _CODE_FIX, check.ticket
 
     def find_problem() -> tuple[str, str]:
         # A nested function, with what it refers to, is sent by value; ours would need the same raysweep there.
@@ -132,7 +141,7 @@ def make_probe(check: NodeCheck) -> Callable[[], tuple[str, str]]:
             ours = importlib.import_module("raysweep.cluster.node_check").NodeCheck
         except (ImportError, AttributeError) as error:
             return host, f"has not this raysweep ({error}); {fix}"
-        return host, ours(note=note, nonce=nonce, code=code).find_problem()
+        return host, ours(note=note, nonce=nonce, code=code, ticket=ticket).find_problem()
 
     return find_problem
 
@@ -147,7 +156,7 @@ def _outcomes(check: NodeCheck, running: dict[str, Any]) -> Iterator[tuple[str, 
         except RayError as error:
             yield name, f"could not be checked: {first_line(str(error))}"
         else:
-            yield host, problem or _find_unseen(check, host)
+            yield host, problem or ("" if check.ticket else _find_unseen(check, host))
 
 
 def _find_unseen(check: NodeCheck, host: str) -> str:

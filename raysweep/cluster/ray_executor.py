@@ -11,6 +11,7 @@ from raysweep.cluster.sweep import run_sweep
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
 from raysweep.planning.budget import BudgetWatch
+from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -24,11 +25,14 @@ class RayExecutor:
         *,
         fail_fast: bool = False,
         budget: BudgetWatch | None = None,
+        staging: Staging | None = None,
     ) -> None:
         """Args:
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
         budget: the budget of trainings.
+        staging: of the run folder, if it is in object storage.
         """
+        self._staging: Staging = staging or LocalStorage()
         self._resources, self._fail_fast, self._budget = resources, fail_fast, budget
         self._folder = folder
         self._session: Session | None = None
@@ -43,7 +47,11 @@ class RayExecutor:
         """Make the shards; returns their summaries in the tasks' order."""
         if not tasks:
             return []
-        return make_shards(self._open(listener), tasks, listener, workers=self._resources.mask_workers)
+        session = self._open(listener)
+        self._staging.push()
+        summaries = make_shards(session, tasks, listener, workers=self._resources.mask_workers)
+        self._staging.collect(self._folder.examples)
+        return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
@@ -55,12 +63,16 @@ class RayExecutor:
                 storage=self._folder.ray,
                 fail_fast=self._fail_fast,
                 budget=self._budget,
+                staging=self._staging,
             )
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
         if tasks:
-            self._open_scorers(listener).score(tasks, listener)
+            scorers = self._open_scorers(listener)
+            self._staging.push()
+            scorers.score(tasks, listener)
+            self._staging.collect(self._folder.evaluation)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, on what a trial gets."""
@@ -84,6 +96,6 @@ class RayExecutor:
     def _open(self, listener: Listener) -> Session:
         if self._session is None:
             listener.say("starting Ray" if self._resources.cluster_address is None else "joining the cluster")
-            self._session = open_session(self._resources, scratch=self._folder.ray)
+            self._session = open_session(self._resources, scratch=self._folder.ray, staging=self._staging)
             listener.say(self._session.describe())
         return self._session

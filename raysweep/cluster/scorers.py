@@ -14,12 +14,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from raysweep.cluster.functions import call_with_fields
 from raysweep.cluster.session import Session
+from raysweep.cluster.staged_tasks import score_staged_model
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.tasks import Listener, ScoreTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.order import share_of_gpus
+from raysweep.staging.run_staging import StagingTicket
+from raysweep.staging.worker_place import WorkerPlace
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
 _MODELS_PER_NEW_NODE = 4
@@ -124,21 +126,23 @@ class Scorers:
         if need.gpus and need.kind:
             options["accelerator_type"] = need.kind
         actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(Scorer)
-        check = self._session.check
-        return actor.remote(self._score, check.require if check else None, uses_gpu=need.gpus > 0)
+        check, ticket = self._session.check, self._session.ticket
+        return actor.remote(self._score, check.require if check else None, uses_gpu=need.gpus > 0, ticket=ticket)
 
 
 class Scorer:
     """The actor, in a process of its own."""
 
-    def __init__(self, score: str, require: Callable[[], None] | None, *, uses_gpu: bool) -> None:
+    def __init__(
+        self, score: str, require: Callable[[], None] | None, *, uses_gpu: bool, ticket: StagingTicket | None = None
+    ) -> None:
         # Before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
-        self._score, self._require, self._uses_gpu = score, require, uses_gpu
+        self._score, self._require, self._uses_gpu, self._ticket = score, require, uses_gpu, ticket
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
-        outcome = call_with_fields(self._score, task, self._require, device=self._device())
+        outcome = score_staged_model(self._score, task, self._require, self._ticket, device=self._device())
         return outcome if isinstance(outcome, Exception) else None
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
@@ -148,7 +152,10 @@ class Scorer:
         from raysweep.evaluation.speed import measure_speed
 
         torch.set_num_threads(1)
-        return measure_speed(folder, repeats, self._device(), ensemble=ensemble)
+        place = WorkerPlace.of(self._ticket)
+        folder, *others = place.localise([folder, *ensemble])
+        place.fetch(folder, *others)
+        return measure_speed(folder, repeats, self._device(), ensemble=others)
 
     def _device(self) -> str:
         if not self._uses_gpu:

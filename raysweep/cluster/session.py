@@ -26,6 +26,7 @@ from raysweep.cluster.ray_internals import check_private_names, enable_token_aut
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
+from raysweep.staging.run_staging import Staging, StagingTicket
 from raysweep.storage.atomic_files import write_json
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class Session(AbstractContextManager["Session"]):
     """The Ray that was started here; None for a cluster that was joined."""
     check: NodeCheck | None = None
     """What each process of a joined cluster compares with its own before it works."""
+    ticket: StagingTicket | None = None
+    """What workers with disks of their own need to find the run in object storage; None if they see its folder."""
 
     @property
     def gpus_per_trial(self) -> float:
@@ -112,7 +115,8 @@ class Session(AbstractContextManager["Session"]):
         """
         asked = self.resources.train_workers
         is_local_cpu = self.resources.cluster_address is None and need.gpus == 0
-        return need.workers == 1 and (is_local_cpu if asked == "auto" else asked == "shared")
+        # Workers with disks of their own tell of evaluations and failures through Ray Train alone.
+        return need.workers == 1 and self.ticket is None and (is_local_cpu if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.
@@ -169,13 +173,19 @@ class Session(AbstractContextManager["Session"]):
 
 
 def open_session(
-    resources: ResourcesConfig, *, scratch: Path, cpus: int | None = None, gpus: int | None = None
+    resources: ResourcesConfig,
+    *,
+    scratch: Path,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    staging: Staging | None = None,
 ) -> Session:
     """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
     Args:
         scratch: a folder of the run; a file in it tells where Ray's own logs are, others what nodes compare.
         cpus, gpus: of a Ray started here, instead of what this machine has.
+        staging: of the run folder, if it is in object storage.
 
     Raises:
         ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
@@ -211,9 +221,10 @@ def open_session(
         session.require({"each": session.need()})
         if address:
             session.require_gpus()
-            check = new_check(scratch / "nodes")
+            ticket = staging.ticket if staging is not None else None
+            check = new_check(scratch / "nodes", ticket)
             check_nodes(check)
-            session = replace(session, check=check)
+            session = replace(session, check=check, ticket=ticket)
         on_error.pop_all()
     logger.info("%s", session.describe())
     return session

@@ -24,13 +24,15 @@ from raysweep.cluster.session import Session
 from raysweep.cluster.sweep_metrics import SweepMetrics, run_of
 from raysweep.cluster.train_worker import TRAIN, Work
 from raysweep.cluster.trial_driver import bundles, drive
-from raysweep.cluster.tune_searcher import SweepSearcher
+from raysweep.cluster.tune_searcher import EndTraining, SweepSearcher
 from raysweep.pipeline.search_rounds import SweepTraining
 from raysweep.pipeline.sweep_watch import SweepWatch, open_sweep
 from raysweep.pipeline.tasks import Listener, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.failures import Failure
-from raysweep.scheduling.outcomes import Failed, outcome_from_json
+from raysweep.scheduling.outcomes import Failed, Outcome, outcome_from_json
+from raysweep.scheduling.stop_requests import forget_stop
+from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
@@ -47,6 +49,7 @@ def run_sweep(
     train: str = TRAIN,
     fail_fast: bool = False,
     budget: BudgetWatch | None = None,
+    staging: Staging | None = None,
 ) -> None:
     """Train every task whose parent gets done, and write each one's record.
 
@@ -55,6 +58,7 @@ def run_sweep(
         train: the training function, 'module:function', called as `training.loop.train` is.
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
         budget: at its cap what runs stops, at a checkpoint.
+        staging: of the run folder, if it is in object storage.
 
     Raises:
         ResourceError: a trial asks for more than the cluster has.
@@ -77,10 +81,20 @@ def run_sweep(
         fail_fast=fail_fast,
     ) as watch:
         attempts: Counter[str] = Counter()
+        folders: dict[str, Path] = {}
+        storage_of_run: Staging = staging or LocalStorage()
+
+        def end(name: str, outcome: Outcome) -> None:
+            storage_of_run.collect(folders[name])
+            watch.state.end(name, outcome)
 
         def config(training: SweepTraining) -> dict[str, Any]:
             name, request = training.name, watch.state.request_of(training.name)
             attempts[name] += 1
+            folders[name] = training.folder.root
+            # What the worker reads is where it looks before it starts, and no old request to stop.
+            forget_stop(training.folder)
+            storage_of_run.push()
             work = Work(
                 job=training.job,
                 need=request,
@@ -91,22 +105,23 @@ def run_sweep(
                 pause_at=training.pause_at,
                 is_shared=session.shares_workers(request),
                 check=session.check,
+                ticket=session.ticket,
                 train=train,
             )
             return {"name": name, "attempt": attempts[name], "work": work}
 
         try:
-            _tuner(watch, config, storage / "tune").fit()
+            _tuner(watch, config, storage / "tune", end).fit()
         finally:
             # Tune may take the loss of Ray for an interruption.
             session.raise_if_lost()
 
 
-def _tuner(watch: SweepWatch, config: Any, storage: Path) -> tune.Tuner:
+def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
-            search_alg=SweepSearcher(watch.state, config),
+            search_alg=SweepSearcher(watch.state, config, end),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_file_name,
@@ -116,7 +131,7 @@ def _tuner(watch: SweepWatch, config: Any, storage: Path) -> tune.Tuner:
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Callback(watch, SweepMetrics(run_of(storage.parent)))],
+            callbacks=[_Callback(watch, end, SweepMetrics(run_of(storage.parent)))],
             # The sweep's state decides what is tried again, and how often.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -131,8 +146,8 @@ def _file_name(trial: Any) -> str:
 class _Callback(tune.Callback):
     """Tells the sweep's state of starts (before that a trial waits), evaluations and lost processes."""
 
-    def __init__(self, watch: SweepWatch, metrics: SweepMetrics) -> None:
-        self._watch, self._state, self._metrics = watch, watch.state, metrics
+    def __init__(self, watch: SweepWatch, end: EndTraining, metrics: SweepMetrics) -> None:
+        self._watch, self._state, self._end, self._metrics = watch, watch.state, end, metrics
         self._evaluations: Counter[str] = Counter()
         """Evaluations told so far, by training."""
         self._polled = 0.0
@@ -162,7 +177,7 @@ class _Callback(tune.Callback):
         written = trial.config["work"].failure
         self._tell_evaluations(trial)
         outcome = outcome_from_json(written.read_text(encoding="utf-8")) if written.exists() else _loss(trial)
-        self._state.end(trial.config["name"], outcome)
+        self._end(trial.config["name"], outcome)
 
     def _tell_evaluations(self, trial: Any) -> None:
         name, path = trial.config["name"], trial.config["work"].evaluations

@@ -14,14 +14,19 @@ import ray.train
 from raysweep.cluster.functions import resolve
 from raysweep.cluster.node_check import NodeCheck
 from raysweep.cluster.ray_internals import node_is_draining
-from raysweep.pipeline.training_attempt import run_attempt
+from raysweep.errors import RaysweepError
+from raysweep.pipeline.training_attempt import describe_error, run_attempt
 from raysweep.scheduling.capacity import ResourceRequest
-from raysweep.scheduling.failures import Failure
-from raysweep.scheduling.outcomes import Failed, outcome_to_json
+from raysweep.scheduling.failures import Failure, failure_of
+from raysweep.scheduling.outcomes import Failed, Outcome, outcome_to_json
+from raysweep.staging.run_staging import StagingTicket
+from raysweep.staging.worker_place import WorkerPlace
 from raysweep.storage.atomic_files import write_text
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 
 TRAIN = "raysweep.training.loop:train"
+OUTCOME_MARK = "outcome as JSON: "
+"""Before the outcome, in the error of a worker that must end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +36,7 @@ class Work:
     job: TrainingJob
     need: ResourceRequest
     storage: Path
-    """Ray Train's folder for its own files."""
+    """Ray Train's folder for its own files, on the driver's disk."""
     evaluations: Path
     """The file that gets a line of JSON for each evaluation, for the process that runs the sweep."""
     failure: Path
@@ -42,6 +47,8 @@ class Work:
     """Whether it trains in the trial's process, in which others train before and after it."""
     check: NodeCheck | None
     """What the process that trains compares with its own."""
+    ticket: StagingTicket | None = None
+    """What finds the run in object storage; None if the worker sees the run folder itself."""
     train: str = TRAIN
     """The training function, 'module:function'."""
     pause_at: int | None = None
@@ -69,10 +76,8 @@ def train_on_worker(config: dict[str, Any]) -> str:
         else:
             ray.train.report(values)
 
-    outcome = run_attempt(
-        _train,
-        work.job,
-        work=work,
+    outcome = _run_staged(
+        work,
         rank=rank,
         world_size=world_size,
         on_evaluation=on_evaluation,
@@ -82,8 +87,21 @@ def train_on_worker(config: dict[str, Any]) -> str:
     must_end = work.is_shared or world_size > 1
     if must_end and isinstance(outcome, Failed) and outcome.failure is not Failure.PREEMPTED:
         write_text(work.failure, outcome_to_json(outcome))
-        raise RuntimeError(outcome.message)
+        # The driver may not see that file.
+        raise RuntimeError(f"{outcome.message}\n{OUTCOME_MARK}{outcome_to_json(outcome)}")
     return outcome_to_json(outcome)
+
+
+def _run_staged(work: Work, *, rank: int, **how: Any) -> Outcome:
+    """Run the attempt where the worker is: fetch what it reads, send what it makes; see `staging`."""
+    try:
+        place = WorkerPlace.of(work.ticket)
+        job = place.localise(work.job)
+        place.fetch(job.examples, Path(job.start))
+        with place.training_in(job.folder, is_main=rank == 0):
+            return run_attempt(_train, job, work=work, rank=rank, **how)
+    except (RaysweepError, OSError) as error:
+        return Failed(message=describe_error(error), failure=failure_of(error))
 
 
 def append_evaluation(path: Path, values: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import ray
 import ray.train
 from ray import tune
@@ -19,7 +20,7 @@ from ray import tune
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.ray_internals import is_preempted, make_lean_trainer, propagate_to_train
 from raysweep.cluster.session import TRAIN_VARIABLES, TRIAL_GPU
-from raysweep.cluster.train_worker import Work, append_evaluation, train_on_worker
+from raysweep.cluster.train_worker import OUTCOME_MARK, Work, append_evaluation, train_on_worker
 from raysweep.scheduling.failures import Failure
 from raysweep.scheduling.outcomes import Failed, outcome_to_json
 
@@ -58,7 +59,7 @@ def drive(config: dict[str, Any]) -> None:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
         is_written = work.failure.exists()
-        outcome = work.failure.read_text(encoding="utf-8") if is_written else outcome_to_json(_failed(error))
+        outcome = work.failure.read_text(encoding="utf-8") if is_written else told_outcome(error)
     tune.report({"outcome": outcome})
 
 
@@ -77,7 +78,7 @@ def _trainer(work: Work) -> Any:
         ),
         "run_config": ray.train.RunConfig(
             name=work.job.trial.replace("/", "~"),
-            storage_path=str(work.storage),
+            **train_storage(work),
             callbacks=callbacks,
             failure_config=ray.train.FailureConfig(**no_retries),
         ),
@@ -88,6 +89,23 @@ def _trainer(work: Work) -> Any:
 
     function: Any = train_on_worker
     return TorchTrainer(function, **settings)
+
+
+def train_storage(work: Work) -> dict[str, Any]:
+    """Where Ray Train keeps its own files: a place that every worker of the training sees."""
+    if work.ticket is None:
+        return {"storage_path": str(work.storage)}
+    storage = work.ticket.storage.at(work.ticket.name)
+    # Credentials come by the usual chain on each node, as for `staging`.
+    place: dict[str, Any] = {}
+    if storage.endpoint:
+        scheme, _, host = storage.endpoint.partition("://")
+        place = {"scheme": scheme, "endpoint_override": host}
+    if storage.scheme == "s3" and storage.region:
+        place["region"] = storage.region
+    files: Any = pyarrow.fs.S3FileSystem if storage.scheme == "s3" else pyarrow.fs.GcsFileSystem
+    path = work.storage.relative_to(work.ticket.root).as_posix()
+    return {"storage_path": f"{storage.bucket}/{storage.prefix}/{path}", "storage_filesystem": files(**place)}
 
 
 def _worker_resources(work: Work) -> dict[str, float]:
@@ -109,6 +127,16 @@ class EvaluationCallback(ray.train.UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002 - Ray's names
         """Write the first worker's metrics."""
         append_evaluation(self._path, metrics[0])
+
+
+def told_outcome(error: Exception) -> str:
+    """The outcome, as JSON, that a worker told by its error, or how the error is classified."""
+    failures = error.worker_failures if isinstance(error, ray.train.WorkerGroupError) else {}
+    for failure in failures.values():
+        _, mark, rest = str(failure).rpartition(OUTCOME_MARK)
+        if mark:
+            return rest.splitlines()[0]
+    return outcome_to_json(_failed(error))
 
 
 def _failed(error: Exception) -> Failed:

@@ -13,15 +13,21 @@ from ray.tune.search import Searcher
 
 from raysweep.pipeline.search_rounds import SweepTraining
 from raysweep.pipeline.sweep_state import SweepState
-from raysweep.scheduling.outcomes import outcome_from_json
+from raysweep.scheduling.outcomes import Outcome, outcome_from_json
+
+EndTraining = Callable[[str, Outcome], None]
+"""Called with a training's name and how it ended."""
 
 
 class SweepSearcher(Searcher):
     """Hands out what the sweep's state releases."""
 
-    def __init__(self, state: SweepState, config: Callable[[SweepTraining], dict[str, Any]]) -> None:
+    def __init__(
+        self, state: SweepState, config: Callable[[SweepTraining], dict[str, Any]], end: EndTraining | None = None
+    ) -> None:
+        """Args: `end` is told how a training ended, instead of the state."""
         super().__init__()
-        self._state = state
+        self._state, self._end = state, end or state.end
         self._config = config
         self._names: dict[str, str] = {}
 
@@ -39,7 +45,7 @@ class SweepSearcher(Searcher):
         """The trial is over; `sweep` tells the state of a lost process (`error`), because it knows the cause."""
         if not error:
             assert result is not None, "a driver reports before it ends"
-            self._state.end(self._names[trial_id], outcome_from_json(result["outcome"]))
+            self._end(self._names[trial_id], outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Write the file that Tune wants; a later run goes by the records."""

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from raysweep.errors import InputError, LockedError
+from raysweep.staging.lease import describe_holder, read_lease
+from raysweep.storage.run_files import LEASE
 from raysweep.storage.run_folder import RunFolder, create_run_folder
 
 _LOOKS_S = 10.0
@@ -45,7 +47,9 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """True while a process holds the lock."""
+    """True while a process holds the lock; for what was fetched from object storage, the lease there."""
+    if (lease := read_lease(folder.root / LEASE)) is not None:
+        return lease[1]
     if not folder.lock.exists():
         return False
     descriptor = _open(folder, os.O_RDONLY)
@@ -60,6 +64,8 @@ def last_holder(folder: RunFolder) -> dict[str, Any] | None:
 
     None if the file does not say.
     """
+    if (lease := read_lease(folder.root / LEASE)) is not None:
+        return describe_holder(lease[0])
     try:
         holder = json.loads(folder.lock.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

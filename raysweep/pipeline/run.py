@@ -30,6 +30,7 @@ from raysweep.planning.budget import Spent, refuse_start
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
+from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.digests import Damage
 from raysweep.storage.run_folder import RunFolder
@@ -58,6 +59,8 @@ class Run:
     """Stages and trials to do again."""
     looks_only: bool = False
     """Nothing is done: files are compared by their size, and no model is downloaded."""
+    staging: Staging = field(default_factory=LocalStorage)
+    """Brought up to date whenever what the records say has changed."""
     trials: dict[str, Trial] = field(init=False)
     record: run_record.RunRecord = field(init=False)
     stages: dict[str, Stage] = field(init=False)
@@ -248,6 +251,7 @@ class Run:
         began = time.monotonic()
         # Taken out first: a kill between the new files and the new record must not leave the old record in place.
         self.record = run_record.forget(self.folder, self.record, target.name)
+        self.staging.push()
         yield
         seconds = time.monotonic() - began
         # A stage's targets are asked for again: what the stage's own is made from may be made by the stage itself.
@@ -261,6 +265,7 @@ class Run:
             made_from=now.made_from,
             outputs=stage.outputs(),
         )
+        self.staging.push()
         logger.info("%s: done in %.1f s", target.name, seconds)
 
     def trials_to_do(self) -> dict[str, Trial]:

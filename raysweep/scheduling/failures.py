@@ -10,7 +10,7 @@ import errno
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raysweep.errors import MemoryShortageError, NonFiniteLossError
+from raysweep.errors import MemoryShortageError, NonFiniteLossError, StorageError
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 10.0, 300.0
 """Before the second of a training's nodes that were taken away is replaced, doubled each time, and at most."""
@@ -93,6 +93,9 @@ def failure_of(error: BaseException) -> Failure:
     while seen is not None:
         if isinstance(seen, NonFiniteLossError):
             return Failure.NUMBERS
+        if isinstance(seen, StorageError):
+            # Another node may reach the bucket.
+            return Failure.WORKER
         names = {kind.__name__ for kind in type(seen).__mro__}
         if isinstance(seen, MemoryError | MemoryShortageError) or "OutOfMemoryError" in names:
             return Failure.MEMORY

@@ -310,13 +310,8 @@ def open_run_folder(storage: str, name: str) -> RunFolder:
     """The run folder of `name` under `storage`, which must be a path every node sees; nothing is created.
 
     Raises:
-        ConfigError: the storage is a URI (mount it instead) or cannot be a path, or the name is no plain folder name.
+        ConfigError: the storage cannot be a path, or the name is no plain folder name.
     """
-    if "://" in storage:
-        raise ConfigError(
-            f"--storage: found '{storage:.80}'; must be a path (mount the bucket, or use NFS or EFS, "
-            "so that every node sees the same path)"
-        )
     if not name.isprintable() or not name or name in {".", ".."} or "/" in name or "\\" in name:
         raise ConfigError(f"--name: found {name[:80]!r}; must be a folder name without slashes, such as 'pilot'")
     if len(name.encode()) > _NAME_BYTES:

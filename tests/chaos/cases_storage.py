@@ -87,7 +87,7 @@ CASES = (
         ("cannot make the run folder /proc/nowhere",),
         command=("prepare", "--storage", "/proc/nowhere"),
     ),
-    _case("a bucket", ("must be a path (mount the bucket",), command=("prepare", "--storage", "s3://bucket/runs")),
+    _case("another scheme", ("must be a path, s3://bucket",), command=("prepare", "--storage", "ftp://host/runs")),
     _case(
         "a user who is not there",
         ("--storage: found '~nobody-here/runs'; must be a path",),

@@ -1,0 +1,234 @@
+"""The lock of a run in object storage: one process at a time works in it.
+
+`lease.json` names the holder, who renews it every `RENEW_EVERY_S`.  It is written on conditions alone (If-None-Match to
+make it, If-Match to renew or take it over), so of two processes that want it one gets it.  A process that died leaves
+a lease that nobody renews; whoever watches it unchanged for `EXPIRES_S`, by its own clock, may take it over.  On the
+disk where the holder worked no such wait is needed, since the kernel's lock of the local folder tells that it is gone.
+
+A store without conditional writes is told from one that has them by a write that must be refused.  There a lease is
+written, waited for, and read again: two processes that start within the same few seconds are told apart, but
+two that lost sight of the store and of each other are not.
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from raysweep.errors import LockedError
+from raysweep.staging.bucket import Bucket, Stored, TakenError, UnconditionalError
+from raysweep.storage.run_files import LEASE
+
+RENEW_EVERY_S = 15.0
+EXPIRES_S = 60.0
+_LONG_AGO_S = 600.0
+"""A lease that old, by two clocks that may differ, needs no watching."""
+_LOOK_EVERY_S = 3.0
+_SETTLE_S = 6.0
+"""Without conditions: time in which a second writer's lease is seen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseHolder:
+    """Who works, or worked last, in a run."""
+
+    host: str
+    pid: int
+    since: str
+    """Local time of the holder."""
+    disk: str
+    """Identifies the disk where it works."""
+    token: str
+    """Identifies the lease."""
+    renewals: int = 0
+    is_released: bool = False
+
+    def to_json(self) -> bytes:
+        """The object's content."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self | None:
+        """Read the object; None if it is no lease."""
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError):
+            return None
+
+
+class Lease:
+    """A lease that this process took; `is_lost` once another process has it."""
+
+    def __init__(self, bucket: Bucket, holder: LeaseHolder, version: str, previous: str) -> None:
+        self._bucket, self._holder, self._version = bucket, holder, version
+        self.previous = previous
+        """The token of the lease before this one; '' if there was none."""
+        self.is_lost = False
+        self.has_conditions = True
+        self._renewed_at = time.monotonic()
+
+    @property
+    def token(self) -> str:
+        """Identifies it."""
+        return self._holder.token
+
+    def renew_if_due(self) -> None:
+        """Renew it if the time has come; sets `is_lost` if it belongs to another process now."""
+        if not self.is_lost and time.monotonic() - self._renewed_at >= RENEW_EVERY_S:
+            self._write(replace(self._holder, renewals=self._holder.renewals + 1))
+
+    def release(self) -> None:
+        """Let another process take it at once."""
+        if not self.is_lost:
+            self._write(replace(self._holder, is_released=True))
+
+    def check_conditions(self) -> None:
+        """Find out whether the store keeps to conditions; if not, make sure that nobody else wrote a lease.
+
+        Raises:
+            LockedError: another process did.
+        """
+        changed = replace(self._holder, renewals=self._holder.renewals + 1)
+        wrong = [partial(self._bucket.create, LEASE), partial(self._bucket.replace, LEASE, version='"none"')]
+        self.has_conditions = all(_is_refused(write, changed.to_json()) for write in wrong)
+        if not self.has_conditions:
+            self._settle()
+
+    def _settle(self) -> None:
+        time.sleep(_SETTLE_S)
+        found = self._bucket.read(LEASE)
+        holder = LeaseHolder.from_json(found[0]) if found else None
+        if found is None or holder is None or holder.token != self.token:
+            raise _locked(self._bucket, holder)
+        self._version = found[1].version
+
+    def _write(self, holder: LeaseHolder) -> None:
+        try:
+            self._version = self._put(holder)
+        except TakenError:
+            self.is_lost = True
+            return
+        self._holder, self._renewed_at = holder, time.monotonic()
+
+    def _put(self, holder: LeaseHolder) -> str:
+        if self.has_conditions:
+            return self._bucket.replace(LEASE, holder.to_json(), self._version)
+        found = self._bucket.read(LEASE)
+        now = LeaseHolder.from_json(found[0]) if found else None
+        if now is None or now.token != self.token:
+            raise TakenError(LEASE)
+        return self._bucket.upload(LEASE, holder.to_json())
+
+
+def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Lease:
+    """Take the run's lease; waits up to `EXPIRES_S` for the lease of a process that may be dead.
+
+    Args:
+        disk: identifies this disk, whose lock of the local folder this process has.
+
+    Raises:
+        LockedError: another process works in the run.
+    """
+    found = bucket.read(LEASE)
+    before = LeaseHolder.from_json(found[0]) if found else None
+    if found is not None and before is not None and not _is_free(before, found[1], disk):
+        say(f"{_who(before)} had this run last; watching for up to {EXPIRES_S:.0f} s whether it is alive")
+        found = _outlast(bucket, found[1])
+    holder = LeaseHolder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        since=time.strftime("%Y-%m-%d %H:%M:%S"),
+        disk=disk,
+        token=secrets.token_hex(8),
+    )
+    version = _put_first(bucket, holder, found[1] if found else None)
+    lease = Lease(bucket, holder, version, before.token if before else "")
+    lease.check_conditions()
+    return lease
+
+
+def read_lease(path: Path) -> tuple[LeaseHolder, bool] | None:
+    """The holder in a fetched lease, and whether it is at work, by the time of the file; None if it is no lease."""
+    try:
+        holder = LeaseHolder.from_json(path.read_bytes())
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return None if holder is None else (holder, not holder.is_released and age < EXPIRES_S)
+
+
+def read_token(bucket: Bucket) -> str:
+    """The token of the lease that holds now; '' if there is none."""
+    found = bucket.read(LEASE)
+    holder = LeaseHolder.from_json(found[0]) if found else None
+    return holder.token if holder and not holder.is_released else ""
+
+
+def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> str:
+    try:
+        if stored is None:
+            return bucket.create(LEASE, holder.to_json())
+        return bucket.replace(LEASE, holder.to_json(), stored.version)
+    except UnconditionalError:
+        return bucket.upload(LEASE, holder.to_json())
+    except TakenError as error:
+        found = bucket.read(LEASE)
+        raise _locked(bucket, LeaseHolder.from_json(found[0]) if found else None) from error
+
+
+def _is_refused(write: Callable[..., str], data: bytes) -> bool:
+    """Whether the store refuses a write whose condition does not hold."""
+    try:
+        write(data=data)
+    except TakenError:
+        return True
+    except UnconditionalError:
+        return False
+    return False
+
+
+def _is_free(holder: LeaseHolder, stored: Stored, disk: str) -> bool:
+    return holder.is_released or holder.disk == disk or time.time() - stored.modified > _LONG_AGO_S
+
+
+def _outlast(bucket: Bucket, stored: Stored) -> tuple[bytes, Stored] | None:
+    """Watch a lease until it is released or expires; returns the object as it was last seen.
+
+    Raises:
+        LockedError: it was renewed.
+    """
+    until = time.monotonic() + EXPIRES_S
+    while time.monotonic() < until:
+        time.sleep(_LOOK_EVERY_S)
+        found = bucket.read(LEASE)
+        if found is None:
+            return None
+        if found[1].version != stored.version:
+            now = LeaseHolder.from_json(found[0])
+            if now is None or not now.is_released:
+                raise _locked(bucket, now)
+            return found
+    return bucket.read(LEASE)
+
+
+def _locked(bucket: Bucket, holder: LeaseHolder | None) -> LockedError:
+    who = _who(holder) if holder else "another process"
+    return LockedError(
+        f"{bucket.address}: {who} is working in this run. Wait for it, end it, or give this run another --name; "
+        f"the lease of a process that is gone ends {EXPIRES_S:.0f} s after its last sign"
+    )
+
+
+def _who(holder: LeaseHolder) -> str:
+    return f"process {holder.pid} on {holder.host:.60}, since {holder.since:.30},"
+
+
+def describe_holder(holder: LeaseHolder) -> dict[str, Any]:
+    """The holder as `pipeline.lock.last_holder` gives it."""
+    return {"host": holder.host, "pid": holder.pid, "since": holder.since}

@@ -1,0 +1,281 @@
+"""Keeps the objects of a bucket in step with a local folder, so that a reader never finds a record without its files.
+
+One pass of `push` takes what the records say first, then what files there are, so that whatever a record stands for is
+there.  It then changes the bucket in this order; a kill between any two requests leaves records too few, never one too
+many:
+
+    1. records that stand for less than before are written; other records that change or go are deleted
+    2. files that changed, records last (`storage.run_files.commit_rank`)
+    3. files that are gone, so that the last checkpoint goes after the next one came
+
+A file that a record lists is sent only if it has the digest that the record says; otherwise the record stays behind as
+well: damage does not travel, and neither does a file that is being written.
+"""
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raysweep.staging.bucket import Bucket, Stored, TakenError
+from raysweep.staging.mirror_index import UNKNOWN, FileMark, MirrorIndex, mark_file, walk_files
+from raysweep.staging.parallel_work import in_parallel
+from raysweep.storage.digests import digest_file
+from raysweep.storage.run_files import (
+    Claim,
+    commit_rank,
+    is_growing,
+    is_in_checkpoint,
+    is_sealed_record,
+    is_working_file,
+    read_claims,
+    trial_of,
+)
+
+GROWING_EVERY_S = 20.0
+"""Time between two uploads of a file that grows, unless a checkpoint or a record that follows it is sent."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Snapshot:
+    """The folder at one moment: every commit was there before the files were listed."""
+
+    marks: Mapping[str, FileMark]
+    claims: Mapping[str, Mapping[str, Claim]]
+    """By record."""
+    unsettled: frozenset[str]
+    """Commits that were written while the files were listed; they wait for the next pass."""
+
+
+@dataclass(kw_only=True)
+class Mirror:
+    """One local folder and its objects; only one process may push or pull the same paths."""
+
+    bucket: Bucket
+    root: Path
+    index: MirrorIndex
+    under: str = ""
+    """The only folder that is kept in step, relative to `root`; '' for all of it."""
+    leave_out: Callable[[str], bool] = is_working_file
+    """Paths that stay as they are on either side."""
+    appends: bool = False
+    """Whether a fetched file that grows is written in place, for a reader that has it open."""
+    held: tuple[str, ...] = ()
+    """Files that the last pass did not send, because they are not as their record says."""
+    _sent_at: dict[str, float] = field(default_factory=dict)
+    _lock: Any = field(default_factory=threading.RLock)
+
+    def push(self, *, everything: bool = True) -> None:
+        """Send what changed and delete what is gone.
+
+        Args:
+            everything: also files that grow and were sent moments ago.
+
+        Raises:
+            StorageError: the store does not answer, or refuses.
+        """
+        with self._lock:
+            now = self._look()
+            changed = {
+                path: mark
+                for path, mark in now.marks.items()
+                if path not in now.unsettled and not self.index.is_sent(path, mark)
+            }
+            gone = {path for path in self.index.files if path not in now.marks and self._is_ours(path)}
+            self._hold_back(now, changed, gone)
+            if not everything:
+                self._defer_growing(changed)
+            if changed or gone:
+                self._send(now, changed, gone)
+
+    def pull(self, *, reset: bool = False, under: str = "", without: Callable[[str], bool] | None = None) -> int:
+        """Fetch what others sent; returns the number of files.
+
+        Args:
+            reset: the bucket decides: local files that it does not have are removed, changed ones fetched again.
+                Otherwise what changed here stays.
+            under: only this folder.
+            without: objects that are not fetched.
+        """
+        with self._lock:
+            stored = {
+                path: one
+                for path, one in self.bucket.list(under or self.under).items()
+                if self._is_ours(path) and not (without is not None and without(path))
+            }
+            wanted = {path: one for path, one in stored.items() if self._is_wanted(path, one, reset=reset)}
+            in_parallel(lambda path: self._fetch(path, wanted[path]), wanted)
+            here = {*self.index.files, *walk_files(self.root, under or self.under)}
+            for path in here - set(stored):
+                if self._is_ours(path) and _is_below(path, under) and not (without is not None and without(path)):
+                    self._drop(path, reset=reset)
+            self.index.save()
+            return len(wanted)
+
+    def _look(self) -> _Snapshot:
+        commits = {path: mark for path, mark in self._marks().items() if commit_rank(path) is not None}
+        claims = {}
+        for path in commits:
+            if is_sealed_record(path) and (data := _read(self.root / path)) is not None:
+                claims[path] = read_claims(path, data)
+        marks = self._marks()
+        late = {path for path, mark in marks.items() if commit_rank(path) is not None and commits.get(path) != mark}
+        return _Snapshot(marks=marks, claims=claims, unsettled=frozenset(late))
+
+    def _marks(self) -> dict[str, FileMark]:
+        found = ((path, mark_file(self.root / path)) for path in walk_files(self.root, self.under))
+        return {path: mark for path, mark in found if mark is not None and self._is_ours(path)}
+
+    def _hold_back(self, now: _Snapshot, changed: dict[str, FileMark], gone: set[str]) -> None:
+        """Take out the records whose files are not as they say, and those files."""
+        held = set()
+        for record, claims in now.claims.items():
+            bad = {path for path, claim in claims.items() if self._differs(path, claim, now, changed)}
+            if bad:
+                held |= bad
+                for path in (record, *bad):
+                    changed.pop(path, None)
+                    gone.discard(path)
+        self.held = tuple(sorted(held))
+
+    def _differs(self, path: str, claim: Claim, now: _Snapshot, changed: Mapping[str, FileMark]) -> bool:
+        if (mark := now.marks.get(path)) is None:
+            return self._is_ours(path)
+        if path not in changed:
+            return False
+        try:
+            return mark.size != claim.size or digest_file(self.root / path) != claim.digest
+        except FileNotFoundError:
+            return True
+
+    def _defer_growing(self, changed: dict[str, FileMark]) -> None:
+        """Leave out files that grow, but those that a commit of the same trial follows."""
+        committed = {trial_of(path) for path in changed if commit_rank(path) is not None}
+        now = time.monotonic()
+        for path in [path for path in changed if is_growing(path)]:
+            if now - self._sent_at.get(path, float("-inf")) < GROWING_EVERY_S and trial_of(path) not in committed:
+                del changed[path]
+
+    def _send(self, now: _Snapshot, changed: Mapping[str, FileMark], gone: Collection[str]) -> None:
+        first, withdrawn = self._withdraw(now, changed, gone)
+        for path in changed:
+            self.index.note(path, changed[path], UNKNOWN)
+        self.index.save()
+        self._upload(first)
+        self.bucket.delete(withdrawn)
+        rest = [path for path in changed if path not in first]
+        self._upload([path for path in rest if commit_rank(path) is None])
+        for rank in sorted({rank for path in rest if (rank := commit_rank(path)) is not None}):
+            self._upload([path for path in rest if commit_rank(path) == rank])
+        # The record of a checkpoint goes before its files.
+        self.bucket.delete(path for path in gone if is_in_checkpoint(path) and commit_rank(path) is not None)
+        self.bucket.delete(path for path in gone if commit_rank(path) is None)
+        self.index.forget(gone)
+        self.index.save()
+
+    def _withdraw(
+        self, now: _Snapshot, changed: Mapping[str, FileMark], gone: Collection[str]
+    ) -> tuple[list[str], list[str]]:
+        """The commits to write, and to delete, before anything else."""
+        first, withdrawn = [], [path for path in gone if commit_rank(path) is not None and not is_in_checkpoint(path)]
+        for path in changed:
+            if commit_rank(path) is None or path not in self.index.files:
+                continue
+            if path not in now.claims:
+                withdrawn.append(path)
+                continue
+            before = self.bucket.read(path)
+            claims, old = dict(now.claims[path]), read_claims(path, before[0]) if before else {}
+            if before is not None and claims.items() <= old.items():
+                first.append(path)
+            elif not old.items() <= claims.items():
+                withdrawn.append(path)
+        return first, withdrawn
+
+    def _upload(self, paths: Iterable[str]) -> None:
+        def send(path: str) -> None:
+            file = self.root / path
+            mark = mark_file(file)
+            if mark is None:
+                # It went meanwhile; the next pass deletes what an earlier one may have sent.
+                return
+            try:
+                version = self.bucket.upload(path, file if mark.size > _READ_BYTES else file.read_bytes())
+            except FileNotFoundError:
+                return
+            self._sent_at[path] = time.monotonic()
+            self.index.note(path, mark, version)
+
+        in_parallel(send, paths)
+
+    def _is_wanted(self, path: str, stored: Stored, *, reset: bool) -> bool:
+        known, mark = self.index.files.get(path), mark_file(self.root / path)
+        if known is not None and known.version == stored.version:
+            # Without `reset`, a file that changed or went here is this process's business.
+            return reset and mark != known.mark
+        if reset:
+            return True
+        if known is None:
+            return mark is None
+        return known.version != UNKNOWN and mark == known.mark
+
+    def _fetch(self, path: str, stored: Stored) -> None:
+        try:
+            self._download(path, stored)
+        except TakenError:
+            # Replaced or deleted since it was listed: the next pull gets it.
+            logger.info("%s: changed while it was fetched", path)
+            return
+        if (mark := mark_file(self.root / path)) is not None:
+            self.index.note(path, mark, stored.version)
+
+    def _download(self, path: str, stored: Stored) -> None:
+        file = self.root / path
+        if not (self.appends and is_growing(path) and file.exists()):
+            self.bucket.download(path, stored, file)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            beside = Path(scratch) / file.name
+            self.bucket.download(path, stored, beside)
+            with file.open("r+b") as open_file:
+                open_file.write(beside.read_bytes())
+                open_file.truncate()
+
+    def _drop(self, path: str, *, reset: bool) -> None:
+        """Remove a file that the bucket does not have any more; without `reset` only if it did not change here."""
+        known, mark = self.index.files.get(path), mark_file(self.root / path)
+        if reset or (known is not None and known.version != UNKNOWN and mark == known.mark):
+            (self.root / path).unlink(missing_ok=True)
+            self.index.forget([path])
+            _remove_empty((self.root / path).parent, self.root)
+
+    def _is_ours(self, path: str) -> bool:
+        return _is_below(path, self.under) and not self.leave_out(path)
+
+
+_READ_BYTES = 16 << 20
+"""Files up to this size are read at once, so that one that grows is sent as it was at one moment."""
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return not folder or path.startswith(f"{folder}/")
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder that holds nothing any more, and those above it: an empty checkpoint would look damaged."""
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

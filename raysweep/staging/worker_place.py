@@ -1,0 +1,262 @@
+"""A worker's side of staging: fetch what a task reads, work on the local disk, send what it made.
+
+On the driver's own disk nothing is done: the driver sends what changed there.  Elsewhere the run folder may have
+another path, so a task's paths are replaced.  What a task reads is fetched as the run's records list it, and its
+digests are compared, so that what is read is what the record stands for, or nothing.
+"""
+
+import fcntl
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from raysweep.errors import DamagedError, RaysweepError, StorageError
+from raysweep.staging.bucket import Bucket, TakenError
+from raysweep.staging.lease import read_token
+from raysweep.staging.local_copies import LocalCopies
+from raysweep.staging.mirror import Mirror
+from raysweep.staging.mirror_index import MirrorIndex, mark_file
+from raysweep.staging.parallel_work import in_parallel
+from raysweep.staging.run_staging import StagingTicket
+from raysweep.storage.digests import digest_file
+from raysweep.storage.run_files import WORKER_ATTEMPTS, Claim, is_working_file, read_claims, trial_of
+from raysweep.storage.run_folder import RunFolder, TrialFolder
+
+_LOOK_EVERY_S = 2.0
+_ASK_EVERY_S = 5.0
+"""Time between two looks into the bucket for a request to stop."""
+_CHECK_S = 20.0
+_TRIES = 5
+_WAIT_S = 2.0
+
+logger = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerPlace:
+    """Where a worker works at a run."""
+
+    root: Path
+    """The run folder here."""
+    ticket: StagingTicket | None
+    bucket: Bucket | None
+    """None where the worker sees the driver's own folder."""
+
+    @classmethod
+    def of(cls, ticket: StagingTicket | None) -> "WorkerPlace":
+        """The place of this process; nothing is fetched yet."""
+        if ticket is None:
+            return cls(root=Path(), ticket=None, bucket=None)
+        copies = LocalCopies.of(ticket.storage)
+        if copies.read_disk() == ticket.disk:
+            return cls(root=ticket.root, ticket=ticket, bucket=None)
+        return cls(root=copies.run(ticket.name), ticket=ticket, bucket=Bucket(ticket.storage.at(ticket.name)))
+
+    def localise(self, value: Value) -> Value:
+        """A task with the driver's paths replaced by those of this place."""
+        if self.bucket is None or self.ticket is None:
+            return value
+        localised: Value = _replace_root(value, self.ticket.root, self.root)
+        return localised
+
+    def fetch(self, *paths: Path) -> None:
+        """Bring files and folders here as the run's records list them; paths outside the run folder are left alone.
+
+        Raises:
+            DamagedError: an object is not as its record says.
+            StorageError: the store does not answer, or refuses, or no record lists the file.
+        """
+        if self.bucket is None:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root.parent / f".{self.root.name}.fetch.lock").open("w") as lock:
+            # Workers of one node read the same examples: one fetches them.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for path in paths:
+                if path.is_relative_to(self.root):
+                    self._fetch(path.relative_to(self.root).as_posix())
+
+    def send(self, *files: Path, record: Path) -> None:
+        """Send files, and last the record that stands for them; an earlier one is deleted first."""
+        if self.bucket is not None:
+            self.bucket.delete([record.relative_to(self.root).as_posix()])
+            for path in (*files, record):
+                self.bucket.upload(path.relative_to(self.root).as_posix(), path)
+
+    @contextmanager
+    def training_in(self, folder: Path, *, is_main: bool = True) -> Iterator[None]:
+        """A trial's folder as the bucket has it; while the block runs, what changes in it is sent, and in the end all.
+
+        A request to stop that the driver sent appears as the file that a training looks for.
+
+        Args:
+            is_main: False on all workers of a training but one, which read the folder and send nothing.
+
+        Raises:
+            StorageError: the store does not answer, or refuses.
+        """
+        if self.bucket is None or self.ticket is None:
+            yield
+            return
+        sender = _TrialSender(self.bucket, self.root, folder, self.ticket)
+        sender.begin(is_main=is_main)
+        try:
+            yield
+        finally:
+            if is_main:
+                sender.end()
+
+    def _fetch(self, path: str) -> None:
+        record = _record_of(path)
+        for again in range(_TRIES):
+            claims = self._claims(record, path)
+            bad = [name for name, claim in claims.items() if not _is_as_claimed(self.root / name, claim)]
+            if claims and not bad:
+                return
+            # The driver may be about to write the record, or to replace it.
+            time.sleep(_WAIT_S if again else 0.0)
+            in_parallel(self._download, bad)
+        raise DamagedError(
+            f"{self.bucket and self.bucket.address}/{bad[0] if claims else path}: is not as {record} says; "
+            "`raysweep check-run` names what is damaged, and the command that makes it again"
+        )
+
+    def _claims(self, record: str, path: str) -> dict[str, Claim]:
+        assert self.bucket is not None
+        found = self.bucket.read(record)
+        claims = read_claims(record, found[0]) if found is not None else {}
+        return {name: claim for name, claim in claims.items() if name == path or name.startswith(f"{path}/")}
+
+    def _download(self, name: str) -> None:
+        assert self.bucket is not None
+        if (stored := self.bucket.find(name)) is None:
+            return
+        try:
+            self.bucket.download(name, stored, self.root / name)
+        except TakenError:
+            logger.info("%s: changed while it was fetched", name)
+
+
+def find_bucket_problem(ticket: StagingTicket) -> str:
+    """Whether this node reaches the run in the bucket, and may write there; '' if all is well."""
+    bucket = Bucket(ticket.storage.at(ticket.name), patience_s=_CHECK_S)
+    # Ray's working files have their place there; no run takes it for one of its own.
+    probe = f"{RunFolder(Path()).ray.as_posix()}/node-{socket.gethostname()}"
+    try:
+        if read_token(bucket) != ticket.token:
+            return f"{bucket.address} is another bucket here, or another process has taken the run over"
+        bucket.upload(probe, b"checked")
+        bucket.delete([probe])
+    except RaysweepError as error:
+        return str(error)
+    return ""
+
+
+class _TrialSender:
+    """Sends a trial's folder while it is trained in, and looks for requests to stop."""
+
+    def __init__(self, bucket: Bucket, root: Path, folder: Path, ticket: StagingTicket) -> None:
+        self._bucket, self._root, self._token = bucket, root, ticket.token
+        self._trial, self._under = TrialFolder(folder), folder.relative_to(root).as_posix()
+        copies = LocalCopies.of(ticket.storage)
+        self._index_path = copies.index(root, self._under)
+        self._mirror = self._make_mirror(MirrorIndex.load(self._index_path))
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_in_step, name="push", daemon=True)
+        self._asked_at, self._is_replaced = time.monotonic(), False
+        self._sent_attempts: Any = None
+
+    def begin(self, *, is_main: bool) -> None:
+        self._trial.root.mkdir(parents=True, exist_ok=True)
+        if not is_main:
+            # The first worker may be at work in the same folder: only what is not there is fetched.
+            beside = MirrorIndex(path=self._index_path.with_suffix(".other"), files={})
+            self._make_mirror(beside).pull()
+            beside.path.unlink()
+            return
+        self._mirror.pull(reset=True)
+        for path in (self._trial.stop, self._trial.attempts):
+            path.unlink(missing_ok=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._ask()
+        if not self._is_replaced:
+            self._send(everything=True)
+
+    def _make_mirror(self, index: MirrorIndex) -> Mirror:
+        return Mirror(
+            bucket=self._bucket, root=self._root, index=index, under=self._under, leave_out=self._belongs_to_driver
+        )
+
+    def _belongs_to_driver(self, path: str) -> bool:
+        trial = self._trial
+        driven = (trial.record, trial.stop, trial.attempts, trial.root / WORKER_ATTEMPTS)
+        names = {file.relative_to(self._root).as_posix() for file in driven}
+        return is_working_file(path) or path in names or trial_of(path) != self._under
+
+    def _keep_in_step(self) -> None:
+        while not self._over.wait(_LOOK_EVERY_S):
+            try:
+                if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+                    self._asked_at = time.monotonic()
+                    self._ask()
+                if self._is_replaced:
+                    return
+                self._send(everything=False)
+            except (StorageError, OSError) as error:
+                # The training goes on; `end` sends what is left, or fails.
+                logger.warning("%s", error)
+
+    def _ask(self) -> None:
+        """Look for a request to stop, and whether the driver still has the run."""
+        if read_token(self._bucket) != self._token:
+            self._is_replaced = True
+            self._write_stop(b"another process has taken the run over")
+        elif found := self._bucket.read(f"{self._under}/{self._trial.stop.name}"):
+            self._write_stop(found[0])
+
+    def _write_stop(self, reason: bytes) -> None:
+        self._trial.stop.write_bytes(reason)
+
+    def _send(self, *, everything: bool) -> None:
+        mark = mark_file(self._trial.attempts)
+        if mark is not None and mark != self._sent_attempts:
+            self._bucket.upload(f"{self._under}/{WORKER_ATTEMPTS}", self._trial.attempts.read_bytes())
+            self._sent_attempts = mark
+        self._mirror.push(everything=everything)
+
+
+def _replace_root(value: Any, before: Path, after: Path) -> Any:
+    if isinstance(value, Path):
+        return after / value.relative_to(before) if value.is_relative_to(before) else value
+    if isinstance(value, str):
+        path = Path(value) if value.startswith(str(before)) else None
+        return str(_replace_root(path, before, after)) if path is not None else value
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {each.name: _replace_root(getattr(value, each.name), before, after) for each in fields(value)}
+        return replace(value, **changed)
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_replace_root(each, before, after) for each in value)
+    if isinstance(value, list):
+        return [_replace_root(each, before, after) for each in value]
+    return value
+
+
+def _record_of(path: str) -> str:
+    run = RunFolder(Path())
+    trial = trial_of(f"{path}/")
+    return (TrialFolder(Path(trial)) if trial else run).record.as_posix()
+
+
+def _is_as_claimed(file: Path, claim: Claim) -> bool:
+    return file.is_file() and file.stat().st_size == claim.size and digest_file(file) == claim.digest

@@ -1,0 +1,161 @@
+"""Objects, conditions, and a store that fails for a while or for good."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from raysweep.errors import StorageError
+from raysweep.staging import bucket as buckets
+from raysweep.staging.bucket import Bucket, TakenError, UnconditionalError
+from raysweep.staging.bucket_address import parse_bucket_uri
+from raysweep.staging.parallel_work import in_parallel
+
+
+def test_what_is_written_is_read_listed_and_deleted(bucket, tmp_path):
+    """Whole objects, with their size and version."""
+    version = bucket.upload("a/x.json", b"{}")
+    assert bucket.read("a/x.json") == (b"{}", bucket.find("a/x.json"))
+    bucket.upload("b/y", b"1")
+    listed = bucket.list()
+    assert {path: one.size for path, one in listed.items()} == {"a/x.json": 2, "b/y": 1}
+    assert listed["a/x.json"].version == version
+    assert set(bucket.list("a")) == {"a/x.json"}
+    bucket.delete(["a/x.json", "never/there"])
+    assert bucket.read("a/x.json") is None
+    assert bucket.find("a/x.json") is None
+    bucket.delete([])
+
+
+def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, monkeypatch):
+    """Multipart needs parts of 5 MiB at least."""
+    monkeypatch.setattr(buckets, "PART_BYTES", 5 << 20)
+    source, to = tmp_path / "big", tmp_path / "deep" / "back"
+    source.write_bytes(os.urandom(11 << 20))
+    bucket.upload("big", source)
+    stored = bucket.find("big")
+    bucket.download("big", stored, to)
+    assert to.read_bytes() == source.read_bytes()
+    assert to.stat().st_mtime == stored.modified
+    assert bucket.traffic.sent_bytes == bucket.traffic.fetched_bytes == 11 << 20
+    bucket.upload("none", b"")
+    bucket.download("none", bucket.find("none"), to)
+    assert to.read_bytes() == b""
+    with pytest.raises(FileNotFoundError):
+        bucket.upload("gone", tmp_path / "gone")
+
+
+def test_a_version_that_was_replaced_is_not_fetched(bucket, tmp_path):
+    """Parts of two versions would be nobody's file."""
+    bucket.upload("x", b"old")
+    stored = bucket.find("x")
+    bucket.upload("x", b"new")
+    with pytest.raises(TakenError):
+        bucket.download("x", stored, tmp_path / "x")
+    bucket.delete(["x"])
+    with pytest.raises(TakenError):
+        bucket.download("x", stored, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_conditional_writes_let_one_writer_through(bucket, gate):
+    """To make an object, and to replace the version that was seen."""
+    version = bucket.create("lock", b"mine")
+    with pytest.raises(TakenError):
+        bucket.create("lock", b"theirs")
+    later = bucket.replace("lock", b"mine again", version)
+    with pytest.raises(TakenError):
+        bucket.replace("lock", b"theirs", version)
+    # The answer to the first try was lost; the object is as this writer wanted it.
+    assert bucket.replace("lock", b"mine again", version) == later
+    gate.lacks_conditions = True
+    with pytest.raises(UnconditionalError):
+        bucket.create("other", b"x")
+
+
+def test_a_store_that_answers_503_for_a_while_is_waited_for_and_told(bucket, gate, caplog):
+    """The work goes on as if nothing had been, and the person knows why it took longer."""
+    gate.is_down = True
+    threading.Timer(2.0, setattr, (gate, "is_down", False)).start()
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, "raysweep"):
+        bucket.upload("x", b"1")
+    assert 1.5 < time.monotonic() - began < 8
+    assert "503 SlowDown; trying again in" in caplog.messages[0]
+    assert caplog.messages[-1] == f"{bucket.address} answers again"
+    assert bucket.read("x")[0] == b"1"
+
+
+def test_patience_has_an_end(bucket, gate):
+    """The same command continues later."""
+    gate.is_down = True
+    bucket._patience_s = 1.0
+    with pytest.raises(StorageError, match=r"tiny/x: cannot write for \d s: 503 SlowDown; the same command continues"):
+        bucket.upload("x", b"1")
+
+
+def test_a_refusal_is_told_at_once(bucket, gate, uri):
+    """No wait makes a missing right or bucket appear."""
+    gate.refuses = "/x"
+    with pytest.raises(StorageError, match="cannot write: 403 AccessDenied; give the credentials s3:GetObject"):
+        bucket.upload("x", b"1")
+    gate.refuses = ""
+    missing = Bucket(parse_bucket_uri("s3://there-is-none/x"))
+    for ask in (missing.list, lambda: missing.upload("x", b"1"), lambda: missing.create("x", b"1")):
+        with pytest.raises(StorageError, match=r"404 NoSuchBucket; check the bucket's name, its region"):
+            ask()
+
+
+def test_a_process_ends_while_a_store_does_not_answer(uri, gate):
+    """A second Ctrl-C ends at once; threads that are still trying must not keep Python from its exit."""
+    gate.is_down = True
+    code = (
+        "import sys, threading, time; from raysweep.staging.bucket import Bucket;"
+        "from raysweep.staging.parallel_work import in_parallel;"
+        "from raysweep.staging.bucket_address import parse_bucket_uri; b = Bucket(parse_bucket_uri(sys.argv[1]));"
+        "work = lambda x: b.upload(x, b'1');"
+        "threading.Thread(target=in_parallel, args=(work, 'abc'), daemon=True).start(); time.sleep(1)"
+    )
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", code, uri], check=True, capture_output=True, timeout=60)
+    assert time.monotonic() - began < 20
+
+
+def test_an_error_in_parallel_work_is_raised(bucket):
+    """What began is over by then; the rest is not begun."""
+    done = []
+
+    def work(number):
+        if number == 3:
+            raise ValueError(number)
+        time.sleep(0.05)
+        done.append(number)
+
+    with pytest.raises(ValueError, match="3"):
+        in_parallel(work, range(1000))
+    count = len(done)
+    assert count < 100
+    time.sleep(0.2)
+    assert len(done) == count
+    in_parallel(done.append, [])
+
+
+def test_no_credentials_are_no_passing_trouble(bucket):
+    """The last place of the chain is the machine's own metadata service, which a laptop does not have."""
+
+    def ask():
+        raise bucket._obstore.exceptions.GenericError("error sending request for url (http://169.254.169.254/latest)")
+
+    with pytest.raises(StorageError, match="set credentials by the usual chain"):
+        bucket._try("list", "/", ask)
+
+
+def test_an_endpoint_that_nobody_listens_at_is_tried_again(uri, monkeypatch):
+    """A connection that fails may be a passing one."""
+    bucket = Bucket(parse_bucket_uri(f"{uri}?endpoint=http://127.0.0.1:9"), patience_s=0.5)
+    with pytest.raises(StorageError, match="cannot list for 1 s: "):
+        bucket.list()

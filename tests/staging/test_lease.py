@@ -1,0 +1,154 @@
+"""One process at a time works in a run, whoever dies or loses sight of the store."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from raysweep.errors import LockedError
+from raysweep.pipeline.lock import is_locked, last_holder
+from raysweep.staging import lease as leases
+from raysweep.staging.lease import read_lease, read_token, take_lease
+from raysweep.storage.run_files import LEASE
+from raysweep.storage.run_folder import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch):
+    """Seconds instead of a minute."""
+    for name, value in {"RENEW_EVERY_S": 0.3, "EXPIRES_S": 1.5, "_LOOK_EVERY_S": 0.1, "_SETTLE_S": 0.5}.items():
+        monkeypatch.setattr(leases, name, value)
+
+
+def take(bucket, disk="here", said=None):
+    return take_lease(bucket, disk=disk, say=(said if said is not None else []).append)
+
+
+def test_a_second_process_is_refused_while_the_first_renews(bucket):
+    """It watches the lease until it changes, and names the holder."""
+    first, over = take(bucket), threading.Event()
+
+    def renew():
+        while not over.wait(0.05):
+            first.renew_if_due()
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    said = []
+    with pytest.raises(LockedError, match=rf"tiny: process {os.getpid()} on .*is working in this run\. Wait for it"):
+        take(bucket, "elsewhere", said)
+    over.set()
+    thread.join()
+    assert "watching for up to 2 s whether it is alive" in said[0]
+    assert not first.is_lost
+
+
+def test_a_released_lease_is_taken_at_once(bucket):
+    """And says whose it was, so that the next one knows whether the bucket is as it left it."""
+    first = take(bucket)
+    assert read_token(bucket) == first.token
+    first.release()
+    assert read_token(bucket) == ""
+    began = time.monotonic()
+    second = take(bucket, "elsewhere")
+    assert time.monotonic() - began < 1
+    assert (first.previous, second.previous) == ("", first.token)
+
+
+def test_the_lease_of_a_dead_process_is_taken_over_when_it_has_expired(bucket):
+    """The dead one, should it only have been asleep, notices and writes nothing more."""
+    first = take(bucket)
+    began = time.monotonic()
+    second = take(bucket, "elsewhere")
+    assert time.monotonic() - began >= 1.4
+    assert second.previous == first.token
+    time.sleep(0.3)
+    first.renew_if_due()
+    assert first.is_lost
+    first.release()
+    first.renew_if_due()
+    assert read_token(bucket) == second.token
+
+
+def test_a_dead_process_of_the_same_disk_is_not_waited_for(bucket):
+    """The kernel's lock of the local folder has told that it is gone."""
+    take(bucket)
+    began = time.monotonic()
+    take(bucket)
+    assert time.monotonic() - began < 1
+
+
+def test_of_two_that_start_at_once_one_gets_it(bucket):
+    """By the condition of the write, however close they are."""
+    ends, start = [], threading.Barrier(6)
+
+    def begin(number):
+        start.wait()
+        try:
+            ends.append(take(bucket, f"disk {number}"))
+        except LockedError as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.8)
+    winner = next(end for end in ends if not isinstance(end, LockedError))
+    while any(thread.is_alive() for thread in threads):
+        winner.renew_if_due()
+        time.sleep(0.05)
+    assert sum(not isinstance(end, LockedError) for end in ends) == 1
+    assert read_token(bucket) == winner.token
+
+
+@pytest.mark.parametrize("fault", ["ignores_conditions", "lacks_conditions"])
+def test_a_store_without_conditions_is_noticed(bucket, gate, fault):
+    """The lease is then written, waited for and read again; the later of two writers has it."""
+    setattr(gate, fault, True)
+    first = take(bucket)
+    assert not first.has_conditions
+    first._renewed_at -= 1
+    first.renew_if_due()
+    assert not first.is_lost
+    ends = []
+
+    def begin(disk):
+        try:
+            ends.append(take(bucket, disk))
+        except LockedError as error:
+            ends.append(error)
+
+    first.release()
+    threads = [threading.Thread(target=begin, args=(disk,)) for disk in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(not isinstance(end, LockedError) for end in ends) == 1
+    first.is_lost = False
+    first._renewed_at -= 1
+    first.renew_if_due()
+    assert first.is_lost
+
+
+def test_those_who_look_see_the_holder(bucket, tmp_path):
+    """`status` asks the lease that it fetched, not the kernel."""
+    folder = RunFolder(tmp_path)
+    lease_file = tmp_path / LEASE
+    assert read_lease(lease_file) is None
+    lease = take(bucket)
+
+    def fetch():
+        bucket.download("lease.json", bucket.find("lease.json"), lease_file)
+
+    fetch()
+    assert is_locked(folder)
+    assert last_holder(folder)["pid"] == os.getpid()
+    os.utime(lease_file, (time.time() - 5,) * 2)
+    assert not is_locked(folder)
+    lease.release()
+    fetch()
+    assert not is_locked(folder)
+    lease_file.write_text("{}")
+    assert read_lease(lease_file) is None
