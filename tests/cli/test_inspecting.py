@@ -24,16 +24,14 @@ def test_a_preview_shows_the_same_examples_each_time(command):
 
 def test_a_preview_shows_what_unwrapping_markup_did(command, tmp_path):
     """Before and after, around the first place that changed, and not more of the text."""
-    rows = [
-        f"w{n},Thai,{('A1', 'C1')[n % 2]},{'A long beginning. ' * 9}We saw {n} birds &amp; fish.<br>Bye"
-        for n in range(40)
-    ]
+    text = "A long beginning. " * 9 + "We saw {n} birds &amp; fish.<br>Bye"
+    rows = [f"w{n},Thai,{('A1', 'C1')[n % 2]},{text.format(n=n)}" for n in range(40)]
     (tmp_path / "a.csv").write_text("writing_id,l1,cefr_level,text\n" + "\n".join(rows) + "\n")
     sets = ("--set", "data.path=a.csv", "--set", "data.clean=true")
     assert command("prepare", *sets).exit_code == command("mask", "--inline", *sets).exit_code == 0
     shown = command("preview", "--count", 1, *sets).stdout
-    assert shown.count(" → ") == 3 + 1  # and the legend's
-    assert "w0: We saw 0 birds &amp; fish.<br>Bye → We saw 0 birds & fish.⏎Bye" in shown.replace("ginning. ", "")
+    assert shown.count(": ng. We saw ") == 3
+    assert "w0: ng. We saw 0 birds &amp; fish.<br>Bye → ng. We saw 0 birds & fish.⏎Bye\n" in shown
 
 
 def test_a_preview_can_be_of_one_level(command):
