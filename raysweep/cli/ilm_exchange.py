@@ -45,7 +45,7 @@ def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocume
     """The split's documents with their masks; all documents are drawn a few thousand at a time."""
     for rows in plan_shards(total, ROWS_AT_A_TIME):
         documents = read_documents(settings.folder.documents, rows)
-        drawn = draw_examples(documents, settings.config.masking, settings.config.seed)
+        drawn = draw_examples(documents, settings.config.masking, settings.config.seed, settings.config.data.language)
         yield from (masked for masked, where in zip(drawn, documents.splits, strict=True) if where == split)
 
 

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from raysweep.cli.settings import DEFAULT_CONFIG
+from raysweep.config.data_settings import SplitConfig
 from raysweep.config.loading import check_file
 from raysweep.config.yaml_files import apply_overrides
 from raysweep.corpus.quarantine import count_by_reason
@@ -77,8 +78,8 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
     lines.append(_people(survey))
     if survey.splits is None:
         by = "learner and text" if survey.learners else "text"
-        shares = survey.data.get("split", {"train": 0.8, "valid": 0.1, "test": 0.1}).values()
-        train, valid, test = (round(100 * share) for share in shares)
+        shares = survey.data.get("split", SplitConfig().model_dump())
+        train, valid, test = (round(100 * shares[name]) for name in ("train", "valid", "test"))
         lines.append(f"splits: none published, so {train}, {valid} and {test} % of each level, whole by {by}")
     else:
         counts = ", ".join(f"{split} {count:,}" for split, count in survey.splits.items())

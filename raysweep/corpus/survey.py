@@ -328,5 +328,6 @@ def _without_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that differ from the defaults, and the levels, which a person wants to see."""
     config = _config(data)
     values = config.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
-    whole = {"split": config.split.model_dump()} if "split" in values else {}
-    return {**values, **whole, "levels": list(config.levels)}
+    if "split" in values:  # shares are read together
+        values["split"] |= {name: getattr(config.split, name) for name in SPLITS}
+    return {**values, "levels": list(config.levels)}

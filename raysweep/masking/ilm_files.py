@@ -18,6 +18,7 @@ import numpy as np
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.corpus.documents import Documents
 from raysweep.errors import InputError
+from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_function import Span
 from raysweep.masking.mask_sampling import document_seeds
 from raysweep.masking.mask_shard import draw_masks
@@ -74,9 +75,11 @@ def write_examples(path: Path, documents: Iterable[MaskedDocument]) -> None:
         file.write(pickle.APPENDS + pickle.STOP)
 
 
-def draw_examples(documents: Documents, policy: MaskingConfig, seed: int) -> list[MaskedDocument]:
+def draw_examples(
+    documents: Documents, policy: MaskingConfig, seed: int, language: str = ENGLISH
+) -> list[MaskedDocument]:
     """Draw the masks that `mask_shard` draws for these documents, in characters."""
-    segments = segment(documents.texts)
+    segments = segment(documents.texts, language)
     masks = draw_masks(documents, segments, document_seeds(seed, documents.ids, documents.splits), policy, seed)
     owners = np.searchsorted(segments.documents, masks.starts, side="right") - 1
     offsets, lengths = masks.starts - segments.documents[owners], masks.ends - masks.starts

@@ -16,6 +16,7 @@ from raysweep.config.data_settings import MaskingConfig
 from raysweep.corpus.documents import Documents, read_documents
 from raysweep.masking.custom_masks import custom_masks
 from raysweep.masking.encoding import Encoded, encode_masks
+from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_sampling import Masks, Seeds, document_seeds, sample_masks
 from raysweep.masking.segmentation import Segments, segment
 from raysweep.masking.shards import NARROW, Array, write_shard
@@ -26,7 +27,14 @@ from raysweep.storage.run_folder import ExamplesFolder
 
 
 def mask_shard(
-    *, documents: Path, rows: tuple[int, int], shard: int, folder: Path, policy: MaskingConfig, seed: int
+    *,
+    documents: Path,
+    rows: tuple[int, int],
+    shard: int,
+    folder: Path,
+    policy: MaskingConfig,
+    seed: int,
+    language: str = ENGLISH,
 ) -> dict[str, Any]:
     """Make the examples of the documents in `rows` and write them under `folder`.
 
@@ -34,6 +42,7 @@ def mask_shard(
         documents: documents.parquet, sorted by writing_id.
         rows: first row and the one after the last.
         shard: the shard's number, which names its file.
+        language: of the texts; it decides where sentences and words end.
 
     Returns:
         The shard's record, which is also written beside it: counts, checksum, seconds by phase.
@@ -46,7 +55,7 @@ def mask_shard(
     with _timed(seconds, "read"):
         read = read_documents(documents, rows)
     with _timed(seconds, "segment"):
-        segments = segment(read.texts)
+        segments = segment(read.texts, language)
     with _timed(seconds, "tokenise"):
         tokens, offsets = tokenise(segments.codes, segments.documents)
     with _timed(seconds, "sample"):

@@ -13,6 +13,12 @@ import numpy.typing as npt
 
 from raysweep.masking.characters import ENDS_LINE, SPACE, Classes, Codes, Offsets, character_classes, join_texts
 from raysweep.masking.kernels import kernel
+from raysweep.masking.languages import (
+    ENGLISH,
+    PUNKT_MODELS,
+    find_sentences_by_rules,
+    split_words_without_spaces,
+)
 from raysweep.masking.sentences import find_sentences
 from raysweep.masking.words import find_words
 
@@ -42,17 +48,28 @@ class Segments(NamedTuple):
     word_ends: Offsets
 
 
-def segment(texts: Sequence[str]) -> Segments:
-    """Segment many documents; a text may be empty."""
+def segment(texts: Sequence[str], language: str = ENGLISH) -> Segments:
+    """Segment many documents in a language (an ISO 639 code); a text may be empty."""
     codes, documents = join_texts(texts)
     classes = character_classes()
     document_paragraphs, paragraph_starts, paragraph_ends = _find_paragraphs(codes, documents, classes)
-    paragraph_sentences, sentence_starts, sentence_ends = find_sentences(
-        codes, paragraph_starts, paragraph_ends, classes
-    )
-    # `word_tokenize` splits a sentence into sentences again, and in a few of a thousand finds two ("What.?").
-    sentence_pieces, piece_starts, piece_ends = find_sentences(codes, sentence_starts, sentence_ends, classes)
+    model = PUNKT_MODELS.get(language)
+    if model is None:
+        paragraph_sentences, sentence_starts, sentence_ends = find_sentences_by_rules(
+            codes, paragraph_starts, paragraph_ends, classes, language
+        )
+        sentence_pieces, piece_starts, piece_ends = np.arange(len(sentence_starts) + 1), sentence_starts, sentence_ends
+    else:
+        paragraph_sentences, sentence_starts, sentence_ends = find_sentences(
+            codes, paragraph_starts, paragraph_ends, classes, model
+        )
+        # `word_tokenize` splits a sentence into sentences again, and in a few of a thousand finds two ("What.?").
+        sentence_pieces, piece_starts, piece_ends = find_sentences(
+            codes, sentence_starts, sentence_ends, classes, model
+        )
     piece_words, word_starts, word_ends = find_words(codes, piece_starts, piece_ends, classes)
+    if model is None:
+        piece_words, word_starts, word_ends = split_words_without_spaces(codes, piece_words, word_starts, word_ends)
     return Segments(
         codes=codes,
         documents=documents,

@@ -3,7 +3,7 @@
 A full stop, question mark or exclamation mark is a candidate for a sentence's end if space or closing
 punctuation follows.  Question and exclamation marks always end a sentence, and so does the full stop after a
 plain word that is no abbreviation.  These nine in ten are decided in a kernel; the others (abbreviations,
-initials, numbers, ellipses) by Punkt (Kiss and Strunk 2006) with its English model, and its decisions are
+initials, numbers, ellipses) by Punkt (Kiss and Strunk 2006) with its model of the language, and its decisions are
 cached by context.  Closing quotes and brackets after the mark belong to the sentence.
 """
 
@@ -20,49 +20,52 @@ ENDS, DOES_NOT_END, ASK = 1, 0, 2
 _MAX_CACHED_DECISIONS = 200_000
 
 
-def find_sentences(codes: Codes, starts: Offsets, ends: Offsets, classes: Classes) -> tuple[Offsets, Offsets, Offsets]:
+def find_sentences(
+    codes: Codes, starts: Offsets, ends: Offsets, classes: Classes, model: str = "english"
+) -> tuple[Offsets, Offsets, Offsets]:
     """Find the sentences of many paragraphs.
 
     Args:
         codes: code points of all documents.
         starts, ends: each paragraph's range in `codes`, without space at its ends.
+        model: Punkt's name of the language.
 
     Returns:
         Where each paragraph's sentences begin in the list of sentences (one more entry than
         paragraphs), and each sentence's start and end in `codes`.
     """
-    candidates = _find_candidates(codes, starts, ends, classes, _plain_exceptions())
+    candidates = _find_candidates(codes, starts, ends, classes, _plain_exceptions(model))
     owner, position, context_start, context_end, next_token, decision = candidates
     for index in np.flatnonzero(decision == ASK):
         context = codes[context_start[index] : context_end[index]].tobytes().decode("utf-32-le", "surrogatepass")
-        decision[index] = _decide(context)
+        decision[index] = _decide(context, model)
     return _cut_sentences(codes, starts, ends, classes, owner, position, next_token, decision)
 
 
-_decisions: dict[str, int] = {}
+_decisions: dict[tuple[str, str], int] = {}
 
 
-def _decide(context: str) -> int:
+def _decide(context: str, model: str) -> int:
     """Decide whether a sentence ends inside `context`: the word before a mark, the mark, what follows."""
-    known = _decisions.get(context)
+    known = _decisions.get((model, context))
     if known is None:
         if len(_decisions) >= _MAX_CACHED_DECISIONS:
             _decisions.clear()
         # The last token is only there to judge the one before it.
-        *tokens, _ = _punkt().annotated_tokens(context)
-        known = _decisions[context] = ENDS if any(token.sentbreak for token in tokens) else DOES_NOT_END
+        *tokens, _ = _punkt(model).annotated_tokens(context)
+        known = _decisions[model, context] = ENDS if any(token.sentbreak for token in tokens) else DOES_NOT_END
     return known
 
 
 @cache
-def _punkt() -> PunktSentenceTokenizer:
-    return PunktSentenceTokenizer(load_model("english"))
+def _punkt(model: str) -> PunktSentenceTokenizer:
+    return PunktSentenceTokenizer(load_model(model))
 
 
 @cache
-def _plain_exceptions() -> npt.NDArray[np.uint64]:
+def _plain_exceptions(model: str) -> npt.NDArray[np.uint64]:
     """Sorted hashes of the plain words after which Punkt must decide about a full stop."""
-    parameters = _punkt().params
+    parameters = _punkt(model).params
     words = parameters.abbrev_types | {first for first, _ in parameters.collocations}
     return np.unique(np.array([_hash_word(word) for word in words], dtype=np.uint64))
 

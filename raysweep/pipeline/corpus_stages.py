@@ -151,6 +151,7 @@ class MaskStage(Stage):
                 folder=examples,
                 policy=masking,
                 seed=self.config.seed,
+                language=self.config.data.language,
             )
             for shard, rows in enumerate(plan_shards(read_summary(self.folder).documents, masking.shard_documents))
         ]
@@ -161,9 +162,22 @@ class MaskStage(Stage):
         manifest = write_manifest(examples, fingerprint=target.work, identity=target.identity, summaries=summaries)
         totals = manifest["totals"]
         listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
+        if (language := self.config.data.language) != "en" and totals["tokens"]:
+            per_token = self._text_bytes() / totals["tokens"]
+            listener.say(
+                f"mask: note: {per_token:.1f} bytes of text per token: GPT-2's tokenizer was made for English (4.7 "
+                f"there), so texts in '{language}' take more tokens; compare languages in bits per byte, not per token"
+            )
         for reason, count in totals["dropped"].items():
             if count:
                 listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
+
+    def _text_bytes(self) -> int:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        texts = pq.read_table(self.folder.documents, columns=["text"])["text"]
+        return int(pc.sum(pc.binary_length(texts)).as_py() or 0)
 
     def _keep_shards_of(self, target: Target, *, remove_all: bool) -> None:
         """Remove shards that were made with other settings or of other documents; those of the same work are kept."""

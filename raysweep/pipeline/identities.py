@@ -66,7 +66,8 @@ def examples_identity(config: Config) -> dict[str, Any]:
 
         # By its code, not by the name of its module: it can be edited in place, and moved.
         fields["function"] = function_digest(config.masking.function)
-    return {"masking": fields, "seed": config.seed, "version": EXAMPLES_VERSION}
+    spoken = {} if config.data.language == "en" else {"language": config.data.language}
+    return {"masking": fields, **spoken, "seed": config.seed, "version": EXAMPLES_VERSION}
 
 
 def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:

@@ -28,6 +28,7 @@ class MaskTask:
     folder: Path
     policy: MaskingConfig
     seed: int
+    language: str = "en"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

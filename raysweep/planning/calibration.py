@@ -160,6 +160,7 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
             folder=folder.examples,
             policy=config.masking,
             seed=config.seed,
+            language=config.data.language,
         )
         seconds.append(time.perf_counter() - began)
     write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary])

@@ -46,12 +46,14 @@ def model_card(
     return f"""\
 ---
 library_name: transformers
+language: {job.language}
 pipeline_tag: text-generation
 tags: [gpt2, text-infilling, learner-corpus]
 ---
 # {job.trial}
 
-A GPT-2 ({parameters:,} parameters) that fills blanks in texts of language learners, trained by raysweep.
+A GPT-2 ({parameters:,} parameters) that fills blanks in texts of language learners, in the language `{job.language}`, \
+trained by raysweep.
 
 ## Data
 

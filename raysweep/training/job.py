@@ -37,6 +37,8 @@ class TrainingJob:
     """Identifies the content of a pretrained start; '' for 'scratch' and for a child."""
     documents: SubsetConfig | None = None
     """The subset of the levels' train documents that it trains on; all if None."""
+    language: str = "en"
+    """The language of the texts as an ISO 639 code; for the model card."""
     examples_per_level: Mapping[str, int] | None = None
     """Examples of these levels in one pass; every example once if None."""
 
@@ -102,6 +104,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
         parent=trial.parent,
         start_digest=start_digest(config.model.start) if trial.parent is None else "",
         documents=trial.settings.documents,
+        language=config.data.language,
         examples_per_level=trial.settings.examples_per_level,
     )
 

@@ -99,6 +99,7 @@ def check_two_commands(command, folder, corpus, levels):
         assert len(config.trials) == 2 * len(levels) + 1
     done = run_quick(command)
     assert done.exit_code == 0, done.output
+    assert ("bytes of text per token" in done.output) == (configs["quick"].data.language != "en")
     assert (folder / "runs" / "quick" / "report" / "report.html").exists()
 
 
@@ -109,6 +110,9 @@ def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
     check_two_commands(command, tmp_path, "my texts.csv", LEVELS[name])
     splits = json.loads((tmp_path / "runs" / "quick" / "corpus" / "splits.json").read_text())
     assert splits["language"] == ("de" if name == "German" else "en")
+    report = (tmp_path / "runs" / "quick" / "report" / "report.html").read_text()
+    assert f"Language of the texts: <code>{splits['language']}</code>" in report
+    assert f"language: {splits['language']}\n" in (tmp_path / "runs/quick/trials/all/model/README.md").read_text()
     assert (splits["grouped_by"] == "published splits") == (name == "a split column")
 
 

@@ -1,6 +1,7 @@
 """The model card says what a model is made of and what may be done with it, without being asked."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -52,7 +53,8 @@ def test_a_card_says_what_the_model_started_from(make_job, small_start, fields, 
     assert str(small_start) not in card
 
 
-def test_the_card_says_no_language_that_was_not_configured(make_job):
-    """raysweep does not know in which language the corpus is written."""
-    header = card_of(make_job()).split("---\n")[1]
-    assert "language" not in header.replace("tags: [gpt2, text-infilling, learner-corpus]", "")
+def test_the_card_names_the_language_that_is_configured(make_job):
+    """A hub finds models by it."""
+    card = card_of(replace(make_job(), language="de"))
+    assert "\nlanguage: de\n" in card.split("---\n")[1]
+    assert "texts of language learners, in the language `de`, trained by raysweep" in card

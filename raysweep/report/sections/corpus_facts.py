@@ -34,8 +34,8 @@ def data_section(evidence: Evidence) -> ReportSection:
     blocks: list[Block] = [absent("The corpus has no summary.")]
     if corpus := evidence.corpus:
         facts = [_grouping(corpus)]
-        if (language := corpus.get("language", "en")) != "en":
-            facts.append(paragraph("The texts are in the language <code>{}</code> (ISO 639).", language))
+        if language := corpus.get("language"):
+            facts.append(paragraph("Language of the texts: <code>{}</code> (ISO 639).", language))
         blocks = [*facts, _splits(evidence), set_aside if set_aside.records else paragraph("No row was set aside.")]
     result = alarm(_ALARM) if is_leaking else paragraph("Nothing that would be a leak is in two splits.")
     counted = _counted(evidence)
