@@ -5,6 +5,7 @@ as records from 1: a header does not count, a text with line breaks is one row, 
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -83,7 +84,7 @@ def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> No
     missing = [column for column in wanted if column not in header]
     if missing:
         problems = "; ".join(f"no column {column!r}{did_you_mean(column, header)}" for column in missing)
-        raise InputError(f"{name}: {problems}. Found the columns {list_names(header)}. Name yours in data.columns")
+        raise InputError(f"{name}: {problems}. Found {_describe_header(header)}. Name yours in data.columns")
     for column in wanted:
         if (times := list(header).count(column)) > 1:
             raise InputError(f"{name}: the column {column!r} appears {times} times in the header; must appear once")
@@ -91,9 +92,15 @@ def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> No
 
 def list_names(names: Sequence[str]) -> str:
     """List names, at most 80 characters of them."""
-    # A longer one is hardly a name; it may be the text of a learner in a file without a header.
-    shown = ", ".join(repr(name) if len(name) <= LONGEST_NAME else f"({len(name):,} characters)" for name in names)
+    shown = ", ".join(map(repr, names))
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + f"… ({len(names):,} in all)"
+
+
+def _describe_header(header: Sequence[str]) -> str:
+    """The columns, unless they look like a text: a learner's must not be repeated because its file has no header."""
+    if any(len(name) > LONGEST_NAME or re.search(r"[.?!]\s*$", name) for name in header):
+        return f"a first line of {len(header):,} {'cell' if len(header) == 1 else 'cells'} that looks like a text"
+    return f"the columns {list_names(header)}"
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

@@ -122,8 +122,8 @@ BROKEN_FILES = [
         "tabs and no header",
         "corpus.txt",
         b"Our team paints the bridge.\t1\t1\nOur team collects the kitchen.\t2\t2\n",
-        "{path}: no column 'cefr_level'; no column 'text'. Found the columns 'Our team paints the bridge.', '1', '1'. "
-        "Name yours in data.columns",
+        "{path}: no column 'cefr_level'; no column 'text'. Found a first line of 3 cells that looks like a "
+        "text. Name yours in data.columns",
     ),
     (
         "no header",
