@@ -35,7 +35,7 @@ CORPUS_VERSION = 4
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
-REPORT_VERSION = 6
+REPORT_VERSION = 7
 
 
 def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:

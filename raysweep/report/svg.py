@@ -135,8 +135,8 @@ def heat_map(name: str, title: str, description: str, columns: Sequence[str], ro
     return _figure(name, title, description, width, height, parts)
 
 
-def curve_panel(name: str, title: str, description: str, series: Sequence[Series]) -> Markup:
-    """Validation loss by step, a line per model; the smallest value of each is marked."""
+def curve_panel(name: str, title: str, description: str, series: Sequence[Series], *, across: str = "steps") -> Markup:
+    """Loss by step, or by what `across` says, a line per model; the smallest value of each is marked."""
     width, height, left, right, top, foot = 320, 210, 42, 306, 14, 172
     points = [point for line in series for point in line.points]
     x_high = max(point[0] for point in points)
@@ -156,7 +156,7 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
     for tick in _linear_ticks(0.0, x_high):
         x = at((tick, y_low))[0]
         parts.append(_text(x, foot + 17, f"{tick:,.0f}", "tick middle"))
-    parts.append(_text((left + right) / 2, foot + 34, "steps", "tick middle"))
+    parts.append(_text((left + right) / 2, foot + 34, across, "tick middle"))
     for line in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, line.points))
         parts.append(Markup('<polyline class="curve {}" points="{}"/>').format(line.style, path))

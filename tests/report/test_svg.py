@@ -1,9 +1,12 @@
 """Plots: the geometry says what the numbers say."""
 
+import json
 import re
 
 import pytest
 
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.sections.training_runs import training_section
 from raysweep.report.svg import (
     HeatCell,
     HeatRow,
@@ -88,3 +91,18 @@ def test_bars_are_as_long_as_their_numbers():
     text = str(bar_plot("b", "t", "d", [("a", 2.0, "2 h", "x"), ("b", 4.0, "4 h", "x"), ("c", None, "failed", "x")]))
     short, long = (float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', text))
     assert long == pytest.approx(2 * short)
+
+
+def test_a_panel_of_exposure_shows_each_kind_of_model_at_what_it_saw(evidence):
+    """The further right, the more of the level was seen; the axis says so, and one panel stands for each level."""
+    section = training_section(Evidence.model_validate_json(json.dumps(evidence)))
+    panels = [figure for figure in section.figures if figure.name.startswith("exposure-")]
+    assert [figure.caption for figure in panels] == evidence["levels"]
+    text = str(panels[0].plot)
+    assert "examples of the level" in text
+    across = {
+        style: float(re.search(rf'<circle class="dot {style}" cx="([\d.]+)"', text)[1])
+        for style in ("general", "specialised", "transfer")
+    }
+    seen = {row["role"]: row["examples"] for row in evidence["exposure"] if row["level"] == "A1" and row["is_own"]}
+    assert sorted(across, key=across.get) == sorted(across, key=lambda style: seen[style])

@@ -1,5 +1,7 @@
 """How the trainings went: validation loss by step, and a row per trial."""
 
+from math import log
+
 from markupsafe import Markup
 
 from raysweep.evidence import formats
@@ -30,7 +32,39 @@ def training_section(evidence: Evidence) -> ReportSection:
             "was kept."
         )
         blocks = [Panels(_KEY, curves), paragraph(text, metric_name(evidence))]
-    return ReportSection("training", "How the trainings went", [*blocks, _trainings(evidence), _exposure(evidence)])
+    blocks.append(_trainings(evidence))
+    if panels := _exposure_panels(evidence):
+        text = (
+            "Test loss in nats per token by the examples of the level that a model and its parents have seen: the "
+            "general model, the level's own and the fine-tuned one. Where the lowest point is also the one that has "
+            "seen most, more examples may be the whole reason; the control exposure_matched tells."
+        )
+        blocks += [Panels(_KEY, panels), paragraph(text)]
+    return ReportSection("training", "How the trainings went", [*blocks, _exposure(evidence)])
+
+
+def _exposure_panels(evidence: Evidence) -> list[Figure]:
+    """A panel per level: a dot for each kind of model that is meant for it."""
+    panels = []
+    for place, level in enumerate(evidence.levels):
+        seen = [
+            exposure
+            for exposure in evidence.exposure
+            if exposure.level == level and exposure.is_own and exposure.role in ("general", "specialised", "transfer")
+        ]
+        if seen:
+            points = [(one.examples, log(one.perplexity.value)) for one in seen]
+            dots = [
+                Series(label=one.entry, points=[point], style=one.role) for one, point in zip(seen, points, strict=True)
+            ]
+            said = "; ".join(
+                f"{one.entry}: {formats.count(examples)} examples, {formats.loss(loss)}"
+                for one, (examples, loss) in zip(seen, points, strict=True)
+            )
+            name = f"exposure-{place}"
+            title = f"Test loss by examples of the level: {level}"
+            panels.append(Figure(name, curve_panel(name, title, said, dots, across="examples of the level"), level))
+    return panels
 
 
 def _exposure(evidence: Evidence) -> Table[Exposure]:
