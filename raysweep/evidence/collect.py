@@ -6,6 +6,7 @@ folder gives the same evidence, to the bit.  Only files that `inputs.py` lists a
 a new file must be listed there, or no bundle of the run can be verified.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from raysweep import __version__
 from raysweep.config.evaluation_settings import HypothesesConfig
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import InputError
 from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
@@ -235,9 +235,12 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Ite
 
 
 def _start_digest(record: TrialRecord) -> str | None:
-    """The digest of a pretrained start, as `start_folder.model_identity` put it into the trial's identity."""
-    start = record.identity.get("model", {}).get("start")
-    return None if start in (None, SCRATCH) else str(start)
+    """The digest of a pretrained start, as `start_folder.model_identity` put it into the trial's identity.
+
+    None for a model from scratch, and for anything that is no digest: a path must not be published.
+    """
+    start = str(record.identity.get("model", {}).get("start"))
+    return start if re.fullmatch(r"[0-9a-f]{32,}", start) else None
 
 
 def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]:

@@ -27,6 +27,7 @@ OPTIONS = {
     "bundle": f"{RUN} --out --sign",
     "verify": "zip_ --key",
     "sample": f"{SETTINGS} --out --rows",
+    "init": "corpus --out --yes --force --set",
     "infill": "text --model --samples --temperature --top-k --top-p --seed --json",
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",

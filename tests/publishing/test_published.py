@@ -77,7 +77,8 @@ def test_a_setting_that_is_not_listed_is_not_published():
     """A new section is private until somebody lists it."""
     published = published_config(make_config(**SETTINGS))
     assert set(published) == {
-        "seed", "data", "masking", "model", "training", "trials", "controls", "evaluation", "report", "resources"
+        "seed", "seeds", "data", "masking", "model", "training", "trials", "controls", "evaluation", "report",
+        "resources"
     }  # fmt: skip
     assert published["data"]["path"] == "texts.csv"
     assert "address" not in published["resources"]
