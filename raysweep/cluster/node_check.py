@@ -98,7 +98,8 @@ def code_digest() -> str:
 
 
 def _is_source(file: Path) -> bool:
-    return file.is_file() and file.suffix != ".pyc" and not file.name.startswith(".")
+    # Python's and numba's caches come and go.
+    return file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
 
 
 def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:

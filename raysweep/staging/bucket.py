@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from raysweep.errors import StorageError
@@ -51,6 +51,8 @@ class Stored:
     size: int
     version: str
     """Its e_tag: changes with its content."""
+    condition: str
+    """What `Bucket.replace` takes: its e_tag, in gs:// its generation; '' in a listing, which does not tell it."""
     modified: float
     """Unix seconds, by the store's clock."""
 
@@ -73,6 +75,7 @@ class Bucket:
         """Args: `store` instead of the one that the address names."""
         self.address, self.traffic = address, Traffic()
         self._store, self._patience_s = store if store is not None else open_store(address), patience_s
+        self._condition = "version" if address.scheme == "gs" else "e_tag"
         self._lock = threading.Lock()
         self._told, self._is_failing, self._has_answered = float("-inf"), False, False
 
@@ -82,13 +85,10 @@ class Bucket:
         def fetch() -> dict[str, Stored]:
             pages = list(self._obstore.list(self._store, under or None))
             self._count(writes=len(pages))
-            return {
-                str(one["path"]): Stored(
-                    size=one["size"], version=str(one["e_tag"]), modified=one["last_modified"].timestamp()
-                )
-                for page in pages
-                for one in page
-            }
+            found = {str(one["path"]): self._stored(one) for page in pages for one in page}
+            # Other tools (pyarrow, consoles) make empty objects that stand for folders.
+            folders = {str(parent) for path in found for parent in PurePosixPath(path).parents} | {""}
+            return {path: one for path, one in found.items() if path not in folders}
 
         return self._try("list", under or "/", fetch)
 
@@ -101,7 +101,7 @@ class Bucket:
                 one = self._obstore.head(self._store, path)
             except FileNotFoundError:
                 return None
-            return Stored(size=one["size"], version=str(one["e_tag"]), modified=one["last_modified"].timestamp())
+            return self._stored(one)
 
         return self._try("find", path, ask)
 
@@ -116,9 +116,7 @@ class Bucket:
                 return None
             data = bytes(got.bytes())
             self._count(requests=0, fetched=len(data))
-            return data, Stored(
-                size=len(data), version=str(got.meta["e_tag"]), modified=got.meta["last_modified"].timestamp()
-            )
+            return data, self._stored(got.meta)
 
         return self._try("read", path, fetch)
 
@@ -161,7 +159,7 @@ class Bucket:
             return self._try("write", path, send)
 
     def create(self, path: str, data: bytes) -> str:
-        """Write an object that must not be there yet (If-None-Match: *); returns its version.
+        """Write an object that must not be there yet (If-None-Match: *); returns what `replace` takes.
 
         Raises:
             TakenError: it is there.
@@ -169,14 +167,14 @@ class Bucket:
         """
         return self._put_if(path, data, "create")
 
-    def replace(self, path: str, data: bytes, version: str) -> str:
-        """Write an object if it still has this version (If-Match); returns the new one.
+    def replace(self, path: str, data: bytes, condition: str) -> str:
+        """Write an object if it is still that version (If-Match); returns the condition of the new one.
 
         Raises:
             TakenError: it is gone, or has another version.
             UnconditionalError: the store does not know the condition.
         """
-        return self._put_if(path, data, {"e_tag": version})
+        return self._put_if(path, data, {self._condition: condition})
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; those that are gone already do not matter."""
@@ -200,6 +198,14 @@ class Bucket:
 
         return obstore
 
+    def _stored(self, meta: Mapping[str, Any]) -> Stored:
+        return Stored(
+            size=meta["size"],
+            version=str(meta["e_tag"]),
+            condition=str(meta[self._condition] or ""),
+            modified=meta["last_modified"].timestamp(),
+        )
+
     def _read_part(self, path: str, stored: Stored, start: int, end: int) -> bytes:
         self._count()
         wanted: Any = {"range": (start, end), "if_match": stored.version}
@@ -218,13 +224,13 @@ class Bucket:
         def send() -> str:
             self._count(writes=1, sent=len(data))
             try:
-                return str(self._obstore.put(self._store, path, data, mode=mode)["e_tag"])
+                return str(self._obstore.put(self._store, path, data, mode=mode)[self._condition])
             except (errors.AlreadyExistsError, errors.PreconditionError, FileNotFoundError) as error:
                 if isinstance(error, FileNotFoundError) and mode == "create":
                     raise
                 # The answer to an earlier try of ours may have been lost.
                 if (now := self.read(path)) is not None and now[0] == data:
-                    return now[1].version
+                    return now[1].condition
                 raise TakenError(path) from error
             except errors.BaseError as error:
                 if isinstance(error, errors.NotSupportedError) or _status(error) == _NOT_IMPLEMENTED:
@@ -323,4 +329,4 @@ def _reason(error: Exception) -> str:
         return f"{_status(error) or ''} {code[1]}".strip()
     if status := _status(error):
         return f"answer {status}"
-    return re.sub(r"\s+", " ", text.split("\n\n")[0])[-80:]
+    return re.sub(r"\s+", " ", re.split(r" in [\d.]+\S+ - ", text.split("\n\n")[0])[-1])[:80]

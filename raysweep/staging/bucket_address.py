@@ -90,7 +90,7 @@ def open_store(address: BucketAddress) -> Any:
     # Requests are tried again by `Bucket`, which tells the person.
     how: Any = {"prefix": address.prefix or None, "client_options": client, "retry_config": {"max_retries": 0}}
     if address.scheme == "gs":
-        emulated: Any = {"base_url": address.endpoint, "skip_signature": True} if address.endpoint else None
+        emulated: Any = {"base_url": address.endpoint, "bearer_token": "emulator"} if address.endpoint else None
         return GCSStore(address.bucket, config=emulated, **how)
     region = address.region or ("us-east-1" if address.endpoint else _find_region(address.bucket))
     config: Any = {"region": region, "virtual_hosted_style_request": False}

@@ -65,8 +65,8 @@ class LeaseHolder:
 class Lease:
     """A lease that this process took; `is_lost` once another process has it."""
 
-    def __init__(self, bucket: Bucket, holder: LeaseHolder, version: str, previous: str) -> None:
-        self._bucket, self._holder, self._version = bucket, holder, version
+    def __init__(self, bucket: Bucket, holder: LeaseHolder, condition: str, previous: str) -> None:
+        self._bucket, self._holder, self._condition = bucket, holder, condition
         self.previous = previous
         """The token of the lease before this one; '' if there was none."""
         self.is_lost = False
@@ -95,7 +95,10 @@ class Lease:
             LockedError: another process did.
         """
         changed = replace(self._holder, renewals=self._holder.renewals + 1)
-        wrong = [partial(self._bucket.create, LEASE), partial(self._bucket.replace, LEASE, version='"none"')]
+        wrong = [
+            partial(self._bucket.create, LEASE),
+            partial(self._bucket.replace, LEASE, condition='"none"' if self._bucket.address.scheme == "s3" else "1"),
+        ]
         self.has_conditions = all(_is_refused(write, changed.to_json()) for write in wrong)
         if not self.has_conditions:
             self._settle()
@@ -106,11 +109,11 @@ class Lease:
         holder = LeaseHolder.from_json(found[0]) if found else None
         if found is None or holder is None or holder.token != self.token:
             raise _locked(self._bucket, holder)
-        self._version = found[1].version
+        self._condition = found[1].condition
 
     def _write(self, holder: LeaseHolder) -> None:
         try:
-            self._version = self._put(holder)
+            self._condition = self._put(holder)
         except TakenError:
             self.is_lost = True
             return
@@ -118,7 +121,7 @@ class Lease:
 
     def _put(self, holder: LeaseHolder) -> str:
         if self.has_conditions:
-            return self._bucket.replace(LEASE, holder.to_json(), self._version)
+            return self._bucket.replace(LEASE, holder.to_json(), self._condition)
         found = self._bucket.read(LEASE)
         now = LeaseHolder.from_json(found[0]) if found else None
         if now is None or now.token != self.token:
@@ -147,8 +150,8 @@ def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Leas
         disk=disk,
         token=secrets.token_hex(8),
     )
-    version = _put_first(bucket, holder, found[1] if found else None)
-    lease = Lease(bucket, holder, version, before.token if before else "")
+    condition = _put_first(bucket, holder, found[1] if found else None)
+    lease = Lease(bucket, holder, condition, before.token if before else "")
     lease.check_conditions()
     return lease
 
@@ -174,7 +177,7 @@ def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> st
     try:
         if stored is None:
             return bucket.create(LEASE, holder.to_json())
-        return bucket.replace(LEASE, holder.to_json(), stored.version)
+        return bucket.replace(LEASE, holder.to_json(), stored.condition)
     except UnconditionalError:
         return bucket.upload(LEASE, holder.to_json())
     except TakenError as error:

@@ -87,7 +87,7 @@ def is_large(path: str) -> bool:
 
 def is_working_file(path: str) -> bool:
     """Whether it matters on this machine only: locks, Ray's files, files that are being written."""
-    if path in (_RUN.lock.as_posix(), LEASE) or path.startswith(f"{_RUN.ray.as_posix()}/"):
+    if path in (_RUN.lock.as_posix(), LEASE, _RUN.ray.as_posix()) or path.startswith(f"{_RUN.ray.as_posix()}/"):
         return True
     return any(part.startswith(".") and part.endswith((".part", ".old")) for part in path.split("/"))
 

@@ -79,7 +79,9 @@ def test_the_code_s_digest_covers_every_file_of_the_package(tmp_path, monkeypatc
     (package / "page.css").write_text("a {}")
     monkeypatch.setattr(node_check.raysweep, "__file__", str(package / "__init__.py"))
     before = node_check.code_digest.__wrapped__()
-    (package / "__init__.pyc").write_text("made from __init__.py")
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "__init__.pyc").write_text("made from __init__.py")
+    (package / "__pycache__" / "kernels.1.py311.nbc").write_text("what numba compiled, here and now")
     assert node_check.code_digest.__wrapped__() == before
     (package / "page.css").write_text("b {}")
     assert node_check.code_digest.__wrapped__() != before

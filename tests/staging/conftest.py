@@ -22,7 +22,7 @@ def server(object_server, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", object_server.url)
     monkeypatch.setenv("RAYSWEEP_STAGING", str(tmp_path / "staging"))
     gate = object_server.gate
-    gate.is_down = gate.ignores_conditions = gate.lacks_conditions = False
+    gate.is_down = gate.ignores_conditions = gate.lacks_conditions = gate.speaks_gs = False
     gate.refuses, gate.on_request = "", None
     gate.requests.clear()
     return object_server

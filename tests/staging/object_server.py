@@ -5,6 +5,7 @@ import threading
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -24,6 +25,10 @@ class Gate:
     ignores_conditions: bool = False
     lacks_conditions: bool = False
     """Answer 501 to conditional writes."""
+    speaks_gs: bool = False
+    """Be Google's Cloud Storage, as far as its XML API differs in what raysweep sends."""
+    _etags: dict = field(default_factory=dict)
+    _generations: dict = field(default_factory=dict)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     """Method, path and body size of each request."""
     on_request: object = None
@@ -44,7 +49,27 @@ class Gate:
         if self.ignores_conditions and method == "PUT":
             for name in CONDITIONS:
                 environ.pop(name, None)
-        return self.app(environ, start_response)
+        return self.app(environ, start_response) if not self.speaks_gs else self._answer_as_gs(environ, start_response)
+
+    def _answer_as_gs(self, environ, start_response):
+        """Google's XML API: S3's, but conditions are on generations, numbers that grow with each write."""
+        environ["RAW_URI"] = environ["REQUEST_URI"] = f"{quote(environ['PATH_INFO'])}?{environ['QUERY_STRING']}"
+        path, wanted = environ["PATH_INFO"], environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
+        if wanted == "0":
+            environ["HTTP_IF_NONE_MATCH"] = "*"
+        elif wanted is not None:
+            environ["HTTP_IF_MATCH"] = self._etags.get((path, wanted), '"none"')
+
+        def start(status, headers, *rest):
+            etag = next((value for name, value in headers if name.lower() == "etag"), None)
+            if etag is not None and status.startswith("2"):
+                if environ["REQUEST_METHOD"] == "PUT":
+                    self._generations[path] = str(len(self._etags) + 1000)
+                    self._etags[path, self._generations[path]] = etag
+                headers = [*headers, ("x-goog-generation", self._generations.get(path, "1"))]
+            return start_response(status, headers, *rest)
+
+        return self.app(environ, start)
 
     def count(self, method=None):
         return sum(1 for each, _, _ in self.requests if method in (None, each))

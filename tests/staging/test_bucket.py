@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_what_is_written_is_read_listed_and_deleted(bucket, tmp_path):
     assert bucket.read("a/x.json") is None
     assert bucket.find("a/x.json") is None
     bucket.delete([])
+
+
+def test_empty_objects_that_stand_for_folders_are_no_files(bucket, server, uri):
+    """pyarrow makes them for Ray Train, and so do consoles."""
+    for path in ("", "ray/", "ray/train/"):
+        name = f"{server.url}/{uri.removeprefix('s3://')}/tiny/{path}"
+        urllib.request.urlopen(urllib.request.Request(name.rstrip("/") + "/", b"", method="PUT")).close()
+    bucket.upload("ray/train/x", b"1")
+    assert set(bucket.list()) == {"ray/train/x"}
 
 
 def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, monkeypatch):
@@ -94,7 +104,7 @@ def test_patience_has_an_end(bucket, gate):
     """The same command continues later."""
     gate.is_down = True
     bucket._patience_s = 1.0
-    with pytest.raises(StorageError, match=r"tiny/x: cannot write for \d s: 503 SlowDown; the same command continues"):
+    with pytest.raises(StorageError, match=r"tiny/x: cannot write for \d+ s: 503 SlowDown; the same command continues"):
         bucket.upload("x", b"1")
 
 
@@ -157,5 +167,5 @@ def test_no_credentials_are_no_passing_trouble(bucket):
 def test_an_endpoint_that_nobody_listens_at_is_tried_again(uri, monkeypatch):
     """A connection that fails may be a passing one."""
     bucket = Bucket(parse_bucket_uri(f"{uri}?endpoint=http://127.0.0.1:9"), patience_s=0.5)
-    with pytest.raises(StorageError, match="cannot list for 1 s: "):
+    with pytest.raises(StorageError, match=r"cannot list for \d s: HTTP error: error sending request; the same"):
         bucket.list()
