@@ -58,8 +58,10 @@ def drive(config: dict[str, Any]) -> None:
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
-        is_written = work.failure.exists()
-        outcome = work.failure.read_text(encoding="utf-8") if is_written else told_outcome(error)
+        outcome = work.failure.read_text(encoding="utf-8") if work.failure.exists() else told_outcome(error)
+        if (failed := _failed(error)).failure is Failure.PREEMPTED:
+            # A worker whose peer was taken away with its node fails too, and knows less.
+            outcome = outcome_to_json(failed)
     tune.report({"outcome": outcome})
 
 
@@ -85,10 +87,13 @@ def _trainer(work: Work) -> Any:
     }
     if need.workers == 1:
         return make_lean_trainer(train_on_worker, **settings)
-    from ray.train.torch import TorchTrainer
+    import torch.distributed
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     function: Any = train_on_worker
-    return TorchTrainer(function, **settings)
+    # Train would take NCCL wherever GPUs are asked for, also with a torch that was built without.
+    backend = None if torch.distributed.is_nccl_available() else "gloo"
+    return TorchTrainer(function, torch_config=TorchConfig(backend=backend), **settings)
 
 
 def train_storage(work: Work) -> dict[str, Any]:

@@ -61,7 +61,9 @@ def run_attempt(
             is_stopped = result.stopped != "" and result.stopped == signs.reason
             note_end("stopped" if is_stopped else "done", result.seconds)
     except Exception as error:
-        return Failed(message=describe_error(error), failure=failure_of(error))
+        failure = failure_of(error)
+        lost = "another worker of this training was lost: " if failure is Failure.WORKER else ""
+        return Failed(message=f"{lost}{describe_error(error)}", failure=failure)
     if not is_stopped:
         return Finished(result=dataclasses.asdict(result))
     # There is a checkpoint and no model; the next attempt resumes from it.

@@ -15,6 +15,9 @@ from raysweep.errors import MemoryShortageError, NonFiniteLossError, StorageErro
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 10.0, 300.0
 """Before the second of a training's nodes that were taken away is replaced, doubled each time, and at most."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_COLLECTIVE_ERRORS = {"DistBackendError", "DistNetworkError"}
+_GLOO = "gloo/transport"
+"""In what a worker raises when another one of its training is gone: by NCCL, and by gloo, whose error has no class."""
 
 
 class Failure(StrEnum):
@@ -87,7 +90,8 @@ def decide_after_failure(failure: Failure, count: int, *, max_failures: int, sha
 def failure_of(error: BaseException) -> Failure:
     """The kind of an error that ended a training, by the error and those it was raised from.
 
-    Torch's and Ray's memory errors are known by their names, so that neither is imported here.
+    A worker that waited for a lost one in a collective counts as lost.  Torch's and Ray's errors are known by their
+    names, so that neither is imported here.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -101,5 +105,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure.MEMORY
         if isinstance(seen, OSError) and seen.errno in _FULL:
             return Failure.DISK
+        if names & _COLLECTIVE_ERRORS or (isinstance(seen, RuntimeError) and _GLOO in str(seen)):
+            return Failure.WORKER
         seen = seen.__cause__
     return Failure.ERROR

@@ -5,12 +5,14 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 from raysweep.errors import NonFiniteLossError, TrainingError
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.run_folder import TrialFolder
+from raysweep.training import loop
 from raysweep.training.job import Evaluation, TrainingResult
 
 
@@ -92,3 +94,18 @@ def train_until_asked(job, *, should_stop, **how):
         checkpoint.write_text(str(step))
     result = train(job, should_stop=should_stop, **how)
     return dataclasses.replace(result, steps=step, stopped=reason or "")
+
+
+def train_and_lose_the_second_worker(job, *, rank, **how):
+    """The real loop, whose second worker is killed once, when there is a checkpoint."""
+    mark = job.folder / "second worker lost"
+
+    def die():
+        while not list(job.folder.glob("checkpoints/step-*/checkpoint.json")):
+            time.sleep(0.005)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if rank == 1 and not mark.exists():
+        threading.Thread(target=die, daemon=True).start()
+    return loop.train(job, rank=rank, **how)

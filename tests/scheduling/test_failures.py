@@ -45,6 +45,10 @@ class OutOfMemoryError(RuntimeError):
     """Named as torch's and Ray's are."""
 
 
+class DistBackendError(RuntimeError):
+    """Named as torch's is."""
+
+
 def caused(error, cause):
     error.__cause__ = cause
     return error
@@ -59,6 +63,9 @@ def caused(error, cause):
         (MemoryError(), Failure.MEMORY),
         (caused(TrainingError("cannot write"), OSError(errno.ENOSPC, "No space left on device")), Failure.DISK),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), Failure.DISK),
+        (DistBackendError("NCCL error: remote process exited"), Failure.WORKER),
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed"), Failure.WORKER),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Failure.ERROR),
         (FileNotFoundError("examples"), Failure.ERROR),
         (TrainingError("A1: no examples"), Failure.ERROR),
         (KeyError("learning_rate"), Failure.ERROR),

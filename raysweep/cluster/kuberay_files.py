@@ -1,0 +1,31 @@
+"""A sweep on Kubernetes: a RayJob manifest for KubeRay, and the Dockerfile of its image."""
+
+from importlib import metadata, resources
+from string import Template
+
+_WORKER_CPUS, _HEAD_CPUS = 4, 8
+"""As in the manifest."""
+
+
+def render_manifest(*, image: str, workers: int, storage: str, profile: str, csv: str) -> str:
+    """The manifest.
+
+    Args:
+        image: what `dockerfile` was built as.
+        workers: pods with a GPU at most.
+        storage: the volume's size, such as '200Gi'.
+        profile: of experiments.yaml.
+        csv: the corpus, in the volume's top folder.
+    """
+    values = {"image": image, "workers": workers, "storage": storage, "profile": profile, "csv": csv}
+    values |= {"ray": metadata.version("ray"), "max_cpu": _HEAD_CPUS + workers * _WORKER_CPUS}
+    return Template(_read("rayjob.yaml")).substitute(values)
+
+
+def dockerfile() -> str:
+    """The Dockerfile of the image of every pod."""
+    return _read("Dockerfile")
+
+
+def _read(name: str) -> str:
+    return (resources.files("raysweep.cluster") / "kuberay" / name).read_text(encoding="utf-8")

@@ -1,0 +1,97 @@
+"""The manifest for KubeRay: its fields against KubeRay's and Kubernetes' schemas, its values against cluster.yaml's."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from raysweep.cli.cluster_commands import app
+from raysweep.cluster.session import capacity_of
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((Path(__file__).parent / "kuberay_schema.json").read_text(encoding="utf-8"))
+
+
+def printed(*options):
+    done = CliRunner().invoke(app, ["kuberay", *options])
+    assert done.exit_code == 0, done.exception
+    return done.output
+
+
+@pytest.fixture
+def documents():
+    """By kind."""
+    options = ("--image", "registry.example/raysweep:1", "--workers", "6", "--storage", "50Gi", "--csv", "a/texts.csv")
+    return {document["kind"]: document for document in yaml.safe_load_all(printed(*options))}
+
+
+def ray_resources(group):
+    """What a group's pods declare to Ray, beside CPUs and GPUs."""
+    return json.loads(json.loads(group["rayStartParams"]["resources"].strip("'")))
+
+
+def test_every_field_of_the_job_is_one_that_kuberay_knows(documents):
+    """Another one is refused, as `kubectl apply --validate=strict` would."""
+    jsonschema.Draft202012Validator(SCHEMA).validate(documents["RayJob"])
+    documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroups"] = []
+    with pytest.raises(jsonschema.ValidationError, match="workerGroups"):
+        jsonschema.Draft202012Validator(SCHEMA).validate(documents["RayJob"])
+
+
+def test_the_volume_and_the_pods_are_what_kubernetes_takes(documents):
+    """KubeRay's schema repeats that of pods, but not of what pods mount."""
+    spec = documents["RayJob"]["spec"]["rayClusterSpec"]
+    pods = [group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+    for pod in pods:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, **pod}
+        kubernetes_validate.validate(pod, "1.31", strict=True)
+        claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"]]
+        assert claims == [documents["PersistentVolumeClaim"]["metadata"]["name"]]
+    kubernetes_validate.validate(documents["PersistentVolumeClaim"], "1.31", strict=True)
+    assert documents["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_settings_reach_the_manifest(documents):
+    """And nothing is left to fill in."""
+    spec = documents["RayJob"]["spec"]
+    worker = spec["rayClusterSpec"]["workerGroupSpecs"][0]
+    assert worker["maxReplicas"] == 6
+    assert worker["template"]["spec"]["containers"][0]["image"] == "registry.example/raysweep:1"
+    assert documents["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"] == "50Gi"
+    assert "--set data.csv=/mnt/raysweep/a/texts.csv" in spec["entrypoint"]
+    assert not re.search(r"\$\w", printed())
+    pinned = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert spec["rayClusterSpec"]["rayVersion"] == pinned
+
+
+def test_the_head_declares_what_the_workers_bring(documents):
+    """As in cluster.yaml: a run plans by it, and is refused where no GPU may come."""
+    spec = documents["RayJob"]["spec"]["rayClusterSpec"]
+    capacity = capacity_of({"CPU": 8.0, **ray_resources(spec["headGroupSpec"])}, [])
+    assert (capacity.cpus, capacity.gpus) == (8 + 6 * 4, 6)
+    assert ray_resources(spec["workerGroupSpecs"][0]) == {"trial_gpu": 1}
+    assert spec["headGroupSpec"]["rayStartParams"]["num-gpus"] == "0"
+
+
+@pytest.mark.parametrize("option", ["--image", "--storage", "--profile", "--csv"])
+def test_a_setting_that_would_break_out_of_the_manifest_is_refused(option):
+    """It is YAML that somebody applies, and a command line that pods run."""
+    from raysweep.errors import ConfigError
+
+    done = CliRunner().invoke(app, ["kuberay", option, "x\n  y: $(reboot)"])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith(f"{option}: found 'x")
+
+
+def test_the_image_is_built_by_hash_from_files_that_there_are():
+    """Its ray must be the one that the manifest names."""
+    text = printed("--dockerfile")
+    files = re.findall(r"/opt/raysweep/([\w./]+)", text)
+    assert {".ci/installer.lock", "requirements.lock", "constraints.txt"} <= set(files)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    assert text.count("--require-hashes") == 2

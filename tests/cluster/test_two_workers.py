@@ -1,0 +1,90 @@
+"""A trial that asks for two GPUs trains on two of Ray Train's workers, as one worker would; one of them may be lost."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.scheduling.records import State, read_record
+from raysweep.training.metrics import read_metrics
+from tests.pipeline.conftest import make_run
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+CHANGES = {
+    "training": {
+        "steps": 60,
+        "batch_size": 5,
+        "accumulation": 2,
+        "learning_rate": 3e-4,
+        "evaluate_every": 20,
+        "checkpoint_every": 20,
+        "valid_examples": 8,
+    },
+    "model": {"dropout": 0.0},
+    "trials": {"A1": {"levels": ["A1"], "gpus": 2}},
+}
+
+
+class OnRay(InlineExecutor):
+    """Trains on Ray, and does the rest in this process."""
+
+    def __init__(self, session, train):
+        super().__init__()
+        self.session, self.function = session, train
+
+    def train(self, tasks, listener):
+        from raysweep.cluster.sweep import run_sweep
+
+        run_sweep(self.session, tasks, listener, storage=tasks[0].job.folder.parents[1] / "ray", train=self.function)
+
+
+@pytest.fixture(scope="module")
+def two_gpus(tmp_path_factory):
+    """GPUs that Ray is told of and no machine has; their workers talk by gloo."""
+    from raysweep.cluster.session import open_session
+
+    resources = ResourcesConfig(max_failures=1)
+    with open_session(resources, scratch=tmp_path_factory.mktemp("ray"), cpus=2, gpus=2) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory):
+    """The trial's folder of the same run without Ray."""
+    return trained(tmp_path_factory.mktemp("one"), InlineExecutor())
+
+
+def trained(storage, executor):
+    """The trial's folder of a run up to its training."""
+    run = make_run(storage, CHANGES, executor=executor)
+    assert run.do("prepare", "mask", "train") == []
+    return run.folder.trial("A1")
+
+
+def assert_same_training(ours, theirs):
+    """Every step once, losses to 1e-4 and weights to rounding: sums of 60 steps in another order."""
+    lines = [read_metrics(folder.metrics) for folder in (ours, theirs)]
+    assert [(line["kind"], line["step"]) for line in lines[0]] == [(line["kind"], line["step"]) for line in lines[1]]
+    for our_line, their_line in zip(*lines, strict=True):
+        for name in our_line.keys() - {"kind", "step", "is_best"}:
+            assert our_line[name] == pytest.approx(their_line[name], rel=1e-4), (our_line["step"], name)
+    models = [load_file(folder.model / "model.safetensors") for folder in (ours, theirs)]
+    for name, weights in models[0].items():
+        np.testing.assert_allclose(weights, models[1][name], atol=2e-4, err_msg=name)
+
+
+def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
+    """Each takes half of every batch, and they add up their gradients."""
+    folder = trained(tmp_path, OnRay(two_gpus, "raysweep.training.loop:train"))
+    assert_same_training(folder, one_worker)
+    assert read_record(folder).attempts == 1
+
+
+def test_a_training_that_loses_one_of_its_two_workers_resumes_with_two(two_gpus, one_worker, tmp_path):
+    """The other waits for it in a collective, and is ended with it."""
+    train = "tests.cluster.fake_trainings:train_and_lose_the_second_worker"
+    folder = trained(tmp_path, OnRay(two_gpus, train))
+    record = read_record(folder)
+    assert (record.state, record.attempts, record.failures) == (State.DONE, 2, {"lost worker": 1})
+    assert_same_training(folder, one_worker)
