@@ -1,7 +1,11 @@
 """`raysweep cluster`: what cluster.yaml needs beside Ray's own commands."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from raysweep.errors import ConfigError
 from raysweep.storage.printable import say
 
 app = typer.Typer(help="What a cluster needs beside Ray's own commands.", no_args_is_help=True, rich_markup_mode=None)
@@ -13,3 +17,52 @@ def watch_spot() -> None:
     from raysweep.cluster.spot_watch import drain_this_node, watch_spot_notices
 
     watch_spot_notices(drain_this_node, say)
+
+
+@app.command("check")
+def check_cluster(
+    file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("cluster.yaml"),
+    quota: Annotated[
+        bool, typer.Option("--quota", help="Ask AWS for the account's quota of GPU instances too.")
+    ] = False,
+) -> None:
+    """Check cluster.yaml, its image, your credentials and Ray's token, without starting anything."""
+    if not file.is_file():
+        raise ConfigError(f"{file}: there is no such file")
+    try:
+        import boto3  # noqa: F401 - only on the machine that starts clusters
+    except ImportError as error:
+        raise ConfigError("boto3 is not installed: pip install -c constraints.txt -e '.[aws]'") from error
+    from raysweep.cluster.cluster_file import ClusterFile, aws_client
+    from raysweep.cluster.local_ray import AUTH_TOKEN
+
+    is_fine = True
+    for finding in ClusterFile(path=file, token=AUTH_TOKEN, client=aws_client, asks_quota=quota).examine():
+        say(f"{'✔' if finding.is_fine else '✘'} {finding.subject}: {finding.text}")
+        is_fine = is_fine and finding.is_fine
+    if not is_fine:
+        raise typer.Exit(1)
+
+
+@app.command("kuberay")
+def print_kuberay(
+    image: Annotated[str, typer.Option("--image", help="The pods' image.")] = "raysweep:latest",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Pods with a GPU, at most.")] = 4,
+    storage: Annotated[str, typer.Option("--storage", help="The shared volume's size.")] = "200Gi",
+    profile: Annotated[str, typer.Option("--profile", help="Of experiments.yaml.")] = "efcamdat",
+    csv: Annotated[str, typer.Option("--csv", help="The corpus, in the volume's top folder.")] = "efcamdat.csv",
+    dockerfile: Annotated[bool, typer.Option("--dockerfile", help="Print the image's Dockerfile instead.")] = False,
+) -> None:
+    """Print a sweep as a RayJob for KubeRay, or the Dockerfile of its image."""
+    import re
+
+    from raysweep.cluster import kuberay_files
+
+    if dockerfile:
+        say(kuberay_files.dockerfile().rstrip())
+        return
+    patterns = {"--image": r"[\w./:@-]+", "--storage": r"\d+(Gi|Ti|Mi)", "--profile": r"[\w-]+", "--csv": r"[\w./-]+"}
+    for option, value in {"--image": image, "--storage": storage, "--profile": profile, "--csv": csv}.items():
+        if not re.fullmatch(patterns[option], value):
+            raise ConfigError(f"{option}: found '{value[:80]}'; must match {patterns[option]}")
+    say(kuberay_files.render_manifest(image=image, workers=workers, storage=storage, profile=profile, csv=csv).rstrip())

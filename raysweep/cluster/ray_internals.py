@@ -7,13 +7,13 @@ every name up before a run starts: a Ray that moved one is refused at once, not 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
 import ray
 
-from raysweep.cluster.functions import resolve
+from raysweep.cluster.functions import first_line, resolve
 from raysweep.errors import ResourceError
 
 
@@ -31,6 +31,8 @@ class PrivateName(StrEnum):
     HAS_OUTER_ADDRESS = "ray._private.ray_constants:ENABLE_RAY_CLUSTER"
     GCS_CLIENT = "ray._raylet:GcsClient"
     DRAIN_REASON = "ray.core.generated.autoscaler_pb2:DrainNodeReason"
+    PREPARE_CLUSTER_FILE = "ray.autoscaler._private.util:prepare_config"
+    VALIDATE_CLUSTER_FILE = "ray.autoscaler._private.util:validate_config"
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
 
@@ -145,6 +147,22 @@ def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
     is_accepted, why_not = client(address=address).drain_node(node, reason, why, int((time.time() + within_s) * 1000))
     if not is_accepted:
         raise ResourceError(f"node {node[:8]}: the cluster does not drain it: {why_not}")
+
+
+def validate_cluster_file(values: Mapping[str, Any]) -> None:
+    """Check the fields of a cluster.yaml against Ray's schema.
+
+    Public: `ray up` alone, which then starts the head.
+
+    Raises:
+        ResourceError: a field is unknown, missing or of the wrong kind.
+    """
+    prepare, validate = _look_up(PrivateName.PREPARE_CLUSTER_FILE), _look_up(PrivateName.VALIDATE_CLUSTER_FILE)
+    try:
+        validate(prepare(dict(values)))
+    except Exception as error:
+        # Of several kinds, Ray's and jsonschema's; each says in its first line what is wrong.
+        raise ResourceError(first_line(str(error))) from error
 
 
 def is_preempted(error: BaseException) -> bool:

@@ -22,11 +22,13 @@ from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
+from raysweep.pipeline.signals import GRACE_S
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start
+from raysweep.planning.forecast import TrialForecast
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
@@ -185,6 +187,8 @@ class Run:
         if plan := write_plan(self.forecast, self.folder):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
+        for message in describe_long_steps(self.forecast.of(self.trials_to_do()).trials):
+            self.listener.say(message)
 
     def _do_stage(self, stage: Stage) -> None:
         decisions = self._decide(stage)
@@ -273,3 +277,14 @@ class Run:
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self.trials
         return remaining_trials(self.trials, read_done_trials(self.folder, self.trials, self.forced), self.forced)
+
+
+def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:
+    """Say which trials cannot save a checkpoint within the time that a stop waits."""
+    seconds = {name: trial.step_s / max(1, trial.steps * max(1, trial.samples)) for name, trial in trials.items()}
+    return [
+        f"plan: a step of {name} takes about {step_s:,.0f} s, and Ctrl-C waits {GRACE_S:.0f} s for a checkpoint: "
+        "stopping would lose the steps since the last one. Lower training.batch_size or training.accumulation"
+        for name, step_s in seconds.items()
+        if step_s > GRACE_S
+    ]

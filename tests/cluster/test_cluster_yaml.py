@@ -91,3 +91,11 @@ def test_results_lie_on_a_file_system_that_every_node_mounts(cluster):
 def test_workers_watch_for_the_notice_that_their_instance_is_taken(cluster):
     """Nothing in Ray reads it."""
     assert any("-m raysweep cluster watch-spot" in line for line in cluster["worker_start_ray_commands"])
+
+
+def test_a_job_that_is_stopped_has_time_for_a_checkpoint(cluster):
+    """Longer than trainings have; Ray would give it three seconds."""
+    from raysweep.pipeline.signals import GRACE_S
+
+    (start,) = [line for line in cluster["head_start_ray_commands"] if "ray start" in line]
+    assert float(re.search(r"RAY_JOB_STOP_WAIT_TIME_S=(\d+) ", start)[1]) >= GRACE_S + 15

@@ -19,6 +19,8 @@ USES = {
     "find_raylet": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_raylet()),
     "drain_node": ("GCS_CLIENT", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
     "drain_node, reason": ("DRAIN_REASON", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
+    "validate_cluster_file": ("PREPARE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
+    "validate_cluster_file, schema": ("VALIDATE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
     "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
 }
 

@@ -216,3 +216,15 @@ def test_a_run_that_is_done_needs_no_cluster(done_run, tiny_run):
     """Nor does its report."""
     assert again(tiny_run) == []
     assert tiny_run(executor=RefusingExecutor()).do() == []
+
+
+def test_a_step_that_is_longer_than_a_stop_waits_is_told_before(done_run):
+    """Ctrl-C would lose the work since the last checkpoint, and nobody would know why."""
+    from dataclasses import replace
+
+    from raysweep.pipeline.run import describe_long_steps
+
+    forecast = next(iter(done_run.forecast.trials.values()))
+    long, short = replace(forecast, steps=10, step_s=450.0), replace(forecast, steps=10, step_s=250.0)
+    (message,) = describe_long_steps({"all": long, "A1": short})
+    assert message.startswith("plan: a step of all takes about 45 s, and Ctrl-C waits 30 s for a checkpoint")
