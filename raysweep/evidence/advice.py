@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
+from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.statistics.claims import OVERALL, Finding, Verdict
 
 Tested = Finding | ClaimFinding
@@ -131,6 +132,10 @@ def _advise(scope: str, by_claim: Mapping[str, Tested]) -> ScopeAdvice:
         text += f": {by_claim['H1'].note}" if by_claim["H1"].note else ""
     elif own.verdict is not Verdict.NOT_TESTED and own.against == ("general",):
         text += " (fine-tuning was not tried)"
+    h1 = by_claim["H1"]
+    if way in ("specialised", "adapted") and isinstance(h1, ClaimFinding) and h1.explained_by:
+        controls = ", ".join(f"the {ROLE_NAMES[kind]}" for kind in h1.explained_by)
+        text += f"; but not because of the level: so much is gained by {controls}"
     return ScopeAdvice(
         scope=scope,
         way=way,

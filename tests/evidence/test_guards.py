@@ -83,6 +83,9 @@ def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_n
     )
     verdicts = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
     assert {verdicts[kind, "overall"] for kind in KINDS} == {"explained"}
+    assert evidence["advice"][0]["text"].endswith(
+        "; but not because of the level: so much is gained by the size control, the step control, the placebo."
+    )
     answer = evidence["answer"]
     assert answer["headline"].startswith("A model per level gains, but not because of the level: a model on as many")
     assert any(said.startswith("The placebo explains the gain (") for said in answer["warnings"])
