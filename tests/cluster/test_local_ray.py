@@ -1,8 +1,11 @@
 """A Ray that is started here is for this user alone, and a run never outlives it in silence."""
 
 import ipaddress
+import re
+import shutil
 import signal
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -37,6 +40,16 @@ def exposed_listeners(processes):
     return found
 
 
+def listening_as_ss_says(processes):
+    """Local addresses on which they listen, as `ss -ltnp` lists them; None where there is no ss."""
+    if shutil.which("ss") is None:
+        return None
+    listed = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
+    pids = {process.pid for process in processes}
+    lines = [line for line in listed.splitlines() if pids & {int(pid) for pid in re.findall(r"pid=(\d+)", line)}]
+    return [line.split()[3].rpartition(":")[0].strip("[]").partition("%")[0] for line in lines]
+
+
 class TokenModes(threading.Thread):
     """Looks at the token's mode all the time from its first moment on."""
 
@@ -65,7 +78,10 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
         token.is_over.set()
         family = sweep.family()
         assert len(family) > 5
-        assert exposed_listeners([*family, psutil.Process(sweep.process.pid)]) == []
+        everyone = [*family, psutil.Process(sweep.process.pid)]
+        assert exposed_listeners(everyone) == []
+        listening = listening_as_ss_says(everyone)
+        assert listening is None or (len(listening) > 5 and set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"})
         session = Path((run.ray / "session.json").read_text().split('"logs": "')[1].split('"')[0]).parent
         assert stat.S_IMODE(session.parent.parent.stat().st_mode) == 0o700
         sweep.process.kill()
