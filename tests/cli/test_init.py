@@ -1,7 +1,11 @@
 """`raysweep init FILE --yes`, then `raysweep run`: any corpus, in two commands."""
 
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -129,6 +133,20 @@ def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
     corpus = MAKERS[name](tmp_path, 50)
     check_two_commands(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
     assert load_config(tmp_path / "experiments.yaml", "paper")[1].data.layout == name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["efcamdat", "icnale", "wi_locness", "universal_cefr"])
+def test_the_profile_quick_ends_in_a_report_as_it_is(tmp_path, name):
+    """With Ray, all its steps, and nothing but the two commands."""
+    corpus = MAKERS[name](tmp_path, 150)
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for words in (["init", corpus.name, "--yes"], ["run", "--profile", "quick"]):
+        command = [sys.executable, "-m", "raysweep", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "runs" / "quick" / "report" / "report.html").exists()
 
 
 def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, tmp_path):
