@@ -1,6 +1,7 @@
 """What each way of serving all levels costs: training, disk, and the time of an answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any, TypeVar
 
 from raysweep.evidence import formats
@@ -22,16 +23,36 @@ def price_strategies(
     ways: Sequence[Way], entrants: Sequence[Entrant], trainings: Sequence[Training]
 ) -> tuple[Strategy, ...]:
     """Add its cost to every way; the common start was not trained and has none."""
+    compared = {entrant.name for entrant in entrants}
+    rates = _seconds_per_token([training for training in trainings if training.entry in compared])
     return tuple(
-        Strategy(**dict(way), cost=None if way.name == "start" else _cost(way, entrants, trainings)) for way in ways
+        Strategy(**dict(way), cost=None if way.name == "start" else _cost(way, entrants, trainings, rates))
+        for way in ways
     )
 
 
-def _cost(way: Way, entrants: Sequence[Entrant], trainings: Sequence[Training]) -> Cost:
-    """Models to keep, their bytes, and hours of training, parents included; None where unknown.
+def _seconds_per_token(trainings: Sequence[Training]) -> dict[int | None, float]:
+    """The usual time of a step's token, by size of the model: the median, as some ran beside others and some alone."""
+    rates: dict[int | None, list[float]] = {}
+    for training in trainings:
+        if training.step_seconds and training.tokens:
+            rates.setdefault(training.parameters, []).append(training.step_seconds / training.tokens)
+    return {parameters: median(seconds) for parameters, seconds in rates.items()}
 
-    Entries with several seeds cost one seed: the others are there for the statistics.
+
+def _cost(
+    way: Way, entrants: Sequence[Entrant], trainings: Sequence[Training], rates: Mapping[int | None, float]
+) -> Cost:
+    """Models to keep, their bytes, and hours of training, parents and searches included; None where unknown.
+
+    Hours are the trainings' tokens at the usual time of a token, so that two ways with as many tokens cost the same,
+    whatever ran beside them.  Entries with several seeds cost one seed: the others are there for the statistics.
     """
+
+    def hours(training: Training) -> float | None:
+        rate, tokens = rates.get(training.parameters), training.tokens_tried
+        return None if rate is None or tokens is None else rate * tokens / 3600
+
     by_trial = {training.trial: training for training in trainings}
     models_of = {entrant.name: entrant.models for entrant in entrants}
     kept = [next(iter(models_of[entry].values())) for entry in way.entries]
@@ -47,7 +68,7 @@ def _cost(way: Way, entrants: Sequence[Entrant], trainings: Sequence[Training]) 
         trainings=len(needed),
         bytes=_total(training.bytes for training in chosen),
         parameters=_total(training.parameters for training in chosen),
-        hours=_total(training.hours for training in needed.values()),
+        hours=_total(map(hours, needed.values())),
     )
 
 

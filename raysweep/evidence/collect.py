@@ -102,7 +102,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     scores = Scores(entrants, levels, resamples, settings.confidence)
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
     matrix = scores.matrix()
-    trainings = describe_trials(folder, config, trials, records)
+    trainings = describe_trials(folder, trials, records)
     strategies = price_strategies(scores.strategies(), entrants, trainings)
     prompts = describe_prompts(
         losses,

@@ -27,6 +27,24 @@ class RunFacts(Section):
     ended_at: float | None = Field(description="Unix seconds; the end of the last training")
 
 
+class SearchSample(Section):
+    """One sample of a search."""
+
+    sample: Count
+    settings: dict[str, float | int | str | bool]
+    loss: float | None = Field(description="validation loss in nats per token; null if it failed")
+    stopped_at: Count | None = Field(description="the step at which its round left it behind")
+
+
+class SearchTried(Section):
+    """A search: where it looked, what it tried, and what it chose."""
+
+    metric: str
+    space: dict[str, str] = Field(description="the range or the choices of each setting, in words")
+    winner: Count
+    samples: tuple[SearchSample, ...]
+
+
 class Training(Section):
     """A trial, done or not."""
 
@@ -47,8 +65,15 @@ class Training(Section):
     tokens: Count | None
     padding_share: Fraction | None
     device: str | None
-    hours: Annotated[float, Field(ge=0.0)] | None = Field(description="wall time of all attempts, times GPUs")
+    hours: Annotated[float, Field(ge=0.0)] | None = Field(
+        description="GPU-hours (without a GPU core-hours) that it held, all attempts and samples, from ledger.json"
+    )
     hours_of: str
+    step_seconds: Annotated[float, Field(ge=0.0)] | None = Field(
+        description="GPU-seconds (core-seconds) in the steps of the kept model"
+    )
+    tokens_tried: Count | None = Field(description="tokens of all samples of its search, or of its only training")
+    search: SearchTried | None
     parameters: Count | None
     peak_memory_bytes: Count | None
     bytes: Count | None

@@ -1,15 +1,17 @@
 """How the trainings went and what they cost, from the trials' records, metrics and models.
 
-Hours are wall time of all attempts, times the trial's GPUs if it ran on GPUs.
+Hours are those of the ledger: what the trial held of GPUs, or of cores, by the request that the scheduler granted it.
+So a trial that shares a GPU with three others counts a quarter of it, and a search counts its samples, not the time
+that they waited for each other.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from raysweep.config.schema import Config
-from raysweep.evidence.inputs import model_bytes
+from raysweep.config.training_settings import SearchConfig, SearchRange
+from raysweep.evidence.inputs import model_bytes, read_if_there
 from raysweep.evidence.published import published_reason
-from raysweep.evidence.run_schema import Curve, Training
-from raysweep.scheduling.capacity import gpus_of_trial
+from raysweep.evidence.run_schema import Curve, SearchSample, SearchTried, Training
 from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
@@ -19,10 +21,11 @@ CURVE_POINTS = 120
 
 
 def describe_trials(
-    folder: RunFolder, config: Config, trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None]
+    folder: RunFolder, trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None]
 ) -> tuple[Training, ...]:
     """A row per trial, in the config's order; trials that were not trained are included."""
-    return tuple(_describe(folder, config, trial, records[name]) for name, trial in trials.items())
+    entries = (read_if_there(folder.ledger) or {}).get("trials", {})
+    return tuple(_describe(folder, trial, records[name], entries.get(name)) for name, trial in trials.items())
 
 
 def read_curves(folder: RunFolder, trials: Mapping[str, Trial], metric: str) -> tuple[Curve, ...]:
@@ -30,11 +33,10 @@ def read_curves(folder: RunFolder, trials: Mapping[str, Trial], metric: str) -> 
     return tuple(curve for name in trials if (curve := _curve(folder, name, metric)) is not None)
 
 
-def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialRecord | None) -> Training:
+def _describe(folder: RunFolder, trial: Trial, record: TrialRecord | None, entry: Mapping[str, Any] | None) -> Training:
     result = dict(record.result) if record else {}
-    device = result.get("device")
-    is_on_gpu = device and not device.startswith("cpu")
-    gpus = gpus_of_trial(config.resources, trial.settings.gpus, gpus=1.0) if is_on_gpu else 0.0
+    step_seconds = result.get("seconds", {}).get("step")
+    search = trial.settings.search
     return Training(
         trial=trial.name,
         entry=trial.entry,
@@ -52,14 +54,44 @@ def _describe(folder: RunFolder, config: Config, trial: Trial, record: TrialReco
         examples=result.get("examples"),
         tokens=result.get("tokens"),
         padding_share=result.get("padding_share"),
-        device=device,
-        hours=record.busy_seconds / 3600 * (gpus or 1.0) if record and result else None,
-        hours_of="GPU" if gpus else "CPU",
+        device=result.get("device"),
+        hours=sum(entry["seconds"].values()) / 3600 if entry else None,
+        hours_of="GPU" if entry and entry["unit"] == "gpu" else "CPU",
+        step_seconds=step_seconds * entry["slots"] if entry and step_seconds is not None else None,
+        tokens_tried=_tokens_tried(result),
+        search=_describe_search(search, result["search"]) if search and "search" in result else None,
         parameters=result.get("parameters"),
         peak_memory_bytes=result.get("peak_memory_bytes"),
         bytes=model_bytes(folder.trial(trial.name)),
         ended_at=record.ended_at if record else None,
     )
+
+
+def _tokens_tried(result: Mapping[str, Any]) -> int | None:
+    """Tokens of every sample of the search; of one that was stopped, as many a step as the chosen one had."""
+    tokens: int | None = result.get("tokens")
+    steps = result.get("steps")
+    if "search" not in result or not tokens or not steps:
+        return tokens
+    tried = result["search"]["tried"]
+    return sum(int(sample.get("tokens") or tokens / steps * (sample["stopped_at"] or 0)) for sample in tried)
+
+
+def _describe_search(search: SearchConfig, found: Mapping[str, Any]) -> SearchTried:
+    return SearchTried(
+        metric=search.metric,
+        space={name: _range_said(values) for name, values in search.space.items()},
+        winner=found["sample"],
+        samples=tuple(
+            SearchSample(**{name: sample[name] for name in SearchSample.model_fields}) for sample in found["tried"]
+        ),
+    )
+
+
+def _range_said(values: SearchRange) -> str:
+    if values.choices is not None:
+        return ", ".join(map(str, values.choices))
+    return f"{values.low:g} to {values.high:g}{', logarithmic' if values.log else ''}"
 
 
 def _curve(folder: RunFolder, name: str, metric: str) -> Curve | None:

@@ -224,6 +224,7 @@ class Search:
             "settings": dict(self._settings[sample]),
             "loss": self._loss(sample),
             "stopped_at": self._stopped.get(sample, {}).get("step"),
+            "tokens": None if record is None else record.result.get("tokens"),
             "busy_seconds": 0.0 if record is None else record.busy_seconds,
         }
 

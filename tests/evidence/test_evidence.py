@@ -208,17 +208,6 @@ def test_a_training_may_use_more_than_a_gigabyte(make_run):
     assert rows["all"]["peak_memory_bytes"] == used
 
 
-def test_hours_count_every_gpu_of_a_trial(make_run):
-    """Two GPUs for 0.4 hours are 0.8 GPU-hours; on a CPU they are hours, whatever was requested."""
-    config = make_config(resources={"gpus_per_trial": 2.0})
-    folder, config, trials = make_run(config)
-    record = read_sealed(folder.trial("all").record, fix="")
-    write_sealed(folder.trial("all").record, {**record, "result": {**record["result"], "device": "NVIDIA H200"}})
-    rows = {row["trial"]: row for row in write_report(folder, config, trials)["trainings"]}
-    assert (rows["all"]["hours"], rows["all"]["hours_of"]) == (pytest.approx(0.8), "GPU")
-    assert (rows["A1"]["hours"], rows["A1"]["hours_of"]) == (pytest.approx(0.2), "CPU")
-
-
 def test_what_a_way_costs_counts_the_parents_trainings(evidence):
     """Five fine-tunes need the general model as well: six trainings, five models to keep."""
     cost = {one["name"]: one["cost"] for one in evidence["strategies"]}

@@ -35,7 +35,7 @@ def cost_section(evidence: Evidence) -> ReportSection:
     hours = Figure(
         "hours",
         _hours_plot(evidence),
-        "Wall-clock time of training, all attempts together, times the number of GPUs used.",
+        "Time that each training held of a GPU (without GPUs, of a core), all attempts and all samples of a search.",
     )
     blocks: list[Block] = [_strategies(evidence), Folded("Training time per trial, as bars", hours)]
     if evidence.costs.plan:
@@ -74,7 +74,9 @@ def _strategies(evidence: Evidence) -> Table[Strategy]:
 
     return Table[Strategy](
         "strategies",
-        f"Ways to serve {compared_levels(evidence)} (perplexity: geometric mean over the levels; one seed's cost)",
+        f"Ways to serve {compared_levels(evidence)} (perplexity: geometric mean over the levels; the cost of one seed, "
+        "searches included: the tokens of its trainings at the usual time of a token, so that waiting and sharing do "
+        "not count)",
         evidence.strategies,
         words("Way", "way", lambda strategy: STRATEGY_NAMES[strategy.name]),
         estimates("Perplexity", "ppl", formats.perplexity, lambda strategy: strategy.perplexity),

@@ -1,13 +1,14 @@
 """How the trainings went: validation loss by step, and a row per trial."""
 
 from math import log
+from typing import Any
 
 from markupsafe import Markup
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.evidence.run_schema import Exposure, Training
+from raysweep.evidence.run_schema import Exposure, SearchSample, SearchTried, Training
 from raysweep.report.labels import metric_name
 from raysweep.report.layout import Block, Figure, Panels, ReportSection, absent, paragraph
 from raysweep.report.svg import Series, curve_panel
@@ -32,7 +33,7 @@ def training_section(evidence: Evidence) -> ReportSection:
             "was kept."
         )
         blocks = [Panels(_KEY, curves), paragraph(text, metric_name(evidence))]
-    blocks.append(_trainings(evidence))
+    blocks += [_trainings(evidence), *_searches(evidence)]
     if panels := _exposure_panels(evidence):
         text = (
             "Test loss in nats per token by the examples of the level that a model and its parents have seen: the "
@@ -65,6 +66,51 @@ def _exposure_panels(evidence: Evidence) -> list[Figure]:
             title = f"Test loss by examples of the level: {level}"
             panels.append(Figure(name, curve_panel(name, title, said, dots, across="examples of the level"), level))
     return panels
+
+
+def _searches(evidence: Evidence) -> list[Table[Any]]:
+    """Where each search looked and what it chose; then every sample."""
+    searches = [(training.trial, training.search) for training in evidence.trainings if training.search]
+    settings = [(trial, search, name) for trial, search in searches for name in search.space]
+    samples = [(trial, search, sample) for trial, search in searches for sample in search.samples]
+    return [
+        Table[tuple[str, SearchTried, str]](
+            "searches",
+            "Searches: the settings that were searched, and the value of the sample with the lowest validation loss, "
+            "whose model was kept",
+            settings,
+            words("Trial", "trial", lambda row: row[0]),
+            words("Setting", "setting", lambda row: row[2]),
+            words("Range or choices", "space", lambda row: row[1].space[row[2]]),
+            words("Chosen", "chosen", lambda row: _value(row[1].samples[row[1].winner].settings[row[2]])),
+        ),
+        Table[tuple[str, SearchTried, SearchSample]](
+            "search_samples",
+            "Every sample of the searches; the one whose model was kept is named",
+            samples,
+            words("Trial", "trial", lambda row: row[0]),
+            numbers("Sample", "sample", formats.count, lambda row: row[2].sample),
+            words("Settings", "settings", lambda row: _settings(row[2])),
+            numbers("Validation loss", "valid_nats_per_token", formats.loss, lambda row: row[2].loss),
+            words("Outcome", "outcome", lambda row: _outcome(row[1], row[2])),
+        ),
+    ]
+
+
+def _settings(sample: SearchSample) -> str:
+    return "; ".join(f"{name} {_value(value)}" for name, value in sample.settings.items())
+
+
+def _value(value: float | int | str | bool) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _outcome(search: SearchTried, sample: SearchSample) -> str:
+    if sample.sample == search.winner:
+        return "kept"
+    if sample.stopped_at is not None:
+        return f"stopped at step {sample.stopped_at:,}"
+    return "done" if sample.loss is not None else "failed"
 
 
 def _exposure(evidence: Evidence) -> Table[Exposure]:
