@@ -3,22 +3,29 @@
 A breakdown adds up the tokens of several levels, each level scored by its role's model.  The scores
 of single models come added up in three ways: perplexity over all tokens (a long text counts more),
 the geometric mean of the documents' perplexities (every text counts the same), and bits per byte of
-the text, which does not depend on the tokenizer.  Scores of different levels or metrics are of
+the text, which does not depend on the tokenizer (only where every scored token spells text: the ends of
+answers spell none).  Scores of different levels or metrics are of
 different texts: they are never ranked against each other.
 """
 
 from collections.abc import Mapping, Sequence
 from math import log
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import spearmanr
 
 from raysweep.config.scored_metrics import METRICS, perplexity
-from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole
+from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole, LengthEffect
 from raysweep.evidence.lineup import COMPARED_ROLES, Entrant
 from raysweep.evidence.robustness_schema import Score
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 
+PUBLISHED = "sentence_textonly"
+"""What the tables of Donahue, Lee and Liang (2020) measure: the text of the answers to sentence blanks."""
+_OF_TEXT = ("infill_textonly", "context", PUBLISHED)
+"""Metrics whose every token spells text: only for these are there bits per byte."""
 LANGUAGES_SHOWN = 12
 LENGTHS = (0, 200, 400, 800, 1600)
 """Characters from which a group of texts begins."""
@@ -63,6 +70,22 @@ class Breakdowns:
                 groups.append(ByLength(from_=low, below=high, documents=documents, **dict(self._by_role(losses))))
         return tuple(groups)
 
+    def length_effect(self) -> LengthEffect | None:
+        """Rank correlation of a document's tokens and what its level's own model saves; None without these models.
+
+        Where it is not 0, weighting tokens and weighting documents give different gains.
+        """
+        correlations, documents = [], 0
+        for losses in self._losses.values():
+            general, own = (self._document_nats(losses, role) for role in ("general", "specialised"))
+            if general is None or own is None:
+                continue
+            saved_D = (general - own) / losses.tokens
+            if np.ptp(losses.tokens) and np.ptp(saved_D):  # else there are no ranks
+                correlations.append(float(spearmanr(losses.tokens, saved_D).statistic))
+                documents += len(losses.documents)
+        return LengthEffect(correlation=fmean(correlations), documents=documents) if correlations else None
+
     def _select(self, metric: str, kind: str | None = None) -> dict[str, LevelLosses]:
         selected = self._table.select(metric, kind)
         return {level: selected[level] for level in self._levels if level in selected}
@@ -83,16 +106,22 @@ class Breakdowns:
 
     def _mean_nats(self, losses: LevelLosses, role: str) -> float | None:
         """Nats of a role's model on a level, averaged over its seeds."""
+        nats_D = self._document_nats(losses, role)
+        return None if nats_D is None else float(nats_D.sum())
+
+    def _document_nats(self, losses: LevelLosses, role: str) -> npt.NDArray[np.float64] | None:
+        """The same by document."""
         for entrant in self._entrants:
             if entrant.role == role and entrant.level in (None, losses.level):
                 columns = [self._table.models.index(model) for model in entrant.models.values()]
-                return float(losses.nats[:, columns].sum() / len(columns))
+                return np.asarray(losses.nats[:, columns].sum(axis=1) / len(columns))
         return None
 
 
 def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[Score, ...]:
     """A score per metric, model (every seed) and level, in the report's order of models."""
     selected = {metric: table.select(metric) for metric in METRICS}
+    selected[PUBLISHED] = table.select("infill_textonly", "sentence")
     return tuple(
         _score(metric, entrant, seed, losses, table.models)
         for metric, by_level in selected.items()
@@ -105,7 +134,7 @@ def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[Scor
 def _score(metric: str, entrant: Entrant, seed: int, losses: LevelLosses, models: Sequence[str]) -> Score:
     nats_D = losses.nats[:, models.index(entrant.models[seed])]
     nats, tokens = float(nats_D.sum()), int(losses.tokens.sum())
-    size = None if losses.bytes is None else int(losses.bytes.sum())
+    size = int(losses.bytes.sum()) if metric in _OF_TEXT and losses.bytes is not None else None
     return Score(
         metric=metric,
         entry=entrant.name,

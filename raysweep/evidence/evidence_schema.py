@@ -152,10 +152,22 @@ class Size(Section):
     tokens: Count
 
 
+class LengthEffect(Section):
+    """Does the gain of the levels' own models depend on the length of a document's answers?"""
+
+    correlation: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(
+        description="Spearman's, of a document's tokens and its nats per token saved; mean over the levels"
+    )
+    documents: Count
+
+
 class Matrix(Section):
     """Every model on every level."""
 
     levels: tuple[str, ...]
+    leaders: dict[str, str] = Field(
+        description="by level, the row whose perplexity is lower than every other's, each by its paired interval"
+    )
     rows: tuple[Row, ...]
     sizes: dict[str, Size]
 
@@ -264,6 +276,7 @@ class Evidence(Section):
     kinds: tuple[ByKind, ...]
     first_languages: tuple[ByLanguage, ...]
     lengths: tuple[ByLength, ...]
+    length_effect: LengthEffect | None
     scores: tuple[Score, ...]
     sensitivity: Sensitivity
     spreads: tuple[Spread, ...]

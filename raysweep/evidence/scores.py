@@ -41,6 +41,16 @@ class Scores:
             for entrant in self.all_entrants
         )
 
+    def leaders(self) -> dict[str, str]:
+        """Per level the row that is better than every other, if there is one: the interval of each ratio is above 1."""
+        leaders = {}
+        for level in self.levels:
+            best, *others = sorted(self.entrants, key=lambda entrant: self._perplexity(level, entrant).value)
+            ratios = (self._ratio([_part(1.0, level, other), _part(-1.0, level, best)]) for other in others)
+            if all(ratio.low is not None and ratio.low > 1.0 for ratio in ratios):
+                leaders[level] = best.name
+        return leaders
+
     def sizes(self) -> dict[str, Size]:
         """Documents, clusters and tokens of each level's test set."""
         return {

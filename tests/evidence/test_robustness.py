@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import spearmanr
 
 from raysweep.evidence.choices import describe_choices
 from raysweep.evidence.evidence_schema import Cost, Strategy
 from raysweep.report.writing import write_report
 from raysweep.statistics.contrasts import Estimate
+from tests.report.rendering import render_page as page_of
 from tests.report.rendering import tables_of
 from tests.simulated_run import LEVELS, make_config, truth_of
 
@@ -32,17 +34,54 @@ def test_a_score_has_every_weighting(reported):
     found = score_of(evidence, "B1", "B1")
     assert found["perplexity"] == pytest.approx(np.exp(rows["nats"].sum() / rows["tokens"].sum()))
     assert found["document_perplexity"] == pytest.approx(np.exp((by_document["nats"] / by_document["tokens"]).mean()))
-    assert found["bits_per_byte"] == pytest.approx(rows["nats"].sum() / log(2) / rows["bytes"].sum())
     assert found["documents"] == len(by_document)
+    # The ends of answers spell no text, so only the answers' text has bits per byte.
+    assert found["bits_per_byte"] is None
+    text = rows[rows["part"] == "answer"]
+    bits = score_of(evidence, "B1", "B1", "infill_textonly")["bits_per_byte"]
+    assert bits == pytest.approx(text["nats"].sum() / log(2) / text["bytes"].sum())
+    (row,) = [row for row in tables_of(evidence)["weightings"].rows if row[0].text == "B1"]
+    assert row[3].values[1] == bits
+
+
+def test_the_published_number_is_the_text_of_sentence_blanks(reported):
+    """Against pandas: what the tables of the paper on infilling measure, beside the report's metric."""
+    folder, evidence = reported
+    table = pq.read_table(folder.losses).to_pandas()
+    rows = table[(table["model"] == "B1") & (table["level"] == "B1") & (table["part"] == "answer")]
+    rows = rows[rows["kind"] == "sentence"]
+    expected = np.exp(rows["nats"].sum() / rows["tokens"].sum())
+    assert score_of(evidence, "B1", "B1", "sentence_textonly")["perplexity"] == pytest.approx(expected)
+    (row,) = [row for row in tables_of(evidence)["published_metric"].rows if row[0].text == "B1"]
+    assert row[3].values == (pytest.approx(expected), score_of(evidence, "B1", "B1")["perplexity"])
+
+
+def test_a_gain_that_grows_with_the_length_of_the_answers_is_said(reported):
+    """Against scipy on the table itself; the sentence says in which direction, and how strongly."""
+    folder, evidence = reported
+    table = pq.read_table(folder.losses).to_pandas()
+    table = table[table["part"].isin(["answer", "end"])]
+    correlations = []
+    for level in evidence["levels"]:
+        by_document = table[table["level"] == level].groupby(["model", "document"])[["nats", "tokens"]].sum()
+        general, own = by_document.loc["all"], by_document.loc[level]
+        saved = (general["nats"] - own["nats"]) / own["tokens"]
+        correlations.append(spearmanr(own["tokens"], saved).statistic)
+    assert evidence["length_effect"]["correlation"] == pytest.approx(np.mean(correlations))
+    longer = {**evidence, "length_effect": {"correlation": 0.35, "documents": 225}}
+    assert "grows with the length of a document's answers: the rank correlation is +0.35 (225" in page_of(longer)
+    assert "falls with the length" in page_of({**evidence, "length_effect": {"correlation": -0.35, "documents": 225}})
+    assert "hardly depends on" in page_of({**evidence, "length_effect": {"correlation": 0.05, "documents": 225}})
+    assert "rank correlation" not in page_of({**evidence, "length_effect": None})
 
 
 def test_every_model_seed_level_and_metric_is_there(make_run):
     """In the CSV as well, so that no score needs to be computed again."""
     folder, config, trials = make_run(make_config(("A1", "B1"), seeds=(0, 1)))
     evidence = write_report(folder, config, trials)
-    assert len(evidence["scores"]) == 3 * 11 * 2
+    assert len(evidence["scores"]) == 4 * 11 * 2
     lines = (folder.tables / "scores.csv").read_text().splitlines()
-    assert len(lines) == 1 + 3 * 11 * 2
+    assert len(lines) == 1 + 4 * 11 * 2
     assert lines[0].endswith("ppl,document_ppl,bits_per_byte")
 
 
@@ -61,10 +100,22 @@ def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
         for name, table in tables.items()
         if any(cell.mark == "best" for row in table.rows for cell in row)
     }
-    assert set(marked) <= {"matrix", "kinds", "lengths", "first_languages", "confusion"}
-    assert all(sum(column) == 1 for column in list(zip(*marked["matrix"], strict=True))[1:])
-    for name in ("kinds", "lengths", "first_languages"):
-        assert all(sum(row) == 1 for row in marked.get(name, []))
+    # Only where the interval of every ratio tells that it is the best; parts of the documents have no intervals.
+    assert set(marked) <= {"matrix", "confusion"}
+    columns = dict(zip(evidence["levels"], list(zip(*marked["matrix"], strict=True))[1:], strict=True))
+    assert {level: sum(column) for level, column in columns.items()} == {
+        level: int(level in evidence["matrix"]["leaders"]) for level in evidence["levels"]
+    }
+
+
+def test_no_model_is_the_best_that_may_not_be(make_run):
+    """Two models that differ by nothing but chance: neither is bold, neither is outlined."""
+    config = make_config(("A1", "B1"), transfer=False)
+    evidence = write_report(*make_run(config, truth=lambda trial, level, levels: 7.0 if trial is None else 2.6))
+    assert evidence["matrix"]["leaders"] == {}
+    assert not any(cell.mark == "best" for row in tables_of(evidence)["matrix"].rows for cell in row)
+    clear = write_report(*make_run(config, truth=behind(0.5), name="clear"))
+    assert clear["matrix"]["leaders"] == {"A1": "A1", "B1": "B1"}
 
 
 def variations(evidence):

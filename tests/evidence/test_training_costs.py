@@ -72,11 +72,11 @@ def test_a_search_is_shown_with_its_space_its_samples_and_its_winner(make_run):
     evidence, _ = searched(make_run)
     tables = tables_of(evidence)
     assert [[cell.text for cell in row] for row in tables["searches"].rows] == [
-        ["A1", "learning_rate", "1e-05 to 0.001, logarithmic", "0.0005"],
         ["A1", "batch_size", "8, 16", "16"],
+        ["A1", "learning_rate", "1e-05 to 0.001, logarithmic", "0.0005"],
     ]
     rows = [[cell.text for cell in row] for row in tables["search_samples"].rows]
-    assert rows[1] == ["A1", "1", "learning_rate 0.0005; batch_size 16", "2.500", "kept"]
+    assert rows[1] == ["A1", "1", "batch_size 16; learning_rate 0.0005", "2.500", "kept"]
     assert [row[-1] for row in rows] == ["done", "kept", "stopped at step 200", "failed"]
 
 

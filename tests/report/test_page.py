@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from raysweep.report.writing import write_report
+from tests.report.rendering import render_markdown
 from tests.report.rendering import render_page as render
 from tests.simulated_run import make_config, make_run
 
@@ -183,3 +184,16 @@ def test_the_page_follows_the_readers_colours_and_prints(page_text):
     """Dark where the reader's system is dark; ink on paper."""
     assert "prefers-color-scheme: dark" in page_text
     assert "@media print" in page_text
+
+
+def test_how_far_the_search_for_leaks_went_is_said(evidence):
+    """Pairs that were not compared are counted on the page and in Markdown; what cannot be found is named."""
+    leakage = {**evidence["leakage"], "near_pairs_not_compared": 1234, "passage_words": 13}
+    leakage |= {"test_documents_with_passages_of_train": 7}
+    values = {**evidence, "leakage": leakage}
+    text = " ".join(Page(render(values)).text)
+    assert "It cannot find translations, paraphrases, or a learner with two ids." in text
+    for row in ("were not compared: too many look alike", "share a passage of 13 words with a train document"):
+        assert row in text
+    assert "1,234" in text
+    assert "1,234" in render_markdown(values)

@@ -24,6 +24,9 @@ _COUNTED = {
     "texts_not_tied": "Links between equal short texts that were not followed, since the group would be too large",
     "near_pairs_not_compared": "Pairs of texts that may be near duplicates and were not compared: too many look alike",
 }
+_NOT_FOUND = (
+    "The check compares ids, texts and passages. It cannot find translations, paraphrases, or a learner with two ids."
+)
 _ALARM = "Documents leak between splits: the scores above cannot be trusted."
 
 
@@ -44,7 +47,7 @@ def data_section(evidence: Evidence) -> ReportSection:
         if leak_check.records
         else [absent("The leak check left no record.")]
     )
-    blocks += [heading("Leak check"), *checked]
+    blocks += [heading("Leak check"), *checked, paragraph(_NOT_FOUND)]
     if examples.records:
         blocks += [Folded("The masked examples", examples)]
     return ReportSection("data", "The data", blocks, alarm=_ALARM if is_leaking else "")

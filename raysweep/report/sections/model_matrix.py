@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import log
 
 from raysweep.evidence import formats
+from raysweep.evidence.breakdowns import PUBLISHED
 from raysweep.evidence.evidence_schema import Evidence, Matrix
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import Row, Score
@@ -28,7 +29,9 @@ def matrix_section(evidence: Evidence) -> ReportSection:
         ),
         _heat(evidence),
         _matrix(evidence),
+        *_length_effect(evidence),
         Folded("The same with equal weight for every document, and in bits per byte", _weightings(evidence)),
+        Folded("The number that is published for infilling models", _published(evidence)),
         Folded("Every score, by metric, model and level", _scores(evidence)),
     ]
     if against_general:
@@ -39,7 +42,6 @@ def matrix_section(evidence: Evidence) -> ReportSection:
 def _matrix(evidence: Evidence) -> Table[Row]:
     """Perplexity of every model on every level, the best of each level marked."""
     matrix = evidence.matrix
-    best = _best_by_level(matrix)
 
     def perplexities(level: str) -> Column[Row]:
         documents = f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})"
@@ -48,13 +50,13 @@ def _matrix(evidence: Evidence) -> Table[Row]:
             f"ppl_{level}",
             formats.perplexity,
             lambda row: row.cells.get(level),
-            is_best=lambda row: best[level] == row.name,
+            is_best=lambda row: matrix.leaders.get(level) == row.name,
         )
 
     return Table[Row](
         "matrix",
-        f"Perplexity on each level's test documents ({metric_name(evidence)}); lower is better, the best of a level "
-        "is bold",
+        f"Perplexity on each level's test documents ({metric_name(evidence)}); lower is better. A level's best model "
+        "is bold if it is better than every other one by the interval of their ratio, and none is bold otherwise",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=_role),
         *map(perplexities, matrix.levels),
@@ -69,18 +71,19 @@ def _role(row: Row) -> str:
 
 def _weightings(evidence: Evidence) -> Table[Scores]:
     """The metric of the report weighted in other ways: a row per model and seed, a column per level."""
-    models: dict[str, Scores] = {}
-    for score in evidence.scores:
-        if score.metric == evidence.settings.metric:
-            models.setdefault(score.model, {})[score.level] = score
+    metric = evidence.settings.metric
+    models = _scores_of(evidence, metric)
+    texts = _scores_of(evidence, "infill_textonly" if metric == "infill" else metric)
 
     def weighted(level: str) -> Column[Scores]:
         fields = (f"document_ppl_{level}", f"bits_per_byte_{level}")
-        return Column(level, fields, lambda scores: _weighted(scores.get(level)))
+        return Column(
+            level, fields, lambda scores: _weighted(scores.get(level), texts[_first(scores).model].get(level))
+        )
 
     return Table[Scores](
         "weightings",
-        "Perplexity with equal weight for every document, and below it bits per byte of the text "
+        "Perplexity with equal weight for every document, and below it bits per byte of the text alone "
         f"({metric_name(evidence)}; every seed; compare within a column)",
         list(models.values()),
         words(
@@ -90,14 +93,71 @@ def _weightings(evidence: Evidence) -> Table[Scores]:
     )
 
 
+def _published(evidence: Evidence) -> Table[Scores]:
+    """Perplexity as the tables of the paper on infilling have it, beside the metric of the report."""
+    ours = _scores_of(evidence, evidence.settings.metric)
+
+    def perplexities(level: str) -> Column[Scores]:
+        def cell(scores: Scores) -> Cell:
+            score, own = scores.get(level), ours[_first(scores).model].get(level)
+            values = (score.perplexity if score else None, own.perplexity if own else None)
+            detail = f"this report's metric: {formats.perplexity(values[1])}"
+            return Cell(text=formats.perplexity(values[0]), values=values, detail=detail)
+
+        return Column(level, (f"sentence_text_ppl_{level}", f"ppl_{level}"), cell)
+
+    return Table[Scores](
+        "published_metric",
+        "For comparison with the tables of Donahue, Lee and Liang (2020): perplexity of the text of sentence blanks "
+        "alone, without the ends of answers; below it the metric of this report. Their corpora and model sizes differ",
+        list(_scores_of(evidence, PUBLISHED).values()),
+        words(
+            "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
+        ),
+        *map(perplexities, evidence.matrix.levels),
+    )
+
+
+def _scores_of(evidence: Evidence, metric: str) -> dict[str, Scores]:
+    """The scores of a metric by model (every seed) and level."""
+    models: dict[str, Scores] = {}
+    for score in evidence.scores:
+        if score.metric == metric:
+            models.setdefault(score.model, {})[score.level] = score
+    return models
+
+
+def _length_effect(evidence: Evidence) -> list[Block]:
+    """Why weighting tokens and weighting documents do not give the same gain."""
+    effect = evidence.length_effect
+    if effect is None:
+        return []
+    shown = f"{effect.correlation:+.2f}".replace("-", "\N{MINUS SIGN}")
+    if abs(effect.correlation) < 0.1:
+        relation = "hardly depends on"
+    else:
+        relation = "grows with" if effect.correlation > 0 else "falls with"
+    return [
+        paragraph(
+            "Here every token counts the same, so documents with long answers count more. The gain of a level's own "
+            "model over the general one {} the length of a document's answers: the rank correlation is {} ({:,} "
+            "documents, mean over the levels). The further it is from 0, the more does the gain differ if every "
+            "document counts the same instead.",
+            relation,
+            shown,
+            effect.documents,
+        )
+    ]
+
+
 def _first(scores: Scores) -> Score:
     return next(iter(scores.values()))
 
 
-def _weighted(score: Score | None) -> Cell:
+def _weighted(score: Score | None, text: Score | None) -> Cell:
     if score is None:
         return Cell(text=formats.NONE, values=(None, None))
-    bits = score.bits_per_byte
+    bits = text.bits_per_byte if text else None
     return Cell(
         text=formats.perplexity(score.document_perplexity),
         values=(score.document_perplexity, bits),
@@ -144,20 +204,21 @@ def _heat(evidence: Evidence) -> Figure:
             return None
         value = row.cells[level].value
         shade = DARKEST * max(0.0, 1.0 - log(value / lowest[level]) / PALEST)
-        return HeatCell(text=formats.perplexity(value), shade=shade, is_best=best[level] == row.name)
+        return HeatCell(text=formats.perplexity(value), shade=shade, is_best=matrix.leaders.get(level) == row.name)
 
     plot = heat_map(
         "heat",
         "Heat map of perplexities",
-        "Rows are models, columns are levels; the best model of each level is outlined. The table has all numbers.",
+        "Rows are models, columns are levels; a level's best model is outlined if the data tell that it is the best.",
         matrix.levels,
         _heat_rows(matrix, cell),
     )
     return Figure(
         "heat",
         plot,
-        "The stronger the shade, the closer a model is to the level's best model, which is outlined; a cell without a "
-        "shade has at least twice its perplexity. Compare within a column only, because levels differ in difficulty.",
+        "The stronger the shade, the closer a model is to the lowest perplexity of the level; a cell without a shade "
+        "has at least twice that. A model is outlined if it is better than every other one by the interval of their "
+        "ratio. Compare within a column only, because levels differ in difficulty.",
     )
 
 
@@ -167,10 +228,10 @@ def _heat_against_general(evidence: Evidence) -> Figure | None:
     general = next((row for row in matrix.rows if row.role == "general" and row.cells), None)
     if general is None:
         return None
-    best, base = _best_by_level(matrix), general.cells
+    base = general.cells
 
     def cell(row: Row, level: str) -> HeatCell | None:
-        is_best = best[level] == row.name
+        is_best = matrix.leaders.get(level) == row.name
         if row is general:
             return HeatCell(text="equal", shade=0.0, is_best=is_best)
         if level not in row.cells:

@@ -63,12 +63,5 @@ def _characters(group: ByLength) -> Cell:
 
 
 def _role_column(role: str) -> Column[ByRole]:
-    """The perplexity of a role's models, marked if it is the best of the row."""
-
-    def cell(group: ByRole) -> Cell:
-        values: dict[str, float | None] = {name: getattr(group, name) for name in COMPARED_ROLES}
-        known = [value for value in values.values() if value is not None]
-        is_best = values[role] is not None and values[role] == min(known)
-        return Cell(text=formats.perplexity(values[role]), values=(values[role],), mark="best" if is_best else "")
-
-    return Column(ROLE_NAMES[role].capitalize(), (f"ppl_{role}",), cell)
+    """The perplexity of a role's models; none is marked as the best, because there are no intervals."""
+    return numbers(ROLE_NAMES[role].capitalize(), f"ppl_{role}", formats.perplexity, lambda group: getattr(group, role))
