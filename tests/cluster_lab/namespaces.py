@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +53,7 @@ class Lab:
         place.mkdir(parents=True)
         self._connect(namespace, name, ips)
         variables = {"PATH": PATH, "DISK": place / "disk", "NAME": name, "IPS": " ".join(ips), "BINDS": " ".join(binds)}
+        variables["READABLE"] = f"{sys.prefix} {sys.base_prefix}"
         variables |= {"SETUP": setup, "PUBLIC_KEY": public_key}
         words = ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork"]
         with (place / "init.log").open("w") as log:

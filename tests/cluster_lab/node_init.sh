@@ -22,8 +22,11 @@ for bind in $BINDS; do
     mkdir -p "$root$to"
     mount --rbind "$from" "$root$to"
 done
-# Where this machine's Python may be.
+# Where this machine's Python may be, which the node's user runs too.
 chmod 755 "$root/root"
+for place in ${READABLE:-}; do
+    while [ "$place" != / ]; do chmod a+rx "$root$place"; place=$(dirname "$place"); done
+done
 hostname "$NAME"
 { echo "127.0.0.1 localhost"; for ip in $IPS; do echo "$ip $NAME"; done; } > "$root/etc/hosts"
 echo > "$root/etc/resolv.conf"
