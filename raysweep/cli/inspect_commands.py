@@ -1,11 +1,14 @@
 """The commands that look at a config, a run or a machine; `clean` also removes what nothing needs."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raysweep.cli.settings import ForceOption, Settings, new_group, with_settings
 from raysweep.storage.printable import say, say_json
+
+if TYPE_CHECKING:
+    from raysweep.config.schema import Config
 
 app = new_group()
 
@@ -86,6 +89,8 @@ def check(
         start = "" if config.model.start == SCRATCH else f"; start: {starts[profile]}"
         corpus = corpora.get(profile, "")
         say(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}{corpus}")
+        if idle := _levels_without_trial(config):
+            say(f"{settings.file.name}: profile {profile}: note: no trial trains on {', '.join(idle)} of data.levels")
 
 
 @app.command()
@@ -218,3 +223,11 @@ def clean(
 def _on_one_line(path: str) -> str:
     """A path whose name cannot look like another line of the list."""
     return path.replace("\n", r"\n")
+
+
+def _levels_without_trial(config: "Config") -> list[str]:
+    """Levels whose documents no trial trains on: models are scored on them, and none was made for them."""
+    from raysweep.scheduling.trials import expand_trials
+
+    trained = {level for trial in expand_trials(config).values() for level in trial.settings.levels}
+    return [level for level in config.data.levels if level not in trained]

@@ -89,9 +89,18 @@ def test_a_diff_of_a_run_with_itself_says_so(command, two_runs):
 
 def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
     """Without a profile the whole file is checked; with `--set`, the profile it is laid over."""
-    assert command("check").stdout == "experiments.yaml: profile tiny: fine, 1 trials\n"
+    assert command("check").stdout.splitlines()[0] == "experiments.yaml: profile tiny: fine, 1 trials"
     assert command("check", "--profile", "tiny", "--set", "seed=3").stdout == command("check").stdout
     error = command("check", "--profile", "big").exception
     assert isinstance(error, ConfigError)
     assert "'big'" in str(error)
     assert json.loads(command("check", "--schema").stdout)["type"] == "object"
+
+
+def test_check_notes_a_level_that_no_trial_trains_on(command):
+    """Its documents are prepared and scored, and perhaps forgotten; nothing is said where all are trained on."""
+    both = '{"A1": {"levels": ["A1"], "steps": 2}, "C1": {"levels": ["C1"], "steps": 2}}'
+    assert "note: no trial" not in command("check", "--set", f"trials={both}").output
+    checked = command("check", "--set", 'trials={"A1": {"levels": ["A1"], "steps": 2}}')
+    assert checked.exit_code == 0
+    assert "note: no trial trains on C1 of data.levels" in checked.output
