@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from raysweep.config.scored_metrics import METRIC_NAMES
 from raysweep.evidence.advice import advise, headline_of
 from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
 from raysweep.evidence.formats import change
@@ -105,11 +106,16 @@ def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
         return f"Nothing tried would change the recommendation: it holds in all {tried}."
     said = [f"holds in {len(rows) - len(changes) - len(opens)}"]
     if changes:
-        named = "; ".join(f"{row.name}: {row.headline.rstrip('.')}" for row in changes[:NAMED])
+        named = "; ".join(f"{_name(row)}: {row.headline.rstrip('.')}" for row in changes[:NAMED])
         said.append(f"changes in {len(changes)} ({named}{_more(changes)})")
     if opens:
-        said.append(f"is open in {len(opens)} ({', '.join(row.name for row in opens[:NAMED])}{_more(opens)})")
+        said.append(f"is open in {len(opens)} ({', '.join(map(_name, opens[:NAMED]))}{_more(opens)})")
     return f"What would change the recommendation: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
+
+
+def _name(row: SensitivityVariation) -> str:
+    """The variation's name; a metric's in words."""
+    return METRIC_NAMES.get(row.name, row.name)
 
 
 def _more(rows: Sequence[SensitivityVariation]) -> str:

@@ -3,6 +3,7 @@
 from raysweep.config.scored_metrics import METRIC_NAMES
 from raysweep.evidence.claim_words import TOO_FEW
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
+from raysweep.evidence.formats import SPACE
 from raysweep.report.tables import Cell
 
 MARKS = {"confirmed": "✔", "refuted": "✘", "undecided": "?", "not tested": "–"}
@@ -25,7 +26,7 @@ def metric_name(evidence: Evidence) -> str:
 
 def confidence_level(evidence: Evidence) -> str:
     """`95 %`."""
-    return f"{evidence.settings.confidence * 100:g} %"
+    return f"{evidence.settings.confidence * 100:g}{SPACE}%"
 
 
 def compared_levels(evidence: Evidence) -> str:

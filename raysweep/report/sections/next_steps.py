@@ -13,7 +13,7 @@ _AGAINST = {
     "one_seed": (
         "Train every model with several seeds",
         "Only then do the intervals include how another training of the same model would turn out.",
-        "trials: {A1: {…, seeds: [0, 1, 2]}, …}",
+        "seeds: 3",
     ),
     "last_step": (
         "Train for more steps",

@@ -10,7 +10,7 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.run_schema import Exposure, SearchSample, SearchTried, Training
 from raysweep.report.labels import metric_name
-from raysweep.report.layout import Block, Figure, Panels, ReportSection, absent, paragraph
+from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, paragraph
 from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
@@ -41,7 +41,11 @@ def training_section(evidence: Evidence) -> ReportSection:
             "seen most, more examples may be the whole reason; the control exposure_matched tells."
         )
         blocks += [Panels(_KEY, panels), paragraph(text)]
-    return ReportSection("training", "How the trainings went", [*blocks, _exposure(evidence)])
+    return ReportSection(
+        "training",
+        "How the trainings went",
+        [*blocks, Folded("Examples seen and perplexity, as a table", _exposure(evidence))],
+    )
 
 
 def _exposure_panels(evidence: Evidence) -> list[Figure]:
