@@ -69,9 +69,13 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         f"not used: {', '.join(column[:30] for column in unused)[:300]}" if unused else "",
         f"levels, lowest first: {levels}",
     ]
+    if min(survey.counts[level] for level in survey.levels) < FEWEST_TEXTS:
+        lines.append(
+            f"few texts: a level has fewer than {FEWEST_TEXTS}; a run shows how it works, and can decide nothing"
+        )
     if survey.thin:
         thin = ", ".join(f"{level} ({count:,})" for level, count in survey.thin.items())
-        lines.append(f"left out, because fewer than {FEWEST_TEXTS} texts or none to test on: {thin}")
+        lines.append(f"left out, because too few texts, or none to test on: {thin}")
     if survey.others:
         others = ", ".join(f"{shown(value, 30)} ({rows:,})" for value, rows in list(survey.others.items())[:8])
         lines.append(f"left out, because it is no level: {others}{' …' if len(survey.others) > 8 else ''}")

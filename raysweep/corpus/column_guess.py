@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysweep.corpus.layouts import SUB_LEVELS
+from raysweep.errors import InputError
 
 NAMES: dict[str, tuple[str, ...]] = {
     "level": (
@@ -73,6 +74,20 @@ def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str
         if best is not None and lengths[best] > _SHORT:
             guessed["text"] = best
     return guessed
+
+
+def refuse_no_header(name: str, header: tuple[str, ...], named: Mapping[str, str]) -> None:
+    """Raise if the first line is a row, or a comment."""
+    if "text" in named or "level" in named:
+        return
+    levels = {spelling.casefold() for spelling in SUB_LEVELS}
+    is_row = any(cell.strip().casefold() in levels or cell.rstrip().endswith((".", "!", "?")) for cell in header)
+    if is_row or header[0].startswith("#"):
+        what = "a comment" if header[0].startswith("#") else "a row"
+        raise InputError(
+            f"{name}: has no header: its first line is {what}. Put a line above it that names the columns, such as "
+            "id,level,text, or name the corpus with --set data.layout=NAME"
+        )
 
 
 def _level_share(column: pa.ChunkedArray) -> float:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from raysweep.config.data_settings import DataConfig, LayoutName, SplitConfig
 from raysweep.corpus.cleaning import clean_text
 from raysweep.corpus.column_choice import ColumnChooser, read_options
-from raysweep.corpus.column_guess import guess_by_content, guess_by_name
+from raysweep.corpus.column_guess import guess_by_content, guess_by_name, refuse_no_header
 from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
 from raysweep.corpus.language_guess import guess_language
@@ -31,7 +31,9 @@ from raysweep.readers.raw_columns import FILE, ReadOptions, Roles, check_columns
 from raysweep.readers.reading import open_files, read_file, sniff_format
 
 FEWEST_TEXTS = 30
-"""Texts of a level below which three of them would be its test set."""
+"""Texts of a level below which it is left out."""
+FEWEST_AT_ALL = 8
+"""The same for a corpus of which fewer than two levels have so many; it then shows how a run works, and no more."""
 TEST_TEXTS = 12
 """A smaller share of train leaves each level so many test texts, as far as `MOST_TESTED` allows; fewer than ten decide
 nothing."""
@@ -85,6 +87,8 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
     header, kind = _look(files, given, LAYOUTS.get(layout_name) if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     layout = LAYOUTS[layout_name] if layout_name is not None else None
+    if layout is None:
+        refuse_no_header(files[0].name, header, guess_by_name(header))
     columns = {role: name for role, name in given.columns.model_dump().items() if name is not None}
     if layout is None:
         columns = {**_guess_columns(files, given, header, columns), **columns}
@@ -235,16 +239,19 @@ def _describe(
     found = dict(zip(*(pc.value_counts(documents["level"]).field(n).to_pylist() for n in (0, 1)), strict=True))
     counts = {level: int(found.get(level, 0)) for level in guessed.names}
     trained, tested = _split_counts(corpus, counts, given.split)
-    thin = {
-        level: count
-        for level, count in counts.items()
-        if count < FEWEST_TEXTS or not trained[level] or not tested[level]
-    }
-    kept = tuple(level for level in guessed.names if level not in thin)
+    thin: dict[str, int] = {}
+    for fewest in (FEWEST_TEXTS, FEWEST_AT_ALL):
+        thin = {
+            level: count
+            for level, count in counts.items()
+            if count < fewest or not trained[level] or (corpus.splits is not None and not tested[level])
+        }
+        if len(kept := tuple(level for level in guessed.names if level not in thin)) > 1:
+            break
     if len(kept) < 2:
         shown = ", ".join(f"{level} {count:,}" for level, count in counts.items())
         raise InputError(
-            f"{corpus.files[0]}: fewer than two levels have {FEWEST_TEXTS} texts, some to train and some to test on "
+            f"{corpus.files[0]}: fewer than two levels have {FEWEST_AT_ALL} texts, some to train and some to test on "
             f"({shown}); levels are compared. "
             "Add texts, or name the column of the levels: --set data.columns.level=COLUMN"
         )
@@ -262,7 +269,8 @@ def _describe(
     smallest = min(counts[level] for level in kept)
     if corpus.splits is None and "split" not in data and smallest * given.split.test < TEST_TEXTS:
         test = min(MOST_TESTED, math.ceil(100 * TEST_TEXTS / smallest) / 100)
-        settled["split"] = {"train": round(0.9 - test, 2), "valid": 0.1, "test": test}
+        valid = min(0.2, max(0.1, math.ceil(150 / smallest) / 100))
+        settled["split"] = {"train": round(1.0 - valid - test, 2), "valid": valid, "test": test}
         trained = _split_counts(corpus, counts, _config(settled).split)[0]
     markup = int(np.count_nonzero(find_signs(documents["text"]) & MARKUP_SIGNS)) if not corpus.cleaned.texts else 0
     if markup and _has_markup(documents["text"]):

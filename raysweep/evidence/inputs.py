@@ -39,7 +39,7 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 Values = dict[str, Any]
 PSEUDONYMISED = ("learner", "prompt")
 """Columns whose values are replaced by numbers, in order of first appearance."""
-LEFT_OUT = ("text", "writing_id")
+LEFT_OUT = ("text", "writing_id", "date", "score")
 """Columns left out of a bundle."""
 _HIDDEN_STAGE = "report"
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from raysweep.cli.app import app
 from raysweep.config.loading import check_file, load_config
 from tests.corpus.layout_files import MAKERS, made_up_rows
-from tests.readers.small_files import delimited
+from tests.readers.small_files import delimited, json_lines
 
 SMALL = {
     "masking": {"examples_per_document": 2, "max_tokens": 64},
@@ -38,6 +38,10 @@ def command(tmp_path, monkeypatch):
 
 def rows_of(levels, per_level=40):
     return [(f"w{number}", "Thai", level, text) for number, level, text in made_up_rows(levels, per_level)]
+
+
+def few_texts(path):
+    path.write_bytes(json_lines(rows_of(("A1.i", "A2.ii"), 8), ("id", "who", "cefr", "text")))
 
 
 def write(path, levels, columns=("Code", "Muttersprache", "Niveau", "Aufsatz"), per_level=40, delimiter=";"):
@@ -75,6 +79,7 @@ CORPORA = {
     "a split column": with_splits,
     "no id and no first language": no_id_no_l1,
     "German": german,
+    "eight texts a level": few_texts,
 }
 LEVELS = {
     "A2–C2 in own columns": ["A2", "B1", "B2", "C1", "C2"],
@@ -83,6 +88,7 @@ LEVELS = {
     "a split column": ["A1", "B1"],
     "no id and no first language": ["A1", "B1"],
     "German": ["A2", "B1"],
+    "eight texts a level": ["A1", "A2"],
 }
 
 
@@ -162,7 +168,7 @@ def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, 
         "columns: id = id, l1 = l1, level = cefr, text = text",
         "not used: extra",
         "levels, lowest first: A1 40, A2 40, B1 40",
-        "left out, because fewer than 30 texts or none to test on: C1 (5)",
+        "left out, because too few texts, or none to test on: C1 (5)",
         "left out, because it is no level: 'native' (1)",
         "writers: no learners known, 1 first languages, no prompts known (so one writer's texts may be in two splits, "
         "and intervals count texts)",
@@ -224,7 +230,9 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
 @pytest.mark.parametrize(
     ("content", "sets", "message"),
     [
-        (delimited(",", rows_of(("A1", "B1"), 10)), (), "fewer than two levels have 30 texts"),
+        (delimited(",", rows_of(("A1", "B1"), 7)), (), "fewer than two levels have 8 texts"),
+        (delimited(",", rows_of(("A1", "B1"))).partition(b"\n")[2], (), "has no header: its first line is a row. Put"),
+        (b"# My corpus, release 2\n" + delimited(",", rows_of(("A1", "B1"))), (), "its first line is a comment"),
         (delimited(",", [("a", "b", f"x{n}", "Some long text of a learner here.") for n in range(90)]), (),
          "the column 'cefr_level' has 90 different values, which are no levels"),
         (b"a,b\n1,2\n", (), "no column 'the level'; no column 'the text'. Found the columns 'a', 'b'"),

@@ -32,7 +32,7 @@ def write_corpus(path):
 def test_what_a_run_publishes_holds_no_word_of_a_learner_and_verifies(tiny_run, tmp_path):
     """Every stage has written its files; texts were even asked for on the page at home."""
     write_corpus(tmp_path / "texts.csv")
-    columns = SAMPLE_COLUMNS.model_dump()
+    columns = {**SAMPLE_COLUMNS.model_dump(), "date": SAMPLE_COLUMNS.learner, "score": SAMPLE_COLUMNS.prompt}
     changes = {
         "data": {"csv": str(tmp_path / "texts.csv"), "levels": ["A1", "C1"], "columns": columns},
         "evaluation": {"examples_per_document": 1, "generation_documents": 3, "speed_repeats": 0},
