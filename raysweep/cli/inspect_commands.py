@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysweep.cli.settings import ForceOption, Settings, new_group, with_settings
+from raysweep.cli.settings import ExtendOption, ForceOption, Settings, new_group, with_settings
 from raysweep.storage.printable import say, say_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def plan(
     effect: Annotated[
         float | None, typer.Option("--effect", help="With --power: the ratio of perplexities to be found.")
     ] = None,
+    extend: ExtendOption = None,
 ) -> None:
     """Show what a run would do, take and cost, and would refuse."""
     if power is not None:
@@ -43,7 +44,7 @@ def plan(
     counts = read_counts(gpus) if gpus else None
     if calibrate:
         calibrate_here(settings, quietly=json)
-    if code := print_plan(settings, as_json=json, gpus=counts, forced=force or ()):
+    if code := print_plan(settings, as_json=json, gpus=counts, forced=force or (), extended=extend or ()):
         raise typer.Exit(code)
 
 

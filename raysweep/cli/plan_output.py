@@ -72,7 +72,14 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     say(f"calibrate: took {time.monotonic() - began:.0f} s, kept in {cache_file()}")
 
 
-def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | None, forced: Sequence[str] = ()) -> int:
+def print_plan(
+    settings: Settings,
+    *,
+    as_json: bool,
+    gpus: Sequence[float] | None,
+    forced: Sequence[str] = (),
+    extended: Sequence[str] = (),
+) -> int:
     """Print the plan for a person or, as JSON, for a program.
 
     Args:
@@ -82,7 +89,9 @@ def print_plan(settings: Settings, *, as_json: bool, gpus: Sequence[float] | Non
     Returns:
         The exit code: 0, or that with which `run` would refuse to start.
     """
-    outlook = foresee(settings.config, settings.profile, settings.folder, command=settings.command(), forced=forced)
+    outlook = foresee(
+        settings.config, settings.profile, settings.folder, command=settings.command(), forced=forced, extended=extended
+    )
     trials = expand_trials(settings.config)
     states = {name: _read_state(settings.folder, name, outlook) for name in trials}
     todo = {name: trial for name, trial in trials.items() if name in outlook.todo}

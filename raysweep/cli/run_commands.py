@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysweep.cli.settings import ForceOption, Settings, new_group, with_settings
+from raysweep.cli.settings import ExtendOption, ForceOption, Settings, new_group, with_settings
 from raysweep.errors import RaysweepError, ThinLevelsError
 from raysweep.storage.printable import say, shorten_quotes
 
@@ -43,6 +43,7 @@ def run(
     force: ForceOption = None,
     inline: InlineOption = False,
     fail_fast: FailFastOption = False,
+    extend: ExtendOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
 ) -> None:
     """Do what is not done: prepare, mask, train, evaluate, report."""
@@ -50,8 +51,8 @@ def run(
         from raysweep.cli.plan_output import print_plan
 
         with replace(settings, fetches="no checkpoints").fetched() as current:
-            raise typer.Exit(print_plan(current, as_json=False, gpus=None, forced=force or ()))
-    _do_stages(settings, [], force, inline=inline, fail_fast=fail_fast)
+            raise typer.Exit(print_plan(current, as_json=False, gpus=None, forced=force or (), extended=extend or ()))
+    _do_stages(settings, [], force, extend, inline=inline, fail_fast=fail_fast)
 
 
 @app.command()
@@ -71,10 +72,14 @@ def mask(settings: Settings, force: ForceOption = None, inline: InlineOption = F
 @app.command()
 @with_settings(skip_empty=True, quiet=True)
 def train(
-    settings: Settings, force: ForceOption = None, inline: InlineOption = False, fail_fast: FailFastOption = False
+    settings: Settings,
+    force: ForceOption = None,
+    extend: ExtendOption = None,
+    inline: InlineOption = False,
+    fail_fast: FailFastOption = False,
 ) -> None:
     """Train the trials that are not done, concurrently."""
-    _do_stages(settings, ["train"], force, inline=inline, fail_fast=fail_fast)
+    _do_stages(settings, ["train"], force, extend, inline=inline, fail_fast=fail_fast)
 
 
 @app.command()
@@ -92,11 +97,17 @@ def report(settings: Settings, force: ForceOption = None) -> None:
 
 
 def _do_stages(
-    settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool = False
+    settings: Settings,
+    stages: list[str],
+    force: list[str] | None,
+    extend: list[str] | None = None,
+    *,
+    inline: bool,
+    fail_fast: bool = False,
 ) -> None:
     """Do the stages; once more without the levels that turn out to have too few texts, if they may be left out."""
     try:
-        _do_stages_with(settings, stages, force, inline=inline, fail_fast=fail_fast)
+        _do_stages_with(settings, stages, force, extend, inline=inline, fail_fast=fail_fast)
     except ThinLevelsError:
         from raysweep.pipeline.thin_levels import find_thin_levels, read_counts
 
@@ -105,11 +116,17 @@ def _do_stages(
         thin = tuple(find_thin_levels(settings.config, read_counts(settings.folder)))
         if not settings.is_quiet:
             say(f"--skip-empty: without {', '.join(thin)}, whose texts are too few; their texts are left out")
-        _do_stages_with(replace(settings, left_out=thin), stages, force, inline=inline, fail_fast=fail_fast)
+        _do_stages_with(replace(settings, left_out=thin), stages, force, extend, inline=inline, fail_fast=fail_fast)
 
 
 def _do_stages_with(
-    settings: Settings, stages: list[str], force: list[str] | None, *, inline: bool, fail_fast: bool
+    settings: Settings,
+    stages: list[str],
+    force: list[str] | None,
+    extend: list[str] | None,
+    *,
+    inline: bool,
+    fail_fast: bool,
 ) -> None:
     from raysweep.cli.progress_view import view_for
     from raysweep.config.secrets import refuse_unset
@@ -142,6 +159,7 @@ def _do_stages_with(
                 command=settings.command(),
                 forced=force or [],
                 staging=staging,
+                extended=extend or [],
             )
             unfinished = run.do(*stages)
             if trains and not inline:

@@ -131,6 +131,14 @@ ForceOption = Annotated[
         help="A trial or stage to do again, with what depends on it; may be given several times.",
     ),
 ]
+ExtendOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extend",
+        metavar="TRIAL",
+        help="Go on with a finished trial whose steps were raised (keep: resume); may be given several times.",
+    ),
+]
 _COMMON = (
     _option("config", Path, DEFAULT_CONFIG, metavar="FILE", help="The file with the profiles."),
     _option("profile", str | None, None, metavar="NAME", help="Which profile; the file's default if absent."),

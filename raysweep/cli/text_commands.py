@@ -29,15 +29,18 @@ def sample(
 
 @app.command()
 def init(
-    corpus: Annotated[list[str], typer.Argument(help="A file, several, a glob, a folder or an address.")],
+    corpus: Annotated[
+        list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = DEFAULT_CONFIG,
     yes: Annotated[bool, typer.Option("--yes", help="Take what is shown, ask nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="data.key=value, such as data.encoding=cp1252; several times.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
     ] = None,
 ) -> None:
-    """Look at a corpus of your own, and write an experiments.yaml for it."""
+    """Look at your corpus, and write an experiments.yaml for it."""
     from raysweep.cli.init_corpus import init_corpus
 
     init_corpus(corpus, out=out, overrides=set_ or (), is_agreed=yes, may_overwrite=force)

@@ -116,7 +116,11 @@ class TrainingConfig(Section):
     )
     evaluate_every: PositiveInt = Field(500, description="steps")
     checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most this many")
-    keep: PositiveInt = Field(2, description="checkpoints kept; with 1 there is no other if it is damaged")
+    keep: PositiveInt | Literal["resume"] = Field(
+        2,
+        description="checkpoints kept while it trains; with 1 there is no other if it is damaged; "
+        "resume: 2, and the last one when it is done, which --extend needs",
+    )
     valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
 

@@ -121,6 +121,45 @@ class Checkpoints:
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
+    def keep_last(self) -> None:
+        """Delete all but the last step and its best model, once the training's result is written."""
+        if steps := self._steps("step"):
+            best = self._record(self._place("step", steps[-1]))["state"]["best_step"]
+            kept = {self._place("step", steps[-1]), self._place("best", best)}
+            for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*")]:
+                if path not in kept:
+                    shutil.rmtree(path)
+
+    def are_own(self) -> bool:
+        """Whether the last step is of this work."""
+        steps = self._steps("step")
+        try:
+            return bool(steps) and self._record(self._place("step", steps[-1]))["work"] == self.work
+        except _DamagedError:
+            return False
+
+    def take_over(self, earlier: str) -> None:
+        """Make the checkpoints of earlier work, a beginning of this one, those of this work; may be repeated.
+
+        Raises:
+            TrainingError: there are none, or one is damaged.
+        """
+        places = [self._place(kind, step) for kind in ("best", "step") for step in self._steps(kind)]
+        if not any(place.name.startswith("step") for place in places):
+            raise TrainingError(
+                f"{self.trial}: {self.folder} holds no checkpoint; train again with --force {self.trial}"
+            )
+        for place in places:
+            try:
+                record = self._record(place)
+            except _DamagedError as error:
+                raise TrainingError(
+                    f"{self.trial}: {place} is damaged ({error}); train again with --force {self.trial}"
+                ) from error
+            if record["work"] == earlier:
+                record["work"] = self.work
+                write_json(place / CHECKPOINT_RECORD, {**record, "checksum": fingerprint(record)})
+
     def _place(self, kind: str, step: int) -> Path:
         return self.folder / f"{kind}-{step:08d}"
 

@@ -62,7 +62,8 @@ def _candidates(folder: RunFolder) -> Iterator[tuple[Path, str]]:
 
 
 def _candidates_of_trial(trial: TrialFolder, record: TrialRecord) -> Iterator[tuple[Path, str]]:
-    yield trial.checkpoints, f"checkpoints of {record.trial}, which is done"
+    if not record.result.get("resumable"):
+        yield trial.checkpoints, f"checkpoints of {record.trial}, which is done"
     yield trial.stop, "a request to stop that was obeyed"
     best = record.result.get("search", {}).get("sample")
     for sample in trial.samples():

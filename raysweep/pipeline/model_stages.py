@@ -8,9 +8,10 @@ from pathlib import Path
 
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline import identities
+from raysweep.pipeline.extending import extend_training, refuse_extension
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_record import StageRecord
-from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target
+from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of
 from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
@@ -30,30 +31,39 @@ class TrainStage(Stage):
     is_costly = True
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """Every trial's model."""
+        """Every trial's model.
+
+        Raises:
+            ConfigError: a trial that is to be extended cannot be.
+        """
         settings, _ = identities.trial_identities(self.config, self.trials)
         records, unreadable = read_records(self.folder, self.trials, self.forced)
         targets = []
         for name, trial in self.trials.items():
             record = records[name]
-            targets.append(
-                Target(
-                    name=name,
-                    identity=settings[name],
-                    made_from=identities.trial_made_from(trial, done, records),
-                    record=_recorded(record) if record else None,
-                    is_done=record is not None and record.state is State.DONE,
-                    root=self.folder.trial(name).root,
-                    is_unreadable=name in unreadable,
-                    kind="trial",
-                    rests_on=(trial.parent,) if trial.parent else (),
-                    skip_note=f"{_done_ago(record)} with the same config",
-                )
+            target = Target(
+                name=name,
+                identity=settings[name],
+                made_from=identities.trial_made_from(trial, done, records),
+                record=_recorded(record) if record else None,
+                is_done=record is not None and record.state is State.DONE,
+                root=self.folder.trial(name).root,
+                is_unreadable=name in unreadable,
+                kind="trial",
+                rests_on=(trial.parent,) if trial.parent else (),
+                skip_note=f"{_done_ago(record)} with the same config",
             )
+            if record is not None and name in self.extended and target.is_changed:
+                refuse_extension(target, trial.settings, record.result)
+            targets.append(target)
         return targets
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Train; a trial that fails is recorded as failed and does not raise."""
+        for target in decisions.todo:
+            if target.name in self.extended and target.is_changed and target.name not in decisions.fresh:
+                listener.say(f"{target.name}: goes on with the training that is done ({changes_of(target)})")
+                extend_training(self.folder.trial(target.name), target)
         tasks = train_tasks(
             self.config,
             self.folder,

@@ -5,7 +5,7 @@ size and not read, and a model that is not in the local cache is not downloaded.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
@@ -45,7 +45,13 @@ class _Silent:
 
 
 def foresee(
-    config: Config, profile: str, folder: RunFolder, *, command: Sequence[str], forced: Collection[str] = ()
+    config: Config,
+    profile: str,
+    folder: RunFolder,
+    *,
+    command: Sequence[str],
+    forced: Collection[str] = (),
+    extended: Collection[str] = (),
 ) -> Outlook:
     """What `run` would do, or refuse, now.
 
@@ -61,6 +67,7 @@ def foresee(
         listener=_Silent(),
         command=command,
         forced=forced,
+        extended=extended,
         looks_only=True,
     )
     refusal: RaysweepError | None = None
@@ -74,10 +81,11 @@ def foresee(
     if not is_start_here or isinstance(refusal, DamagedError | EarlierVersionError):
         # Without the start's weights, or a record, settings cannot be compared.
         return Outlook(refusal=refusal, states={}, reasons={}, todo=tuple(run.trials_to_do()))
-    targets = run.stages["train"].targets(run.record.stages)
+    refuses_extension = refusal is not None and str(refusal).startswith("--extend")
+    targets = replace(run.stages["train"], extended=()).targets(run.record.stages)
     again = {"prepare", "mask", "train"}.intersection(forced)
     named = {target.name for target in targets if again or target.name in forced}
-    return _outlook_of(targets, forced=named, refusal=refusal)
+    return _outlook_of(targets, forced=named, extended=() if refuses_extension else extended, refusal=refusal)
 
 
 def _is_here(start: str) -> bool:
@@ -89,14 +97,18 @@ def _is_here(start: str) -> bool:
         return False
 
 
-def _outlook_of(targets: Sequence[Target], *, forced: Collection[str], refusal: RaysweepError | None) -> Outlook:
+def _outlook_of(
+    targets: Sequence[Target], *, forced: Collection[str], extended: Collection[str], refusal: RaysweepError | None
+) -> Outlook:
     """Describe what becomes of the trials."""
-    decisions = decide(targets, forced=forced)
+    decisions = decide(targets, forced=forced, extended=extended)
     todo = tuple(target.name for target in decisions.todo)
     states, reasons = {}, {}
     for target in targets:
         if target.name in forced and target.record is not None:
             states[target.name], reasons[target.name] = "again", "forced"
+        elif target.is_changed and target.name in extended and target.name not in decisions.fresh:
+            states[target.name], reasons[target.name] = "again", f"goes on with what is done ({changes_of(target)})"
         elif target.is_changed and not set(target.rests_on) & decisions.fresh:
             states[target.name] = "changed"
             reasons[target.name] = f"changed ({changes_of(target)}): needs {target.force}"

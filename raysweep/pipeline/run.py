@@ -59,6 +59,8 @@ class Run:
     command: Sequence[str]
     forced: Collection[str] = ()
     """Stages and trials to do again."""
+    extended: Collection[str] = ()
+    """Finished trials to go on with, where their steps were raised."""
     looks_only: bool = False
     """Nothing is done: files are compared by their size, and no model is downloaded."""
     staging: Staging = field(default_factory=LocalStorage)
@@ -77,6 +79,10 @@ class Run:
             if name not in self.trials and name not in STAGES:
                 known = ", ".join([*STAGES, *self.trials])
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {known}")
+        for name in self.extended:
+            if name not in self.trials:
+                known = ", ".join(self.trials)
+                raise ConfigError(f"--extend {name}: no such trial; known are {known}")
         kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ReportStage]
         self.stages = {
             kind.name: kind(
@@ -84,6 +90,7 @@ class Run:
                 folder=self.folder,
                 trials=self.trials,
                 forced=self.forced,
+                extended=self.extended,
                 forecast=lambda: self.forecast,
             )
             for kind in kinds
@@ -219,7 +226,8 @@ class Run:
         }
         earlier = STAGES[: STAGES.index(stage.name)]
         may_change = not stage.is_costly or bool({*earlier} & {*self.forced}) or self._is_only_prepared(stage)
-        decisions = decide(targets, forced=forced, may_change=may_change)
+        extended = self.extended if stage.name == "train" else ()
+        decisions = decide(targets, forced=forced, extended=extended, may_change=may_change)
         if not check_files or not (damaged := self._find_damage(decisions.skip)):
             return decisions
         if stage.is_costly or not all(damage.is_missing for found in damaged.values() for damage in found):
@@ -276,7 +284,13 @@ class Run:
         """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self.trials
-        return remaining_trials(self.trials, read_done_trials(self.folder, self.trials, self.forced), self.forced)
+        done = read_done_trials(self.folder, self.trials, self.forced)
+        longer = [
+            name
+            for name in self.extended
+            if name in done and done[name].identity["steps"] != self.trials[name].settings.steps
+        ]
+        return remaining_trials(self.trials, done, [*self.forced, *longer])
 
 
 def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:

@@ -125,6 +125,8 @@ class Stage(ABC):
     trials: Mapping[str, Trial]
     forced: Collection[str]
     """Stages and trials to do again; their records need not be readable."""
+    extended: Collection[str]
+    """Finished trials to go on with, where their steps were raised."""
     forecast: Callable[[], RunForecast]
     """What all trials of the run are expected to take; it is computed when it is first asked for."""
 
@@ -156,26 +158,43 @@ class Stage(ABC):
         return Target(name=self.name, identity=identity, record=recorded, root=self.folder.root, **values)
 
 
-def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_change: bool = True) -> Decisions:
+def decide(
+    targets: Sequence[Target],
+    *,
+    forced: Collection[str] = (),
+    extended: Collection[str] = (),
+    may_change: bool = True,
+) -> Decisions:
     """Skip what is done, do the rest, and do again what is forced, changed, or rests on something done again.
 
     Args:
         forced: names of targets.
+        extended: names of targets that go on from where they ended if their settings changed.
         may_change: make targets again whose settings changed, instead of raising.
 
     Raises:
         ChangedError: names every target that is not forced and whose settings changed, with the fields that differ.
     """
     redo: set[str] = set()
+    longer: set[str] = set()
+    below = {*extended}  # what is extended, and what rests on it
     todo: set[str] = set()
     changed: list[Target] = []
     reasons: dict[str, str] = {}
     for target in targets:
+        if rests_below := below.intersection(target.rests_on):
+            below.add(target.name)
         if target.name in forced or target.is_unreadable:
             redo.add(target.name)
-        elif rests := redo.intersection(target.rests_on):
+        elif rests := (redo | longer).intersection(target.rests_on):
             redo.add(target.name)
             reasons[target.name] = _made_again(rests)
+        elif rests_below and target.is_changed and _changed_with_parent(target):
+            # Its parent was extended by an earlier attempt at the same command.
+            redo.add(target.name)
+            reasons[target.name] = _made_again(rests_below)
+        elif target.is_changed and target.name in extended:
+            longer.add(target.name)
         elif target.is_changed:
             changed.append(target)
             if may_change:
@@ -187,7 +206,7 @@ def decide(targets: Sequence[Target], *, forced: Collection[str] = (), may_chang
         elif target.is_done and (rests := todo.intersection(target.rests_on)):
             redo.add(target.name)
             reasons[target.name] = _made_again(rests)
-        if target.name in redo or not target.is_done:
+        if target.name in redo | longer or not target.is_done:
             todo.add(target.name)
     if changed and not may_change:
         names = {target.name for target in changed}
@@ -204,6 +223,13 @@ def _made_again(rests: Collection[str]) -> str:
     return f"what it rests on is made again ({', '.join(sorted(rests))})"
 
 
+def _changed_with_parent(target: Target) -> bool:
+    """Whether nothing but its parent changed."""
+    assert target.record is not None
+    fields = changed_fields(target.record.identity, target.identity)
+    return all(field.startswith("parent:") for field in fields)
+
+
 def changes_of(target: Target) -> str:
     """The settings that changed since it was made, old and new."""
     assert target.record is not None
@@ -212,9 +238,7 @@ def changes_of(target: Target) -> str:
 
 def _changed_line(target: Target, changed: Collection[str]) -> str:
     """What changed, and what the user can do; '' for a child that changed only because its parent did."""
-    assert target.record is not None
-    fields = changed_fields(target.record.identity, target.identity)
-    if set(target.rests_on) & set(changed) and all(field.startswith("parent:") for field in fields):
+    if set(target.rests_on) & set(changed) and _changed_with_parent(target):
         return ""
     what = changes_of(target)
     rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"

@@ -78,6 +78,8 @@ class TrainingResult:
     """Real tokens over the seconds of `data` and `step`; None if no step was timed."""
     mfu: float | None = None
     """Model FLOPs utilisation; None where the GPU's peak is unknown."""
+    resumable: bool = False
+    """Its last checkpoint is kept, so that `--extend` can go on from it."""
     pool: Mapping[str, int] = field(default_factory=dict)
     """Examples of each level in one pass over the training's examples."""
 

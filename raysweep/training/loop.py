@@ -79,11 +79,11 @@ def train(
     """
     folder = TrialFolder(job.folder)
     group = DistributedGroup(rank=rank, world_size=world_size, device=choose_device(device))
-    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=job.settings.keep)
+    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=_checkpoints_kept(job))
     if (done := finished_result(job)) is not None:
         logger.info("%s: skip, its training is done (%d steps)", job.trial, done.steps)
         if group.is_main:
-            checkpoints.remove_all()
+            _remove_checkpoints(job, checkpoints)
         return done
     if group.is_main:
         for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
@@ -96,7 +96,7 @@ def train(
     if not stopped and group.is_main:
         _write_model(attempt, folder)
         write_json(folder.result, {"fingerprint": job.fingerprint, "result": asdict(result)})
-        checkpoints.remove_all()
+        _remove_checkpoints(job, checkpoints)
     return result
 
 
@@ -111,11 +111,25 @@ def finished_result(job: TrainingJob) -> TrainingResult | None:
         return None
     record = read_json(path)
     if record["fingerprint"] != job.fingerprint:
+        if Checkpoints(TrialFolder(job.folder).checkpoints, job.fingerprint, job.trial).are_own():
+            return None  # of a shorter training, which is extended
         raise ChangedError(
             f"{job.trial}: {path} is the result of other work ({record['fingerprint']}, not {job.fingerprint}); "
             f"redo the trial with --force {job.trial}, or give it a new name"
         )
     return TrainingResult(**record["result"])
+
+
+def _checkpoints_kept(job: TrainingJob) -> int:
+    return 2 if job.settings.keep == "resume" else job.settings.keep
+
+
+def _remove_checkpoints(job: TrainingJob, checkpoints: Checkpoints) -> None:
+    """Delete what a finished training leaves; the last state stays if it may be extended."""
+    if job.settings.keep == "resume":
+        checkpoints.keep_last()
+    else:
+        checkpoints.remove_all()
 
 
 def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop) -> str:
@@ -252,6 +266,7 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         best_step=progress.best_step,
         best_losses=progress.best_losses,
         stopped=stopped or progress.stopped,
+        resumable=attempt.job.settings.keep == "resume",
         examples=progress.examples,
         tokens=progress.tokens,
         padding_share=progress.padding_share,

@@ -8,13 +8,16 @@ from raysweep.cli.app import app
 RUN = "--config --profile --name --storage"
 SETTINGS = f"{RUN} --set"
 OPTIONS = {
-    "run": f"{SETTINGS} --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going --allow-leaks --dry-run",
+    "init": "corpus --out --yes --force --set",
+    "run": (
+        f"{SETTINGS} --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going --allow-leaks --dry-run --extend"
+    ),
     "prepare": f"{SETTINGS} --skip-empty --quiet/-q --force",
     "mask": f"{SETTINGS} --skip-empty --quiet/-q --force --inline",
-    "train": f"{SETTINGS} --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going",
+    "train": f"{SETTINGS} --extend --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going",
     "evaluate": f"{SETTINGS} --skip-empty --quiet/-q --force --inline --allow-leaks",
     "report": f"{SETTINGS} --skip-empty --quiet/-q --force --allow-leaks",
-    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate --force --power --effect",
+    "plan": f"{SETTINGS} --skip-empty --json --gpus --calibrate --force --power --effect --extend",
     "check": f"{SETTINGS} --schema",
     "status": f"{SETTINGS} --skip-empty --watch --json",
     "runs": "--storage --json",

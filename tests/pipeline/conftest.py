@@ -48,7 +48,7 @@ def tiny_trials():
     return TINY["trials"]
 
 
-def make_run(storage, changes=None, forced=(), executor=None):
+def make_run(storage, changes=None, forced=(), executor=None, extended=()):
     return Run(
         config=parse_config({**TINY, **(changes or {})}),
         profile="tiny",
@@ -57,6 +57,7 @@ def make_run(storage, changes=None, forced=(), executor=None):
         listener=Heard(),
         command=["raysweep", "run"],
         forced=forced,
+        extended=extended,
     )
 
 

@@ -1,0 +1,77 @@
+"""Goes on with a finished training (`--extend A1`): more steps of a constant schedule, from its last state.
+
+The result is that of a training of all steps in one go, to the byte on a CPU.  So what was trained must be a beginning
+of it: a constant schedule, the same data and settings but for `steps`, a last evaluation that the longer training makes
+too, and the last checkpoint, which `keep: resume` leaves.
+
+Order: the checkpoints are given to the longer work, then the record says that it was stopped.  After a kill in between
+the same command does the rest.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from raysweep.config.training_settings import TrialConfig
+from raysweep.errors import ConfigError
+from raysweep.pipeline.stages import Target
+from raysweep.scheduling.records import State, read_record, write_record
+from raysweep.storage.run_folder import TrialFolder
+
+
+def refuse_extension(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> None:
+    """Raise if the training cannot be extended to the steps that the config asks for.
+
+    Args:
+        result: of the finished training.
+
+    Raises:
+        ConfigError: with the reason and what to do instead.
+    """
+    if problem := why_not_extendable(target, settings, result):
+        raise ConfigError(f"--extend {target.name}: {problem}. Train it again with --force {target.name}")
+
+
+def why_not_extendable(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> str:
+    """Why a finished training cannot be extended; '' if it can."""
+    assert target.record is not None, "only what is recorded is extended"
+    before, now = dict(target.record.identity), dict(target.identity)
+    old, new = before.pop("steps", 0), now.pop("steps", 0)
+    if before != now or target.changed_inputs:
+        return "more than its steps changed, or what it was made from"
+    if not target.is_done:
+        return "it was not finished with its earlier steps"
+    if new <= old:
+        return f"found steps: {old:,} → {new:,}; steps can only be raised"
+    if settings.search is not None:
+        return "it is a search"
+    if settings.schedule != "constant":
+        return f"its schedule is {settings.schedule}, whose learning rates depend on the number of steps"
+    if result.get("stopped"):
+        return f"it stopped early ({result['stopped']})"
+    if old % settings.evaluate_every:
+        every = f"one of every {settings.evaluate_every:,} steps"
+        return f"its last evaluation was at step {old:,}, which is not {every}, so a longer training would not make it"
+    if not result.get("resumable"):
+        return "its last state was not kept, since 'keep' was not 'resume'"
+    return ""
+
+
+def extend_training(folder: TrialFolder, target: Target) -> None:
+    """Make the finished training the beginning of the one that the target asks for."""
+    from raysweep.model.checkpoints import Checkpoints  # torch, which a plan does not need
+
+    record = read_record(folder)
+    assert record is not None, "its target was made from it"
+    Checkpoints(folder.checkpoints, target.fingerprint, target.name).take_over(record.fingerprint)
+    write_record(
+        folder,
+        replace(
+            record,
+            state=State.STOPPED,
+            fingerprint=target.fingerprint,
+            identity=target.identity,
+            reason=f"to be extended from {record.identity['steps']:,} steps to {target.identity['steps']:,}",
+            result={},
+            outputs={},
+        ),
+    )

@@ -1,0 +1,172 @@
+"""`--extend` goes on with a finished training; the result is that of a training in one go, to the byte."""
+
+import json
+
+import pytest
+
+from raysweep.errors import ConfigError
+from raysweep.pipeline.cleanup import find_removable
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.outlook import foresee
+from raysweep.scheduling.records import State, read_record
+from tests.pipeline.conftest import TINY, make_run
+from tests.pipeline.test_run import CountingExecutor
+
+TRAINING = {**TINY["training"], "keep": "resume"}
+TRIALS = {
+    "A1": {"levels": ["A1"]},
+    "all": {"levels": ["A1", "C1"]},
+    "all-C1": {"from": "all", "levels": ["C1"], "steps": 2},
+}
+
+
+def changes(steps=4, **training):
+    trials = {name: {"steps": steps, **trial} for name, trial in TRIALS.items()}
+    return {"training": {**TRAINING, **training}, "trials": trials}
+
+
+@pytest.fixture
+def short(tiny_run):
+    """Four steps of each, whose last states are kept."""
+    assert tiny_run(changes()).do() == []
+
+
+@pytest.fixture
+def extend(tmp_path):
+    def extend_run(values, extended=("A1", "all"), executor=None):
+        return make_run(tmp_path / "runs", values, extended=extended, executor=executor)
+
+    return extend_run
+
+
+def weights(folder, trial):
+    return (folder.trial(trial).model / "model.safetensors").read_bytes()
+
+
+def evaluations(folder, trial):
+    lines = [json.loads(line) for line in folder.trial(trial).metrics.read_text().splitlines()]
+    return [{key: line[key] for key in ("step", "kind", "loss") if key in line} for line in lines]
+
+
+def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
+    """The same weights, the same losses at every step; what starts from it is trained again."""
+    run = extend(changes(steps=8))
+    assert run.do() == []
+    assert "A1: goes on with the training that is done (steps: 4 → 8)" in run.listener.lines
+    whole = make_run(tmp_path / "whole", changes(steps=8))
+    assert whole.do() == []
+    for trial in TRIALS:
+        assert weights(run.folder, trial) == weights(whole.folder, trial)
+        assert evaluations(run.folder, trial) == evaluations(whole.folder, trial)
+        records = [read_record(folder.trial(trial)) for folder in (run.folder, whole.folder)]
+        assert records[0].fingerprint == records[1].fingerprint
+        assert records[0].result["best_losses"] == records[1].result["best_losses"]
+    assert read_record(run.folder.trial("A1")).attempts == 2
+
+
+def test_a_second_time_there_is_nothing_to_do(short, extend):
+    """The same command, word for word."""
+    extend(changes(steps=8)).do()
+    executor = CountingExecutor()
+    run = extend(changes(steps=8), executor=executor)
+    before = {path: path.read_bytes() for path in run.folder.root.rglob("*") if path.is_file()}
+    assert run.do() == []
+    assert executor.work == []
+    assert {path: path.read_bytes() for path in run.folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_a_kill_between_the_checkpoints_and_the_record_costs_nothing(short, extend, monkeypatch):
+    """The same command does the rest."""
+    monkeypatch.setattr("raysweep.pipeline.extending.write_record", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extend(changes(steps=8)).do()
+    monkeypatch.undo()
+    run = extend(changes(steps=8))
+    assert run.do() == []
+    assert read_record(run.folder.trial("A1")).result["steps"] == 8
+
+
+@pytest.mark.parametrize("trained", [0, 1, 2])
+def test_a_kill_in_the_middle_costs_nothing(short, extend, trained):
+    """The same command goes on, whichever of the trainings are done; children of what is extended are trained again."""
+
+    class Killed(InlineExecutor):
+        def train(self, tasks, listener):
+            super().train(tasks[:trained], listener)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extend(changes(steps=8), executor=Killed()).do()
+    run = extend(changes(steps=8))
+    states = [read_record(run.folder.trial(name)).state for name in ("A1", "all")]
+    assert states == [State.DONE] * trained + [State.STOPPED] * (2 - trained)
+    assert run.do() == []
+    assert [read_record(run.folder.trial(name)).result["steps"] for name in TRIALS] == [8, 8, 2]
+
+
+REFUSED = {
+    "more than steps": (changes(steps=8, learning_rate=1e-2), "more than its steps changed"),
+    "fewer": (changes(steps=2), "found steps: 4 → 2; steps can only be raised"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_not_be_the_same_is_refused(short, extend, case):
+    """With the reason, and before anything is done."""
+    values, words = REFUSED[case]
+    executor = CountingExecutor()
+    with pytest.raises(ConfigError) as caught:
+        extend(values, executor=executor).do()
+    assert str(caught.value).startswith(f"--extend A1: {words}")
+    assert str(caught.value).endswith("Train it again with --force A1")
+    assert executor.work == []
+
+
+UNFIT = {
+    "schedule": ({"schedule": "linear"}, "its schedule is linear, whose learning rates depend on the number of steps"),
+    "evaluation": ({"evaluate_every": 3}, "its last evaluation was at step 4, which is not one of every 3 steps"),
+    "keep": ({"keep": 2}, "its last state was not kept, since 'keep' was not 'resume'"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_training_that_is_no_beginning_is_refused(tiny_run, extend, case):
+    """A longer one in one go would have gone another way."""
+    training, words = UNFIT[case]
+    assert tiny_run(changes(**training)).do() == []
+    with pytest.raises(ConfigError, match=words):
+        extend(changes(steps=8, **training)).do()
+
+
+def test_without_the_option_more_steps_are_refused_as_ever(short, tiny_run):
+    """Nobody is surprised by a longer training."""
+    with pytest.raises(ConfigError, match="steps: 4 → 8"):
+        tiny_run(changes(steps=8)).do()
+
+
+def test_an_unknown_trial_is_named(tiny_run):
+    """With those there are."""
+    with pytest.raises(ConfigError, match="--extend B9: no such trial; known are A1, all, all-C1"):
+        tiny_run(changes(), extended=["B9"])
+
+
+def test_the_plan_knows_what_is_extended(short, extend):
+    """And what it would refuse."""
+    run = extend(changes(steps=8))
+    seen = foresee(run.config, "tiny", run.folder, command=["raysweep"], extended=["A1", "all"])
+    assert seen.refusal is None
+    assert seen.reasons["A1"] == "goes on with what is done (steps: 4 → 8)"
+    assert seen.todo == ("A1", "all", "all-C1")
+    seen = foresee(run.config, "tiny", run.folder, command=["raysweep"], extended=["A1"])
+    assert "trial 'all'" in str(seen.refusal)
+    fewer = make_run(run.folder.root.parent, changes(steps=2))
+    seen = foresee(fewer.config, "tiny", run.folder, command=["raysweep"], extended=["A1"])
+    assert str(seen.refusal).startswith("--extend A1: found steps: 4 → 2")
+
+
+def test_the_kept_state_is_no_rubbish(short, tiny_run):
+    """One checkpoint and one best model a trial; `clean` leaves them."""
+    folder = tiny_run(changes()).folder
+    kept = sorted(path.name.partition("-")[0] for path in folder.trial("A1").checkpoints.iterdir())
+    assert kept == ["best", "step"]
+    assert not [item for item in find_removable(folder) if "checkpoints" in str(item.path)]
