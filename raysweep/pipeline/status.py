@@ -28,7 +28,7 @@ class TrialStatus:
     steps: int
     """Asked for."""
     loss: float | None
-    """Training loss of the latest step: nats per token of the answers plus those of the context."""
+    """Training loss of the latest step that had answers: nats per token of the answers, as in validation."""
     tokens_per_second: float | None
     """Real tokens, padding not counted."""
     seconds_left: float | None
@@ -127,7 +127,7 @@ class StatusReader:
             state=state,
             step=step,
             steps=trial.settings.steps,
-            loss=float(lines[-1]["loss"]) if lines else None,
+            loss=next((float(line["loss"]) for line in reversed(lines) if "loss" in line), None),
             tokens_per_second=pace * tokens_per_step if pace else None,
             seconds_left=(trial.settings.steps - step) / pace if pace else None,
             busy_seconds=busy,

@@ -210,7 +210,7 @@ def _evaluate(
             attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
     engine = attempt.engine
     throughput = describe_throughput(progress.since(last_evaluation), engine.model, engine.group)
-    log.write_evaluation(evaluation, reporter.summarise(), throughput)
+    log.write_evaluation(evaluation, reporter.summarise(), throughput, metric=attempt.objective.metric)
     shown = "  ".join(f"{part} {loss:.3f}" for part, loss in losses.items())
     best = "the best so far" if evaluation.is_best else f"best was step {progress.best_step}"
     logger.info(

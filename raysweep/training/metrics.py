@@ -52,13 +52,14 @@ class MetricsLog:
             self._metrics.append(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
 
     def write_evaluation(
-        self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any]
+        self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any], *, metric: str
     ) -> None:
         """Add a line to `metrics.jsonl` and one to `evaluations.jsonl`, on disk after `flush`, and TensorBoard points.
 
         Args:
             training: the return value of `StepReporter.summarise`.
             throughput: the return value of `describe_throughput`.
+            metric: the part whose loss is called `loss`, as in training.
         """
         step, losses = evaluation.step, evaluation.losses
         perplexities = {part: perplexity(loss) for part, loss in losses.items()}
@@ -68,7 +69,7 @@ class MetricsLog:
             self._evaluations.append(json.dumps({**line, **training, **throughput}, allow_nan=False) + "\n")
         speed = {name: value for name, value in throughput.items() if name != "share_of_time"}
         curves = {
-            "valid": losses,
+            "valid": {"loss": losses[metric], **losses},
             "perplexity": perplexities,
             "train_mean": training["train"],
             "time": throughput["share_of_time"],

@@ -113,7 +113,7 @@ class StepReporter:
             self._logged_at = now
             logger.info(
                 "%s: step %d/%d  loss %.3f nats/token  %s tokens/s",
-                self._trial, last.step, self._steps, losses.get(self._objective.metric, 0.0), f"{rate:,.0f}",
+                self._trial, last.step, self._steps, losses.get("loss", 0.0), f"{rate:,.0f}",
             )  # fmt: skip
 
     def check(self, step: int, **numbers: float) -> None:
@@ -164,7 +164,12 @@ def describe_throughput(stretch: Progress, model: GPT2LMHeadModel, group: Distri
 
 
 def _losses(nats: list[float], labels: list[float], objective: Objective) -> dict[str, float]:
-    """Nats per token of each part that has labels, and `loss`, the sum that the step minimises."""
+    """Nats per token of each part that has labels; `loss`, that of the answers (of the text, for language models).
+
+    `objective` is what the step minimises: the sum of the parts that are trained on.
+    """
     losses = {part: total / count for part, total, count in zip(PARTS, nats, labels, strict=True) if count}
     trained = (("context", objective.context), ("infill", objective.infill))
-    return {"loss": sum(losses.get(part, 0.0) for part, is_trained in trained if is_trained), **losses}
+    minimised = sum(losses.get(part, 0.0) for part, is_trained in trained if is_trained)
+    loss = {"loss": losses[objective.metric]} if objective.metric in losses else {}
+    return {"objective": minimised, **loss, **losses}

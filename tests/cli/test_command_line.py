@@ -61,7 +61,7 @@ def test_no_line_of_the_help_is_cut_at_80_columns(monkeypatch):
     for name in commands():
         lines = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=80).output.splitlines()
         assert max(map(len, lines)) <= 80, name
-        assert not any("<list" in line for line in lines), name
+        assert not any("<list" in line for line in lines if line.startswith("  -")), name
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from raysweep.cli.app import app
 RUN = "--config --profile --name --storage"
 SETTINGS = f"{RUN} --set"
 OPTIONS = {
-    "init": "corpus --out --yes --force --set",
     "run": (
         f"{SETTINGS} --skip-empty --quiet/-q --force --inline --fail-fast/--keep-going --allow-leaks --dry-run --extend"
     ),
@@ -34,6 +33,8 @@ OPTIONS = {
     "infill": "text --model --samples --temperature --top-k --top-p --seed --json",
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
+    "cluster check": "file --quota",
+    "cluster kuberay": "--image --workers --storage --profile --csv --dockerfile",
     "cluster watch-spot": "",
     "bench mask": "--csv --rows --column",
     "bench train": (

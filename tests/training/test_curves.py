@@ -85,9 +85,23 @@ def test_a_resumed_training_has_each_point_once(make_job):
     folder = TrialFolder(job.folder)
     curves = read_curves(folder.root)
     assert [step for step, _ in curves["train/loss"]] == list(range(1, 13))
+    assert curves["valid/loss"] == curves["valid/infill"]
+    assert curves["train/loss"] == curves["train/infill"]
+    minimised = [value for _, value in curves["train/objective"]]
+    parts = [
+        left + right for (_, left), (_, right) in zip(curves["train/context"], curves["train/infill"], strict=True)
+    ]
+    np.testing.assert_allclose(minimised, parts, rtol=1e-5)
     expected = [line["loss"] for line in read_metrics(folder.metrics) if line["kind"] == "step"]
     np.testing.assert_allclose([value for _, value in curves["train/loss"]], expected, rtol=1e-6)
-    of_evaluations = ("valid/infill", "perplexity/infill", "train_mean/loss", "speed/tokens_per_second", "time/step")
+    of_evaluations = (
+        "valid/loss",
+        "valid/infill",
+        "perplexity/infill",
+        "train_mean/loss",
+        "speed/tokens_per_second",
+        "time/step",
+    )
     for name in of_evaluations:
         assert [step for step, _ in curves[name]] == [4, 8, 12], name
     assert [line["step"] for line in read_metrics(folder.evaluations)] == [4, 8, 12]

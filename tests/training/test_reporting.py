@@ -67,13 +67,14 @@ def written(log, folder):
 
 
 def test_losses_are_means_over_the_steps_labels(make_reporter, written):
-    """`loss` is what was made smaller: the context's mean plus the answers' mean."""
+    """`objective` is what was made smaller, the context's mean plus the answers' mean; `loss` is the answers' mean."""
     reporter = make_reporter([0.0, 1.0])
     reporter.add(finished(1))
     reporter.report()
     line = written()[0]
-    assert {key: line[key] for key in ("loss", "context", "infill", "infill_textonly")} == {
-        "loss": 4.0,
+    assert {key: line[key] for key in ("objective", "loss", "context", "infill", "infill_textonly")} == {
+        "objective": 4.0,
+        "loss": 2.0,
         "context": 2.0,
         "infill": 2.0,
         "infill_textonly": 2.0,
@@ -87,8 +88,9 @@ def test_a_part_without_labels_is_left_out(make_reporter, written):
     reporter.add(finished(1, nats=(20.0, 0.0, 0.0), labels=(10.0, 0.0, 0.0)))
     reporter.report()
     line = written()[0]
-    assert line["loss"] == line["context"] == 2.0
+    assert line["objective"] == line["context"] == 2.0
     assert "infill" not in line
+    assert "loss" not in line
 
 
 def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
