@@ -50,7 +50,7 @@ class _Snapshot:
     claims: Mapping[str, Mapping[str, Claim]]
     """By record."""
     unsettled: frozenset[str]
-    """Commits that were written while the files were listed; they wait for the next pass."""
+    """Commits that wait for a later pass: written while the files were listed, or damaged."""
 
 
 @dataclass(kw_only=True)
@@ -120,13 +120,16 @@ class Mirror:
 
     def _look(self) -> _Snapshot:
         commits = {path: mark for path, mark in self._marks().items() if commit_rank(path) is not None}
-        claims = {}
+        claims, unreadable = {}, set()
         for path in commits:
             if is_sealed_record(path) and (data := _read(self.root / path)) is not None:
-                claims[path] = read_claims(path, data)
+                try:
+                    claims[path] = read_claims(path, data)
+                except ValueError:
+                    unreadable.add(path)
         marks = self._marks()
         late = {path for path, mark in marks.items() if commit_rank(path) is not None and commits.get(path) != mark}
-        return _Snapshot(marks=marks, claims=claims, unsettled=frozenset(late))
+        return _Snapshot(marks=marks, claims=claims, unsettled=frozenset(late | unreadable))
 
     def _marks(self) -> dict[str, FileMark]:
         found = ((path, mark_file(self.root / path)) for path in walk_files(self.root, self.under))
@@ -191,7 +194,7 @@ class Mirror:
                 withdrawn.append(path)
                 continue
             before = self.bucket.read(path)
-            claims, old = dict(now.claims[path]), read_claims(path, before[0]) if before else {}
+            claims, old = dict(now.claims[path]), _claims_of(path, before[0]) if before else {}
             if before is not None and claims.items() <= old.items():
                 first.append(path)
             elif not old.items() <= claims.items():
@@ -265,6 +268,14 @@ _READ_BYTES = 16 << 20
 
 def _is_below(path: str, folder: str) -> bool:
     return not folder or path.startswith(f"{folder}/")
+
+
+def _claims_of(path: str, data: bytes) -> dict[str, Claim]:
+    """What a record in the bucket stands for; nothing if it cannot be read, so that it is replaced."""
+    try:
+        return read_claims(path, data)
+    except ValueError:
+        return {}
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -108,8 +108,13 @@ def read_claims(path: str, data: bytes) -> dict[str, Claim]:
         ValueError: it is no such record.
     """
     values = json.loads(data)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: no record")
+    try:
+        return _read_claims(path, values)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no record") from error
+
+
+def _read_claims(path: str, values: Any) -> dict[str, Claim]:
     if path == _RUN.record.as_posix():
         lists = [("", stage.get("outputs", {})) for stage in values.get("stages", {}).values()]
     else:

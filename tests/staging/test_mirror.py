@@ -290,6 +290,28 @@ def test_what_is_not_as_its_record_says_does_not_travel(folder):
     assert mirror.held == ()
 
 
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", '{"stages": {"report": 3}}', '{"stages": {"report": {"outputs": {"a": {}}}}}']
+)
+def test_a_damaged_record_does_not_travel(folder, damaged):
+    """The bucket keeps the sound one; and one that is damaged there is replaced."""
+    store = MemoryStore()
+    write(folder.report_html, "report")
+    write_run(folder, report=[folder.report])
+    sound = folder.record.read_bytes()
+    mirror = make_mirror(folder, store)
+    mirror.push()
+    write(folder.record, damaged)
+    write(folder.config, "1")
+    mirror.push()
+    assert contents(store)["run.json"] == sound
+    assert contents(store)["config.yaml"] == b"1"
+    mirror.bucket.upload("run.json", damaged.encode())
+    write(folder.record, sound.decode())
+    mirror.push()
+    assert contents(store)["run.json"] == sound
+
+
 def test_files_that_grow_are_sent_every_twenty_seconds(folder, monkeypatch):
     """But at once before a checkpoint that follows them, and whenever everything is asked for."""
     store, trial = MemoryStore(), folder.trial("A1")
