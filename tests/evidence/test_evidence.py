@@ -271,11 +271,11 @@ def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
     for name in ("A1", "C1", "all"):
         path = folder.trial(name).record
         record = read_sealed(path, fix="")
-        write_sealed(path, {**record, "identity": {**record["identity"], "model": {"start": "d1" * 12}}})
+        write_sealed(path, {**record, "identity": {**record["identity"], "model": {"start": "d1" * 16}}})
     evidence = write_report(folder, config, trials)
-    assert evidence["run"]["start_digest"] == "d1" * 12
+    assert evidence["run"]["start_digest"] == "d1" * 16
     for file in (folder.report_html, folder.report_markdown, folder.tables / "versions.csv"):
-        assert "d1" * 12 in file.read_text()
+        assert "d1" * 16 in file.read_text()
 
 
 def test_random_weights_have_no_digest(evidence):
