@@ -88,12 +88,14 @@ def _trainer(work: Work) -> Any:
     if need.workers == 1:
         return make_lean_trainer(train_on_worker, **settings)
     import torch.distributed
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from raysweep.cluster.process_group import OneAddressTorchConfig
 
     function: Any = train_on_worker
     # Train would take NCCL wherever GPUs are asked for, also with a torch that was built without.
     backend = None if torch.distributed.is_nccl_available() else "gloo"
-    return TorchTrainer(function, torch_config=TorchConfig(backend=backend), **settings)
+    return TorchTrainer(function, torch_config=OneAddressTorchConfig(backend=backend), **settings)
 
 
 def train_storage(work: Work) -> dict[str, Any]:

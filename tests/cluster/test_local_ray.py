@@ -1,11 +1,7 @@
 """A Ray that is started here is for this user alone, and a run never outlives it in silence."""
 
-import ipaddress
-import re
-import shutil
 import signal
 import stat
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,38 +12,13 @@ import pytest
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.chained_training import steps_of
+from tests.cluster.listening import exposed_listeners, listening_as_ss_says
 from tests.cluster.sweep_process import SweepProcess
 
 
 @pytest.fixture
 def run(tmp_path):
     return RunFolder(tmp_path / "run with a space")
-
-
-def exposed_listeners(processes):
-    """Addresses outside the loopback interface on which they listen."""
-    found = []
-    for process in processes:
-        try:
-            connections = process.net_connections(kind="inet")
-        except psutil.Error:
-            continue
-        for connection in connections:
-            address = ipaddress.ip_address(connection.laddr.ip)
-            address = getattr(address, "ipv4_mapped", None) or address
-            if connection.status == psutil.CONN_LISTEN and not address.is_loopback:
-                found.append((process.name(), connection.laddr))
-    return found
-
-
-def listening_as_ss_says(processes):
-    """Local addresses on which they listen, as `ss -ltnp` lists them; None where there is no ss."""
-    if shutil.which("ss") is None:
-        return None
-    listed = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
-    pids = {process.pid for process in processes}
-    lines = [line for line in listed.splitlines() if pids & {int(pid) for pid in re.findall(r"pid=(\d+)", line)}]
-    return [line.split()[3].rpartition(":")[0].strip("[]").partition("%")[0] for line in lines]
 
 
 class TokenModes(threading.Thread):

@@ -1,6 +1,9 @@
 """A trial that asks for two GPUs trains on two of Ray Train's workers, as one worker would; one of them may be lost."""
 
+import threading
+
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
@@ -8,6 +11,7 @@ from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.scheduling.records import State, read_record
 from raysweep.training.metrics import read_metrics
+from tests.cluster.listening import exposed_listeners
 from tests.pipeline.conftest import make_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -37,6 +41,36 @@ class OnRay(InlineExecutor):
         from raysweep.cluster.sweep import run_sweep
 
         run_sweep(self.session, tasks, listener, storage=tasks[0].job.folder.parents[1] / "ray", train=self.function)
+
+
+class Listeners(threading.Thread):
+    """Looks, every 0.2 s, which processes of this session listen outside the loopback interface."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.exposed, self.workers, self.is_over = set(), 0, threading.Event()
+
+    def run(self):
+        while not self.is_over.wait(0.2):
+            family = psutil.Process().children(recursive=True)
+            listening = [process for process in family if is_train_worker(process)]
+            self.workers = max(self.workers, len(listening))
+            self.exposed |= set(exposed_listeners(family))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.join()
+
+
+def is_train_worker(process):
+    try:
+        return "RayTrainWorker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +109,14 @@ def assert_same_training(ours, theirs):
 
 
 def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
-    """Each takes half of every batch, and they add up their gradients."""
-    folder = trained(tmp_path, OnRay(two_gpus, "raysweep.training.loop:train"))
+    """Each takes half of every batch, and they add up their gradients; nobody else can reach where they meet.
+
+    PyTorch's store listened on every interface.
+    """
+    with Listeners() as listeners:
+        folder = trained(tmp_path, OnRay(two_gpus, "raysweep.training.loop:train"))
+    assert listeners.workers >= 2
+    assert listeners.exposed == set()
     assert_same_training(folder, one_worker)
     assert read_record(folder).attempts == 1
 
