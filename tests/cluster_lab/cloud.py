@@ -74,6 +74,7 @@ class Cloud:
         self.lab, self.shared = Lab(folder), shared
         self.project, self.files = folder / "project", folder / "efs"
         self._log = folder / "fake_aws.log"
+        self._aws = None
 
     def __enter__(self):
         for place in (self.project, self.files):
@@ -82,6 +83,14 @@ class Cloud:
         for name in COPIED:
             subprocess.run(["cp", "-r", ROOT / name, self.project], check=True)
         shutil.copy(ROOT / "cluster.yaml", self.project)
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
         binds = [f"{self.shared}:/opt/lab"]
         self.lab.up()
         words = ["ip", "netns", "exec", self.lab.lan, sys.executable, HERE / "fake_aws.py", self.lab.folder]
@@ -95,11 +104,11 @@ class Cloud:
         laptop = [*binds, f"{self.project}:/home/ubuntu/project", f"{self.files}:/srv/efs"]
         self.lab.start("laptop", ["172.31.0.2"], binds=laptop, setup=HERE / "laptop_setup.sh")
         self.wait(lambda: "ready" in self._log.read_text(), 60)
-        return self
 
     def __exit__(self, *_):
-        self._aws.kill()
-        self._aws.wait()
+        if self._aws is not None:
+            self._aws.kill()
+            self._aws.wait()
         self.lab.down()
 
     def laptop(self, command, *, timeout, variables=""):

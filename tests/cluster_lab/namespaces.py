@@ -41,7 +41,13 @@ class Lab:
         """End all nodes and remove the LAN."""
         for name in self.nodes():
             self.cut_power(name)
-        subprocess.run(["ip", "netns", "del", self.lan], check=False, capture_output=True)
+        # A node that never came up has no node.json.
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
+        for namespace in (line.split()[0] for line in listed.splitlines() if line.startswith(f"{self.prefix}-")):
+            subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
 
     def nodes(self):
         """The names of those that run."""

@@ -25,6 +25,8 @@ done
 # Where this machine's Python may be, which the node's user runs too.
 chmod 755 "$root/root"
 for place in ${READABLE:-}; do
+    # The node's /tmp is empty.
+    case $place in /tmp/*) mkdir -p "$root$place"; mount --rbind "$place" "$root$place"; place=$(dirname "$place") ;; esac
     while [ "$place" != / ]; do chmod a+rx "$root$place"; place=$(dirname "$place"); done
 done
 hostname "$NAME"

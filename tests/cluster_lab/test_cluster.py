@@ -11,7 +11,7 @@ from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster_lab.namespaces import HERE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(560)]
 RUN = (
     "cd ~/raysweep && TERM=dumb python -m raysweep run --config sweep.yaml --name sweep "
     "--storage /mnt/raysweep/runs --set resources.address=auto"
