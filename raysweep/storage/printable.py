@@ -17,6 +17,8 @@ _LONGEST_LINE = 2000
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners are part of emoji and of Persian words
 _LONG_QUOTE = re.compile(rf"(?<=['\"])([^'\"\n]{{{SHOWN_CHARACTERS + 1},}})(?=['\"])")
+_LONG_NAME = re.compile(r"[^\s/\\]{256,}")
+"""Longer than the name of any file, so no path that the reader needs whole."""
 _FORMULA = re.compile(r"\s*[=+\-@]|[\t\r\n]")
 _USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
 _SECRET_IN_QUERY = re.compile(
@@ -49,8 +51,13 @@ def say_json(value: Any) -> None:
 
 
 def shorten_quotes(text: str) -> str:
-    """A message with the middle of every quoted value cut that is longer than `SHOWN_CHARACTERS`."""
-    return _LONG_QUOTE.sub(lambda found: f"{found[1][:50]}…{found[1][-29:]}", text)
+    """A message without the middle of quotes over `SHOWN_CHARACTERS`, and of words too long for a file's name."""
+    text = _LONG_QUOTE.sub(lambda found: _without_middle(found[1]), text)
+    return _LONG_NAME.sub(lambda found: _without_middle(found[0]), text)
+
+
+def _without_middle(value: str) -> str:
+    return f"{value[:50]}…{value[-29:]}"
 
 
 def without_secrets(text: str) -> str:

@@ -110,3 +110,5 @@ def test_a_message_quotes_at_most_80_characters_of_a_value():
     quotes = re.findall(r"start-[^'\"]*-end", message)
     assert [len(quote) for quote in quotes] == [80, 80]
     assert shorten_quotes("it's fine, isn't it?") == "it's fine, isn't it?"
+    path = "/a/" + "/".join(["folder" * 20] * 5)
+    assert shorten_quotes(f"{path}/{value}.csv: no such file") == f"{path}/{value[:50]}…{value[-24:]}.csv: no such file"
