@@ -42,7 +42,7 @@ def still(evidence):
     values["costs"] = {"plan": None, "stages": [], "trials": [], "ledger": None}
     values["inputs"] = {"digest": "0" * 64, "files": {}}
     for training in values["trainings"]:
-        training |= {"hours": 0.0, "ended_at": None, "peak_memory_bytes": None, "attempts": 1}
+        training |= {"hours": 0.0, "step_seconds": 1.0, "ended_at": None, "peak_memory_bytes": None, "attempts": 1}
     for score in values["scoring"].values():
         score.update({key: None for key in ("seconds", "outputs", "digest") if key in score})
     for strategy in values["strategies"]:
