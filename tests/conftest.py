@@ -8,13 +8,17 @@ import pytest
 from raysweep.report.writing import write_report
 from tests import simulated_run
 
+_SIGTERM_BEFORE = signal.getsignal(signal.SIGTERM)
+
 
 @pytest.fixture(autouse=True)
 def signal_handlers():
     """A test that runs a command in this process leaves no answer of its to SIGTERM to the tests after it."""
-    before = signal.getsignal(signal.SIGTERM)
+    # A fixture of a module may have run one before; and a shell's background jobs ignore Ctrl-C.
+    signal.signal(signal.SIGTERM, _SIGTERM_BEFORE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, _SIGTERM_BEFORE)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -53,7 +53,7 @@ def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
     )
     result = train(job, device="cpu")
     assert (result.steps, result.stopped) == (55, "")
-    losses = [line["loss"] for line in lines_of(job, "step")]
+    losses = [line["objective"] for line in lines_of(job, "step")]
     assert losses[0] == pytest.approx(21.6, abs=0.5)
     assert losses[-1] < 0.05
     check_answers(TrialFolder(job.folder).model, ExampleStore.open(overfit_folder))
@@ -146,8 +146,8 @@ def test_a_child_starts_from_its_parents_model(make_job, tmp_path):
         fields={"folder": tmp_path / "child", "start": str(parent.folder / "model"), "fingerprint": "child"},
     )
     train(child, device="cpu")
-    first, last = lines_of(child, "step")[0]["loss"], lines_of(parent, "step")[-1]["loss"]
-    assert first < last + 1 < lines_of(parent, "step")[0]["loss"] - 1
+    first, last = lines_of(child, "step")[0]["objective"], lines_of(parent, "step")[-1]["objective"]
+    assert first < last + 1 < lines_of(parent, "step")[0]["objective"] - 1
 
 
 def test_patience_ends_a_training_that_does_not_get_better(make_job):
