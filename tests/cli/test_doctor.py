@@ -69,6 +69,7 @@ def test_a_larger_model_needs_more_disk_and_memory(command, without_ray):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_whole_doctor_starts_ray_too(tmp_path):
     """The last check is the one that a run would make first."""
     words = ["doctor", "--storage", str(tmp_path), "--set", "resources.gpus_per_trial=0"]

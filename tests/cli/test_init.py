@@ -113,6 +113,10 @@ def check_two_commands(command, folder, corpus, levels):
     assert (folder / "runs" / "quick" / "report" / "report.html").exists()
 
 
+IN_CI = {"efcamdat", "wi_locness", "icnale"}
+"""The other known corpora are slow tests; all are read in tests/corpus/test_layouts.py."""
+
+
 @pytest.mark.parametrize("name", CORPORA)
 def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
     """No hand edit, no --set, whatever the columns and levels are called."""
@@ -133,7 +137,10 @@ LAYOUT_LEVELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LAYOUT_LEVELS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in IN_CI else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUT_LEVELS],
+)
 def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
     """As it is downloaded."""
     corpus = MAKERS[name](tmp_path, 50)

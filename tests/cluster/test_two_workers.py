@@ -121,6 +121,7 @@ def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
     assert read_record(folder).attempts == 1
 
 
+@pytest.mark.slow
 def test_a_training_that_loses_one_of_its_two_workers_resumes_with_two(two_gpus, one_worker, tmp_path):
     """The other waits for it in a collective, and is ended with it."""
     train = "tests.cluster.fake_trainings:train_and_lose_the_second_worker"

@@ -86,7 +86,9 @@ def test_a_kill_between_the_checkpoints_and_the_record_costs_nothing(short, exte
     assert read_record(run.folder.trial("A1")).result["steps"] == 8
 
 
-@pytest.mark.parametrize("trained", [0, 1, 2])
+@pytest.mark.parametrize(
+    "trained", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_a_kill_in_the_middle_costs_nothing(short, extend, trained):
     """The same command goes on, whichever of the trainings are done; children of what is extended are trained again."""
 
@@ -129,6 +131,7 @@ UNFIT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", UNFIT)
 def test_a_training_that_is_no_beginning_is_refused(tiny_run, extend, case):
     """A longer one in one go would have gone another way."""

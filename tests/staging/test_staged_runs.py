@@ -81,12 +81,17 @@ def test_a_run_in_object_storage_equals_one_on_a_path(uri, tmp_path, new_disk, g
 @pytest.mark.parametrize(
     "fatal",
     [
-        "examples/shard-00000.json",
-        "checkpoints/step-00000002/optimizer.safetensors",
         "checkpoints/step-00000004/checkpoint.json",
-        "model/model.safetensors",
-        "A1/training.json",
-        "tiny/run.json",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                "examples/shard-00000.json",
+                "checkpoints/step-00000002/optimizer.safetensors",
+                "model/model.safetensors",
+                "A1/training.json",
+                "tiny/run.json",
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("disk", ["staging", pytest.param("empty", marks=pytest.mark.slow)])
