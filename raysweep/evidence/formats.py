@@ -88,7 +88,7 @@ def size(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals: 2,000 resamples cannot tell smaller values."""
+    """Three decimals, which the resamples can tell."""
     return NONE if value is None else f"<{SPACE}0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -75,7 +75,7 @@ def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
         "advice",
         "What the tests support on each level. Two claims are tested beside the hypotheses: that a level's own model "
         "beats every other kind, and that some adapted model beats the general one. Each claim is corrected by Holm "
-        "over the levels",
+        f"over the levels, and holds where its p is at most {(1 - evidence.settings.confidence) / 2:g}",
         evidence.advice,
         words("Level", "scope", lambda advice: "Overall" if advice.scope == "overall" else advice.scope),
         words("Advice", "way", lambda advice: advice.text),
