@@ -23,8 +23,9 @@ from raysweep.cluster.local_ray import AUTH_TOKEN, LocalRay, start_ray
 from raysweep.cluster.node_check import NodeCheck, check_nodes, new_check
 from raysweep.cluster.private_files import protect_token
 from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication, listen_on_loopback
+from raysweep.cluster.ray_watch import RayWatch, SilentServers, find_ended_server, servers_of_cluster
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.errors import ResourceError
+from raysweep.errors import LostRayError, ResourceError
 from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
 from raysweep.staging.run_staging import Staging, StagingTicket
 from raysweep.storage.atomic_files import write_json
@@ -79,6 +80,8 @@ class Session(AbstractContextManager["Session"]):
     capacity: Capacity
     declares_trial_gpu: bool
     """Whether GPU nodes declare `trial_gpu`, so that a waiting trial makes the autoscaler start one."""
+    watch: RayWatch
+    """Breaks off the work when Ray is lost."""
     local: LocalRay | None = None
     """The Ray that was started here; None for a cluster that was joined."""
     check: NodeCheck | None = None
@@ -148,21 +151,18 @@ class Session(AbstractContextManager["Session"]):
             f"dashboard {self.dashboard or 'off'} (asks for the token in ~/.ray/auth_token)"
         )
 
-    def raise_if_lost(self) -> None:
-        """Refuse to go on without the Ray that was started here.
-
-        Raises:
-            LostRayError: it is gone.
-        """
-        if self.local is not None:
-            self.local.watch.raise_if_lost()
-
     def close(self) -> None:
         """Disconnect; a Ray that was started here ends with all its processes.
 
         Raises:
-            LostRayError: it ended before.
+            LostRayError: it was lost before.
         """
+        try:
+            self.watch.stop()
+        except LostRayError:
+            if self.local is not None:
+                self.local.leave()
+            raise
         if self.local is None:
             ray.shutdown()
         else:
@@ -208,16 +208,20 @@ def open_session(
             signal.signal(signal.SIGTERM, sigterm_handler)
     with ExitStack() as on_error:
         on_error.callback(local.close if local else ray.shutdown)
+        logs = Path(context.address_info["session_dir"], "logs")
+        watch = RayWatch(logs, find_ended_server) if local else RayWatch(logs, SilentServers(servers_of_cluster()), 1.0)
+        watch.start()
+        on_error.callback(watch.stop)
         available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         session = Session(
             resources=resources,
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
             capacity=capacity_of(available, ray.nodes()),  # type: ignore[no-untyped-call]
             declares_trial_gpu=TRIAL_GPU in available or MAX_TRIAL_GPU in available,
+            watch=watch,
             local=local,
         )
-        logs = f"{context.address_info['session_dir']}/logs"
-        write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": logs})
+        write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": str(logs)})
         session.require({"each": session.need()})
         if address:
             session.require_gpus()

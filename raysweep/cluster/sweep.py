@@ -114,7 +114,7 @@ def run_sweep(
             _tuner(watch, config, storage / "tune", end).fit()
         finally:
             # Tune may take the loss of Ray for an interruption.
-            session.raise_if_lost()
+            session.watch.raise_if_lost()
 
 
 def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> tune.Tuner:

@@ -1,6 +1,6 @@
 """A Ray that is started here is for this user alone, and a run never outlives it in silence."""
 
-import signal
+import re
 import stat
 import threading
 import time
@@ -64,61 +64,31 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "server", [pytest.param("raylet", marks=[]), pytest.param("gcs_server", marks=pytest.mark.slow)]
+    ("server", "how", "told"),
+    [
+        ("raylet", [], "raylet on this machine ended"),
+        pytest.param("gcs_server", [], "gcs_server on this machine ended", marks=pytest.mark.slow),
+        pytest.param("raylet", ["cluster"], "raylet at .* has not answered for 1. s", marks=pytest.mark.slow),
+        pytest.param("gcs_server", ["cluster"], "gcs_server at .* has not answered for 1. s", marks=pytest.mark.slow),
+    ],
 )
-def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server):
+def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, told):
     """Ray itself waits for a minute and ends the process without a word, or fails training after training."""
-    with SweepProcess(run, output) as sweep:
+    with SweepProcess(run, output, *how) as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
-        (process,) = [process for process in sweep.family() if process.name() == server]
+        # A cluster's other node has a raylet too.
+        process = min((each for each in sweep.family() if each.name() == server), key=lambda each: each.create_time())
         process.kill()
         killed_at = time.monotonic()
         assert sweep.wait() == 1
-        assert time.monotonic() - killed_at < 40
+        assert time.monotonic() - killed_at < 30
     printed = sweep.output.read_text()
-    assert f"error: Ray's {server} on this machine ended" in printed
+    assert re.search(f"error: Ray's {told}", printed)
     assert "/logs. The same command continues from the last checkpoints" in printed
     record = read_record(run.trial("all"))
     # If the main thread waits in Ray's code until its patience ends, the record still says that the trial runs; the
     # next run then counts a lost process, as after a kill.
-    assert record.state in {State.STOPPED, State.RUNNING}
+    # A cluster's other node may end the training meanwhile.
+    assert record.state in {State.STOPPED, State.RUNNING, *([State.DONE] if how else [])}
     if record.state is State.STOPPED:
-        assert f"Ray's {server} on this machine ended" in record.reason
-
-
-@pytest.fixture
-def watch(monkeypatch):
-    from raysweep.cluster.local_ray import RayWatch
-
-    # This process is not to end at once.
-    monkeypatch.setattr("atexit.register", lambda function: None)
-
-    before = signal.getsignal(signal.SIGUSR1)
-    watches = []
-
-    def make(find_dead):
-        watches.append(RayWatch(Path("session/logs"), find_dead))
-        watches[-1].start()
-        return watches[-1]
-
-    yield make
-    assert signal.getsignal(signal.SIGUSR1) is before
-
-
-def test_a_lost_server_breaks_off_whatever_waits(watch):
-    """An error of Ray's own would be taken for a failure of the training."""
-    from raysweep.errors import LostRayError
-
-    seen = watch(lambda: ["raylet"])
-    with pytest.raises(LostRayError, match=r"Ray's raylet on this machine ended.*session/logs"):
-        try:
-            threading.Event().wait(60)
-        except Exception:
-            pytest.fail("it can be caught by mistake")
-        finally:
-            seen.stop()
-
-
-def test_a_watch_that_saw_nothing_ends_quietly(watch):
-    """And leaves the signal's handler as it was."""
-    watch(list).stop()
+        assert re.search(f"Ray's {told}", record.reason)

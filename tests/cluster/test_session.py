@@ -67,7 +67,9 @@ def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
 )
 def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity, need, cpus):
     """The accounts are the same as for shares asked for by hand."""
-    session = Session(resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False)
+    session = Session(
+        resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False, watch=None
+    )
     assert session.need() == need
     assert session.training_capacity.cpus == cpus
 
@@ -87,7 +89,9 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
 def test_trainings_share_a_process_on_one_machine_s_cpus_unless_told_otherwise(asked, address, gpus, shares):
     """A cluster loses nodes, a GPU's memory is to be empty, and several GPUs need a process each."""
     resources = ResourcesConfig(train_workers=asked, address=address)
-    session = Session(resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False)
+    session = Session(
+        resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False, watch=None
+    )
     assert session.shares_workers(ResourceRequest(cpus=1, gpus=gpus)) is shares
 
 
@@ -103,7 +107,7 @@ def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
 def session_on(gpus, **resources):
     capacity = Capacity(cpus=8, gpus=gpus)
     config = ResourcesConfig(address="auto", **resources)
-    return Session(resources=config, dashboard="", capacity=capacity, declares_trial_gpu=False)
+    return Session(resources=config, dashboard="", capacity=capacity, declares_trial_gpu=False, watch=None)
 
 
 def test_a_cluster_without_gpus_trains_on_cpus_only_if_it_is_told_to():

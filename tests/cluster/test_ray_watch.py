@@ -1,0 +1,62 @@
+"""Losing Ray ends the work with a sentence that says what was lost."""
+
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    from raysweep.cluster.ray_watch import RayWatch
+
+    # This process is not to end at once.
+    monkeypatch.setattr("atexit.register", lambda function: None)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    watches = []
+
+    def make(find_lost):
+        watches.append(RayWatch(Path("session/logs"), find_lost))
+        watches[-1].start()
+        return watches[-1]
+
+    yield make
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_a_lost_server_breaks_off_whatever_waits(watch):
+    """An error of Ray's own would be taken for a failure of the training."""
+    from raysweep.errors import LostRayError
+
+    seen = watch(lambda: "Ray's raylet ended")
+    with pytest.raises(
+        LostRayError, match=r"Ray's raylet ended; its log is in session/logs. The same command continues"
+    ):
+        try:
+            threading.Event().wait(60)
+        except Exception:
+            pytest.fail("it can be caught by mistake")
+        finally:
+            seen.stop()
+
+
+def test_a_watch_that_saw_nothing_ends_quietly(watch):
+    """And leaves the signal's handler as it was."""
+    watch(str).stop()
+
+
+def test_a_server_that_listens_no_more_is_lost_after_a_while():
+    """A busy process answers: the kernel accepts for it."""
+    from raysweep.cluster.ray_watch import SilentServers
+
+    with socket.create_server(("127.0.0.1", 0)) as alive:
+        with socket.create_server(("127.0.0.1", 0)) as ended:
+            addresses = {"gcs_server": alive.getsockname(), "raylet": ended.getsockname()}
+            find_lost, find_lost_at_once = SilentServers(addresses), SilentServers(addresses, silence_s=0.0)
+            assert find_lost_at_once() == ""
+        assert find_lost() == ""
+        port = addresses["raylet"][1]
+        assert find_lost_at_once() == f"Ray's raylet at 127.0.0.1:{port} has not answered for 0 s (Connection refused)"
