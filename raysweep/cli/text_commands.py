@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from raysweep.cli.settings import DEFAULT_CONFIG, Settings, new_group, with_settings
+from raysweep.errors import ConfigError
 from raysweep.storage.printable import say
 
 app = new_group()
@@ -50,28 +51,68 @@ def init(
 def infill(
     text: Annotated[str | None, typer.Argument(help="A text with blanks; asked for if absent.")] = None,
     model: Annotated[
-        str, typer.Option("--model", help="A folder with a trained model; s3://… or gs://… too.")
-    ] = "model",
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Fillings to draw.")] = 3,
+        str | None,
+        typer.Option("--model", help="A trial of the run; without --name a folder, s3://… or gs://…"),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The run whose models are asked.")] = None,
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
+    all_levels: Annotated[
+        bool, typer.Option("--all-levels", help="Ask each level's own model of the run, side by side.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Fill every text of this CSV.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="With --csv: the CSV to write.")] = None,
+    column: Annotated[str, typer.Option("--column", help="With --csv: the column of the texts.")] = "text",
+    reference: Annotated[
+        str | None, typer.Option("--reference", metavar="COLUMN", help="With --csv: the column of what was written.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Fillings; 3, of a CSV's texts 1.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
     top_p: Annotated[
         float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this mass.")
     ] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another one draws other fillings.")] = 0,
+    first_word: Annotated[
+        str | None, typer.Option("--first-word", metavar="WORD", help="With which every answer begins.")
+    ] = None,
+    min_words: Annotated[int, typer.Option("--min-words", min=0, help="Words in the shortest answer.")] = 0,
+    max_words: Annotated[int | None, typer.Option("--max-words", min=1, help="Words in the longest answer.")] = None,
+    forbid: Annotated[
+        list[str] | None, typer.Option("--forbid", metavar="WORD", help="A word that no answer has; several times.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
-    """Fill the blanks of a text with a trained model.
+    """Fill the blanks of a text, or of all texts of a CSV, with a trained model.
 
     Blanks are [blank], [word], [ngram], [sentence], [paragraph] and [document].
     """
+    from raysweep.cli.infill_csv import fill_csv
+    from raysweep.cli.infill_models import choose_models
     from raysweep.cli.infill_prompt import fill_texts
-    from raysweep.staging.bucket_address import is_bucket_uri
-    from raysweep.staging.run_view import fetch_folder
+    from raysweep.evaluation.answer_words import Constraints
 
-    folder = fetch_folder(model) if is_bucket_uri(model) else Path(model)
-    draw = {"samples": samples, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-    fill_texts(folder, text, as_json=json, **draw)
+    if csv is not None and (text is not None or out is None):
+        raise ConfigError("--csv: needs --out FILE, and no text")
+    if csv is None and (out is not None or reference is not None):
+        raise ConfigError("--out and --reference: need --csv FILE")
+    options = {
+        "samples": samples or (3 if csv is None else 1),
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "constraints": Constraints(
+            first_word=first_word, min_words=min_words, max_words=max_words, forbidden=tuple(forbid or ())
+        ),
+    }
+    settings = Settings(name=name, storage=storage, fetches="no checkpoints")
+    with choose_models(settings, model, all_levels=all_levels) as chosen:
+        if csv is None or out is None:
+            fill_texts(chosen, text, as_json=json, **options)
+            return
+        failed = fill_csv(chosen, csv, out, column=column, reference=reference, as_json=json, options=options)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command("ilm-export")

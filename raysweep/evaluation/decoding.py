@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from raysweep.errors import InputError
+from raysweep.evaluation.answer_words import FREE, Constraints
 from raysweep.evaluation.token_sampling import Sampling, choose_tokens
 from raysweep.masking.vocabulary import END_OF_INFILL, Kind
 from raysweep.model.gpt2 import END_OF_TEXT
@@ -42,6 +43,8 @@ class Prompt:
 
     ids: Sequence[int]
     kinds: Sequence[Kind]
+    openings: Sequence[Sequence[int]] | None = None
+    """Tokens with which each answer must begin; None if all are free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,9 @@ class Answer:
     ids: tuple[int, ...]
     finished: bool
     """False if it was cut: its limit was reached, or the model had no position left."""
+    nats: float = field(default=0.0, compare=False)
+    """−log of the model's own probability of these tokens and, if it is finished, of its end; the draw's settings
+    do not matter.  Not compared, because it depends on the batch in its last digits."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,17 +68,25 @@ class _Row:
     free_positions: int
     """Tokens that still fit in the model's positions."""
     random: np.random.Generator
+    openings: Sequence[Sequence[int]]
+    """What each blank's answer must begin with."""
     answers: list[Answer] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     """The current answer."""
+    nats: float = 0.0
 
     @property
     def is_done(self) -> bool:
         return len(self.answers) == len(self.limits)
 
-    def take(self, token: int) -> int:
-        """Add the chosen token; returns the model's next input token."""
+    @property
+    def opening(self) -> Sequence[int]:
+        return self.openings[len(self.answers)]
+
+    def take(self, token: int, nats: float) -> int:
+        """Add the chosen token, which costs so many nats; returns the model's next input token."""
         is_cut = token != END_OF_INFILL and len(self.ids) == self.limits[len(self.answers)]
+        self.nats += 0.0 if is_cut else nats
         if is_cut or token == END_OF_INFILL:
             self._close(finished=not is_cut)
             token = END_OF_INFILL
@@ -84,8 +98,8 @@ class _Row:
         return token
 
     def _close(self, *, finished: bool) -> None:
-        self.answers.append(Answer(ids=tuple(self.ids), finished=finished))
-        self.ids = []
+        self.answers.append(Answer(ids=tuple(self.ids), finished=finished, nats=self.nats))
+        self.ids, self.nats = [], 0.0
 
 
 def answer_prompts(
@@ -96,6 +110,8 @@ def answer_prompts(
     sampling: Sampling,
     seed: int = 0,
     max_answer_tokens: int | None = None,
+    constraints: Constraints = FREE,
+    places: Sequence[int] | None = None,
 ) -> list[list[list[Answer]]]:
     """Answers for every prompt, sample and blank, in this order.
 
@@ -104,6 +120,8 @@ def answer_prompts(
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
         max_answer_tokens: replaces `ANSWER_LIMITS`.
+        constraints: of all answers; an answer that is cut may have fewer words than they say.
+        places: the prompts' places among all that are asked in several calls; 0, 1, 2 … if absent.
 
     Raises:
         InputError: a prompt is longer than the model's positions.
@@ -111,35 +129,66 @@ def answer_prompts(
     positions = int(model.config.n_positions)
     for prompt in prompts:
         assert prompt.kinds, "a prompt has a blank"
-        if len(prompt.ids) > positions:
-            raise InputError(
-                f"text: found {len(prompt.ids):,} tokens; the model has {positions:,} positions. "
-                f"Shorten it by {len(prompt.ids) - positions:,} tokens or more, to leave room for the answers"
-            )
+        check_length(model, prompt.ids)
     rows = [
-        _Row(
-            limits=[max_answer_tokens or ANSWER_LIMITS[kind] for kind in prompt.kinds],
-            free_positions=positions - len(prompt.ids),
-            random=generator_for("answer", seed, number, sample),
-        )
-        for number, prompt in enumerate(prompts)
+        _new_row(prompt, positions, max_answer_tokens, constraints, generator_for("answer", seed, place, sample))
+        for place, prompt in zip(range(len(prompts)) if places is None else places, prompts, strict=True)
         for sample in range(samples)
     ]
     if rows:
-        _run(model, prompts, rows, samples, sampling)
+        _run(model, prompts, rows, samples, sampling, constraints)
     return [[row.answers for row in rows[start : start + samples]] for start in range(0, len(rows), samples)]
 
 
+def check_length(model: Any, ids: Sequence[int]) -> None:
+    """Refuse a prompt that is longer than the model's positions.
+
+    Raises:
+        InputError: it is.
+    """
+    positions = int(model.config.n_positions)
+    if len(ids) > positions:
+        raise InputError(
+            f"text: found {len(ids):,} tokens; the model has {positions:,} positions. "
+            f"Shorten it by {len(ids) - positions:,} tokens or more, to leave room for the answers"
+        )
+
+
+def _new_row(
+    prompt: Prompt, positions: int, limit: int | None, constraints: Constraints, random: np.random.Generator
+) -> _Row:
+    openings = [()] * len(prompt.kinds) if prompt.openings is None else prompt.openings
+    pairs = zip(prompt.kinds, openings, strict=True)
+    return _Row(
+        limits=[limit or constraints.token_limit(ANSWER_LIMITS[kind], opening) for kind, opening in pairs],
+        free_positions=positions - len(prompt.ids),
+        random=random,
+        openings=openings,
+    )
+
+
 @torch.inference_mode()
-def _run(model: Any, prompts: Sequence[Prompt], rows: Sequence[_Row], samples: int, sampling: Sampling) -> None:
+def _run(
+    model: Any,
+    prompts: Sequence[Prompt],
+    rows: Sequence[_Row],
+    samples: int,
+    sampling: Sampling,
+    constraints: Constraints,
+) -> None:
     batch = TokenBatch(model, [prompt.ids for prompt in prompts])
     batch.keep(torch.arange(len(prompts)).repeat_interleave(samples))
     batch_rows = list(rows)
     while True:
         logits_RV = _forbid(batch.logits_RV, [not row.ids for row in batch_rows])
+        if constraints != FREE:
+            refused_RV = np.stack([constraints.refused_tokens(row.ids, row.opening) for row in batch_rows])
+            logits_RV.masked_fill_(torch.from_numpy(refused_RV).to(logits_RV.device), -torch.inf)
         draws_R = torch.tensor([row.random.random() for row in batch_rows], dtype=torch.float64)
-        chosen = choose_tokens(logits_RV, draws_R.to(logits_RV.device), sampling).tolist()
-        next_tokens = [row.take(token) for row, token in zip(batch_rows, chosen, strict=True)]
+        chosen_R = choose_tokens(logits_RV, draws_R.to(logits_RV.device), sampling)
+        nats_R = torch.nn.functional.cross_entropy(batch.logits_RV, chosen_R, reduction="none")
+        taken = zip(batch_rows, chosen_R.tolist(), nats_R.tolist(), strict=True)
+        next_tokens = [row.take(token, nats) for row, token, nats in taken]
         unfinished = [place for place, row in enumerate(batch_rows) if not row.is_done]
         if not unfinished:
             return

@@ -9,8 +9,6 @@ One example of each chosen document is answered; blanks of whole documents have 
 out.  Recall and F1 of bigrams are over answers whose reference has at least two words.
 """
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raysweep.evaluation.answer_words import count_ngrams
 from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import GREEDY
 from raysweep.masking.example_store import ExampleStore
@@ -29,7 +28,6 @@ Ints = npt.NDArray[np.int64]
 
 SAMPLES_PER_LEVEL = 2
 _BATCH_PROMPTS = 64
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +71,15 @@ def score_generation(
         for question in _pick_questions(store, level_examples, documents, generator_for(seed, "generation", level))
     ]
     scores: list[AnswerScore] = []
+    decode = document_tokenizer().decode
     for start in range(0, len(questions), _BATCH_PROMPTS):
         batch = questions[start : start + _BATCH_PROMPTS]
         answered = answer_prompts(model, [prompt for _, prompt, _ in batch], sampling=GREEDY)
         for (level, prompt, references), (answers,) in zip(batch, answered, strict=True):
-            pairs = zip(prompt.kinds, answers, references, strict=True)
-            scores.extend(_score_answer(level, kind, answer, text) for kind, answer, text in pairs)
+            scores.extend(
+                score_answer(level, kind, decode(answer.ids), reference, finished=answer.finished)
+                for kind, answer, reference in zip(prompt.kinds, answers, references, strict=True)
+            )
             if samples is not None and sum(sample["level"] == level for sample in samples) < SAMPLES_PER_LEVEL:
                 samples.append(_as_text(level, prompt, references, answers))
     return {
@@ -112,11 +113,23 @@ def summarise(scores: Sequence[AnswerScore]) -> dict[str, Any]:
 
 def overlap(answer: str, reference: str, n: int) -> tuple[float, float] | None:
     """Recall and F1 of n-grams of words, repeats counted; None if the reference has none."""
-    produced, expected = _ngrams(answer, n), _ngrams(reference, n)
+    produced, expected = count_ngrams(answer, n), count_ngrams(reference, n)
     if not expected:
         return None
     shared = (produced & expected).total()
     return shared / expected.total(), 2 * shared / (produced.total() + expected.total())
+
+
+def score_answer(level: str, kind: Kind, text: str, reference: str, *, finished: bool) -> AnswerScore:
+    """Compare an answer with the learner's."""
+    return AnswerScore(
+        level=level,
+        kind=kind,
+        finished=finished,
+        is_right=finished and text.strip() == reference.strip(),
+        unigram=overlap(text, reference, 1),
+        bigram=overlap(text, reference, 2),
+    )
 
 
 def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[Prompt, list[str]] | None:
@@ -151,18 +164,6 @@ def _pick_questions(
     return questions
 
 
-def _score_answer(level: str, kind: Kind, answer: Answer, reference: str) -> AnswerScore:
-    text = document_tokenizer().decode(answer.ids)
-    return AnswerScore(
-        level=level,
-        kind=kind,
-        finished=answer.finished,
-        is_right=answer.finished and text.strip() == reference.strip(),
-        unigram=overlap(text, reference, 1),
-        bigram=overlap(text, reference, 2),
-    )
-
-
 def _as_text(level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer]) -> dict[str, Any]:
     """A question with its answers; `context` is the text before, between and after the blanks."""
     tokenizer = document_tokenizer()
@@ -175,11 +176,6 @@ def _as_text(level: str, prompt: Prompt, references: Sequence[str], answers: Seq
         "references": list(references),
         "answers": [tokenizer.decode(answer.ids) for answer in answers],
     }
-
-
-def _ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    return Counter(zip(*(words[first:] for first in range(n)), strict=False))
 
 
 def _mean(values: Sequence[float]) -> float | None:

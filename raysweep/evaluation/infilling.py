@@ -2,7 +2,8 @@ r"""Fills the blanks of a text with a model's answers, in several samples.
 
 A blank is written `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]` (any case), or
 `[blank]`, which is an n-gram: one to eight words.  `\[word]` is literal text, and so is a special token
-spelled out.
+spelled out.  What is nearly a blank (`[wrod]`) is refused, because it would stay in the text unseen; other brackets
+are text.
 
 The prompt equals what training would have made of the text with a span in the blank's place.  In GPT-2's
 tokens a word includes its leading space, so the space before a blank belongs to the blank; and whitespace
@@ -13,16 +14,20 @@ replaced.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import exp
 from typing import Any
 
 from raysweep.errors import InputError
+from raysweep.evaluation.answer_words import FREE, Constraints
 from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import Sampling
 from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+from raysweep.storage.printable import shown
 
-_BLANK = re.compile(r"\\?\[(blank|word|ngram|sentence|paragraph|document)\]", re.IGNORECASE)
 _KINDS = {"blank": Kind.NGRAM, **{kind.name.lower(): kind for kind in Kind}}
+_BRACKETS = re.compile(r"(\\?)\[( ?([^\W\d_]{2,20})[ .:]?)\]")
 # One of each class that GPT-2's pattern separates (letters, digits, other signs): a token never spans two.
 _PLACEHOLDERS = ("x", "0", "#")
 
@@ -39,6 +44,13 @@ class FilledBlank:
     stop: int
     finished: bool
     """False if it was cut: its limit was reached, or the model had no position left."""
+    nats: float = field(default=0.0, compare=False)
+    """As `decoding.Answer` has it."""
+
+    @property
+    def probability(self) -> float:
+        """The probability that the model gives to just this answer, after the answers before it."""
+        return exp(-self.nats)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +77,7 @@ def infill(
     top_p: float | None = 0.95,
     seed: int = 0,
     max_answer_tokens: int | None = None,
+    constraints: Constraints = FREE,
 ) -> list[Infilling]:
     r"""Fill a text's blanks: `[blank]`, `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]`.
 
@@ -74,6 +87,7 @@ def infill(
         model: a `GPT2LMHeadModel` in eval mode.
         temperature: with 0 the likeliest token is taken, so all samples are the same.
         max_answer_tokens: tokens in the longest answer; by kind if absent (`ANSWER_LIMITS`).
+        constraints: what every answer must be like.
 
     Raises:
         InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
@@ -83,18 +97,58 @@ def infill(
     if max_answer_tokens is not None and max_answer_tokens < 1:
         raise InputError(f"max_answer_tokens: found {max_answer_tokens}; must be at least 1, or absent")
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    template = read_template(text)
-    prompt = Prompt(ids=template.prompt, kinds=template.kinds)
-    (rows,) = answer_prompts(
-        model, [prompt], samples=samples, sampling=sampling, seed=seed, max_answer_tokens=max_answer_tokens
+    (fillings,) = fill_templates(
+        model,
+        [read_template(text)],
+        samples=samples,
+        sampling=sampling,
+        constraints=constraints,
+        seed=seed,
+        max_answer_tokens=max_answer_tokens,
     )
-    return [_fill_sample(template, answers) for answers in rows]
+    return fillings
+
+
+def fill_templates(
+    model: Any,
+    templates: Sequence["Template"],
+    *,
+    samples: int,
+    sampling: Sampling,
+    constraints: Constraints = FREE,
+    **options: Any,
+) -> list[list[Infilling]]:
+    """Fill several texts in one batch; the samples of each text.
+
+    Args:
+        options: of `answer_prompts`.
+
+    Raises:
+        InputError: a text is longer than the model's positions, or its blanks cannot keep to the constraints.
+    """
+    for template in templates:
+        constraints.refuse_kinds(template.kinds)
+    prompts = [
+        Prompt(
+            ids=template.prompt,
+            kinds=template.kinds,
+            openings=[constraints.opening(piece) for piece in template.pieces[:-1]],
+        )
+        for template in templates
+    ]
+    answered = answer_prompts(model, prompts, samples=samples, sampling=sampling, constraints=constraints, **options)
+    return [
+        [_fill_sample(template, answers) for answers in rows]
+        for template, rows in zip(templates, answered, strict=True)
+    ]
 
 
 def _fill_sample(template: "Template", answers: Sequence[Answer]) -> Infilling:
     text, ranges = template.fill([document_tokenizer().decode(answer.ids) for answer in answers])
     blanks = (
-        FilledBlank(kind=kind, text=text[start:stop], start=start, stop=stop, finished=answer.finished)
+        FilledBlank(
+            kind=kind, text=text[start:stop], start=start, stop=stop, finished=answer.finished, nats=answer.nats
+        )
         for kind, answer, (start, stop) in zip(template.kinds, answers, ranges, strict=True)
     )
     return Infilling(text=text, answers=tuple(blanks))
@@ -126,29 +180,57 @@ class Template:
             text += body + piece
         return text, ranges
 
+    def answers_in(self, original: str) -> list[str] | None:
+        """The answers that make this original text of the template, each as short as can be; None if none do."""
+        first, *inner, last = self.pieces
+        if not original.startswith(first) or not original.endswith(last):
+            return None
+        answers, start = [], len(first)
+        for piece in inner:
+            found = original.find(piece, start + 1, len(original) - len(last))
+            if found < 0:
+                return None
+            answers.append(original[start:found])
+            start = found + len(piece)
+        answers.append(original[start : len(original) - len(last)])
+        return answers if all(answer.strip() for answer in answers) else None
+
 
 def read_template(text: str) -> Template:
     """Read a text with blanks.
 
     Raises:
-        InputError: it has no blank.
+        InputError: it has no blank, or what is nearly one.
     """
     pieces, kinds = [""], []
     end = 0
-    for match in _BLANK.finditer(text):
+    for match in _BRACKETS.finditer(text):
+        kind = _KINDS.get(match[2].lower())
+        nearest = next(iter(get_close_matches(match[3].lower(), _KINDS, 1)), None)
+        if nearest is None:
+            continue
+        if kind is None and not match[1]:
+            raise InputError(
+                f"text: found '{match[0]}'; did you mean '[{nearest}]'? Write \\{match[0]} for the brackets themselves"
+            )
         pieces[-1] += text[end : match.start()]
         end = match.end()
-        if match[0].startswith("\\"):
+        if match[1]:
             pieces[-1] += match[0][1:]
-        else:
-            kinds.append(_KINDS[match[1].lower()])
+        elif kind is not None:
+            kinds.append(kind)
             pieces.append("")
     pieces[-1] += text[end:]
     if not kinds:
         raise InputError(
-            f"text: found no blank in {_shorten(text)!r}; write [blank], [word], [ngram], [sentence], "
+            f"text: found no blank in {shown(text, 60)}; write [blank], [word], [ngram], [sentence], "
             "[paragraph] or [document] where an answer should go"
         )
+    return make_template(pieces, kinds)
+
+
+def make_template(pieces: Sequence[str], kinds: Sequence[Kind]) -> Template:
+    """A template of n kinds of blanks and the n + 1 pieces of text around them."""
     return Template(pieces=tuple(pieces), kinds=tuple(kinds), prompt=tuple(_encode(pieces, kinds)))
 
 
@@ -177,7 +259,3 @@ def _sign_class(sign: str) -> str:
     if sign.isnumeric():
         return "digit"
     return "other" if sign.strip() else "space"
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -30,7 +30,10 @@ OPTIONS = {
     "verify": "zip_ --key",
     "sample": f"{SETTINGS} --out --rows",
     "init": "corpus --out --yes --force --set",
-    "infill": "text --model --samples --temperature --top-k --top-p --seed --json",
+    "infill": (
+        "text --model --name --storage --all-levels --csv --out --column --reference --samples --temperature --top-k "
+        "--top-p --seed --first-word --min-words --max-words --forbid --json"
+    ),
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
     "cluster check": "file --quota",

@@ -75,11 +75,36 @@ def test_a_special_token_that_is_typed_is_text(token):
     assert document_tokenizer().decode(list(prompt[:-2])) == f"I {token} like"
 
 
-@pytest.mark.parametrize("text", ["", "no blank here", r"\[word]", "[words]", "[ word ]"])
+@pytest.mark.parametrize("text", ["", "no blank here", r"\[word]", "[laughs]", "[1]"])
 def test_a_text_without_a_blank_says_how_to_write_one(text):
     """Guessing where an answer should go would be worse."""
     with pytest.raises(InputError, match=r"found no blank .*write \[blank\]"):
         read_template(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "nearest"),
+    [
+        ("I [wrod] it", "[wrod]", "word"),
+        ("I [words] it", "[words]", "word"),
+        ("[word] and [ word ]", "[ word ]", "word"),
+        ("[Sentense] Bye.", "[Sentense]", "sentence"),
+        ("[n-gram] or [ngramm]", "[ngramm]", "ngram"),
+        ("the [blanck]", "[blanck]", "blank"),
+    ],
+)
+def test_what_is_nearly_a_blank_is_refused_with_the_nearest(text, found, nearest):
+    """It would stay in the text, and nobody would see that it was not filled; a backslash makes it text."""
+    with pytest.raises(InputError) as caught:
+        read_template(text)
+    assert f"found '{found}'; did you mean '[{nearest}]'?" in str(caught.value)
+    escaped = read_template(text.replace(found, f"\\{found}") + " [word]")
+    assert escaped.fill(["" for _ in escaped.kinds])[0].count(found) == 1
+
+
+def test_other_brackets_are_text():
+    """Learners' editors write them."""
+    assert read_template("[laughs] (see [1]) [word] [sic]").pieces == ("[laughs] (see [1]) ", " [sic]")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,269 @@
+"""`raysweep infill --csv`: fills every text of a CSV, and measures the answers.
+
+The file is read as it is needed and written by rename at the end, so an interrupted command leaves nothing behind.
+A row that cannot be filled keeps its place, with the reason in the column `error`.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from raysweep.cli.infill_models import ChosenModels
+from raysweep.cli.terminal import PrintableConsole, plain_table
+from raysweep.errors import InputError
+from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.clock import unix_seconds
+from raysweep.storage.printable import say, say_json, shown
+
+_ROWS = 48
+"""Samples that a batch holds, over all its texts."""
+_TELL_EVERY_S = 5.0
+_LONGEST_CELL = 10_000_000
+_ERRORS_SHOWN = 5
+ADDED = ("model", "sample", "filled", "answers", "probabilities", "finished", "error")
+"""Columns of the output beside those of the input; `answers` and `probabilities` are JSON lists."""
+
+Row = tuple[int, dict[str, str]]
+"""The line where a record of the input begins, and its cells."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Measured:
+    """What is kept of one model's answers, for the metrics."""
+
+    scores: list[Any] = field(default_factory=list)
+    answers: list[list[str]] = field(default_factory=list)
+    """The samples of each blank."""
+    finished: list[bool] = field(default_factory=list)
+
+
+def fill_csv(
+    chosen: ChosenModels,
+    source: Path,
+    out: Path,
+    *,
+    column: str,
+    reference: str | None,
+    as_json: bool,
+    options: Mapping[str, Any],
+) -> int:
+    """Fill a CSV's texts, write them to another, and print metrics of the answers; returns how many texts failed.
+
+    Args:
+        column: holds the texts with blanks.
+        reference: holds what the learners wrote: the whole text, a JSON list of the answers, or, with one blank, the
+            answer.
+        options: `samples`, `seed`, `constraints` and the fields of `Sampling`.
+
+    Raises:
+        InputError: the file cannot be read, or a column is not there.
+    """
+    with (
+        _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
+        atomic_file(out) as beside,
+    ):
+        models = chosen.load()
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*header, *ADDED], lineterminator="\n")
+            writer.writeheader()
+            filler = _CsvFiller(models, column, reference, options)
+            began = told = unix_seconds()
+            while batch := list(islice(rows, max(1, _ROWS // options["samples"]))):
+                writer.writerows(filler.fill(batch))
+                if unix_seconds() - told > _TELL_EVERY_S:
+                    told = unix_seconds()
+                    say(f"{filler.texts:,} texts, {filler.texts / (told - began):,.1f} texts/s", to_stderr=True)
+    metrics = filler.metrics(chosen.language)
+    if as_json:
+        say_json({"texts": filler.texts, "failed": len(filler.errors), "errors": filler.errors, "metrics": metrics})
+    else:
+        for error in filler.errors[:_ERRORS_SHOWN]:
+            say(f"{source}: {error}", to_stderr=True)
+        failed = len(filler.errors)
+        say(f"{out}: {filler.texts - failed:,} of {filler.texts:,} texts filled, {failed:,} failed")
+        _print_metrics(metrics)
+    return len(filler.errors)
+
+
+class _CsvFiller:
+    """Fills batches of rows with every model, and keeps what the metrics need."""
+
+    def __init__(
+        self, models: Mapping[str, Any], column: str, reference: str | None, options: Mapping[str, Any]
+    ) -> None:
+        from raysweep.evaluation.token_sampling import Sampling
+
+        self._models, self._column, self._reference = models, column, reference
+        draw = {name: options[name] for name in ("temperature", "top_k", "top_p")}
+        self._options = {
+            **{name: value for name, value in options.items() if name not in draw},
+            "sampling": Sampling(**draw),
+        }
+        self._measured = {name: _Measured() for name in models}
+        self._references: list[list[str]] = []
+        self.texts = 0
+        self.errors: list[str] = []
+
+    def fill(self, batch: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        """The output's rows of some texts, in the texts' order."""
+        from raysweep.evaluation.infilling import fill_templates
+
+        ready, problems = [], {}
+        first = self.texts
+        for place, (line, cells) in enumerate(batch, start=first):
+            try:
+                ready.append((place, *self._read(cells)))
+            except InputError as error:
+                problems[place] = str(error)
+                self.errors.append(f"line {line}: {error}")
+        self.texts += len(batch)
+        places, templates = [place for place, _, _ in ready], [template for _, template, _ in ready]
+        self._references += [[answer] for _, _, references in ready for answer in references]
+        filled = {
+            name: dict(zip(places, fill_templates(model, templates, places=places, **self._options), strict=True))
+            for name, model in self._models.items()
+        }
+        for name, fillings_of in filled.items():
+            for place, _, references in ready:
+                self._measure(self._measured[name], fillings_of[place], references)
+        for place, (_, cells) in enumerate(batch, start=first):
+            if place in problems:
+                yield {**cells, "error": problems[place]}
+            else:
+                yield from ({**cells, **row} for name in filled for row in _output_rows(name, filled[name][place]))
+
+    def _read(self, cells: Mapping[str, str]) -> tuple[Any, list[str]]:
+        """A row's template, and the learner's answers; none if they are not asked for."""
+        from raysweep.evaluation.decoding import check_length
+        from raysweep.evaluation.infilling import read_template
+
+        template = read_template(cells[self._column])
+        self._options["constraints"].refuse_kinds(template.kinds)
+        for model in self._models.values():
+            check_length(model, template.prompt)
+        if self._reference is None:
+            return template, []
+        original = cells[self._reference]
+        answers = template.answers_in(original) or _listed(original)
+        if answers is None and len(template.kinds) == 1:
+            answers = [original]
+        if answers is None or len(answers) != len(template.kinds):
+            raise InputError(
+                f"column '{self._reference}': found {shown(original, 40)}, which does not fit the text with its "
+                f"{len(template.kinds)} blanks; must be the whole text, or a JSON list of the answers"
+            )
+        return template, answers
+
+    def _measure(self, kept: _Measured, fillings: Sequence[Any], references: Sequence[str]) -> None:
+        from raysweep.evaluation.generation import score_answer
+
+        for blank in range(len(fillings[0].answers)):
+            answers = [filling.answers[blank] for filling in fillings]
+            kept.answers.append([answer.text for answer in answers])
+            kept.finished += [answer.finished for answer in answers]
+            if references:
+                kept.scores += [
+                    score_answer("", answer.kind, answer.text, references[blank], finished=answer.finished)
+                    for answer in answers
+                ]
+
+    def metrics(self, language: str) -> dict[str, dict[str, Any]]:
+        """Metrics by model, and, of what can be measured alone, of the learners' answers as `reference`."""
+        from raysweep.evaluation.answer_diversity import describe_diversity
+        from raysweep.evaluation.generation import summarise
+
+        described = {}
+        for name, kept in self._measured.items():
+            values: dict[str, Any] = {"answers": len(kept.finished), "unfinished": kept.finished.count(False)}
+            if kept.scores:
+                values["exact_match"] = sum(score.is_right for score in kept.scores) / len(kept.scores)
+                values |= {key: value for key, value in summarise(kept.scores).items() if key != "unfinished"}
+            described[name or "model"] = {**values, **describe_diversity(kept.answers, language)}
+        if self._references:
+            described["reference"] = describe_diversity(self._references, language)
+        return described
+
+
+@contextmanager
+def _open_rows(source: Path, needed: Sequence[str]) -> Iterator[tuple[list[str], Iterator[Row]]]:
+    """The header and the records of a CSV."""
+    try:
+        file = source.open(newline="", encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"--csv: {source!s:.80} cannot be read ({error.strerror}); name a CSV") from error
+    csv.field_size_limit(_LONGEST_CELL)
+    with file:
+        reader = csv.DictReader(file, strict=True, restkey="", restval=None)
+        with _told(source, reader):
+            header = list(reader.fieldnames or [])
+        for name in needed:
+            if name not in header:
+                raise InputError(
+                    f"{source}: found no column {shown(name, 40)}; its columns are {shown(', '.join(header))}"
+                )
+        if taken := set(ADDED).intersection(header):
+            raise InputError(f"{source}: found the column '{min(taken)}', which the output has too; rename it")
+        yield header, _records(source, reader)
+
+
+def _records(source: Path, reader: Any) -> Iterator[Row]:
+    line = reader.line_num + 1
+    while True:
+        with _told(source, reader):
+            cells = next(reader, None)
+        if cells is None:
+            return
+        if "" in cells or None in cells.values():
+            raise InputError(f"{source} line {line}: found another number of cells than the header has; mend the line")
+        yield line, cells
+        line = reader.line_num + 1
+
+
+@contextmanager
+def _told(source: Path, reader: Any) -> Iterator[None]:
+    """Say where a file is no CSV, or is of another encoding."""
+    try:
+        yield
+    except (csv.Error, UnicodeDecodeError) as error:
+        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"is no CSV ({error})"
+        raise InputError(
+            f"{source}: after line {reader.line_num} it {what}; export it again as CSV in UTF-8"
+        ) from error
+
+
+def _listed(text: str) -> list[str] | None:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, list) and all(isinstance(value, str) for value in values) else None
+
+
+def _output_rows(name: str, fillings: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for number, filling in enumerate(fillings, start=1):
+        yield {
+            "model": name,
+            "sample": number,
+            "filled": filling.text,
+            "answers": json.dumps([answer.text for answer in filling.answers], ensure_ascii=False),
+            "probabilities": json.dumps([float(f"{answer.probability:.4g}") for answer in filling.answers]),
+            "finished": str(filling.finished).lower(),
+        }
+
+
+def _print_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    table = plain_table()
+    table.add_column("metric")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    for key in dict.fromkeys(key for values in metrics.values() for key in values):
+        cells = (values.get(key) for values in metrics.values())
+        table.add_row(
+            key, *(f"{cell:,}" if isinstance(cell, int) else "-" if cell is None else f"{cell:.4g}" for cell in cells)
+        )
+    PrintableConsole(highlight=False).print(table)

@@ -1,0 +1,88 @@
+"""Which models `raysweep infill` asks: a folder, one model of a run, or each level's own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysweep.cli.settings import Settings
+from raysweep.errors import ConfigError, InputError
+from raysweep.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChosenModels:
+    """The models that are asked, by name, and the language of the texts they learnt."""
+
+    folders: Mapping[str, Path]
+    """'' stands for the only one, where nothing names it."""
+    language: str
+
+    def load(self) -> dict[str, Any]:
+        """The models on the CPU, by name."""
+        from raysweep.model.gpt2 import load_model
+
+        return {name: load_model(folder, "cpu") for name, folder in self.folders.items()}
+
+
+@contextmanager
+def choose_models(settings: Settings, model: str | None, *, all_levels: bool) -> Iterator[ChosenModels]:
+    """Find the models, and fetch them if they lie in object storage.
+
+    Args:
+        settings: of the run, if its name is given.
+        model: a trial of the run; without a run a folder, or the address of one.
+        all_levels: each level's own model, of the run.
+
+    Raises:
+        ConfigError: the options do not say which model.
+        InputError: it is not there, or its files are not as they were made.
+    """
+    if all_levels and model is not None:
+        raise ConfigError("--all-levels and --model: found both; give one of them")
+    if settings.name is None:
+        if all_levels:
+            raise ConfigError("--all-levels: needs --name, the run whose models are asked")
+        yield ChosenModels(folders={"": _find_folder(model or "model")}, language="en")
+        return
+    with settings.fetched() as current:
+        yield _models_of(current.folder, model, all_levels=all_levels)
+
+
+def _find_folder(model: str) -> Path:
+    from raysweep.staging.bucket_address import is_bucket_uri
+    from raysweep.staging.run_view import fetch_folder
+    from raysweep.storage.run_folder import TrialFolder
+
+    folder = fetch_folder(model) if is_bucket_uri(model) else Path(model)
+    for place in (folder, TrialFolder(folder).model):
+        if (place / "config.json").is_file():
+            return place
+    raise InputError(
+        f"--model: found '{model:.80}', which holds no model; must be a folder such as runs/local/trials/all, or with "
+        "--name RUN a trial such as all"
+    )
+
+
+def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> ChosenModels:
+    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.pipeline.status import read_done_trials
+    from raysweep.scheduling.records import read_model_digest
+    from raysweep.scheduling.trials import expand_trials, find_roles
+
+    config = read_resolved_config(run)
+    trials = expand_trials(config)
+    done = read_done_trials(run, trials)
+    own = find_roles(trials, config.data.levels).specialised.values()
+    names = [name for name in (next((name for name in seeds if name in done), None) for seeds in own) if name]
+    if not all_levels:
+        names = [model] if model in done else []
+    if not names:
+        trained = ", ".join(done) or "none yet; do `raysweep train` or `raysweep run` first"
+        found = "no level has a model of its own" if all_levels else f"found '{model or 'nothing':.80}'"
+        raise InputError(f"--{'all-levels' if all_levels else 'model'}: {found}; trained in '{run.name}' are {trained}")
+    for name in names:
+        read_model_digest(run.trial(name))  # refuses what is damaged
+    folders = {name: run.trial(name).model for name in names}
+    return ChosenModels(folders=folders if all_levels else {"": folders[names[0]]}, language=config.data.language)

@@ -1,0 +1,180 @@
+"""The words of an answer, and the constraints that a user may put on them while the model writes.
+
+A word is a run of letters and digits, with apostrophes inside of it.  Constraints work on the next token: which
+tokens would break one is looked up by what is written so far, so a model chooses among the others only.
+GPT-2 cuts a text so that no token holds more than one word; that is what makes looking up possible.
+"""
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.errors import InputError
+from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, VOCABULARY_SIZE, Kind, document_tokenizer
+from raysweep.storage.printable import shown
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_LAST_WORD = re.compile(r"\w+(?:['’]\w+)*['’]?$")
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
+}
+"""The byte for which each character stands in the names of GPT-2's tokens."""
+_TOKENS_OF_A_WORD = 8
+"""Room for each word of `min_words`: an answer's limit grows with it."""
+
+Tokens = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constraints:
+    """What every answer of a text must be like.
+
+    Raises:
+        InputError: they contradict each other, or a word is none.
+    """
+
+    first_word: str | None = None
+    """The word that it begins with, as it is written here."""
+    min_words: int = 0
+    max_words: int | None = None
+    forbidden: tuple[str, ...] = ()
+    """Words that it does not contain, in any case; nor words that begin with all tokens of one, such as its plural."""
+
+    def __post_init__(self) -> None:
+        for name, word in [("first_word", self.first_word), *(("forbidden", word) for word in self.forbidden)]:
+            if word is not None and not _WORD.fullmatch(word):
+                raise InputError(f"{name}: found {shown(word)}; must be one word, without spaces and punctuation")
+        if self.min_words < 0 or (self.max_words is not None and self.max_words < 1):
+            found = f"min_words {self.min_words}, max_words {self.max_words}"
+            raise InputError(f"{found}: min_words must be at least 0, max_words at least 1, or absent")
+        if self.max_words is not None and self.max_words < self.min_words:
+            raise InputError(
+                f"max_words: found {self.max_words}; must be at least min_words, which is {self.min_words}"
+            )
+        if self.first_word is not None and self.first_word.casefold() in self._forbidden:
+            raise InputError(
+                f"first_word: found {shown(self.first_word)}, which is forbidden too; leave one of them out"
+            )
+
+    @property
+    def _forbidden(self) -> set[str]:
+        return {word.casefold() for word in self.forbidden}
+
+    def refuse_kinds(self, kinds: Sequence[Kind]) -> None:
+        """Refuse a text whose blanks cannot keep to them.
+
+        Raises:
+            InputError: a `[word]` is to have several words.
+        """
+        if self.min_words > 1 and Kind.WORD in kinds:
+            raise InputError(f"min_words: found {self.min_words}; a [word] is one word. Write [ngram] or [sentence]")
+
+    def opening(self, before: str) -> tuple[int, ...]:
+        """Tokens that an answer must begin with, after this text; () if it is free."""
+        if self.first_word is None:
+            return ()
+        space = " " if before.endswith(" ") else ""  # the space before a blank is part of its answer
+        return tuple(document_tokenizer().encode(space + self.first_word).ids)
+
+    def token_limit(self, limit: int, opening: Sequence[int]) -> int:
+        """Tokens in the longest answer, for a kind that has this limit without constraints."""
+        return max(limit, len(opening) + 1, _TOKENS_OF_A_WORD * self.min_words)
+
+    def refused_tokens(self, ids: Sequence[int], opening: Sequence[int]) -> Tokens:
+        """The tokens that must not come after these, by id; without constraints none.
+
+        Args:
+            ids: the answer so far.
+            opening: what it must begin with.
+        """
+        if len(ids) < len(opening):
+            refused = np.ones(VOCABULARY_SIZE, dtype=np.bool_)
+            refused[opening[len(ids)]] = False
+            return refused
+        refused = np.zeros(VOCABULARY_SIZE, dtype=np.bool_)
+        tables = _token_tables()
+        text, rest = tables.decode(ids)
+        words = len(words_of(text))
+        if opening and len(ids) == len(opening):
+            refused[:GPT2_SIZE] |= tables.continues(text)
+        if self.max_words is not None:
+            refused[:GPT2_SIZE] |= words + tables.new_words(text, rest) > self.max_words
+        refused[END_OF_INFILL] = words < self.min_words
+        refused[tables.completing(text, rest, self._forbidden)] = True
+        return refused
+
+
+FREE = Constraints()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as they are written."""
+    return _WORD.findall(text)
+
+
+def count_ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
+    """The n-grams of a text's words in lower case."""
+    words = words_of(text.lower())
+    return Counter(zip(*(words[first:] for first in range(n)), strict=False))
+
+
+class _TokenTables:
+    """What each of GPT-2's tokens does to the word before it.
+
+    A token that holds a part of a character counts as a word of its own at the maximum, since it may become one.
+    """
+
+    def __init__(self) -> None:
+        names = {number: name for name, number in document_tokenizer().get_vocab().items()}
+        self._bytes = [bytes(_BYTE_OF[sign] for sign in names[number]) for number in range(GPT2_SIZE)]
+        texts = [content.decode("utf-8", "replace") for content in self._bytes]
+        is_part = np.array(["�" in text for text in texts])
+        self._new_words: list[npt.NDArray[np.int64]] = [
+            np.array([len(_WORD.findall(before + text)) for text in texts]) - len(_WORD.findall(before)) + is_part
+            for before in ("a", "a'", " ")
+        ]
+        self._continues: list[Tokens] = [
+            np.array([len(_WORD.findall(before + text)[0]) > 1 for text in texts]) | is_part for before in ("a", "a'")
+        ]
+        self._spelled: dict[bytes, list[int]] = {}
+        for number, (text, content) in enumerate(zip(texts, self._bytes, strict=True)):
+            self._spelled.setdefault(content if is_part[number] else text.casefold().encode(), []).append(number)
+
+    def decode(self, ids: Sequence[int]) -> tuple[str, bytes]:
+        """The text of tokens, and the bytes at its end that are no whole character yet."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return decoder.decode(b"".join(self._bytes[number] for number in ids)), decoder.getstate()[0]
+
+    def new_words(self, text: str, rest: bytes) -> npt.NDArray[np.int64]:
+        """How many words more a text has with each token."""
+        return self._new_words[2 if rest else _ending(text)]
+
+    def continues(self, text: str) -> Tokens:
+        """Whether each token goes on with the word that the text ends in."""
+        return self._continues[_ending(text)]
+
+    def completing(self, text: str, rest: bytes, words: Collection[str]) -> list[int]:
+        """The tokens after which the text's last word is one of these (casefolded)."""
+        last = _LAST_WORD.search(text.casefold())
+        begun = (last[0] if last is not None else "").encode() + rest
+        spelled = [word.encode() for word in words]
+        endings = [b" " + word for word in spelled] + [word[len(begun) :] for word in spelled if word.startswith(begun)]
+        return [number for ending in endings for number in self._spelled.get(ending, ())]
+
+
+def _ending(text: str) -> int:
+    """Whether a text ends in a word (0), in an apostrophe after one (1), or in neither (2)."""
+    last = _LAST_WORD.search(text)
+    return 2 if last is None else int(last[0].endswith(("'", "’")))
+
+
+@cache
+def _token_tables() -> _TokenTables:
+    return _TokenTables()

@@ -1,0 +1,47 @@
+"""`bench` from the command line."""
+
+import json
+
+import pytest
+
+from raysweep.errors import ConfigError
+
+
+def test_bench_mask_times_the_rows_of_a_csv(command, tmp_path):
+    """As JSON; a column that is not there is an error."""
+    assert command("sample", "--rows", 12, "--out", tmp_path / "texts.csv").exit_code == 0
+    told = json.loads(command("bench", "mask", "--csv", tmp_path / "texts.csv", "--rows", 10).stdout)
+    assert told["documents"] == 10
+    assert told["documents_per_s"] > 0
+    assert "a column 'essay'" in str(
+        command("bench", "mask", "--csv", tmp_path / "texts.csv", "--column", "essay").exception
+    )
+
+
+def test_bench_train_times_steps(command):
+    """The options reach the benchmark."""
+    options = ("--config", "micro", "--steps", 1, "--batch-size", 2, "--device", "cpu", "--micro-batch", 1)
+    told = json.loads(command("bench", "train", *options, "--packing", "off").stdout)
+    assert (told["size"], told["batch_size"], told["micro_batch"], told["packing"]) == ("micro", 2, 1, "off")
+    assert told["tokens_per_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--config", "huge"),
+        ("--precision", "fp8"),
+        ("--packing", "maybe"),
+        ("--micro-batch", "0"),
+        ("--like", "theirs"),
+    ],
+)
+def test_bench_train_refuses_what_it_does_not_know(command, option, value):
+    """With exit code 2, and the option in the message."""
+    result = command("bench", "train", option, value)
+    if isinstance(result.exception, ConfigError):
+        assert result.exception.exit_code == 2
+        assert option in str(result.exception)
+    else:
+        assert result.exit_code == 2
+        assert option in result.output

@@ -1,0 +1,142 @@
+"""What a user may ask of every answer, and that a model which wants something else keeps to it."""
+
+import math
+
+import pytest
+import torch
+
+from raysweep.errors import InputError
+from raysweep.evaluation.answer_words import Constraints, words_of
+from raysweep.evaluation.decoding import Prompt, answer_prompts
+from raysweep.evaluation.infilling import fill_templates, infill, read_template
+from raysweep.evaluation.token_sampling import Sampling
+from raysweep.masking.vocabulary import END_OF_INFILL, document_tokenizer
+
+
+def answers(model, text, *, samples=4, longest=None, **wanted):
+    fillings = infill(
+        model, text, samples=samples, top_p=None, max_answer_tokens=longest, constraints=Constraints(**wanted)
+    )
+    return [answer for filling in fillings for answer in filling.answers]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("I like [ngram] a lot", "going"), ("[ngram] she said", "Don't"), ("It is([ngram])", "antidisestablishment")],
+)
+def test_an_answer_begins_with_the_word_asked_for(model, text, word):
+    """With just this word: what follows is no letter of it.  The random model would begin in any way."""
+    for answer in answers(model, text, first_word=word, longest=8):
+        assert words_of(answer.text)[0] == word
+        assert answer.text.startswith(word)
+    assert not any(answer.text.startswith(word) for answer in answers(model, text, longest=8))
+
+
+def test_an_answer_has_as_many_words_as_asked_for(model):
+    """At least and at most; an answer that is cut by the model's positions says that it is unfinished."""
+    found = answers(model, "I [ngram] a lot", min_words=3, max_words=4)
+    assert {len(words_of(answer.text)) for answer in found} <= {3, 4}
+    cut = answers(model, "a " * 50 + "[ngram]", min_words=30)
+    assert all(not answer.finished for answer in cut)
+
+
+def test_forbidden_words_do_not_occur(model):
+    """In no case, and whether they are one token or several; without the constraint they do."""
+    free = [word for answer in answers(model, "I [ngram]", samples=6) for word in words_of(answer.text)]
+    forbidden = tuple({word.casefold() for word in free if word.isascii()})
+    assert len(forbidden) > 20
+    kept = [
+        word for answer in answers(model, "I [ngram]", samples=6, forbidden=forbidden) for word in words_of(answer.text)
+    ]
+    assert kept
+    assert not {word.casefold() for word in kept} & set(forbidden)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused", "allowed"),
+    [
+        (" pizz", "a", "as"),
+        (" Pizz", "A", "e"),
+        ("", " pizza", " pizz"),
+        (" x", " Pizza", " p"),
+        (" 'don", "'t", "'s"),
+    ],
+)
+def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allowed):
+    """By the letters that are written, however they were cut into tokens."""
+    encode = document_tokenizer().encode
+    tokens = Constraints(forbidden=("pizza", "don't")).refused_tokens(encode(text).ids if text else [], ())
+    for piece, expected in ((refused, True), (allowed, False)):
+        (token,) = encode(piece).ids
+        assert bool(tokens[token]) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "piece", "is_refused"),
+    [
+        (" one", " two", True),
+        (" one", "s", False),
+        (" don", "'t", False),
+        (" don'", "t", False),
+        (" one", ".", False),
+        (" one.", "two", True),
+        ("", " two", False),
+        (" oneé", "two", False),
+    ],
+)
+def test_the_last_word_may_go_on_and_no_other_may_begin(text, piece, is_refused):
+    """At the maximum, letters and apostrophes continue the word before them; the end is always allowed."""
+    encode = document_tokenizer().encode
+    tokens = Constraints(max_words=1).refused_tokens(encode(text).ids if text else [], ())
+    assert bool(tokens[encode(piece).ids[0]]) is is_refused
+    assert not tokens[END_OF_INFILL]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"first_word": "two words"}, "first_word: found 'two words'; must be one word"),
+        ({"forbidden": ("!",)}, "forbidden: found '!'; must be one word"),
+        ({"max_words": 0}, "max_words at least 1"),
+        ({"min_words": -1}, "min_words must be at least 0"),
+        ({"min_words": 3, "max_words": 2}, "max_words: found 2; must be at least min_words, which is 3"),
+        ({"first_word": "No", "forbidden": ("no",)}, "first_word: found 'No', which is forbidden too"),
+    ],
+)
+def test_constraints_that_cannot_hold_are_refused(wanted, message):
+    """Before anything is loaded or drawn."""
+    with pytest.raises(InputError, match=message):
+        Constraints(**wanted)
+
+
+def test_a_word_blank_is_not_asked_for_several_words(model):
+    """It was trained on one."""
+    with pytest.raises(InputError, match=r"min_words: found 2; a \[word\] is one word"):
+        answers(model, "I [word]", min_words=2)
+
+
+def test_forbidden_letters_in_parts_are_seen_too():
+    """A letter may be written byte by byte, as GPT-2 writes rare ones."""
+    rules = Constraints(forbidden=("cafĕ",))
+    (first, second) = document_tokenizer().encode("ĕ").ids
+    begun = document_tokenizer().encode(" caf").ids
+    assert not rules.refused_tokens(begun, ())[first]
+    assert rules.refused_tokens([*begun, first], ())[second]
+
+
+def test_an_answer_knows_its_probability(model):
+    """The same as a forward pass over prompt and answers gives, whatever the settings of the draw."""
+    template = read_template("I like [word] because [ngram].")
+    prompt = Prompt(ids=template.prompt, kinds=template.kinds)
+    options = {"sampling": Sampling(temperature=0.5), "constraints": Constraints(max_words=2), "max_answer_tokens": 3}
+    ((answers_,),) = answer_prompts(model, [prompt], **options)
+    ids, spent = list(prompt.ids), []
+    for answer in answers_:
+        labels = [*answer.ids, *[END_OF_INFILL] * answer.finished]
+        with torch.inference_mode():
+            logits_TV = model(torch.tensor([[*ids, *answer.ids]])).logits[0].log_softmax(-1)
+        spent.append(-sum(float(logits_TV[len(ids) - 1 + place, token]) for place, token in enumerate(labels)))
+        ids += [*answer.ids, END_OF_INFILL]
+    assert [answer.nats for answer in answers_] == pytest.approx(spent, abs=1e-4)
+    (filling,) = fill_templates(model, [template], samples=1, **options)[0]
+    assert filling.answers[0].probability == pytest.approx(math.exp(-spent[0]), rel=1e-3)
