@@ -45,3 +45,13 @@ def reported(tmp_path_factory):
 @pytest.fixture
 def evidence(reported):
     return reported[1]
+
+
+@pytest.fixture(scope="session")
+def finished_storage(tmp_path_factory):
+    """A real run that went through, named 'tiny' (see `tests.pipeline.conftest`).  For reading only."""
+    from tests.pipeline.conftest import make_run as make_tiny_run  # torch, which most tests need not wait for
+
+    storage = tmp_path_factory.mktemp("finished")
+    assert make_tiny_run(storage).do() == []
+    return storage

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = ("ray", "torch", "transformers")
 PURE = [
+    "raysweep",
     "raysweep.cli.app",
     "raysweep.cli.settings",
     "raysweep.cli.plan_output",

@@ -71,7 +71,7 @@ def score_examples(
     shape = (len(documents_D), len(CELLS))
     nats_DP, tokens_DP, bytes_DP = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     device = next(model.parameters()).device
-    for rows in _batches(store.lengths(examples), batch_tokens):
+    for rows in batches_by_length(store.lengths(examples), batch_tokens):
         batch = store.assemble(examples[rows])
         labels = find_labels(batch.ids_BT, batch.types_BT, context=with_context[rows, None])
         micro_batch = alone(batch.ids_BT, batch.lengths_B, labels).to(device)
@@ -89,7 +89,7 @@ def score_examples(
     return DocumentSums(documents=documents_D, nats=nats_DP, tokens=tokens_DP, bytes=bytes_DP)
 
 
-def _batches(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
+def batches_by_length(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
     """Batches of places in `lengths`, longest first, so that a lack of memory shows at once."""
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     start = 0

@@ -2,13 +2,14 @@
 
 `mask_shard` is a plain function of its inputs: a shard's bytes depend only on its documents, the policy and
 the seed.  So shards can be made in any order, by any number of workers, and again after a crash.
+`make_shard` makes the same shard in memory, for texts that are only scored.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from raysweep.masking.encoding import Encoded, encode_masks
 from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_sampling import Masks, Seeds, document_seeds, sample_masks
 from raysweep.masking.segmentation import Segments, segment
-from raysweep.masking.shards import NARROW, Array, write_shard
+from raysweep.masking.shards import NARROW, Array, Shard, write_shard
 from raysweep.masking.tokens import Tokens, tokenise
 from raysweep.masking.vocabulary import Kind
 from raysweep.storage.atomic_files import write_json
@@ -54,6 +55,39 @@ def mask_shard(
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_documents(documents, rows)
+    made = _make_examples(read, policy, seed, language, seconds)
+    header = {"rows": list(rows), **made.shard.header}
+    with _timed(seconds, "write"):
+        checksum = write_shard(store.shard(shard), header, made.shard.arrays)
+    summary = _summarise(rows, made)
+    summary |= {"shard": shard, "checksum": checksum, "tokens": len(made.shard.arrays["tokens"])}
+    summary["bytes"] = store.shard(shard).stat().st_size
+    summary["seconds"] = {phase: round(value, 4) for phase, value in seconds.items()}
+    write_json(store.shard_record(shard), summary)
+    return summary
+
+
+def make_shard(documents: Documents, *, policy: MaskingConfig, seed: int, language: str = ENGLISH) -> Shard:
+    """Make the examples of some documents in memory: those that `mask_shard` writes for the same documents.
+
+    Raises:
+        InputError: a custom mask function gave bad spans.
+    """
+    return _make_examples(documents, policy, seed, language, {}).shard
+
+
+class _Made(NamedTuple):
+    """A shard, and what its record counts."""
+
+    shard: Shard
+    characters: int
+    masks: Masks
+    encoded: Encoded
+
+
+def _make_examples(
+    read: Documents, policy: MaskingConfig, seed: int, language: str, seconds: dict[str, float]
+) -> _Made:
     with _timed(seconds, "segment"):
         segments = segment(read.texts, language)
     with _timed(seconds, "tokenise"):
@@ -63,19 +97,12 @@ def mask_shard(
         masks = draw_masks(read, segments, seeds, policy, seed)
     with _timed(seconds, "encode"):
         encoded = encode_masks(segments, tokens, offsets, masks, seeds, policy)
-    with _timed(seconds, "write"):
-        header: dict[str, Any] = {"rows": list(rows), "max_tokens": policy.max_tokens}
-        arrays = {**pack_examples(tokens, offsets, encoded), "seeds": seeds}
-        for field, values in (("levels", read.levels), ("splits", read.splits)):
-            names, codes = np.unique(values, return_inverse=True)
-            header[field], arrays[field] = names.tolist(), codes.astype(np.uint8)
-        checksum = write_shard(store.shard(shard), header, arrays)
-    summary = _summarise(rows, len(segments.codes), masks, encoded)
-    summary |= {"shard": shard, "checksum": checksum, "tokens": len(tokens)}
-    summary["bytes"] = store.shard(shard).stat().st_size
-    summary["seconds"] = {phase: round(value, 4) for phase, value in seconds.items()}
-    write_json(store.shard_record(shard), summary)
-    return summary
+    header: dict[str, Any] = {"max_tokens": policy.max_tokens}
+    arrays = {**pack_examples(tokens, offsets, encoded), "seeds": seeds}
+    for field, values in (("levels", read.levels), ("splits", read.splits)):
+        names, codes = np.unique(values, return_inverse=True)
+        header[field], arrays[field] = names.tolist(), codes.astype(np.uint8)
+    return _Made(Shard(header=header, arrays=arrays), len(segments.codes), masks, encoded)
 
 
 def draw_masks(documents: Documents, segments: Segments, seeds: Seeds, policy: MaskingConfig, seed: int) -> Masks:
@@ -110,8 +137,8 @@ def pack_examples(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str,
     }
 
 
-def _summarise(rows: tuple[int, int], characters: int, masks: Masks, encoded: Encoded) -> dict[str, Any]:
-    counts = encoded.counts
+def _summarise(rows: tuple[int, int], made: _Made) -> dict[str, Any]:
+    masks, encoded, counts = made.masks, made.encoded, made.encoded.counts
     kinds = np.bincount(encoded.kinds, minlength=len(Kind)).tolist()
     examples = len(encoded.example_spans) - 1
     empty = int((np.diff(masks.document_examples) == 0).sum())
@@ -120,7 +147,7 @@ def _summarise(rows: tuple[int, int], characters: int, masks: Masks, encoded: En
         "documents": rows[1] - rows[0],
         "documents_without_examples": empty,
         "examples": examples,
-        "characters": characters,
+        "characters": made.characters,
         "characters_masked": encoded.masked_characters,
         "spans": {kind.name.lower(): kinds[kind] for kind in Kind},
         "dropped": {**masks.left_out._asdict(), "overlapping": counts.overlapping, "too_long": counts.too_long},

@@ -72,14 +72,17 @@ def build_model(
     return _prepared(built)
 
 
-def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT2LMHeadModel:
+def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infilling: bool = True) -> GPT2LMHeadModel:
     """A finished model of raysweep (or any GPT-2 with the infilling tokens), in evaluation mode.
+
+    Args:
+        needs_infilling: refuse a GPT-2 without the infilling tokens, which can only score whole texts.
 
     Raises:
         InputError: the folder holds no such model.
     """
     found = read_start(folder, str(folder))
-    if not found.has_infilling_tokens:
+    if needs_infilling and not found.has_infilling_tokens:
         raise InputError(
             f"{folder}: its vocabulary of {found.config.vocab_size} tokens lacks those of infilling, which make "
             f"{VOCABULARY_SIZE}; train it first: set model.start to this folder"

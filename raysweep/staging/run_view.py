@@ -71,6 +71,21 @@ def fetch_runs(uri: str) -> Path:
     return parent
 
 
+def fetch_run(uri: str) -> Path:
+    """A run without its checkpoints, from its URI; returns the folder in which it is.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    address = parse_bucket_uri(uri)
+    parent, _, name = address.prefix.rpartition("/")
+    mirror = _mirror(replace(address, prefix=parent), name)
+    mirror.pull(reset=True, without=is_in_checkpoint)
+    if not name or not mirror.root.is_dir() or not any(mirror.root.iterdir()):
+        raise InputError(f"{address}: holds no run; must be such as s3://bucket/runs/paper")
+    return mirror.root
+
+
 def fetch_folder(uri: str) -> Path:
     """A folder of a run, such as a trial's model, from its URI.
 

@@ -67,14 +67,6 @@ def tiny_run(tmp_path):
     return functools.partial(make_run, tmp_path / "runs")
 
 
-@pytest.fixture(scope="session")
-def finished_storage(tmp_path_factory):
-    """A run that went through, made once."""
-    storage = tmp_path_factory.mktemp("finished")
-    assert make_run(storage).do() == []
-    return storage
-
-
 CONTROLS = ("size_matched", "step_matched", "placebo", "compute_matched", "exposure_matched")
 
 

@@ -1,5 +1,5 @@
 """The small run of the pipeline's tests."""
 
-from tests.pipeline.conftest import finished_storage, tiny_run
+from tests.pipeline.conftest import tiny_run
 
-__all__ = ["finished_storage", "tiny_run"]
+__all__ = ["tiny_run"]

@@ -1,0 +1,63 @@
+"""Scores whole texts from left to right, as any causal language model: the loss of every token but a text's first.
+
+A text longer than the window is read in overlapping windows: every later one begins half a window further on, and
+only the tokens that no earlier window predicted count, so each is predicted once, from at least half a window of text.
+A text that fits gives the same as `transformers` with `labels=input_ids`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.evaluation.document_sums import Floats, Ints, batches_by_length
+from raysweep.masking.tokens import Tokens
+from raysweep.model.sequence_packing import alone
+from raysweep.model.token_losses import CONTEXT, Labels, score_labels
+
+
+def score_whole_texts(model: Any, tokens_N: Tokens, offsets: Ints, *, window: int, batch_tokens: int) -> Floats:
+    """The loss of every token in nats (N,); NaN for a text's first token.  Call it inside `full_precision()`.
+
+    Args:
+        tokens_N: the texts' tokens, one text's after the other's.
+        offsets: where each text begins; one more entry than texts.
+        window: tokens that the model reads at once, at least 2.
+        batch_tokens: tokens in a batch, padding included; a longer window is a batch of its own.
+    """
+    nats_N = np.full(len(tokens_N), np.nan)
+    begins, ends, firsts = np.array(list(_windows(offsets, window)), dtype=np.int64).reshape(-1, 3).T
+    device = next(model.parameters()).device
+    for rows in batches_by_length(ends - begins, batch_tokens):
+        lengths_B = ends[rows] - begins[rows]
+        places_BT = begins[rows, None] + np.arange(int(lengths_B.max()))
+        is_text_BT = places_BT < ends[rows, None]
+        ids_BT = np.where(is_text_BT, tokens_N[np.minimum(places_BT, len(tokens_N) - 1)], 0).astype(np.int32)
+        is_label_BT = is_text_BT & (places_BT >= firsts[rows, None])
+        label_rows, label_columns = np.nonzero(is_label_BT)
+        labels = Labels(
+            positions_N=label_rows * ids_BT.shape[1] + label_columns - 1,
+            ids_N=ids_BT[label_rows, label_columns].astype(np.int64),
+            classes_N=np.full(len(label_rows), CONTEXT, dtype=np.uint8),
+        )
+        micro_batch = alone(ids_BT, lengths_B, labels).to(device)
+        nats_N[places_BT[label_rows, label_columns]] = score_labels(model, micro_batch).cpu().numpy()
+    return nats_N
+
+
+def sum_by_text(values_N: npt.NDArray[Any], offsets: Ints) -> npt.NDArray[Any]:
+    """The sum of each text's values (D,); 0 for a text without tokens."""
+    # A last 0 keeps the beginning of an empty last text inside the array.
+    sums_D: npt.NDArray[Any] = np.add.reduceat(np.append(values_N, values_N.dtype.type(0)), offsets[:-1])
+    return np.where(np.diff(offsets) > 0, sums_D, 0)
+
+
+def _windows(offsets: Ints, window: int) -> Iterator[tuple[int, int, int]]:
+    """Begin, end, and the first token to predict, of every window."""
+    for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        first = begin + 1
+        while first < end:
+            stop = min(end, begin + window)
+            yield begin, stop, first
+            begin, first = stop - (window + 1) // 2, stop

@@ -1,0 +1,55 @@
+"""Which level does a text sound like?  The probability of each level, from the levels' models.
+
+    p(level k | text) ∝ share of the training documents of k × exp(−nats of the text under model k / T)
+
+T is the temperature of the run's report (`statistics.calibration_of_levels`): without it the probabilities of a text
+of many tokens are far too sure.  It was fitted on test documents of which the first mask hid a part.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from raysweep.evaluation.document_sums import Floats
+from raysweep.inference.text_tables import read_texts
+from raysweep.inference.trained_model import TrainedModel
+from raysweep.statistics.level_posterior import log_posterior
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelPredictor:
+    """The levels' models of one family, with what weighs them against each other."""
+
+    family: str
+    """'specialised', the models of a level alone, or 'transfer', the fine-tuned ones."""
+    models: Mapping[str, TrainedModel]
+    """By level, lowest first."""
+    shares: Mapping[str, float]
+    """Training documents of each level."""
+    temperature: float
+    """1 if the run has too few documents to fit it."""
+
+    def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
+        """The probability of each level for each text.
+
+        A row per text, in order: `text` (its number), `level` (the likeliest), and a column per level.  Without a
+        token to predict (an empty text, one of a single token) the shares alone decide.
+
+        Raises:
+            InputError: a text is no string, or cannot be written in UTF-8.
+            DamagedError: a model's files are not as they were made.
+        """
+        checked = read_texts(texts)
+        scores = [model.score_texts(checked.texts, checked.ids, infills=False) for model in self.models.values()]
+        probabilities_DK = self.posterior(np.stack([score.nats for score in scores], axis=1))
+        levels = np.array(list(self.models))
+        table = {"text": np.arange(len(checked.texts)), "level": levels[probabilities_DK.argmax(axis=1)]}
+        return pd.DataFrame({**table, **dict(zip(levels.tolist(), probabilities_DK.T, strict=True))})
+
+    def posterior(self, nats_DK: Floats) -> Floats:
+        """(D, K) probabilities from the nats of D texts under the levels' models."""
+        shares_K = [self.shares[level] for level in self.models]
+        probabilities_DK: Floats = np.exp(log_posterior(nats_DK / self.temperature, shares_K))
+        return probabilities_DK

@@ -1,0 +1,221 @@
+"""A run loaded from its folder: its models by name, its losses, its evidence, the levels of new texts.
+
+Nothing is read before it is asked for, and every file is compared with the record that lists it first.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import SCRATCH
+from raysweep.errors import DamagedError, InputError
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.inputs import read_resolved_config
+from raysweep.inference.level_predictor import LevelPredictor
+from raysweep.inference.text_scores import ScoringRules
+from raysweep.inference.trained_model import TrainedModel
+from raysweep.model.gpt2 import build_model, load_model
+from raysweep.model.start_folder import find_folder, local_folder
+from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.storage.digests import find_damage, read_sealed
+from raysweep.storage.run_folder import RunFolder
+from raysweep.training.job import start_of_training
+
+_FAMILIES = ("specialised", "transfer")
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run.  Get it from `raysweep.load(folder)`."""
+
+    folder: RunFolder
+    device: torch.device
+
+    def __getitem__(self, name: str) -> TrainedModel:
+        """The model of a trial, or the models' common start as 'start'.
+
+        Raises:
+            KeyError: no finished training has this name; names those that have.
+        """
+        return self.models[name]
+
+    @cached_property
+    def models(self) -> "Models":
+        """Every trained model by its trial's name, and the common start, which is first.
+
+        Raises:
+            DamagedError, EarlierVersionError: a trial's record is not as this version wrote it.
+        """
+        done = {name for name in self._trials if self._is_done(name)}
+        models = {START_MODEL: self._model(START_MODEL, self._read_start)}
+        models |= {name: self._model(name, partial(self._read_model, name)) for name in self._trials if name in done}
+        return Models(models)
+
+    @cached_property
+    def levels(self) -> LevelPredictor:
+        """Tells the level of texts, by the models of a level alone; see `level_predictor` for the fine-tuned ones."""
+        return self.level_predictor("specialised")
+
+    def level_predictor(self, family: str) -> LevelPredictor:
+        """Tells the level of texts.
+
+        Args:
+            family: 'specialised' for the models of a level alone, 'transfer' for the fine-tuned ones.
+
+        Raises:
+            InputError: the report of the run does not compare two models of this family or more.
+        """
+        if family not in _FAMILIES:
+            raise InputError(f"family: found '{family[:40]}'; must be {' or '.join(_FAMILIES)}")
+        found = next((each for each in self.evidence.cold_start if each.family == family), None)
+        if found is None:
+            raise InputError(
+                f"{self.folder.evidence}: knows no levels by {family} models; they need the scores of two of them"
+            )
+        calibration = found.calibration
+        return LevelPredictor(
+            family=family,
+            models={level: self[found.experts[level]] for level in found.levels},
+            shares=found.shares,
+            temperature=1.0 if calibration is None else calibration.temperature,
+        )
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Everything that the report says.
+
+        Raises:
+            InputError: there is no report.
+            DamagedError: it is not as it was made.
+        """
+        self._refuse_damage("report", self.folder.evidence)
+        return Evidence.model_validate_json(self.folder.evidence.read_text(encoding="utf-8"))
+
+    def losses(self) -> pd.DataFrame:
+        """The losses of every test document: `evaluation/losses.parquet`.
+
+        A row per model, document, kind of span and part, with `nats`, `tokens` and `bytes`, which are sums.
+
+        Raises:
+            InputError: nothing is scored yet.
+            DamagedError: the table is not as it was made.
+        """
+        self._refuse_damage("evaluate", self.folder.losses)
+        return pd.read_parquet(self.folder.losses, page_checksum_verification=True)
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings that the run was made with."""
+        return read_resolved_config(self.folder)
+
+    @cached_property
+    def _trials(self) -> dict[str, Trial]:
+        return expand_trials(self.config)
+
+    def _is_done(self, name: str) -> bool:
+        record = read_record(self.folder.trial(name))
+        return record is not None and record.state is State.DONE
+
+    def _model(self, name: str, load: Any) -> TrainedModel:
+        return TrainedModel(name=name, rules=ScoringRules.of_run(self.config), load=load)
+
+    def _read_model(self, name: str) -> Any:
+        trial = self.folder.trial(name)
+        record = read_record(trial)
+        assert record is not None
+        prefix = f"{trial.model.name}/"
+        outputs = {path: values for path, values in record.outputs.items() if path.startswith(prefix)}
+        if damaged := find_damage(trial.root, outputs):
+            raise DamagedError(f"{damaged[0].path} {damaged[0].what}; train it again with --force {name}")
+        return load_model(trial.model, self.device)
+
+    def _read_start(self) -> Any:
+        """The start that the trials without a parent began from, as the evaluate stage builds it."""
+        config = self.config
+        first = next(trial for trial in self._trials.values() if trial.parent is None)
+        record = read_record(self.folder.trial(first.name))
+        is_pretrained = record is not None and config.model.start != SCRATCH
+        network: Any = build_model(
+            start_of_training(config),
+            model=config.model,
+            max_tokens=config.masking.max_tokens,
+            seed=first.seed,
+            start_digest=str(record.identity["model"]["start"]) if record and is_pretrained else "",
+        )
+        return network.to(self.device).eval()
+
+    def _refuse_damage(self, stage: str, path: Path) -> None:
+        """Compare a stage's file with run.json.
+
+        Raises:
+            InputError: the stage is not done.
+            DamagedError: the file is not as it was made.
+        """
+        name, fix = path.relative_to(self.folder.root).as_posix(), f"make it again with --force {stage}"
+        stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
+        outputs = stages.get(stage, {}).get("outputs", {})
+        if name not in outputs:
+            raise InputError(f"{path}: not there; run the {stage} stage first")
+        if damaged := find_damage(self.folder.root, {name: outputs[name]}):
+            raise DamagedError(f"{path} {damaged[0].what}; {fix}")
+
+
+class Models(Mapping[str, TrainedModel]):
+    """Trained models by name; a name that is unknown is answered with those that are known."""
+
+    def __init__(self, models: Mapping[str, TrainedModel]) -> None:
+        self._models = dict(models)
+
+    def __getitem__(self, name: str) -> TrainedModel:
+        if name not in self._models:
+            raise KeyError(f"{name}: no such model; trained are {', '.join(self._models)}")
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def open_run(folder: Path, device: str | None = None) -> LoadedRun:
+    """Load a run; see `raysweep.load`.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    run = LoadedRun(RunFolder(folder), find_device(device))
+    _ = run.config
+    return run
+
+
+def open_model(start: str, device: str | None = None) -> TrainedModel:
+    """Load one model; see `raysweep.load_model`.
+
+    Raises:
+        InputError: it is no GPT-2, or cannot be found.
+    """
+    folder = find_folder(start)
+    network = load_model(folder, find_device(device), needs_infilling=False)
+    name = start if local_folder(start) is None else _name_of(folder)
+    return TrainedModel(
+        name=name, rules=ScoringRules.of_positions(int(network.config.n_positions)), load=lambda: network
+    )
+
+
+def find_device(device: str | None) -> torch.device:
+    """The device by name; if None a GPU where there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _name_of(folder: Path) -> str:
+    """The trial's name if it is a trial's model folder, else the folder's."""
+    resolved = folder.resolve()
+    return resolved.parent.name if resolved.name == "model" else resolved.name

@@ -1,0 +1,87 @@
+"""What goes into scoring and comes out of it, for a person: checked texts in, tables of scores out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from raysweep.errors import InputError
+from raysweep.inference.text_scores import TextScores
+from raysweep.masking.vocabulary import document_tokenizer
+from raysweep.storage.digests import digest_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedTexts:
+    """Texts that can be scored, each with the id that its masks are drawn from."""
+
+    texts: list[str]
+    ids: list[str]
+
+
+def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> CheckedTexts:
+    """Check texts; one string is one text.
+
+    Args:
+        ids: a name for each; if None, the digest of its text.
+
+    Raises:
+        InputError: a text is no string, or cannot be written in UTF-8; there are not as many ids as texts.
+    """
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise InputError(f"text {number}: found {type(text).__name__}; must be a string")
+        if not text.isascii():
+            _refuse_surrogates(text, number)
+    if ids is not None and len(ids) != len(listed):
+        raise InputError(f"ids: found {len(ids):,} for {len(listed):,} texts; give one for each text, or none at all")
+    return CheckedTexts(texts=listed, ids=list(map(str, ids)) if ids is not None else list(map(digest_text, listed)))
+
+
+def document_table(scores: TextScores) -> pd.DataFrame:
+    """A row per text; see `TrainedModel.score`."""
+    return pd.DataFrame(
+        {
+            "text": np.arange(len(scores.nats)),
+            "nats": scores.nats,
+            "tokens": scores.tokens,
+            "bytes": scores.bytes,
+            "infill_nats": scores.infill_nats,
+            "infill_tokens": scores.infill_tokens,
+            "infill_bytes": scores.infill_bytes,
+        }
+    )
+
+
+def token_table(texts: Sequence[str], scores: TextScores) -> pd.DataFrame:
+    """A row per token; see `TrainedModel.score`.  A character of several tokens is in the range of each of them."""
+    encodings = document_tokenizer().encode_batch(list(texts), add_special_tokens=False)
+    ranges = np.array([place for encoding in encodings for place in encoding.offsets], dtype=np.int64).reshape(-1, 2)
+    counts = np.diff(scores.offsets)
+    assert len(ranges) == len(scores.token_nats), "both ways to tokenise give the same tokens"
+    numbers = np.repeat(np.arange(len(texts)), counts)
+    pieces = [
+        text[start:stop] for text, encoding in zip(texts, encodings, strict=True) for start, stop in encoding.offsets
+    ]
+    return pd.DataFrame(
+        {
+            "text": numbers,
+            "token": np.arange(len(ranges)) - np.repeat(scores.offsets[:-1], counts),
+            "start": ranges[:, 0],
+            "stop": ranges[:, 1],
+            "piece": pieces,
+            "nats": scores.token_nats,
+        }
+    )
+
+
+def _refuse_surrogates(text: str, number: int) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text {number}, character {error.start}: found {text[error.start]!a}, half of a character; "
+            "it cannot be written in UTF-8. Read the text again with its own encoding"
+        ) from error

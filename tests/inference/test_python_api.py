@@ -1,0 +1,246 @@
+"""The Python API: what it is called, and what it answers."""
+
+import dataclasses
+import inspect
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import raysweep
+from raysweep.errors import DamagedError, InputError, TrainingError
+from raysweep.evaluation.infilling import infill
+from raysweep.inference.level_predictor import LevelPredictor
+from raysweep.inference.loaded_run import LoadedRun
+from raysweep.inference.text_scores import ScoringRules
+from raysweep.inference.trained_model import TrainedModel
+from raysweep.masking.vocabulary import document_tokenizer
+from raysweep.model.gpt2 import load_model
+
+TEXTS = ["I like apples. They are good.", "", "x", "A “curly” 😀 day,\nthen another."]
+LONG = " ".join(f"Sentence {number} is about my friend and his dog." for number in range(60))
+
+
+def signature_of(callable_):
+    """Names and kinds, without annotations; a default that is no plain value as `…`."""
+    plain = (type(None), bool, int, float, str, type(inspect.Parameter.empty))
+    parameters = [
+        parameter.replace(
+            annotation=inspect.Parameter.empty,
+            default=parameter.default if isinstance(parameter.default, plain) else SimpleNamespace(),
+        )
+        for parameter in inspect.signature(callable_).parameters.values()
+    ]
+    return str(inspect.Signature(parameters)).replace("namespace()", "…")
+
+
+def test_the_api_is_frozen():
+    """Notebooks and other people's code rest on these names and arguments; change them in a new major version only."""
+    assert raysweep.__all__ == ["__version__", "load", "load_model"]
+    functions = [raysweep.load, raysweep.load_model, TrainedModel.infill, TrainedModel.score, LevelPredictor.predict]
+    functions += [LoadedRun.losses, LoadedRun.level_predictor]
+    assert {each.__qualname__: signature_of(each) for each in functions} == {
+        "load": "(run, *, device=None)",
+        "load_model": "(model, *, device=None)",
+        "TrainedModel.infill": "(self, text, n=1, *, temperature=1.0, top_k=None, top_p=0.95, seed=0, "
+        "max_answer_tokens=None, constraints=…)",
+        "TrainedModel.score": "(self, texts, *, ids=None, per_token=False)",
+        "LevelPredictor.predict": "(self, texts)",
+        "LoadedRun.losses": "(self)",
+        "LoadedRun.level_predictor": "(self, family)",
+    }
+    assert {"models", "levels", "evidence", "config"} <= set(vars(LoadedRun))
+    assert {field.name for field in dataclasses.fields(LevelPredictor)} == {
+        "family",
+        "models",
+        "shares",
+        "temperature",
+    }
+
+
+def nats_by_hand(model, text):
+    """What transformers says, with `labels=input_ids`: the mean over all tokens but the first, times their number."""
+    ids = torch.tensor([document_tokenizer().encode(text).ids])
+    if ids.shape[1] < 2:
+        return 0.0, 0
+    with torch.inference_mode():
+        return model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1), ids.shape[1] - 1
+
+
+def test_scores_are_what_plain_transformers_says(run):
+    """To 1e-5 nats per token, text by text, for a model that transformers loads from the folder itself."""
+    plain = GPT2LMHeadModel.from_pretrained(run.folder.trial("A1").model).eval()
+    scores = run["A1"].score(TEXTS)
+    assert scores["text"].tolist() == [0, 1, 2, 3]
+    for text, row in zip(TEXTS, scores.itertuples(), strict=True):
+        nats, tokens = nats_by_hand(plain, text)
+        assert row.tokens == tokens
+        assert abs(row.nats - nats) <= 1e-5 * tokens
+    first = document_tokenizer().decode(document_tokenizer().encode(TEXTS[3]).ids[:1])
+    assert scores["bytes"][3] == len(TEXTS[3].encode()) - len(first.encode())
+
+
+def test_a_test_document_scores_as_in_the_evaluation(run):
+    """Under its own id the masks are the same, so infill nats, tokens and bytes are those of losses.parquet."""
+    documents = pd.read_parquet(run.folder.documents).query("split == 'test'")
+    scores = run["all"].score(documents["text"], ids=documents["writing_id"].tolist()).set_index(documents["document"])
+    losses = run.losses().query("model == 'all' and part in ('answer', 'end')")
+    measured = losses.groupby("document")[["nats", "tokens", "bytes"]].sum().reindex(scores.index, fill_value=0)
+    assert (scores["infill_tokens"] == measured["tokens"]).all()
+    assert (scores["infill_bytes"] == measured["bytes"]).all()
+    assert measured["tokens"].sum() > 0
+    assert ((scores["infill_nats"] - measured["nats"]).abs() <= 1e-5 * measured["tokens"]).all()
+
+
+def test_masks_depend_on_the_id_alone(run):
+    """In any order, alone or with others; and without ids on the text."""
+    texts = [LONG, TEXTS[0], LONG[:300]]
+    together = run["A1"].score(texts)
+    for number, text in enumerate(texts):
+        alone = run["A1"].score(text)
+        assert alone["infill_tokens"][0] == together["infill_tokens"][number]
+        assert alone["infill_nats"][0] == pytest.approx(together["infill_nats"][number], abs=1e-4)
+    named = [run["A1"].score(LONG, ids=[name])["infill_nats"][0] for name in ("a", "b", "a")]
+    assert named[0] == named[2] != named[1]
+
+
+def test_long_texts_are_read_in_windows_that_overlap_by_half(run):
+    """Every token but the first is predicted once, from at least half a window."""
+    network, window = run["A1"].network, run.config.masking.max_tokens
+    tokens = run["A1"].score(LONG, per_token=True)
+    ids = torch.tensor(document_tokenizer().encode(LONG).ids)
+    assert len(ids) > 2 * window
+    logarithms = np.full(len(ids), np.nan)
+    with torch.inference_mode():
+        for begin in range(0, len(ids), window // 2):
+            part = ids[begin : begin + window]
+            losses = torch.nn.functional.cross_entropy(network(part[None]).logits[0, :-1], part[1:], reduction="none")
+            new = np.arange(begin + 1, begin + len(part))
+            new = new[np.isnan(logarithms[new])]
+            logarithms[new] = losses[new - begin - 1]
+    np.testing.assert_allclose(tokens["nats"], logarithms, atol=1e-4)
+    assert run["A1"].score(LONG)["nats"][0] == pytest.approx(np.nansum(logarithms), abs=1e-2)
+
+
+def test_tokens_add_up_to_their_text(run):
+    """Pieces stand at their characters, and their losses sum to the text's."""
+    tokens, scores = run["C1"].score(TEXTS, per_token=True), run["C1"].score(TEXTS)
+    for number, text in enumerate(TEXTS):
+        of_text = tokens[tokens["text"] == number]
+        assert of_text["nats"].sum() == pytest.approx(scores["nats"][number], abs=1e-6)
+        assert of_text["nats"].isna().sum() == (1 if text else 0)
+        assert of_text["token"].tolist() == list(range(len(of_text)))
+        for row in of_text.itertuples():
+            assert row.piece == text[row.start : row.stop]
+    assert "".join(tokens[tokens["text"] == 0]["piece"]) == TEXTS[0]
+
+
+def test_levels_follow_bayes_rule_with_the_run_s_shares_and_temperature(run):
+    """p(level | text) ∝ share × exp(−nats / T); an empty text leaves the shares."""
+    (family,) = [each for each in run.evidence.cold_start if each.family == "specialised"]
+    for predictor in (run.levels, dataclasses.replace(run.levels, temperature=20.0)):
+        found = predictor.predict(TEXTS)
+        nats = np.stack([run[family.experts[level]].score(TEXTS)["nats"] for level in family.levels], axis=1)
+        weights = np.array([family.shares[level] for level in family.levels]) * np.exp(-nats / predictor.temperature)
+        expected = weights / weights.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(found[list(family.levels)], expected, atol=1e-9)
+        assert found["level"].tolist() == [family.levels[place] for place in expected.argmax(axis=1)]
+    assert run.levels.temperature == (family.calibration.temperature if family.calibration else 1.0)
+    with pytest.raises(InputError, match="specialised or transfer"):
+        run.level_predictor("best")
+    with pytest.raises(InputError, match="by transfer models; they need the scores of two"):
+        run.level_predictor("transfer")
+
+
+def test_infill_is_the_one_infiller(run):
+    """As many fillings as asked for, those that the function behind the command gives."""
+    text = "I like [word] because [ngram]."
+    network = load_model(run.folder.trial("A1").model)
+    assert run["A1"].infill(text, n=2, seed=3) == infill(network, text, samples=2, seed=3)
+
+
+def test_models_are_known_by_their_trials(run):
+    """The start is one of them; another name is answered with those that there are."""
+    assert list(run.models) == ["start", "A1", "C1", "all", "all-C1"]
+    assert len(run.models) == 5
+    assert run["start"].score(TEXTS[0])["nats"][0] == pytest.approx(7 * math.log(50264), rel=0.02)
+    with pytest.raises(KeyError, match="A3: no such model; trained are start, A1, C1, all, all-C1"):
+        run["A3"]
+
+
+def test_one_model_loads_from_its_folder(run):
+    """Under its trial's name, with the same scores of whole texts."""
+    model = raysweep.load_model(run.folder.trial("all-C1").model, device="cpu")
+    assert model.name == "all-C1"
+    pd.testing.assert_series_equal(model.score(TEXTS)["nats"], run["all-C1"].score(TEXTS)["nats"])
+
+
+def test_a_gpt2_without_infilling_tokens_scores_and_does_not_infill(tmp_path):
+    """Native GPT-2: its own 50,257 tokens share the probability, as in transformers."""
+    plain = GPT2LMHeadModel(GPT2Config(n_positions=32, n_embd=8, n_layer=1, n_head=1, initializer_range=0.3)).eval()
+    plain.save_pretrained(tmp_path / "native")
+    model = raysweep.load_model(tmp_path / "native", device="cpu")
+    nats, tokens = nats_by_hand(plain, TEXTS[0])
+    row = model.score(TEXTS[0]).iloc[0]
+    assert abs(row["nats"] - nats) <= 1e-5 * tokens
+    assert row["infill_tokens"] == 0
+    with pytest.raises(InputError, match="model 'native': has no tokens for blanks"):
+        model.infill("I like [word].")
+
+
+@pytest.mark.parametrize(
+    ("texts", "ids", "message"),
+    [
+        (["a", None], None, "text 1: found NoneType; must be a string"),
+        (["a\ud800b"], None, "text 0, character 1: found '.ud800', half of a character"),
+        (["a", "b"], ["1"], "ids: found 1 for 2 texts"),
+    ],
+)
+def test_what_is_no_text_is_refused(run, texts, ids, message):
+    """With its number and what it is."""
+    with pytest.raises(InputError, match=message):
+        run["A1"].score(texts, ids=ids)
+
+
+def test_nothing_gives_an_empty_table(run):
+    """No texts, no rows, the same columns."""
+    assert run["A1"].score([]).columns.tolist() == run["A1"].score("a").columns.tolist()
+    assert len(run["A1"].score([])) == len(run["A1"].score([], per_token=True)) == len(run.levels.predict([])) == 0
+
+
+def test_damaged_files_are_named_and_not_read(own_run):
+    """One byte is enough; the message says what makes the file again."""
+    weights = own_run.folder.trial("A1").model / "model.safetensors"
+    for path, read, fix in [
+        (weights, lambda: own_run["A1"].score("a"), "--force A1"),
+        (own_run.folder.losses, own_run.losses, "--force evaluate"),
+        (own_run.folder.evidence, lambda: own_run.evidence, "--force report"),
+    ]:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DamagedError, match=rf"{path.name} is damaged .its digest differs.*{fix}"):
+            read()
+    own_run.folder.record.unlink()
+    with pytest.raises(InputError, match=r"losses\.parquet: not there; run the evaluate stage first"):
+        own_run.losses()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    """With what `load` needs."""
+    with pytest.raises(InputError, match=r"config\.yaml: not there"):
+        raysweep.load(tmp_path)
+
+
+def test_a_model_that_diverged_gives_no_score(run):
+    """NaN in a table would pass for a number that is missing."""
+    network = load_model(run.folder.trial("A1").model)
+    with torch.no_grad():
+        network.transformer.wte.weight[:] = float("nan")
+    broken = TrainedModel(name="broken", rules=ScoringRules.of_run(run.config), load=lambda: network)
+    with pytest.raises(TrainingError, match="model 'broken': found a loss that is not a finite number"):
+        broken.score(TEXTS[0])
