@@ -68,6 +68,38 @@ def verify(
     say(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses{signed}")
 
 
+@app.command()
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+def push(
+    settings: Settings,
+    model: Annotated[str, typer.Option("--model", metavar="TRIAL", help="The trial whose model is pushed.")],
+    to: Annotated[str, typer.Option("--to", metavar="USER/NAME", help="The repository on the hub.")],
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", metavar="ID", help="Licence of the texts, such as cc-by-nc-4.0.")
+    ],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it; private if absent.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and the card, and send nothing.")] = False,
+) -> None:
+    """Push a trained model, with its card, to the Hugging Face hub."""
+    from raysweep.cli.terminal import size
+    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.pipeline.model_check import refuse_unsound_model
+    from raysweep.publishing.hub import prepare_model, push_model
+
+    config = read_resolved_config(settings.folder)
+    refuse_unsound_model(settings.folder, config, model)
+    prepared = prepare_model(settings.folder, config, model, to, licence)
+    for name, count in prepared.sizes().items():
+        say(f"  {name}: {size(count)}")
+    if dry_run:
+        say(
+            f"\n{prepared.card}\nnothing was sent; without --dry-run this goes to {to}, "
+            f"{'for everybody' if public else 'private'}"
+        )
+        return
+    say(f"pushed: {push_model(prepared, is_public=public)}")
+
+
 def _print_result(result: "Verification") -> None:
     from raysweep.publishing.differences import shorten
 

@@ -25,6 +25,18 @@ print(answer)
 ```"""
 
 
+NOT_FOR = """\
+## What it must not be used for
+
+- To grade, place or select learners, or to decide anything else about a person: perplexity is no validated measure of
+  proficiency.
+- To tell who wrote a text, or whether a person or a machine did.
+- To pass generated texts off as texts of learners, in a corpus or a study.
+- To teach or correct a language: the model writes the mistakes that it has learnt.
+- To recover passages of the training texts, or anything about those who wrote them.
+"""
+
+
 def model_card(
     job: TrainingJob, *, parameters: int, examples: int, step: int, steps: int, losses: Mapping[str, float]
 ) -> str:
@@ -80,6 +92,7 @@ Each blank is one of `<|infill_document|>`, `<|infill_paragraph|>`, `<|infill_se
 
 {USE}
 
+{NOT_FOR}
 ## Licence and limits
 
 The weights carry no licence of their own: what may be done with them follows from the corpus they were trained on

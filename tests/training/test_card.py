@@ -27,6 +27,7 @@ def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
         "Task `ilm`, 4 × 2 examples a step, AdamW at a learning rate of 0.0003 (cosine, 7 warm-up steps), "
         "weight decay 0.01, dropout 0.1, seed 0. Fingerprint `work-1`.",
         f"| infill | 2.5000 | {math.exp(2.5):.2f} |",
+        "## What it must not be used for\n\n- To grade, place or select learners",
         "## Licence and limits",
         "the corpus they were trained on\nand from the model they started from",
     ):

@@ -1,0 +1,43 @@
+"""Whether a trained model, and the scores that are said of it, follow from the run folder as it is now."""
+
+from raysweep.config.schema import Config
+from raysweep.errors import DamagedError, InputError
+from raysweep.pipeline.model_stages import EvaluateStage, TrainStage
+from raysweep.pipeline.run_record import read_run
+from raysweep.pipeline.stages import decide
+from raysweep.planning.run_forecast import RunForecast, forecast_run
+from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.run_folder import RunFolder
+
+
+def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
+    """Refuse a model that is not trained, stale or damaged, or whose scores are; all its files are read.
+
+    Args:
+        config: the settings that the run was made with.
+
+    Raises:
+        InputError: it must not be given to others; says why, and what makes it sound.
+        DamagedError: a file is not as it was made.
+    """
+    trials, record = expand_trials(config), read_run(folder)
+    if model not in trials:
+        raise InputError(f"--model: found '{model:.80}'; the trials of '{folder.name}' are {', '.join(trials)}")
+    if record is None or not {"mask", "evaluate"} <= {*record.stages}:
+        raise InputError(f"{folder.root}: is not evaluated; do `raysweep run --name {folder.name}` first")
+
+    def forecast() -> RunForecast:
+        return forecast_run(config, trials, folder)
+
+    for kind, names in ((TrainStage, {model}), (EvaluateStage, {model, "evaluate"})):
+        stage = kind(config=config, folder=folder, trials=trials, forced=(), extended=(), forecast=forecast)
+        decisions = decide(stage.targets(record.stages))
+        for target in (target for target in decisions.todo if target.name in names):
+            reason = decisions.reasons.get(target.name, "it is not done")
+            raise InputError(
+                f"{target.kind} '{target.name}' of '{folder.name}' is not up to date: {reason}; "
+                f"do `raysweep run --name {folder.name}` first"
+            )
+        for target in (target for target in decisions.skip if target.name in names):
+            for damage in target.find_damage():
+                raise DamagedError(f"{damage.path} {damage.what}; make it again with {target.force}")
