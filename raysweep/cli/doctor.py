@@ -14,6 +14,7 @@ from rich.text import Text
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole
 from raysweep.config.secrets import refuse_unset
+from raysweep.config.tracker_settings import refuse_missing_trackers
 from raysweep.errors import InputError, RaysweepError
 from raysweep.model.start_folder import check_start, refuse_unreachable_hub
 from raysweep.pipeline.corpus_survey import survey_corpus
@@ -123,6 +124,12 @@ def _notify(settings: Settings) -> str:
     return "nobody (notify is not set)" if notify is None else f"on {', '.join(notify.on)}"
 
 
+def _trackers(settings: Settings) -> str:
+    names = settings.config.track
+    refuse_missing_trackers(names)
+    return ", ".join(names) or "none but TensorBoard (track is not set)"
+
+
 def _gpus(settings: Settings) -> str:
     import torch
 
@@ -154,6 +161,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "start": _start,
     "masks": _masks,
     "notify": _notify,
+    "trackers": _trackers,
     "GPUs": _gpus,
     "Ray": _ray,
 }

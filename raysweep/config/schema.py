@@ -13,7 +13,8 @@ from raysweep.config.control_settings import ControlsConfig
 from raysweep.config.data_settings import DataConfig, MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.config.section import Section, Seed
+from raysweep.config.section import Distinct, Section, Seed
+from raysweep.config.tracker_settings import TrackerName
 from raysweep.config.training_settings import EntryConfig, ModelConfig, TrainingConfig, TrialConfig
 
 
@@ -36,6 +37,9 @@ class Config(Section):
     budget: BudgetConfig = BudgetConfig()
     prices: PricesConfig = PricesConfig()
     notify: NotifyConfig | None = None
+    track: Annotated[tuple[TrackerName, ...], Distinct] = Field(
+        (), description="where the trainings are shown besides TensorBoard: mlflow (a local store), wandb (offline)"
+    )
 
     def seeds_of(self, trial: EntryConfig) -> tuple[int, ...]:
         """The seeds that an entry is trained with."""

@@ -84,6 +84,7 @@ def _what_it_is(folder: RunFolder, path: Path) -> str:
         folder.plan: "forecast",
         folder.ledger: "where the time went",
         folder.spent: "what was spent of the budget",
+        folder.tracked: "what the trackers have been sent",
         folder.lock: "lock",
         folder.examples_fingerprint: "settings of the shards",
         folder.generation: "counts of the generated answers",

@@ -127,6 +127,7 @@ class EvaluateStage(Stage):
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Score the models to do, then write `evaluation/` from all models' scores."""
         from raysweep.evaluation.matrix import merge_losses, write_features, write_matrix
+        from raysweep.tracking.tensorboard_scores import draw_test_scores
 
         config, folder = self.config, self.folder
         todo = {target.name: target for target in decisions.todo if target.kind == "scores"}
@@ -143,6 +144,9 @@ class EvaluateStage(Stage):
         merge_losses([folder.cells(model) for model in merged.rests_on], folder.losses)
         write_matrix(folder.losses, folder.matrix, metric=config.report.metric)
         write_features(folder.losses, folder.documents, folder.doc_features)
+        for model in merged.rests_on:
+            if model != START_MODEL:
+                draw_test_scores(folder, config, self.trials[model])
         self._time_models(executor, listener, scored=todo)
         listener.say(f"evaluate: scored {len(todo)} of {len(merged.rests_on)} models, the others were done")
 

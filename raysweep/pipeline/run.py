@@ -10,13 +10,14 @@ that are expected to go over the budget.  Scores and report are made again witho
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
+from raysweep.config.tracker_settings import refuse_missing_trackers
 from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
@@ -113,20 +114,29 @@ class Run:
         stages = stages or STAGES
         self.refuse(stages)
         self._write_state(stages)
-        for name in stages:
-            if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
-                break
-            self.listener.begin(name)
-            self._do_stage(self.stages[name])
-            if name == "prepare" and "train" in stages:
-                refuse_thin_levels(self.config, read_counts(self.folder))
+        with self._tracked():
+            for name in stages:
+                if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
+                    break
+                self.listener.begin(name)
+                self._do_stage(self.stages[name])
+                if name == "prepare" and "train" in stages:
+                    refuse_thin_levels(self.config, read_counts(self.folder))
         return find_unfinished(self.folder, self.trials)
+
+    def _tracked(self) -> AbstractContextManager[None]:
+        if not self.config.track:
+            return nullcontext()
+        from raysweep.tracking.feed import tracked  # pandas, which a plan does not need
+
+        return tracked(self.folder, self.config, self.trials, self.listener.say)
 
     def refuse(self, stages: Sequence[str]) -> None:
         """Raise what can be known to be wrong before anything is done, or written.
 
         The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
         """
+        refuse_missing_trackers(self.config.track)
         starts = {"prepare", "mask", "train"}.intersection(stages) and self.config.model.start != SCRATCH
         if starts and self.trials_to_do():
             from raysweep.model.start_folder import check_start  # NumPy, which a start from scratch does not need

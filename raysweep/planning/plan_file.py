@@ -29,7 +29,7 @@ from raysweep.planning.run_forecast import RunForecast
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 
-_WITHOUT_EFFECT = {"budget", "notify", "report"}
+_WITHOUT_EFFECT = {"budget", "notify", "report", "track"}
 """Sections of the config that change no forecast."""
 
 

@@ -148,6 +148,11 @@ class RunFolder:
         return self.root / "spent.json"
 
     @property
+    def tracked(self) -> Path:
+        """What each tracker of the config has been sent; see `tracking.feed`."""
+        return self.root / "tracked.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "run.lock"
 

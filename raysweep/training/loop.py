@@ -28,6 +28,7 @@ from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
+from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
 from raysweep.training.optimizer import (
@@ -89,7 +90,12 @@ def train(
         for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
     attempt = prepare(job, group, checkpoints)
-    log = MetricsLog(folder, resume_step=attempt.progress.step, is_main=group.is_main)
+    log = MetricsLog(
+        folder,
+        resume_step=attempt.progress.step,
+        is_main=group.is_main,
+        hyperparameters=hyperparameters(job.settings, job.model, seed=job.seed, parent=job.parent),
+    )
     with stop_on_sigterm(should_stop) as asked_to_stop, log:
         stopped = _train_steps(attempt, log, on_evaluation, asked_to_stop)
     result = _result(attempt, stopped)
@@ -210,7 +216,7 @@ def _evaluate(
             attempt.checkpoints.save_best(progress.step, model_tensors(attempt.engine.model))
     engine = attempt.engine
     throughput = describe_throughput(progress.since(last_evaluation), engine.model, engine.group)
-    log.write_evaluation(evaluation, reporter.summarise(), throughput, metric=attempt.objective.metric)
+    log.write_evaluation(evaluation, reporter.summarise(), throughput)
     shown = "  ".join(f"{part} {loss:.3f}" for part, loss in losses.items())
     best = "the best so far" if evaluation.is_best else f"best was step {progress.best_step}"
     logger.info(

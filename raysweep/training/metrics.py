@@ -9,7 +9,7 @@ checkpoint, including a line torn by a kill.  It holds no times: the same job wr
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,22 +17,35 @@ from typing import Any, Self
 from raysweep.config.scored_metrics import perplexity
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.run_folder import TrialFolder
+from raysweep.training.hyperparameters import Hyperparameters
 from raysweep.training.job import Evaluation
+
+_SPEED = ("tokens_per_second", "padding_share", "mfu", "peak_memory_bytes")
+_COUNTS = ("examples", "tokens")
 
 
 class MetricsLog:
     """Appends records; use it as a context manager, so that an error leaves the curve up to it on disk."""
 
-    def __init__(self, folder: TrialFolder, *, resume_step: int, is_main: bool = True) -> None:
+    def __init__(
+        self,
+        folder: TrialFolder,
+        *,
+        resume_step: int,
+        is_main: bool = True,
+        hyperparameters: Hyperparameters | None = None,
+    ) -> None:
         """Keep the lines up to `resume_step` and remove the rest.
 
         Args:
             resume_step: the checkpoint's step, 0 if the training starts anew.
             is_main: False on all workers of a training but rank 0; their records are dropped.
+            hyperparameters: for TensorBoard's HParams tab.
         """
         self._is_main = is_main
-        self._buffers: dict[Path, list[str]] = {folder.metrics: [], folder.evaluations: []}
-        self._metrics, self._evaluations = self._buffers.values()
+        # Evaluations are written first, so a reader who sees the step after an evaluation sees the evaluation too.
+        self._buffers: dict[Path, list[str]] = {folder.evaluations: [], folder.metrics: []}
+        self._evaluations, self._metrics = self._buffers.values()
         if not is_main:
             return
         # Imported here: a machine that only runs the benchmark does not need it.
@@ -45,6 +58,8 @@ class MetricsLog:
         files = sum(1 for _ in folder.root.glob("events.out.tfevents.*"))
         purge_step = resume_step + 1 if resume_step or files else None
         self._board = SummaryWriter(str(folder.root), purge_step=purge_step, filename_suffix=f".{files:04d}")
+        if hyperparameters:
+            draw_hyperparameters(self._board, hyperparameters)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add a line of a `kind` ('step' or 'evaluation'); it is on disk after `flush`."""
@@ -52,32 +67,22 @@ class MetricsLog:
             self._metrics.append(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
 
     def write_evaluation(
-        self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any], *, metric: str
+        self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any]
     ) -> None:
         """Add a line to `metrics.jsonl` and one to `evaluations.jsonl`, on disk after `flush`, and TensorBoard points.
 
         Args:
             training: the return value of `StepReporter.summarise`.
             throughput: the return value of `describe_throughput`.
-            metric: the part whose loss is called `loss`, as in training.
         """
         step, losses = evaluation.step, evaluation.losses
         perplexities = {part: perplexity(loss) for part, loss in losses.items()}
         self.write("evaluation", step, {**losses, "is_best": evaluation.is_best})
         line = {"step": step, "valid": losses, "perplexity": perplexities, "is_best": evaluation.is_best}
+        line |= {**training, **throughput}
         if self._is_main:
-            self._evaluations.append(json.dumps({**line, **training, **throughput}, allow_nan=False) + "\n")
-        speed = {name: value for name, value in throughput.items() if name != "share_of_time"}
-        curves = {
-            "valid": {"loss": losses[metric], **losses},
-            "perplexity": perplexities,
-            "train_mean": training["train"],
-            "time": throughput["share_of_time"],
-            "speed": speed,
-        }
-        self.draw(
-            step, {f"{curve}/{name}": value for curve, values in curves.items() for name, value in values.items()}
-        )
+            self._evaluations.append(json.dumps(line, allow_nan=False) + "\n")
+        self.draw(step, evaluation_curves(line))
 
     def draw(self, step: int, scalars: Mapping[str, float]) -> None:
         """Add points to TensorBoard's curves."""
@@ -107,6 +112,41 @@ class MetricsLog:
         self.flush()
         if self._is_main:
             self._board.close()
+
+
+def evaluation_curves(line: Mapping[str, Any]) -> dict[str, float]:
+    """The points of a line of `evaluations.jsonl`, by the names of their curves.
+
+    `valid/loss` is the loss that selects the best model: that of the answers, or of the text for language models.
+    """
+    losses = line["valid"]
+    curves = {
+        "valid": {"loss": losses.get("infill", losses.get("context")), **losses},
+        "perplexity": line["perplexity"],
+        "train_mean": line["train"],
+        "time": line["share_of_time"],
+        "speed": {name: line[name] for name in _SPEED if name in line},
+    }
+    return {f"{curve}/{name}": value for curve, values in curves.items() for name, value in values.items()}
+
+
+def step_curves(line: Mapping[str, Any]) -> dict[str, float]:
+    """The points of a step's line of `metrics.jsonl`, by the names of their curves."""
+    return {f"train/{name}": value for name, value in line.items() if name not in ("kind", "step", *_COUNTS)}
+
+
+def draw_hyperparameters(board: Any, values: Hyperparameters, metrics: Collection[str] | None = None) -> None:
+    """Write what TensorBoard's HParams tab shows of a training.
+
+    Args:
+        board: a `tensorboardX.SummaryWriter`.
+        metrics: curves that are the tab's columns; TensorBoard shows all curves where no training names any.
+    """
+    from tensorboardX.summary import hparams
+
+    experiment, start, _ = hparams(values, dict.fromkeys(metrics or (), 0.0))
+    for summary in (experiment, start) if metrics else (start,):
+        board.file_writer.add_summary(summary)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

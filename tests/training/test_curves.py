@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboardX.proto import event_pb2
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training import hardware
@@ -22,18 +23,33 @@ from raysweep.training.reporting import describe_throughput
 def read_curves(folder):
     """Each curve's points as TensorBoard shows them: a start at step n voids what earlier files say of n and later."""
     curves = defaultdict(list)
+    for event in _read_events(folder):
+        if event.session_log.status == event_pb2.SessionLog.START:
+            for tag, points in curves.items():
+                curves[tag] = [point for point in points if point[0] < event.step]
+        for value in event.summary.value:
+            if not value.metadata.plugin_data.plugin_name:
+                curves[value.tag].append((event.step, value.simple_value))
+    return curves
+
+
+def read_hyperparameters(folder):
+    """What TensorBoard's HParams tab is told."""
+    values = [value for event in _read_events(folder) for value in event.summary.value]
+    return [
+        HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        for value in values
+        if value.metadata.plugin_data.plugin_name == "hparams"
+    ]
+
+
+def _read_events(folder):
     for path in sorted(folder.glob("events.out.tfevents.*")):
         data, place = path.read_bytes(), 0
         while place < len(data):
             (length,) = struct.unpack_from("<Q", data, place)
-            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+            yield event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
             place += 16 + length
-            if event.session_log.status == event_pb2.SessionLog.START:
-                for tag, points in curves.items():
-                    curves[tag] = [point for point in points if point[0] < event.step]
-            for value in event.summary.value:
-                curves[value.tag].append((event.step, value.simple_value))
-    return curves
 
 
 def stopped_at(steps):
