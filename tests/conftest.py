@@ -11,6 +11,14 @@ from tests import simulated_run
 _SIGTERM_BEFORE = signal.getsignal(signal.SIGTERM)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """With `pytest -n 2`, one process runs all tests of a file, which share fixtures, and one all of tests/cluster."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("cluster" if file.startswith("tests/cluster/") else file))
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers():
     """A test that runs a command in this process leaves no answer of its to SIGTERM to the tests after it."""

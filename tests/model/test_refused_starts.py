@@ -6,6 +6,7 @@ import time
 import pytest
 
 from raysweep.errors import InputError
+from raysweep.storage.printable import shorten_quotes
 from tests.chaos.plain_user import plain_user
 from tests.start_folders import (
     changed,
@@ -247,7 +248,7 @@ def test_a_start_that_cannot_be_used_is_refused(start, make, message):
     began = time.monotonic()
     with pytest.raises(InputError, match=message) as refused:
         check_folder(start)
-    assert str(refused.value).startswith(f"model.start '{start}': ")
+    assert str(refused.value).startswith(shorten_quotes(f"model.start '{start}': "))
     assert "9" * 81 not in str(refused.value)
     assert time.monotonic() - began < 5.0
 
