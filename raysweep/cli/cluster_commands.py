@@ -1,11 +1,11 @@
 """`raysweep cluster`: what cluster.yaml needs beside Ray's own commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, ResourceError
 from raysweep.storage.printable import say
 
 app = typer.Typer(help="What a cluster needs beside Ray's own commands.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,23 +25,51 @@ def check_cluster(
     quota: Annotated[
         bool, typer.Option("--quota", help="Ask AWS for the account's quota of GPU instances too.")
     ] = False,
+    bucket: Annotated[str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="Where runs are to lie.")] = "",
 ) -> None:
     """Check cluster.yaml, its image, your credentials and Ray's token, without starting anything."""
-    if not file.is_file():
-        raise ConfigError(f"{file}: there is no such file")
-    try:
-        import boto3  # noqa: F401 - only on the machine that starts clusters
-    except ImportError as error:
-        raise ConfigError("boto3 is not installed: pip install -c constraints.txt -e '.[aws]'") from error
+    _read_cluster_file(file)
+    _require_boto3()
     from raysweep.cluster.cluster_file import ClusterFile, aws_client
     from raysweep.cluster.local_ray import AUTH_TOKEN
 
     is_fine = True
-    for finding in ClusterFile(path=file, token=AUTH_TOKEN, client=aws_client, asks_quota=quota).examine():
+    checked = ClusterFile(path=file, token=AUTH_TOKEN, client=aws_client, bucket=bucket, asks_quota=quota)
+    for finding in checked.examine():
         say(f"{'✔' if finding.is_fine else '✘'} {finding.subject}: {finding.text}")
         is_fine = is_fine and finding.is_fine
     if not is_fine:
         raise typer.Exit(1)
+
+
+@app.command("prepare")
+def prepare_account(
+    bucket: Annotated[
+        str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="Where runs are to lie; made if it is missing.")
+    ],
+    region: Annotated[
+        str,
+        typer.Option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], help="Of AWS; the file's if absent."),
+    ] = "",
+    ssh_from: Annotated[
+        str, typer.Option("--ssh-from", help="Network that may use ssh, as 203.0.113.7/32; else this machine's.")
+    ] = "",
+    file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("cluster.yaml"),
+) -> None:
+    """Make the bucket, rights and firewall that cluster.yaml names, where they are missing, and set its region."""
+    values = _read_cluster_file(file)
+    _require_boto3()
+    from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_region
+    from raysweep.cluster.cluster_file import aws_client, aws_errors
+
+    if region and set_region(file, region):
+        say(f"{file}: region {region}")
+    account = AwsAccount(region=region or values["provider"]["region"], client=aws_client, say=say)
+    try:
+        account.prepare(bucket=bucket, cluster=values["cluster_name"], ssh_from=ssh_from or find_own_network())
+    except aws_errors() as error:
+        raise ResourceError(f"AWS: {error}") from error
+    say(f"next: ray up {file}; then run with --storage s3://{bucket}/runs")
 
 
 @app.command("kuberay")
@@ -66,3 +94,19 @@ def print_kuberay(
         if not re.fullmatch(patterns[option], value):
             raise ConfigError(f"{option}: found '{value[:80]}'; must match {patterns[option]}")
     say(kuberay_files.render_manifest(image=image, workers=workers, storage=storage, profile=profile, csv=csv).rstrip())
+
+
+def _read_cluster_file(file: Path) -> Any:
+    """Its values."""
+    import yaml
+
+    if not file.is_file():
+        raise ConfigError(f"{file}: there is no such file")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _require_boto3() -> None:
+    try:
+        import boto3  # noqa: F401 - only on the machine that starts clusters
+    except ImportError as error:
+        raise ConfigError("boto3 is not installed: pip install -c constraints.txt -e '.[aws]'") from error

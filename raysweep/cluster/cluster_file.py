@@ -4,11 +4,10 @@ Ray checks the file's own fields when it is used, and passes `node_config` on to
 others can read or a corpus beside the code show minutes later, with instances that are paid for.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from raysweep.errors import RaysweepError, ResourceError
 
 _UPLOAD_BYTES = 100 * 2**20
 """Ray refuses working directories of jobs that are larger."""
-_PLACEHOLDER = re.compile(r"\b(?:ami|fs|sg|subnet|vpc)-0{8,}\b")
+_RESOLVED = "resolve:ssm:"
+"""What stands before the name of a parameter that tells the image's id; EC2 asks for it when an instance starts."""
+_PREPARE = "`raysweep cluster prepare` makes it"
 _SPOT_QUOTA, _ON_DEMAND_QUOTA = "L-3819A6DF", "L-DB2E81BA"
 """EC2's quotas of vCPUs of running G and VT instances."""
 
@@ -42,6 +43,8 @@ class ClusterFile:
     """Ray's token."""
     client: Callable[[str, str], Any]
     """A client of an AWS service (its name, and the region)."""
+    bucket: str = ""
+    """Where runs are to lie; '' if that is not to be looked at."""
     asks_quota: bool = False
     values: Mapping[str, Any] = field(init=False)
 
@@ -52,15 +55,17 @@ class ClusterFile:
         """Look at everything; a problem does not keep the rest from being looked at."""
         checks: dict[str, Callable[[], str]] = {
             "fields": self._check_fields,
-            "to fill in": self._check_placeholders,
             "node_config": self._check_node_configs,
             "token": self._check_token,
             "uploads": self._check_uploads,
             "credentials": self._check_credentials,
             "images": self._check_images,
+            "rights": self._check_profiles,
+            "firewall": self._check_firewall,
+            **({"bucket": self._check_bucket} if self.bucket else {}),
             **({"quota": self._check_quota} if self.asks_quota else {}),
         }
-        errors: tuple[type[Exception], ...] = (RaysweepError, OSError, *_aws_errors())
+        errors: tuple[type[Exception], ...] = (RaysweepError, OSError, *aws_errors())
         for subject, check in checks.items():
             try:
                 yield ClusterFinding(subject=subject, text=check())
@@ -79,13 +84,6 @@ class ClusterFile:
     def _check_fields(self) -> str:
         validate_cluster_file(self.values)
         return f"{len(self._nodes)} node types, at most {self.values['max_workers']} workers, in {self._region}"
-
-    def _check_placeholders(self) -> str:
-        text = self.path.read_text(encoding="utf-8")
-        lines = [number for number, line in enumerate(text.splitlines(), 1) if _PLACEHOLDER.search(line)]
-        if lines:
-            raise ResourceError(f"lines {', '.join(map(str, lines))} have placeholders; see EDIT beside them")
-        return "nothing"
 
     def _check_node_configs(self) -> str:
         problems = [f"{name}: {problem}" for name, node in self._nodes.items() for problem in _ec2_problems(node)]
@@ -122,12 +120,52 @@ class ClusterFile:
         return f"account {who['Account']}"
 
     def _check_images(self) -> str:
-        wanted = {node["node_config"].get("ImageId", "") for node in self._nodes.values()}
+        named = {node["node_config"].get("ImageId", "") for node in self._nodes.values()}
+        wanted = {self._resolve_image(image) for image in named}
         found = self.client("ec2", self._region).describe_images(ImageIds=sorted(wanted))["Images"]
         missing = wanted - {image["ImageId"] for image in found if image["State"] == "available"}
         if missing:
             raise ResourceError(f"{', '.join(sorted(missing))}: {self._region} has no such image")
         return ", ".join(sorted(wanted))
+
+    def _resolve_image(self, image: str) -> str:
+        if not image.startswith(_RESOLVED):
+            return image
+        parameters = self.client("ssm", self._region)
+        return str(parameters.get_parameter(Name=image.removeprefix(_RESOLVED))["Parameter"]["Value"])
+
+    def _check_profiles(self) -> str:
+        iam = self.client("iam", self._region)
+        names = {node["node_config"].get("IamInstanceProfile", {}).get("Name", "") for node in self._nodes.values()}
+        for name in sorted(names - {""}):
+            try:
+                iam.get_instance_profile(InstanceProfileName=name)
+            except iam.exceptions.NoSuchEntityException as error:
+                raise ResourceError(f"there is no instance profile {name}; {_PREPARE}") from error
+        return ", ".join(sorted(names - {""})) or "no instance profile named"
+
+    def _check_firewall(self) -> str:
+        name = f"ray-autoscaler-{self.values['cluster_name']}"
+        wanted = [{"Name": "group-name", "Values": [name]}]
+        groups = self.client("ec2", self._region).describe_security_groups(Filters=wanted)["SecurityGroups"]
+        if not groups:
+            raise ResourceError(f"there is no security group {name}, so Ray opens ssh to the world; {_PREPARE}")
+        rules = [rule for group in groups for rule in group["IpPermissions"]]
+        networks = sorted({each["CidrIp"] for rule in rules for each in rule.get("IpRanges", [])})
+        if "0.0.0.0/0" in networks:
+            raise ResourceError(f"{name} is open to the world; `raysweep cluster prepare` lets in this machine alone")
+        return f"{name} lets in {', '.join(networks) or 'nobody'}"
+
+    def _check_bucket(self) -> str:
+        from botocore.exceptions import ClientError
+
+        try:
+            found = self.client("s3", self._region).head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            raise ResourceError(f"{self.bucket}: {error}; {_PREPARE}, if the name is free") from error
+        if (where := found.get("BucketRegion", self._region)) != self._region:
+            raise ResourceError(f"{self.bucket} lies in {where}, the cluster in {self._region}")
+        return f"{self.bucket}, in {where}"
 
     def _check_quota(self) -> str:
         told = []
@@ -150,16 +188,23 @@ class ClusterFile:
 
 def _ec2_problems(node: Mapping[str, Any]) -> Iterator[str]:
     """What EC2's own description of RunInstances says against a node's `node_config`; nothing is asked for."""
-    import botocore.session
     from botocore.validate import ParamValidator
 
-    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+    shape = _shape_of_run_instances()
     config = node["node_config"]
     report = ParamValidator().validate({**config, "MinCount": 1, "MaxCount": 1}, shape)
     if report.has_errors():
         yield " ".join(report.generate_report().split())
     if (kind := config.get("InstanceType")) not in shape.members["InstanceType"].enum:
         yield f"InstanceType: EC2 has no {str(kind)[:40]!r}"
+
+
+@cache
+def _shape_of_run_instances() -> Any:
+    """EC2's own description, which takes a second to read."""
+    import botocore.session
+
+    return botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def _files_below(root: Path, ignored: Sequence[str]) -> Iterator[Path]:
@@ -173,7 +218,8 @@ def _files_below(root: Path, ignored: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
-def _aws_errors() -> tuple[type[Exception], ...]:
+def aws_errors() -> tuple[type[Exception], ...]:
+    """What a request to AWS raises."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return (BotoCoreError, ClientError)

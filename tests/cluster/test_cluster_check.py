@@ -6,8 +6,10 @@ from pathlib import Path
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import NoCredentialsError
 from moto import mock_aws
 
+from raysweep.cluster.aws_account import IMAGE, AwsAccount
 from raysweep.cluster.cluster_file import ClusterFile
 
 ROOT = Path(__file__).parents[2]
@@ -21,22 +23,31 @@ class Quotas:
         return {"Quota": {"Value": 8.0}}
 
 
+class Parameters:
+    """AWS's public parameters: the image's id."""
+
+    def get_parameter(self, Name):
+        assert Name == IMAGE
+        images = boto3.client("ec2", REGION).describe_images()["Images"]
+        return {"Parameter": {"Value": images[0]["ImageId"]}}
+
+
 @pytest.fixture
 def account(monkeypatch):
     """An AWS without machines, on this process."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with mock_aws():
-        yield lambda service, region: Quotas() if service == "service-quotas" else boto3.client(service, region)
+        own = {"service-quotas": Quotas(), "ssm": Parameters()}
+        yield lambda service, region: own.get(service) or boto3.client(service, region)
 
 
 @pytest.fixture
 def place(tmp_path, account):
-    """cluster.yaml as a user has filled it in, and a token."""
-    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
-    image = account("ec2", REGION).describe_images()["Images"][0]["ImageId"]
-    text = text.replace("ami-00000000000000000", image).replace("fs-00000000000000000", "fs-0123456789abcdef0")
-    (tmp_path / "cluster.yaml").write_text(text, encoding="utf-8")
+    """cluster.yaml as it is, an account that is prepared, and a token."""
+    shutil.copy(ROOT / "cluster.yaml", tmp_path)
+    prepared = AwsAccount(region=REGION, client=account, say=print, wait=print)
+    prepared.prepare(bucket="my-runs", cluster="raysweep", ssh_from="203.0.113.7/32")
     shutil.copy(ROOT / ".gitignore", tmp_path)
     (tmp_path / "token").write_text("secret")
     (tmp_path / "token").chmod(0o600)
@@ -44,6 +55,7 @@ def place(tmp_path, account):
 
 
 def examine(place, account, **options):
+    options = {"bucket": "my-runs", **options}
     file = ClusterFile(path=place / "cluster.yaml", token=place / "token", client=account, **options)
     return {finding.subject: finding for finding in file.examine()}
 
@@ -56,11 +68,15 @@ def change(place, edit):
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
-def test_a_file_that_is_filled_in_passes(place, account):
+def test_the_file_as_it_is_passes(place, account):
     """Nothing is started."""
     found = examine(place, account)
     assert [finding.subject for finding in found.values() if not finding.is_fine] == []
     assert found["credentials"].text == "account 123456789012"
+    assert found["images"].text.startswith("ami-")
+    assert found["rights"].text == "raysweep-head, raysweep-worker"
+    assert found["firewall"].text == "ray-autoscaler-raysweep lets in 203.0.113.7/32"
+    assert found["bucket"].text == "my-runs, in eu-central-1"
     assert account("ec2", REGION).describe_instances()["Reservations"] == []
 
 
@@ -76,7 +92,12 @@ def half_a_gpu(file):
     ("edit", "subject", "text"),
     [
         (half_a_gpu, "fields", "0.5 is not of type 'integer'"),
-        (set_worker(ImageId="ami-00000000000000000"), "to fill in", "have placeholders"),
+        (
+            set_worker(IamInstanceProfile={"Name": "other"}),
+            "rights",
+            "no instance profile other; `raysweep cluster pre",
+        ),
+        (lambda file: file.update(cluster_name="other"), "firewall", "no security group ray-autoscaler-other, so Ray"),
         (set_worker(InstanceType="g5.tiny"), "node_config", "gpu_worker: InstanceType: EC2 has no 'g5.tiny'"),
         (set_worker(Imageid="ami-1"), "node_config", "gpu_worker: Parameter validation failed|Unknown parameter"),
         (set_worker(ImageId="ami-0123456789abcdef0"), "images", "ami-0123456789abcdef0"),
@@ -89,6 +110,23 @@ def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
     assert not found[subject].is_fine
     assert any(part in found[subject].text for part in text.split("|")), found[subject].text
     assert found["token"].is_fine
+
+
+def test_ssh_that_is_open_to_the_world_is_named(place, account):
+    """As Ray opens it by itself."""
+    group = account("ec2", REGION).describe_security_groups(
+        Filters=[{"Name": "group-name", "Values": ["ray-autoscaler-raysweep"]}]
+    )["SecurityGroups"][0]["GroupId"]
+    world = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    account("ec2", REGION).authorize_security_group_ingress(GroupId=group, IpPermissions=[world])
+    assert "is open to the world" in examine(place, account)["firewall"].text
+
+
+def test_a_bucket_that_is_not_there_or_elsewhere_is_named(place, account):
+    assert "404" in examine(place, account, bucket="no-such-runs")["bucket"].text
+    change(place, lambda file: file["provider"].update(region="us-west-2"))
+    assert "my-runs lies in eu-central-1, the cluster in us-west-2" in examine(place, account)["bucket"].text
+    assert "bucket" not in examine(place, account, bucket="")
 
 
 def test_a_token_that_others_can_read_or_that_is_not_there_is_named(place, account):
@@ -142,3 +180,36 @@ def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypat
     assert "✘ token: " in done.output
     done = CliRunner().invoke(app, ["check", str(place / "none.yaml")])
     assert isinstance(done.exception, ConfigError)
+
+
+def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, monkeypatch):
+    """Nothing in the file is filled in by hand; another region is written into it."""
+    from typer.testing import CliRunner
+
+    from raysweep.cli.cluster_commands import app
+    from raysweep.cluster import aws_account, cluster_file
+    from raysweep.errors import ConfigError, ResourceError
+
+    monkeypatch.setattr(cluster_file, "aws_client", account)
+    monkeypatch.setattr(aws_account, "_KNOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(aws_account, "find_own_network", lambda: "198.51.100.9/32")
+    file = place / "cluster.yaml"
+    done = CliRunner().invoke(
+        app, ["prepare", str(file)], env={"AWS_REGION": "us-west-2", "RAYSWEEP_BUCKET": "west-runs"}
+    )
+    assert done.exit_code == 0, done.output
+    assert "security group ray-autoscaler-raysweep: ssh from 198.51.100.9/32 only" in done.output
+    assert "--storage s3://west-runs/runs" in done.output
+    assert yaml.safe_load(file.read_text())["provider"]["region"] == "us-west-2"
+    assert account("s3", "us-west-2").head_bucket(Bucket="west-runs")["BucketRegion"] == "us-west-2"
+    assert CliRunner().invoke(app, ["prepare", str(file)], env={"RAYSWEEP_BUCKET": None}).exit_code == 2
+    done = CliRunner().invoke(app, ["prepare", str(place / "none.yaml"), "--bucket", "my-runs"])
+    assert isinstance(done.exception, ConfigError)
+
+    def refuse(service, region):
+        raise NoCredentialsError
+
+    monkeypatch.setattr(cluster_file, "aws_client", refuse)
+    done = CliRunner().invoke(app, ["prepare", str(file), "--bucket", "my-runs"])
+    assert isinstance(done.exception, ResourceError), done.output
+    assert "AWS: Unable to locate credentials" in str(done.exception)

@@ -1,15 +1,22 @@
 """The pretended cloud: the user's machine, EC2 with a node for each instance, and what nodes may install."""
 
+import ctypes
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.cluster_lab.namespaces import HERE, Lab
+import boto3
 
+from tests.cluster_lab.namespaces import GATEWAY, HERE, Lab
+
+REGION, BUCKET, S3 = "eu-central-1", "lab-runs", f"http://{GATEWAY}:5000"
+STORAGE = f"s3://{BUCKET}/runs?endpoint={S3}&region={REGION}"
+CLONE_NEWNET = 0x40000000
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TOOLS = ("ip", "unshare", "nsenter", "chroot", "useradd", "ssh-keygen", "rsync", "sudo", "ssh")
@@ -72,14 +79,13 @@ class Cloud:
 
     def __init__(self, folder, shared):
         self.lab, self.shared = Lab(folder), shared
-        self.project, self.files = folder / "project", folder / "efs"
+        self.project = folder / "project"
         self._log = folder / "fake_aws.log"
         self._aws = None
+        self._noted = time.monotonic()
 
     def __enter__(self):
-        for place in (self.project, self.files):
-            place.mkdir(parents=True)
-        self.files.chmod(0o777)
+        self.project.mkdir(parents=True)
         for name in COPIED:
             subprocess.run(["cp", "-r", ROOT / name, self.project], check=True)
         shutil.copy(ROOT / "cluster.yaml", self.project)
@@ -96,12 +102,12 @@ class Cloud:
         words = ["ip", "netns", "exec", self.lab.lan, sys.executable, HERE / "fake_aws.py", self.lab.folder]
         with self._log.open("w") as log:
             self._aws = subprocess.Popen(
-                [*words, *binds, f"{self.files}:/srv/efs"],
+                [*words, *binds],
                 env={**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "PYTHONUNBUFFERED": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        laptop = [*binds, f"{self.project}:/home/ubuntu/project", f"{self.files}:/srv/efs"]
+        laptop = [*binds, f"{self.project}:/home/ubuntu/project"]
         self.lab.start("laptop", ["172.31.0.2"], binds=laptop, setup=HERE / "laptop_setup.sh")
         self.wait(lambda: "ready" in self._log.read_text(), 60)
 
@@ -110,6 +116,11 @@ class Cloud:
             self._aws.kill()
             self._aws.wait()
         self.lab.down()
+
+    def note(self, phase):
+        """Tell how long a phase took, and how busy the machine is; `pytest -s` shows it."""
+        before, self._noted = self._noted, time.monotonic()
+        print(f"{self._noted - before:6.1f} s  load {os.getloadavg()[0]:5.1f}  {phase}", flush=True)
 
     def laptop(self, command, *, timeout, variables=""):
         """Run a command in the project's folder on the user's machine; returns what it printed."""
@@ -130,6 +141,36 @@ class Cloud:
         """The names of the machines that EC2 has now."""
         ended = re.findall(r"ended (\S+)", self._log.read_text())
         return [name for name, _ in self.started() if name not in ended]
+
+    def list_runs(self):
+        """The paths of all objects in the runs' bucket."""
+        pages = self._ask(lambda s3: list(s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)))
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def read_object(self, path):
+        """One object of the runs' bucket."""
+        return self._ask(lambda s3: s3.get_object(Bucket=BUCKET, Key=path)["Body"].read())
+
+    def download(self, under, folder):
+        """Copy what the runs' bucket has below a path, and nothing of any node's disk."""
+        for path in (path for path in self.list_runs() if path.startswith(f"{under}/")):
+            file = folder / path.removeprefix(f"{under}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self.read_object(path))
+
+    def _ask(self, question):
+        """Ask S3, in a thread that is on the LAN."""
+
+        def ask():
+            with Path(f"/run/netns/{self.lab.lan}").open("rb") as namespace:
+                assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) == 0, (
+                    ctypes.get_errno()
+                )
+            session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing")
+            return question(session.client("s3", region_name=REGION, endpoint_url=S3))
+
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(ask).result()
 
     def give_notice(self, name):
         """What EC2 does two minutes before it takes a spot instance."""

@@ -72,7 +72,9 @@ class Machines:
         key = self.lab.folder / f"{name}.pub"
         key.write_text(material if isinstance(material, str) else material.decode())
         ips = [ip for ip in (instance.private_ip, instance.public_ip) if ip]
-        self.lab.start(name, ips, binds=self.binds, setup=HERE / "image_setup.sh", public_key=key)
+        profile = backend.iam_instance_profile_associations.get(instance.id)
+        role = profile.iam_instance_profile.name if profile else ""
+        self.lab.start(name, ips, binds=self.binds, setup=HERE / "image_setup.sh", public_key=key, role=role)
         lifecycle = getattr(instance, "lifecycle", None) or "on-demand"
         print(time.strftime("%T"), "started", name, instance.instance_type, lifecycle, flush=True)
 
@@ -83,12 +85,13 @@ def main():
     _adapt_moto()
     default_user_config["iam"] = {"load_aws_managed_policies": True}
     ThreadedMotoServer(ip_address=GATEWAY, port=5000, verbose=False).start()
-    # As after an earlier `ray up`, which saves its two waits of 15 s for a new role to be known everywhere.
+    # As after an earlier `raysweep cluster prepare`, which saves its wait until a new role is known everywhere.
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
     iam = boto3.client("iam", endpoint_url=f"http://{GATEWAY}:5000", region_name=REGION, **keys)
-    iam.create_instance_profile(InstanceProfileName="ray-autoscaler-v1")
-    iam.create_role(RoleName="ray-autoscaler-v1", AssumeRolePolicyDocument="{}")
-    iam.add_role_to_instance_profile(InstanceProfileName="ray-autoscaler-v1", RoleName="ray-autoscaler-v1")
+    for name in ("raysweep-head", "raysweep-worker"):
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     print("ready", flush=True)
     machines = Machines(Lab(folder), binds)
     while True:

@@ -1,4 +1,8 @@
-"""EC2's metadata service of one node (version 2): gives a spot notice once the file /run/notice is there."""
+"""EC2's metadata service of one node (version 2).
+
+It has the credentials of the instance profile that /run/role names, if any, and a spot notice once the file /run/notice
+is there.
+"""
 
 import datetime
 import http.server
@@ -6,6 +10,21 @@ import json
 from pathlib import Path
 
 TOKEN = "AQAAtoken"
+CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
+
+
+def credentials():
+    """Temporary ones, as AWS gives them to an instance."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": "ASIATESTING",
+        "SecretAccessKey": "testing",
+        "Token": "testing",
+        "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "Expiration": (now + datetime.timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,6 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=120)
             notice = {"action": "terminate", "time": then.strftime("%Y-%m-%dT%H:%M:%SZ")}
             self._answer(200, json.dumps(notice).encode())
+        elif self.path.startswith(CREDENTIALS) and (role := Path("/run/role").read_text().strip()):
+            self._answer(200, (role if self.path == CREDENTIALS else json.dumps(credentials())).encode())
         else:
             self._answer(404)
 

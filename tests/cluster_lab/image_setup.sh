@@ -9,22 +9,13 @@ printf '[global]\nno-index = true\nfind-links = /opt/lab/wheels\n' > /etc/pip.co
 rm -rf /etc/xdg/pip
 # Python, as the image has it.
 echo "export PATH=$(dirname "$(readlink -f /opt/lab/python3)"):\$PATH" > /etc/profile.d/lab.sh
-# EFS: one folder of this machine, mounted only if cluster.yaml asks for it.
-cat > /usr/local/sbin/mount <<'T'
-#!/bin/bash
-case "$*" in
-    *"-t nfs4"*".efs."*":/ "*) exec /bin/mount --bind /srv/efs "${@: -1}" ;;
-    *) exec /bin/mount "$@" ;;
-esac
-T
 # apt: the LAN has no way out, and the image has all that is asked for.
 printf '#!/bin/bash\nexit 0\n' > /usr/local/sbin/apt-get
-chmod 755 /usr/local/sbin/mount /usr/local/sbin/apt-get
-# What an instance profile and the instance's metadata would tell.
+chmod 755 /usr/local/sbin/apt-get
+# Where AWS is; credentials come from the instance profile, through the instance's metadata.
 install -d -o ubuntu -g ubuntu $home/.aws
 printf '[default]\nregion = eu-central-1\nendpoint_url = http://172.31.0.1:5000\n' > $home/.aws/config
-printf '[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n' > $home/.aws/credentials
 chown -R ubuntu: $home/.aws
-# The instance's metadata, of which spot notices are a part: its own process, on the address that EC2 uses.
+# The instance's metadata, with spot notices and credentials: its own process, on the address that EC2 uses.
 ip address add 169.254.169.254/32 dev lo
 setsid nohup python3 /opt/lab/fake_imds.py > /run/imds.log 2>&1 < /dev/null &

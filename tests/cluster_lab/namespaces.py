@@ -53,14 +53,14 @@ class Lab:
         """The names of those that run."""
         return sorted(path.parent.name for path in self.folder.glob("*/node.json"))
 
-    def start(self, name, ips, *, binds, setup, public_key=""):
+    def start(self, name, ips, *, binds, setup, public_key="", role=""):
         """Start a node, and wait until its sshd answers."""
         namespace, place = f"{self.prefix}-{name}", self.folder / name
         place.mkdir(parents=True)
         self._connect(namespace, name, ips)
         variables = {"PATH": PATH, "DISK": place / "disk", "NAME": name, "IPS": " ".join(ips), "BINDS": " ".join(binds)}
         variables["READABLE"] = f"{sys.prefix} {sys.base_prefix}"
-        variables |= {"SETUP": setup, "PUBLIC_KEY": public_key}
+        variables |= {"SETUP": setup, "PUBLIC_KEY": public_key, "ROLE": role}
         words = ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork"]
         with (place / "init.log").open("w") as log:
             outer = subprocess.Popen(

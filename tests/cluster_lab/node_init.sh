@@ -39,6 +39,7 @@ if [ -n "$PUBLIC_KEY" ]; then
     install -m 600 "$PUBLIC_KEY" "$root/home/ubuntu/.ssh/authorized_keys"
     chroot "$root" chown -R ubuntu: /home/ubuntu/.ssh
 fi
+echo "$ROLE" > "$root/run/role"
 cp "$SETUP" "$root/run/setup.sh"
 chroot "$root" bash /run/setup.sh
 chroot "$root" ssh-keygen -A > /dev/null

@@ -1,6 +1,7 @@
 """cluster.yaml as it is, from `ray up` to `ray down`, on machines that come, lose their power, and are taken away."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 
@@ -9,23 +10,29 @@ import pytest
 from raysweep.scheduling.attempts import read_events
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
+from tests.cluster_lab.cloud import BUCKET, STORAGE
 from tests.cluster_lab.namespaces import HERE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(560)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 RUN = (
     "cd ~/raysweep && TERM=dumb python -m raysweep run --config sweep.yaml --name sweep "
-    "--storage /mnt/raysweep/runs --set resources.address=auto"
+    f'--storage "{STORAGE}" --set resources.address=auto'
 )
 
 
-def has_checkpoint(folder, trial):
-    """Whether the training could resume."""
-    return any(folder.trial(trial).checkpoints.glob("step-*/checkpoint.json"))
-
-
-def host_of(folder, trial):
-    """Where its last attempt trained."""
-    return [event["host"] for event in read_events(folder.trial(trial)) if event["what"] == "start"][-1]
+def host_of(cloud, trial):
+    """Where its attempt trains that has a checkpoint in the bucket; '' if none has."""
+    stored = [path for path in cloud.list_runs() if path.startswith(f"runs/sweep/trials/{trial}/")]
+    if not any(path.endswith("/checkpoint.json") for path in stored):
+        return ""
+    # Its worker's, or once they are merged the driver's.
+    lines = [
+        json.loads(line)
+        for path in stored
+        if path.rpartition("/")[2].startswith("attempts")
+        for line in cloud.read_object(path).splitlines()
+    ]
+    return next((event["host"] for event in lines if event["what"] == "start"), "")
 
 
 def digests(root):
@@ -41,12 +48,15 @@ def digests(root):
 
 
 def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_byte(alone, cloud, tmp_path):
-    """A worker is power-cut, and another has a spot notice, each in the middle of a training."""
+    """A worker is power-cut, and another has a spot notice, each in the middle of a training; all is in the bucket."""
     shutil.copy(HERE / "sweep.yaml", cloud.project)
     cloud.laptop("ray get-auth-token --generate > ~/token.log && chmod 600 ~/.ray/auth_token", timeout=60)
+    cloud.laptop(f"python -m raysweep cluster prepare --bucket {BUCKET} --ssh-from 172.31.0.2/32", timeout=60)
+    cloud.note("token and account")
     cloud.laptop("ray up -y cluster.yaml > ~/up.log 2>&1 || { tail -c 3000 ~/up.log; exit 1; }", timeout=200)
+    cloud.note("ray up")
     assert [lifecycle for _, lifecycle in cloud.started()] == ["on-demand"]
-    output, folder = tmp_path / "exec.log", RunFolder(cloud.files / "runs" / "sweep")
+    output = tmp_path / "exec.log"
     command = cloud.start(f"ray exec cluster.yaml '{RUN}'", output)
 
     def runs_until(condition, seconds, what):
@@ -59,15 +69,21 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     blows = {"A1": cloud.lab.cut_power, "all": cloud.give_notice}
 
     def deal_blows():
-        for trial in [trial for trial in blows if has_checkpoint(folder, trial)]:
-            blows.pop(trial)(host_of(folder, trial))
-            assert not folder.trial(trial).result.exists(), f"{trial} was done before it could be interrupted"
+        for trial, host in [(trial, host) for trial in blows if (host := host_of(cloud, trial))]:
+            blows.pop(trial)(host)
+            done = f"runs/sweep/trials/{trial}/training.json"
+            assert done not in cloud.list_runs(), f"{trial} was done before it could be interrupted"
+            cloud.note(f"{trial} is interrupted")
         return not blows
 
     runs_until(deal_blows, 400, "not both trainings have a checkpoint")
     cloud.wait(lambda: command.poll() is not None, 400, output.read_text())
+    cloud.note("the run ends")
     assert command.returncode == 0, output.read_text()[-4000:]
 
+    # Nothing of the head's disk is looked at.
+    cloud.download("runs/sweep", tmp_path / "bucket" / "sweep")
+    folder = RunFolder(tmp_path / "bucket" / "sweep")
     spot = {name for name, lifecycle in cloud.started() if lifecycle == "spot"}
     for trial in ("all", "A1", "all-A1"):
         record = read_record(folder.trial(trial))
@@ -75,14 +91,19 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
         assert {event["host"] for event in read_events(folder.trial(trial)) if event["what"] == "start"} <= spot
     assert read_record(folder.trial("all")).failures == {"preempted": 1}
     assert read_record(folder.trial("A1")).failures == {"lost worker": 1}
+    for trial in ("all", "A1"):
+        starts = [event for event in read_events(folder.trial(trial)) if event["what"] == "start"]
+        assert [bool(event["kept"]) for event in starts] == [False, True], "the second attempt resumed"
     assert folder.report_html.exists()
 
     one_machine, process = alone
     assert process.wait(120) == 0
     assert digests(folder.root) == digests(one_machine)
     assert len(digests(folder.root)) >= 3 + 4 + 1
+    cloud.note("compared with one machine")
 
     cloud.laptop("ray down -y cluster.yaml > ~/down.log 2>&1", timeout=120)
     cloud.wait(lambda: cloud.running() == [], 10, "an instance is left")
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout.split()
     assert [name for name in left if name.startswith(f"{cloud.lab.prefix}-i")] == []
+    cloud.note("ray down")

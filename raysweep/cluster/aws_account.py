@@ -1,0 +1,223 @@
+"""Make in an AWS account what cluster.yaml names: `raysweep cluster prepare`.
+
+Four things, each left alone if it is there: a bucket for the runs; an instance profile for the head, which may start
+and end this cluster's workers; one for the workers, which reach the bucket and nothing else; and the security group
+that Ray would otherwise make with ssh open to the world.  The region in cluster.yaml is set to the one asked for.
+"""
+
+import ipaddress
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysweep.errors import ConfigError, ResourceError
+
+HEAD, WORKER = "raysweep-head", "raysweep-worker"
+"""The instance profiles, and the roles in them."""
+IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
+"""AWS's public parameter that names the newest image with NVIDIA's driver, in each region."""
+ADDRESS_SERVICE = "https://checkip.amazonaws.com"
+_KNOWN_AFTER_S = 15.0
+"""A new role is not known to all of EC2 at once; Ray waits as long."""
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SSH = 22
+_FORBIDDEN, _MOVED, _MISSING = 403, 301, 404
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsAccount:
+    """The account of the usual credentials, in one region."""
+
+    region: str
+    client: Callable[[str, str], Any]
+    """A client of an AWS service (its name, and the region)."""
+    say: Callable[[str], None]
+    wait: Callable[[float], object] = time.sleep
+
+    def prepare(self, *, bucket: str, cluster: str, ssh_from: str) -> None:
+        """Make what is missing, and say what was made.
+
+        Args:
+            cluster: `cluster_name` of cluster.yaml; the security group and the head's rights go by it.
+            ssh_from: the network that may use ssh, such as 203.0.113.7/32.
+
+        Raises:
+            ConfigError: no possible bucket name, or no network.
+            ResourceError: the bucket is another account's, or lies in another region; there is no default VPC.
+        """
+        if not _BUCKET_NAME.fullmatch(bucket):
+            raise ConfigError(f"--bucket: found '{bucket[:80]}'; a name has 3 to 63 of a-z, 0-9, '-' and '.'")
+        network = _parse_network(ssh_from)
+        self._make_bucket(bucket)
+        made = [
+            self._make_profile(name, policy)
+            for name, policy in {WORKER: worker_policy(bucket), HEAD: head_policy(bucket, cluster)}.items()
+        ]
+        self._allow_ssh(f"ray-autoscaler-{cluster}", network)
+        if any(made):
+            self.say(f"waiting {_KNOWN_AFTER_S:.0f} s until all of AWS knows the new roles")
+            self.wait(_KNOWN_AFTER_S)
+
+    def _make_bucket(self, bucket: str) -> None:
+        from botocore.exceptions import ClientError
+
+        s3 = self.client("s3", self.region)
+        try:
+            found = s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            code = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code != _MISSING:
+                why = {_FORBIDDEN: "is another account's, or closed to you", _MOVED: "lies in another region"}
+                raise ResourceError(f"bucket {bucket}: {why.get(code, f'answer {code}')}; take another name") from error
+        else:
+            where = found.get("BucketRegion", self.region)
+            if where != self.region:
+                raise ResourceError(
+                    f"bucket {bucket}: lies in {where}, the cluster in {self.region}; every byte between them "
+                    f"costs. Take another name, or --region {where}"
+                )
+            self.say(f"bucket {bucket}: is there")
+            return
+        place = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+        s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
+        closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+        s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
+        # What a process that was killed had begun to send would be paid for, unseen.
+        rule = {
+            "ID": "unfinished-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        }
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+        self.say(f"bucket {bucket}: made in {self.region}, private")
+
+    def _make_profile(self, name: str, policy: Mapping[str, Any]) -> bool:
+        """Make a role and its instance profile, and give it these rights; returns whether it is new."""
+        iam = self.client("iam", self.region)
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [_allow("sts:AssumeRole", Principal={"Service": "ec2.amazonaws.com"})],
+        }
+        is_new = False
+        try:
+            iam.get_role(RoleName=name)
+        except iam.exceptions.NoSuchEntityException:
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+            is_new = True
+        iam.put_role_policy(RoleName=name, PolicyName="raysweep", PolicyDocument=json.dumps(policy))
+        try:
+            profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        except iam.exceptions.NoSuchEntityException:
+            profile = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            is_new = True
+        if not profile["Roles"]:
+            iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        self.say(f"instance profile {name}: {'made' if is_new else 'is there'}")
+        return is_new
+
+    def _allow_ssh(self, group_name: str, network: str) -> None:
+        """Let this network in by ssh, and nobody else; the group's own machines reach each other."""
+        ec2 = self.client("ec2", self.region)
+        networks = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not networks:
+            raise ResourceError(
+                f"{self.region} has no default VPC; `aws ec2 create-default-vpc --region {self.region}`"
+            )
+        vpc = networks[0]["VpcId"]
+        wanted = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [group_name]}]
+        groups = ec2.describe_security_groups(Filters=wanted)["SecurityGroups"]
+        if groups:
+            group, known = groups[0]["GroupId"], groups[0]["IpPermissions"]
+        else:
+            about = "raysweep: ssh from one network"
+            group, known = ec2.create_security_group(GroupName=group_name, Description=about, VpcId=vpc)["GroupId"], []
+        inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+        if not any(rule["IpProtocol"] == "-1" and rule.get("UserIdGroupPairs") for rule in known):
+            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[inside])
+        open_to = {(each["CidrIp"], rule["FromPort"]) for rule in known for each in rule.get("IpRanges", [])}
+        for cidr, port in open_to - {(network, _SSH)}:
+            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[_tcp(cidr, port)])
+        if (network, _SSH) not in open_to:
+            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[_tcp(network, _SSH)])
+        self.say(f"security group {group_name}: ssh from {network} only")
+
+
+def worker_policy(bucket: str) -> dict[str, Any]:
+    """What workers may do: use the bucket."""
+    objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            _allow("s3:ListBucket", "s3:GetBucketLocation", Resource=f"arn:aws:s3:::{bucket}"),
+            _allow(*objects, Resource=f"arn:aws:s3:::{bucket}/*"),
+        ],
+    }
+
+
+def head_policy(bucket: str, cluster: str) -> dict[str, Any]:
+    """What the head may do beside: start workers with their profile, and end instances of this cluster."""
+    policy = worker_policy(bucket)
+    of_cluster = {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": cluster}}
+    policy["Statement"] += [
+        _allow("ec2:Describe*", "ec2:RunInstances", "ec2:CreateTags", Resource="*"),
+        _allow("ec2:TerminateInstances", Resource="*", Condition=of_cluster),
+        _allow("iam:PassRole", Resource=f"arn:aws:iam::*:role/{WORKER}"),
+        _allow("ssm:GetParameters", Resource="arn:aws:ssm:*::parameter/aws/service/*"),
+    ]
+    return policy
+
+
+def _allow(*actions: str, **rest: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), **rest}
+
+
+def _tcp(cidr: str, port: int) -> dict[str, Any]:
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": cidr}]}
+
+
+def _parse_network(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"--ssh-from: found '{text[:80]}'; must be an IPv4 network, such as 203.0.113.7/32 ({error})"
+        ) from error
+
+
+def find_own_network(url: str = ADDRESS_SERVICE) -> str:
+    """The address by which the Internet sees this machine, as a network of one.
+
+    Raises:
+        ResourceError: the service does not answer, or with something else.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return f"{ipaddress.IPv4Address(answer.read(64).decode().strip())}/32"
+    except (OSError, ValueError) as error:
+        raise ResourceError(f"{url} does not tell this machine's address ({error}); give --ssh-from") from error
+
+
+def set_region(file: Path, region: str) -> bool:
+    """Write the region into cluster.yaml, and leave all else as it is; returns whether it was another.
+
+    Raises:
+        ConfigError: the file has no such line, or there is no such region.
+    """
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
+        raise ConfigError(f"--region: found '{region[:80]}'; must be one such as eu-central-1")
+    text = file.read_text(encoding="utf-8")
+    if yaml.safe_load(text)["provider"]["region"] == region:
+        return False
+    changed, count = re.subn(r"(?m)^(  region: *)[\w-]+", rf"\g<1>{region}", text)
+    if count != 1:
+        raise ConfigError(f"{file}: has {count} lines '  region: …'; write {region} there yourself")
+    file.write_text(changed, encoding="utf-8")
+    return True

@@ -1,0 +1,181 @@
+"""`raysweep cluster prepare` makes what cluster.yaml names, once, and opens nothing to the world."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from raysweep.cluster.aws_account import HEAD, WORKER, AwsAccount, find_own_network, set_region
+from raysweep.errors import ConfigError, ResourceError
+
+ROOT = Path(__file__).parents[2]
+REGION = "eu-central-1"
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield lambda service: boto3.client(service, REGION)
+
+
+@pytest.fixture
+def prepare(aws):
+    """Prepares the account; returns what was said."""
+
+    def prepare(bucket="my-runs", ssh_from="203.0.113.7/32", client=None):
+        said = []
+        account = AwsAccount(
+            region=REGION, client=client or (lambda service, _: aws(service)), say=said.append, wait=said.append
+        )
+        account.prepare(bucket=bucket, cluster="raysweep", ssh_from=ssh_from)
+        return said
+
+    return prepare
+
+
+def rules_of(aws, name="ray-autoscaler-raysweep"):
+    (group,) = aws("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
+    return {
+        (rule.get("FromPort", -1), each.get("CidrIp", each.get("GroupId")))
+        for rule in group["IpPermissions"]
+        for each in (*rule["IpRanges"], *rule["UserIdGroupPairs"])
+    }, group["GroupId"]
+
+
+def test_everything_is_made_once(aws, prepare):
+    """The second time nothing is made, and nobody waits."""
+    said = prepare()
+    assert 15.0 in said
+    assert aws("s3").get_bucket_location(Bucket="my-runs")["LocationConstraint"] == REGION
+    closed = aws("s3").get_public_access_block(Bucket="my-runs")["PublicAccessBlockConfiguration"]
+    assert all(closed.values())
+    (rule,) = aws("s3").get_bucket_lifecycle_configuration(Bucket="my-runs")["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    before = rules_of(aws)
+    again = prepare()
+    assert 15.0 not in again
+    assert [line for line in again if "made" in line] == []
+    assert rules_of(aws) == before
+
+
+def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare):
+    """The nodes reach each other; a network that was let in before is shut out."""
+    prepare()
+    rules, group = rules_of(aws)
+    assert rules == {(22, "203.0.113.7/32"), (-1, group)}
+    prepare(ssh_from="198.51.100.0/24")
+    assert rules_of(aws)[0] == {(22, "198.51.100.0/24"), (-1, group)}
+
+
+def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
+    """What runs on a worker has its rights; the head ends instances of this cluster alone."""
+    prepare()
+
+    def statements(name):
+        profile = aws("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        (role,) = profile["Roles"]
+        policy = aws("iam").get_role_policy(RoleName=role["RoleName"], PolicyName="raysweep")["PolicyDocument"]
+        return (policy if isinstance(policy, dict) else json.loads(policy))["Statement"]
+
+    assert {statement["Resource"] for statement in statements(WORKER)} == {
+        "arn:aws:s3:::my-runs",
+        "arn:aws:s3:::my-runs/*",
+    }
+    (ending,) = [one for one in statements(HEAD) if "ec2:TerminateInstances" in one["Action"]]
+    assert ending["Condition"] == {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": "raysweep"}}
+
+
+def test_cluster_yaml_names_what_is_made():
+    """As `ray up` reads it: the head's rights are not the workers'."""
+    cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    named = {
+        name: node["node_config"]["IamInstanceProfile"]["Name"]
+        for name, node in cluster["available_node_types"].items()
+    }
+    assert named == {"head": HEAD, "gpu_worker": WORKER}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"bucket": "My_Runs"}, ConfigError, "--bucket: found 'My_Runs'"),
+        ({"ssh_from": "everywhere"}, ConfigError, "--ssh-from: found 'everywhere'; must be an IPv4 network"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_made(aws, prepare, options, error, text):
+    with pytest.raises(error, match=text):
+        prepare(**options)
+    assert aws("s3").list_buckets()["Buckets"] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(403, "is another account's"), (301, "lies in another region"), (500, "answer 500")]
+)
+def test_a_bucket_that_cannot_be_had_is_named(aws, prepare, code, text):
+    class Shop:
+        def head_bucket(self, Bucket):
+            raise ClientError({"ResponseMetadata": {"HTTPStatusCode": code}}, "HeadBucket")
+
+    with pytest.raises(ResourceError, match=f"bucket my-runs: {text}.*take another name"):
+        prepare(client=lambda service, _: Shop() if service == "s3" else aws(service))
+
+
+def test_a_bucket_of_ours_elsewhere_is_refused(aws, prepare):
+    """Traffic between regions is paid for by the byte."""
+    place = {"LocationConstraint": "us-west-2"}
+    boto3.client("s3", "us-west-2").create_bucket(Bucket="my-runs", CreateBucketConfiguration=place)
+    with pytest.raises(ResourceError, match=r"lies in us-west-2, the cluster in eu-central-1.*--region us-west-2"):
+        prepare()
+
+
+def test_a_region_without_a_default_network_is_refused(aws, prepare):
+    client = aws("ec2")
+    (network,) = client.describe_vpcs()["Vpcs"]
+    for subnet in client.describe_subnets()["Subnets"]:
+        client.delete_subnet(SubnetId=subnet["SubnetId"])
+    client.delete_vpc(VpcId=network["VpcId"])
+    with pytest.raises(ResourceError, match="aws ec2 create-default-vpc --region eu-central-1"):
+        prepare()
+
+
+def test_the_region_is_written_and_nothing_else(tmp_path):
+    file = tmp_path / "cluster.yaml"
+    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    assert not set_region(file, "eu-central-1")
+    assert set_region(file, "us-west-2")
+    assert file.read_text(encoding="utf-8") == text.replace("region: eu-central-1 ", "region: us-west-2 ")
+    with pytest.raises(ConfigError, match="--region: found 'Frankfurt'"):
+        set_region(file, "Frankfurt")
+    file.write_text("provider: {region: us-east-1}")
+    with pytest.raises(ConfigError, match="has 0 lines '  region: …'; write us-west-2 there yourself"):
+        set_region(file, "us-west-2")
+
+
+@pytest.mark.parametrize(("body", "network"), [(b"203.0.113.7\n", "203.0.113.7/32"), (b"<html>", None)])
+def test_the_caller_s_address_is_asked_for(body, network):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        if network:
+            assert find_own_network(url) == network
+        else:
+            with pytest.raises(ResourceError, match="give --ssh-from"):
+                find_own_network(url)
