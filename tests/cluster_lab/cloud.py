@@ -1,22 +1,16 @@
 """The pretended cloud: the user's machine, EC2 with a node for each instance, and what nodes may install."""
 
-import ctypes
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
+from tests.cluster_lab.lan_bucket import LanBucket
+from tests.cluster_lab.namespaces import HERE, Lab
 
-from tests.cluster_lab.namespaces import GATEWAY, HERE, Lab
-
-REGION, BUCKET, S3 = "eu-central-1", "lab-runs", f"http://{GATEWAY}:5000"
-STORAGE = f"s3://{BUCKET}/runs?endpoint={S3}&region={REGION}"
-CLONE_NEWNET = 0x40000000
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TOOLS = ("ip", "unshare", "nsenter", "chroot", "useradd", "ssh-keygen", "rsync", "sudo", "ssh")
@@ -79,6 +73,7 @@ class Cloud:
 
     def __init__(self, folder, shared):
         self.lab, self.shared = Lab(folder), shared
+        self.bucket = LanBucket(self.lab.lan)
         self.project = folder / "project"
         self._log = folder / "fake_aws.log"
         self._aws = None
@@ -141,36 +136,6 @@ class Cloud:
         """The names of the machines that EC2 has now."""
         ended = re.findall(r"ended (\S+)", self._log.read_text())
         return [name for name, _ in self.started() if name not in ended]
-
-    def list_runs(self):
-        """The paths of all objects in the runs' bucket."""
-        pages = self._ask(lambda s3: list(s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)))
-        return [one["Key"] for page in pages for one in page.get("Contents", ())]
-
-    def read_object(self, path):
-        """One object of the runs' bucket."""
-        return self._ask(lambda s3: s3.get_object(Bucket=BUCKET, Key=path)["Body"].read())
-
-    def download(self, under, folder):
-        """Copy what the runs' bucket has below a path, and nothing of any node's disk."""
-        for path in (path for path in self.list_runs() if path.startswith(f"{under}/")):
-            file = folder / path.removeprefix(f"{under}/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.read_object(path))
-
-    def _ask(self, question):
-        """Ask S3, in a thread that is on the LAN."""
-
-        def ask():
-            with Path(f"/run/netns/{self.lab.lan}").open("rb") as namespace:
-                assert ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) == 0, (
-                    ctypes.get_errno()
-                )
-            session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing")
-            return question(session.client("s3", region_name=REGION, endpoint_url=S3))
-
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            return thread.submit(ask).result()
 
     def give_notice(self, name):
         """What EC2 does two minutes before it takes a spot instance."""

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 TOKEN = "AQAAtoken"
-CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
+CREDENTIALS = "/latest/meta-data/iam/security-credentials"
 
 
 def credentials():
@@ -48,7 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             notice = {"action": "terminate", "time": then.strftime("%Y-%m-%dT%H:%M:%SZ")}
             self._answer(200, json.dumps(notice).encode())
         elif self.path.startswith(CREDENTIALS) and (role := Path("/run/role").read_text().strip()):
-            self._answer(200, (role if self.path == CREDENTIALS else json.dumps(credentials())).encode())
+            # AWS's own clients ask with and without the slash.
+            is_name = self.path.rstrip("/") == CREDENTIALS
+            self._answer(200, (role if is_name else json.dumps(credentials())).encode())
         else:
             self._answer(404)
 

@@ -1,7 +1,5 @@
 """cluster.yaml as it is, from `ray up` to `ray down`, on machines that come, lose their power, and are taken away."""
 
-import hashlib
-import json
 import shutil
 import subprocess
 
@@ -10,7 +8,7 @@ import pytest
 from raysweep.scheduling.attempts import read_events
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
-from tests.cluster_lab.cloud import BUCKET, STORAGE
+from tests.cluster_lab.lan_bucket import BUCKET, STORAGE, digests
 from tests.cluster_lab.namespaces import HERE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -18,33 +16,6 @@ RUN = (
     "cd ~/raysweep && TERM=dumb python -m raysweep run --config sweep.yaml --name sweep "
     f'--storage "{STORAGE}" --set resources.address=auto'
 )
-
-
-def host_of(cloud, trial):
-    """Where its attempt trains that has a checkpoint in the bucket; '' if none has."""
-    stored = [path for path in cloud.list_runs() if path.startswith(f"runs/sweep/trials/{trial}/")]
-    if not any(path.endswith("/checkpoint.json") for path in stored):
-        return ""
-    # Its worker's, or once they are merged the driver's.
-    lines = [
-        json.loads(line)
-        for path in stored
-        if path.rpartition("/")[2].startswith("attempts")
-        for line in cloud.read_object(path).splitlines()
-    ]
-    return next((event["host"] for event in lines if event["what"] == "start"), "")
-
-
-def digests(root):
-    """SHA-256 of what a run is about: weights, scores and their tables."""
-    patterns = (
-        "trials/*/model/model.safetensors",
-        "evaluation/cells/**/*.parquet",
-        "evaluation/*.parquet",
-        "*/matrix.csv",
-    )
-    files = sorted(file for pattern in patterns for file in root.glob(pattern))
-    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_byte(alone, cloud, tmp_path):
@@ -69,10 +40,10 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     blows = {"A1": cloud.lab.cut_power, "all": cloud.give_notice}
 
     def deal_blows():
-        for trial, host in [(trial, host) for trial in blows if (host := host_of(cloud, trial))]:
+        for trial, host in [(trial, host) for trial in blows if (host := cloud.bucket.host_of(trial))]:
             blows.pop(trial)(host)
             done = f"runs/sweep/trials/{trial}/training.json"
-            assert done not in cloud.list_runs(), f"{trial} was done before it could be interrupted"
+            assert done not in cloud.bucket.list(), f"{trial} was done before it could be interrupted"
             cloud.note(f"{trial} is interrupted")
         return not blows
 
@@ -82,7 +53,7 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     assert command.returncode == 0, output.read_text()[-4000:]
 
     # Nothing of the head's disk is looked at.
-    cloud.download("runs/sweep", tmp_path / "bucket" / "sweep")
+    cloud.bucket.download("runs/sweep", tmp_path / "bucket" / "sweep")
     folder = RunFolder(tmp_path / "bucket" / "sweep")
     spot = {name for name, lifecycle in cloud.started() if lifecycle == "spot"}
     for trial in ("all", "A1", "all-A1"):

@@ -84,13 +84,13 @@ def _answer(start_response, status, code):
 class ObjectServer:
     """The server, in threads of this process."""
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", port=0):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.gate = Gate(DomainDispatcherApplication(create_backend_app))
-        self._server = make_server("127.0.0.1", 0, self.gate, threaded=True)
+        self._server = make_server(host, port, self.gate, threaded=True)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
 
     def new_bucket(self):
         """An empty bucket; returns its name."""
