@@ -1,12 +1,12 @@
 """A start that cannot be used is refused before anything is made: its place, the value found, and the fix."""
 
 import json
+import re
 import time
 
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.storage.printable import shorten_quotes
 from tests.chaos.plain_user import plain_user
 from tests.start_folders import (
     changed,
@@ -248,7 +248,7 @@ def test_a_start_that_cannot_be_used_is_refused(start, make, message):
     began = time.monotonic()
     with pytest.raises(InputError, match=message) as refused:
         check_folder(start)
-    assert str(refused.value).startswith(shorten_quotes(f"model.start '{start}': "))
+    assert re.match(r"model.start '[^']*/a start': ", str(refused.value))
     assert "9" * 81 not in str(refused.value)
     assert time.monotonic() - began < 5.0
 
