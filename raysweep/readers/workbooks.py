@@ -1,6 +1,9 @@
 """Reads Excel and OpenDocument workbooks through calamine, a reader in Rust."""
 
 import io
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +13,12 @@ import pyarrow as pa
 from raysweep.errors import InputError
 from raysweep.readers.json_files import BATCH_ROWS, to_cell
 from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, list_names
+
+_MANIFEST = "META-INF/manifest.xml"
+_MOST_MANIFEST_BYTES = 1 << 20
+_ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+_FILE_PASS = re.compile(rb"\x09\x08\x10\x00.{16}(\x86\x00\x00\x00)?\x2f\x00", re.DOTALL)
+"""In an .xls file: the record that begins the workbook, and after it the one that says how it is encrypted."""
 
 
 def read_workbook(name: str, data: bytes, options: ReadOptions) -> RawColumns:
@@ -58,13 +67,24 @@ def _rows(name: str, data: bytes, sheet: str | None) -> Iterator[Sequence[Any]]:
             several = list_names([each.name for each in filled])
             raise InputError(f"{name}: has {len(filled)} sheets, {several}. Name the one to read in data.sheet")
         rows = filled[0].iter_rows()
-    except PasswordError as error:
-        raise InputError(f"{name}: is protected by a password; must be open. Save it again without one") from error
     except (CalamineError, OSError, ValueError) as error:
+        if isinstance(error, PasswordError) or _is_protected(data):
+            raise InputError(f"{name}: is protected by a password; must be open. Save it again without one") from error
         raise InputError(
             f"{name}: its workbook is damaged or of another kind ({str(error)[:120]}). Copy it again"
         ) from error
     return (row for row in rows if any(value != "" and value is not None for value in row))
+
+
+def _is_protected(data: bytes) -> bool:
+    """Whether a workbook that cannot be read has a password; calamine tries each format and says that none fits."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return _ENCRYPTED_STREAM in data or _FILE_PASS.search(data) is not None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(_MANIFEST) as manifest:
+            return b"encryption-data" in manifest.read(_MOST_MANIFEST_BYTES)
+    except (KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
+        return False  # no manifest, or a damaged one
 
 
 def _flush(cells: list[list[bytes]], chunks: list[list[pa.Array]]) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -153,6 +154,11 @@ BROKEN = {
         OLD,
         "{path}: its workbook is damaged or of another kind (Cannot detect file format). Copy it again",
     ),
+    "an OpenDocument sheet, damaged": (
+        "a.ods",
+        zipped({"META-INF/manifest.xml": SECRET.encode(), "content.xml": b"x"}).replace(b"META-INF", b"META-ING", 1),
+        "{path}: its workbook is damaged or of another kind (Cannot detect file format). Copy it again",
+    ),
     "Parquet cut short": (
         "a.parquet",
         parquet(DIARY)[:-20],
@@ -232,18 +238,24 @@ def test_a_file_with_too_many_bad_rows_is_refused_with_the_first_one(tmp_path, n
     assert SECRET not in str(caught.value)
 
 
-def test_a_protected_workbook_is_refused(tmp_path, monkeypatch):
-    """calamine tells it apart from a damaged one."""
-    import python_calamine
-
-    def refuse(_):
-        raise python_calamine.PasswordError("Workbook is password protected")
-
-    monkeypatch.setattr(python_calamine, "CalamineWorkbook", type("Book", (), {"from_filelike": staticmethod(refuse)}))
-    path = tmp_path / "a.xlsx"
-    path.write_bytes(workbook({"S": [COLUMNS, *RECORDS]}))
-    with pytest.raises(InputError, match=r"a\.xlsx: is protected by a password; must be open\. Save it again"):
-        read_corpus(path, DataConfig())
+def test_a_protected_workbook_is_refused(tmp_path):
+    """A real .xlsx (by msoffcrypto-tool, the password is "pw"), an OpenDocument sheet, and the start of an .xls."""
+    manifest = (
+        '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+        '<manifest:file-entry manifest:full-path="content.xml" manifest:size="9"><manifest:encryption-data/>'
+        "</manifest:file-entry></manifest:manifest>"
+    )
+    sheet = {
+        "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+        "META-INF/manifest.xml": manifest.encode(),
+        "content.xml": b"encrypted",
+    }
+    (tmp_path / "b.ods").write_bytes(zipped(sheet))
+    (tmp_path / "c.xls").write_bytes(OLD + bytes.fromhex("09081000") + b"\0" * 16 + bytes.fromhex("2f003600"))
+    for path in (Path(__file__).with_name("protected.xlsx"), tmp_path / "b.ods", tmp_path / "c.xls"):
+        with pytest.raises(InputError) as caught:
+            read_corpus(path, DataConfig())
+        assert str(caught.value) == f"{path}: is protected by a password; must be open. Save it again without one"
 
 
 def test_a_sheet_that_is_not_there_is_refused_and_one_that_is_is_read(tmp_path):
