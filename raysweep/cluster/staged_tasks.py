@@ -45,7 +45,7 @@ def score_staged_model(
 
     def call(place: WorkerPlace) -> Any:
         here = place.localise(task)
-        place.fetch(here.documents, here.examples, Path(here.start))
+        place.fetch(here.documents, here.examples, Path(here.start), *filter(None, [here.general]))
         outcome = call_with_fields(function, here, require, device=device)
         if not isinstance(outcome, Exception):
             place.send(here.out, samples_beside(here.out), record=here.record)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from raysweep.config.scored_metrics import Metric
-from raysweep.config.section import PositiveFloat, PositiveInt, Section
+from raysweep.config.section import Distinct, PositiveFloat, PositiveInt, Section
 
 
 class EvaluationConfig(Section):
@@ -24,6 +24,13 @@ class EvaluationConfig(Section):
         16, description="documents per level for infilling scores"
     )
     speed_repeats: Annotated[int, Field(ge=0, le=10_000)] = Field(5, description="timed generations per model")
+    interpolation: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(max_length=20), Distinct] = (
+        Field(
+            (),
+            description="between the general and each fine-tuned model: the fine-tuned one's share of the weights, "
+            "such as [0.25, 0.5, 0.75]; valid documents are then scored too, to choose the best share",
+        )
+    )
 
 
 class MarginConfig(Section):

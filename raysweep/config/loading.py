@@ -130,10 +130,18 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
     ):
         must = "needs prices: gpu_hour, gpu_types or core_hour"
         problems.append(("budget.cost", f"found {config.budget.cost:g}; {must}"))
+    if config.evaluation.interpolation and not any(_is_fine_tune(config, trial) for trial in config.trials.values()):
+        must = "needs a trial on one level that starts from a trial on all levels"
+        problems.append(("evaluation.interpolation", must))
     problems += _check_controls(config) + find_wrong_names(config) + find_unread_variables(config.model_dump())
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
         problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
     return problems
+
+
+def _is_fine_tune(config: Config, trial: TrialConfig) -> bool:
+    parent = config.trials.get(trial.parent or "")
+    return parent is not None and parent.parent is None and set(parent.levels) == {*config.data.levels}
 
 
 def _check_controls(config: Config) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from raysweep.storage.atomic_files import atomic_file, write_text
 
 
 def merge_losses(cells: Sequence[Path], out: Path) -> None:
-    """Concatenate the models' tables in the order given.
+    """Concatenate the models' tables in the order given; without any, an earlier file is removed.
 
     Raises:
         InputError: a model's table is missing.
@@ -26,6 +26,9 @@ def merge_losses(cells: Sequence[Path], out: Path) -> None:
     for path in cells:
         if not path.exists():
             raise InputError(f"{path}: not there; score the model again (raysweep evaluate)")
+    if not cells:
+        out.unlink(missing_ok=True)
+        return
     table = pa.concat_tables(pq.read_table(path, page_checksum_verification=True) for path in cells)
     with atomic_file(out) as beside:
         pq.write_table(table, beside, compression="zstd", write_page_checksum=True)

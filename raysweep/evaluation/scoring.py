@@ -1,4 +1,4 @@
-"""Scores one model on every level's test documents: nats and tokens, summed per document.
+"""Scores one model on documents of the levels asked for: nats and tokens, summed per document.
 
 A model is loaded once and scores all levels' examples in one pass.  The result is a table of sums, one row
 per (document, kind of span, part), as in `document_sums`.  The record is renamed into place after the
@@ -24,6 +24,7 @@ from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_
 from raysweep.evaluation.generation import score_generation
 from raysweep.masking.example_store import ExampleStore
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
+from raysweep.model.interpolation import interpolate_weights
 from raysweep.model.token_losses import full_precision
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, write_json
@@ -74,19 +75,24 @@ def score_model(
     record: Path,
     identity: Mapping[str, Any],
     made_from: Mapping[str, str],
+    splits: tuple[str, ...] = ("test",),
+    general: Path | None = None,
+    weight: float = 1.0,
     device: str | None = None,
 ) -> None:
-    """Score one model on every level's test documents, and write its table, then its record.
+    """Score one model on documents of these levels, and write its table, then its record.
 
     Args:
         model: the trial's name, or `START_MODEL` for the baseline row.
         start: the folder with the model; for the baseline, the trials' start.
         job: how the baseline is built; not used for a trained model.
         identity, made_from: its settings and the digests of its inputs, for the record.
+        splits: whose documents are scored; the table does not say which is which.
+        general, weight: the weights are taken `weight` of the way from this model's to those of `start`.
         device: 'cpu', 'cuda' …; a GPU if there is one.
 
     Raises:
-        InputError: there is no test document to score, or the model's files cannot be read.
+        InputError: there is no document to score, or the model's files cannot be read.
         TrainingError: the model's loss is not a number.
     """
     began = time.perf_counter()
@@ -97,16 +103,25 @@ def score_model(
         )
     else:
         network = load_model(Path(start))
+    if general is not None:
+        interpolate_weights(load_model(general), network, weight)
     network.to(torch_device).eval()
     store = ExampleStore.open(examples)
-    chosen = store.select(
-        levels,
-        "test",
-        examples_per_document=evaluation.examples_per_document,
-        documents_per_level=evaluation.documents_per_level,
-    )
-    if not len(chosen):
-        raise InputError(f"{examples}: no test example of {', '.join(levels)}; give more documents, or a larger split")
+    parts = [
+        store.select(
+            levels,
+            split,
+            examples_per_document=evaluation.examples_per_document,
+            documents_per_level=evaluation.documents_per_level,
+        )
+        for split in splits
+    ]
+    for split, part in zip(splits, parts, strict=True):
+        if not len(part):
+            raise InputError(
+                f"{examples}: no {split} example of {', '.join(levels)}; give more documents, or a larger split"
+            )
+    chosen = np.sort(np.concatenate(parts))
     texts = pq.read_table(documents, columns=["writing_id", "level"], page_checksum_verification=True)
     level_of = np.array(texts["level"].to_pylist(), dtype=np.str_)
     with full_precision():
@@ -150,9 +165,10 @@ def score_model(
 def check_finite(model: str, sums: DocumentSums) -> None:
     bad = np.flatnonzero(~np.isfinite(sums.nats).all(axis=1))
     if len(bad):
+        trial = model.partition("@")[0]
         raise TrainingError(
-            f"{model}: found a loss that is not a finite number on {len(bad):,} of {len(sums.documents):,} test "
-            f"documents; its training has diverged. Lower its learning_rate and train it again (--force {model})"
+            f"{model}: found a loss that is not a finite number on {len(bad):,} of {len(sums.documents):,} "
+            f"documents; its training has diverged. Lower its learning_rate and train it again (--force {trial})"
         )
 
 

@@ -35,6 +35,7 @@ from raysweep.evidence.spreads import describe_spreads
 from raysweep.evidence.trainings import describe_trials, read_curves
 from raysweep.evidence.unknown_levels import describe_cold_start
 from raysweep.evidence.verdict_changes import describe_sensitivity
+from raysweep.evidence.weight_interpolation import describe_interpolation, read_valid_losses
 from raysweep.scheduling.records import TrialRecord, read_record
 from raysweep.scheduling.trials import Roles, Trial
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
@@ -162,7 +163,10 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         prompts=prompts,
         spreads=describe_spreads(question.roles, resamples, levels),
         sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
-        cold_start=describe_cold_start(table, entrants, levels, corpus, resamples, settings.confidence),
+        interpolation=describe_interpolation(folder, config, table, question.roles, trials, resamples, leaks, lacks),
+        cold_start=describe_cold_start(
+            table, entrants, levels, corpus, resamples, settings.confidence, read_valid_losses(folder, config)
+        ),
         trainings=trainings,
         costs=compare_costs(folder, records),
         exposure=describe_exposure((*matrix, *control_rows), trials, records),

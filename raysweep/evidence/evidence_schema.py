@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
-from raysweep.evidence.robustness_schema import Controls, Leaks, Prompts, Row, Score, Sensitivity, UnknownLevels
+from raysweep.evidence.robustness_schema import (
+    BetweenScope,
+    Controls,
+    Leaks,
+    Prompts,
+    Row,
+    Score,
+    Sensitivity,
+    UnknownLevels,
+    WeightScore,
+)
 from raysweep.evidence.rounding import rounded
 from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFacts, Training
 from raysweep.statistics.claims import Verdict
@@ -250,6 +260,15 @@ class ByLength(ByRole):
     documents: Count
 
 
+class Interpolation(Section):
+    """The models between the general model and each level's fine-tuned one, by interpolating their weights."""
+
+    levels: tuple[str, ...]
+    seeds: Count
+    scopes: tuple[BetweenScope, ...] = Field(description="overall, then each level")
+    scores: tuple[WeightScore, ...] = Field(description="by level and weight; the ends are models of the matrix")
+
+
 class Evidence(Section):
     """Everything that the report says; page, Markdown and tables are made from it alone."""
 
@@ -277,6 +296,7 @@ class Evidence(Section):
     first_languages: tuple[ByLanguage, ...]
     lengths: tuple[ByLength, ...]
     length_effect: LengthEffect | None
+    interpolation: Interpolation | None = Field(description="null if it was not asked for")
     scores: tuple[Score, ...]
     sensitivity: Sensitivity
     spreads: tuple[Spread, ...]

@@ -5,7 +5,7 @@ text.  So a bundle can be laid out as a run folder anywhere, and the evidence co
 files are changed for a bundle; changing them twice makes no further difference:
 
     corpus/documents.parquet      lengths instead of texts, no ids; learners and prompts are numbered
-    evaluation/losses.parquet     no ids; the documents' numbers stay
+    evaluation/*losses.parquet    no ids; the documents' numbers stay
     run.json                      no report stage, which is recorded after the report is written
     run.json, config.yaml, trial.json   what `published.py` lists
 
@@ -109,6 +109,7 @@ def model_bytes(folder: TrialFolder) -> int | None:
 def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
     yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
     yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.ledger)
+    yield from (folder.valid_losses, folder.interpolated_losses)
     for name in trials:
         trial = folder.trial(name)
         yield from (trial.record, trial.metrics)

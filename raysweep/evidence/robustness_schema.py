@@ -171,9 +171,34 @@ class GroupOfLearners(Ways):
     accuracy: Share | None
 
 
-class Calibration(Section):
-    """Errors of the probabilities of levels, as they are and with a temperature fitted on other learners."""
+class WeightScore(Section):
+    """A model between the general and the fine-tuned one, on the level's documents."""
 
+    level: str
+    weight: Fraction = Field(description="share of the fine-tuned model: 0 is the general model")
+    valid_perplexity: PositiveFloat
+    perplexity: Estimate = Field(description="on test documents")
+    is_chosen: bool = Field(description="the lowest on valid documents")
+
+
+class BetweenScope(Section):
+    """The model at the weight chosen on valid documents against both ends, on test documents."""
+
+    scope: str = Field(description="a level, or 'overall': the mean over the levels, each with its own weight")
+    weight: Fraction | None
+    documents: Count
+    valid_documents: Count
+    general_over_best: Estimate | None = Field(description="null where the general model itself was chosen")
+    transfer_over_best: Estimate | None = Field(description="null where the fine-tuned model itself was chosen")
+    verdict: Verdict = Field(description="on 'it is better than both ends', after Holm over the levels")
+    p_value: Fraction | None
+    note: str
+
+
+class Calibration(Section):
+    """Errors of the probabilities of levels, as they are and with a temperature fitted on other documents."""
+
+    fitted_on: Literal["valid documents", "other learners"]
     temperature: PositiveFloat = Field(description="the visible text counts one part in so many")
     documents: Count = Field(description="with visible text")
     accuracy: Fraction

@@ -38,10 +38,13 @@ def describe_cold_start(
     corpus: Mapping[str, Any] | None,
     resamples: Resamples,
     confidence: float,
+    valid: LossTable | None = None,
 ) -> tuple[UnknownLevels, ...]:
     """One record per family; none if it lacks two levels' models, or the scores lack first masks.
 
     Args:
+        valid: the models' losses on valid documents, on which the temperature is fitted; without them it is fitted on
+            the test documents of other learners.
         corpus: corpus/splits.json, for the number of training documents of each level; a level that it
             lacks counts as one document.
     """
@@ -54,7 +57,8 @@ def describe_cold_start(
         experts = {level: models[level] for level in levels if level in models}
         scored = score_unknown_levels(table, experts, general, shares) if len(experts) > 1 else None
         if scored is not None:
-            families.append(_Family(scored, resamples, confidence).describe(family, experts, shares))
+            known = score_unknown_levels(valid, experts, None, shares) if valid is not None else None
+            families.append(_Family(scored, resamples, confidence, known).describe(family, experts, shares))
     return tuple(families)
 
 
@@ -65,7 +69,7 @@ def _first(entrant: Entrant) -> str:
 class _Family:
     """The scored documents of one family, in groups, with their resamples."""
 
-    def __init__(self, scored: ColdStart, drawn: Resamples, confidence: float) -> None:
+    def __init__(self, scored: ColdStart, drawn: Resamples, confidence: float, valid: ColdStart | None) -> None:
         self._scored = scored
         self._confidence = confidence
         self._ways = [way for way in WAYS if way in scored.nats]
@@ -88,7 +92,7 @@ class _Family:
             name: _losses(name, mask, scored, ones_D, right_D1) for name, mask in self._seen.items() if mask.any()
         }
         self._right = drawn.again(rights, ["right"])
-        found = calibrate_levels(scored, drawn.clusters.codes(scored.documents), drawn.seed)
+        found = calibrate_levels(scored, drawn.clusters.codes(scored.documents), drawn.seed, valid)
         self._calibration = None if found is None else Calibration(**asdict(found))
 
     def describe(self, family: str, experts: Mapping[str, str], shares: Mapping[str, float]) -> UnknownLevels:

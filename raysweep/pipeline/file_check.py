@@ -87,7 +87,6 @@ def _what_it_is(folder: RunFolder, path: Path) -> str:
         folder.tracked: "what the trackers have been sent",
         folder.lock: "lock",
         folder.examples_fingerprint: "settings of the shards",
-        folder.generation: "counts of the generated answers",
     }
     folders = {folder.ilm_texts: "texts for the original ILM code", folder.ray: "working files of Ray"}
     for trial in (TrialFolder(parent) for parent in path.parents if folder.trials in parent.parents):

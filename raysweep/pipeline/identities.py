@@ -8,7 +8,7 @@ targets:
     corpus     the files (by their digest, in the identity)
     examples   documents.parquet
     trial      the shards of the examples; the parent's model without its card
-    scores     the model without its card, the shards, documents.parquet
+    scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
     report     all outputs of the stages before it, the records of the trials and of the scores
 
 If one of these digests changes, the target is made again without asking, and so on to everything that
@@ -27,6 +27,7 @@ from raysweep.config.training_settings import SCRATCH
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
+from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
 from raysweep.storage.digests import combine_digests, describe_outputs
 from raysweep.storage.run_folder import RunFolder
@@ -86,10 +87,17 @@ def trial_made_from(
     return digests
 
 
-def scores_made_from(done: Mapping[str, StageRecord], record: TrialRecord | None) -> dict[str, str]:
-    """Digests of what a model's scores are made from; `record` is None for the start."""
+def scores_made_from(
+    done: Mapping[str, StageRecord], record: TrialRecord | None, parent: TrialRecord | None = None
+) -> dict[str, str]:
+    """Digests of what a model's scores are made from; `record` is None for the start.
+
+    Args:
+        parent: of the model that is interpolated with.
+    """
     digests = {"documents": _documents_digest(done), "examples": _examples_digest(done)}
-    return {**digests, "model": record.model_digest} if record is not None else digests
+    models = {"model": record, "parent": parent}
+    return {**digests, **{name: known.model_digest for name, known in models.items() if known is not None}}
 
 
 def report_made_from(folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]) -> dict[str, str]:
@@ -122,11 +130,15 @@ def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[
     return identities, fingerprints
 
 
-def scores_identity(config: Config, trials: Mapping[str, Trial], model: str) -> dict[str, Any]:
+def scores_identity(config: Config, trials: Mapping[str, Trial], scoring: Scoring) -> dict[str, Any]:
     """The settings of a model's scores; for `START_MODEL`, also those of the start."""
-    settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens"})
-    identity = {"evaluation": settings, "levels": list(config.data.levels), "seed": config.seed}
-    if model == START_MODEL:
+    settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens", "interpolation"})
+    identity = {"evaluation": settings, "levels": list(scoring.levels), "seed": config.seed}
+    if not scoring.is_test:
+        for name in ("generation_documents", "speed_repeats"):
+            del settings[name]
+        identity |= {"splits": list(scoring.splits), "weight": scoring.weight}
+    if scoring.model == START_MODEL:
         first = next(trial for trial in trials.values() if trial.parent is None)
         identity["start"] = {"model": _model_identity(config), "seed": first.seed}
     return {**identity, "version": SCORES_VERSION}

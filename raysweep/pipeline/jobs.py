@@ -6,6 +6,7 @@ from typing import Any
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
 from raysweep.pipeline.tasks import ScoreTask, TrainTask
+from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training, training_job
@@ -48,30 +49,40 @@ def score_tasks(
     config: Config,
     folder: RunFolder,
     trials: Mapping[str, Trial],
+    scorings: Sequence[Scoring],
     *,
     identities: Mapping[str, Mapping[str, Any]],
     made_from: Mapping[str, Mapping[str, str]],
 ) -> list[ScoreTask]:
-    """The scoring of these models as work.
+    """The scorings as work.
 
     Args:
-        identities, made_from: by model, or by `START_MODEL` for the start that the models share.
+        identities, made_from: by the scoring's name.
     """
     first = next(trial for trial in trials.values() if trial.parent is None)
-    return [
-        ScoreTask(
-            model=model,
+
+    def task(scoring: Scoring) -> ScoreTask:
+        model, name, evaluation = scoring.model, scoring.name, config.evaluation
+        trial = trials.get(model, first)
+        parent = trial.parent if scoring.weight is not None else None
+        if not scoring.is_test:
+            evaluation = evaluation.model_copy(update={"generation_documents": 0})
+        return ScoreTask(
+            model=name if scoring.weight is not None else model,
             start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
-            job=training_job(config, folder, trials.get(model, first), fingerprint(identity)),
+            job=training_job(config, folder, trial, fingerprint(identities[name])),
             examples=folder.examples,
             documents=folder.documents,
-            levels=config.data.levels,
-            evaluation=config.evaluation,
+            levels=scoring.levels,
+            evaluation=evaluation,
             seed=config.seed,
-            out=folder.cells(model),
-            record=folder.cells_record(model),
-            identity=identity,
-            made_from=made_from[model],
+            out=folder.cells(name),
+            record=folder.cells_record(name),
+            splits=scoring.splits,
+            general=folder.trial(parent).model if parent is not None else None,
+            weight=1.0 if scoring.weight is None else scoring.weight,
+            identity=identities[name],
+            made_from=made_from[name],
         )
-        for model, identity in identities.items()
-    ]
+
+    return [task(scoring) for scoring in scorings]

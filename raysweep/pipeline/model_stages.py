@@ -17,7 +17,8 @@ from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord
-from raysweep.scheduling.trials import START_MODEL, find_roles
+from raysweep.scheduling.scorings import Scoring, plan_scorings
+from raysweep.scheduling.trials import find_roles
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.digests import combine_digests, read_sealed
@@ -95,18 +96,21 @@ class EvaluateStage(Stage):
         models = read_done_trials(self.folder, self.trials, self.forced)
         if not models:
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
-        scores = [
-            Target(
-                name=model,
-                identity=identities.scores_identity(self.config, self.trials, model),
-                made_from=identities.scores_made_from(done, models.get(model)),
-                record=(record := self._recorded_scores(model)),
-                is_done=record is not None,
-                root=self.folder.cells_record(model).parent,
-                kind="scores",
+        scores = []
+        for scoring in plan_scorings(self.config, self.trials, models):
+            model, record = scoring.model, self._recorded_scores(scoring)
+            parent = models.get(self.trials[model].parent or "") if scoring.weight is not None else None
+            scores.append(
+                Target(
+                    name=scoring.name,
+                    identity=identities.scores_identity(self.config, self.trials, scoring),
+                    made_from=identities.scores_made_from(done, models.get(model), parent),
+                    record=record,
+                    is_done=record is not None,
+                    root=self.folder.cells_record(scoring.name).parent,
+                    kind="scores",
+                )
             )
-            for model in (START_MODEL, *models)
-        ]
         merged = self.own_target(
             {"models": [target.name for target in scores], "metric": self.config.report.metric},
             done,
@@ -130,28 +134,34 @@ class EvaluateStage(Stage):
         from raysweep.tracking.tensorboard_scores import draw_test_scores
 
         config, folder = self.config, self.folder
+        scorings = plan_scorings(config, self.trials, read_done_trials(folder, self.trials, self.forced))
         todo = {target.name: target for target in decisions.todo if target.kind == "scores"}
-        merged = decisions.todo[-1]
         if todo:
             tasks = score_tasks(
                 config,
                 folder,
                 self.trials,
+                [scoring for scoring in scorings if scoring.name in todo],
                 identities={name: target.identity for name, target in todo.items()},
                 made_from={name: target.made_from for name, target in todo.items()},
             )
             executor.score(tasks, listener)
-        merge_losses([folder.cells(model) for model in merged.rests_on], folder.losses)
+        merge_losses([folder.cells(scoring.name) for scoring in scorings if scoring.is_test], folder.losses)
+        merge_losses(
+            [folder.cells(scoring.name) for scoring in scorings if scoring.splits == ("valid",)], folder.valid_losses
+        )
+        between = [folder.cells(scoring.name) for scoring in scorings if scoring.weight is not None]
+        merge_losses(between, folder.interpolated_losses)
         write_matrix(folder.losses, folder.matrix, metric=config.report.metric)
         write_features(folder.losses, folder.documents, folder.doc_features)
-        for model in merged.rests_on:
-            if model != START_MODEL:
-                draw_test_scores(folder, config, self.trials[model])
+        for scoring in scorings:
+            if scoring.is_test and scoring.model in self.trials:
+                draw_test_scores(folder, config, self.trials[scoring.model])
         self._time_models(executor, listener, scored=todo)
-        listener.say(f"evaluate: scored {len(todo)} of {len(merged.rests_on)} models, the others were done")
+        listener.say(f"evaluate: scored {len(todo)} of {len(scorings)} models, the others were done")
 
-    def _recorded_scores(self, model: str) -> Recorded | None:
-        path = self.folder.cells_record(model)
+    def _recorded_scores(self, scoring: Scoring) -> Recorded | None:
+        path = self.folder.cells_record(scoring.name)
         if not path.exists():
             return None
         try:
@@ -159,7 +169,7 @@ class EvaluateStage(Stage):
         except EarlierVersionError:
             return None
         except DamagedError:
-            if {"evaluate", model}.intersection(self.forced):
+            if {"evaluate", scoring.model}.intersection(self.forced):
                 return None
             raise
         return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])

@@ -59,9 +59,10 @@ class TrainTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreTask:
-    """Score one model on every level's test documents."""
+    """Score one model on documents of some levels and splits."""
 
     model: str
+    """Its name in the table."""
     start: str
     """A folder with the model; for the baseline row: 'scratch' or a hub name, as in `model.start`."""
     job: TrainingJob
@@ -73,6 +74,10 @@ class ScoreTask:
     seed: int
     out: Path
     record: Path
+    splits: tuple[str, ...] = ("test",)
+    general: Path | None = None
+    """A model to interpolate with: the scored weights are `weight` of the way from it to `start`."""
+    weight: float = 1.0
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Its settings, for the record."""
     made_from: Mapping[str, str] = field(default_factory=dict)

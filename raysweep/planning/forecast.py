@@ -13,6 +13,7 @@ from raysweep.config.schema import Config
 from raysweep.config.training_settings import TrialConfig
 from raysweep.planning.rates import ROW_S, DataSize, Rates
 from raysweep.scheduling.order import lower_bound, remaining_path, share_of_gpus, simulate
+from raysweep.scheduling.scorings import plan_scorings
 from raysweep.scheduling.successive_halving import in_rounds, share_of_steps
 from raysweep.scheduling.trials import Trial, expand_trials
 
@@ -151,23 +152,32 @@ def forecast_stages(
     """Wall seconds of each stage of a whole run on this machine; Ray's start belongs to the mask stage."""
     overheads, evaluation = rates.overheads, config.evaluation
     examples = data.rows * config.masking.examples_per_document
-    tested: dict[str, int] = {}
-    for level in config.data.levels:
-        documents = int(data.documents.get(level, data.rows / len(config.data.levels)) * config.data.split.test)
-        tested[level] = min(documents, evaluation.documents_per_level or documents)
-    models = 1 + len(expand_trials(config))
+    counts = {level: data.documents.get(level, data.rows / len(config.data.levels)) for level in config.data.levels}
+
+    def scored(split: str, level: str) -> int:
+        documents = int(counts[level] * getattr(config.data.split, split))
+        return min(documents, evaluation.documents_per_level or documents)
+
+    tested = {level: scored("test", level) for level in config.data.levels}
+    trials = expand_trials(config)
+    others = [scoring for scoring in plan_scorings(config, trials, trials) if not scoring.is_test]
+    models = 1 + len(trials)
     places = max(1, min(models, int(makespan.slots)))
     slow = rates.slow_down_of(places if rates.device == "cpu" else 1)
     model_s = SCORED_MODEL_S + slow * (
         sum(tested.values()) * evaluation.examples_per_document * rates.score_example_s
         + sum(min(count, evaluation.generation_documents) for count in tested.values()) * rates.generate_document_s
     )
+    other_documents = sum(scored(split, level) for one in others for split in one.splits for level in one.levels)
+    others_s = SCORED_MODEL_S * len(others) + slow * (
+        other_documents * evaluation.examples_per_document * rates.score_example_s
+    )
     timing_s = TIMING_S if evaluation.speed_repeats else 0.0
     return {
         "prepare": COMMAND_START_S + data.rows * ROW_S,
         "mask": overheads.ray_start_s + rates.mask_start_s + examples * rates.mask_s / max(1, cores),
         "train": overheads.sweep_start_s + makespan.makespan_s,
-        "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + timing_s,
+        "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + others_s / places + timing_s,
         "report": 0.5,
     }
 

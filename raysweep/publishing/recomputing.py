@@ -123,9 +123,11 @@ here, OpenSSH can tell with the authors' public key that nothing was changed sin
 
 def _check_sizes(folder: RunFolder) -> None:
     """Parquet can hold billions of equal values in a few bytes."""
-    for path in (folder.documents, folder.losses):
+    for path in (folder.documents, folder.losses, folder.valid_losses, folder.interpolated_losses):
         if not path.exists():
-            raise InputError(f"{path.name}: not there")
+            if path in (folder.documents, folder.losses):
+                raise InputError(f"{path.name}: not there")
+            continue
         size = pq.ParquetFile(path).metadata
         if size.num_rows * size.num_columns * 8 > MAX_BYTES:
             raise InputError(f"{path.name}: has {size.num_rows:,} rows; more than a bundle may hold")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.infill_samples import Sample
 from raysweep.report.layout import ReportSection
+from raysweep.report.sections.between_models import between_section
 from raysweep.report.sections.choice_variations import sensitivity_section
 from raysweep.report.sections.controls_and_leaks import guard_section
 from raysweep.report.sections.corpus_facts import data_section
@@ -27,6 +28,7 @@ def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[
         matrix_section(evidence),
         gain_section(evidence),
         transfer_section(evidence),
+        between_section(evidence),
         guard_section(evidence),
         sensitivity_section(evidence),
         subgroup_section(evidence),

@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
-from raysweep.report.layout import Figure
+from raysweep.report.layout import Figure, Key
 
 _PAGE_CSS = Path(__file__).parent / "templates" / "page.css"
 _FONT = "Helvetica, Arial, sans-serif"
 _PDF_FONT = "RaysweepSans"
 _SIZE = "12.5"
+_KEY_PITCH = 18.0
 _NOT_FOR_FILES = {"paint-order", "font", "display", "max-width", "min-width", "width", "height", "font-variant-numeric"}
 _UNKNOWN_TO_FONT = {"✔": "", "✘": "", "\N{RIGHTWARDS ARROW}": "-"}
 """Signs that reportlab's font lacks; a verdict's word stands beside its sign."""
@@ -59,6 +60,8 @@ def _parse(figure: Figure) -> ElementTree.Element:
     """The plot with namespace, size and a white ground, and every style as an attribute."""
     root = ElementTree.fromstring(str(figure.plot))
     width, height = root.attrib["viewBox"].split()[2:]
+    if key := [item for item in figure.key if _has_line(root, item[0])]:
+        height = _add_key(root, key, width, float(height))
     for element in root.iter():
         styles = _styles_of(element)
         element.attrib.pop("class", None)
@@ -71,6 +74,23 @@ def _parse(figure: Figure) -> ElementTree.Element:
     ground = ElementTree.Element("rect", {"width": width, "height": height, "fill": "#ffffff"})
     root.insert(2, ground)
     return root
+
+
+def _has_line(root: ElementTree.Element, style: str) -> bool:
+    return any({"curve", style} <= set(element.get("class", "").split()) for element in root.iter())
+
+
+def _add_key(root: ElementTree.Element, key: Key, width: str, height: float) -> str:
+    """Say below the plot what its lines mean; returns the new height."""
+    for style, text in key:
+        line = {"class": f"curve {style}", "x1": "42", "y1": f"{height + 4:g}", "x2": "74", "y2": f"{height + 4:g}"}
+        root.append(ElementTree.Element("line", line))
+        label = ElementTree.Element("text", {"class": "tick", "x": "82", "y": f"{height + 8:g}"})
+        label.text = text
+        root.append(label)
+        height += _KEY_PITCH
+    root.set("viewBox", f"0 0 {width} {height:g}")
+    return f"{height:g}"
 
 
 def _styles_of(element: ElementTree.Element) -> Styles:

@@ -9,6 +9,9 @@ from markupsafe import Markup
 from raysweep.report.infill_samples import Sample
 from raysweep.report.tables import Table
 
+Key = Sequence[tuple[str, str]]
+"""A line's class, and what it stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -17,6 +20,8 @@ class Figure:
     name: str
     plot: Markup
     caption: str
+    key: Key = ()
+    """What the plot's lines mean, where the page says it once for several plots; the files repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,12 @@ class Folded:
     summary: str
     content: Table[Any] | Figure | Markup
 
+
+_LINES = {
+    "general": "solid dark line",
+    "specialised": "solid orange line",
+    "transfer": "dashed blue line",
+}
 
 Block = Table[Any] | Figure | Panels | Folded | Sample | Markup
 
@@ -73,6 +84,18 @@ class ReportSection:
 def paragraph(html: str, *values: object) -> Markup:
     """A paragraph; `html` is our own, the values for its braces are escaped."""
     return Markup(f"<p>{html}</p>").format(*values)
+
+
+def key_of(key: Key) -> Markup:
+    """What the lines of plots mean, as a list with a piece of each line."""
+    items = (
+        Markup(
+            '<li><svg viewBox="0 0 32 10" role="img" aria-label="{0}"><title>{0}</title>'
+            '<line class="curve {1}" x1="0" y1="5" x2="32" y2="5"/></svg>{2}</li>'
+        ).format(_LINES[style], style, text)
+        for style, text in key
+    )
+    return Markup('<ul class="key">{}</ul>').format(Markup("\n").join(items))
 
 
 def heading(text: str) -> Markup:

@@ -155,7 +155,7 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
         parts.append(_text(left - 6, y + 4, f"{tick:g}", "tick end"))
     for tick in _linear_ticks(0.0, x_high):
         x = at((tick, y_low))[0]
-        parts.append(_text(x, foot + 17, f"{tick:,.0f}", "tick middle"))
+        parts.append(_text(x, foot + 17, f"{tick:,.10g}", "tick middle"))
     parts.append(_text((left + right) / 2, foot + 34, across, "tick middle"))
     for line in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, line.points))

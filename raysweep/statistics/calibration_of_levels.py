@@ -6,8 +6,8 @@ With a temperature T the visible text counts 1/T of its nats:
     p(level k | visible) ∝ share of k × exp(−nats of the visible text under model k / T)
 
 T minimises the Brier score, which a few documents that are surely wrong cannot dominate as they do the log loss.
-It is fitted on one half of the learners and used on the other, both
-ways round, so that no document's probabilities were fitted to its own learner.
+It is fitted on valid documents where the models were scored on them; else on one half of the test documents'
+learners and used on the other, both ways round, so that no document's probabilities were fitted to its own learner.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,12 @@ _GRID = 33
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelCalibration:
-    """Errors of the probabilities, as they are and with the temperature of the other half of the learners."""
+    """Errors of the probabilities, as they are and with a temperature that was fitted on other documents."""
 
+    fitted_on: str
+    """'valid documents' or 'other learners'."""
     temperature: float
-    """Geometric mean of the two halves'."""
+    """The one fitted on valid documents, or the geometric mean of the two halves'."""
     documents: int
     error: float
     """Expected calibration error: mean distance of the share that is right from the highest probability, in bins."""
@@ -48,26 +50,32 @@ class LevelCalibration:
     accuracy: float
 
 
-def calibrate_levels(scored: ColdStart, learners: Ints, seed: int) -> LevelCalibration | None:
+def calibrate_levels(
+    scored: ColdStart, learners: Ints, seed: int, valid: ColdStart | None = None
+) -> LevelCalibration | None:
     """Judge the posteriors of the documents with visible text; None if there are too few.
 
     Args:
         learners: (D,) number of each document's learner.
+        valid: the same models on documents of no test learner.
     """
     seen = np.flatnonzero(scored.is_seen)
-    writers = np.unique(learners[seen])
-    first = generator_for(seed, "calibration").permutation(writers)[: len(writers) // 2]
-    is_first = np.isin(learners[seen], first)
-    if min(is_first.sum(), (~is_first).sum()) < LEAST_DOCUMENTS:
-        return None
     prior_K, nats_DK, truth_D = scored.log_prior, scored.visible_nats[seen], scored.truth[seen]
     tempered_DK, logs = np.empty_like(nats_DK), []
-    for half in (is_first, ~is_first):
-        log_temperature = _fit(prior_K, nats_DK[~half], truth_D[~half])
-        tempered_DK[half] = _posterior(prior_K, nats_DK[half], log_temperature)
+    is_first = _half_of_learners(learners[seen], seed)
+    if min(is_first.sum(), (~is_first).sum()) < LEAST_DOCUMENTS:
+        return None
+    fits = [(half, nats_DK[~half], truth_D[~half]) for half in (is_first, ~is_first)]
+    on_valid = valid is not None and valid.is_seen.sum() >= LEAST_DOCUMENTS
+    if valid is not None and on_valid:
+        fits = [(np.full(len(seen), True), valid.visible_nats[valid.is_seen], valid.truth[valid.is_seen])]
+    for judged, nats, truth in fits:
+        log_temperature = _fit(prior_K, nats, truth)
+        tempered_DK[judged] = _posterior(prior_K, nats_DK[judged], log_temperature)
         logs.append(log_temperature)
     plain_DK = _posterior(prior_K, nats_DK, 0.0)
     return LevelCalibration(
+        fitted_on="valid documents" if on_valid else "other learners",
         temperature=float(np.exp(np.mean(logs))),
         documents=len(seen),
         error=calibration_error(plain_DK, truth_D),
@@ -78,6 +86,14 @@ def calibrate_levels(scored: ColdStart, learners: Ints, seed: int) -> LevelCalib
         tempered_confidence=float(tempered_DK.max(axis=1).mean()),
         accuracy=float((plain_DK.argmax(axis=1) == truth_D).mean()),
     )
+
+
+def _half_of_learners(learners_D: Ints, seed: int) -> npt.NDArray[np.bool_]:
+    """(D,) true for the documents of a random half of the learners."""
+    writers = np.unique(learners_D)
+    first = generator_for(seed, "calibration").permutation(writers)[: len(writers) // 2]
+    is_first_D: npt.NDArray[np.bool_] = np.isin(learners_D, first)
+    return is_first_D
 
 
 def calibration_error(posterior_DK: Floats, truth_D: Ints) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.scored_metrics import METRIC_PARTS
@@ -129,11 +130,12 @@ class LossTable:
             )
 
 
-def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
+def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -> LossTable:
     """Read the table of losses.
 
     Args:
         levels: the known levels, in the order of the report; those that the file lacks are left out.
+        only: the one level whose rows are read; by default all are.
 
     Raises:
         InputError: the file is missing, lacks a column, is empty, or names a level that is not known.
@@ -144,7 +146,10 @@ def read_losses(path: Path, levels: Sequence[str]) -> LossTable:
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
     table = pq.read_table(
-        path, columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])], page_checksum_verification=True
+        path,
+        columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])],
+        filters=None if only is None else pc.field("level") == only,
+        page_checksum_verification=True,
     )
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")

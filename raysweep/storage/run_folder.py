@@ -239,7 +239,7 @@ class RunFolder:
         return self.root / "evaluation"
 
     def cells(self, model: str) -> Path:
-        """One model's scores on every level's test documents."""
+        """One model's scores on every level's test documents; `scheduling.scorings` names the others."""
         return self.evaluation / "cells" / f"{model}.parquet"
 
     def cells_record(self, model: str) -> Path:
@@ -251,6 +251,16 @@ class RunFolder:
         return self.evaluation / "losses.parquet"
 
     @property
+    def valid_losses(self) -> Path:
+        """The compared models on valid documents; only with `evaluation.interpolation`, as is the next."""
+        return self.evaluation / "valid_losses.parquet"
+
+    @property
+    def interpolated_losses(self) -> Path:
+        """The models between the general and the fine-tuned ones, on the valid and test documents of their level."""
+        return self.evaluation / "interpolated_losses.parquet"
+
+    @property
     def doc_features(self) -> Path:
         """Every document's losses under every model, as features for classifiers; no text."""
         return self.evaluation / "doc_features.parquet"
@@ -260,17 +270,14 @@ class RunFolder:
         return self.evaluation / "matrix.csv"
 
     @property
-    def generation(self) -> Path:
-        return self.evaluation / "generation.json"
-
-    @property
     def speed(self) -> Path:
         return self.evaluation / "speed.json"
 
     @property
     def evaluation_outputs(self) -> list[Path]:
         """What the evaluate stage made of all models' scores, as run.json lists it."""
-        return [self.losses, self.matrix, self.doc_features, self.speed]
+        losses = [self.losses, self.valid_losses, self.interpolated_losses]
+        return [*losses, self.matrix, self.doc_features, self.speed]
 
     @property
     def report(self) -> Path:
@@ -314,8 +321,7 @@ def samples_beside(cells: Path) -> Path:
 def open_run_folder(storage: str, name: str) -> RunFolder:
     """The run folder of `name` under `storage`, which must be a path every node sees; nothing is created.
 
-    Raises:
-        ConfigError: the storage cannot be a path, or the name is no plain folder name.
+    Raises ConfigError if the storage cannot be a path, or the name is no plain folder name.
     """
     if not name.isprintable() or not name or name in {".", ".."} or "/" in name or "\\" in name:
         raise ConfigError(f"--name: found {name[:80]!r}; must be a folder name without slashes, such as 'pilot'")
@@ -334,15 +340,9 @@ def open_run_folder(storage: str, name: str) -> RunFolder:
 
 
 def create_run_folder(folder: RunFolder) -> None:
-    """Make the folder and its parents.
-
-    Raises:
-        ConfigError: it cannot be made.
-    """
+    """Make the folder and its parents; raises ConfigError if it cannot be made."""
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(
-            f"--storage: cannot make the run folder {folder.root!s:.200}: {error.strerror}; "
-            "name a folder that you can write into"
-        ) from error
+        cannot = f"--storage: cannot make the run folder {folder.root!s:.200}: {error.strerror}"
+        raise ConfigError(f"{cannot}; name a folder that you can write into") from error

@@ -66,7 +66,7 @@ def run(tmp_path_factory, model):
     return SimpleNamespace(root=root, documents=documents)
 
 
-def score(run, out, *, model="A1", start=None, evaluation=EVALUATION, levels=("A1", "B1")):
+def score(run, out, *, model="A1", start=None, evaluation=EVALUATION, levels=("A1", "B1"), **how):
     score_model(
         model=model,
         start=str(start or run.root / "model"),
@@ -81,6 +81,7 @@ def score(run, out, *, model="A1", start=None, evaluation=EVALUATION, levels=("A
         identity={"seed": 0},
         made_from={"model": "abc"},
         device="cpu",
+        **how,
     )
     return pd.read_parquet(out / f"{model}.parquet"), json.loads((out / f"{model}.json").read_text())
 
@@ -101,6 +102,27 @@ def test_every_cells_losses_are_what_torch_says(run, model, tmp_path):
         }
         for each in rows.itertuples():
             assert each.nats == pytest.approx(expected[each.kind, each.part][0], abs=1e-5 * each.tokens)
+
+
+def test_the_ends_of_the_line_between_two_models_are_these_models(run, model, hand_made, tmp_path):
+    """Their losses are equal to the byte; in between they are others."""
+    save_model(hand_made.model(spread=0.2), run.root / "tuned", "card")
+    general, tuned = score(run, tmp_path)[0], score(run, tmp_path, start=run.root / "tuned")[0]
+    found = {
+        weight: score(run, tmp_path, start=run.root / "tuned", general=run.root / "model", weight=weight)[0]
+        for weight in (0.0, 0.5, 1.0)
+    }
+    assert found[0.0].equals(general)
+    assert found[1.0].equals(tuned)
+    assert not np.isclose(found[0.5]["nats"], general["nats"]).any()
+
+
+def test_documents_of_several_splits_are_scored_in_one_table(run, tmp_path):
+    table, _ = score(run, tmp_path, splits=("train", "test"), levels=("A1",))
+    splits = run.documents.loc[table["document"].unique(), ["split", "level"]]
+    assert {*splits.itertuples(index=False, name=None)} == {("train", "A1"), ("test", "A1")}
+    with pytest.raises(InputError, match="no valid example of A1"):
+        score(run, tmp_path, splits=("test", "valid"), levels=("A1",))
 
 
 def losses_by_hand(model, store, document):

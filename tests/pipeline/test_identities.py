@@ -6,7 +6,8 @@ import pytest
 
 from raysweep.config.loading import parse_config
 from raysweep.pipeline.identities import scores_identity, trial_identities
-from raysweep.scheduling.trials import START_MODEL, expand_trials
+from raysweep.scheduling.scorings import plan_scorings
+from raysweep.scheduling.trials import expand_trials
 from tests.start_folders import make_weights, write_start
 
 TRIALS = {"A1": {"levels": ["A1"]}, "all": {"levels": ["A1", "B1"]}}
@@ -42,7 +43,7 @@ def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp
         trials = expand_trials(config)
         made_from, prints = trial_identities(config, trials)
         assert str(tmp_path) not in json.dumps(made_from)
-        return prints, scores_identity(config, trials, START_MODEL)
+        return prints, scores_identity(config, trials, plan_scorings(config, trials, trials)[0])
 
     prints, scores = identities_from(write_start(tmp_path / "start"))
     assert identities_from(write_start(tmp_path / "copy")) == (prints, scores)

@@ -55,6 +55,19 @@ def test_the_more_exact_rule_of_the_style_sheet_wins():
     assert label.get("font-weight") == "bold"
 
 
+def test_a_file_says_what_its_lines_mean_where_the_page_says_it_once():
+    """Below the plot, for the lines that it has; the page's plot stays as it is."""
+    lines = [Series(label="all", points=[[1, 3.0], [2, 2.5]], style="general")]
+    key = (("general", "general model"), ("transfer", "fine-tuned model"))
+    plot = curve_panel("c", "A title", "d", lines)
+    root = ElementTree.fromstring(figure_svg(Figure("c", plot, "c", key)))
+    assert [text.text for text in root.iter(f"{SVG}text")][-1] == "general model"
+    before = ElementTree.fromstring(figure_svg(Figure("c", plot, "c")))
+    assert float(root.get("height")) == float(before.get("height")) + 18
+    assert len([*root.iter(f"{SVG}line")]) == len([*before.iter(f"{SVG}line")]) + 1
+    assert "general model" in PdfReader(io.BytesIO(figure_pdf(Figure("c", plot, "c", key)))).pages[0].extract_text()
+
+
 def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
     """Signs that the font lacks are left out; the word beside them stays."""
     row = Interval(label="B1", text="1.200 [1.100, 1.300] ✔ confirmed", value=1.2, low=1.1, high=1.3)

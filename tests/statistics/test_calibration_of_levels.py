@@ -53,6 +53,17 @@ def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
         assert found.tempered_brier < found.brier
 
 
+def test_with_valid_documents_the_temperature_is_fitted_on_them_alone():
+    """The test documents' own would be another; valid documents too few to fit on are not used."""
+    (cold, learners), (valid, _) = scored(4.0), scored(20.0, documents=600, seed=1)
+    found = calibrate_levels(cold, learners, 0, valid)
+    assert (found.fitted_on, found.temperature) == ("valid documents", pytest.approx(20.0, rel=0.15))
+    assert calibrate_levels(cold, np.arange(len(learners)), 0, valid) == found
+    few, _ = scored(20.0, documents=10)
+    assert calibrate_levels(cold, learners, 0, few) == calibrate_levels(cold, learners, 0)
+    assert calibrate_levels(cold, learners, 0).fitted_on == "other learners"
+
+
 def test_no_probability_is_fitted_to_its_own_learner():
     """Changing one learner's levels changes the temperature of the other half alone."""
     cold, learners = scored(4.0)

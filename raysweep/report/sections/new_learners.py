@@ -75,11 +75,13 @@ def _calibration(evidence: Evidence) -> Table[Family]:
     def number(field: str) -> Callable[[Family], float | None]:
         return lambda family: getattr(family.calibration, field)
 
+    calibrated = [family for family in evidence.cold_start if family.calibration is not None]
+    fitted_on = " and ".join({family.calibration.fitted_on: 0 for family in calibrated if family.calibration})
     return Table[Family](
         "calibration",
         "How far the probabilities of a learner's level can be believed, as they are and with a temperature that is "
-        "fitted on other learners: the visible text then counts one part in so many",
-        [family for family in evidence.cold_start if family.calibration is not None],
+        f"fitted on {fitted_on}: the visible text then counts one part in so many",
+        calibrated,
         words("Models", "family", lambda family: FAMILY_NAMES[family.family]),
         numbers("Documents", "documents", formats.count, number("documents")),
         numbers("Level found", "accuracy", formats.share, number("accuracy")),

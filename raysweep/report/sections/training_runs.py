@@ -10,18 +10,15 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.run_schema import Exposure, SearchSample, SearchTried, Training
 from raysweep.report.labels import metric_name
-from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, paragraph
+from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, key_of, paragraph
 from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
-_KEY = Markup("""<ul class="key">
-<li><svg viewBox="0 0 32 10" role="img" aria-label="solid dark line"><title>solid dark line</title>\
-<line class="curve general" x1="0" y1="5" x2="32" y2="5"/></svg>general</li>
-<li><svg viewBox="0 0 32 10" role="img" aria-label="solid orange line"><title>solid orange line</title>\
-<line class="curve specialised" x1="0" y1="5" x2="32" y2="5"/></svg>specialised</li>
-<li><svg viewBox="0 0 32 10" role="img" aria-label="dashed blue line"><title>dashed blue line</title>\
-<line class="curve transfer" x1="0" y1="5" x2="32" y2="5"/></svg>fine-tuned (starts from the general model)</li>
-</ul>""")
+_KEY = (
+    ("general", "general"),
+    ("specialised", "specialised"),
+    ("transfer", "fine-tuned (starts from the general model)"),
+)
 
 
 def training_section(evidence: Evidence) -> ReportSection:
@@ -32,7 +29,7 @@ def training_section(evidence: Evidence) -> ReportSection:
             "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the step whose model "
             "was kept."
         )
-        blocks = [Panels(_KEY, curves), paragraph(text, metric_name(evidence))]
+        blocks = [Panels(key_of(_KEY), curves), paragraph(text, metric_name(evidence))]
     blocks += [_trainings(evidence), *_searches(evidence)]
     if panels := _exposure_panels(evidence):
         text = (
@@ -40,7 +37,7 @@ def training_section(evidence: Evidence) -> ReportSection:
             "general model, the level's own and the fine-tuned one. Where the lowest point is also the one that has "
             "seen most, more examples may be the whole reason; the control exposure_matched tells."
         )
-        blocks += [Panels(_KEY, panels), paragraph(text)]
+        blocks += [Panels(key_of(_KEY), panels), paragraph(text)]
     return ReportSection(
         "training",
         "How the trainings went",
@@ -68,7 +65,9 @@ def _exposure_panels(evidence: Evidence) -> list[Figure]:
             )
             name = f"exposure-{place}"
             title = f"Test loss by examples of the level: {level}"
-            panels.append(Figure(name, curve_panel(name, title, said, dots, across="examples of the level"), level))
+            panels.append(
+                Figure(name, curve_panel(name, title, said, dots, across="examples of the level"), level, _KEY)
+            )
     return panels
 
 
@@ -193,7 +192,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
             panels.setdefault(panel, []).append(Series(label=curve.trial, points=curve.valid, style=role))
     order = ["All levels", *evidence.levels, "Controls", "Other trials"]
     return [
-        Figure(f"curve-{place}", _curve_panel(place, panel, panels[panel]), panel)
+        Figure(f"curve-{place}", _curve_panel(place, panel, panels[panel]), panel, _KEY)
         for place, panel in enumerate(order)
         if panel in panels
     ]

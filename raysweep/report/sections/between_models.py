@@ -1,0 +1,96 @@
+"""The models between the general and each fine-tuned model: loss along the way, and whether one beats both ends."""
+
+from math import log
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import Evidence, Interpolation
+from raysweep.evidence.robustness_schema import BetweenScope, WeightScore
+from raysweep.report.labels import MARKS
+from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, key_of, paragraph
+from raysweep.report.svg import Series, curve_panel
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+from raysweep.statistics.claims import Verdict
+
+_KEY = (("specialised", "test documents"), ("transfer", "valid documents, by which the share is chosen"))
+_WORDS = {
+    Verdict.CONFIRMED: "better than both",
+    Verdict.REFUTED: "worse than one of them",
+    Verdict.UNDECIDED: "open",
+    Verdict.NOT_TESTED: "not tested",
+}
+
+
+def between_section(evidence: Evidence) -> ReportSection:
+    """A panel per level, and the chosen share of every level against both ends; left out if it was not asked for."""
+    found = evidence.interpolation
+    blocks: list[Block] = []
+    if found is not None:
+        text = (
+            "Between the general model (share 0) and a fine-tuned one (share 1) lie models whose weights are mixed "
+            "from both; they cost no training. For each level the share with the lowest perplexity on valid documents "
+            "is chosen, and tested on test documents, which had no part in the choice."
+        )
+        blocks = [
+            paragraph(text),
+            Panels(key_of(_KEY), [_panel(found, place, level) for place, level in enumerate(found.levels)]),
+            _scopes(found),
+            Folded("Perplexity at every share, as a table", _scores(found)),
+        ]
+    return ReportSection("between", "Between the general and the fine-tuned model", blocks)
+
+
+def _panel(found: Interpolation, place: int, level: str) -> Figure:
+    scores = [score for score in found.scores if score.level == level]
+    series = [
+        Series(label="test", points=[(one.weight, log(one.perplexity.value)) for one in scores], style="specialised"),
+        Series(label="valid", points=[(one.weight, log(one.valid_perplexity)) for one in scores], style="transfer"),
+    ]
+    said = "; ".join(f"{score.weight:g}: {formats.perplexity(score.perplexity.value)}" for score in scores)
+    name, title = f"between-{place}", f"Loss by share of the fine-tuned model: {level}"
+    plot: Markup = curve_panel(name, title, f"Test perplexity by share: {said}", series, across="share")
+    return Figure(name, plot, level, _KEY)
+
+
+def _scopes(found: Interpolation) -> Table[BetweenScope]:
+    def verdict(scope: BetweenScope) -> Cell:
+        text = f"{MARKS[scope.verdict]} {_WORDS[scope.verdict]}"
+        if scope.weight in (0.0, 1.0):
+            text = (
+                f"{MARKS[Verdict.UNDECIDED]} the {'fine-tuned' if scope.weight else 'general'} model itself is chosen"
+            )
+        return Cell(text=text, values=(scope.verdict,), mark=scope.verdict, detail=scope.note)
+
+    return Table[BetweenScope](
+        "between",
+        "The model at the chosen share against both ends, on test documents; overall, every level weighs the same. The "
+        "verdict says whether it is better than both, after Holm over the levels",
+        found.scopes,
+        words("Level", "scope"),
+        numbers("Chosen share", "weight", lambda weight: formats.NONE if weight is None else f"{weight:g}"),
+        numbers("Valid documents", "valid_documents", formats.count),
+        numbers("Test documents", "documents", formats.count),
+        estimates("General model's perplexity above it", "general_over_best", formats.percent),
+        estimates("Fine-tuned model's above it", "transfer_over_best", formats.percent),
+        Column("Verdict", ("verdict",), verdict, is_number=False),
+        numbers("p", "p_value", formats.p_value),
+    )
+
+
+def _scores(found: Interpolation) -> Table[WeightScore]:
+    return Table[WeightScore](
+        "between_scores",
+        "Perplexity by the fine-tuned model's share of the weights; the chosen share is bold",
+        found.scores,
+        words("Level", "level"),
+        numbers("Share", "weight", lambda weight: f"{weight:g}"),
+        numbers("On valid documents", "valid_ppl", formats.perplexity, lambda score: score.valid_perplexity),
+        estimates(
+            "On test documents",
+            "ppl",
+            formats.perplexity,
+            lambda score: score.perplexity,
+            is_best=lambda score: score.is_chosen,
+        ),
+    )
