@@ -1,11 +1,11 @@
 """Finds near duplicates: texts that differ by a few words.
 
 Two texts are near duplicates if the edit distance between them, in words, is at most 1 − `threshold` of the
-longer text's words (case, punctuation and white space are ignored).  Comparing all pairs of 700,000 texts
-is infeasible, so candidates come from MinHash over pairs of neighbouring words with banding (Broder 1997;
-Leskovec, Rajaraman and Ullman 2014, chapter 3).  The distance of every candidate is then computed, so there
-are no false positives.  Missed are about 3 in 1,000 of the pairs just above a threshold of 0.9, and pairs in
-buckets too large to compare completely (`not_compared` counts them).
+longer text's words (case, punctuation and white space are ignored; in scripts without spaces each character is
+a word).  Comparing all pairs of 700,000 texts is infeasible, so candidates come from MinHash over pairs of
+neighbouring words with banding (Broder 1997; Leskovec, Rajaraman and Ullman 2014, chapter 3).  The distance of
+every candidate is then computed, so there are no false positives.  Missed are about 3 in 1,000 of the pairs
+just above a threshold of 0.9, and pairs in buckets too large to compare completely (`not_compared` counts them).
 
 The result depends only on the texts, their order and the threshold; the hash functions are fixed.
 """

@@ -1,9 +1,9 @@
 """The hot loops of the search for near duplicates, compiled by numba at their first call and cached on disk.
 
-A text is split into words (lower-case letters and digits, without apostrophes), a word becomes a 32-bit
-hash, a pair of neighbouring words a shingle, and the shingles a signature of minima.  Kernels hold no state
-and start no threads.  They call only functions of this file, so numba's check of the file's age is enough to
-recompile them after a change.
+A text is split into words (lower-case letters and digits, without apostrophes; in scripts without spaces each
+character), a word becomes a 32-bit hash, a pair of neighbouring words a shingle, and the shingles a signature of
+minima.  Kernels hold no state and start no threads.  They call only functions of this file, so numba's check of
+the file's age is enough to recompile them after a change.
 """
 
 import numpy as np
@@ -25,6 +25,42 @@ _BASIS = np.uint64(14695981039346656037)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
+
+
+@kernel
+def _wide_character(text: Bytes, place: int, end: int) -> tuple[int, bool, bool]:
+    """Look at a character of three or four bytes of UTF-8.
+
+    Returns:
+        Its bytes; whether it is of a script without spaces, as in `masking.languages`; whether it is East Asian
+        punctuation, which separates words.
+    """
+    if text[place] >= 0xF0:
+        if place + 3 >= end:
+            return 1, False, False
+        code = (
+            (text[place] & 7) << 18 | (text[place + 1] & 63) << 12 | (text[place + 2] & 63) << 6 | text[place + 3] & 63
+        )
+        return 4, 0x20000 <= code <= 0x323AF, False
+    if place + 2 >= end:
+        return 1, False, False
+    code = (text[place] & 15) << 12 | (text[place + 1] & 63) << 6 | text[place + 2] & 63
+    if 0x3000 <= code <= 0x303F:
+        is_apart = 0x3005 <= code <= 0x3007 or 0x3031 <= code <= 0x3035
+        return 3, is_apart, not is_apart
+    is_apart = (
+        0x0E00 <= code <= 0x0EFF  # Thai, Lao
+        or 0x1000 <= code <= 0x109F  # Burmese
+        or 0x1780 <= code <= 0x17FF  # Khmer
+        or 0x2E80 <= code <= 0x2FFF  # radicals
+        or (0x3040 <= code <= 0x31FF and code != 0x30FB)  # kana; a middle dot separates
+        or 0x3400 <= code <= 0x4DBF
+        or 0x4E00 <= code <= 0x9FFF
+        or 0xA9E0 <= code <= 0xA9FF
+        or 0xAA60 <= code <= 0xAA7F
+        or 0xF900 <= code <= 0xFAFF
+    )
+    return 3, is_apart, code == 0x30FB
 
 
 @kernel
@@ -55,6 +91,17 @@ def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
                 # General punctuation: quotes, dashes, the ellipsis; the single quotes are apostrophes.
                 step = 3
                 is_skipped = text[place + 2] == 0x98 or text[place + 2] == 0x99
+            elif byte >= 0xE0:
+                step, is_apart, is_separator = _wide_character(text, place, end)
+                if is_apart and state != _NONE:
+                    words[written] = np.uint32((state * _MIX) >> _HIGH)
+                    written += 1
+                    state = _NONE
+                if not is_separator:
+                    for part in text[place : place + step]:
+                        state = ((_BASIS if state == _NONE else state) ^ np.uint64(part)) * _PRIME
+                # A character of its own is a word, which ends here.
+                is_skipped = not (is_apart or is_separator)
             elif byte >= 128:
                 is_word = True
             if is_word:

@@ -115,6 +115,43 @@ def test_letters_beyond_ascii_are_words_and_capitals_are_small_letters():
     }
 
 
+@pytest.mark.parametrize(
+    ("letters", "marks"),
+    [
+        ([chr(0x4E00 + 7 * n) for n in range(600)], "，。"),
+        ([chr(0x3042 + n) for n in range(70)] + [chr(0x4E00 + 31 * n) for n in range(200)], "、。"),
+        ([chr(0x0E01 + n) for n in range(44)] + [chr(0x20000 + n) for n in range(200)], " "),
+    ],
+    ids=["Chinese", "Japanese", "Thai, and Han beyond 16 bits"],
+)
+def test_near_duplicates_are_found_in_scripts_without_spaces(letters, marks):
+    """A character is a word: between two marks lie whole clauses, and a changed one would make the texts strangers."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(40):
+        text = rng.choice(letters, rng.integers(60, 160))
+        other = text.copy()
+        other[rng.choice(len(text), len(text) // 15, replace=False)] = rng.choice(letters)
+        for characters in (text, other):
+            is_marked = rng.random(len(text)) < 0.08  # other punctuation makes no difference
+            marked = [
+                each + marks[number % len(marks)] * bool(is_marked[number]) for number, each in enumerate(characters)
+            ]
+            texts.append("".join(marked))
+    near = find(texts)
+    assert pairs_of(near) == {(2 * number, 2 * number + 1) for number in range(40)}
+
+
+def test_words_of_other_scripts_are_told_by_their_spaces():
+    """Hindi and Korean have them; their characters take three bytes too."""
+    for text in ("मैं आज सुबह अपने दोस्त के साथ बाज़ार गया था", "저는 오늘 아침에 친구와 함께 시장에 가서 과일을 샀습니다"):
+        sequences = find([text]).sequences
+        assert len(sequences.words) == len(text.split())
+    # A word in Latin letters inside of a Chinese text, and a middle dot between two kana words.
+    assert len(find(["我用Python写字"]).sequences.words) == 5
+    assert len(find(["ア・イ"]).sequences.words) == 2
+
+
 def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
     """The work stays bounded where thousands answer a task in nearly the same words."""
     texts = [f"{TEXT} number{n}" for n in range(60)]
