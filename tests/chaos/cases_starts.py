@@ -154,11 +154,11 @@ CASES = (
     ),
     _case(
         "layers without end",
-        ("n_layer: found 1000000; must be at most 1000",),
+        ("n_layer: found 1000000; must be at most 1,000",),
         _config(n_layer=1_000_000),
         ("plan", *SET),
     ),
-    _case("absurd width", ("n_embd: found 1000000000; must be at most 65536",), _config(n_embd=10**9)),
+    _case("absurd width", ("n_embd: found 1000000000; must be at most 65,536",), _config(n_embd=10**9)),
     _case(
         "more layers in the weights",
         ("its weights have 2 layers, its config.json says n_layer: 1",),
