@@ -4,11 +4,12 @@ Heavy rooms are imported where they are used, by the executor or in the function
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline import identities
-from raysweep.pipeline.extending import extend_training, refuse_extension
+from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of
@@ -54,8 +55,10 @@ class TrainStage(Stage):
                 rests_on=(trial.parent,) if trial.parent else (),
                 skip_note=f"{_done_ago(record)} with the same config",
             )
-            if record is not None and name in self.extended and target.is_changed:
-                refuse_extension(target, trial.settings, record.result)
+            if record is not None and target.is_changed:
+                if name in self.extended:
+                    refuse_extension(target, trial.settings, record.result)
+                target = replace(target, is_extendable=not why_not_extendable(target, trial.settings, record.result))
             targets.append(target)
         return targets
 

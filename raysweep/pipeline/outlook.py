@@ -111,7 +111,8 @@ def _outlook_of(
             states[target.name], reasons[target.name] = "again", f"goes on with what is done ({changes_of(target)})"
         elif target.is_changed and not set(target.rests_on) & decisions.fresh:
             states[target.name] = "changed"
-            reasons[target.name] = f"changed ({changes_of(target)}): needs {target.force}"
+            extend = f"--extend {target.name} to go on with it, or " if target.is_extendable else ""
+            reasons[target.name] = f"changed ({changes_of(target)}): needs {extend}{target.force}"
         elif target.is_done and target.name in todo:
             states[target.name], reasons[target.name] = "again", decisions.reasons[target.name]
     return Outlook(refusal=refusal, states=states, reasons=reasons, todo=todo)

@@ -60,6 +60,8 @@ class Target:
     kind: str = "stage"
     rests_on: tuple[str, ...] = ()
     """Targets of the same stage that it is made from: a trial's parent, the scores that are merged."""
+    is_extendable: bool = False
+    """Only its steps were raised, and it can go on from its last state."""
     skip_note: str = ""
     """What is said when it is skipped; '' for nothing."""
 
@@ -241,8 +243,9 @@ def _changed_line(target: Target, changed: Collection[str]) -> str:
     if set(target.rests_on) & set(changed) and _changed_with_parent(target):
         return ""
     what = changes_of(target)
+    extend = f"--extend {target.name} to go on with it, or " if target.is_extendable else ""
     rename = "give it a new name" if target.kind == "trial" else "give the run a new --name"
     return (
         f"{target.kind} '{target.name}': its config differs from the one that built it ({what}). "
-        f"Use {target.force}, or {rename}"
+        f"Use {extend}{target.force}, or {rename}"
     )

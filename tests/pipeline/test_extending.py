@@ -161,10 +161,16 @@ def test_the_plan_knows_what_is_extended(short, extend):
     assert seen.reasons["A1"] == "goes on with what is done (steps: 4 → 8)"
     assert seen.todo == ("A1", "all", "all-C1")
     seen = foresee(run.config, "tiny", run.folder, command=["raysweep"], extended=["A1"])
-    assert "trial 'all'" in str(seen.refusal)
+    assert str(seen.refusal) == (
+        "trial 'all': its config differs from the one that built it (steps: 4 → 8). "
+        "Use --extend all to go on with it, or --force all, or give it a new name"
+    )
+    assert seen.reasons["all"] == "changed (steps: 4 → 8): needs --extend all to go on with it, or --force all"
     fewer = make_run(run.folder.root.parent, changes(steps=2))
     seen = foresee(fewer.config, "tiny", run.folder, command=["raysweep"], extended=["A1"])
     assert str(seen.refusal).startswith("--extend A1: found steps: 4 → 2")
+    seen = foresee(fewer.config, "tiny", run.folder, command=["raysweep"])
+    assert seen.reasons["A1"] == "changed (steps: 4 → 2): needs --force A1"
 
 
 def test_the_kept_state_is_no_rubbish(short, tiny_run):

@@ -25,15 +25,15 @@ SHORT = {
 """One training with four checkpoints."""
 
 
-def open_run(storage, changes=None, forced=(), executor=None) -> Run:
-    return make_run(storage, changes, forced, executor)
+def open_run(storage, changes=None, forced=(), executor=None, extended=()) -> Run:
+    return make_run(storage, changes, forced, executor, extended)
 
 
-def do_staged(uri, *stages, changes=None, forced=(), executor=None):
+def do_staged(uri, *stages, changes=None, forced=(), executor=None, extended=()):
     """Do the stages; returns the run, what was said, and what was sent and fetched."""
     address, said = parse_bucket_uri(uri), []
     with staged_run(address, "tiny", said.append) as staging:
-        run = open_run(LocalCopies.of(address).folder, changes, forced, executor)
+        run = open_run(LocalCopies.of(address).folder, changes, forced, executor, extended)
         run.staging = staging
         if executor is not None:
             executor.staging = staging

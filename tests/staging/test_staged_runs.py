@@ -20,6 +20,7 @@ from raysweep.staging import run_staging
 from raysweep.staging.bucket import Bucket
 from raysweep.staging.bucket_address import parse_bucket_uri
 from raysweep.staging.run_staging import staged_run
+from tests.staging.elsewhere import ElsewhereExecutor
 from tests.staging.staged_process import SHORT, do_staged, open_run, results_of
 
 TRAININGS = ("prepare", "mask", "train")
@@ -65,7 +66,7 @@ def test_a_run_in_object_storage_equals_one_on_a_path(uri, tmp_path, new_disk, g
     assert {path for path in stored if not events.match(path)} - {"lease.json"} == {
         path for path in files if not events.match(path)
     }
-    assert sum(bool(events.match(path)) for path in stored) == 4
+    assert sum(bool(events.match(path)) for path in stored) == 8, "curves and scores of four trials"
     requests = len(gate.requests)
     again, said, traffic = do_staged(uri)
     assert traffic.sent_bytes < 2_000, "no more than the lease"
@@ -76,6 +77,20 @@ def test_a_run_in_object_storage_equals_one_on_a_path(uri, tmp_path, new_disk, g
     assert elsewhere.folder.root != again.folder.root
     assert sum("skip" in line for line in said) == 8
     assert results_of(elsewhere.folder) == results_of(local.folder)
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_path, local_results, is_elsewhere):
+    """Its kept state is in the bucket: the result is that of a training in one go, to the byte."""
+    training = {**SHORT["training"], "keep": "resume"}
+    shorter = {"training": training, "trials": {"A1": {"levels": ["A1"], "steps": 4}}}
+    longer = {"training": training, "trials": SHORT["trials"]}
+    do_staged(uri, *TRAININGS, changes=shorter)
+    new_disk("other")
+    executor = ElsewhereExecutor([tmp_path / "worker"]) if is_elsewhere else None
+    run, said, _ = do_staged(uri, *TRAININGS, changes=longer, extended=["A1"], executor=executor)
+    assert "A1: goes on with the training that is done (steps: 4 → 8)" in said
+    assert results_of(run.folder) == local_results
 
 
 @pytest.mark.parametrize(
