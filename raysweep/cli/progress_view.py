@@ -5,6 +5,7 @@ the same as `raysweep status` in another terminal.
 """
 
 import logging
+import sys
 import textwrap
 import threading
 import time
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.settings import Settings
-from raysweep.cli.terminal import PrintableConsole, duration, plain_table
+from raysweep.cli.terminal import PrintableConsole, duration, is_watched, plain_table
 from raysweep.errors import ConfigError
 from raysweep.pipeline.run import RunListener
 from raysweep.pipeline.stages import STAGES
@@ -61,7 +62,8 @@ class Notes(logging.Handler):
 def view_for(settings: Settings) -> Iterator[RunListener]:
     """The live view on a terminal, plain lines elsewhere, shown until the block ends."""
     console = PrintableConsole()
-    view: LiveView | PlainView = LiveView(settings, console) if console.is_terminal else PlainView(settings)
+    is_live = console.is_terminal and is_watched(sys.stdin, sys.stdout)
+    view: LiveView | PlainView = LiveView(settings, console) if is_live else PlainView(settings)
     if settings.is_quiet:
         view = QuietView(settings)
     notes = Notes(view)

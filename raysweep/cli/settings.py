@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # pydantic is not needed to print a help page
     from raysweep.storage.run_folder import RunFolder
 
 DEFAULT_CONFIG = Path("experiments.yaml")
+DEFAULT_STORAGE = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Settings:
     """The file's default profile if None."""
     name: str | None = None
     """The profile's name if None."""
-    storage: str = "runs"
+    storage: str = DEFAULT_STORAGE
     overrides: tuple[str, ...] = ()
     skips_empty: bool = False
     """Levels whose texts are missing or too few are left out."""
@@ -111,6 +112,8 @@ class Settings:
         words = ["python -m raysweep run", "--profile", self.profile, "--name", self.folder.name]
         if self.file.name != DEFAULT_CONFIG.name:
             words += ["--config", self.file.name]
+        if self.storage != DEFAULT_STORAGE:
+            words += ["--storage", shlex.quote(self.storage)]
         for override in self.overrides:
             words += ["--set", shlex.quote(recorded_override(override))]
         return [*words, "--skip-empty"] if self.skips_empty else words
@@ -146,7 +149,7 @@ _COMMON = (
     _option(
         "storage",
         str,
-        "runs",
+        DEFAULT_STORAGE,
         metavar="FOLDER",
         help="Where run folders lie: a path that every node sees, s3://… or gs://…",
     ),

@@ -1,8 +1,9 @@
 """How the commands print times, sizes, money and tables."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -13,6 +14,9 @@ from raysweep.storage.printable import printable
 
 _UNWRAPPED = 10_000
 """Columns of output that goes to a file or a pipe: nobody wants its lines broken."""
+
+_ANSWER_S = 2.0
+"""How long a terminal at the other end of the world may take to answer."""
 
 
 class PrintableConsole(Console):
@@ -35,6 +39,50 @@ class PrintableConsole(Console):
         """The segments of what is printed; those of rich's own that move the cursor stay as they are."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
+    """Whether somebody sees what this terminal shows; `ray exec` gives a command one even if its output is a file.
+
+    Without a keyboard at its other end such a terminal has no size.  With one (`ray exec … > log`) it has, but does not
+    answer when it is asked where the cursor is; only a terminal that ssh made is asked.
+    """
+    if os.get_terminal_size(screen.fileno()).columns == 0:
+        return False
+    is_remote = "SSH_CONNECTION" in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+    return not is_remote or (_may_ask(keyboard) and _tells_cursor(keyboard.fileno(), screen.fileno()))
+
+
+def _may_ask(keyboard: TextIO) -> bool:
+    """Whether it is a terminal, and this is no background job, which would be stopped for asking."""
+    if not keyboard.isatty():
+        return False
+    try:
+        return os.tcgetpgrp(keyboard.fileno()) == os.getpgrp()
+    except OSError:
+        # It does not control this process.
+        return True
+
+
+def _tells_cursor(keyboard: int, screen: int) -> bool:
+    import select
+    import termios
+    import tty
+
+    before = termios.tcgetattr(keyboard)
+    # What it answers is not to be shown, and comes without a line's end.
+    tty.setcbreak(keyboard)
+    try:
+        os.write(screen, b"\x1b[6n")
+        answer, until = b"", time.monotonic() + _ANSWER_S
+        while not answer.endswith(b"R"):
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([keyboard], [], [], left)[0] or not (more := os.read(keyboard, 32)):
+                return False
+            answer += more
+        return True
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSANOW, before)
 
 
 def duration(seconds: float) -> str:

@@ -7,13 +7,14 @@ container, instance profile; for gs:// the application default credentials.  A U
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, StorageError
 
 SCHEMES = ("s3", "gs")
 _ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
@@ -83,6 +84,7 @@ def open_store(address: BucketAddress) -> Any:
 
     Raises:
         ConfigError: the profile's credentials need boto3, which is not installed.
+        StorageError: this machine has no credentials.
     """
     from obstore.store import GCSStore, S3Store
 
@@ -108,13 +110,24 @@ def _profile_credentials(variables: Mapping[str, str]) -> Any:
     if "AWS_PROFILE" not in variables and not any(file.is_file() for file in files):
         return None
     try:
+        import boto3
+        import botocore.session
         from obstore.auth.boto3 import Boto3CredentialProvider
-
-        return Boto3CredentialProvider()
     except ImportError as error:
         raise ConfigError(
             "--storage: credentials of an AWS profile need boto3: `pip install boto3`, or give them by: "
             'eval "$(aws configure export-credentials --format env)"'
+        ) from error
+    session = botocore.session.Session()
+    # An instance's metadata is asked once, for a second, by default; a busy node answers later.
+    session.set_config_variable("metadata_service_timeout", 5)
+    session.set_config_variable("metadata_service_num_attempts", 4)
+    try:
+        return Boto3CredentialProvider(boto3.Session(botocore_session=session))
+    except ValueError as error:
+        raise StorageError(
+            f"--storage: {socket.gethostname()} has no AWS credentials, although it has {files[0].parent}; "
+            "set them by the usual chain: environment, profile, instance profile"
         ) from error
 
 

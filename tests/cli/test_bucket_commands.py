@@ -1,5 +1,6 @@
 """Commands on a run whose folder is in object storage, from a machine that has nothing of it."""
 
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ def text_of(result):
 def test_every_command_takes_the_uri(on, command, uri, gate, tmp_path):  # noqa: F811 - fixtures
     """Those that look fetch what they need, into a folder of their own."""
     assert "A1: done, 2 steps" in text_of(on("run", "--inline"))
+    record, _ = Bucket(parse_bucket_uri(uri).at("tiny")).read("run.json")
+    assert f" --storage {uri}" in json.loads(record)["command"], "the words that repeat the run"
     shutil.rmtree(tmp_path / "here")
 
     gate.requests.clear()

@@ -124,7 +124,7 @@ class Cloud:
 
     def start(self, command, output):
         """Like `laptop`, but go on at once."""
-        line = f"cd ~/project && export PATH={BIN}:$PATH TERM=dumb && {command}"
+        line = f"cd ~/project && export PATH={BIN}:$PATH TERM=xterm-256color && {command}"
         with output.open("w") as file:
             return subprocess.Popen(self.lab.words("laptop", line), stdout=file, stderr=subprocess.STDOUT)
 

@@ -72,11 +72,22 @@ class Machines:
         key = self.lab.folder / f"{name}.pub"
         key.write_text(material if isinstance(material, str) else material.decode())
         ips = [ip for ip in (instance.private_ip, instance.public_ip) if ip]
-        profile = backend.iam_instance_profile_associations.get(instance.id)
-        role = profile.iam_instance_profile.name if profile else ""
+        role = _profile_of(backend, instance)
         self.lab.start(name, ips, binds=self.binds, setup=HERE / "image_setup.sh", public_key=key, role=role)
         lifecycle = getattr(instance, "lifecycle", None) or "on-demand"
         print(time.strftime("%T"), "started", name, instance.instance_type, lifecycle, flush=True)
+
+
+def _profile_of(backend, instance):
+    """The instance profile's name: moto gives it to the first of the instances that are started together."""
+    (together,) = [each.instances for each in backend.reservations.values() if instance in each.instances]
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        for each in together:
+            if found := backend.iam_instance_profile_associations.get(each.id):
+                return found.iam_instance_profile.name
+        time.sleep(0.05)
+    return ""
 
 
 def main():

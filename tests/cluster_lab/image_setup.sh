@@ -13,9 +13,7 @@ echo "export PATH=$(dirname "$(readlink -f /opt/lab/python3)"):\$PATH" > /etc/pr
 printf '#!/bin/bash\nexit 0\n' > /usr/local/sbin/apt-get
 chmod 755 /usr/local/sbin/apt-get
 # Where AWS is; credentials come from the instance profile, through the instance's metadata.
-install -d -o ubuntu -g ubuntu $home/.aws
-printf '[default]\nregion = eu-central-1\nendpoint_url = http://172.31.0.1:5000\n' > $home/.aws/config
-chown -R ubuntu: $home/.aws
+echo "export AWS_ENDPOINT_URL=http://172.31.0.1:5000 AWS_REGION=eu-central-1" >> /etc/profile.d/lab.sh
 # The instance's metadata, with spot notices and credentials: its own process, on the address that EC2 uses.
 ip address add 169.254.169.254/32 dev lo
 setsid nohup python3 /opt/lab/fake_imds.py > /run/imds.log 2>&1 < /dev/null &

@@ -26,9 +26,9 @@ class LanBucket:
         self._ask(lambda s3: s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}))
 
     def list(self, under=""):
-        """The paths of all objects."""
+        """The paths of all objects, without the empty ones by which Ray Train marks folders."""
         pages = self._ask(lambda s3: list(s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=under)))
-        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+        return [one["Key"] for page in pages for one in page.get("Contents", ()) if not one["Key"].endswith("/")]
 
     def read(self, path):
         """One object."""

@@ -13,7 +13,7 @@ from tests.cluster_lab.namespaces import HERE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 RUN = (
-    "cd ~/raysweep && TERM=dumb python -m raysweep run --config sweep.yaml --name sweep "
+    "cd ~/raysweep && python -m raysweep run --config sweep.yaml --name sweep "
     f'--storage "{STORAGE}" --set resources.address=auto'
 )
 
@@ -51,6 +51,8 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     cloud.wait(lambda: command.poll() is not None, 400, output.read_text())
     cloud.note("the run ends")
     assert command.returncode == 0, output.read_text()[-4000:]
+    # `ray exec` made a terminal for it, whose other end is a file.
+    assert "\x1b[2K" not in output.read_text(), "the live view filled the log"
 
     # Nothing of the head's disk is looked at.
     cloud.bucket.download("runs/sweep", tmp_path / "bucket" / "sweep")

@@ -1,12 +1,13 @@
 """URIs of object storage, and what is refused in them."""
 
 import http.server
+import socket
 import sys
 import threading
 
 import pytest
 
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, StorageError
 from raysweep.staging import bucket_address
 from raysweep.staging.bucket_address import BucketAddress, open_store, parse_bucket_uri
 
@@ -104,3 +105,17 @@ def test_credentials_of_a_profile_are_read_by_boto3_or_refused_with_the_way_out(
         bucket_address._profile_credentials(variables)
     file.unlink()
     assert bucket_address._profile_credentials(variables) is None
+
+
+def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
+    """A folder of profiles that has none, and no instance profile: another node may have one."""
+    (tmp_path / "config").write_text("[default]\nregion = eu-central-1\n")
+    variables = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    for name, value in {**variables, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        StorageError, match=f"{socket.gethostname()} has no AWS credentials, although it has {tmp_path}"
+    ):
+        bucket_address._profile_credentials(variables)

@@ -1,0 +1,72 @@
+"""The live view is for a terminal that somebody sees; over `ray exec` a command has one in any case."""
+
+import os
+import pty
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+
+from raysweep.cli import terminal
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """A terminal that ssh made: the command's end, and ssh's."""
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(terminal, "_ANSWER_S", 0.3)
+    far, near = pty.openpty()
+    termios.tcsetwinsize(near, (24, 80))
+    with os.fdopen(near, "r+b", buffering=0) as screen:
+        yield screen, far
+    os.close(far)
+
+
+def answer(far):
+    """What a terminal does that shows something: tells where the cursor is, after a key that was pressed before."""
+    assert os.read(far, 16) == b"\x1b[6n"
+    os.write(far, b"x\x1b[12;1R")
+
+
+def test_a_terminal_that_answers_is_watched(far):
+    """And is left as it was: what is typed is shown again."""
+    screen, other = far
+    before = termios.tcgetattr(screen)
+    thread = threading.Thread(target=answer, args=(other,))
+    thread.start()
+    assert terminal.is_watched(screen, screen)
+    thread.join()
+    assert termios.tcgetattr(screen) == before
+
+
+def test_a_terminal_whose_output_goes_to_a_file_is_not(far):
+    """`ray exec cluster.yaml … > log` from a terminal: nothing answers."""
+    screen, _ = far
+    assert not terminal.is_watched(screen, screen)
+
+
+def test_a_terminal_without_a_size_is_not(far):
+    """`ray exec` from a script, in which ssh has no keyboard either."""
+    screen, _ = far
+    termios.tcsetwinsize(screen, (0, 0))
+    assert not terminal.is_watched(screen, screen)
+
+
+def test_a_terminal_of_this_machine_is_not_asked(far, monkeypatch):
+    monkeypatch.delenv("SSH_CONNECTION")
+    screen, _ = far
+    assert terminal.is_watched(screen, screen)
+
+
+def test_a_background_job_is_not_stopped_for_asking(far, monkeypatch):
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
+    screen, _ = far
+    assert not terminal.is_watched(screen, screen)
+
+
+def test_a_command_without_a_keyboard_is_not_watched(far):
+    screen, _ = far
+    with Path(os.devnull).open() as nothing:
+        assert not terminal.is_watched(nothing, screen)
