@@ -22,6 +22,7 @@ def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[st
     for override in overrides:
         try:
             path, value = _read_override(override)
+            _refuse_to_drop_nothing(changed, path, value)
             _set(changed, path, value)
         except ValueError as error:
             problems.append(f"{SET_PLACE} {show(override)[1:-1]}: {error}")
@@ -98,6 +99,16 @@ def _read_override(override: str) -> tuple[str, Any]:
         return path, parse_yaml(text)
     except ValueError as error:
         raise ValueError(f"the value is not YAML ({error})") from error
+
+
+def _refuse_to_drop_nothing(values: Any, path: str, value: Any) -> None:
+    """Raise if `trials.NAME=null` names no trial of a list; whether a plan has it is known when it is expanded."""
+    section, _, name = path.partition(".")
+    trials = values.get(section) if isinstance(values, dict) and section == "trials" else None
+    if value is not None or not isinstance(trials, dict) or "plan" in trials:
+        return
+    if "." not in name and name not in {"plan", *trials}:
+        raise ValueError(f"null drops a trial, and there is no {show(name)}{did_you_mean(name, trials)}")
 
 
 def _set(values: Any, path: str, value: Any) -> None:

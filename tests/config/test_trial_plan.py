@@ -117,6 +117,16 @@ def test_set_drops_a_trial_of_a_list(tmp_path):
     assert list(config.trials) == ["A2"]
 
 
+def test_to_drop_a_trial_that_a_list_does_not_have_is_a_mistake(tmp_path):
+    """A name that is misspelt would drop nothing, and nobody would be told."""
+    file = tmp_path / "e.yaml"
+    file.write_text("default: a\nprofiles: {a: {trials: {A1: {levels: [A1]}, A2: {levels: [A2]}}}}")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, None, ["trials.A11=null"])
+    said = "--set trials.A11=null: null drops a trial, and there is no 'A11'; did you mean 'A1'?"
+    assert str(caught.value) == said
+
+
 def test_an_empty_entry_of_a_list_is_still_a_mistake():
     """Nobody said to drop it."""
     with pytest.raises(ConfigError, match=r"trials\.A1: found null; must be a mapping"):
