@@ -80,8 +80,10 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
 
     Raises:
         ConfigError: there is no such run.
+        DamagedError, EarlierVersionError: run.json is not as this version wrote it, so the run would not start either.
     """
     from raysweep.pipeline.lock import is_locked
+    from raysweep.pipeline.run_record import read_run
     from raysweep.pipeline.status import describe_ledger, describe_process
 
     if not settings.folder.root.is_dir():
@@ -89,6 +91,7 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
             f"--name: no run '{settings.folder.name}' in {settings.folder.root.parent}; `raysweep runs` lists those "
             "there are, `raysweep plan` shows what a run would do"
         )
+    read_run(settings.folder)
     trials = expand_trials(settings.config)
     reader = StatusReader(settings.folder, trials)
     if as_json:

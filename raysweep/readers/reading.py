@@ -37,6 +37,8 @@ _BYTE_ORDER_MARKS = (
     codecs.BOM_UTF16_LE,
     codecs.BOM_UTF16_BE,
 )
+_LOOKED_AT = 200
+"""Bytes from whose zeros an encoding without a byte order mark is told."""
 _JSON = re.compile(rb"\s*(\[\s*[\[{\]]|\{)")
 
 
@@ -167,8 +169,14 @@ def decode(name: str, data: bytes, encoding: str) -> bytes:
         InputError: the file is of another encoding than said.
     """
     if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
-        if data.startswith(_BYTE_ORDER_MARKS[1:]) or data[:200].count(0) > len(data[:200]) // 4:
-            raise InputError(f"{name}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16")
+        if wide := _wide_encoding(data):
+            raise InputError(f"{name}: is {wide.upper()}; must be UTF-8. Say so in data.encoding: {wide}")
+        if (zeros := data[:_LOOKED_AT].count(0)) > len(data[:_LOOKED_AT]) // 4:
+            line = data.count(b"\n", 0, data.index(0)) + 1
+            raise InputError(
+                f"{name} line {line}: found {zeros} NUL bytes among the first {_LOOKED_AT} bytes; must be text. "
+                "Copy or export it again"
+            )
         return data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
@@ -176,6 +184,17 @@ def decode(name: str, data: bytes, encoding: str) -> bytes:
         line = data.count(b"\n", 0, error.start) + 1
         found = f"found the byte 0x{data[error.start]:02X}" if error.start < len(data) else "found its end"
         raise InputError(f"{name} line {line}: {found}, which is not {encoding}. Change data.encoding") from error
+
+
+def _wide_encoding(data: bytes) -> str:
+    """The UTF-16 or UTF-32 that data is in, by its byte order mark or by where its zeros are; '' for any other data."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = data[:_LOOKED_AT]
+    are_zero = "".join(".0"[start[place::4].count(0) > len(start[place::4]) * 0.4] for place in range(4))
+    return {".000": "utf-32-le", "000.": "utf-32-be", ".0.0": "utf-16-le", "0.0.": "utf-16-be"}.get(are_zero, "")
 
 
 class _FileNamed:

@@ -92,8 +92,8 @@ OTHER_LAYOUTS = (
         "Name yours in data.columns",
         unprinted=("x" * 81,),
     ),
-    _refused("UTF-16", _corpus().encode("utf-16"), "is UTF-16 or UTF-32; must be UTF-8"),
-    _refused("UTF-16 without a mark", _corpus().encode("utf-16-le"), "is UTF-16 or UTF-32; must be UTF-8"),
+    _refused("UTF-16", _corpus().encode("utf-16"), "is UTF-16; must be UTF-8"),
+    _refused("UTF-16 without a mark", _corpus().encode("utf-16-le"), "is UTF-16-LE; must be UTF-8"),
     _refused(
         "column twice", "writing_id,l1,cefr_level,text,text\n1,a,A1,b,c\n", "'text' appears 2 times in the header"
     ),

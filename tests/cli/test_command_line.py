@@ -18,7 +18,7 @@ from raysweep.cli.progress_view import trial_table
 from raysweep.cli.run_commands import _failure_line
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline.status import TrialStatus, Unfinished
 from raysweep.scheduling.records import State
 from tests.cli.test_options import commands
@@ -90,6 +90,17 @@ def test_a_damaged_run_is_listed_as_such(prepared, tmp_path):
     (row,) = json.loads(prepared("runs", "--json").output)
     assert row["reached"] == "unreadable"
     assert "is damaged" in row["answer"]
+
+
+def test_the_status_of_a_run_whose_record_is_cut_short_is_an_error(prepared, tmp_path):
+    """It would look like a run that waits, and the next `run` would refuse."""
+    record = tmp_path / "runs" / "tiny" / "run.json"
+    record.write_bytes(record.read_bytes()[:-40])
+    for words in (["status"], ["status", "--json"]):
+        error = prepared(*words).exception
+        assert isinstance(error, DamagedError)
+        assert str(error).startswith(f"{record}: is damaged")
+        assert "delete it and run again" in str(error)
 
 
 def test_status_and_doctor_speak_json(prepared, monkeypatch):

@@ -46,13 +46,13 @@ BROKEN_FILES = [
         "UTF-16",
         "corpus.csv",
         (HEADER + GOOD).decode().encode("utf-16"),
-        "{path}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16",
+        "{path}: is UTF-16; must be UTF-8. Say so in data.encoding: utf-16",
     ),
     (
         "UTF-16 without a mark",
         "corpus.csv",
         (HEADER + GOOD).decode().encode("utf-16-le"),
-        "{path}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16",
+        "{path}: is UTF-16-LE; must be UTF-8. Say so in data.encoding: utf-16-le",
     ),
     (
         "a header in Latin-1",

@@ -65,7 +65,32 @@ BROKEN = {
         "a.csv row 9: a quote opens and never closes, so the rest of the file (1 line) became one field. Close it, or "
         'double the quotes inside quoted text ("")',
     ),
-    "UTF-16": ("a.csv", BOM16, "{path}: is UTF-16 or UTF-32; must be UTF-8. Say so in data.encoding, such as utf-16"),
+    "UTF-16": ("a.csv", BOM16, "{path}: is UTF-16; must be UTF-8. Say so in data.encoding: utf-16"),
+    "UTF-16 without its mark": (
+        "a.csv",
+        CSV.decode().encode("utf-16-be"),
+        "{path}: is UTF-16-BE; must be UTF-8. Say so in data.encoding: utf-16-be",
+    ),
+    "UTF-32 without its mark": (
+        "a.csv",
+        CSV.decode().encode("utf-32-le"),
+        "{path}: is UTF-32-LE; must be UTF-8. Say so in data.encoding: utf-32-le",
+    ),
+    "UTF-32": (
+        "a.csv",
+        CSV.decode().encode("utf-32"),
+        "{path}: is UTF-32; must be UTF-8. Say so in data.encoding: utf-32",
+    ),
+    "a file that the disk lost": (
+        "a.csv",
+        b"\0" * 4096,
+        "{path} line 1: found 200 NUL bytes among the first 200 bytes; must be text. Copy or export it again",
+    ),
+    "NUL bytes in the second line": (
+        "a.jsonl",
+        json_lines(DIARY)[:100] + b"\0" * 100 + json_lines(DIARY)[100:],
+        "{path} line 2: found 100 NUL bytes among the first 200 bytes; must be text. Copy or export it again",
+    ),
     "JSON in Latin-1": (
         "a.json",
         json.dumps([dict(zip(COLUMNS, ("1", "é", "A1", SECRET), strict=True))], ensure_ascii=False).encode("latin-1"),
