@@ -82,7 +82,7 @@ def infill(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
-    """Fill the blanks of a text, or of all texts of a CSV, with a trained model.
+    """Fill the blanks of a text, or of a CSV of texts, with a model.
 
     Blanks are [blank], [word], [ngram], [sentence], [paragraph] and [document].
     """
