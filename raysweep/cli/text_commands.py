@@ -1,5 +1,6 @@
 """The commands that make texts, fill their blanks, and exchange them with the original ILM code."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,7 @@ def infill(
     forbid: Annotated[
         list[str] | None, typer.Option("--forbid", metavar="WORD", help="A word that no answer has; several times.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
     """Fill the blanks of a text, or of a CSV of texts, with a model.
 
@@ -108,11 +109,51 @@ def infill(
     settings = Settings(name=name, storage=storage, fetches="no checkpoints")
     with choose_models(settings, model, all_levels=all_levels) as chosen:
         if csv is None or out is None:
-            fill_texts(chosen, text, as_json=json, **options)
+            fill_texts(chosen, text, as_json=as_json, **options)
             return
-        failed = fill_csv(chosen, csv, out, column=column, reference=reference, as_json=json, options=options)
+        failed = fill_csv(chosen, csv, out, column=column, reference=reference, as_json=as_json, options=options)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    corpus: Annotated[
+        list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The run whose models score.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The table to write: .parquet, .csv or .jsonl.")
+    ] = Path("scores.parquet"),
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="A trial, or start; several times. All if absent."),
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also write the surprisal of every token.")] = False,
+    layout: Annotated[str | None, typer.Option("--layout", help="Of a known corpus, as data.layout.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="As data.format; recognised if absent.")] = None,
+    text_column: Annotated[str | None, typer.Option("--text-column", help="As data.columns.text.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="As data.columns.id.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
+    ] = None,
+    inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the table.")] = False,
+) -> None:
+    """Score every text of a corpus under every model of a run, and say which level it sounds like.
+
+    Stopped or killed, the same command goes on where it was.
+    """
+    from raysweep.cli.score_output import score_texts
+
+    given = {"layout": layout, "format": format_, "columns.text": text_column, "columns.id": id_column}
+    data = [*(set_ or ()), *(f"data.{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
+    with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
+        score_texts(
+            settings, corpus, out=out, data=data, models=model or (), with_tokens=tokens, inline=inline, force=force
+        )
 
 
 @app.command("ilm-export")

@@ -1,6 +1,6 @@
 """The `Executor` that spreads a run's work over a Ray cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ from raysweep.cluster.mask_job import make_shards
 from raysweep.cluster.scorers import Scorers
 from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
+from raysweep.cluster.text_scorers import score_parts
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.planning.budget import BudgetWatch
 from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.run_folder import RunFolder
@@ -73,6 +74,11 @@ class RayExecutor:
             self._staging.push()
             scorers.score(tasks, listener)
             self._staging.collect(self._folder.evaluation)
+
+    def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
+        """Score parts of a corpus; yields each task as it is done."""
+        if tasks:
+            yield from score_parts(self._open(listener), tasks)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, on what a trial gets."""

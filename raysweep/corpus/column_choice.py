@@ -1,7 +1,7 @@
 """Chooses which columns of a file are the id, the level, the text and so on.
 
 Names that the config gives must be there.  For the others a layout's names count, or the usual ones; only a level and
-a text are needed.
+a text are needed, and of texts that are only scored no level.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ def read_options(data: DataConfig, layout: CorpusLayout | None, choose: "ColumnC
 class ColumnChooser:
     """Chooses the columns of the first file; the other files must have the same."""
 
-    def __init__(self, columns: ColumnsConfig, layout: CorpusLayout | None) -> None:
+    def __init__(self, columns: ColumnsConfig, layout: CorpusLayout | None, *, needed: Sequence[str] = NEEDED) -> None:
+        self._needed = needed
         asked = columns.model_dump()
         self._asked = {("writing_id" if role == "id" else role): name for role, name in asked.items() if name}
         self._layout = layout
@@ -52,7 +53,7 @@ class ColumnChooser:
             found = next((column for column in known if column in header or column == FILE), None)
             if found is not None:
                 roles[role] = found
-            elif role in NEEDED:
+            elif role in self._needed:
                 missing.append(known[0])
         check_columns(name, header, [*missing, *(column for column in roles.values() if column != FILE)])
         self.roles = {

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.cleaning import CleanedTexts, clean_texts
-from raysweep.corpus.column_choice import CARRIED, ColumnChooser, read_options
+from raysweep.corpus.column_choice import CARRIED, NEEDED, ColumnChooser, read_options
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
 from raysweep.corpus.normalising import is_invisible
 from raysweep.corpus.published_splits import read_splits
@@ -61,7 +61,9 @@ class Corpus:
     notes: Mapping[str, int] = field(default_factory=dict)  # what a person should look at → columns or documents
 
 
-def read_corpus(files: Path | Sequence[Path], data: DataConfig, columns: ColumnsConfig | None = None) -> Corpus:
+def read_corpus(
+    files: Path | Sequence[Path], data: DataConfig, columns: ColumnsConfig | None = None, *, needs_levels: bool = True
+) -> Corpus:
     """Read the files of a corpus into documents and bad rows.
 
     Only levels and texts must be there.  If the config names a learner column, every row needs a learner, because a
@@ -69,15 +71,19 @@ def read_corpus(files: Path | Sequence[Path], data: DataConfig, columns: Columns
 
     Args:
         columns: replaces `data.columns`.
+        needs_levels: set rows without a known level, or without a learner where learners are known, aside; else
+            their level is '', and their learner null.
 
     Raises:
         InputError: a whole file cannot be used.
     """
     paths = [files] if isinstance(files, Path) else list(files)
     layout = LAYOUTS[data.layout] if data.layout is not None and columns is None else None
-    chooser = ColumnChooser(columns or data.columns, layout)
+    chooser = ColumnChooser(columns or data.columns, layout, needed=NEEDED if needs_levels else ("text",))
     options = read_options(data, layout, chooser)
-    return _Judge(*_read_all(paths, options, layout), chooser.roles, data, layout).judge()
+    judge = _Judge(*_read_all(paths, options, layout), chooser.roles, data, layout)
+    judge.needs_levels = needs_levels
+    return judge.judge()
 
 
 def bad_repeats(corpus: Corpus, places: np.ndarray, reason: str) -> list[BadRow]:
@@ -147,14 +153,16 @@ class _Judge:
         self.complaints: list[tuple[str, str]] = []  # (reason, role)
         self.first_row: dict[int, int] = {}  # place in the table of a duplicate → place of the one kept
         self.notes: dict[str, int] = {}
+        self.needs_levels = True
 
     def judge(self) -> Corpus:
         cells = {role: self._decoded(role) for role in self.roles}
         for role, column in cells.items():
             self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
         cells |= {role: pc.utf8_trim_whitespace(column) for role, column in cells.items() if role != "text"}
-        cells["level"] = self._known_levels(cells["level"])
-        for role in ("writing_id", "learner"):
+        no_level = pa.repeat(pa.scalar("", STRING), self.table.num_rows)
+        cells["level"] = self._known_levels(cells["level"]) if "level" in cells else no_level
+        for role in ("writing_id", "learner") if self.needs_levels else ("writing_id",):
             if role in cells:
                 self._complain(MISSING, role, _mask(is_invisible(cells[role])))
         self._complain(EMPTY_TEXT, "text", _mask(is_invisible(cells["text"])))
@@ -211,9 +219,13 @@ class _Judge:
         names = [known.get(spelling) for spelling in spellings]
         gone = [known.get(spelling, spelling).casefold() in left_out for spelling in spellings]
         for reason, these in (
-            (LEFT_OUT, gone),
-            (MISSING, [not spelling for spelling in spellings]),
-            (UNKNOWN_LEVEL, [name is None for name in names]),
+            ()
+            if not self.needs_levels
+            else (
+                (LEFT_OUT, gone),
+                (MISSING, [not spelling for spelling in spellings]),
+                (UNKNOWN_LEVEL, [name is None for name in names]),
+            )
         ):
             self._complain(reason, "level", np.array(these, dtype=bool)[codes])
         return pa.array([name or "" for name in names], STRING).take(encoded.indices)
@@ -262,7 +274,7 @@ class _Judge:
 
     def _documents(self, cells: dict[str, pa.ChunkedArray], good: npt.NDArray[np.bool_]) -> pa.Table:
         nothing, mask = pa.chunked_array([pa.nulls(int(good.sum()), STRING)]), pa.array(good)
-        for role in ("prompt", "date", "score"):
+        for role in ("prompt", "date", "score") if self.needs_levels else CARRIED:
             if role in cells:
                 cells[role] = pc.if_else(pc.equal(cells[role], ""), pa.scalar(None, STRING), cells[role])
         names = ("writing_id", "l1", "level", *CARRIED, "text")

@@ -6,7 +6,7 @@ What it finds is a `DataConfig` with which the corpus can be prepared, and the n
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from raysweep.config.data_settings import DataConfig, LayoutName, SplitConfig
 from raysweep.corpus.cleaning import clean_text
 from raysweep.corpus.column_choice import ColumnChooser, read_options
-from raysweep.corpus.column_guess import guess_by_content, guess_by_name, refuse_no_header
+from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
 from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
+from raysweep.corpus.first_look import guess_columns, look, named_layout
 from raysweep.corpus.language_guess import guess_language
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
 from raysweep.corpus.level_guess import GuessedLevels, guess_levels
@@ -27,8 +28,8 @@ from raysweep.corpus.normalising import normalised_codes
 from raysweep.corpus.quarantine import LEFT_OUT
 from raysweep.corpus.splits import SPLITS
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import FILE, ReadOptions, Roles, check_columns
-from raysweep.readers.reading import open_files, read_file, sniff_format
+from raysweep.readers.raw_columns import FILE
+from raysweep.readers.reading import open_files, read_file
 
 FEWEST_TEXTS = 30
 """Texts of a level below which it is left out."""
@@ -66,12 +67,6 @@ class Survey:
     bad_share: float  # of the rows
 
 
-class _Looked(Exception):  # noqa: N818 - it is no error: a reader is left once its header is known
-    def __init__(self, header: Sequence[str]) -> None:
-        super().__init__(header)
-        self.header = tuple(header)
-
-
 def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: Sequence[str] = ()) -> Survey:
     """Look at a corpus.
 
@@ -83,15 +78,15 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
         InputError: the files cannot be read, or hold no levels or texts that could be compared.
     """
     given = _config(settings)
-    layout_name = given.layout or _named_layout(files)
-    header, kind = _look(files, given, LAYOUTS.get(layout_name) if layout_name else None)
+    layout_name = given.layout or named_layout(files)
+    header, kind = look(files, given, LAYOUTS.get(layout_name) if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     layout = LAYOUTS[layout_name] if layout_name is not None else None
     if layout is None:
         refuse_no_header(files[0].name, header, guess_by_name(header))
     columns = {role: name for role, name in given.columns.model_dump().items() if name is not None}
     if layout is None:
-        columns = {**_guess_columns(files, given, header, columns), **columns}
+        columns = {**guess_columns(files, given, header, columns), **columns}
     data: dict[str, Any] = {**settings, "columns": columns}
     if layout_name is not None:
         data["layout"] = layout_name
@@ -118,87 +113,6 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
 def _config(settings: Mapping[str, Any]) -> DataConfig:
     """Validate settings as those of a file are: lists stand for tuples."""
     return DataConfig.model_validate_json(json.dumps(settings))
-
-
-def _named_layout(files: Sequence[Path]) -> LayoutName | None:
-    """The layout that only the names of the files tell."""
-    names = [file.name for file in open_files(files)] if len(files) == 1 else [file.name for file in files]
-    shorts = [name.rpartition("/")[2] for name in names]
-    icnale = LAYOUTS["icnale"].name_columns
-    assert icnale is not None
-    if sum(icnale(name) is not None for name in shorts) > len(shorts) / 2:
-        return "icnale"
-    if all("CEFR-SP" in name and name.endswith(".txt") for name in shorts):
-        return "cefr_sp"
-    return None
-
-
-def _look(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
-    """The columns and the format of the first file."""
-
-    def look(_: str, header: Sequence[str]) -> Roles:
-        raise _Looked(header)
-
-    chooser = ColumnChooser(given.columns, layout)
-    options = read_options(given, layout, chooser)
-    for file in open_files(files, layout.files if layout else None):
-        kind = options.format or sniff_format(file.read(), file.name, options)
-        for xml_layout in (layout,) if kind != "xml" or layout else (LAYOUTS["asag"], LAYOUTS["efcamdat_xml"]):
-            try:
-                read_file(file, _with(options, look, xml_layout))
-            except _Looked as looked:
-                if kind == "xml" and xml_layout is not None and not _holds(file.read(), xml_layout):
-                    continue
-                return looked.header, kind
-        raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
-    raise InputError("data.path: no file of the layout is there")
-
-
-def _with(options: ReadOptions, choose: Any, layout: CorpusLayout | None) -> ReadOptions:
-    return replace(options, choose=choose, xml=layout.xml if layout is not None else None)
-
-
-def _holds(data: bytes, layout: CorpusLayout) -> bool:
-    assert layout.xml is not None
-    return f"<{layout.xml.record}".encode() in data
-
-
-def _guess_columns(
-    files: Sequence[Path], given: DataConfig, header: tuple[str, ...], columns: Mapping[str, str]
-) -> dict[str, str]:
-    """Columns by name, then by content; those that the config names are taken."""
-    named = {("id" if role == "writing_id" else role): name for role, name in guess_by_name(header).items()}
-    taken = set(columns.values())
-    roles = {role: name for role, name in named.items() if name not in taken and role not in columns}
-    missing = {"level", "text"} - {*roles, *columns}
-    if missing:
-        table = _read_all_columns(files, given, header)
-        known = {**roles, **columns}
-        guessed = guess_by_content(table, known)
-        roles |= {role: guessed[role] for role in missing if role in guessed}
-        still = sorted(missing - set(guessed))
-        if still:
-            check_columns(str(files[0]), header, [f"the {role}" for role in still])
-    if roles.get("id") is not None and not _is_key(files, given, roles["id"]):
-        del roles["id"]
-    return roles
-
-
-def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[str, ...]) -> pa.Table:
-    roles = {"level": header[0], **{f"#{place}": name for place, name in enumerate(dict.fromkeys(header))}}
-    options = read_options(given, None, ColumnChooser(given.columns, None))
-    file = next(open_files(files[:1]))
-    return read_file(file, _with(options, lambda *_: roles, None)).table
-
-
-def _is_key(files: Sequence[Path], given: DataConfig, column: str) -> bool:
-    """Tell whether a column's values differ from row to row, so that it can be the id."""
-    options = read_options(given, None, ColumnChooser(given.columns, None))
-    cells = [
-        read_file(file, _with(options, lambda *_: {"level": column}, None)).table[column] for file in open_files(files)
-    ]
-    values = pa.chunked_array([chunk for each in cells for chunk in each.chunks], pa.large_binary())
-    return bool(pc.count_distinct(values).as_py() == len(values))
 
 
 def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None) -> GuessedLevels:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from raysweep.errors import InputError
+from raysweep.evaluation.document_sums import Ints
 from raysweep.inference.text_scores import TextScores
 from raysweep.masking.vocabulary import document_tokenizer
 from raysweep.storage.digests import digest_text
@@ -57,24 +59,27 @@ def document_table(scores: TextScores) -> pd.DataFrame:
 
 def token_table(texts: Sequence[str], scores: TextScores) -> pd.DataFrame:
     """A row per token; see `TrainedModel.score`.  A character of several tokens is in the range of each of them."""
+    rows = token_rows(texts, np.diff(scores.offsets))
+    return pd.DataFrame({**rows, "nats": scores.token_nats})
+
+
+def token_rows(texts: Sequence[str], counts_D: Ints) -> dict[str, Any]:
+    """A row per token: `text`, `token`, `start`, `stop` and `piece`.
+
+    Args:
+        counts_D: tokens of each text.
+    """
     encodings = document_tokenizer().encode_batch(list(texts), add_special_tokens=False)
     ranges = np.array([place for encoding in encodings for place in encoding.offsets], dtype=np.int64).reshape(-1, 2)
-    counts = np.diff(scores.offsets)
-    assert len(ranges) == len(scores.token_nats), "both ways to tokenise give the same tokens"
-    numbers = np.repeat(np.arange(len(texts)), counts)
-    pieces = [
-        text[start:stop] for text, encoding in zip(texts, encodings, strict=True) for start, stop in encoding.offsets
-    ]
-    return pd.DataFrame(
-        {
-            "text": numbers,
-            "token": np.arange(len(ranges)) - np.repeat(scores.offsets[:-1], counts),
-            "start": ranges[:, 0],
-            "stop": ranges[:, 1],
-            "piece": pieces,
-            "nats": scores.token_nats,
-        }
-    )
+    assert len(ranges) == counts_D.sum(), "both ways to tokenise give the same tokens"
+    begins_D = np.cumsum(counts_D) - counts_D
+    return {
+        "text": np.repeat(np.arange(len(texts)), counts_D),
+        "token": np.arange(len(ranges)) - np.repeat(begins_D, counts_D),
+        "start": ranges[:, 0],
+        "stop": ranges[:, 1],
+        "piece": [text[a:b] for text, encoding in zip(texts, encodings, strict=True) for a, b in encoding.offsets],
+    }
 
 
 def _refuse_surrogates(text: str, number: int) -> None:

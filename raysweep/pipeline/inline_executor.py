@@ -4,13 +4,13 @@ It is for small runs and tests, and it is the yardstick for the cluster's result
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from raysweep.pipeline.sweep_watch import open_sweep
-from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TrainTask
+from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -95,6 +95,16 @@ class InlineExecutor:
         for done, task in enumerate(tasks):
             listener.advance("evaluate", done, len(tasks), "models")
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+
+    def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:  # noqa: ARG002
+        """Score the parts, in their order."""
+        import torch
+
+        from raysweep.inference.text_parts import score_part
+
+        torch.set_num_threads(self._threads)
+        for task in tasks:
+            yield task, score_part(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model."""

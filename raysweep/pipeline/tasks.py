@@ -5,7 +5,7 @@ in this process, one piece after another.  With the same `resources.cpus_per_tri
 both give the same weights to the bit on CPU.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +84,18 @@ class ScoreTask:
     """Digests of its inputs, for the record."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextTask:
+    """Score one part of a corpus of new texts under one model; see `inference.text_parts.score_part`."""
+
+    run: Path
+    """The run folder whose model it is."""
+    model: str
+    texts: Path
+    out: Path
+    tokens_out: Path | None
+
+
 class Listener(Protocol):
     """Told of progress; must not block."""
 
@@ -111,6 +123,9 @@ class Executor(Protocol):
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
+
+    def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
+        """Score parts of a corpus; yields each task as it is done, with the number of its texts, in any order."""
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, and that of the levels' models together, with nothing beside them.

@@ -52,8 +52,8 @@ def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: s
     scan = scan_records(
         data,
         fields=len(header),
-        level_at=header.index(roles["level"]),
-        levels=list(options.levels),
+        level_at=header.index(roles.get("level", header[0])),
+        levels=list(options.levels) if "level" in roles else [],
         delimiter=delimiter,
         has_quotes=options.has_quotes,
     )

@@ -20,7 +20,7 @@ CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 LONGEST_NAME = 40
 """Characters of a column's name that a message repeats."""
 Roles = Mapping[str, str]
-"""What a column is for (`level`, `text`, …) → its name in the file; the role `level` must be one of them."""
+"""What a column is for (`level`, `text`, …) → its name in the file."""
 FILE = "@file"
 """A column that every file has: its name, without folder and suffix."""
 NameColumns = Callable[[str], Mapping[str, str] | None]

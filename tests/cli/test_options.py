@@ -35,6 +35,10 @@ OPTIONS = {
         "text --model --name --storage --all-levels --csv --out --column --reference --samples --temperature --top-k "
         "--top-p --seed --first-word --min-words --max-words --forbid --json"
     ),
+    "score": (
+        "corpus --name --out --storage --model --tokens --layout --format --text-column --id-column --set --inline "
+        "--force"
+    ),
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
     "cluster check": "--bucket file --quota",

@@ -1,0 +1,172 @@
+"""`raysweep score`: every text of a corpus under every model of a run, with progress and a summary."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from raysweep.cli.settings import Settings
+from raysweep.config.data_settings import DataConfig
+from raysweep.config.error_messages import error_messages
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.config.yaml_files import apply_overrides
+from raysweep.errors import ConfigError, InputError
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.lock import locked
+from raysweep.pipeline.tasks import Executor
+from raysweep.pipeline.text_scoring import TextScoring, find_done, finish, score_corpus, write_scores
+from raysweep.readers.locations import find_files
+from raysweep.scheduling.records import read_record
+from raysweep.storage.printable import say
+from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.table_files import check_suffix
+
+if TYPE_CHECKING:
+    from raysweep.inference.level_predictor import LevelPredictor
+    from raysweep.inference.loaded_run import LoadedRun
+
+_TELL_EVERY_S = 5.0
+
+
+class ScoreView:
+    """Tells of progress on stderr, a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Say how far it is, unless that was said a moment ago."""
+        if time.monotonic() - self._told >= _TELL_EVERY_S:
+            self._told = time.monotonic()
+            self.say(f"{stage}: {done:,}/{total:,} {unit}")
+
+    def say(self, message: str) -> None:
+        """Say it at once."""
+        say(message, to_stderr=True)
+
+
+def score_texts(
+    settings: Settings,
+    corpus: Sequence[str],
+    *,
+    out: Path,
+    data: Sequence[str],
+    models: Sequence[str],
+    with_tokens: bool,
+    inline: bool,
+    force: bool,
+) -> None:
+    """Score a corpus, or go on with it, and say what came out.
+
+    Args:
+        data: settings of the corpus, as `data.key=value`.
+        models: those that score; all if none is named.
+
+    Raises:
+        ConfigError: an option is wrong, or the output is there already, made from something else.
+        InputError: there is no such run, no trained model, or the corpus cannot be used.
+    """
+    check_suffix(out, "--out")
+    from raysweep.inference.loaded_run import open_run
+    from raysweep.inference.text_scores import ScoringRules
+
+    run = open_run(settings.folder.root)
+    chosen = tuple(models) or tuple(run.models)
+    for name in chosen:
+        if name not in run.models:
+            raise ConfigError(
+                f"--model: found '{name[:60]}'; trained in '{run.folder.name}' are {', '.join(run.models)}"
+            )
+    if len(run.models) == 1:
+        raise InputError(f"{run.folder.root}: no model is trained yet; do `raysweep run` first")
+    first = next(name for name in run.models if name != "start")
+    record = read_record(run.folder.trial(first))
+    assert record is not None
+    scoring = TextScoring(
+        run=run.folder,
+        rules=asdict(ScoringRules.of_run(run.config)) | {"masking": run.config.masking.model_dump(mode="json")},
+        models=chosen,
+        start={"seed": run.config.seed, "model": record.identity["model"]},
+        files=tuple(find_files(list(corpus))),
+        data=_data_settings(run.config.data, data),
+        out=out,
+        with_tokens=with_tokens,
+    )
+    identity = scoring.identity()
+    counts = find_done(scoring, identity, force=force)
+    if counts is not None:
+        say(f"{out}: is up to date, {counts.texts:,} texts under {len(chosen):,} models")
+        return
+    resources = run.config.resources
+    if not inline and settings.address is not None and resources.cluster_address is not None:
+        raise ConfigError(
+            "--storage: found object storage and a cluster, whose workers must see the run folder and --out; use a "
+            "shared file system, or --inline"
+        )
+    with locked(RunFolder(scoring.parts)), _executor(resources, scoring, inline=inline) as executor:
+        counts = score_corpus(scoring, identity, executor, ScoreView())
+        predictor = _predictor(run, chosen)
+        outputs = write_scores(scoring, counts, predictor)
+        finish(scoring, identity, counts, outputs)
+    for path in outputs:
+        say(f"{path}: {counts.texts:,} texts under {', '.join(chosen)}")
+    if predictor is not None:
+        shown = f"temperature {predictor.temperature:.4g}, from the run's report"
+        say(f"levels: by the {predictor.family} models ({shown})")
+
+
+@contextmanager
+def _executor(resources: ResourcesConfig, scoring: TextScoring, *, inline: bool) -> Iterator[Executor]:
+    if inline:
+        executor: Executor = InlineExecutor(resources.cpus_per_trial)
+    else:
+        from raysweep.cluster.ray_executor import RayExecutor
+
+        executor = RayExecutor(resources, RunFolder(scoring.parts))
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | None":
+    """What tells the levels; None, with the reason said, if the run cannot."""
+    try:
+        predictor = run.levels
+    except InputError as error:
+        say(f"no levels: {error}", to_stderr=True)
+        return None
+    missing = [model.name for model in predictor.models.values() if model.name not in models]
+    if missing:
+        say(f"no levels: they need the scores of {', '.join(missing)} too", to_stderr=True)
+        return None
+    return predictor
+
+
+def _data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
+    """Settings of the corpus: levels and language as the run has them, all else as it is said.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
+    values, paths = apply_overrides({"data": {}}, overrides)
+    if wrong := [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]:
+        raise ConfigError(
+            *(f"--set {path}: score takes settings of data alone, such as data.encoding" for path in wrong)
+        )
+    given: dict[str, Any] = {
+        "levels": list(of_run.levels),
+        "level_aliases": dict(of_run.level_aliases),
+        "language": of_run.language,
+        **values["data"],
+    }
+    try:
+        return DataConfig.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        messages = error_messages(error.errors())
+        raise ConfigError(*(f"--set data.{path}: {message}" for path, message in messages)) from error

@@ -1,0 +1,36 @@
+"""Reads texts that are only scored: any corpus that `init` reads, and tables that hold texts and nothing else.
+
+Columns are found as `init` finds them.  Level, learner, first language and prompt are kept where they are known.  Rows
+without a text, or with an id that an earlier row has, are set aside.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
+from raysweep.corpus.corpus_rows import Corpus, read_corpus
+from raysweep.corpus.first_look import guess_columns, look, named_layout
+from raysweep.corpus.layouts import LAYOUTS, recognise_layout
+
+_NEEDED = ("text",)
+
+
+def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
+    """Read texts; their documents are in file order, with the level '' where it is not one of `data.levels`.
+
+    Raises:
+        InputError: a file cannot be used, or no column holds texts.
+    """
+    layout_name = data.layout or named_layout(files)
+    header, _ = look(files, data, LAYOUTS[layout_name] if layout_name else None)
+    layout_name = layout_name or recognise_layout(header)
+    columns = {role: name for role, name in data.columns.model_dump().items() if name is not None}
+    if layout_name is None:
+        if "text" not in columns:
+            refuse_no_header(files[0].name, header, guess_by_name(header))
+            columns |= {"text": header[0]} if len(header) == 1 else {}
+        columns |= guess_columns(files, data, header, columns, needed=_NEEDED)
+    columns.pop("split", None)
+    settled = {"layout": layout_name, "columns": ColumnsConfig.model_validate(columns)}
+    return read_corpus(files, data.model_copy(update=settled), needs_levels=False)

@@ -1,0 +1,72 @@
+"""The table that `raysweep score` writes: a row per text with its scores under every model, and its level.
+
+Sums are there beside perplexities, because only sums add up.  A value that does not exist is null: the perplexity of a
+text without a token to predict, a level that is not known.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysweep.config.scored_metrics import MOST_NATS
+from raysweep.evaluation.document_sums import Floats, Ints
+from raysweep.inference.level_predictor import LevelPredictor
+from raysweep.inference.text_tables import token_rows
+
+Scores = Mapping[str, pa.Table]
+"""By model: a row per text, with nats, tokens and bytes of the whole text, and of the answers to its masks."""
+
+
+def score_table(texts: pa.Table, scores: Scores, predictor: LevelPredictor | None) -> pa.Table:
+    """Join texts with their scores.
+
+    Columns: `document` (its number), what is known of the text, `tokens` and `bytes` (predicted ones), `infill_tokens`
+    and `infill_bytes`; for each model `nats_MODEL`, `perplexity_MODEL`, `infill_nats_MODEL` and
+    `infill_perplexity_MODEL`; and, with the levels' models, `probability_LEVEL` and `likeliest_level`.
+
+    Args:
+        texts: the columns `document`, `writing_id`, `level` ('' if it is not known), `learner`, `l1` and `prompt`.
+    """
+    first = next(iter(scores.values()))
+    columns: dict[str, pa.Array] = {name: texts[name] for name in texts.column_names if name != "text"}
+    columns["level"] = pc.if_else(pc.equal(texts["level"], ""), pa.scalar(None, texts["level"].type), texts["level"])
+    columns |= {name: first[name] for name in ("tokens", "bytes", "infill_tokens", "infill_bytes")}
+    for model, table in scores.items():
+        for kind in ("", "infill_"):
+            nats_D, tokens_D = table[f"{kind}nats"].to_numpy(), table[f"{kind}tokens"].to_numpy()
+            columns[f"{kind}nats_{model}"] = pa.array(nats_D)
+            columns[f"{kind}perplexity_{model}"] = _perplexities(nats_D, tokens_D)
+    if predictor is not None:
+        experts = {level: scores[model.name] for level, model in predictor.models.items()}
+        nats_DK = np.stack([table["nats"].to_numpy() for table in experts.values()], axis=1)
+        probabilities_DK = predictor.posterior(nats_DK)
+        columns |= {f"probability_{level}": pa.array(probabilities_DK[:, k]) for k, level in enumerate(experts)}
+        columns["likeliest_level"] = pa.array(list(experts)).take(pa.array(probabilities_DK.argmax(axis=1)))
+    return pa.table(columns)
+
+
+def token_scores_table(texts: pa.Table, nats: Mapping[str, Floats], counts_D: Ints) -> pa.Table:
+    """A row per token: `document`, `writing_id`, `token`, `start`, `stop`, `piece`, and `nats_MODEL` for each model.
+
+    Args:
+        nats: by model, the nats of all tokens of the texts, NaN for a text's first.
+        counts_D: tokens of each text, its first included.
+    """
+    rows = token_rows(texts["text"].to_pylist(), counts_D)
+    places = pa.array(rows.pop("text"))
+    return pa.table(
+        {
+            "document": texts["document"].take(places),
+            "writing_id": texts["writing_id"].take(places),
+            **rows,
+            **{f"nats_{model}": pa.array(values, from_pandas=True) for model, values in nats.items()},
+        }
+    )
+
+
+def _perplexities(nats_D: Floats, tokens_D: Ints) -> pa.Array:
+    is_known_D = tokens_D > 0
+    means_D = np.minimum(nats_D / np.maximum(tokens_D, 1), MOST_NATS)
+    return pa.array(np.exp(means_D), mask=~is_known_D)

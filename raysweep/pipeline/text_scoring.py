@@ -1,0 +1,279 @@
+"""Scores a corpus of new texts under a run's models, part by part, so that a kill costs one part of one model.
+
+Beside the file that is asked for lies a folder of parts while the work goes on:
+
+    OUT.parts/plan.json                   what is scored, with a digest of all that decides a number; written last
+    OUT.parts/texts-00000.parquet         a part of the texts
+    OUT.parts/MODEL-00000.parquet         its scores under a model, renamed into place when they are whole
+
+The texts are read first and let go, so that memory holds a part, not the corpus.  When every part is scored they are
+merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts go.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysweep.config.data_settings import DataConfig
+from raysweep.config.fingerprints import fingerprint
+from raysweep.corpus.new_texts import read_new_texts
+from raysweep.corpus.quarantine import count_by_reason, write_quarantine
+from raysweep.errors import ConfigError, InputError
+from raysweep.pipeline.tasks import Executor, Listener, TextTask
+from raysweep.readers.locations import digest_files
+from raysweep.scheduling.records import read_model_digest
+from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.digests import describe_outputs, find_damage, read_sealed, write_sealed
+from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.table_files import table_writer
+
+if TYPE_CHECKING:
+    from raysweep.inference.level_predictor import LevelPredictor
+
+PART_TEXTS = 1000
+FACTS = ("writing_id", "level", "learner", "l1", "prompt")
+"""What is known of a text, and carried to the scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScoring:
+    """What is to be scored, and where the scores go."""
+
+    run: RunFolder
+    rules: Mapping[str, Any]
+    """`ScoringRules` as plain values."""
+    models: tuple[str, ...]
+    start: Mapping[str, Any]
+    """What the models' common start is made from."""
+    files: tuple[Path, ...]
+    data: DataConfig
+    out: Path
+    with_tokens: bool = False
+
+    @property
+    def parts(self) -> Path:
+        """Where parts lie while the work goes on."""
+        return self.out.with_name(f"{self.out.name}.parts")
+
+    @property
+    def tokens_out(self) -> Path:
+        """Where the tokens' scores go, if they are asked for."""
+        return self.out.with_name(f"{self.out.stem}.tokens{self.out.suffix}")
+
+    @property
+    def record(self) -> Path:
+        """Says that the scores are whole."""
+        return self.out.with_name(f"{self.out.name}.json")
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that hold no text that can be scored."""
+        return self.out.with_name(f"{self.out.name}.quarantine.csv")
+
+    @property
+    def plan(self) -> Path:
+        return self.parts / "plan.json"
+
+    def texts(self, part: int) -> Path:
+        """A part of the texts."""
+        return self.parts / f"texts-{part:05d}.parquet"
+
+    def scores(self, model: str, part: int) -> Path:
+        """A part's scores under a model."""
+        return self.parts / f"{model}-{part:05d}.parquet"
+
+    def token_scores(self, model: str, part: int) -> Path:
+        """The same token by token."""
+        return self.parts / f"{model}-{part:05d}.tokens.parquet"
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides a number of the output, as plain values; reads every file of the corpus once.
+
+        Raises:
+            DamagedError: a model is not as it was made.
+        """
+        data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
+        trained = [model for model in self.models if model != START_MODEL]
+        return {
+            "texts": digest_files(self.files),
+            "data": data,
+            "rules": dict(self.rules),
+            "models": {model: read_model_digest(self.run.trial(model)) for model in trained}
+            | ({START_MODEL: self.start} if START_MODEL in self.models else {}),
+            "order": list(self.models),
+            "tokens": self.with_tokens,
+            "part": PART_TEXTS,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextCounts:
+    """How many texts there are, and how many rows are none."""
+
+    texts: int
+    rows: int
+    set_aside: dict[str, int]
+    """Rows that hold no text, by reason."""
+    notes: dict[str, int]
+
+
+def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
+    """The counts of scores that are there already, made from the same; None if there are none.
+
+    Raises:
+        ConfigError: the file is there, and was not made from the same.
+        DamagedError: its record is damaged.
+    """
+    if force:
+        return None
+    fix = "give --force to score again, or another --out"
+    if scoring.record.exists():
+        record = read_sealed(scoring.record, fix=fix)
+        if record["fingerprint"] == fingerprint(identity) and not find_damage(scoring.out.parent, record["outputs"]):
+            return TextCounts(**record["counts"])
+    if scoring.out.exists():
+        raise ConfigError(f"--out: {scoring.out!s:.80} is there already, made from other texts or models; {fix}")
+    return None
+
+
+def score_corpus(
+    scoring: TextScoring, identity: Mapping[str, Any], executor: Executor, listener: Listener
+) -> TextCounts:
+    """Read the texts, unless an earlier attempt did, and score the parts that are not done.
+
+    The caller holds the lock of the folder of parts, `RunFolder(scoring.parts)`.
+
+    Raises:
+        InputError: a file cannot be used, or holds no text.
+    """
+    mark = fingerprint(identity)
+    plan = read_sealed(scoring.plan, fix="delete its folder") if scoring.plan.exists() else None
+    if plan is None or plan["fingerprint"] != mark:
+        _clear(scoring.parts)
+        try:
+            counts = _write_texts(scoring, listener)
+        except InputError:
+            shutil.rmtree(scoring.parts)
+            raise
+        write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
+    else:
+        counts = TextCounts(**plan["counts"])
+    _score_parts(scoring, counts.texts, executor, listener)
+    return counts
+
+
+def write_scores(scoring: TextScoring, counts: TextCounts, predictor: "LevelPredictor | None") -> list[Path]:
+    """Merge the parts into the output, in the order of the texts; returns the files written.
+
+    Args:
+        predictor: adds the probability of each level; its models are among those that scored.
+    """
+    from raysweep.inference.score_tables import score_table, token_scores_table  # torch, which Ray's workers have
+
+    outputs = [scoring.out, *([scoring.tokens_out] if scoring.with_tokens else [])]
+    with ExitStack() as stack:
+        write, *write_tokens = [stack.enter_context(table_writer(path)) for path in outputs]
+        for part in range(_count_parts(counts.texts)):
+            texts = _read(scoring.texts(part))
+            scores = {model: _read(scoring.scores(model, part)) for model in scoring.models}
+            write(score_table(texts, scores, predictor))
+            if write_tokens:
+                nats = {model: _read(scoring.token_scores(model, part))["nats"].to_numpy() for model in scoring.models}
+                # A text that can be scored has a token, which nothing predicts.
+                counts_D = scores[scoring.models[0]]["tokens"].to_numpy() + 1
+                write_tokens[0](token_scores_table(texts, nats, counts_D))
+    return outputs
+
+
+def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, outputs: Sequence[Path]) -> None:
+    """Record that the output is whole, then remove the parts."""
+    write_sealed(
+        scoring.record,
+        {
+            "fingerprint": fingerprint(identity),
+            "identity": identity,
+            "counts": asdict(counts),
+            "outputs": describe_outputs(scoring.out.parent, outputs),
+        },
+    )
+    shutil.rmtree(scoring.parts)
+
+
+def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
+    """Read the corpus and write it in parts; it is not kept in memory."""
+    corpus = read_new_texts(scoring.files, scoring.data)
+    documents = corpus.documents
+    if corpus.bad_rows:
+        write_quarantine(scoring.quarantine, corpus.bad_rows)
+    if not documents.num_rows:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(corpus.bad_rows).items())
+        raise InputError(f"{scoring.files[0]}: none of its {corpus.rows:,} rows holds a text ({reasons})")
+    for part, start in enumerate(range(0, documents.num_rows, PART_TEXTS)):
+        chosen = documents.slice(start, PART_TEXTS)
+        columns = {name: chosen[name] for name in (*FACTS, "text")}
+        numbers = pa.array(range(start, start + chosen.num_rows), pa.int64())
+        with atomic_file(scoring.texts(part)) as beside:
+            pq.write_table(
+                pa.table({"document": numbers, **columns}), beside, compression="zstd", write_page_checksum=True
+            )
+    counts = count_by_reason(corpus.bad_rows)
+    listener.say(f"score: {documents.num_rows:,} texts of {corpus.rows:,} rows")
+    if counts:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        listener.say(f"score: set aside {reasons}; see {scoring.quarantine}")
+    return TextCounts(texts=documents.num_rows, rows=corpus.rows, set_aside=counts, notes=dict(corpus.notes))
+
+
+def _score_parts(scoring: TextScoring, texts: int, executor: Executor, listener: Listener) -> None:
+    parts = range(_count_parts(texts))
+    tasks = [
+        TextTask(
+            run=scoring.run.root,
+            model=model,
+            texts=scoring.texts(part),
+            out=scoring.scores(model, part),
+            tokens_out=scoring.token_scores(model, part) if scoring.with_tokens else None,
+        )
+        for model in scoring.models
+        for part in parts
+    ]
+    # Tokens are written before the sums.
+    todo = [task for task in tasks if not task.out.exists()]
+    total = texts * len(scoring.models)
+    done = at_first = total - sum(_size(texts, task) for task in todo)
+    if at_first:
+        listener.say(f"score: {at_first:,} of {total:,} scores are there already")
+    began = time.monotonic()
+    listener.advance("score", done, total, "texts × models")
+    for _, count in executor.score_texts(todo, listener):
+        done += count
+        rate = (done - at_first) / max(time.monotonic() - began, 1e-9)
+        listener.advance("score", done, total, f"texts × models  {rate:,.1f} a second")
+
+
+def _clear(parts: Path) -> None:
+    """Remove everything but the lock, which is held."""
+    for path in parts.iterdir():
+        if path != RunFolder(parts).lock:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _read(path: Path) -> pa.Table:
+    return pq.read_table(path, page_checksum_verification=True)
+
+
+def _count_parts(texts: int) -> int:
+    return -(-texts // PART_TEXTS)
+
+
+def _size(texts: int, task: TextTask) -> int:
+    part = int(task.texts.stem.removeprefix("texts-"))
+    return min(PART_TEXTS, texts - part * PART_TEXTS)

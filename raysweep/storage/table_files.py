@@ -1,0 +1,57 @@
+"""Writes a table piece by piece as Parquet, CSV or JSON Lines, by the suffix of its name, and by rename."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from raysweep.errors import ConfigError
+from raysweep.storage.atomic_files import atomic_file
+
+TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+def check_suffix(path: Path, option: str) -> None:
+    """Refuse a name whose suffix says no format.
+
+    Raises:
+        ConfigError: with the option that gave the name.
+    """
+    if path.suffix not in TABLE_SUFFIXES:
+        raise ConfigError(f"{option}: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
+
+
+@contextmanager
+def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Gives a function that adds a piece; all pieces have the same columns, and there is at least one."""
+    with ExitStack() as stack:
+        beside = stack.enter_context(atomic_file(path))
+        if path.suffix == ".jsonl":
+            yield _json_lines(stack, beside)
+            return
+        writers: list[pq.ParquetWriter | pa_csv.CSVWriter] = []
+
+        def write(piece: pa.Table) -> None:
+            if not writers:
+                opened = (
+                    pa_csv.CSVWriter(beside, piece.schema)
+                    if path.suffix == ".csv"
+                    else pq.ParquetWriter(beside, piece.schema, compression="zstd", write_page_checksum=True)
+                )
+                writers.append(stack.enter_context(opened))
+            writers[0].write_table(piece)
+
+        yield write
+
+
+def _json_lines(stack: ExitStack, beside: Path) -> Callable[[pa.Table], None]:
+    file = stack.enter_context(beside.open("w", encoding="utf-8", newline="\n"))
+
+    def write(piece: pa.Table) -> None:
+        file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in piece.to_pylist())
+
+    return write

@@ -1,0 +1,240 @@
+"""`raysweep score`: every text under every model, as the API and the evaluation score it, and through kills."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import raysweep
+from raysweep.cli import score_output
+from raysweep.cli.app import app
+from raysweep.errors import ConfigError, DamagedError, InputError
+from raysweep.inference import text_parts
+from raysweep.pipeline import text_scoring
+from raysweep.pipeline.inline_executor import InlineExecutor
+
+MODELS = ["start", "A1", "C1", "all", "all-C1"]
+
+
+@pytest.fixture
+def score(finished_storage, tmp_path, monkeypatch):
+    """Runs the command in this process, in a folder of its own; errors of ours are raised."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*words):
+        words = ["score", *map(str, words), "--name", "tiny", "--storage", str(finished_storage), "--inline"]
+        result = CliRunner().invoke(app, words)
+        if result.exception is not None:
+            raise result.exception
+        return result.output
+
+    return run_command
+
+
+@pytest.fixture
+def corpus(finished_storage, tmp_path):
+    """Some of the run's own texts as it was given them, half of them test documents."""
+    documents = pd.read_parquet(finished_storage / "tiny/corpus/documents.parquet").set_index("writing_id")["split"]
+    with (finished_storage / "tiny/corpus/sample.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    tests = [row for row in rows if documents.get(row["writing_id"]) == "test"]
+    others = [row for row in rows if documents.get(row["writing_id"]) == "train"]
+    path = tmp_path / "sample.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows([*tests[:6], *others[:6]])
+    return path
+
+
+def test_a_corpus_is_scored_as_by_the_api_and_as_in_the_evaluation(score, corpus, run, tmp_path):
+    """Every text in the file's order; nats of the whole text by the API, infill nats of test documents by the table."""
+    out = score(corpus, "--out", "scores.parquet")
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    with corpus.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert table["writing_id"].tolist() == [row["writing_id"] for row in rows]
+    assert table["level"].tolist() == [row["cefr_level"] for row in rows]
+    assert table["learner"].tolist() == [row["learner_id"] for row in rows]
+    assert [name[5:] for name in table if name.startswith("nats_")] == MODELS
+    texts = [row["text"] for row in rows]
+    for model in ("A1", "start"):
+        scores = run[model].score(texts, ids=table["writing_id"].tolist())
+        for kind in ("", "infill_"):
+            tokens = scores[f"{kind}tokens"]
+            assert (table[f"{kind}tokens"] == tokens).all()
+            assert ((table[f"{kind}nats_{model}"] - scores[f"{kind}nats"]).abs() <= 1e-5 * tokens).all()
+            means = (scores[f"{kind}nats"] / tokens).where(tokens > 0)
+            np.testing.assert_allclose(table[f"{kind}perplexity_{model}"], np.exp(means), rtol=1e-5)
+    losses = run.losses().query("part in ('answer', 'end')").groupby(["model", "writing_id"])[["nats", "tokens"]].sum()
+    by_id = table.set_index("writing_id")
+    scored = [key for key in losses.index if key[1] in by_id.index]
+    assert len(scored) >= 5 * len(MODELS)  # a mask may be empty
+    for model, name in scored:
+        measured = losses.loc[model, name]
+        assert by_id["infill_tokens"][name] == measured["tokens"]
+        assert abs(by_id[f"infill_nats_{model}"][name] - measured["nats"]) <= 1e-5 * measured["tokens"]
+    levels = run.levels.predict(texts)
+    np.testing.assert_allclose(table["probability_C1"], levels["C1"], atol=1e-4)
+    assert table["likeliest_level"].tolist() == levels["level"].tolist()
+    assert "12 texts under start, A1, C1, all, all-C1" in out
+    assert not (tmp_path / "scores.parquet.parts").exists()
+
+
+def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
+    """Nothing is done the second time; a table made from something else is not overwritten unasked."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\nI go to school.\n")
+    score("texts.csv", "--out", "out.csv", "--model", "A1")
+    before = (tmp_path / "out.csv").stat().st_mtime_ns
+    assert "out.csv: is up to date, 2 texts under 1 models" in score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert (tmp_path / "out.csv").stat().st_mtime_ns == before
+    (tmp_path / "texts.csv").write_text("text\nI like pears.\n")
+    with pytest.raises(ConfigError, match=r"--out: out\.csv is there already, made from other texts.*--force"):
+        score("texts.csv", "--out", "out.csv", "--model", "A1")
+    score("texts.csv", "--out", "out.csv", "--model", "A1", "--force")
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 1
+    (tmp_path / "out.csv.json").write_text("{")
+    with pytest.raises(DamagedError, match=r"out\.csv\.json: is damaged .*--force"):
+        score("texts.csv", "--out", "out.csv", "--model", "A1")
+
+
+class KilledError(BaseException):
+    """Stands for kill -9: nothing in the code catches it."""
+
+
+def test_a_killed_command_goes_on_where_it_was(score, corpus, tmp_path, monkeypatch):
+    """Killed at any part, it scores the rest alone, and the file is equal to the byte."""
+    monkeypatch.setattr(text_scoring, "PART_TEXTS", 5)
+    words = (corpus, "--model", "A1", "--model", "C1", "--tokens")
+    score(*words, "--out", "whole.parquet")
+    scored = []
+    score_part = text_parts.score_part
+
+    def die_at_the_fourth(**task):
+        if len(scored) == 4:
+            raise KilledError
+        scored.append((task["model"], task["texts"].name))
+        return score_part(**task)
+
+    monkeypatch.setattr(text_parts, "score_part", die_at_the_fourth)
+    with pytest.raises(KilledError):
+        score(*words, "--out", "killed.parquet")
+    assert not (tmp_path / "killed.parquet").exists()
+    first = list(scored)
+    scored[:] = [None] * 5
+    out = score(*words, "--out", "killed.parquet")
+    assert "17 of 24 scores are there already" in out  # parts of 5, 5, 2 and 5
+    assert len(first + scored[5:]) == len({*first, *scored[5:]}) == 6
+    for name in ("{}.parquet", "{}.tokens.parquet"):
+        assert (tmp_path / name.format("killed")).read_bytes() == (tmp_path / name.format("whole")).read_bytes()
+
+
+def test_parts_of_something_else_are_not_gone_on_with(score, tmp_path, monkeypatch):
+    """The plan's fingerprint holds texts, models, masks and settings."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    monkeypatch.setattr(InlineExecutor, "score_texts", lambda *_: (_ for _ in ()).throw(KilledError()))
+    with pytest.raises(KilledError):
+        score("texts.csv", "--out", "out.jsonl", "--model", "A1")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.csv").write_text("text\nI like pears.\nI go.\n")
+    score("texts.csv", "--out", "out.jsonl", "--model", "A1")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
+    """CSV, JSON Lines and Parquet; a row per token with the surprisal under each model."""
+    texts = ["I like apples, “really”.", "x"]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"essay": text}) + "\n" for text in texts))
+    for suffix in ("parquet", "csv", "jsonl"):
+        score(
+            "texts.jsonl",
+            "--out",
+            f"out.{suffix}",
+            "--model",
+            "A1",
+            "--model",
+            "C1",
+            "--tokens",
+            "--text-column",
+            "essay",
+        )
+    parquet = pd.read_parquet(tmp_path / "out.parquet")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    table = pd.read_csv(tmp_path / "out.csv")
+    for name in ("nats_A1", "perplexity_C1", "infill_nats_A1", "probability_A1"):
+        expected = parquet[name].tolist()
+        np.testing.assert_allclose(table[name], expected, rtol=1e-12)
+        np.testing.assert_allclose([np.nan if row[name] is None else row[name] for row in lines], expected, rtol=1e-12)
+    assert parquet["perplexity_A1"].isna().tolist() == [False, True]
+    assert lines[1]["perplexity_A1"] is lines[0]["level"] is None
+    tokens = pd.read_parquet(tmp_path / "out.tokens.parquet")
+    by_api = run["C1"].score(texts, per_token=True)
+    assert tokens["piece"].tolist() == by_api["piece"].tolist()
+    assert tokens["document"].tolist() == by_api["text"].tolist()
+    np.testing.assert_allclose(tokens["nats_C1"], by_api["nats"], atol=1e-4)
+    assert pq.read_schema(tmp_path / "out.tokens.parquet").names[-2:] == ["nats_A1", "nats_C1"]
+
+
+def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
+    """They are counted, and named in a file beside the output; the rest is scored."""
+    (tmp_path / "texts.csv").write_text("id,text\na,I like apples.\nb,\nc,I go.\n")
+    out = score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert "score: 2 texts of 3 rows" in out
+    assert "set aside 1 empty text; see out.csv.quarantine.csv" in out
+    assert "no levels: they need the scores of C1 too" in out
+    assert "b" in (tmp_path / "out.csv.quarantine.csv").read_text()
+    assert pd.read_csv(tmp_path / "out.csv")["writing_id"].tolist() == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (
+            ["texts.csv", "--out", "out.xlsx"],
+            ConfigError,
+            "--out: found 'out.xlsx'; must end in .parquet, .csv, .jsonl",
+        ),
+        (["texts.csv", "--model", "A2"], ConfigError, "--model: found 'A2'; trained in 'tiny' are start, A1, C1"),
+        (["texts.csv", "--set", "training.steps=3"], ConfigError, "--set training.steps: score takes settings of data"),
+        (["texts.csv", "--set", "data.quotes=odd"], ConfigError, "--set data.quotes: found 'odd'"),
+        (["none.csv"], InputError, "found 'none.csv', no such file"),
+        (["empty.csv"], InputError, "none of its 1 rows holds a text (1 empty text)"),
+        (["columns.csv"], InputError, "no column 'the text'"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(score, tmp_path, words, error, message):
+    """Before a model is loaded, with the place and the fix; nothing is left behind."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    (tmp_path / "empty.csv").write_text("id,text\n1,\n")
+    (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(error) as raised:
+        score(*words)
+    assert message in str(raised.value)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_a_run_without_a_model_or_on_a_cluster_without_its_files_is_refused(own_run, tmp_path, monkeypatch):
+    """Workers with disks of their own would not find the run."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    settings = score_output.Settings(name="tiny", storage=str(tmp_path))
+    options = {"out": tmp_path / "out.csv", "data": [], "models": [], "with_tokens": False, "force": False}
+    monkeypatch.setattr(score_output.Settings, "address", "s3://bucket")
+    monkeypatch.setattr(score_output.Settings, "folder", own_run.folder)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with pytest.raises(ConfigError, match="--storage: found object storage and a cluster"):
+        score_output.score_texts(settings, [str(tmp_path / "texts.csv")], inline=False, **options)
+    shutil.rmtree(own_run.folder.trials)
+    with pytest.raises(InputError, match="no model is trained yet"):
+        score_output.score_texts(settings, [str(tmp_path / "texts.csv")], inline=True, **options)
+
+
+def test_the_api_is_what_scores(finished_storage):
+    """A part is scored by the model that `raysweep.load` gives, so its numbers cannot differ."""
+    loaded = text_parts._load(finished_storage / "tiny", "A1", "cpu")
+    assert loaded.rules == raysweep.load(finished_storage / "tiny")["A1"].rules
