@@ -82,7 +82,8 @@ class Scorers:
         self._resize(1)
         while True:
             try:
-                measured: dict[str, Any] = ray.get(self._scorers[0].time_model.remote(folder, ensemble, repeats))
+                timing = self._scorers[0].time_model.options(name=f"time {folder.parent.name}")
+                measured: dict[str, Any] = ray.get(timing.remote(folder, ensemble, repeats))
             except RayActorError as lost:
                 self._replace(self._scorers[0], f"{folder}", lost)
             else:

@@ -11,7 +11,8 @@ import boto3
 from tests.cluster_lab.namespaces import GATEWAY
 
 REGION, BUCKET, S3 = "eu-central-1", "lab-runs", f"http://{GATEWAY}:5000"
-STORAGE = f"s3://{BUCKET}/runs?endpoint={S3}&region={REGION}"
+STORAGE = f"s3://{BUCKET}/runs"
+"""Nodes have AWS_ENDPOINT_URL and AWS_REGION."""
 _CLONE_NEWNET = 0x40000000
 
 
