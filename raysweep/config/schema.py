@@ -4,9 +4,9 @@ Records are frozen and strict: a number in quotes is text, an unknown key is an 
 profile is a `Config`; `loading.py` turns a file into one, or into a list of exact errors.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from raysweep.config.budget_settings import BudgetConfig, NotifyConfig, PricesConfig
 from raysweep.config.control_settings import ControlsConfig
@@ -18,12 +18,28 @@ from raysweep.config.tracker_settings import TrackerName
 from raysweep.config.training_settings import EntryConfig, ModelConfig, TrainingConfig, TrialConfig
 
 
+class SequentialSeedsConfig(Section):
+    """Seed after seed: after each, every claim is looked at, and no more is trained for those that are settled."""
+
+    max: Annotated[int, Field(ge=3, le=20)] = Field(description="seeds of each training at most")
+    stop: Literal["sequential"]
+
+
+# The tags are named as pydantic names branches of a union, which messages leave out.
+Seeds = Annotated[
+    Annotated[int, Field(ge=1, le=1000), Tag("int")] | Annotated[SequentialSeedsConfig, Tag("dict[seeds]")],
+    Discriminator(lambda value: "dict[seeds]" if isinstance(value, dict | SequentialSeedsConfig) else "int"),
+]
+
+
 class Config(Section):
     """A profile of experiments.yaml."""
 
     seed: Seed = Field(0, description="seed of splits, masks and statistics")
-    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="trainings of every trial that names no seeds of its own; the first is known by the trial's name"
+    seeds: Seeds = Field(
+        1,
+        description="trainings of every trial that names no seeds of its own; the first is known by the trial's name. "
+        "{max: 5, stop: sequential} trains seed after seed, and stops for claims that are settled",
     )
     data: DataConfig = DataConfig()
     masking: MaskingConfig = MaskingConfig()
@@ -43,7 +59,13 @@ class Config(Section):
 
     def seeds_of(self, trial: EntryConfig) -> tuple[int, ...]:
         """The seeds that an entry is trained with."""
-        return tuple(range(self.seeds)) if trial.seeds is None else trial.seeds
+        most = self.seeds.max if isinstance(self.seeds, SequentialSeedsConfig) else self.seeds
+        return tuple(range(most)) if trial.seeds is None else trial.seeds
+
+    @property
+    def sequential_seeds(self) -> int | None:
+        """How many seeds there may be, if they are trained one after another until claims are settled."""
+        return self.seeds.max if isinstance(self.seeds, SequentialSeedsConfig) else None
 
 
 class ConfigFile(Section):

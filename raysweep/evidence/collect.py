@@ -8,7 +8,7 @@ a new file must be listed there, or no bundle of the run can be verified.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raysweep import __version__
@@ -25,7 +25,7 @@ from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
 from raysweep.evidence.inputs import describe_inputs, read_documents, read_if_there
-from raysweep.evidence.lineup import line_up, role_models
+from raysweep.evidence.lineup import Entrant, line_up, role_models
 from raysweep.evidence.prompts import describe_prompts
 from raysweep.evidence.published import published_command, published_config
 from raysweep.evidence.robustness_schema import Controls
@@ -37,10 +37,11 @@ from raysweep.evidence.unknown_levels import describe_cold_start
 from raysweep.evidence.verdict_changes import describe_sensitivity
 from raysweep.evidence.weight_interpolation import describe_interpolation, read_valid_losses
 from raysweep.scheduling.records import TrialRecord, read_record
-from raysweep.scheduling.trials import Roles, Trial
-from raysweep.statistics.bootstrap import MIN_CLUSTERS, resample_levels
+from raysweep.scheduling.sequential_seeds import release_seeds
+from raysweep.scheduling.trials import Roles, Trial, find_roles
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples, resample_levels
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
-from raysweep.statistics.loss_table import LevelLosses, read_losses
+from raysweep.statistics.loss_table import LevelLosses, LossTable, read_losses
 from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
@@ -69,6 +70,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         InputError: the models' losses are missing, or cannot be compared.
     """
     levels, settings = config.data.levels, config.report
+    trials = _started(folder, config, trials)
     table = read_losses(folder.losses, levels)
     losses = table.select(settings.metric)
     writers, corpus = _read_writers(folder), read_if_there(folder.splits)
@@ -76,22 +78,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     lineup = line_up(trials, roles, records, table.models)
     entrants = [entrant for entrant in lineup if not entrant.is_control]
     controls = [entrant for entrant in lineup if entrant.is_control]
-    resamples = resample_levels(
-        losses,
-        table.models,
-        resamples=settings.resamples,
-        seed=config.seed,
-        clusters=writers.learner_of,
-        prompts=writers.prompt_of,
-    )
-    question = Question(
-        hypotheses=hypotheses_of(settings.hypotheses),
-        roles=role_models(lineup, levels),
-        levels=levels,
-        confidence=settings.confidence,
-        metric=settings.metric,
-        shares=_corpus_shares(corpus, levels, losses),
-    )
+    question, resamples = _pose(config, table, losses, writers, lineup, corpus)
     judged = question.judge(resamples, predict=True)
     leaks = describe_leaks(folder, config, lineup, losses, resamples)
     control_findings = judge_controls(config, question.roles, losses, resamples, judged, leaks)
@@ -181,6 +168,49 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     )
 
 
+def ask_question(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> tuple[Question, Resamples]:
+    """The hypotheses on the scored models, and the resamples on which they are judged."""
+    table, trials = read_losses(folder.losses, config.data.levels), _started(folder, config, trials)
+    records = {name: read_record(folder.trial(name)) for name in trials}
+    lineup = line_up(trials, find_roles(trials, config.data.levels), records, table.models)
+    losses, corpus = table.select(config.report.metric), read_if_there(folder.splits)
+    return _pose(config, table, losses, _read_writers(folder), lineup, corpus)
+
+
+def _started(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Trial]:
+    """The trials without those that sequential seeds have not come to."""
+    begun = [name for name in trials if folder.trial(name).record.exists()]
+    return {name: trials[name] for name in release_seeds(config, trials, done=begun)}
+
+
+def _pose(
+    config: Config,
+    table: LossTable,
+    losses: Mapping[str, LevelLosses],
+    writers: _Writers,
+    lineup: Sequence[Entrant],
+    corpus: Mapping[str, Any] | None,
+) -> tuple[Question, Resamples]:
+    levels, settings = config.data.levels, config.report
+    resamples = resample_levels(
+        losses,
+        table.models,
+        resamples=settings.resamples,
+        seed=config.seed,
+        clusters=writers.learner_of,
+        prompts=writers.prompt_of,
+    )
+    question = Question(
+        hypotheses=hypotheses_of(settings.hypotheses),
+        roles=replace(role_models(lineup, levels), most_seeds=config.sequential_seeds),
+        levels=levels,
+        confidence=settings.confidence,
+        metric=settings.metric,
+        shares=_corpus_shares(corpus, levels, losses),
+    )
+    return question, resamples
+
+
 def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:
     """The three claims with the config's margins."""
     return [
@@ -265,6 +295,7 @@ def _describe_settings(config: Config, writers: _Writers) -> EvidenceSettings:
         clusters="learner" if writers.learner_of else "document",
         target=hypotheses.specialisation.target,
         margins={claim.code: claim.margin for claim in hypotheses_of(hypotheses)},
+        most_seeds=config.sequential_seeds,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysweep.evidence.inputs import read_if_there
-from raysweep.evidence.run_schema import Costs, Ledger, LedgerPart, Plan, StageTime, TrialTime
+from raysweep.evidence.run_schema import Costs, Ledger, LedgerPart, Plan, Saved, StageTime, TrialTime
 from raysweep.scheduling.attempts import PARTS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.storage.run_folder import RunFolder
@@ -21,7 +21,8 @@ def compare_costs(folder: RunFolder, records: Mapping[str, TrialRecord | None]) 
         plan=_summary(plan) if plan else None,
         stages=_stages(folder, plan, records) if plan else (),
         trials=_trials(plan, records) if plan else (),
-        ledger=_ledger(read_if_there(folder.ledger)),
+        ledger=_ledger(ledger := read_if_there(folder.ledger)),
+        saved=_saved(ledger),
     )
 
 
@@ -66,6 +67,12 @@ def _trials(plan: Values, records: Mapping[str, TrialRecord | None]) -> tuple[Tr
         )
         for name, record in records.items()
     )
+
+
+def _saved(ledger: Values | None) -> Saved | None:
+    if not (saved := (ledger or {}).get("saved")):
+        return None
+    return Saved(trainings=len(saved["trials"]), seconds=saved["seconds"], unit=(ledger or {})["unit"])
 
 
 def _ledger(ledger: Values | None) -> Ledger | None:

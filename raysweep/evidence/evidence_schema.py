@@ -18,6 +18,7 @@ from raysweep.evidence.robustness_schema import (
     Prompts,
     Row,
     Score,
+    SeedLookRow,
     Sensitivity,
     UnknownLevels,
     WeightScore,
@@ -42,6 +43,7 @@ class EvidenceSettings(Section):
     clusters: str = Field(description="what is resampled: 'learner' or 'document'")
     target: PositiveFloat
     margins: dict[str, PositiveFloat]
+    most_seeds: Count | None = Field(description="if seeds are sequential")
 
 
 class Reason(Section):
@@ -129,6 +131,10 @@ class ClaimFinding(Section):
     more_documents_high: Count | None
     more_seeds: Count | None
     note: str
+    looks: tuple[SeedLookRow, ...] = Field(description="with sequential seeds, from the second seed on")
+    seed_power: Fraction | None = Field(
+        description="if undecided with seeds left: the probability that they decide, if the ratio is as measured"
+    )
     by_share: MeanByShare | None = Field(description="overall: each level weighted by its share of the corpus")
     too_few: bool = Field(description="not tested because the test documents are by too few learners")
     target: str | None

@@ -171,6 +171,16 @@ class GroupOfLearners(Ways):
     accuracy: Share | None
 
 
+class SeedLookRow(Section):
+    """A claim after one more seed, where seeds are sequential."""
+
+    seeds: Count
+    time: Fraction = Field(description="information fraction, of the compared role that has least")
+    spent: Fraction = Field(description="of the error rate of either side, before Holm and Bonferroni")
+    p_confirm: Fraction = Field(description="for all looks up to here together, before Holm")
+    p_refute: Fraction
+
+
 class WeightScore(Section):
     """A model between the general and the fine-tuned one, on the level's documents."""
 

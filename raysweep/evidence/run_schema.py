@@ -143,6 +143,14 @@ class Ledger(Section):
     parts: tuple[LedgerPart, ...]
 
 
+class Saved(Section):
+    """Trainings that sequential seeds did not need, from ledger.json."""
+
+    trainings: Count
+    seconds: Seconds = Field(description="slot-seconds that they would have taken, as the entry's other seeds did")
+    unit: str
+
+
 class Costs(Section):
     """Planned and actual."""
 
@@ -150,6 +158,7 @@ class Costs(Section):
     stages: tuple[StageTime, ...]
     trials: tuple[TrialTime, ...]
     ledger: Ledger | None
+    saved: Saved | None
 
 
 class Inputs(Section):

@@ -144,6 +144,15 @@ def scores_identity(config: Config, trials: Mapping[str, Trial], scoring: Scorin
     return {**identity, "version": SCORES_VERSION}
 
 
+def merged_identity(config: Config, scores: Sequence[str]) -> dict[str, Any]:
+    """The settings of the merged scores; with sequential seeds also those of the looks that are taken at them."""
+    identity: dict[str, Any] = {"models": list(scores), "metric": config.report.metric}
+    if config.sequential_seeds is not None:
+        looks = config.report.model_dump(mode="json", include={"resamples", "confidence", "hypotheses"})
+        identity["looks"] = {**looks, "seeds": config.sequential_seeds, "seed": config.seed}
+    return identity
+
+
 def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]:
     """The settings of the report, and how every trial ended."""
     return {

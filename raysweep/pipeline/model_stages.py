@@ -12,6 +12,7 @@ from raysweep.pipeline import identities
 from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.seed_rounds import released_trials, spared_trials
 from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of
 from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records
 from raysweep.pipeline.tasks import Executor, Listener
@@ -41,7 +42,7 @@ class TrainStage(Stage):
         settings, _ = identities.trial_identities(self.config, self.trials)
         records, unreadable = read_records(self.folder, self.trials, self.forced)
         targets = []
-        for name, trial in self.trials.items():
+        for name, trial in released_trials(self.config, self.folder, self.trials).items():
             record = records[name]
             target = Target(
                 name=name,
@@ -81,7 +82,7 @@ class TrainStage(Stage):
         try:
             executor.train(tasks, listener)
         finally:
-            write_ledger(self.folder, list(self.trials))
+            write_ledger(self.folder, list(self.trials), spared_trials(self.folder, self.trials))
 
 
 class EvaluateStage(Stage):
@@ -115,7 +116,7 @@ class EvaluateStage(Stage):
                 )
             )
         merged = self.own_target(
-            {"models": [target.name for target in scores], "metric": self.config.report.metric},
+            identities.merged_identity(self.config, [target.name for target in scores]),
             done,
             made_from={
                 target.name: combine_digests(target.record.outputs, r".*\.parquet$")
@@ -134,6 +135,7 @@ class EvaluateStage(Stage):
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Score the models to do, then write `evaluation/` from all models' scores."""
         from raysweep.evaluation.matrix import merge_losses, write_features, write_matrix
+        from raysweep.evidence.seed_release import take_look
         from raysweep.tracking.tensorboard_scores import draw_test_scores
 
         config, folder = self.config, self.folder
@@ -161,6 +163,10 @@ class EvaluateStage(Stage):
             if scoring.is_test and scoring.model in self.trials:
                 draw_test_scores(folder, config, self.trials[scoring.model])
         self._time_models(executor, listener, scored=todo)
+        for sentence in take_look(folder, config, self.trials):
+            listener.say(sentence)
+        if spared := spared_trials(folder, self.trials):
+            write_ledger(folder, list(self.trials), spared)
         listener.say(f"evaluate: scored {len(todo)} of {len(scorings)} models, the others were done")
 
     def _recorded_scores(self, scoring: Scoring) -> Recorded | None:
@@ -199,7 +205,8 @@ class ReportStage(Stage):
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """The report."""
-        states = {trial.trial: f"{trial.state}: {trial.reason}" for trial in find_unfinished(self.folder, self.trials)}
+        released = released_trials(self.config, self.folder, self.trials)
+        states = {trial.trial: f"{trial.state}: {trial.reason}" for trial in find_unfinished(self.folder, released)}
         return [
             self.own_target(
                 identities.report_identity(self.config, states),

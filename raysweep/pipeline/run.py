@@ -23,6 +23,7 @@ from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
+from raysweep.pipeline.seed_rounds import released_trials
 from raysweep.pipeline.signals import GRACE_S
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
@@ -118,11 +119,29 @@ class Run:
             for name in stages:
                 if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
                     break
+                released = self._released()
                 self.listener.begin(name)
                 self._do_stage(self.stages[name])
+                if name == "evaluate" and "train" in stages:
+                    self._train_next_seeds(released)
                 if name == "prepare" and "train" in stages:
                     refuse_thin_levels(self.config, read_counts(self.folder))
-        return find_unfinished(self.folder, self.trials)
+        return find_unfinished(self.folder, self._released())
+
+    def _released(self) -> dict[str, Trial]:
+        return released_trials(self.config, self.folder, self.trials)
+
+    def _train_next_seeds(self, trained: Mapping[str, Trial]) -> None:
+        """Train and score round after round, while a look releases seeds and every trial of a round is done."""
+        forced, stages = self.forced, self.stages
+        # What was forced was made again in the first round.
+        self.forced, self.stages = (), {name: replace(stage, forced=()) for name, stage in stages.items()}
+        while not find_unfinished(self.folder, trained) and self._released().keys() - trained.keys():
+            trained = self._released()
+            for name in ("train", "evaluate"):
+                self.listener.begin(name)
+                self._do_stage(self.stages[name])
+        self.forced, self.stages = forced, stages
 
     def _tracked(self) -> AbstractContextManager[None]:
         if not self.config.track:
@@ -293,14 +312,14 @@ class Run:
     def trials_to_do(self) -> dict[str, Trial]:
         """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
-            return self.trials
+            return self._released()
         done = read_done_trials(self.folder, self.trials, self.forced)
         longer = [
             name
             for name in self.extended
             if name in done and done[name].identity["steps"] != self.trials[name].settings.steps
         ]
-        return remaining_trials(self.trials, done, [*self.forced, *longer])
+        return remaining_trials(self._released(), done, [*self.forced, *longer])
 
 
 def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.pipeline.lock import is_locked, last_holder
+from raysweep.pipeline.seed_rounds import spared_trials
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
+from raysweep.storage.atomic_files import read_json
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
 
@@ -105,9 +107,9 @@ class StatusReader:
         """By trial and attempt: when a step was first seen, and which."""
 
     def read(self) -> list[TrialStatus]:
-        """Every trial's state; a running one whose process is gone is shown as stopped."""
-        alive = is_locked(self._folder)
-        return [self._status_of(trial, alive) for trial in self._trials.values()]
+        """Every trial's state, but of those that no claim needs; a running one whose process is gone is stopped."""
+        alive, spared = is_locked(self._folder), spared_trials(self._folder, self._trials)
+        return [self._status_of(trial, alive) for name, trial in self._trials.items() if name not in spared]
 
     def _status_of(self, trial: Trial, alive: bool) -> TrialStatus:
         folder = self._folder.trial(trial.name)
@@ -170,7 +172,16 @@ def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
     for entry in ledger["trials"].values():
         failures.update(entry["failures"])
     tried = "".join(f"; {kind}: {count:,}" for kind, count in failures.items())
-    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}"
+    saved = saved_said(folder, unit)
+    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}{saved}"
+
+
+def saved_said(folder: RunFolder, unit: str) -> str:
+    """What sequential seeds saved, from ledger.json; '' if nothing."""
+    saved = (read_json(folder.ledger) if folder.ledger.exists() else {}).get("saved")
+    if not saved:
+        return ""
+    return f"; {len(saved['trials'])} trainings not needed, {saved['seconds'] / 3600:,.2f} {unit} hours saved"
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:

@@ -6,11 +6,14 @@ The parts are those of `attempts.py`; `trial.json` has a trial's under `ledger`,
     {"unit": "gpu" | "cpu", "total": {part: slot_seconds}, "searches": {trial: {part: …}}, "trials": {trial: {
         "unit", "slots", "attempts", "failures": {kind: count}, "seconds": {part: slot_seconds}}}}
 
+With sequential seeds there is also `saved`: the `trials` that no claim needed, and the slot-`seconds` that they would
+have taken, as long as the other seeds of their entries.
+
 A trial with a search counts the search's samples; `searches` repeats their sum.  In a run with trials on
 GPUs and trials on CPUs `unit` is "mixed", and `total` adds seconds that do not compare.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysweep.scheduling.attempts import PARTS, Event, Seconds, read_events, slot_seconds
@@ -39,11 +42,28 @@ def collect_ledger(folder: RunFolder, trials: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def write_ledger(folder: RunFolder, trials: Sequence[str]) -> dict[str, Any]:
-    """Write the ledger as it is now."""
+def write_ledger(
+    folder: RunFolder, trials: Sequence[str], spared: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Write the ledger as it is now.
+
+    Args:
+        spared: trials that sequential seeds did not need, each with the other trainings of its entry.
+    """
     ledger = collect_ledger(folder, trials)
+    if spared:
+        ledger["saved"] = {"trials": list(spared), "seconds": round(_saved_seconds(ledger["trials"], spared), 3)}
     write_json(folder.ledger, ledger)
     return ledger
+
+
+def _saved_seconds(entries: Mapping[str, Any], spared: Mapping[str, Sequence[str]]) -> float:
+    """What these trials would have taken, each the mean of its entry's others."""
+    total = 0.0
+    for others in spared.values():
+        known = [sum(entries[name]["seconds"].values()) for name in others if name in entries]
+        total += sum(known) / len(known) if known else 0.0
+    return total
 
 
 def _entry(folder: TrialFolder, parts: Sequence[Sequence[Event]]) -> dict[str, Any]:

@@ -8,6 +8,10 @@ OVERALL = "overall"
 """Scope of a finding over all tested levels."""
 
 
+FUTILE = 0.2
+"""Below this probability that the seeds left decide a claim, none of them is trained for it."""
+
+
 class Verdict(StrEnum):
     """Verdict on a claim."""
 
@@ -66,6 +70,20 @@ class SharedMean:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SeedLook:
+    """A claim after one more seed, where seeds are sequential."""
+
+    seeds: int
+    time: float
+    """Information fraction, of the compared role that has least."""
+    spent: float
+    """How much of the error rate of either side was spent up to here, before Holm and Bonferroni."""
+    p_confirm: float
+    """For all looks up to here together, before Holm."""
+    p_refute: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """A verdict with its numbers, which are None if nothing was tested."""
 
@@ -111,8 +129,21 @@ class Finding:
     """If undecided: how many more seeds of each training would decide."""
     note: str = ""
     """Why it was not tested, or what would decide."""
+    looks: tuple[SeedLook, ...] = ()
+    """With sequential seeds, one for each from the second seed on."""
+    seed_power: float | None = None
+    """If undecided with seeds left: the probability that they decide it, if the ratio is as measured."""
     by_share: SharedMean | None = None
     """Overall: the same with each level weighted by its share of the corpus; None on levels, or without shares."""
+
+
+def is_settled(finding: Finding) -> bool:
+    """Whether more seeds are not worth training for the claim: it is decided, untestable, or they would hardly help."""
+    if finding.verdict is Verdict.NOT_TESTED:
+        return True
+    if not finding.looks:
+        return False
+    return finding.verdict is not Verdict.UNDECIDED or finding.seed_power is None or finding.seed_power < FUTILE
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -25,8 +25,9 @@ from math import log
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SharedMean, Verdict, holm, not_tested
+from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SeedLook, SharedMean, Verdict, holm, not_tested
 from raysweep.statistics.contrasts import Measured, measure
+from raysweep.statistics.group_sequential import LEAST_SEEDS, LookedAt, look_at
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
 from raysweep.statistics.weighted_parts import Part
@@ -114,22 +115,41 @@ def _test(
         alike: levels whose trainings tell, with those of a single level, how much seeds differ.
     """
     compared = [role for role in hypothesis.against if all(roles.of(role, level) for level in levels)]
-
-    def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
-        return mean_log_ratio(hypothesis.numerator, role, roles, of_levels, shares)
-
-    measured = {
-        role: measure(
-            resamples,
-            contrast(role, levels),
-            [contrast(role, [other]) for other in alike if other not in levels and roles.of(role, other)],
-        )
-        for role in compared
-    }
     tail = (1.0 - confidence) / 2.0
+
+    def measure_all(roles: RoleModels) -> dict[str, Measured]:
+        def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
+            return mean_log_ratio(hypothesis.numerator, role, roles, of_levels, shares)
+
+        seeds = {role: roles.of(role, levels[0]).keys() for role in (hypothesis.numerator, *compared)}
+
+        def is_alike(role: str, level: str) -> bool:
+            """It was trained with the same seeds, which sequential seeds may not have been."""
+            return all(roles.of(one, level).keys() == seeds[one] for one in (hypothesis.numerator, role))
+
+        pooled = [level for level in alike if level not in levels]
+        return {
+            role: measure(
+                resamples,
+                contrast(role, levels),
+                [contrast(role, [level]) for level in pooled if is_alike(role, level)],
+            )
+            for role in compared
+        }
+
+    seeds = roles.common_seeds((hypothesis.numerator, *compared), levels)
+    measured: Mapping[str, Measured]
+    if roles.most_seeds is not None and len(seeds) >= LEAST_SEEDS:
+        rounds = [measure_all(roles.keep_seeds(seeds[:count])) for count in range(LEAST_SEEDS, len(seeds) + 1)]
+        by_look = {role: look_at([one[role] for one in rounds], roles.most_seeds) for role in compared}
+        looks = _seed_looks(hypothesis, list(zip(*by_look.values(), strict=True)), tail)
+        measured = {role: contrasts[-1] for role, contrasts in by_look.items()}
+        p_confirm, p_refute = looks[-1].p_confirm, looks[-1].p_refute
+    else:
+        looks, measured = (), measure_all(roles)
+        p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     hardest = (min if hypothesis.above else max)(compared, key=lambda role: measured[role].estimate)
     low, high = _limits(hypothesis, list(measured.values()), tail, tail)
-    p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     finding = Finding(
         hypothesis=hypothesis.code,
         scope=levels[0],
@@ -147,10 +167,25 @@ def _test(
         clusters=measured[hardest].clusters,
         effective=measured[hardest].effective,
         prompts=measured[hardest].prompts,
-        seeds=min(len(roles.of(role, level)) for role in (hypothesis.numerator, *compared) for level in levels),
+        seeds=looks[-1].seeds if looks else roles.fewest_seeds((hypothesis.numerator, *compared), levels),
+        looks=looks,
         without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_move),
     )
     return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))
+
+
+def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], tail: float) -> tuple[SeedLook, ...]:
+    """The looks of a claim; a p-value is the smallest so far, since a claim that was decided once stays so."""
+    looks, p_confirm, p_refute = [], 1.0, 1.0
+    for contrasts in rounds:
+        found = _p_values(hypothesis, contrasts)
+        p_confirm, p_refute = min(p_confirm, found[0]), min(p_refute, found[1])
+        first = min((contrast.look for contrast in contrasts), key=lambda look: look.time)
+        look = SeedLook(
+            seeds=first.seeds, time=first.time, spent=first.spent(tail), p_confirm=p_confirm, p_refute=p_refute
+        )
+        looks.append(look)
+    return tuple(looks)
 
 
 def _limits(
@@ -224,6 +259,12 @@ def _decide(
     finding = replace(
         test.finding, verdict=verdict, low=low, high=high, p_confirm=test.p_confirm, p_refute=test.p_refute
     )
+    if verdict is Verdict.UNDECIDED and finding.looks:
+        power = _seed_power(hypothesis, test.measured, tail, open_to)
+        if power is None:
+            return replace(finding, note=f"still open after all {finding.seeds} seeds")
+        note = f"the seeds left would decide it with a probability of {power:.0%}, if the ratio is as measured"
+        return replace(finding, seed_power=power, note=note)
     if verdict is not Verdict.UNDECIDED or not predict:
         return finding
     if note := _too_coarse(test, tail, open_to):
@@ -247,6 +288,22 @@ def _decide(
         more_seeds=need.seeds,
         note=need.note,
     )
+
+
+def _seed_power(
+    hypothesis: Hypothesis, measured: Sequence[Measured], tail: float, open_to: tuple[int, int]
+) -> float | None:
+    """The probability that the seeds left decide; None if there are none."""
+    looked_at = [contrast for contrast in measured if isinstance(contrast, LookedAt)]
+    margin, roles = log(hypothesis.margin), len(measured)
+
+    def power(*, above: bool, alpha: float) -> list[float | None]:
+        return [contrast.power_of_more(margin, above=above, alpha=alpha) for contrast in looked_at]
+
+    confirm = power(above=hypothesis.above, alpha=tail / open_to[0])
+    refute = power(above=not hypothesis.above, alpha=tail / open_to[1] / roles)
+    known = [one for one in confirm if one is not None]
+    return max(min(known), *(one for one in refute if one is not None)) if known else None
 
 
 def _joint_limits(

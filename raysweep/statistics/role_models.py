@@ -1,7 +1,7 @@
 """The models of each role on each level, and contrasts between roles."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
 from raysweep.statistics.weighted_parts import Part
@@ -15,6 +15,8 @@ class RoleModels:
     """Role, level, seed: model."""
     absent: Mapping[tuple[str, str], str]
     """(role, level): why a planned model is missing."""
+    most_seeds: int | None = None
+    """With sequential seeds: how many there may be, so that a claim is looked at after each; else None."""
 
     def is_planned(self, role: str) -> bool:
         """The config has a trial with this role, trained or not."""
@@ -23,6 +25,25 @@ class RoleModels:
     def of(self, role: str, level: str) -> Mapping[int, str]:
         """Models of a role on a level, by seed; empty if there is none."""
         return self.by_role.get(role, {}).get(level, {})
+
+    def keep_seeds(self, seeds: Collection[int]) -> "RoleModels":
+        """The models of these seeds alone."""
+        kept = {
+            role: {
+                level: {seed: model for seed, model in models.items() if seed in seeds}
+                for level, models in by_level.items()
+            }
+            for role, by_level in self.by_role.items()
+        }
+        return replace(self, by_role=kept)
+
+    def common_seeds(self, roles: Sequence[str], levels: Sequence[str]) -> list[int]:
+        """The seeds with which all these roles have a model on all these levels."""
+        return sorted(set.intersection(*(set(self.of(role, level)) for role in roles for level in levels)))
+
+    def fewest_seeds(self, roles: Sequence[str], levels: Sequence[str]) -> int:
+        """The fewest models that one of these roles has on one of these levels."""
+        return min(len(self.of(role, level)) for role in roles for level in levels)
 
 
 def draw_role(role: str, draw: int) -> str:

@@ -9,7 +9,6 @@ from raysweep.errors import ConfigError
 from raysweep.storage.atomic_files import remove_leftovers
 
 _SAMPLES = "samples"
-
 _NAME_BYTES = 200
 """Longest name of a run; a file system takes 255 bytes."""
 _ROOT_BYTES = 3500
@@ -115,7 +114,6 @@ class ExamplesFolder:
         return self.root / f"shard-{number:05d}.examples"
 
     def shard_record(self, number: int) -> Path:
-        """What was made; renamed into place after the shard."""
         return self.root / f"shard-{number:05d}.json"
 
 
@@ -243,7 +241,6 @@ class RunFolder:
         return self.evaluation / "cells" / f"{model}.parquet"
 
     def cells_record(self, model: str) -> Path:
-        """Fingerprint of what the scores were made from; renamed into place after them."""
         return self.evaluation / "cells" / f"{model}.json"
 
     @property
@@ -266,6 +263,11 @@ class RunFolder:
         return self.evaluation / "doc_features.parquet"
 
     @property
+    def looks(self) -> Path:
+        """With sequential seeds: the claims after the last seed, and what may be trained (`evidence.seed_release`)."""
+        return self.evaluation / "looks.json"
+
+    @property
     def matrix(self) -> Path:
         return self.evaluation / "matrix.csv"
 
@@ -277,7 +279,7 @@ class RunFolder:
     def evaluation_outputs(self) -> list[Path]:
         """What the evaluate stage made of all models' scores, as run.json lists it."""
         losses = [self.losses, self.valid_losses, self.interpolated_losses]
-        return [*losses, self.matrix, self.doc_features, self.speed]
+        return [*losses, self.matrix, self.doc_features, self.speed, self.looks]
 
     @property
     def report(self) -> Path:

@@ -42,6 +42,8 @@ def finding(code, verdict, scope="overall", seeds=3, by_share=None):
         target=None,
         leaky=False,
         explained_by=(),
+        looks=(),
+        seed_power=None,
         by_share=by_share,
     )
 

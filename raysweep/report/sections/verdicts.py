@@ -8,6 +8,7 @@ from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, ScopeAdvic
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.report.labels import MARKS, confidence_level, short_verdict, verdict_cell
 from raysweep.report.layout import Block, Figure, ReportSection, paragraph
+from raysweep.report.sections.seed_looks import seed_look_blocks
 from raysweep.report.svg import Interval, Reference, interval_plot
 from raysweep.report.tables import Cell, Column, Table, estimates, limits, numbers, words
 
@@ -46,6 +47,7 @@ def verdict_section(evidence: Evidence) -> ReportSection:
         _advice(evidence),
         Figure("forest", _forest(evidence), caption),
         _findings(evidence),
+        *seed_look_blocks(evidence),
         _by_share(evidence),
     ]
     return ReportSection("verdicts", "Verdicts", blocks)

@@ -1,0 +1,72 @@
+"""Looks at the claims after each seed, where seeds are sequential: what was spent, decided and not trained."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
+from raysweep.evidence.robustness_schema import SeedLookRow
+from raysweep.report.layout import Block, Folded, paragraph
+from raysweep.report.tables import Table, numbers, words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    finding: ClaimFinding
+    look: SeedLookRow
+
+
+def seed_look_blocks(evidence: Evidence) -> list[Block]:
+    """A paragraph and a folded table; nothing where seeds are fixed."""
+    most = evidence.settings.most_seeds
+    if most is None:
+        return []
+    return [_said(evidence, most), Folded("The looks at each claim, as a table", _table(evidence))]
+
+
+def _said(evidence: Evidence, most: int) -> Markup:
+    saved = evidence.costs.saved
+    unit = {"gpu": "GPU-hours", "cpu": "core-hours"}.get(saved.unit, "hours") if saved is not None else ""
+    spared = (
+        f"{saved.trainings:,} trainings that no claim needed were not started, which saved about "
+        f"{formats.hours(saved.seconds / 3600)} ({unit})."
+        if saved is not None
+        else "No training was left out."
+    )
+    return paragraph(
+        "Seeds were trained one after another, up to {}, and every claim was looked at after each from the second on. "
+        "The error rate of all looks together is that of one (O’Brien–Fleming-type spending of Lan and DeMets); the "
+        "p-values and intervals of the claims allow for the looks, all other intervals of this report are as if the "
+        "number of seeds had been fixed. A claim that is undecided was given up where the seeds left would have "
+        "decided it with a probability below 20 %. {}",
+        most,
+        spared,
+    )
+
+
+def _table(evidence: Evidence) -> Table[_Look]:
+    return Table[_Look](
+        "seed_looks",
+        "The looks at each claim. Information: the share of what all seeds together would tell. Spent: how much of the "
+        "error rate of either side was spent up to this look. p-values are for all looks up to it, before Holm",
+        list(_looks(evidence)),
+        words("Claim", "hypothesis", lambda row: row.finding.hypothesis),
+        words("Scope", "scope", lambda row: row.finding.scope),
+        numbers("Seeds", "seeds", formats.count, lambda row: row.look.seeds),
+        numbers("Information", "time", formats.share, lambda row: row.look.time),
+        numbers("Spent", "spent", lambda spent: formats.NONE if spent is None else f"{spent:.5f}", _spent),
+        numbers("p, confirm", "p_confirm", formats.p_value, lambda row: row.look.p_confirm),
+        numbers("p, refute", "p_refute", formats.p_value, lambda row: row.look.p_refute),
+        words("In the end", "verdict", lambda row: row.finding.verdict),
+    )
+
+
+def _spent(row: _Look) -> float:
+    return row.look.spent
+
+
+def _looks(evidence: Evidence) -> Iterator[_Look]:
+    for finding in evidence.findings:
+        yield from (_Look(finding=finding, look=look) for look in finding.looks)

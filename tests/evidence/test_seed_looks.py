@@ -1,0 +1,64 @@
+"""Looks at the claims of a whole run with sequential seeds, in evidence and on the page."""
+
+import json
+
+import pytest
+
+from raysweep.config.schema import Config
+from raysweep.evidence.seed_release import take_look
+from raysweep.report.writing import write_report
+from tests.simulated_run import make_run
+
+LEVELS = ("A1", "B1")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two seeds of at most four are trained; the specialised models gain on A1, and hardly anything on B1."""
+    trials = {level: {"levels": (level,), "steps": 400} for level in LEVELS}
+    trials |= {"all": {"levels": LEVELS, "steps": 800}}
+    trials |= {f"all-{level}": {"levels": (level,), "steps": 100, "from": "all"} for level in LEVELS}
+    sections = {"data": {"levels": LEVELS}, "report": {"resamples": 2000}}
+    two = Config.model_validate({"trials": trials, "seeds": 2, **sections})
+    folder, _, _ = make_run(tmp_path_factory.mktemp("looks"), two)
+    config = Config.model_validate({"trials": trials, "seeds": {"max": 4, "stop": "sequential"}, **sections})
+    from raysweep.scheduling.trials import expand_trials
+
+    return folder, config, expand_trials(config)
+
+
+def test_a_look_names_what_is_trained_next(run):
+    """Every claim with what it rests on; nothing counts as saved while claims are open."""
+    folder, config, trials = run
+    (said,) = take_look(folder, config, trials)
+    looks = json.loads(folder.looks.read_text())
+    assert len(looks["claims"]) == 9
+    assert {claim["seeds"] for claim in looks["claims"]} == {2}
+    is_open = [claim for claim in looks["claims"] if not claim["is_settled"]]
+    assert is_open
+    assert all(claim["seed_power"] >= 0.2 for claim in is_open)
+    released = set(looks["released"])
+    assert {"A1-seed1", "all-seed1"} < released
+    assert any(name.endswith("-seed2") for name in released)
+    assert not any(name.endswith("-seed3") for name in released)
+    assert looks["not_needed"] == []
+    assert "next are" in said
+
+
+def test_the_report_states_looks_and_what_was_spent(run):
+    """For each claim, with p-values that allow for the looks; no training that was not begun is listed."""
+    folder, config, trials = run
+    values = write_report(folder, config, trials)
+    overall = next(one for one in values["findings"] if one["scope"] == "overall")
+    (look,) = overall["looks"]
+    assert look["seeds"] == 2
+    assert 0.0 < look["spent"] < 0.025
+    assert 0.0 < look["time"] < 1.0
+    assert overall["seeds"] == 2
+    assert values["settings"]["most_seeds"] == 4
+    assert len(values["trainings"]) == 10
+    page = folder.report_html.read_text()
+    assert "Seeds were trained one after another, up to 4" in page
+    assert "The looks at each claim" in page
+    rows = (folder.tables / "seed_looks.csv").read_text().splitlines()
+    assert len(rows) == 1 + 9

@@ -1,0 +1,110 @@
+"""A run with sequential seeds: round after round while claims are open, resumed where it was, and what it saved."""
+
+import json
+
+import pytest
+
+from raysweep.evidence import seed_release
+from raysweep.pipeline.status import describe_ledger, find_unfinished
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
+from tests.pipeline.test_run import CountingExecutor, again
+
+SEQUENTIAL = {"seeds": {"max": 4, "stop": "sequential"}}
+ENTRIES = ("A1", "C1", "all", "all-C1")
+
+
+def trained(work):
+    return [name.removeprefix("train ") for name in work if name.startswith("train")]
+
+
+@pytest.fixture
+def open_claims(monkeypatch):
+    """Says which claims are open at each number of seeds; the tiny corpus has too few learners to leave one open."""
+    answers = {}
+
+    def is_settled(finding):
+        return (finding.hypothesis, finding.scope) not in answers.get(open_claims_seeds(), ())
+
+    def open_claims_seeds():
+        return answers["looks"]
+
+    take_look = seed_release.take_look
+
+    def counted(folder, config, trials):
+        answers["looks"] = max(trial.seed for trial in trials.values() if folder.trial(trial.name).record.exists()) + 1
+        return take_look(folder, config, trials)
+
+    monkeypatch.setattr(seed_release, "is_settled", is_settled)
+    monkeypatch.setattr(seed_release, "take_look", counted)
+    return answers
+
+
+def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(done_run, tiny_run, tmp_path):
+    """Asked for after a run of one seed, whose models stay; status, ledger, page and bundle tell of it."""
+    folder = done_run.folder
+    assert trained(again(tiny_run, changes=SEQUENTIAL)) == [f"{name}-seed1" for name in ENTRIES]
+    assert again(tiny_run, changes=SEQUENTIAL) == []
+    run = tiny_run(SEQUENTIAL)
+    ledger = json.loads(folder.ledger.read_text())
+    assert ledger["saved"]["trials"] == [f"{name}-seed{seed}" for name in ENTRIES for seed in (2, 3)]
+    means = [ledger["trials"][name]["seconds"] for entry in ENTRIES for name in (entry, f"{entry}-seed1")]
+    assert ledger["saved"]["seconds"] == pytest.approx(sum(sum(one.values()) for one in means), abs=0.01)
+    assert "; 8 trainings not needed" in describe_ledger(folder, run.trials)
+    assert "8 trainings that no claim needed were not started" in folder.report_html.read_text()
+    evidence = json.loads(folder.evidence.read_text())
+    assert {training["trial"] for training in evidence["trainings"]} == {
+        f"{name}{suffix}" for name in ENTRIES for suffix in ("", "-seed1")
+    }
+    write_bundle(folder, tmp_path / "evidence.zip")
+    assert verify_bundle(tmp_path / "evidence.zip").is_verified
+
+
+def test_an_open_claim_trains_seed_after_seed_until_it_is_settled(done_run, tiny_run, open_claims):
+    """H1 on A1 is open at two seeds, at three nothing is; a run that was cut off between goes on."""
+    open_claims[2] = [("H1", "A1")]
+
+    class CutOff(CountingExecutor):
+        def train(self, tasks, listener):
+            if any(task.job.trial == "A1-seed2" for task in tasks):
+                raise KeyboardInterrupt
+            super().train(tasks, listener)
+
+    executor = CutOff()
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run(SEQUENTIAL, executor=executor).do()
+    assert trained(executor.work) == [f"{name}-seed1" for name in ENTRIES]
+    run = tiny_run(SEQUENTIAL)
+    assert [one.trial for one in find_unfinished(run.folder, run.trials)][:1] == ["A1-seed2"]
+    assert [*run.trials_to_do()] == ["A1-seed2", "all-seed2"]
+    work = again(tiny_run, changes=SEQUENTIAL)
+    assert trained(work) == ["A1-seed2", "all-seed2"]
+    assert json.loads(done_run.folder.looks.read_text())["not_needed"][0] == "A1-seed3"
+
+
+def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, monkeypatch):
+    """The claim waits for it; the next command tries again, and then goes on.  What is forced is made again once."""
+    from raysweep.training import loop
+
+    open_claims[2] = open_claims[3] = [("H1", "A1")]
+    train = loop.train
+
+    def failing(job, **how):
+        if job.trial == "A1-seed2":
+            raise ValueError("no luck")
+        return train(job, **how)
+
+    monkeypatch.setattr(loop, "train", failing)
+    executor = CountingExecutor()
+    unfinished = tiny_run(SEQUENTIAL, executor=executor, forced=["C1"]).do()
+    assert executor.work.count("train C1") == 1
+    assert [one.trial for one in unfinished] == ["A1-seed2"]
+    monkeypatch.setattr(loop, "train", train)
+    assert trained(again(tiny_run, changes=SEQUENTIAL)) == ["A1-seed2", "A1-seed3", "all-seed3"]
+
+
+def test_fixed_seeds_forget_the_looks(done_run, tiny_run):
+    again(tiny_run, changes=SEQUENTIAL)
+    assert done_run.folder.looks.exists()
+    again(tiny_run, changes={"seeds": 2})
+    assert not done_run.folder.looks.exists()
