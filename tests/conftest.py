@@ -30,10 +30,11 @@ def signal_handlers():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def calibration_of_the_tests(tmp_path_factory):
-    """No test reads what the user's own calibration says, nor writes into it."""
+def cache_of_the_tests(tmp_path_factory):
+    """No test reads what the user's own calibration says, nor writes into it, or into what else is kept for a user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path_factory.mktemp("calibration") / "calibration.json"))
+        patch.setattr("raysweep.model.remembered_digests.user_cache", lambda: tmp_path_factory.getbasetemp() / "cache")
         yield
 
 

@@ -13,13 +13,16 @@ import json
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from raysweep.errors import InputError
+
+if TYPE_CHECKING:  # a plan that starts from a folder needs the names of the tokens, and no NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Kind(IntEnum):
@@ -97,8 +100,10 @@ def piece_tokenizer() -> Tokenizer:
 
 
 @cache
-def token_bytes() -> npt.NDArray[np.uint8]:
+def token_bytes() -> "npt.NDArray[np.uint8]":
     """The number of UTF-8 bytes of each of GPT-2's ids; those of a text's tokens add up to the text's."""
+    import numpy as np
+
     lengths = np.zeros(GPT2_SIZE, dtype=np.uint8)
     for token, number in document_tokenizer().get_vocab().items():
         # In byte-level BPE one character of a token's name is one byte.

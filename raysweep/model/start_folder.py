@@ -18,6 +18,7 @@ from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH, ModelConfig
 from raysweep.errors import InputError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.model.remembered_digests import recall_digests, remember_digests
 from raysweep.model.start_config import CONFIG_FILE, StartConfig, read_start_config
 from raysweep.model.start_tokenizer import INFILLING_TOKENS, TOKENIZER_FILES, read_extra_tokens
 from raysweep.model.weight_files import INDEX_FILE, WEIGHTS_FILE, StoredTensor, digest_finite, read_tensors
@@ -132,7 +133,11 @@ def digest_start(start: StartFolder) -> str:
     """
     files = tuple(sorted({tensor.file for tensor in start.tensors.values()}))
     states = tuple((file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) for file in files)
-    digests = dict(_digest_tensors(tuple(start.tensors.items()), states, start.place))
+    if (recalled := recall_digests(files, list(start.tensors))) is not None:
+        digests = dict(recalled)
+    else:
+        digests = dict(_digest_tensors(tuple(start.tensors.items()), states, start.place))
+        remember_digests(files, dict(digests))
     head = digests.pop(_HEAD) if start.config.tie_word_embeddings and _HEAD in digests else None
     if head is not None and head != digests["wte.weight"]:
         raise InputError(

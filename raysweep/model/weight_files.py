@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from blake3 import blake3
-
 from raysweep.config.error_messages import show
 from raysweep.errors import InputError
 from raysweep.storage.user_json import MIB, parse_user_json, read_user_json
@@ -67,6 +64,9 @@ def digest_finite(tensor: StoredTensor, place: str) -> str:
     Raises:
         InputError: a number is NaN or infinite, or the file ends too soon.
     """
+    import numpy as np  # a plan that remembers the digest needs neither
+    from blake3 import blake3
+
     mask = _EXPONENTS[tensor.dtype]
     hasher, left = blake3(max_threads=blake3.AUTO), tensor.end - tensor.begin
     with tensor.file.open("rb") as file:

@@ -1,7 +1,8 @@
 """What `run` would do, told before: which trials it would train, why, and what it would refuse.
 
-The same decisions as a run's own (`pipeline.stages.decide`), without writing anything: files are compared by their
-size and not read, and a model that is not in the local cache is not downloaded.
+The same decisions as a run's own (`pipeline.stages.decide`), without writing anything into the run: files are compared
+by their size and not read, a pretrained start is known by its files' times, and a model that is not in the local cache
+is not downloaded.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import DamagedError, EarlierVersionError, RaysweepError
+from raysweep.model.remembered_digests import trusting_file_times
 from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
@@ -44,6 +46,7 @@ class _Silent:
         """Nothing is said."""
 
 
+@trusting_file_times()
 def foresee(
     config: Config,
     profile: str,

@@ -21,6 +21,7 @@ from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import DataSize, Overheads, Rates
 from raysweep.readers.locations import local_files
 from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.user_cache import user_cache
 
 Record = TypeVar("Record", Rates, DataSize, Overheads)
 
@@ -29,8 +30,7 @@ def cache_file() -> Path:
     """Where measurements are kept."""
     if named := os.environ.get("RAYSWEEP_CALIBRATION"):
         return Path(named)
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "raysweep" / "calibration.json"
+    return user_cache() / "calibration.json"
 
 
 def read_rates(config: Config, device: Device) -> Rates | None:

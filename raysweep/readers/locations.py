@@ -16,6 +16,7 @@ from typing import Any
 from raysweep.config.fingerprints import file_fingerprint, fingerprint
 from raysweep.errors import InputError
 from raysweep.storage.printable import shown, without_secrets
+from raysweep.storage.user_cache import user_cache
 
 DATA_SUFFIXES = {
     "csv", "tsv", "tab", "txt", "json", "jsonl", "ndjson", "parquet", "xlsx", "xlsm", "xlsb", "xls", "ods", "xml",
@@ -135,8 +136,7 @@ def fetch(url: str) -> Path:
 
 def cache_folder() -> Path:
     """Where copies of remote files lie."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "raysweep" / "corpora"
+    return user_cache() / "corpora"
 
 
 def _version(info: dict[str, Any]) -> dict[str, str]:
