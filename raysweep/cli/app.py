@@ -23,6 +23,7 @@ from raysweep.cli import (
     inspect_commands,
     publish_commands,
     run_commands,
+    serve_commands,
     text_commands,
 )
 from raysweep.cli.endings import Commands, end_with
@@ -54,7 +55,7 @@ def begin(
     """Is a language model per CEFR level worth it? From a corpus of learner texts to a decided experiment."""
 
 
-for group in (run_commands, inspect_commands, publish_commands, text_commands):
+for group in (run_commands, inspect_commands, publish_commands, text_commands, serve_commands):
     app.add_typer(group.app)
 app.add_typer(bench_commands.app, name="bench")
 app.add_typer(cluster_commands.app, name="cluster")

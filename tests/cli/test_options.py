@@ -28,6 +28,7 @@ OPTIONS = {
     "check-run": RUN,
     "bundle": f"{RUN} --out --sign",
     "verify": "zip_ --key",
+    "try": f"{RUN} --host --port --token",
     "push": f"{RUN} --model --to --licence/--license --public --dry-run",
     "sample": f"{SETTINGS} --out --rows",
     "init": "corpus --out --yes --force --set",

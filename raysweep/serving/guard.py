@@ -1,0 +1,162 @@
+"""What every request passes before the app sees it, and what every answer carries.
+
+The page is for the person at this machine.  A page of somebody else's that this person visits must not reach it: the
+Host header must name this server (DNS rebinding), and so must the Origin of what is posted.  On another address
+than the loopback ones a token is asked for.  Bodies are counted while they come in.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+MAX_BODY = 1_000_000
+"""Bytes of the largest request that is read."""
+_MOST_DRAINED = 64_000_000
+"""Bytes of a body that is too large that are taken and thrown away, so that its client hears the answer."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+COOKIE = "raysweep_token"
+
+_POLICY = "default-src 'none'; {}; base-uri 'none'; form-action 'none'; frame-ancestors {}"
+PAGE_POLICY = _POLICY.format(
+    "script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-src 'self'", "'none'"
+)
+REPORT_POLICY = _POLICY.format("style-src 'unsafe-inline'; img-src 'self' data:", "'self'")
+"""The report has its styles in it, and no script."""
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Wraps an ASGI app."""
+
+    def __init__(self, app: App, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> None:
+        """Args: `hosts` are the names that this server goes by, without a port; None for any, with a token."""
+        assert hosts is not None or token is not None
+        self._app, self._hosts, self._token = app, hosts, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is refused; hand the others on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        send = _with_headers(send, REPORT_POLICY if scope["path"].startswith("/report/") else PAGE_POLICY)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await _drain(receive)
+            await refusal(scope, receive, send)
+            return
+        body = await _read_body(receive)
+        if body is None:
+            await _refused(413, f"the request is larger than {MAX_BODY:,} bytes; send less text")(scope, receive, send)
+            return
+        await self._app(scope, _replayed(body, receive), send)
+
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
+        """The answer to a request that must not reach the app."""
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            return _refused(421, "this server goes by another name: open the address that the terminal shows")
+        if "origin" in headers and urlsplit(headers["origin"]).netloc != headers.get("host", ""):
+            return _refused(403, "requests from pages of others are not answered")
+        if self._token is None or _is_same(_token_of(headers), self._token):
+            return None
+        asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["method"] == "GET" and scope["path"] == "/" and _is_same(asked, self._token):
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+            return answer
+        return _refused(401, "the token is missing or wrong: open the address with the token, as the terminal shows it")
+
+
+def _refused(status: int, why: str) -> Response:
+    return JSONResponse({"detail": why}, status)
+
+
+def _host_name(host: str) -> str:
+    """The Host header without its port, in lower case; '' if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _token_of(headers: dict[str, str]) -> str:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+def _is_same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body; None if it is too large, whatever its headers say."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        is_whole = message["type"] != "http.request" or not message.get("more_body")
+        if len(body) > MAX_BODY:
+            if not is_whole:
+                await _drain(receive)
+            return None
+        if is_whole:
+            return bytes(body)
+
+
+async def _drain(receive: Receive) -> None:
+    """Take what is still sent."""
+    taken = 0
+    while taken < _MOST_DRAINED:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    is_given = False
+
+    async def receive_again() -> MutableMapping[str, Any]:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def _with_headers(send: Send, policy: str) -> Send:
+    added = {**_HEADERS, "content-security-policy": policy}
+    extra = [(name.encode(), value.encode()) for name, value in added.items()]
+
+    async def send_more(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *extra]
+        await send(message)
+
+    return send_more

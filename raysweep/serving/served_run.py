@@ -1,0 +1,252 @@
+"""The models of a run, loaded once, and what the page asks of them: fill blanks, read a text, tell its level.
+
+Both work on several requests at once.  Those that share a batch change each other's numbers in their last digits only,
+which changes what is drawn about as rarely as such a digit decides a draw.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from raysweep.errors import InputError
+from raysweep.evaluation.answer_words import Constraints
+from raysweep.evaluation.decoding import check_length
+from raysweep.evaluation.infilling import Infilling, Template, fill_templates, make_template, read_template
+from raysweep.evaluation.token_sampling import Sampling
+from raysweep.inference.level_predictor import LevelPredictor
+from raysweep.inference.loaded_run import LoadedRun
+from raysweep.inference.text_tables import read_texts
+from raysweep.inference.trained_model import TrainedModel
+from raysweep.masking.vocabulary import Kind, document_tokenizer
+from raysweep.scheduling.trials import expand_trials, find_roles
+
+MAX_BLANKS = 100
+MAX_CHARACTERS = 20_000
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSettings:
+    """How answers are drawn; requests with the same settings share a batch."""
+
+    samples: int
+    sampling: Sampling
+    seed: int
+    constraints: Constraints
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRun:
+    """A run with the models that are served."""
+
+    run: LoadedRun
+    models: Mapping[str, TrainedModel]
+    """By trial, in the order in which they are shown: the levels' own, lowest first, then the general one."""
+    level_of: Mapping[str, str]
+    """The level of each level's own model."""
+    predictor: LevelPredictor | None
+    no_levels: str
+    """Why levels cannot be told; '' if they can."""
+
+    def load(self) -> None:
+        """Read all weights now, so that no request waits for them."""
+        for model in self.models.values():
+            _ = model.network
+
+    def describe(self) -> Values:
+        """What the page needs to know before it asks anything."""
+        accuracy = None
+        if self.predictor is not None:
+            found = next(each for each in self.run.evidence.cold_start if each.family == self.predictor.family)
+            accuracy = None if found.accuracy is None else found.accuracy.model_dump(mode="json")
+        return {
+            "run": self.run.folder.name,
+            "language": self.run.config.data.language,
+            "is_synthetic": not self.run.config.data.path,
+            "models": [{"name": name, "level": self.level_of.get(name)} for name in self.models],
+            "positions": min(int(model.network.config.n_positions) for model in self.models.values()),
+            "levels": None if self.predictor is None else list(self.predictor.models),
+            "no_levels": self.no_levels,
+            "level_accuracy": accuracy,
+            "has_report": self.run.folder.report_html.is_file(),
+            "max_blanks": MAX_BLANKS,
+            "max_characters": MAX_CHARACTERS,
+        }
+
+    def check_template(
+        self, text: str, blanks: Sequence[tuple[int, int, str]] | None, constraints: Constraints
+    ) -> Template:
+        """The template of a text: its blanks as the text spells them, or as ranges of characters to be blanked.
+
+        Raises:
+            InputError: it has no blank, too many, or ones that overlap, or is too long for a model.
+        """
+        read_texts(text)
+        template = read_template(text) if blanks is None else _template_of(text, sorted(blanks))
+        if len(template.kinds) > MAX_BLANKS:
+            raise InputError(f"text: found {len(template.kinds):,} blanks; a request may have {MAX_BLANKS}")
+        constraints.refuse_kinds(template.kinds)
+        for model in self.models.values():
+            check_length(model.network, template.prompt)
+        return template
+
+    def check_text(self, text: str) -> None:
+        """Refuse what cannot be read.
+
+        Raises:
+            InputError: it has no token that another one predicts, or is no proper text.
+        """
+        read_texts(text)
+        if len(document_tokenizer().encode(text)) < 2:
+            raise InputError("text: found a single token; a model needs a word before the one that surprises it")
+
+    def fill(self, templates: Sequence[Template], draw: DrawSettings) -> list[Values]:
+        """Every model's samples, of each text."""
+        places = [0] * len(templates)  # as if each were asked alone
+        filled = {
+            name: fill_templates(
+                model.network,
+                templates,
+                samples=draw.samples,
+                sampling=draw.sampling,
+                constraints=draw.constraints,
+                seed=draw.seed,
+                places=places,
+            )
+            for name, model in self.models.items()
+        }
+        return [
+            {
+                "models": [
+                    {"name": name, "samples": [_sample(each) for each in rows[place]]} for name, rows in filled.items()
+                ]
+            }
+            for place in range(len(templates))
+        ]
+
+    def read(self, texts: Sequence[str]) -> list[Values]:
+        """Every model's surprisal at each token, and the probability of each level, of each text."""
+        checked = read_texts(texts)
+        scores = {
+            name: model.score_texts(checked.texts, checked.ids, infills=False) for name, model in self.models.items()
+        }
+        levels = self._levels({name: each.nats for name, each in scores.items()})
+        answers = []
+        for place, text in enumerate(texts):
+            offsets = next(iter(scores.values())).offsets
+            tokens = slice(int(offsets[place]), int(offsets[place + 1]))
+            pieces, groups = _pieces(text)
+            answers.append(
+                {
+                    "tokens": pieces,
+                    "levels": levels[place],
+                    "models": [
+                        {
+                            "name": name,
+                            "nats": float(each.nats[place]),
+                            "tokens": int(each.tokens[place]),
+                            "bytes": int(each.bytes[place]),
+                            "surprisal": _summed(each.token_nats[tokens], groups, len(pieces)),
+                        }
+                        for name, each in scores.items()
+                    ],
+                }
+            )
+        return answers
+
+    def _levels(self, nats_of: Mapping[str, Any]) -> list[dict[str, float] | None]:
+        count = len(next(iter(nats_of.values())))
+        if self.predictor is None:
+            return [None] * count
+        nats_DK = np.stack([nats_of[model.name] for model in self.predictor.models.values()], axis=1)
+        names = list(self.predictor.models)
+        return [dict(zip(names, row, strict=True)) for row in self.predictor.posterior(nats_DK).tolist()]
+
+
+def serve_run(run: LoadedRun) -> ServedRun:
+    """Choose what is served of a run: each level's own model, the general one, and those that tell levels.
+
+    Raises:
+        InputError: nothing is trained.
+    """
+    roles = find_roles(expand_trials(run.config), run.config.data.levels)
+    own = {
+        level: next((name for name in names if name in run.models), None) for level, names in roles.specialised.items()
+    }
+    level_of = {name: level for level, name in own.items() if name is not None}
+    general = [name for name in roles.general if name in run.models][:1]
+    predictor, no_levels = None, ""
+    try:
+        predictor = run.levels
+    except InputError as error:
+        no_levels = str(error)
+    experts = {} if predictor is None else {model.name: level for level, model in predictor.models.items()}
+    names = dict.fromkeys([*level_of, *experts, *general])
+    if not names:
+        raise InputError(
+            f"{run.folder.root}: has neither a level's own model nor a general one; do `raysweep run` first"
+        )
+    models = {name: run.models[name] for name in names}
+    return ServedRun(run=run, models=models, level_of={**experts, **level_of}, predictor=predictor, no_levels=no_levels)
+
+
+def _template_of(text: str, blanks: Sequence[tuple[int, int, str]]) -> Template:
+    pieces, kinds, end = [], [], 0
+    for start, stop, kind in blanks:
+        if not end <= start < stop <= len(text):
+            raise InputError(
+                f"blanks: found characters {start:,} to {stop:,} of a text of {len(text):,}; "
+                "blanks must lie in the text, and not overlap"
+            )
+        pieces.append(text[end:start])
+        kinds.append(Kind[kind.upper()])
+        end = stop
+    if not kinds:
+        raise InputError("blanks: found none; mark a word, or leave `blanks` out and write [word] in the text")
+    return make_template([*pieces, text[end:]], kinds)
+
+
+def _sample(filling: Infilling) -> Values:
+    return {
+        "text": filling.text,
+        "finished": filling.finished,
+        "answers": [
+            {
+                "kind": answer.kind.name.lower(),
+                "text": answer.text,
+                "start": answer.start,
+                "stop": answer.stop,
+                "finished": answer.finished,
+                "probability": answer.probability,
+            }
+            for answer in filling.answers
+        ],
+    }
+
+
+def _pieces(text: str) -> tuple[list[str], list[int]]:
+    """The text cut where tokens end, tokens that share a character together; and each token's piece by number."""
+    pieces: list[str] = []
+    groups: list[int] = []
+    end = 0
+    for start, stop in document_tokenizer().encode(text).offsets:
+        if start >= end or not pieces:
+            pieces.append(text[end:stop])
+        elif stop > end:
+            pieces[-1] += text[end:stop]
+        groups.append(len(pieces) - 1)
+        end = max(end, stop)
+    return pieces, groups
+
+
+def _summed(nats: Any, groups: Sequence[int], count: int) -> list[float | None]:
+    """Nats of each piece; None for a text's first token, which nothing predicts."""
+    sums: list[float | None] = [None] * count
+    for group, value in zip(groups, nats.tolist(), strict=True):
+        if not isnan(value):
+            sums[group] = (sums[group] or 0.0) + value
+    return sums

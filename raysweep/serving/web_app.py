@@ -1,0 +1,158 @@
+"""The web app: the page, its API, the run's report, and a description of the API that needs no network."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from raysweep import __version__
+from raysweep.errors import InputError, RaysweepError
+from raysweep.evaluation.answer_words import Constraints
+from raysweep.evaluation.token_sampling import Sampling
+from raysweep.serving.guard import LOOPBACK, Guard
+from raysweep.serving.request_batches import BusyError, RequestBatches
+from raysweep.serving.served_run import MAX_BLANKS, MAX_CHARACTERS, DrawSettings, ServedRun
+from raysweep.storage.printable import SHOWN_CHARACTERS, printable, shorten_quotes
+
+PAGE = Path(__file__).parent / "page"
+_READ = "read"
+RETRY_AFTER_S = 2
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Blank(_Body):
+    """A range of characters (Unicode code points) that is to be filled anew."""
+
+    start: int = Field(ge=0)
+    stop: int = Field(gt=0)
+    kind: Literal["word", "ngram", "sentence", "paragraph", "document"] = "word"
+
+
+class FillRequest(_Body):
+    """A text with blanks, and how to fill them."""
+
+    text: str = Field(max_length=MAX_CHARACTERS)
+    blanks: list[Blank] | None = Field(
+        None, max_length=MAX_BLANKS, description="if absent, the text spells them: [word], [ngram], [sentence] …"
+    )
+    samples: int = Field(3, ge=1, le=5)
+    temperature: float = Field(1.0, ge=0.0, le=5.0, description="0: the likeliest token")
+    top_k: int | None = Field(None, ge=1)
+    top_p: float | None = Field(0.95, ge=0.0, le=1.0)
+    seed: int = Field(0, ge=0, lt=2**63)
+    first_word: str | None = Field(None, max_length=50)
+    min_words: int = Field(0, ge=0, le=30)
+    max_words: int | None = Field(None, ge=1)
+    forbidden: list[str] = Field(default_factory=list, max_length=50)
+
+
+class ReadRequest(_Body):
+    """A text to read."""
+
+    text: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+
+
+def make_app(
+    served: ServedRun, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, most_waiting: int = 64
+) -> FastAPI:
+    """The app of a run whose models are loaded; `hosts` and `token` as `Guard` takes them."""
+
+    def work(key: Hashable, payloads: Sequence[Any]) -> Sequence[Any]:
+        return served.fill(payloads, key) if isinstance(key, DrawSettings) else served.read(payloads)
+
+    batches = RequestBatches(work, most_waiting=most_waiting)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batches.start()
+        yield
+        await run_in_threadpool(batches.stop)
+
+    app = FastAPI(
+        title="raysweep try",
+        version=__version__,
+        description="Fill blanks and read texts with the models of a run.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(Guard, hosts=hosts, token=token)
+    app.add_exception_handler(RaysweepError, _tell)
+    app.add_exception_handler(RequestValidationError, _tell_mistake)
+
+    @app.get("/api/run")
+    def describe_run() -> dict[str, Any]:
+        """Which models there are, and the limits of a request."""
+        return served.describe()
+
+    @app.post("/api/fill")
+    async def fill(request: FillRequest) -> dict[str, Any]:
+        """What every model writes into the blanks, with the probability that it gives to each answer."""
+        draw = DrawSettings(
+            samples=request.samples,
+            sampling=Sampling(temperature=request.temperature, top_k=request.top_k, top_p=request.top_p),
+            seed=request.seed,
+            constraints=Constraints(
+                first_word=request.first_word,
+                min_words=request.min_words,
+                max_words=request.max_words,
+                forbidden=tuple(request.forbidden),
+            ),
+        )
+        ranges = None if request.blanks is None else [(each.start, each.stop, each.kind) for each in request.blanks]
+        template = await run_in_threadpool(served.check_template, request.text, ranges, draw.constraints)
+        answer: dict[str, Any] = await asyncio.wrap_future(batches.ask(draw, template))
+        return answer
+
+    @app.post("/api/read")
+    async def read(request: ReadRequest) -> dict[str, Any]:
+        """Every model's surprisal at each token in nats, and the probability of each level."""
+        await run_in_threadpool(served.check_text, request.text)
+        answer: dict[str, Any] = await asyncio.wrap_future(batches.ask(_READ, request.text))
+        return answer
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(render_docs(app.openapi()))
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+    app.mount("/report", StaticFiles(directory=served.run.folder.report, check_dir=False))
+    return app
+
+
+def render_docs(schema: dict[str, Any]) -> str:
+    """The description of the API as a page without scripts."""
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
+    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    return environment.get_template("docs.html.j2").render(schema=schema)
+
+
+async def _tell(_: Request, error: Exception) -> JSONResponse:
+    status = 503 if isinstance(error, BusyError) else 422 if isinstance(error, InputError) else 500
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
+    return JSONResponse({"detail": shorten_quotes(str(error))}, status, headers)
+
+
+async def _tell_mistake(_: Request, error: Exception) -> JSONResponse:
+    """The first mistake of a request's fields, without the text that was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    return JSONResponse({"detail": f"{printable(place)[:SHOWN_CHARACTERS]}: {first['msg']}"}, 422)

@@ -1,0 +1,249 @@
+"""The API of `raysweep try`: the same answers as in Python, and a clear one to whatever else is sent."""
+
+import json
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from justhtml import JustHTML
+
+import raysweep
+from raysweep.errors import InputError, TrainingError
+from raysweep.evaluation.answer_words import Constraints
+from raysweep.serving.served_run import serve_run
+from raysweep.serving.web_app import PAGE, make_app, render_docs
+
+HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
+
+
+def test_the_models_are_each_levels_own_and_the_general_one(client):
+    """With what a page must know before it asks: limits, levels, and how often they were right."""
+    told = client.get("/api/run").json()
+    assert told["models"] == [
+        {"name": "A1", "level": "A1"},
+        {"name": "C1", "level": "C1"},
+        {"name": "all", "level": None},
+    ]
+    assert (told["run"], told["language"], told["is_synthetic"], told["has_report"]) == ("tiny", "en", True, True)
+    assert told["levels"] == ["A1", "C1"]
+    assert told["positions"] == 256
+
+
+def test_blanks_are_filled_as_python_fills_them(client, run):
+    """Whether they are ranges of the text or spelled in it; positions count characters, not bytes or halves of them."""
+    text = "I like 😀 tea because it is hot."
+    asked = {"blanks": [{"start": 21, "stop": 26, "kind": "word"}, {"start": 9, "stop": 12}], "samples": 1, "seed": 4}
+    answer = client.post("/api/fill", json={"text": text, **asked, "max_words": 1}).json()
+    spelled = "I like 😀 [word] because [word] hot."
+    also = client.post("/api/fill", json={"text": spelled, "samples": 1, "seed": 4, "max_words": 1}).json()
+    assert answer == also
+    for model in answer["models"]:
+        fillings = run[model["name"]].infill(spelled, 1, seed=4, constraints=Constraints(max_words=1))
+        assert [sample["text"] for sample in model["samples"]] == [filling.text for filling in fillings]
+        first = model["samples"][0]["answers"][0]
+        assert first["text"] == model["samples"][0]["text"][first["start"] : first["stop"]]
+        assert first["probability"] == pytest.approx(fillings[0].answers[0].probability, rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["I like tea.", HOSTILE, "a\n\nb  c", "x" * 3000])
+def test_a_text_is_read_as_python_reads_it(client, run, text):
+    """Every model's surprisal at each token, their sums, and the levels; the tokens are the text, to the character."""
+    answer = client.post("/api/read", json={"text": text}).json()
+    assert "".join(answer["tokens"]) == text
+    levels = run.levels.predict(text).iloc[0]
+    assert answer["levels"] == pytest.approx({level: levels[level] for level in ("A1", "C1")})
+    for model in answer["models"]:
+        scores = run[model["name"]].score(text).iloc[0]
+        assert [model[name] for name in ("nats", "tokens", "bytes")] == pytest.approx(
+            list(scores[["nats", "tokens", "bytes"]])
+        )
+        assert model["surprisal"][0] is None or answer["tokens"][0] == "漢"
+        assert np.nansum([value or 0.0 for value in model["surprisal"]]) == pytest.approx(model["nats"], rel=1e-5)
+
+
+def test_what_others_ask_at_the_same_time_changes_no_answer(client):
+    """Requests share batches, and each is answered for its own text."""
+    asked = [f"{'very ' * number}good [word] tea" for number in range(4)]
+    alone = [client.post("/api/read", json={"text": text}).json() for text in asked]
+    with ThreadPoolExecutor(8) as pool:
+        filling = [pool.submit(client.post, "/api/fill", json={"text": text, "samples": 1}) for text in asked]
+        together = list(pool.map(lambda text: client.post("/api/read", json={"text": text}).json(), asked))
+    for text, first, again, filled in zip(asked, alone, together, filling, strict=True):
+        assert again["tokens"] == first["tokens"]
+        assert again["levels"] == pytest.approx(first["levels"], abs=1e-4)
+        start, _, stop = text.partition("[word]")
+        for model in filled.result().json()["models"]:
+            assert model["samples"][0]["text"].startswith(start)
+            assert model["samples"][0]["text"].endswith(stop)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("fill", {"text": "no blank"}, 422, "text: found no blank"),
+        ("fill", {"text": "[wrod]"}, 422, "did you mean '[word]'?"),
+        ("fill", {"text": "tea", "blanks": []}, 422, "blanks: found none"),
+        (
+            "fill",
+            {"text": "tea", "blanks": [{"start": 2, "stop": 4}]},
+            422,
+            "blanks: found characters 2 to 4 of a text of 3",
+        ),
+        ("fill", {"text": "tea", "blanks": [{"start": 0, "stop": 2}, {"start": 1, "stop": 3}]}, 422, "and not overlap"),
+        (
+            "fill",
+            {"text": "tea", "blanks": [{"start": 0, "stop": 1, "kind": "wrod"}]},
+            422,
+            "blanks.0.kind: Input should be",
+        ),
+        (
+            "fill",
+            {"text": "a b", "blanks": [{"start": 0, "stop": 1}] * 10_000},
+            422,
+            "blanks: List should have at most 100",
+        ),
+        ("fill", {"text": "[word] " * 101}, 422, "found 101 blanks; a request may have 100"),
+        ("fill", {"text": f"{'a ' * 300}[word]"}, 422, "the model has 256 positions. Shorten it by"),
+        ("fill", {"text": "[word]", "samples": 1000}, 422, "samples: Input should be less than or equal to 5"),
+        ("fill", {"text": "[word]", "min_words": 2}, 422, "a [word] is one word"),
+        ("fill", {"text": "[word]", "first_word": "two words"}, 422, "first_word: found 'two words'"),
+        ("fill", {"text": "[word]", "samplse": 1}, 422, "samplse: Extra inputs are not permitted"),
+        ("fill", {"text": "\ud800 [word]"}, 422, "unable to parse raw data as a unicode string"),
+        ("fill", {"text": 7}, 422, "text: Input should be a valid string"),
+        ("fill", [], 422, "body: Input should be"),
+        ("read", {"text": ""}, 422, "text: String should have at least 1 character"),
+        ("read", {"text": "a"}, 422, "text: found a single token"),
+        ("read", {"text": "a " * 20_000}, 422, "text: String should have at most 20000 characters"),
+        ("read", {"text": "a \ud800"}, 422, "unable to parse raw data as a unicode string"),
+        ("read", {"text": "a " * 5_000_000}, 413, "the request is larger than 1,000,000 bytes"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_says_why(client, path, body, status, message):
+    """In one sentence, without the text that was sent."""
+    answer = client.post(f"/api/{path}", content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert message in answer.json()["detail"]
+    assert len(answer.text) < 400
+
+
+def test_what_is_no_json_is_refused(client):
+    """And a page of somebody else's cannot send it as a form."""
+    json_type = {"content-type": "application/json"}
+    assert client.post("/api/read", content=b"{", headers=json_type).status_code == 422
+    assert client.post("/api/read", data={"text": "I go home"}).status_code == 422
+    assert client.get("/api/read").status_code == 405
+    assert client.get("/nothing").status_code == 404
+
+
+def test_the_description_of_the_api_needs_no_network(client):
+    """Every path and body is on /docs, which is valid HTML without scripts; programs read openapi.json."""
+    page = client.get("/docs").text
+    for expected in ("GET /api/run", "POST /api/fill", "POST /api/read", 'id="FillRequest"', "temperature"):
+        assert expected in page
+    assert JustHTML(page, strict=True)
+    assert "<script" not in page
+    assert set(client.get("/openapi.json").json()["paths"]) == {"/api/run", "/api/fill", "/api/read"}
+    hostile = {"title": "<script>", "description": "<b>"}
+    assert "<b>" not in render_docs({"info": hostile, "paths": {}, "components": {"schemas": {"<i>": {}}}})
+
+
+def test_the_page_fetches_nothing_from_elsewhere(client):
+    """No address of another server in it, no inline script or style, which its policy forbids."""
+    page = client.get("/")
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in page.headers["content-security-policy"]
+    assert JustHTML(page.text, strict=True)
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! src)", page.text)
+    for name in ("page.css", "page.js", "index.html"):
+        text = client.get(f"/page/{name}").text
+        assert not re.search(r"https?:|//[a-z]+\.", text), name
+        assert "innerHTML" not in text
+    assert client.get("/page/../web_app.py").status_code == 404
+
+
+def test_the_report_is_a_tab_away(client, served):
+    """As it was written; its styles are in it, so its own policy allows them, and no script."""
+    answer = client.get("/report/report.html")
+    assert answer.content == served.run.folder.report_html.read_bytes()
+    assert "style-src 'unsafe-inline'" in answer.headers["content-security-policy"]
+    assert "script-src" not in answer.headers["content-security-policy"]
+    assert client.get("/report/..%2f..%2frun.json").status_code == 404
+
+
+def test_a_server_that_is_busy_says_so(served, monkeypatch):
+    """With when to ask again; what waits is answered all the same."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    read = served.__class__.read
+
+    def wait_and_read(self, texts):
+        begun.set()
+        may_go_on.wait(60)
+        return read(self, texts)
+
+    monkeypatch.setattr(served.__class__, "read", wait_and_read)
+    with (
+        TestClient(make_app(served, most_waiting=1), base_url="http://localhost") as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        asked = [pool.submit(client.post, "/api/read", json={"text": "I go."})]
+        assert begun.wait(60)
+        asked += [pool.submit(client.post, "/api/read", json={"text": "I go."}) for _ in range(3)]
+        refused = list(islice(as_completed(asked, timeout=60), 2))
+        may_go_on.set()
+        answers = [each.result() for each in asked]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+    assert refused[0].result().headers["retry-after"] == "2"
+    assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
+
+
+def test_a_model_that_fails_costs_its_request_alone(served, monkeypatch):
+    """Those who wait hear of it, and the next are answered."""
+    monkeypatch.setattr(served.__class__, "read", _diverge)
+    with TestClient(make_app(served), base_url="http://localhost") as client:
+        answer = client.post("/api/read", json={"text": "I go home."})
+        assert (answer.status_code, answer.json()) == (500, {"detail": "model 'A1': its training diverged"})
+        assert client.post("/api/fill", json={"text": "[word]", "max_words": 1, "samples": 1}).status_code == 200
+
+
+def _diverge(*_):
+    raise TrainingError("model 'A1': its training diverged")
+
+
+def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
+    """It says why; a run in which nothing is trained is refused."""
+    own_run.folder.record.unlink()
+    served = serve_run(own_run)
+    assert served.predictor is None
+    assert "not there; run the report stage first" in served.no_levels
+    assert served.read(["I go home."])[0]["levels"] is None
+    for name in ("A1", "C1", "all"):
+        own_run.folder.trial(name).record.unlink()
+    with pytest.raises(InputError, match="has neither a level's own model nor a general one"):
+        serve_run(raysweep.load(own_run.folder.root))
+
+
+@pytest.mark.parametrize("requests", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_requests_of_20_clients_are_all_answered(address, requests):
+    """By a real server, in its queue; the slowest of twenty is told."""
+
+    def ask(number):
+        began = time.perf_counter()
+        with httpx2.Client(base_url=address, timeout=200) as client:
+            path, body = ("fill", {"samples": 1}) if number % 4 == 0 else ("read", {})
+            answer = client.post(f"/api/{path}", json={"text": f"I have {number} [word].", **body})
+        return answer.status_code, time.perf_counter() - began
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(ask, range(requests)))
+    assert {status for status, _ in answers} == {200}
+    print(f"p95 of {requests} requests: {np.quantile([seconds for _, seconds in answers], 0.95):.2f} s")
+
+
+def test_the_page_s_files_are_in_the_package():
+    """A wheel without them would serve nothing."""
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", "page.js", "page.css", "docs.html.j2"}

@@ -1,0 +1,117 @@
+"""The page, driven in a real browser: by mouse and by keyboard, in a narrow window, with hostile texts."""
+
+import shutil
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
+HOSTILE = '<img src=x onerror="document.title=1"> <b>tea</b> & 😀 [laughs]'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, opened; a test fails if the browser complains of anything, such as its policy."""
+    page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    complaints = []
+    page.on("console", lambda message: " 422 " in message.text or complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith((address, "data:")) or complaints.append(request.url))
+    page.goto(address)
+    page.wait_for_function("document.querySelector('#run').textContent === 'tiny'")
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_words_are_blanked_and_filled_with_the_mouse(page):
+    """Two words side by side are one blank; every model writes, side by side, with probabilities."""
+    page.fill("#text", "We drink it very hot.")
+    page.fill("#samples", "2")
+    for word in ("drink", "hot", "very"):
+        page.click(f"#words button:text-is('{word}')")
+    with page.expect_request("**/api/fill") as asked:
+        page.click("#fill")
+    kinds = [(blank["start"], blank["stop"], blank["kind"]) for blank in asked.value.post_data_json["blanks"]]
+    assert kinds == [(3, 8, "word"), (12, 20, "ngram")]
+    page.wait_for_selector("#filled .card")
+    assert page.locator("#filled h3").all_inner_texts() == ["A1", "C1", "all (general)"]
+    assert page.locator("#filled li").count() == 6
+    first = page.locator("#filled li").first.inner_text()
+    assert first.startswith("We ")
+    assert "probability: " in first
+    assert page.locator("#filled li").first.locator("mark").count() == 2
+    assert fits(page)
+    page.fill("#text", "Another text")
+    assert page.locator("#filled .card").count() == 0, "what was said of another text is gone"
+
+
+def test_everything_can_be_done_with_the_keyboard(page):
+    """Tabs and words by arrow keys; the numbers of the focused word are told for every model."""
+    page.focus("#words button")
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Space", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+    pressed = page.locator("#words button[aria-pressed=true]")
+    assert pressed.all_inner_texts() == ["went"]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "samples", "the words are one stop"
+    page.focus("#tab-fill")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-read", "aria-selected") == "true"
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.focus("#read")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#coloured .card")
+    page.focus("#coloured span[tabindex='0']")
+    page.keyboard.press("ArrowRight")
+    numbers = page.inner_text("#numbers")
+    assert numbers.startswith("“summer”: A1 ")
+    assert numbers.count(" bits") == 3
+    assert page.inner_text("#level-sentence").startswith("Most like ")
+    assert page.locator("#level-table tbody tr").count() == 2
+    assert page.locator("#coloured span.same").count() == 3
+    assert fits(page)
+
+
+def test_hostile_text_stays_text(page):
+    """In the words, in what the models write around, in the coloured tokens, and in messages."""
+    page.fill("#text", HOSTILE)
+    assert page.inner_text("#words") == HOSTILE
+    page.click("#words button:text-is('tea')")
+    page.click("#fill")
+    page.wait_for_selector("#filled .card")
+    assert '<img src=x onerror="document.title=1"> <b>' in page.locator("#filled li").first.inner_text()
+    page.click("#tab-read")
+    page.click("#read")
+    page.wait_for_selector("#coloured .card")
+    assert page.locator("#coloured .coloured").first.inner_text() == HOSTILE
+    assert page.locator("#words img, #filled img, #coloured img, #filled b").count() == 0
+    page.fill("#text", "<i>[wrod]</i>")
+    page.click("#tab-fill")
+    page.click("#fill")
+    page.wait_for_selector("#problem:not(:empty)")
+    assert "found '[wrod]'; did you mean '[word]'?" in page.inner_text("#problem")
+    assert page.title() == "raysweep: try the models"
+
+
+def test_the_report_opens_in_its_tab(page):
+    """The same page that the run wrote."""
+    page.click("#tab-report")
+    frame = page.frame_locator("#report")
+    frame.locator("h1").wait_for()
+    assert "language model per level" in frame.locator("h1").inner_text()

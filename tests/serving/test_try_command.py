@@ -1,0 +1,73 @@
+"""`raysweep try` from the command line: where it listens, and what it refuses."""
+
+import socket
+import sys
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from raysweep.cli.app import app
+from raysweep.cli.serve_commands import allowed_hosts, open_socket
+from raysweep.errors import ConfigError
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(("host", "names"), [("localhost", 3), ("127.0.0.1", 3), ("127.0.0.9", 4), ("::1", 3)])
+def test_on_the_loopback_interface_no_token_is_needed(host, names):
+    """The server answers to the names of this machine, and to the address that it was given."""
+    assert host in allowed_hosts(host, None)
+    assert len(allowed_hosts(host, TOKEN)) == names
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])
+def test_others_can_be_let_in_with_a_token_only(host):
+    """A short one is none."""
+    with pytest.raises(ConfigError, match="others could reach the server; give it a --token"):
+        allowed_hosts(host, None)
+    for token in ("short", "with spaces and signs!"):
+        with pytest.raises(ConfigError, match=f"--token: found one of {len(token)} characters"):
+            allowed_hosts(host, token)
+    assert allowed_hosts(host, TOKEN) is None
+
+
+def test_a_port_that_is_taken_is_told():
+    """So is an address of another machine."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"--host 127.0.0.1 --port {port}: cannot listen there"):
+            open_socket("127.0.0.1", port)
+    with pytest.raises(ConfigError, match=r"--host 192.0.2.1 --port 0: cannot listen there"):
+        open_socket("192.0.2.1", 0)
+
+
+@pytest.fixture
+def try_run(finished_storage):
+    where = ["try", "--name", "tiny", "--storage", str(finished_storage), "--port", "0"]
+    return lambda *options: CliRunner().invoke(app, [*where, *options])
+
+
+def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
+    """The token is not; Ctrl-C is the usual end."""
+    served = []
+
+    def run(server, sockets):
+        served.append((server.config.app, sockets[0].getsockname()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    result = try_run("--token", TOKEN)
+    assert result.exit_code == 0, result.exception
+    ((_, (host, port)),) = served
+    assert host == "127.0.0.1"
+    assert "loading 3 models: A1, C1, all" in result.stdout
+    assert f"open http://localhost:{port}/?token= followed by your token" in result.stdout
+    assert TOKEN not in result.stdout
+    assert result.stdout.endswith("ended\n")
+
+
+def test_without_the_extra_the_command_says_what_to_install(try_run, monkeypatch):
+    """Others commands do not need it."""
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "pip install 'raysweep[try]'" in str(try_run().exception)
