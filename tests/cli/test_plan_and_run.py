@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -16,9 +17,10 @@ from raysweep.cli.settings import Settings
 from raysweep.errors import ChangedError, RaysweepError
 from raysweep.pipeline import run_record
 from raysweep.pipeline.identities import corpus_identity, examples_identity, trial_identities
-from raysweep.scheduling.records import State, TrialRecord, write_record
+from raysweep.scheduling.records import State, TrialRecord, begin, end, read_model_digest, write_record
 from raysweep.scheduling.trials import remaining_trials
 from raysweep.storage.atomic_files import write_json, write_text
+from raysweep.storage.run_folder import TrialFolder
 from tests.pipeline.conftest import TINY, make_run
 
 TRIALS = {
@@ -71,12 +73,13 @@ def run_with(states, place, forced=()):
     return run
 
 
-def planned(place, forced=()):
+def planned(place, forced=(), extended=(), **changes):
     """The trials that `raysweep plan --json` gives a time to start at, its exit code, and what it printed."""
     file = place / "experiments.yaml"
-    file.write_text(json.dumps({"default": "tiny", "profiles": {"tiny": {**TINY, "trials": TRIALS}}}))
+    file.write_text(json.dumps({"default": "tiny", "profiles": {"tiny": {**TINY, "trials": TRIALS, **changes}}}))
+    settings = Settings(file=file, storage=str(place))
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = print_plan(Settings(file=file, storage=str(place)), as_json=True, gpus=[], forced=list(forced))
+        code = print_plan(settings, as_json=True, gpus=[], forced=list(forced), extended=list(extended))
     told = json.loads(out.getvalue())
     return [trial["trial"] for trial in told["trials"] if trial["starts_at_s"] is not None], code, told
 
@@ -166,6 +169,68 @@ def settle_stages(run, prepared, masked, *, thin):
             file = next(path for output in outputs for path in ([output] if output.is_file() else output.iterdir()))
             file.write_text(file.read_text()[:-3])
     run.record = record
+
+
+class Finished(Trained):
+    """An executor that leaves the records and models of finished trainings."""
+
+    def train(self, tasks, listener):
+        super().train(tasks, listener)
+        for task in tasks:
+            if task.fresh:
+                task.folder.clear()
+            parent = TrialFolder(task.folder.root.with_name(task.parent)) if task.parent else None
+            made_from = {**task.made_from, **({"parent": read_model_digest(parent)} if parent else {})}
+            job = task.job
+            work = {"trial": job.trial, "fingerprint": job.fingerprint, "identity": task.identity}
+            record = begin(task.folder, **work, made_from=made_from)
+            write_text(task.folder.model / "weights", f"{job.fingerprint} {made_from}")
+            end(task.folder, record, State.DONE, result={"steps": job.settings.steps, "resumable": True})
+
+
+COMMANDS = st.fixed_dictionaries(
+    {
+        "steps": st.dictionaries(st.sampled_from(["A1", "all", "all-C1"]), st.sampled_from([2, 6, 8]), max_size=1),
+        "forced": st.sets(st.sampled_from(["A1", "all", "all-C1", "later"]), max_size=1),
+        "is_extended": st.booleans(),
+        "examples": st.sampled_from(["as before", "as before", "made again"]),
+    }
+)
+
+
+@settings(ON_DISK, max_examples=20)
+@given(commands=st.lists(COMMANDS, min_size=2, max_size=4))
+def test_plan_and_run_agree_from_command_to_command(commands):
+    """Whatever earlier commands trained, extended, forced or made again: the same trainings, or the same refusal."""
+    keeping = {"training": {**TINY["training"], "keep": "resume"}}
+    with tempfile.TemporaryDirectory() as place, patch("raysweep.model.checkpoints.Checkpoints.take_over"):
+        run_with(dict.fromkeys(TRIALS), Path(place))
+        steps = dict.fromkeys(TRIALS, 4)
+        for number, command in enumerate(commands):
+            wanted = {**steps, **command["steps"]}
+            trials = {name: {**trial, "steps": wanted[name]} for name, trial in TRIALS.items()}
+            asked = {"forced": command["forced"], "extended": [*command["steps"]] if command["is_extended"] else []}
+            changes = {**keeping, "trials": trials}
+            run = make_run(Path(place), changes, executor=Finished(), **asked)
+            if command["examples"] == "made again":
+                write_text(run.folder.examples / "shard-00000.examples", f"examples {number}")
+                made_from = run.stages["mask"].targets(run.record.stages)[0].made_from
+                made = {"seconds": 1.0, "outputs": [run.folder.examples], "made_from": made_from}
+                run.record = run_record.mark_done(run.folder, run.record, "mask", examples_identity(run.config), **made)
+            announced, code, told = planned(Path(place), **asked, **changes)
+            refused: list[str] = []
+            try:
+                run.do("train")
+            except RaysweepError as error:
+                refused, announced = str(error).splitlines(), []
+            assert run.executor.names == announced
+            assert told["refusal"] == refused
+            assert (code == 2) == bool(refused)
+            if not refused:
+                steps = wanted
+                again = make_run(Path(place), changes, executor=Finished())
+                again.do("train")
+                assert again.executor.names == [], "what is done is not done again"
 
 
 def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
