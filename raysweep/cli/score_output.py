@@ -91,9 +91,9 @@ def score_texts(
         run=run.folder,
         rules=asdict(ScoringRules.of_run(run.config)) | {"masking": run.config.masking.model_dump(mode="json")},
         models=chosen,
-        start={"seed": run.config.seed, "model": record.identity["model"]},
+        start={"seed": run.config.seed, "model": record.identity.get("model")},
         files=tuple(find_files(list(corpus))),
-        data=_data_settings(run.config.data, data),
+        data=data_settings(run.config.data, data),
         out=out,
         with_tokens=with_tokens,
     )
@@ -148,7 +148,7 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
     return predictor
 
 
-def _data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
+def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
     """Settings of the corpus: levels and language as the run has them, all else as it is said.
 
     Raises:

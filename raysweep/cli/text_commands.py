@@ -156,6 +156,35 @@ def score(
         )
 
 
+@app.command()
+def classify(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="Texts of known level; the run was not trained on.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The run whose models' perplexities count.")],
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="CORPUS", help="Another corpus to test on, fitted on the first; several times."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The results; the classifier lies beside it.")
+    ] = Path("classification.json"),
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Parts of the corpus that are tested in turn.")] = 5,
+    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples of learners.")] = 2000,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
+    ] = None,
+    inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
+) -> None:
+    """Tell levels from perplexities, beside baselines, within a corpus and on others."""
+    from raysweep.cli.classify_output import classify_texts
+
+    with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
+        classify_texts(
+            settings, corpus, on or (), out=out, data=set_ or (), folds=folds, resamples=resamples, inline=inline
+        )
+
+
 @app.command("ilm-export")
 @with_settings(fetches="no weights")
 def ilm_export(

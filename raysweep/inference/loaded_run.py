@@ -17,6 +17,7 @@ from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import read_resolved_config
+from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
@@ -86,6 +87,21 @@ class LoadedRun:
             shares=found.shares,
             temperature=1.0 if calibration is None else calibration.temperature,
         )
+
+    def level_classifier(self, path: str | Path) -> LevelClassifier:
+        """A classifier that `raysweep classify` fitted on perplexities of this run's models.
+
+        Raises:
+            InputError: the file holds none, or one of other models.
+        """
+        from raysweep.classification.saved_classifier import (
+            load_classifier,
+        )  # scikit-learn, which loading a run needs not
+
+        pipeline, levels, models = load_classifier(Path(path))
+        if missing := [name for name in models if name not in self.models]:
+            raise InputError(f"{path}: reads perplexities of '{missing[0][:40]}', which is no model of this run")
+        return LevelClassifier(pipeline=pipeline, levels=levels, models={name: self[name] for name in models})
 
     @cached_property
     def evidence(self) -> Evidence:

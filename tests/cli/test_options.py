@@ -40,6 +40,7 @@ OPTIONS = {
         "corpus --name --out --storage --model --tokens --layout --format --text-column --id-column --set --inline "
         "--force"
     ),
+    "classify": "corpus --name --on --out --storage --folds --resamples --set --inline",
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
     "cluster check": "--bucket file --quota",

@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import raysweep
 from raysweep.errors import DamagedError, InputError, TrainingError
 from raysweep.evaluation.infilling import infill
+from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
 from raysweep.inference.text_scores import ScoringRules
@@ -42,7 +43,7 @@ def test_the_api_is_frozen():
     """Notebooks and other people's code rest on these names and arguments; change them in a new major version only."""
     assert raysweep.__all__ == ["__version__", "load", "load_model"]
     functions = [raysweep.load, raysweep.load_model, TrainedModel.infill, TrainedModel.score, LevelPredictor.predict]
-    functions += [LoadedRun.losses, LoadedRun.level_predictor]
+    functions += [LevelClassifier.predict, LoadedRun.losses, LoadedRun.level_predictor, LoadedRun.level_classifier]
     assert {each.__qualname__: signature_of(each) for each in functions} == {
         "load": "(run, *, device=None)",
         "load_model": "(model, *, device=None)",
@@ -50,7 +51,9 @@ def test_the_api_is_frozen():
         "max_answer_tokens=None, constraints=…)",
         "TrainedModel.score": "(self, texts, *, ids=None, per_token=False)",
         "LevelPredictor.predict": "(self, texts)",
+        "LevelClassifier.predict": "(self, texts, *, ids=None)",
         "LoadedRun.losses": "(self)",
+        "LoadedRun.level_classifier": "(self, path)",
         "LoadedRun.level_predictor": "(self, family)",
     }
     assert {"models", "levels", "evidence", "config"} <= set(vars(LoadedRun))

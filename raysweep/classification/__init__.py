@@ -1,0 +1,1 @@
+"""Levels from perplexities: features, classifiers and their baselines, metrics.  No torch."""

@@ -1,0 +1,167 @@
+"""`raysweep classify`: how well levels are told from perplexities, beside baselines, within a corpus and on others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysweep.cli.score_output import data_settings, score_texts
+from raysweep.cli.settings import Settings
+from raysweep.cli.terminal import PrintableConsole, plain_table
+from raysweep.errors import ConfigError, InputError
+from raysweep.storage.atomic_files import write_json
+from raysweep.storage.printable import say
+
+if TYPE_CHECKING:
+    from raysweep.classification.level_classifiers import ScoredTexts
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Loaded:
+    """A scored corpus, and what was left out of it."""
+
+    texts: "ScoredTexts"
+    without_level: int
+    trained_on: int
+    """Texts that the run's models were trained on."""
+    has_learners: bool
+
+    def counts(self) -> dict[str, Any]:
+        return {
+            "texts": len(self.texts.texts),
+            "learners": len(set(self.texts.groups)) if self.has_learners else None,
+            "without_level": self.without_level,
+            "trained_on": self.trained_on,
+        }
+
+
+def classify_texts(
+    settings: Settings,
+    corpus: str,
+    others: Sequence[str],
+    *,
+    out: Path,
+    data: Sequence[str],
+    folds: int,
+    resamples: int,
+    inline: bool,
+) -> None:
+    """Score the corpora, compare the classifiers, write the results and the fitted classifier, and print a table.
+
+    Raises:
+        ConfigError: `out` has another suffix than .json.
+        InputError: there is no such run, or a corpus has too few texts of known level.
+    """
+    if out.suffix != ".json":
+        raise ConfigError(f"--out: found '{out.name[:60]}'; must end in .json")
+    from raysweep.classification.comparison import compare_across, compare_within, fit_logistic
+    from raysweep.classification.saved_classifier import save_classifier
+    from raysweep.evidence.inputs import read_resolved_config
+
+    config = read_resolved_config(settings.folder)
+    levels, options = config.data.levels, {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
+    loaded: dict[str, _Loaded] = {}
+    for number, name in enumerate((corpus, *others)):
+        table = out.with_name(f"{out.stem}.{number}.parquet")
+        score_texts(settings, [name], out=table, data=data, models=(), with_tokens=False, inline=inline, force=False)
+        loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels)
+    first = loaded[corpus].texts
+    models = tuple(first.features)
+    results: dict[str, Any] = {
+        "run": settings.folder.name,
+        "levels": list(levels),
+        "models": list(models),
+        **options,
+        "within": {"corpus": corpus, **loaded[corpus].counts()}
+        | compare_within(first, levels, models, folds=folds, **options),
+        "across": [
+            {"corpus": name, **loaded[name].counts()}
+            | compare_across(first, loaded[name].texts, levels, models, **options)
+            for name in others
+        ],
+    }
+    write_json(out, results)
+    save_classifier(out.with_suffix(".skops"), fit_logistic(first, models), levels=levels, models=models)
+    for part in (results["within"], *results["across"]):
+        _print_part(part)
+    say(f"{out}: written; the logistic regression on all texts of {corpus}: {out.with_suffix('.skops')}")
+
+
+def _load(settings: Settings, name: str, table: Path, data: Any, levels: Sequence[str]) -> _Loaded:
+    """The scores with the texts, without those of no known level and those that the run was trained on."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    from raysweep.classification.level_classifiers import ScoredTexts
+    from raysweep.corpus.new_texts import read_new_texts
+    from raysweep.readers.locations import find_files
+    from raysweep.storage.digests import digest_text
+
+    scores = pd.read_parquet(table, page_checksum_verification=True)
+    texts = read_new_texts(find_files(name), data).documents["text"].to_pylist()
+    assert len(texts) == len(scores), "the scores were made from these texts"
+    trained = pq.read_table(settings.folder.documents, columns=["text"], filters=[("split", "=", "train")])
+    seen = {digest_text(text) for text in trained["text"].to_pylist()}
+    is_seen = np.array([digest_text(text) in seen for text in texts], dtype=np.bool_)
+    has_level = scores["level"].isin(levels).to_numpy()
+    rows = np.flatnonzero(has_level & ~is_seen)
+    if not len(rows):
+        raise InputError(
+            f"{name[:80]}: none of its {len(texts):,} texts has a level of the run ({', '.join(levels)}) and was not "
+            "trained on; name the column with --set data.columns.level=COLUMN"
+        )
+    chosen = scores.iloc[rows]
+    return _Loaded(
+        texts=ScoredTexts(
+            texts=[texts[row] for row in rows],
+            levels=chosen["level"].map(list(levels).index).to_numpy(dtype=np.int64),
+            groups=chosen["learner"].fillna(chosen["writing_id"]).tolist(),
+            features=_features(chosen),
+        ),
+        without_level=int((~has_level).sum()),
+        trained_on=int((has_level & is_seen).sum()),
+        has_learners=bool(scores["learner"].notna().any()),
+    )
+
+
+def _features(scores: Any) -> dict[str, Any]:
+    """By model: nats per token of the whole text and of the answers to its masks."""
+    import numpy as np
+
+    models = [name.removeprefix("nats_") for name in scores if name.startswith("nats_")]
+    features = {}
+    for model in models:
+        pairs = [
+            scores[f"{kind}nats_{model}"] / scores[f"{kind}tokens"].where(scores[f"{kind}tokens"] > 0)
+            for kind in ("", "infill_")
+        ]
+        features[model] = np.stack([pair.to_numpy(dtype=np.float64) for pair in pairs], axis=1)
+    return features
+
+
+def _print_part(part: Mapping[str, Any]) -> None:
+    """A table of one corpus."""
+    where = f"{part['folds']} folds by learner" if "folds" in part else "zero-shot"
+    writers = "learners not known, so folds and intervals count texts" if part["learners"] is None else ""
+    say(f"{part['corpus']}: {part['texts']:,} texts, {where}" + (f" ({writers})" if writers else ""))
+    if part["trained_on"] or part["without_level"]:
+        say(f"left out: {part['trained_on']:,} that the run was trained on, {part['without_level']:,} without a level")
+    table = plain_table()
+    table.add_column("classifier")
+    names = list(next(iter(part["classifiers"].values()))["metrics"])
+    for name in (*names, "calibration_error"):
+        table.add_column(name, justify="right")
+    for name, row in part["classifiers"].items():
+        cells = [_cell(row["metrics"][metric]) for metric in names]
+        table.add_row(f"{name}{' (baseline)' if row['is_baseline'] else ''}", *cells, f"{row['calibration_error']:.3f}")
+    PrintableConsole(highlight=False).print(table)
+
+
+def _cell(metric: Mapping[str, float | None]) -> str:
+    if metric["value"] is None:
+        return "-"
+    limits = f" [{metric['low']:.3f}, {metric['high']:.3f}]" if metric["low"] is not None else ""
+    return f"{metric['value']:.3f}{limits}"

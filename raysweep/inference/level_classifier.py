@@ -1,0 +1,49 @@
+"""A fitted classifier of levels, asked about new texts: their perplexities are computed, then classified."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raysweep.inference.text_tables import read_texts
+from raysweep.inference.trained_model import TrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelClassifier:
+    """Get it from `raysweep.load(run).level_classifier("classification.skops")`."""
+
+    pipeline: Any
+    """The fitted scikit-learn pipeline."""
+    levels: tuple[str, ...]
+    models: Mapping[str, TrainedModel]
+    """Those whose perplexities it reads, in its order."""
+
+    def predict(self, texts: str | Iterable[str], *, ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """The probability of each level for each text.
+
+        A row per text, in order: `text` (its number), `level` (the likeliest), and a column per level.
+
+        Args:
+            ids: names of the texts, which decide where the masks lie; see `TrainedModel.score`.
+
+        Raises:
+            InputError: a text is no string, or cannot be written in UTF-8.
+        """
+        checked = read_texts(texts, ids)
+        columns = []
+        for model in self.models.values():
+            scores = model.score_texts(checked.texts, checked.ids)
+            for nats, tokens in ((scores.nats, scores.tokens), (scores.infill_nats, scores.infill_tokens)):
+                columns.append(np.where(tokens > 0, nats / np.maximum(tokens, 1), np.nan))
+        probabilities_DK = np.zeros((len(checked.texts), len(self.levels)))
+        if checked.texts:
+            found = self.pipeline.predict_proba(np.stack(columns, axis=1))
+            probabilities_DK[:, self.pipeline.classes_.astype(np.int64)] = found
+        table = {
+            "text": np.arange(len(checked.texts)),
+            "level": np.array(self.levels)[probabilities_DK.argmax(axis=1)],
+        }
+        return pd.DataFrame({**table, **dict(zip(self.levels, probabilities_DK.T, strict=True))})

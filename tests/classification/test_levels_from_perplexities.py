@@ -1,0 +1,134 @@
+"""Classifiers of levels against scikit-learn itself, their folds, and the file that holds a fitted one."""
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn import metrics as sk
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+
+from raysweep.classification.comparison import compare_across, compare_within, fit_logistic, split_folds
+from raysweep.classification.level_classifiers import OrdinalByThresholds, ScoredTexts, candidates, perplexity_pipeline
+from raysweep.classification.level_metrics import bootstrap_metrics, confusion_of, metrics_of
+from raysweep.classification.saved_classifier import load_classifier, save_classifier
+from raysweep.errors import InputError
+
+LEVELS = ("A1", "A2", "B1")
+MODELS = ("start", "A1", "B1")
+SETTINGS = {"seed": 0, "resamples": 200, "confidence": 0.95}
+
+
+def make_texts(count=90, seed=0, noise=0.6):
+    """Texts whose level the model `A1` knows, two of each learner."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 3, count)
+    features = {model: rng.normal(5.0, 1.0, (count, 2)) for model in MODELS}
+    features["A1"] += levels[:, None] * 1.5 + rng.normal(0, noise, (count, 2))
+    features["B1"][0, 1] = np.nan
+    words = np.array(["cat", "dog", "however", "nevertheless"])
+    texts = [" ".join(rng.choice(words[: 2 + level], 5 + 3 * level)) for level in levels]
+    return ScoredTexts(
+        texts=texts, levels=levels, groups=[f"learner-{row // 2}" for row in range(count)], features=features
+    )
+
+
+def test_metrics_are_those_of_scikit_learn():
+    """Accuracy, macro F1, QWK and RMSE; adjacent accuracy by its definition."""
+    rng = np.random.default_rng(3)
+    truth, found = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    ours = metrics_of(confusion_of(truth, found, 5))
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, found))
+    assert ours["macro_f1"] == pytest.approx(sk.f1_score(truth, found, average="macro"))
+    assert ours["qwk"] == pytest.approx(sk.cohen_kappa_score(truth, found, weights="quadratic"))
+    assert ours["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, found))
+    assert ours["adjacent_accuracy"] == pytest.approx(np.mean(np.abs(truth - found) <= 1))
+    assert np.isnan(metrics_of(confusion_of(np.zeros(3, int), np.zeros(3, int), 2))["qwk"])
+
+
+def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
+    """The same folds, fitted and predicted by hand for each classifier; learners are never divided."""
+    corpus = make_texts()
+    found = compare_within(corpus, LEVELS, MODELS, folds=3, **SETTINGS)["classifiers"]
+    assert list(found) == ["logistic", "ordinal", "boosting", "majority", "length", "words", "characters", "native"]
+    splits = split_folds(corpus, 3, 0)
+    for fit, test in splits:
+        assert not {corpus.groups[row] for row in fit} & {corpus.groups[row] for row in test}
+    matrices = {
+        "logistic": (corpus.matrix(MODELS), lambda: perplexity_pipeline(LogisticRegression(max_iter=2000))),
+        "native": (corpus.matrix(["start"]), lambda: perplexity_pipeline(LogisticRegression(max_iter=2000))),
+        "majority": (np.zeros((90, 1)), DummyClassifier),
+    }
+    for name, (matrix, make) in matrices.items():
+        predicted = np.empty(90, dtype=int)
+        for fit, test in splits:
+            predicted[test] = make().fit(matrix[fit], corpus.levels[fit]).predict(matrix[test])
+        assert found[name]["confusion"] == sk.confusion_matrix(corpus.levels, predicted, labels=[0, 1, 2]).tolist()
+        value = found[name]["metrics"]["macro_f1"]
+        assert value["value"] == pytest.approx(sk.f1_score(corpus.levels, predicted, average="macro"))
+        assert value["low"] <= value["value"] <= value["high"]
+    assert found["logistic"]["metrics"]["accuracy"]["value"] > found["native"]["metrics"]["accuracy"]["value"] + 0.2
+
+
+def test_the_model_that_knows_the_level_is_missed_most():
+    """What each model's features add, in the same folds."""
+    lost = compare_within(make_texts(), LEVELS, MODELS, folds=3, **SETTINGS)["without_model"]
+    assert max(lost, key=lost.get) == "A1"
+    assert lost["A1"] > 0.2
+
+
+def test_another_corpus_is_tested_by_what_the_first_taught():
+    """Nothing of it is fitted on; a level that the first lacks is never predicted."""
+    first, other = make_texts(seed=1), make_texts(seed=2)
+    first = first.take(np.flatnonzero(first.levels < 2))
+    found = compare_across(first, other, LEVELS, MODELS, **SETTINGS)["classifiers"]["logistic"]
+    by_hand = fit_logistic(first, MODELS).predict(other.matrix(MODELS))
+    assert found["confusion"] == sk.confusion_matrix(other.levels, by_hand, labels=[0, 1, 2]).tolist()
+    assert [row[2] for row in found["confusion"]] == [0, 0, 0]
+
+
+def test_intervals_count_learners_not_texts():
+    """A learner's texts come together: ten copies of each text make no interval narrower."""
+    truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
+    groups = [str(row) for row in range(len(truth))]
+    options = {"levels": 3, "resamples": 500, "confidence": 0.95, "seed": 0}
+    once = bootstrap_metrics(truth, found, groups, **options)["accuracy"]
+    tenfold = bootstrap_metrics(np.repeat(truth, 10), np.repeat(found, 10), np.repeat(groups, 10), **options)
+    assert tenfold["accuracy"] == pytest.approx(once)
+    assert np.isnan(bootstrap_metrics(truth, found, ["one"] * len(truth), **options)["accuracy"]).all()
+
+
+def test_ordinal_probabilities_are_differences_of_thresholds():
+    """They add up to 1, and the thresholds are plain logistic regressions."""
+    texts = make_texts()
+    matrix = np.nan_to_num(texts.matrix(MODELS))
+    model = OrdinalByThresholds().fit(matrix, texts.levels)
+    above = [
+        LogisticRegression(max_iter=2000).fit(matrix, texts.levels > k).predict_proba(matrix)[:, 1] for k in (0, 1)
+    ]
+    expected = np.maximum(np.stack([1 - above[0], above[0] - above[1], above[1]], axis=1), 1e-12)
+    np.testing.assert_allclose(model.predict_proba(matrix), expected / expected.sum(axis=1, keepdims=True))
+
+
+def test_too_few_texts_for_the_folds_are_refused():
+    """With the counts."""
+    with pytest.raises(InputError, match=r"--folds: found 40, with 2. texts of the rarest level and 45 learners"):
+        split_folds(make_texts(), 40, 0)
+    assert [each.name for each in candidates(("A1",), 0)][-1] == "characters"  # no native without the start
+
+
+def test_a_saved_classifier_gives_the_same_probabilities(tmp_path):
+    """Without pickle; another file is refused, and so is one with other types in it."""
+    texts = make_texts()
+    fitted, path = fit_logistic(texts, MODELS), tmp_path / "levels.skops"
+    save_classifier(path, fitted, levels=LEVELS, models=MODELS)
+    loaded, levels, models = load_classifier(path)
+    assert (levels, models) == (LEVELS, MODELS)
+    np.testing.assert_array_equal(
+        loaded.predict_proba(texts.matrix(MODELS)), fitted.predict_proba(texts.matrix(MODELS))
+    )
+    path.write_bytes(b"no zip")
+    with pytest.raises(InputError, match=r"levels\.skops: is no classifier that raysweep saved"):
+        load_classifier(path)
+    skops.io.dump({"pipeline": OrdinalByThresholds()}, path)
+    with pytest.raises(InputError, match=r"holds raysweep.*OrdinalByThresholds, which is not trusted"):
+        load_classifier(path)

@@ -1,0 +1,102 @@
+"""`raysweep classify` on a real run: what it writes is what scikit-learn gives, and the API predicts the same."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+from typer.testing import CliRunner
+
+import raysweep
+from raysweep.classification.comparison import fit_logistic, split_folds
+from raysweep.classification.level_classifiers import ScoredTexts
+from raysweep.classification.saved_classifier import load_classifier, save_classifier
+from raysweep.cli.app import app
+from raysweep.errors import ConfigError, InputError
+
+
+@pytest.fixture
+def classify(finished_storage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*words):
+        words = ["classify", *map(str, words), "--name", "tiny", "--storage", str(finished_storage), "--inline"]
+        result = CliRunner().invoke(app, words)
+        if result.exception is not None:
+            raise result.exception
+        return result.output
+
+    return run_command
+
+
+@pytest.fixture
+def corpora(finished_storage, tmp_path):
+    """Two corpora of texts of the run: test and valid documents, one of them with a training text and an odd level."""
+    documents = pd.read_parquet(finished_storage / "tiny/corpus/documents.parquet")
+    for name, splits in (("one", ("test",)), ("two", ("valid",))):
+        chosen = documents[documents["split"].isin(splits)]
+        extra = documents[documents["split"] == "train"].head(1) if name == "one" else documents.head(0)
+        rows = pd.concat([chosen, extra])[["writing_id", "level", "text", "learner"]]
+        if name == "two":
+            rows.loc[rows.index[0], "level"] = "Z9"
+        rows.to_csv(tmp_path / f"{name}.csv", index=False, quoting=csv.QUOTE_ALL)
+    return tmp_path
+
+
+def scored(corpora, table, levels, texts):
+    frame = pd.read_parquet(corpora / table)
+    models = [name[5:] for name in frame if name.startswith("nats_")]
+    features = {
+        model: np.stack(
+            [(frame[f"{kind}nats_{model}"] / frame[f"{kind}tokens"].replace(0, np.nan)) for kind in ("", "infill_")], 1
+        )
+        for model in models
+    }
+    codes = np.array([levels.index(level) if level in levels else -1 for level in frame["level"]])
+    return ScoredTexts(texts=texts, levels=codes, groups=frame["learner"].tolist(), features=features), models
+
+
+def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
+    """Within the corpus and on the other: confusion and metrics, without what was trained on or has no level."""
+    out = classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
+    results = json.loads((corpora / "classification.json").read_text())
+    assert results["within"]["trained_on"] == 1
+    assert results["across"][0]["without_level"] == 1
+    one, two = (pd.read_csv(corpora / f"{name}.csv") for name in ("one", "two"))
+    whole, models = scored(corpora, "classification.0.parquet", ["A1", "C1"], one["text"].tolist())
+    first = whole.take(np.arange(len(one) - 1))
+    probabilities = np.zeros((len(first.texts), 2))
+    for fit, test in split_folds(first, 2, 0):
+        probabilities[test] = fit_logistic(first.take(fit), models).predict_proba(first.take(test).matrix(models))
+    found = results["within"]["classifiers"]["logistic"]
+    predicted = probabilities.argmax(axis=1)
+    assert found["confusion"] == sk.confusion_matrix(first.levels, predicted, labels=[0, 1]).tolist()
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(sk.accuracy_score(first.levels, predicted))
+    other, _ = scored(corpora, "classification.1.parquet", ["A1", "C1"], two["text"].tolist())
+    other = other.take(np.arange(1, len(two)))
+    fitted = fit_logistic(first, models)
+    zero_shot = fitted.predict(other.matrix(models))
+    across = results["across"][0]["classifiers"]["logistic"]["confusion"]
+    assert across == sk.confusion_matrix(other.levels, zero_shot, labels=[0, 1]).tolist()
+    assert "one.csv: " in out
+    assert "zero-shot" in out
+    classifier = run.level_classifier(corpora / "classification.skops")
+    by_api = classifier.predict(one["text"], ids=one["writing_id"].astype(str).tolist())
+    np.testing.assert_allclose(by_api["C1"], fitted.predict_proba(whole.matrix(models))[:, 1], atol=1e-4)
+    assert len(classifier.predict([])) == 0
+    assert "is up to date" in classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
+
+
+def test_what_cannot_be_classified_is_refused(classify, tmp_path, run):
+    """With the fix."""
+    with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
+        classify("one.csv", "--out", "a.csv")
+    (tmp_path / "none.csv").write_text("id,text\n1,I like apples.\n")
+    with pytest.raises(InputError, match=r"none\.csv: none of its 1 texts has a level of the run .A1, C1."):
+        classify("none.csv")
+    save_classifier(tmp_path / "other.skops", None, levels=("A1",), models=("B7",))
+    assert load_classifier(tmp_path / "other.skops")[2] == ("B7",)
+    with pytest.raises(InputError, match="reads perplexities of 'B7', which is no model of this run"):
+        raysweep.load(run.folder.root).level_classifier(tmp_path / "other.skops")
