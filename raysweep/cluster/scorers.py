@@ -52,16 +52,30 @@ class Scorers:
         running: dict[Any, tuple[Any, ScoreTask | None]] = {
             self._ready(scorer): (scorer, None) for scorer in self._scorers
         }
+        idle: list[Any] = []
         done = 0
+
+        def give_work(scorer: Any) -> None:
+            if waiting:
+                task = waiting.pop(0)
+                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
+            else:
+                idle.append(scorer)
+
         while done < len(tasks):
             (ended,), _ = ray.wait(list(running), num_returns=1)
             scorer, task = running.pop(ended)
             try:
                 error = ray.get(ended)
             except RayActorError as lost:
-                scorer = self._replace(scorer, f"model '{task.model}'" if task else "a scorer", lost)
+                self._drop(scorer, f"model '{task.model}'" if task else "a scorer", lost)
                 waiting[:0] = [task] if task else []
-                running[self._ready(scorer)] = (scorer, None)
+                if idle:
+                    # Another one might wait for ever for the CPU that this one holds.
+                    give_work(idle.pop())
+                else:
+                    self._scorers.append(self._start())
+                    running[self._ready(self._scorers[-1])] = (self._scorers[-1], None)
                 if task:
                     listener.say(f"evaluate: lost the process that scored '{task.model}'; another scores it")
                 continue
@@ -69,9 +83,7 @@ class Scorers:
                 _raise_error(task, error)
                 done += 1
                 listener.advance("evaluate", done, len(tasks), "models")
-            if waiting:
-                task = waiting.pop(0)
-                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
+            give_work(scorer)
         # The one that is kept is not one whose node has yet to come.
         pending = [scorer for scorer, _ in running.values()]
         self._scorers.sort(key=lambda scorer: scorer in pending)
@@ -85,7 +97,8 @@ class Scorers:
                 timing = self._scorers[0].time_model.options(name=f"time {folder.parent.name}")
                 measured: dict[str, Any] = ray.get(timing.remote(folder, ensemble, repeats))
             except RayActorError as lost:
-                self._replace(self._scorers[0], f"{folder}", lost)
+                self._drop(self._scorers[0], f"{folder}", lost)
+                self._resize(1)
             else:
                 return measured
 
@@ -99,8 +112,8 @@ class Scorers:
         while len(self._scorers) < count:
             self._scorers.append(self._start())
 
-    def _replace(self, scorer: Any, work: str, lost: RayActorError) -> Any:
-        """Start another actor in the place of one that is lost.
+    def _drop(self, scorer: Any, work: str, lost: RayActorError) -> None:
+        """Give up an actor that is lost.
 
         Raises:
             TrainingError: this work has lost too many.
@@ -114,9 +127,7 @@ class Scorers:
             ) from lost
         # It may only be out of reach; then nothing it still writes differs from what the other writes.
         ray.kill(scorer)
-        another = self._start()
-        self._scorers[self._scorers.index(scorer)] = another
-        return another
+        self._scorers.remove(scorer)
 
     def _ready(self, scorer: Any) -> Any:
         return scorer.__ray_ready__.remote()

@@ -62,3 +62,14 @@ def score_and_die(*, model, **task):
     if model == "B1":
         os.kill(os.getpid(), signal.SIGKILL)
     score(model=model, **task)
+
+
+def score_and_die_last(*, model, out, **task):
+    """The process that scores the second model is killed, once, when the file `others are scored` is there."""
+    mark = out.parent / "died"
+    if model == "B1" and not mark.exists():
+        while not (out.parent / "others are scored").exists():
+            time.sleep(0.01)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    score(model=model, out=out, **task)

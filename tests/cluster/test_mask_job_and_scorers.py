@@ -117,6 +117,28 @@ def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, list
     assert listener.progress[-1] == ("evaluate", 3, 3, "models")
 
 
+def test_a_lost_model_goes_to_a_scorer_that_has_nothing_to_do(session, score_tasks, monkeypatch):
+    """It holds the CPU or GPU that a new one would wait for: on a cluster that cannot grow, for ever."""
+    from raysweep.cluster.scorers import Scorers
+
+    class Telling(Remembering):
+        def advance(self, stage, done, total, unit):
+            super().advance(stage, done, total, unit)
+            if done == 2:
+                (score_tasks[0].out.parent / "others are scored").touch()
+
+    started, start = [], Scorers._start
+
+    def start_two(scorers):
+        started.append(len(started))
+        assert len(started) <= 2, "there is no room for a third"
+        return start(scorers)
+
+    monkeypatch.setattr(Scorers, "_start", start_two)
+    score(session, score_tasks, Telling(), "tests.cluster.fake_pieces:score_and_die_last")
+    assert len([task.out.read_text() for task in score_tasks]) == 3
+
+
 def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener):
     """After resources.max_failures; it may be what needs the memory."""
     with pytest.raises(
