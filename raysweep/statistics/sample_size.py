@@ -6,8 +6,8 @@ degrees of freedom.  The result is the smallest number at which 80 % of such exp
 rule must hold for an estimate that lies 0.84 standard errors nearer to the margin than the ratio.
 
 The ratio is uncertain, and so is the need: it is also computed at both ends of the ratio's 80 %
-interval.  If that interval holds the margin, the sign of the difference is open, any number would be a
-guess, and none is given.  More documents mean test documents by new learners.
+interval.  If the ratio's 90 % interval holds the margin, the sign of the difference is open, any number would
+be a guess, and none is given.  More documents mean test documents by new learners.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,10 @@ from scipy.special import ndtri
 from raysweep.statistics.contrasts import Measured
 
 POWER = 0.8
-SIGN_TAIL = 0.1
+SIGN_TAIL = 0.05
 """The sign counts as known if an interval with so much on either side lies on one side of the margin."""
+_RANGE_TAIL = 0.1
+"""The needs at the ends of an interval with so much on either side are given as the range."""
 HOPELESS = 100.0
 """A corpus of more than this many times the documents is not worth suggesting."""
 MOST_SEEDS = 20
@@ -91,7 +93,7 @@ def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], 
     """The contrasts as if the ratio were at the nearer end of its 80 % interval, and at the farther one."""
     near, far = [], []
     for contrast in measured:
-        ends = sorted(contrast.interval(1.0 - 2.0 * SIGN_TAIL), key=lambda end: abs(end - margin))
+        ends = sorted(contrast.interval(1.0 - 2.0 * _RANGE_TAIL), key=lambda end: abs(end - margin))
         near.append(contrast.sources.around(ends[0]))
         far.append(contrast.sources.around(ends[1]))
     return near, far

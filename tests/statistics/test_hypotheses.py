@@ -186,7 +186,7 @@ def test_too_few_writers_are_not_tested(simulate):
 
 def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
     """With as many as it asks for, and the same truth, most such experiments decide."""
-    found = judged(simulate, H1, -0.03, 0.0, writers=40)[OVERALL]
+    found = judged(simulate, H1, -0.034, 0.0, writers=40)[OVERALL]
     assert found.verdict is U
     assert 0 < found.more_documents_low < found.more_documents
     assert "test documents by new learners" in found.note
