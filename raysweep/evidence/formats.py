@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 
 NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+FAR = 1000.0
+"""A ratio of perplexities beyond it, either way, says only that the interval has no end that matters."""
 
 
 def perplexity(value: float | None) -> str:
@@ -16,16 +19,22 @@ def perplexity(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Three decimals: differences of perplexities are often below one per cent."""
-    return NONE if value is None else f"{value:.3f}" if value < 100 else f"{value:,.0f}"
+    """Three decimals: differences of perplexities are often below one per cent.  Beyond a thousand, only that it is."""
+    if value is None:
+        return NONE
+    if value < 1.0 / FAR:
+        return f"<{SPACE}{1.0 / FAR:g}"
+    return f">{SPACE}{FAR:,.0f}" if value > FAR else f"{value:.3f}" if value < 100 else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a change: 1.25 is +25.0 %; above 10 it is a factor: ×73.7."""
+    """A ratio as a change: 1.25 is +25.0 %; above 10 it is a factor: ×73.7, and beyond a thousand only that."""
     if value is None:
         return NONE
     if value >= 10.0:
-        return f"×{value:,.1f}" if value < 1000.0 else f"×{value:,.0f}"
+        return f"×{value:,.1f}" if value <= FAR else f">{SPACE}×{FAR:,.0f}"
+    if value < 1.0 / FAR:
+        return f"<{SPACE}{MINUS}99.9{SPACE}%"
     return f"{(value - 1.0) * 100.0:+,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
@@ -47,7 +56,11 @@ def _direction(ratio: float) -> str:
 
 
 def _size_of_change(ratio: float) -> str:
-    return percent(ratio).lstrip("+\N{MINUS SIGN}") if ratio < 10.0 else f"{percent(ratio).lstrip('×')}{SPACE}times"
+    if ratio > FAR:
+        return f"more than {FAR:,.0f}{SPACE}times"
+    if ratio < 1.0 / FAR:
+        return f"more than 99.9{SPACE}%"
+    return percent(ratio).lstrip(f"+{MINUS}") if ratio < 10.0 else f"{percent(ratio).lstrip('×')}{SPACE}times"
 
 
 def share(value: float | None) -> str:

@@ -101,9 +101,9 @@ def test_a_p_value_is_the_level_at_which_its_look_crosses(looks):
 
 
 def test_information_is_that_of_all_seeds_at_the_last_look_and_grows_with_each():
-    """Where trainings hardly vary, the first look has nearly all of it; where they alone vary, its share of seeds."""
+    """Where trainings hardly vary, the first look has most of it; where they alone vary, its share of seeds."""
     effects = {"general": 0.0, "specialised": -0.1}
-    for spread, first in ((0.0001, 0.95), (1.0, 0.0)):
+    for spread, first in ((0.0001, 0.75), (1.0, 0.0)):
         resamples = drawn(0, ["A1"], effects, spread)
         times = [one.look.time for one in look_at(rounds(resamples), MOST)]
         assert times == sorted(set(times))
