@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
@@ -108,11 +109,16 @@ class LoadedRun:
         """Everything that the report says.
 
         Raises:
-            InputError: there is no report.
+            InputError: there is no report, or another version of raysweep wrote it.
             DamagedError: it is not as it was made.
         """
         self._refuse_damage("report", self.folder.evidence)
-        return Evidence.model_validate_json(self.folder.evidence.read_text(encoding="utf-8"))
+        try:
+            return Evidence.model_validate_json(self.folder.evidence.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise InputError(
+                f"{self.folder.evidence}: was written by another version of raysweep; do `raysweep report` again"
+            ) from error
 
     def losses(self) -> pd.DataFrame:
         """The losses of every test document: `evaluation/losses.parquet`.

@@ -227,6 +227,14 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
         serve_run(raysweep.load(own_run.folder.root))
 
 
+def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch):
+    """The models fill blanks all the same, and the reason is told."""
+    text = own_run.folder.evidence.read_text(encoding="utf-8").replace('"confidence"', '"of_another_version"')
+    own_run.folder.evidence.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(own_run.__class__, "_refuse_damage", lambda *_: None)
+    assert "was written by another version of raysweep" in serve_run(own_run).no_levels
+
+
 @pytest.mark.parametrize("requests", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_requests_of_20_clients_are_all_answered(address, requests):
     """By a real server, in its queue; the slowest of twenty is told."""
