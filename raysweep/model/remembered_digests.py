@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.config.fingerprints import fingerprint
@@ -33,17 +34,45 @@ def trusting_file_times() -> Iterator[None]:
         _trusts.reset(token)
 
 
-def recall_digests(files: Sequence[Path], tensors: Sequence[str]) -> Digests | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStates:
+    """How files looked before they were read."""
+
+    states: tuple[tuple[str, int, int, int, int], ...]
+    """Place, bytes, times of the last change of content and of anything (ns), and inode of each."""
+    is_settled: bool
+    """Whether none had just been changed: a change after this look gives its file another state."""
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> "FileStates":
+        """Look at the files."""
+        known = [(str(file.resolve()), file.stat()) for file in files]
+        return cls(
+            states=tuple((path, of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for path, of in known),
+            is_settled=max(of.st_ctime for _, of in known) <= unix_seconds() - _SETTLED_S,
+        )
+
+    @property
+    def key(self) -> str:
+        """Under which the digests are kept."""
+        return fingerprint({path: list(state) for path, *state in self.states})
+
+
+def recall_digests(files: FileStates, tensors: Sequence[str]) -> Digests | None:
     """The digests of these tensors, which are in these files; None if they must be read."""
-    found = _entries().get(_key(files)) if _trusts.get() else None
+    found = _entries().get(files.key) if _trusts.get() else None
     return found if found is not None and sorted(found) == sorted(tensors) else None
 
 
-def remember_digests(files: Sequence[Path], digests: Digests) -> None:
-    """Keep the digests for the next plan; the oldest ones are forgotten."""
-    if max(file.stat().st_ctime for file in files) > unix_seconds() - _SETTLED_S:
+def remember_digests(files: FileStates, digests: Digests) -> None:
+    """Keep the digests for the next plan; the oldest ones are forgotten.
+
+    Args:
+        files: as they looked before the weights were read, so that a change meanwhile is not taken for what was read.
+    """
+    if not files.is_settled:
         return
-    key, entries = _key(files), _entries()
+    key, entries = files.key, _entries()
     if entries.pop(key, None) == digests or not _can_write():
         return
     kept = list({**entries, key: digests}.items())[-_MOST_STARTS:]
@@ -58,13 +87,6 @@ def _can_write() -> bool:
     place = _file().parent
     place = next(folder for folder in (place, *place.parents) if folder.exists())
     return os.access(place, os.W_OK)
-
-
-def _key(files: Sequence[Path]) -> str:
-    states = [(str(file.resolve()), file.stat()) for file in files]
-    return fingerprint(
-        {path: [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] for path, state in states}
-    )
 
 
 def _entries() -> dict[str, Digests]:

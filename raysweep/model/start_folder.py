@@ -18,7 +18,7 @@ from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH, ModelConfig
 from raysweep.errors import InputError
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
-from raysweep.model.remembered_digests import recall_digests, remember_digests
+from raysweep.model.remembered_digests import FileStates, recall_digests, remember_digests
 from raysweep.model.start_config import CONFIG_FILE, StartConfig, read_start_config
 from raysweep.model.start_tokenizer import INFILLING_TOKENS, TOKENIZER_FILES, read_extra_tokens
 from raysweep.model.weight_files import INDEX_FILE, WEIGHTS_FILE, StoredTensor, digest_finite, read_tensors
@@ -132,12 +132,12 @@ def digest_start(start: StartFolder) -> str:
         InputError: a weight is not finite, or the output layer is not what the config says.
     """
     files = tuple(sorted({tensor.file for tensor in start.tensors.values()}))
-    states = tuple((file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) for file in files)
-    if (recalled := recall_digests(files, list(start.tensors))) is not None:
+    states = FileStates.of(files)
+    if (recalled := recall_digests(states, list(start.tensors))) is not None:
         digests = dict(recalled)
     else:
-        digests = dict(_digest_tensors(tuple(start.tensors.items()), states, start.place))
-        remember_digests(files, dict(digests))
+        digests = dict(_digest_tensors(tuple(start.tensors.items()), states.states, start.place))
+        remember_digests(states, dict(digests))
     head = digests.pop(_HEAD) if start.config.tie_word_embeddings and _HEAD in digests else None
     if head is not None and head != digests["wte.weight"]:
         raise InputError(
@@ -280,7 +280,7 @@ def _notes(config: StartConfig, extra: Mapping[int, str] | None, *, keeps: bool,
 @cache
 def _digest_tensors(
     tensors: tuple[tuple[str, StoredTensor], ...],
-    states: tuple[tuple[int, int, int], ...],  # noqa: ARG001 - forgets what was read when a file changes
+    states: tuple[tuple[str, int, int, int, int], ...],  # noqa: ARG001 - forgets what was read when a file changes
     place: str,
 ) -> tuple[tuple[str, str], ...]:
     return tuple(

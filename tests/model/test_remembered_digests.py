@@ -66,6 +66,21 @@ def test_a_file_that_changed_is_read_again(start, read):
         assert digest_again(start) == digest
 
 
+def test_a_change_while_the_weights_are_read_is_not_taken_for_what_was_read(start, monkeypatch):
+    """Reading takes seconds: what is remembered belongs to the files as they were before."""
+
+    def change(tensor, place):
+        monkeypatch.setattr(start_folder, "digest_finite", digest_finite)
+        digest = digest_finite(tensor, place)
+        (start / "model.safetensors").touch()
+        return digest
+
+    monkeypatch.setattr(start_folder, "digest_finite", change)
+    digest_again(start)
+    (file,) = [start / "model.safetensors"]
+    assert remembered_digests.FileStates.of([file]).key not in remembered_digests._entries()
+
+
 def test_what_was_changed_just_now_is_not_remembered(start, read, monkeypatch):
     """It may change again within the resolution of its times."""
     monkeypatch.setattr(remembered_digests, "unix_seconds", lambda: (start / "model.safetensors").stat().st_ctime + 1)
