@@ -1,8 +1,9 @@
 """Make in an AWS account what cluster.yaml names: `raysweep cluster prepare`.
 
-Four things, each left alone if it is there: a bucket for the runs; an instance profile for the head, which may start
-and end this cluster's workers; one for the workers, which reach the bucket and nothing else; and the security group
-that Ray would otherwise make with ssh open to the world.  The region in cluster.yaml is set to the one asked for.
+Four things, each made if it is missing: a bucket for the runs, which is left alone if it is there; an instance profile
+for the head, which may start and end this cluster's workers; one for the workers, which reach the bucket and nothing
+else; and the security group that Ray would otherwise make with ssh open to the world.  Rights and security group become
+what is asked for, whatever they were.  The region in cluster.yaml is set to the one asked for.
 """
 
 import ipaddress
@@ -10,7 +11,7 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ class AwsAccount:
         except iam.exceptions.NoSuchEntityException:
             iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
             is_new = True
-        iam.put_role_policy(RoleName=name, PolicyName="raysweep", PolicyDocument=json.dumps(policy))
+        self._put_rights(iam, name, policy)
         try:
             profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
         except iam.exceptions.NoSuchEntityException:
@@ -123,6 +124,16 @@ class AwsAccount:
         self.say(f"instance profile {name}: {'made' if is_new else 'is there'}")
         return is_new
 
+    def _put_rights(self, iam: Any, role: str, policy: Mapping[str, Any]) -> None:
+        """Give the role these rights in place of those it has; an account has one pair of roles for all clusters."""
+        try:
+            before = iam.get_role_policy(RoleName=role, PolicyName="raysweep")["PolicyDocument"]
+        except iam.exceptions.NoSuchEntityException:
+            before = policy
+        if before != policy:
+            self.say(f"role {role}: had other rights; a cluster that runs with another bucket loses it")
+        iam.put_role_policy(RoleName=role, PolicyName="raysweep", PolicyDocument=json.dumps(policy))
+
     def _allow_ssh(self, group_name: str, network: str) -> None:
         """Let this network in by ssh, and nobody else; the group's own machines reach each other."""
         ec2 = self.client("ec2", self.region)
@@ -132,8 +143,8 @@ class AwsAccount:
                 f"{self.region} has no default VPC; `aws ec2 create-default-vpc --region {self.region}`"
             )
         vpc = networks[0]["VpcId"]
-        wanted = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [group_name]}]
-        groups = ec2.describe_security_groups(Filters=wanted)["SecurityGroups"]
+        named = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [group_name]}]
+        groups = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
         if groups:
             group, known = groups[0]["GroupId"], groups[0]["IpPermissions"]
         else:
@@ -142,11 +153,14 @@ class AwsAccount:
         inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
         if not any(rule["IpProtocol"] == "-1" and rule.get("UserIdGroupPairs") for rule in known):
             ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[inside])
-        open_to = {(each["CidrIp"], rule["FromPort"]) for rule in known for each in rule.get("IpRanges", [])}
-        for cidr, port in open_to - {(network, _SSH)}:
-            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[_tcp(cidr, port)])
-        if (network, _SSH) not in open_to:
-            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[_tcp(network, _SSH)])
+        wanted, is_open = _ssh_from(network), False
+        for opening in _openings(known):
+            if opening == wanted:
+                is_open = True
+            else:
+                ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[opening])
+        if not is_open:
+            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[wanted])
         self.say(f"security group {group_name}: ssh from {network} only")
 
 
@@ -179,8 +193,17 @@ def _allow(*actions: str, **rest: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": list(actions), **rest}
 
 
-def _tcp(cidr: str, port: int) -> dict[str, Any]:
-    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": cidr}]}
+def _ssh_from(network: str) -> dict[str, Any]:
+    return {"IpProtocol": "tcp", "FromPort": _SSH, "ToPort": _SSH, "IpRanges": [{"CidrIp": network}]}
+
+
+def _openings(rules: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Each network, or list of networks, that rules let in, as a rule of its own."""
+    for rule in rules:
+        what = {name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in rule}
+        for kind, key in {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}.items():
+            for each in rule.get(kind, []):
+                yield {**what, kind: [{key: each[key]}]}
 
 
 def _parse_network(text: str) -> str:

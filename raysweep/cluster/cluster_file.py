@@ -151,8 +151,9 @@ class ClusterFile:
         if not groups:
             raise ResourceError(f"there is no security group {name}, so Ray opens ssh to the world; {_PREPARE}")
         rules = [rule for group in groups for rule in group["IpPermissions"]]
-        networks = sorted({each["CidrIp"] for rule in rules for each in rule.get("IpRanges", [])})
-        if "0.0.0.0/0" in networks:
+        kinds = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
+        networks = sorted({one[key] for rule in rules for kind, key in kinds.items() for one in rule.get(kind, [])})
+        if not {"0.0.0.0/0", "::/0"}.isdisjoint(networks):
             raise ResourceError(f"{name} is open to the world; `raysweep cluster prepare` lets in this machine alone")
         return f"{name} lets in {', '.join(networks) or 'nobody'}"
 

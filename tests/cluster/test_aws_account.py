@@ -75,6 +75,30 @@ def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare
     assert rules_of(aws)[0] == {(22, "198.51.100.0/24"), (-1, group)}
 
 
+def test_every_other_opening_is_closed(aws, prepare):
+    """Rules of all protocols have no port, networks of IPv6 stand elsewhere, and ranges of ports are one rule."""
+    prepare()
+    rules, group = rules_of(aws)
+    opened = [
+        {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "198.51.100.1/32", "Description": "me"}]},
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 8000, "ToPort": 9000, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+    ]
+    aws("ec2").authorize_security_group_ingress(GroupId=group, IpPermissions=opened)
+    prepare()
+    assert rules_of(aws) == (rules, group)
+    (found,) = aws("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    assert [rule for rule in found["IpPermissions"] if rule.get("Ipv6Ranges")] == []
+
+
+def test_rights_that_another_cluster_loses_are_told(aws, prepare):
+    """The roles are the account's: with another bucket, workers that run lose the first."""
+    assert [line for line in prepare() if "loses" in str(line)] == []
+    told = [line for line in prepare(bucket="other-runs") if "loses" in str(line)]
+    assert len(told) == 2
+    assert told[0] == "role raysweep-worker: had other rights; a cluster that runs with another bucket loses it"
+
+
 def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
     """What runs on a worker has its rights; the head ends instances of this cluster alone."""
     prepare()

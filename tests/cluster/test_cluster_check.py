@@ -112,12 +112,15 @@ def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
     assert found["token"].is_fine
 
 
-def test_ssh_that_is_open_to_the_world_is_named(place, account):
+@pytest.mark.parametrize(
+    "opening", [{"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, {"Ipv6Ranges": [{"CidrIpv6": "::/0"}]}], ids=["IPv4", "IPv6"]
+)
+def test_ssh_that_is_open_to_the_world_is_named(place, account, opening):
     """As Ray opens it by itself."""
     group = account("ec2", REGION).describe_security_groups(
         Filters=[{"Name": "group-name", "Values": ["ray-autoscaler-raysweep"]}]
     )["SecurityGroups"][0]["GroupId"]
-    world = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    world = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, **opening}
     account("ec2", REGION).authorize_security_group_ingress(GroupId=group, IpPermissions=[world])
     assert "is open to the world" in examine(place, account)["firewall"].text
 
