@@ -96,7 +96,7 @@ class _Feed:
         except Exception as error:
             # A tracker may raise anything, and no training may end for it.
             first = str(error).strip().partition("\n")[0]
-            self._problems[name] = printable_message(f"{type(error).__name__}: {first}"[:300])
+            self._problems[name] = printable_message(f"{type(error).__name__}: {first}")[:300]
             logger.warning("track: %s: %s", name, self._problems[name])
 
     def _send_new(self, name: str) -> None:
