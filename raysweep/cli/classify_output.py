@@ -65,7 +65,17 @@ def classify_texts(
     loaded: dict[str, _Loaded] = {}
     for number, name in enumerate((corpus, *others)):
         table = out.with_name(f"{out.stem}.{number}.parquet")
-        score_texts(settings, [name], out=table, data=data, models=(), with_tokens=False, inline=inline, force=False)
+        score_texts(
+            settings,
+            [name],
+            out=table,
+            data=data,
+            models=(),
+            with_tokens=False,
+            inline=inline,
+            force=False,
+            with_levels=False,
+        )
         loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels)
     first = loaded[corpus].texts
     models = tuple(first.features)

@@ -19,7 +19,14 @@ from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.lock import locked
 from raysweep.pipeline.tasks import Executor
-from raysweep.pipeline.text_scoring import TextScoring, find_done, finish, score_corpus, write_scores
+from raysweep.pipeline.text_scoring import (
+    TextScoring,
+    find_done,
+    finish,
+    refuse_changes,
+    score_corpus,
+    write_scores,
+)
 from raysweep.readers.locations import find_files
 from raysweep.scheduling.records import read_record
 from raysweep.storage.printable import say
@@ -60,12 +67,14 @@ def score_texts(
     with_tokens: bool,
     inline: bool,
     force: bool,
+    with_levels: bool = True,
 ) -> None:
     """Score a corpus, or go on with it, and say what came out.
 
     Args:
         data: settings of the corpus, as `data.key=value`.
         models: those that score; all if none is named.
+        with_levels: whether the probability of each level is asked for.
 
     Raises:
         ConfigError: an option is wrong, or the output is there already, made from something else.
@@ -98,7 +107,10 @@ def score_texts(
         with_tokens=with_tokens,
     )
     identity = scoring.identity()
-    counts = find_done(scoring, identity, force=force)
+    predictor = _predictor(run, chosen) if with_levels else None
+    # Another report has another temperature, which changes no score.
+    of_output = identity | {"levels": _describe(predictor)}
+    counts = find_done(scoring, of_output, force=force)
     if counts is not None:
         say(f"{out}: is up to date, {counts.texts:,} texts under {len(chosen):,} models")
         return
@@ -110,10 +122,10 @@ def score_texts(
         )
     with locked(RunFolder(scoring.parts)), _executor(resources, scoring, inline=inline) as executor:
         counts = score_corpus(scoring, identity, executor, ScoreView())
-        predictor = _predictor(run, chosen)
-        outputs = write_scores(scoring, counts, predictor)
-        finish(scoring, identity, counts, outputs)
-    for path in outputs:
+        refuse_changes(scoring, identity)
+        write_scores(scoring, of_output, counts, predictor)
+        finish(scoring, of_output, counts)
+    for path in scoring.outputs:
         say(f"{path}: {counts.texts:,} texts under {', '.join(chosen)}")
     if predictor is not None:
         shown = f"temperature {predictor.temperature:.4g}, from the run's report"
@@ -146,6 +158,17 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
         say(f"no levels: they need the scores of {', '.join(missing)} too", to_stderr=True)
         return None
     return predictor
+
+
+def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
+    """All that decides the probabilities of levels beside the scores."""
+    if predictor is None:
+        return None
+    return {
+        "models": {level: model.name for level, model in predictor.models.items()},
+        "shares": dict(predictor.shares),
+        "temperature": predictor.temperature,
+    }
 
 
 def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:

@@ -5,6 +5,7 @@ Beside the file that is asked for lies a folder of parts while the work goes on:
     OUT.parts/plan.json                   what is scored, with a digest of all that decides a number; written last
     OUT.parts/texts-00000.parquet         a part of the texts
     OUT.parts/MODEL-00000.parquet         its scores under a model, renamed into place when they are whole
+    OUT.parts/merge.json                  the output is being written, from these parts
 
 The texts are read first and let go, so that memory holds a part, not the corpus.  When every part is scored they are
 merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts go.
@@ -12,7 +13,7 @@ merged in the order of the texts, the file is renamed into place, its record `OU
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,8 +80,19 @@ class TextScoring:
         return self.out.with_name(f"{self.out.name}.quarantine.csv")
 
     @property
+    def outputs(self) -> list[Path]:
+        """The tables that are asked for."""
+        return [self.out, *([self.tokens_out] if self.with_tokens else [])]
+
+    @property
     def plan(self) -> Path:
+        """Says what the parts are of."""
         return self.parts / "plan.json"
+
+    @property
+    def merge(self) -> Path:
+        """Says from what an output without a record was made: a kill came before the record was written."""
+        return self.parts / "merge.json"
 
     def texts(self, part: int) -> Path:
         """A part of the texts."""
@@ -95,7 +107,7 @@ class TextScoring:
         return self.parts / f"{model}-{part:05d}.tokens.parquet"
 
     def identity(self) -> dict[str, Any]:
-        """All that decides a number of the output, as plain values; reads every file of the corpus once.
+        """All that decides a score, as plain values; reads every file of the corpus and of the models once.
 
         Raises:
             DamagedError: a model is not as it was made.
@@ -128,19 +140,28 @@ class TextCounts:
 def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
     """The counts of scores that are there already, made from the same; None if there are none.
 
+    Args:
+        identity: of the output.
+
     Raises:
-        ConfigError: the file is there, and was not made from the same.
+        ConfigError: a file is there, and was not made from the same.
         DamagedError: its record is damaged.
     """
     if force:
         return None
-    fix = "give --force to score again, or another --out"
+    mark, fix = fingerprint(identity), "give another --out, or delete it to score again (`raysweep score` has --force)"
     if scoring.record.exists():
         record = read_sealed(scoring.record, fix=fix)
-        if record["fingerprint"] == fingerprint(identity) and not find_damage(scoring.out.parent, record["outputs"]):
+        if record["fingerprint"] == mark and not find_damage(scoring.out.parent, record["outputs"]):
             return TextCounts(**record["counts"])
-    if scoring.out.exists():
-        raise ConfigError(f"--out: {scoring.out!s:.80} is there already, made from other texts or models; {fix}")
+    if scoring.merge.exists() and read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == mark:
+        return None
+    for path in scoring.outputs:
+        if path.exists():
+            raise ConfigError(
+                f"--out: {path!s:.80} is there already, made from other texts, models or settings, or changed since; "
+                f"{fix}"
+            )
     return None
 
 
@@ -170,17 +191,34 @@ def score_corpus(
     return counts
 
 
-def write_scores(scoring: TextScoring, counts: TextCounts, predictor: "LevelPredictor | None") -> list[Path]:
-    """Merge the parts into the output, in the order of the texts; returns the files written.
+def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
+    """Refuse parts of which some may be of other texts or models than the rest.
+
+    Raises:
+        InputError: the corpus or a model changed while it was scored.
+    """
+    now = scoring.identity()
+    if changed := [name for name in identity if now[name] != identity[name]]:
+        raise InputError(
+            f"{scoring.out!s:.80}: {' and '.join(changed)} changed while they were scored; "
+            "the same command scores again"
+        )
+
+
+def write_scores(
+    scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, predictor: "LevelPredictor | None"
+) -> None:
+    """Merge the parts into the output, in the order of the texts.
 
     Args:
+        identity: of the output.
         predictor: adds the probability of each level; its models are among those that scored.
     """
     from raysweep.inference.score_tables import score_table, token_scores_table  # torch, which Ray's workers have
 
-    outputs = [scoring.out, *([scoring.tokens_out] if scoring.with_tokens else [])]
+    write_sealed(scoring.merge, {"fingerprint": fingerprint(identity)})
     with ExitStack() as stack:
-        write, *write_tokens = [stack.enter_context(table_writer(path)) for path in outputs]
+        write, *write_tokens = [stack.enter_context(table_writer(path)) for path in scoring.outputs]
         for part in range(_count_parts(counts.texts)):
             texts = _read(scoring.texts(part))
             scores = {model: _read(scoring.scores(model, part)) for model in scoring.models}
@@ -190,10 +228,9 @@ def write_scores(scoring: TextScoring, counts: TextCounts, predictor: "LevelPred
                 # A text that can be scored has a token, which nothing predicts.
                 counts_D = scores[scoring.models[0]]["tokens"].to_numpy() + 1
                 write_tokens[0](token_scores_table(texts, nats, counts_D))
-    return outputs
 
 
-def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, outputs: Sequence[Path]) -> None:
+def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts) -> None:
     """Record that the output is whole, then remove the parts."""
     write_sealed(
         scoring.record,
@@ -201,7 +238,7 @@ def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts
             "fingerprint": fingerprint(identity),
             "identity": identity,
             "counts": asdict(counts),
-            "outputs": describe_outputs(scoring.out.parent, outputs),
+            "outputs": describe_outputs(scoring.out.parent, scoring.outputs),
         },
     )
     shutil.rmtree(scoring.parts)
@@ -213,6 +250,8 @@ def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
     documents = corpus.documents
     if corpus.bad_rows:
         write_quarantine(scoring.quarantine, corpus.bad_rows)
+    else:
+        scoring.quarantine.unlink(missing_ok=True)  # an earlier corpus's
     if not documents.num_rows:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(corpus.bad_rows).items())
         raise InputError(f"{scoring.files[0]}: none of its {corpus.rows:,} rows holds a text ({reasons})")
@@ -238,9 +277,10 @@ def _score_parts(scoring: TextScoring, texts: int, executor: Executor, listener:
         TextTask(
             run=scoring.run.root,
             model=model,
-            texts=scoring.texts(part),
-            out=scoring.scores(model, part),
-            tokens_out=scoring.token_scores(model, part) if scoring.with_tokens else None,
+            # Absolute: a cluster's workers may stand in another folder than this command.
+            texts=scoring.texts(part).absolute(),
+            out=scoring.scores(model, part).absolute(),
+            tokens_out=scoring.token_scores(model, part).absolute() if scoring.with_tokens else None,
         )
         for model in scoring.models
         for part in parts

@@ -1,6 +1,7 @@
 """Writes a table piece by piece as Parquet, CSV or JSON Lines, by the suffix of its name, and by rename."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,11 +17,13 @@ TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def check_suffix(path: Path, option: str) -> None:
-    """Refuse a name whose suffix says no format.
+    """Refuse a name whose suffix says no format, and an address.
 
     Raises:
         ConfigError: with the option that gave the name.
     """
+    if re.match(r"[a-z0-9+.-]+:/", str(path)):
+        raise ConfigError(f"{option}: found '{path!s:.60}'; must be a file on this machine: copy it when it is written")
     if path.suffix not in TABLE_SUFFIXES:
         raise ConfigError(f"{option}: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
 

@@ -134,6 +134,54 @@ def test_a_killed_command_goes_on_where_it_was(score, corpus, tmp_path, monkeypa
         assert (tmp_path / name.format("killed")).read_bytes() == (tmp_path / name.format("whole")).read_bytes()
 
 
+def test_killed_before_its_record_it_goes_on_and_overwrites_no_other_file(score, tmp_path, monkeypatch):
+    """The table is in place and the record is not: its parts say whose it is; a table of others is still refused."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    words = ("texts.csv", "--model", "A1", "--tokens")
+    with monkeypatch.context() as patch:
+        patch.setattr(score_output, "finish", lambda *_: (_ for _ in ()).throw(KilledError()))
+        with pytest.raises(KilledError):
+            score(*words, "--out", "out.csv")
+    whole = (tmp_path / "out.csv").read_bytes()
+    with pytest.raises(ConfigError, match=r"out\.csv is there already"):
+        score("texts.csv", "--model", "C1", "--out", "out.csv")
+    assert "1 of 1 scores are there already" in score(*words, "--out", "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == whole
+    assert "is up to date" in score(*words, "--out", "out.csv")
+    (tmp_path / "new.tokens.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"new\.tokens\.csv is there already"):
+        score(*words, "--out", "new.csv")
+
+
+def test_texts_that_change_while_they_are_scored_are_refused(score, tmp_path, monkeypatch):
+    """Or the record would name texts that were not scored; the next command scores those that are there."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    score_part = text_parts.score_part
+
+    def change(**task):
+        (tmp_path / "texts.csv").write_text("text\nI like pears.\nI go.\n")
+        return score_part(**task)
+
+    monkeypatch.setattr(text_parts, "score_part", change)
+    with pytest.raises(InputError, match=r"out\.csv: texts changed while they were scored"):
+        score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert not (tmp_path / "out.csv").exists()
+    score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 2
+
+
+def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(score, tmp_path, monkeypatch):
+    """The report is made, or made again, after the table: its temperature decides the probabilities."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(score_output, "_predictor", lambda *_: None)
+        score("texts.csv", "--out", "out.csv")
+    with pytest.raises(ConfigError, match=r"made from other texts, models or settings"):
+        score("texts.csv", "--out", "out.csv")
+    score("texts.csv", "--out", "out.csv", "--force")
+    assert "probability_C1" in pd.read_csv(tmp_path / "out.csv")
+
+
 def test_parts_of_something_else_are_not_gone_on_with(score, tmp_path, monkeypatch):
     """The plan's fingerprint holds texts, models, masks and settings."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
@@ -190,6 +238,9 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
     assert "no levels: they need the scores of C1 too" in out
     assert "b" in (tmp_path / "out.csv.quarantine.csv").read_text()
     assert pd.read_csv(tmp_path / "out.csv")["writing_id"].tolist() == ["a", "c"]
+    (tmp_path / "texts.csv").write_text("id,text\na,I like apples.\n")
+    score("texts.csv", "--out", "out.csv", "--model", "A1", "--force")
+    assert not (tmp_path / "out.csv.quarantine.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -200,6 +251,7 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
             ConfigError,
             "--out: found 'out.xlsx'; must end in .parquet, .csv, .jsonl",
         ),
+        (["texts.csv", "--out", "s3://b/out.csv"], ConfigError, "must be a file on this machine"),
         (["texts.csv", "--model", "A2"], ConfigError, "--model: found 'A2'; trained in 'tiny' are start, A1, C1"),
         (["texts.csv", "--set", "training.steps=3"], ConfigError, "--set training.steps: score takes settings of data"),
         (["texts.csv", "--set", "data.quotes=odd"], ConfigError, "--set data.quotes: found 'odd'"),
