@@ -97,12 +97,24 @@ def print_kuberay(
 
 
 def _read_cluster_file(file: Path) -> Any:
-    """Its values."""
+    """Its values, among them `cluster_name` and `provider.region`.
+
+    Raises:
+        ConfigError: there is no such file, or it is none of Ray's.
+    """
     import yaml
 
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        _ = values["cluster_name"], values["provider"]["region"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{file}: is no YAML with cluster_name and provider.region ({type(error).__name__}); must be such as "
+            "cluster.yaml"
+        ) from error
+    return values
 
 
 def _require_boto3() -> None:

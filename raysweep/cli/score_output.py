@@ -1,6 +1,7 @@
 """`raysweep score`: every text of a corpus under every model of a run, with progress and a summary."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from raysweep.pipeline.text_scoring import (
     TextScoring,
     find_done,
     finish,
+    is_merged,
     refuse_changes,
     score_corpus,
     write_scores,
@@ -112,6 +114,9 @@ def score_texts(
     of_output = identity | {"levels": _describe(predictor)}
     counts = find_done(scoring, of_output, force=force)
     if counts is not None:
+        if is_merged(scoring, of_output):
+            with locked(RunFolder(scoring.parts)):
+                shutil.rmtree(scoring.parts)  # a kill after the record left them
         say(f"{out}: is up to date, {counts.texts:,} texts under {len(chosen):,} models")
         return
     resources = run.config.resources

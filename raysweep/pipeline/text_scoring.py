@@ -154,7 +154,7 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
         record = read_sealed(scoring.record, fix=fix)
         if record["fingerprint"] == mark and not find_damage(scoring.out.parent, record["outputs"]):
             return TextCounts(**record["counts"])
-    if scoring.merge.exists() and read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == mark:
+    if is_merged(scoring, identity):
         return None
     for path in scoring.outputs:
         if path.exists():
@@ -163,6 +163,17 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
                 f"{fix}"
             )
     return None
+
+
+def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
+    """Whether a killed command left parts from which this output was being written, or was.
+
+    Raises:
+        DamagedError: their record is damaged.
+    """
+    if not scoring.merge.exists():
+        return False
+    return bool(read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == fingerprint(identity))
 
 
 def score_corpus(

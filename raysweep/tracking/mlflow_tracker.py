@@ -96,7 +96,7 @@ class MlflowTracker:
         if known is not None:
             experiment = known.experiment_id
         else:
-            is_local = "MLFLOW_TRACKING_URI" not in os.environ
+            is_local = not os.environ.get("MLFLOW_TRACKING_URI")
             experiment = self._client.create_experiment(name, self._artifacts if is_local else None)
         found = self._client.search_runs([experiment], f"tags.`{_ID}` = '{training.id}'", max_results=1)
         if found:

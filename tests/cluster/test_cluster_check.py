@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from raysweep.cluster.aws_account import IMAGE, AwsAccount
 from raysweep.cluster.cluster_file import ClusterFile
+from raysweep.errors import ConfigError, ResourceError
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-central-1"
@@ -170,7 +171,6 @@ def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypat
 
     from raysweep.cli.cluster_commands import app
     from raysweep.cluster import cluster_file, local_ray
-    from raysweep.errors import ConfigError
 
     monkeypatch.setattr(cluster_file, "aws_client", account)
     monkeypatch.setattr(local_ray, "AUTH_TOKEN", place / "token")
@@ -191,7 +191,6 @@ def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, m
 
     from raysweep.cli.cluster_commands import app
     from raysweep.cluster import aws_account, cluster_file
-    from raysweep.errors import ConfigError, ResourceError
 
     monkeypatch.setattr(cluster_file, "aws_client", account)
     monkeypatch.setattr(aws_account, "_KNOWN_AFTER_S", 0.0)
@@ -216,3 +215,13 @@ def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, m
     done = CliRunner().invoke(app, ["prepare", str(file), "--bucket", "my-runs"])
     assert isinstance(done.exception, ResourceError), done.output
     assert "AWS: Unable to locate credentials" in str(done.exception)
+
+
+@pytest.mark.parametrize("text", ["a: [", "provider: {type: aws}", "- a list", "", "cluster_name: a\nprovider: none"])
+def test_a_file_that_is_no_cluster_s_is_refused(tmp_path, text):
+    """With its name, before AWS is asked."""
+    from raysweep.cli.cluster_commands import _read_cluster_file
+
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"odd\.yaml: is no YAML with cluster_name and provider\.region"):
+        _read_cluster_file(tmp_path / "odd.yaml")

@@ -147,7 +147,13 @@ def test_killed_before_its_record_it_goes_on_and_overwrites_no_other_file(score,
         score("texts.csv", "--model", "C1", "--out", "out.csv")
     assert "1 of 1 scores are there already" in score(*words, "--out", "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == whole
+    with monkeypatch.context() as patch:
+        patch.setattr(text_scoring.shutil, "rmtree", lambda _: (_ for _ in ()).throw(KilledError()))
+        with pytest.raises(KilledError):
+            score(*words, "--out", "out.csv", "--force")
+    assert (tmp_path / "out.csv.parts").exists()
     assert "is up to date" in score(*words, "--out", "out.csv")
+    assert not (tmp_path / "out.csv.parts").exists()
     (tmp_path / "new.tokens.csv").write_text("mine")
     with pytest.raises(ConfigError, match=r"new\.tokens\.csv is there already"):
         score(*words, "--out", "new.csv")
