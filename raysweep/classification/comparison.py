@@ -27,7 +27,7 @@ def split_folds(corpus: ScoredTexts, folds: int, seed: int) -> list[tuple[Ints, 
     """Rows to fit on and to test on, for each fold; levels are spread, learners are not divided.
 
     Raises:
-        InputError: there are too few texts or learners for so many folds.
+        InputError: there are too few texts or learners for so many folds, or a level is in one fold alone.
     """
     learners = len(set(corpus.groups))
     fewest = min(np.unique(corpus.levels, return_counts=True)[1], default=0)
@@ -37,7 +37,13 @@ def split_folds(corpus: ScoredTexts, folds: int, seed: int) -> list[tuple[Ints, 
             "give at least as many of each, and two levels, or fewer folds"
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(corpus.levels)), corpus.levels, corpus.groups))
+    splits = list(splitter.split(np.zeros(len(corpus.levels)), corpus.levels, corpus.groups))
+    if any(len(np.unique(corpus.levels[fit])) < len(np.unique(corpus.levels)) for fit, _ in splits):
+        raise InputError(
+            f"--folds: found {folds}; a fold would hold all texts of a level, since they are by too few learners, and "
+            "none would be left to fit on; give texts by more learners, or more folds"
+        )
+    return splits
 
 
 def compare_within(

@@ -29,7 +29,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 START = "start"
-_LEAST_IN_WORDS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

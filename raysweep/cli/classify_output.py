@@ -25,7 +25,9 @@ class _Loaded:
     texts: "ScoredTexts"
     without_level: int
     trained_on: int
-    """Texts that the run's models were trained on."""
+    """Texts that are equal to a train document of the run."""
+    in_first: int
+    """Texts of another corpus that the first holds too, on which the classifiers are fitted."""
     has_learners: bool
 
     def counts(self) -> dict[str, Any]:
@@ -34,6 +36,7 @@ class _Loaded:
             "learners": len(set(self.texts.groups)) if self.has_learners else None,
             "without_level": self.without_level,
             "trained_on": self.trained_on,
+            "in_first": self.in_first,
         }
 
 
@@ -47,6 +50,7 @@ def classify_texts(
     folds: int,
     resamples: int,
     inline: bool,
+    force: bool,
 ) -> None:
     """Score the corpora, compare the classifiers, write the results and the fitted classifier, and print a table.
 
@@ -73,10 +77,11 @@ def classify_texts(
             models=(),
             with_tokens=False,
             inline=inline,
-            force=False,
+            force=force,
             with_levels=False,
         )
-        loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels)
+        first_texts = loaded[corpus].texts.texts if number else ()
+        loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels, first_texts)
     first = loaded[corpus].texts
     models = tuple(first.features)
     results: dict[str, Any] = {
@@ -99,8 +104,10 @@ def classify_texts(
     say(f"{out}: written; the logistic regression on all texts of {corpus}: {out.with_suffix('.skops')}")
 
 
-def _load(settings: Settings, name: str, table: Path, data: Any, levels: Sequence[str]) -> _Loaded:
-    """The scores with the texts, without those of no known level and those that the run was trained on."""
+def _load(
+    settings: Settings, name: str, table: Path, data: Any, levels: Sequence[str], first_texts: Sequence[str]
+) -> _Loaded:
+    """The scores with the texts, without those of no known level, of the run's train split or of the first corpus."""
     import numpy as np
     import pandas as pd
     import pyarrow.parquet as pq
@@ -117,11 +124,14 @@ def _load(settings: Settings, name: str, table: Path, data: Any, levels: Sequenc
     seen = {digest_text(text) for text in trained["text"].to_pylist()}
     is_seen = np.array([digest_text(text) in seen for text in texts], dtype=np.bool_)
     has_level = scores["level"].isin(levels).to_numpy()
-    rows = np.flatnonzero(has_level & ~is_seen)
+    known = set(first_texts)
+    in_first = np.array([text in known for text in texts], dtype=np.bool_)
+    rows = np.flatnonzero(has_level & ~is_seen & ~in_first)
     if not len(rows):
+        also = "" if not first_texts else ", and is not in the first corpus too"
         raise InputError(
             f"{name[:80]}: none of its {len(texts):,} texts has a level of the run ({', '.join(levels)}) and was not "
-            "trained on; name the column with --set data.columns.level=COLUMN"
+            f"trained on{also}; name the column with --set data.columns.level=COLUMN, or give other texts"
         )
     chosen = scores.iloc[rows]
     return _Loaded(
@@ -133,6 +143,7 @@ def _load(settings: Settings, name: str, table: Path, data: Any, levels: Sequenc
         ),
         without_level=int((~has_level).sum()),
         trained_on=int((has_level & is_seen).sum()),
+        in_first=int((has_level & ~is_seen & in_first).sum()),
         has_learners=bool(scores["learner"].notna().any()),
     )
 
@@ -157,8 +168,13 @@ def _print_part(part: Mapping[str, Any]) -> None:
     where = f"{part['folds']} folds by learner" if "folds" in part else "zero-shot"
     writers = "learners not known, so folds and intervals count texts" if part["learners"] is None else ""
     say(f"{part['corpus']}: {part['texts']:,} texts, {where}" + (f" ({writers})" if writers else ""))
-    if part["trained_on"] or part["without_level"]:
-        say(f"left out: {part['trained_on']:,} that the run was trained on, {part['without_level']:,} without a level")
+    left_out = {
+        "that the run was trained on": part["trained_on"],
+        "that the first corpus holds too": part["in_first"],
+        "without a level of the run": part["without_level"],
+    }
+    if any(left_out.values()):
+        say(f"left out: {', '.join(f'{count:,} {what}' for what, count in left_out.items() if count)}")
     table = plain_table()
     table.add_column("classifier")
     names = list(next(iter(part["classifiers"].values()))["metrics"])

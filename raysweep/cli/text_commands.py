@@ -175,13 +175,22 @@ def classify(
         typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
     ] = None,
     inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the tables.")] = False,
 ) -> None:
     """Tell levels from perplexities, beside baselines, within a corpus and on others."""
     from raysweep.cli.classify_output import classify_texts
 
     with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
         classify_texts(
-            settings, corpus, on or (), out=out, data=set_ or (), folds=folds, resamples=resamples, inline=inline
+            settings,
+            corpus,
+            on or (),
+            out=out,
+            data=set_ or (),
+            folds=folds,
+            resamples=resamples,
+            inline=inline,
+            force=force,
         )
 
 

@@ -1,5 +1,7 @@
 """Classifiers of levels against scikit-learn itself, their folds, and the file that holds a fitted one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import skops.io
@@ -113,6 +115,12 @@ def test_too_few_texts_for_the_folds_are_refused():
     """With the counts."""
     with pytest.raises(InputError, match=r"--folds: found 40, with 2. texts of the rarest level and 45 learners"):
         split_folds(make_texts(), 40, 0)
+    texts = make_texts()
+    by_one = replace(
+        texts, groups=["one" if level == 0 else own for level, own in zip(texts.levels, texts.groups, strict=True)]
+    )
+    with pytest.raises(InputError, match="--folds: found 3; a fold would hold all texts of a level"):
+        split_folds(by_one, 3, 0)
     assert [each.name for each in candidates(("A1",), 0)][-1] == "characters"  # no native without the start
 
 

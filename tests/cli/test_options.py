@@ -40,7 +40,7 @@ OPTIONS = {
         "corpus --name --out --storage --model --tokens --layout --format --text-column --id-column --set --inline "
         "--force"
     ),
-    "classify": "corpus --name --on --out --storage --folds --resamples --set --inline",
+    "classify": "corpus --name --on --out --storage --folds --resamples --set --inline --force",
     "ilm-export": f"{SETTINGS} --out",
     "ilm-import": "source --level --out",
     "cluster check": "--bucket file --quota",

@@ -33,11 +33,11 @@ def classify(finished_storage, tmp_path, monkeypatch):
 
 @pytest.fixture
 def corpora(finished_storage, tmp_path):
-    """Two corpora of texts of the run: test and valid documents, one of them with a training text and an odd level."""
+    """Test documents and a training text; valid documents, one of an odd level, and a text of the first corpus."""
     documents = pd.read_parquet(finished_storage / "tiny/corpus/documents.parquet")
     for name, splits in (("one", ("test",)), ("two", ("valid",))):
         chosen = documents[documents["split"].isin(splits)]
-        extra = documents[documents["split"] == "train"].head(1) if name == "one" else documents.head(0)
+        extra = documents[documents["split"] == ("train" if name == "one" else "test")].head(1)
         rows = pd.concat([chosen, extra])[["writing_id", "level", "text", "learner"]]
         if name == "two":
             rows.loc[rows.index[0], "level"] = "Z9"
@@ -63,7 +63,9 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     out = classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
     results = json.loads((corpora / "classification.json").read_text())
     assert results["within"]["trained_on"] == 1
-    assert results["across"][0]["without_level"] == 1
+    counts = results["across"][0]
+    assert (counts["without_level"], counts["in_first"], counts["trained_on"]) == (1, 1, 0)
+    assert "left out: 1 that the first corpus holds too, 1 without a level of the run" in out
     one, two = (pd.read_csv(corpora / f"{name}.csv") for name in ("one", "two"))
     whole, models = scored(corpora, "classification.0.parquet", ["A1", "C1"], one["text"].tolist())
     first = whole.take(np.arange(len(one) - 1))
@@ -75,7 +77,7 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     assert found["confusion"] == sk.confusion_matrix(first.levels, predicted, labels=[0, 1]).tolist()
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(sk.accuracy_score(first.levels, predicted))
     other, _ = scored(corpora, "classification.1.parquet", ["A1", "C1"], two["text"].tolist())
-    other = other.take(np.arange(1, len(two)))
+    other = other.take(np.arange(1, len(two) - 1))
     fitted = fit_logistic(first, models)
     zero_shot = fitted.predict(other.matrix(models))
     across = results["across"][0]["classifiers"]["logistic"]["confusion"]
@@ -89,13 +91,15 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     assert "is up to date" in classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
 
 
-def test_what_cannot_be_classified_is_refused(classify, tmp_path, run):
+def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
     """With the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
         classify("one.csv", "--out", "a.csv")
     (tmp_path / "none.csv").write_text("id,text\n1,I like apples.\n")
     with pytest.raises(InputError, match=r"none\.csv: none of its 1 texts has a level of the run .A1, C1."):
         classify("none.csv")
+    with pytest.raises(InputError, match=r"one\.csv: none of its .* texts .*, and is not in the first corpus too; "):
+        classify("one.csv", "--on", "one.csv", "--folds", "2", "--force")
     save_classifier(tmp_path / "other.skops", None, levels=("A1",), models=("B7",))
     assert load_classifier(tmp_path / "other.skops")[2] == ("B7",)
     with pytest.raises(InputError, match="reads perplexities of 'B7', which is no model of this run"):
