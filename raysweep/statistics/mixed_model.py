@@ -27,7 +27,7 @@ from raysweep.statistics.prompt_clusters import MIN_PROMPTS
 from raysweep.statistics.role_models import RoleModels
 
 MOST_DOCUMENTS = 800
-"""A random part of more documents is fitted, whole learners each: the time grows with the cube of their number."""
+"""A random part of more documents is fitted, whole learners each: the time grows with the cube of the learners."""
 MOST_LANGUAGES = 8
 """First languages with an effect of their own; the others share one."""
 DIGITS = 3
