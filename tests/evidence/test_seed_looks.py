@@ -59,6 +59,7 @@ def test_the_report_states_looks_and_what_was_spent(run):
     assert len(values["trainings"]) == 10
     page = folder.report_html.read_text()
     assert "Seeds were trained one after another, up to 4" in page
+    assert "Sequential seeds are experimental" in page
     assert "The looks at each claim" in page
     rows = (folder.tables / "seed_looks.csv").read_text().splitlines()
     assert len(rows) == 1 + 9
