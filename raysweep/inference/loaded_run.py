@@ -3,7 +3,7 @@
 Nothing is read before it is asked for, and every file is compared with the record that lists it first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from raysweep.model.gpt2 import build_model, load_model
 from raysweep.model.start_folder import find_folder, local_folder
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
-from raysweep.storage.digests import find_damage, read_sealed
+from raysweep.storage.digests import combine_digests, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training
 
@@ -72,7 +72,8 @@ class LoadedRun:
             family: 'specialised' for the models of a level alone, 'transfer' for the fine-tuned ones.
 
         Raises:
-            InputError: the report of the run does not compare two models of this family or more.
+            InputError: the report of the run does not compare two models of this family or more, or rests on scores of
+                others than those that are there now.
         """
         if family not in _FAMILIES:
             raise InputError(f"family: found '{family[:40]}'; must be {' or '.join(_FAMILIES)}")
@@ -82,9 +83,11 @@ class LoadedRun:
                 f"{self.folder.evidence}: knows no levels by {family} models; they need the scores of two of them"
             )
         calibration = found.calibration
+        models = {level: self[found.experts[level]] for level in found.levels}
+        self._refuse_stale_report([model.name for model in models.values()])
         return LevelPredictor(
             family=family,
-            models={level: self[found.experts[level]] for level in found.levels},
+            models=models,
             shares=found.shares,
             temperature=1.0 if calibration is None else calibration.temperature,
         )
@@ -172,6 +175,30 @@ class LoadedRun:
             start_digest=str(record.identity["model"]["start"]) if record and is_pretrained else "",
         )
         return network.to(self.device).eval()
+
+    def _refuse_stale_report(self, models: Collection[str]) -> None:
+        """Compare what the report rests on with the scores as they are now, and those of `models` with the models.
+
+        Raises:
+            InputError: they were made again since.
+        """
+        stages = read_sealed(self.folder.record, fix="make it again with --force report")["stages"]
+        evaluated = stages["evaluate"]
+        is_stale = stages["report"]["made_from"]["evaluate"] != combine_digests(evaluated["outputs"])
+        for name in models:
+            record, path = read_record(self.folder.trial(name)), self.folder.cells_record(name)
+            assert record is not None
+            scores = read_sealed(path, fix=f"make it again with --force {name}") if path.exists() else None
+            is_stale |= (
+                scores is None
+                or scores["made_from"]["model"] != record.model_digest
+                or evaluated["made_from"][name] != combine_digests(scores["outputs"], r".*\.parquet$")
+            )
+        if is_stale:
+            raise InputError(
+                f"{self.folder.evidence}: rests on other models or scores than those that are there now; "
+                f"do `raysweep run --name {self.folder.name}` first"
+            )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
         """Compare a stage's file with run.json.

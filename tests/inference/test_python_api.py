@@ -21,6 +21,8 @@ from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.vocabulary import document_tokenizer
 from raysweep.model.gpt2 import load_model
+from raysweep.scheduling.records import read_record, write_record
+from raysweep.storage.digests import read_sealed, write_sealed
 
 TEXTS = ["I like apples. They are good.", "", "x", "A “curly” 😀 day,\nthen another."]
 LONG = " ".join(f"Sentence {number} is about my friend and his dog." for number in range(60))
@@ -231,6 +233,28 @@ def test_damaged_files_are_named_and_not_read(own_run):
     own_run.folder.record.unlink()
     with pytest.raises(InputError, match=r"losses\.parquet: not there; run the evaluate stage first"):
         own_run.losses()
+
+
+def test_levels_are_not_told_by_a_report_of_other_models(own_run):
+    """Its temperature, and how often it says the levels are right, hold for the models that it compared."""
+    folder = own_run.folder
+    assert list(own_run.levels.models) == ["A1", "C1"]
+    run_json, told = folder.record.read_bytes(), "rests on other models or scores than those that are there now"
+    values = read_sealed(folder.record, fix="")
+    values["stages"]["evaluate"]["outputs"]["evaluation/losses.parquet"]["digest"] = "0" * 32
+    write_sealed(folder.record, values)
+    with pytest.raises(InputError, match=told):
+        own_run.level_predictor("specialised")
+    folder.record.write_bytes(run_json)
+    own_run.level_predictor("specialised")
+    record = read_record(folder.trial("A1"))
+    weights = {**record.outputs["model/model.safetensors"], "digest": "0" * 32}
+    write_record(
+        folder.trial("A1"),
+        dataclasses.replace(record, outputs={**record.outputs, "model/model.safetensors": weights}),
+    )
+    with pytest.raises(InputError, match=told):
+        own_run.level_predictor("specialised")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
