@@ -57,9 +57,11 @@ def test_the_report_states_looks_and_what_was_spent(run):
     assert overall["seeds"] == 2
     assert values["settings"]["most_seeds"] == 4
     assert len(values["trainings"]) == 10
+    assert values["answer"]["cautions"][0]["code"] == "sequential_seeds"
     page = folder.report_html.read_text()
     assert "Seeds were trained one after another, up to 4" in page
     assert "Sequential seeds are experimental" in page
+    assert "Train a fixed number of seeds" in page
     assert "The looks at each claim" in page
     rows = (folder.tables / "seed_looks.csv").read_text().splitlines()
     assert len(rows) == 1 + 9
