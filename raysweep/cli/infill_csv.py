@@ -6,6 +6,7 @@ A row that cannot be filled keeps its place, with the reason in the column `erro
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from raysweep.cli.infill_models import ChosenModels
 from raysweep.cli.terminal import PrintableConsole, plain_table
-from raysweep.errors import InputError
+from raysweep.errors import ConfigError, InputError
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.printable import say, say_json, shown
@@ -62,7 +63,10 @@ def fill_csv(
 
     Raises:
         InputError: the file cannot be read, or a column is not there.
+        ConfigError: the output would replace the input.
     """
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
         atomic_file(out) as beside,
@@ -198,9 +202,13 @@ def _open_rows(source: Path, needed: Sequence[str]) -> Iterator[tuple[list[str],
         raise InputError(f"--csv: {source!s:.80} cannot be read ({error.strerror}); name a CSV") from error
     csv.field_size_limit(_LONGEST_CELL)
     with file:
-        reader = csv.DictReader(file, strict=True, restkey="", restval=None)
+        reader = csv.DictReader(file, strict=True, restkey=None, restval=None)
         with _told(source, reader):
             header = list(reader.fieldnames or [])
+        if repeated := [name for name, times in Counter(header).items() if times > 1]:
+            raise InputError(
+                f"{source}: found the column {shown(repeated[0], 40)} more than once; give each a name of its own"
+            )
         for name in needed:
             if name not in header:
                 raise InputError(
@@ -218,7 +226,7 @@ def _records(source: Path, reader: Any) -> Iterator[Row]:
             cells = next(reader, None)
         if cells is None:
             return
-        if "" in cells or None in cells.values():
+        if None in cells or None in cells.values():
             raise InputError(f"{source} line {line}: found another number of cells than the header has; mend the line")
         yield line, cells
         line = reader.line_num + 1

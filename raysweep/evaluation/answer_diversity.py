@@ -34,7 +34,9 @@ def describe_diversity(groups: Sequence[Sequence[str]], language: str = ENGLISH)
 
 def distinct(answers: Sequence[str], n: int) -> float | None:
     """Different n-grams ÷ n-grams of all answers; more answers have less, so compare equal numbers of them."""
-    ngrams = sum((count_ngrams(answer, n) for answer in answers), Counter[tuple[str, ...]]())
+    ngrams = Counter[tuple[str, ...]]()
+    for answer in answers:  # not `sum`, which copies what it has for every answer
+        ngrams.update(count_ngrams(answer, n))
     return len(ngrams) / ngrams.total() if ngrams else None
 
 

@@ -20,7 +20,7 @@ from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, VOCABULARY_SIZ
 from raysweep.storage.printable import shown
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-_LAST_WORD = re.compile(r"\w+(?:['’]\w+)*['’]?$")
+_LAST_WORD = re.compile(r"\w+(?:['’]\w+)*['’]?\Z")  # `$` would also match before a newline, which ends a word
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
@@ -102,7 +102,7 @@ class Constraints:
         tables = _token_tables()
         text, rest = tables.decode(ids)
         words = len(words_of(text))
-        if opening and len(ids) == len(opening):
+        if opening and words == 1:
             refused[:GPT2_SIZE] |= tables.continues(text)
         if self.max_words is not None:
             refused[:GPT2_SIZE] |= words + tables.new_words(text, rest) > self.max_words
@@ -142,7 +142,7 @@ class _TokenTables:
         ]
         self._continues: list[Tokens] = [
             np.array([len(_WORD.findall(before + text)[0]) > 1 for text in texts]) | is_part for before in ("a", "a'")
-        ]
+        ] + [np.zeros(GPT2_SIZE, dtype=np.bool_)]
         self._spelled: dict[bytes, list[int]] = {}
         for number, (text, content) in enumerate(zip(texts, self._bytes, strict=True)):
             self._spelled.setdefault(content if is_part[number] else text.casefold().encode(), []).append(number)
@@ -157,14 +157,15 @@ class _TokenTables:
         return self._new_words[2 if rest else _ending(text)]
 
     def continues(self, text: str) -> Tokens:
-        """Whether each token goes on with the word that the text ends in."""
+        """Whether each token goes on with the word that the text ends in, or with its apostrophe."""
         return self._continues[_ending(text)]
 
     def completing(self, text: str, rest: bytes, words: Collection[str]) -> list[int]:
         """The tokens after which the text's last word is one of these (casefolded)."""
         last = _LAST_WORD.search(text.casefold())
         begun = (last[0] if last is not None else "").encode() + rest
-        spelled = [word.encode() for word in words]
+        # A part of a character has no case to fold, so each word is spelled with capitals from any letter on too.
+        spelled = [(word[:at] + word[at:].upper()).encode() for word in words for at in range(len(word) + 1)]
         endings = [b" " + word for word in spelled] + [word[len(begun) :] for word in spelled if word.startswith(begun)]
         return [number for ending in endings for number in self._spelled.get(ending, ())]
 

@@ -23,8 +23,10 @@ class Sampling:
     """Draw from the nucleus: the smallest set of likeliest tokens with at least this much probability."""
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0.0:
-            raise InputError(f"temperature: found {self.temperature:g}; must be 0 (the likeliest token) or above")
+        if not 0.0 <= self.temperature < float("inf"):
+            raise InputError(
+                f"temperature: found {self.temperature:g}; must be 0 (the likeliest token) or a number above"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k: found {self.top_k}; must be at least 1, or absent")
         if self.top_p is not None and not 0.0 <= self.top_p <= 1.0:
@@ -32,6 +34,8 @@ class Sampling:
 
 
 GREEDY = Sampling(temperature=0.0)
+_GREEDY_BELOW = 1e-9
+"""A temperature so near 0 leaves the likeliest token alone; one still nearer would make the quotients infinite."""
 
 
 def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Tensor:
@@ -49,7 +53,7 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
 
     Source: nucleus sampling of Holtzman et al. 2020 (ICLR).
     """
-    if sampling.temperature == 0.0:
+    if sampling.temperature < _GREEDY_BELOW:
         return logits_BV.argmax(dim=-1)
     probabilities_BV = torch.softmax(logits_BV.double() / sampling.temperature, dim=-1)
     ranked_BV, ids_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)

@@ -73,7 +73,7 @@ class Guard:
         """The answer to a request that must not reach the app."""
         if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
             return _refused(421, "this server goes by another name: open the address that the terminal shows")
-        if "origin" in headers and urlsplit(headers["origin"]).netloc != headers.get("host", ""):
+        if "origin" in headers and _host_of(headers["origin"]) != headers.get("host", ""):
             return _refused(403, "requests from pages of others are not answered")
         if self._token is None or _is_same(_token_of(headers), self._token):
             return None
@@ -93,6 +93,14 @@ def _host_name(host: str) -> str:
     """The Host header without its port, in lower case; '' if it is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _host_of(origin: str) -> str:
+    """The host and port of an Origin header; '' if it has none."""
+    try:
+        return urlsplit(origin).netloc
     except ValueError:
         return ""
 

@@ -66,6 +66,8 @@ class RequestBatches:
         """
         request = _Request(key=key, payload=payload)
         with self._changed:
+            for given_up in [request for request in self._waiting if request.answer.cancelled()]:
+                self._waiting.remove(given_up)
             if self._is_over or len(self._waiting) >= self._most_waiting:
                 raise BusyError(f"busy: {len(self._waiting)} requests wait already; ask again in a few seconds")
             self._waiting.append(request)

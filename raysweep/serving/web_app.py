@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Hashable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -56,7 +57,7 @@ class FillRequest(_Body):
     first_word: str | None = Field(None, max_length=50)
     min_words: int = Field(0, ge=0, le=30)
     max_words: int | None = Field(None, ge=1)
-    forbidden: list[str] = Field(default_factory=list, max_length=50)
+    forbidden: list[Annotated[str, Field(max_length=50)]] = Field(default_factory=list, max_length=50)
 
 
 class ReadRequest(_Body):
@@ -99,7 +100,7 @@ def make_app(
         return served.describe()
 
     @app.post("/api/fill")
-    async def fill(request: FillRequest) -> dict[str, Any]:
+    async def fill(request: FillRequest, connection: Request) -> dict[str, Any]:
         """What every model writes into the blanks, with the probability that it gives to each answer."""
         draw = DrawSettings(
             samples=request.samples,
@@ -114,15 +115,13 @@ def make_app(
         )
         ranges = None if request.blanks is None else [(each.start, each.stop, each.kind) for each in request.blanks]
         template = await run_in_threadpool(served.check_template, request.text, ranges, draw.constraints)
-        answer: dict[str, Any] = await asyncio.wrap_future(batches.ask(draw, template))
-        return answer
+        return await _answer(batches.ask(draw, template), connection)
 
     @app.post("/api/read")
-    async def read(request: ReadRequest) -> dict[str, Any]:
+    async def read(request: ReadRequest, connection: Request) -> dict[str, Any]:
         """Every model's surprisal at each token in nats, and the probability of each level."""
         await run_in_threadpool(served.check_text, request.text)
-        answer: dict[str, Any] = await asyncio.wrap_future(batches.ask(_READ, request.text))
-        return answer
+        return await _answer(batches.ask(_READ, request.text), connection)
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
@@ -133,8 +132,30 @@ def make_app(
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
-    app.mount("/report", StaticFiles(directory=served.run.folder.report, check_dir=False))
+    app.mount("/report", _Report(directory=served.run.folder.report, check_dir=False))
     return app
+
+
+class _Report(StaticFiles):
+    """The folder of a report, which may not be written yet: then nothing is found in it."""
+
+    async def check_config(self) -> None:
+        pass
+
+
+async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[str, Any]:
+    """Wait for an answer; a client that goes away first gives its place in the queue up."""
+    answer = asyncio.wrap_future(asked)
+    gone = asyncio.ensure_future(connection.receive())  # after the body nothing comes but the connection's end
+    either: set[asyncio.Future[Any]] = {answer, gone}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise HTTPException(499, "the client went away")
+        return answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
 
 
 def render_docs(schema: dict[str, Any]) -> str:

@@ -169,6 +169,13 @@ def test_the_answers_do_not_depend_on_batches(fill, monkeypatch):
     assert "self_bleu" in result.stdout
 
 
+def test_a_column_without_a_name_is_kept(fill):
+    """pandas writes its row numbers as one."""
+    result, rows = fill(",text", "7,a [word] b", options=("--model", "A1"))
+    assert result.exit_code == 0, result.exception
+    assert rows[0][""] == "7"
+
+
 def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
     """The others of its batch are filled; long cells are read."""
     result, rows = fill("text", "a [word] b", f"{'a ' * 70_000}[word]", "c [word] d", options=("--model", "A1"))
@@ -184,6 +191,8 @@ def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
         ([""], (), "found no column 'text'"),
         (["text,model", "[word],x"], (), "found the column 'model', which the output has too"),
         (["text,id", "[word]"], (), "line 2: found another number of cells"),
+        (["text", "[word],x"], (), "line 2: found another number of cells"),
+        (["text,id,id", "[word],1,2"], (), "found the column 'id' more than once"),
         (["text", '"[word]" x'], (), "after line 1 it is no CSV"),
         (["text", "x"], ("--reference", "said", "--all-levels"), "found no column 'said'"),
     ],
@@ -203,6 +212,7 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
     for words, message in [
         (("--csv", tmp_path / "in.csv", *out), "is not UTF-8"),
         (("--csv", tmp_path / "none.csv", *out), "cannot be read (No such file"),
+        (("--csv", tmp_path / "in.csv", "--out", tmp_path / "in.csv"), "which is the CSV that is read"),
         (("--csv", tmp_path / "in.csv"), "--csv: needs --out FILE"),
         (out, "--out and --reference: need --csv FILE"),
         (("--json",), "--json: needs a text"),

@@ -80,6 +80,7 @@ def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allow
         (" don'", "t", False),
         (" one", ".", False),
         (" one.", "two", True),
+        (" one\n", "two", True),
         ("", " two", False),
         (" oneé", "two", False),
     ],
@@ -122,6 +123,31 @@ def test_forbidden_letters_in_parts_are_seen_too():
     begun = document_tokenizer().encode(" caf").ids
     assert not rules.refused_tokens(begun, ())[first]
     assert rules.refused_tokens([*begun, first], ())[second]
+
+
+def test_a_new_line_ends_a_word():
+    """A forbidden word at the beginning of a line is one, and it does not go on with the line before."""
+    rules, encode = Constraints(forbidden=("the", "onethe")), document_tokenizer().encode
+    for text, is_refused in ((" one\n", True), (" once", False), (" one", True)):
+        assert bool(rules.refused_tokens(encode(text).ids, ())[encode("the").ids[0]]) is is_refused
+
+
+@pytest.mark.parametrize("word", ["нет", "ją", "cafĕ"])
+def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
+    """The bytes of a capital letter are not those of the small one."""
+    rules, ids = Constraints(forbidden=(word,)), document_tokenizer().encode(f" {word.upper()}").ids
+    assert [bool(rules.refused_tokens(ids[:place], ())[token]) for place, token in enumerate(ids)] == [
+        *[False] * (len(ids) - 1),
+        True,
+    ]
+
+
+def test_the_first_word_does_not_go_on_after_an_apostrophe():
+    """It would be another word; a quotation mark may follow it, and other words may."""
+    rules, encode = Constraints(first_word="don"), document_tokenizer().encode
+    opening = rules.opening("I ")
+    for text, piece, is_refused in [("don'", "t", True), ("don'", " t", False), ("don' said", "s", False)]:
+        assert bool(rules.refused_tokens(encode(text).ids, opening)[encode(piece).ids[0]]) is is_refused
 
 
 def test_an_answer_knows_its_probability(model):

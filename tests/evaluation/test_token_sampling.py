@@ -72,6 +72,9 @@ def test_temperature_zero_takes_the_likeliest_whatever_the_draw():
     """Greedy; a tie goes to the lower id."""
     assert reachable(GREEDY) == {3: 1.0}
     assert reachable(GREEDY, [0.2, 0.4, 0.4]) == {1: 1.0}
+    nearly = Sampling(temperature=1e-320)
+    logits = torch.tensor([[1.0, 2.0, -torch.inf]])
+    assert choose_tokens(logits, torch.tensor([0.3], dtype=torch.float64), nearly).tolist() == [1]
 
 
 def test_forbidden_tokens_never_come():
@@ -83,7 +86,8 @@ def test_forbidden_tokens_never_come():
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("temperature", -0.1), ("temperature", float("nan")), ("top_k", 0), ("top_p", 1.1)]
+    ("setting", "value"),
+    [("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")), ("top_k", 0), ("top_p", 1.1)],
 )
 def test_a_setting_out_of_bounds_is_named(setting, value):
     """With the value found."""

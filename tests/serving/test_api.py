@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,8 +17,10 @@ from justhtml import JustHTML
 import raysweep
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.answer_words import Constraints
+from raysweep.serving.request_batches import RequestBatches
 from raysweep.serving.served_run import serve_run
 from raysweep.serving.web_app import PAGE, make_app, render_docs
+from tests.serving.conftest import running
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 
@@ -113,6 +116,7 @@ def test_what_others_ask_at_the_same_time_changes_no_answer(client):
         ("fill", {"text": "[word]", "samples": 1000}, 422, "samples: Input should be less than or equal to 5"),
         ("fill", {"text": "[word]", "min_words": 2}, 422, "a [word] is one word"),
         ("fill", {"text": "[word]", "first_word": "two words"}, 422, "first_word: found 'two words'"),
+        ("fill", {"text": "[word]", "forbidden": ["x" * 51]}, 422, "forbidden.0: String should have at most 50"),
         ("fill", {"text": "[word]", "samplse": 1}, 422, "samplse: Extra inputs are not permitted"),
         ("fill", {"text": "\ud800 [word]"}, 422, "unable to parse raw data as a unicode string"),
         ("fill", {"text": 7}, 422, "text: Input should be a valid string"),
@@ -201,6 +205,39 @@ def test_a_server_that_is_busy_says_so(served, monkeypatch):
     assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
 
 
+def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
+    """Nothing is computed for it; those behind it are answered."""
+    begun, may_go_on, cancelled, seen, asked = (*(threading.Event() for _ in range(3)), [], [])
+    ask = RequestBatches.ask
+
+    def wait_and_read(_, texts):
+        seen.extend(texts)
+        begun.set()
+        may_go_on.wait(60)
+        return [{} for _ in texts]
+
+    def ask_and_watch(*request):
+        future = ask(*request)
+        future.add_done_callback(lambda each: cancelled.set() if each.cancelled() else None)
+        asked.append(future)
+        return future
+
+    monkeypatch.setattr(served.__class__, "read", wait_and_read)
+    monkeypatch.setattr(RequestBatches, "ask", ask_and_watch)
+    with running(make_app(served)) as address, ThreadPoolExecutor(2) as pool:
+        url, options = f"{address}/api/read", {"timeout": 60}
+        answers = [pool.submit(httpx2.post, url, json={"text": "the first"}, **options)]
+        assert begun.wait(60)
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(url, json={"text": "one who goes away"}, timeout=httpx2.Timeout(60, read=0.5))
+        assert cancelled.wait(60)
+        answers.append(pool.submit(httpx2.post, url, json={"text": "the last"}, **options))
+        may_go_on.set()
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+    assert seen == ["the first", "the last"]
+    assert [future.cancelled() for future in asked] == [False, True, False]
+
+
 def test_a_model_that_fails_costs_its_request_alone(served, monkeypatch):
     """Those who wait hear of it, and the next are answered."""
     monkeypatch.setattr(served.__class__, "read", _diverge)
@@ -221,6 +258,9 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
     assert served.predictor is None
     assert "not there; run the report stage first" in served.no_levels
     assert served.read(["I go home."])[0]["levels"] is None
+    shutil.rmtree(own_run.folder.report)
+    with TestClient(make_app(served), base_url="http://localhost") as client:
+        assert client.get("/report/report.html").status_code == 404
     for name in ("A1", "C1", "all"):
         own_run.folder.trial(name).record.unlink()
     with pytest.raises(InputError, match="has neither a level's own model nor a general one"):

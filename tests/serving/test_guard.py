@@ -38,7 +38,14 @@ def test_only_this_servers_names_are_answered(host, status):
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [(None, 200), ("http://localhost", 200), ("http://localhost:1", 403), ("https://evil.example", 403), ("null", 403)],
+    [
+        (None, 200),
+        ("http://localhost", 200),
+        ("http://localhost:1", 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+    ],
 )
 def test_pages_of_others_cannot_post(origin, status):
     """A browser says which page a request is from."""

@@ -44,6 +44,16 @@ def test_a_full_queue_refuses_and_an_error_reaches_all_who_wait():
     batches.stop()
 
 
+def test_a_request_that_was_cancelled_takes_no_place():
+    """A client that reloads its page would otherwise keep the others out."""
+    batches = RequestBatches(lambda key, payloads: payloads, most_waiting=1)
+    batches.ask("a", 1).cancel()
+    answer = batches.ask("a", 2)
+    batches.start()
+    assert answer.result(60) == 2
+    batches.stop()
+
+
 def test_at_the_end_the_current_batch_is_answered_and_the_rest_given_up():
     """Nobody waits for ever; a request that was cancelled is left out."""
     begun, may_end, seen = threading.Event(), threading.Event(), []

@@ -26,7 +26,8 @@ async function ask(path, body) {
       await new Promise((done) => setTimeout(done, 1000 * Number(answer.headers.get("retry-after") || 2)));
       continue;
     }
-    const value = await answer.json();
+    const failed = { detail: `The server failed (${answer.status}); its terminal says why.` };
+    const value = await answer.json().catch(() => failed);
     if (!answer.ok) throw new Error(value.detail);
     return value;
   }
@@ -218,10 +219,10 @@ function showLevels(levels) {
   }
   const ranked = Object.entries(levels).sort((a, b) => b[1] - a[1]);
   const [[best, chance], [second, other]] = ranked;
-  const sure = chance >= 0.9 ? "" : ` It may as well be ${second} (${percent(other)}).`;
+  const sure = chance >= 0.9 ? "" : ` The next likeliest is ${second}: ${percent(other)}.`;
   const known = run.level_accuracy;
   const limits = known && known.low !== null ? ` (95 % interval ${percent(known.low)} to ${percent(known.high)})` : "";
-  const checked = known ? ` The same models named the right level of ${percent(known.value)} of the test documents${limits}.` : "";
+  const checked = known ? ` The same models named the right level of ${percent(known.value)} of the test documents, read without what their masks hide${limits}.` : "";
   sentence.textContent = `Most like ${best}: ${percent(chance)}.${sure}${checked} Short texts say little.`;
   const rows = Object.entries(levels).map(([level, probability]) => {
     const row = make("tr");
