@@ -17,6 +17,7 @@ from typing import Any
 from raysweep.cli.infill_models import ChosenModels
 from raysweep.cli.terminal import PrintableConsole, plain_table
 from raysweep.errors import ConfigError, InputError
+from raysweep.readers.csv_files import fields_up_to
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.printable import say, say_json, shown
@@ -200,8 +201,7 @@ def _open_rows(source: Path, needed: Sequence[str]) -> Iterator[tuple[list[str],
         file = source.open(newline="", encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"--csv: {source!s:.80} cannot be read ({error.strerror}); name a CSV") from error
-    csv.field_size_limit(_LONGEST_CELL)
-    with file:
+    with file, fields_up_to(_LONGEST_CELL):
         reader = csv.DictReader(file, strict=True, restkey=None, restval=None)
         with _told(source, reader):
             header = list(reader.fieldnames or [])

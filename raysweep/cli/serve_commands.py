@@ -29,7 +29,10 @@ def try_models(
         ),
     ] = None,
 ) -> None:
-    """Try a run's models in a browser: fill blanks, see what surprises each, and which level a text sounds like."""
+    """Try a run's models in a browser.
+
+    Fill blanks, see what surprises each model, and which level a text sounds like.
+    """
     try:
         import uvicorn
 

@@ -142,7 +142,7 @@ def score(
     inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the table.")] = False,
 ) -> None:
-    """Score every text of a corpus under every model of a run, and say which level it sounds like.
+    """Score every text of a corpus under every model of a run.
 
     Stopped or killed, the same command goes on where it was.
     """
@@ -177,7 +177,7 @@ def classify(
     inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the tables.")] = False,
 ) -> None:
-    """Tell levels from perplexities, beside baselines, within a corpus and on others."""
+    """Tell texts' levels from perplexities, beside baselines."""
     from raysweep.cli.classify_output import classify_texts
 
     with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:

@@ -92,7 +92,7 @@ def _find_delimiter(data: bytes) -> str:
 
 
 def _read_header(name: str, data: bytes, delimiter: str, *, has_quotes: bool) -> list[str]:
-    with _fields_of_any_length():
+    with fields_up_to(2**31 - 1):
         text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
         header = next(record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record)
@@ -176,9 +176,9 @@ def _read_table(
 
 
 @contextmanager
-def _fields_of_any_length() -> Iterator[None]:
+def fields_up_to(characters: int) -> Iterator[None]:
     """Lift the process-wide limit of Python's csv module, which refuses fields over 131,072 characters."""
-    limit = csv.field_size_limit(2**31 - 1)
+    limit = csv.field_size_limit(characters)
     try:
         yield
     finally:

@@ -98,7 +98,7 @@ def test_infill_without_a_model_says_where_one_lies(tmp_path):
     """A path that holds no model is named, with an example of one that does."""
     done = raysweep("infill", "--model", str(tmp_path), "I like [word].")
     assert done.returncode == 2
-    assert "holds no model; must be a folder such as runs/local/trials/all/model" in done.stderr
+    assert "holds no model; must be a folder such as runs/local/trials/all, or with --name RUN" in done.stderr
 
 
 def test_data_goes_to_the_original_code_and_back(tmp_path):

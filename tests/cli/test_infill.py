@@ -8,6 +8,7 @@ import pytest
 from raysweep.cli.infill_models import choose_models
 from raysweep.cli.settings import Settings
 from raysweep.errors import ConfigError, DamagedError, InputError
+from raysweep.readers.csv_files import fields_up_to
 from raysweep.storage.run_folder import RunFolder
 from tests.simulated_run import make_config
 from tests.trained_run import add_models
@@ -121,7 +122,7 @@ def fill(command, storage, tmp_path):
         result = command("infill", *where, "--max-words", 2, *(options or ("--all-levels",)))
         if not (tmp_path / "out.csv").exists():
             return result, []
-        with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file, fields_up_to(10**6):
             return result, list(csv.DictReader(file))
 
     return run

@@ -164,7 +164,7 @@ def test_a_diverged_model_is_refused_by_name():
     nats[1, 4] = np.nan
     ones = np.ones(nats.shape, dtype=np.int64)
     sums = DocumentSums(documents=np.arange(3), nats=nats, tokens=ones, bytes=ones)
-    with pytest.raises(TrainingError, match=r"all-B2: .* 1 of 3 test documents.*--force all-B2"):
+    with pytest.raises(TrainingError, match=r"all-B2: .* 1 of 3 documents.*--force all-B2"):
         check_finite("all-B2", sums)
 
 
