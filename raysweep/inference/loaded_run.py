@@ -82,6 +82,11 @@ class LoadedRun:
             raise InputError(
                 f"{self.folder.evidence}: knows no levels by {family} models; they need the scores of two of them"
             )
+        if missing := [name for name in (found.experts[level] for level in found.levels) if name not in self.models]:
+            raise InputError(
+                f"{self.folder.evidence}: tells levels by '{missing[0]:.40}' too, which is not trained now; "
+                f"do `raysweep run --name {self.folder.name}` first"
+            )
         calibration = found.calibration
         models = {level: self[found.experts[level]] for level in found.levels}
         self._refuse_stale_report([model.name for model in models.values()])

@@ -149,7 +149,7 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
     """
     if force:
         return None
-    mark, fix = fingerprint(identity), "give another --out, or delete it to score again (`raysweep score` has --force)"
+    mark, fix = fingerprint(identity), "give --force to score again, or another --out"
     if scoring.record.exists():
         record = read_sealed(scoring.record, fix=fix)
         if record["fingerprint"] == mark and not find_damage(scoring.out.parent, record["outputs"]):

@@ -257,6 +257,13 @@ def test_levels_are_not_told_by_a_report_of_other_models(own_run):
         own_run.level_predictor("specialised")
 
 
+def test_levels_are_not_told_without_one_of_their_models(own_run):
+    """It is being trained again, or failed, after the report was made."""
+    own_run.folder.trial("C1").record.unlink()
+    with pytest.raises(InputError, match=r"tells levels by 'C1' too, which is not trained now; do `raysweep run"):
+        own_run.level_predictor("specialised")
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     """With what `load` needs."""
     with pytest.raises(InputError, match=r"config\.yaml: not there"):
