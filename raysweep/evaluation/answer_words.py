@@ -167,6 +167,7 @@ class _TokenTables:
         # A part of a character has no case to fold, so each word is spelled with capitals from any letter on too.
         spelled = [(word[:at] + word[at:].upper()).encode() for word in words for at in range(len(word) + 1)]
         endings = [b" " + word for word in spelled] + [word[len(begun) :] for word in spelled if word.startswith(begun)]
+        endings += spelled if rest else []  # a part that does not become a character ends a word
         return [number for ending in endings for number in self._spelled.get(ending, ())]
 
 

@@ -101,7 +101,8 @@ class LoadedRun:
         """A classifier that `raysweep classify` fitted on perplexities of this run's models.
 
         Raises:
-            InputError: the file holds none, or one of other models.
+            InputError: the file holds none, or one of models whose names this run does not have.  Whether models of
+                the same names are the same is not compared.
         """
         from raysweep.classification.saved_classifier import (
             load_classifier,

@@ -142,6 +142,12 @@ def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
     ]
 
 
+def test_a_part_that_becomes_no_character_ends_a_word():
+    """A model may write one, and what follows it is a word of its own."""
+    (first, _), (the,) = (document_tokenizer().encode(text).ids for text in ("ĕ", "the"))
+    assert Constraints(forbidden=("the",)).refused_tokens([first], ())[the]
+
+
 def test_the_first_word_does_not_go_on_after_an_apostrophe():
     """It would be another word; a quotation mark may follow it, and other words may."""
     rules, encode = Constraints(first_word="don"), document_tokenizer().encode
