@@ -45,7 +45,8 @@ class Constraints:
     min_words: int = 0
     max_words: int | None = None
     forbidden: tuple[str, ...] = ()
-    """Words that it does not contain, in any case; nor words that begin with all tokens of one, such as its plural."""
+    """Words that it does not contain, in any case, with either apostrophe; nor words that begin with all tokens of one,
+    such as its plural."""
 
     def __post_init__(self) -> None:
         for name, word in [("first_word", self.first_word), *(("forbidden", word) for word in self.forbidden)]:
@@ -65,7 +66,8 @@ class Constraints:
 
     @property
     def _forbidden(self) -> set[str]:
-        return {word.casefold() for word in self.forbidden}
+        words = {word.casefold().replace("’", "'") for word in self.forbidden}
+        return words | {word.replace("'", "’") for word in words}
 
     def refuse_kinds(self, kinds: Sequence[Kind]) -> None:
         """Refuse a text whose blanks cannot keep to them.

@@ -142,6 +142,15 @@ def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
     ]
 
 
+@pytest.mark.parametrize("word", ["don't", "don’t"])
+def test_either_apostrophe_is_forbidden(word):
+    """Texts have both, often in one corpus."""
+    rules, encode = Constraints(forbidden=(word,)), document_tokenizer().encode
+    (t,) = encode("t").ids
+    for apostrophe in ("'", "’"):
+        assert rules.refused_tokens(encode(f" don{apostrophe}").ids, ())[t]
+
+
 def test_a_part_that_becomes_no_character_ends_a_word():
     """A model may write one, and what follows it is a word of its own."""
     (first, _), (the,) = (document_tokenizer().encode(text).ids for text in ("ĕ", "the"))
