@@ -39,7 +39,7 @@ def still(evidence):
     """The evidence as if all had taken no time."""
     values = json.loads(json.dumps(evidence))
     values["run"] |= {"stage_seconds": {}, "ended_at": None}
-    values["costs"] = {"plan": None, "stages": [], "trials": [], "ledger": None}
+    values["costs"] |= {"plan": None, "stages": [], "trials": [], "ledger": None}
     values["inputs"] = {"digest": "0" * 64, "files": {}}
     for training in values["trainings"]:
         training |= {"hours": 0.0, "step_seconds": 1.0, "ended_at": None, "peak_memory_bytes": None, "attempts": 1}
