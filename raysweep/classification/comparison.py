@@ -74,12 +74,17 @@ def compare_within(
 def compare_across(
     first: ScoredTexts, other: ScoredTexts, levels: Sequence[str], models: Sequence[str], **settings: Any
 ) -> dict[str, Any]:
-    """Every classifier fitted on the first corpus and tested on the other."""
+    """Every classifier fitted on the first corpus and tested on the other.
+
+    `unseen` counts the texts of the other by levels that the first lacks, which no classifier can tell.
+    """
     rows = {}
     for candidate in candidates(models, settings["seed"]):
         probabilities = _fit(candidate, first, other, len(levels))
         rows[candidate.name] = describe(candidate, other, probabilities, **settings)
-    return {"classifiers": rows}
+    absent = set(range(len(levels))) - set(first.levels.tolist())
+    unseen = {levels[level]: int((other.levels == level).sum()) for level in sorted(absent)}
+    return {"classifiers": rows, "unseen": unseen}
 
 
 def describe(

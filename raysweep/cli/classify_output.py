@@ -63,6 +63,7 @@ def classify_texts(
     from raysweep.classification.comparison import compare_across, compare_within, fit_logistic
     from raysweep.classification.saved_classifier import save_classifier
     from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.inference.level_classifier import model_digest_of
 
     config = read_resolved_config(settings.folder)
     levels, options = config.data.levels, {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
@@ -98,7 +99,8 @@ def classify_texts(
         ],
     }
     write_json(out, results)
-    save_classifier(out.with_suffix(".skops"), fit_logistic(first, models), levels=levels, models=models)
+    digests = {name: model_digest_of(settings.folder, name) for name in models}
+    save_classifier(out.with_suffix(".skops"), fit_logistic(first, models), levels=levels, models=digests)
     for part in (results["within"], *results["across"]):
         _print_part(part)
     say(f"{out}: written; the logistic regression on all texts of {corpus}: {out.with_suffix('.skops')}")
@@ -168,6 +170,9 @@ def _print_part(part: Mapping[str, Any]) -> None:
     where = f"{part['folds']} folds by learner" if "folds" in part else "zero-shot"
     writers = "learners not known, so folds and intervals count texts" if part["learners"] is None else ""
     say(f"{part['corpus']}: {part['texts']:,} texts, {where}" + (f" ({writers})" if writers else ""))
+    if unseen := {level: count for level, count in part.get("unseen", {}).items() if count}:
+        shown = ", ".join(f"{count:,} {level}" for level, count in unseen.items())
+        say(f"note: the first corpus has no text of their level, so these count as wrong: {shown}")
     left_out = {
         "that the run was trained on": part["trained_on"],
         "that the first corpus holds too": part["in_first"],

@@ -35,7 +35,7 @@ def percent(value: float | None) -> str:
         return f"×{value:,.1f}" if value <= FAR else f">{SPACE}×{FAR:,.0f}"
     if value < 1.0 / FAR:
         return f"<{SPACE}{MINUS}99.9{SPACE}%"
-    return f"{(value - 1.0) * 100.0:+,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
+    return f"{(value - 1.0) * 100.0:+z,.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def change(ratio: float) -> str:

@@ -9,6 +9,9 @@ import pandas as pd
 
 from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
+from raysweep.scheduling.records import read_record
+from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +50,9 @@ class LevelClassifier:
             "level": np.array(self.levels)[probabilities_DK.argmax(axis=1)],
         }
         return pd.DataFrame({**table, **dict(zip(self.levels, probabilities_DK.T, strict=True))})
+
+
+def model_digest_of(run: RunFolder, name: str) -> str:
+    """Digest of a trained model as its record states it; '' for the common start, which the settings make."""
+    record = None if name == START_MODEL else read_record(run.trial(name))
+    return "" if record is None else record.model_digest

@@ -18,7 +18,7 @@ from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import read_resolved_config
-from raysweep.inference.level_classifier import LevelClassifier
+from raysweep.inference.level_classifier import LevelClassifier, model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
@@ -101,16 +101,20 @@ class LoadedRun:
         """A classifier that `raysweep classify` fitted on perplexities of this run's models.
 
         Raises:
-            InputError: the file holds none, or one of models whose names this run does not have.  Whether models of
-                the same names are the same is not compared.
+            InputError: the file holds none, or one of other models than this run has now.
         """
-        from raysweep.classification.saved_classifier import (
-            load_classifier,
-        )  # scikit-learn, which loading a run needs not
+        # scikit-learn, which loading a run needs not
+        from raysweep.classification.saved_classifier import load_classifier
 
         pipeline, levels, models = load_classifier(Path(path))
-        if missing := [name for name in models if name not in self.models]:
-            raise InputError(f"{path}: reads perplexities of '{missing[0][:40]}', which is no model of this run")
+        for name, digest in models.items():
+            if name not in self.models:
+                raise InputError(f"{path}: reads perplexities of '{name[:40]}', which is no model of this run")
+            if digest != model_digest_of(self.folder, name):
+                raise InputError(
+                    f"{path}: was fitted on another model '{name[:40]}' than this run has now; "
+                    "classify again with --force"
+                )
         return LevelClassifier(pipeline=pipeline, levels=levels, models={name: self[name] for name in models})
 
     @cached_property

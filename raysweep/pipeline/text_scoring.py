@@ -243,6 +243,8 @@ def write_scores(
 
 def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts) -> None:
     """Record that the output is whole, then remove the parts."""
+    if scoring.record.exists() and not scoring.with_tokens:
+        scoring.tokens_out.unlink(missing_ok=True)  # an earlier command's, of scores that are no more
     write_sealed(
         scoring.record,
         {

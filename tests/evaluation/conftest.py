@@ -18,6 +18,7 @@ from raysweep.masking.vocabulary import (
     TargetType,
     document_tokenizer,
 )
+from tests.one_thread import one_thread as one_thread
 
 CONTEXT, BLANK, START, INFILL, END = (
     int(kind)
@@ -104,15 +105,6 @@ def make_model(*, positions: int = 64, width: int = 8, spread: float = 0.3) -> G
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         return GPT2LMHeadModel(config).eval()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    """Matrices this small only wait for a second thread, badly so on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from raysweep.evidence.formats import change, change_range, percent, ratio
     [
         (1e-5, "< 0.001", "< −99.9 %", "more than 99.9 % lower"),
         (0.5, "0.500", "−50.0 %", "50.0 % lower"),
+        (0.99999, "1.000", "+0.0 %", "0.0 % lower"),
         (1.25, "1.250", "+25.0 %", "25.0 % higher"),
         (73.7, "73.700", "×73.7", "73.7 times higher"),
         (312_954.0, "> 1,000", "> ×1,000", "more than 1,000 times higher"),

@@ -2,33 +2,23 @@
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
-from typer.testing import CliRunner
 
 import raysweep
 from raysweep.classification.comparison import fit_logistic, split_folds
 from raysweep.classification.level_classifiers import ScoredTexts
 from raysweep.classification.saved_classifier import load_classifier, save_classifier
-from raysweep.cli.app import app
 from raysweep.errors import ConfigError, InputError
 
 
 @pytest.fixture
-def classify(finished_storage, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*words):
-        words = ["classify", *map(str, words), "--name", "tiny", "--storage", str(finished_storage), "--inline"]
-        result = CliRunner().invoke(app, words)
-        if result.exception is not None:
-            raise result.exception
-        return result.output
-
-    return run_command
+def classify(run_inline):
+    return partial(run_inline, "classify")
 
 
 @pytest.fixture
@@ -100,7 +90,11 @@ def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
         classify("none.csv")
     with pytest.raises(InputError, match=r"one\.csv: none of its .* texts .*, and is not in the first corpus too; "):
         classify("one.csv", "--on", "one.csv", "--folds", "2", "--force")
-    save_classifier(tmp_path / "other.skops", None, levels=("A1",), models=("B7",))
-    assert load_classifier(tmp_path / "other.skops")[2] == ("B7",)
+    other = tmp_path / "other.skops"
+    save_classifier(other, None, levels=("A1",), models={"B7": "0" * 32})
+    assert load_classifier(other)[2] == {"B7": "0" * 32}
     with pytest.raises(InputError, match="reads perplexities of 'B7', which is no model of this run"):
-        raysweep.load(run.folder.root).level_classifier(tmp_path / "other.skops")
+        raysweep.load(run.folder.root).level_classifier(other)
+    save_classifier(other, None, levels=("A1",), models={"start": "", "A1": "0" * 32})
+    with pytest.raises(InputError, match="fitted on another model 'A1' than this run has now; classify again with"):
+        raysweep.load(run.folder.root).level_classifier(other)

@@ -3,16 +3,15 @@
 import csv
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 import raysweep
 from raysweep.cli import score_output
-from raysweep.cli.app import app
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.inference import text_parts
 from raysweep.pipeline import text_scoring
@@ -22,18 +21,8 @@ MODELS = ["start", "A1", "C1", "all", "all-C1"]
 
 
 @pytest.fixture
-def score(finished_storage, tmp_path, monkeypatch):
-    """Runs the command in this process, in a folder of its own; errors of ours are raised."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*words):
-        words = ["score", *map(str, words), "--name", "tiny", "--storage", str(finished_storage), "--inline"]
-        result = CliRunner().invoke(app, words)
-        if result.exception is not None:
-            raise result.exception
-        return result.output
-
-    return run_command
+def score(run_inline):
+    return partial(run_inline, "score")
 
 
 @pytest.fixture
@@ -233,6 +222,8 @@ def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
     assert tokens["document"].tolist() == by_api["text"].tolist()
     np.testing.assert_allclose(tokens["nats_C1"], by_api["nats"], atol=1e-4)
     assert pq.read_schema(tmp_path / "out.tokens.parquet").names[-2:] == ["nats_A1", "nats_C1"]
+    score("texts.jsonl", "--out", "out.parquet", "--force", "--model", "A1", "--text-column", "essay")
+    assert not (tmp_path / "out.tokens.parquet").exists(), "it was of scores that are no more"
 
 
 def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):

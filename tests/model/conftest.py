@@ -5,15 +5,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums on a CPU depend on the number of threads; and tests share the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.one_thread import one_thread as one_thread
 
 
 @pytest.fixture(scope="session")

@@ -1,40 +1,19 @@
 """The finished run, served: in this process for the API, by a real server for what needs one."""
 
 import contextlib
-import shutil
 import socket
 import threading
 import time
 
 import pytest
-import torch
 import uvicorn
 from fastapi.testclient import TestClient
 
-import raysweep
 from raysweep.serving.served_run import serve_run
 from raysweep.serving.web_app import make_app
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    """Matrices this small only wait for a second thread, badly so on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def run(finished_storage):
-    return raysweep.load(finished_storage / "tiny", device="cpu")
-
-
-@pytest.fixture
-def own_run(finished_storage, tmp_path):
-    """The finished run in a folder of the test's own."""
-    shutil.copytree(finished_storage / "tiny", tmp_path / "tiny")
-    return raysweep.load(tmp_path / "tiny", device="cpu")
+from tests.inference.conftest import own_run as own_run
+from tests.inference.conftest import run as run
+from tests.one_thread import one_thread as one_thread
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from raysweep.masking.shards import write_manifest
 from raysweep.masking.vocabulary import VOCABULARY_SIZE
 from raysweep.model.gpt2 import build_model
 from raysweep.training.job import TrainingJob
+from tests.one_thread import one_thread as one_thread
 
 MAX_TOKENS = 64
 _NAMES = ["Ana", "Bo", "Chen", "Dora", "Emil", "Fatma", "Gus", "Hui", "Ivo", "Jana"]
@@ -25,15 +26,6 @@ _ENDINGS = [
     "have never seen such a big city. It was raining all day long and we was very tired.\nBut we had fun.",
     "live here.",
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums on a CPU depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
