@@ -37,8 +37,11 @@ def bench_train(
     micro_batch: Annotated[str, typer.Option("--micro-batch", help="Examples at once, or auto.")] = "auto",
     window_batches: Annotated[int, typer.Option("--window-batches", min=1, help="Batches sorted by length.")] = 64,
     like: Annotated[
-        Literal["original"] | None, typer.Option("--like", help="Also time training as the original ILM code does it.")
-    ] = None,
+        str,
+        typer.Option(
+            "--like", help="Also time original, hf-trainer, hf-default or hf-liger (with commas between) on the same."
+        ),
+    ] = "",
 ) -> None:
     """Time training steps on made-up examples in the shape of EFCAMDAT; prints JSON."""
     from raysweep.config.training_settings import SIZES
@@ -56,6 +59,6 @@ def bench_train(
         packing=packing,
         micro_batch=micro_batch,
         window_batches=window_batches,
-        like_original=like is not None,
+        like=like,
     )
     say_json(measured)

@@ -1,6 +1,6 @@
-"""Measures training speed on this machine, optionally beside the original ILM code's way on the same examples.
+"""Measures training speed on this machine, optionally beside other ways to train on the same examples.
 
-    python -m raysweep.training.benchmark --size gpt2 --batch-size 64 --like-original
+    python -m raysweep.training.benchmark --size gpt2 --batch-size 64 --like original,hf-trainer
 
 Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of EFCAMDAT's.
 """
@@ -8,6 +8,7 @@ Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of 
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from transformers import GPT2LMHeadModel
 from raysweep.config.loading import check_file
 from raysweep.config.training_settings import SCRATCH, ModelConfig, ModelSize, TrainingConfig
 from raysweep.errors import ConfigError
-from raysweep.masking.example_store import ExampleStore
+from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.printable import say_json
@@ -39,7 +40,8 @@ from raysweep.training.hardware import (
 from raysweep.training.loss import objective_of
 from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer
-from raysweep.training.original_loss import as_original, original_loss
+from raysweep.training.original_loss import as_original, as_transformers, original_loss
+from raysweep.training.peers import ORIGINAL, PEERS, find_peers
 from raysweep.training.step import Engine, step_gradients
 from raysweep.training.synthetic import synthetic_examples
 
@@ -61,7 +63,7 @@ def benchmark_training(
     packing: Literal["off", "auto", "on"] = "auto",
     micro_batch: Annotated[str, typer.Option(help="examples at once, or auto")] = "auto",
     window_batches: Annotated[int, typer.Option(help="batches sorted by length together")] = 64,
-    like_original: Annotated[bool, typer.Option("--like-original")] = False,
+    like: Annotated[str, typer.Option(help="also time these, with commas between: " + ", ".join(PEERS))] = "",
     original_steps: int | None = None,
     original_batch_size: int = ORIGINAL_BATCH,
     max_tokens: int = 256,
@@ -71,8 +73,9 @@ def benchmark_training(
 
     Args:
         packing, micro_batch, window_batches: as in a trial's settings; `micro_batch` as text.
-        like_original: also time the original's way on the same examples, and add `ratio_to_original`, of
-            examples per second.
+        like: names of `PEERS` with commas between, to be timed as well; adds each one's speed, and
+            `ratio_to_…` of our examples per second to its.  Hugging Face's Trainer gets the very examples that our
+            steps had; peers are not compiled.
         experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
             this speed (steps alone: no evaluation, no start-up); omitted if there is no such file.
 
@@ -81,11 +84,13 @@ def benchmark_training(
         (`mfu`; None where the GPU's peak is unknown); peak memory in bytes; and the configuration.
 
     Raises:
-        ConfigError: `micro_batch` is neither 'auto' nor a number above 0, or the file has mistakes.
+        ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a peer is unknown or cannot run here,
+            or the file has mistakes.
     """
     if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
         raise ConfigError(f"--micro-batch: found '{micro_batch:.80}'; must be 'auto' or a whole number above 0")
     torch_device = choose_device(device)
+    peers = find_peers(like, torch_device)
     settings = TrainingConfig(
         batch_size=batch_size,
         precision=precision,
@@ -103,7 +108,8 @@ def benchmark_training(
 
     model = new_model()
     timed = _TrainingSteps(model, settings, source, torch_device, max_tokens)
-    ours = _time_steps(timed, source, torch_device, settings, warmup_steps, steps)
+    work = _choose_steps(source, settings, warmup_steps, steps)
+    ours = _time_steps(timed, work, torch_device)
     is_gpu = torch_device.type == "cuda"
     result: dict[str, Any] = {
         "device": device_name(torch_device) if is_gpu else f"cpu, {torch.get_num_threads()} threads",
@@ -122,13 +128,17 @@ def benchmark_training(
     }
     if size == "gpt2" and (examples := examples_of_profile(experiments)) is not None:
         result[f"{PROFILE}_{'gpu' if is_gpu else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
-    if like_original:
-        del model, timed
-        step = _original_step(as_original(new_model()), settings, source, torch_device)
-        plain = settings.model_copy(update={"batch_size": original_batch_size})
-        original = _time_steps(step, source, torch_device, plain, 1, original_steps or max(2, steps // 4))
-        result["original"] = {"batch_size": original_batch_size, **original}
-        result["ratio_to_original"] = ours["examples_per_s"] / original["examples_per_s"]
+    del model, timed
+    for peer in peers:
+        if peer == ORIGINAL:
+            step = _original_step(as_original(new_model()), settings, source, torch_device)
+            plain = settings.model_copy(update={"batch_size": original_batch_size})
+            own_work = _choose_steps(source, plain, 1, original_steps or max(2, steps // 4))
+            speed = {"batch_size": original_batch_size, **_time_steps(step, own_work, torch_device)}
+        else:
+            speed = _time_trainer(peer, as_transformers(new_model()), source, settings, work, torch_device)
+        result[peer] = speed
+        result[f"ratio_to_{peer.replace('-', '_')}"] = ours["examples_per_s"] / speed["examples_per_s"]
     return result
 
 
@@ -188,14 +198,23 @@ def _original_step(
     return step
 
 
-def _time_steps(
-    step: Callable[[StepExamples], None],
-    source: ExampleStore,
-    device: torch.device,
-    settings: TrainingConfig,
-    warmup_steps: int,
-    steps: int,
-) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """The steps of a measurement."""
+
+    warmup: Sequence[StepExamples]
+    timed: Sequence[StepExamples]
+
+    def per_second(self, seconds: float, peak_memory_bytes: int) -> dict[str, float]:
+        return {
+            "steps_per_s": len(self.timed) / seconds,
+            "examples_per_s": sum(len(examples.numbers) for examples in self.timed) / seconds,
+            "tokens_per_s": sum(examples.tokens for examples in self.timed) / seconds,
+            "peak_memory_bytes": peak_memory_bytes,
+        }
+
+
+def _choose_steps(source: ExampleStore, settings: TrainingConfig, warmup_steps: int, steps: int) -> _Work:
     numbers = np.arange(_STORE_BATCHES * settings.batch_size, dtype=np.int64)
     order = BatchOrder(
         numbers,
@@ -204,22 +223,55 @@ def _time_steps(
         window_batches=settings.window_batches,
         seed=0,
     )
-    for number in range(1, warmup_steps + 1):
-        step(order.step(number))
+    chosen = [order.step(number) for number in range(1, warmup_steps + steps + 1)]
+    return _Work(warmup=chosen[:warmup_steps], timed=chosen[warmup_steps:])
+
+
+def _time_steps(step: Callable[[StepExamples], None], work: _Work, device: torch.device) -> dict[str, float]:
+    for examples in work.warmup:
+        step(examples)
     wait_for(device)
     forget_peak(device)
-    work = [order.step(number) for number in range(warmup_steps + 1, warmup_steps + steps + 1)]
     start = time.perf_counter()
-    for examples in work:
+    for examples in work.timed:
         step(examples)
     wait_for(device)
     seconds = time.perf_counter() - start
+    return work.per_second(seconds, peak_memory(device))
+
+
+def _time_trainer(
+    peer: str,
+    model: GPT2LMHeadModel,
+    source: ExampleStore,
+    settings: TrainingConfig,
+    work: _Work,
+    device: torch.device,
+) -> dict[str, Any]:
+    from raysweep.training.hf_trainer import WAYS, time_trainer
+
+    way = WAYS[peer]
+    dtype = (None if way.is_default else autocast_type(settings.precision, device)) or torch.float32
+    times = time_trainer(
+        way,
+        model,
+        source,
+        settings,
+        warmup=_numbers_of(work.warmup),
+        timed=_numbers_of(work.timed),
+        device=device,
+        dtype=dtype,
+    )
     return {
-        "steps_per_s": steps / seconds,
-        "examples_per_s": sum(len(examples.numbers) for examples in work) / seconds,
-        "tokens_per_s": sum(examples.tokens for examples in work) / seconds,
-        "peak_memory_bytes": peak_memory(device),
+        "batch_size": settings.batch_size,
+        "precision": str(dtype).removeprefix("torch."),
+        "first_batch_loss": times.first_batch_loss,
+        **work.per_second(times.seconds, times.peak_memory_bytes),
     }
+
+
+def _numbers_of(steps: Sequence[StepExamples]) -> Examples:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(examples.numbers for examples in steps)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

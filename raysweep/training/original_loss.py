@@ -25,6 +25,11 @@ _IGNORED = -1
 def as_original(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
     """The same model with eager attention and the original activation, in place."""
     model.set_attn_implementation("eager")
+    return as_transformers(model)
+
+
+def as_transformers(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
+    """The same model with its activation as `transformers` makes it, in place."""
     blocks: Any = model.transformer.h
     for block in blocks:
         block.mlp.act = ACT2FN[model.config.activation_function]
