@@ -7,16 +7,20 @@ import pytest
 
 from raysweep.report.writing import write_report
 from tests import simulated_run
+from tests.shared_work import FilesTogether, rank_of
 
 _SIGTERM_BEFORE = signal.getsignal(signal.SIGTERM)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """With `pytest -n 2`, one process runs all tests of a file, which share fixtures, and one all of tests/cluster."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("cluster" if file.startswith("tests/cluster/") else file))
+    """The longest work begins first, see `tests.shared_work`."""
+    items.sort(key=lambda item: rank_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `pytest -n 2`, one process runs all tests of a file, which share fixtures."""
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,52 @@
+"""Two processes share the tests by files, the longest first."""
+
+from types import SimpleNamespace
+
+from tests.shared_work import LONGEST, FilesTogether, group_of, rank_of
+
+
+class Process:
+    """What the scheduler sees of one of pytest-xdist's processes."""
+
+    shutting_down = False
+
+    def __init__(self, name):
+        self.gateway = SimpleNamespace(id=name)
+        self.sent, self.done = [], []
+
+    def send_runtest_some(self, indices):
+        self.sent += indices
+
+    def next(self):
+        self.done.append(self.sent.pop(0))
+        return self.done[-1]
+
+    def shutdown(self):
+        self.shutting_down = True
+
+
+def test_the_tests_of_a_file_run_in_one_process_and_all_that_start_ray_in_one():
+    """They were divided: each process made every module's fixtures, and two Rays crowded each other out."""
+    files = ["tests/cluster/test_a.py", "tests/x/test_b.py", "tests/cluster/test_c.py", "tests/x/test_d.py"]
+    collected = [f"{file}::test_{number}[a@b]" for number in range(4) for file in files]
+    collected.sort(key=rank_of)
+    options = SimpleNamespace(tx=["popen"] * 2, loadscopereorder=True)
+    config = SimpleNamespace(option=options, getvalue=lambda name: getattr(options, name))
+    scheduler = FilesTogether(config, SimpleNamespace(loadscopesched=print))
+    processes = [Process("gw0"), Process("gw1")]
+    for process in processes:
+        scheduler.add_node(process)
+        scheduler.add_node_collection(process, collected)
+    scheduler.schedule()
+    while scheduler.has_pending:
+        for process in processes:
+            scheduler.mark_test_complete(process, process.next())
+    groups = [list(dict.fromkeys(group_of(collected[index]) for index in process.done)) for process in processes]
+    assert groups == [["cluster"], ["tests/x/test_b.py", "tests/x/test_d.py"]]
+    assert sum(len(process.done) for process in processes) == len(collected)
+
+
+def test_longest_names_groups_that_are_there(request):
+    """A renamed file would silently come last."""
+    root = request.config.rootpath
+    assert [name for name in LONGEST if name != "cluster" and not (root / name).exists()] == []
