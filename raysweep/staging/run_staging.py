@@ -136,7 +136,8 @@ class RunStaging:
             return
         under = folder.relative_to(self.root).as_posix()
         self._mirror.pull(under=under)
-        self._merge_attempts()
+        # No other trial's: its worker may be sending a longer file, which the next push would delete with this one.
+        self._merge_attempts(folder)
 
     def close(self) -> None:
         """Send what is left, and let another process have the run.
@@ -166,11 +167,11 @@ class RunStaging:
         if count:
             size = self.traffic.fetched_bytes / 1e6
             self._say(f"storage: fetched {count:,} files ({size:,.1f} MB) from {self._bucket.address} to {self.root}")
-        self._merge_attempts()
+        self._merge_attempts(self.root)
 
-    def _merge_attempts(self) -> None:
-        """Add what workers noted of their attempts to what this process noted."""
-        for theirs in self.root.glob("trials/**/" + WORKER_ATTEMPTS):
+    def _merge_attempts(self, folder: Path) -> None:
+        """Add what workers that ended noted of their attempts to what this process noted, and forget their files."""
+        for theirs in folder.rglob(WORKER_ATTEMPTS):
             ours = TrialFolder(theirs.parent).attempts
             lines = theirs.read_text(encoding="utf-8").splitlines(keepends=True)
             known = set(ours.read_text(encoding="utf-8").splitlines(keepends=True)) if ours.exists() else set()

@@ -126,6 +126,24 @@ def test_a_training_that_lost_its_node_resumes_on_another_disk(uri, tmp_path):
     assert not run.folder.trial("A1").checkpoints.exists()
 
 
+def test_what_a_worker_notes_while_another_trial_ends_is_kept(place, staging):
+    """The end of A1 must not delete what the worker of C1 is sending."""
+    theirs = RunFolder(place.root)
+    noted = '{"what": "start", "at": 1.0}\n'
+    with place.training_in(theirs.trial("C1").root):
+        theirs.trial("C1").attempts.write_text(noted)
+        wait_for(lambda: place.bucket.find(f"trials/C1/{WORKER_ATTEMPTS}"))
+        staging._mirror.pull()
+        staging.collect(RunFolder(staging.root).trial("A1").root)
+        noted += '{"what": "end", "at": 2.0}\n'
+        theirs.trial("C1").attempts.write_text(noted)
+    staging.push()
+    staging.collect(RunFolder(staging.root).trial("C1").root)
+    assert RunFolder(staging.root).trial("C1").attempts.read_text() == noted
+    staging.push()
+    assert place.bucket.find(f"trials/C1/{WORKER_ATTEMPTS}") is None
+
+
 def wait_for(condition):
     until = time.monotonic() + 20
     while not condition():
