@@ -42,6 +42,14 @@ def cache_of_the_tests(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk():
+    """No test cuts the power: what is renamed into place need not have reached the disk, which takes milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture
 def make_run(tmp_path):
     """Writes a whole run folder; gives it with its config and trials, as `write_report` takes them."""

@@ -6,6 +6,8 @@ declared here.  Perplexities and their ratios have no unit; a value has no limit
 writers for an interval.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -329,7 +331,8 @@ class Evidence(Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def evidence_schema() -> dict[str, Any]:
+@cache
+def evidence_schema() -> Mapping[str, Any]:
     """The JSON Schema of evidence.json."""
     schema = Evidence.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "raysweep evidence", **schema}

@@ -1,6 +1,7 @@
 """`raysweep cluster check` finds what would show minutes after `ray up`, with instances that are paid for."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import boto3
@@ -24,13 +25,18 @@ class Quotas:
         return {"Quota": {"Value": 8.0}}
 
 
+@cache
+def find_image():
+    """The id of one of moto's images, of which there are hundreds; it answers in a second, and always the same."""
+    return boto3.client("ec2", REGION).describe_images()["Images"][0]["ImageId"]
+
+
 class Parameters:
     """AWS's public parameters: the image's id."""
 
     def get_parameter(self, Name):
         assert Name == IMAGE
-        images = boto3.client("ec2", REGION).describe_images()["Images"]
-        return {"Parameter": {"Value": images[0]["ImageId"]}}
+        return {"Parameter": {"Value": find_image()}}
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from tests.pipeline.conftest import make_run
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 CHANGES = {
     "training": {
-        "steps": 60,
+        "steps": 24,
         "batch_size": 5,
         "accumulation": 2,
         "learning_rate": 3e-4,
-        "evaluate_every": 20,
-        "checkpoint_every": 20,
+        "evaluate_every": 8,
+        "checkpoint_every": 8,
         "valid_examples": 8,
     },
     "model": {"dropout": 0.0},
@@ -44,14 +44,14 @@ class OnRay(InlineExecutor):
 
 
 class Listeners(threading.Thread):
-    """Looks, every 0.2 s, which processes of this session listen outside the loopback interface."""
+    """Looks, every half second, which processes of this session listen outside the loopback interface."""
 
     def __init__(self):
         super().__init__(daemon=True)
         self.exposed, self.workers, self.is_over = set(), 0, threading.Event()
 
     def run(self):
-        while not self.is_over.wait(0.2):
+        while not self.is_over.wait(0.5):
             family = psutil.Process().children(recursive=True)
             listening = [process for process in family if is_train_worker(process)]
             self.workers = max(self.workers, len(listening))
@@ -97,7 +97,7 @@ def trained(storage, executor):
 
 
 def assert_same_training(ours, theirs):
-    """Every step once, losses to 1e-4 and weights to rounding: sums of 60 steps in another order."""
+    """Every step once, losses to 1e-4 and weights to rounding: sums of 24 steps in another order."""
     lines = [read_metrics(folder.metrics) for folder in (ours, theirs)]
     assert [(line["kind"], line["step"]) for line in lines[0]] == [(line["kind"], line["step"]) for line in lines[1]]
     for our_line, their_line in zip(*lines, strict=True):

@@ -1,6 +1,7 @@
 """`--extend` goes on with a finished training; the result is that of a training in one go, to the byte."""
 
 import json
+import shutil
 
 import pytest
 
@@ -25,10 +26,18 @@ def changes(steps=4, **training):
     return {"training": {**TRAINING, **training}, "trials": trials}
 
 
+@pytest.fixture(scope="module")
+def short_storage(tmp_path_factory):
+    """A run of four steps of each, whose last states are kept.  For reading only."""
+    storage = tmp_path_factory.mktemp("short")
+    assert make_run(storage, changes()).do() == []
+    return storage
+
+
 @pytest.fixture
-def short(tiny_run):
-    """Four steps of each, whose last states are kept."""
-    assert tiny_run(changes()).do() == []
+def short(short_storage, tmp_path):
+    """The same run, in a folder of the test's own."""
+    shutil.copytree(short_storage, tmp_path / "runs")
 
 
 @pytest.fixture

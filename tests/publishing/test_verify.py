@@ -101,8 +101,17 @@ TAMPERINGS = {
 }
 
 
-@pytest.mark.parametrize("hashes", ["old", "made to fit"])
-@pytest.mark.parametrize("name", TAMPERINGS)
+@pytest.mark.parametrize(
+    ("name", "hashes"),
+    [
+        *((name, "made to fit") for name in TAMPERINGS),
+        # Old hashes give any of them away; some in CI will do.
+        *(
+            pytest.param(name, "old", marks=[] if number % 5 == 0 else [pytest.mark.slow])
+            for number, name in enumerate(TAMPERINGS)
+        ),
+    ],
+)
 def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
     """With the manifest as it was, and with every hash in it made to fit what was tampered with."""
     files = TAMPERINGS[name](honest)
