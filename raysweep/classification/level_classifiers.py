@@ -10,12 +10,11 @@ of the models' common start, and are fitted on the same texts:
     native            nats per token under the common start, which with `gpt2` is the native model
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -25,36 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-START = "start"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoredTexts:
-    """D texts of known level with their features."""
-
-    texts: Sequence[str]
-    levels: Ints
-    """(D,) indices into the known levels, lowest first."""
-    groups: Sequence[str]
-    """(D,) the learner of each, or the text's own id."""
-    features: Mapping[str, Floats]
-    """By model: (D, 2) nats per token of the whole text and of the answers to its masks, NaN without a token."""
-
-    def take(self, rows: Ints) -> "ScoredTexts":
-        """Some of the texts, in this order."""
-        return ScoredTexts(
-            texts=[self.texts[row] for row in rows],
-            levels=self.levels[rows],
-            groups=[self.groups[row] for row in rows],
-            features={model: values[rows] for model, values in self.features.items()},
-        )
-
-    def matrix(self, models: Sequence[str]) -> Floats:
-        """(D, 2 M) the features of these models."""
-        return np.concatenate([self.features[model] for model in models], axis=1)
+from raysweep.classification.level_metrics import LOGISTIC, ablation_of
+from raysweep.classification.scored_texts import ScoredTexts
+from raysweep.scheduling.trials import START_MODEL
+from raysweep.statistics.loss_table import Floats, Ints
 
 
 class OrdinalByThresholds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -88,63 +61,65 @@ class Candidate:
     """A classifier by name: what it reads, and the pipeline that is fitted."""
 
     name: str
-    is_baseline: bool
     read: Callable[[ScoredTexts], Any]
     make: Callable[[], Any]
+    reads_texts: bool = False
 
 
 def candidates(models: Sequence[str], seed: int) -> list[Candidate]:
-    """Classifiers by perplexity, then baselines; `native` only if the start was scored."""
+    """Classifiers by perplexity, then baselines (`native` only if the start was scored), then the ablations."""
     by_perplexity = {
-        "logistic": _logistic,
+        LOGISTIC: _logistic,
         "ordinal": OrdinalByThresholds,
         "boosting": lambda: HistGradientBoostingClassifier(random_state=seed, max_iter=100),
     }
-    listed = [
-        Candidate(
-            name=name,
-            is_baseline=False,
-            read=lambda texts: texts.matrix(models),
-            make=lambda last=last: perplexity_pipeline(last()),  # type: ignore[misc]
-        )
-        for name, last in by_perplexity.items()
-    ]
+    listed = [_by_perplexity(name, models, last) for name, last in by_perplexity.items()]
     listed += [
         Candidate(
             name="majority",
-            is_baseline=True,
-            read=lambda texts: np.zeros((len(texts.texts), 1)),
+            read=lambda texts: np.zeros((len(texts.levels), 1)),
             make=lambda: DummyClassifier(strategy="prior"),
         ),
-        Candidate(name="length", is_baseline=True, read=_lengths, make=lambda: perplexity_pipeline(_logistic())),
+        Candidate(
+            name="length",
+            read=lambda texts: np.log1p(texts.lengths),
+            make=lambda: perplexity_pipeline(_logistic()),
+        ),
         Candidate(
             name="words",
-            is_baseline=True,
             read=lambda texts: list(texts.texts),
             make=lambda: _tfidf(analyzer="word", ngram_range=(1, 2)),
+            reads_texts=True,
         ),
         Candidate(
             name="characters",
-            is_baseline=True,
             read=lambda texts: list(texts.texts),
             make=lambda: _tfidf(analyzer="char_wb", ngram_range=(2, 5)),
+            reads_texts=True,
         ),
     ]
-    if START in models:
-        listed.append(
-            Candidate(
-                name="native",
-                is_baseline=True,
-                read=lambda texts: texts.matrix([START]),
-                make=lambda: perplexity_pipeline(_logistic()),
-            )
-        )
+    if START_MODEL in models:
+        listed.append(_by_perplexity("native", [START_MODEL], _logistic))
+    if len(models) > 1:
+        listed += [
+            _by_perplexity(ablation_of(model), [other for other in models if other != model], _logistic)
+            for model in models
+        ]
     return listed
+
+
+def logistic_of(models: Sequence[str]) -> Candidate:
+    """The logistic regression, which is saved."""
+    return _by_perplexity(LOGISTIC, models, _logistic)
 
 
 def perplexity_pipeline(last: Any) -> Any:
     """Mean for what is missing, unit variance, then the classifier."""
     return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
+
+
+def _by_perplexity(name: str, models: Sequence[str], last: Callable[[], Any]) -> Candidate:
+    return Candidate(name=name, read=lambda texts: texts.matrix(models), make=lambda: perplexity_pipeline(last()))
 
 
 def _logistic() -> LogisticRegression:
@@ -153,8 +128,3 @@ def _logistic() -> LogisticRegression:
 
 def _tfidf(**options: Any) -> Any:
     return make_pipeline(TfidfVectorizer(sublinear_tf=True, **options), _logistic())
-
-
-def _lengths(texts: ScoredTexts) -> Floats:
-    counts = [(len(text), len(text.split())) for text in texts.texts]
-    return np.log1p(np.array(counts, dtype=np.float64).reshape(-1, 2))

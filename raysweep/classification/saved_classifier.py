@@ -1,8 +1,12 @@
 """Saves a fitted classifier of levels with skops, which needs no pickle, and loads it again.
 
+The same classifier gives the same bytes: skops names its parts by addresses in memory, which are replaced by numbers.
 Only the types of our own pipeline are trusted: a file that holds any other is refused before anything of it runs.
 """
 
+import io
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ import skops.io
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
+_SCHEMA = "schema.json"
+_ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)(\.npy"|\b)')
 _TRUSTED = ("numpy.dtype",)
 """Types beyond those that skops knows as safe, as scikit-learn's own are; a dtype is the type of an array's numbers."""
 
@@ -22,8 +28,9 @@ def save_classifier(path: Path, fitted: Any, *, levels: tuple[str, ...], models:
     Args:
         models: digest of each by name, in the order of the features.
     """
+    dumped = skops.io.dumps({"levels": list(levels), "models": dict(models), "pipeline": fitted})
     with atomic_file(path) as beside:
-        skops.io.dump({"levels": list(levels), "models": dict(models), "pipeline": fitted}, beside)
+        beside.write_bytes(_without_addresses(dumped))
 
 
 def load_classifier(path: Path) -> tuple[Any, tuple[str, ...], dict[str, str]]:
@@ -42,3 +49,22 @@ def load_classifier(path: Path) -> tuple[Any, tuple[str, ...], dict[str, str]]:
         raise
     except Exception as error:  # skops raises what zipfile, json and numpy raise
         raise InputError(f"{path}: is no classifier that raysweep saved ({str(error)[:60]})") from error
+
+
+def _without_addresses(dumped: bytes) -> bytes:
+    """The same zip with parts numbered by their first appearance, in order, and without dates."""
+    with zipfile.ZipFile(io.BytesIO(dumped)) as source:
+        schema = source.read(_SCHEMA).decode("utf-8")
+        numbers: dict[str, str] = {}
+
+        def renamed(match: re.Match[str]) -> str:
+            return f"{match[1]}{numbers.setdefault(match[2], str(len(numbers)))}{match[3]}"
+
+        schema = _ADDRESS.sub(renamed, schema)
+        files = {f"{numbers[name.removesuffix('.npy')]}.npy": name for name in source.namelist() if name != _SCHEMA}
+        written = io.BytesIO()
+        with zipfile.ZipFile(written, "w") as target:
+            for name in sorted(files):
+                target.writestr(zipfile.ZipInfo(name), source.read(files[name]))
+            target.writestr(zipfile.ZipInfo(_SCHEMA), schema)
+    return written.getvalue()

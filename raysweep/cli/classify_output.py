@@ -13,7 +13,7 @@ from raysweep.storage.atomic_files import write_json
 from raysweep.storage.printable import say
 
 if TYPE_CHECKING:
-    from raysweep.classification.level_classifiers import ScoredTexts
+    from raysweep.classification.scored_texts import ScoredTexts
 
 CONFIDENCE = 0.95
 
@@ -60,13 +60,21 @@ def classify_texts(
     """
     if out.suffix != ".json":
         raise ConfigError(f"--out: found '{out.name[:60]}'; must end in .json")
-    from raysweep.classification.comparison import compare_across, compare_within, fit_logistic
+    from raysweep.classification.comparison import (
+        count_unseen,
+        fit_logistic,
+        predict_across,
+        predict_within,
+        split_folds,
+    )
+    from raysweep.classification.level_metrics import judge_predictions
     from raysweep.classification.saved_classifier import save_classifier
     from raysweep.evidence.inputs import read_resolved_config
     from raysweep.inference.level_classifier import model_digest_of
 
     config = read_resolved_config(settings.folder)
-    levels, options = config.data.levels, {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
+    levels = config.data.levels
+    options: dict[str, Any] = {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
     loaded: dict[str, _Loaded] = {}
     for number, name in enumerate((corpus, *others)):
         table = out.with_name(f"{out.stem}.{number}.parquet")
@@ -85,17 +93,29 @@ def classify_texts(
         loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels, first_texts)
     first = loaded[corpus].texts
     models = tuple(first.features)
+    fold_D = split_folds(first, folds, config.seed)
+    within = predict_within(first, fold_D, len(levels), models, config.seed)
+    tested = [loaded[name].texts for name in others]
+    across = predict_across(first, tested, len(levels), models, config.seed)
     results: dict[str, Any] = {
         "run": settings.folder.name,
         "levels": list(levels),
         "models": list(models),
         **options,
-        "within": {"corpus": corpus, **loaded[corpus].counts()}
-        | compare_within(first, levels, models, folds=folds, **options),
+        "within": {
+            "corpus": corpus,
+            **loaded[corpus].counts(),
+            "folds": folds,
+            **judge_predictions(first.levels, first.groups, within, **options),
+        },
         "across": [
-            {"corpus": name, **loaded[name].counts()}
-            | compare_across(first, loaded[name].texts, levels, models, **options)
-            for name in others
+            {
+                "corpus": name,
+                **loaded[name].counts(),
+                **judge_predictions(texts.levels, texts.groups, found, **options),
+                "unseen": count_unseen(first, texts, levels),
+            }
+            for name, texts, found in zip(others, tested, across, strict=True)
         ],
     }
     write_json(out, results)
@@ -114,7 +134,7 @@ def _load(
     import pandas as pd
     import pyarrow.parquet as pq
 
-    from raysweep.classification.level_classifiers import ScoredTexts
+    from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
     from raysweep.corpus.new_texts import read_new_texts
     from raysweep.readers.locations import find_files
     from raysweep.storage.digests import digest_text
@@ -135,34 +155,14 @@ def _load(
             f"{name[:80]}: none of its {len(texts):,} texts has a level of the run ({', '.join(levels)}) and was not "
             f"trained on{also}; name the column with --set data.columns.level=COLUMN, or give other texts"
         )
-    chosen = scores.iloc[rows]
+    chosen, written = scores.iloc[rows], [texts[row] for row in rows]
     return _Loaded(
-        texts=ScoredTexts(
-            texts=[texts[row] for row in rows],
-            levels=chosen["level"].map(list(levels).index).to_numpy(dtype=np.int64),
-            groups=chosen["learner"].fillna(chosen["writing_id"]).tolist(),
-            features=_features(chosen),
-        ),
+        texts=read_scored_texts(chosen.reset_index(drop=True), levels, lengths=measure_lengths(written), texts=written),
         without_level=int((~has_level).sum()),
         trained_on=int((has_level & is_seen).sum()),
         in_first=int((has_level & ~is_seen & in_first).sum()),
         has_learners=bool(scores["learner"].notna().any()),
     )
-
-
-def _features(scores: Any) -> dict[str, Any]:
-    """By model: nats per token of the whole text and of the answers to its masks."""
-    import numpy as np
-
-    models = [name.removeprefix("nats_") for name in scores if name.startswith("nats_")]
-    features = {}
-    for model in models:
-        pairs = [
-            scores[f"{kind}nats_{model}"] / scores[f"{kind}tokens"].where(scores[f"{kind}tokens"] > 0)
-            for kind in ("", "infill_")
-        ]
-        features[model] = np.stack([pair.to_numpy(dtype=np.float64) for pair in pairs], axis=1)
-    return features
 
 
 def _print_part(part: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, duration, is_watched, plain_table
 from raysweep.errors import ConfigError
 from raysweep.pipeline.run import RunListener
-from raysweep.pipeline.stages import STAGES
+from raysweep.pipeline.stages import asked_stages
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import expand_trials
@@ -84,7 +84,7 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     """
     from raysweep.pipeline.lock import is_locked
     from raysweep.pipeline.run_record import read_run
-    from raysweep.pipeline.status import describe_ledger, describe_process
+    from raysweep.pipeline.status import describe_classification, describe_ledger, describe_process
 
     if not settings.folder.root.is_dir():
         raise ConfigError(
@@ -97,7 +97,9 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     if as_json:
         process, ledger = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
         rows = [asdict(row) for row in reader.read()]
-        say_json({"run": settings.folder.name, "process": process, "ledger": ledger, "trials": rows})
+        told = describe_classification(settings.folder, settings.config)
+        more = {"classification": told} if told else {}
+        say_json({"run": settings.folder.name, "process": process, "ledger": ledger, **more, "trials": rows})
         return
     console = PrintableConsole()
     if watch and is_locked(settings.folder):
@@ -106,7 +108,8 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
                 live.update(trial_table(reader.read()))
                 time.sleep(1)
     console.print(trial_table(reader.read()))
-    for line in (describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)):
+    lines = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
+    for line in (*lines, describe_classification(settings.folder, settings.config)):
         if line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -178,8 +181,9 @@ class LiveView:
 
     def _stages_line(self) -> Text:
         line = Text(f"{self._settings.folder.name}  ", style="bold")
-        reached = STAGES.index(self._stage) if self._stage else 0
-        for index, stage in enumerate(STAGES):
+        stages = asked_stages(self._settings.config)
+        reached = stages.index(self._stage) if self._stage else 0
+        for index, stage in enumerate(stages):
             mark, style = ("✔", "green") if index < reached else ("▶", "cyan") if index == reached else ("·", "dim")
             line.append(f"{mark} {stage}  ", style=style)
         line.append(duration(time.monotonic() - self._started), style="dim")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from raysweep.config.budget_settings import BudgetConfig, NotifyConfig, PricesConfig
+from raysweep.config.classification_settings import ClassificationConfig
 from raysweep.config.control_settings import ControlsConfig
 from raysweep.config.data_settings import DataConfig, MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
@@ -53,6 +54,9 @@ class Config(Section):
     controls: ControlsConfig = ControlsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    classification: ClassificationConfig | None = Field(
+        None, description="tell levels from perplexities after the evaluation; {} for the defaults; not done if absent"
+    )
     report: ReportConfig = ReportConfig()
     budget: BudgetConfig = BudgetConfig()
     prices: PricesConfig = PricesConfig()

@@ -23,7 +23,7 @@ CONTROL_KINDS = {
 """Kinds of control trials, and their short names in the trials' names."""
 ONE_FOR_ALL = ("compute_matched", "exposure_matched")
 """Kinds with one model for all levels; the others have one for each."""
-RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "report"}
+RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "classify", "report"}
 """The baseline's row, and the stages, which `--force` takes as well as trials."""
 _CONTROL_NAME = re.compile(rf"control-({'|'.join(CONTROL_KINDS.values())})(-|\Z)")
 LONGEST_NAME = 80

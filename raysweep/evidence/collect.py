@@ -20,6 +20,7 @@ from raysweep.evidence.answer import recommend
 from raysweep.evidence.breakdowns import Breakdowns, describe_scores
 from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
+from raysweep.evidence.classified_levels import describe_classification
 from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
@@ -154,6 +155,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         cold_start=describe_cold_start(
             table, entrants, levels, corpus, resamples, settings.confidence, read_valid_losses(folder, config)
         ),
+        classification=describe_classification(folder, config),
         trainings=trainings,
         costs=compare_costs(folder, records),
         exposure=describe_exposure((*matrix, *control_rows), trials, records),

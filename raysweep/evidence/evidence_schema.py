@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
+from raysweep.evidence.classification_schema import Classification
 from raysweep.evidence.robustness_schema import (
     BetweenScope,
     Controls,
@@ -310,6 +311,7 @@ class Evidence(Section):
     spreads: tuple[Spread, ...]
     prompts: Prompts
     cold_start: tuple[UnknownLevels, ...]
+    classification: Classification | None = Field(description="null if it was not asked for")
     trainings: tuple[Training, ...]
     costs: Costs
     curves: tuple[Curve, ...]

@@ -108,3 +108,13 @@ def p_value(value: float | None) -> str:
 def date(unix_seconds: float | None) -> str:
     """The day and minute, UTC."""
     return NONE if unix_seconds is None else f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def signed(value: float | None) -> str:
+    """A number that may be below zero, such as a correlation."""
+    return NONE if value is None else f"{value:z.3f}".replace("-", MINUS)
+
+
+def points(value: float | None) -> str:
+    """A difference of shares, in points of a hundred."""
+    return NONE if value is None else f"{value * 100.0:+z.1f}".replace("-", MINUS)

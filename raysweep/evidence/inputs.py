@@ -6,6 +6,7 @@ files are changed for a bundle; changing them twice makes no further difference:
 
     corpus/documents.parquet      lengths instead of texts, no ids; learners and prompts are numbered
     evaluation/*losses.parquet    no ids; the documents' numbers stay
+    classification/features.parquet  learners are numbered
     run.json                      no report stage, which is recorded after the report is written
     run.json, config.yaml, trial.json   what `published.py` lists
 
@@ -33,6 +34,7 @@ from raysweep.evidence.published import published_config, published_run, publish
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json, write_text
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import write_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
@@ -110,6 +112,9 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
     yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
     yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.ledger)
     yield from (folder.valid_losses, folder.interpolated_losses)
+    if folder.config.exists() and read_resolved_config(folder).classification is not None:
+        classified = ClassificationFolder.of(folder)
+        yield from (classified.features, classified.predictions)
     for name in trials:
         trial = folder.trial(name)
         yield from (trial.record, trial.metrics)

@@ -50,6 +50,7 @@ CONFIG: dict[str, tuple[str, ...] | None] = {
     "trials": None,
     "controls": None,
     "evaluation": None,
+    "classification": None,
     "report": None,
     "resources": ("gpus_per_trial", "cpus_per_trial", "trials_per_gpu", "accelerator_type"),
 }

@@ -26,6 +26,7 @@ from raysweep.model.gpt2 import build_model, load_model
 from raysweep.model.start_folder import find_folder, local_folder
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import combine_digests, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training
@@ -97,12 +98,25 @@ class LoadedRun:
             temperature=1.0 if calibration is None else calibration.temperature,
         )
 
-    def level_classifier(self, path: str | Path) -> LevelClassifier:
-        """A classifier that `raysweep classify` fitted on perplexities of this run's models.
+    def level_classifier(self, path: str | Path | None = None) -> LevelClassifier:
+        """A classifier that was fitted on perplexities of this run's models.
+
+        Args:
+            path: what `raysweep classify` fitted; if None that of the run itself, which `classification` in the config
+                fits on the run's valid documents.
 
         Raises:
             InputError: the file holds none, or one of other models than this run has now.
+            DamagedError: the run's own is not as it was made.
         """
+        fix = "classify again with --force"
+        if path is None:
+            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `raysweep run --name {self.folder.name}`"
+            if self.config.classification is None:
+                raise InputError(
+                    f"{self.folder.root}: has no classifier of its own; do `raysweep run --set classification.folds=5`"
+                )
+            self._refuse_damage("classify", path)
         # scikit-learn, which loading a run needs not
         from raysweep.classification.saved_classifier import load_classifier
 
@@ -111,10 +125,7 @@ class LoadedRun:
             if name not in self.models:
                 raise InputError(f"{path}: reads perplexities of '{name[:40]}', which is no model of this run")
             if digest != model_digest_of(self.folder, name):
-                raise InputError(
-                    f"{path}: was fitted on another model '{name[:40]}' than this run has now; "
-                    "classify again with --force"
-                )
+                raise InputError(f"{path}: was fitted on another model '{name[:40]}' than this run has now; {fix}")
         return LevelClassifier(pipeline=pipeline, levels=levels, models={name: self[name] for name in models})
 
     @cached_property

@@ -17,7 +17,14 @@ from raysweep.storage.atomic_files import atomic_file
 
 
 def score_part(
-    *, run: Path, model: str, texts: Path, out: Path, tokens_out: Path | None, device: str | None = None
+    *,
+    run: Path,
+    model: str,
+    texts: Path,
+    out: Path,
+    tokens_out: Path | None,
+    infills: bool = True,
+    device: str | None = None,
 ) -> int:
     """Score a part's texts; returns their number.
 
@@ -27,6 +34,7 @@ def score_part(
         texts: the part, with the columns `writing_id` and `text`.
         out: gets nats, tokens and bytes of each text.
         tokens_out: gets the nats of each token, NaN for a text's first; None: they are not written.
+        infills: also score the answers to masks; else they are counted as none.
         device: a GPU if there is one.
 
     Raises:
@@ -35,7 +43,7 @@ def score_part(
     """
     table = pq.read_table(texts, columns=["writing_id", "text"], page_checksum_verification=True)
     ids, listed = (table[name].to_pylist() for name in ("writing_id", "text"))
-    scores = _load(run, model, device).score_texts(listed, ids)
+    scores = _load(run, model, device).score_texts(listed, ids, infills=infills)
     if tokens_out is not None:
         _write(tokens_out, pa.table({"nats": scores.token_nats}))
     _write(out, _sums(scores))

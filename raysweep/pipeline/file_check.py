@@ -10,6 +10,7 @@ from pathlib import Path
 from raysweep.errors import DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import read_record
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import Outputs, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
@@ -63,7 +64,8 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
 
 def _records(folder: RunFolder) -> Iterator[Path]:
     found = [folder.record, *folder.trials.glob("*/trial.json"), *folder.trials.glob("*/samples/*/trial.json")]
-    yield from (path for path in [*found, *folder.evaluation.glob("cells/*.json")] if path.exists())
+    scores = ClassificationFolder.of(folder).all_scores.glob("*/*.json")
+    yield from (path for path in [*found, *folder.evaluation.glob("cells/*.json"), *scores] if path.exists())
 
 
 def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]:
@@ -73,6 +75,8 @@ def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]
         return [] if run is None else [(folder.root, stage.outputs) for stage in run.stages.values()]
     if record.parent.name == folder.cells_record("").parent.name:
         return [(record.parent, read_sealed(record, fix="score the models again with --force evaluate")["outputs"])]
+    if ClassificationFolder.of(folder).all_scores in record.parents:
+        return [(record.parent, read_sealed(record, fix="score the texts again with --force classify")["outputs"])]
     trial = read_record(TrialFolder(record.parent))
     return [] if trial is None else [(record.parent, trial.outputs)]
 
@@ -88,6 +92,8 @@ def _what_it_is(folder: RunFolder, path: Path) -> str:
         folder.lock: "lock",
         folder.examples_fingerprint: "settings of the shards",
     }
+    if path == ClassificationFolder.of(folder).begun(path.parent.parent.name, path.parent.name):
+        return "settings of the scores"
     folders = {folder.ilm_texts: "texts for the original ILM code", folder.ray: "working files of Ray"}
     for trial in (TrialFolder(parent) for parent in path.parents if folder.trials in parent.parents):
         files |= {

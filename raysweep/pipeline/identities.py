@@ -9,6 +9,7 @@ targets:
     examples   documents.parquet
     trial      the shards of the examples; the parent's model without its card
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
+    classify   the text scores, the losses of test documents, documents.parquet
     report     all outputs of the stages before it, the records of the trials and of the scores
 
 If one of these digests changes, the target is made again without asking, and so on to everything that
@@ -36,7 +37,8 @@ CORPUS_VERSION = 4
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
-REPORT_VERSION = 7
+REPORT_VERSION = 8
+CLASSIFICATION_VERSION = 1
 
 
 def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:
@@ -73,14 +75,14 @@ def examples_identity(config: Config) -> dict[str, Any]:
 
 def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
     """Digests of what the examples are made from."""
-    return {"documents": _documents_digest(done)} if "prepare" in done else {}
+    return {"documents": documents_digest(done)} if "prepare" in done else {}
 
 
 def trial_made_from(
     trial: Trial, done: Mapping[str, StageRecord], records: Mapping[str, TrialRecord | None]
 ) -> dict[str, str]:
     """Digests of what a trial is made from; without the parent's if that is not done."""
-    digests = {"examples": _examples_digest(done)} if "mask" in done else {}
+    digests = {"examples": examples_digest(done)} if "mask" in done else {}
     parent = records[trial.parent] if trial.parent is not None else None
     if parent is not None and parent.state is State.DONE:
         digests["parent"] = parent.model_digest
@@ -95,14 +97,18 @@ def scores_made_from(
     Args:
         parent: of the model that is interpolated with.
     """
-    digests = {"documents": _documents_digest(done), "examples": _examples_digest(done)}
+    digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
     models = {"model": record, "parent": parent}
     return {**digests, **{name: known.model_digest for name, known in models.items() if known is not None}}
 
 
-def report_made_from(folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]) -> dict[str, str]:
+def report_made_from(
+    config: Config, folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]
+) -> dict[str, str]:
     """Digests of what the report is made from."""
     stages = {name: combine_digests(done[name].outputs) for name in ("prepare", "mask", "evaluate") if name in done}
+    if config.classification is not None and "classify" in done:
+        stages["classify"] = combine_digests(done["classify"].outputs, r".*\.parquet$")
     files = {
         "trainings": [folder.trial(name).record for name in trials],
         "scores": [folder.cells_record(model) for model in (START_MODEL, *trials)],
@@ -155,8 +161,10 @@ def merged_identity(config: Config, scores: Sequence[str]) -> dict[str, Any]:
 
 def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]:
     """The settings of the report, and how every trial ended."""
+    asked = {} if config.classification is None else {"classification": config.classification.model_dump(mode="json")}
     return {
         "report": config.report.model_dump(mode="json"),
+        **asked,
         "states": dict(states),
         "seed": config.seed,
         "version": REPORT_VERSION,
@@ -172,9 +180,29 @@ def _model_identity(config: Config) -> dict[str, object]:
     return model_identity(config.model)
 
 
-def _documents_digest(done: Mapping[str, StageRecord]) -> str:
+def text_scores_identity(config: Config, trials: Mapping[str, Trial], model: str) -> dict[str, Any]:
+    """The settings of a model's scores of texts; for `START_MODEL`, also those of the start."""
+    settings = config.evaluation.model_dump(mode="json", include={"examples_per_document", "documents_per_level"})
+    identity = {**examples_identity(config), "evaluation": settings, "levels": list(config.data.levels)}
+    if model == START_MODEL:
+        first = next(trial for trial in trials.values() if trial.parent is None)
+        identity["start"] = {"model": _model_identity(config), "seed": first.seed}
+    return {**identity, "version": [EXAMPLES_VERSION, SCORES_VERSION]}
+
+
+def classify_identity(config: Config, corpora: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
+    """The settings of the classifiers."""
+    assert config.classification is not None
+    settings = config.classification.model_dump(mode="json")
+    fields = {"levels": list(config.data.levels), "corpora": list(corpora), "models": list(models)}
+    return {"classification": settings, **fields, "seed": config.seed, "version": CLASSIFICATION_VERSION}
+
+
+def documents_digest(done: Mapping[str, StageRecord]) -> str:
+    """Digest of documents.parquet."""
     return combine_digests(done["prepare"].outputs, r"corpus/documents\.parquet$")
 
 
-def _examples_digest(done: Mapping[str, StageRecord]) -> str:
+def examples_digest(done: Mapping[str, StageRecord]) -> str:
+    """Digest of the shards of the examples."""
     return combine_digests(done["mask"].outputs, r"examples/.*\.examples$")

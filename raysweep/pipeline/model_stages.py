@@ -211,7 +211,7 @@ class ReportStage(Stage):
             self.own_target(
                 identities.report_identity(self.config, states),
                 done,
-                made_from=identities.report_made_from(self.folder, done, self.trials),
+                made_from=identities.report_made_from(self.config, self.folder, done, self.trials),
                 skip_note=f"{self.folder.report_html} is up to date",
             )
         ]

@@ -15,7 +15,7 @@ from raysweep.model.remembered_digests import trusting_file_times
 from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
-from raysweep.pipeline.stages import STAGES, Target, changes_of, decide
+from raysweep.pipeline.stages import STAGES, Target, asked_stages, changes_of, decide
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -76,7 +76,7 @@ def foresee(
     refusal: RaysweepError | None = None
     is_start_here = config.model.start == SCRATCH or _is_here(config.model.start)
     try:
-        run.refuse(STAGES if is_start_here else STAGES[:2])
+        run.refuse(asked_stages(config) if is_start_here else STAGES[:2])
         if is_at_hand(config) and ("prepare" not in run.record.stages or "prepare" in forced):
             survey_corpus(config)
     except RaysweepError as error:

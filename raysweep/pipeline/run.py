@@ -1,4 +1,4 @@
-"""A run from a CSV to a report: prepare → mask → train → evaluate → report, each skipped where it is done already.
+"""A run from a CSV to a report: prepare → mask → train → evaluate → classify → report, each skipped where it is done.
 
 Before anything is written, the run refuses what it must not do: a stage whose inputs are not made or not
 up to date, a corpus, examples or a trained model whose settings changed under it (those may have cost
@@ -21,11 +21,12 @@ from raysweep.config.tracker_settings import refuse_missing_trackers
 from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
+from raysweep.pipeline.classify_stage import ClassifyStage, refuse_far_workers
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
 from raysweep.pipeline.seed_rounds import released_trials
 from raysweep.pipeline.signals import GRACE_S
-from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, decide
+from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, asked_stages, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
@@ -85,7 +86,7 @@ class Run:
             if name not in self.trials:
                 known = ", ".join(self.trials)
                 raise ConfigError(f"--extend {name}: no such trial; known are {known}")
-        kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ReportStage]
+        kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ClassifyStage, ReportStage]
         self.stages = {
             kind.name: kind(
                 config=self.config,
@@ -104,7 +105,7 @@ class Run:
         return forecast_run(self.config, self.trials, self.folder)
 
     def do(self, *stages: str) -> list[Unfinished]:
-        """Do what is not done of these stages, of all five if none is named.
+        """Do what is not done of these stages, of all if none is named.
 
         Returns:
             The trials that are not done, the failed ones first.
@@ -112,7 +113,7 @@ class Run:
         Raises:
             ConfigError: a stage's inputs are not made, their settings changed, or the budget is too small.
         """
-        stages = stages or STAGES
+        stages = stages or asked_stages(self.config)
         self.refuse(stages)
         self._write_state(stages)
         with self._tracked():
@@ -156,6 +157,8 @@ class Run:
         The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
         """
         refuse_missing_trackers(self.config.track)
+        if "classify" in stages:
+            refuse_far_workers(self.config, is_staged=not isinstance(self.staging, LocalStorage))
         starts = {"prepare", "mask", "train"}.intersection(stages) and self.config.model.start != SCRATCH
         if starts and self.trials_to_do():
             from raysweep.model.start_folder import check_start  # NumPy, which a start from scratch does not need
@@ -198,7 +201,7 @@ class Run:
                 reason = decisions.reasons.get(target.name, "its settings or inputs changed, or it was never made")
                 raise ConfigError(
                     f"stage '{asked}' rests on {target.kind} '{target.name}', which is not up to date: {reason}; "
-                    f"do `raysweep {stage.name}` or `raysweep run` first"
+                    f"do {f'`raysweep {stage.name}` or ' if stage.has_command else ''}`raysweep run` first"
                 )
 
     def _refuse_over_budget(self) -> None:

@@ -27,7 +27,15 @@ from raysweep.scheduling.trials import Trial
 from raysweep.storage.digests import Damage, Outputs, find_damage
 from raysweep.storage.run_folder import RunFolder
 
-STAGES = ("prepare", "mask", "train", "evaluate", "report")
+STAGES = ("prepare", "mask", "train", "evaluate", "classify", "report")
+
+
+_STAGE_OF_KIND = {"scores": "evaluate", "text scores": "classify"}
+
+
+def asked_stages(config: Config) -> tuple[str, ...]:
+    """The stages that a run with these settings has, in order."""
+    return tuple(stage for stage in STAGES if stage != "classify" or config.classification is not None)
 
 
 class Recorded(NamedTuple):
@@ -89,7 +97,7 @@ class Target:
     @property
     def force(self) -> str:
         """The option that makes it again."""
-        return f"--force {'evaluate' if self.kind == 'scores' else self.name}"
+        return f"--force {_STAGE_OF_KIND.get(self.kind, self.name)}"
 
     def find_damage(self, *, by_size: bool = False) -> list[Damage]:
         """Its files that are missing or not as they were made.
@@ -119,6 +127,8 @@ class Stage(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Stages that must be recorded in run.json before this one can say what its targets are made from."""
+    has_command: ClassVar[bool] = True
+    """A command of its name does this stage alone."""
     is_costly: ClassVar[bool] = False
     """Targets may have cost hours: stop, rather than make them again, when their settings changed."""
 

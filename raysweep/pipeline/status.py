@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysweep.config.schema import Config
 from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.pipeline.lock import is_locked, last_holder
+from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.seed_rounds import spared_trials
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.atomic_files import read_json
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
 
@@ -158,6 +161,17 @@ def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
     if any(record is not None and record.state is State.RUNNING for record in records):
         return f"stale: {who} ended without a record; the same command continues from the last checkpoints"
     return ""
+
+
+def describe_classification(folder: RunFolder, config: Config) -> str:
+    """How far the classify stage is; '' if it is not asked for."""
+    if config.classification is None:
+        return ""
+    record = read_run(folder)
+    if record is not None and "classify" in record.stages:
+        return "classification: done"
+    scored = len(list(ClassificationFolder.of(folder).all_scores.glob("*/*.json")))
+    return f"classification: not done; {scored:,} models have scored its texts"
 
 
 def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:

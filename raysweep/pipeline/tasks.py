@@ -94,6 +94,8 @@ class TextTask:
     texts: Path
     out: Path
     tokens_out: Path | None
+    infills: bool = True
+    """Also score the answers to masks."""
 
 
 class Listener(Protocol):

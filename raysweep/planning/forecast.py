@@ -25,6 +25,8 @@ COMMAND_START_S = 4.0
 """Start and end of a command: imports, cached compiled code, Ray's shutdown; measured on two cores."""
 SCORED_MODEL_S = 0.5
 """Loading a model and writing its tables when it is scored."""
+CLASSIFIERS_S = 15.0
+"""Fitting and testing the classifiers of levels."""
 TIMING_S = 5.0
 """The timings of `evaluation.speed_repeats`, which stop after a second for each batch size."""
 
@@ -172,12 +174,21 @@ def forecast_stages(
     others_s = SCORED_MODEL_S * len(others) + slow * (
         other_documents * evaluation.examples_per_document * rates.score_example_s
     )
+    classify = {}
+    if config.classification is not None:
+        # The start and one training of each entry score whole texts, and the answers of valid documents.
+        valid = sum(scored("valid", level) for level in config.data.levels)
+        texts = valid * (1 + evaluation.examples_per_document) + sum(tested.values())
+        classifiers = 1 + len({trial.entry for trial in trials.values() if trial.control is None})
+        of_model_s = SCORED_MODEL_S + slow * texts * rates.score_example_s
+        classify["classify"] = CLASSIFIERS_S + of_model_s * -(-classifiers // places)
     timing_s = TIMING_S if evaluation.speed_repeats else 0.0
     return {
         "prepare": COMMAND_START_S + data.rows * ROW_S,
         "mask": overheads.ray_start_s + rates.mask_start_s + examples * rates.mask_s / max(1, cores),
         "train": overheads.sweep_start_s + makespan.makespan_s,
         "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + others_s / places + timing_s,
+        **classify,
         "report": 0.5,
     }
 

@@ -4,7 +4,7 @@
     source                 'measured' (a calibration of this machine) or 'assumed' (from data sheets)
     device, gpus, slots    what trials run on; how many at a time (GPUs, or shares of the cores)
     together               trainings that share one GPU, or run at the same time on a CPU
-    expected_wall_s        by stage: prepare, mask, train, evaluate, report; and total
+    expected_wall_s        by stage: prepare, mask, train, evaluate, classify (if asked for), report; and total
     makespans              a list; the first is this machine's: gpus, slots, makespan_s, lower_bound_s,
                            critical_path_s, gpu_hours, cost (or null)
     gpu_hours, disk_bytes  of all trials

@@ -1,9 +1,9 @@
 """Computes the report of an unpacked bundle again, from its losses, and lists every difference.
 
-Three questions are asked separately.  Does the evidence follow from the losses?  It is collected again
+Four questions are asked separately.  Does the evidence follow from the losses?  It is collected again
 and compared value by value.  Were the models trained with the settings that it states?  They are compared
-with the trials' records.  Do page, Markdown and tables follow from the evidence?  They are rendered
-again and compared byte by byte.
+with the trials' records.  Do the classifiers' predictions follow from their features?  See `refitting`.
+Do page, Markdown and tables follow from the evidence?  They are rendered again and compared byte by byte.
 """
 
 import textwrap
@@ -20,10 +20,12 @@ from raysweep.evidence.inputs import list_inputs, read_resolved_config
 from raysweep.publishing.archive import MAX_BYTES, list_files
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.publishing.manifest import parse_json
+from raysweep.publishing.refitting import refit
 from raysweep.report.writing import as_written, collect_exactly, render_report
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Trial, expand_trials, training_settings
 from raysweep.storage.atomic_files import dump_json, read_json
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.run_folder import RunFolder
 
 README = "README.txt"
@@ -69,7 +71,8 @@ def _recompute(folder: RunFolder) -> Recomputed:
     trials = expand_trials(config)
     exact = collect_exactly(folder, config, trials)
     evidence = as_written(exact)
-    differences = [*_recount(folder), *_compare_settings(folder, trials), *_compare_evidence(folder, evidence, exact)]
+    differences = [*_recount(folder), *_compare_settings(folder, trials), *refit(folder, config)]
+    differences += _compare_evidence(folder, evidence, exact)
     expected = bundle_texts(evidence)
     if differences and all(difference.is_rounding for difference in differences):
         # The stated evidence is right but for rounding, so the report must follow from it to the digit.
@@ -123,7 +126,9 @@ here, OpenSSH can tell with the authors' public key that nothing was changed sin
 
 def _check_sizes(folder: RunFolder) -> None:
     """Parquet can hold billions of equal values in a few bytes."""
-    for path in (folder.documents, folder.losses, folder.valid_losses, folder.interpolated_losses):
+    classified = ClassificationFolder.of(folder)
+    further = (folder.valid_losses, folder.interpolated_losses, classified.features, classified.predictions)
+    for path in (folder.documents, folder.losses, *further):
         if not path.exists():
             if path in (folder.documents, folder.losses):
                 raise InputError(f"{path.name}: not there")

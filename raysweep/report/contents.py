@@ -7,6 +7,7 @@ from raysweep.report.infill_samples import Sample
 from raysweep.report.layout import ReportSection
 from raysweep.report.sections.between_models import between_section
 from raysweep.report.sections.choice_variations import sensitivity_section
+from raysweep.report.sections.classified_texts import classification_section
 from raysweep.report.sections.controls_and_leaks import guard_section
 from raysweep.report.sections.corpus_facts import data_section
 from raysweep.report.sections.gains import gain_section, transfer_section
@@ -33,6 +34,7 @@ def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[
         sensitivity_section(evidence),
         subgroup_section(evidence),
         new_learner_section(evidence),
+        classification_section(evidence),
         training_section(evidence),
         cost_section(evidence),
         generation_section(evidence),

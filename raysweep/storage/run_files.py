@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.run_folder import CHECKPOINT_RECORD, ExamplesFolder, RunFolder, TrialFolder
 
 LEASE = "lease.json"
@@ -29,6 +30,7 @@ Claims = Mapping[str, Claim]
 """By path relative to the run folder."""
 
 _RUN, _TRIAL = RunFolder(Path()), TrialFolder(RunFolder(Path()).trials / "*")
+_CLASSIFICATION = ClassificationFolder.of(_RUN)
 _COMMITS: tuple[tuple[str, ...], ...] = (
     (
         ExamplesFolder(_RUN.examples).shard_record(0).as_posix().replace("00000", "*"),
@@ -36,7 +38,11 @@ _COMMITS: tuple[tuple[str, ...], ...] = (
         _TRIAL.result.as_posix(),
     ),
     (_RUN.manifest.as_posix(),),
-    (_TRIAL.record.as_posix(), _RUN.cells_record("*").as_posix()),
+    (
+        _TRIAL.record.as_posix(),
+        _RUN.cells_record("*").as_posix(),
+        _CLASSIFICATION.scores_record("*", "*").as_posix(),
+    ),
     (_RUN.record.as_posix(),),
 )
 _GROWING = (
@@ -52,6 +58,7 @@ _LARGE = (
     f"{_RUN.corpus.as_posix()}/*.csv",
     f"{_RUN.ilm_texts.as_posix()}/*",
     f"{_RUN.evaluation.as_posix()}/*.parquet",
+    f"{_CLASSIFICATION.root.as_posix()}/*.parquet",
 )
 
 

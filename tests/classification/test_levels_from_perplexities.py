@@ -9,10 +9,23 @@ from sklearn import metrics as sk
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
-from raysweep.classification.comparison import compare_across, compare_within, fit_logistic, split_folds
-from raysweep.classification.level_classifiers import OrdinalByThresholds, ScoredTexts, candidates, perplexity_pipeline
-from raysweep.classification.level_metrics import bootstrap_metrics, confusion_of, metrics_of
+from raysweep.classification.comparison import (
+    count_unseen,
+    fit_logistic,
+    predict_across,
+    predict_within,
+    split_folds,
+)
+from raysweep.classification.level_classifiers import OrdinalByThresholds, candidates, perplexity_pipeline
+from raysweep.classification.level_metrics import (
+    ablation_of,
+    bootstrap_metrics,
+    confusion_of,
+    judge_predictions,
+    metrics_of,
+)
 from raysweep.classification.saved_classifier import load_classifier, save_classifier
+from raysweep.classification.scored_texts import ScoredTexts, measure_lengths
 from raysweep.errors import InputError
 
 LEVELS = ("A1", "A2", "B1")
@@ -30,8 +43,18 @@ def make_texts(count=90, seed=0, noise=0.6):
     words = np.array(["cat", "dog", "however", "nevertheless"])
     texts = [" ".join(rng.choice(words[: 2 + level], 5 + 3 * level)) for level in levels]
     return ScoredTexts(
-        texts=texts, levels=levels, groups=[f"learner-{row // 2}" for row in range(count)], features=features
+        texts=texts,
+        lengths=measure_lengths(texts).astype(float),
+        levels=levels,
+        groups=[f"learner-{row // 2}" for row in range(count)],
+        features=features,
     )
+
+
+def compare_within(corpus, folds=3):
+    fold_D = split_folds(corpus, folds, 0)
+    found = predict_within(corpus, fold_D, 3, MODELS, 0)
+    return judge_predictions(corpus.levels, corpus.groups, found, **SETTINGS), fold_D
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -50,9 +73,10 @@ def test_metrics_are_those_of_scikit_learn():
 def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
     """The same folds, fitted and predicted by hand for each classifier; learners are never divided."""
     corpus = make_texts()
-    found = compare_within(corpus, LEVELS, MODELS, folds=3, **SETTINGS)["classifiers"]
+    judged, fold_D = compare_within(corpus)
+    found = judged["classifiers"]
     assert list(found) == ["logistic", "ordinal", "boosting", "majority", "length", "words", "characters", "native"]
-    splits = split_folds(corpus, 3, 0)
+    splits = [(np.flatnonzero(fold_D != fold), np.flatnonzero(fold_D == fold)) for fold in range(3)]
     for fit, test in splits:
         assert not {corpus.groups[row] for row in fit} & {corpus.groups[row] for row in test}
     matrices = {
@@ -73,18 +97,19 @@ def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
 
 def test_the_model_that_knows_the_level_is_missed_most():
     """What each model's features add, in the same folds."""
-    lost = compare_within(make_texts(), LEVELS, MODELS, folds=3, **SETTINGS)["without_model"]
-    assert max(lost, key=lost.get) == "A1"
-    assert lost["A1"] > 0.2
+    lost = compare_within(make_texts())[0]["without_model"]
+    assert max(lost, key=lambda model: lost[model]["value"]) == "A1"
+    assert lost["A1"]["value"] > 0.2
+    assert lost["A1"]["low"] > 0 > lost["B1"]["low"]
 
 
 def test_another_corpus_is_tested_by_what_the_first_taught():
     """Nothing of it is fitted on; a level that the first lacks is never predicted."""
     first, other = make_texts(seed=1), make_texts(seed=2)
     first = first.take(np.flatnonzero(first.levels < 2))
-    results = compare_across(first, other, LEVELS, MODELS, **SETTINGS)
-    assert results["unseen"] == {"B1": int((other.levels == 2).sum())}
-    found = results["classifiers"]["logistic"]
+    (predicted,) = predict_across(first, [other], 3, MODELS, 0)
+    assert count_unseen(first, other, LEVELS) == {"B1": int((other.levels == 2).sum())}
+    found = judge_predictions(other.levels, other.groups, predicted, **SETTINGS)["classifiers"]["logistic"]
     by_hand = fit_logistic(first, MODELS).predict(other.matrix(MODELS))
     assert found["confusion"] == sk.confusion_matrix(other.levels, by_hand, labels=[0, 1, 2]).tolist()
     assert [row[2] for row in found["confusion"]] == [0, 0, 0]
@@ -94,11 +119,25 @@ def test_intervals_count_learners_not_texts():
     """A learner's texts come together: ten copies of each text make no interval narrower."""
     truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
     groups = [str(row) for row in range(len(truth))]
-    options = {"levels": 3, "resamples": 500, "confidence": 0.95, "seed": 0}
-    once = bootstrap_metrics(truth, found, groups, **options)["accuracy"]
-    tenfold = bootstrap_metrics(np.repeat(truth, 10), np.repeat(found, 10), np.repeat(groups, 10), **options)
+    options = {"levels": 3, "resamples": 500, "seed": 0}
+    once = bootstrap_metrics(truth, found[None], groups, **options)["accuracy"]
+    tenfold = bootstrap_metrics(np.repeat(truth, 10), np.repeat(found, 10)[None], np.repeat(groups, 10), **options)
     assert tenfold["accuracy"] == pytest.approx(once)
-    assert np.isnan(bootstrap_metrics(truth, found, ["one"] * len(truth), **options)["accuracy"]).all()
+    renamed = bootstrap_metrics(truth, found[None], [f"z{-int(name)}" for name in groups], **options)["accuracy"]
+    np.testing.assert_array_equal(renamed, once)
+    assert np.isnan(bootstrap_metrics(truth, found[None], ["one"] * len(truth), **options)["accuracy"]).all()
+
+
+def test_many_draws_are_made_in_parts(monkeypatch):
+    """The parts of a large corpus are the same draws, and their means are about the value."""
+    truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
+    groups = [str(row) for row in range(len(truth))]
+    whole = bootstrap_metrics(truth, found[None], groups, 3, resamples=300, seed=0)
+    monkeypatch.setattr("raysweep.classification.level_metrics._NUMBERS_AT_ONCE", 1000)
+    in_parts = bootstrap_metrics(truth, found[None], groups, 3, resamples=300, seed=0)
+    assert in_parts["qwk"].shape == (300, 1)
+    np.testing.assert_array_equal(in_parts["accuracy"], whole["accuracy"])
+    assert whole["accuracy"].mean() == pytest.approx(sk.accuracy_score(truth, found), abs=0.01)
 
 
 def test_ordinal_probabilities_are_differences_of_thresholds():
@@ -115,15 +154,16 @@ def test_ordinal_probabilities_are_differences_of_thresholds():
 
 def test_too_few_texts_for_the_folds_are_refused():
     """With the counts."""
-    with pytest.raises(InputError, match=r"--folds: found 40, with 2. texts of the rarest level and 45 learners"):
+    with pytest.raises(InputError, match=r"folds: found 40, with 2. texts of the rarest level and 45 learners"):
         split_folds(make_texts(), 40, 0)
     texts = make_texts()
     by_one = replace(
         texts, groups=["one" if level == 0 else own for level, own in zip(texts.levels, texts.groups, strict=True)]
     )
-    with pytest.raises(InputError, match="--folds: found 3; a fold would hold all texts of a level"):
+    with pytest.raises(InputError, match="folds: found 3; a fold would hold all texts of a level"):
         split_folds(by_one, 3, 0)
     assert [each.name for each in candidates(("A1",), 0)][-1] == "characters"  # no native without the start
+    assert [each.name for each in candidates(("start", "A1"), 0)][-2:] == [ablation_of("start"), ablation_of("A1")]
 
 
 def test_a_saved_classifier_gives_the_same_probabilities(tmp_path):
@@ -131,6 +171,8 @@ def test_a_saved_classifier_gives_the_same_probabilities(tmp_path):
     texts = make_texts()
     fitted, path = fit_logistic(texts, MODELS), tmp_path / "levels.skops"
     save_classifier(path, fitted, levels=LEVELS, models=dict.fromkeys(MODELS, "digest"))
+    save_classifier(other := tmp_path / "again.skops", fitted, levels=LEVELS, models=dict.fromkeys(MODELS, "digest"))
+    assert other.read_bytes() == path.read_bytes()
     loaded, levels, models = load_classifier(path)
     assert (levels, models) == (LEVELS, dict.fromkeys(MODELS, "digest"))
     np.testing.assert_array_equal(

@@ -11,8 +11,8 @@ from sklearn import metrics as sk
 
 import raysweep
 from raysweep.classification.comparison import fit_logistic, split_folds
-from raysweep.classification.level_classifiers import ScoredTexts
 from raysweep.classification.saved_classifier import load_classifier, save_classifier
+from raysweep.classification.scored_texts import ScoredTexts, measure_lengths
 from raysweep.errors import ConfigError, InputError
 
 
@@ -45,7 +45,9 @@ def scored(corpora, table, levels, texts):
         for model in models
     }
     codes = np.array([levels.index(level) if level in levels else -1 for level in frame["level"]])
-    return ScoredTexts(texts=texts, levels=codes, groups=frame["learner"].tolist(), features=features), models
+    lengths = measure_lengths(texts).astype(float)
+    groups = frame["learner"].tolist()
+    return ScoredTexts(texts=texts, lengths=lengths, levels=codes, groups=groups, features=features), models
 
 
 def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
@@ -60,7 +62,9 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     whole, models = scored(corpora, "classification.0.parquet", ["A1", "C1"], one["text"].tolist())
     first = whole.take(np.arange(len(one) - 1))
     probabilities = np.zeros((len(first.texts), 2))
-    for fit, test in split_folds(first, 2, 0):
+    fold_D = split_folds(first, 2, 0)
+    for fold in (0, 1):
+        fit, test = np.flatnonzero(fold_D != fold), np.flatnonzero(fold_D == fold)
         probabilities[test] = fit_logistic(first.take(fit), models).predict_proba(first.take(test).matrix(models))
     found = results["within"]["classifiers"]["logistic"]
     predicted = probabilities.argmax(axis=1)

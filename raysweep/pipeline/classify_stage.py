@@ -1,0 +1,302 @@
+"""The stage that tells levels from perplexities: it scores texts under every model, then compares classifiers.
+
+The scores of a corpus under a model are a target with a record of its own, made part by part, so that a kill costs one
+part; the stage's own target is what the classifiers made of them.  Answers that the evaluate stage scored are taken
+from its losses, and only whole texts are scored anew.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysweep.config.schema import Config
+from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
+from raysweep.pipeline import identities
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target
+from raysweep.pipeline.status import read_done_trials
+from raysweep.pipeline.tasks import Executor, Listener, TextTask
+from raysweep.scheduling.trials import START_MODEL, Trial
+from raysweep.storage.atomic_files import atomic_file, write_text
+from raysweep.storage.classification_files import ClassificationFolder
+from raysweep.storage.digests import combine_digests, describe_outputs, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from raysweep.pipeline.text_sources import TextSource
+
+PART_TEXTS = 1000
+_KIND = "text scores"
+
+
+def refuse_far_workers(config: Config, *, is_staged: bool) -> None:
+    """Refuse what cannot work: workers on other machines do not see texts that lie on this one.
+
+    Raises:
+        ConfigError: says what to use instead.
+    """
+    if is_staged and config.resources.cluster_address is not None:
+        raise ConfigError(
+            "classification: found object storage and a cluster, whose workers must see the run folder; use a shared "
+            "file system, or add the classification afterwards on one machine"
+        )
+
+
+def classified_models(trials: Mapping[str, Trial], done: Mapping[str, Any]) -> tuple[str, ...]:
+    """The start, and of every entry of the config the first seed that is trained; no controls."""
+    first: dict[str, str] = {}
+    for name, trial in trials.items():
+        if trial.control is None and name in done:
+            first.setdefault(trial.entry, name)
+    return (START_MODEL, *first.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pair:
+    """A corpus under a model."""
+
+    source: "TextSource"
+    model: str
+
+    @property
+    def name(self) -> str:
+        """The target's name; no trial's name has a colon."""
+        return f"{self.source.name}:{self.model}"
+
+
+class ClassifyStage(Stage):
+    """Scores texts, and compares classifiers of levels on them."""
+
+    name = "classify"
+    needs = ("evaluate",)
+    has_command = False
+
+    def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
+        """Every model's scores of every corpus, and what the classifiers made of them; none if it is not asked for."""
+        if self.config.classification is None:
+            return []
+        trained = read_done_trials(self.folder, self.trials, self.forced)
+        pairs = self._pairs(done)
+        targets = []
+        for pair in pairs:
+            digest = {"model": trained[pair.model].model_digest} if pair.model in trained else {}
+            record = self._recorded_scores(pair)
+            targets.append(
+                Target(
+                    name=pair.name,
+                    identity=identities.text_scores_identity(self.config, self.trials, pair.model),
+                    made_from={**pair.source.made_from, **digest},
+                    record=record,
+                    is_done=record is not None,
+                    root=self._files.scores_record(pair.source.name, pair.model).parent,
+                    kind=_KIND,
+                )
+            )
+        corpora, models = dict.fromkeys(pair.source.name for pair in pairs), dict.fromkeys(pair.model for pair in pairs)
+        own = self.own_target(
+            identities.classify_identity(self.config, list(corpora), list(models)),
+            done,
+            made_from={
+                "losses": combine_digests(done["evaluate"].outputs, r"evaluation/losses\.parquet$")
+                if "evaluate" in done
+                else "",
+                **{each.name: combine_digests(each.record.outputs) for each in targets if each.record is not None},
+            },
+            rests_on=tuple(target.name for target in targets),
+            skip_note="levels are told from the same scores",
+        )
+        return [*targets, own]
+
+    def outputs(self) -> list[Path]:
+        """Features, predictions and the fitted classifier."""
+        return self._files.outputs
+
+    def refuse_inputs(self) -> None:
+        """Refuse a single level.
+
+        Raises:
+            ConfigError: there is nothing to tell apart.
+        """
+        levels = self.config.data.levels
+        if self.config.classification is not None and len(levels) < 2:
+            raise ConfigError(f"classification: found one level, {levels[0]:.40}; levels are told apart from two on")
+
+    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
+        """Score the texts to do, then classify."""
+        from raysweep.pipeline.run_record import read_run
+
+        record = read_run(self.folder)
+        assert record is not None, "the stages before this one are recorded"
+        pairs = {pair.name: pair for pair in self._pairs(record.stages)}
+        documents = {pair.source.name: pair.source.read(self.config) for pair in pairs.values()}
+        todo = {target.name: target for target in decisions.todo if target.kind == _KIND}
+        self._score({name: pairs[name] for name in todo}, todo, documents, executor, listener, decisions.fresh)
+        self._classify(list(pairs.values()), documents, listener)
+
+    @property
+    def _files(self) -> ClassificationFolder:
+        return ClassificationFolder.of(self.folder)
+
+    def _pairs(self, done: Mapping[str, StageRecord]) -> list[_Pair]:
+        from raysweep.pipeline.text_sources import text_sources  # pandas, which a plan without this stage needs not
+
+        models = classified_models(self.trials, read_done_trials(self.folder, self.trials, self.forced))
+        return [
+            _Pair(source=source, model=model)
+            for source in text_sources(self.config, self.folder, done)
+            for model in models
+        ]
+
+    def _recorded_scores(self, pair: _Pair) -> Recorded | None:
+        path = self._files.scores_record(pair.source.name, pair.model)
+        if not path.exists():
+            return None
+        try:
+            values = read_sealed(path, fix="score the texts again with --force classify")
+        except EarlierVersionError:
+            return None
+        except DamagedError:
+            if {self.name, pair.model}.intersection(self.forced):
+                return None
+            raise
+        return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
+
+    def _score(
+        self,
+        pairs: Mapping[str, _Pair],
+        targets: Mapping[str, Target],
+        documents: Mapping[str, "Sequence[pa.Table]"],
+        executor: Executor,
+        listener: Listener,
+        fresh: frozenset[str],
+    ) -> None:
+        """Score what is not scored of these pairs, and record each pair when its parts are there."""
+        waiting: dict[str, set[Path]] = {}
+        tasks: dict[Path, TextTask] = {}
+        pair_of: dict[Path, str] = {}
+        for name, pair in pairs.items():
+            self._keep_parts_of(pair, targets[name], remove_all=name in fresh)
+            for task in self._tasks(pair, documents[pair.source.name]):
+                waiting.setdefault(name, set())
+                if not task.out.exists():
+                    tasks[task.out], pair_of[task.out] = task, name
+                    waiting[name].add(task.out)
+        for name in [name for name, left in waiting.items() if not left]:
+            self._record(pairs[name], targets[name])
+        total, done, began = sum(self._rows_of(task) for task in tasks.values()), 0, time.monotonic()
+        listener.advance(self.name, 0, total, "texts × models")
+        for task, count in executor.score_texts(list(tasks.values()), listener):
+            done += count
+            rate = done / max(time.monotonic() - began, 1e-9)
+            listener.advance(self.name, done, total, f"texts × models  {rate:,.1f} a second")
+            waiting[name := pair_of[task.out]].discard(task.out)
+            if not waiting[name]:
+                self._record(pairs[name], targets[name])
+        shutil.rmtree(self._files.working, ignore_errors=True)
+
+    def _tasks(self, pair: _Pair, splits: "Sequence[pa.Table]") -> Iterator[TextTask]:
+        """The parts of a corpus under a model, with their texts written; a part holds texts of one split."""
+        import pyarrow.parquet as pq
+
+        number = 0
+        for split, documents in zip(pair.source.splits, splits, strict=True):
+            for start in range(0, documents.num_rows, PART_TEXTS):
+                texts = self._files.texts(pair.source.name, number)
+                if not texts.exists():
+                    with atomic_file(texts) as beside:
+                        part = documents.slice(start, PART_TEXTS).select(["writing_id", "text"])
+                        pq.write_table(part, beside, write_page_checksum=True)
+                yield TextTask(
+                    run=self.folder.root,
+                    model=pair.model,
+                    texts=texts.absolute(),
+                    out=self._files.part(pair.source.name, pair.model, number).absolute(),
+                    tokens_out=None,
+                    infills=split not in pair.source.scored_splits,
+                )
+                number += 1
+
+    def _rows_of(self, task: TextTask) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.ParquetFile(task.texts).metadata.num_rows)
+
+    def _keep_parts_of(self, pair: _Pair, target: Target, *, remove_all: bool) -> None:
+        """Remove parts that were scored with other settings, texts or models; those of the same work are kept."""
+        begun = self._files.begun(pair.source.name, pair.model)
+        if remove_all or not begun.exists() or begun.read_text(errors="replace") != target.work:
+            self._files.scores_record(pair.source.name, pair.model).unlink(missing_ok=True)
+            shutil.rmtree(begun.parent, ignore_errors=True)
+            write_text(begun, target.work)
+
+    def _record(self, pair: _Pair, target: Target) -> None:
+        path = self._files.scores_record(pair.source.name, pair.model)
+        parts = sorted(self._files.scores(pair.source.name, pair.model).glob("*.parquet"))
+        write_sealed(
+            path,
+            {
+                "fingerprint": target.fingerprint,
+                "identity": target.identity,
+                "made_from": target.made_from,
+                "outputs": describe_outputs(path.parent, parts),
+            },
+        )
+
+    def _classify(
+        self, pairs: Sequence[_Pair], documents: Mapping[str, "Sequence[pa.Table]"], listener: Listener
+    ) -> None:
+        """Write the features, what the classifiers predict, and the logistic regression."""
+        import pandas as pd
+        import pyarrow as pa
+
+        from raysweep.classification.corpus_predictions import classify_corpora
+        from raysweep.classification.saved_classifier import save_classifier
+        from raysweep.pipeline.text_sources import feature_rows
+
+        assert self.config.classification is not None
+        models = list(dict.fromkeys(pair.model for pair in pairs))
+        sources = {pair.source.name: pair.source for pair in pairs}
+        whole = {name: pa.concat_tables(splits) for name, splits in documents.items()}
+        features = pd.concat(
+            [
+                feature_rows(source, whole[name], {model: self._scores(name, model) for model in models})
+                for name, source in sources.items()
+            ],
+            ignore_index=True,
+        )
+        classified = classify_corpora(
+            features,
+            [text for name in sources for text in whole[name]["text"].to_pylist()],
+            self.config.data.levels,
+            folds=self.config.classification.folds,
+            seed=self.config.seed,
+        )
+        files = self._files
+        _write_table(files.features, features)
+        _write_table(
+            files.predictions, pd.concat([each.table(self.config.data.levels) for each in classified.predicted])
+        )
+        digests = {model: "" for model in models if model == START_MODEL}
+        trained = read_done_trials(self.folder, self.trials)
+        digests |= {model: trained[model].model_digest for model in models if model in trained}
+        save_classifier(files.classifier, classified.fitted, levels=self.config.data.levels, models=digests)
+        for sentence in classified.sentences:
+            listener.say(f"classify: {sentence}")
+
+    def _scores(self, corpus: str, model: str) -> "pd.DataFrame":
+        """All parts of a corpus's scores under a model, in order."""
+        import pandas as pd
+
+        parts = sorted(self._files.scores(corpus, model).glob("*.parquet"))
+        tables = [pd.read_parquet(part, page_checksum_verification=True) for part in parts]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _write_table(path: Path, table: "pd.DataFrame") -> None:
+    with atomic_file(path) as beside:
+        table.to_parquet(beside, index=False, compression="zstd", write_page_checksum=True)

@@ -1,0 +1,127 @@
+"""The corpora whose texts the classify stage scores: the run's own valid and test documents, and others by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysweep.classification.predictions import FIT, OWN, TEST
+from raysweep.classification.scored_texts import loss_columns, measure_lengths
+from raysweep.config.schema import Config
+from raysweep.config.scored_metrics import METRIC_PARTS
+from raysweep.masking.example_store import ExampleStore
+from raysweep.pipeline.identities import documents_digest, examples_digest
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.statistics.loss_table import Ints
+from raysweep.storage.run_folder import RunFolder
+
+_INFILL_PARTS = METRIC_PARTS["infill"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSource:
+    """A corpus of documents that are classified."""
+
+    name: str
+    documents: Path
+    """A table with the columns `writing_id`, `level`, `split`, `learner` and `text`; documents are numbered by row."""
+    splits: tuple[str, ...]
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """Digests of all that its texts and masks come from, by name."""
+    examples: Path | None = None
+    """The documents' example store; with it, the same documents are chosen as the evaluate stage chooses."""
+    losses: Path | None = None
+    """A table of losses as the evaluate stage writes it."""
+    scored_splits: tuple[str, ...] = ()
+    """Splits whose answers to masks have their losses there, so that they are not scored again."""
+
+    def read(self, config: Config) -> list[pa.Table]:
+        """The documents that are classified, by split, each in order and with their `document` numbers."""
+        table = pq.read_table(self.documents, page_checksum_verification=True)
+        if "document" not in table.column_names:
+            table = table.append_column("document", pa.array(range(table.num_rows), pa.int64()))
+        table = table.filter(pc.is_in(table["level"], pa.array(config.data.levels)))
+        table = table.filter(pc.is_in(table["document"], pa.array(self._chosen(config, table))))
+        return [table.filter(pc.equal(table["split"], split)) for split in self.splits]
+
+    def read_infills(self, models: list[str]) -> pd.DataFrame:
+        """Losses of the answers that are known already: a row per document and model, with `nats` and `tokens`."""
+        if self.losses is None:
+            return pd.DataFrame({"document": [], "model": [], "nats": [], "tokens": []})
+        wanted = pc.field("part").isin(_INFILL_PARTS) & pc.field("model").isin(models)
+        columns = ["document", "model", "nats", "tokens"]
+        table = pq.read_table(self.losses, columns=columns, filters=wanted, page_checksum_verification=True)
+        known: pd.DataFrame = table.to_pandas()
+        return known.groupby(["document", "model"], as_index=False).sum()
+
+    def _chosen(self, config: Config, table: pa.Table) -> Ints:
+        if self.examples is None:
+            return np.asarray(table["document"].to_numpy(), dtype=np.int64)
+        store, evaluation = ExampleStore.open(self.examples), config.evaluation
+        chosen = [
+            store.select(
+                config.data.levels,
+                split,
+                examples_per_document=1,
+                documents_per_level=evaluation.documents_per_level,
+            )
+            for split in self.splits
+        ]
+        return np.unique(store.documents_of(np.concatenate(chosen)))
+
+
+def text_sources(config: Config, folder: RunFolder, done: Mapping[str, StageRecord]) -> list[TextSource]:
+    """The run's own documents first."""
+    assert config.classification is not None
+    digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
+    return [
+        TextSource(
+            name=OWN,
+            documents=folder.documents,
+            splits=(FIT, TEST),
+            made_from=digests,
+            examples=folder.examples,
+            losses=folder.losses,
+            scored_splits=(TEST,),
+        )
+    ]
+
+
+def feature_rows(source: TextSource, documents: pa.Table, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row per document: what is known of it, its length, and its losses under every model.
+
+    Args:
+        documents: those of all splits.
+        scores: by model, a row per document: nats and tokens of the whole text and of the answers, the latter 0 where
+            the source knows them.
+    """
+    first, *_ = scores
+    lengths_D2 = measure_lengths(documents["text"].to_pylist())
+    facts: pd.DataFrame = documents.select(["document", "split", "level", "learner"]).to_pandas()
+    facts = facts.assign(
+        corpus=source.name, characters=lengths_D2[:, 0], words=lengths_D2[:, 1], tokens=scores[first]["tokens"]
+    )
+    known = source.read_infills(list(scores))
+    answers = {model: _answers(facts["document"], scores[model], known[known["model"] == model]) for model in scores}
+    columns = {"infill_tokens": answers[first]["tokens"].astype("int64")}
+    for model, of_model in scores.items():
+        whole, infill = loss_columns(model)
+        columns |= {whole: of_model["nats"], infill: answers[model]["nats"]}
+    return pd.concat([facts, pd.DataFrame(columns)], axis=1)
+
+
+def _answers(documents: pd.Series, scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Nats and tokens of the answers, from the source where it knows them."""
+    before = known.set_index("document").reindex(documents)
+    is_known = before["tokens"].notna().to_numpy()
+    return pd.DataFrame(
+        {
+            name: np.where(is_known, before[name].to_numpy(), scored[f"infill_{name}"].to_numpy())
+            for name in ("nats", "tokens")
+        }
+    )

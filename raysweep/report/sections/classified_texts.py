@@ -1,0 +1,138 @@
+"""Levels told from perplexities by classifiers, beside baselines; left out if it was not asked for."""
+
+from collections.abc import Callable, Iterator
+
+from raysweep.classification.level_metrics import LOGISTIC
+from raysweep.classification.predictions import OWN
+from raysweep.evidence import formats
+from raysweep.evidence.classification_schema import (
+    Classification,
+    ClassifierScore,
+    CorpusClassification,
+    MetricEstimate,
+    ModelAblation,
+)
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.layout import Block, Folded, ReportSection, paragraph
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+
+NAMES = {
+    LOGISTIC: "perplexities, logistic regression",
+    "ordinal": "perplexities, ordinal thresholds",
+    "boosting": "perplexities, gradient boosting",
+    "majority": "most frequent level",
+    "length": "length",
+    "words": "TF-IDF of words",
+    "characters": "TF-IDF of characters",
+    "native": "perplexity of the start",
+}
+_BASELINE = "baseline: "
+_Row = tuple[CorpusClassification, ClassifierScore]
+_True = tuple[CorpusClassification, str, tuple[int, ...]]
+_Lost = tuple[CorpusClassification, ModelAblation]
+
+
+def classification_section(evidence: Evidence) -> ReportSection:
+    """Every classifier on every corpus, the levels found, and what each model adds."""
+    found = evidence.classification
+    blocks: list[Block] = []
+    if found is not None:
+        blocks = [
+            paragraph(
+                "Texts are classified by their perplexities under the models {}: of the whole text, and of the answers "
+                "to its masks. <em>Zero-shot</em> classifiers were fitted on the {} valid documents alone; "
+                "<em>within</em> a corpus, each text is classified by what was fitted on the other folds, which hold "
+                "no text of its learner. The baselines read the same texts. Intervals count learners; a corpus tells "
+                "little about others, whose prompts and writers differ.",
+                ", ".join(found.models),
+                formats.count(found.fitted_on),
+            ),
+            *(paragraph("{}", sentence) for corpus in found.corpora for sentence in _sentences(corpus)),
+            _classifiers(found),
+            Folded("The levels found, by true level", _confusion(found)),
+            Folded("What each model adds", _ablation(found)),
+        ]
+    return ReportSection("classification", "Levels told from perplexities", blocks)
+
+
+def _sentences(corpus: CorpusClassification) -> Iterator[str]:
+    """The logistic regression against the baseline that is right most often."""
+    rows = {row.classifier: row for row in corpus.classifiers}
+    baselines = [row for row in corpus.classifiers if row.is_baseline]
+    best = max(baselines, key=lambda row: row.metrics["accuracy"].value or 0.0)
+    own, other = (_share(row.metrics["accuracy"]) for row in (rows[LOGISTIC], best))
+    yield (
+        f"{_where(corpus)}: perplexities find the level of {own} of {formats.count(corpus.documents)} texts; the best "
+        f"baseline ({NAMES[best.classifier]}) of {other}."
+    )
+    if unseen := {level: count for level, count in corpus.unseen.items() if count}:
+        shown = ", ".join(f"{formats.count(count)} {level}" for level, count in unseen.items())
+        yield f"The documents fitted on have no text of some levels, whose texts count as wrong: {shown}."
+
+
+def _where(corpus: CorpusClassification) -> str:
+    name = "test documents" if corpus.corpus == OWN else corpus.corpus
+    return f"{name}, within ({corpus.folds} folds)" if corpus.folds else f"{name}, zero-shot"
+
+
+def _share(estimate: MetricEstimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return formats.share(estimate.value)
+    return f"{formats.share(estimate.value)} ({formats.share(estimate.low)} to {formats.share(estimate.high)})"
+
+
+def _classifiers(found: Classification) -> Table[_Row]:
+    def metric(title: str, name: str, show: Callable[[float | None], str]) -> Column[_Row]:
+        return estimates(title, name, show, lambda row: row[1].metrics[name])
+
+    return Table[_Row](
+        "classification",
+        "Levels told by classifiers (accuracy within one level counts a neighbouring level as right; QWK: Cohen's "
+        "kappa with quadratic weights; RMSE in levels)",
+        [(corpus, row) for corpus in found.corpora for row in corpus.classifiers],
+        words("Texts", "corpus", lambda row: _where(row[0])),
+        words("Classifier", "classifier", lambda row: _BASELINE * row[1].is_baseline + NAMES[row[1].classifier]),
+        metric("Accuracy", "accuracy", formats.share),
+        metric("Within one level", "adjacent_accuracy", formats.share),
+        metric("Macro F1", "macro_f1", formats.loss),
+        metric("QWK", "qwk", formats.signed),
+        metric("RMSE", "rmse", formats.loss),
+        numbers("Calibration error", "calibration_error", formats.loss, lambda row: row[1].calibration_error),
+        numbers("Brier score", "brier", formats.loss, lambda row: row[1].brier),
+    )
+
+
+def _confusion(found: Classification) -> Table[_True]:
+    def predicted(place: int, level: str) -> Column[_True]:
+        def cell(row: _True) -> Cell:
+            count = row[2][place]
+            mark = "best" if level == row[1] and count else ""
+            return Cell(text=formats.count(count), values=(count,), mark=mark)
+
+        return Column(f"Found {level}", (f"found_{level}",), cell)
+
+    logistic = [(corpus, row) for corpus in found.corpora for row in corpus.classifiers if row.classifier == LOGISTIC]
+    return Table[_True](
+        "classification_confusion",
+        "Texts of each level (row) by the level that the logistic regression on perplexities finds (column); correct "
+        "ones are bold",
+        [
+            (corpus, level, counts)
+            for corpus, row in logistic
+            for level, counts in zip(found.levels, row.confusion, strict=True)
+        ],
+        words("Texts", "corpus", lambda row: _where(row[0])),
+        words("True level", "level", lambda row: row[1]),
+        *(predicted(place, level) for place, level in enumerate(found.levels)),
+    )
+
+
+def _ablation(found: Classification) -> Table[_Lost]:
+    return Table[_Lost](
+        "classification_ablation",
+        "Accuracy that the logistic regression loses without a model's perplexities, in points of a hundred",
+        [(corpus, lost) for corpus in found.corpora for lost in corpus.without_model],
+        words("Texts", "corpus", lambda row: _where(row[0])),
+        words("Without model", "model", lambda row: row[1].model),
+        estimates("Accuracy lost", "accuracy_lost", formats.points, lambda row: row[1].accuracy),
+    )

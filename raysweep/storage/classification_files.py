@@ -1,0 +1,71 @@
+"""The paths of the classify stage in a run folder.
+
+classification/scores/<corpus>/<model>/00000.parquet    scores of a part of a corpus's texts
+classification/scores/<corpus>/<model>.json             their record, written last
+classification/features.parquet  predictions.parquet  classifier.skops
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysweep.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ClassificationFolder:
+    """The files of the classify stage."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, run: RunFolder) -> "ClassificationFolder":
+        """That of a run."""
+        return cls(run.root / "classification")
+
+    @property
+    def all_scores(self) -> Path:
+        return self.root / "scores"
+
+    def scores(self, corpus: str, model: str) -> Path:
+        """The folder of a model's scores of a corpus."""
+        return self.all_scores / corpus / model
+
+    def part(self, corpus: str, model: str, number: int) -> Path:
+        """The scores of one part of a corpus's texts."""
+        return self.scores(corpus, model) / f"{number:05d}.parquet"
+
+    def begun(self, corpus: str, model: str) -> Path:
+        """Fingerprint of the work that the parts now being scored belong to; written before the first part."""
+        return self.scores(corpus, model) / "begun"
+
+    def scores_record(self, corpus: str, model: str) -> Path:
+        return self.all_scores / corpus / f"{model}.json"
+
+    def texts(self, corpus: str, number: int) -> Path:
+        """A part of the texts while they are scored; never a result."""
+        return self.working / f"{corpus}-{number:05d}.parquet"
+
+    @property
+    def working(self) -> Path:
+        """Named as leftovers are, so that it is neither sent to a bucket nor kept."""
+        return self.root / ".texts.part"
+
+    @property
+    def features(self) -> Path:
+        """Every document's level, learner, length and losses under every model; no text."""
+        return self.root / "features.parquet"
+
+    @property
+    def predictions(self) -> Path:
+        """The probability of each level for each document, by classifier."""
+        return self.root / "predictions.parquet"
+
+    @property
+    def classifier(self) -> Path:
+        """The logistic regression that was fitted on the valid documents."""
+        return self.root / "classifier.skops"
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What the stage made of all scores, as run.json lists it."""
+        return [self.features, self.predictions, self.classifier]

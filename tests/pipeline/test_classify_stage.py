@@ -1,0 +1,361 @@
+"""The classify stage on a real run: every number against scikit-learn, what is made again, and what `verify` finds."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import raysweep
+from raysweep.classification.level_classifiers import OrdinalByThresholds
+from raysweep.errors import ConfigError, DamagedError, InputError
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.pipeline.classify_stage import refuse_far_workers
+from raysweep.pipeline.file_check import check_files
+from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.publishing.bundle import write_bundle
+from raysweep.publishing.verify import verify_bundle
+from raysweep.storage.classification_files import ClassificationFolder
+from tests.one_thread import one_thread as one_thread
+from tests.pipeline.conftest import TINY, make_run
+from tests.pipeline.test_run import contents
+
+ASKED = {"classification": {"folds": 3}}
+LEVELS = ["A1", "C1"]
+MODELS = ["start", "A1", "C1", "all", "all-C1"]
+
+
+class PartsExecutor(InlineExecutor):
+    """Remembers the parts of texts that it scored; dies after some of them."""
+
+    def __init__(self, lives=None):
+        super().__init__()
+        self.parts, self._lives = [], lives
+
+    def score_texts(self, tasks, listener):
+        for done in super().score_texts(tasks, listener):
+            if len(self.parts) == self._lives:
+                raise KeyboardInterrupt
+            self.parts.append(f"{done[0].model} {done[0].out.stem}")
+            yield done
+
+
+@pytest.fixture(scope="module")
+def classified(finished_storage, tmp_path_factory):
+    """The finished run, asked for classification afterwards.  For reading only."""
+    storage = tmp_path_factory.mktemp("classified") / "runs"
+    shutil.copytree(finished_storage, storage)
+    run = make_run(storage, ASKED)
+    assert run.do() == []
+    return run
+
+
+@pytest.fixture
+def own_copy(classified, tmp_path):
+    """The same in a folder of the test's own; makes the run again, with other settings if they are given."""
+    shutil.copytree(classified.folder.root.parent, tmp_path / "runs")
+    return lambda changes=ASKED, **options: make_run(tmp_path / "runs", changes, **options)
+
+
+def tables(run):
+    files = ClassificationFolder.of(run.folder)
+    return pd.read_parquet(files.features), pd.read_parquet(files.predictions)
+
+
+def by_perplexity(last):
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
+
+
+def tfidf(**options):
+    return make_pipeline(TfidfVectorizer(sublinear_tf=True, **options), LogisticRegression(max_iter=2000))
+
+
+def readers(features, texts):
+    """What each classifier reads, and scikit-learn's own, by name."""
+
+    def matrix(models):
+        columns = [
+            features[f"{kind}nats_{model}"] / features[f"{kind}tokens"] for model in models for kind in ("", "infill_")
+        ]
+        return np.stack(columns, axis=1)
+
+    every, lengths = matrix(MODELS), np.log1p(features[["characters", "words"]].to_numpy(dtype=float))
+    found = {
+        "logistic": (every, by_perplexity(LogisticRegression(max_iter=2000))),
+        "ordinal": (every, by_perplexity(OrdinalByThresholds())),
+        "boosting": (every, by_perplexity(HistGradientBoostingClassifier(random_state=0, max_iter=100))),
+        "majority": (lengths, DummyClassifier(strategy="prior")),
+        "length": (lengths, by_perplexity(LogisticRegression(max_iter=2000))),
+        "words": (texts, tfidf(analyzer="word", ngram_range=(1, 2))),
+        "characters": (texts, tfidf(analyzer="char_wb", ngram_range=(2, 5))),
+        "native": (matrix(["start"]), by_perplexity(LogisticRegression(max_iter=2000))),
+    }
+    for model in MODELS:
+        others = matrix([other for other in MODELS if other != model])
+        found[f"logistic without {model}"] = (others, by_perplexity(LogisticRegression(max_iter=2000)))
+    return found
+
+
+def test_every_number_of_the_table_is_recomputed_by_scikit_learn(classified):
+    """Fitted and predicted by hand on the features, zero-shot and in the folds; learners are never divided."""
+    evidence = Evidence.model_validate_json(classified.folder.evidence.read_text())
+    features, predictions = tables(classified)
+    documents = pd.read_parquet(classified.folder.documents).set_index("document")
+    texts = documents["text"].reindex(features["document"]).to_numpy()
+    is_fit, truth = features["split"] == "valid", features["level"].map(LEVELS.index).to_numpy()
+    tested = np.flatnonzero(~is_fit)
+    folds = predictions[(predictions["way"] == "within") & (predictions["classifier"] == "logistic")]
+    assert folds["document"].tolist() == features["document"][tested].tolist()
+    learners = pd.Series(folds["fold"].to_numpy()).groupby(features["learner"][tested].to_numpy()).nunique()
+    assert learners.tolist() == [1] * len(learners)
+    zero_shot, within = evidence.classification.corpora
+    assert (zero_shot.way, within.way, within.folds, zero_shot.documents) == ("zero-shot", "within", 3, len(tested))
+    right = {}
+    for name, (matrix, pipeline) in readers(features, texts).items():
+        found = {"zero-shot": pipeline.fit(matrix[is_fit], truth[is_fit]).predict_proba(matrix[tested])}
+        found["within"] = np.zeros((len(tested), 2))
+        for fold in range(3):
+            fit, test = tested[folds["fold"] != fold], np.flatnonzero(folds["fold"] == fold)
+            found["within"][test] = pipeline.fit(matrix[fit], truth[fit]).predict_proba(matrix[tested[test]])
+        for corpus in (zero_shot, within):
+            predicted = found[corpus.way].argmax(axis=1)
+            right[corpus.way, name] = sk.accuracy_score(truth[tested], predicted)
+            row = next((row for row in corpus.classifiers if row.classifier == name), None)
+            if row is None:
+                continue
+            told = {metric: value.value for metric, value in row.metrics.items()}
+            assert told == pytest.approx(
+                {
+                    "accuracy": right[corpus.way, name],
+                    "adjacent_accuracy": np.mean(np.abs(truth[tested] - predicted) <= 1),
+                    "macro_f1": sk.f1_score(truth[tested], predicted, average="macro"),
+                    "qwk": sk.cohen_kappa_score(truth[tested], predicted, weights="quadratic"),
+                    "rmse": sk.root_mean_squared_error(truth[tested], predicted),
+                }
+            ), (corpus.way, name)
+            assert [list(counts) for counts in row.confusion] == sk.confusion_matrix(truth[tested], predicted).tolist()
+            brier = np.mean(np.sum((found[corpus.way] - np.eye(2)[truth[tested]]) ** 2, axis=1))
+            assert row.brier == pytest.approx(brier, abs=1e-6)
+    for corpus in (zero_shot, within):
+        assert len(corpus.classifiers) == 8
+        lost = {each.model: each.accuracy.value for each in corpus.without_model}
+        full = right[corpus.way, "logistic"]
+        assert lost == pytest.approx({model: full - right[corpus.way, f"logistic without {model}"] for model in MODELS})
+
+
+def test_features_are_what_the_python_api_scores(classified):
+    """Whole texts and answers, of test documents too, whose answers come from the evaluation."""
+    features, _ = tables(classified)
+    documents = pd.read_parquet(classified.folder.documents).set_index("document").loc[features["document"]]
+    run = raysweep.load(classified.folder.root, device="cpu")
+    scores = run["A1"].score(documents["text"], ids=documents["writing_id"].tolist())
+    for ours, theirs in (("nats_A1", "nats"), ("infill_nats_A1", "infill_nats")):
+        np.testing.assert_allclose(features[ours], scores[theirs], rtol=1e-5)
+    assert features["infill_tokens"].tolist() == scores["infill_tokens"].tolist()
+    assert set(features["split"]) == {"valid", "test"}
+    classifier = run.level_classifier()
+    zero_shot = tables(classified)[1].query("way == 'zero-shot' and classifier == 'logistic'")
+    test = documents[features["split"].to_numpy() == "test"]
+    found = classifier.predict(test["text"], ids=test["writing_id"].tolist())
+    np.testing.assert_allclose(found["C1"], zero_shot["probability_C1"], atol=1e-4)
+
+
+def test_the_same_again_does_nothing(own_copy):
+    """And `check-run` knows every file."""
+    run = own_copy()
+    before = contents(run.folder)
+    assert run.do() == []
+    assert contents(run.folder) == before
+    assert "classify: skip, levels are told from the same scores" in run.listener.lines
+    states = {file.path: file.state for file in check_files(run.folder) if "classification" in file.path}
+    assert states.pop("classification/classifier.skops") == "ok"
+    assert {state for path, state in states.items() if not path.endswith("begun")} == {"ok"}
+
+
+def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
+    """Then the classifiers and the report are made again; the others' scores stay."""
+    executor = PartsExecutor()
+    changes = ASKED | {"trials": {**TINY["trials"], "A1": {"levels": ["A1"], "steps": 2}}}
+    run = own_copy(changes, executor=executor, forced=["A1"])
+    before = ClassificationFolder.of(run.folder).predictions.read_bytes()
+    assert run.do() == []
+    assert executor.parts == ["A1 00000", "A1 00001"]
+    assert ClassificationFolder.of(run.folder).predictions.read_bytes() != before
+    assert any(line.startswith("data:A1: its model changed since it was made") for line in run.listener.lines)
+    assert any(line.startswith("report: its ") and " classify" in line for line in run.listener.lines)
+
+
+def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
+    """What is scored stays; the tables and the fitted classifier come out equal."""
+    run = own_copy()
+    files, wanted = ClassificationFolder.of(run.folder), ClassificationFolder.of(classified.folder)
+    shutil.rmtree(files.root)
+    with pytest.raises(KeyboardInterrupt):
+        own_copy(executor=PartsExecutor(lives=4), forced=["classify"]).do()
+    executor = PartsExecutor()
+    assert own_copy(executor=executor).do() == []
+    assert len(executor.parts) == 2 * len(MODELS) - 5  # the part during which it died is done too
+    assert not files.working.exists()
+    for ours, theirs in zip(files.outputs, wanted.outputs, strict=True):
+        assert ours.read_bytes() == theirs.read_bytes(), ours
+
+
+def test_damage_and_what_cannot_work_are_refused(own_copy, classified):
+    """With the command that mends it."""
+    run = own_copy()
+    files = ClassificationFolder.of(run.folder)
+    record = files.scores_record("data", "A1")
+    text = record.read_text()
+    record.write_text(text.replace('"digest": "', '"digest": "0', 1))
+    with pytest.raises(DamagedError, match=r"A1\.json: is damaged .*--force classify"):
+        own_copy().do()
+    assert {file.path: file.state for file in check_files(run.folder)}[
+        "classification/scores/data/A1.json"
+    ] == "changed"
+    assert own_copy(forced=["classify"]).do() == []
+    files.predictions.write_bytes(b"0")
+    with pytest.raises(DamagedError, match=r"predictions\.parquet is damaged .*--force classify"):
+        own_copy().do()
+    files.classifier.write_bytes(b"0")
+    with pytest.raises(DamagedError, match=r"classifier\.skops is damaged .* make it again with --force classify"):
+        raysweep.load(run.folder.root).level_classifier()
+    with pytest.raises(ConfigError, match=r"stage 'report' rests on .*; do `raysweep run` first"):
+        own_copy({"classification": {"folds": 4}}).do("report")
+    one_level = {**TINY, "data": {"levels": ["A1"], "sample": {"rows": 90}}, "trials": {"A1": {"levels": ["A1"]}}}
+    with pytest.raises(ConfigError, match="classification: found one level, A1"):
+        own_copy({**one_level, **ASKED}).stages["classify"].refuse_inputs()
+    on_cluster = classified.config.model_copy(
+        update={"resources": classified.config.resources.model_copy(update={"address": "auto"})}
+    )
+    refuse_far_workers(on_cluster, is_staged=False)
+    with pytest.raises(ConfigError, match="classification: found object storage and a cluster"):
+        refuse_far_workers(on_cluster, is_staged=True)
+
+
+def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage):
+    """It is off unless it is asked for; taken out of the config, the report does without it."""
+    run = make_run(finished_storage)
+    assert "classify" not in run.record.stages
+    with pytest.raises(
+        InputError, match=r"has no classifier of its own; do `raysweep run --set classification\.folds=5`"
+    ):
+        raysweep.load(run.folder.root).level_classifier()
+    off = own_copy({})
+    assert off.do() == []
+    evidence = json.loads(off.folder.evidence.read_text())
+    assert evidence["classification"] is None
+    assert not any(name.startswith("classification/") for name in evidence["inputs"]["files"])
+    assert "classify" not in off.listener.stages
+
+
+def test_too_few_learners_for_the_folds_are_said(own_copy):
+    """Zero-shot is told all the same."""
+    run = own_copy({"classification": {"folds": 90}})
+    assert run.do() == []
+    assert any(
+        line.startswith("classify: note: data: is not divided into folds (folds: found 90")
+        for line in run.listener.lines
+    )
+    assert [
+        each.way for each in Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
+    ] == ["zero-shot"]
+
+
+def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
+    """Predictions are fitted again from the features, and these are compared with losses and documents."""
+    folder = classified.folder
+    write_bundle(folder, tmp_path / "evidence.zip")
+    assert verify_bundle(tmp_path / "evidence.zip").differences == ()
+    with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
+        archive.extractall(tmp_path / "honest")
+    names = [path.relative_to(tmp_path / "honest").as_posix() for path in (tmp_path / "honest").rglob("*")]
+    assert "classification/classifier.skops" not in names
+    features = pd.read_parquet(tmp_path / "honest/classification/features.parquet")
+    assert set(features["learner"]) == {f"learner-{number + 1}" for number in range(features["learner"].nunique())}
+
+
+@pytest.fixture
+def refitted(classified, tmp_path):
+    """A bundle's folder, and what is found in it after a table was changed."""
+    from raysweep.evidence.inputs import copy_inputs, read_resolved_config
+    from raysweep.publishing.refitting import refit
+    from raysweep.storage.run_folder import RunFolder
+
+    copy = RunFolder(tmp_path / "tiny")
+    copy_inputs(classified.folder, classified.trials, copy)
+    files = ClassificationFolder.of(copy)
+
+    def after(path_of, change):
+        path = path_of(files)
+        table = pd.read_parquet(path)
+        change(table)
+        table.to_parquet(path)
+        return [str(mismatch) for mismatch in refit(copy, read_resolved_config(copy))]
+
+    return after
+
+
+def changed(column, value, where=slice(0, 1)):
+    def change(table):
+        table.loc[table.index[where], column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "found"),
+    [
+        ("features", lambda table: None, []),
+        ("features", changed("level", "C1", slice(None)), ["features.parquet: level of document"]),
+        ("features", changed("characters", 3), ["features.parquet: characters of document"]),
+        ("features", changed("learner", "x", slice(None)), ["features.parquet: learner: stated other learners"]),
+        ("features", changed("infill_nats_A1", 1.0, slice(-1, None)), ["features.parquet: answers of document"]),
+        (
+            "features",
+            changed("nats_A1", 1e4, slice(0, 5)),
+            ["predictions.parquet: data, zero-shot, logistic: stated other"],
+        ),
+        (
+            "predictions",
+            changed("probability_C1", 0.5),
+            ["predictions.parquet: data, zero-shot, logistic: stated other"],
+        ),
+        ("predictions", changed("fold", 1, slice(0, 1)), ["folds of data, zero-shot: stated other folds"]),
+    ],
+)
+def test_what_does_not_follow_is_named(refitted, table, change, found):
+    """Each forged value by the check that finds it."""
+    if "fold" in str(found):
+        change = lambda rows: rows.loc.__setitem__((rows["way"] == "zero-shot", "fold"), 1)  # noqa: E731
+    differences = refitted(lambda files: getattr(files, table), change)
+    assert bool(differences) == bool(found)
+    for part in found:
+        assert any(part in line for line in differences), differences
+
+
+def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
+    """A fold that divides a learner would make the within-corpus numbers too good."""
+
+    def scramble(table):
+        rows = table["way"] == "within"
+        order = table[rows].groupby("classifier").cumcount()
+        table.loc[rows, "fold"] = order % 3
+
+    assert any("learners in two folds" in line for line in refitted(lambda files: files.predictions, scramble))
+
+    def rename(table):
+        table["classifier"] = table["classifier"].replace("length", "width")
+
+    assert any(
+        "length: stated nothing, fitted again" in line for line in refitted(lambda files: files.predictions, rename)
+    )
