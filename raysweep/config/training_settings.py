@@ -106,6 +106,10 @@ class TrainingConfig(Section):
     minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
     compile: bool = Field(False, description="torch.compile")
+    cuda_graphs: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="a GPU starts all kernels of a micro-batch at once; auto: for micro-batches that are small",
+    )
     packing: Literal["off", "auto", "on"] = Field(
         "auto",
         description="several short examples in one row, which changes no loss; on: wherever that pads less; "

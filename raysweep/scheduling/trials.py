@@ -109,7 +109,17 @@ def training_settings(trial: Trial) -> dict[str, Any]:
     Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
     are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
     """
-    not_results = {"checkpoint_every", "keep", "gpus", "accelerator_type", "seeds", "parent", "micro_batch", "packing"}
+    not_results = {
+        "checkpoint_every",
+        "keep",
+        "gpus",
+        "accelerator_type",
+        "seeds",
+        "parent",
+        "micro_batch",
+        "packing",
+        "cuda_graphs",
+    }
     settings = trial.settings.model_dump(mode="json", exclude=not_results)
     if settings["search"] is not None and settings["search"]["asha"] is None:
         # Without asha, a search is the same as one made before this setting existed.

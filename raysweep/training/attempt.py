@@ -17,6 +17,7 @@ from raysweep.model.gpt2 import build_model
 from raysweep.model.sequence_packing import Packing
 from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
+from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
 from raysweep.training.job import TrainingJob
@@ -105,7 +106,7 @@ def make_engine(
     max_tokens: int,
 ) -> Engine:
     """An engine for the model, configured by the trial's settings and for the device."""
-    return Engine(
+    engine = Engine(
         trial=trial,
         model=model,
         source=source,
@@ -117,6 +118,10 @@ def make_engine(
         packing=packing_of(settings.packing, group.device, max_tokens),
         pad_multiple=pad_multiple(group.device, settings.compile, max_tokens),
     )
+    if settings.cuda_graphs != "off" and group.device.type == "cuda":
+        largest = None if settings.cuda_graphs == "on" else MAX_POSITIONS
+        engine.graphs = GraphedPass(engine.run, model, group.device, largest)
+    return engine
 
 
 def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing | None:

@@ -61,6 +61,7 @@ def benchmark_training(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     compiled: Annotated[bool, typer.Option("--compile")] = False,
     packing: Literal["off", "auto", "on"] = "auto",
+    cuda_graphs: Literal["off", "auto", "on"] = "auto",
     micro_batch: Annotated[str, typer.Option(help="examples at once, or auto")] = "auto",
     window_batches: Annotated[int, typer.Option(help="batches sorted by length together")] = 64,
     like: Annotated[str, typer.Option(help="also time these, with commas between: " + ", ".join(PEERS))] = "",
@@ -96,6 +97,7 @@ def benchmark_training(
         precision=precision,
         compile=compiled,
         packing=packing,
+        cuda_graphs=cuda_graphs,
         micro_batch="auto" if micro_batch == "auto" else int(micro_batch),
         window_batches=window_batches,
     )
@@ -120,6 +122,7 @@ def benchmark_training(
         "batch_size": batch_size,
         "micro_batch": timed.engine.micro_batch,
         "packing": packing,
+        "cuda_graphs": cuda_graphs,
         "precision": str(autocast_type(precision, torch_device) or torch.float32).removeprefix("torch."),
         "compiled": compiled,
         **ours,

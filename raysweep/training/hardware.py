@@ -20,6 +20,8 @@ def choose_device(name: str | None) -> torch.device:
     """The named device, by default a GPU if there is one; its float32 products may use TF32."""
     device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda":
+        # torch makes no device without a number the current one.
+        device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     return device

@@ -21,9 +21,10 @@ from raysweep.errors import MemoryShortageError
 from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.gpt2 import hidden_states
 from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
-from raysweep.model.token_losses import PARTS, part_sums, score_labels, to_parts, token_losses
+from raysweep.model.token_losses import PARTS, MicroBatch, part_sums, score_labels, to_parts, token_losses
 from raysweep.seeding import seed_for
 from raysweep.training.batches import micro_batches
+from raysweep.training.cuda_graphs import GraphedPass
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loss import Objective, label_weights, labels_of
 
@@ -49,6 +50,8 @@ class Engine:
     """None: every example has a row of its own."""
     pad_multiple: int = 1
     """Row lengths are rounded up to a multiple of this."""
+    graphs: GraphedPass | None = None
+    """None: every kernel is started by the host."""
 
     @property
     def device(self) -> torch.device:
@@ -79,6 +82,17 @@ class Engine:
         if layout is None:
             return alone(batch.ids_BT, batch.lengths_B, labels)
         return pack(batch.ids_BT, batch.lengths_B, labels, layout)
+
+    def run(self, batch: MicroBatch, weights: Tensor) -> Tensor:
+        """Add the micro-batch's gradients to the model's; returns its nats by part.
+
+        Args:
+            weights: of a label of each class, see `loss.label_weights`.
+        """
+        with self.precision():
+            total, losses_N = token_losses(self.model, batch, weights[batch.classes_N], self.forward)
+        total.backward()  # type: ignore[no-untyped-call]
+        return part_sums(losses_N, batch.classes_N)
 
     def halve(self, where: str) -> None:
         """Halve the micro-batches after memory ran out.
@@ -153,7 +167,7 @@ def step_gradients(
 def try_examples(engine: Engine, examples: Examples, objective: Objective) -> None:
     """Run examples through the model at once, forward and backward, to measure its memory; leaves gradients."""
     batch = engine.rows_of(examples, objective)
-    _accumulate(engine, [batch], label_weights(_label_counts([batch], engine.device)))
+    engine.run(batch.to(engine.device), label_weights(_label_counts([batch], engine.device)))
 
 
 @torch.no_grad()
@@ -188,12 +202,11 @@ def _label_counts(batches: Sequence[Rows], device: torch.device) -> Tensor:
 
 def _accumulate(engine: Engine, batches: Sequence[Rows], weights: Tensor) -> Tensor:
     nats = torch.zeros(len(PARTS), dtype=torch.float64, device=engine.device)
-    for rows in batches:
-        batch = rows.to(engine.device)
-        with engine.precision():
-            total, losses_N = token_losses(engine.model, batch, weights[batch.classes_N], engine.forward)
-        total.backward()  # type: ignore[no-untyped-call]
-        nats += part_sums(losses_N, batch.classes_N)
+    for number, rows in enumerate(batches):
+        if engine.graphs is not None:
+            nats += engine.graphs(rows, weights, is_first=number == 0)
+        else:
+            nats += engine.run(rows.to(engine.device), weights)
     return nats
 
 

@@ -104,8 +104,8 @@ def test_minimal_supervision_learns_answers_only(make_engine):
 
 def test_labels_weigh_by_their_part():
     """10 context labels, 1 end and 3 answer tokens; a part without labels weighs nothing."""
-    assert label_weights(torch.tensor([10.0, 1.0, 3.0])).tolist() == pytest.approx([0.1, 0.25, 0.25])
-    assert label_weights(torch.tensor([10.0, 0.0, 0.0])).tolist() == pytest.approx([0.1, 0.0, 0.0])
+    assert label_weights(torch.tensor([10.0, 1.0, 3.0])).tolist() == pytest.approx([0.1, 0.25, 0.25, 0.0])
+    assert label_weights(torch.tensor([10.0, 0.0, 0.0])).tolist() == pytest.approx([0.1, 0.0, 0.0, 0.0])
 
 
 def test_dropout_depends_on_the_step_alone(make_engine):

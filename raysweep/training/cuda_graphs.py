@@ -1,0 +1,188 @@
+"""Forward and backward passes of small micro-batches as CUDA graphs, one for each shape of rows.
+
+A step of a few hundred tokens is some thousand kernels of a few microseconds each, and starting a kernel
+takes the host longer than that.  A CUDA graph starts all of them at once.  It computes what the kernels
+compute one by one, from the same random numbers: dropout follows from the seed set before the step.
+
+A shape is run as usual when it comes first.  When it comes again it is run as usual and also recorded; the
+recording is replayed from the third time on, if its first replay gave the losses and gradients of the usual run.
+Labels are filled up to one for each position, with labels that weigh nothing, so that a shape does not
+depend on their number.
+
+Source: PyTorch's notes on CUDA semantics, section CUDA graphs.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysweep.model.sequence_packing import Rows
+from raysweep.model.token_losses import FILLER, Labels, MicroBatch
+
+logger = logging.getLogger(__name__)
+
+MAX_POSITIONS = 16_384
+"""Positions of a micro-batch beyond which the GPU's own work takes as long as the host needs to start it."""
+MAX_GRAPHS = 128
+"""Graphs of one training; each takes some megabytes of the GPU's memory."""
+_LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-3, 1e-2
+"""Largest difference between a replay and the usual run, as a share of the losses' and of the gradients' norm; products
+of other shapes round differently, in bfloat16 by up to some thousandths."""
+
+Shape = tuple[int, int, bool, bool]
+"""Rows, their positions, whether they are packed, and whether the micro-batch is a step's first."""
+Pass = Callable[[MicroBatch, Tensor], Tensor]
+"""Adds a micro-batch's gradients to the model's, given the labels' weights by class; returns its nats by part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recorded:
+    replay: Callable[[], None]
+    batch: MicroBatch
+    weights: Tensor
+    nats: Tensor
+
+
+class GraphedPass:
+    """Runs a forward and backward pass, as a CUDA graph where a micro-batch's shape comes again."""
+
+    def __init__(self, run: Pass, model: nn.Module, device: torch.device, largest: int | None) -> None:
+        """Args: `largest` micro-batch to record, in positions; None: all."""
+        self._run, self._device, self._largest = run, device, largest
+        self._parameters = list(model.parameters())
+        self._gradients: list[Tensor] = []
+        """Where replays leave the parameters' gradients."""
+        self._seen: set[Shape] = set()
+        self._recorded: dict[Shape, _Recorded] = {}
+        self._pool: Any = None
+
+    def __call__(self, rows: Rows, weights: Tensor, *, is_first: bool) -> Tensor:
+        """Nats by part, on the device; the next call overwrites them.
+
+        Args:
+            is_first: in its step, where no parameter has a gradient yet.
+        """
+        shape = (*rows.ids_RW.shape, rows.owners_RW is not None, is_first)
+        recorded = self._recorded.get(shape)
+        if recorded is None:
+            if self._comes_again(shape, rows.positions):
+                return self._run_and_record(shape, rows, weights)
+            return self._run(rows.to(self._device), weights)
+        _copy(_fill_labels(rows).to(self._device), recorded.batch)
+        recorded.weights.copy_(weights)
+        if not is_first:
+            self._take_gradients([parameter.grad for parameter in self._parameters])
+        recorded.replay()
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        return recorded.nats
+
+    def _comes_again(self, shape: Shape, positions: int) -> bool:
+        if (self._largest is not None and positions > self._largest) or len(self._recorded) == MAX_GRAPHS:
+            return False
+        known = shape in self._seen
+        self._seen.add(shape)
+        return known
+
+    def _run_and_record(self, shape: Shape, rows: Rows, weights: Tensor) -> Tensor:
+        """The usual run's nats and gradients; the recording is kept if its replay gives the same."""
+        is_first = shape[-1]
+        before = [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
+        generator = _generator(self._device)
+        random_before = generator.get_state()
+        nats = self._run(rows.to(self._device), weights)
+        random_after = generator.get_state()
+        gradients = [parameter.grad for parameter in self._parameters]
+        reason = ""
+        try:
+            recorded = self._record(_fill_labels(rows).to(self._device), weights.clone(), is_first=is_first)
+            if not is_first:
+                self._take_gradients(before)
+            generator.set_state(random_before)
+            recorded.replay()
+            reason = self._difference(recorded.nats, nats, gradients)
+            self._recorded[shape] = recorded
+        except torch.OutOfMemoryError:
+            reason = "their memory does not fit beside the training's"
+        finally:
+            generator.set_state(random_after)
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                parameter.grad = gradient
+        if reason:
+            self._largest = 0
+            self._recorded.clear()
+            logger.warning("the training goes on without CUDA graphs: %s (%s)", reason, self._device)
+        return nats
+
+    def _record(self, batch: MicroBatch, weights: Tensor, *, is_first: bool) -> _Recorded:
+        if not self._gradients:
+            self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
+
+        def work() -> Tensor:
+            for parameter in self._parameters:
+                parameter.grad = None
+            nats = self._run(batch, weights)
+            found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+            # One pass over memory less than adding to gradients that were set to zero.
+            (torch._foreach_copy_ if is_first else torch._foreach_add_)(self._gradients, found)
+            return nats
+
+        replay, nats = self._capture(work)
+        return _Recorded(replay=replay, batch=batch, weights=weights, nats=nats)
+
+    def _capture(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        """A function that repeats the work, and the tensor into which it then writes the work's result."""
+        graph = torch.cuda.CUDAGraph()
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        # Recording runs nothing; other threads may go on using the GPU.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            result = work()
+        return graph.replay, result
+
+    def _take_gradients(self, gradients: list[Tensor | None]) -> None:
+        """Move the gradients of a step's earlier micro-batches to where replays add to them."""
+        for target, gradient in zip(self._gradients, gradients, strict=True):
+            if gradient is None:
+                target.zero_()
+            elif gradient is not target:
+                target.copy_(gradient)
+
+    def _difference(self, replayed: Tensor, nats: Tensor, gradients: list[Tensor | None]) -> str:
+        """How far the first replay is from the usual run; '' if no farther than rounding explains."""
+        pairs = [(t, g) for t, g in zip(self._gradients, gradients, strict=True) if g is not None]
+        far = torch.stack([(target - gradient).norm() for target, gradient in pairs]).norm()
+        share = far / torch.stack([gradient.norm() for _, gradient in pairs]).norm()
+        loss_share = (replayed - nats).norm() / nats.norm()
+        if loss_share <= _LOSS_TOLERANCE and share <= _GRADIENT_TOLERANCE:
+            return ""
+        if not (nats.isfinite().all() and share.isfinite()):
+            return "a loss or gradient is not a finite number"
+        return f"a replay's losses differ by {loss_share:.1e} of them, its gradients by {share:.1e}"
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """The source of the random numbers that dropout takes on the device."""
+    return torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
+
+
+def _fill_labels(rows: Rows) -> Rows:
+    """The same rows with as many labels as positions."""
+    labels, missing = rows.labels, rows.positions - len(rows.labels.ids_N)
+    filled = Labels(
+        # Of different positions: many sums into one place would wait for each other.
+        positions_N=np.concatenate((labels.positions_N, np.arange(missing))),
+        ids_N=np.pad(labels.ids_N, (0, missing)),
+        classes_N=np.pad(labels.classes_N, (0, missing), constant_values=FILLER),
+    )
+    return replace(rows, labels=filled)
+
+
+def _copy(source: MicroBatch, target: MicroBatch) -> None:
+    for name in MicroBatch.__slots__:
+        if (tensor := getattr(source, name)) is not None:
+            getattr(target, name).copy_(tensor)

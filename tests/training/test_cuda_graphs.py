@@ -1,0 +1,103 @@
+"""Steps that replay recordings, with a stand-in for CUDA that repeats the recorded work; test_on_gpu.py has a GPU."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from raysweep.config.training_settings import TrainingConfig
+from raysweep.training.attempt import make_engine
+from raysweep.training.cuda_graphs import GraphedPass
+from raysweep.training.distributed import DistributedGroup
+from raysweep.training.loss import Objective
+from raysweep.training.optimizer import make_optimizer
+from raysweep.training.step import step_gradients
+
+BOTH = Objective(context=True, infill=True)
+CPU = torch.device("cpu")
+
+
+class Repeated(GraphedPass):
+    """A GPU's part: the recorded work on the same tensors, but for `error` added to its result."""
+
+    def __init__(self, *args, error=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.replays, self.error = 0, error
+
+    def _capture(self, work):
+        result = work()
+
+        def replay():
+            self.replays += 1
+            result.copy_(work() + self.error)
+
+        return replay, result
+
+
+@pytest.fixture
+def train_steps(store, build_small_model):
+    """Trains on two shapes in turn, two micro-batches a step; returns losses, weights and what replayed."""
+
+    def run(steps, *, graphs=True, dropout=0.1, largest=None, **options):
+        model = build_small_model(dropout)
+        settings = TrainingConfig(batch_size=8, micro_batch=4, learning_rate=1e-2)
+        engine = make_engine("A1", model, store, settings, DistributedGroup(device=CPU), 64)
+        if graphs:
+            engine.graphs = Repeated(engine.run, model, CPU, largest, **options)
+        optimizer = make_optimizer(model, settings)
+        losses = []
+        for step in range(1, steps + 1):
+            examples = np.arange(8) + 40 * (step % 2)
+            sums = step_gradients(engine, examples, engine.assemble(examples, BOTH), BOTH, seed=0, step=step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append((sums.nats / sums.labels).tolist())
+        return losses, torch.cat([p.detach().flatten() for p in model.parameters()]), engine.graphs
+
+    return run
+
+
+def test_replays_train_as_the_usual_passes_do(train_steps):
+    """With dropout, and gradients of two micro-batches, to 1e-5; only shapes that came twice are replayed."""
+    expected, weights, _ = train_steps(12, graphs=False)
+    losses, found, graphs = train_steps(12)
+    assert np.abs(np.array(losses) - expected).max() < 1e-5
+    assert (found - weights).norm() < 1e-4 * weights.norm()
+    assert graphs.replays > 12
+
+
+def test_gradients_of_an_earlier_pass_are_kept(train_steps):
+    """A step of one shape that is replayed and one that is too large for it."""
+    expected, weights, _ = train_steps(10, graphs=False)
+    for largest in (1, 150, 200, 250, 10_000):
+        losses, found, _ = train_steps(10, largest=largest)
+        assert np.abs(np.array(losses) - expected).max() < 1e-5
+        assert (found - weights).norm() < 1e-4 * weights.norm()
+
+
+def test_a_replay_that_differs_is_not_used(train_steps, caplog):
+    expected, weights, _ = train_steps(8, graphs=False)
+    with caplog.at_level(logging.WARNING):
+        losses, found, graphs = train_steps(8, error=1.0)
+    assert losses == expected
+    assert torch.equal(found, weights)
+    assert graphs.replays == 1
+    [message] = caplog.messages
+    assert message.startswith("the training goes on without CUDA graphs: a replay's losses differ by ")
+
+
+def test_recordings_that_do_not_fit_are_done_without(train_steps, monkeypatch, caplog):
+    def shortage(self, work):
+        work()
+        raise torch.OutOfMemoryError("a test's")
+
+    expected, weights, _ = train_steps(8, graphs=False)
+    monkeypatch.setattr(Repeated, "_capture", shortage)
+    with caplog.at_level(logging.WARNING):
+        losses, found, _ = train_steps(8)
+    assert losses == expected
+    assert torch.equal(found, weights)
+    assert caplog.messages == [
+        "the training goes on without CUDA graphs: their memory does not fit beside the training's (cpu)"
+    ]
