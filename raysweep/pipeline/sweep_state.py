@@ -152,7 +152,7 @@ class SweepState:
         """
         self.halted = reason
         self._graph.halt()
-        running = self._graph.names(State.RUNNING)
+        running = self._graph.running()
         for name in running:
             request_stop(self._folder(name), reason)
         wait = f", within {within_s:.0f} s (once more ends at once)" if within_s is not None else ""
@@ -168,19 +168,24 @@ class SweepState:
                     records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
-        running = self._graph.names(State.RUNNING)
+        running, requests = self._graph.running(), self._running()
+        too_large: set[ResourceRequest] = set()
         for name in filter(self._retries.is_due, self._graph.ready()):
             if name in self._searches:
                 return name
             if self._must_be_alone([name, *running]) and running:
                 # Nothing overtakes a training that waits for the others to end, or it might wait for ever.
                 return None
-            if self._capacity.fits([*self._running(), self.request_of(name)]):
+            # A thousand trials that wait for the same GPU are looked at once.
+            if (request := self.request_of(name)) in too_large:
+                continue
+            if self._capacity.fits([*requests, request]):
                 return name
+            too_large.add(request)
         return None
 
     def _running(self) -> list[ResourceRequest]:
-        return [self.request_of(name) for name in self._graph.names(State.RUNNING)]
+        return [self.request_of(name) for name in self._graph.running()]
 
     def _must_be_alone(self, names: Sequence[str]) -> bool:
         return any(self._retries.must_be_alone(name) and not self.request_of(name).gpus for name in names)

@@ -6,7 +6,8 @@ for, does not end up last.  A sweep (`trial_graph.py`) and `simulate`, which for
 the same rule.  A smaller trial may overtake one that does not fit, so that no GPU idles.
 """
 
-import math
+import bisect
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -59,11 +60,6 @@ def remaining_path(costs: Mapping[str, float], parents: Mapping[str, Sequence[st
     return {name: length(name) for name in costs}
 
 
-def rank(ready: Sequence[str], remaining: Mapping[str, float]) -> list[str]:
-    """The trials that could start, the one to start first at the front; equal ones keep their order."""
-    return sorted(ready, key=lambda name: -remaining[name])
-
-
 def simulate(
     durations: Mapping[str, float],
     parents: Mapping[str, Sequence[str]],
@@ -81,24 +77,35 @@ def simulate(
     """
     shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
     assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses trials that can never fit"
+    smallest = min(shares.values(), default=0.0)
     urgency = remaining_path(durations, parents) if order == "longest path" else dict.fromkeys(durations, 0.0)
+    priority = {name: (-urgency[name], place) for place, name in enumerate(durations)}
+    waits_for = {name: {parent for parent in parents.get(name, ()) if parent in durations} for name in durations}
+    children: dict[str, list[str]] = {name: [] for name in durations}
+    for name, others in waits_for.items():
+        for parent in others:
+            children[parent].append(name)
+    ready = sorted((name for name in durations if not waits_for[name]), key=priority.__getitem__)
+    running: list[tuple[float, str]] = []
     start: dict[str, float] = {}
-    end: dict[str, float] = {}
     now = 0.0
-
-    def is_ready(name: str) -> bool:
-        waits_for = [parent for parent in parents.get(name, ()) if parent in durations]
-        return name not in start and all(end.get(parent, math.inf) <= now for parent in waits_for)
-
-    while len(start) < len(durations):
-        ready = [name for name in durations if is_ready(name)]
-        free = gpus - sum(shares[name] for name in start if end[name] > now)
-        name = next((name for name in rank(ready, urgency) if shares[name] <= free + _SLACK), None)
-        if name is None:
-            now = min(moment for moment in end.values() if moment > now)
-        else:
-            start[name], end[name] = now, now + durations[name]
-    return Schedule(start=start, end=end)
+    while ready or running:
+        while running and running[0][0] <= now:
+            _, ended = heapq.heappop(running)
+            for child in children[ended]:
+                waits_for[child].remove(ended)
+                if not waits_for[child]:
+                    bisect.insort(ready, child, key=priority.__getitem__)
+        free = gpus - sum(shares[name] for _, name in running) + _SLACK
+        fitting = (place for place, name in enumerate(ready) if shares[name] <= free) if smallest <= free else iter(())
+        if (place := next(fitting, None)) is not None:
+            name = ready.pop(place)
+            start[name] = now
+            heapq.heappush(running, (now + durations[name], name))
+        elif running:
+            now = running[0][0]
+    assert len(start) == len(durations), "loading refuses cycles"
+    return Schedule(start=start, end={name: began + durations[name] for name, began in start.items()})
 
 
 def lower_bound(

@@ -4,12 +4,15 @@ A node needs others to be *done* (a child its parent) or waits only for them to 
 (a round of a search for the round before).  Among ready nodes the longest remaining path is first.
 When a node fails, those that need it are blocked, and no others.  When it is stopped, those that need it
 wait for a later run.
+
+A change costs as much as the nodes that wait for the changed one, however large the sweep is.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from raysweep.scheduling.order import rank, remaining_path
+from raysweep.scheduling.order import remaining_path
 from raysweep.scheduling.records import State
 
 _ENDED = frozenset({State.DONE, State.FAILED, State.BLOCKED, State.STOPPED})
@@ -37,50 +40,59 @@ class TrialGraph:
         waits_for = {node.name: (*node.needs, *node.after) for node in self._nodes.values()}
         self._is_halted = False
         self._paused: set[str] = set()
-        self._remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
+        self._place = {name: place for place, name in enumerate(self._nodes)}
+        self._waiting: dict[str, list[str]] = {name: [] for name in self._nodes}
+        """The nodes that need, or come after, each node."""
+        for name, others in waits_for.items():
+            for other in others:
+                self._waiting.get(other, []).append(name)
+        remaining = remaining_path({node.name: node.cost for node in self._nodes.values()}, waits_for)
+        self._urgency = {name: (-remaining[name], self._place[name]) for name in self._nodes}
+        self._running: set[str] = set()
+        self._ready = sorted((name for name in self._nodes if self._is_ready(name)), key=self._urgency.__getitem__)
 
     def state(self, name: str) -> State:
         """The state of a node."""
         return self._states[name]
 
-    def names(self, state: State) -> list[str]:
-        """The nodes in this state, in their given order."""
-        return [name for name, each in self._states.items() if each is state]
+    def running(self) -> list[str]:
+        """The nodes that run, in their given order."""
+        return sorted(self._running, key=self._place.__getitem__)
 
     @property
     def is_over(self) -> bool:
         """Whether nothing runs and nothing can start any more."""
-        return not self.names(State.RUNNING) and not self.ready()
+        return not self._running and (self._is_halted or not self._ready)
 
     def ready(self) -> list[str]:
-        """The nodes that may start now, the most urgent first."""
-        if self._is_halted:
-            return []
-        return rank([name for name in self.names(State.PENDING) if self._is_ready(name)], self._remaining)
+        """The nodes that may start now, the most urgent first; equal ones in their given order."""
+        return [] if self._is_halted else self._ready.copy()
 
     def start(self, name: str) -> None:
         """The node runs now."""
-        assert name in self.ready(), f"{name} is not ready"
-        self._states[name] = State.RUNNING
+        assert self._is_ready(name), f"{name} is not ready"
+        assert not self._is_halted, "nothing starts after a halt"
+        self._move(name, State.RUNNING)
 
     def end(self, name: str, state: State) -> None:
         """The node runs no longer: it is done or stopped, or pending if another attempt is to follow."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
-        self._states[name] = state
+        self._move(name, state)
 
     def pause(self, name: str) -> None:
         """The node gives its resources back, and waits until it is resumed or dropped."""
-        self.end(name, State.PENDING)
         self._paused.add(name)
+        self.end(name, State.PENDING)
 
     def resume(self, name: str) -> None:
         """The paused node may start again."""
         self._paused.remove(name)
+        self._rank(name)
 
     def drop(self, name: str) -> None:
         """The paused node is stopped for good."""
         self._paused.remove(name)
-        self._states[name] = State.STOPPED
+        self._move(name, State.STOPPED)
 
     def halt(self) -> None:
         """Nothing more starts."""
@@ -94,10 +106,35 @@ class TrialGraph:
         """
         self.end(name, State.FAILED)
         blocked: dict[str, str] = {}
-        while reasons := {child: why for child in self.names(State.PENDING) if (why := self._why_blocked(child))}:
-            self._states.update(dict.fromkeys(reasons, State.BLOCKED))
+        ended = [name]
+        while ended:
+            waiting = sorted({child for each in ended for child in self._waiting[each]}, key=self._place.__getitem__)
+            pending = [child for child in waiting if self._states[child] is State.PENDING]
+            reasons = {child: why for child in pending if (why := self._why_blocked(child))}
+            for child in reasons:
+                self._move(child, State.BLOCKED)
             blocked |= reasons
+            ended = list(reasons)
         return blocked
+
+    def _move(self, name: str, state: State) -> None:
+        self._states[name] = state
+        if state is State.RUNNING:
+            self._running.add(name)
+        else:
+            self._running.discard(name)
+        for each in (name, *self._waiting[name]):
+            self._rank(each)
+
+    def _rank(self, name: str) -> None:
+        """Put the node among the ready ones, or take it out."""
+        place = bisect.bisect_left(self._ready, self._urgency[name], key=self._urgency.__getitem__)
+        is_listed = self._ready[place : place + 1] == [name]
+        is_ready = self._is_ready(name)
+        if is_ready and not is_listed:
+            self._ready.insert(place, name)
+        elif is_listed and not is_ready:
+            del self._ready[place]
 
     def _why_blocked(self, name: str) -> str:
         words = {State.FAILED: "failed", State.BLOCKED: "is blocked"}
@@ -108,7 +145,8 @@ class TrialGraph:
 
     def _is_ready(self, name: str) -> bool:
         node = self._nodes[name]
-        return name not in self._paused and self._all(node.needs, {State.DONE}) and self._all(node.after, _ENDED)
+        can_start = self._states[name] is State.PENDING and name not in self._paused
+        return can_start and self._all(node.needs, {State.DONE}) and self._all(node.after, _ENDED)
 
     def _all(self, names: Sequence[str], states: Iterable[State]) -> bool:
         return all(self._states.get(name, State.DONE) in states for name in names)

@@ -7,7 +7,6 @@ import pytest
 
 from raysweep.scheduling.order import (
     lower_bound,
-    rank,
     remaining_path,
     share_of_gpus,
     simulate,
@@ -68,8 +67,8 @@ def test_a_parent_that_is_done_counts_for_nothing():
 
 def test_the_longest_remaining_path_is_first_and_equal_ones_keep_their_order():
     """Facts into a decision: what is ready says what starts."""
-    remaining = {"all": 20.0, "A1": 12.0, "B1": 5.0, "B2": 5.0}
-    assert rank(["B1", "A1", "B2", "all"], remaining) == ["all", "A1", "B1", "B2"]
+    start = simulate({"B1": 5.0, "A1": 12.0, "B2": 5.0, "all": 20.0}, {}, gpus=1).start
+    assert sorted(start, key=start.__getitem__) == ["all", "A1", "B1", "B2"]
 
 
 def test_a_smaller_trial_overtakes_one_that_does_not_fit():

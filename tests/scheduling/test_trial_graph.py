@@ -61,6 +61,57 @@ def test_a_parent_outside_the_sweep_is_done():
     assert TrialGraph([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
 
 
+def naive_ready(graph, nodes):
+    """What is ready, from the states alone."""
+    ended = (State.DONE, State.FAILED, State.BLOCKED, State.STOPPED)
+    ready = [
+        node.name
+        for node in nodes
+        if graph.state(node.name) is State.PENDING
+        and all(graph.state(name) is State.DONE for name in node.needs)
+        and all(graph.state(name) in ended for name in node.after)
+    ]
+
+    def length(node):
+        return node.cost + max((length(each) for each in nodes if node.name in (*each.needs, *each.after)), default=0)
+
+    lengths = {node.name: length(node) for node in nodes}
+    return sorted(ready, key=lambda name: -lengths[name])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_ready_is_kept_up_to_date_change_by_change(seed):
+    """Starts, ends, failures, other attempts, and samples that wait for their round, against all states read anew."""
+    rng = random.Random(seed)
+    names = [f"t{number}" for number in range(12)]
+    nodes = []
+    for number, name in enumerate(names):
+        others = rng.sample(names[:number], k=min(number, rng.choice([0, 1, 2])))
+        nodes.append(Node(name=name, cost=rng.randint(1, 4), needs=tuple(others[:1]), after=tuple(others[1:])))
+    graph, paused = TrialGraph(nodes), []
+    while not (graph.is_over and not paused):
+        action = rng.choice(["start", "done", "fail", "again", "pause", "resume", "drop"])
+        running, ready = graph.running(), graph.ready()
+        if action == "start" and ready:
+            graph.start(rng.choice(ready))
+        elif action in ("resume", "drop") and paused:
+            getattr(graph, action)(paused.pop())
+        elif running and action in ("done", "fail", "again", "pause"):
+            name = rng.choice(running)
+            match action:
+                case "done":
+                    graph.end(name, State.DONE)
+                case "fail":
+                    graph.fail(name)
+                case "again":
+                    graph.end(name, State.PENDING)
+                case "pause":
+                    graph.pause(name)
+                    paused.append(name)
+        assert graph.ready() == [name for name in naive_ready(graph, nodes) if name not in paused]
+        assert graph.running() == [name for name in names if graph.state(name) is State.RUNNING]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_done(seed):
     """Random graphs, random failures, random order of ends."""
