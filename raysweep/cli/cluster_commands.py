@@ -59,11 +59,13 @@ def prepare_account(
     """Make the bucket, rights and firewall that cluster.yaml names, where they are missing, and set its region."""
     values = _read_cluster_file(file)
     _require_boto3()
-    from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_region
+    from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_profiles, set_region
     from raysweep.cluster.cluster_file import aws_client, aws_errors
 
     if region and set_region(file, region):
         say(f"{file}: region {region}")
+    for profile in set_profiles(file):
+        say(f"{file}: instance profile {profile}")
     account = AwsAccount(region=region or values["provider"]["region"], client=aws_client, say=say)
     try:
         account.prepare(bucket=bucket, cluster=values["cluster_name"], ssh_from=ssh_from or find_own_network())

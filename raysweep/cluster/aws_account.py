@@ -2,8 +2,9 @@
 
 Four things, each made if it is missing: a bucket for the runs, which is left alone if it is there; an instance profile
 for the head, which may start and end this cluster's workers; one for the workers, which reach the bucket and nothing
-else; and the security group that Ray would otherwise make with ssh open to the world.  Rights and security group become
-what is asked for, whatever they were.  The region in cluster.yaml is set to the one asked for.
+else; and the security group that Ray would otherwise make with ssh open to the world.  All but the bucket are named
+after the cluster, so that clusters with other buckets keep their rights.  Rights and security group become what is
+asked for, whatever they were.  Region and instance profiles in cluster.yaml are set to these.
 """
 
 import ipaddress
@@ -20,8 +21,6 @@ import yaml
 
 from raysweep.errors import ConfigError, ResourceError
 
-HEAD, WORKER = "raysweep-head", "raysweep-worker"
-"""The instance profiles, and the roles in them."""
 IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 """AWS's public parameter that names the newest image with NVIDIA's driver, in each region."""
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
@@ -46,7 +45,7 @@ class AwsAccount:
         """Make what is missing, and say what was made.
 
         Args:
-            cluster: `cluster_name` of cluster.yaml; the security group and the head's rights go by it.
+            cluster: `cluster_name` of cluster.yaml; security group, instance profiles and rights go by it.
             ssh_from: the network that may use ssh, such as 203.0.113.7/32.
 
         Raises:
@@ -59,7 +58,10 @@ class AwsAccount:
         self._make_bucket(bucket)
         made = [
             self._make_profile(name, policy)
-            for name, policy in {WORKER: worker_policy(bucket), HEAD: head_policy(bucket, cluster)}.items()
+            for name, policy in {
+                name_profile(cluster, is_head=False): worker_policy(bucket),
+                name_profile(cluster, is_head=True): head_policy(bucket, cluster, self.region),
+            }.items()
         ]
         self._allow_ssh(f"ray-autoscaler-{cluster}", network)
         if any(made):
@@ -125,13 +127,16 @@ class AwsAccount:
         return is_new
 
     def _put_rights(self, iam: Any, role: str, policy: Mapping[str, Any]) -> None:
-        """Give the role these rights in place of those it has; an account has one pair of roles for all clusters."""
+        """Give the role these rights in place of those it has."""
         try:
             before = iam.get_role_policy(RoleName=role, PolicyName="raysweep")["PolicyDocument"]
         except iam.exceptions.NoSuchEntityException:
             before = policy
         if before != policy:
-            self.say(f"role {role}: had other rights; a cluster that runs with another bucket loses it")
+            self.say(
+                f"role {role}: had other rights; a cluster of the same name with another bucket or region loses them. "
+                "Give this one a cluster_name of its own if you need both"
+            )
         iam.put_role_policy(RoleName=role, PolicyName="raysweep", PolicyDocument=json.dumps(policy))
 
     def _allow_ssh(self, group_name: str, network: str) -> None:
@@ -176,17 +181,27 @@ def worker_policy(bucket: str) -> dict[str, Any]:
     }
 
 
-def head_policy(bucket: str, cluster: str) -> dict[str, Any]:
-    """What the head may do beside: start workers with their profile, and end instances of this cluster."""
+def head_policy(bucket: str, cluster: str, region: str) -> dict[str, Any]:
+    """What the head may do beside: start workers with their profile, tag and end instances of this cluster."""
     policy = worker_policy(bucket)
-    of_cluster = {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": cluster}}
+    here = {"aws:RequestedRegion": region}
+    of_cluster = {"StringEquals": {**here, "ec2:ResourceTag/ray-cluster-name": cluster}}
+    role = f"arn:aws:iam::*:role/{name_profile(cluster, is_head=False)}"
     policy["Statement"] += [
-        _allow("ec2:Describe*", "ec2:RunInstances", "ec2:CreateTags", Resource="*"),
-        _allow("ec2:TerminateInstances", Resource="*", Condition=of_cluster),
-        _allow("iam:PassRole", Resource=f"arn:aws:iam::*:role/{WORKER}"),
+        _allow("ec2:Describe*", Resource="*"),
+        _allow("ec2:RunInstances", Resource="*", Condition={"StringEquals": here}),
+        # The tags that an instance starts with, and those by which Ray tells how far it is.
+        _allow("ec2:CreateTags", Resource="*", Condition={"StringEquals": {"ec2:CreateAction": "RunInstances"}}),
+        _allow("ec2:CreateTags", "ec2:TerminateInstances", Resource="*", Condition=of_cluster),
+        _allow("iam:PassRole", Resource=role, Condition={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}),
         _allow("ssm:GetParameters", Resource="arn:aws:ssm:*::parameter/aws/service/*"),
     ]
     return policy
+
+
+def name_profile(cluster: str, *, is_head: bool) -> str:
+    """The instance profile of a cluster's head or workers, and the role in it."""
+    return f"{cluster}-{'head' if is_head else 'worker'}"
 
 
 def _allow(*actions: str, **rest: Any) -> dict[str, Any]:
@@ -244,3 +259,33 @@ def set_region(file: Path, region: str) -> bool:
         raise ConfigError(f"{file}: has {count} lines '  region: …'; write {region} there yourself")
     file.write_text(changed, encoding="utf-8")
     return True
+
+
+def set_profiles(file: Path) -> list[str]:
+    """Write the cluster's instance profiles into cluster.yaml, and leave all else as it is.
+
+    Returns:
+        Those that were others.
+
+    Raises:
+        ConfigError: a node type names none, or not in one line of its own.
+    """
+    text = file.read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    changed = []
+    for node, settings in values["available_node_types"].items():
+        wanted = name_profile(values["cluster_name"], is_head=node == values["head_node_type"])
+        named = settings["node_config"].get("IamInstanceProfile", {}).get("Name")
+        if named == wanted:
+            continue
+        line = f"IamInstanceProfile: {{Name: {named}}}"
+        if named is None or line not in text:
+            raise ConfigError(
+                f"{file}: available_node_types.{node}.node_config: found no line '{line[:80]}'; "
+                f"write 'IamInstanceProfile: {{Name: {wanted}}}' there yourself"
+            )
+        text = text.replace(line, f"IamInstanceProfile: {{Name: {wanted}}}")
+        changed.append(wanted)
+    if changed:
+        file.write_text(text, encoding="utf-8")
+    return changed

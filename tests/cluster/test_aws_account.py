@@ -11,7 +11,7 @@ import yaml
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from raysweep.cluster.aws_account import HEAD, WORKER, AwsAccount, find_own_network, set_region
+from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_profiles, set_region
 from raysweep.errors import ConfigError, ResourceError
 
 ROOT = Path(__file__).parents[2]
@@ -30,12 +30,12 @@ def aws(monkeypatch):
 def prepare(aws):
     """Prepares the account; returns what was said."""
 
-    def prepare(bucket="my-runs", ssh_from="203.0.113.7/32", client=None):
+    def prepare(bucket="my-runs", ssh_from="203.0.113.7/32", client=None, cluster="raysweep"):
         said = []
         account = AwsAccount(
             region=REGION, client=client or (lambda service, _: aws(service)), say=said.append, wait=said.append
         )
-        account.prepare(bucket=bucket, cluster="raysweep", ssh_from=ssh_from)
+        account.prepare(bucket=bucket, cluster=cluster, ssh_from=ssh_from)
         return said
 
     return prepare
@@ -91,40 +91,63 @@ def test_every_other_opening_is_closed(aws, prepare):
     assert [rule for rule in found["IpPermissions"] if rule.get("Ipv6Ranges")] == []
 
 
-def test_rights_that_another_cluster_loses_are_told(aws, prepare):
-    """The roles are the account's: with another bucket, workers that run lose the first."""
-    assert [line for line in prepare() if "loses" in str(line)] == []
+def statements(aws, name):
+    profile = aws("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    (role,) = profile["Roles"]
+    policy = aws("iam").get_role_policy(RoleName=role["RoleName"], PolicyName="raysweep")["PolicyDocument"]
+    return (policy if isinstance(policy, dict) else json.loads(policy))["Statement"]
+
+
+def test_each_cluster_has_rights_of_its_own(aws, prepare):
+    """Another name, another bucket: the first cluster keeps its own.  The same name: it is told what it loses."""
+    prepare()
+    before = statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")
+    said = prepare(bucket="other-runs", cluster="study")
+    assert [line for line in said if "loses" in str(line)] == []
+    assert (statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")) == before
+    assert {one["Resource"] for one in statements(aws, "study-worker")} == {
+        "arn:aws:s3:::other-runs",
+        "arn:aws:s3:::other-runs/*",
+    }
     told = [line for line in prepare(bucket="other-runs") if "loses" in str(line)]
-    assert len(told) == 2
-    assert told[0] == "role raysweep-worker: had other rights; a cluster that runs with another bucket loses it"
+    assert [line.partition(";")[0] for line in told] == [
+        "role raysweep-worker: had other rights",
+        "role raysweep-head: had other rights",
+    ]
+    assert told[0].endswith("Give this one a cluster_name of its own if you need both")
 
 
 def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
-    """What runs on a worker has its rights; the head ends instances of this cluster alone."""
+    """What runs on a worker has its rights; the head starts instances in its region, and ends those of its cluster."""
     prepare()
-
-    def statements(name):
-        profile = aws("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        (role,) = profile["Roles"]
-        policy = aws("iam").get_role_policy(RoleName=role["RoleName"], PolicyName="raysweep")["PolicyDocument"]
-        return (policy if isinstance(policy, dict) else json.loads(policy))["Statement"]
-
-    assert {statement["Resource"] for statement in statements(WORKER)} == {
+    assert {statement["Resource"] for statement in statements(aws, "raysweep-worker")} == {
         "arn:aws:s3:::my-runs",
         "arn:aws:s3:::my-runs/*",
     }
-    (ending,) = [one for one in statements(HEAD) if "ec2:TerminateInstances" in one["Action"]]
-    assert ending["Condition"] == {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": "raysweep"}}
+    by_action = {action: one for one in statements(aws, "raysweep-head") for action in one["Action"]}
+    ours = {"aws:RequestedRegion": REGION, "ec2:ResourceTag/ray-cluster-name": "raysweep"}
+    assert by_action["ec2:TerminateInstances"]["Condition"] == {"StringEquals": ours}
+    assert by_action["ec2:RunInstances"]["Condition"] == {"StringEquals": {"aws:RequestedRegion": REGION}}
+    tagging = [one["Condition"] for one in statements(aws, "raysweep-head") if "ec2:CreateTags" in one["Action"]]
+    assert tagging == [{"StringEquals": {"ec2:CreateAction": "RunInstances"}}, {"StringEquals": ours}]
+    assert by_action["iam:PassRole"]["Resource"] == "arn:aws:iam::*:role/raysweep-worker"
 
 
-def test_cluster_yaml_names_what_is_made():
-    """As `ray up` reads it: the head's rights are not the workers'."""
-    cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
-    named = {
-        name: node["node_config"]["IamInstanceProfile"]["Name"]
-        for name, node in cluster["available_node_types"].items()
-    }
-    assert named == {"head": HEAD, "gpu_worker": WORKER}
+def test_cluster_yaml_names_the_profiles_of_its_cluster(tmp_path):
+    """As it is, and by one change of its name; a file that names none is told what to write."""
+    file = tmp_path / "cluster.yaml"
+    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    assert set_profiles(file) == []
+    file.write_text(text.replace("cluster_name: raysweep", "cluster_name: study"), encoding="utf-8")
+    assert set_profiles(file) == ["study-head", "study-worker"]
+    nodes = yaml.safe_load(file.read_text(encoding="utf-8"))["available_node_types"]
+    named = {name: node["node_config"]["IamInstanceProfile"]["Name"] for name, node in nodes.items()}
+    assert named == {"head": "study-head", "gpu_worker": "study-worker"}
+    assert set_profiles(file) == []
+    file.write_text(text.replace("IamInstanceProfile: {Name: raysweep-head}", "EbsOptimized: true"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"head\.node_config: found no line .*Name: raysweep-head}' there yourself"):
+        set_profiles(file)
 
 
 @pytest.mark.parametrize(
