@@ -91,6 +91,7 @@ class RunStaging:
             LockedError: another process works in the run.
             StorageError: the store does not answer, or refuses.
         """
+        began = time.monotonic()
         copies = LocalCopies.of(storage)
         self.root, self._say = copies.run(name), say
         self.root.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,7 @@ class RunStaging:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="push", daemon=True)
         self._thread.start()
+        self._waited_s = time.monotonic() - began
 
     @property
     def ticket(self) -> StagingTicket | None:
@@ -126,18 +128,21 @@ class RunStaging:
 
     def push(self) -> None:
         """Return when the bucket has what the folder has."""
+        began = time.monotonic()
         self._refuse_lost()
         self._mirror.push()
+        self._waited_s += time.monotonic() - began
 
     def collect(self, folder: Path) -> None:
         """Fetch what a worker has sent of a folder of the run."""
         self._refuse_lost()
         if not self._gives_tickets:
             return
-        under = folder.relative_to(self.root).as_posix()
+        began, under = time.monotonic(), folder.relative_to(self.root).as_posix()
         self._mirror.pull(under=under)
         # No other trial's: its worker may be sending a longer file, which the next push would delete with this one.
         self._merge_attempts(folder)
+        self._waited_s += time.monotonic() - began
 
     def close(self) -> None:
         """Send what is left, and let another process have the run.
@@ -155,7 +160,7 @@ class RunStaging:
         sent, fetched = self.traffic.sent_bytes / 1e6, self.traffic.fetched_bytes / 1e6
         self._say(
             f"storage: sent {sent:,.1f} MB, fetched {fetched:,.1f} MB, {self.traffic.requests:,} requests, "
-            f"{self.traffic.writes:,} of them writes or listings"
+            f"{self.traffic.writes:,} of them writes or listings; the work waited {self._waited_s:,.1f} s for it"
         )
 
     def _catch_up(self, index: MirrorIndex) -> None:
