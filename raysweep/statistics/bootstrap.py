@@ -16,6 +16,7 @@ product, cannot change a bit of the result.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _COUNTS_AT_ONCE = 1 << 17
 """Counters that fit in a core's cache; a draw of more clusters is made alone."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class LevelResamples:
     """The resamples of one level.  R resamples, C clusters with text on the level, M models."""
 
@@ -43,7 +44,7 @@ class LevelResamples:
     estimates: Floats
     """(M,) nats per token (log perplexity) on the documents as they are."""
     draws: Floats
-    """(R, M) the same on each resample."""
+    """(R, M) the same on each resample; a model's are side by side in memory."""
     influences: Floats
     """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
     prompts: "GroupInfluences | None" = None
@@ -55,12 +56,12 @@ class LevelResamples:
         """Number of clusters."""
         return len(self.members)
 
-    @property
+    @cached_property
     def effective(self) -> float:
         """Number of equally long clusters that would weigh as these do."""
         return effective_number(self.shares)
 
-    @property
+    @cached_property
     def widening(self) -> float:
         """By how much the spread of a mean is larger than that of the draws."""
         return widening_of(self.shares)
@@ -71,7 +72,7 @@ class LevelResamples:
         return self.clusters >= MIN_CLUSTERS and self.effective >= MIN_EFFECTIVE
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupInfluences:
     """The documents of one level in groups other than the drawn clusters.  G groups, M models."""
 
@@ -81,6 +82,16 @@ class GroupInfluences:
     """(G,) each group's share of the level's tokens."""
     influences: Floats
     """(G, M) as in `LevelResamples`."""
+
+    @cached_property
+    def effective(self) -> float:
+        """As of `LevelResamples`."""
+        return effective_number(self.shares)
+
+    @cached_property
+    def widening(self) -> float:
+        """As of `LevelResamples`."""
+        return widening_of(self.shares)
 
     @classmethod
     def of_codes(cls, codes_D: Ints, tokens_D: Floats, influences_DM: Floats) -> "GroupInfluences":
@@ -291,7 +302,7 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters
         members=members,
         shares=tokens_C[members] / tokens,
         estimates=estimates_M,
-        draws=np.where(is_empty_R1, estimates_M, draws_RM),
+        draws=np.asfortranarray(np.where(is_empty_R1, estimates_M, draws_RM)),
         influences=(nats_CM - estimates_M * tokens_C[:, None])[members] / tokens,
         prompts=prompts,
         cells=cells,

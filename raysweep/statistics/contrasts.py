@@ -23,11 +23,10 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import PositiveFloat, Section
-from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples, effective_number
 from raysweep.statistics.loss_table import Floats
 from raysweep.statistics.prompt_clusters import PromptMoves, prompt_moves
-from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum, welch
+from raysweep.statistics.weighted_parts import Part, draw_t, weigh_models, weighted_sum, welch
 
 
 class Estimate(Section):
@@ -163,7 +162,7 @@ class Measured:
         widened = widen(share, self.freedom)
         moved = self.bias + widened
         percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
-        return float(np.quantile(self.draws, percentile))
+        return quantile_of_sorted(self.draws, percentile)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The central interval, equal-tailed."""
@@ -265,8 +264,7 @@ def _seed_moves(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Seq
         by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
         variance = float(np.var(by_seed_SL, axis=0, ddof=1).mean()) / len(seeds)
         freedom = _pooled_freedom(by_seed_SL)
-        rng = generator_for(resamples.seed, "seeds", *seeds)
-        moves = np.sqrt(variance) * rng.standard_t(freedom, resamples.resamples)
+        moves = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "seeds", *seeds)
         all_moves.append(SeedMoves(count=len(seeds), freedom=freedom, variance=variance, moves=moves))
     return tuple(all_moves)
 
@@ -298,6 +296,15 @@ def _pooled_freedom(by_seed_SL: Floats) -> float:
     # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
     ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
     return freedom * min(max(float(ratio), 1.0), float(contrasts))
+
+
+def quantile_of_sorted(values: Floats, share: float) -> float:
+    """`np.quantile`, to the bit, of values that are sorted already."""
+    place = share * (len(values) - 1)
+    below = min(int(place), len(values) - 1)
+    lower, upper, part = float(values[below]), float(values[min(below + 1, len(values) - 1)]), place - below
+    # Between two values numpy starts from the nearer one.
+    return lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1.0 - part)
 
 
 def _bias(draws: Floats, estimate: float) -> float:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysweep.seeding import generator_for
-from raysweep.statistics.bootstrap import GroupInfluences, Resamples, effective_number, widening_of
+from raysweep.statistics.bootstrap import GroupInfluences, Resamples
 from raysweep.statistics.loss_table import Floats
-from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum
+from raysweep.statistics.weighted_parts import Part, draw_t, weigh_models, weighted_sum
 
 MIN_PROMPTS = 2.0
 _LEAST_FREEDOM = 3.0
@@ -43,32 +42,29 @@ def prompt_moves(resamples: Resamples, parts: Sequence[Part]) -> PromptMoves | N
     by_cell: list[tuple[GroupInfluences, Floats]] = []
     for level in dict.fromkeys(part.level for part in parts):
         drawn = resamples.levels[level]
-        if drawn.prompts is None or drawn.cells is None or effective_number(drawn.prompts.shares) < MIN_PROMPTS:
+        if drawn.prompts is None or drawn.cells is None or drawn.prompts.effective < MIN_PROMPTS:
             return None
         weights_M = weigh_models(resamples, [part for part in parts if part.level == level])
         by_prompt.append((drawn.prompts, weights_M))
         by_cell.append((drawn.cells, weights_M))
     carried = _added([(prompts, prompts.shares) for prompts, _ in by_prompt])
     variance = max(_variance(by_prompt) - _variance(by_cell), 0.0)
-    squares = sum(
-        _variance([pair]) ** 2 / max(effective_number(pair[0].shares) - 1.0, 1.0) for pair in (*by_prompt, *by_cell)
-    )
+    squares = sum(_variance([pair]) ** 2 / max(pair[0].effective - 1.0, 1.0) for pair in (*by_prompt, *by_cell))
     freedom = max(variance**2 / squares, _LEAST_FREEDOM) if squares > 0.0 else _LEAST_FREEDOM
-    rng = generator_for(resamples.seed, "prompts")
-    moves = np.sqrt(variance) * rng.standard_t(freedom, resamples.resamples)
+    moves = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "prompts")
     return PromptMoves(variance=variance, freedom=freedom, prompts=len(carried), moves=moves)
 
 
 def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
     """Variance of a contrast over one kind of group, which may be on several levels."""
-    total = _added(
-        [(group, widening_of(group.shares) * weighted_sum(group.influences, weights_M)) for group, weights_M in groups]
-    )
+    total = _added([(group, group.widening * weighted_sum(group.influences, weights_M)) for group, weights_M in groups])
     return float(np.sum(total**2))
 
 
 def _added(groups: Sequence[tuple[GroupInfluences, Floats]]) -> Floats:
     """A value of each group, added up over the levels."""
+    if len(groups) == 1:
+        return groups[0][1]
     members = np.concatenate([group.members for group, _ in groups])
     values = np.concatenate([value for _, value in groups])
     distinct, places = np.unique(members, return_inverse=True)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.loss_table import Floats
 
@@ -34,6 +36,14 @@ def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
     for column in np.flatnonzero(weights_M):
         total = total + values[..., column] * weights_M[column]
     return total
+
+
+@lru_cache(maxsize=64)
+def draw_t(freedom: float, count: int, seed: int, *purpose: str | int) -> Floats:
+    """(count,) values of Student's t, the same for the same arguments; not to be written to."""
+    draws: Floats = generator_for(seed, *purpose).standard_t(freedom, count)
+    draws.flags.writeable = False
+    return draws
 
 
 def welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
