@@ -13,6 +13,7 @@ from rich.text import Text
 from raysweep.cli.gantt import draw_gantt
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_table, size
+from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline.outlook import Outlook, foresee
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
@@ -22,6 +23,7 @@ from raysweep.readers.locations import name_files
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.gpu_specs import find_gpu_spec
 from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.sequential_seeds import release_seeds
 from raysweep.scheduling.trials import Trial, expand_trials
 from raysweep.storage.printable import say, say_json
 from raysweep.storage.run_folder import RunFolder
@@ -226,6 +228,8 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
 def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]) -> list[str]:
     steps = sum(each.steps for each in everything.trials.values())
     lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
+    if plan_of_seeds := _say_sequential(everything.config, list(everything.trials)):
+        lines.append(plan_of_seeds)
     plan = plan_of(here)
     disk = sum(each.disk_bytes for each in everything.trials.values())
     hours = f"{plan['gpu_hours']:,.2f} GPU-hours, " if plan["gpu_hours"] else ""
@@ -256,6 +260,17 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
             "measures this machine for this model and data in about a minute, and remembers it."
         )
     return lines
+
+
+def _say_sequential(config: Config, trials: Sequence[str]) -> str:
+    """What is counted where seeds are sequential, or ''."""
+    if config.sequential_seeds is None:
+        return ""
+    first = len(release_seeds(config, expand_trials(config)))
+    return (
+        f"Seeds are sequential: all {len(trials)} trials are counted, which is an upper bound. {first} are trained "
+        "first, the others only as long as a claim that needs them is open."
+    )
 
 
 def _short(device: str) -> str:

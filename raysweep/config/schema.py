@@ -20,10 +20,7 @@ from raysweep.config.training_settings import EntryConfig, ModelConfig, Training
 
 
 class SequentialSeedsConfig(Section):
-    """Seed after seed: after each, every claim is looked at, and no more is trained for those that are settled.
-
-    Experimental: it is not shown that at most 5 % of false claims are confirmed (BENCHMARKS.md has the simulations).
-    """
+    """Seed after seed: after each, every claim is looked at, and no more is trained for those that are settled."""
 
     max: Annotated[int, Field(ge=3, le=20)] = Field(description="seeds of each training at most")
     stop: Literal["sequential"]
@@ -43,8 +40,7 @@ class Config(Section):
     seeds: Seeds = Field(
         1,
         description="trainings of every trial that names no seeds of its own; the first is known by the trial's name. "
-        "{max: 5, stop: sequential} trains seed after seed, and stops for claims that are settled; experimental: "
-        "more than 5 % of false claims may be confirmed",
+        "{max: 5, stop: sequential} trains seed after seed, and stops for claims that are settled",
     )
     data: DataConfig = DataConfig()
     masking: MaskingConfig = MaskingConfig()

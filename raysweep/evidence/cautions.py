@@ -40,13 +40,6 @@ def find_cautions(
         cautions.append(
             Caution(code="one_seed", text="each model was trained once, so chance in training is not covered")
         )
-    if any(finding.looks for finding in tested):
-        cautions.append(
-            Caution(
-                code="sequential_seeds",
-                text="seeds were sequential, which is experimental: more than 5 % of false claims may be confirmed",
-            )
-        )
     if last:
         cautions.append(
             Caution(

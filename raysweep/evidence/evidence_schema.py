@@ -61,7 +61,7 @@ class Reason(Section):
 class Caution(Section):
     """Something that limits the answer; while there is one, the headline only leans to its recommendation."""
 
-    code: Literal["one_seed", "sequential_seeds", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
+    code: Literal["one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
     text: str
 
 

@@ -175,7 +175,7 @@ class SeedLookRow(Section):
     """A claim after one more seed, where seeds are sequential."""
 
     seeds: Count
-    time: Fraction = Field(description="information fraction, of the compared role that has least")
+    time: Fraction = Field(description="seeds trained, as a share of the most that there may be")
     spent: Fraction = Field(description="of the error rate of either side, before Holm and Bonferroni")
     p_confirm: Fraction = Field(description="for all looks up to here together, before Holm")
     p_refute: Fraction

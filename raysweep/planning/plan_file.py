@@ -1,6 +1,7 @@
 """Writes the forecast of a run to `plan.json` in its folder, to compare it with what the run took.
 
     made_at                Unix seconds
+    is_upper_bound         whether seeds are sequential: all are counted, and fewer may be trained
     source                 'measured' (a calibration of this machine) or 'assumed' (from data sheets)
     device, gpus, slots    what trials run on; how many at a time (GPUs, or shares of the cores)
     together               trainings that share one GPU, or run at the same time on a CPU
@@ -54,6 +55,7 @@ def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) 
     stages = forecast_stages(forecast.config, forecast.rates, forecast.data, span, cores=device.cores)
     return {
         "made_at": time.time(),
+        "is_upper_bound": forecast.config.sequential_seeds is not None,
         "source": forecast.rates.source,
         "device": device.name,
         "gpus": device.gpus,

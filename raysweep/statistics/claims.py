@@ -75,7 +75,7 @@ class SeedLook:
 
     seeds: int
     time: float
-    """Information fraction, of the compared role that has least."""
+    """The seeds trained, as a share of those that are trained at most."""
     spent: float
     """How much of the error rate of either side was spent up to here, before Holm and Bonferroni."""
     p_confirm: float

@@ -180,7 +180,7 @@ def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], 
     for contrasts in rounds:
         found = _p_values(hypothesis, contrasts)
         p_confirm, p_refute = min(p_confirm, found[0]), min(p_refute, found[1])
-        first = min((contrast.look for contrast in contrasts), key=lambda look: look.time)
+        first = contrasts[0].look
         look = SeedLook(
             seeds=first.seeds, time=first.time, spent=first.spent(tail), p_confirm=p_confirm, p_refute=p_refute
         )

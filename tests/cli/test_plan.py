@@ -117,3 +117,13 @@ def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
     assert "days. Use GPUs (cluster.yaml; `plan --gpus 1,2,4`), or a smaller model" in told
     print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
     assert "days. Use GPUs" not in capsys.readouterr().out
+
+
+def test_with_sequential_seeds_the_plan_says_that_it_is_an_upper_bound(tmp_path, capsys):
+    """All 55 trainings are counted; 22 are trained first."""
+    asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("seeds={max: 5, stop: sequential}",))
+    print_plan(asked, as_json=False, gpus=None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all 55 trials are counted, which is an upper bound. 22 are trained first" in said
+    print_plan(asked, as_json=True, gpus=[1.0])
+    assert json.loads(capsys.readouterr().out)["is_upper_bound"] is True

@@ -15,11 +15,6 @@ _AGAINST = {
         "Only then do the intervals include how another training of the same model would turn out.",
         "seeds: 3",
     ),
-    "sequential_seeds": (
-        "Train a fixed number of seeds",
-        "Verdicts then need no correction for looks, whose error rate is not shown; what is trained stays.",
-        "seeds: 5",
-    ),
     "last_step": (
         "Train for more steps",
         "A model whose last step is its best was still improving; a comparison of unfinished models may turn round.",

@@ -37,12 +37,10 @@ def _said(evidence: Evidence, most: int) -> Markup:
     )
     return paragraph(
         "Seeds were trained one after another, up to {}, and every claim was looked at after each from the second on. "
-        "The p-values and intervals of the claims allow for the looks (O’Brien–Fleming-type spending of Lan and "
-        "DeMets), all other intervals of this report are as if the number of seeds had been fixed. "
-        "<b>Sequential seeds are experimental:</b> spending needs the variance between trainings, which so few seeds "
-        "tell poorly, and simulations have not shown that at most 5 % of false claims are confirmed; a fixed number of "
-        "seeds needs no looks. A claim that is undecided was given up where the seeds left would have decided it with "
-        "a probability below 20 %. {}",
+        "The p-values and intervals of the claims allow for the looks: each look may use up a part of the error rate "
+        "(alpha spending of Lan and DeMets, in proportion to the seeds), so it asks for a smaller p-value than a fixed "
+        "number of seeds would. All other intervals of this report are as if the number of seeds had been fixed. An "
+        "undecided claim was given up where the seeds left would have decided it with a probability below 20 %. {}",
         most,
         spared,
     )
@@ -51,13 +49,13 @@ def _said(evidence: Evidence, most: int) -> Markup:
 def _table(evidence: Evidence) -> Table[_Look]:
     return Table[_Look](
         "seed_looks",
-        "The looks at each claim. Information: the share of what all seeds together would tell. Spent: how much of the "
-        "error rate of either side was spent up to this look. p-values are for all looks up to it, before Holm",
+        "The looks at each claim. Time: the share of the seeds that are trained at most. Spent: how much of the error "
+        "rate of either side was used up to this look. p-values are for all looks up to it, before Holm",
         list(_looks(evidence)),
         words("Claim", "hypothesis", lambda row: row.finding.hypothesis),
         words("Scope", "scope", lambda row: row.finding.scope),
         numbers("Seeds", "seeds", formats.count, lambda row: row.look.seeds),
-        numbers("Information", "time", formats.share, lambda row: row.look.time),
+        numbers("Time", "time", formats.share, lambda row: row.look.time),
         numbers("Spent", "spent", lambda spent: formats.NONE if spent is None else f"{spent:.5f}", _spent),
         numbers("p, confirm", "p_confirm", formats.p_value, lambda row: row.look.p_confirm),
         numbers("p, refute", "p_refute", formats.p_value, lambda row: row.look.p_refute),
