@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.cli.infill_models import ChosenModels
 from raysweep.cli.terminal import PrintableConsole, plain_table
@@ -20,7 +20,10 @@ from raysweep.errors import ConfigError, InputError
 from raysweep.readers.csv_files import fields_up_to
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.clock import unix_seconds
-from raysweep.storage.printable import say, say_json, shown
+from raysweep.storage.printable import say, say_json, shown, spreadsheet_safe
+
+if TYPE_CHECKING:
+    from raysweep.inference.learner_likeness import LikenessMeter
 
 _ROWS = 48
 """Samples that a batch holds, over all its texts."""
@@ -53,6 +56,8 @@ def fill_csv(
     reference: str | None,
     as_json: bool,
     options: Mapping[str, Any],
+    measures_likeness: bool = False,
+    may_overwrite: bool = False,
 ) -> int:
     """Fill a CSV's texts, write them to another, and print metrics of the answers; returns how many texts failed.
 
@@ -61,13 +66,18 @@ def fill_csv(
         reference: holds what the learners wrote: the whole text, a JSON list of the answers, or, with one blank, the
             answer.
         options: `samples`, `seed`, `constraints` and the fields of `Sampling`.
+        measures_likeness: also tell the level of the filled texts, by the run's classifier.
+        may_overwrite: the output may be there already.
 
     Raises:
         InputError: the file cannot be read, or a column is not there.
-        ConfigError: the output would replace the input.
+        ConfigError: the output would replace the input, or is there already.
     """
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
+    if out.exists() and not may_overwrite:
+        raise ConfigError(f"--out: {out!s:.80} is there already; give --force to overwrite it, or another name")
+    meter = _likeness_meter(chosen) if measures_likeness else None
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
         atomic_file(out) as beside,
@@ -76,14 +86,14 @@ def fill_csv(
         with beside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*header, *ADDED], lineterminator="\n")
             writer.writeheader()
-            filler = _CsvFiller(models, column, reference, options)
+            filler = _CsvFiller(models, column, reference, options, meter)
             began = told = unix_seconds()
             while batch := list(islice(rows, max(1, _ROWS // options["samples"]))):
                 writer.writerows(filler.fill(batch))
                 if unix_seconds() - told > _TELL_EVERY_S:
                     told = unix_seconds()
                     say(f"{filler.texts:,} texts, {filler.texts / (told - began):,.1f} texts/s", to_stderr=True)
-    metrics = filler.metrics(chosen.language)
+    metrics = filler.metrics(chosen.language, chosen.levels)
     if as_json:
         say_json({"texts": filler.texts, "failed": len(filler.errors), "errors": filler.errors, "metrics": metrics})
     else:
@@ -99,11 +109,16 @@ class _CsvFiller:
     """Fills batches of rows with every model, and keeps what the metrics need."""
 
     def __init__(
-        self, models: Mapping[str, Any], column: str, reference: str | None, options: Mapping[str, Any]
+        self,
+        models: Mapping[str, Any],
+        column: str,
+        reference: str | None,
+        options: Mapping[str, Any],
+        meter: "LikenessMeter | None" = None,
     ) -> None:
         from raysweep.evaluation.token_sampling import Sampling
 
-        self._models, self._column, self._reference = models, column, reference
+        self._models, self._column, self._reference, self._meter = models, column, reference, meter
         draw = {name: options[name] for name in ("temperature", "top_k", "top_p")}
         self._options = {
             **{name: value for name, value in options.items() if name not in draw},
@@ -136,9 +151,11 @@ class _CsvFiller:
         for name, fillings_of in filled.items():
             for place, _, references in ready:
                 self._measure(self._measured[name], fillings_of[place], references)
+            if self._meter is not None and ready:
+                self._meter.add(name, [filling.text for place in places for filling in fillings_of[place]])
         for place, (_, cells) in enumerate(batch, start=first):
             if place in problems:
-                yield {**cells, "error": problems[place]}
+                yield {**cells, "error": spreadsheet_safe(problems[place])}
             else:
                 yield from ({**cells, **row} for name in filled for row in _output_rows(name, filled[name][place]))
 
@@ -155,7 +172,7 @@ class _CsvFiller:
             return template, []
         original = cells[self._reference]
         answers = template.answers_in(original) or _listed(original)
-        if answers is None and len(template.kinds) == 1:
+        if answers is None and len(template.kinds) == 1 and not _is_other_text(template, original):
             answers = [original]
         if answers is None or len(answers) != len(template.kinds):
             raise InputError(
@@ -177,8 +194,12 @@ class _CsvFiller:
                     for answer in answers
                 ]
 
-    def metrics(self, language: str) -> dict[str, dict[str, Any]]:
-        """Metrics by model, and, of what can be measured alone, of the learners' answers as `reference`."""
+    def metrics(self, language: str, levels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Metrics by model, and, of what can be measured alone, of the learners' answers as `reference`.
+
+        Args:
+            levels: by model, the level that it was trained on.
+        """
         from raysweep.evaluation.answer_diversity import describe_diversity
         from raysweep.evaluation.generation import summarise
 
@@ -188,10 +209,29 @@ class _CsvFiller:
             if kept.scores:
                 values["exact_match"] = sum(score.is_right for score in kept.scores) / len(kept.scores)
                 values |= {key: value for key, value in summarise(kept.scores).items() if key != "unfinished"}
-            described[name or "model"] = {**values, **describe_diversity(kept.answers, language)}
+            likeness = {} if self._meter is None else self._meter.describe(name, levels.get(name))
+            described[name or "model"] = {**values, **describe_diversity(kept.answers, language), **likeness}
         if self._references:
             described["reference"] = describe_diversity(self._references, language)
         return described
+
+
+def _likeness_meter(chosen: ChosenModels) -> "LikenessMeter":
+    from raysweep.inference.learner_likeness import LikenessMeter
+    from raysweep.inference.loaded_run import open_run
+
+    assert chosen.run is not None, "--learner-likeness needs --name"
+    return LikenessMeter(open_run(chosen.run.root, "cpu"))
+
+
+def _is_other_text(template: Any, original: str) -> bool:
+    """Whether what was written is no answer of the one blank: a text around it that differs, several words for one."""
+    from raysweep.evaluation.answer_words import words_of
+    from raysweep.masking.vocabulary import Kind
+
+    before, after, words = words_of(template.pieces[0]), words_of(template.pieces[1]), words_of(original)
+    is_around = (bool(before) and words[: len(before)] == before) or (bool(after) and words[-len(after) :] == after)
+    return not original.strip() or is_around or (template.kinds[0] is Kind.WORD and len(words) > 1)
 
 
 @contextmanager
@@ -257,7 +297,7 @@ def _output_rows(name: str, fillings: Sequence[Any]) -> Iterator[dict[str, Any]]
         yield {
             "model": name,
             "sample": number,
-            "filled": filling.text,
+            "filled": spreadsheet_safe(filling.text),
             "answers": json.dumps([answer.text for answer in filling.answers], ensure_ascii=False),
             "probabilities": json.dumps([float(f"{answer.probability:.4g}") for answer in filling.answers]),
             "finished": str(filling.finished).lower(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ class ChosenModels:
     folders: Mapping[str, Path]
     """'' stands for the only one, where nothing names it."""
     language: str
+    run: RunFolder | None = None
+    """The run that they are of."""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    """By name, the level of a model that was trained on one alone."""
 
     def load(self) -> dict[str, Any]:
         """The models on the CPU, by name."""
@@ -84,5 +88,14 @@ def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> Chosen
         raise InputError(f"--{'all-levels' if all_levels else 'model'}: {found}; trained in '{run.name}' are {trained}")
     for name in names:
         read_model_digest(run.trial(name))  # refuses what is damaged
-    folders = {name: run.trial(name).model for name in names}
-    return ChosenModels(folders=folders if all_levels else {"": folders[names[0]]}, language=config.data.language)
+    shown = dict(zip(names if all_levels else [""], names, strict=True))
+    return ChosenModels(
+        folders={label: run.trial(name).model for label, name in shown.items()},
+        language=config.data.language,
+        run=run,
+        levels={
+            label: trials[name].settings.levels[0]
+            for label, name in shown.items()
+            if len(trials[name].settings.levels) == 1
+        },
+    )

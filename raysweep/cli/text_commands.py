@@ -62,10 +62,18 @@ def infill(
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Fill every text of this CSV.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="With --csv: the CSV to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --csv: overwrite --out.")] = False,
     column: Annotated[str, typer.Option("--column", help="With --csv: the column of the texts.")] = "text",
     reference: Annotated[
         str | None, typer.Option("--reference", metavar="COLUMN", help="With --csv: the column of what was written.")
     ] = None,
+    learner_likeness: Annotated[
+        bool,
+        typer.Option(
+            "--learner-likeness",
+            help="With --csv: the level that the run's classifier takes filled texts for, and held-out texts.",
+        ),
+    ] = False,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Fillings; 3, of a CSV's texts 1.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
@@ -94,8 +102,10 @@ def infill(
 
     if csv is not None and (text is not None or out is None):
         raise ConfigError("--csv: needs --out FILE, and no text")
-    if csv is None and (out is not None or reference is not None):
-        raise ConfigError("--out and --reference: need --csv FILE")
+    if csv is None and (out is not None or reference is not None or force or learner_likeness):
+        raise ConfigError("--out, --force, --reference and --learner-likeness: need --csv FILE")
+    if learner_likeness and name is None:
+        raise ConfigError("--learner-likeness: needs --name, the run whose classifier tells levels")
     options = {
         "samples": samples or (3 if csv is None else 1),
         "temperature": temperature,
@@ -111,7 +121,17 @@ def infill(
         if csv is None or out is None:
             fill_texts(chosen, text, as_json=as_json, **options)
             return
-        failed = fill_csv(chosen, csv, out, column=column, reference=reference, as_json=as_json, options=options)
+        failed = fill_csv(
+            chosen,
+            csv,
+            out,
+            column=column,
+            reference=reference,
+            as_json=as_json,
+            options=options,
+            measures_likeness=learner_likeness,
+            may_overwrite=force,
+        )
     if failed:
         raise typer.Exit(1)
 

@@ -1,12 +1,13 @@
 """The words of an answer, and the constraints that a user may put on them while the model writes.
 
-A word is a run of letters and digits, with apostrophes inside of it.  Constraints work on the next token: which
-tokens would break one is looked up by what is written so far, so a model chooses among the others only.
-GPT-2 cuts a text so that no token holds more than one word; that is what makes looking up possible.
+A word is a run of letters and digits with their combining marks, and apostrophes inside of it.  Constraints work on
+the next token: which tokens would break one is looked up by what is written so far, so a model chooses among the others
+only.  GPT-2 cuts a text so that no token holds more than one word; that is what makes looking up possible.
 """
 
 import codecs
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,13 @@ from raysweep.errors import InputError
 from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, VOCABULARY_SIZE, Kind, document_tokenizer
 from raysweep.storage.printable import shown
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
-_LAST_WORD = re.compile(r"\w+(?:['’]\w+)*['’]?\Z")  # `$` would also match before a newline, which ends a word
+# A letter with its marks, such as an e with an acute accent of its own, is no end of a word; `\w` has no marks.
+_MARKS = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
+_LETTERS = rf"\w[\w{_MARKS}]*"
+_WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+_LAST_WORD = re.compile(
+    rf"{_LETTERS}(?:['’]{_LETTERS})*['’]?\Z"
+)  # `$` would also match before a newline, which ends a word
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
@@ -45,8 +51,8 @@ class Constraints:
     min_words: int = 0
     max_words: int | None = None
     forbidden: tuple[str, ...] = ()
-    """Words that it does not contain, in any case, with either apostrophe; nor words that begin with all tokens of one,
-    such as its plural."""
+    """Words that it does not contain, in any case, with either apostrophe and either form of accents; nor words that
+    begin with all tokens of one, such as its plural."""
 
     def __post_init__(self) -> None:
         for name, word in [("first_word", self.first_word), *(("forbidden", word) for word in self.forbidden)]:
@@ -66,7 +72,8 @@ class Constraints:
 
     @property
     def _forbidden(self) -> set[str]:
-        words = {word.casefold().replace("’", "'") for word in self.forbidden}
+        forms = (unicodedata.normalize(form, word) for word in self.forbidden for form in ("NFC", "NFD"))
+        words = {word.casefold().replace("’", "'") for word in forms}
         return words | {word.replace("'", "’") for word in words}
 
     def refuse_kinds(self, kinds: Sequence[Kind]) -> None:

@@ -5,9 +5,11 @@ import json
 
 import pytest
 
+from raysweep.cli.infill_csv import _CsvFiller
 from raysweep.cli.infill_models import choose_models
 from raysweep.cli.settings import Settings
 from raysweep.errors import ConfigError, DamagedError, InputError
+from raysweep.evaluation.answer_words import FREE
 from raysweep.readers.csv_files import fields_up_to
 from raysweep.storage.run_folder import RunFolder
 from tests.simulated_run import make_config
@@ -118,7 +120,8 @@ def fill(command, storage, tmp_path):
 
     def run(*lines, options=()):
         (tmp_path / "in.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        where = ("--name", "pilot", "--storage", storage, "--csv", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+        out = tmp_path / "out.csv"
+        where = ("--name", "pilot", "--storage", storage, "--csv", tmp_path / "in.csv", "--out", out, "--force")
         result = command("infill", *where, "--max-words", 2, *(options or ("--all-levels",)))
         if not (tmp_path / "out.csv").exists():
             return result, []
@@ -208,6 +211,8 @@ def test_a_csv_that_cannot_be_read_is_refused(fill, lines, options, message):
 def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
     """So is one that is not there, and options that do not fit together."""
     (tmp_path / "in.csv").write_bytes("text\ncafé [word]\n".encode("cp1252"))
+    (tmp_path / "there.csv").write_text("mine")
+    (tmp_path / "good.csv").write_text("text\na [word] b\n")
     where = ("infill", "--name", "pilot", "--storage", storage, "--model", "A1")
     out = ("--out", tmp_path / "out.csv")
     for words, message in [
@@ -215,8 +220,46 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
         (("--csv", tmp_path / "none.csv", *out), "cannot be read (No such file"),
         (("--csv", tmp_path / "in.csv", "--out", tmp_path / "in.csv"), "which is the CSV that is read"),
         (("--csv", tmp_path / "in.csv"), "--csv: needs --out FILE"),
-        (out, "--out and --reference: need --csv FILE"),
+        (out, "--out, --force, --reference and --learner-likeness: need --csv FILE"),
+        (("--csv", tmp_path / "in.csv", "--out", tmp_path / "there.csv"), "there.csv is there already; give --force"),
+        (
+            ("--csv", tmp_path / "good.csv", *out, "--learner-likeness"),
+            "has no classifier of its own; do `raysweep run",
+        ),
         (("--json",), "--json: needs a text"),
     ]:
         assert message in str(command(*where, *words).exception)
     assert not (tmp_path / "out.csv").exists()
+    assert (tmp_path / "there.csv").read_text() == "mine"
+    nameless = command("infill", "--model", "m", "--csv", tmp_path / "good.csv", *out, "--learner-likeness")
+    assert "--learner-likeness: needs --name" in str(nameless.exception)
+
+
+def test_no_filled_text_is_a_formula_for_a_spreadsheet(fill):
+    """The text is preceded by an apostrophe, as in the report's tables; the user's own columns stay as they are."""
+    _, rows = fill("text", "=A1 [word]", options=("--model", "A1"))
+    assert rows[0]["filled"].startswith("'=A1 ")
+    assert rows[0]["text"] == "=A1 [word]"
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "fits"),
+    [
+        ("We [ngram] today", "went there", True),
+        ("We [ngram] today", "We went there today", True),
+        ("We [ngram] today", "We went there yesterday", False),
+        ("We [ngram] today", "They went there today", False),
+        ("I [word] it", "see", True),
+        ("I [word] it", "saw them", False),
+        ("I [word] it", " ", False),
+        ("[sentence]", "I see it. I know.", True),
+    ],
+)
+def test_a_reference_that_does_not_fit_is_no_answer(text, written, fits):
+    """A whole text that differs around the blank, several words for a [word], or nothing."""
+    filler = _CsvFiller({}, "text", "said", {"constraints": FREE, "temperature": 1.0, "top_k": None, "top_p": None})
+    if fits:
+        assert filler._read({"text": text, "said": written})[1] in (["went there"], ["see"], ["I see it. I know."])
+    else:
+        with pytest.raises(InputError, match=r"column 'said': found .*, which does not fit the text with its 1 blanks"):
+            filler._read({"text": text, "said": written})

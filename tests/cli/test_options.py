@@ -33,8 +33,8 @@ OPTIONS = {
     "sample": f"{SETTINGS} --out --rows",
     "init": "corpus --out --yes --force --set",
     "infill": (
-        "text --model --name --storage --all-levels --csv --out --column --reference --samples --temperature --top-k "
-        "--top-p --seed --first-word --min-words --max-words --forbid --json"
+        "text --model --name --storage --all-levels --csv --out --force --column --reference --learner-likeness "
+        "--samples --temperature --top-k --top-p --seed --first-word --min-words --max-words --forbid --json"
     ),
     "score": (
         "corpus --name --out --storage --model --tokens --layout --format --text-column --id-column --set --inline "

@@ -151,6 +151,15 @@ def test_either_apostrophe_is_forbidden(word):
         assert rules.refused_tokens(encode(f" don{apostrophe}").ids, ())[t]
 
 
+@pytest.mark.parametrize("word", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"])
+@pytest.mark.parametrize("written", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"])
+def test_either_form_of_an_accent_is_forbidden(word, written):
+    """A letter with a combining mark is one word, and the same word as with the letter that has it built in."""
+    *before, last = document_tokenizer().encode(f"I like {written}").ids
+    assert Constraints(forbidden=(word,)).refused_tokens(before, ())[last]
+    assert words_of(f"a {written}s b") == ["a", f"{written}s", "b"]
+
+
 def test_a_part_that_becomes_no_character_ends_a_word():
     """A model may write one, and what follows it is a word of its own."""
     (first, _), (the,) = (document_tokenizer().encode(text).ids for text in ("ĕ", "the"))

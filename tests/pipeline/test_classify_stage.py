@@ -15,11 +15,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from typer.testing import CliRunner
 
 import raysweep
 from raysweep.classification.level_classifiers import OrdinalByThresholds
+from raysweep.cli.app import app
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
+from raysweep.inference.learner_likeness import LikenessMeter
 from raysweep.pipeline.classify_stage import refuse_far_workers
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
@@ -359,3 +362,36 @@ def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
     assert any(
         "length: stated nothing, fitted again" in line for line in refitted(lambda files: files.predictions, rename)
     )
+
+
+def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
+    """The model's own test documents are wholly like themselves; shares and distance by hand."""
+    run = raysweep.load(classified.folder.root, device="cpu")
+    documents = pd.read_parquet(classified.folder.documents)
+    test = documents[(documents["split"] == "test") & (documents["level"] == "A1")]
+    texts = [*test["text"], "However, nevertheless, the aforementioned considerations notwithstanding."]
+    meter = LikenessMeter(run)
+    assert meter.describe("A1", "A1") == {}
+    meter.add("A1", texts)
+    taken = run.level_classifier().predict(texts)["level"].value_counts(normalize=True)
+    zero_shot = tables(classified)[1].query("way == 'zero-shot' and classifier == 'logistic'")
+    own = zero_shot[zero_shot["document"].isin(test["document"])]
+    held_out = (own["probability_A1"] >= own["probability_C1"]).mean()
+    found = meter.describe("A1", "A1")
+    assert found["taken for A1"] == pytest.approx(taken.get("A1", 0.0))
+    assert found["held-out A1 taken for A1"] == pytest.approx(held_out)
+    assert found["learner_likeness"] == pytest.approx(1 - abs(taken.get("A1", 0.0) - held_out))
+    assert set(meter.describe("A1", None)) == {"taken for A1", "taken for C1"}
+
+
+def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
+    """On a CSV, by the run's classifier, beside the other metrics."""
+    (tmp_path / "in.csv").write_text("text\nI like [word] very much.\n")
+    words = ["infill", "--name", "tiny", "--storage", str(classified.folder.root.parent), "--all-levels", "--json"]
+    files = ["--csv", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"), "--learner-likeness"]
+    result = CliRunner().invoke(app, [*words, *files, "--samples", "2"])
+    assert result.exit_code == 0, result.exception
+    metrics = json.loads(result.stdout)["metrics"]
+    for level in ("A1", "C1"):
+        assert metrics[level]["taken for A1"] + metrics[level]["taken for C1"] == pytest.approx(1.0)
+        assert 0.0 <= metrics[level]["learner_likeness"] <= 1.0

@@ -1,0 +1,63 @@
+"""Learner-likeness of generated texts: are they taken for texts of their model's level as that level's own texts are?
+
+The run's own classifier (`classification` in the config) tells the level of each text from its perplexities.  The
+shares of levels that it gives to filled texts are compared with those that it gives to held-out texts of the model's
+level, the run's test documents: 1 minus half the sum of the absolute differences (the total variation distance) is 1
+if they are told alike, and 0 if they never are.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from raysweep.classification.level_metrics import LOGISTIC
+from raysweep.classification.predictions import OWN, ZERO_SHOT, read_predictions
+from raysweep.evidence.classified_levels import read_classification
+from raysweep.inference.level_classifier import LevelClassifier
+from raysweep.inference.loaded_run import LoadedRun
+
+
+class LikenessMeter:
+    """Counts the levels that the run's classifier gives to texts, by the model that filled them."""
+
+    def __init__(self, run: LoadedRun) -> None:
+        """Raises InputError if the run has no classifier of its own, or one of other models than it has now."""
+        self._classifier: LevelClassifier = run.level_classifier()
+        self._held_out = held_out_shares(run)
+        self._found: dict[str, Counter[str]] = {}
+
+    def add(self, model: str, texts: Sequence[str]) -> None:
+        """Classify texts that a model filled."""
+        self._found.setdefault(model, Counter()).update(self._classifier.predict(texts)["level"])
+
+    def describe(self, model: str, level: str | None) -> dict[str, float]:
+        """The share of each level among the model's texts, and how like they are to those of its own level.
+
+        Args:
+            level: the one that the model was trained on; None for a model of several.
+        """
+        found = self._found.get(model, Counter())
+        if not found.total():
+            return {}
+        shares = {each: found[each] / found.total() for each in self._classifier.levels}
+        described = {f"taken for {each}": share for each, share in shares.items()}
+        if level is None or level not in self._held_out:
+            return described
+        own = self._held_out[level]
+        described |= {f"held-out {level} taken for {each}": share for each, share in own.items()}
+        distance = sum(abs(shares[each] - own[each]) for each in shares) / 2
+        return {"learner_likeness": 1.0 - distance, **described}
+
+
+def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
+    """By true level: the share of each level among what the logistic regression takes the test documents for."""
+    levels = run.config.data.levels
+    (own,) = [
+        each
+        for each in read_predictions(*read_classification(run.folder), levels)
+        if (each.corpus, each.way) == (OWN, ZERO_SHOT)
+    ]
+    taken = pd.Series(own.probabilities[LOGISTIC].argmax(axis=1)).map(dict(enumerate(levels)))
+    counts = pd.crosstab(own.rows["level"].to_numpy(), taken, normalize="index")
+    return {str(level): {each: float(row.get(each, 0.0)) for each in levels} for level, row in counts.iterrows()}
