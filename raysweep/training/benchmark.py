@@ -6,7 +6,6 @@ Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of 
 """
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +28,13 @@ from raysweep.training.attempt import make_engine
 from raysweep.training.batches import BatchOrder, StepExamples
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import (
+    DeviceStopwatch,
     autocast_type,
     choose_device,
     device_name,
     flops_share,
-    forget_peak,
+    keep_freed_memory,
     peak_memory,
-    wait_for,
 )
 from raysweep.training.loss import objective_of
 from raysweep.training.micro_batch import fit_to_memory
@@ -82,7 +81,9 @@ def benchmark_training(
 
     Returns:
         Steps, examples and real tokens per second; the share of padding; the model FLOPs utilisation
-        (`mfu`; None where the GPU's peak is unknown); peak memory in bytes; and the configuration.
+        (`mfu`; None where the GPU's peak is unknown); peak memory in bytes, on a CPU of the whole process so far;
+        and the configuration.  On a CPU also examples per second of CPU time, which other work on the machine
+        disturbs less; ratios of it begin with `cpu_ratio_to_`.
 
     Raises:
         ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a peer is unknown or cannot run here,
@@ -108,9 +109,20 @@ def benchmark_training(
         model.to(torch_device)  # type: ignore[arg-type]  # the stub accepts no torch.device
         return model
 
+    work = _choose_steps(source, settings, warmup_steps, steps)
+    # First the peers, since how memory is kept for our steps would serve them too.
+    speeds: dict[str, dict[str, Any]] = {}
+    for peer in peers:
+        if peer == ORIGINAL:
+            step = _original_step(as_original(new_model()), settings, source, torch_device)
+            plain = settings.model_copy(update={"batch_size": original_batch_size})
+            own_work = _choose_steps(source, plain, 1, original_steps or max(2, steps // 4))
+            speeds[peer] = {"batch_size": original_batch_size, **_time_steps(step, own_work, torch_device)}
+        else:
+            speeds[peer] = _time_trainer(peer, as_transformers(new_model()), source, settings, work, torch_device)
+    keep_freed_memory(torch_device)
     model = new_model()
     timed = _TrainingSteps(model, settings, source, torch_device, max_tokens)
-    work = _choose_steps(source, settings, warmup_steps, steps)
     ours = _time_steps(timed, work, torch_device)
     is_gpu = torch_device.type == "cuda"
     result: dict[str, Any] = {
@@ -131,17 +143,11 @@ def benchmark_training(
     }
     if size == "gpt2" and (examples := examples_of_profile(experiments)) is not None:
         result[f"{PROFILE}_{'gpu' if is_gpu else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
-    del model, timed
-    for peer in peers:
-        if peer == ORIGINAL:
-            step = _original_step(as_original(new_model()), settings, source, torch_device)
-            plain = settings.model_copy(update={"batch_size": original_batch_size})
-            own_work = _choose_steps(source, plain, 1, original_steps or max(2, steps // 4))
-            speed = {"batch_size": original_batch_size, **_time_steps(step, own_work, torch_device)}
-        else:
-            speed = _time_trainer(peer, as_transformers(new_model()), source, settings, work, torch_device)
+    for peer, speed in speeds.items():
         result[peer] = speed
-        result[f"ratio_to_{peer.replace('-', '_')}"] = ours["examples_per_s"] / speed["examples_per_s"]
+        for measured, key in (("examples_per_s", "ratio_to"), ("examples_per_cpu_s", "cpu_ratio_to")):
+            if measured in speed:
+                result[f"{key}_{peer.replace('-', '_')}"] = ours[measured] / speed[measured]
     return result
 
 
@@ -208,12 +214,15 @@ class _Work:
     warmup: Sequence[StepExamples]
     timed: Sequence[StepExamples]
 
-    def per_second(self, seconds: float, peak_memory_bytes: int) -> dict[str, float]:
+    def per_second(self, watch: DeviceStopwatch) -> dict[str, float]:
+        examples = sum(len(step.numbers) for step in self.timed)
+        on_cpu = {} if watch.device.type != "cpu" else {"examples_per_cpu_s": examples / watch.cpu_seconds}
         return {
-            "steps_per_s": len(self.timed) / seconds,
-            "examples_per_s": sum(len(examples.numbers) for examples in self.timed) / seconds,
-            "tokens_per_s": sum(examples.tokens for examples in self.timed) / seconds,
-            "peak_memory_bytes": peak_memory_bytes,
+            "steps_per_s": len(self.timed) / watch.seconds,
+            "examples_per_s": examples / watch.seconds,
+            "tokens_per_s": sum(step.tokens for step in self.timed) / watch.seconds,
+            **on_cpu,
+            "peak_memory_bytes": peak_memory(watch.device),
         }
 
 
@@ -233,14 +242,12 @@ def _choose_steps(source: ExampleStore, settings: TrainingConfig, warmup_steps: 
 def _time_steps(step: Callable[[StepExamples], None], work: _Work, device: torch.device) -> dict[str, float]:
     for examples in work.warmup:
         step(examples)
-    wait_for(device)
-    forget_peak(device)
-    start = time.perf_counter()
+    watch = DeviceStopwatch(device)
+    watch.start()
     for examples in work.timed:
         step(examples)
-    wait_for(device)
-    seconds = time.perf_counter() - start
-    return work.per_second(seconds, peak_memory(device))
+    watch.stop()
+    return work.per_second(watch)
 
 
 def _time_trainer(
@@ -255,21 +262,22 @@ def _time_trainer(
 
     way = WAYS[peer]
     dtype = (None if way.is_default else autocast_type(settings.precision, device)) or torch.float32
-    times = time_trainer(
+    watch = DeviceStopwatch(device)
+    first_batch_loss = time_trainer(
         way,
         model,
         source,
         settings,
         warmup=_numbers_of(work.warmup),
         timed=_numbers_of(work.timed),
-        device=device,
+        watch=watch,
         dtype=dtype,
     )
     return {
         "batch_size": settings.batch_size,
         "precision": str(dtype).removeprefix("torch."),
-        "first_batch_loss": times.first_batch_loss,
-        **work.per_second(times.seconds, times.peak_memory_bytes),
+        "first_batch_loss": first_batch_loss,
+        **work.per_second(watch),
     }
 
 

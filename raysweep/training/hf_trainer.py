@@ -12,7 +12,6 @@ Axes: B examples, T tokens, D width, V vocabulary.
 import contextlib
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -32,7 +31,7 @@ from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.gpt2 import quiet_transformers
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import find_labels, score_labels
-from raysweep.training.hardware import forget_peak, peak_memory, wait_for
+from raysweep.training.hardware import DeviceStopwatch
 
 IGNORED = -100
 """Label of positions that are not predicted; Hugging Face's models skip it."""
@@ -64,16 +63,6 @@ WAYS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainerTimes:
-    """What the timed steps of a Trainer took."""
-
-    seconds: float
-    first_batch_loss: float
-    """Mean nats per label of the first timed batch before training, without dropout, in float32."""
-    peak_memory_bytes: int
-
-
 def time_trainer(
     way: TrainerWay,
     model: GPT2LMHeadModel,
@@ -82,9 +71,9 @@ def time_trainer(
     *,
     warmup: Examples,
     timed: Examples,
-    device: torch.device,
+    watch: DeviceStopwatch,
     dtype: torch.dtype,
-) -> TrainerTimes:
+) -> float:
     """Train on the warm-up examples and on the timed ones, and time the steps of the latter.
 
     Args:
@@ -92,10 +81,13 @@ def time_trainer(
         warmup, timed: a multiple of the batch size each.
         dtype: of the matrix products; float32 or bfloat16.
 
+    Returns:
+        Mean nats per label of the first timed batch before training, without dropout, in float32.
+
     Raises:
         AssertionError: the Trainer's loss on the first timed batch is not ours, so that the work would not be the same.
     """
-    batch = settings.batch_size
+    batch, device = settings.batch_size, watch.device
     rows = [_row(source, int(number)) for number in np.concatenate((warmup, timed))]
     lengths = [len(ids) for ids, _ in rows]
     order = [
@@ -103,7 +95,7 @@ def time_trainer(
         for first, count in ((0, len(warmup)), (len(warmup), len(timed)))
         for place in _order(lengths[first : first + count], batch, is_grouped=way.is_grouped)
     ]
-    clock = _Clock(warmup_steps=len(warmup) // batch, device=device)
+    clock = _Clock(watch, warmup_steps=len(warmup) // batch)
     collate = _Collator(multiple=1 if way.is_default or device.type == "cpu" else 8, has_mask=way.is_default)
     if way.uses_liger:
         _use_liger(model)
@@ -138,7 +130,7 @@ def time_trainer(
         ours = _our_loss(model, source, np.concatenate((warmup, timed))[first_batch], device)
         assert math.isclose(loss, ours, rel_tol=_LOSS_TOLERANCE), f"the Trainer's loss is {loss}, ours {ours}"
         trainer.train()
-    return TrainerTimes(seconds=clock.seconds, first_batch_loss=loss, peak_memory_bytes=peak_memory(device))
+    return loss
 
 
 class _Rows(Dataset[Row]):
@@ -164,25 +156,18 @@ class _OrderedTrainer(Trainer):
 class _Clock(TrainerCallback):
     """Times the steps after the warm-up."""
 
-    def __init__(self, *, warmup_steps: int, device: torch.device) -> None:
-        self._warmup_steps, self._device = warmup_steps, device
-        self._start = self.seconds = math.nan
+    def __init__(self, watch: DeviceStopwatch, *, warmup_steps: int) -> None:
+        self._watch, self._warmup_steps = watch, warmup_steps
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self._warmup_steps == 0:
-            self._begin()
+            self._watch.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 (its protocol)
         if state.global_step == state.max_steps:
-            wait_for(self._device)
-            self.seconds = time.perf_counter() - self._start
+            self._watch.stop()
         elif state.global_step == self._warmup_steps:
-            self._begin()
-
-    def _begin(self) -> None:
-        wait_for(self._device)
-        forget_peak(self._device)
-        self._start = time.perf_counter()
+            self._watch.start()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
+from raysweep.training.hardware import choose_device, device_name, flops_share, keep_freed_memory, peak_memory
 from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
@@ -89,6 +89,7 @@ def train(
     if group.is_main:
         for path in (folder.metrics, folder.evaluations, folder.model, folder.result):
             remove_leftovers(folder.root, path.name)
+    keep_freed_memory(group.device)
     attempt = prepare(job, group, checkpoints)
     log = MetricsLog(
         folder,
