@@ -8,6 +8,9 @@ import typer
 from raysweep.errors import ConfigError
 from raysweep.storage.printable import say_json
 
+_MAX_TOKENS = 256
+"""Longest made-up example."""
+
 app = typer.Typer(help="Measure this machine; prints JSON.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -62,3 +65,32 @@ def bench_train(
         like=like,
     )
     say_json(measured)
+
+
+@app.command("score")
+def bench_score(
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
+    config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Made-up documents, one mask each.")] = 200,
+    like: Annotated[
+        Literal["transformers"] | None, typer.Option("--like", help="Also time plain transformers on the same.")
+    ] = None,
+) -> None:
+    """Time the scoring of made-up documents in the shape of EFCAMDAT, in float32; prints JSON."""
+    from raysweep.config.training_settings import SIZES
+    from raysweep.evaluation.scoring_benchmark import benchmark_scoring
+    from raysweep.training.hardware import choose_device
+    from raysweep.training.synthetic import synthetic_examples
+
+    if config not in SIZES:
+        raise ConfigError(f"--config: found '{config:.80}'; must be one of {', '.join(SIZES)}")
+    store = synthetic_examples(documents, max_tokens=_MAX_TOKENS)
+    say_json(
+        benchmark_scoring(
+            store,
+            size=config,
+            max_tokens=_MAX_TOKENS,
+            device=choose_device(device),
+            like_transformers=like is not None,
+        )
+    )

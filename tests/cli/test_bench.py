@@ -45,3 +45,21 @@ def test_bench_train_refuses_what_it_does_not_know(command, option, value):
     else:
         assert result.exit_code == 2
         assert option in result.output
+
+
+def test_bench_score_times_documents_beside_plain_transformers(command):
+    """Both score the same labels, and an untrained model is as surprised as by any token of 50,264."""
+    options = ("--device", "cpu", "--config", "micro", "--documents", 6)
+    told = json.loads(command("bench", "score", *options, "--like", "transformers").stdout)
+    assert told["nats_per_label"] == pytest.approx(10.83, rel=0.02)
+    ratio = told["examples_per_s"] / told["transformers"]["examples_per_s"]
+    assert told["ratio_to_transformers"] == pytest.approx(ratio)
+    assert told["cpu_ratio_to_transformers"] > 0
+    assert "transformers" not in json.loads(command("bench", "score", *options).stdout)
+
+
+def test_bench_score_refuses_a_size_it_does_not_know(command):
+    """With exit code 2, and the option in the message."""
+    error = command("bench", "score", "--config", "huge").exception
+    assert isinstance(error, ConfigError)
+    assert "--config: found 'huge'" in str(error)
