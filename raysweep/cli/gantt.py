@@ -1,4 +1,4 @@
-"""When each trial would run, as bars in the terminal: a row per trial, time from left to right.
+"""When each trial would run, as bars in the terminal: a row per trial or entry, time from left to right.
 
 The chain that decides the length is drawn with full blocks and the others with light ones, so the
 picture says the same without colours.
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
+from raysweep.cli.seed_rows import rows_of
 from raysweep.cli.terminal import duration
 from raysweep.planning.forecast import Makespan
 from raysweep.scheduling.trials import Trial
@@ -22,22 +23,28 @@ def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Te
     Args:
         width: columns of the terminal.
     """
-    names = sorted(span.start, key=lambda name: (span.start[name], list(trials).index(name)))
-    label = min(LONGEST_NAME, max(map(len, names), default=0))
+    rows = {row: [name for name in names if name in span.start] for row, names in rows_of(trials).items()}
+    start = {row: min(map(span.start.__getitem__, names)) for row, names in rows.items() if names}
+    end = {row: max(map(span.end.__getitem__, rows[row])) for row in start}
+    # Equal starts keep the trials' order.
+    order = sorted(start, key=start.__getitem__)
+    label = min(LONGEST_NAME, max(map(len, order), default=0))
     last = duration(span.makespan_s)
     columns = max(10, width - label - 3)
     chain = critical_chain(trials, span)
     picture = Text(" " * (label + 1) + "0" + last.rjust(columns), style="dim")
-    for name in names:
-        begin = round(span.start[name] / span.makespan_s * columns) if span.makespan_s else 0
-        finish = round(span.end[name] / span.makespan_s * columns) if span.makespan_s else 0
+    for name in order:
+        begin = round(start[name] / span.makespan_s * columns) if span.makespan_s else 0
+        finish = round(end[name] / span.makespan_s * columns) if span.makespan_s else 0
         begin = min(begin, columns - 1)
-        bar = (ON_CHAIN if name in chain else BESIDE) * max(1, finish - begin)
+        is_on_chain = not chain.isdisjoint(rows[name])
+        bar = (ON_CHAIN if is_on_chain else BESIDE) * max(1, finish - begin)
         row = Text(name)
         row.truncate(label, overflow="ellipsis", pad=True)
         picture.append(f"\n{row} │" + " " * begin)
-        picture.append(bar, style="bold cyan" if name in chain else "cyan")
-    picture.append(f"\n{ON_CHAIN} ends last, with what it waits for   {BESIDE} beside it", style="dim")
+        picture.append(bar, style="bold cyan" if is_on_chain else "cyan")
+    seeds = "" if len(order) == len(span.start) else "   from the start of its first seed to the end of its last"
+    picture.append(f"\n{ON_CHAIN} ends last, with what it waits for   {BESIDE} beside it{seeds}", style="dim")
     return picture
 
 

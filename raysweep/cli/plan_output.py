@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.gantt import draw_gantt
+from raysweep.cli.seed_rows import count_words, label_of, rows_of
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_table, size
 from raysweep.config.schema import Config
@@ -118,8 +119,8 @@ def print_plan(
     console.print()
     for line in _closing_lines(everything, here, todo):
         console.print(line, markup=False)
-    for name, reason in outlook.reasons.items():
-        console.print(f"{name}: {reason}", markup=False)
+    for line in _reason_lines(outlook, trials):
+        console.print(line, markup=False)
     if outlook.refusal is None:
         return 0
     say(f"run would refuse to start:\n{outlook.refusal}", to_stderr=True)
@@ -183,29 +184,53 @@ def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: R
     for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name, branch in _branches(trials):
-        each = seen.trials[name]
+    rows = rows_of(trials)
+    for row, branch in _branches(rows, trials):
+        # The seeds of an entry differ in nothing that is shown but their state.
+        names, each = rows[row], seen.trials[rows[row][0]]
+        gpu_hours = each.gpu_hours * len(names)
         samples = f" ×{each.samples}" if each.samples > 1 else ""
         table.add_row(
-            Text(branch, style="dim").append(name + samples, style="none"),
+            Text(branch, style="dim").append(label_of(row, names) + samples, style="none"),
             "?" if each.documents is None else f"{each.documents:,}",
             f"{each.examples:,}",
             f"{each.steps:,}",
-            duration(each.expected_s),
-            f"{each.gpu_hours:,.2f}" if each.gpu_hours else "-",
-            size(each.disk_bytes),
-            states[name],
+            duration(each.expected_s * len(names)),
+            f"{gpu_hours:,.2f}" if gpu_hours else "-",
+            size(each.disk_bytes * len(names)),
+            count_words(states[name] for name in names),
         )
     return table
 
 
-def _branches(trials: Mapping[str, Trial], parent: str | None = None, before: str = "") -> Iterator[tuple[str, str]]:
-    """The trials below a parent, each with the lines that lead to it; children follow their parents."""
-    names = [name for name, trial in trials.items() if trial.parent == parent]
-    for name in names:
-        is_last = name == names[-1]
-        yield name, before + ("└─ " if is_last else "├─ ")
-        yield from _branches(trials, name, before + ("   " if is_last else "│  "))
+def _branches(rows: Mapping[str, Sequence[str]], trials: Mapping[str, Trial]) -> Iterator[tuple[str, str]]:
+    """The rows, each with the lines that lead to it; children follow their parents."""
+    row_of: dict[str | None, str | None] = {name: row for row, names in rows.items() for name in names}
+    children: dict[str | None, list[str]] = {}
+    for row, names in rows.items():
+        children.setdefault(row_of.get(trials[names[0]].parent), []).append(row)
+
+    def below(parent: str | None, before: str) -> Iterator[tuple[str, str]]:
+        for row in children.get(parent, ()):
+            is_last = row == children[parent][-1]
+            yield row, before + ("└─ " if is_last else "├─ ")
+            yield from below(row, before + ("   " if is_last else "│  "))
+
+    return below(None, "")
+
+
+def _reason_lines(outlook: Outlook, trials: Mapping[str, Trial]) -> list[str]:
+    """Why what is trained is trained: a line per trial, or per reason of an entry's seeds."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for row, names in rows_of(trials).items():
+        for name in names:
+            if name in outlook.reasons:
+                told.setdefault((row, outlook.reasons[name]), []).append(name)
+    others = [f"{name}: {reason}" for name, reason in outlook.reasons.items() if name not in trials]
+    lines = [
+        f"{names[0] if len(names) == 1 else label_of(row, names)}: {reason}" for (row, reason), names in told.items()
+    ]
+    return [*others, *lines]
 
 
 def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysweep.cli.seed_rows import MOST_ROWS, count_words, label_of, rows_of
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, duration, is_watched, plain_table
 from raysweep.errors import ConfigError
@@ -26,7 +27,7 @@ from raysweep.pipeline.run import RunListener
 from raysweep.pipeline.stages import asked_stages
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
-from raysweep.scheduling.trials import expand_trials
+from raysweep.scheduling.trials import Trial, expand_trials
 from raysweep.storage.printable import printable_message, say, say_json
 
 MARKS = {
@@ -105,13 +106,53 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     if watch and is_locked(settings.folder):
         with Live(console=console, refresh_per_second=2) as live:
             while is_locked(settings.folder):
-                live.update(trial_table(reader.read()))
+                live.update(status_table(reader.read(), trials))
                 time.sleep(1)
-    console.print(trial_table(reader.read()))
+    console.print(status_table(reader.read(), trials))
     lines = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
     for line in (*lines, describe_classification(settings.folder, settings.config)):
         if line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def status_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
+    """A row per trial, or per entry if there are more than `MOST_ROWS` trials."""
+    return trial_table(rows) if len(trials) <= MOST_ROWS else entry_table(rows, trials)
+
+
+def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
+    """A row per entry: how many of its seeds are in each state, their steps and time together, their mean loss.
+
+    Below it stand the first reasons, and how many more there are.
+    """
+    table = plain_table()
+    for header in ("entry", "state"):
+        table.add_column(header, no_wrap=True)
+    for header in ("steps", "mean loss", "took"):
+        table.add_column(header, justify="right", no_wrap=True)
+    status_of = {row.trial: row for row in rows}
+    for entry, names in rows_of(trials).items():
+        # Sequential seeds spare some.
+        seeds = [status_of[name] for name in names if name in status_of]
+        losses = [row.loss for row in seeds if row.loss is not None]
+        steps, busy_s = sum(row.step for row in seeds), sum(row.busy_seconds for row in seeds)
+        table.add_row(
+            label_of(entry, [row.trial for row in seeds]),
+            count_words(f"{MARKS[row.state][0]} {row.state}" for row in seeds),
+            f"{steps:,}/{sum(row.steps for row in seeds):,}" if steps else "",
+            f"{sum(losses) / len(losses):.3f}" if losses else "",
+            duration(busy_s) if busy_s else "",
+        )
+    told = [row for row in rows if row.reason]
+    more = (
+        [f"… {len(told) - MOST_ROWS:,} more have a reason; --json lists every trial"] if len(told) > MOST_ROWS else []
+    )
+    return Group(table, *map(_reason, told[:MOST_ROWS]), *(Text(line, style="dim") for line in more))
+
+
+def _reason(row: TrialStatus) -> Text:
+    reason = textwrap.shorten(row.reason, LONGEST_REASON, placeholder=" …")
+    return Text(f"{MARKS[row.state][0]} {row.trial}: {reason}", style="dim")
 
 
 def trial_table(rows: list[TrialStatus]) -> Group:
@@ -134,8 +175,7 @@ def trial_table(rows: list[TrialStatus]) -> Group:
             "" if row.seconds_left is None else duration(row.seconds_left),
             "" if not row.busy_seconds else duration(row.busy_seconds),
         )
-    reasons = [(row, textwrap.shorten(row.reason, LONGEST_REASON, placeholder=" …")) for row in rows if row.reason]
-    return Group(table, *(Text(f"{MARKS[row.state][0]} {row.trial}: {reason}", style="dim") for row, reason in reasons))
+    return Group(table, *(_reason(row) for row in rows if row.reason))
 
 
 class LiveView:
@@ -143,7 +183,8 @@ class LiveView:
 
     def __init__(self, settings: Settings, console: Console) -> None:
         self._settings = settings
-        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
+        self._trials = expand_trials(settings.config)
+        self._reader = StatusReader(settings.folder, self._trials)
         self._console = console
         self._stage = ""
         self._progress: tuple[str, int, int, str] | None = None
@@ -176,7 +217,7 @@ class LiveView:
             if time.monotonic() - self._read_at > 0.9:
                 self._rows = self._reader.read()
                 self._read_at = time.monotonic()
-            parts.append(trial_table(self._rows))
+            parts.append(status_table(self._rows, self._trials))
         return Group(*parts)
 
     def _stages_line(self) -> Text:

@@ -108,6 +108,8 @@ class StatusReader:
         self._folder, self._trials, self._clock = folder, trials, clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
         """By trial and attempt: when a step was first seen, and which."""
+        self._over: dict[str, tuple[tuple[int, ...], TrialStatus]] = {}
+        """By trial that ended: what identifies its record, and its status, which stays while the record does."""
 
     def read(self) -> list[TrialStatus]:
         """Every trial's state, but of those that no claim needs; a running one whose process is gone is stopped."""
@@ -116,6 +118,9 @@ class StatusReader:
 
     def _status_of(self, trial: Trial, alive: bool) -> TrialStatus:
         folder = self._folder.trial(trial.name)
+        version = _version_of(folder.record)
+        if trial.name in self._over and self._over[trial.name][0] == version:
+            return self._over[trial.name][1]
         record = read_record(folder) or TrialRecord(trial=trial.name, state=State.PENDING, fingerprint="", identity={})
         state, reason, busy = record.state, record.reason, record.busy_seconds
         lines = _last_steps(folder.metrics) if state is not State.PENDING else []
@@ -127,7 +132,7 @@ class StatusReader:
         elif state is State.RUNNING:
             state, reason = State.STOPPED, "its process is gone; run again to continue"
         tokens_per_step = sum(float(line["tokens"]) for line in lines) / len(lines) if lines else 0.0
-        return TrialStatus(
+        status = TrialStatus(
             trial=trial.name,
             state=state,
             step=step,
@@ -138,6 +143,9 @@ class StatusReader:
             busy_seconds=busy,
             reason=reason,
         )
+        if state in (State.DONE, State.FAILED, State.BLOCKED):
+            self._over[trial.name] = (version, status)
+        return status
 
     def _pace(self, record: TrialRecord, step: int) -> float | None:
         """Steps per second of this attempt."""
@@ -196,6 +204,15 @@ def saved_said(folder: RunFolder, unit: str) -> str:
     if not saved:
         return ""
     return f"; {len(saved['trials'])} trainings not needed, {saved['seconds'] / 3600:,.2f} {unit} hours saved"
+
+
+def _version_of(path: Path) -> tuple[int, ...]:
+    """What differs when the file is replaced; empty if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:

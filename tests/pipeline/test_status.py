@@ -88,3 +88,21 @@ def test_the_time_is_told_by_what_it_went_into(tiny_run):
     assert (
         describe_ledger(run.folder, run.trials) == "2.00 GPU hours: useful 50%, starting 25%, wasted 25%; not finite: 1"
     )
+
+
+def test_what_has_ended_is_read_once_and_again_when_its_record_is_replaced(tiny_run):
+    """A view of a thousand trials is drawn every second."""
+    run = tiny_run()
+    folder = run.folder.trial("A1")
+    reader = StatusReader(run.folder, {"A1": run.trials["A1"]})
+    assert reader.read()[0].state is State.PENDING
+    record = begin(folder, trial="A1", fingerprint="f", identity={}, now=100.0)
+    write_steps(folder, 1, 2)
+    end(folder, record, State.FAILED, reason="no luck", now=110.0)
+    row = reader.read()[0]
+    assert (row.state, row.step, row.reason) == (State.FAILED, 2, "no luck")
+    folder.metrics.write_text("no line of this can be read\n")
+    assert reader.read() == [row]
+    folder.metrics.unlink()
+    begin(folder, trial="A1", fingerprint="f", identity={}, now=120.0)
+    assert reader.read()[0].state is State.STOPPED

@@ -1,0 +1,32 @@
+"""Many trials in few rows: where there are too many for a row each, the seeds of an entry share one."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from raysweep.scheduling.trials import Trial
+
+MOST_ROWS = 60
+"""Trials that get a row each."""
+
+
+def rows_of(trials: Mapping[str, Trial]) -> dict[str, list[str]]:
+    """The names of the trials by the row that shows them: each in its own, or all seeds of an entry in one."""
+    if len(trials) <= MOST_ROWS:
+        return {name: [name] for name in trials}
+    rows: dict[str, list[str]] = {}
+    for name, trial in trials.items():
+        rows.setdefault(trial.entry, []).append(name)
+    return rows
+
+
+def label_of(row: str, names: list[str]) -> str:
+    """The row's name, with the number of its seeds if it stands for several."""
+    return f"{row} ({len(names)} seeds)" if len(names) > 1 else row
+
+
+def count_words(words: Iterable[str]) -> str:
+    """How often each word occurs, in the order of their first: '20 pending, 3 done'; a word that is alone as it is."""
+    counts = Counter(words)
+    if sum(counts.values()) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items())
