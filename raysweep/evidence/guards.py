@@ -273,7 +273,7 @@ def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
             (ControlVerdict.EXPLAINED, f"explains the gain ({EXPLAINED_BY[kind]})"),
             (ControlVerdict.SURVIVES, "does not explain the gain"),
             (ControlVerdict.OPEN, "leaves open what explains the gain"),
-            (ControlVerdict.NO_GAIN, "has no confirmed gain to explain"),
+            (ControlVerdict.NO_GAIN, "finds no confirmed gain to explain"),
         )
         if verdict in scopes
     ]

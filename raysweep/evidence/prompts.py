@@ -47,8 +47,8 @@ def _say(prompts: Mapping[str, set[str]]) -> list[str]:
     every = [prompt for of_level in prompts.values() for prompt in of_level]
     if len(prompts) > 1 and len(every) == len(set(every)):
         sentences.append(
-            "No two levels share a writing prompt, so what a level gives cannot be told apart from what its tasks, "
-            "topics and text lengths give."
+            "No two levels share a writing prompt, so the effect of a level cannot be told apart from the effects of "
+            "its tasks, topics and text lengths."
         )
     few = [level for level, of_level in prompts.items() if len(of_level) < MIN_PROMPTS]
     if few:

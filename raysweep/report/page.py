@@ -87,7 +87,7 @@ def _measured(finding: ClaimFinding, confidence: str) -> dict[str, str]:
     limits = (
         f" ({confidence} interval: {formats.change_range(shown.low, shown.high)})" if shown.low and shown.high else ""
     )
-    label = f"is the perplexity of {KINDS_OF_MODEL[shown.above]} than that of {KINDS_OF_MODEL[shown.below]}{limits}"
+    label = f"perplexity of {KINDS_OF_MODEL[shown.above]} than of {KINDS_OF_MODEL[shown.below]}{limits}"
     return {"value": formats.change(shown.value), "label": label}
 
 

@@ -57,7 +57,7 @@ def predict_need(measured: Sequence[Measured], margin: float, decides: Rule, *, 
         is_sign_open: neither the claim nor its contrary has a p-value of `SIGN_TAIL` or less.
     """
     if is_sign_open:
-        note = "no need can be predicted, because it is open on which side of the margin the ratio lies"
+        note = "no number of documents can be predicted, because it is open on which side of the margin the ratio lies"
         return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
 
     def is_powerful(contrasts: Sequence[Measured]) -> bool:
@@ -129,8 +129,8 @@ def _say(documents: int | None, low: int | None, high: int | None, seeds: int | 
     if documents is None:
         said = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
     else:
-        most = "no realistic number" if high is None else f"{high:,}"
-        ends = f" (from {low or 0:,} to {most}, as uncertain as the ratio is)"
+        most = "more than is realistic" if high is None else f"{high:,}"
+        ends = f" (from {low or 0:,} to {most}, since the ratio itself is uncertain)"
         said = f"about {documents:,} more test documents by new learners{ends}"
         said += " would decide" if seeds is None else f", or {_count_seeds(seeds)}, would decide"
     return f"{said} with a probability of 80 %, if the ratio is as measured"

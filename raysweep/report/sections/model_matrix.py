@@ -141,8 +141,8 @@ def _length_effect(evidence: Evidence) -> list[Block]:
         paragraph(
             "Here every token counts the same, so documents with long answers count more. The gain of a level's own "
             "model over the general one {} the length of a document's answers: the rank correlation is {} ({:,} "
-            "documents, mean over the levels). The further it is from 0, the more does the gain differ if every "
-            "document counts the same instead.",
+            "documents, mean over the levels). The further this correlation is from 0, the more the gain changes "
+            "where every document counts the same.",
             relation,
             shown,
             effect.documents,
