@@ -10,7 +10,8 @@ from raysweep.config.section import Section
 class ClassificationConfig(Section):
     """Levels from perplexities beside baselines: fitted on valid documents and tested on test documents, and in folds.
 
-    Every trained model scores the valid and test documents, about as long as the evaluate stage takes.
+    The start and the first training of every entry score the valid and test documents, which may take longer than the
+    evaluate stage.
     """
 
     folds: Annotated[int, Field(ge=2, le=100)] = Field(

@@ -83,7 +83,7 @@ def tfidf(**options):
     return make_pipeline(TfidfVectorizer(sublinear_tf=True, **options), LogisticRegression(max_iter=2000))
 
 
-def readers(features, texts):
+def readers(features, texts, models=MODELS):
     """What each classifier reads, and scikit-learn's own, by name."""
 
     def matrix(models):
@@ -92,7 +92,7 @@ def readers(features, texts):
         ]
         return np.stack(columns, axis=1)
 
-    every, lengths = matrix(MODELS), np.log1p(features[["characters", "words"]].to_numpy(dtype=float))
+    every, lengths = matrix(models), np.log1p(features[["characters", "words"]].to_numpy(dtype=float))
     found = {
         "logistic": (every, by_perplexity(LogisticRegression(max_iter=2000))),
         "ordinal": (every, by_perplexity(OrdinalByThresholds())),
@@ -103,8 +103,8 @@ def readers(features, texts):
         "characters": (texts, tfidf(analyzer="char_wb", ngram_range=(2, 5))),
         "native": (matrix(["start"]), by_perplexity(LogisticRegression(max_iter=2000))),
     }
-    for model in MODELS:
-        others = matrix([other for other in MODELS if other != model])
+    for model in models:
+        others = matrix([other for other in models if other != model])
         found[f"logistic without {model}"] = (others, by_perplexity(LogisticRegression(max_iter=2000)))
     return found
 
