@@ -14,6 +14,8 @@ from tests.cluster_lab.namespaces import HERE, Lab
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TOOLS = ("ip", "unshare", "nsenter", "chroot", "useradd", "ssh-keygen", "rsync", "sudo", "ssh")
+TRAIN_LOOKS_EVERY_S = 5.0
+"""Ray Train's own interval between two looks for nodes that are drained."""
 COPIED = ("raysweep", ".ci", "pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE")
 
 
@@ -138,8 +140,16 @@ class Cloud:
         return [name for name, _ in self.started() if name not in ended]
 
     def give_notice(self, name):
-        """What EC2 does two minutes before it takes a spot instance."""
-        self.lab.run(name, "touch /run/notice", user="root")
+        """What EC2 does two minutes before it takes a spot instance.
+
+        The trainings there stand still until they have been told, which takes less than the two minutes but more than
+        they have left to do here.
+        """
+        processes = "-f '[r]ay::RayTrainWorker'"
+        self.lab.run(name, f"pkill -STOP {processes}; touch /run/notice", user="root")
+        self.wait(lambda: "is drained" in self.lab.run(name, "cat /tmp/watch-spot.log"), 100, "no node is drained")
+        time.sleep(TRAIN_LOOKS_EVERY_S + 1.0)
+        self.lab.run(name, f"pkill -CONT {processes}", user="root")
 
     def wait(self, condition, seconds, what=""):
         """Wait until it holds."""
