@@ -18,6 +18,7 @@ from raysweep.config.tracker_settings import refuse_missing_trackers
 from raysweep.errors import InputError, RaysweepError
 from raysweep.model.start_folder import check_start, refuse_unreachable_hub
 from raysweep.pipeline.corpus_survey import survey_corpus
+from raysweep.pipeline.further_corpora import survey_corpus_files
 from raysweep.pipeline.run_record import LIBRARIES
 from raysweep.planning.model_size import model_shape
 from raysweep.readers.locations import local_files, name_files
@@ -63,6 +64,8 @@ def _tokenizer(_: Settings) -> str:
 
 
 def _data(settings: Settings) -> str:
+    for name in settings.config.corpora:
+        survey_corpus_files(settings.config, name)
     survey, data = survey_corpus(settings.config), settings.config.data
     if survey is None:
         return f"{data.sample.rows:,} synthetic texts (data.path is not set)"

@@ -60,7 +60,8 @@ def check(
     from raysweep.errors import ConfigError, InputError
     from raysweep.model.start_folder import check_start
     from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
-    from raysweep.readers.locations import local_files
+    from raysweep.pipeline.further_corpora import survey_corpus_files
+    from raysweep.readers.locations import as_list, is_remote, local_files
 
     if schema:
         say_json(config_schema())
@@ -78,6 +79,9 @@ def check(
             if is_at_hand(config) and (is_asked or local_files(config.data.path)):
                 survey = survey_corpus(config)
                 corpora[profile] = f"; corpus: {survey}" if survey else ""
+            for name, further in config.corpora.items():
+                if not any(map(is_remote, as_list(further.path))) and (is_asked or local_files(further.path)):
+                    survey_corpus_files(config, name)
             if config.masking.function is not None:
                 from raysweep.masking.mask_function import load_mask_function  # NumPy, which others need not wait for
 

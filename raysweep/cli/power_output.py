@@ -15,8 +15,9 @@ from raysweep.planning.power import LevelNeed, LevelSpread, plan_levels
 from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.atomic_files import read_json
+from raysweep.storage.named_folder import open_run_folder
 from raysweep.storage.printable import say_json
-from raysweep.storage.run_folder import RunFolder, open_run_folder
+from raysweep.storage.run_folder import RunFolder
 
 SEEDS = (1, 3, 5, 10)
 """Trainings of each model that are compared."""

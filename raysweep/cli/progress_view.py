@@ -85,7 +85,12 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     """
     from raysweep.pipeline.lock import is_locked
     from raysweep.pipeline.run_record import read_run
-    from raysweep.pipeline.status import describe_classification, describe_ledger, describe_process
+    from raysweep.pipeline.status import (
+        describe_classification,
+        describe_corpora,
+        describe_ledger,
+        describe_process,
+    )
 
     if not settings.folder.root.is_dir():
         raise ConfigError(
@@ -95,11 +100,12 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     read_run(settings.folder)
     trials = expand_trials(settings.config)
     reader = StatusReader(settings.folder, trials)
+    corpora = describe_corpora(settings.folder, settings.config.corpora, trials)
     if as_json:
         process, ledger = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
         rows = [asdict(row) for row in reader.read()]
         told = describe_classification(settings.folder, settings.config)
-        more = {"classification": told} if told else {}
+        more = {"corpora": corpora, **({"classification": told} if told else {})}
         say_json({"run": settings.folder.name, "process": process, "ledger": ledger, **more, "trials": rows})
         return
     console = PrintableConsole()
@@ -109,7 +115,7 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
                 live.update(status_table(reader.read(), trials))
                 time.sleep(1)
     console.print(status_table(reader.read(), trials))
-    lines = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
+    lines = describe_process(settings.folder, trials), *corpora, describe_ledger(settings.folder, trials)
     for line in (*lines, describe_classification(settings.folder, settings.config)):
         if line:
             console.print(line, highlight=False, markup=False, soft_wrap=True)

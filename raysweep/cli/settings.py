@@ -68,7 +68,7 @@ class Settings:
     @cached_property
     def folder(self) -> "RunFolder":
         """The run folder, for object storage its local copy; needs no config if the run is named."""
-        from raysweep.storage.run_folder import open_run_folder
+        from raysweep.storage.named_folder import open_run_folder
 
         name = self.name or self.profile
         if self.address is None:

@@ -75,13 +75,12 @@ class NearDuplicatesConfig(Section):
     )
 
 
-class DataConfig(Section):
-    """The corpus."""
+class SourceConfig(Section):
+    """The files of a corpus, and how they are read."""
 
     path: str | Annotated[tuple[str, ...], Distinct] | None = Field(
         None, description="a file, several, a glob, a folder or an address; the synthetic sample if absent"
     )
-    csv: str | None = Field(None, exclude=True, description="another name of `path`")
     format: Format | None = Field(None, description="recognised by the content if absent")
     encoding: str = Field("utf-8", description="of text files, such as cp1252 or utf-16")
     quotes: Literal["double", "none"] = Field(
@@ -92,22 +91,37 @@ class DataConfig(Section):
     clean: bool | None = Field(
         None, description="unwrap markup such as <br>, &amp; and tags; if absent, as the layout says, otherwise not"
     )
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = Field(
-        "en", description="of the texts, as an ISO 639 code: it decides where sentences and words end"
-    )
-    sample: SampleConfig = SampleConfig()
     columns: ColumnsConfig = ColumnsConfig()
-    levels: Annotated[tuple[str, ...], Distinct] = Field(
-        ("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first"
-    )
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
     leave_out: Annotated[tuple[str, ...], Distinct] = Field(
         (), description="levels, as the corpus spells them, whose rows are left out; '' for rows without one"
     )
+    max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except (LookupError, UnicodeError, ValueError):
+            raise ValueError(f"{shown(encoding)} is no known encoding; usual ones are utf-8, cp1252, utf-16") from None
+        return encoding
+
+
+class DataConfig(SourceConfig):
+    """The corpus."""
+
+    csv: str | None = Field(None, exclude=True, description="another name of `path`")
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = Field(
+        "en", description="of the texts, as an ISO 639 code: it decides where sentences and words end"
+    )
+    sample: SampleConfig = SampleConfig()
+    levels: Annotated[tuple[str, ...], Distinct] = Field(
+        ("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first"
+    )
     split_names: dict[str, SplitName] = Field(
         {}, description="other names in the split column, such as {dev: test}; usual ones are known"
     )
-    max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
     split: SplitConfig = SplitConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
     export_ilm: bool = Field(False, description="also write ILM's train.txt, valid.txt and test.txt per model")
@@ -120,15 +134,6 @@ class DataConfig(Section):
                 raise ValueError("csv and path are two names of one setting; must be given once")
             self.__dict__.update(path=self.csv, csv=None)  # the model is frozen from here on
         return self
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_an_encoding(cls, encoding: str) -> str:
-        try:
-            "".encode(encoding)
-        except (LookupError, UnicodeError, ValueError):
-            raise ValueError(f"{shown(encoding)} is no known encoding; usual ones are utf-8, cp1252, utf-16") from None
-        return encoding
 
     @field_validator("levels")
     @classmethod

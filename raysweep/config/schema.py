@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag
 from raysweep.config.budget_settings import BudgetConfig, NotifyConfig, PricesConfig
 from raysweep.config.classification_settings import ClassificationConfig
 from raysweep.config.control_settings import ControlsConfig
+from raysweep.config.corpora_settings import Corpora
 from raysweep.config.data_settings import DataConfig, MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig, ReportConfig
 from raysweep.config.resource_settings import ResourcesConfig
@@ -43,6 +44,9 @@ class Config(Section):
         "{max: 5, stop: sequential} trains seed after seed, and stops for claims that are settled",
     )
     data: DataConfig = DataConfig()
+    corpora: Annotated[Corpora, Field(max_length=100)] = Field(
+        {}, description="further corpora, by name: every model is scored on their documents too"
+    )
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

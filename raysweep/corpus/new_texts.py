@@ -13,14 +13,21 @@ from raysweep.corpus.corpus_rows import Corpus, read_corpus
 from raysweep.corpus.first_look import guess_columns, look, named_layout
 from raysweep.corpus.layouts import LAYOUTS, recognise_layout
 
-_NEEDED = ("text",)
-
 
 def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
     """Read texts; their documents are in file order, with the level '' where it is not one of `data.levels`.
 
     Raises:
         InputError: a file cannot be used, or no column holds texts.
+    """
+    return read_corpus(files, settle_columns(files, data, needed=("text",)), needs_levels=False)
+
+
+def settle_columns(files: Sequence[Path], data: DataConfig, *, needed: Sequence[str]) -> DataConfig:
+    """The settings with the layout and the columns that are found as `init` finds them, but for published splits.
+
+    Raises:
+        InputError: a file cannot be used, or no column holds what is needed.
     """
     layout_name = data.layout or named_layout(files)
     header, _ = look(files, data, LAYOUTS[layout_name] if layout_name else None)
@@ -30,7 +37,6 @@ def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
         if "text" not in columns:
             refuse_no_header(files[0].name, header, guess_by_name(header))
             columns |= {"text": header[0]} if len(header) == 1 else {}
-        columns |= guess_columns(files, data, header, columns, needed=_NEEDED)
+        columns |= guess_columns(files, data, header, columns, needed=needed)
     columns.pop("split", None)
-    settled = {"layout": layout_name, "columns": ColumnsConfig.model_validate(columns)}
-    return read_corpus(files, data.model_copy(update=settled), needs_levels=False)
+    return data.model_copy(update={"layout": layout_name, "columns": ColumnsConfig.model_validate(columns)})

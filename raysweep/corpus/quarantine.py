@@ -27,6 +27,8 @@ SAME_TEXT = "the same text as a document of another split"
 CROSSED = "its learner and its prompt are in different splits"
 NEAR_DUPLICATE = "almost the same as a text of another split"
 """With these two the row itself is good, but grouping it would have made one group too large."""
+NEAR_TRAINING = "the same or almost the same as a text of train or valid"
+"""The reason for rows of a further corpus, on which models are only scored."""
 LEFT_OUT = "level left out"
 """Asked for by `data.leave_out`, so it is no bad row."""
 
@@ -50,12 +52,13 @@ def count_by_reason(bad_rows: Sequence[BadRow]) -> dict[str, int]:
 
 
 def check_bad_rows(
-    bad_rows: Sequence[BadRow], *, rows: int, documents: int, what: str, data: DataConfig, quarantine: Path
+    bad_rows: Sequence[BadRow], *, rows: int, documents: int, what: str, data: DataConfig, quarantine: Path | None
 ) -> None:
     """Stop if too many rows were set aside, or no row is left.
 
     Args:
         what: the corpus, in messages.
+        quarantine: the file that lists the rows; None: there is none yet.
 
     Raises:
         InputError: names the first bad row, its problem and the fix, then the counts by reason and the
@@ -72,7 +75,7 @@ def check_bad_rows(
     raise InputError(
         f"{_explain(bad[0], data)}\n"
         f"{what}: {len(bad):,} of {rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
-        f"{reasons}. All of them are listed in {quarantine}"
+        f"{reasons}{f'. All of them are listed in {quarantine}' if quarantine else ''}"
     )
 
 

@@ -8,15 +8,12 @@ a new file must be listed there, or no bundle of the run can be verified.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 from raysweep import __version__
-from raysweep.config.evaluation_settings import HypothesesConfig
 from raysweep.config.schema import Config
-from raysweep.errors import InputError
 from raysweep.evidence.advice import advise
 from raysweep.evidence.answer import recommend
+from raysweep.evidence.beyond import describe_beyond
 from raysweep.evidence.breakdowns import Breakdowns, describe_scores
 from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
@@ -25,8 +22,9 @@ from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
-from raysweep.evidence.inputs import describe_inputs, read_documents, read_if_there
-from raysweep.evidence.lineup import Entrant, line_up, role_models
+from raysweep.evidence.inputs import describe_inputs, read_if_there
+from raysweep.evidence.lineup import line_up
+from raysweep.evidence.posing import DocumentWriters, hypotheses_of, pose_question, read_writers
 from raysweep.evidence.prompts import describe_prompts
 from raysweep.evidence.published import published_command, published_config
 from raysweep.evidence.robustness_schema import Controls
@@ -40,28 +38,15 @@ from raysweep.evidence.weight_interpolation import describe_interpolation, read_
 from raysweep.scheduling.records import TrialRecord, read_record
 from raysweep.scheduling.sequential_seeds import release_seeds
 from raysweep.scheduling.trials import Roles, Trial, find_roles
-from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples, resample_levels
-from raysweep.statistics.claims import ADAPTATION_CLAIMS, Hypothesis
-from raysweep.statistics.loss_table import LevelLosses, LossTable, read_losses
+from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
+from raysweep.statistics.claims import ADAPTATION_CLAIMS
+from raysweep.statistics.loss_table import read_losses
 from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
 
 EVIDENCE_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Writers:
-    """Facts about each test document, by its number."""
-
-    learner_of: Mapping[int, str]
-    """Documents without a known learner are left out."""
-    language_of: Mapping[int, str]
-    """First language."""
-    characters_of: Mapping[int, int]
-    prompt_of: Mapping[int, str]
-    """Empty unless every document's prompt is known."""
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:
@@ -74,12 +59,12 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     trials = _started(folder, config, trials)
     table = read_losses(folder.losses, levels)
     losses = table.select(settings.metric)
-    writers, corpus = _read_writers(folder), read_if_there(folder.splits)
+    writers, corpus = read_writers(folder), read_if_there(folder.splits)
     records = {name: read_record(folder.trial(name)) for name in trials}
     lineup = line_up(trials, roles, records, table.models)
     entrants = [entrant for entrant in lineup if not entrant.is_control]
     controls = [entrant for entrant in lineup if entrant.is_control]
-    question, resamples = _pose(config, table, losses, writers, lineup, corpus)
+    question, resamples = pose_question(config, table, losses, writers, lineup, corpus)
     judged = question.judge(resamples, predict=True)
     leaks = describe_leaks(folder, config, lineup, losses, resamples)
     control_findings = judge_controls(config, question.roles, losses, resamples, judged, leaks)
@@ -151,6 +136,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         prompts=prompts,
         spreads=describe_spreads(question.roles, resamples, levels),
         sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
+        beyond=describe_beyond(folder, config, trials, roles, records),
         interpolation=describe_interpolation(folder, config, table, question.roles, trials, resamples, leaks, lacks),
         cold_start=describe_cold_start(
             table, entrants, levels, corpus, resamples, settings.confidence, read_valid_losses(folder, config)
@@ -165,7 +151,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         corpus=corpus,
         leakage=read_if_there(folder.leakage),
         examples=(read_if_there(folder.manifest) or {}).get("totals"),
-        inputs=describe_inputs(folder, trials),
+        inputs=describe_inputs(folder, trials, config.corpora),
         config=published_config(config),
     )
 
@@ -176,81 +162,13 @@ def ask_question(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     records = {name: read_record(folder.trial(name)) for name in trials}
     lineup = line_up(trials, find_roles(trials, config.data.levels), records, table.models)
     losses, corpus = table.select(config.report.metric), read_if_there(folder.splits)
-    return _pose(config, table, losses, _read_writers(folder), lineup, corpus)
+    return pose_question(config, table, losses, read_writers(folder), lineup, corpus)
 
 
 def _started(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Trial]:
     """The trials without those that sequential seeds have not come to."""
     begun = [name for name in trials if folder.trial(name).record.exists()]
     return {name: trials[name] for name in release_seeds(config, trials, done=begun)}
-
-
-def _pose(
-    config: Config,
-    table: LossTable,
-    losses: Mapping[str, LevelLosses],
-    writers: _Writers,
-    lineup: Sequence[Entrant],
-    corpus: Mapping[str, Any] | None,
-) -> tuple[Question, Resamples]:
-    levels, settings = config.data.levels, config.report
-    resamples = resample_levels(
-        losses,
-        table.models,
-        resamples=settings.resamples,
-        seed=config.seed,
-        clusters=writers.learner_of,
-        prompts=writers.prompt_of,
-    )
-    question = Question(
-        hypotheses=hypotheses_of(settings.hypotheses),
-        roles=replace(role_models(lineup, levels), most_seeds=config.sequential_seeds),
-        levels=levels,
-        confidence=settings.confidence,
-        metric=settings.metric,
-        shares=_corpus_shares(corpus, levels, losses),
-    )
-    return question, resamples
-
-
-def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:
-    """The three claims with the config's margins."""
-    return [
-        Hypothesis(
-            code="H1",
-            name="specialisation",
-            numerator="general",
-            against=("specialised",),
-            above=True,
-            margin=config.specialisation.margin,
-        ),
-        Hypothesis(
-            code="H2",
-            name="sufficiency",
-            numerator="general",
-            against=("specialised", "transfer"),
-            above=False,
-            margin=config.sufficiency.margin,
-        ),
-        Hypothesis(
-            code="H3",
-            name="transfer",
-            numerator="transfer",
-            against=("general", "specialised"),
-            above=False,
-            margin=config.transfer.margin,
-        ),
-    ]
-
-
-def _corpus_shares(
-    corpus: Mapping[str, Any] | None, levels: Sequence[str], losses: Mapping[str, LevelLosses]
-) -> dict[str, float]:
-    """Documents of each level, of all splits; of the scored ones if the corpus is not described."""
-    counts = (corpus or {}).get("counts") or {
-        level: {"test": len(losses[level].documents) if level in losses else 0} for level in levels
-    }
-    return {level: float(sum(counts.get(level, {}).values())) for level in levels}
 
 
 def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Iterable[TrialRecord | None]) -> RunFacts:
@@ -286,7 +204,7 @@ def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]
     return [training.steps for training in trainings if training.trial in names and training.steps]
 
 
-def _describe_settings(config: Config, writers: _Writers) -> EvidenceSettings:
+def _describe_settings(config: Config, writers: DocumentWriters) -> EvidenceSettings:
     hypotheses = config.report.hypotheses
     return EvidenceSettings(
         metric=config.report.metric,
@@ -298,17 +216,4 @@ def _describe_settings(config: Config, writers: _Writers) -> EvidenceSettings:
         target=hypotheses.specialisation.target,
         margins={claim.code: claim.margin for claim in hypotheses_of(hypotheses)},
         most_seeds=config.sequential_seeds,
-    )
-
-
-def _read_writers(folder: RunFolder) -> _Writers:
-    if not folder.documents.exists():
-        raise InputError(f"{folder.documents}: not there; run the prepare stage first")
-    table = read_documents(folder, "test").to_pydict()
-    learners = zip(table["document"], table["learner"], strict=True)
-    return _Writers(
-        learner_of={document: learner for document, learner in learners if learner is not None},
-        language_of=dict(zip(table["document"], table["l1"], strict=True)),
-        characters_of=dict(zip(table["document"], table["characters"], strict=True)),
-        prompt_of={} if None in table["prompt"] else dict(zip(table["document"], table["prompt"], strict=True)),
     )

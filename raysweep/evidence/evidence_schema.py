@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field
 from raysweep.config.section import Count, Fraction, PositiveFloat, Section
 from raysweep.evidence.classification_schema import Classification
 from raysweep.evidence.robustness_schema import (
-    BetweenScope,
     Controls,
+    Interpolation,
     Leaks,
     Prompts,
     Row,
@@ -24,7 +24,6 @@ from raysweep.evidence.robustness_schema import (
     SeedLookRow,
     Sensitivity,
     UnknownLevels,
-    WeightScore,
 )
 from raysweep.evidence.rounding import rounded
 from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFacts, Training
@@ -269,13 +268,18 @@ class ByLength(ByRole):
     documents: Count
 
 
-class Interpolation(Section):
-    """The models between the general model and each level's fine-tuned one, by interpolating their weights."""
+class FurtherCorpusScores(Section):
+    """The models on the documents of a further corpus."""
 
-    levels: tuple[str, ...]
-    seeds: Count
-    scopes: tuple[BetweenScope, ...] = Field(description="overall, then each level")
-    scores: tuple[WeightScore, ...] = Field(description="by level and weight; the ends are models of the matrix")
+    name: str
+    rows: Count
+    documents: Count = Field(description="scored")
+    set_aside: dict[str, Count] = Field(description="rows by reason")
+    near_training: Count = Field(description="of these, (almost) a text of train or valid")
+    clusters: str = Field(description="what is resampled: 'learner' or 'document'")
+    missing_levels: tuple[str, ...] = Field(description="levels of the run without a scored document here")
+    matrix: Matrix
+    findings: tuple[ClaimFinding, ...] = Field(description="as those on the run's own test documents")
 
 
 class Evidence(Section):
@@ -305,6 +309,7 @@ class Evidence(Section):
     first_languages: tuple[ByLanguage, ...]
     lengths: tuple[ByLength, ...]
     length_effect: LengthEffect | None
+    beyond: tuple[FurtherCorpusScores, ...] = Field(description="on each further corpus of the config")
     interpolation: Interpolation | None = Field(description="null if it was not asked for")
     scores: tuple[Score, ...]
     sensitivity: Sensitivity

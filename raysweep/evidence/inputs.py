@@ -7,6 +7,7 @@ files are changed for a bundle; changing them twice makes no further difference:
     corpus/documents.parquet      lengths instead of texts, no ids; learners and prompts are numbered
     evaluation/*losses.parquet    no ids; the documents' numbers stay
     classification/features.parquet  learners are numbered
+    corpora/NAME/…                the same of a further corpus
     run.json                      no report stage, which is recorded after the report is written
     run.json, config.yaml, trial.json   what `published.py` lists
 
@@ -46,14 +47,19 @@ LEFT_OUT = ("text", "writing_id", "date", "score")
 _HIDDEN_STAGE = "report"
 
 
-def list_inputs(folder: RunFolder, trials: Collection[str]) -> list[str]:
-    """Sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out."""
-    return sorted(_relative(folder, path) for path in _candidates(folder, trials) if path.exists() or _is_model(path))
+def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> list[str]:
+    """Sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out.
+
+    Args:
+        corpora: further corpora that the models were scored on.
+    """
+    paths = (*_candidates(folder, trials), *(path for name in corpora for path in _of_further(folder.further(name))))
+    return sorted(_relative(folder, path) for path in paths if path.exists() or _is_model(path))
 
 
-def describe_inputs(folder: RunFolder, trials: Collection[str]) -> Inputs:
+def describe_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> Inputs:
     """A digest of every input, and one of all of them together."""
-    files = {name: _digest(folder, name) for name in list_inputs(folder, trials)}
+    files = {name: _digest(folder, name) for name in list_inputs(folder, trials, corpora)}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
 
@@ -84,9 +90,9 @@ def read_if_there(path: Path) -> Any:
     return read_json(path) if path.exists() else None
 
 
-def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder) -> None:
+def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, corpora: Collection[str] = ()) -> None:
     """Copy the inputs to another run folder, as a bundle contains them."""
-    for name in list_inputs(folder, trials):
+    for name in list_inputs(folder, trials, corpora):
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         content = _content(folder, name)
@@ -122,6 +128,11 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
             yield trial.inventory
     for model in (START_MODEL, *trials):
         yield folder.cells_record(model)
+
+
+def _of_further(place: RunFolder) -> tuple[Path, ...]:
+    """The inputs in the folder of a further corpus."""
+    return place.documents, place.splits, place.losses
 
 
 def _is_model(path: Path) -> bool:

@@ -44,6 +44,7 @@ CONFIG: dict[str, tuple[str, ...] | None] = {
         "near_duplicates",
         "export_ilm",
     ),
+    "corpora": None,
     "masking": None,
     "model": None,
     "training": None,

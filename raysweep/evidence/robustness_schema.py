@@ -205,6 +205,15 @@ class BetweenScope(Section):
     note: str
 
 
+class Interpolation(Section):
+    """The models between the general model and each level's fine-tuned one, by interpolating their weights."""
+
+    levels: tuple[str, ...]
+    seeds: Count
+    scopes: tuple[BetweenScope, ...] = Field(description="overall, then each level")
+    scores: tuple[WeightScore, ...] = Field(description="by level and weight; the ends are models of the matrix")
+
+
 class Calibration(Section):
     """Errors of the probabilities of levels, as they are and with a temperature fitted on other documents."""
 

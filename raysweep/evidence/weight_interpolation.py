@@ -11,9 +11,8 @@ import numpy as np
 from raysweep.config.schema import Config
 from raysweep.config.scored_metrics import perplexity
 from raysweep.errors import InputError
-from raysweep.evidence.evidence_schema import Interpolation
 from raysweep.evidence.guards import guard_findings
-from raysweep.evidence.robustness_schema import BetweenScope, Leaks, WeightScore
+from raysweep.evidence.robustness_schema import BetweenScope, Interpolation, Leaks, WeightScore
 from raysweep.scheduling.scorings import interpolated_name
 from raysweep.scheduling.trials import Trial
 from raysweep.statistics.bootstrap import Resamples

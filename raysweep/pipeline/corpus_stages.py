@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.pipeline import identities
 from raysweep.pipeline.run_record import StageRecord
@@ -17,6 +18,7 @@ from raysweep.pipeline.tasks import Executor, Listener, MaskTask
 from raysweep.pipeline.thin_levels import find_thin_levels, thin_level_problems
 from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
+from raysweep.storage.run_folder import RunFolder
 
 _ILM_TEXTS = "ILM texts"
 
@@ -138,29 +140,18 @@ class MaskStage(Stage):
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Make the shards that are not there, and the manifest of all of them."""
         from raysweep.corpus.preparing import read_summary
-        from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
 
         (target,) = decisions.todo
-        self._keep_shards_of(target, remove_all=target.name in decisions.fresh)
-        masking, examples = self.config.masking, self.folder.examples
-        tasks = [
-            MaskTask(
-                documents=self.folder.documents,
-                rows=rows,
-                shard=shard,
-                folder=examples,
-                policy=masking,
-                seed=self.config.seed,
-                language=self.config.data.language,
-            )
-            for shard, rows in enumerate(plan_shards(read_summary(self.folder).documents, masking.shard_documents))
-        ]
-        kept = {task.shard: read_shard_summary(examples, task.shard) for task in tasks}
-        made = executor.mask([task for task in tasks if kept[task.shard] is None], listener)
-        summaries = [summary for summary in kept.values() if summary is not None] + made
-        summaries.sort(key=lambda summary: int(summary["shard"]))
-        manifest = write_manifest(examples, fingerprint=target.work, identity=target.identity, summaries=summaries)
-        totals = manifest["totals"]
+        totals = make_examples(
+            self.folder,
+            self.config,
+            executor,
+            listener,
+            documents=read_summary(self.folder).documents,
+            work=target.work,
+            identity=target.identity,
+            anew=target.name in decisions.fresh,
+        )
         listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
         if (language := self.config.data.language) != "en" and totals["tokens"]:
             per_token = self._text_bytes() / totals["tokens"]
@@ -179,9 +170,48 @@ class MaskStage(Stage):
         texts = pq.read_table(self.folder.documents, columns=["text"])["text"]
         return int(pc.sum(pc.binary_length(texts)).as_py() or 0)
 
-    def _keep_shards_of(self, target: Target, *, remove_all: bool) -> None:
-        """Remove shards that were made with other settings or of other documents; those of the same work are kept."""
-        begun = self.folder.examples_fingerprint
-        if remove_all or not begun.exists() or begun.read_text(errors="replace") != target.work:
-            shutil.rmtree(self.folder.examples, ignore_errors=True)
-            write_text(begun, target.work)
+
+def make_examples(
+    folder: RunFolder,
+    config: Config,
+    executor: Executor,
+    listener: Listener,
+    *,
+    documents: int,
+    work: str,
+    identity: Mapping[str, Any],
+    anew: bool,
+) -> Mapping[str, Any]:
+    """Make the shards that are not there, and the manifest of all of them; returns its totals.
+
+    Args:
+        folder: whose documents become examples.
+        work: what the examples are made from and how, hashed; shards of other work are removed first.
+        identity: the settings, for the manifest.
+        anew: shards of the same work are removed too.
+    """
+    from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
+
+    begun = folder.examples_fingerprint
+    if anew or not begun.exists() or begun.read_text(errors="replace") != work:
+        shutil.rmtree(folder.examples, ignore_errors=True)
+        write_text(begun, work)
+    tasks = [
+        MaskTask(
+            documents=folder.documents,
+            rows=rows,
+            shard=shard,
+            folder=folder.examples,
+            policy=config.masking,
+            seed=config.seed,
+            language=config.data.language,
+        )
+        for shard, rows in enumerate(plan_shards(documents, config.masking.shard_documents))
+    ]
+    kept = {task.shard: read_shard_summary(folder.examples, task.shard) for task in tasks}
+    made = executor.mask([task for task in tasks if kept[task.shard] is None], listener)
+    summaries = [summary for summary in kept.values() if summary is not None] + made
+    summaries.sort(key=lambda summary: int(summary["shard"]))
+    manifest = write_manifest(folder.examples, fingerprint=work, identity=identity, summaries=summaries)
+    totals: Mapping[str, Any] = manifest["totals"]
+    return totals

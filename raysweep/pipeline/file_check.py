@@ -64,8 +64,10 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
 
 def _records(folder: RunFolder) -> Iterator[Path]:
     found = [folder.record, *folder.trials.glob("*/trial.json"), *folder.trials.glob("*/samples/*/trial.json")]
-    scores = ClassificationFolder.of(folder).all_scores.glob("*/*.json")
-    yield from (path for path in [*found, *folder.evaluation.glob("cells/*.json"), *scores] if path.exists())
+    for place in (folder, *(folder.further(path.name) for path in folder.corpora.glob("*"))):
+        found += [place.further_record, *place.evaluation.glob("cells/*.json")]
+    found += ClassificationFolder.of(folder).all_scores.glob("*/*.json")
+    yield from (path for path in found if path.exists())
 
 
 def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]:
@@ -73,8 +75,8 @@ def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]
     if record == folder.record:
         run = read_run(folder)
         return [] if run is None else [(folder.root, stage.outputs) for stage in run.stages.values()]
-    if record.parent.name == folder.cells_record("").parent.name:
-        return [(record.parent, read_sealed(record, fix="score the models again with --force evaluate")["outputs"])]
+    if record.parent.name == folder.cells_record("").parent.name or record.name == folder.further_record.name:
+        return [(record.parent, read_sealed(record, fix="make it again with --force evaluate")["outputs"])]
     if ClassificationFolder.of(folder).all_scores in record.parents:
         return [(record.parent, read_sealed(record, fix="score the texts again with --force classify")["outputs"])]
     trial = read_record(TrialFolder(record.parent))

@@ -10,6 +10,7 @@ targets:
     trial      the shards of the examples; the parent's model without its card
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
     classify   the text scores, the losses of test documents, documents.parquet
+    further    its files (by their digest, in the identity), documents.parquet, whose train and valid texts it lacks
     report     all outputs of the stages before it, the records of the trials and of the scores
 
 If one of these digests changes, the target is made again without asking, and so on to everything that
@@ -30,14 +31,15 @@ from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
-from raysweep.storage.digests import combine_digests, describe_outputs
+from raysweep.storage.digests import Outputs, combine_digests, describe_outputs
 from raysweep.storage.run_folder import RunFolder
 
 CORPUS_VERSION = 4
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
-REPORT_VERSION = 8
+FURTHER_VERSION = 1
+REPORT_VERSION = 9
 CLASSIFICATION_VERSION = 1
 
 
@@ -102,6 +104,32 @@ def scores_made_from(
     return {**digests, **{name: known.model_digest for name, known in models.items() if known is not None}}
 
 
+def further_identity(config: Config, corpus: str, files: str) -> dict[str, Any]:
+    """The settings of a further corpus's documents and examples.
+
+    Args:
+        files: digest of its files.
+    """
+    fields = config.corpora[corpus].model_dump(mode="json", exclude={"path", "max_bad_fraction"})
+    read_with = {"levels": list(config.data.levels), "threshold": config.data.near_duplicates.threshold}
+    return {
+        "corpus": {**fields, **read_with, "files": files},
+        "examples": examples_identity(config),
+        "version": FURTHER_VERSION,
+    }
+
+
+def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None) -> dict[str, str]:
+    """Digests of what a model's scores on a further corpus are made from.
+
+    Args:
+        corpus: outputs of the corpus; None if it is not made.
+        record: None for the start.
+    """
+    digests = {} if corpus is None else {"corpus": combine_digests(corpus, r"corpus/documents|examples/.*\.examples$")}
+    return digests if record is None else {**digests, "model": record.model_digest}
+
+
 def report_made_from(
     config: Config, folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]
 ) -> dict[str, str]:
@@ -114,6 +142,7 @@ def report_made_from(
         "scores": [folder.cells_record(model) for model in (START_MODEL, *trials)],
         "plan": [folder.plan],
         "ledger": [folder.ledger],
+        **({"corpora": [folder.further(name).further_record for name in config.corpora]} if config.corpora else {}),
     }
     return {**stages, **{name: combine_digests(describe_outputs(folder.root, paths)) for name, paths in files.items()}}
 
@@ -144,6 +173,8 @@ def scores_identity(config: Config, trials: Mapping[str, Trial], scoring: Scorin
         for name in ("generation_documents", "speed_repeats"):
             del settings[name]
         identity |= {"splits": list(scoring.splits), "weight": scoring.weight}
+    if scoring.corpus is not None:
+        identity["corpus"] = scoring.corpus
     if scoring.model == START_MODEL:
         first = next(trial for trial in trials.values() if trial.parent is None)
         identity["start"] = {"model": _model_identity(config), "seed": first.seed}

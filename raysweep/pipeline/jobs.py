@@ -64,6 +64,8 @@ def score_tasks(
     def task(scoring: Scoring) -> ScoreTask:
         model, name, evaluation = scoring.model, scoring.name, config.evaluation
         trial = trials.get(model, first)
+        place = folder if scoring.corpus is None else folder.further(scoring.corpus)
+        own_name = name if scoring.corpus is None else model
         parent = trial.parent if scoring.weight is not None else None
         if not scoring.is_test:
             evaluation = evaluation.model_copy(update={"generation_documents": 0})
@@ -71,13 +73,13 @@ def score_tasks(
             model=name if scoring.weight is not None else model,
             start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
             job=training_job(config, folder, trial, fingerprint(identities[name])),
-            examples=folder.examples,
-            documents=folder.documents,
+            examples=place.examples,
+            documents=place.documents,
             levels=scoring.levels,
             evaluation=evaluation,
             seed=config.seed,
-            out=folder.cells(name),
-            record=folder.cells_record(name),
+            out=place.cells(own_name),
+            record=place.cells_record(own_name),
             splits=scoring.splits,
             general=folder.trial(parent).model if parent is not None else None,
             weight=1.0 if scoring.weight is None else scoring.weight,

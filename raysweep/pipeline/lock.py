@@ -17,8 +17,9 @@ from typing import Any
 
 from raysweep.errors import InputError, LockedError
 from raysweep.staging.lease import describe_holder, read_lease
+from raysweep.storage.named_folder import create_run_folder
 from raysweep.storage.run_files import LEASE
-from raysweep.storage.run_folder import RunFolder, create_run_folder
+from raysweep.storage.run_folder import RunFolder
 
 _LOOKS_S = 10.0
 """How long a run that starts waits for those that only look."""

@@ -5,11 +5,13 @@ Heavy rooms are imported where they are used, by the executor or in the function
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
+from raysweep.errors import ConfigError
 from raysweep.pipeline import identities
 from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
+from raysweep.pipeline.further_corpora import FurtherCorpora, read_recorded
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.seed_rounds import released_trials, spared_trials
@@ -19,11 +21,11 @@ from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord
-from raysweep.scheduling.scorings import Scoring, plan_scorings
+from raysweep.scheduling.scorings import Scoring, plan_further_scorings, plan_scorings
 from raysweep.scheduling.trials import find_roles
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.clock import unix_seconds
-from raysweep.storage.digests import combine_digests, read_sealed
+from raysweep.storage.digests import combine_digests
 
 
 class TrainStage(Stage):
@@ -115,6 +117,8 @@ class EvaluateStage(Stage):
                     kind="scores",
                 )
             )
+        further = self._corpora.targets(done, models)
+        scores += [target for target in further if target.kind == "scores"]
         merged = self.own_target(
             identities.merged_identity(self.config, [target.name for target in scores]),
             done,
@@ -126,11 +130,23 @@ class EvaluateStage(Stage):
             rests_on=tuple(target.name for target in scores),
             skip_note="every model is scored",
         )
-        return [*scores, merged]
+        return [*(target for target in further if target.kind == "corpus"), *scores, merged]
+
+    @cached_property
+    def _corpora(self) -> FurtherCorpora:
+        return FurtherCorpora(config=self.config, folder=self.folder, trials=self.trials, forced=self.forced)
+
+    def refuse_inputs(self) -> None:
+        """Raise if a further corpus cannot be used: that must not be found after the trainings."""
+        self._corpora.refuse_inputs()
 
     def outputs(self) -> list[Path]:
         """The tables of all models' scores."""
-        return self.folder.evaluation_outputs
+        further = [self.folder.further(name) for name in self.config.corpora]
+        return [
+            *self.folder.evaluation_outputs,
+            *(path for each in further for path in (each.losses, each.doc_features)),
+        ]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Score the models to do, then write `evaluation/` from all models' scores."""
@@ -139,16 +155,23 @@ class EvaluateStage(Stage):
         from raysweep.tracking.tensorboard_scores import draw_test_scores
 
         config, folder = self.config, self.folder
-        scorings = plan_scorings(config, self.trials, read_done_trials(folder, self.trials, self.forced))
+        models = read_done_trials(folder, self.trials, self.forced)
+        scorings, further = plan_scorings(config, self.trials, models), plan_further_scorings(config, models)
         todo = {target.name: target for target in decisions.todo if target.kind == "scores"}
+        self._corpora.make_corpora(decisions.todo, executor, listener)
         if todo:
+            made_from = {name: target.made_from for name, target in todo.items()}
+            if further:
+                self.push()
+                # Known only now that the corpora are made.
+                made_from |= {one.name: self._corpora.made_from(one, models) for one in further if one.name in todo}
             tasks = score_tasks(
                 config,
                 folder,
                 self.trials,
-                [scoring for scoring in scorings if scoring.name in todo],
+                [scoring for scoring in (*scorings, *further) if scoring.name in todo],
                 identities={name: target.identity for name, target in todo.items()},
-                made_from={name: target.made_from for name, target in todo.items()},
+                made_from=made_from,
             )
             executor.score(tasks, listener)
         merge_losses([folder.cells(scoring.name) for scoring in scorings if scoring.is_test], folder.losses)
@@ -157,6 +180,10 @@ class EvaluateStage(Stage):
         )
         between = [folder.cells(scoring.name) for scoring in scorings if scoring.weight is not None]
         merge_losses(between, folder.interpolated_losses)
+        for corpus in config.corpora:
+            place = folder.further(corpus)
+            merge_losses([place.cells(one.model) for one in further if one.corpus == corpus], place.losses)
+            write_features(place.losses, place.documents, place.doc_features)
         write_matrix(folder.losses, folder.matrix, metric=config.report.metric)
         write_features(folder.losses, folder.documents, folder.doc_features)
         for scoring in scorings:
@@ -167,21 +194,18 @@ class EvaluateStage(Stage):
             listener.say(sentence)
         if spared := spared_trials(folder, self.trials):
             write_ledger(folder, list(self.trials), spared)
-        listener.say(f"evaluate: scored {len(todo)} of {len(scorings)} models, the others were done")
+        own = sum(scoring.name in todo for scoring in scorings)
+        listener.say(f"evaluate: scored {own} of {len(scorings)} models, the others were done")
+        if further:
+            on = ", ".join(config.corpora)
+            listener.say(f"evaluate: scored {len(todo) - own} of {len(further)} models on {on}, the others were done")
 
     def _recorded_scores(self, scoring: Scoring) -> Recorded | None:
-        path = self.folder.cells_record(scoring.name)
-        if not path.exists():
-            return None
-        try:
-            values = read_sealed(path, fix="score the models again with --force evaluate")
-        except EarlierVersionError:
-            return None
-        except DamagedError:
-            if {"evaluate", scoring.model}.intersection(self.forced):
-                return None
-            raise
-        return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
+        return read_recorded(
+            self.folder.cells_record(scoring.name),
+            fix="--force evaluate",
+            is_forced=bool({"evaluate", scoring.model}.intersection(self.forced)),
+        )
 
     def _time_models(self, executor: Executor, listener: Listener, *, scored: Collection[str]) -> None:
         """Time one model, the general one if there is one, and the levels' own models together."""

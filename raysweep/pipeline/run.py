@@ -78,10 +78,10 @@ class Run:
         self.record = run_record.open_run(
             self.folder, profile=self.profile, command=self.command, anew="prepare" in self.forced
         )
+        makes = [*STAGES, *self.trials, *self.config.corpora]
         for name in self.forced:
-            if name not in self.trials and name not in STAGES:
-                known = ", ".join([*STAGES, *self.trials])
-                raise ConfigError(f"--force {name}: no such stage or trial; known are {known}")
+            if name not in makes:
+                raise ConfigError(f"--force {name}: no such stage or trial; known are {', '.join(makes)}")
         for name in self.extended:
             if name not in self.trials:
                 known = ", ".join(self.trials)
@@ -95,6 +95,7 @@ class Run:
                 forced=self.forced,
                 extended=self.extended,
                 forecast=lambda: self.forecast,
+                push=self.staging.push,
             )
             for kind in kinds
         }
@@ -254,7 +255,9 @@ class Run:
         targets = stage.targets(self.record.stages)
         is_forced = stage.name in self.forced
         forced = {
-            target.name for target in targets if is_forced or (target.kind == "trial" and target.name in self.forced)
+            target.name
+            for target in targets
+            if is_forced or (target.kind in ("trial", "corpus") and target.name in self.forced)
         }
         earlier = STAGES[: STAGES.index(stage.name)]
         may_change = not stage.is_costly or bool({*earlier} & {*self.forced}) or self._is_only_prepared(stage)

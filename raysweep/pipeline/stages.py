@@ -141,6 +141,8 @@ class Stage(ABC):
     """Finished trials to go on with, where their steps were raised."""
     forecast: Callable[[], RunForecast]
     """What all trials of the run are expected to take; it is computed when it is first asked for."""
+    push: Callable[[], None] = lambda: None
+    """Bring object storage up to date, for workers that read what the stage has made so far."""
 
     @abstractmethod
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:

@@ -14,7 +14,7 @@ from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.seed_rounds import spared_trials
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import Trial
+from raysweep.scheduling.trials import START_MODEL, Trial
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.clock import unix_seconds
@@ -180,6 +180,20 @@ def describe_classification(folder: RunFolder, config: Config) -> str:
         return "classification: done"
     scored = len(list(ClassificationFolder.of(folder).all_scores.glob("*/*.json")))
     return f"classification: not done; {scored:,} models have scored its texts"
+
+
+def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collection[str]) -> list[str]:
+    """How far each further corpus is, a line each."""
+    lines = []
+    for name in corpora:
+        place = folder.further(name)
+        if not place.further_record.exists():
+            lines.append(f"corpus {name}: not prepared yet")
+            continue
+        scored = sum(place.cells_record(model).exists() for model in (START_MODEL, *trials))
+        documents = read_json(place.splits)["documents"]
+        lines.append(f"corpus {name}: {documents:,} documents, scored by {scored} of {1 + len(trials)} models")
+    return lines
 
 
 def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:

@@ -182,12 +182,19 @@ def forecast_stages(
         classifiers = 1 + len({trial.entry for trial in trials.values() if trial.control is None})
         of_model_s = SCORED_MODEL_S + slow * texts * rates.score_example_s
         classify["classify"] = CLASSIFIERS_S + of_model_s * -(-classifiers // places)
+    further_s = models * (
+        SCORED_MODEL_S * len(config.corpora)
+        + slow * data.further * evaluation.examples_per_document * rates.score_example_s
+    )
     timing_s = TIMING_S if evaluation.speed_repeats else 0.0
     return {
         "prepare": COMMAND_START_S + data.rows * ROW_S,
         "mask": overheads.ray_start_s + rates.mask_start_s + examples * rates.mask_s / max(1, cores),
         "train": overheads.sweep_start_s + makespan.makespan_s,
-        "evaluate": overheads.scorer_start_s + model_s * -(-models // places) + others_s / places + timing_s,
+        "evaluate": overheads.scorer_start_s
+        + model_s * -(-models // places)
+        + (others_s + further_s) / places
+        + timing_s,
         **classify,
         "report": 0.5,
     }

@@ -92,6 +92,8 @@ class DataSize:
     """By level: documents of the corpus; empty if they were not counted."""
     rows: int
     """Rows of the CSV, or of the generated sample; 0 if they were not counted."""
+    further: int = 0
+    """Documents of further corpora."""
 
     def tokens_of(self, levels: Sequence[str]) -> float:
         """Mean tokens of an example that a trial on these levels sees."""

@@ -4,7 +4,7 @@
 It answers in milliseconds and loads neither torch nor Ray.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,7 +137,18 @@ def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
 
 
 def data_size(config: Config, folder: RunFolder) -> DataSize:
-    """The corpus as it was prepared, else as a calibration counted it, else as EFCAMDAT is."""
+    """The corpus as it was prepared, else as a calibration counted it, else as EFCAMDAT is; with further corpora."""
+    return replace(_own_size(config, folder), further=sum(_further(config, folder, name) for name in config.corpora))
+
+
+def _further(config: Config, folder: RunFolder, name: str) -> int:
+    """Documents of a further corpus, as they were prepared, else by the size of its files."""
+    if counts := _prepared(folder.further(name)):
+        return sum(count["test"] for count in counts.values())
+    return _bytes_of(config.corpora[name].path) // BYTES_PER_ROW
+
+
+def _own_size(config: Config, folder: RunFolder) -> DataSize:
     counted, levels = read_data(config), config.data.levels
     tokens = counted.tokens if counted else dict.fromkeys(levels, min(EFCAMDAT_TOKENS, config.masking.max_tokens))
     if counts := _prepared(folder):
@@ -190,4 +201,8 @@ def _sampled(config: Config) -> dict[str, int]:
 def _rows(config: Config) -> int:
     if config.data.path is None:
         return config.data.sample.rows
-    return sum(file.stat().st_size for file in local_files(config.data.path)) // BYTES_PER_ROW
+    return _bytes_of(config.data.path) // BYTES_PER_ROW
+
+
+def _bytes_of(path: str | Sequence[str]) -> int:
+    return sum(file.stat().st_size for file in local_files(path))

@@ -47,7 +47,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
     config = read_resolved_config(folder)
     with tempfile.TemporaryDirectory(prefix="raysweep-bundle-") as scratch:
         target = RunFolder(Path(scratch) / folder.name)
-        copy_inputs(folder, expand_trials(config), target)
+        copy_inputs(folder, expand_trials(config), target, config.corpora)
         _copy_report(folder, config, target)
         _refuse_stale(folder, target)
         _refuse_texts(folder, target.root)

@@ -67,17 +67,22 @@ def recompute(folder: RunFolder) -> Recomputed:
 
 def _recompute(folder: RunFolder) -> Recomputed:
     config = read_resolved_config(folder)
-    _check_sizes(folder)
+    further = [folder.further(name) for name in config.corpora if folder.further(name).losses.exists()]
+    for place in (folder, *further):
+        _check_sizes(place)
     trials = expand_trials(config)
     exact = collect_exactly(folder, config, trials)
     evidence = as_written(exact)
-    differences = [*_recount(folder), *_compare_settings(folder, trials), *refit(folder, config)]
+    recounted = [difference for place in (folder, *further) for difference in _recount(place)]
+    differences = [*recounted, *_compare_settings(folder, trials), *refit(folder, config)]
     differences += _compare_evidence(folder, evidence, exact)
     expected = bundle_texts(evidence)
     if differences and all(difference.is_rounding for difference in differences):
         # The stated evidence is right but for rounding, so the report must follow from it to the digit.
         expected = bundle_texts(Evidence.model_validate_json(_read(folder, _EVIDENCE)))
-    differences += _compare_files(folder, expected, {*list_inputs(folder, trials), *expected, _EVIDENCE})
+    differences += _compare_files(
+        folder, expected, {*list_inputs(folder, trials, config.corpora), *expected, _EVIDENCE}
+    )
     return Recomputed(
         differences=tuple(differences),
         documents=pq.ParquetFile(folder.documents).metadata.num_rows,

@@ -18,7 +18,7 @@ from raysweep.publishing.manifest import MANIFEST, SIGNATURE, Manifest, bundle_d
 from raysweep.publishing.recomputing import Recomputed, recompute
 from raysweep.publishing.signatures import Signature, check_signature, read_public_key
 from raysweep.publishing.software import describe_software, other_software
-from raysweep.storage.run_folder import open_run_folder
+from raysweep.storage.named_folder import open_run_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

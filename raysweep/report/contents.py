@@ -6,6 +6,7 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.infill_samples import Sample
 from raysweep.report.layout import ReportSection
 from raysweep.report.sections.between_models import between_section
+from raysweep.report.sections.beyond_corpus import beyond_section
 from raysweep.report.sections.choice_variations import sensitivity_section
 from raysweep.report.sections.classified_texts import classification_section
 from raysweep.report.sections.controls_and_leaks import guard_section
@@ -30,6 +31,7 @@ def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[
         gain_section(evidence),
         transfer_section(evidence),
         between_section(evidence),
+        beyond_section(evidence),
         guard_section(evidence),
         sensitivity_section(evidence),
         subgroup_section(evidence),

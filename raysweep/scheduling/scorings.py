@@ -2,10 +2,11 @@
 
     MODEL            every model, and the start they share, on test documents of all levels
     MODEL@valid      the compared models on valid documents, if models between them are asked for
+    CORPUS/MODEL     every model and the start on all documents of a further corpus
     MODEL@WEIGHT     the model so far on the way from the general model to a fine-tuned one, on the valid and test
                      documents of its level
 
-No trial's name has an @.  Each scoring is a target with a record of its own, so it is skipped, resumed and
+No trial's name has an @ or a slash.  Each scoring is a target with a record of its own, so it is skipped, resumed and
 made again like any other.
 """
 
@@ -26,10 +27,14 @@ class Scoring:
     splits: tuple[str, ...] = ("test",)
     weight: float | None = None
     """How far from its parent's weights to its own; None for its own."""
+    corpus: str | None = None
+    """The further corpus whose documents are scored; None for the run's own."""
 
     @property
     def name(self) -> str:
-        """The name of its files, and of the model in its table."""
+        """The name of its files, and of the model in its table; for a further corpus after the corpus's name."""
+        if self.corpus is not None:
+            return f"{self.corpus}/{self.model}"
         if self.weight is not None:
             return interpolated_name(self.model, self.weight)
         return self.model if self.splits == ("test",) else f"{self.model}@valid"
@@ -37,7 +42,7 @@ class Scoring:
     @property
     def is_test(self) -> bool:
         """It is a model of the matrix, on the test documents."""
-        return self.splits == ("test",)
+        return self.splits == ("test",) and self.corpus is None
 
 
 def plan_scorings(config: Config, trials: Mapping[str, Trial], done: Collection[str]) -> list[Scoring]:
@@ -58,6 +63,13 @@ def plan_scorings(config: Config, trials: Mapping[str, Trial], done: Collection[
         for weight in weights
     ]
     return scorings
+
+
+def plan_further_scorings(config: Config, done: Collection[str]) -> list[Scoring]:
+    """The scorings of every model on every further corpus, corpus by corpus."""
+    levels = config.data.levels
+    models = (START_MODEL, *done)
+    return [Scoring(model=model, levels=levels, corpus=corpus) for corpus in config.corpora for model in models]
 
 
 def interpolated_name(model: str, weight: float) -> str:

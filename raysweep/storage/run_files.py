@@ -41,6 +41,7 @@ _COMMITS: tuple[tuple[str, ...], ...] = (
     (
         _TRIAL.record.as_posix(),
         _RUN.cells_record("*").as_posix(),
+        _RUN.further_record.as_posix(),
         _CLASSIFICATION.scores_record("*", "*").as_posix(),
     ),
     (_RUN.record.as_posix(),),
@@ -134,4 +135,7 @@ def _claim(made: Mapping[str, Any]) -> Claim:
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    folder, *inside = path.split("/", 2)
+    # A further corpus lies in a folder like a run's.
+    path = inside[1] if folder == _RUN.corpora.as_posix() and len(inside) == 2 else path
     return any(fnmatchcase(path, pattern) for pattern in patterns)

@@ -23,6 +23,7 @@ SECRETS = (
 )
 SETTINGS = {
     "data": {"csv": "/home/alice/corpora/texts.csv"},
+    "corpora": {"other": {"path": "/home/alice/corpora/other.csv"}},
     "model": {"start": "/home/alice/models/start"},
     "resources": {"address": "ray://secret-host:10001"},
     "notify": {"webhook": "https://alice:hunter2@secret-host/hook?key=tok-8c1f", "command": ("curl", "-u", "tok-8c1f")},
@@ -77,10 +78,11 @@ def test_a_setting_that_is_not_listed_is_not_published():
     """A new section is private until somebody lists it."""
     published = published_config(make_config(**SETTINGS))
     assert set(published) == {
-        "seed", "seeds", "data", "masking", "model", "training", "trials", "controls", "evaluation", "report",
-        "resources"
+        "seed", "seeds", "data", "corpora", "masking", "model", "training", "trials", "controls", "evaluation",
+        "report", "resources"
     }  # fmt: skip
     assert published["data"]["path"] == "texts.csv"
+    assert published["corpora"]["other"]["path"] == "other.csv"
     assert "address" not in published["resources"]
 
 

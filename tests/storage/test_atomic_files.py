@@ -7,7 +7,7 @@ import pytest
 from raysweep import errors
 from raysweep.errors import ConfigError, InputError
 from raysweep.storage.atomic_files import atomic_file, atomic_folder, read_json, write_json
-from raysweep.storage.run_folder import open_run_folder
+from raysweep.storage.named_folder import open_run_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):

@@ -5,8 +5,8 @@ from math import log
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.evidence_schema import Evidence, Interpolation
-from raysweep.evidence.robustness_schema import BetweenScope, WeightScore
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.robustness_schema import BetweenScope, Interpolation, WeightScore
 from raysweep.report.labels import MARKS
 from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, key_of, paragraph
 from raysweep.report.svg import Series, curve_panel

@@ -1,0 +1,29 @@
+"""Settings of further corpora, on which a run's models are scored beside its own test documents."""
+
+import json
+from typing import Annotated
+
+from pydantic import Field
+
+from raysweep.config.data_settings import DataConfig, SourceConfig
+from raysweep.config.section import Distinct
+
+
+class CorpusConfig(SourceConfig):
+    """A further corpus: all its documents are scored, none is trained on."""
+
+    path: str | Annotated[tuple[str, ...], Distinct] = Field(
+        description="a file, several, a glob, a folder or an address"
+    )
+
+    def as_data(self, data: DataConfig) -> DataConfig:
+        """The settings to read it with: its own, with the levels, the language and the threshold of the run's corpus.
+
+        Raises:
+            ValidationError: they do not fit these levels.
+        """
+        of_run = data.model_dump(mode="json", include={"levels", "language", "near_duplicates"})
+        return DataConfig.model_validate_json(json.dumps({**self.model_dump(mode="json"), **of_run}))
+
+
+Corpora = dict[str, CorpusConfig]

@@ -1,0 +1,221 @@
+"""The part of the evaluate stage that is about further corpora (`corpora:`): their documents, examples and scores.
+
+A corpus is a target with a record of its own, `corpora/NAME/corpus.json`, and so is each model's score on it.  If its
+files or settings change, it is made again and its scores with it, and nothing else but the tables and the report; if
+the run's own documents change it is too, since it must not hold their texts.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from raysweep.config.schema import Config
+from raysweep.errors import DamagedError, EarlierVersionError, InputError
+from raysweep.pipeline import identities
+from raysweep.pipeline.corpus_stages import make_examples
+from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.stages import Recorded, Target
+from raysweep.pipeline.tasks import Executor, Listener
+from raysweep.readers.locations import digest_files, find_files
+from raysweep.scheduling.records import TrialRecord
+from raysweep.scheduling.scorings import Scoring, plan_further_scorings
+from raysweep.scheduling.trials import Trial
+from raysweep.storage.digests import describe_outputs, read_sealed, write_sealed
+from raysweep.storage.run_folder import RunFolder
+
+_OWN_SETTINGS = re.compile(
+    r"\bdata\.(path|format|encoding|quotes|sheet|layout|clean|columns|level_aliases|leave_out|max_bad_fraction)\b"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FurtherCorpora:
+    """The further corpora of a run."""
+
+    config: Config
+    folder: RunFolder
+    trials: Mapping[str, Trial]
+    forced: Collection[str]
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """Digests of each corpus's files; of those it was made from, if they have been moved away since.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        digests = {}
+        for name in self.config.corpora:
+            try:
+                digests[name] = digest_files(_find_files(self.config, name))
+            except InputError:
+                if (record := self._recorded(name)) is None:
+                    raise
+                digests[name] = record.identity["corpus"]["files"]
+        return digests
+
+    def refuse_inputs(self) -> None:
+        """Read each corpus that is not made yet.
+
+        Raises:
+            InputError: a file is not there or cannot be used, too many rows are bad, or no document is left.
+        """
+        for name in self.config.corpora:
+            if self._identity(name) != getattr(self._recorded(name), "identity", None):
+                survey_corpus_files(self.config, name)
+
+    def targets(self, done: Mapping[str, StageRecord], models: Mapping[str, TrialRecord]) -> list[Target]:
+        """Every corpus, then every model's scores on it.
+
+        Args:
+            models: records of the models that are trained.
+        """
+        made_from = identities.examples_made_from(done)
+        corpora = {
+            name: Target(
+                name=name,
+                identity=self._identity(name),
+                made_from=made_from,
+                record=self._recorded(name),
+                is_done=self._recorded(name) is not None,
+                root=self.folder.further(name).root,
+                kind="corpus",
+            )
+            for name in self.config.corpora
+        }
+        scores = [
+            self._scores_target(scoring, corpora[scoring.corpus or ""], models)
+            for scoring in plan_further_scorings(self.config, models)
+        ]
+        return [*corpora.values(), *scores]
+
+    def make_corpora(self, todo: Collection[Target], executor: Executor, listener: Listener) -> None:
+        """Prepare the corpora to do, and make their examples.
+
+        Raises:
+            InputError: a corpus cannot be used.
+        """
+        for target in todo:
+            if target.kind == "corpus":
+                self._make(target, executor, listener)
+
+    def made_from(self, scoring: Scoring, models: Mapping[str, TrialRecord]) -> dict[str, str]:
+        """What a model's scores on a corpus are made from now."""
+        record = self._recorded(scoring.corpus or "")
+        return identities.further_scores_made_from(record and record.outputs, models.get(scoring.model))
+
+    def _scores_target(self, scoring: Scoring, corpus: Target, models: Mapping[str, TrialRecord]) -> Target:
+        path = self.folder.further(corpus.name).cells_record(scoring.model)
+        record = read_recorded(path, fix=corpus.force, is_forced=bool({"evaluate", corpus.name} & {*self.forced}))
+        return Target(
+            name=scoring.name,
+            identity=identities.scores_identity(self.config, self.trials, scoring),
+            made_from=self.made_from(scoring, models),
+            record=record,
+            is_done=record is not None,
+            root=path.parent,
+            kind="scores",
+            rests_on=(corpus.name,),
+        )
+
+    def _make(self, target: Target, executor: Executor, listener: Listener) -> None:
+        from raysweep.corpus.further_corpus import prepare_further_corpus
+
+        name, place = target.name, self.folder.further(target.name)
+        place.further_record.unlink(missing_ok=True)
+        with _own_words(name):
+            summary = prepare_further_corpus(
+                _find_files(self.config, name),
+                place,
+                self.config.corpora[name].as_data(self.config.data),
+                known=self.folder.documents,
+                on_progress=lambda part, done, total: listener.advance("evaluate", done, total, f"{name}: {part}"),
+            )
+        sizes = ", ".join(f"{level} {count['test']:,}" for level, count in summary.counts.items())
+        listener.say(f"{name}: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")
+        for reason, count in summary.bad_rows.items():
+            listener.say(f"{name}: {count:,} rows set aside: {reason} (see {place.quarantine})")
+        for note, count in summary.notes.items():
+            listener.say(f"{name}: note: {count:,} {note}")
+        totals = make_examples(
+            place,
+            self.config,
+            executor,
+            listener,
+            documents=summary.documents,
+            work=target.work,
+            identity=target.identity,
+            anew=True,
+        )
+        listener.say(f"{name}: {totals['examples']:,} examples of {totals['documents']:,} documents")
+        write_sealed(
+            place.further_record,
+            {
+                "fingerprint": target.fingerprint,
+                "identity": target.identity,
+                "made_from": target.made_from,
+                "outputs": describe_outputs(
+                    place.root, [place.documents, place.splits, place.quarantine, place.examples]
+                ),
+            },
+        )
+
+    def _identity(self, name: str) -> dict[str, Any]:
+        return identities.further_identity(self.config, name, self._digests[name])
+
+    def _recorded(self, name: str) -> Recorded | None:
+        is_forced = bool({"evaluate", name} & {*self.forced})
+        return read_recorded(self.folder.further(name).further_record, fix=f"--force {name}", is_forced=is_forced)
+
+
+def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
+    """The record of scores or of a further corpus; None if there is none, or if it is forced and cannot be read.
+
+    Args:
+        fix: the option that makes it again.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = read_sealed(path, fix=f"make it again with {fix}")
+    except EarlierVersionError:
+        return None
+    except DamagedError:
+        if is_forced:
+            return None
+        raise
+    return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
+
+
+def survey_corpus_files(config: Config, name: str) -> None:
+    """Read a further corpus, and refuse what its preparation would.
+
+    Raises:
+        InputError: a file is not there or cannot be used, too many rows are bad, or no document is left.
+    """
+    from raysweep.corpus.further_corpus import survey_further_corpus
+
+    with _own_words(name):
+        survey_further_corpus(_find_files(config, name), config.corpora[name].as_data(config.data))
+
+
+def _find_files(config: Config, name: str) -> list[Path]:
+    with _own_words(name):
+        return find_files(config.corpora[name].path)
+
+
+@contextmanager
+def _own_words(name: str) -> Iterator[None]:
+    """Let errors name the settings of the corpus where the readers name those of `data`."""
+    try:
+        yield
+    except InputError as error:
+        said = _OWN_SETTINGS.sub(rf"corpora.{name}.\1", str(error))
+        raise InputError(said if f"corpora.{name}." in said else f"corpora.{name}: {said}") from error

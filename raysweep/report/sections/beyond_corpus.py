@@ -1,0 +1,174 @@
+"""Beyond the corpus: every model on further corpora, the hypotheses there, and what differs from the run's own."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from raysweep.evidence import formats
+from raysweep.evidence.claim_words import Comparison, claim_reason, compare
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, FurtherCorpusScores
+from raysweep.evidence.lineup import ROLE_NAMES
+from raysweep.evidence.robustness_schema import Row
+from raysweep.report.labels import confidence_level, metric_name, short_verdict, verdict_cell
+from raysweep.report.layout import Block, Folded, ReportSection, absent, heading, paragraph
+from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+from raysweep.statistics.claims import OVERALL, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pair:
+    """A claim on the run's own test documents, and on those of a further corpus."""
+
+    own: ClaimFinding
+    there: ClaimFinding
+
+    @property
+    def name(self) -> str:
+        """The hypothesis, and the level or 'overall'."""
+        return f"{self.there.hypothesis} {self.there.scope}"
+
+    @property
+    def is_turned(self) -> bool:
+        """Confirmed on one and refuted on the other."""
+        return {self.own.verdict, self.there.verdict} == {Verdict.CONFIRMED, Verdict.REFUTED}
+
+    @property
+    def is_decided(self) -> bool:
+        """Confirmed or refuted on both."""
+        return {self.own.verdict, self.there.verdict} <= {Verdict.CONFIRMED, Verdict.REFUTED}
+
+
+def beyond_section(evidence: Evidence) -> ReportSection:
+    """A part per further corpus; left out if there is none."""
+    blocks: list[Block] = []
+    if evidence.beyond:
+        blocks = [
+            paragraph(
+                "The same models on other corpora, of other tasks and other learners: what holds here too was learned "
+                "of the language, not of the prompts of one corpus. No model was trained or chosen on these texts; "
+                "texts that are almost one of train or valid were set aside. Perplexities of different corpora are of "
+                "different texts: compare models within a corpus."
+            )
+        ]
+    for number, corpus in enumerate(evidence.beyond, start=1):
+        blocks += _corpus(evidence, corpus, number)
+    return ReportSection("beyond", "Beyond the corpus", blocks)
+
+
+def _corpus(evidence: Evidence, corpus: FurtherCorpusScores, number: int) -> list[Block]:
+    pairs = _pairs(evidence, corpus)
+    missing = ", ".join(corpus.missing_levels)
+    return [
+        heading(corpus.name),
+        _facts(corpus),
+        *([absent(f"No document of {missing}, so nothing is said of it here.")] if missing else []),
+        _claims(corpus),
+        _change_said(pairs),
+        _matrix(evidence, corpus, number),
+        _changes(evidence, pairs, corpus, number),
+        *([Folded("Rows that were set aside", _set_aside(corpus, number))] if corpus.set_aside else []),
+    ]
+
+
+def _pairs(evidence: Evidence, corpus: FurtherCorpusScores) -> list[_Pair]:
+    own = {(finding.hypothesis, finding.scope): finding for finding in evidence.findings}
+    return [_Pair(own=own[there.hypothesis, there.scope], there=there) for there in corpus.findings]
+
+
+def _facts(corpus: FurtherCorpusScores) -> Markup:
+    return paragraph(
+        "{:,} documents of {:,} rows are scored. Set apart because they are almost a text of train or valid: {:,}. "
+        "Intervals count {}.",
+        corpus.documents,
+        corpus.rows,
+        corpus.near_training,
+        "learners" if corpus.clusters == "learner" else "documents, for learners are not known",
+    )
+
+
+def _claims(corpus: FurtherCorpusScores) -> Markup:
+    """Every hypothesis in the words of the answer."""
+    items = [
+        Markup("<li><strong>{} {}.</strong> {}</li>").format(reason.code, reason.words, reason.text)
+        for finding in corpus.findings
+        if finding.scope == OVERALL
+        for reason in [claim_reason(finding)]
+    ]
+    return Markup('<ul class="claims">{}</ul>').format(Markup("").join(items))
+
+
+def _change_said(pairs: list[_Pair]) -> Markup:
+    """What differs from the run's own test documents, in a sentence."""
+    turned = [pair.name for pair in pairs if pair.is_turned]
+    lost = [pair.name for pair in pairs if _is_open(pair.there) and not _is_open(pair.own)]
+    gained = [pair.name for pair in pairs if _is_open(pair.own) and not _is_open(pair.there)]
+    kept = sum(pair.is_decided and not pair.is_turned for pair in pairs)
+    parts = [f"{kept} of {len(pairs)} claims are decided alike on both"]
+    parts += [f"decided the other way here: {', '.join(turned)}"] if turned else []
+    parts += [f"decided on the run's own documents alone: {', '.join(lost)}"] if lost else []
+    parts += [f"decided here alone: {', '.join(gained)}"] if gained else []
+    return paragraph("Against the run's own test documents: {}.", "; ".join(parts))
+
+
+def _is_open(finding: ClaimFinding) -> bool:
+    return finding.verdict in (Verdict.UNDECIDED, Verdict.NOT_TESTED)
+
+
+def _matrix(evidence: Evidence, corpus: FurtherCorpusScores, number: int) -> Table[Row]:
+    matrix = corpus.matrix
+
+    def perplexities(level: str) -> Column[Row]:
+        title = f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})"
+        return estimates(
+            title,
+            f"ppl_{level}",
+            formats.perplexity,
+            lambda row: row.cells.get(level),
+            is_best=lambda row: matrix.leaders.get(level) == row.name,
+        )
+
+    return Table[Row](
+        f"beyond_{number}_matrix",
+        f"{corpus.name}: perplexity on each level's documents ({metric_name(evidence)}); lower is better. A level's "
+        "best model is bold if it is better than every other one by the interval of their ratio",
+        matrix.rows,
+        words("Model", "model", lambda row: row.name, detail=lambda row: ROLE_NAMES[row.role]),
+        *map(perplexities, matrix.levels),
+    )
+
+
+def _changes(evidence: Evidence, pairs: list[_Pair], corpus: FurtherCorpusScores, number: int) -> Table[_Pair]:
+    def ratio(finding: ClaimFinding) -> Comparison:
+        return compare(finding)
+
+    def claim(pair: _Pair) -> Cell:
+        return Cell(text=pair.name, values=(pair.there.hypothesis, pair.there.scope))
+
+    return Table[_Pair](
+        f"beyond_{number}_verdicts",
+        f"{corpus.name}: verdicts and ratios of perplexities beside those on the run's own test documents "
+        f"({confidence_level(evidence)} confidence, Holm-corrected over the levels of each corpus)",
+        pairs,
+        Column("Claim", ("hypothesis", "scope"), claim, is_number=False),
+        Column("Own documents", ("own_verdict",), lambda pair: _verdict(pair.own), is_number=False),
+        estimates("Ratio", "own_ratio", formats.ratio, lambda pair: ratio(pair.own)),
+        Column("Here", ("verdict",), lambda pair: _verdict(pair.there), is_number=False),
+        estimates("Ratio here", "ratio", formats.ratio, lambda pair: ratio(pair.there)),
+        numbers("Documents", "documents", formats.count, lambda pair: pair.there.documents),
+        words("Note", "note", lambda pair: pair.there.note),
+    )
+
+
+def _verdict(finding: ClaimFinding) -> Cell:
+    return verdict_cell(finding.verdict, shown=short_verdict(finding))
+
+
+def _set_aside(corpus: FurtherCorpusScores, number: int) -> Table[tuple[str, int]]:
+    return Table[tuple[str, int]](
+        f"beyond_{number}_set_aside",
+        f"{corpus.name}: rows that were set aside (each is listed in corpora/{corpus.name}/corpus/quarantine.csv)",
+        list(corpus.set_aside.items()),
+        words("Reason", "reason", lambda row: row[0]),
+        numbers("Rows", "rows", formats.count, lambda row: row[1]),
+        numbers("Share of all", "share", formats.share, lambda row: row[1] / corpus.rows),
+    )

@@ -1,0 +1,41 @@
+"""The run folder that a user names by `--storage` and `--name`."""
+
+from pathlib import Path
+
+from raysweep.errors import ConfigError
+from raysweep.storage.run_folder import RunFolder
+
+_NAME_BYTES = 200
+"""Longest name of a run; a file system takes 255 bytes."""
+_ROOT_BYTES = 3500
+"""Longest path of a run folder; the system takes 4,096 bytes for a file in it."""
+
+
+def open_run_folder(storage: str, name: str) -> RunFolder:
+    """The run folder of `name` under `storage`, which must be a path every node sees; nothing is created.
+
+    Raises ConfigError if the storage cannot be a path, or the name is no plain folder name.
+    """
+    if not name.isprintable() or not name or name in {".", ".."} or "/" in name or "\\" in name:
+        raise ConfigError(f"--name: found {name[:80]!r}; must be a folder name without slashes, such as 'pilot'")
+    if len(name.encode()) > _NAME_BYTES:
+        raise ConfigError(f"--name: found {len(name.encode()):,} bytes ('{name:.40}…'); must be at most {_NAME_BYTES}")
+    try:
+        root = Path(storage).expanduser().resolve() / name
+        size = len(str(root).encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"--storage: found {storage[:80]!r}; the path must be valid UTF-8") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"--storage: found {storage[:80]!r}; must be a path ({error!s:.80})") from error
+    if size > _ROOT_BYTES:
+        raise ConfigError(f"--storage: found {size:,} bytes ('{root!s:.40}…'); a path may have {_ROOT_BYTES:,}")
+    return RunFolder(root)
+
+
+def create_run_folder(folder: RunFolder) -> None:
+    """Make the folder and its parents; raises ConfigError if it cannot be made."""
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cannot = f"--storage: cannot make the run folder {folder.root!s:.200}: {error.strerror}"
+        raise ConfigError(f"{cannot}; name a folder that you can write into") from error
