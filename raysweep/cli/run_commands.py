@@ -1,4 +1,4 @@
-"""The commands that do work: `run` and its five stages."""
+"""The commands that do work: `run` and its stages."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def run(
     extend: ExtendOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
 ) -> None:
-    """Do what is not done: prepare, mask, train, evaluate, report."""
+    """Do what is not done: prepare, mask, train, evaluate, classify (if asked for), report."""
     if dry_run:
         from raysweep.cli.plan_output import print_plan
 

@@ -55,7 +55,7 @@ def test_the_api_is_frozen():
         "LevelPredictor.predict": "(self, texts)",
         "LevelClassifier.predict": "(self, texts, *, ids=None)",
         "LoadedRun.losses": "(self)",
-        "LoadedRun.level_classifier": "(self, path)",
+        "LoadedRun.level_classifier": "(self, path=None)",
         "LoadedRun.level_predictor": "(self, family)",
     }
     assert {"models", "levels", "evidence", "config"} <= set(vars(LoadedRun))
