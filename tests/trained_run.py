@@ -4,13 +4,13 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from raysweep.config.loading import dump_config
-from raysweep.masking.vocabulary import VOCABULARY_SIZE
 from raysweep.model.export import save_model
 from raysweep.scheduling.records import State, TrialRecord, write_record
 from raysweep.scheduling.trials import expand_trials, training_settings
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.digests import describe_outputs
 from raysweep.storage.run_folder import RunFolder
+from tests.gpt2_tokens import VOCABULARY_SIZE
 
 
 def tiny_model(seed=0, positions=64):

@@ -15,6 +15,7 @@ from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole
 from raysweep.config.secrets import refuse_unset
 from raysweep.config.tracker_settings import refuse_missing_trackers
+from raysweep.config.training_settings import CORPUS_TOKENIZER, START_TOKENIZER
 from raysweep.errors import InputError, RaysweepError
 from raysweep.model.start_folder import check_start, refuse_unreachable_hub
 from raysweep.pipeline.corpus_survey import survey_corpus
@@ -57,10 +58,20 @@ def _libraries(_: Settings) -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
 
 
-def _tokenizer(_: Settings) -> str:
-    from raysweep.masking.vocabulary import VOCABULARY_SIZE, load_tokenizer
+def _tokenizer(settings: Settings) -> str:
+    from raysweep.masking.vocabulary import gpt2
+    from raysweep.model.run_tokenizer import configured_vocabulary
+    from raysweep.model.start_folder import cached_snapshot, local_folder
 
-    return f"GPT-2's, {load_tokenizer().get_vocab_size():,} of {VOCABULARY_SIZE:,} tokens"
+    model = settings.config.model
+    if model.tokenizer == CORPUS_TOKENIZER:
+        return "trained on the texts of the train split, before they are masked"
+    if model.tokenizer == START_TOKENIZER and not (local_folder(model.start) or cached_snapshot(model.start)):
+        return "the start's own, to be downloaded with it"
+    vocabulary = configured_vocabulary(model)
+    assert vocabulary is not None
+    whose = "GPT-2's" if vocabulary is gpt2() else model.tokenizer
+    return f"{whose}, {vocabulary.with_specials.get_vocab_size():,} tokens"
 
 
 def _data(settings: Settings) -> str:
@@ -85,7 +96,7 @@ def _storage(settings: Settings) -> str:
 def _disk(settings: Settings) -> str:
     """A trial keeps its model, and while it trains three checkpoints of model and optimiser state."""
     config = settings.config
-    weights = 4 * model_shape(config).parameters
+    weights = 4 * model_shape(config, settings.folder).parameters
     searches = [trial.settings.search for trial in expand_trials(config).values()]
     models = sum(search.samples if search else 1 for search in searches)
     data = sum(file.stat().st_size for file in local_files(config.data.path))
@@ -97,7 +108,7 @@ def _disk(settings: Settings) -> str:
 def _memory(settings: Settings) -> str:
     """Weights, gradients and the two moments of AdamW are four times the weights; Ray adds 1.3 GiB a trial."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    weights = 4 * model_shape(settings.config).parameters
+    weights = 4 * model_shape(settings.config, settings.folder).parameters
     concurrent = max(1, (os.cpu_count() or 1) // settings.config.resources.cpus_per_trial)
     needed = concurrent * (4 * weights + int(1.3 * GIB)) + GIB
     return _require(

@@ -16,6 +16,7 @@ from raysweep.masking.ilm_files import (
     write_special_tokens,
 )
 from raysweep.masking.shards import plan_shards
+from raysweep.masking.vocabulary import gpt2
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.printable import say
 
@@ -37,7 +38,7 @@ def export_examples(settings: Settings, out: Path) -> None:
     for split in SPLITS:
         write_examples(out / f"{split}.pkl", _masked(settings, split, total))
         say(out / f"{split}.pkl")
-    write_special_tokens(out / "additional_ids_to_tokens.pkl")
+    write_special_tokens(out / "additional_ids_to_tokens.pkl", gpt2())
     say(out / "additional_ids_to_tokens.pkl")
 
 

@@ -163,11 +163,12 @@ class _CsvFiller:
         """A row's template, and the learner's answers; none if they are not asked for."""
         from raysweep.evaluation.decoding import check_length
         from raysweep.evaluation.infilling import read_template
+        from raysweep.model.gpt2 import vocabulary_of
 
         template = read_template(cells[self._column])
         self._options["constraints"].refuse_kinds(template.kinds)
         for model in self._models.values():
-            check_length(model, template.prompt)
+            check_length(model, template.prompt(vocabulary_of(model)))
         if self._reference is None:
             return template, []
         original = cells[self._reference]

@@ -11,7 +11,6 @@ from raysweep.cli.terminal import PrintableConsole
 from raysweep.errors import ConfigError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.preview import preview_example
-from raysweep.masking.vocabulary import load_tokenizer
 from raysweep.seeding import generator_for
 
 CLEANED = 3
@@ -53,7 +52,7 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
     for example in np.sort(chosen).tolist():
         (document,) = store.documents_of(np.array([example]))
         console.print(Text(f"\nexample {example:,} of document {document:,}", style="dim"))
-        pieces = preview_example(store, example, load_tokenizer())
+        pieces = preview_example(store, example)
         console.print(Text.assemble(*((text, STYLES[role]) for text, role in pieces)))
 
 

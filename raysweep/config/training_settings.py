@@ -10,6 +10,8 @@ from raysweep.config.section import BoundedCount, Distinct, PositiveFloat, Posit
 
 SCRATCH = "scratch"
 """The start that means random weights."""
+GPT2_TOKENIZER, CORPUS_TOKENIZER, START_TOKENIZER = "gpt2", "corpus", "start"
+"""What `model.tokenizer` may say beside a folder."""
 
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
@@ -33,6 +35,19 @@ class ModelConfig(Section):
     start: str = Field(SCRATCH, description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
     size: ModelSize = Field("micro", description="of a model from scratch")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    tokenizer: Annotated[str, Field(min_length=1)] = Field(
+        GPT2_TOKENIZER,
+        description="'gpt2'; 'corpus': a byte-level BPE trained on the train split, for models from scratch; "
+        "'start': the start's own; or a folder with a tokenizer.json",
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_start(self) -> Self:
+        if self.tokenizer == START_TOKENIZER and self.start == SCRATCH:
+            raise ValueError("tokenizer 'start' needs a start with one; with start 'scratch' set tokenizer: corpus")
+        if self.tokenizer == CORPUS_TOKENIZER and self.start != SCRATCH:
+            raise ValueError("tokenizer 'corpus' is for start 'scratch'; a pretrained start needs tokenizer: start")
+        return self
 
 
 class AshaConfig(Section):

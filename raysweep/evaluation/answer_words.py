@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysweep.errors import InputError
-from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, VOCABULARY_SIZE, Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.storage.printable import shown
 
 # A letter with its marks, such as an e with an acute accent of its own, is no end of a word; `\w` has no marks.
@@ -27,11 +27,6 @@ _WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
 _LAST_WORD = re.compile(
     rf"{_LETTERS}(?:['’]{_LETTERS})*['’]?\Z"
 )  # `$` would also match before a newline, which ends a word
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
-    chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
-}
-"""The byte for which each character stands in the names of GPT-2's tokens."""
 _TOKENS_OF_A_WORD = 8
 """Room for each word of `min_words`: an answer's limit grows with it."""
 
@@ -85,18 +80,18 @@ class Constraints:
         if self.min_words > 1 and Kind.WORD in kinds:
             raise InputError(f"min_words: found {self.min_words}; a [word] is one word. Write [ngram] or [sentence]")
 
-    def opening(self, before: str) -> tuple[int, ...]:
+    def opening(self, before: str, vocabulary: Vocabulary) -> tuple[int, ...]:
         """Tokens that an answer must begin with, after this text; () if it is free."""
         if self.first_word is None:
             return ()
         space = " " if before.endswith(" ") else ""  # the space before a blank is part of its answer
-        return tuple(document_tokenizer().encode(space + self.first_word).ids)
+        return tuple(vocabulary.encode(space + self.first_word))
 
     def token_limit(self, limit: int, opening: Sequence[int]) -> int:
         """Tokens in the longest answer, for a kind that has this limit without constraints."""
         return max(limit, len(opening) + 1, _TOKENS_OF_A_WORD * self.min_words)
 
-    def refused_tokens(self, ids: Sequence[int], opening: Sequence[int]) -> Tokens:
+    def refused_tokens(self, ids: Sequence[int], opening: Sequence[int], vocabulary: Vocabulary) -> Tokens:
         """The tokens that must not come after these, by id; without constraints none.
 
         Args:
@@ -104,18 +99,18 @@ class Constraints:
             opening: what it must begin with.
         """
         if len(ids) < len(opening):
-            refused = np.ones(VOCABULARY_SIZE, dtype=np.bool_)
+            refused = np.ones(vocabulary.size, dtype=np.bool_)
             refused[opening[len(ids)]] = False
             return refused
-        refused = np.zeros(VOCABULARY_SIZE, dtype=np.bool_)
-        tables = _token_tables()
+        refused = np.zeros(vocabulary.size, dtype=np.bool_)
+        own, tables = refused[: vocabulary.own_size], _token_tables(vocabulary)
         text, rest = tables.decode(ids)
         words = len(words_of(text))
         if opening and words == 1:
-            refused[:GPT2_SIZE] |= tables.continues(text)
+            own |= tables.continues(text)
         if self.max_words is not None:
-            refused[:GPT2_SIZE] |= words + tables.new_words(text, rest) > self.max_words
-        refused[END_OF_INFILL] = words < self.min_words
+            own |= words + tables.new_words(text, rest) > self.max_words
+        refused[vocabulary.end_of_infill] = words < self.min_words
         refused[tables.completing(text, rest, self._forbidden)] = True
         return refused
 
@@ -135,14 +130,13 @@ def count_ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
 
 
 class _TokenTables:
-    """What each of GPT-2's tokens does to the word before it.
+    """What each token does to the word before it.
 
     A token that holds a part of a character counts as a word of its own at the maximum, since it may become one.
     """
 
-    def __init__(self) -> None:
-        names = {number: name for name, number in document_tokenizer().get_vocab().items()}
-        self._bytes = [bytes(_BYTE_OF[sign] for sign in names[number]) for number in range(GPT2_SIZE)]
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._bytes = vocabulary.contents
         texts = [content.decode("utf-8", "replace") for content in self._bytes]
         is_part = np.array(["�" in text for text in texts])
         self._new_words: list[npt.NDArray[np.int64]] = [
@@ -151,7 +145,7 @@ class _TokenTables:
         ]
         self._continues: list[Tokens] = [
             np.array([len(_WORD.findall(before + text)[0]) > 1 for text in texts]) | is_part for before in ("a", "a'")
-        ] + [np.zeros(GPT2_SIZE, dtype=np.bool_)]
+        ] + [np.zeros(vocabulary.own_size, dtype=np.bool_)]
         self._spelled: dict[bytes, list[int]] = {}
         for number, (text, content) in enumerate(zip(texts, self._bytes, strict=True)):
             self._spelled.setdefault(content if is_part[number] else text.casefold().encode(), []).append(number)
@@ -187,5 +181,5 @@ def _ending(text: str) -> int:
 
 
 @cache
-def _token_tables() -> _TokenTables:
-    return _TokenTables()
+def _token_tables(vocabulary: Vocabulary) -> _TokenTables:
+    return _TokenTables(vocabulary)

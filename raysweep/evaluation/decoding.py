@@ -23,8 +23,8 @@ from transformers import DynamicCache
 from raysweep.errors import InputError
 from raysweep.evaluation.answer_words import FREE, Constraints
 from raysweep.evaluation.token_sampling import Sampling, choose_tokens
-from raysweep.masking.vocabulary import END_OF_INFILL, Kind
-from raysweep.model.gpt2 import END_OF_TEXT
+from raysweep.masking.vocabulary import Kind, Vocabulary
+from raysweep.model.gpt2 import vocabulary_of
 from raysweep.seeding import generator_for
 
 ANSWER_LIMITS: dict[Kind, int] = {
@@ -70,6 +70,8 @@ class _Row:
     random: np.random.Generator
     openings: Sequence[Sequence[int]]
     """What each blank's answer must begin with."""
+    end: int
+    """The token that ends an answer."""
     answers: list[Answer] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     """The current answer."""
@@ -85,11 +87,11 @@ class _Row:
 
     def take(self, token: int, nats: float) -> int:
         """Add the chosen token, which costs so many nats; returns the model's next input token."""
-        is_cut = token != END_OF_INFILL and len(self.ids) == self.limits[len(self.answers)]
+        is_cut = token != self.end and len(self.ids) == self.limits[len(self.answers)]
         self.nats += 0.0 if is_cut else nats
-        if is_cut or token == END_OF_INFILL:
+        if is_cut or token == self.end:
             self._close(finished=not is_cut)
-            token = END_OF_INFILL
+            token = self.end
         else:
             self.ids.append(token)
         while not self.free_positions and not self.is_done:
@@ -126,12 +128,11 @@ def answer_prompts(
     Raises:
         InputError: a prompt is longer than the model's positions.
     """
-    positions = int(model.config.n_positions)
     for prompt in prompts:
         assert prompt.kinds, "a prompt has a blank"
         check_length(model, prompt.ids)
     rows = [
-        _new_row(prompt, positions, max_answer_tokens, constraints, generator_for("answer", seed, place, sample))
+        _new_row(prompt, model, max_answer_tokens, constraints, generator_for("answer", seed, place, sample))
         for place, prompt in zip(range(len(prompts)) if places is None else places, prompts, strict=True)
         for sample in range(samples)
     ]
@@ -155,15 +156,16 @@ def check_length(model: Any, ids: Sequence[int]) -> None:
 
 
 def _new_row(
-    prompt: Prompt, positions: int, limit: int | None, constraints: Constraints, random: np.random.Generator
+    prompt: Prompt, model: Any, limit: int | None, constraints: Constraints, random: np.random.Generator
 ) -> _Row:
     openings = [()] * len(prompt.kinds) if prompt.openings is None else prompt.openings
     pairs = zip(prompt.kinds, openings, strict=True)
     return _Row(
         limits=[limit or constraints.token_limit(ANSWER_LIMITS[kind], opening) for kind, opening in pairs],
-        free_positions=positions - len(prompt.ids),
+        free_positions=int(model.config.n_positions) - len(prompt.ids),
         random=random,
         openings=openings,
+        end=vocabulary_of(model).end_of_infill,
     )
 
 
@@ -176,13 +178,15 @@ def _run(
     sampling: Sampling,
     constraints: Constraints,
 ) -> None:
+    vocabulary = vocabulary_of(model)
     batch = TokenBatch(model, [prompt.ids for prompt in prompts])
     batch.keep(torch.arange(len(prompts)).repeat_interleave(samples))
     batch_rows = list(rows)
     while True:
-        logits_RV = _forbid(batch.logits_RV, [not row.ids for row in batch_rows])
+        logits_RV = _forbid(batch.logits_RV, [not row.ids for row in batch_rows], vocabulary)
         if constraints != FREE:
-            refused_RV = np.stack([constraints.refused_tokens(row.ids, row.opening) for row in batch_rows])
+            refused = [constraints.refused_tokens(row.ids, row.opening, vocabulary) for row in batch_rows]
+            refused_RV = np.stack(refused)
             logits_RV.masked_fill_(torch.from_numpy(refused_RV).to(logits_RV.device), -torch.inf)
         draws_R = torch.tensor([row.random.random() for row in batch_rows], dtype=torch.float64)
         chosen_R = choose_tokens(logits_RV, draws_R.to(logits_RV.device), sampling)
@@ -198,13 +202,13 @@ def _run(
         batch.step([next_tokens[place] for place in unfinished])
 
 
-def _forbid(logits_RV: Tensor, is_empty: Sequence[bool]) -> Tensor:
+def _forbid(logits_RV: Tensor, is_empty: Sequence[bool], vocabulary: Vocabulary) -> Tensor:
     """Mask all special tokens except the end of an answer, and that one too while an answer is empty."""
     logits_RV = logits_RV.clone()
-    ends_R = logits_RV[:, END_OF_INFILL].clone()
-    logits_RV[:, END_OF_TEXT:] = -torch.inf
+    ends_R = logits_RV[:, vocabulary.end_of_infill].clone()
+    logits_RV.masked_fill_(~torch.from_numpy(vocabulary.is_text).to(logits_RV.device), -torch.inf)
     empty_R = torch.tensor(is_empty, device=logits_RV.device)
-    logits_RV[:, END_OF_INFILL] = ends_R.masked_fill(empty_R, -torch.inf)
+    logits_RV[:, vocabulary.end_of_infill] = ends_R.masked_fill(empty_R, -torch.inf)
     return logits_RV
 
 

@@ -15,14 +15,13 @@ Bytes are those of the labels' text in UTF-8, for bits per byte; the end of an a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raysweep.masking.example_store import ExampleStore
-from raysweep.masking.vocabulary import VOCABULARY_SIZE, Kind, token_bytes
+from raysweep.masking.vocabulary import Kind
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import CONTEXT, INFILL_END, Labels, find_labels, score_labels
 
@@ -76,7 +75,7 @@ def score_examples(
         labels = find_labels(batch.ids_BT, batch.types_BT, context=with_context[rows, None])
         micro_batch = alone(batch.ids_BT, batch.lengths_B, labels).to(device)
         nats_N = score_labels(model, micro_batch).cpu().numpy()
-        sizes_N = _label_bytes()[labels.ids_N]
+        sizes_N = store.vocabulary.byte_counts[labels.ids_N]
         examples_N = labels.positions_N // batch.ids_BT.shape[1]
         firsts_N = is_first[rows][examples_N]
         starts_N = slots[rows][examples_N] * len(CELLS)
@@ -116,10 +115,3 @@ def _cells_of(labels: Labels, kinds_BT: npt.NDArray[np.uint8]) -> Ints:
 
 def _sum_cells(cells_N: Ints, shape: tuple[int, int], values_N: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
     return np.bincount(cells_N, values_N, minlength=shape[0] * shape[1]).reshape(shape)
-
-
-@cache
-def _label_bytes() -> npt.NDArray[np.uint8]:
-    """Bytes of every id; special tokens have none."""
-    sizes = token_bytes()
-    return np.concatenate([sizes, np.zeros(VOCABULARY_SIZE - len(sizes), dtype=np.uint8)])

@@ -21,7 +21,7 @@ from raysweep.evaluation.answer_words import count_ngrams
 from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import GREEDY
 from raysweep.masking.example_store import ExampleStore
-from raysweep.masking.vocabulary import FIRST_BLANK, GPT2_SIZE, Kind, TargetType, document_tokenizer
+from raysweep.masking.vocabulary import Kind, TargetType, Vocabulary
 from raysweep.seeding import generator_for
 
 Ints = npt.NDArray[np.int64]
@@ -71,7 +71,7 @@ def score_generation(
         for question in _pick_questions(store, level_examples, documents, generator_for(seed, "generation", level))
     ]
     scores: list[AnswerScore] = []
-    decode = document_tokenizer().decode
+    decode = store.vocabulary.decode
     for start in range(0, len(questions), _BATCH_PROMPTS):
         batch = questions[start : start + _BATCH_PROMPTS]
         answered = answer_prompts(model, [prompt for _, prompt, _ in batch], sampling=GREEDY)
@@ -81,7 +81,7 @@ def score_generation(
                 for kind, answer, reference in zip(prompt.kinds, answers, references, strict=True)
             )
             if samples is not None and sum(sample["level"] == level for sample in samples) < SAMPLES_PER_LEVEL:
-                samples.append(_as_text(level, prompt, references, answers))
+                samples.append(_as_text(level, prompt, references, answers, store.vocabulary))
     return {
         "overall": summarise(scores),
         "levels": {level: summarise([score for score in scores if score.level == level]) for level in examples},
@@ -132,7 +132,9 @@ def score_answer(level: str, kind: Kind, text: str, reference: str, *, finished:
     )
 
 
-def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[Prompt, list[str]] | None:
+def read_question(
+    ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any], vocabulary: Vocabulary
+) -> tuple[Prompt, list[str]] | None:
     """Split an example into its prompt and the learner's answers.
 
     Returns:
@@ -140,12 +142,12 @@ def read_question(ids_T: npt.NDArray[Any], types_T: npt.NDArray[Any]) -> tuple[P
         truncated with its example.
     """
     starts = np.flatnonzero(types_T == TargetType.START)
-    kinds = [Kind(token - FIRST_BLANK) for token in ids_T[types_T == TargetType.CONTEXT_SPECIAL].tolist()]
+    kinds = [Kind(token - vocabulary.first_blank) for token in ids_T[types_T == TargetType.CONTEXT_SPECIAL].tolist()]
     ends = np.flatnonzero(types_T == TargetType.INFILL_SPECIAL)
     if not kinds or Kind.DOCUMENT in kinds or not len(starts) or len(ends) != len(kinds):
         return None
     bounds = [int(starts[0]), *ends.tolist()]
-    references = [document_tokenizer().decode(ids_T[first + 1 : last].tolist()) for first, last in pairwise(bounds)]
+    references = [vocabulary.decode(ids_T[first + 1 : last].tolist()) for first, last in pairwise(bounds)]
     return Prompt(ids=ids_T[: bounds[0] + 1].tolist(), kinds=kinds), references
 
 
@@ -159,22 +161,23 @@ def _pick_questions(
         if len(questions) == documents:
             break
         batch = store.assemble(examples[owners == document])
-        asked = (read_question(ids, types) for ids, types in zip(batch.ids_BT, batch.types_BT, strict=True))
+        asked = (read_question(*row, store.vocabulary) for row in zip(batch.ids_BT, batch.types_BT, strict=True))
         questions.extend([question for question in asked if question is not None][:1])
     return questions
 
 
-def _as_text(level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer]) -> dict[str, Any]:
+def _as_text(
+    level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer], vocabulary: Vocabulary
+) -> dict[str, Any]:
     """A question with its answers; `context` is the text before, between and after the blanks."""
-    tokenizer = document_tokenizer()
     ids = np.array(prompt.ids[:-1])
-    blanks = np.flatnonzero(ids >= FIRST_BLANK)
+    blanks = np.flatnonzero(ids >= vocabulary.first_blank)
     return {
         "level": level,
-        "context": [tokenizer.decode(part[part < GPT2_SIZE].tolist()) for part in np.split(ids, blanks)],
+        "context": [vocabulary.decode(part[part < vocabulary.own_size].tolist()) for part in np.split(ids, blanks)],
         "kinds": [kind.name.lower() for kind in prompt.kinds],
         "references": list(references),
-        "answers": [tokenizer.decode(answer.ids) for answer in answers],
+        "answers": [vocabulary.decode(answer.ids) for answer in answers],
     }
 
 

@@ -23,7 +23,8 @@ from raysweep.errors import InputError
 from raysweep.evaluation.answer_words import FREE, Constraints
 from raysweep.evaluation.decoding import Answer, Prompt, answer_prompts
 from raysweep.evaluation.token_sampling import Sampling
-from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind, Vocabulary
+from raysweep.model.gpt2 import vocabulary_of
 from raysweep.storage.printable import shown
 
 _KINDS = {"blank": Kind.NGRAM, **{kind.name.lower(): kind for kind in Kind}}
@@ -128,23 +129,24 @@ def fill_templates(
     """
     for template in templates:
         constraints.refuse_kinds(template.kinds)
+    vocabulary = vocabulary_of(model)
     prompts = [
         Prompt(
-            ids=template.prompt,
+            ids=template.prompt(vocabulary),
             kinds=template.kinds,
-            openings=[constraints.opening(piece) for piece in template.pieces[:-1]],
+            openings=[constraints.opening(piece, vocabulary) for piece in template.pieces[:-1]],
         )
         for template in templates
     ]
     answered = answer_prompts(model, prompts, samples=samples, sampling=sampling, constraints=constraints, **options)
     return [
-        [_fill_sample(template, answers) for answers in rows]
+        [_fill_sample(template, answers, vocabulary) for answers in rows]
         for template, rows in zip(templates, answered, strict=True)
     ]
 
 
-def _fill_sample(template: "Template", answers: Sequence[Answer]) -> Infilling:
-    text, ranges = template.fill([document_tokenizer().decode(answer.ids) for answer in answers])
+def _fill_sample(template: "Template", answers: Sequence[Answer], vocabulary: Vocabulary) -> Infilling:
+    text, ranges = template.fill([vocabulary.decode(answer.ids) for answer in answers])
     blanks = (
         FilledBlank(
             kind=kind, text=text[start:stop], start=start, stop=stop, finished=answer.finished, nats=answer.nats
@@ -156,12 +158,14 @@ def _fill_sample(template: "Template", answers: Sequence[Answer]) -> Infilling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Template:
-    """A text with n blanks: the n + 1 pieces of text around them, and the model's prompt."""
+    """A text with n blanks: the n + 1 pieces of text around them."""
 
     pieces: tuple[str, ...]
     kinds: tuple[Kind, ...]
-    prompt: tuple[int, ...]
-    """Token ids: the text with a blank's token in each blank's place, then the start token."""
+
+    def prompt(self, vocabulary: Vocabulary) -> tuple[int, ...]:
+        """Token ids: the text with a blank's token in each blank's place, then the start token."""
+        return tuple(_encode(self.pieces, self.kinds, vocabulary))
 
     def fill(self, answers: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         """Insert the answers into the text.
@@ -226,26 +230,33 @@ def read_template(text: str) -> Template:
             f"text: found no blank in {shown(text, 60)}; write [blank], [word], [ngram], [sentence], "
             "[paragraph] or [document] where an answer should go"
         )
-    return make_template(pieces, kinds)
+    return Template(pieces=tuple(pieces), kinds=tuple(kinds))
 
 
-def make_template(pieces: Sequence[str], kinds: Sequence[Kind]) -> Template:
-    """A template of n kinds of blanks and the n + 1 pieces of text around them."""
-    return Template(pieces=tuple(pieces), kinds=tuple(kinds), prompt=tuple(_encode(pieces, kinds)))
-
-
-def _encode(pieces: Sequence[str], kinds: Sequence[Kind]) -> list[int]:
+def _encode(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
+    if not vocabulary.cuts_like_gpt2:
+        return _encode_apart(pieces, kinds, vocabulary)
     text, places = pieces[0], {}
     for kind, piece in zip(kinds, pieces[1:], strict=True):
-        places[len(text)] = FIRST_BLANK + kind
+        places[len(text)] = vocabulary.first_blank + kind
         text += _placeholder(text[-1:], piece[:1]) + piece
-    encoding = document_tokenizer().encode(text)
+    encoding = vocabulary.plain.encode(text, add_special_tokens=False)
     ids = []
     for token, (_, stop) in zip(encoding.ids, encoding.offsets, strict=True):
         # A placeholder's token is the placeholder, with the space before it if there is one.
+        if stop in places and text[stop - 1] == " " and len(vocabulary.contents[token]) == 1:
+            continue  # the space is a token of its own, and still belongs to the blank
         ids.append(places.pop(stop - 1, token))
     assert not places, "every placeholder is a token's last character"
-    return [*ids, START_OF_INFILL]
+    return [*ids, vocabulary.start_of_infill]
+
+
+def _encode_apart(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
+    """For a tokenizer that marks a word's beginning in its first token, and cuts a text by no pattern that we know."""
+    ids = []
+    for kind, piece in zip(kinds, pieces[:-1], strict=True):
+        ids += [*vocabulary.encode(piece.removesuffix(" ")), vocabulary.first_blank + kind]
+    return [*ids, *vocabulary.encode(pieces[-1]), vocabulary.start_of_infill]
 
 
 def _placeholder(before: str, after: str) -> str:

@@ -97,16 +97,21 @@ def score_model(
     """
     began = time.perf_counter()
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    store = ExampleStore.open(examples)
     if model == START_MODEL:
         network: Any = build_model(
-            start, model=job.model, max_tokens=job.max_tokens, seed=job.seed, start_digest=job.start_digest
+            start,
+            model=job.model,
+            vocabulary=store.vocabulary,
+            max_tokens=job.max_tokens,
+            seed=job.seed,
+            start_digest=job.start_digest,
         )
     else:
         network = load_model(Path(start))
     if general is not None:
         interpolate_weights(load_model(general), network, weight)
     network.to(torch_device).eval()
-    store = ExampleStore.open(examples)
     parts = [
         store.select(
             levels,

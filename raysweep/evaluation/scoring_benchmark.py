@@ -41,7 +41,8 @@ def benchmark_scoring(
     Raises:
         AssertionError: the two sums of all losses differ, so that the work would not be the same.
     """
-    model = build_model(SCRATCH, model=ModelConfig(size=size), max_tokens=max_tokens, seed=0)
+    config, vocabulary = ModelConfig(size=size), store.vocabulary
+    model = build_model(SCRATCH, model=config, vocabulary=vocabulary, max_tokens=max_tokens, seed=0)
     model.to(device).eval()  # type: ignore[arg-type]  # the stub accepts no torch.device
     batch_tokens = EvaluationConfig().batch_tokens
     everything = np.arange(len(store))

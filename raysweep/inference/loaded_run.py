@@ -22,6 +22,7 @@ from raysweep.inference.level_classifier import LevelClassifier, model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
+from raysweep.masking.example_store import run_vocabulary
 from raysweep.model.gpt2 import build_model, load_model
 from raysweep.model.start_folder import find_folder, local_folder
 from raysweep.scheduling.records import State, read_record
@@ -191,6 +192,7 @@ class LoadedRun:
         network: Any = build_model(
             start_of_training(config),
             model=config.model,
+            vocabulary=run_vocabulary(self.folder.examples, config.model.tokenizer),
             max_tokens=config.masking.max_tokens,
             seed=first.seed,
             start_digest=str(record.identity["model"]["start"]) if record and is_pretrained else "",

@@ -14,6 +14,7 @@ from raysweep.config.scored_metrics import MOST_NATS
 from raysweep.evaluation.document_sums import Floats, Ints
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.text_tables import token_rows
+from raysweep.masking.vocabulary import Vocabulary
 
 Scores = Mapping[str, pa.Table]
 """By model: a row per text, with nats, tokens and bytes of the whole text, and of the answers to its masks."""
@@ -47,14 +48,14 @@ def score_table(texts: pa.Table, scores: Scores, predictor: LevelPredictor | Non
     return pa.table(columns)
 
 
-def token_scores_table(texts: pa.Table, nats: Mapping[str, Floats], counts_D: Ints) -> pa.Table:
+def token_scores_table(texts: pa.Table, nats: Mapping[str, Floats], counts_D: Ints, vocabulary: Vocabulary) -> pa.Table:
     """A row per token: `document`, `writing_id`, `token`, `start`, `stop`, `piece`, and `nats_MODEL` for each model.
 
     Args:
         nats: by model, the nats of all tokens of the texts, NaN for a text's first.
         counts_D: tokens of each text, its first included.
     """
-    rows = token_rows(texts["text"].to_pylist(), counts_D)
+    rows = token_rows(texts["text"].to_pylist(), counts_D, vocabulary)
     places = pa.array(rows.pop("text"))
     return pa.table(
         {

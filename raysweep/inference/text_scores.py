@@ -20,7 +20,7 @@ from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_shard import make_shard
 from raysweep.masking.tokens import Tokens
-from raysweep.masking.vocabulary import token_bytes
+from raysweep.model.gpt2 import vocabulary_of
 from raysweep.model.token_losses import full_precision
 
 _TEXTS_AT_ONCE = 1024
@@ -112,14 +112,15 @@ def score_texts(
 def _score_some(model: Any, texts: Sequence[str], ids: Sequence[str], rules: ScoringRules, infills: bool) -> TextScores:
     count = len(texts)
     documents = Documents(ids=list(ids), levels=[_NO_LEVEL] * count, splits=[_SPLIT] * count, texts=list(texts))
-    shard = make_shard(documents, policy=rules.masking, seed=rules.seed, language=rules.language)
+    vocabulary = vocabulary_of(model)
+    shard = make_shard(documents, vocabulary, policy=rules.masking, seed=rules.seed, language=rules.language)
     tokens_N, offsets = shard.arrays["tokens"], shard.arrays["document_tokens"].astype(np.int64)
     window = min(rules.masking.max_tokens, int(model.config.n_positions))
     with full_precision():
         nats_N = score_whole_texts(model, tokens_N, offsets, window=window, batch_tokens=rules.batch_tokens)
         nats_D, tokens_D, bytes_D = np.zeros(count), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         if infills:
-            store = ExampleStore([shard])
+            store = ExampleStore([shard], vocabulary)
             chosen = store.select([_NO_LEVEL], _SPLIT, examples_per_document=rules.examples_per_document)
             sums = score_examples(model, store, chosen, batch_tokens=rules.batch_tokens, context_examples=0)
             cells = [cell for cell, (_, part) in enumerate(CELLS) if part in _INFILL_PARTS]
@@ -134,7 +135,7 @@ def _score_some(model: Any, texts: Sequence[str], ids: Sequence[str], rules: Sco
         token_nats=nats_N,
         nats=sum_by_text(np.where(is_label_N, nats_N, 0.0), offsets),
         tokens=sum_by_text(is_label_N.astype(np.int64), offsets),
-        bytes=sum_by_text(np.where(is_label_N, token_bytes()[tokens_N], 0).astype(np.int64), offsets),
+        bytes=sum_by_text(np.where(is_label_N, vocabulary.byte_counts[tokens_N], 0).astype(np.int64), offsets),
         infill_nats=nats_D,
         infill_tokens=tokens_D,
         infill_bytes=bytes_D,

@@ -10,7 +10,7 @@ import pandas as pd
 from raysweep.errors import InputError
 from raysweep.evaluation.document_sums import Ints
 from raysweep.inference.text_scores import TextScores
-from raysweep.masking.vocabulary import document_tokenizer
+from raysweep.masking.vocabulary import Vocabulary
 from raysweep.storage.digests import digest_text
 
 
@@ -57,19 +57,19 @@ def document_table(scores: TextScores) -> pd.DataFrame:
     )
 
 
-def token_table(texts: Sequence[str], scores: TextScores) -> pd.DataFrame:
+def token_table(texts: Sequence[str], scores: TextScores, vocabulary: Vocabulary) -> pd.DataFrame:
     """A row per token; see `TrainedModel.score`.  A character of several tokens is in the range of each of them."""
-    rows = token_rows(texts, np.diff(scores.offsets))
+    rows = token_rows(texts, np.diff(scores.offsets), vocabulary)
     return pd.DataFrame({**rows, "nats": scores.token_nats})
 
 
-def token_rows(texts: Sequence[str], counts_D: Ints) -> dict[str, Any]:
+def token_rows(texts: Sequence[str], counts_D: Ints, vocabulary: Vocabulary) -> dict[str, Any]:
     """A row per token: `text`, `token`, `start`, `stop` and `piece`.
 
     Args:
         counts_D: tokens of each text.
     """
-    encodings = document_tokenizer().encode_batch(list(texts), add_special_tokens=False)
+    encodings = vocabulary.plain.encode_batch(list(texts), add_special_tokens=False)
     ranges = np.array([place for encoding in encodings for place in encoding.offsets], dtype=np.int64).reshape(-1, 2)
     assert len(ranges) == counts_D.sum(), "both ways to tokenise give the same tokens"
     begins_D = np.cumsum(counts_D) - counts_D

@@ -13,7 +13,7 @@ from raysweep.evaluation.answer_words import FREE, Constraints
 from raysweep.evaluation.infilling import Infilling, infill
 from raysweep.inference.text_scores import ScoringRules, TextScores, score_texts
 from raysweep.inference.text_tables import document_table, read_texts, token_table
-from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.model.gpt2 import has_infilling_tokens, vocabulary_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,9 @@ class TrainedModel:
         """
         checked = read_texts(texts, ids)
         if per_token:
-            return token_table(checked.texts, self.score_texts(checked.texts, checked.ids, infills=False))
+            return token_table(
+                checked.texts, self.score_texts(checked.texts, checked.ids, infills=False), vocabulary_of(self.network)
+            )
         return document_table(self.score_texts(checked.texts, checked.ids))
 
     def score_texts(self, texts: Sequence[str], ids: Sequence[str], *, infills: bool = True) -> TextScores:
@@ -109,4 +111,4 @@ class TrainedModel:
     @property
     def can_infill(self) -> bool:
         """False for a GPT-2 without the infilling tokens."""
-        return int(self.network.config.vocab_size) == VOCABULARY_SIZE
+        return has_infilling_tokens(self.network)

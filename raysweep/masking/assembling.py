@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, TargetType
+from raysweep.masking.vocabulary import TargetType, Vocabulary
 
 Longs = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -23,6 +23,7 @@ NO_KIND = 255
 class MaskedTokens:
     """The tokens and spans of B examples, one example's after the other's."""
 
+    vocabulary: Vocabulary
     tokens_N: Array  # noqa: N815
     token_counts_B: Longs  # noqa: N815
     span_counts_B: Longs  # noqa: N815
@@ -120,7 +121,7 @@ def _context(source: MaskedTokens) -> _Part:
     is_kept[masked_M] = False
     # A blank takes the place of its span's first token.
     is_kept[source.span_starts_S] = True
-    ids[source.span_starts_S] = source.span_kinds_S.astype(np.int32) + FIRST_BLANK
+    ids[source.span_starts_S] = source.span_kinds_S.astype(np.int32) + source.vocabulary.first_blank
     types[source.span_starts_S] = TargetType.CONTEXT_SPECIAL
     kept_before = np.concatenate(([0], np.cumsum(is_kept)))
     ends_B = np.cumsum(source.token_counts_B)
@@ -130,7 +131,7 @@ def _context(source: MaskedTokens) -> _Part:
 
 def _start(source: MaskedTokens) -> _Part:
     ones = np.ones(len(source.token_counts_B), dtype=np.int64)
-    return _Part(counts_B=ones, ids=ones * START_OF_INFILL, types=ones * TargetType.START)
+    return _Part(counts_B=ones, ids=ones * source.vocabulary.start_of_infill, types=ones * TargetType.START)
 
 
 def _answers(source: MaskedTokens) -> _Part:
@@ -140,7 +141,7 @@ def _answers(source: MaskedTokens) -> _Part:
     ids = np.append(source.tokens_N, 0).astype(np.int32)[expand_runs(source.span_starts_S, sizes_S)]
     types = np.full(len(ids), TargetType.INFILL, dtype=np.uint8)
     stops_S = np.cumsum(sizes_S)
-    ids[stops_S - 1], types[stops_S - 1] = END_OF_INFILL, TargetType.INFILL_SPECIAL
+    ids[stops_S - 1], types[stops_S - 1] = source.vocabulary.end_of_infill, TargetType.INFILL_SPECIAL
     before = np.concatenate(([0], stops_S))
     ends_B = np.cumsum(source.span_counts_B)
     return _Part(

@@ -23,7 +23,7 @@ from raysweep.masking.kernels import kernel
 from raysweep.masking.mask_sampling import Kinds, Masks, Seeds, start_stream, uniform
 from raysweep.masking.segmentation import Segments
 from raysweep.masking.tokens import Tokens
-from raysweep.masking.vocabulary import token_bytes
+from raysweep.masking.vocabulary import Vocabulary
 from raysweep.masking.windows import Small, choose_window, cut_points
 
 WINDOW, TRUNCATE, DROP = 0, 1, 2
@@ -71,7 +71,14 @@ class Encoded(NamedTuple):
 
 
 def encode_masks(
-    segments: Segments, tokens: Tokens, offsets: Offsets, masks: Masks, seeds: Seeds, policy: MaskingConfig
+    segments: Segments,
+    tokens: Tokens,
+    offsets: Offsets,
+    masks: Masks,
+    seeds: Seeds,
+    *,
+    policy: MaskingConfig,
+    vocabulary: Vocabulary,
 ) -> Encoded:
     """Turn every mask into token spans that fit into `policy.max_tokens`.
 
@@ -80,7 +87,7 @@ def encode_masks(
         seeds: the documents' seeds, which choose the windows.
     """
     return _encode(
-        segments, tokens, offsets, token_bytes(), masks, seeds, policy.max_tokens, _OVERFLOW[policy.overflow]
+        segments, tokens, offsets, vocabulary.byte_counts, masks, seeds, policy.max_tokens, _OVERFLOW[policy.overflow]
     )
 
 

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from raysweep.config.fingerprints import file_fingerprint
+from raysweep.config.training_settings import GPT2_TOKENIZER
 from raysweep.errors import InputError
 from raysweep.masking.assembling import MaskedTokens, expand_runs, lay_out, measure
 from raysweep.masking.shards import FIX, Array, Shard, read_manifest, read_shard
+from raysweep.masking.tokenizer_folder import read_tokenizer
+from raysweep.masking.vocabulary import Vocabulary, gpt2
 from raysweep.storage.run_folder import ExamplesFolder
 
 _BLOCK = 1 << 16
@@ -40,6 +43,30 @@ class Batch:
     """Rows of documents.parquet."""
 
 
+def store_vocabulary(folder: Path) -> Vocabulary:
+    """What the ids of a complete folder mean.
+
+    Raises:
+        InputError: the manifest or the tokenizer is missing or damaged.
+    """
+    digest, place = read_manifest(folder).get("tokenizer"), ExamplesFolder(folder).tokenizer
+    if digest is None:
+        return gpt2()
+    vocabulary, _ = read_tokenizer(place, str(place))
+    if vocabulary.digest != digest:
+        raise InputError(f"{place}: not the tokenizer that the examples were made with; do --force mask")
+    return vocabulary
+
+
+def run_vocabulary(folder: Path, tokenizer: str) -> Vocabulary:
+    """What the ids of a run mean, which may have lost its examples if `model.tokenizer` is GPT-2's.
+
+    Raises:
+        InputError: the manifest or the tokenizer is missing or damaged.
+    """
+    return gpt2() if tokenizer == GPT2_TOKENIZER else store_vocabulary(folder)
+
+
 class ExampleStore:
     """A complete folder of examples.
 
@@ -47,7 +74,8 @@ class ExampleStore:
     example begin is held in memory: about 6 bytes an example and 18 a document.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+    def __init__(self, shards: Sequence[Shard], vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
         self._shards = [shard.arrays for shard in shards]
         self._max_tokens = int(shards[0].header["max_tokens"]) if shards else 1
         self._first_examples = _begins([len(arrays["span_counts"]) for arrays in self._shards])
@@ -79,7 +107,7 @@ class ExampleStore:
             shards.append(read_shard(path))
             if verify and file_fingerprint(path) != summary["checksum"]:
                 raise InputError(f"{path}: damaged, its checksum is not the manifest's; {FIX}")
-        return cls(shards)
+        return cls(shards, store_vocabulary(folder))
 
     def __len__(self) -> int:
         """Examples."""
@@ -143,6 +171,7 @@ class ExampleStore:
         spans = (shards, self._example_spans[numbers].astype(np.int64), span_counts_B)
         begins_B = np.cumsum(token_counts_B) - token_counts_B
         source = MaskedTokens(
+            vocabulary=self.vocabulary,
             tokens_N=self._gather("tokens", shards, self._document_tokens[documents_B] + first_B, token_counts_B),
             token_counts_B=token_counts_B,
             span_counts_B=span_counts_B,

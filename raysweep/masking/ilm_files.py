@@ -23,7 +23,7 @@ from raysweep.masking.mask_function import Span
 from raysweep.masking.mask_sampling import document_seeds
 from raysweep.masking.mask_shard import draw_masks
 from raysweep.masking.segmentation import segment
-from raysweep.masking.vocabulary import SPECIAL_TOKENS, START_OF_INFILL, Kind
+from raysweep.masking.vocabulary import SPECIAL_TOKENS, Kind, Vocabulary
 from raysweep.storage.atomic_files import atomic_file
 
 SPAN_TYPE = ("ilm.mask.hierarchical", "MaskHierarchicalType")
@@ -91,10 +91,10 @@ def draw_examples(
     ]
 
 
-def write_special_tokens(path: Path) -> None:
+def write_special_tokens(path: Path, vocabulary: Vocabulary) -> None:
     """Write `additional_ids_to_tokens.pkl` as the original does, by rename."""
     with atomic_file(path) as beside:
-        beside.write_bytes(pickle.dumps(dict(enumerate(SPECIAL_TOKENS, start=START_OF_INFILL)), protocol=4))
+        beside.write_bytes(pickle.dumps(dict(enumerate(SPECIAL_TOKENS, start=vocabulary.start_of_infill)), protocol=4))
 
 
 class _Reader(pickle.Unpickler):

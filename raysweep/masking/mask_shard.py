@@ -21,8 +21,9 @@ from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_sampling import Masks, Seeds, document_seeds, sample_masks
 from raysweep.masking.segmentation import Segments, segment
 from raysweep.masking.shards import NARROW, Array, Shard, write_shard
+from raysweep.masking.tokenizer_folder import unpack_vocabulary
 from raysweep.masking.tokens import Tokens, tokenise
-from raysweep.masking.vocabulary import Kind
+from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.run_folder import ExamplesFolder
 
@@ -36,6 +37,7 @@ def mask_shard(
     policy: MaskingConfig,
     seed: int,
     language: str = ENGLISH,
+    tokenizer: bytes | None = None,
 ) -> dict[str, Any]:
     """Make the examples of the documents in `rows` and write them under `folder`.
 
@@ -44,6 +46,7 @@ def mask_shard(
         rows: first row and the one after the last.
         shard: the shard's number, which names its file.
         language: of the texts; it decides where sentences and words end.
+        tokenizer: the run's, as `pack_vocabulary` gives it; None for GPT-2's.
 
     Returns:
         The shard's record, which is also written beside it: counts, checksum, seconds by phase.
@@ -55,7 +58,7 @@ def mask_shard(
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_documents(documents, rows)
-    made = _make_examples(read, policy, seed, language, seconds)
+    made = _make_examples(read, policy, seed, language, unpack_vocabulary(tokenizer), seconds)
     header = {"rows": list(rows), **made.shard.header}
     with _timed(seconds, "write"):
         checksum = write_shard(store.shard(shard), header, made.shard.arrays)
@@ -67,13 +70,15 @@ def mask_shard(
     return summary
 
 
-def make_shard(documents: Documents, *, policy: MaskingConfig, seed: int, language: str = ENGLISH) -> Shard:
+def make_shard(
+    documents: Documents, vocabulary: Vocabulary, *, policy: MaskingConfig, seed: int, language: str = ENGLISH
+) -> Shard:
     """Make the examples of some documents in memory: those that `mask_shard` writes for the same documents.
 
     Raises:
         InputError: a custom mask function gave bad spans.
     """
-    return _make_examples(documents, policy, seed, language, {}).shard
+    return _make_examples(documents, policy, seed, language, vocabulary, {}).shard
 
 
 class _Made(NamedTuple):
@@ -86,17 +91,22 @@ class _Made(NamedTuple):
 
 
 def _make_examples(
-    read: Documents, policy: MaskingConfig, seed: int, language: str, seconds: dict[str, float]
+    read: Documents,
+    policy: MaskingConfig,
+    seed: int,
+    language: str,
+    vocabulary: Vocabulary,
+    seconds: dict[str, float],
 ) -> _Made:
     with _timed(seconds, "segment"):
         segments = segment(read.texts, language)
     with _timed(seconds, "tokenise"):
-        tokens, offsets = tokenise(segments.codes, segments.documents)
+        tokens, offsets = tokenise(segments.codes, segments.documents, vocabulary)
     with _timed(seconds, "sample"):
         seeds = document_seeds(seed, read.ids, read.splits)
         masks = draw_masks(read, segments, seeds, policy, seed)
     with _timed(seconds, "encode"):
-        encoded = encode_masks(segments, tokens, offsets, masks, seeds, policy)
+        encoded = encode_masks(segments, tokens, offsets, masks, seeds, policy=policy, vocabulary=vocabulary)
     header: dict[str, Any] = {"max_tokens": policy.max_tokens}
     arrays = {**pack_examples(tokens, offsets, encoded), "seeds": seeds}
     for field, values in (("levels", read.levels), ("splits", read.splits)):

@@ -32,9 +32,9 @@ BATCH = 64
 _YARDSTICK = """
 import json, sys, time
 import pyarrow.parquet as pq
-from raysweep.masking.vocabulary import document_tokenizer
+from raysweep.masking.vocabulary import gpt2
 texts = pq.read_table(sys.argv[1], columns=["text"])["text"].to_pylist()
-tokenizer = document_tokenizer()
+tokenizer = gpt2().plain
 tokenizer.encode_batch(texts[:64], add_special_tokens=False)
 began = time.perf_counter()
 for start in range(0, len(texts), 1000):

@@ -1,10 +1,9 @@
 """Shows an example as pieces of text, each with its role, for a terminal or a page."""
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from raysweep.masking.example_store import ExampleStore
-from raysweep.masking.vocabulary import FIRST_BLANK, Kind, TargetType
+from raysweep.masking.vocabulary import Kind, TargetType, Vocabulary
 
 ROLES = {
     TargetType.CONTEXT: "context",
@@ -16,9 +15,7 @@ ROLES = {
 }
 
 
-def preview_example(
-    store: ExampleStore, example: int, tokenizer: Tokenizer, *, task: str = "ilm"
-) -> list[tuple[str, str]]:
+def preview_example(store: ExampleStore, example: int, *, task: str = "ilm") -> list[tuple[str, str]]:
     """The pieces of the example in order, as (text, role); roles are the values of `ROLES`.
 
     A blank is shown as its kind, such as `[word]`, the start token as `→` and the end of an answer as `■`.
@@ -35,16 +32,16 @@ def preview_example(
             and target in {TargetType.CONTEXT, TargetType.INFILL, TargetType.REDUNDANT}
         )
         if not is_run:
-            pieces.append((_text(target, ids[begin:end], tokenizer), ROLES[target]))
+            pieces.append((_text(target, ids[begin:end], store.vocabulary), ROLES[target]))
             begin = end
     return pieces
 
 
-def _text(target: TargetType, ids: list[int], tokenizer: Tokenizer) -> str:
+def _text(target: TargetType, ids: list[int], vocabulary: Vocabulary) -> str:
     if target == TargetType.CONTEXT_SPECIAL:
-        return f"[{Kind(ids[0] - FIRST_BLANK).name.lower()}]"
+        return f"[{Kind(ids[0] - vocabulary.first_blank).name.lower()}]"
     if target == TargetType.START:
         return "→"
     if target == TargetType.INFILL_SPECIAL:
         return "■"
-    return tokenizer.decode(ids, skip_special_tokens=False)
+    return vocabulary.decode(ids)

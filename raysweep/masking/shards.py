@@ -122,13 +122,19 @@ def read_shard_summary(folder: Path, shard: int) -> dict[str, Any] | None:
 
 
 def write_manifest(
-    folder: Path, *, fingerprint: str, identity: Mapping[str, Any], summaries: Sequence[Mapping[str, Any]]
+    folder: Path,
+    *,
+    fingerprint: str,
+    identity: Mapping[str, Any],
+    summaries: Sequence[Mapping[str, Any]],
+    tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Write the manifest of a complete folder, by rename; returns it.
 
     Args:
         fingerprint, identity: the settings and data that the examples were made from.
         summaries: what `mask_shard` returned for every shard.
+        tokenizer: the digest of the run's tokenizer, which lies beside the shards; None for GPT-2's.
 
     Raises:
         InputError: a range of rows is missing or repeated.
@@ -152,6 +158,7 @@ def write_manifest(
         "identity": dict(identity),
         "shards": shards,
         "totals": totals,
+        **({} if tokenizer is None else {"tokenizer": tokenizer}),
     }
     write_json(ExamplesFolder(folder).manifest, manifest)
     return manifest

@@ -1,10 +1,10 @@
-"""Tokenises many documents at once with GPT-2's BPE.
+"""Tokenises many documents at once with a byte-level BPE.
 
 GPT-2's pattern first cuts a text into pieces (a word with the blank before it, a number, a run of
 punctuation), then merges bytes within each piece.  Here a kernel cuts the pieces; the `tokenizers` library
 encodes each distinct piece once, and a cache keeps its ids, because learners repeat their words.  A document
 with a character beyond `characters.GPT2_KNOWN` is encoded as a whole by the library.  Both ways give the same
-ids as `document_tokenizer().encode(text)`.
+ids as `Vocabulary.encode`.
 """
 
 import threading
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from raysweep.errors import InputError
 from raysweep.masking.characters import (
     GPT2_KNOWN,
     GPT2_LETTER,
@@ -26,12 +27,13 @@ from raysweep.masking.characters import (
     join_texts,
 )
 from raysweep.masking.kernels import kernel
-from raysweep.masking.vocabulary import document_tokenizer, piece_tokenizer
+from raysweep.masking.vocabulary import Vocabulary
+from raysweep.storage.printable import shown
 
 MAX_CACHED_PIECES = 1 << 19
 """The cache is emptied, between batches, once it holds more."""
 
-Tokens = npt.NDArray[np.uint16]
+Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.int32]
 
 
@@ -39,20 +41,21 @@ Slots = npt.NDArray[np.int32]
 class PieceCache:
     """The token ids of pieces: a hash table by code points, in arrays that kernels read."""
 
+    vocabulary: Vocabulary
+    ids: Tokens
     slots: Slots = field(default_factory=lambda: np.full(1 << 16, -1, dtype=np.int32))
     """For each hash a piece's number, or -1."""
     letters: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
     letter_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
-    ids: Tokens = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
     id_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     count: int = 0
 
     def add(self, pieces: Sequence[str]) -> None:
         """Encode these distinct new pieces."""
-        encodings = piece_tokenizer().encode_batch_fast(list(pieces), add_special_tokens=False)
+        encodings = self.vocabulary.pieces.encode_batch_fast(list(pieces), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         codes, offsets = join_texts(pieces)
-        flat = np.fromiter((number for row in ids for number in row), dtype=np.uint16)
+        flat = np.fromiter((number for row in ids for number in row), dtype=self.ids.dtype)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         self.id_offsets = np.concatenate((self.id_offsets, self.id_offsets[-1] + np.cumsum(lengths)))
         self.ids = np.concatenate((self.ids, flat))
@@ -69,7 +72,7 @@ _cache: list[PieceCache] = []
 _lock = threading.Lock()
 
 
-def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
+def tokenise(codes: Codes, documents: Offsets, vocabulary: Vocabulary) -> tuple[Tokens, Offsets]:
     """Tokenise many documents.
 
     Args:
@@ -78,18 +81,23 @@ def tokenise(codes: Codes, documents: Offsets) -> tuple[Tokens, Offsets]:
 
     Returns:
         All token ids, and where those of each document begin.
+
+    Raises:
+        InputError: the tokens of a document do not spell it.
     """
+    if not vocabulary.cuts_like_gpt2:
+        return _encode_whole(codes, documents, np.arange(len(documents) - 1), vocabulary)
     is_known, pieces, starts, ends = _cut_pieces(codes, documents, character_classes())
     with _lock:
-        cache, numbers = _look_up_all(codes, starts, ends)
-    whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known))
+        cache, numbers = _look_up_all(codes, starts, ends, vocabulary)
+    whole_ids, whole_offsets = _encode_whole(codes, documents, np.flatnonzero(~is_known), vocabulary)
     return _gather(is_known, pieces, numbers, cache.ids, cache.id_offsets, whole_ids, whole_offsets)
 
 
-def _look_up_all(codes: Codes, starts: Offsets, ends: Offsets) -> tuple[PieceCache, Slots]:
+def _look_up_all(codes: Codes, starts: Offsets, ends: Offsets, vocabulary: Vocabulary) -> tuple[PieceCache, Slots]:
     """The number of each piece in the cache, to which missing ones are added."""
-    if not _cache or _cache[0].count > MAX_CACHED_PIECES:
-        _cache[:] = [PieceCache()]
+    if not _cache or _cache[0].count > MAX_CACHED_PIECES or _cache[0].vocabulary.digest != vocabulary.digest:
+        _cache[:] = [PieceCache(vocabulary=vocabulary, ids=np.zeros(0, dtype=vocabulary.id_type))]
     cache = _cache[0]
     numbers = _look_up(codes, starts, ends, cache.slots, cache.letters, cache.letter_offsets)
     missing = np.flatnonzero(numbers < 0)
@@ -110,13 +118,28 @@ def _text_of(codes: Codes, start: int, end: int) -> str:
     return codes[start:end].tobytes().decode("utf-32-le")
 
 
-def _encode_whole(codes: Codes, documents: Offsets, chosen: Offsets) -> tuple[Tokens, Offsets]:
+def _encode_whole(codes: Codes, documents: Offsets, chosen: Offsets, vocabulary: Vocabulary) -> tuple[Tokens, Offsets]:
     texts = [_text_of(codes, documents[index], documents[index + 1]) for index in chosen]
-    encodings = document_tokenizer().encode_batch_fast(texts, add_special_tokens=False) if texts else []
-    rows = [np.array(encoding.ids, dtype=np.uint16) for encoding in encodings]
+    encodings = vocabulary.plain.encode_batch_fast(texts, add_special_tokens=False) if texts else []
+    if not vocabulary.cuts_like_gpt2:
+        for text, encoding in zip(texts, encodings, strict=True):
+            _refuse_loss(text, encoding.ids, vocabulary)
+    rows = [np.array(encoding.ids, dtype=vocabulary.id_type) for encoding in encodings]
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    return np.concatenate([*rows, np.zeros(0, dtype=np.uint16)]), offsets
+    return np.concatenate([*rows, np.zeros(0, dtype=vocabulary.id_type)]), offsets
+
+
+def _refuse_loss(text: str, ids: Sequence[int], vocabulary: Vocabulary) -> None:
+    """Compare a text with what its tokens spell: spans are found by counting bytes."""
+    spelled, wanted = b"".join(vocabulary.contents[number] for number in ids), text.encode()
+    if spelled != wanted:
+        at = next((place for place, (a, b) in enumerate(zip(spelled, wanted, strict=False)) if a != b), len(spelled))
+        before, after = (part[max(0, at - 16) : at + 16].decode("utf-8", "replace") for part in (wanted, spelled))
+        raise InputError(
+            f"model.tokenizer: it is not lossless: its tokens of the text with {shown(before)} spell {shown(after)}. "
+            "Take a byte-level BPE, or a SentencePiece that keeps spaces and has byte_fallback, or set it to 'corpus'"
+        )
 
 
 @kernel
@@ -266,7 +289,7 @@ def _gather(
     total = len(whole_ids)
     for piece in numbers:
         total += id_offsets[piece + 1] - id_offsets[piece]
-    tokens = np.empty(total, np.uint16)
+    tokens = np.empty(total, ids.dtype)
     at, whole = 0, 0
     for d in range(len(is_known)):
         if is_known[d]:

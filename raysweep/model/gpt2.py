@@ -2,7 +2,7 @@
 
 A model starts from random weights of a chosen size, from any folder with a Hugging Face GPT-2 (such as
 a parent trial's model), or from a name on the hub; only the last uses the network.  Every model gets
-raysweep's vocabulary: GPT-2's 50,257 tokens and the seven of infilling.  `model.start_folder` checks a folder;
+the run's vocabulary: the tokens of its tokenizer and the seven of infilling.  `model.start_folder` checks a folder;
 only its weights are handed to transformers, which reads no file of it and runs no code of it.
 
 Axes: B examples, T tokens, D width, V vocabulary.
@@ -22,7 +22,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig
 from raysweep.errors import InputError
-from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.masking.vocabulary import Vocabulary, gpt2
 from raysweep.model.start_folder import (
     StartFolder,
     digest_start,
@@ -35,18 +35,18 @@ from raysweep.seeding import seed_for
 
 logger = logging.getLogger(__name__)
 
-END_OF_TEXT = GPT2_SIZE - 1
-"""Id of `<|endoftext|>`."""
+_VOCABULARY = "raysweep_vocabulary"
 
 
 def build_model(
-    start: str, *, model: ModelConfig, max_tokens: int, seed: int, start_digest: str = ""
+    start: str, *, model: ModelConfig, vocabulary: Vocabulary, max_tokens: int, seed: int, start_digest: str = ""
 ) -> GPT2LMHeadModel:
     """The model a training starts from, on the CPU, in float32, in training mode.
 
     Args:
         start: 'scratch', a folder with a GPT-2, or a name on the Hugging Face hub.
         model: its size if it is made from scratch, and its dropout in any case.
+        vocabulary: of the run; the start must have the same tokenizer.
         max_tokens: tokens in the longest example; a model from scratch gets as many positions.
         seed: for random weights.  The global random state does not change.
         start_digest: of the start that the run was planned with; not compared if ''.
@@ -55,21 +55,21 @@ def build_model(
         InputError: the start cannot be read, is no GPT-2, has too few positions, or its content changed.
     """
     if start == SCRATCH:
-        built = _random_model(model, max_tokens, seed)
+        built = _random_model(model, vocabulary, max_tokens, seed)
     else:
-        found = read_start(find_folder(start), place_of(start))
+        found = read_start(find_folder(start), place_of(start), vocabulary=vocabulary)
         refuse_long_examples(found, max_tokens)
         if start_digest and (digest := digest_start(found)) != start_digest:
             raise InputError(
                 f"{found.place}: its digest is {digest}, and was {start_digest} when the run began; put the earlier "
                 "weights back on every node, or begin again (--force train)"
             )
-        built = _load_weights(found, **_dropouts(model.dropout))
-        _fit_vocabulary(built, has_infilling_tokens=found.has_infilling_tokens)
+        built = _load_weights(found, vocabulary, **_dropouts(model.dropout))
+        _fit_vocabulary(built, vocabulary, has_infilling_tokens=found.has_infilling_tokens)
         for note in found.notes:
             logger.info("%s: %s", found.place, note)
     built.train()
-    return _prepared(built)
+    return _prepared(built, vocabulary)
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infilling: bool = True) -> GPT2LMHeadModel:
@@ -81,17 +81,28 @@ def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infill
     Raises:
         InputError: the folder holds no such model.
     """
-    found = read_start(folder, str(folder))
+    found = read_start(folder, str(folder), vocabulary=None)
+    vocabulary = found.vocabulary
     if needs_infilling and not found.has_infilling_tokens:
         raise InputError(
             f"{folder}: its vocabulary of {found.config.vocab_size} tokens lacks those of infilling, which make "
-            f"{VOCABULARY_SIZE}; train it first: set model.start to this folder"
+            f"{vocabulary.size}; train it first: set model.start to this folder"
         )
-    model = _load_weights(found)
+    model = _load_weights(found, vocabulary)
     model.train(False)
     # The stub of `to` accepts no device.
-    placed: GPT2LMHeadModel = _prepared(model).to(device)  # type: ignore[arg-type]
+    placed: GPT2LMHeadModel = _prepared(model, vocabulary).to(device)  # type: ignore[arg-type]
     return placed
+
+
+def vocabulary_of(model: Any) -> Vocabulary:
+    """What the ids of a model mean, as `build_model` or `load_model` noted it; of one made elsewhere GPT-2's."""
+    return getattr(model, _VOCABULARY, None) or gpt2()
+
+
+def has_infilling_tokens(model: Any) -> bool:
+    """False for a GPT-2 that can only score whole texts."""
+    return int(model.config.vocab_size) == vocabulary_of(model).size
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -138,16 +149,16 @@ def quiet_transformers() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _random_model(model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadModel:
+def _random_model(model: ModelConfig, vocabulary: Vocabulary, max_tokens: int, seed: int) -> GPT2LMHeadModel:
     layers, width, heads = SIZES[model.size]
     config = GPT2Config(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=vocabulary.size,
         n_positions=max_tokens,
         n_layer=layers,
         n_embd=width,
         n_head=heads,
-        bos_token_id=END_OF_TEXT,
-        eos_token_id=END_OF_TEXT,
+        bos_token_id=vocabulary.end_of_text,
+        eos_token_id=vocabulary.end_of_text,
         **_dropouts(model.dropout),
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
@@ -155,7 +166,7 @@ def _random_model(model: ModelConfig, max_tokens: int, seed: int) -> GPT2LMHeadM
         return GPT2LMHeadModel(config)
 
 
-def _load_weights(start: StartFolder, **overrides: Any) -> GPT2LMHeadModel:
+def _load_weights(start: StartFolder, vocabulary: Vocabulary, **overrides: Any) -> GPT2LMHeadModel:
     """The folder's model in float32, without training mode."""
     files: dict[Path, list[tuple[str, str]]] = {}
     for name, tensor in start.tensors.items():
@@ -169,8 +180,8 @@ def _load_weights(start: StartFolder, **overrides: Any) -> GPT2LMHeadModel:
                 weights[name if name == "lm_head.weight" else f"transformer.{name}"] = tensor
     config = GPT2Config(
         **start.config.model_dump(exclude={"quantization_config"}),
-        bos_token_id=END_OF_TEXT,
-        eos_token_id=END_OF_TEXT,
+        bos_token_id=vocabulary.end_of_text,
+        eos_token_id=vocabulary.end_of_text,
         **overrides,
     )
     with quiet_transformers():
@@ -191,22 +202,23 @@ def _load_weights(start: StartFolder, **overrides: Any) -> GPT2LMHeadModel:
     return model
 
 
-def _fit_vocabulary(model: GPT2LMHeadModel, *, has_infilling_tokens: bool) -> None:
-    """Give the model raysweep's tokens: GPT-2's rows stay, each infilling token starts at their mean.
+def _fit_vocabulary(model: GPT2LMHeadModel, vocabulary: Vocabulary, *, has_infilling_tokens: bool) -> None:
+    """Give the model the run's tokens: the tokenizer's own rows stay, each infilling token starts at their mean.
 
-    Rows of other tokens beyond GPT-2's (padding, a token of someone's own) have ids that infilling uses.
+    Rows of other tokens beyond the tokenizer's (padding, a token of someone's own) have ids that infilling uses.
     """
     if has_infilling_tokens:
         return
     with quiet_transformers():
-        model.resize_token_embeddings(VOCABULARY_SIZE, mean_resizing=False)
+        model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
     with torch.no_grad():
         for weight_VD in {id(w): w for w in (model.transformer.wte.weight, model.lm_head.weight)}.values():
-            weight_VD[GPT2_SIZE:] = weight_VD[:GPT2_SIZE].mean(dim=0)
+            weight_VD[vocabulary.own_size :] = weight_VD[: vocabulary.own_size].mean(dim=0)
 
 
-def _prepared(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
-    """Replace GELU by one fused operation (equal up to rounding; the saved config stays the same)."""
+def _prepared(model: GPT2LMHeadModel, vocabulary: Vocabulary) -> GPT2LMHeadModel:
+    """Note the vocabulary, and replace GELU by one fused operation (equal up to rounding; the saved config stays)."""
+    setattr(model, _VOCABULARY, vocabulary)
     if model.config.activation_function in {"gelu_new", "gelu_pytorch_tanh"}:
         blocks: Any = model.transformer.h
         for block in blocks:

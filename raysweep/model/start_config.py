@@ -17,8 +17,8 @@ CONFIG_FILE = "config.json"
 _MODEL_TYPE = "gpt2"
 
 
-def _count(default: int, most: int, *names: str, least: int = 1) -> int:
-    field: int = Field(default, ge=least, le=most, validation_alias=AliasChoices(*names))
+def _count(default: int, most: int, *names: str) -> int:
+    field: int = Field(default, ge=1, le=most, validation_alias=AliasChoices(*names))
     return field
 
 
@@ -27,7 +27,7 @@ class StartConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
-    vocab_size: int = _count(GPT2_SIZE, 1_000_000, "vocab_size", least=GPT2_SIZE)
+    vocab_size: int = _count(GPT2_SIZE, 1_000_000, "vocab_size")
     n_positions: int = _count(1024, 1_000_000, "n_positions", "max_position_embeddings")
     n_embd: int = _count(768, 65_536, "n_embd", "hidden_size")
     n_layer: int = _count(12, 1_000, "n_layer", "num_hidden_layers")

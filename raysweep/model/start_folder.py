@@ -15,12 +15,13 @@ from pathlib import Path
 from raysweep.config.error_messages import show
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SCRATCH, ModelConfig
+from raysweep.config.training_settings import GPT2_TOKENIZER, SCRATCH, ModelConfig
 from raysweep.errors import InputError
-from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.masking.tokenizer_folder import CONFIG_FILE as TOKENIZER_CONFIG
+from raysweep.masking.vocabulary import Vocabulary, gpt2
 from raysweep.model.remembered_digests import FileStates, recall_digests, remember_digests
 from raysweep.model.start_config import CONFIG_FILE, StartConfig, read_start_config
-from raysweep.model.start_tokenizer import INFILLING_TOKENS, TOKENIZER_FILES, read_extra_tokens
+from raysweep.model.start_tokenizer import TOKENIZER_FILES, named_vocabulary, read_tokens, shortened
 from raysweep.model.weight_files import INDEX_FILE, WEIGHTS_FILE, StoredTensor, digest_finite, read_tensors
 
 _PREFIX = "transformer."
@@ -28,8 +29,7 @@ _BUFFER = re.compile(r"h\.\d+\.(attn|crossattention)\.(bias|masked_bias)\Z")
 """Attention masks that older versions of transformers saved with the weights."""
 _LAYER = re.compile(r"h\.(\d+)\.")
 _HEAD = "lm_head.weight"
-_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", *TOKENIZER_FILES]
-_LONGEST_SHOWN = 80
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", *TOKENIZER_FILES, TOKENIZER_CONFIG]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +39,12 @@ class StartFolder:
     place: str
     """What a message begins with."""
     config: StartConfig
+    vocabulary: Vocabulary
+    """What its ids mean: those of its tokenizer, and after them those of infilling."""
     tensors: Mapping[str, StoredTensor]
     """The weights, by their names without `transformer.`."""
     has_infilling_tokens: bool
-    """Whether its tokens beyond GPT-2's are raysweep's seven, so that their weights are kept."""
+    """Whether its tokens beyond its tokenizer's are raysweep's seven, so that their weights are kept."""
     notes: tuple[str, ...]
     """What is not as usual, but works."""
 
@@ -58,11 +60,12 @@ def check_start(config: Config, *, may_download: bool = False) -> str:
     """
     model = config.model
     if model.start == SCRATCH:
+        _ = named_vocabulary(model.tokenizer)
         return f"from scratch, size {model.size}"
     folder = find_folder(model.start) if may_download else local_folder(model.start) or cached_snapshot(model.start)
     if folder is None:
         return f"hub model {model.start}, to be downloaded at the start"
-    start = read_start(folder, place_of(model.start))
+    start = read_start(folder, place_of(model.start), vocabulary=named_vocabulary(model.tokenizer))
     refuse_long_examples(start, config.masking.max_tokens)
     digest = digest_start(start)
     what = f"folder {model.start}" if local_folder(model.start) else f"hub model {model.start}, in the local cache"
@@ -72,17 +75,24 @@ def check_start(config: Config, *, may_download: bool = False) -> str:
 def model_identity(model: ModelConfig) -> dict[str, object]:
     """What the trials without a parent start from, in plain fields: the content of the start, never its path."""
     if model.start == SCRATCH:
-        return model.model_dump(mode="json")
-    return {"start": start_digest(model.start), "dropout": model.dropout}
+        return model.model_dump(mode="json", exclude={"tokenizer"})
+    return {"start": start_digest(model.start, model.tokenizer), "dropout": model.dropout}
 
 
-def start_digest(start: str) -> str:
+def start_digest(start: str, tokenizer: str = GPT2_TOKENIZER) -> str:
     """The digest of a start; '' for 'scratch'.  A hub model that is not in the cache is downloaded.
+
+    Args:
+        tokenizer: as `model.tokenizer` says it.
 
     Raises:
         InputError: it cannot be read, is no GPT-2, or a weight is not finite.
     """
-    return "" if start == SCRATCH else digest_start(read_start(find_folder(start), place_of(start)))
+    return (
+        ""
+        if start == SCRATCH
+        else digest_start(read_start(find_folder(start), place_of(start), vocabulary=named_vocabulary(tokenizer)))
+    )
 
 
 def find_folder(start: str) -> Path:
@@ -94,34 +104,39 @@ def find_folder(start: str) -> Path:
     return local_folder(start) or cached_snapshot(start) or _download(start)
 
 
-def read_start(folder: Path, place: str) -> StartFolder:
+def read_start(folder: Path, place: str, *, vocabulary: Vocabulary | None) -> StartFolder:
     """Read a folder's config, tokenizer and the headers of its weights.
 
     Args:
         place: what a message begins with.
+        vocabulary: which the start must have; None: its own, which is GPT-2's where the folder has no tokenizer.
 
     Raises:
-        InputError: it holds no GPT-2 with GPT-2's tokens, or its parts do not fit together.
+        InputError: it holds no GPT-2 with these tokens, or its parts do not fit together.
     """
     try:
         config = read_start_config(folder, place)
         stored = read_tensors(folder, place)
-        extra = read_extra_tokens(folder, place)
+        wanted, extra, has_infilling = read_tokens(folder, place, vocabulary)
     except OSError as error:
         raise InputError(f"{place}: {error.strerror or error} ({error.filename}); make it readable") from error
     tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in stored.items()}
     if len(tensors) != len(stored):
         raise InputError(f"{place}: its weights hold a name twice, with and without '{_PREFIX}'; save the model anew")
+    if config.vocab_size < wanted.own_size:
+        here = f"{place}: {CONFIG_FILE}: vocab_size: found {config.vocab_size}"
+        raise InputError(f"{here}; must be at least {wanted.own_size:,}, which are the tokens of its tokenizer")
     shapes = config.tensor_shapes()
     _compare_weights(shapes, tensors, config, place)
     unused = sorted(name for name in tensors.keys() - shapes.keys() if name != _HEAD and not _BUFFER.match(name))
-    keeps = config.vocab_size == VOCABULARY_SIZE and (extra is None or extra == INFILLING_TOKENS)
+    keeps = config.vocab_size == wanted.size and has_infilling
     return StartFolder(
         place=place,
         config=config,
         tensors={name: tensor for name, tensor in tensors.items() if name in shapes or name == _HEAD},
+        vocabulary=wanted,
         has_infilling_tokens=keeps,
-        notes=tuple(_notes(config, extra, keeps=keeps, unused=unused)),
+        notes=tuple(_notes(config, wanted, extra, keeps=keeps, unused=unused)),
     )
 
 
@@ -149,6 +164,7 @@ def digest_start(start: StartFolder) -> str:
             "config": start.config.model_dump(mode="json", exclude={"initializer_range", "quantization_config"}),
             "tensors": digests,
             "has_infilling_tokens": start.has_infilling_tokens,
+            **({} if start.vocabulary is gpt2() else {"tokenizer": start.vocabulary.digest}),
         }
     )
 
@@ -184,8 +200,7 @@ def cached_snapshot(name: str) -> Path | None:
 
 def place_of(start: str) -> str:
     """What a message about a start begins with; of a long path its end."""
-    shown = start if len(start) <= _LONGEST_SHOWN else f"…{start[1 - _LONGEST_SHOWN :]}"
-    return f"model.start '{shown}'"
+    return f"model.start '{shortened(start)}'"
 
 
 def local_folder(start: str) -> Path | None:
@@ -264,14 +279,17 @@ def _compare_weights(
         raise InputError(f"{place}: {len(unknown)} weights are none of a GPT-2 ({show(unknown[0])}, …)")
 
 
-def _notes(config: StartConfig, extra: Mapping[int, str] | None, *, keeps: bool, unused: list[str]) -> list[str]:
+def _notes(
+    config: StartConfig, vocabulary: Vocabulary, extra: Mapping[int, str] | None, *, keeps: bool, unused: list[str]
+) -> list[str]:
     notes = []
     if extra is None:
         notes.append("no tokenizer in the folder, so its tokens are taken to be GPT-2's")
-    if config.vocab_size > GPT2_SIZE and not keeps:
+    if config.vocab_size > vocabulary.own_size and not keeps:
         names = ", ".join(show(token) for token in list((extra or {}).values())[:3])
         some = f" ({names})" if names else ""
-        notes.append(f"its {config.vocab_size - GPT2_SIZE:,} tokens beyond GPT-2's are not used{some}")
+        whose = "GPT-2's" if vocabulary is gpt2() else "its tokenizer's"
+        notes.append(f"its {config.vocab_size - vocabulary.own_size:,} tokens beyond {whose} are not used{some}")
     if unused:
         notes.append(f"{len(unused)} weights of other tasks are not used ({show(unused[0])})")
     return notes

@@ -1,4 +1,4 @@
-"""Compares a start's tokenizer with GPT-2's: raysweep writes GPT-2's ids, which must mean the same to the model.
+"""Compares a start's tokenizer with the run's: ids are the run's, which must mean the same to the model.
 
 A model of another language often has 50,257 tokens too, so their number says nothing.
 """
@@ -8,16 +8,96 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.config.error_messages import show
+from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, START_TOKENIZER
 from raysweep.errors import InputError
-from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, read_bpe_files
+from raysweep.masking.tokenizer_folder import read_tokenizer
+from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, Vocabulary, gpt2, read_bpe_files
 from raysweep.storage.user_json import MIB, read_user_json
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER_FILE, "vocab.json", "merges.txt", "added_tokens.json")
 _LIMIT_BYTES = 64 * MIB
+_LONGEST_SHOWN = 80
 _OTHER_TOKENIZERS = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.txt")
 INFILLING_TOKENS = dict(enumerate(SPECIAL_TOKENS, start=GPT2_SIZE))
-_ADVICE = "start from a model with GPT-2's own tokenizer, or from scratch"
+_ADVICE = "set model.tokenizer: start to use its own, start from a model with GPT-2's, or from scratch"
+
+
+def named_vocabulary(tokenizer: str) -> Vocabulary | None:
+    """GPT-2's vocabulary, or that of a folder; None for those that `model.tokenizer` does not name itself.
+
+    Raises:
+        InputError: there is no such folder, or its tokenizer cannot be used.
+    """
+    if tokenizer == GPT2_TOKENIZER:
+        return gpt2()
+    if tokenizer in {START_TOKENIZER, CORPUS_TOKENIZER}:
+        return None
+    place, folder = f"model.tokenizer '{shortened(tokenizer)}'", Path(tokenizer).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"{place}: no such folder; must be 'gpt2', 'corpus', 'start' or a folder with a tokenizer.json"
+        )
+    return own_vocabulary(folder, place)[0]
+
+
+def own_vocabulary(folder: Path, place: str) -> tuple[Vocabulary, bool]:
+    """The vocabulary of a folder's own tokenizer, and whether it has infilling's tokens.
+
+    Raises:
+        InputError: it holds no tokenizer that can be used.
+    """
+    vocabulary, has_infilling = read_tokenizer(folder, place)
+    return (gpt2(), has_infilling) if is_gpt2(folder, place) else (vocabulary, has_infilling)
+
+
+def read_tokens(
+    folder: Path, place: str, vocabulary: Vocabulary | None
+) -> tuple[Vocabulary, Mapping[int, str] | None, bool]:
+    """The vocabulary of a start, GPT-2's extra tokens if it has some, and whether those of infilling are there.
+
+    Args:
+        vocabulary: which it must have; None: its own, which is GPT-2's where the folder has no tokenizer.
+
+    Raises:
+        InputError: it has another, or its files cannot be read.
+    """
+    if vocabulary is gpt2() or (vocabulary is None and (not has_tokenizer(folder) or is_gpt2(folder, place))):
+        extra = read_extra_tokens(folder, place)
+        return gpt2(), extra, extra is None or extra == INFILLING_TOKENS
+    if not has_tokenizer(folder):
+        raise InputError(f"{place}: holds no tokenizer to compare with the run's; copy its tokenizer.json there")
+    own, has_infilling = own_vocabulary(folder, place)
+    if vocabulary is not None and own.digest != vocabulary.digest:
+        raise InputError(
+            f"{place}: its tokenizer is not the run's: it has {own.own_size:,} tokens and the digest {own.digest}, the "
+            f"run's {vocabulary.own_size:,} and {vocabulary.digest}; set model.tokenizer: start, or begin from scratch"
+        )
+    return own, {}, has_infilling
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder says in any form what its ids mean."""
+    return any((folder / name).exists() for name in (TOKENIZER_FILE, "vocab.json", *_OTHER_TOKENIZERS))
+
+
+def is_gpt2(folder: Path, place: str) -> bool:
+    """Whether a folder's tokenizer is GPT-2's, but for tokens after its own.
+
+    Raises:
+        InputError: its files cannot be read.
+    """
+    if (folder / TOKENIZER_FILE).is_file():
+        raw = read_user_json(folder / TOKENIZER_FILE, f"{place}: {TOKENIZER_FILE}", limit_bytes=_LIMIT_BYTES)
+        if not _is_plain_byte_level(raw):
+            return False
+        vocabulary, merges = _tokens_of(raw, f"{place}: {TOKENIZER_FILE}")
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        vocabulary, merges = _read_bpe_pair(folder, place)
+    else:
+        return False
+    known, known_merges = read_bpe_files()
+    return merges == known_merges and all(vocabulary.get(number) == token for token, number in known.items())
 
 
 def read_extra_tokens(folder: Path, place: str) -> dict[int, str] | None:
@@ -56,12 +136,22 @@ def _compare(vocabulary: Mapping[int, str], merges: list[tuple[str, str]], place
 
 def _read_tokenizer_json(path: Path, place: str) -> tuple[dict[int, str], list[tuple[str, str]]]:
     raw = read_user_json(path, place, limit_bytes=_LIMIT_BYTES)
-    model, splitter = _mapping(raw.get("model")), _mapping(raw.get("pre_tokenizer"))
-    if model.get("type", "BPE") != "BPE" or splitter.get("type") != "ByteLevel" or raw.get("normalizer") is not None:
+    if not _is_plain_byte_level(raw):
+        model, splitter = _mapping(raw.get("model")), _mapping(raw.get("pre_tokenizer"))
         raise InputError(
             f"{place}: its tokenizer is not GPT-2's: model {show(model.get('type'))}, pre_tokenizer "
             f"{show(splitter.get('type'))}, normalizer {show(_mapping(raw.get('normalizer')).get('type'))}; {_ADVICE}"
         )
+    return _tokens_of(raw, place)
+
+
+def _is_plain_byte_level(raw: Mapping[str, Any]) -> bool:
+    model, splitter = _mapping(raw.get("model")), _mapping(raw.get("pre_tokenizer"))
+    return model.get("type", "BPE") == "BPE" and splitter.get("type") == "ByteLevel" and raw.get("normalizer") is None
+
+
+def _tokens_of(raw: Mapping[str, Any], place: str) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    model = _mapping(raw.get("model"))
     added = [_mapping(token) for token in _list(raw.get("added_tokens"))]
     vocabulary = _by_id({token.get("content"): token.get("id") for token in added}, place)
     return vocabulary | _by_id(model.get("vocab"), place), _pairs(model.get("merges"), place)
@@ -104,3 +194,8 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def shortened(path: str) -> str:
+    """A path for a message; a long one is cut to its end."""
+    return path if len(path) <= _LONGEST_SHOWN else f"…{path[1 - _LONGEST_SHOWN :]}"

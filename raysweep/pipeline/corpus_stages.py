@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
+from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, START_TOKENIZER
 from raysweep.errors import InputError
 from raysweep.pipeline import identities
 from raysweep.pipeline.run_record import StageRecord
@@ -153,7 +154,11 @@ class MaskStage(Stage):
             anew=target.name in decisions.fresh,
         )
         listener.say(f"mask: {totals['examples']:,} examples of {totals['documents']:,} documents")
-        if (language := self.config.data.language) != "en" and totals["tokens"]:
+        if (
+            (language := self.config.data.language) != "en"
+            and totals["tokens"]
+            and self.config.model.tokenizer == GPT2_TOKENIZER
+        ):
             per_token = self._text_bytes() / totals["tokens"]
             listener.say(
                 f"mask: note: {per_token:.1f} bytes of text per token: GPT-2's tokenizer was made for English (4.7 "
@@ -181,6 +186,7 @@ def make_examples(
     work: str,
     identity: Mapping[str, Any],
     anew: bool,
+    run: RunFolder | None = None,
 ) -> Mapping[str, Any]:
     """Make the shards that are not there, and the manifest of all of them; returns its totals.
 
@@ -189,13 +195,23 @@ def make_examples(
         work: what the examples are made from and how, hashed; shards of other work are removed first.
         identity: the settings, for the manifest.
         anew: shards of the same work are removed too.
+        run: whose tokenizer is used; None: the one that the config asks for is made.
     """
     from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
+    from raysweep.masking.tokenizer_folder import pack_vocabulary
+    from raysweep.model.run_tokenizer import copy_tokenizer, make_tokenizer
 
     begun = folder.examples_fingerprint
     if anew or not begun.exists() or begun.read_text(errors="replace") != work:
         shutil.rmtree(folder.examples, ignore_errors=True)
         write_text(begun, work)
+    if run is None:
+        vocabulary = make_tokenizer(config, folder.documents, folder.examples)
+    else:
+        vocabulary = copy_tokenizer(config, run.examples, folder.documents, folder.examples)
+    tokenizer = pack_vocabulary(vocabulary)
+    if tokenizer is not None and run is None:
+        listener.say(f"mask: {_describe(config.model.tokenizer)}, {vocabulary.size:,} tokens")
     tasks = [
         MaskTask(
             documents=folder.documents,
@@ -205,6 +221,7 @@ def make_examples(
             policy=config.masking,
             seed=config.seed,
             language=config.data.language,
+            tokenizer=tokenizer,
         )
         for shard, rows in enumerate(plan_shards(documents, config.masking.shard_documents))
     ]
@@ -212,6 +229,17 @@ def make_examples(
     made = executor.mask([task for task in tasks if kept[task.shard] is None], listener)
     summaries = [summary for summary in kept.values() if summary is not None] + made
     summaries.sort(key=lambda summary: int(summary["shard"]))
-    manifest = write_manifest(folder.examples, fingerprint=work, identity=identity, summaries=summaries)
+    digest = None if tokenizer is None else vocabulary.digest
+    manifest = write_manifest(
+        folder.examples, fingerprint=work, identity=identity, summaries=summaries, tokenizer=digest
+    )
     totals: Mapping[str, Any] = manifest["totals"]
     return totals
+
+
+def _describe(tokenizer: str) -> str:
+    """What `model.tokenizer` says, in words."""
+    return {
+        CORPUS_TOKENIZER: "a tokenizer trained on the texts of the train split",
+        START_TOKENIZER: "the start's own tokenizer",
+    }.get(tokenizer, "the tokenizer of a folder")

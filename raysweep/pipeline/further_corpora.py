@@ -74,7 +74,7 @@ class FurtherCorpora:
         Args:
             models: records of the models that are trained.
         """
-        made_from = identities.examples_made_from(done)
+        made_from = {**identities.examples_made_from(done), **identities.tokenizer_made_from(done)}
         corpora = {
             name: Target(
                 name=name,
@@ -150,6 +150,7 @@ class FurtherCorpora:
             work=target.work,
             identity=target.identity,
             anew=True,
+            run=self.folder,
         )
         listener.say(f"{name}: {totals['examples']:,} examples of {totals['documents']:,} documents")
         write_sealed(

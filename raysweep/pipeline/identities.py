@@ -6,8 +6,8 @@ the fields.  *Made from* holds the digests of the files it was made from, which 
 targets:
 
     corpus     the files (by their digest, in the identity)
-    examples   documents.parquet
-    trial      the shards of the examples; the parent's model without its card
+    examples   documents.parquet; the tokenizer (by its digest, in the identity)
+    trial      the shards of the examples and their tokenizer; the parent's model without its card
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
     classify   the text scores, the losses of test documents, documents.parquet
     further    its files (by their digest, in the identity), documents.parquet, whose train and valid texts it lacks
@@ -25,7 +25,7 @@ from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SCRATCH
+from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, SCRATCH, ModelConfig
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
@@ -72,12 +72,21 @@ def examples_identity(config: Config) -> dict[str, Any]:
         # By its code, not by the name of its module: it can be edited in place, and moved.
         fields["function"] = function_digest(config.masking.function)
     spoken = {} if config.data.language == "en" else {"language": config.data.language}
+    if config.model.tokenizer != GPT2_TOKENIZER and (tokenizer := _tokenizer_identity(config.model)):
+        spoken["tokenizer"] = tokenizer
     return {"masking": fields, **spoken, "seed": config.seed, "version": EXAMPLES_VERSION}
 
 
 def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
     """Digests of what the examples are made from."""
     return {"documents": documents_digest(done)} if "prepare" in done else {}
+
+
+def tokenizer_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
+    """Digest of the run's tokenizer, with which further corpora are masked too; nothing if it is GPT-2's."""
+    path = "examples/tokenizer/tokenizer.json"
+    outputs = done["mask"].outputs if "mask" in done else {}
+    return {"tokenizer": combine_digests({path: outputs[path]})} if path in outputs else {}
 
 
 def trial_made_from(
@@ -126,7 +135,11 @@ def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None)
         corpus: outputs of the corpus; None if it is not made.
         record: None for the start.
     """
-    digests = {} if corpus is None else {"corpus": combine_digests(corpus, r"corpus/documents|examples/.*\.examples$")}
+    digests = (
+        {}
+        if corpus is None
+        else {"corpus": combine_digests(corpus, r"corpus/documents|examples/(.*\.examples|tokenizer/tokenizer\.json)$")}
+    )
     return digests if record is None else {**digests, "model": record.model_digest}
 
 
@@ -205,7 +218,8 @@ def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]
 def _model_identity(config: Config) -> dict[str, object]:
     """What the trials without a parent start from: the content of the start, never its path."""
     if config.model.start == SCRATCH:
-        return config.model.model_dump(mode="json")
+        # The tokenizer is part of the examples, which a trial is made from too.
+        return config.model.model_dump(mode="json", exclude={"tokenizer"})
     from raysweep.model.start_folder import model_identity  # NumPy, which a plan from scratch does not need
 
     return model_identity(config.model)
@@ -235,5 +249,17 @@ def documents_digest(done: Mapping[str, StageRecord]) -> str:
 
 
 def examples_digest(done: Mapping[str, StageRecord]) -> str:
-    """Digest of the shards of the examples."""
-    return combine_digests(done["mask"].outputs, r"examples/.*\.examples$")
+    """Digest of the shards of the examples, and of their tokenizer."""
+    return combine_digests(done["mask"].outputs, r"examples/(.*\.examples|tokenizer/tokenizer\.json)$")
+
+
+def _tokenizer_identity(model: ModelConfig) -> str:
+    """The digest of the tokenizer, never its path; '' if it turns out to be GPT-2's."""
+    if model.tokenizer == CORPUS_TOKENIZER:
+        return CORPUS_TOKENIZER  # what comes out is an output, of which a digest is kept
+    from raysweep.masking.vocabulary import gpt2  # the tokenizers, which a plan need not load
+    from raysweep.model.run_tokenizer import configured_vocabulary
+
+    vocabulary = configured_vocabulary(model)
+    assert vocabulary is not None
+    return "" if vocabulary is gpt2() else vocabulary.digest

@@ -33,16 +33,8 @@ class InlineExecutor:
         summaries = []
         for done, task in enumerate(tasks):
             listener.advance("mask", done, len(tasks), "shards")
-            summaries.append(
-                make_shard(
-                    documents=task.documents,
-                    rows=task.rows,
-                    shard=task.shard,
-                    folder=task.folder,
-                    policy=task.policy,
-                    seed=task.seed,
-                )
-            )
+            fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+            summaries.append(make_shard(**fields))
         return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
 from raysweep.config.tracker_settings import refuse_missing_trackers
-from raysweep.config.training_settings import SCRATCH
+from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, SCRATCH
 from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
 from raysweep.pipeline.classify_stage import ClassifyStage, refuse_far_workers
@@ -160,7 +160,9 @@ class Run:
         refuse_missing_trackers(self.config.track)
         if "classify" in stages:
             refuse_far_workers(self.config, is_staged=not isinstance(self.staging, LocalStorage))
-        starts = {"prepare", "mask", "train"}.intersection(stages) and self.config.model.start != SCRATCH
+        model = self.config.model
+        is_own = model.start != SCRATCH or model.tokenizer not in {GPT2_TOKENIZER, CORPUS_TOKENIZER}
+        starts = {"prepare", "mask", "train"}.intersection(stages) and is_own
         if starts and self.trials_to_do():
             from raysweep.model.start_folder import check_start  # NumPy, which a start from scratch does not need
 

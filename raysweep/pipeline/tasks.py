@@ -29,6 +29,8 @@ class MaskTask:
     policy: MaskingConfig
     seed: int
     language: str = "en"
+    tokenizer: bytes | None = None
+    """The run's, packed, since no record lists its files yet; None for GPT-2's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

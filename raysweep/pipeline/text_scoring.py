@@ -225,7 +225,9 @@ def write_scores(
         identity: of the output.
         predictor: adds the probability of each level; its models are among those that scored.
     """
+    from raysweep.evidence.inputs import read_resolved_config
     from raysweep.inference.score_tables import score_table, token_scores_table  # torch, which Ray's workers have
+    from raysweep.masking.example_store import run_vocabulary
 
     write_sealed(scoring.merge, {"fingerprint": fingerprint(identity)})
     with ExitStack() as stack:
@@ -235,10 +237,11 @@ def write_scores(
             scores = {model: _read(scoring.scores(model, part)) for model in scoring.models}
             write(score_table(texts, scores, predictor))
             if write_tokens:
+                vocabulary = run_vocabulary(scoring.run.examples, read_resolved_config(scoring.run).model.tokenizer)
                 nats = {model: _read(scoring.token_scores(model, part))["nats"].to_numpy() for model in scoring.models}
                 # A text that can be scored has a token, which nothing predicts.
                 counts_D = scores[scoring.models[0]]["tokens"].to_numpy() + 1
-                write_tokens[0](token_scores_table(texts, nats, counts_D))
+                write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
 def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts) -> None:

@@ -14,17 +14,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.config.loading import dump_config
 from raysweep.config.schema import Config
+from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, START_TOKENIZER
 from raysweep.errors import ResourceError
 from raysweep.planning.calibration_worker import END, VALID_EXAMPLES
 from raysweep.planning.devices import Device
 from raysweep.planning.model_size import size_of_hub_model
 from raysweep.planning.rates import DataSize, Rates
 from raysweep.storage.atomic_files import read_json, write_json, write_text
-from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.run_folder import ExamplesFolder, RunFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from raysweep.masking.vocabulary import Vocabulary
 
 LIMIT_S = 60.0
 """For all of it; what is not measured by then is left out."""
@@ -116,7 +122,9 @@ def local_model(config: Config) -> Config:
     start = config.model.start
     if start == "scratch" or Path(start).expanduser().is_dir():
         return config
-    model = config.model.model_copy(update={"start": "scratch", "size": size_of_hub_model(start)})
+    # The workers read the tokenizer beside their examples, whatever the config says.
+    changes = {"start": "scratch", "size": size_of_hub_model(start), "tokenizer": GPT2_TOKENIZER}
+    model = config.model.model_copy(update=changes)
     return config.model_copy(update={"model": model})
 
 
@@ -132,6 +140,7 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     from raysweep.masking.example_store import ExampleStore
     from raysweep.masking.mask_shard import mask_shard
     from raysweep.masking.shards import write_manifest
+    from raysweep.masking.tokenizer_folder import pack_vocabulary
     from raysweep.readers.locations import find_files
 
     levels, columns, rows = config.data.levels, None, 0
@@ -142,6 +151,7 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
         sampled = SAMPLE_DOCUMENTS * len(levels) * 2
         write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
     corpus = read_corpus(files, config.data, columns)
+    scale = rows / corpus.rows if rows else 1.0
     names = np.array(corpus.documents["level"].to_pylist(), dtype=np.str_)
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
@@ -150,6 +160,8 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     train, valid, test = (SPLITS.index(split) for split in ("train", "valid", "test"))
     splits = np.resize([train] * 7 + [valid] + [test] * 2, len(documents))
     write_documents(folder.documents, documents, splits, lambda *_: None)
+    vocabulary = _make_tokenizer(config, corpus.documents["text"], scale, folder)
+    tokenizer = pack_vocabulary(vocabulary)
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
@@ -161,13 +173,14 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
             policy=config.masking,
             seed=config.seed,
             language=config.data.language,
+            tokenizer=tokenizer,
         )
         seconds.append(time.perf_counter() - began)
-    write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary])
+    digest = None if tokenizer is None else vocabulary.digest
+    write_manifest(folder.examples, fingerprint="calibration", identity={}, summaries=[summary], tokenizer=digest)
     store = ExampleStore.open(folder.examples)
     lengths = {level: store.lengths(store.select([level], "train")) for level in levels}
     taken = np.array(documents["level"].to_pylist(), dtype=np.str_)
-    scale = rows / corpus.rows if rows else 1.0
     tested = {level: int(((taken == level) & (splits == test)).sum()) for level in levels}
     return _Sample(
         size=DataSize(
@@ -179,6 +192,28 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
         mask_start_s=max(0.0, seconds[0] - seconds[1]),
         tested={level: count for level, count in tested.items() if count},
     )
+
+
+def _make_tokenizer(config: Config, texts: "pa.ChunkedArray", scale: float, folder: RunFolder) -> "Vocabulary":
+    """The run's tokenizer; one of the corpus is trained on all its texts, since the sample has too few words.
+
+    Args:
+        scale: how many times more texts the run has.
+    """
+    from raysweep.masking.corpus_tokenizer import train_on_column
+    from raysweep.masking.tokenizer_folder import write_tokenizer
+    from raysweep.masking.vocabulary import gpt2
+    from raysweep.model.run_tokenizer import make_tokenizer
+    from raysweep.model.start_folder import cached_snapshot, local_folder
+
+    model = config.model
+    if model.tokenizer == CORPUS_TOKENIZER:
+        vocabulary = train_on_column(texts, share=scale * config.data.split.train)
+        write_tokenizer(ExamplesFolder(folder.examples).tokenizer, vocabulary, config.masking.max_tokens)
+        return vocabulary
+    if model.tokenizer == START_TOKENIZER and not (local_folder(model.start) or cached_snapshot(model.start)):
+        return gpt2()  # a calibration downloads nothing
+    return make_tokenizer(config, folder.documents, folder.examples)
 
 
 def _counts(config: Config, device: Device) -> list[int]:

@@ -3,10 +3,22 @@
 from dataclasses import dataclass
 
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import SCRATCH, SIZES, ModelSize
+from raysweep.config.training_settings import (
+    CORPUS_TOKENIZER,
+    GPT2_TOKENIZER,
+    SCRATCH,
+    SIZES,
+    START_TOKENIZER,
+    ModelSize,
+)
+from raysweep.errors import InputError
+from raysweep.masking.vocabulary_size import GPT2_IDS, corpus_vocabulary_size, recorded_size
+from raysweep.readers.locations import local_files
+from raysweep.storage.atomic_files import read_json
+from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
-VOCABULARY = 50_264
-"""Rows of the token embedding."""
+_SAMPLE_BYTES = 330
+"""Text of a generated document, on average."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,32 +28,75 @@ class ModelShape:
     layers: int
     width: int
     positions: int
+    vocabulary: int
+    """Rows of the token embedding."""
 
     @property
     def parameters(self) -> int:
         """Embeddings and the matrices of the layers; biases and norms are left out."""
-        return (VOCABULARY + self.positions) * self.width + self.layers * 12 * self.width * self.width
+        return (self.vocabulary + self.positions) * self.width + self.layers * 12 * self.width * self.width
 
 
-def model_shape(config: Config) -> ModelShape:
+def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
     """The shape of the model that trials start from.
 
     Raises:
         InputError: the start is a folder with no model that fits the config.
     """
     start, size = config.model.start, config.model.size
+    vocabulary, positions = vocabulary_size(config, folder), config.masking.max_tokens
     if start != SCRATCH:
         # Imported here: a plan from scratch needs neither numpy nor the tokenizer, a third of its time.
         from raysweep.model.start_folder import local_folder, place_of, read_start, refuse_long_examples
 
-        if folder := local_folder(start):
-            found = read_start(folder, place_of(start))
+        if local := local_folder(start):
+            found = read_start(local, place_of(start), vocabulary=None)
             refuse_long_examples(found, config.masking.max_tokens)
             shape = found.config
-            return ModelShape(layers=shape.n_layer, width=shape.n_embd, positions=config.masking.max_tokens)
+            return ModelShape(layers=shape.n_layer, width=shape.n_embd, positions=positions, vocabulary=vocabulary)
         size = size_of_hub_model(start)
     layers, width, _ = SIZES[size]
-    return ModelShape(layers=layers, width=width, positions=config.masking.max_tokens)
+    return ModelShape(layers=layers, width=width, positions=positions, vocabulary=vocabulary)
+
+
+def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
+    """Ids of the run's vocabulary: as its examples have it, as its tokenizer says, or what its corpus would give.
+
+    Args:
+        folder: of the run, if what it holds is to be looked at.
+
+    Raises:
+        InputError: the tokenizer cannot be used.
+    """
+    model = config.model
+    if model.tokenizer == GPT2_TOKENIZER:
+        return GPT2_IDS
+    if folder and (recorded := recorded_size(ExamplesFolder(folder.examples).tokenizer)) is not None:
+        return recorded
+    if model.tokenizer == CORPUS_TOKENIZER:
+        return corpus_vocabulary_size(round(_text_bytes(config, folder) * config.data.split.train))
+    from raysweep.model.start_folder import cached_snapshot, local_folder, place_of, read_start
+    from raysweep.model.start_tokenizer import named_vocabulary
+
+    if model.tokenizer == START_TOKENIZER:
+        local = local_folder(model.start) or cached_snapshot(model.start)
+        return GPT2_IDS if local is None else read_start(local, place_of(model.start), vocabulary=None).vocabulary.size
+    vocabulary = named_vocabulary(model.tokenizer)
+    assert vocabulary is not None
+    return vocabulary.size
+
+
+def _text_bytes(config: Config, folder: RunFolder | None) -> float:
+    """Text of the corpus: as it was prepared, else about as much as its files, or as is generated."""
+    try:
+        lengths = read_json(folder.splits)["lengths"].values() if folder and folder.splits.exists() else ()
+    except InputError:
+        lengths = ()  # a run refuses it and names it; a forecast can do without
+    if lengths:
+        return float(sum(level["documents"] * level["mean"] for level in lengths))
+    if config.data.path is None:
+        return float(config.data.sample.rows * _SAMPLE_BYTES)
+    return float(sum(file.stat().st_size for file in local_files(config.data.path)))
 
 
 def size_of_hub_model(name: str) -> ModelSize:

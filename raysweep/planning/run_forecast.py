@@ -111,7 +111,7 @@ def forecast_run(
         gpus = 1.0 if is_elsewhere else float(device.gpus)
     if gpus and not device.gpus:
         device = replace(device, name=resources.accelerator_type or ASSUMED_GPU, gpus=1, memory_bytes=0)
-    rates = _rates(config, device)
+    rates = _rates(config, device, folder)
     rates = replace(rates, overheads=read_overheads(device) or _usual_overheads(resources, device))
     sharing = choose_gpu_sharing(resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     return RunForecast(
@@ -169,10 +169,10 @@ def _prepared(folder: RunFolder) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _rates(config: Config, device: Device) -> Rates:
+def _rates(config: Config, device: Device, folder: RunFolder | None = None) -> Rates:
     if rates := read_rates(config, device):
         return rates
-    shape, cores = model_shape(config), config.resources.cpus_per_trial
+    shape, cores = model_shape(config, folder), config.resources.cpus_per_trial
     return assumed_rates(device.name, parameters=shape.parameters, layers=shape.layers, cores=cores)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from raysweep.errors import InputError
 from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.decoding import check_length
-from raysweep.evaluation.infilling import Infilling, Template, fill_templates, make_template, read_template
+from raysweep.evaluation.infilling import Infilling, Template, fill_templates, read_template
 from raysweep.evaluation.token_sampling import Sampling
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
 from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
-from raysweep.masking.vocabulary import Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind, Vocabulary
+from raysweep.model.gpt2 import vocabulary_of
 from raysweep.scheduling.trials import expand_trials, find_roles
 
 MAX_BLANKS = 100
@@ -51,6 +52,11 @@ class ServedRun:
     predictor: LevelPredictor | None
     no_levels: str
     """Why levels cannot be told; '' if they can."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that all models share."""
+        return vocabulary_of(next(iter(self.models.values())).network)
 
     def load(self) -> None:
         """Read all weights now, so that no request waits for them."""
@@ -91,7 +97,7 @@ class ServedRun:
             raise InputError(f"text: found {len(template.kinds):,} blanks; a request may have {MAX_BLANKS}")
         constraints.refuse_kinds(template.kinds)
         for model in self.models.values():
-            check_length(model.network, template.prompt)
+            check_length(model.network, template.prompt(self.vocabulary))
         return template
 
     def check_text(self, text: str) -> None:
@@ -101,7 +107,7 @@ class ServedRun:
             InputError: it has no token that another one predicts, or is no proper text.
         """
         read_texts(text)
-        if len(document_tokenizer().encode(text)) < 2:
+        if len(self.vocabulary.encode(text)) < 2:
             raise InputError("text: found a single token; a model needs a word before the one that surprises it")
 
     def fill(self, templates: Sequence[Template], draw: DrawSettings) -> list[Values]:
@@ -139,7 +145,7 @@ class ServedRun:
         for place, text in enumerate(texts):
             offsets = next(iter(scores.values())).offsets
             tokens = slice(int(offsets[place]), int(offsets[place + 1]))
-            pieces, groups = _pieces(text)
+            pieces, groups = _pieces(text, self.vocabulary)
             answers.append(
                 {
                     "tokens": pieces,
@@ -207,7 +213,7 @@ def _template_of(text: str, blanks: Sequence[tuple[int, int, str]]) -> Template:
         end = stop
     if not kinds:
         raise InputError("blanks: found none; mark a word, or leave `blanks` out and write [word] in the text")
-    return make_template([*pieces, text[end:]], kinds)
+    return Template(pieces=(*pieces, text[end:]), kinds=tuple(kinds))
 
 
 def _sample(filling: Infilling) -> Values:
@@ -228,12 +234,12 @@ def _sample(filling: Infilling) -> Values:
     }
 
 
-def _pieces(text: str) -> tuple[list[str], list[int]]:
+def _pieces(text: str, vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
     """The text cut where tokens end, tokens that share a character together; and each token's piece by number."""
     pieces: list[str] = []
     groups: list[int] = []
     end = 0
-    for start, stop in document_tokenizer().encode(text).offsets:
+    for start, stop in vocabulary.plain.encode(text, add_special_tokens=False).offsets:
         if start >= end or not pieces:
             pieces.append(text[end:stop])
         elif stop > end:

@@ -50,8 +50,7 @@ class TrialFolder:
 
     @property
     def result(self) -> Path:
-        """The training's result; renamed into place after the model."""
-        return self.root / "training.json"
+        return self.root / "training.json"  # renamed into place after the model
 
     @property
     def attempts(self) -> Path:
@@ -97,13 +96,17 @@ class TrialFolder:
 
 @dataclass(frozen=True)
 class ExamplesFolder:
-    """The example store: shards with a record each and, written last, a manifest of all of them."""
+    """The example store: shards with a record each, the tokenizer if it is not GPT-2's, and last a manifest of all."""
 
     root: Path
 
     @property
     def manifest(self) -> Path:
         return self.root / "manifest.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer"
 
     def shard(self, number: int) -> Path:
         return self.root / f"shard-{number:05d}.examples"

@@ -66,7 +66,12 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
     _check_examples(job, store, examples, validation, objective)
     resumed = _agree_on_checkpoint(group, checkpoints)
     model = build_model(
-        job.start, model=job.model, max_tokens=job.max_tokens, seed=job.seed, start_digest=job.start_digest
+        job.start,
+        model=job.model,
+        vocabulary=store.vocabulary,
+        max_tokens=job.max_tokens,
+        seed=job.seed,
+        start_digest=job.start_digest,
     )
     model.to(group.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
     optimizer = make_optimizer(model, settings)

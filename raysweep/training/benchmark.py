@@ -105,7 +105,9 @@ def benchmark_training(
     source = synthetic_examples(_STORE_BATCHES * max(batch_size, original_batch_size), max_tokens=max_tokens)
 
     def new_model() -> GPT2LMHeadModel:
-        model = build_model(SCRATCH, model=ModelConfig(size=size), max_tokens=max_tokens, seed=0)
+        model = build_model(
+            SCRATCH, model=ModelConfig(size=size), vocabulary=source.vocabulary, max_tokens=max_tokens, seed=0
+        )
         model.to(torch_device)  # type: ignore[arg-type]  # the stub accepts no torch.device
         return model
 

@@ -104,7 +104,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
         max_tokens=config.masking.max_tokens,
         fingerprint=fingerprint,
         parent=trial.parent,
-        start_digest=start_digest(config.model.start) if trial.parent is None else "",
+        start_digest=start_digest(config.model.start, config.model.tokenizer) if trial.parent is None else "",
         documents=trial.settings.documents,
         language=config.data.language,
         examples_per_level=trial.settings.examples_per_level,

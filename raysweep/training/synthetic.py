@@ -4,7 +4,7 @@ import numpy as np
 
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.shards import Shard
-from raysweep.masking.vocabulary import GPT2_SIZE, Kind
+from raysweep.masking.vocabulary import Kind, gpt2
 from raysweep.seeding import generator_for
 
 MEAN_TOKENS, SPREAD, SHORTEST = 75.0, 0.45, 12
@@ -30,7 +30,7 @@ def synthetic_examples(count: int, *, max_tokens: int = 256, seed: int = 0) -> E
     starts = np.stack((context // 3, 2 * context // 3 + firsts), axis=1)
     numbers, none = np.arange(count + 1), np.zeros(0, dtype=np.int64)
     arrays = {
-        "tokens": random.integers(0, GPT2_SIZE, size=tokens.sum(), dtype=np.uint16),
+        "tokens": random.integers(0, gpt2().own_size, size=tokens.sum(), dtype=np.uint16),
         "document_tokens": np.concatenate(([0], np.cumsum(tokens))),
         "document_examples": numbers,
         "document_spans": _BLANKS * numbers,
@@ -43,5 +43,5 @@ def synthetic_examples(count: int, *, max_tokens: int = 256, seed: int = 0) -> E
         "seeds": numbers[:-1],
     }
     return ExampleStore(
-        [Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": max_tokens}, arrays=arrays)]
+        [Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": max_tokens}, arrays=arrays)], gpt2()
     )

@@ -9,15 +9,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from raysweep.masking.vocabulary import (
-    END_OF_INFILL,
-    FIRST_BLANK,
-    START_OF_INFILL,
-    VOCABULARY_SIZE,
-    Kind,
-    TargetType,
-    document_tokenizer,
-)
+from raysweep.masking.vocabulary import Kind, TargetType, gpt2
+from tests.gpt2_tokens import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, VOCABULARY_SIZE, document_tokenizer
 from tests.one_thread import one_thread as one_thread
 
 CONTEXT, BLANK, START, INFILL, END = (
@@ -65,7 +58,7 @@ class HandMadeStore:
     """Answers what scoring asks of an example store, from a list of examples."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = list(examples)
+        self.examples, self.vocabulary = list(examples), gpt2()
 
     @property
     def all(self):

@@ -4,7 +4,8 @@ import pytest
 
 from raysweep.errors import InputError
 from raysweep.evaluation.infilling import read_template
-from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind, gpt2
+from tests.gpt2_tokens import FIRST_BLANK, START_OF_INFILL, document_tokenizer
 
 
 def spell(prompt):
@@ -30,7 +31,7 @@ def spell(prompt):
 )
 def test_a_prompt_is_what_training_makes_of_a_span(text, prompt):
     """The space before a blank belongs to the blank; whitespace elsewhere is cut as in the whole text."""
-    assert spell(read_template(text).prompt) == prompt
+    assert spell(read_template(text).prompt(gpt2())) == prompt
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_context_is_encoded_as_in_the_whole_text(before, answer, after, kind):
     expected = [token for start, token in kept if start < first] + [FIRST_BLANK + kind]
     expected += [token for start, token in kept if start >= last] + [START_OF_INFILL]
     space = " " if answer.startswith(" ") else ""
-    found = read_template(f"{before}{space}[{kind.name.lower()}]{after}").prompt
+    found = read_template(f"{before}{space}[{kind.name.lower()}]{after}").prompt(gpt2())
     assert list(found) == expected
 
 
@@ -70,7 +71,7 @@ def test_an_escaped_blank_is_text():
 @pytest.mark.parametrize("token", ["<|endofinfill|>", "<|startofinfill|>", "<|infill_word|>", "<|endoftext|>"])
 def test_a_special_token_that_is_typed_is_text(token):
     """A learner's text must not be able to end an answer or make a blank."""
-    prompt = read_template(f"I {token} like [word]").prompt
+    prompt = read_template(f"I {token} like [word]").prompt(gpt2())
     assert [number for number in prompt if number >= 50256] == [FIRST_BLANK + Kind.WORD, START_OF_INFILL]
     assert document_tokenizer().decode(list(prompt[:-2])) == f"I {token} like"
 

@@ -10,7 +10,8 @@ from raysweep.evaluation.answer_words import Constraints, words_of
 from raysweep.evaluation.decoding import Prompt, answer_prompts
 from raysweep.evaluation.infilling import fill_templates, infill, read_template
 from raysweep.evaluation.token_sampling import Sampling
-from raysweep.masking.vocabulary import END_OF_INFILL, document_tokenizer
+from raysweep.masking.vocabulary import gpt2
+from tests.gpt2_tokens import END_OF_INFILL, document_tokenizer
 
 
 def answers(model, text, *, samples=4, longest=None, **wanted):
@@ -65,7 +66,7 @@ def test_forbidden_words_do_not_occur(model):
 def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allowed):
     """By the letters that are written, however they were cut into tokens."""
     encode = document_tokenizer().encode
-    tokens = Constraints(forbidden=("pizza", "don't")).refused_tokens(encode(text).ids if text else [], ())
+    tokens = Constraints(forbidden=("pizza", "don't")).refused_tokens(encode(text).ids if text else [], (), gpt2())
     for piece, expected in ((refused, True), (allowed, False)):
         (token,) = encode(piece).ids
         assert bool(tokens[token]) is expected
@@ -88,7 +89,7 @@ def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allow
 def test_the_last_word_may_go_on_and_no_other_may_begin(text, piece, is_refused):
     """At the maximum, letters and apostrophes continue the word before them; the end is always allowed."""
     encode = document_tokenizer().encode
-    tokens = Constraints(max_words=1).refused_tokens(encode(text).ids if text else [], ())
+    tokens = Constraints(max_words=1).refused_tokens(encode(text).ids if text else [], (), gpt2())
     assert bool(tokens[encode(piece).ids[0]]) is is_refused
     assert not tokens[END_OF_INFILL]
 
@@ -121,22 +122,22 @@ def test_forbidden_letters_in_parts_are_seen_too():
     rules = Constraints(forbidden=("cafĕ",))
     (first, second) = document_tokenizer().encode("ĕ").ids
     begun = document_tokenizer().encode(" caf").ids
-    assert not rules.refused_tokens(begun, ())[first]
-    assert rules.refused_tokens([*begun, first], ())[second]
+    assert not rules.refused_tokens(begun, (), gpt2())[first]
+    assert rules.refused_tokens([*begun, first], (), gpt2())[second]
 
 
 def test_a_new_line_ends_a_word():
     """A forbidden word at the beginning of a line is one, and it does not go on with the line before."""
     rules, encode = Constraints(forbidden=("the", "onethe")), document_tokenizer().encode
     for text, is_refused in ((" one\n", True), (" once", False), (" one", True)):
-        assert bool(rules.refused_tokens(encode(text).ids, ())[encode("the").ids[0]]) is is_refused
+        assert bool(rules.refused_tokens(encode(text).ids, (), gpt2())[encode("the").ids[0]]) is is_refused
 
 
 @pytest.mark.parametrize("word", ["нет", "ją", "cafĕ"])
 def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
     """The bytes of a capital letter are not those of the small one."""
     rules, ids = Constraints(forbidden=(word,)), document_tokenizer().encode(f" {word.upper()}").ids
-    assert [bool(rules.refused_tokens(ids[:place], ())[token]) for place, token in enumerate(ids)] == [
+    assert [bool(rules.refused_tokens(ids[:place], (), gpt2())[token]) for place, token in enumerate(ids)] == [
         *[False] * (len(ids) - 1),
         True,
     ]
@@ -148,7 +149,7 @@ def test_either_apostrophe_is_forbidden(word):
     rules, encode = Constraints(forbidden=(word,)), document_tokenizer().encode
     (t,) = encode("t").ids
     for apostrophe in ("'", "’"):
-        assert rules.refused_tokens(encode(f" don{apostrophe}").ids, ())[t]
+        assert rules.refused_tokens(encode(f" don{apostrophe}").ids, (), gpt2())[t]
 
 
 @pytest.mark.parametrize("word", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"])
@@ -156,28 +157,28 @@ def test_either_apostrophe_is_forbidden(word):
 def test_either_form_of_an_accent_is_forbidden(word, written):
     """A letter with a combining mark is one word, and the same word as with the letter that has it built in."""
     *before, last = document_tokenizer().encode(f"I like {written}").ids
-    assert Constraints(forbidden=(word,)).refused_tokens(before, ())[last]
+    assert Constraints(forbidden=(word,)).refused_tokens(before, (), gpt2())[last]
     assert words_of(f"a {written}s b") == ["a", f"{written}s", "b"]
 
 
 def test_a_part_that_becomes_no_character_ends_a_word():
     """A model may write one, and what follows it is a word of its own."""
     (first, _), (the,) = (document_tokenizer().encode(text).ids for text in ("ĕ", "the"))
-    assert Constraints(forbidden=("the",)).refused_tokens([first], ())[the]
+    assert Constraints(forbidden=("the",)).refused_tokens([first], (), gpt2())[the]
 
 
 def test_the_first_word_does_not_go_on_after_an_apostrophe():
     """It would be another word; a quotation mark may follow it, and other words may."""
     rules, encode = Constraints(first_word="don"), document_tokenizer().encode
-    opening = rules.opening("I ")
+    opening = rules.opening("I ", gpt2())
     for text, piece, is_refused in [("don'", "t", True), ("don'", " t", False), ("don' said", "s", False)]:
-        assert bool(rules.refused_tokens(encode(text).ids, opening)[encode(piece).ids[0]]) is is_refused
+        assert bool(rules.refused_tokens(encode(text).ids, opening, gpt2())[encode(piece).ids[0]]) is is_refused
 
 
 def test_an_answer_knows_its_probability(model):
     """The same as a forward pass over prompt and answers gives, whatever the settings of the draw."""
     template = read_template("I like [word] because [ngram].")
-    prompt = Prompt(ids=template.prompt, kinds=template.kinds)
+    prompt = Prompt(ids=template.prompt(gpt2()), kinds=template.kinds)
     options = {"sampling": Sampling(temperature=0.5), "constraints": Constraints(max_words=2), "max_answer_tokens": 3}
     ((answers_,),) = answer_prompts(model, [prompt], **options)
     ids, spent = list(prompt.ids), []

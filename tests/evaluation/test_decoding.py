@@ -8,14 +8,8 @@ import torch
 from raysweep.errors import InputError
 from raysweep.evaluation.decoding import ANSWER_LIMITS, Prompt, TokenBatch, answer_prompts
 from raysweep.evaluation.token_sampling import GREEDY, Sampling
-from raysweep.masking.vocabulary import (
-    END_OF_INFILL,
-    FIRST_BLANK,
-    START_OF_INFILL,
-    VOCABULARY_SIZE,
-    Kind,
-    document_tokenizer,
-)
+from raysweep.masking.vocabulary import Kind
+from tests.gpt2_tokens import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, VOCABULARY_SIZE, document_tokenizer
 
 FREE = Sampling(top_p=None)
 

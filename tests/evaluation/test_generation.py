@@ -6,7 +6,8 @@ import pytest
 from raysweep.evaluation import generation
 from raysweep.evaluation.decoding import Answer
 from raysweep.evaluation.generation import overlap, read_question, score_generation, summarise
-from raysweep.masking.vocabulary import FIRST_BLANK, START_OF_INFILL, Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind, gpt2
+from tests.gpt2_tokens import FIRST_BLANK, START_OF_INFILL, document_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_reference_without_ngrams_cannot_be_missed(reference, n):
 def test_a_question_is_an_examples_context_and_its_answers(hand_made):
     """The prompt ends with the start token; the references are the learner's own words."""
     example = hand_made.example(0, "I", (Kind.NGRAM, " like pizza"), " and", (Kind.WORD, " fish"), ".")
-    prompt, references = read_question(np.array(example.ids), np.array(example.types))
+    prompt, references = read_question(np.array(example.ids), np.array(example.types), gpt2())
     assert prompt.kinds == [Kind.NGRAM, Kind.WORD]
     assert prompt.ids[-1] == START_OF_INFILL
     assert prompt.ids[1] == FIRST_BLANK + Kind.NGRAM
@@ -51,7 +52,7 @@ def test_what_cannot_be_answered_is_no_question(hand_made):
         (hand_made.example(0, (Kind.DOCUMENT, "Hello!")), None),
         (hand_made.example(0, "I", (Kind.NGRAM, " like pizza")), -1),
     ]:
-        assert read_question(np.array(example.ids[:stop]), np.array(example.types[:stop])) is None
+        assert read_question(np.array(example.ids[:stop]), np.array(example.types[:stop]), gpt2()) is None
 
 
 @pytest.fixture

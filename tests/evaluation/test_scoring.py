@@ -10,8 +10,9 @@ from transformers import GPT2LMHeadModel
 from raysweep.errors import TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
 from raysweep.evaluation.scoring import check_finite, write_table
-from raysweep.masking.vocabulary import Kind, TargetType, document_tokenizer
+from raysweep.masking.vocabulary import Kind, TargetType
 from raysweep.model.token_losses import full_precision
+from tests.gpt2_tokens import document_tokenizer
 
 PARTS = {TargetType.CONTEXT: "context", TargetType.INFILL: "answer", TargetType.INFILL_SPECIAL: "end"}
 

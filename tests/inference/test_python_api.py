@@ -19,10 +19,10 @@ from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
 from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
-from raysweep.masking.vocabulary import document_tokenizer
 from raysweep.model.gpt2 import load_model
 from raysweep.scheduling.records import read_record, write_record
 from raysweep.storage.digests import read_sealed, write_sealed
+from tests.gpt2_tokens import document_tokenizer
 
 TEXTS = ["I like apples. They are good.", "", "x", "A “curly” 😀 day,\nthen another."]
 LONG = " ".join(f"Sentence {number} is about my friend and his dog." for number in range(60))

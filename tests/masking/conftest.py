@@ -20,6 +20,7 @@ from raysweep.masking.mask_shard import mask_shard, pack_examples
 from raysweep.masking.segmentation import segment
 from raysweep.masking.shards import Shard, plan_shards, write_manifest
 from raysweep.masking.tokens import tokenise
+from raysweep.masking.vocabulary import gpt2
 
 TEXTS = [
     "I like my school. It is very big, and the teachers are nice! Do you like it?",
@@ -81,14 +82,15 @@ def _make_store(
 def _store_of(texts: Sequence[str], masks: Sequence[Any], policy: MaskingConfig) -> ExampleStore:
     """A store in memory of examples whose masks are given."""
     segments = segment(texts)
-    tokens, offsets = tokenise(segments.codes, segments.documents)
+    tokens, offsets = tokenise(segments.codes, segments.documents, gpt2())
     given = masks_from_lists(segments, masks, [f"text {number}" for number in range(len(texts))], drop_repeated=False)
     seeds = np.arange(len(texts), dtype=np.uint64)
-    arrays = pack_examples(tokens, offsets, encode_masks(segments, tokens, offsets, given, seeds, policy))
+    encoded = encode_masks(segments, tokens, offsets, given, seeds, policy=policy, vocabulary=gpt2())
+    arrays = pack_examples(tokens, offsets, encoded)
     plain = np.zeros(len(texts), dtype=np.uint8)
     arrays |= {"levels": plain, "splits": plain, "seeds": seeds}
     header = {"levels": ["A1"], "splits": ["train"], "max_tokens": policy.max_tokens}
-    return ExampleStore([Shard(header=header, arrays=arrays)])
+    return ExampleStore([Shard(header=header, arrays=arrays)], gpt2())
 
 
 @pytest.fixture

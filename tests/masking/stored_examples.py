@@ -4,12 +4,12 @@ import numpy as np
 
 from raysweep.masking.characters import join_texts
 from raysweep.masking.tokens import tokenise
-from raysweep.masking.vocabulary import Kind
+from raysweep.masking.vocabulary import Kind, gpt2
 
 
 def tokenise_texts(texts):
     """The ids of each text, without special tokens."""
-    ids, offsets = tokenise(*join_texts(texts))
+    ids, offsets = tokenise(*join_texts(texts), gpt2())
     return [part.tolist() for part in np.split(ids, offsets[1:-1])] if texts else []
 
 

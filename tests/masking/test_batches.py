@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.shards import write_manifest, write_shard
-from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, TargetType
+from raysweep.masking.vocabulary import TargetType
 from raysweep.storage.run_folder import ExamplesFolder
+from tests.gpt2_tokens import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL
 
 LEVELS, SPLITS = ("A1", "B2"), ("test", "train")
 TASKS = ("ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm")

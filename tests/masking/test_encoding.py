@@ -10,14 +10,8 @@ from raysweep.masking.custom_masks import masks_from_lists
 from raysweep.masking.encoding import Encoded, encode_masks
 from raysweep.masking.segmentation import hierarchy_of, segment
 from raysweep.masking.tokens import tokenise
-from raysweep.masking.vocabulary import (
-    END_OF_INFILL,
-    FIRST_BLANK,
-    START_OF_INFILL,
-    Kind,
-    TargetType,
-    document_tokenizer,
-)
+from raysweep.masking.vocabulary import Kind, TargetType, gpt2
+from tests.gpt2_tokens import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, document_tokenizer
 from tests.masking.stored_examples import spans_of, tokenise_texts, window_of
 
 WORD = int(Kind.WORD)
@@ -31,9 +25,12 @@ def place(text: str, part: str, kind: int = WORD) -> tuple[int, int, int]:
 
 def encode(text: str, masks: list[list[tuple[int, int, int]]], **policy: object) -> Encoded:
     segments = segment([text])
-    tokens, offsets = tokenise(segments.codes, segments.documents)
+    tokens, offsets = tokenise(segments.codes, segments.documents, gpt2())
     given_masks = masks_from_lists(segments, [masks], ["text"], drop_repeated=False)
-    return encode_masks(segments, tokens, offsets, given_masks, np.array([5], np.uint64), MaskingConfig(**policy))
+    seeds = np.array([5], np.uint64)
+    return encode_masks(
+        segments, tokens, offsets, given_masks, seeds, policy=MaskingConfig(**policy), vocabulary=gpt2()
+    )
 
 
 def answer(text: str, part: str) -> str:

@@ -13,8 +13,9 @@ from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.shards import plan_shards, read_manifest, read_shard_summary, write_manifest
 from raysweep.masking.tokens import forget_pieces
-from raysweep.masking.vocabulary import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL, Kind, TargetType
+from raysweep.masking.vocabulary import Kind, TargetType
 from raysweep.storage.run_folder import ExamplesFolder
+from tests.gpt2_tokens import END_OF_INFILL, FIRST_BLANK, START_OF_INFILL
 from tests.masking.stored_examples import spans_of, tokenise_texts, window_of
 
 POLICY = MaskingConfig(word=0.1, examples_per_document=4)

@@ -9,7 +9,8 @@ import numpy as np
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.segmentation import hierarchy_of, segment
-from raysweep.masking.vocabulary import Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind
+from tests.gpt2_tokens import document_tokenizer
 from tests.masking.stored_examples import tokenise_texts
 
 

@@ -17,8 +17,9 @@ import pytest
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.masking.mask_sampling import document_seeds, sample_masks
 from raysweep.masking.segmentation import hierarchy_of, segment
-from raysweep.masking.vocabulary import Kind, document_tokenizer
+from raysweep.masking.vocabulary import Kind
 from raysweep.seeding import seed_for
+from tests.gpt2_tokens import document_tokenizer
 from tests.masking.stored_examples import tokenise_texts
 
 CORE = json.loads((Path(__file__).parent / "golden_core.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from raysweep.masking.ilm_files import (
     write_examples,
     write_special_tokens,
 )
-from raysweep.masking.vocabulary import Kind
+from raysweep.masking.vocabulary import Kind, gpt2
 
 DOCUMENTS = [
     MaskedDocument(text="I like tea. 😀", masks=[[(int(Kind.WORD), 2, 4)], [], [(int(Kind.DOCUMENT), 0, 13)]]),
@@ -138,5 +138,5 @@ def test_a_missing_file_is_named():
 
 def test_special_tokens_are_written_as_the_original_writes_them(tmp_path, reference):
     """`additional_ids_to_tokens.pkl`, to the byte."""
-    write_special_tokens(tmp_path / "tokens.pkl")
+    write_special_tokens(tmp_path / "tokens.pkl", gpt2())
     assert (tmp_path / "tokens.pkl").read_bytes() == (reference / "additional_ids_to_tokens.pkl").read_bytes()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raysweep.masking.characters import GPT2_KNOWN
 from raysweep.masking.segmentation import hierarchy_of, segment
 from raysweep.masking.tokens import forget_pieces
-from raysweep.masking.vocabulary import document_tokenizer
+from tests.gpt2_tokens import document_tokenizer
 from tests.masking.stored_examples import tokenise_texts
 
 ENGLISH = "abc AB12 '\"`.,:;!?-()[]{}<>*@#%&n't can't 's«»“”‘’–—…\n\t\r\x0b\x85\xa0\u2028é😀我\u3000_"

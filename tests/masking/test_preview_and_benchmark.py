@@ -6,14 +6,14 @@ from raysweep.config.data_settings import MaskingConfig
 from raysweep.errors import InputError
 from raysweep.masking.masking_benchmark import benchmark_masking, read_texts
 from raysweep.masking.preview import preview_example
-from raysweep.masking.vocabulary import Kind, load_tokenizer
+from raysweep.masking.vocabulary import Kind
 
 
 def test_a_preview_shows_blanks_and_answers(store_of):
     """Pieces of text with their roles, blanks by their kind."""
     text = "I like green tea. It is hot."
     store = store_of([text], [[[(int(Kind.WORD), 7, 5), (int(Kind.SENTENCE), 18, 10)]]], MaskingConfig())
-    assert preview_example(store, 0, load_tokenizer()) == [
+    assert preview_example(store, 0) == [
         ("I like", "context"),
         ("[word]", "blank"),
         (" tea.", "context"),
@@ -24,7 +24,7 @@ def test_a_preview_shows_blanks_and_answers(store_of):
         (" It is hot.", "answer"),
         ("■", "end"),
     ]
-    assert preview_example(store, 0, load_tokenizer(), task="lm") == [(text, "context")]
+    assert preview_example(store, 0, task="lm") == [(text, "context")]
 
 
 def test_the_benchmark_measures_every_part_beside_the_yardstick(texts):

@@ -1,15 +1,13 @@
 """What the ids mean, and that a learner cannot type a special token."""
 
-from raysweep.masking.vocabulary import (
+from raysweep.masking.vocabulary import SPECIAL_TOKENS, Kind, gpt2
+from tests.gpt2_tokens import (
     END_OF_INFILL,
     FIRST_BLANK,
-    SPECIAL_TOKENS,
     START_OF_INFILL,
     VOCABULARY_SIZE,
-    Kind,
     document_tokenizer,
     load_tokenizer,
-    token_bytes,
 )
 from tests.masking.stored_examples import tokenise_texts
 
@@ -41,4 +39,4 @@ def test_special_tokens_are_one_token_each_where_we_write_them_ourselves():
 def test_token_bytes_add_up_to_the_text():
     """Spans are found by counting bytes: a token's bytes are the text's."""
     text = "naïve café — 我喜欢 😀 don't"
-    assert sum(int(token_bytes()[number]) for number in tokenise_texts([text])[0]) == len(text.encode())
+    assert sum(int(gpt2().byte_counts[number]) for number in tokenise_texts([text])[0]) == len(text.encode())

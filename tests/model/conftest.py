@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from tests.gpt2_tokens import GPT2_SIZE, VOCABULARY_SIZE
 from tests.one_thread import one_thread as one_thread
 
 

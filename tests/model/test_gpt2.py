@@ -9,13 +9,16 @@ from transformers import BertConfig, BertModel, GPT2LMHeadModel
 
 from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError
-from raysweep.masking.vocabulary import GPT2_SIZE, VOCABULARY_SIZE
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model, hidden_states, load_model, parameter_count
 from raysweep.model.start_folder import start_digest
+from tests.gpt2_tokens import GPT2_SIZE, VOCABULARY_SIZE
 
 
 def build(start="scratch", max_tokens=32, seed=0, dropout=0.1):
-    return build_model(str(start), model=ModelConfig(dropout=dropout), max_tokens=max_tokens, seed=seed)
+    return build_model(
+        str(start), model=ModelConfig(dropout=dropout), vocabulary=gpt2(), max_tokens=max_tokens, seed=seed
+    )
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state_alone():
@@ -117,9 +120,9 @@ def test_a_start_that_changed_while_the_run_went_on_is_refused(hub_folder):
     """Each trial would start from other weights."""
     digest = start_digest(str(hub_folder))
     model = ModelConfig()
-    build_model(str(hub_folder), model=model, max_tokens=32, seed=0, start_digest=digest)
+    build_model(str(hub_folder), model=model, vocabulary=gpt2(), max_tokens=32, seed=0, start_digest=digest)
     with pytest.raises(InputError, match=rf"its digest is {digest}, and was other when the run began"):
-        build_model(str(hub_folder), model=model, max_tokens=32, seed=0, start_digest="other")
+        build_model(str(hub_folder), model=model, vocabulary=gpt2(), max_tokens=32, seed=0, start_digest="other")
 
 
 def test_code_in_a_start_is_neither_run_nor_asked_about(hub_folder, tmp_path, monkeypatch):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from raysweep.masking.vocabulary import SPECIAL_TOKENS, load_tokenizer
+from raysweep.masking.vocabulary import SPECIAL_TOKENS
 from raysweep.model.export import save_model
 from raysweep.training.card import USE
+from tests.gpt2_tokens import load_tokenizer
 
 
 @pytest.fixture(scope="module")

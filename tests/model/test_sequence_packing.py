@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from raysweep.masking.vocabulary import VOCABULARY_SIZE, TargetType
+from raysweep.masking.vocabulary import TargetType
 from raysweep.model.gpt2 import hidden_states
 from raysweep.model.sequence_packing import NO_OWNER, Packing, alone, pack, plan_rows
 from raysweep.model.token_losses import find_labels, token_losses
+from tests.gpt2_tokens import VOCABULARY_SIZE
 
 WIDEST = 40
 LENGTHS = np.array([3, 9, 14, 5, 22, 1, 8, 31], dtype=np.int32)

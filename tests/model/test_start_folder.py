@@ -9,7 +9,7 @@ import pytest
 from raysweep.config.training_settings import ModelConfig
 from raysweep.errors import InputError
 from raysweep.masking import vocabulary
-from raysweep.masking.vocabulary import SPECIAL_TOKENS
+from raysweep.masking.vocabulary import SPECIAL_TOKENS, gpt2
 from raysweep.model.start_folder import find_folder, model_identity, read_start, start_digest
 from tests.start_folders import (
     changed,
@@ -92,16 +92,16 @@ def test_tokens_of_someone_s_own_are_not_used_and_that_is_said(tmp_path, size):
     write_start(tmp_path, vocab_size=size)
     write_tokenizer(tmp_path, extra=["<|pad|>"])
     assert check_folder(tmp_path).endswith(f"; its {size - 50257} tokens beyond GPT-2's are not used ('<|pad|>')")
-    assert not read_start(tmp_path, "x").has_infilling_tokens
+    assert not read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
 
 
 def test_a_model_of_raysweep_keeps_its_infilling_tokens(tmp_path):
     """Its tokenizer names the seven in the order of their ids."""
     write_start(tmp_path, vocab_size=50264)
     write_tokenizer(tmp_path, extra=SPECIAL_TOKENS)
-    assert read_start(tmp_path, "x").has_infilling_tokens
+    assert read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
     write_tokenizer(tmp_path, extra=SPECIAL_TOKENS[::-1])
-    assert not read_start(tmp_path, "x").has_infilling_tokens
+    assert not read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
 
 
 def test_the_older_form_of_a_tokenizer_is_compared_too(start):

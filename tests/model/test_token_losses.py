@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysweep.masking.vocabulary import VOCABULARY_SIZE
 from raysweep.model import token_losses as token_losses_module
 from raysweep.model.gpt2 import load_model
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import PARTS, find_labels, full_precision, part_sums, score_labels, token_losses
+from tests.gpt2_tokens import VOCABULARY_SIZE
 
 GOLDEN = Path(os.environ.get("RAYSWEEP_GOLDEN", Path(__file__).parents[2] / ".." / "shared" / "reference"))
 

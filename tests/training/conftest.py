@@ -13,9 +13,10 @@ from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.shards import write_manifest
-from raysweep.masking.vocabulary import VOCABULARY_SIZE
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
 from raysweep.training.job import TrainingJob
+from tests.gpt2_tokens import VOCABULARY_SIZE
 from tests.one_thread import one_thread as one_thread
 
 MAX_TOKENS = 64
@@ -83,7 +84,9 @@ def build_small_model(small_start):
     """Builds that GPT-2 for training."""
 
     def build(dropout=0.0):
-        return build_model(str(small_start), model=ModelConfig(dropout=dropout), max_tokens=MAX_TOKENS, seed=0)
+        return build_model(
+            str(small_start), model=ModelConfig(dropout=dropout), vocabulary=gpt2(), max_tokens=MAX_TOKENS, seed=0
+        )
 
     return build
 

@@ -19,6 +19,7 @@ import torch.distributed
 import torch.multiprocessing
 
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.model.token_losses import token_losses
 from raysweep.training.attempt import make_engine
@@ -77,7 +78,8 @@ def _work(rank, options, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORKERS)
     settings = TrainingConfig(batch_size=options.batch_size, packing="off")
     source = synthetic_examples(options.batch_size * (options.pairs + 1), max_tokens=256)
-    model = build_model(SCRATCH, model=ModelConfig(size=options.size, dropout=0.0), max_tokens=256, seed=0)
+    config = ModelConfig(size=options.size, dropout=0.0)
+    model = build_model(SCRATCH, model=config, vocabulary=gpt2(), max_tokens=256, seed=0)
     group = DistributedGroup(rank=rank, world_size=WORKERS, device=torch.device("cpu"))
     engine = make_engine("ddp", model, source, settings, group, 256)
     ways = _Ways(engine, objective_of(settings), options.bucket_mb)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import make_engine
@@ -39,7 +40,8 @@ def run_steps(source, steps, device="cuda", *, dropout=0.0, batch=BATCH, optimis
         (steps, parts) nats a token; the last step's gradients, flat, on the CPU; the engine.
     """
     settings = TrainingConfig(batch_size=batch, learning_rate=learning_rate, **settings)
-    model = build_model(SCRATCH, model=ModelConfig(size="small", dropout=dropout), max_tokens=MAX_TOKENS, seed=0)
+    config = ModelConfig(size="small", dropout=dropout)
+    model = build_model(SCRATCH, model=config, vocabulary=gpt2(), max_tokens=MAX_TOKENS, seed=0)
     model.to(device)
     group = DistributedGroup(device=torch.device(device))
     engine = make_engine("test", model, source, settings, group, MAX_TOKENS)

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
 from raysweep.errors import ConfigError
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
 from raysweep.training import hf_trainer
 from raysweep.training.benchmark import benchmark_training
@@ -25,7 +26,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 def time_way(name, dtype=torch.float32):
     """The loss and the seconds of two steps of two examples, after one to warm up."""
     watch = DeviceStopwatch(CPU)
-    model = build_model(SCRATCH, model=ModelConfig(size="micro"), max_tokens=64, seed=0)
+    model = build_model(SCRATCH, model=ModelConfig(size="micro"), vocabulary=gpt2(), max_tokens=64, seed=0)
     loss = time_trainer(
         WAYS[name],
         as_transformers(model),

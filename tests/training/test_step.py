@@ -6,6 +6,7 @@ import torch
 
 from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.errors import MemoryShortageError
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
 from raysweep.training import step as step_module
 from raysweep.training.distributed import DistributedGroup
@@ -20,7 +21,9 @@ BOTH = Objective(context=True, infill=True)
 @pytest.fixture
 def make_engine(store, small_start):
     def make(micro_batch, dropout=0.0):
-        model = build_model(str(small_start), model=ModelConfig(dropout=dropout), max_tokens=64, seed=0)
+        model = build_model(
+            str(small_start), model=ModelConfig(dropout=dropout), vocabulary=gpt2(), max_tokens=64, seed=0
+        )
         group = DistributedGroup(device=torch.device("cpu"))
         return Engine(
             trial="A1",

@@ -1,0 +1,78 @@
+"""The tokenizer that the config asks for: GPT-2's, the start's own, one of a folder, or one trained on the corpus."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from raysweep.config.schema import Config
+from raysweep.config.training_settings import CORPUS_TOKENIZER, START_TOKENIZER, ModelConfig
+from raysweep.masking.characters import join_texts
+from raysweep.masking.corpus_tokenizer import train_tokenizer
+from raysweep.masking.example_store import run_vocabulary
+from raysweep.masking.tokenizer_folder import write_tokenizer
+from raysweep.masking.tokens import tokenise
+from raysweep.masking.vocabulary import Vocabulary, gpt2
+from raysweep.model.start_folder import find_folder, place_of, read_start
+from raysweep.model.start_tokenizer import named_vocabulary
+from raysweep.storage.run_folder import ExamplesFolder
+
+_TEXTS_AT_ONCE = 4096
+
+
+def configured_vocabulary(model: ModelConfig) -> Vocabulary | None:
+    """The vocabulary that exists before the corpus is read; None for one that is trained on it.
+
+    Raises:
+        InputError: there is no such tokenizer, or it cannot be used.
+    """
+    if model.tokenizer == CORPUS_TOKENIZER:
+        return None
+    if model.tokenizer == START_TOKENIZER:
+        return read_start(find_folder(model.start), place_of(model.start), vocabulary=None).vocabulary
+    return named_vocabulary(model.tokenizer)
+
+
+def make_tokenizer(config: Config, documents: Path, examples: Path) -> Vocabulary:
+    """Find or train the run's tokenizer, and write it beside the examples if it is not GPT-2's.
+
+    Raises:
+        InputError: it cannot be used, or is not lossless on the documents.
+    """
+    place = ExamplesFolder(examples).tokenizer
+    shutil.rmtree(place, ignore_errors=True)
+    vocabulary = configured_vocabulary(config.model)
+    if vocabulary is gpt2():
+        return vocabulary
+    if vocabulary is None:
+        vocabulary = train_tokenizer(documents)
+    elif not vocabulary.cuts_like_gpt2:
+        refuse_lossy(vocabulary, documents)
+    write_tokenizer(place, vocabulary, config.masking.max_tokens)
+    return vocabulary
+
+
+def copy_tokenizer(config: Config, run_examples: Path, documents: Path, examples: Path) -> Vocabulary:
+    """The run's tokenizer for the examples of a further corpus, written beside them if it is not GPT-2's.
+
+    Raises:
+        InputError: it is not lossless on the documents, or the run's examples are damaged.
+    """
+    vocabulary = run_vocabulary(run_examples, config.model.tokenizer)
+    if vocabulary is gpt2():
+        return vocabulary
+    if not vocabulary.cuts_like_gpt2:
+        refuse_lossy(vocabulary, documents)
+    write_tokenizer(ExamplesFolder(examples).tokenizer, vocabulary, config.masking.max_tokens)
+    return vocabulary
+
+
+def refuse_lossy(vocabulary: Vocabulary, documents: Path) -> None:
+    """Encode every document, and compare it with what its tokens spell.
+
+    Raises:
+        InputError: a document is not what its tokens spell.
+    """
+    with pq.ParquetFile(documents, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(_TEXTS_AT_ONCE, columns=["text"]):
+            tokenise(*join_texts(batch["text"].to_pylist()), vocabulary)

@@ -1,0 +1,164 @@
+"""A whole run with another tokenizer than GPT-2's: every model shares it, and a change of it makes all stale."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import raysweep
+from raysweep.config.loading import parse_config
+from raysweep.errors import ChangedError, ConfigError, InputError
+from raysweep.masking.example_store import ExampleStore
+from raysweep.masking.tokenizer_folder import read_tokenizer, write_tokenizer
+from raysweep.masking.vocabulary_size import GPT2_IDS
+from raysweep.planning.model_size import model_shape
+from raysweep.storage.atomic_files import read_json
+from tests.pipeline.conftest import make_run
+from tests.tokenizers_of_tests import write_sentencepiece
+
+SMALL = {
+    "data": {"levels": ["A1", "C1"], "sample": {"rows": 120, "level_shares": {"A1": 1, "C1": 1}}},
+    "trials": {"all": {"levels": ["A1", "C1"], "steps": 2}, "all-C1": {"from": "all", "levels": ["C1"], "steps": 1}},
+    "evaluation": {"examples_per_document": 1, "generation_documents": 1, "speed_repeats": 0},
+}
+
+
+def run_with(storage, forced=(), **model):
+    return make_run(storage, {**SMALL, "model": model}, forced=forced)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run whose tokenizer was trained on its corpus.  For reading only."""
+    storage = tmp_path_factory.mktemp("corpus")
+    assert run_with(storage, tokenizer="corpus").do() == []
+    return storage
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_sentencepiece(tmp_path / "sentencepiece")
+
+
+def test_every_model_of_a_run_shares_the_tokenizer_of_its_examples(finished):
+    """Store, models, exports and scores have the same ids, and a second run does nothing."""
+    run = run_with(finished, tokenizer="corpus")
+    size = ExampleStore.open(run.folder.examples).vocabulary.size
+    assert 300 < size < 2049
+    for name in ("all", "all-C1"):
+        model = run.folder.trial(name).model
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        assert len(tokenizer) == AutoModelForCausalLM.from_pretrained(model).config.vocab_size == size
+        text = "My friend's 2 dogs like it… 😀\n <|endoftext|"
+        ids = tokenizer(text)["input_ids"]
+        assert ids == read_tokenizer(run.folder.examples / "tokenizer", "x")[0].encode(text)
+        assert tokenizer.decode(ids) == text
+    assert run.do() == []
+    assert all("skip" in line for line in run.listener.lines)
+    losses = pd.read_parquet(run.folder.losses)
+    answers = losses[(losses["model"] == "start") & (losses["part"] == "answer")]
+    # Random weights know nothing: about log2(V) bits a token.
+    assert answers["nats"].sum() / answers["tokens"].sum() == pytest.approx(math.log(size), rel=0.02)
+
+
+def test_models_of_a_corpus_s_tokenizer_fill_and_score(finished):
+    """By the run's own tokens: bytes are the text's without its first token's, whatever they are cut into."""
+    run = raysweep.load(finished / "tiny")
+    for name in ("start", "all-C1"):
+        table = run[name].score("I like it 😀", per_token=True)
+        assert "".join(dict.fromkeys(table["piece"])).startswith("I like it")
+        (row,) = run[name].score("I like it 😀").to_dict("records")
+        assert row["bytes"] == len("I like it 😀".encode()) - 1
+    (filling, _) = run["all-C1"].infill("I like [word] and [ngram].", n=2)
+    assert filling.text.startswith("I like ")
+
+
+def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_path):
+    """A model of 2,000 tokens is a twentieth of one with GPT-2's; before the corpus is read the size is estimated."""
+    run = run_with(finished, tokenizer="corpus")
+    size = ExampleStore.open(run.folder.examples).vocabulary.size
+    found = read_json(run.folder.trial("all").result)["result"]["parameters"]
+    shape = model_shape(run.config, run.folder)
+    assert shape.vocabulary == size
+    assert shape.parameters == pytest.approx(found, rel=0.02)
+    assert model_shape(run.config).vocabulary == 2048
+    own = run_with(tmp_path, tokenizer=str(folder))
+    assert model_shape(own.config, own.folder).vocabulary == read_tokenizer(folder, "x")[0].size
+    assert model_shape(run_with(tmp_path).config).vocabulary == GPT2_IDS
+    start = run_with(tmp_path, start=str(run.folder.trial("all").model), tokenizer="start")
+    assert model_shape(start.config, start.folder).vocabulary == size
+
+
+def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
+    """The setting is named and nothing is done; forced, every model is trained again, with the new tokens."""
+    shutil.copytree(finished, tmp_path / "runs")
+    for other, found in ({}, "absent"), ({"tokenizer": str(folder)}, read_tokenizer(folder, "x")[0].digest):
+        with pytest.raises(ChangedError, match=rf"stage 'mask': .*tokenizer: \"corpus\" → \"?{found}"):
+            run_with(tmp_path / "runs", **other).do()
+    run = run_with(tmp_path / "runs", forced=["mask"], tokenizer=str(folder))
+    assert run.do() == []
+    assert {"all: its examples changed since it was made, so it is made again"} <= set(run.listener.lines)
+    vocabulary = ExampleStore.open(run.folder.examples).vocabulary
+    assert read_tokenizer(run.folder.trial("all-C1").model, "x")[0].digest == vocabulary.digest
+    # The folder is part of the run now, and its content what counts.
+    moved = Path(shutil.move(folder, tmp_path / "moved"))
+    again = run_with(tmp_path / "runs", tokenizer=str(moved))
+    assert again.do() == []
+    write_tokenizer(run.folder.examples / "tokenizer", ExampleStore.open(finished / "tiny/examples").vocabulary, 64)
+    with pytest.raises(InputError, match="not the tokenizer that the examples were made with; do --force mask"):
+        ExampleStore.open(run.folder.examples)
+
+
+def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, tmp_path):
+    """Its ids mean its tokens: `start` takes them, and any other setting is refused with the fix."""
+    model = run_with(finished).folder.trial("all").model
+    run = run_with(tmp_path, start=str(model), tokenizer="start")
+    run.do("prepare", "mask", "train")
+    assert read_tokenizer(run.folder.trial("all").model, "x")[0].digest == read_tokenizer(model, "x")[0].digest
+    with pytest.raises(
+        InputError, match=r"^model.start '.*': its tokenizer is not the run's.*set model.tokenizer: start"
+    ):
+        run_with(tmp_path / "other", start=str(model), tokenizer=str(folder)).do()
+    with pytest.raises(InputError, match=r"its tokenizer is not GPT-2's.*set model.tokenizer: start to use its own"):
+        run_with(tmp_path / "other", start=str(model)).do()
+    with pytest.raises(
+        InputError, match=r"^model.tokenizer '.*/none': no such folder; must be 'gpt2', 'corpus', 'start' or"
+    ):
+        run_with(tmp_path / "other", tokenizer=str(tmp_path / "none")).do()
+    (bare := tmp_path / "bare").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(model / name, bare)
+    with pytest.raises(InputError, match="holds no tokenizer to compare with the run's"):
+        run_with(tmp_path / "other", start=str(bare), tokenizer=str(folder)).do()
+
+
+def test_a_text_that_the_tokenizer_loses_stops_the_run_before_masking(tmp_path):
+    """The document's words are shown; nothing is trained on what is not its text."""
+    lossy = write_sentencepiece(tmp_path / "lossy", normalizer={"type": "Lowercase"})
+    run = run_with(tmp_path, tokenizer=str(lossy))
+    with pytest.raises(InputError, match=r"model.tokenizer: it is not lossless"):
+        run.do("prepare", "mask")
+    assert not list(run.folder.examples.glob("*.examples"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"tokenizer": "start"},
+            "tokenizer 'start' needs a start with one; with start 'scratch' set tokenizer: corpus",
+        ),
+        (
+            {"start": "gpt2", "tokenizer": "corpus"},
+            "tokenizer 'corpus' is for start 'scratch'; a pretrained start needs",
+        ),
+        ({"tokenizer": ""}, "tokenizer"),
+    ],
+)
+def test_tokenizers_that_do_not_fit_the_start_are_refused(model, message):
+    """When the file is read."""
+    with pytest.raises(ConfigError, match=message):
+        parse_config({**SMALL, "model": model})
