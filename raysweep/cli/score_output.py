@@ -21,6 +21,7 @@ from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.lock import locked
 from raysweep.pipeline.tasks import Executor
 from raysweep.pipeline.text_scoring import (
+    TextCounts,
     TextScoring,
     find_done,
     finish,
@@ -117,7 +118,7 @@ def score_texts(
         if is_merged(scoring, of_output):
             with locked(RunFolder(scoring.parts)):
                 shutil.rmtree(scoring.parts)  # a kill after the record left them
-        say(f"{out}: is up to date, {counts.texts:,} texts under {len(chosen):,} models")
+        _say_done(scoring, counts)
         return
     resources = run.config.resources
     if not inline and settings.address is not None and resources.cluster_address is not None:
@@ -126,6 +127,12 @@ def score_texts(
             "shared file system, or --inline"
         )
     with locked(RunFolder(scoring.parts)), _executor(resources, scoring, inline=inline) as executor:
+        # Again, since another command may have finished between.
+        counts = find_done(scoring, of_output, force=force)
+        if counts is not None:
+            shutil.rmtree(scoring.parts)
+            _say_done(scoring, counts)
+            return
         counts = score_corpus(scoring, identity, executor, ScoreView())
         refuse_changes(scoring, identity)
         write_scores(scoring, of_output, counts, predictor)
@@ -135,6 +142,10 @@ def score_texts(
     if predictor is not None:
         shown = f"temperature {predictor.temperature:.4g}, from the run's report"
         say(f"levels: by the {predictor.family} models ({shown})")
+
+
+def _say_done(scoring: TextScoring, counts: TextCounts) -> None:
+    say(f"{scoring.out}: is up to date, {counts.texts:,} texts under {len(scoring.models):,} models")
 
 
 @contextmanager

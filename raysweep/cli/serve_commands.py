@@ -2,6 +2,8 @@
 
 import ipaddress
 import socket
+import threading
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -52,9 +54,16 @@ def try_models(
         shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
         secret = "?token= followed by your token" if token else ""
         say(f"open http://{shown}:{found}/{secret}   (Ctrl-C ends it)")
-        server = uvicorn.Server(
-            uvicorn.Config(make_app(served, hosts=hosts, token=token), log_level="warning", access_log=False)
-        )
+        app = make_app(served, hosts=hosts, token=token)
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                """End at the first Ctrl-C: uvicorn waits for all that was asked, and only a batch is worth that."""
+                super().handle_exit(sig, frame)
+                # In a thread, since the handler may have interrupted whoever holds the queue's lock.
+                threading.Thread(target=app.state.batches.give_up, daemon=True).start()
+
+        server = Server(uvicorn.Config(app, log_level="warning", access_log=False))
         try:
             server.run(sockets=[listener])
         except KeyboardInterrupt:  # the usual end of a server; uvicorn has answered what was asked by then

@@ -34,6 +34,8 @@ class Sampling:
 
 
 GREEDY = Sampling(temperature=0.0)
+_HEAD = 4096
+"""Tokens that are ranked at first."""
 _GREEDY_BELOW = 1e-9
 """A temperature so near 0 leaves the likeliest token alone; one still nearer would make the quotients infinite."""
 
@@ -56,7 +58,37 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
     if sampling.temperature < _GREEDY_BELOW:
         return logits_BV.argmax(dim=-1)
     probabilities_BV = torch.softmax(logits_BV.double() / sampling.temperature, dim=-1)
-    ranked_BV, ids_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k is not None or sampling.top_p is None or probabilities_BV.shape[1] <= _HEAD:
+        return _choose_ranked(*probabilities_BV.sort(dim=-1, descending=True, stable=True), draws_B, sampling)
+    # Sorting the whole vocabulary takes most of the time of a small model, and a nucleus is hardly ever that large.
+    head_BK, ids_BK = _rank_head(probabilities_BV)
+    chosen_B = _choose_ranked(head_BK.clone(), ids_BK, draws_B, sampling)
+    large_B = ~_holds_nucleus(head_BK, sampling.top_p)
+    if large_B.any():
+        ranked = probabilities_BV[large_B].sort(dim=-1, descending=True, stable=True)
+        chosen_B[large_B] = _choose_ranked(*ranked, draws_B[large_B], sampling)
+    return chosen_B
+
+
+def _rank_head(probabilities_BV: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens in descending order, those of equal probability by their ids; and their ids."""
+    values_BK, ids_BK = probabilities_BV.topk(_HEAD, dim=-1)
+    ids_BK, order_BK = ids_BK.sort(dim=-1)
+    values_BK, by_value_BK = values_BK.gather(-1, order_BK).sort(dim=-1, descending=True, stable=True)
+    return values_BK, ids_BK.gather(-1, by_value_BK)
+
+
+def _holds_nucleus(head_BK: Tensor, top_p: float) -> Tensor:
+    """Whether the nucleus ends within the head, before tokens as likely as those that were left out."""
+    before_BK = head_BK.cumsum(dim=-1) - head_BK
+    size_B = (before_BK < top_p).sum(dim=-1)
+    untied_B = (head_BK > head_BK[:, -1:]).sum(dim=-1)
+    # A margin, so that rounding further down cannot matter.
+    return (size_B <= untied_B) & (before_BK[:, -1] >= top_p + 1e-9)
+
+
+def _choose_ranked(ranked_BV: Tensor, ids_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Tensor:
+    """The tokens that the draws choose among tokens in descending order of probability."""
     if sampling.top_k is not None:
         ranked_BV[:, sampling.top_k :] = 0.0
         ranked_BV /= ranked_BV.sum(dim=-1, keepdim=True)

@@ -47,14 +47,18 @@ class RequestBatches:
         """Begin to answer."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Answer the current batch, and give up those that wait."""
+    def give_up(self) -> None:
+        """Cancel the requests that wait, and take no more; the current batch is still answered."""
         with self._changed:
             self._is_over = True
             for request in self._waiting:
                 request.answer.cancel()
             self._waiting.clear()
             self._changed.notify()
+
+    def stop(self) -> None:
+        """Give up the requests that wait, and return when the current batch is answered."""
+        self.give_up()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -73,6 +77,11 @@ class RequestBatches:
             self._waiting.append(request)
             self._changed.notify()
         return request.answer
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
 
     def _run(self) -> None:
         while batch := self._next_batch():

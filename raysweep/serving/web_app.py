@@ -90,6 +90,7 @@ def make_app(
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.batches = batches
     app.add_middleware(Guard, hosts=hosts, token=token)
     app.add_exception_handler(RaysweepError, _tell)
     app.add_exception_handler(RequestValidationError, _tell_mistake)
@@ -152,6 +153,8 @@ async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise HTTPException(499, "the client went away")
+        if answer.cancelled():
+            raise BusyError("the server is being stopped; ask again when it is back")
         return answer.result()
     finally:
         gone.cancel()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from raysweep.errors import InputError
+from raysweep.evaluation import token_sampling
 from raysweep.evaluation.token_sampling import GREEDY, Sampling, choose_tokens
 
 # Ids 0 … 4 with these probabilities: ranked 3, 1, 4, 0, 2.
@@ -59,6 +60,21 @@ def test_top_k_keeps_the_k_likeliest():
 def test_top_p_is_a_share_of_what_top_k_left():
     """0.40 is 0.62 of the two likeliest tokens, so a nucleus of 0.6 is that token alone."""
     assert reachable(Sampling(top_k=2, top_p=0.6)) == {3: 1.0}
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 1.0])
+def test_of_a_large_vocabulary_the_same_tokens_come_as_if_all_of_it_were_ranked(monkeypatch, top_p):
+    """To the bit; rows are peaked, flat, full of ties, and with tokens that are forbidden."""
+    rows = torch.randn(6, 9000, generator=torch.Generator().manual_seed(1))
+    logits = torch.stack([rows[0] * 6, rows[1] * 2, rows[2], rows[3] * 0.01, rows[4].round(), (rows[5] * 4).round()])
+    logits[1, ::3] = -torch.inf
+    draws = torch.tensor([0.0, 0.3, 0.9, 0.5, 0.7, 0.999999], dtype=torch.float64)
+    for shift in range(6):
+        found = choose_tokens(logits, draws.roll(shift), Sampling(top_p=top_p))
+        with monkeypatch.context() as patch:
+            patch.setattr(token_sampling, "_HEAD", 9000)
+            whole = choose_tokens(logits, draws.roll(shift), Sampling(top_p=top_p))
+        assert found.tolist() == whole.tolist()
 
 
 def test_temperature_sharpens_and_flattens():

@@ -75,6 +75,24 @@ def test_a_corpus_is_scored_as_by_the_api_and_as_in_the_evaluation(score, corpus
     assert not (tmp_path / "scores.parquet.parts").exists()
 
 
+def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score, tmp_path, monkeypatch):
+    """It is looked for again once the lock is held."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    words = ("texts.csv", "--out", "out.csv", "--model", "A1")
+    score(*words)
+    before, find, looks = (tmp_path / "out.csv").stat().st_mtime_ns, score_output.find_done, []
+
+    def find_later(*asked, **options):
+        looks.append(asked)
+        return None if len(looks) == 1 else find(*asked, **options)
+
+    monkeypatch.setattr(score_output, "find_done", find_later)
+    assert "out.csv: is up to date, 1 texts under 1 models" in score(*words)
+    assert len(looks) == 2
+    assert (tmp_path / "out.csv").stat().st_mtime_ns == before
+    assert not (tmp_path / "out.csv.parts").exists()
+
+
 def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
     """Nothing is done the second time; a table made from something else is not overwritten unasked."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\nI go to school.\n")

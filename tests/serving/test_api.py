@@ -205,6 +205,33 @@ def test_a_server_that_is_busy_says_so(served, monkeypatch):
     assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
 
 
+def test_at_the_end_what_waits_is_refused_at_once_and_the_current_batch_answered(served, monkeypatch):
+    """The first Ctrl-C waits for a batch, not for the queue."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    read = served.__class__.read
+
+    def wait_and_read(self, texts):
+        begun.set()
+        may_go_on.wait(60)
+        return read(self, texts)
+
+    monkeypatch.setattr(served.__class__, "read", wait_and_read)
+    app = make_app(served)
+    with TestClient(app, base_url="http://localhost") as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.post, "/api/read", json={"text": "I go."})
+        assert begun.wait(60)
+        second = pool.submit(client.post, "/api/read", json={"text": "I went."})
+        while not app.state.batches.waiting:
+            time.sleep(0.01)
+        app.state.batches.give_up()
+        refused = second.result(60)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert "the server is being stopped" in refused.json()["detail"]
+        assert client.post("/api/read", json={"text": "I go."}).status_code == 503
+        may_go_on.set()
+        assert first.result(60).status_code == 200
+
+
 def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
     """Nothing is computed for it; those behind it are answered."""
     begun, may_go_on, cancelled, seen, asked = (*(threading.Event() for _ in range(3)), [], [])
