@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from raysweep.cli.terminal import PrintableConsole, plain_table
+from raysweep.config.training_settings import GPT2_TOKENIZER
 from raysweep.pipeline.run_diff import Difference
 from raysweep.storage.printable import say, say_json, without_secrets
 
@@ -26,6 +27,9 @@ def print_differences(first: str, second: str, differences: Sequence[Difference]
     for row in differences:
         table.add_row(row.kind, *(Text(word) for word in (row.field, _shown(row.first), _shown(row.second))))
     PrintableConsole().print(table)
+    tokenizers = [row for row in differences if row.field == "model.tokenizer"]
+    if any((row.first or GPT2_TOKENIZER) != (row.second or GPT2_TOKENIZER) for row in tokenizers):
+        say("the tokenizers differ, so losses per token cannot be compared; bits_per_byte can")
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,9 @@
 A run's settings are its config.yaml; its results are how every trial ended and the report's answer.  A
 trial's settings are what its fingerprint was made from.  Both are read from disk, so the runs may have
 other profiles and need not be finished.
+
+Losses are per token: where two runs have different tokenizers, only bits per byte of the answers' text can be
+compared, which the results of every run with a report have.
 """
 
 from collections.abc import Mapping
@@ -89,9 +92,13 @@ def _run(name: str, folder: RunFolder) -> Compared:
     settings = yaml.safe_load(folder.config.read_text(encoding="utf-8")) if folder.config.exists() else {}
     results: dict[str, Any] = {}
     if folder.evidence.exists():
-        answer = read_json(folder.evidence)["answer"]
+        evidence = read_json(folder.evidence)
+        answer = evidence["answer"]
         results["answer"] = answer["headline"]
         results.update({f"answer.{reason['code']}": reason["verdict"] for reason in answer["reasons"]})
+        for score in evidence.get("scores", []):
+            if score["metric"] == "infill_textonly":
+                results[f"{score['model']}.bits_per_byte.{score['level']}"] = score["bits_per_byte"]
     for path in sorted(folder.trials.glob("*/trial.json")):
         record = read_record(TrialFolder(path.parent))
         assert record is not None, "its file was just found"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from raysweep.cli.diff_output import print_differences
 from raysweep.errors import ConfigError
 from raysweep.pipeline.run_diff import find_differences, read_compared
 from raysweep.scheduling import records
@@ -72,3 +73,20 @@ def test_a_name_that_is_neither_is_refused(pilot):
     """With what was looked for, and where."""
     with pytest.raises(ConfigError, match=r"'C9': found neither a run of this name in .*; give a run, a trial"):
         differences(pilot, "C9", "A1")
+
+
+def test_runs_with_different_tokenizers_are_compared_in_bits_per_byte(tmp_path, capsys):
+    """Their tokens are not the same, so their losses per token are not either; what is said when only one has one."""
+    for name, tokenizer, bits in (("old", None, 1.5), ("gpt2", "gpt2", 1.5), ("corpus", "corpus", 1.25)):
+        folder = make_run(tmp_path, name, steps=10, loss=3.5, verdict="supported")
+        write_text(folder.config, f"model: {{tokenizer: {tokenizer}}}\n" if tokenizer else "seed: 0\n")
+        answer = {"headline": "x", "reasons": []}
+        score = {"model": "A1", "level": "A1"}
+        scores = [score | {"metric": metric, "bits_per_byte": bits} for metric in ("context", "infill_textonly")]
+        write_json(folder.evidence, {"answer": answer, "scores": scores})
+    for first, is_told in (("old", False), ("corpus", True)):
+        rows = find_differences(*(read_compared(name, folder=folder) for name in (first, "gpt2")))
+        values = {row.field: (row.first, row.second) for row in rows}
+        assert values.get("A1.bits_per_byte.A1") == ((1.25, 1.5) if is_told else None)
+        print_differences(first, "gpt2", rows, as_json=False)
+        assert ("bits_per_byte can" in capsys.readouterr().out) is is_told
