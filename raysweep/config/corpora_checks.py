@@ -27,6 +27,8 @@ def find_corpus_problems(corpora: Corpora, data: DataConfig, taken: set[str]) ->
             yield "corpora", f"found the name {shown(name)}; {must}"
         elif name.casefold() in taken:
             yield place, "the name is that of a trial or a stage; choose another"
+        elif name.casefold() == "data":
+            yield place, "the name stands for the run's own corpus; choose another"
         elif (first := seen.setdefault(name.casefold(), name)) != name:
             yield place, f"{first!r} is the same on disks that ignore case; choose another"
         if corpus.columns.split is not None:

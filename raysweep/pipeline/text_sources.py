@@ -18,6 +18,7 @@ from raysweep.masking.example_store import ExampleStore
 from raysweep.pipeline.identities import documents_digest, examples_digest
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.statistics.loss_table import Ints
+from raysweep.storage.digests import combine_digests, read_sealed
 from raysweep.storage.run_folder import RunFolder
 
 _INFILL_PARTS = METRIC_PARTS["infill"]
@@ -76,10 +77,10 @@ class TextSource:
 
 
 def text_sources(config: Config, folder: RunFolder, done: Mapping[str, StageRecord]) -> list[TextSource]:
-    """The run's own documents first."""
+    """The run's own documents first, then each corpus of `corpora`, which the evaluate stage has scored."""
     assert config.classification is not None
     digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
-    return [
+    own = [
         TextSource(
             name=OWN,
             documents=folder.documents,
@@ -89,6 +90,19 @@ def text_sources(config: Config, folder: RunFolder, done: Mapping[str, StageReco
             losses=folder.losses,
             scored_splits=(TEST,),
         )
+    ]
+    further = {name: folder.further(name) for name in config.corpora}
+    return own + [
+        TextSource(
+            name=name,
+            documents=place.documents,
+            splits=(TEST,),
+            made_from=_made_from(place),
+            examples=place.examples,
+            losses=place.losses,
+            scored_splits=(TEST,),
+        )
+        for name, place in further.items()
     ]
 
 
@@ -113,6 +127,14 @@ def feature_rows(source: TextSource, documents: pa.Table, scores: Mapping[str, p
         whole, infill = loss_columns(model)
         columns |= {whole: of_model["nats"], infill: answers[model]["nats"]}
     return pd.concat([facts, pd.DataFrame(columns)], axis=1)
+
+
+def _made_from(place: RunFolder) -> dict[str, str]:
+    """The digest of a further corpus's documents and examples; nothing if they are not made."""
+    if not place.further_record.exists():
+        return {}
+    outputs = read_sealed(place.further_record, fix=f"make it again with --force {place.name}")["outputs"]
+    return {"corpus": combine_digests(outputs, r"corpus/documents|examples/.*\.examples$")}
 
 
 def _answers(documents: pd.Series, scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

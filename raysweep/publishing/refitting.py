@@ -28,6 +28,7 @@ from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.publishing.differences import Mismatch
 from raysweep.statistics.loss_table import Floats
+from raysweep.storage.printable import shown
 from raysweep.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-3
@@ -40,7 +41,14 @@ def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
     if config.classification is None:
         return
     features, predictions = read_classification(folder)
-    wrong = [*_compare_with_documents(folder, features), *_compare_with_losses(folder, features)]
+    places = {OWN: folder, **{name: folder.further(name) for name in config.corpora}}
+    wrong = [
+        Mismatch(f"{_FEATURES}: corpus", shown(name), "is none of the run")
+        for name in {*features["corpus"]} - {*places}
+    ]
+    for corpus, place in places.items():
+        rows = features[features["corpus"] == corpus].reset_index(drop=True)
+        wrong += [*_compare_with_documents(place, rows), *_compare_with_losses(place, rows)]
     for predicted in read_predictions(features, predictions, config.data.levels):
         wrong += _compare_folds(predicted)
         if not wrong:  # what is forged here may not even be fitted
@@ -49,22 +57,21 @@ def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
 
 
 def _compare_with_documents(folder: RunFolder, features: pd.DataFrame) -> Iterator[Mismatch]:
-    """Level, split, length and learner of the run's own documents."""
-    own = features[features["corpus"] == OWN].reset_index(drop=True)
+    """Level, split, length and learner of a corpus's documents."""
     known = pq.read_table(folder.documents).to_pandas().set_index("document")
-    known = known.reindex(own["document"]).reset_index()
+    known = known.reindex(features["document"]).reset_index()
     for name in ("level", "split", "characters"):
-        if len(wrong := np.flatnonzero((own[name] != known[name]).to_numpy())):
-            stated, found = own[name][wrong[0]], known[name][wrong[0]]
-            place = f"{_FEATURES}: {name} of document {own['document'][wrong[0]]}"
+        if len(wrong := np.flatnonzero((features[name] != known[name]).to_numpy())):
+            stated, found = features[name][wrong[0]], known[name][wrong[0]]
+            place = f"{_FEATURES}: {name} of document {features['document'][wrong[0]]}"
             yield Mismatch(place, str(stated), f"{found} in documents.parquet")
-    if not np.array_equal(pd.factorize(own["learner"])[0], pd.factorize(known["learner"])[0]):
+    if not np.array_equal(pd.factorize(features["learner"])[0], pd.factorize(known["learner"])[0]):
         yield Mismatch(f"{_FEATURES}: learner", "other learners", "texts are by others in documents.parquet")
 
 
 def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[Mismatch]:
     """Losses of the answers of test documents, which the evaluate stage scored."""
-    tested = features[(features["corpus"] == OWN) & (features["split"] == TEST)].set_index("document")
+    tested = features[features["split"] == TEST].set_index("document")
     wanted = pc.field("part").isin(METRIC_PARTS["infill"])
     table = pq.read_table(folder.losses, columns=["document", "model", "nats"], filters=wanted).to_pandas()
     summed = table.groupby(["model", "document"])["nats"].sum()

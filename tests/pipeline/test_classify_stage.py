@@ -26,11 +26,14 @@ from raysweep.inference.learner_likeness import LikenessMeter
 from raysweep.pipeline.classify_stage import refuse_far_workers
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.status import describe_classification
+from raysweep.planning.forecast import forecast_stages
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
 from raysweep.storage.classification_files import ClassificationFolder
 from tests.one_thread import one_thread as one_thread
 from tests.pipeline.conftest import TINY, make_run
+from tests.pipeline.test_further_corpora import write_corpus
 from tests.pipeline.test_run import contents
 
 ASKED = {"classification": {"folds": 3}}
@@ -180,6 +183,8 @@ def test_the_same_again_does_nothing(own_copy):
     assert run.do() == []
     assert contents(run.folder) == before
     assert "classify: skip, levels are told from the same scores" in run.listener.lines
+    assert describe_classification(run.folder, run.config) == "classification: done"
+    assert describe_classification(run.folder, make_run(run.folder.root.parent, {}).config) == ""
     states = {file.path: file.state for file in check_files(run.folder) if "classification" in file.path}
     assert states.pop("classification/classifier.skops") == "ok"
     assert {state for path, state in states.items() if not path.endswith("begun")} == {"ok"}
@@ -206,6 +211,7 @@ def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
     with pytest.raises(KeyboardInterrupt):
         own_copy(executor=PartsExecutor(lives=4), forced=["classify"]).do()
     executor = PartsExecutor()
+    assert describe_classification(run.folder, run.config) == "classification: not done; 2 models have scored its texts"
     assert own_copy(executor=executor).do() == []
     assert len(executor.parts) == 2 * len(MODELS) - 5  # the part during which it died is done too
     assert not files.working.exists()
@@ -395,3 +401,44 @@ def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
     for level in ("A1", "C1"):
         assert metrics[level]["taken for A1"] + metrics[level]["taken for C1"] == pytest.approx(1.0)
         assert 0.0 <= metrics[level]["learner_likeness"] <= 1.0
+
+
+def test_further_corpora_are_classified_by_what_the_run_taught(own_copy, tmp_path):
+    """Their answers come from the evaluation; the run's own scores stay; the bundle holds and verifies all of it."""
+    documents = pd.read_parquet(own_copy().folder.documents)
+    write_corpus(tmp_path / "other.csv", documents[documents["split"] == "train"]["text"].iloc[0])
+    executor = PartsExecutor()
+    run = own_copy({**ASKED, "corpora": {"other": {"path": str(tmp_path / "other.csv")}}}, executor=executor)
+    assert run.do() == []
+    assert executor.parts == [f"{model} 00000" for model in MODELS]
+    features, _ = tables(run)
+    other = features[features["corpus"] == "other"]
+    texts = pd.read_parquet(run.folder.further("other").documents).set_index("document").loc[other["document"]]
+    scores = raysweep.load(run.folder.root, device="cpu")["C1"].score(texts["text"], ids=texts["writing_id"].tolist())
+    np.testing.assert_allclose(other["nats_C1"], scores["nats"], rtol=1e-5)
+    np.testing.assert_allclose(other["infill_nats_C1"], scores["infill_nats"], rtol=1e-5)
+    told = Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
+    assert [(each.corpus, each.way) for each in told] == [
+        ("data", "zero-shot"),
+        ("other", "zero-shot"),
+        ("data", "within"),
+        ("other", "within"),
+    ]
+    assert told[1].documents == len(other) > 30
+    write_bundle(run.folder, tmp_path / "evidence.zip")
+    assert verify_bundle(tmp_path / "evidence.zip").differences == ()
+    again = own_copy({**ASKED, "corpora": {"other": {"path": str(tmp_path / "other.csv")}}}, executor=PartsExecutor())
+    before = contents(run.folder)
+    assert again.do() == []
+    assert contents(run.folder) == before
+
+
+def test_the_plan_counts_the_stage_if_it_is_asked_for(classified):
+    """Whole texts of valid and test documents under every model, and the answers of valid ones."""
+
+    def seconds(run):
+        forecast = run.forecast
+        return forecast_stages(run.config, forecast.rates, forecast.data, forecast.makespan, cores=2)
+
+    assert seconds(classified)["classify"] > 0.5 * len(MODELS)
+    assert "classify" not in seconds(make_run(classified.folder.root.parent))

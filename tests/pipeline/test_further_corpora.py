@@ -249,6 +249,7 @@ def test_a_corpus_of_nothing_but_known_texts_is_refused(folder, tiny_run, tmp_pa
     ("corpora", "message"),
     [
         ({"A1": {"path": "x"}}, r"corpora\.A1: the name is that of a trial or a stage"),
+        ({"data": {"path": "x"}}, r"corpora\.data: the name stands for the run's own corpus"),
         ({"b c": {"path": "x"}}, r"corpora: found the name 'b c'; must start with"),
         ({"k": {"path": "x"}, "K": {"path": "x"}}, r"corpora\.K: 'k' is the same on disks that ignore case"),
         ({"k": {"path": "x", "columns": {"split": "set"}}}, r"corpora\.k\.columns\.split: .* all documents are scored"),
