@@ -17,7 +17,7 @@ from raysweep.readers.locations import local_files
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
-_SAMPLE_BYTES = 330
+_SAMPLE_BYTES = 440
 """Text of a generated document, on average."""
 
 

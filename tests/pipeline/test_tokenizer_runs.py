@@ -10,12 +10,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import raysweep
 from raysweep.config.loading import parse_config
+from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
 from raysweep.errors import ChangedError, ConfigError, InputError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.tokenizer_folder import read_tokenizer, write_tokenizer
 from raysweep.masking.vocabulary_size import GPT2_IDS
 from raysweep.planning.model_size import model_shape
 from raysweep.storage.atomic_files import read_json
+from raysweep.storage.digests import combine_digests
 from tests.pipeline.conftest import make_run
 from tests.tokenizers_of_tests import write_sentencepiece
 
@@ -110,6 +112,22 @@ def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
     write_tokenizer(run.folder.examples / "tokenizer", ExampleStore.open(finished / "tiny/examples").vocabulary, 64)
     with pytest.raises(InputError, match="not the tokenizer that the examples were made with; do --force mask"):
         ExampleStore.open(run.folder.examples)
+
+
+def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path):
+    """Never with one of its own, whose ids would mean other tokens to the models; a new tokenizer makes it stale."""
+    shutil.copytree(finished, tmp_path / "runs")
+    write_sample(tmp_path / "other.csv", rows=40, seed=9, level_shares={"A1": 1, "C1": 1}, levels=("A1", "C1"))
+    columns = SAMPLE_COLUMNS.model_dump(exclude_none=True)
+    corpora = {"other": {"path": str(tmp_path / "other.csv"), "columns": columns}}
+    run = make_run(tmp_path / "runs", {**SMALL, "model": {"tokenizer": "corpus"}, "corpora": corpora})
+    assert run.do() == []
+    place = run.folder.further("other")
+    own, other = (ExampleStore.open(folder).vocabulary for folder in (run.folder.examples, place.examples))
+    assert own.digest == other.digest
+    made_from = read_json(place.further_record)["made_from"]
+    outputs = read_json(run.folder.record)["stages"]["mask"]["outputs"]
+    assert made_from["tokenizer"] == combine_digests(outputs, r"examples/tokenizer/tokenizer\.json$")
 
 
 def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, tmp_path):

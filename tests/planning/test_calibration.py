@@ -7,8 +7,10 @@ import pytest
 
 from raysweep.config.loading import parse_config
 from raysweep.errors import ResourceError
+from raysweep.masking.example_store import ExampleStore
 from raysweep.planning import calibration, calibration_cache
 from raysweep.planning.devices import Device, find_device
+from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import Overheads, assumed_rates
 from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
@@ -124,3 +126,17 @@ def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_
     with pytest.raises(ResourceError, match="out of memory"):
         calibration.calibrate(parse_config(VALUES), device=gpu, place=place, say=lambda _: None, limit_s=240.0)
     assert tried == [[1, 2, 4], [1, 2], [1]]
+
+
+def test_a_calibration_takes_a_vocabulary_as_large_as_the_run_s(tmp_path):
+    """A sample of sixty texts a level has too few words for it, so the tokenizer is trained on all that is read."""
+    levels = {"data": {**VALUES["data"], "sample": {"rows": 9000, "level_shares": {"A1": 1, "C1": 1}}}}
+    config = parse_config({**VALUES, **levels, "model": {"tokenizer": "corpus"}})
+    folder = RunFolder(tmp_path)
+    calibration._make_examples(config, folder)
+    vocabulary = ExampleStore.open(folder.examples).vocabulary
+    assert vocabulary.size > 1000
+    assert model_shape(config, folder).vocabulary == vocabulary.size
+    from_hub = parse_config({**VALUES, "model": {"start": "gpt2", "tokenizer": "start"}})
+    here = calibration.local_model(from_hub).model
+    assert (here.start, here.size, here.tokenizer) == ("scratch", "gpt2", "gpt2")
