@@ -14,8 +14,10 @@ merged in the order of the texts, the file is renamed into place, its record `OU
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from raysweep.inference.level_predictor import LevelPredictor
 
 PART_TEXTS = 1000
+_READ_HERE_BYTES = 8 << 20
+"""Larger files are read in another process: they take several times their size, and torch is here already."""
 FACTS = ("writing_id", "level", "learner", "l1", "prompt")
 """What is known of a text, and carried to the scores."""
 
@@ -189,7 +193,9 @@ def score_corpus(
     mark = fingerprint(identity)
     plan = read_sealed(scoring.plan, fix="delete its folder") if scoring.plan.exists() else None
     if plan is None or plan["fingerprint"] != mark:
-        _clear(scoring.parts)
+        for path in scoring.parts.iterdir():
+            if path != RunFolder(scoring.parts).lock:  # which is held
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         try:
             counts = _write_texts(scoring, listener)
         except InputError:
@@ -261,7 +267,25 @@ def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts
 
 
 def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
-    """Read the corpus and write it in parts; it is not kept in memory."""
+    """Read the corpus and write it in parts, a large one in a process of its own, which takes its memory with it."""
+    if sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES:
+        counts = write_texts(scoring)
+    else:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            counts = pool.submit(write_texts, scoring).result()
+    listener.say(f"score: {counts.texts:,} texts of {counts.rows:,} rows")
+    if counts.set_aside:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.set_aside.items())
+        listener.say(f"score: set aside {reasons}; see {scoring.quarantine}")
+    return counts
+
+
+def write_texts(scoring: TextScoring) -> TextCounts:
+    """Read the corpus and write it in parts.
+
+    Raises:
+        InputError: a file cannot be used, or holds no text.
+    """
     corpus = read_new_texts(scoring.files, scoring.data)
     documents = corpus.documents
     if corpus.bad_rows:
@@ -280,10 +304,6 @@ def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
                 pa.table({"document": numbers, **columns}), beside, compression="zstd", write_page_checksum=True
             )
     counts = count_by_reason(corpus.bad_rows)
-    listener.say(f"score: {documents.num_rows:,} texts of {corpus.rows:,} rows")
-    if counts:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        listener.say(f"score: set aside {reasons}; see {scoring.quarantine}")
     return TextCounts(texts=documents.num_rows, rows=corpus.rows, set_aside=counts, notes=dict(corpus.notes))
 
 
@@ -313,13 +333,6 @@ def _score_parts(scoring: TextScoring, texts: int, executor: Executor, listener:
         done += count
         rate = (done - at_first) / max(time.monotonic() - began, 1e-9)
         listener.advance("score", done, total, f"texts × models  {rate:,.1f} a second")
-
-
-def _clear(parts: Path) -> None:
-    """Remove everything but the lock, which is held."""
-    for path in parts.iterdir():
-        if path != RunFolder(parts).lock:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _read(path: Path) -> pa.Table:
