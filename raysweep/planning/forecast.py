@@ -178,7 +178,7 @@ def forecast_stages(
     if config.classification is not None:
         # The start and one training of each entry score whole texts, and the answers of valid documents.
         valid = sum(scored("valid", level) for level in config.data.levels)
-        texts = valid * (1 + evaluation.examples_per_document) + sum(tested.values())
+        texts = valid * (1 + evaluation.examples_per_document) + sum(tested.values()) + data.further
         classifiers = 1 + len({trial.entry for trial in trials.values() if trial.control is None})
         of_model_s = SCORED_MODEL_S + slow * texts * rates.score_example_s
         classify["classify"] = CLASSIFIERS_S + of_model_s * -(-classifiers // places)
