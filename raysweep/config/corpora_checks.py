@@ -1,6 +1,6 @@
 """What must hold of the further corpora of a config: names that can be folders, and settings that fit the levels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 
@@ -13,11 +13,13 @@ from raysweep.storage.printable import shown
 LONGEST_NAME = 40
 
 
-def find_corpus_problems(corpora: Corpora, data: DataConfig, taken: set[str]) -> Iterator[tuple[str, str]]:
+def find_corpus_problems(
+    corpora: Corpora, data: DataConfig, is_taken: Callable[[str], bool]
+) -> Iterator[tuple[str, str]]:
     """Wrong names and settings of further corpora; paths and messages.
 
     Args:
-        taken: names that `--force` knows already, in small letters.
+        is_taken: whether `--force` knows a name already.
     """
     seen: dict[str, str] = {}
     for name, corpus in corpora.items():
@@ -25,7 +27,7 @@ def find_corpus_problems(corpora: Corpora, data: DataConfig, taken: set[str]) ->
         if not NAME.match(name) or len(name) > LONGEST_NAME:
             must = f"must start with a letter or digit and hold at most {LONGEST_NAME} letters, digits, . _ + -"
             yield "corpora", f"found the name {shown(name)}; {must}"
-        elif name.casefold() in taken:
+        elif is_taken(name):
             yield place, "the name is that of a trial or a stage; choose another"
         elif name.casefold() == "data":
             yield place, "the name stands for the run's own corpus; choose another"

@@ -7,6 +7,7 @@ else.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages
 from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
-from raysweep.config.trial_names import RESERVED_NAMES, find_wrong_names, planned_controls
+from raysweep.config.trial_names import find_wrong_names, is_taken, planned_controls
 from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError
@@ -135,7 +136,7 @@ def _cross_checks(config: Config) -> list[tuple[str, str]]:
         must = "needs a trial on one level that starts from a trial on all levels"
         problems.append(("evaluation.interpolation", must))
     problems += _check_controls(config) + find_wrong_names(config) + find_unread_variables(config.model_dump())
-    problems += find_corpus_problems(config.corpora, config.data, {*RESERVED_NAMES, *map(str.casefold, config.trials)})
+    problems += find_corpus_problems(config.corpora, config.data, partial(is_taken, config))
     if cycle := _find_cycle({name: trial.parent for name, trial in config.trials.items()}):
         problems.append(("trials", f"a cycle: {' → '.join(cycle)}"))
     return problems

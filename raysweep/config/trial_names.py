@@ -102,6 +102,18 @@ def find_wrong_names(config: Config) -> list[tuple[str, str]]:
     return problems
 
 
+def is_taken(config: Config, name: str) -> bool:
+    """Whether `--force` knows the name already, or would with a control that is not asked for yet."""
+    small = name.casefold()
+    if small in RESERVED_NAMES or _CONTROL_NAME.match(small):
+        return True
+    entries = {entry.casefold(): settings for entry, settings in config.trials.items()}
+    if small in entries:
+        return True
+    entry, _, seed = small.rpartition("-seed")
+    return entry in entries and seed in map(str, config.seeds_of(entries[entry]))
+
+
 def _check_entry(name: str) -> Iterator[tuple[str, str]]:
     if not NAME.match(name):
         yield "trials", f"found the name {name!r}; must start with a letter or digit, then also . _ + -"

@@ -13,16 +13,18 @@ import pandas as pd
 
 from raysweep.classification.level_metrics import LOGISTIC
 from raysweep.classification.predictions import OWN, ZERO_SHOT, read_predictions
+from raysweep.errors import InputError
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.loaded_run import LoadedRun
+from raysweep.storage.classification_files import ClassificationFolder
 
 
 class LikenessMeter:
     """Counts the levels that the run's classifier gives to texts, by the model that filled them."""
 
     def __init__(self, run: LoadedRun) -> None:
-        """Raises InputError if the run has no classifier of its own, or one of other models than it has now."""
+        """Raises InputError if the run has no classifier of its own, one of other models, or no test document."""
         self._classifier: LevelClassifier = run.level_classifier()
         self._held_out = held_out_shares(run)
         self._found: dict[str, Counter[str]] = {}
@@ -51,13 +53,19 @@ class LikenessMeter:
 
 
 def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
-    """By true level: the share of each level among what the logistic regression takes the test documents for."""
+    """By true level: the share of each level among what the logistic regression takes the test documents for.
+
+    Raises:
+        InputError: no test document was classified.
+    """
     levels = run.config.data.levels
-    (own,) = [
-        each
-        for each in read_predictions(*read_classification(run.folder), levels)
-        if (each.corpus, each.way) == (OWN, ZERO_SHOT)
-    ]
+    predicted = read_predictions(*read_classification(run.folder), levels)
+    own = next((each for each in predicted if (each.corpus, each.way) == (OWN, ZERO_SHOT)), None)
+    if own is None:
+        raise InputError(
+            f"{ClassificationFolder.of(run.folder).predictions}: found no test document of the run's own, with which "
+            "filled texts are compared; raise data.split.test, and do `raysweep run --force prepare`"
+        )
     taken = pd.Series(own.probabilities[LOGISTIC].argmax(axis=1)).map(dict(enumerate(levels)))
     counts = pd.crosstab(own.rows["level"].to_numpy(), taken, normalize="index")
     return {str(level): {each: float(row.get(each, 0.0)) for each in levels} for level, row in counts.iterrows()}

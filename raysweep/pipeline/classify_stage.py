@@ -175,14 +175,19 @@ class ClassifyStage(Stage):
         listener: Listener,
         fresh: frozenset[str],
     ) -> None:
-        """Score what is not scored of these pairs, and record each pair when its parts are there."""
+        """Score what is not scored of these pairs, and record each pair when its parts are there.
+
+        The texts of a command that was killed are written anew: its documents may have been other ones.
+        """
+        if self._files.working.exists():
+            shutil.rmtree(self._files.working)
         waiting: dict[str, set[Path]] = {}
         tasks: dict[Path, TextTask] = {}
         pair_of: dict[Path, str] = {}
         for name, pair in pairs.items():
             self._keep_parts_of(pair, targets[name], remove_all=name in fresh)
+            waiting[name] = set()
             for task in self._tasks(pair, documents[pair.source.name]):
-                waiting.setdefault(name, set())
                 if not task.out.exists():
                     tasks[task.out], pair_of[task.out] = task, name
                     waiting[name].add(task.out)
@@ -262,6 +267,9 @@ class ClassifyStage(Stage):
         models = list(dict.fromkeys(pair.model for pair in pairs))
         sources = {pair.source.name: pair.source for pair in pairs}
         whole = {name: pa.concat_tables(splits) for name, splits in documents.items()}
+        for name in [name for name in sources if not whole[name].num_rows]:
+            listener.say(f"classify: note: {name}: is left out, none of its documents has an example")
+            del sources[name]
         features = pd.concat(
             [
                 feature_rows(source, whole[name], {model: self._scores(name, model) for model in models})

@@ -17,7 +17,7 @@ from raysweep.config.schema import Config
 from raysweep.errors import DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline import identities
 from raysweep.pipeline.corpus_stages import make_examples
-from raysweep.pipeline.run_record import StageRecord
+from raysweep.pipeline.run_record import StageRecord, read_run
 from raysweep.pipeline.stages import Recorded, Target
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.readers.locations import digest_files, find_files
@@ -59,13 +59,16 @@ class FurtherCorpora:
         return digests
 
     def refuse_inputs(self) -> None:
-        """Read each corpus that is not made yet.
+        """Read each corpus that is not made yet, or is made again: by --force, or because the run's documents are.
 
         Raises:
             InputError: a file is not there or cannot be used, too many rows are bad, or no document is left.
         """
+        run = None if "prepare" in self.forced else read_run(self.folder)
+        is_prepared = run is not None and "prepare" in run.stages
         for name in self.config.corpora:
-            if self._identity(name) != getattr(self._recorded(name), "identity", None):
+            is_kept = is_prepared and not {"evaluate", name} & {*self.forced}
+            if not is_kept or self._identity(name) != getattr(self._recorded(name), "identity", None):
                 survey_corpus_files(self.config, name)
 
     def targets(self, done: Mapping[str, StageRecord], models: Mapping[str, TrialRecord]) -> list[Target]:
@@ -110,7 +113,8 @@ class FurtherCorpora:
 
     def _scores_target(self, scoring: Scoring, corpus: Target, models: Mapping[str, TrialRecord]) -> Target:
         path = self.folder.further(corpus.name).cells_record(scoring.model)
-        record = read_recorded(path, fix=corpus.force, is_forced=bool({"evaluate", corpus.name} & {*self.forced}))
+        forces = {"evaluate", corpus.name, scoring.model}
+        record = read_recorded(path, fix=corpus.force, is_forced=bool(forces & {*self.forced}))
         return Target(
             name=scoring.name,
             identity=identities.scores_identity(self.config, self.trials, scoring),

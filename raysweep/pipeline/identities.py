@@ -9,7 +9,7 @@ targets:
     examples   documents.parquet; the tokenizer (by its digest, in the identity)
     trial      the shards of the examples and their tokenizer; the parent's model without its card
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
-    classify   the text scores, the losses of test documents, documents.parquet
+    classify   the text scores, which are made anew with the documents that they are of; the losses of test documents
     further    its files (by their digest, in the identity), documents.parquet, whose train and valid texts it lacks
     report     all outputs of the stages before it, the records of the trials and of the scores
 

@@ -78,7 +78,7 @@ class Run:
         self.record = run_record.open_run(
             self.folder, profile=self.profile, command=self.command, anew="prepare" in self.forced
         )
-        makes = [*STAGES, *self.trials, *self.config.corpora]
+        makes = [*asked_stages(self.config), *self.trials, *self.config.corpora]
         for name in self.forced:
             if name not in makes:
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {', '.join(makes)}")
@@ -181,7 +181,7 @@ class Run:
             if is_asked:
                 stage.refuse_inputs()
             if not known and not stage.is_costly:
-                break
+                continue
             # What later stages are made from is known when this one is done, but not what their settings are.
             decisions = self._decide(stage, check_files=known)
             if not is_asked:

@@ -23,6 +23,7 @@ from raysweep.cli.app import app
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.inference.learner_likeness import LikenessMeter
+from raysweep.pipeline import text_sources
 from raysweep.pipeline.classify_stage import refuse_far_workers
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
@@ -240,15 +241,65 @@ def test_damage_and_what_cannot_work_are_refused(own_copy, classified):
         raysweep.load(run.folder.root).level_classifier()
     with pytest.raises(ConfigError, match=r"stage 'report' rests on .*; do `raysweep run` first"):
         own_copy({"classification": {"folds": 4}}).do("report")
-    one_level = {**TINY, "data": {"levels": ["A1"], "sample": {"rows": 90}}, "trials": {"A1": {"levels": ["A1"]}}}
-    with pytest.raises(ConfigError, match="classification: found one level, A1"):
-        own_copy({**one_level, **ASKED}).stages["classify"].refuse_inputs()
     on_cluster = classified.config.model_copy(
         update={"resources": classified.config.resources.model_copy(update={"address": "auto"})}
     )
     refuse_far_workers(on_cluster, is_staged=False)
     with pytest.raises(ConfigError, match="classification: found object storage and a cluster"):
         refuse_far_workers(on_cluster, is_staged=True)
+
+
+def test_one_level_is_refused_before_anything_is_prepared(tiny_run):
+    """Not after hours of training; nor is the stage forced where it is not asked for."""
+    one_level = {"data": {"levels": ["A1"], "sample": {"rows": 90}}, "trials": {"A1": {"levels": ["A1"]}}}
+    run = tiny_run({**one_level, **ASKED})
+    with pytest.raises(ConfigError, match="classification: found one level, A1"):
+        run.do()
+    assert run.listener.stages == []
+    assert not run.folder.config.exists()
+    with pytest.raises(ConfigError, match=r"--force classify: no such stage or trial; known are .*evaluate, report"):
+        tiny_run(forced=["classify"])
+
+
+def test_texts_of_a_killed_command_are_not_scored_by_one_with_others(own_copy, classified):
+    """Killed while it scored all documents, then asked for fewer: each has the losses of its own text."""
+    with pytest.raises(KeyboardInterrupt):
+        own_copy(executor=PartsExecutor(lives=1), forced=["classify"]).do()
+    run = own_copy({**ASKED, "evaluation": {**TINY["evaluation"], "documents_per_level": 4}})
+    assert run.do() == []
+    features, every = tables(run)[0], tables(classified)[0].set_index("document")
+    assert 8 <= len(features) < len(every)
+    for column in ("nats_A1", "infill_nats_start", "tokens"):
+        np.testing.assert_allclose(features[column], every.loc[features["document"], column], rtol=1e-5)
+
+
+def test_a_corpus_none_of_whose_documents_is_chosen_is_left_out_and_said(own_copy, monkeypatch):
+    """And nothing is done the second time."""
+
+    def with_empty(config, folder, done):
+        sources = text_sources.text_sources_before(config, folder, done)
+        path = folder.root.parent / "empty.parquet"
+        pd.read_parquet(folder.documents).assign(level="B1").to_parquet(path)
+        return [*sources, text_sources.TextSource(name="empty", documents=path, splits=("test",))]
+
+    monkeypatch.setattr(text_sources, "text_sources_before", text_sources.text_sources, raising=False)
+    monkeypatch.setattr(text_sources, "text_sources", with_empty)
+    run = own_copy()
+    assert run.do() == []
+    assert "classify: note: empty: is left out, none of its documents has an example" in run.listener.lines
+    assert set(tables(run)[0]["corpus"]) == {"data"}
+    again = own_copy()
+    assert again.do() == []
+    assert "classify: skip, levels are told from the same scores" in again.listener.lines
+
+
+def test_scores_of_other_documents_are_never_joined(classified):
+    """They are joined by position."""
+    (own,) = text_sources.text_sources(classified.config, classified.folder, classified.record.stages)
+    documents = own.read(classified.config)[0]
+    scores = pd.DataFrame({name: [1.0] for name in ("nats", "tokens", "infill_nats", "infill_tokens")})
+    with pytest.raises(AssertionError, match="data: A1 has a score for each document"):
+        text_sources.feature_rows(own, documents, {"A1": scores})
 
 
 def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage):
@@ -388,6 +439,15 @@ def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
     assert found["held-out A1 taken for A1"] == pytest.approx(held_out)
     assert found["learner_likeness"] == pytest.approx(1 - abs(taken.get("A1", 0.0) - held_out))
     assert set(meter.describe("A1", None)) == {"taken for A1", "taken for C1"}
+
+
+def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_copy):
+    """Said with what to do."""
+    run = own_copy()
+    path, predictions = ClassificationFolder.of(run.folder).predictions, tables(run)[1]
+    predictions[predictions["way"] == "within"].to_parquet(path)
+    with pytest.raises(InputError, match=r"predictions\.parquet: found no test document .* raise data\.split\.test"):
+        LikenessMeter(raysweep.load(run.folder.root, device="cpu"))
 
 
 def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):

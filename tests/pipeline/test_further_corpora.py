@@ -180,6 +180,21 @@ def test_without_it_in_the_config_the_report_is_without_it(folder, tiny_run):
 def test_files_that_were_moved_away_are_not_needed_again(folder, tiny_run, changes, tmp_path):
     (tmp_path / "other.csv").rename(tmp_path / "elsewhere.csv")
     assert again(tiny_run, changes=changes) == []
+    executor = CountingExecutor()
+    for forced in ("prepare", "other"):
+        with pytest.raises(InputError, match=r"corpora\.other\.path: found .*, no such file"):
+            tiny_run(changes, executor=executor, forced=[forced]).do()
+    assert executor.work == []
+    assert again(tiny_run, changes=changes) == []
+
+
+def test_a_forced_trial_is_scored_again_though_the_record_of_its_scores_is_damaged(folder, tiny_run, changes):
+    """As on the run's own documents."""
+    flip(folder.further("other").cells_record("A1"))
+    with pytest.raises(DamagedError, match=r"cells/A1\.json"):
+        tiny_run(changes).do()
+    assert again(tiny_run, changes=changes, forced=["A1"]) == ["train A1", "score A1"]
+    assert again(tiny_run, changes=changes) == []
 
 
 def test_a_damaged_file_is_named_with_what_mends_it(folder, tiny_run, changes):
@@ -249,6 +264,8 @@ def test_a_corpus_of_nothing_but_known_texts_is_refused(folder, tiny_run, tmp_pa
     ("corpora", "message"),
     [
         ({"A1": {"path": "x"}}, r"corpora\.A1: the name is that of a trial or a stage"),
+        ({"all-Seed1": {"path": "x"}}, r"corpora\.all-Seed1: the name is that of a trial or a stage"),
+        ({"control-size-C1": {"path": "x"}}, r"corpora\.control-size-C1: the name is that of a trial or a stage"),
         ({"data": {"path": "x"}}, r"corpora\.data: the name stands for the run's own corpus"),
         ({"b c": {"path": "x"}}, r"corpora: found the name 'b c'; must start with"),
         ({"k": {"path": "x"}, "K": {"path": "x"}}, r"corpora\.K: 'k' is the same on disks that ignore case"),
@@ -259,7 +276,7 @@ def test_a_corpus_of_nothing_but_known_texts_is_refused(folder, tiny_run, tmp_pa
 )
 def test_wrong_settings_are_named(tiny_run, corpora, message):
     with pytest.raises(ConfigError, match=message):
-        tiny_run({"corpora": corpora})
+        tiny_run({"corpora": corpora, "seeds": 2})
 
 
 def test_status_and_plan_count_it(folder, changes):
