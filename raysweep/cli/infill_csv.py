@@ -76,7 +76,7 @@ def fill_csv(
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
     if out.exists() and not may_overwrite:
-        raise ConfigError(f"--out: {out!s:.80} is there already; give --force to overwrite it, or another name")
+        raise ConfigError(f"--out: {out} is there already; give --force to overwrite it, or another name")
     meter = _likeness_meter(chosen) if measures_likeness else None
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),

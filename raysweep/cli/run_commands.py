@@ -46,7 +46,7 @@ def run(
     extend: ExtendOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
 ) -> None:
-    """Do what is not done: prepare, mask, train, evaluate, classify (if asked for), report."""
+    """Do every stage that is not done, from prepare to report."""
     if dry_run:
         from raysweep.cli.plan_output import print_plan
 

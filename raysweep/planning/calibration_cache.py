@@ -63,6 +63,7 @@ def _rates_key(config: Config, device: Device) -> str:
     shape = model_shape(config)
     first = next(iter(config.trials.values()))
     how = f"batch {first.batch_size}, {first.task}, {first.precision}{', compiled' if first.compile else ''}"
+    how += f", micro-batch {first.micro_batch}, packing {first.packing}, CUDA graphs {first.cuda_graphs}"
     model = f"{shape.parameters:,} parameters, {shape.layers} layers, {shape.positions} tokens"
     versions = f"raysweep {__version__}, torch {metadata.version('torch')}"
     return " | ".join([device.key, f"{config.resources.cpus_per_trial} threads", model, how, versions])
@@ -74,7 +75,11 @@ def _data_key(config: Config) -> str:
     fields["files"] = [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in local_files(config.data.path)
     ]
-    return fingerprint({"data": fields, "masking": config.masking.model_dump(mode="json")})
+    tokenizer = [config.model.tokenizer, config.model.start]
+    for file in (Path(config.model.tokenizer) / name for name in ("tokenizer.json", "vocab.json")):
+        if file.is_file():
+            tokenizer += [str(file.stat().st_size), str(file.stat().st_mtime_ns)]
+    return fingerprint({"data": fields, "masking": config.masking.model_dump(mode="json"), "tokenizer": tokenizer})
 
 
 def _read(kind: str, key: str, record: type[Record]) -> Record | None:

@@ -92,7 +92,10 @@ class GraphedPass:
     def _run_and_record(self, shape: Shape, rows: Rows, weights: Tensor) -> Tensor:
         """The usual run's nats and gradients; the recording is kept if its replay gives the same."""
         is_first = shape[-1]
-        before = [None if parameter.grad is None else parameter.grad.clone() for parameter in self._parameters]
+        before = [parameter.grad for parameter in self._parameters]
+        for parameter, gradient in zip(self._parameters, before, strict=True):
+            # The usual run adds to a copy: `before` may be where the replay writes.
+            parameter.grad = None if gradient is None else gradient.clone()
         generator = _generator(self._device)
         random_before = generator.get_state()
         nats = self._run(rows.to(self._device), weights)
@@ -114,10 +117,16 @@ class GraphedPass:
             for parameter, gradient in zip(self._parameters, gradients, strict=True):
                 parameter.grad = gradient
         if reason:
-            self._largest = 0
-            self._recorded.clear()
-            logger.warning("the training goes on without CUDA graphs: %s (%s)", reason, self._device)
+            self.give_up(reason)
         return nats
+
+    def give_up(self, reason: str) -> None:
+        """Free what graphs take of the memory, and record none from now on."""
+        if self._recorded or self._largest != 0:
+            logger.warning("the training goes on without CUDA graphs: %s (%s)", reason, self._device)
+        self._largest = 0
+        self._recorded.clear()
+        self._gradients, self._pool = [], None
 
     def _record(self, batch: MicroBatch, weights: Tensor, *, is_first: bool) -> _Recorded:
         if not self._gradients:

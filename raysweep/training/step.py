@@ -100,6 +100,8 @@ class Engine:
         Raises:
             MemoryShortageError: they already hold one example.
         """
+        if self.graphs is not None:
+            self.graphs.give_up("memory ran out")
         if self.micro_batch == 1:
             raise self.shortage(where)
         self.micro_batch = -(-self.micro_batch // 2)

@@ -19,7 +19,7 @@ pytestmark = [
 HERE = "tests.cluster.test_text_scorers"
 
 
-def fake_part(*, run, model, texts, out, tokens_out, device):
+def fake_part(*, run, model, texts, out, tokens_out, infills, device):
     """Instead of scoring; imported by name in the workers."""
     if model == "damaged":
         raise DamagedError("model.safetensors is damaged; train it again with --force damaged")
