@@ -1,4 +1,4 @@
-"""The models on further corpora: the matrix and the hypotheses on documents of other tasks and other learners.
+"""The models on further corpora: the matrix and the hypotheses on documents that no model was trained on.
 
 The statistics are those of the run's own test documents.  Controls are not judged: they tell what explains a gain on
 the corpus that they were trained on.
@@ -58,14 +58,16 @@ def _describe(
     question, resamples = pose_question(config, table, losses, writers, lineup, summary)
     lacks = {level: lack_of_writers(resamples, level) for level in levels}
     target = settings.hypotheses.specialisation.target
+    scored = [document for of_level in losses.values() for document in of_level.documents.tolist()]
     scores = Scores(lineup, levels, resamples, settings.confidence)
     return FurtherCorpusScores(
         name=place.name,
         rows=summary["rows"],
-        documents=summary["documents"],
+        documents=len(scored),
         set_aside=summary["bad_rows"],
         near_training=summary["bad_rows"].get(NEAR_TRAINING, 0),
         clusters="learner" if writers.learner_of else "document",
+        without_learner=sum(document not in writers.learner_of for document in scored),
         missing_levels=tuple(level for level in levels if level not in losses),
         matrix=Matrix(rows=scores.matrix(), leaders=scores.leaders(), sizes=scores.sizes(), levels=scores.levels),
         findings=guard_findings(question.judge(resamples), question.hypotheses, _NO_LEAKS, (), target, lacks),

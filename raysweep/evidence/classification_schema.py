@@ -46,6 +46,7 @@ class CorpusClassification(Section):
     folds: Count = Field(description="0 for zero-shot")
     documents: Count
     learners: Count | None = Field(description="null if no text's learner is known")
+    without_learner: Count = Field(description="texts of unknown learner: each is resampled by itself")
     unseen: dict[str, Count] = Field(description="texts by levels that the documents fitted on lack")
     classifiers: tuple[ClassifierScore, ...]
     without_model: tuple[ModelAblation, ...]

@@ -71,6 +71,7 @@ def _describe(predicted: Predicted, config: Config, fitted_levels: set[str]) -> 
         folds=folds,
         documents=len(rows),
         learners=int(rows["learner"].nunique()) or None,
+        without_learner=int(rows["learner"].isna().sum()),
         unseen={level: int((rows["level"] == level).sum()) for level in absent},
         classifiers=tuple(
             ClassifierScore(

@@ -273,10 +273,11 @@ class FurtherCorpusScores(Section):
 
     name: str
     rows: Count
-    documents: Count = Field(description="scored")
+    documents: Count = Field(description="scored, with tokens of the metric")
     set_aside: dict[str, Count] = Field(description="rows by reason")
     near_training: Count = Field(description="of these, (almost) a text of train or valid")
     clusters: str = Field(description="what is resampled: 'learner' or 'document'")
+    without_learner: Count = Field(description="documents of unknown learner: each is a cluster of its own")
     missing_levels: tuple[str, ...] = Field(description="levels of the run without a scored document here")
     matrix: Matrix
     findings: tuple[ClaimFinding, ...] = Field(description="as those on the run's own test documents")

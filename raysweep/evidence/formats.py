@@ -116,5 +116,5 @@ def signed(value: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """A difference of shares, in points of a hundred."""
+    """A difference of shares, in percentage points."""
     return NONE if value is None else f"{value * 100.0:+z.1f}".replace("-", MINUS)

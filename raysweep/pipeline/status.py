@@ -14,7 +14,7 @@ from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.seed_rounds import spared_trials
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
-from raysweep.scheduling.trials import START_MODEL, Trial
+from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.clock import unix_seconds
@@ -172,14 +172,24 @@ def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
 
 
 def describe_classification(folder: RunFolder, config: Config) -> str:
-    """How far the classify stage is; '' if it is not asked for."""
+    """How far the classify stage is, as recorded; '' if it is not asked for."""
     if config.classification is None:
         return ""
     record = read_run(folder)
     if record is not None and "classify" in record.stages:
         return "classification: done"
-    scored = len(list(ClassificationFolder.of(folder).all_scores.glob("*/*.json")))
-    return f"classification: not done; {scored:,} models have scored its texts"
+    from raysweep.classification.predictions import OWN  # pandas, which a status without this stage needs not
+
+    files, seeds_of = ClassificationFolder.of(folder), {START_MODEL: [START_MODEL]}
+    for trial in expand_trials(config).values():
+        if trial.control is None:
+            seeds_of.setdefault(trial.entry, []).append(trial.name)
+    scored = [
+        any(files.scores_record(corpus, model).exists() for model in seeds)
+        for corpus in (OWN, *config.corpora)
+        for seeds in seeds_of.values()
+    ]
+    return f"classification: not done; {sum(scored):,} of {len(scored):,} scorings (corpus × model) are done"
 
 
 def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collection[str]) -> list[str]:

@@ -4,7 +4,7 @@ The zip holds the report, the files that the report is made from (`evidence/inpu
 the SHA-256 of each file, and the manifest's signature if a key was given.  It holds no learner's text:
 texts and ids are left out, learners and prompts are numbers, and a page that shows samples is rendered
 again without them.  Two checks come before the zip is written: the report must follow from the run as it
-is now, and no file may hold eight words in a row of a document.
+is now, and no file may hold eight words in a row of a document, of the run or of a further corpus.
 """
 
 import re
@@ -50,7 +50,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
         copy_inputs(folder, expand_trials(config), target, config.corpora)
         _copy_report(folder, config, target)
         _refuse_stale(folder, target)
-        _refuse_texts(folder, target.root)
+        _refuse_texts((folder, *map(folder.further, config.corpora)), target.root)
         names = list_files(target.root)
         digests = {name: file_sha256(target.root / name) for name in names}
         manifest = Manifest(format=FORMAT, run=folder.name, made_with=describe_software(), files=digests)
@@ -88,21 +88,27 @@ def _stale(folder: RunFolder, reason: str) -> InputError:
     )
 
 
-def _refuse_texts(folder: RunFolder, root: Path) -> None:
+def _refuse_texts(places: Iterable[RunFolder], root: Path) -> None:
     """Look for eight words in a row of any document; of a large corpus, of 5,000 documents spread over it."""
-    texts = pq.read_table(folder.documents, columns=["text"])["text"]
-    step = -(-len(texts) // MAX_DOCUMENTS_CHECKED)
     file_of: dict[str, str] = {}
     for name in list_files(root):
         for phrases in _phrases_of_file(root / name):
             file_of.update(dict.fromkeys(phrases, name))
-    for text in texts.take(list(range(0, len(texts), step))).to_pylist():
-        for phrase in _phrases(text):
-            if phrase in file_of:
-                raise InputError(
-                    f"{file_of[phrase]}: would put {WORDS_IN_A_ROW} words of a learner's text into the bundle, so no "
-                    "bundle was written. Please report this: no file of a bundle may hold a text"
-                )
+    for phrase in (phrase for place in places for text in _sample_texts(place) for phrase in _phrases(text)):
+        if phrase in file_of:
+            raise InputError(
+                f"{file_of[phrase]}: would put {WORDS_IN_A_ROW} words of a learner's text into the bundle, so no "
+                "bundle was written. Please report this: no file of a bundle may hold a text"
+            )
+
+
+def _sample_texts(place: RunFolder) -> list[str]:
+    """Texts spread over the documents of a corpus; none of a further corpus that was never prepared."""
+    if not place.documents.exists():
+        return []
+    texts = pq.read_table(place.documents, columns=["text"])["text"]
+    sampled: list[str] = texts[:: max(1, -(-len(texts) // MAX_DOCUMENTS_CHECKED))].to_pylist()
+    return sampled
 
 
 def _phrases_of_file(path: Path) -> Iterator[Iterable[str]]:

@@ -111,7 +111,7 @@ corpus/documents.parquet    the documents: level, split, first language, charact
 manifest.json               the SHA-256 of every file, and the software that made them
 all other files             further records of the run from which the report is made
 
-No learner's text is in here. This recomputes every number and verdict from the losses:
+No learner's text is in here. This recomputes every number and verdict from the tables:
 
     pip install raysweep=={evidence.raysweep}
     raysweep verify evidence.zip
@@ -120,8 +120,10 @@ It must print this digest of all inputs:
 
     {evidence.inputs.digest}
 
-It finds a changed, missing or added file, digit, verdict or hash. It cannot find a forgery that is consistent
-throughout, from the losses on: compare the digest with one that was published elsewhere. If manifest.json.sig is
+It finds a changed, missing or added file, digit, verdict or hash. If levels are told by classifiers, those that
+read no text are fitted again; losses of whole texts and of valid documents, numbers of words and tokens, folds, and
+what classifiers of texts predicted are taken as stated. It cannot find a forgery that is consistent throughout,
+from the losses on: compare the digest with one that was published elsewhere. If manifest.json.sig is
 here, OpenSSH can tell with the authors' public key that nothing was changed since they signed it:
 
     echo "authors $(cat key.pub)" > signers

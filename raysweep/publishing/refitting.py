@@ -1,7 +1,12 @@
-"""Checks the classifiers of a bundle: do features follow from the losses, and predictions from the features?
+"""Checks the classifiers of a bundle: do predictions follow from the features, and these from losses and documents?
 
-Classifiers that read perplexities or lengths are fitted again on the stated features and folds.  Those that read texts
-cannot be, since a bundle holds none; of these the metrics alone are computed again, from what they predicted.
+Levels, splits, characters, learners and the losses of test documents' answers are compared with the bundle's other
+tables, and every test document that was scored must be predicted.  Classifiers that read perplexities or lengths are
+fitted again on the stated features and folds.  Those that read texts cannot be, since a bundle holds none; of these the
+metrics alone are computed again, from what they predicted.
+
+Taken as stated, because nothing in a bundle tells them: losses of whole texts, all losses of valid documents and which
+of these were scored, numbers of words and tokens of whole texts, and the division into folds (but for learners).
 """
 
 from collections.abc import Iterator
@@ -22,7 +27,7 @@ from raysweep.classification.predictions import (
     read_predictions,
     scored_rows,
 )
-from raysweep.classification.scored_texts import group_codes, loss_columns
+from raysweep.classification.scored_texts import loss_columns
 from raysweep.config.schema import Config
 from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.evidence.classified_levels import read_classification
@@ -49,8 +54,14 @@ def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
     for corpus, place in places.items():
         rows = features[features["corpus"] == corpus].reset_index(drop=True)
         wrong += [*_compare_with_documents(place, rows), *_compare_with_losses(place, rows)]
-    for predicted in read_predictions(features, predictions, config.data.levels):
-        wrong += _compare_folds(predicted)
+    in_ways = list(read_predictions(features, predictions, config.data.levels))
+    zero_shot = {predicted.corpus for predicted in in_ways if predicted.way == ZERO_SHOT}
+    wrong += [
+        Mismatch(f"{_PREDICTIONS}: {name}, {ZERO_SHOT}", "nothing", "its documents have features")
+        for name in sorted({*features.loc[features["split"] == TEST, "corpus"]} & {*places} - zero_shot)
+    ]
+    for predicted in in_ways:
+        wrong += [*_compare_tested(predicted, features), *_compare_folds(predicted)]
         if not wrong:  # what is forged here may not even be fitted
             yield from _compare_predictions(predicted, features, config)
     yield from wrong
@@ -70,28 +81,50 @@ def _compare_with_documents(folder: RunFolder, features: pd.DataFrame) -> Iterat
 
 
 def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[Mismatch]:
-    """Losses of the answers of test documents, which the evaluate stage scored."""
-    tested = features[features["split"] == TEST].set_index("document")
-    wanted = pc.field("part").isin(METRIC_PARTS["infill"])
-    table = pq.read_table(folder.losses, columns=["document", "model", "nats"], filters=wanted).to_pandas()
-    summed = table.groupby(["model", "document"])["nats"].sum()
-    for model in feature_models(features):
+    """Test documents, all that the evaluate stage scored, and the losses and tokens of their answers."""
+    tested, models = features[features["split"] == TEST].set_index("document"), feature_models(features)
+    columns, wanted = ["document", "model", "part", "nats", "tokens"], pc.field("model").isin(models)
+    table = pq.read_table(folder.losses, columns=columns, filters=wanted).to_pandas()
+    if left_out := {*table["document"]} ^ {*tested.index}:
+        place, scored = f"{_FEATURES}: test documents, as document {min(left_out)}", table["document"].nunique()
+        yield Mismatch(place, f"{len(tested):,} documents", f"{scored:,} documents in losses.parquet")
+        return
+    answers = table[table["part"].isin(METRIC_PARTS["infill"])]  # a mask may blank nothing
+    tokens_of = answers[answers["model"] == models[0]].groupby("document")["tokens"].sum()
+    tokens_of = tokens_of.reindex(tested.index, fill_value=0)
+    if len(wrong := np.flatnonzero(tested["infill_tokens"] != tokens_of)):
+        place = f"{_FEATURES}: infill_tokens of document {tested.index[wrong[0]]}"
+        yield Mismatch(
+            place, str(tested["infill_tokens"].iloc[wrong[0]]), f"{tokens_of.iloc[wrong[0]]} in losses.parquet"
+        )
+    for model in models:
         stated = tested[loss_columns(model)[1]]
-        found = summed[model].reindex(tested.index, fill_value=0.0)
+        summed = answers[answers["model"] == model].groupby("document")["nats"].sum()
+        found = summed.reindex(tested.index, fill_value=0.0)
         if len(wrong := np.flatnonzero(~np.isclose(stated, found, rtol=1e-9, atol=1e-9))):
             place = f"{_FEATURES}: answers of document {tested.index[wrong[0]]} under {model}"
             yield Mismatch(place, f"{stated.iloc[wrong[0]]:.9g} nats", f"{found.iloc[wrong[0]]:.9g} in losses.parquet")
 
 
+def _compare_tested(predicted: Predicted, features: pd.DataFrame) -> Iterator[Mismatch]:
+    """All test documents of the corpus are predicted, each once, and no others."""
+    rows = features[(features["corpus"] == predicted.corpus) & (features["split"] == TEST)]
+    if sorted(predicted.rows["document"]) != sorted(rows["document"]):
+        place = f"{_PREDICTIONS}: documents of {predicted.corpus}, {predicted.way}"
+        yield Mismatch(
+            place, f"{len(predicted.rows):,} documents", f"must be all {len(rows):,} test documents, once each"
+        )
+
+
 def _compare_folds(predicted: Predicted) -> Iterator[Mismatch]:
-    """Every text is in a fold, and no learner in two."""
+    """Every text is in a fold, and no known learner in two."""
     place = f"{_PREDICTIONS}: folds of {predicted.corpus}, {predicted.way}"
     is_within = predicted.way == WITHIN
     if predicted.way not in (WITHIN, ZERO_SHOT) or ((predicted.fold_D >= 0) != is_within).any():
         yield Mismatch(place, "other folds", "must be -1 for zero-shot alone")
-    learners = group_codes(["" if pd.isna(name) else str(name) for name in predicted.rows["learner"]])
-    if is_within and predicted.rows["learner"].notna().all():
-        in_folds = pd.Series(predicted.fold_D).groupby(learners).nunique()
+    if is_within:
+        learners = predicted.rows["learner"].to_numpy()
+        in_folds = pd.Series(predicted.fold_D).groupby(learners).nunique()  # texts without a learner are in no group
         if (in_folds > 1).any():
             yield Mismatch(place, f"{int((in_folds > 1).sum())} learners in two folds", "must be none")
 

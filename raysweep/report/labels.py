@@ -35,6 +35,16 @@ def compared_levels(evidence: Evidence) -> str:
     return "all levels" if common == evidence.levels else ", ".join(common) or "no level"
 
 
+def resampling_said(documents: int, without_learner: int) -> str:
+    """What the intervals of a corpus resample, in a sentence."""
+    if without_learner == documents:
+        return "Intervals come from resampling documents, for learners are not known."
+    sentence = "Intervals come from resampling learners"
+    if not without_learner:
+        return f"{sentence}."
+    return f"{sentence}; {without_learner:,} of {documents:,} documents, whose learner is not known, count as one each."
+
+
 def is_synthetic(evidence: Evidence) -> bool:
     """Were the texts made by a program rather than written by learners?"""
     return bool((evidence.corpus or {}).get("synthetic"))

@@ -212,7 +212,9 @@ def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
     with pytest.raises(KeyboardInterrupt):
         own_copy(executor=PartsExecutor(lives=4), forced=["classify"]).do()
     executor = PartsExecutor()
-    assert describe_classification(run.folder, run.config) == "classification: not done; 2 models have scored its texts"
+    assert describe_classification(run.folder, run.config) == (
+        "classification: not done; 2 of 5 scorings (corpus × model) are done"
+    )
     assert own_copy(executor=executor).do() == []
     assert len(executor.parts) == 2 * len(MODELS) - 5  # the part during which it died is done too
     assert not files.working.exists()
@@ -358,8 +360,8 @@ def refitted(classified, tmp_path):
     def after(path_of, change):
         path = path_of(files)
         table = pd.read_parquet(path)
-        change(table)
-        table.to_parquet(path)
+        left = change(table)
+        (table if left is None else left).to_parquet(path)
         return [str(mismatch) for mismatch in refit(copy, read_resolved_config(copy))]
 
     return after
@@ -419,6 +421,59 @@ def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
     assert any(
         "length: stated nothing, fitted again" in line for line in refitted(lambda files: files.predictions, rename)
     )
+
+
+def test_the_hardest_test_texts_cannot_be_left_out(classified, refitted):
+    """Neither from the predictions alone, nor from the features too: the losses say which texts were tested."""
+    features, _ = tables(classified)
+    tested = features[features["split"] == "test"]
+    hardest = tested.nlargest(3, "nats_start")["document"].tolist()
+
+    def leave_out(table):
+        return table[~table["document"].isin(hardest)]
+
+    missing = f"documents of data, zero-shot: stated {len(tested) - 3} documents, must be all {len(tested)} test"
+    assert any(missing in line for line in refitted(lambda files: files.predictions, leave_out))
+    lines = refitted(lambda files: files.features, leave_out)
+    assert any(
+        f"as document {min(hardest)}: stated {len(tested) - 3} documents, {len(tested)}" in each for each in lines
+    )
+
+
+def test_texts_that_were_fitted_on_are_not_tested(classified, refitted):
+    """Predictions of valid texts would be too good."""
+    features, _ = tables(classified)
+    fitted = features.loc[features["split"] == "valid", "document"].iloc[0]
+
+    def swap(table):
+        table.loc[table["document"] == table["document"].iloc[0], "document"] = fitted
+
+    lines = refitted(lambda files: files.predictions, swap)
+    assert any("documents of data, zero-shot: stated" in line for line in lines)
+
+
+def test_a_corpus_without_its_zero_shot_predictions_and_other_token_counts_are_named(refitted):
+    """What is not shown cannot be judged, and perplexities are per token."""
+
+    def drop(table):
+        return table[table["way"] != "zero-shot"]
+
+    lines = refitted(lambda files: files.features, changed("infill_tokens", 1, slice(-1, None)))
+    assert any("features.parquet: infill_tokens of document" in line for line in lines)
+    lines = refitted(lambda files: files.predictions, drop)
+    assert any("predictions.parquet: data, zero-shot: stated nothing" in line for line in lines)
+
+
+def test_a_text_of_unknown_learner_hides_no_learner_in_two_folds(classified, refitted):
+    """The others' learners are still compared."""
+    copied = changed("learner", None, slice(-1, None))
+    refitted(lambda files: files.features, copied)
+
+    def scramble(table):
+        rows = table["way"] == "within"
+        table.loc[rows, "fold"] = table[rows].groupby("classifier").cumcount() % 3
+
+    assert any("learners in two folds" in line for line in refitted(lambda files: files.predictions, scramble))
 
 
 def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):

@@ -132,6 +132,22 @@ def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
     assert not (tmp_path / "evidence.zip").exists()
 
 
+def test_a_text_of_a_further_corpus_that_strays_into_the_bundle_stops_it(tmp_path):
+    """Its learners are protected as the run's own are."""
+    text = "Nobody else in our village had ever seen a purple elephant dance before breakfast."
+    config = make_config(report={"resamples": 100}, corpora={"other": {"path": "other.csv"}})
+    folder, config, trials = make_run(tmp_path, config, documents=3)
+    place = folder.further("other")
+    place.documents.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"text": [text]}), place.documents)
+    folder.config.write_text(dump_config(config), encoding="utf-8")
+    folder.leakage.write_text(json.dumps({**json.loads(folder.leakage.read_text()), "found": [text.upper()]}))
+    write_report(folder, config, trials)
+    with pytest.raises(InputError, match="would put 8 words of a learner's text"):
+        write_bundle(folder, tmp_path / "evidence.zip")
+    assert not (tmp_path / "evidence.zip").exists()
+
+
 def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
     """A reader would be told that nothing fits; the writer is told first, and how to mend it."""
     folder = report_marked(tmp_path)

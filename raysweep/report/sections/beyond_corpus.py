@@ -9,7 +9,7 @@ from raysweep.evidence.claim_words import Comparison, claim_reason, compare
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, FurtherCorpusScores
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import Row
-from raysweep.report.labels import confidence_level, metric_name, short_verdict, verdict_cell
+from raysweep.report.labels import confidence_level, metric_name, resampling_said, short_verdict, verdict_cell
 from raysweep.report.layout import Block, Folded, ReportSection, absent, heading, paragraph
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.claims import OVERALL, Verdict
@@ -44,9 +44,9 @@ def beyond_section(evidence: Evidence) -> ReportSection:
     if evidence.beyond:
         blocks = [
             paragraph(
-                "The same models on other corpora, of other tasks and other learners: what holds here too was learned "
-                "of the language, not of the prompts of one corpus. No model was trained or chosen on these texts; "
-                "texts that are almost one of train or valid were set aside. Perplexities of different corpora are of "
+                "The same models on other corpora. No model of this run was trained or chosen on these texts; texts "
+                "that are almost one of train or valid were set aside. Whether prompts or learners are shared with "
+                "the run's own corpus is not checked. Perplexities of different corpora are of "
                 "different texts: compare models within a corpus."
             )
         ]
@@ -77,12 +77,11 @@ def _pairs(evidence: Evidence, corpus: FurtherCorpusScores) -> list[_Pair]:
 
 def _facts(corpus: FurtherCorpusScores) -> Markup:
     return paragraph(
-        "{:,} documents of {:,} rows are scored. Set apart because they are almost a text of train or valid: {:,}. "
-        "Intervals count {}.",
+        "{:,} documents of {:,} rows are compared. Set apart as almost a text of train or valid: {:,}. {}",
         corpus.documents,
         corpus.rows,
         corpus.near_training,
-        "learners" if corpus.clusters == "learner" else "documents, for learners are not known",
+        resampling_said(corpus.documents, corpus.without_learner),
     )
 
 
@@ -103,10 +102,10 @@ def _change_said(pairs: list[_Pair]) -> Markup:
     lost = [pair.name for pair in pairs if _is_open(pair.there) and not _is_open(pair.own)]
     gained = [pair.name for pair in pairs if _is_open(pair.own) and not _is_open(pair.there)]
     kept = sum(pair.is_decided and not pair.is_turned for pair in pairs)
-    parts = [f"{kept} of {len(pairs)} claims are decided alike on both"]
-    parts += [f"decided the other way here: {', '.join(turned)}"] if turned else []
+    parts = [f"{kept} of {len(pairs)} claims are decided with the same verdict on both"]
+    parts += [f"decided the other way on this corpus: {', '.join(turned)}"] if turned else []
     parts += [f"decided on the run's own documents alone: {', '.join(lost)}"] if lost else []
-    parts += [f"decided here alone: {', '.join(gained)}"] if gained else []
+    parts += [f"decided on this corpus alone: {', '.join(gained)}"] if gained else []
     return paragraph("Against the run's own test documents: {}.", "; ".join(parts))
 
 
@@ -152,8 +151,8 @@ def _changes(evidence: Evidence, pairs: list[_Pair], corpus: FurtherCorpusScores
         Column("Claim", ("hypothesis", "scope"), claim, is_number=False),
         Column("Own documents", ("own_verdict",), lambda pair: _verdict(pair.own), is_number=False),
         estimates("Ratio", "own_ratio", formats.ratio, lambda pair: ratio(pair.own)),
-        Column("Here", ("verdict",), lambda pair: _verdict(pair.there), is_number=False),
-        estimates("Ratio here", "ratio", formats.ratio, lambda pair: ratio(pair.there)),
+        Column("This corpus", ("verdict",), lambda pair: _verdict(pair.there), is_number=False),
+        estimates("Ratio on this corpus", "ratio", formats.ratio, lambda pair: ratio(pair.there)),
         numbers("Documents", "documents", formats.count, lambda pair: pair.there.documents),
         words("Note", "note", lambda pair: pair.there.note),
     )

@@ -13,6 +13,7 @@ from raysweep.evidence.classification_schema import (
     ModelAblation,
 )
 from raysweep.evidence.evidence_schema import Evidence
+from raysweep.report.labels import resampling_said
 from raysweep.report.layout import Block, Folded, ReportSection, paragraph
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
@@ -33,7 +34,7 @@ _Lost = tuple[CorpusClassification, ModelAblation]
 
 
 def classification_section(evidence: Evidence) -> ReportSection:
-    """Every classifier on every corpus, the levels found, and what each model adds."""
+    """Every classifier on every corpus, the predicted levels, and what each model adds."""
     found = evidence.classification
     blocks: list[Block] = []
     if found is not None:
@@ -41,15 +42,15 @@ def classification_section(evidence: Evidence) -> ReportSection:
             paragraph(
                 "Texts are classified by their perplexities under the models {}: of the whole text, and of the answers "
                 "to its masks. <em>Zero-shot</em> classifiers were fitted on the {} valid documents alone; "
-                "<em>within</em> a corpus, each text is classified by what was fitted on the other folds, which hold "
-                "no text of its learner. The baselines read the same texts. Intervals count learners; a corpus tells "
-                "little about others, whose prompts and writers differ.",
+                "<em>within</em> a corpus, each text is classified by a classifier fitted on the other folds, which "
+                "hold no text of the same learner where learners are known. Baselines are fitted and tested on the "
+                "same texts. A corpus tells little about others, whose prompts and writers differ.",
                 ", ".join(found.models),
                 formats.count(found.fitted_on),
             ),
             *(paragraph("{}", sentence) for corpus in found.corpora for sentence in _sentences(corpus)),
             _classifiers(found),
-            Folded("The levels found, by true level", _confusion(found)),
+            Folded("Predicted levels, by true level", _confusion(found)),
             Folded("What each model adds", _ablation(found)),
         ]
     return ReportSection("classification", "Levels told from perplexities", blocks)
@@ -63,7 +64,7 @@ def _sentences(corpus: CorpusClassification) -> Iterator[str]:
     own, other = (_share(row.metrics["accuracy"]) for row in (rows[LOGISTIC], best))
     yield (
         f"{_where(corpus)}: perplexities find the level of {own} of {formats.count(corpus.documents)} texts; the best "
-        f"baseline ({NAMES[best.classifier]}) of {other}."
+        f"baseline ({NAMES[best.classifier]}) of {other}. {resampling_said(corpus.documents, corpus.without_learner)}"
     )
     if unseen := {level: count for level, count in corpus.unseen.items() if count}:
         shown = ", ".join(f"{formats.count(count)} {level}" for level, count in unseen.items())
@@ -109,13 +110,13 @@ def _confusion(found: Classification) -> Table[_True]:
             mark = "best" if level == row[1] and count else ""
             return Cell(text=formats.count(count), values=(count,), mark=mark)
 
-        return Column(f"Found {level}", (f"found_{level}",), cell)
+        return Column(f"Predicted {level}", (f"found_{level}",), cell)
 
     logistic = [(corpus, row) for corpus in found.corpora for row in corpus.classifiers if row.classifier == LOGISTIC]
     return Table[_True](
         "classification_confusion",
-        "Texts of each level (row) by the level that the logistic regression on perplexities finds (column); correct "
-        "ones are bold",
+        "Texts of each level (row) by the level that the logistic regression on perplexities predicts (column); "
+        "correct ones are bold",
         [
             (corpus, level, counts)
             for corpus, row in logistic
@@ -130,7 +131,7 @@ def _confusion(found: Classification) -> Table[_True]:
 def _ablation(found: Classification) -> Table[_Lost]:
     return Table[_Lost](
         "classification_ablation",
-        "Accuracy that the logistic regression loses without a model's perplexities, in points of a hundred",
+        "Accuracy that the logistic regression loses without a model's perplexities, in percentage points",
         [(corpus, lost) for corpus in found.corpora for lost in corpus.without_model],
         words("Texts", "corpus", lambda row: _where(row[0])),
         words("Without model", "model", lambda row: row[1].model),

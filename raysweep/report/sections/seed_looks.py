@@ -39,8 +39,10 @@ def _said(evidence: Evidence, most: int) -> Markup:
         "Seeds were trained one after another, up to {}, and every claim was looked at after each from the second on. "
         "The p-values and intervals of the claims allow for the looks: each look may use up a part of the error rate "
         "(alpha spending of Lan and DeMets, in proportion to the seeds), so it asks for a smaller p-value than a fixed "
-        "number of seeds would. All other intervals of this report are as if the number of seeds had been fixed. An "
-        "undecided claim was given up where the seeds left would have decided it with a probability below 20 %. {}",
+        "number of seeds would. For 95 % intervals and at most five seeds, one side of a claim erred in at most 2.7 % "
+        "of 5,000 simulated experiments; that is measured, not proven, for the bootstrap's p-values are not exact. All "
+        "other intervals of this report are as if the number of seeds had been fixed. An undecided "
+        "claim was given up where the seeds left would have decided it with a probability below 20 %. {}",
         most,
         spared,
     )
@@ -49,8 +51,8 @@ def _said(evidence: Evidence, most: int) -> Markup:
 def _table(evidence: Evidence) -> Table[_Look]:
     return Table[_Look](
         "seed_looks",
-        "The looks at each claim. Time: the share of the seeds that are trained at most. Spent: how much of the error "
-        "rate of either side was used up to this look. p-values are for all looks up to it, before Holm",
+        "The looks at each claim. Time: share of the maximum number of seeds trained so far. Spent: how much of the "
+        "error rate of either side was used up to this look. p-values are for all looks up to it, before Holm",
         list(_looks(evidence)),
         words("Claim", "hypothesis", lambda row: row.finding.hypothesis),
         words("Scope", "scope", lambda row: row.finding.scope),

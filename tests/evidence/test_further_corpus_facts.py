@@ -1,0 +1,47 @@
+"""What the report says of the size of a further corpus, and of what its intervals resample."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.evidence.beyond import describe_beyond
+from raysweep.report.labels import resampling_said
+from raysweep.scheduling.records import read_record
+from raysweep.scheduling.trials import find_roles
+from tests.simulated_run import make_config, make_run
+
+
+def test_scored_documents_are_counted_and_those_without_a_learner_told(tmp_path):
+    """Fewer may be scored than were prepared (`documents_per_level`), and learners may be known of some alone."""
+    config = make_config(("A1", "B1"), corpora={"other": {"path": "other.csv"}}, resamples=100)
+    folder, config, trials = make_run(tmp_path, config, documents=5)
+    place, table = folder.further("other"), pq.read_table(folder.documents)
+    for path in (place.documents, place.losses):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    learners = pc.if_else(pc.equal(pc.bit_wise_and(table["document"], 1), 0), table["learner"], pa.scalar(None))
+    pq.write_table(table.set_column(table.column_names.index("learner"), "learner", learners), place.documents)
+    place.losses.write_bytes(folder.losses.read_bytes())
+    place.splits.write_text(json.dumps({"rows": 5000, "documents": 4000, "bad_rows": {}}))
+    records = {name: read_record(folder.trial(name)) for name in trials}
+    roles = find_roles(trials, config.data.levels)
+    (found,) = describe_beyond(folder, config, trials, roles, records)
+    scored = set(pq.read_table(folder.losses)["document"].to_pylist())
+    assert (found.rows, found.documents) == (5000, len(scored))
+    assert found.documents == sum(each.documents for each in found.matrix.sizes.values()) == 10
+    assert found.without_learner == sum(document % 2 for document in scored) == 5
+
+
+@pytest.mark.parametrize(
+    ("without_learner", "said"),
+    [
+        (0, "Intervals come from resampling learners."),
+        (1990, "Intervals come from resampling learners; 1,990 of 2,000 documents, whose learner is not known, count"),
+        (2000, "Intervals come from resampling documents, for learners are not known."),
+    ],
+)
+def test_what_intervals_resample_is_said(without_learner, said):
+    """A corpus of anonymous texts with a few known learners is not one of learners."""
+    assert resampling_said(2000, without_learner).startswith(said)
