@@ -65,7 +65,7 @@ def verify(
         say(f"NOT VERIFIED: {len(result.differences):,} differences", to_stderr=True)
         raise typer.Exit(1)
     signed = f", signed by {key}" if result.is_key_checked else ""
-    say(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from the losses{signed}")
+    say(f"verified in {time.monotonic() - began:.1f} s: every number and verdict follows from its tables{signed}")
 
 
 @app.command()

@@ -83,11 +83,11 @@ def test_a_signed_bundle_verifies_with_its_key_and_no_other(signed, keys, other_
     assert command(monkeypatch, "verify", signed, "--key", keys[1])[0] == 0
     out = capsys.readouterr().out
     assert f"signed by {fingerprint}: the key asked for" in out
-    assert f"follows from the losses, signed by {keys[1]}" in out
+    assert f"follows from its tables, signed by {keys[1]}" in out
     assert command(monkeypatch, "verify", signed)[0] == 0
     out = capsys.readouterr().out
     assert f"signed by {fingerprint}: give --key" in out
-    assert f"follows from the losses, signed by {keys[1]}" not in out
+    assert f"follows from its tables, signed by {keys[1]}" not in out
     assert command(monkeypatch, "verify", signed, "--key", other_key)[0] == 1
     err = capsys.readouterr().err
     assert f"stated by {fingerprint}, asked for one by {read_public_key(other_key).fingerprint}" in err
