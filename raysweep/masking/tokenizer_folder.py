@@ -94,9 +94,12 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
     _write(folder / "special_tokens_map.json", special)
 
 
-def _byte_level(folder: Path, place: str) -> dict[str, Any]:
-    """The older form of a byte-level BPE, as tokenizer.json has it."""
-    vocab = read_user_json(folder / "vocab.json", f"{place}: vocab.json", limit_bytes=_LIMIT_BYTES)
+def read_merges(folder: Path, place: str) -> list[str]:
+    """The merges (rules of a BPE, first rule first) of a folder's merges.txt.
+
+    Raises:
+        InputError: it is too large, or not UTF-8.
+    """
     here = f"{place}: merges.txt"
     if (size := (folder / "merges.txt").stat().st_size) > _LIMIT_BYTES:
         raise InputError(f"{here}: found {size:,} bytes; must be at most {_LIMIT_BYTES:,}: this is no such file")
@@ -104,7 +107,13 @@ def _byte_level(folder: Path, place: str) -> dict[str, Any]:
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{here}: not UTF-8; get the file anew") from error
-    merges = [line for line in lines if line and not line.startswith("#version")]
+    return [line for line in lines if line and not line.startswith("#version")]
+
+
+def _byte_level(folder: Path, place: str) -> dict[str, Any]:
+    """The older form of a byte-level BPE, as tokenizer.json has it."""
+    vocab = read_user_json(folder / "vocab.json", f"{place}: vocab.json", limit_bytes=_LIMIT_BYTES)
+    merges = read_merges(folder, place)
     splitter = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {"pre_tokenizer": splitter, "model": {"type": "BPE", "vocab": vocab, "merges": merges}}
 

@@ -10,7 +10,7 @@ from typing import Any
 from raysweep.config.error_messages import show
 from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, START_TOKENIZER
 from raysweep.errors import InputError
-from raysweep.masking.tokenizer_folder import read_tokenizer
+from raysweep.masking.tokenizer_folder import read_merges, read_tokenizer
 from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, Vocabulary, gpt2, read_bpe_files
 from raysweep.storage.user_json import MIB, read_user_json
 
@@ -163,14 +163,7 @@ def _read_bpe_pair(folder: Path, place: str) -> tuple[dict[int, str], list[tuple
         if (folder / name).is_file():
             here = f"{place}: {name}"
             vocabulary |= _by_id(read_user_json(folder / name, here, limit_bytes=_LIMIT_BYTES), here)
-    here = f"{place}: merges.txt"
-    if (size := (folder / "merges.txt").stat().st_size) > _LIMIT_BYTES:
-        raise InputError(f"{here}: found {size:,} bytes; must be at most {_LIMIT_BYTES:,}: this is no such file")
-    try:
-        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{here}: not UTF-8; get the file anew") from error
-    return vocabulary, _pairs([line for line in lines if line and not line.startswith("#version")], here)
+    return vocabulary, _pairs(read_merges(folder, place), f"{place}: merges.txt")
 
 
 def _by_id(numbers: Any, place: str) -> dict[int, str]:

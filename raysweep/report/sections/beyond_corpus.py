@@ -11,6 +11,7 @@ from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import Row
 from raysweep.report.labels import confidence_level, metric_name, resampling_said, short_verdict, verdict_cell
 from raysweep.report.layout import Block, Folded, ReportSection, absent, heading, paragraph
+from raysweep.report.sections.model_matrix import level_perplexities
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.claims import OVERALL, Verdict
 
@@ -115,24 +116,13 @@ def _is_open(finding: ClaimFinding) -> bool:
 
 def _matrix(evidence: Evidence, corpus: FurtherCorpusScores, number: int) -> Table[Row]:
     matrix = corpus.matrix
-
-    def perplexities(level: str) -> Column[Row]:
-        title = f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})"
-        return estimates(
-            title,
-            f"ppl_{level}",
-            formats.perplexity,
-            lambda row: row.cells.get(level),
-            is_best=lambda row: matrix.leaders.get(level) == row.name,
-        )
-
     return Table[Row](
         f"beyond_{number}_matrix",
         f"{corpus.name}: perplexity on each level's documents ({metric_name(evidence)}); lower is better. A level's "
         "best model is bold if it is better than every other one by the interval of their ratio",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=lambda row: ROLE_NAMES[row.role]),
-        *map(perplexities, matrix.levels),
+        *(level_perplexities(matrix, level) for level in matrix.levels),
     )
 
 

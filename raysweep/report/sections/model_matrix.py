@@ -39,27 +39,27 @@ def matrix_section(evidence: Evidence) -> ReportSection:
     return ReportSection("matrix", "Every model on every level", blocks)
 
 
+def level_perplexities(matrix: Matrix, level: str) -> Column[Row]:
+    """The column of a level: every model's perplexity, that of a clearly best model in bold."""
+    return estimates(
+        f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})",
+        f"ppl_{level}",
+        formats.perplexity,
+        lambda row: row.cells.get(level),
+        is_best=lambda row: matrix.leaders.get(level) == row.name,
+    )
+
+
 def _matrix(evidence: Evidence) -> Table[Row]:
     """Perplexity of every model on every level, the best of each level marked."""
     matrix = evidence.matrix
-
-    def perplexities(level: str) -> Column[Row]:
-        documents = f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})"
-        return estimates(
-            documents,
-            f"ppl_{level}",
-            formats.perplexity,
-            lambda row: row.cells.get(level),
-            is_best=lambda row: matrix.leaders.get(level) == row.name,
-        )
-
     return Table[Row](
         "matrix",
         f"Perplexity on each level's test documents ({metric_name(evidence)}); lower is better. A level's best model "
         "is bold if it is better than every other one by the interval of their ratio, and none is bold otherwise",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=_role),
-        *map(perplexities, matrix.levels),
+        *(level_perplexities(matrix, level) for level in matrix.levels),
     )
 
 
