@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
-from raysweep.corpus.normalising import normalise_text, normalised_codes
 from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
 from raysweep.corpus.splits import SPLITS
-from raysweep.corpus.text_groups import TextGroups, count_splits, near_in_other_splits
+from raysweep.corpus.text_groups import TextGroups, find_splits, near_in_other_splits, splits_of_codes
+from raysweep.corpus.text_hashes import normalised_hashes, number_by_appearance, plain_hashes
+from raysweep.readers.cpu_threads import map_in_threads
 from raysweep.storage.atomic_files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ UNIT_KINDS = {"learner": ("learner",), "prompt": ("prompt",), "both": ("learner"
 """What else is a leak, by `data.split.unit`."""
 TRAIN = SPLITS.index("train")
 THRESHOLD = 0.9
+_GROUPS_AT_ONCE = 8
+_MISSING = np.uint64(0)
 LEAKS_SCHEMA = pa.schema(
     [
         pa.field("document", pa.int64(), nullable=False),
@@ -130,19 +132,19 @@ class LeakSearch:
 
     def __init__(self, documents: Path, near: NearDuplicates | None = None, *, unit: str = "learner") -> None:
         """Args: `near` is computed from the file if absent; it must cover the same documents in the same order."""
-        table = pq.read_table(documents, columns=["writing_id", "learner", "prompt", "split"])
-        self._splits: Longs = pc.index_in(table["split"], pa.array(SPLITS)).to_numpy().astype(np.int64)
-        self._codes: dict[str, Longs | None] = {
-            "id": _codes(table["writing_id"]),
-            "learner": _normalised(table["learner"]),
-            "prompt": _normalised(table["prompt"]),
-        }
-        self._prompts = [prompt for prompt in pc.unique(table["prompt"]).to_pylist() if prompt is not None]
-        self._codes["exact"], self._codes["text"] = _text_codes(documents)
+        columns = _hash_columns(documents)
+        self._splits, self._prompts = columns.splits, columns.prompts
+        self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
+        self._counts: dict[str, tuple[int | None, int | None]] = {}
+        self._known: dict[str, npt.NDArray[np.bool_]] = {}
+        for kind in list(columns.hashes):
+            self._look_at(kind, columns.hashes.pop(kind))
         if near is None:
             near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
         self._near = near
-        self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
+        in_another, any_near = near_in_other_splits(near, self._splits, self._texts)
+        self._near_documents = int(any_near.sum()), int(in_another.any(axis=1).sum())
+        self._known["near"] = _known_to(in_another, self._splits)
 
     def summary(self, grouped: TextGroups | None = None) -> Leakage:
         """Count documents, repeats and leaks.
@@ -151,15 +153,14 @@ class LeakSearch:
             grouped: says how many links were not followed, if known.
         """
         passages = count_passages(self._near.sequences, self._splits, self._prompts)
-        repeats = np.bincount(_known(self._codes["text"]))
-        leaky = {kind: self._known_to(kind) for kind in self._kinds}
+        repeats = np.bincount(self._texts)
         is_test = self._splits == SPLITS.index("test")
-        in_another, any_near = self._near_neighbours()
-        counts = self._count_divided
-        ids, learners, prompts = counts("id"), counts("learner"), counts("prompt")
-        exact, texts = counts("exact"), counts("text")
+        leaky = {kind: self._known[kind].any(axis=1) & is_test for kind in self._kinds}
+        ids, learners, prompts, exact, texts = (
+            self._counts[kind] for kind in ("id", "learner", "prompt", "exact", "text")
+        )
         pairs = self._near.pairs
-        holds = count_splits(self._near.words, self._splits) > 0
+        holds = splits_of_codes(self._near.words, self._splits, count=int(pairs.max(initial=-1)) + 1)
         one, other = holds[pairs[:, 0]], holds[pairs[:, 1]]
         is_present = one.any(axis=1) & other.any(axis=1)  # neither was set aside
         is_divided = is_present & ((one | other).sum(axis=1) > 1)
@@ -179,8 +180,8 @@ class LeakSearch:
             documents_with_repeated_texts=int(repeats[repeats > 1].sum()),
             most_documents_with_one_text=int(repeats.max(initial=0)),
             near_threshold=self._near.threshold,
-            near_duplicates=int(any_near.sum()),
-            near_duplicates_in_two_splits=int(in_another.any(axis=1).sum()),
+            near_duplicates=self._near_documents[0],
+            near_duplicates_in_two_splits=self._near_documents[1],
             near_pairs=int(is_present.sum()),
             near_pairs_in_two_splits=int(is_divided.sum()),
             near_pairs_not_compared=self._near.not_compared,
@@ -191,15 +192,15 @@ class LeakSearch:
             test_documents_mostly_of_train=passages.mostly_in_train,
             documents_with_passages_of_prompts=passages.in_prompts,
             test_documents=int(is_test.sum()),
-            leaky_test_documents=int((np.stack(list(leaky.values())).any(axis=(0, 2)) & is_test).sum()),
-            leaky_by_kind={kind: int((known.any(axis=1) & is_test).sum()) for kind, known in leaky.items()},
+            leaky_test_documents=int(np.any(list(leaky.values()), axis=0).sum()),
+            leaky_by_kind={kind: int(known.sum()) for kind, known in leaky.items()},
         )
 
     def write_leaks(self, path: Path) -> None:
         """Write a row for each document outside train and each kind of its leaks, by rename."""
         parts = []
         for kind in self._kinds:
-            known = self._known_to(kind)
+            known = self._known[kind]
             rows = np.flatnonzero(known.any(axis=1))
             parts.append(
                 pa.table(
@@ -215,63 +216,84 @@ class LeakSearch:
         with atomic_file(path) as beside:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
 
-    def _known_to(self, kind: str) -> npt.NDArray[np.bool_]:
-        """Tell whether train knows a document of valid or test, and whether valid knows one of test, as (D, 2)."""
-        if kind == "near":
-            others = self._near_neighbours()[0]
-        else:
-            codes = self._codes[kind]
-            if codes is None:
-                return np.zeros((len(self._splits), 2), dtype=np.bool_)
-            others = count_splits(codes, self._splits)[codes] > 0
-            others[codes < 0] = False  # documents without a known learner
-        valid = SPLITS.index("valid")
-        return np.stack(
-            [
-                others[:, TRAIN] & (self._splits != TRAIN),
-                others[:, valid] & (self._splits == SPLITS.index("test")),
-            ],
-            axis=1,
-        )
-
-    def _near_neighbours(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        return near_in_other_splits(self._near, self._splits, _known(self._codes["text"]))
-
-    def _count_divided(self, kind: str) -> tuple[int | None, int | None]:
-        """Count the distinct values, and those in more than one split."""
-        codes = self._codes[kind]
-        if codes is None:
-            return None, None
-        counts = count_splits(codes, self._splits)
-        return len(counts), int(((counts > 0).sum(axis=1) > 1).sum())
+    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64] | None) -> None:
+        """Count the distinct values of a kind and those in more than one split, and find which documents are known."""
+        if hashes is None:
+            self._counts[kind] = None, None
+            self._known[kind] = np.zeros((len(self._splits), 2), dtype=np.bool_)
+            return
+        codes = np.full(len(hashes), -1, dtype=np.int64)
+        is_there = hashes != _MISSING
+        codes[is_there] = number_by_appearance(hashes[is_there])[0]
+        of_codes = splits_of_codes(codes, self._splits)
+        self._counts[kind] = len(of_codes), int((of_codes.sum(axis=1) > 1).sum())
+        if kind in self._kinds:
+            self._known[kind] = _known_to(find_splits(codes, self._splits), self._splits)
+        if kind == "text":
+            self._texts = codes
 
 
-def _codes(column: pa.ChunkedArray) -> Longs | None:
-    """Number the values, −1 for a missing one; None if all are missing."""
-    if column.null_count == len(column):
-        return None
-    indices = column.combine_chunks().dictionary_encode().indices
-    return np.asarray(pc.fill_null(indices, -1).to_numpy(), dtype=np.int64)
+def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Tell whether train knows a document of valid or test, and whether valid knows one of test, as (D, 2).
+
+    Args:
+        others: the splits that hold the document's value.
+    """
+    valid = SPLITS.index("valid")
+    return np.stack([others[:, TRAIN] & (splits != TRAIN), others[:, valid] & (splits == SPLITS.index("test"))], axis=1)
 
 
-def _normalised(column: pa.ChunkedArray) -> Longs | None:
-    """Number the normalised values as `_codes` does."""
-    return None if column.null_count == len(column) else normalised_codes(column)[0]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _HashedColumns:
+    """What the search reads of D documents."""
+
+    splits: npt.NDArray[np.int8]
+    hashes: dict[str, npt.NDArray[np.uint64] | None]  # by kind: `_MISSING` for a missing value; None if all are
+    prompts: list[str]  # distinct ones
 
 
-def _known(codes: Longs | None) -> Longs:
-    assert codes is not None, "every document has a text"
-    return codes
-
-
-def _text_codes(documents: Path) -> tuple[Longs | None, Longs | None]:
-    """Number the exact texts and the normalised ones, in the file's order."""
-    exact, normalised = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+def _hash_columns(documents: Path) -> _HashedColumns:
     with pq.ParquetFile(documents) as file:
-        for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["text"]):
-            texts = batch.column(0).to_pylist()
-            # Python's 64-bit hash differs between processes, but only equality counts here.
-            exact.append(np.fromiter(map(hash, texts), np.int64, len(texts)))
-            normalised.append(np.fromiter((hash(normalise_text(text)) for text in texts), np.int64, len(texts)))
-    exact_codes, codes = (np.unique(np.concatenate(parts), return_inverse=True)[1] for parts in (exact, normalised))
-    return exact_codes.astype(np.int64), codes.astype(np.int64)
+        groups = file.num_row_groups
+    blocks = [range(start, min(start + _GROUPS_AT_ONCE, groups)) for start in range(0, groups, _GROUPS_AT_ONCE)]
+    parts = list(map_in_threads(lambda block: _hash_groups(documents, block), blocks))
+    hashes: dict[str, npt.NDArray[np.uint64] | None] = {}
+    for kind in list(parts[0].hashes):
+        values = np.concatenate([part.hashes.pop(kind) for part in parts])
+        hashes[kind] = values if values.any() else None
+    return _HashedColumns(
+        splits=np.concatenate([part.splits for part in parts]),
+        hashes=hashes,
+        prompts=list(dict.fromkeys(prompt for part in parts for prompt in part.prompts)),
+    )
+
+
+def _hash_groups(documents: Path, groups: range) -> _HashedColumns:
+    """Read and hash the documents of some row groups."""
+    with pq.ParquetFile(documents) as file:
+        names = ["writing_id", "learner", "prompt", "split", "text"]
+        table = file.read_row_groups(list(groups), columns=names, use_threads=False).combine_chunks()
+    ids, learners, prompts, splits, texts = (_one_array(table[name]) for name in names)
+    return _HashedColumns(
+        splits=pc.index_in(splits, pa.array(SPLITS, pa.large_string())).to_numpy().astype(np.int8),
+        hashes={
+            "id": plain_hashes(ids),
+            "learner": _hash_distinct(learners),
+            "prompt": _hash_distinct(prompts),
+            "exact": plain_hashes(texts),
+            "text": normalised_hashes(texts),
+        },
+        prompts=[prompt for prompt in pc.unique(prompts).to_pylist() if prompt is not None],
+    )
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in column.chunks])
+
+
+def _hash_distinct(column: pa.Array) -> npt.NDArray[np.uint64]:
+    """Hash the normalised values; `_MISSING` for a missing one."""
+    encoded = column.dictionary_encode()
+    hashes: npt.NDArray[np.uint64] = np.append(normalised_hashes(encoded.dictionary), _MISSING)
+    places: Longs = pc.fill_null(encoded.indices, -1).to_numpy()
+    return hashes[places]

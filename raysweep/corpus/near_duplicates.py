@@ -7,10 +7,17 @@ neighbouring words with banding (Broder 1997; Leskovec, Rajaraman and Ullman 201
 every candidate is then computed, so there are no false positives.  Missed are about 3 in 1,000 of the pairs
 just above a threshold of 0.9, and pairs in buckets too large to compare completely (`not_compared` counts them).
 
-The result depends only on the texts, their order and the threshold; the hash functions are fixed.
+What grows with the corpus is kept in temporary files: the words, and the bands of the signatures.  In memory are 32
+bytes of each signature, by which nearly all pairs of a bucket are told apart, and the places of the words.  The
+signatures of the few pairs that remain are made again from their words.
+
+The result depends only on the texts, their order and the threshold: the hash functions are fixed, and neither blocks
+nor threads change a pair.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -20,44 +27,64 @@ import pyarrow.compute as pc
 
 from raysweep.corpus.near_kernels import (
     BANDS,
+    PACKED,
     ROWS,
     SIGNATURE,
-    compare_bucket_mates,
+    find_candidates,
     hash_sequences,
     hash_words,
-    sign,
+    measure_pairs,
+    sketch_texts,
 )
 from raysweep.corpus.normalising import normalise_text
+from raysweep.corpus.spool import Place, Spool
+from raysweep.corpus.text_hashes import number_by_appearance, text_bytes
+from raysweep.readers.cpu_threads import map_in_threads
 from raysweep.seeding import generator_for
 
 Longs = npt.NDArray[np.int64]
+Wides = npt.NDArray[np.uint64]
+Floats = npt.NDArray[np.float32]
 
-_TEXTS_AT_ONCE = 1 << 16
-_PAIRS_AT_FIRST = 1 << 16
+BLOCK_DOCUMENTS = 1 << 16
+"""Texts that are looked at together."""
+_CANDIDATES_AT_ONCE = 1 << 15
+_ROWS_AT_ONCE = 1 << 20
+"""Texts whose bands are sorted together, about."""
+_NO_KEYS = np.zeros(0, dtype=np.uint64)
 _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordSequences:
-    """The words of D texts, one text after the other."""
+    """The words of D texts."""
 
     words: npt.NDArray[np.uint32]
     """A hash of each word."""
     starts: Longs
-    """(D + 1,) where each text's words begin, and where the last one's end."""
+    """(D,) where each text's words begin."""
+    lengths: Longs
+    """(D,) how many they are."""
+    spool: Spool | None = None
+    """The file that `words` are mapped from, if they are."""
 
     @classmethod
     def of(cls, texts: pa.ChunkedArray) -> Self:
         """Split texts into words; case, punctuation and white space are left out."""
-        words, starts = _words_of(texts)
-        return cls(words=words, starts=starts)
+        parts = [_words_of(block) for block in blocks_of(texts)]
+        words = np.concatenate([np.zeros(0, dtype=np.uint32), *(words for words, _ in parts)])
+        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *(lengths for _, lengths in parts)])
+        return cls(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths)
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
         """The words of some texts."""
-        lengths = np.diff(self.starts)
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), lengths[kept]]).cumsum()
-        return replace(self, words=self.words[np.repeat(kept, lengths)], starts=starts)
+        return replace(self, starts=self.starts[kept], lengths=self.lengths[kept])
+
+    def release(self) -> None:
+        """Give back the memory of the words that were looked at."""
+        if self.spool is not None:
+            self.spool.release()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +97,7 @@ class NearDuplicates:
     """(D,) a code for each document's words; equal codes differ at most in case, space or punctuation."""
     pairs: Longs
     """(P, 2) the codes of similar documents, the smaller first; sorted, without repeats."""
-    similarities: npt.NDArray[np.float32]
+    similarities: Floats
     """(P,) 1 − edit distance in words / words of the longer one."""
     not_compared: int
     """Pairs of candidates that were skipped because their bucket was too large."""
@@ -80,105 +107,179 @@ class NearDuplicates:
         return replace(self, words=self.words[kept], sequences=self.sequences.filtered(kept))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSketches:
+    """What the search needs to know of a block of n texts."""
+
+    words: npt.NDArray[np.uint32]
+    lengths: Longs  # (n,) words
+    hashes: Wides  # (n,) of the words in order; of a text without words 0
+    packed: Wides  # (n, PACKED)
+    band_keys: Wides  # (BANDS, n)
+
+
+def sketch(texts: pa.Array) -> TextSketches:
+    """Look at the texts of a block."""
+    words, lengths = _words_of(texts)
+    hashes = np.zeros(len(texts), dtype=np.uint64)
+    hash_sequences(words, np.concatenate([[0], np.cumsum(lengths)]), hashes)
+    packed = np.zeros((len(texts), PACKED), dtype=np.uint64)
+    band_keys = np.zeros((BANDS, len(texts)), dtype=np.uint64)
+    sketch_texts(words, lengths, *_hash_functions(), band_keys, packed)
+    return TextSketches(words=words, lengths=lengths, hashes=hashes, packed=packed, band_keys=band_keys)
+
+
 def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDuplicates:
     """Find all pairs of texts that differ in at most 1 − `threshold` of their words.
 
     Args:
         threshold: in [0.5, 1]; below 0.8 many pairs that are only just similar enough are missed.
     """
-    sequences = WordSequences.of(texts)
-    words, starts = sequences.words, sequences.starts
-    codes, firsts = _number_sequences(words, starts)
-    # A text without words has no near duplicates.
-    chosen = firsts[starts[firsts + 1] > starts[firsts]]
-    pairs, similarities, not_compared = _compare(words, starts, chosen, threshold)
-    pairs = np.sort(codes[pairs], axis=1)
-    _, distinct = np.unique(pairs[:, 0] * len(texts) + pairs[:, 1], return_index=True)
-    return NearDuplicates(
-        threshold=threshold,
-        sequences=sequences,
-        words=codes,
-        pairs=pairs[distinct],
-        similarities=similarities[distinct],
-        not_compared=not_compared,
-    )
+    search = DuplicateSearch()
+    for block in map_in_threads(sketch, blocks_of(texts)):
+        search.add(block)
+    return search.find(threshold)
 
 
-def _words_of(texts: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint32], Longs]:
-    """Hash all words in order; also returns where each text's words begin (one more entry than texts)."""
-    parts, counts = [], []
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        text, ends = _bytes_of(texts.slice(start, _TEXTS_AT_ONCE))
-        inside = np.zeros(len(ends) - 1, dtype=np.int64)
-        room = np.empty(len(text) // 2 + len(ends), dtype=np.uint32)
-        parts.append(room[: hash_words(text, ends, room, inside)].copy())
-        counts.append(inside)
-    words = np.concatenate([np.zeros(0, dtype=np.uint32), *parts])
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), *counts]).cumsum()
-    return words, starts
+def blocks_of(texts: pa.ChunkedArray) -> Iterator[pa.Array]:
+    """The texts in blocks, each one array."""
+    for start in range(0, len(texts), BLOCK_DOCUMENTS):
+        chunks = texts.slice(start, BLOCK_DOCUMENTS).chunks
+        yield pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in chunks])
 
 
-def _bytes_of(texts: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], Longs]:
-    """Encode some texts as UTF-8, normalised where they are not ASCII; also returns where each begins."""
-    plain = texts.combine_chunks().cast(pa.large_string())
-    if isinstance(plain, pa.ChunkedArray):
-        plain = pa.concat_arrays(plain.chunks)
-    is_other = pc.invert(pc.string_is_ascii(plain))
-    if pc.any(is_other).as_py():
-        normalised = [normalise_text(text) for text in plain.filter(is_other).to_pylist()]
-        plain = pc.replace_with_mask(plain, is_other, pa.array(normalised, pa.large_string()))
-    offsets = np.frombuffer(plain.buffers()[1], dtype=np.int64)[plain.offset : plain.offset + len(plain) + 1]
-    data = plain.buffers()[2]
-    return np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8), offsets
+class DuplicateSearch:
+    """Collects the sketches of all blocks, in the order of the documents, and compares them."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Args: `folder` for temporary files."""
+        self._words, self._bands = Spool(folder), Spool(folder)
+        self._places: list[list[Place]] = []  # block → band
+        self._lengths = [np.zeros(0, dtype=np.int64)]
+        self._hashes = [np.zeros(0, dtype=np.uint64)]
+        self._packed = [np.zeros((0, PACKED), dtype=np.uint64)]
+
+    def add(self, block: TextSketches) -> None:
+        """Take the next block."""
+        self._words.append(block.words)
+        self._places.append([self._bands.append(keys) for keys in block.band_keys])
+        self._lengths.append(block.lengths)
+        self._hashes.append(block.hashes)
+        self._packed.append(block.packed)
+
+    def find(self, threshold: float) -> NearDuplicates:
+        """Compare the texts; called once, when all blocks are there."""
+        lengths, hashes = np.concatenate(self._lengths), np.concatenate(self._hashes)
+        packed = np.concatenate(self._packed)
+        del self._lengths, self._hashes, self._packed
+        # Texts without words are distinguished by their position, and have no near duplicates.
+        empty = np.flatnonzero(lengths == 0)
+        hashes[empty] = empty
+        codes, firsts = number_by_appearance(hashes)
+        words = self._words.mapped(np.uint32)
+        sequences = WordSequences(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths, spool=self._words)
+        comparison = _Comparison(
+            bands=self._bands,
+            places=self._places,
+            packed=packed,
+            chosen=firsts[lengths[firsts] > 0],
+            sequences=sequences,
+            threshold=threshold,
+        )
+        found = list(map_in_threads(comparison.compare_band, range(BANDS)))
+        pairs = np.sort(codes[np.concatenate([pairs for pairs, _, _ in found])], axis=1)
+        similarities = np.concatenate([similarities for _, similarities, _ in found])
+        _, distinct = np.unique(pairs[:, 0] * len(lengths) + pairs[:, 1], return_index=True)
+        return NearDuplicates(
+            threshold=threshold,
+            sequences=sequences,
+            words=codes,
+            pairs=pairs[distinct],
+            similarities=similarities[distinct],
+            not_compared=sum(skipped for _, _, skipped in found),
+        )
 
 
-def _number_sequences(words: npt.NDArray[np.uint32], starts: Longs) -> tuple[Longs, Longs]:
-    """Number the texts, equal sequences of words alike; also returns the first text of each number."""
-    # Texts without words are distinguished by their position.
-    hashes = np.arange(len(starts) - 1, dtype=np.uint64)
-    hash_sequences(words, starts, hashes)
-    _, firsts, codes = np.unique(hashes, return_index=True, return_inverse=True)
-    # Codes in the order of the texts, not of a hash.
-    return np.argsort(np.argsort(firsts))[codes], np.sort(firsts)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Comparison:
+    """Compares the texts of the same bucket, a band at a time."""
+
+    bands: Spool
+    places: list[list[Place]]
+    packed: Wides
+    chosen: Longs  # one text of each sequence of words
+    sequences: WordSequences
+    threshold: float
+
+    def compare_band(self, band: int) -> tuple[Longs, Floats, int]:
+        """Pairs of texts that share a bucket and are similar, their similarities, and how many pairs were skipped."""
+        keys = np.concatenate([self.bands.read(block[band], np.uint64) for block in self.places] or [_NO_KEYS])
+        keys = keys[self.chosen]
+        parts = 1 << (len(keys) // _ROWS_AT_ONCE).bit_length()
+        pairs, similarities, skipped = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)], 0
+        for part in range(parts):
+            inside = np.flatnonzero(keys >> np.uint64(32) & np.uint64(parts - 1) == part)
+            order, begins = _buckets(keys[inside])
+            rows = self.chosen[inside[order]]
+            mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
+            skipped += int((mates * (mates + 1) // 2).sum())
+            for candidates in self._candidates(rows, begins):
+                alike, how_much = self._measure(candidates)
+                pairs.append(alike)
+                similarities.append(how_much)
+        return np.concatenate(pairs), np.concatenate(similarities), skipped
+
+    def _candidates(self, rows: Longs, begins: Longs) -> Iterator[Longs]:
+        """Pairs of texts whose signatures may agree, a part at a time.
+
+        Args:
+            rows: the texts of all buckets.
+            begins: where each bucket begins, and the last ends.
+        """
+        packed, lengths, at = self.packed[rows], self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
+        room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
+        while at[0] < len(begins) - 1:
+            count = find_candidates(
+                packed, lengths, begins, _REACH, _least_agreement(self.threshold), 1.0 - self.threshold, at, room
+            )
+            yield rows[room[:count]]
+
+    def _measure(self, candidates: Longs) -> tuple[Longs, Floats]:
+        """Those of the candidates that are similar."""
+        sequences = self.sequences
+        similarities = np.empty(len(candidates), dtype=np.float32)
+        measure_pairs(
+            candidates, sequences.words, sequences.starts, sequences.lengths, _least_agreement(self.threshold),
+            1.0 - self.threshold, *_hash_functions(), similarities,
+        )  # fmt: skip
+        sequences.release()
+        return candidates[similarities >= 0.0], similarities[similarities >= 0.0]
 
 
-def _compare(
-    words: npt.NDArray[np.uint32], starts: Longs, chosen: Longs, threshold: float
-) -> tuple[Longs, npt.NDArray[np.float32], int]:
-    """Pairs of texts (some repeated), their similarities, and how many candidates were skipped."""
+def _hash_functions() -> tuple[Wides, Wides]:
     rng = generator_for("near duplicates")
     factors = rng.integers(0, 1 << 63, SIGNATURE, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    terms = rng.integers(0, 1 << 63, SIGNATURE, dtype=np.uint64)
-    signatures = np.empty((len(chosen), SIGNATURE), dtype=np.uint32)
-    sign(words, starts, chosen, factors, terms, signatures)
-    is_whole = np.zeros((BANDS, len(chosen)), dtype=np.bool_)
-    all_pairs, all_similarities, not_compared = [], [], 0
-    pairs = np.empty((_PAIRS_AT_FIRST, 2), dtype=np.int64)
-    similarities = np.empty(len(pairs), dtype=np.float32)
-    for band in range(BANDS):
-        order, begins = _buckets(signatures[:, band * ROWS : (band + 1) * ROWS])
-        mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
-        not_compared += int((mates * (mates + 1) // 2).sum())
-        while True:
-            count = compare_bucket_mates(
-                band, order, begins, _REACH, _least_agreement(threshold), 1.0 - threshold, chosen,
-                words, starts, signatures, is_whole, pairs, similarities,
-            )  # fmt: skip
-            if count <= len(pairs):
-                break
-            pairs, similarities = np.empty((2 * count, 2), dtype=np.int64), np.empty(2 * count, dtype=np.float32)
-        all_pairs.append(pairs[:count].copy())
-        all_similarities.append(similarities[:count].copy())
-    return np.concatenate(all_pairs), np.concatenate(all_similarities), not_compared
+    return factors, rng.integers(0, 1 << 63, SIGNATURE, dtype=np.uint64)
 
 
-def _buckets(band: npt.NDArray[np.uint32]) -> tuple[Longs, Longs]:
+def _words_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint32], Longs]:
+    """Hash all words in order; also returns how many words each text has."""
+    is_other = pc.invert(pc.string_is_ascii(texts))
+    if pc.any(is_other).as_py():
+        normalised = [normalise_text(text) for text in texts.filter(is_other).to_pylist()]
+        texts = pc.replace_with_mask(texts, is_other, pa.array(normalised, pa.large_string()))
+    data, ends = text_bytes(texts)
+    counts = np.zeros(len(texts), dtype=np.int64)
+    room = np.empty(int(ends[-1] - ends[0]) // 2 + len(ends), dtype=np.uint32)
+    return room[: hash_words(data, ends, room, counts)].copy(), counts
+
+
+def _buckets(keys: Wides) -> tuple[Longs, Longs]:
     """Rows that share a bucket with another, sorted by bucket; and where each bucket begins and the last one ends."""
-    keys = band[:, 0].astype(np.uint64)
-    for column in band.T[1:]:
-        keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) + column
     order = np.argsort(keys, kind="stable")
-    _, sizes = np.unique(keys, return_counts=True)
+    is_first = np.ones(len(keys) + 1, dtype=np.bool_)
+    is_first[1:-1] = keys[order[1:]] != keys[order[:-1]]
+    sizes = np.diff(np.flatnonzero(is_first))
     return order[np.repeat(sizes > 1, sizes)], np.concatenate([[0], sizes[sizes > 1].cumsum()])
 
 

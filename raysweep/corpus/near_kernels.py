@@ -15,16 +15,22 @@ BANDS = 20
 ROWS = 3
 SIGNATURE = BANDS * ROWS
 """Minima of a signature; `BANDS` × `ROWS` = 20 × 3 finds 99.7 % of pairs that share two thirds of their shingles."""
+_IN_PART = 15
+PACKED = SIGNATURE // _IN_PART
+"""Words of 64 bits that hold four bits of each minimum."""
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.int64]
+Wides = npt.NDArray[np.uint64]
 
 _PRIME = np.uint64(1099511628211)
 _BASIS = np.uint64(14695981039346656037)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
+_LOWEST = np.uint64(0x111111111111111)
+"""The lowest of each four bits, of `_IN_PART` groups."""
 
 
 @kernel
@@ -132,95 +138,132 @@ def hash_sequences(words: Hashes, starts: Longs, hashes: npt.NDArray[np.uint64])
 
 
 @kernel
-def sign(
-    words: Hashes,
-    starts: Longs,
-    chosen: Longs,
-    factors: npt.NDArray[np.uint64],
-    terms: npt.NDArray[np.uint64],
-    signatures: Hashes,
-) -> None:
-    """Write the minima of `SIGNATURE` hash functions over pairs of neighbouring words; a single word is a pair."""
-    for row in range(len(chosen)):
-        first, end = starts[chosen[row]], starts[chosen[row] + 1]
-        minima = np.full(SIGNATURE, 0xFFFFFFFF, dtype=np.uint32)
-        for place in range(first, max(end - 1, first + 1)):
-            pair = np.uint64(words[place]) * _PRIME
-            if place + 1 < end:
-                pair += np.uint64(words[place + 1])
-            pair = (pair * _MIX) >> _HIGH
-            for function in range(SIGNATURE):
-                value = np.uint32((factors[function] * pair + terms[function]) >> _HIGH)
-                minima[function] = min(minima[function], value)
-        signatures[row] = minima
+def sketch_texts(words: Hashes, counts: Longs, factors: Wides, terms: Wides, band_keys: Wides, packed: Wides) -> None:
+    """Write what candidates are found by; texts without words are left out.
+
+    Args:
+        counts: (D,) the number of words of each text.
+        factors, terms: of the hash functions of the minima.
+        band_keys: (BANDS, D) output, equal where all minima of a band are.
+        packed: (D, PACKED) output, the low four bits of each minimum.
+    """
+    minima = np.empty(SIGNATURE, dtype=np.uint32)
+    first = 0
+    for text in range(len(counts)):
+        if counts[text] == 0:
+            continue
+        _sign(words[first : first + counts[text]], factors, terms, minima)
+        first += counts[text]
+        for band in range(BANDS):
+            key = np.uint64(minima[band * ROWS])
+            for row in range(band * ROWS + 1, (band + 1) * ROWS):
+                key = (key ^ (key >> np.uint64(29))) * _MIX + np.uint64(minima[row])
+            band_keys[band, text] = key
+        for part in range(PACKED):
+            state = _NONE
+            for row in range(_IN_PART):
+                state |= (np.uint64(minima[part * _IN_PART + row]) & np.uint64(15)) << np.uint64(4 * row)
+            packed[text, part] = state
 
 
 @kernel
-def compare_bucket_mates(
-    band: int,
-    order: Longs,
+def _sign(words: Hashes, factors: Wides, terms: Wides, minima: Hashes) -> None:
+    """Write the minima of `SIGNATURE` hash functions over pairs of neighbouring words; a single word is a pair."""
+    minima[:] = np.uint32(0xFFFFFFFF)
+    for place in range(max(len(words) - 1, 1)):
+        pair = np.uint64(words[place]) * _PRIME
+        if place + 1 < len(words):
+            pair += np.uint64(words[place + 1])
+        pair = (pair * _MIX) >> _HIGH
+        for function in range(SIGNATURE):
+            value = np.uint32((factors[function] * pair + terms[function]) >> _HIGH)
+            minima[function] = min(minima[function], value)
+
+
+@kernel
+def find_candidates(
+    packed: Wides,
+    lengths: Longs,
     begins: Longs,
     reach: int,
     agreeing: int,
     allowed: float,
-    chosen: Longs,
-    words: Hashes,
-    starts: Longs,
-    signatures: Hashes,
-    is_whole: npt.NDArray[np.bool_],
+    at: Longs,
     pairs: Longs,
-    similarities: npt.NDArray[np.float32],
 ) -> int:
-    """Write the pairs of one band that are similar enough; returns how many there are, even if not all fit.
+    """Write pairs of bucket mates that may be similar enough; returns how many were written.
 
     Args:
-        order: rows of `signatures`, sorted by bucket (rows that are equal in the band).
-        begins: where the buckets begin in `order`, and where the last ends.
-        reach: how many later rows of its bucket each row is compared with.
+        packed, lengths: of the texts of all buckets, one bucket after the other.
+        begins: where the buckets begin, and where the last ends.
+        reach: how many later texts of its bucket each is compared with; there is room for as many pairs.
         agreeing: minima that two signatures must share for their texts to be compared.
         allowed: the fraction of words that may differ.
-        chosen: the text of each row.
-        is_whole: (bands, rows) output, whether the row's whole bucket was compared.
+        at: the bucket and the text to go on with; both are moved on.
+        pairs: output, places in `packed`.
     """
     count = 0
-    length = 0
-    for row in range(len(starts) - 1):
-        length = max(length, starts[row + 1] - starts[row])
-    distances = np.empty((2, length + 2), dtype=np.int32)
-    for bucket in range(len(begins) - 1):
-        first, end = begins[bucket], begins[bucket + 1]
-        for left in range(first, end):
-            row = order[left]
-            is_whole[band, row] = end - first <= reach + 1
+    while at[0] < len(begins) - 1:
+        end = begins[at[0] + 1]
+        while at[1] < end:
+            left = at[1]
+            if count + reach > len(pairs):
+                return count
             for right in range(left + 1, min(end, left + 1 + reach)):
-                other = order[right]
-                if not _look_alike(signatures[row], signatures[other], band, is_whole[:, row], agreeing):
+                longer = max(lengths[left], lengths[right])
+                if 2 * longer - lengths[left] - lengths[right] > allowed * longer + 1e-6:
                     continue
-                a = words[starts[chosen[row]] : starts[chosen[row] + 1]]
-                b = words[starts[chosen[other]] : starts[chosen[other] + 1]]
-                longer = max(len(a), len(b))
-                # Slightly more than the fraction, so that rounding keeps 1 word in 10 a tenth.
-                distance = edit_distance(a, b, int(allowed * longer + 1e-6), distances)
-                if distance >= 0:
-                    if count < len(pairs):
-                        pairs[count, 0], pairs[count, 1] = chosen[row], chosen[other]
-                        similarities[count] = 1.0 - distance / longer
+                differing = np.uint64(0)
+                for part in range(PACKED):
+                    # Four bits that differ anywhere become a one in the lowest of them; the product adds these up.
+                    bits = packed[left, part] ^ packed[right, part]
+                    bits |= bits >> np.uint64(2)
+                    bits |= bits >> np.uint64(1)
+                    differing += ((bits & _LOWEST) * _LOWEST) >> np.uint64(56) & np.uint64(15)
+                if SIGNATURE - np.int64(differing) >= agreeing:
+                    pairs[count, 0], pairs[count, 1] = left, right
                     count += 1
+            at[1] += 1
+        at[0] += 1
     return count
 
 
 @kernel
-def _look_alike(one: Hashes, other: Hashes, band: int, whole: npt.NDArray[np.bool_], agreeing: int) -> bool:
-    """Tell whether two signatures agree enough and no earlier band has compared them."""
-    equal = 0
-    for other_band in range(BANDS):
-        in_band = 0
-        for row in range(other_band * ROWS, (other_band + 1) * ROWS):
-            in_band += one[row] == other[row]
-        if other_band < band and in_band == ROWS and whole[other_band]:
-            return False
-        equal += in_band
-    return equal >= agreeing
+def measure_pairs(
+    pairs: Longs,
+    words: Hashes,
+    starts: Longs,
+    lengths: Longs,
+    agreeing: int,
+    allowed: float,
+    factors: Wides,
+    terms: Wides,
+    similarities: npt.NDArray[np.float32],
+) -> None:
+    """Write the similarity of each pair of texts, −1 if it is not similar enough.
+
+    Args:
+        agreeing: minima that the signatures of the two texts must share.
+        allowed: the fraction of words that may differ.
+    """
+    longest = 0
+    for pair in range(len(pairs)):
+        longest = max(longest, lengths[pairs[pair, 1]])
+    distances = np.empty((2, longest + 2), dtype=np.int32)
+    one, other = np.empty(SIGNATURE, dtype=np.uint32), np.empty(SIGNATURE, dtype=np.uint32)
+    for pair in range(len(pairs)):
+        left, right = pairs[pair, 0], pairs[pair, 1]
+        a = words[starts[left] : starts[left] + lengths[left]]
+        b = words[starts[right] : starts[right] + lengths[right]]
+        longer = max(len(a), len(b))
+        # Slightly more than the fraction, so that rounding keeps 1 word in 10 a tenth.
+        distance = edit_distance(a, b, int(allowed * longer + 1e-6), distances)
+        similarities[pair] = -1.0
+        if distance >= 0:
+            _sign(a, factors, terms, one)
+            _sign(b, factors, terms, other)
+            if np.sum(one == other) >= agreeing:
+                similarities[pair] = 1.0 - distance / longer
 
 
 @kernel

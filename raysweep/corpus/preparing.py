@@ -26,7 +26,7 @@ from raysweep.corpus.corpus_notes import note_oddities
 from raysweep.corpus.corpus_rows import Corpus, bad_repeats, read_corpus
 from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
 from raysweep.corpus.leakage import LeakSearch, log_leakage
-from raysweep.corpus.near_duplicates import find_near_duplicates
+from raysweep.corpus.near_duplicates import blocks_of, find_near_duplicates
 from raysweep.corpus.published_splits import complete_splits
 from raysweep.corpus.quarantine import (
     CROSSED,
@@ -41,6 +41,7 @@ from raysweep.corpus.split_units import check_unit, grouped_by, split_prompts, u
 from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
+from raysweep.readers.cpu_threads import map_in_threads
 from raysweep.readers.raw_columns import show_cell
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.printable import spreadsheet_safe
@@ -232,13 +233,13 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
 
 
 def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray:
-    hashes = np.empty(len(texts), dtype=np.uint64)
-    for start in range(0, len(texts), DOCUMENTS_PER_ROW_GROUP):
-        report("split", start, len(texts))
-        part = texts.slice(start, DOCUMENTS_PER_ROW_GROUP).to_pylist()
-        hashes[start : start + len(part)] = hash_texts(part, seed)
-    report("split", len(texts), len(texts))
-    return hashes
+    parts, done = [np.zeros(0, dtype=np.uint64)], 0
+    report("split", 0, len(texts))
+    for hashes in map_in_threads(lambda block: hash_texts(block, seed), blocks_of(texts)):
+        parts.append(hashes)
+        done += len(hashes)
+        report("split", done, len(texts))
+    return np.concatenate(parts)
 
 
 def _write_untied_texts(

@@ -16,20 +16,25 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from raysweep.config.data_settings import SplitConfig
-from raysweep.corpus.normalising import normalise_text, normalised_codes
+from raysweep.corpus.normalising import normalised_codes
+from raysweep.corpus.text_hashes import keyed_hashes
+from raysweep.readers.compiled import kernel
 from raysweep.seeding import seed_for
 
 SPLITS = ("train", "valid", "test")
 
+Longs = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-def hash_texts(texts: Sequence[str], seed: int) -> np.ndarray:
+
+def hash_texts(texts: Sequence[str] | pa.Array, seed: int) -> np.ndarray:
     """Hash each normalised text to 64 bits (uint64), depending on the seed; equal texts have equal hashes."""
-    key = _key(seed)
-    digests = [_digest(normalise_text(text), key) for text in texts]
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
+    return keyed_hashes(column, _key(seed))
 
 
 def group_documents(
@@ -67,19 +72,10 @@ def join_groups(
     Returns:
         Groups and hashes as `group_documents` gives them, and whether each link was refused, as (L,) booleans.
     """
-    sizes = np.bincount(groups, minlength=len(hashes)).tolist()
-    parents = list(range(len(hashes)))
+    sizes = np.bincount(groups, minlength=len(hashes))
+    roots = np.arange(len(hashes))
     is_refused = np.zeros(len(links), dtype=np.bool_)
-    for place, (left, right) in enumerate(groups[links].tolist()):
-        root, other = _root_of(parents, left), _root_of(parents, right)
-        if root == other:
-            continue
-        if sizes[root] + sizes[other] > largest:
-            is_refused[place] = True
-            continue
-        parents[other] = root
-        sizes[root] += sizes[other]
-    roots = np.array([_root_of(parents, group) for group in range(len(parents))], dtype=np.int64)
+    _follow_links(groups, links, largest, sizes, roots, is_refused)
     remaining, numbers = np.unique(roots, return_inverse=True)
     joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(joined, numbers, hashes)
@@ -194,8 +190,26 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
-def _root_of(parents: list[int], node: int) -> int:
-    """Find the root of a node's tree, halving paths on the way (union-find)."""
+@kernel
+def _follow_links(groups: Longs, links: Longs, largest: int, sizes: Longs, parents: Longs, is_refused: Bools) -> None:
+    """Join trees of groups (union-find); at the end each group's parent is the root of its tree."""
+    for place in range(len(links)):
+        root = _root_of(parents, groups[links[place, 0]])
+        other = _root_of(parents, groups[links[place, 1]])
+        if root == other:
+            continue
+        if sizes[root] + sizes[other] > largest:
+            is_refused[place] = True
+            continue
+        parents[other] = root
+        sizes[root] += sizes[other]
+    for group in range(len(parents)):
+        parents[group] = _root_of(parents, group)
+
+
+@kernel
+def _root_of(parents: Longs, node: int) -> int:
+    """Find the root of a node's tree, halving paths on the way."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]

@@ -49,7 +49,7 @@ def group_by_text(
         groups, hashes: from `splits.group_documents`.
         texts: a code for each normalised text.
     """
-    lengths = np.diff(near.sequences.starts)
+    lengths = near.sequences.lengths
     equal, is_equal_free = _chain(texts, groups, lengths)
     links, is_free = [equal], [is_equal_free]
     if is_near_grouped:
@@ -87,8 +87,7 @@ def find_divided(
         texts: a code for each normalised text.
     """
     at = splits.astype(np.int64)
-    equal = count_splits(texts, at)[texts] > 0
-    has_equal = _is_known(equal, splits)
+    has_equal = _is_known(find_splits(texts, at), splits)
     if not is_near_grouped:
         return has_equal, np.zeros(len(splits), dtype=np.bool_)
     others, _ = near_in_other_splits(near, at, texts)
@@ -105,24 +104,34 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
         (D, S) whether another split holds one; (D,) whether any split does.
     """
     words, pairs = near.words, near.pairs
-    per_words = count_splits(words, splits)
-    around = per_words.copy()
-    np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
-    np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
     # Documents with the same words may have different texts and, after unusual case folding, the other way round.
     same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
-    others = around[words] - count_splits(same, splits)[same] > 0
+    others = np.zeros((len(words), len(SPLITS)), dtype=np.bool_)
+    # Pairs may name texts of which no document is left.
+    count = max(int(words.max(initial=-1)), int(pairs.max(initial=-1))) + 1
+    for split in range(len(SPLITS)):
+        per_words = np.bincount(words[splits == split], minlength=count)
+        around = per_words.copy()
+        np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
+        np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
+        equal = np.bincount(same[splits == split], minlength=int(same.max(initial=-1)) + 1)
+        others[:, split] = around[words] > equal[same]
     any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
     others[np.arange(len(words)), splits] = False
     return others, any_near
 
 
-def count_splits(codes: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """Count the documents of each code in each split, as (K, S); codes below 0 are left out."""
+def find_splits(codes: Longs, splits: np.ndarray) -> Bools:
+    """Tell which splits hold each document's code, as (D, S); codes below 0 are nowhere."""
+    return np.where((codes >= 0)[:, None], splits_of_codes(codes, splits)[codes], False)
+
+
+def splits_of_codes(codes: Longs, splits: np.ndarray, count: int = 0) -> Bools:
+    """Tell which splits hold each of K codes, as (K, S); codes below 0 are left out."""
     known = codes >= 0
-    count = int(codes.max(initial=-1)) + 1
-    cells = codes[known] * len(SPLITS) + splits[known]
-    return np.bincount(cells, minlength=count * len(SPLITS)).reshape(count, len(SPLITS))
+    found = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
+    found[codes[known], splits[known]] = True
+    return found
 
 
 def _chain(codes: Longs, groups: Longs, lengths: Longs) -> tuple[Longs, Bools]:

@@ -10,7 +10,7 @@ import pytest
 from raysweep.corpus import near_duplicates
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import join_groups
-from raysweep.corpus.text_groups import find_divided, group_by_text
+from raysweep.corpus.text_groups import find_divided, group_by_text, near_in_other_splits
 
 TEXT = "Last summer I went to the sea with my family and we saw many beautiful birds over the water every morning"
 
@@ -164,10 +164,29 @@ def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
     assert 59 <= len(bounded.pairs) < len(everything.pairs)
 
 
-def test_many_pairs_are_kept_when_their_room_runs_out(monkeypatch):
-    """More pairs in a band than there was room for at first."""
-    monkeypatch.setattr(near_duplicates, "_PAIRS_AT_FIRST", 8)
-    assert len(find([f"{TEXT} number{n}" for n in range(30)]).pairs) == 30 * 29 // 2
+@pytest.mark.parametrize("limit", ["_CANDIDATES_AT_ONCE", "_ROWS_AT_ONCE", "BLOCK_DOCUMENTS"])
+def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limit, sample_csv):
+    """Texts are sketched a block at a time, bands compared a part at a time, and candidates measured some at a time."""
+    with sample_csv.open(newline="", encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)][:400]
+    texts += [f"{TEXT} number{n}" for n in range(30)]
+    monkeypatch.setattr(pa, "cpu_count", lambda: 1)
+    whole = find(texts)
+    assert len(whole.pairs) >= 30 * 29 // 2
+    monkeypatch.setattr(near_duplicates, "_REACH", 40)
+    monkeypatch.setattr(near_duplicates, limit, 64)
+    monkeypatch.setattr(pa, "cpu_count", lambda: 3)
+    found = find(texts)
+    for name in ("words", "pairs", "similarities"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_a_pair_of_which_nobody_is_left_counts_nothing():
+    """The last text of the corpus may be one that was set aside."""
+    near = find([TEXT, "Something else", TEXT + " here"]).filtered(np.array([True, True, False]))
+    others, any_near = near_in_other_splits(near, np.array([0, 2]), np.array([0, 1]))
+    assert not others.any()
+    assert not any_near.any()
 
 
 def test_groups_are_joined_by_links_up_to_a_size():

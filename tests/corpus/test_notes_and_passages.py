@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus import passages as passages_module
 from raysweep.corpus.corpus_notes import note_oddities
 from raysweep.corpus.corpus_rows import NO_LEARNER
 from raysweep.corpus.near_duplicates import WordSequences
@@ -133,8 +134,8 @@ def test_passages_of_train_and_of_prompts_are_counted_in_full():
     assert count_passages(WordSequences.of(texts), splits, ["T1", "T2"]).in_prompts is None
 
 
-def test_counted_passages_are_those_of_a_plain_search():
-    """Random texts of few words, so that passages repeat, against sets of Python's tuples."""
+def test_counted_passages_are_those_of_a_plain_search(monkeypatch):
+    """Random texts of few words, so that passages repeat, against sets of Python's tuples; in parts and blocks too."""
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{n}" for n in rng.integers(0, 2, rng.integers(0, 60))) for _ in range(300)]
     splits = rng.choice(3, 300, p=[0.4, 0.1, 0.5])
@@ -152,6 +153,9 @@ def test_counted_passages_are_those_of_a_plain_search():
     found = count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, [])
     assert found.in_train == sum(shared > 0 for shared, _ in shares) > 20
     assert found.mostly_in_train == sum(shared > 0 and shared >= 0.5 * count for shared, count in shares) > 5
+    monkeypatch.setattr(passages_module, "_PASSAGES_AT_ONCE", 300)
+    monkeypatch.setattr(passages_module, "BLOCK_DOCUMENTS", 100)
+    assert count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, []) == found
 
 
 COLUMNS = ColumnsConfig(learner="who")

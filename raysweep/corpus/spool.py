@@ -1,0 +1,82 @@
+"""Keeps arrays and tables that would fill the memory in a temporary file, which has no name and needs no removal."""
+
+import mmap
+import os
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where something lies in a spool."""
+
+    start: int
+    size: int  # bytes
+
+
+class Spool:
+    """A temporary file that threads append to and read from."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Args: `folder` of the file, on a disk with room; None: the system's folder for temporary files."""
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            self._file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+        self._size = 0
+        self._lock = threading.Lock()
+        self._map: mmap.mmap | None = None
+
+    def append(self, data: npt.NDArray[Any]) -> Place:
+        """Write an array; what was appended before is not moved."""
+        view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+        with self._lock:
+            place = Place(start=self._size, size=len(view))
+            self._size += len(view)
+        written = 0
+        while written < len(view):
+            written += os.pwrite(self._file, view[written:], place.start + written)
+        return place
+
+    def read(self, place: Place, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Read an array back, flat."""
+        data = np.empty(place.size, dtype=np.uint8)
+        done = 0
+        while done < place.size:
+            count = os.preadv(self._file, [data.data[done:]], place.start + done)
+            assert count, "only what was appended is read"
+            done += count
+        return data.view(dtype)
+
+    def append_table(self, table: pa.Table) -> Place:
+        """Write a table."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return self.append(np.frombuffer(sink.getvalue(), dtype=np.uint8))
+
+    def read_table(self, place: Place) -> pa.Table:
+        """Read a table back."""
+        with pa.ipc.open_stream(pa.py_buffer(self.read(place, np.uint8))) as reader:
+            return reader.read_all()
+
+    def mapped(self, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Map the whole file into memory as one array; nothing may be appended afterwards."""
+        if not self._size:
+            return np.zeros(0, dtype=dtype)
+        self._map = mmap.mmap(self._file, self._size)
+        return np.frombuffer(self._map, dtype=dtype)
+
+    def release(self) -> None:
+        """Give back the memory of pages of the map that were looked at; they are read again when they are needed."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)

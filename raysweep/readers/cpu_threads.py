@@ -1,0 +1,34 @@
+"""Does CPU work in threads, for kernels and libraries that release the GIL.  Results come in the order of the items, so
+the number of threads changes no result."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield the result for each item, in order; at most two items more than there are threads are held at a time.
+
+    There are as many threads as pyarrow uses (`pyarrow.cpu_count`).  An error of `work` is raised at its place.
+    """
+    if (threads := pa.cpu_count()) == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
