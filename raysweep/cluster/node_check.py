@@ -19,13 +19,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import raysweep
 from raysweep.cluster.functions import first_line
 from raysweep.errors import ResourceError
 from raysweep.staging.run_staging import StagingTicket
 from raysweep.staging.worker_place import find_bucket_problem
 from raysweep.storage.atomic_files import write_text
-from raysweep.storage.digests import combine_digests, describe_outputs
+from raysweep.storage.digests import digest_code
 
 _TIMEOUT_S = 60.0
 _SEEN_WITHIN_S = 10.0
@@ -55,7 +54,7 @@ class NodeCheck:
         """
         if problem := self._find_folder_problem() if self.ticket is None else find_bucket_problem(self.ticket):
             return problem
-        if (here := code_digest()) != self.code:
+        if (here := digest_code()) != self.code:
             return f"its raysweep differs from the run's (code {here[:8]}, the run's {self.code[:8]}); {_CODE_FIX}"
         return ""
 
@@ -90,24 +89,12 @@ def _find_problem_once(check: NodeCheck) -> str:
     return check.find_problem()
 
 
-@cache
-def code_digest() -> str:
-    """The digest of all files of the package from which this process imported raysweep."""
-    root = Path(raysweep.__file__).parent
-    return combine_digests(describe_outputs(root, (file for file in root.rglob("*") if _is_source(file))))
-
-
-def _is_source(file: Path) -> bool:
-    # Python's and numba's caches come and go.
-    return file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
-
-
 def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
     """Leave a note in the folder, with a name that no node has looked up before."""
     nonce = secrets.token_hex(16)
     for earlier in folder.glob("note-*"):
         earlier.unlink(missing_ok=True)
-    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=code_digest(), ticket=ticket)
+    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=digest_code(), ticket=ticket)
     write_text(check.note, nonce)
     return check
 

@@ -11,12 +11,13 @@ targets:
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
     classify   the text scores, which are made anew with the documents that they are of; the losses of test documents
     further    its files (by their digest, in the identity), documents.parquet, whose train and valid texts it lacks
-    report     all outputs of the stages before it, the records of the trials and of the scores
+    report     all outputs of the stages before it, the records of the trials and of the scores, all code of raysweep
 
 If one of these digests changes, the target is made again without asking, and so on to everything that
 rests on it.  What was made again and came out equal to the byte changes no digest, so what rests on it
 stays; only the children of a trial that is trained again are always trained again too.  The constants are
-raised when the code that makes a target gives other results from the same settings.
+raised when the code that makes a target gives other results from the same settings; the report, which takes
+seconds, is made again whenever any code changed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +32,7 @@ from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
-from raysweep.storage.digests import Outputs, combine_digests, describe_outputs
+from raysweep.storage.digests import Outputs, combine_digests, describe_outputs, digest_code
 from raysweep.storage.run_folder import RunFolder
 
 CORPUS_VERSION = 4
@@ -39,7 +40,6 @@ EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 3
 FURTHER_VERSION = 1
-REPORT_VERSION = 9
 CLASSIFICATION_VERSION = 1
 
 
@@ -157,6 +157,7 @@ def report_made_from(
         "ledger": [folder.ledger],
         **({"corpora": [folder.further(name).further_record for name in config.corpora]} if config.corpora else {}),
     }
+    stages["code"] = digest_code()
     return {**stages, **{name: combine_digests(describe_outputs(folder.root, paths)) for name, paths in files.items()}}
 
 
@@ -211,7 +212,6 @@ def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]
         **asked,
         "states": dict(states),
         "seed": config.seed,
-        "version": REPORT_VERSION,
     }
 
 

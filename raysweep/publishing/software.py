@@ -1,24 +1,22 @@
 """The software that made a bundle: it decides whether the same numbers can come out to the last bit."""
 
-import hashlib
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raysweep import __version__
+from raysweep.storage.digests import digest_code
 
 _LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas", "pyarrow", "scipy")
-_ROOMS = ("evidence", "publishing", "report", "statistics")
 
 
 def describe_software() -> dict[str, str]:
     """Version and code of raysweep, the libraries, and the processor's vector instructions."""
     return {
         "raysweep": __version__,
-        "code": _code_digest(),
+        "code": digest_code(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _LIBRARIES},
         "machine": platform.machine(),
@@ -33,17 +31,6 @@ def other_software(made_with: dict[str, Any]) -> dict[str, str]:
         for name, here in describe_software().items()
         if made_with.get(name) != here
     }
-
-
-def _code_digest() -> str:
-    """A digest of the code that makes numbers and pages, because versions under development share one number."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*")):
-            if path.suffix in {".py", ".css", ".j2"}:
-                digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _vectors() -> str:

@@ -29,7 +29,7 @@ from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SeedLook, S
 from raysweep.statistics.contrasts import Measured, measure
 from raysweep.statistics.group_sequential import LEAST_SEEDS, LookedAt, look_at
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
-from raysweep.statistics.sample_size import SIGN_TAIL, predict_need
+from raysweep.statistics.sample_size import Rule, predict_need
 from raysweep.statistics.weighted_parts import Part
 
 
@@ -270,16 +270,13 @@ def _decide(
     if note := _too_coarse(test, tail, open_to):
         return replace(finding, note=note)
 
-    def decides(measured: Sequence[Measured]) -> bool:
-        p_confirm, p_refute = _p_values(hypothesis, measured)
-        return p_confirm <= tail / open_to[0] or p_refute <= tail / open_to[1]
-
-    need = predict_need(
-        test.measured,
-        log(hypothesis.margin),
-        decides,
-        is_sign_open=min(_p_values(hypothesis, test.measured)) > SIGN_TAIL,
+    rule = Rule(
+        margin=log(hypothesis.margin),
+        above=hypothesis.above,
+        confirm_tail=tail / open_to[0],
+        refute_tail=tail / open_to[1] / len(test.measured),
     )
+    need = predict_need(test.measured, rule, is_sign_open=min(test.p_confirm, test.p_refute) > 2.0 * tail)
     return replace(
         finding,
         more_documents=need.documents,

@@ -1,26 +1,32 @@
 """Predicts the sample size that would decide an undecided claim: more documents, or more seeds.
 
-The verdict's own rule is applied to the measurement that would follow if the variances stay as they
-are: deviations shrink with the root of the number of documents, and Student's t gets its further
-degrees of freedom.  The result is the smallest number at which 80 % of such experiments decide: the
-rule must hold for an estimate that lies 0.84 standard errors nearer to the margin than the ratio.
+The result is the smallest number with which 80 % of new experiments decide, if the ratio is as measured.
+Such experiments are simulated: their estimates vary as the bootstrap's draws do, made narrower by the root of
+the number of documents, all compared roles from the same draw, and the verdict's own rule is applied to each:
+a claim against two roles is confirmed only if both are beaten in the same experiment.  How much experiments vary is
+itself an estimate, so its uncertainty (chi-squared) is averaged over, as Julious and Owen (2006, Statistics in
+Medicine) do for a single test.
 
 The ratio is uncertain, and so is the need: it is also computed at both ends of the ratio's 80 %
-interval.  If the ratio's 90 % interval holds the margin, the sign of the difference is open, any number would
-be a guess, and none is given.  More documents mean test documents by new learners.
+interval.  If neither side of the margin has a p-value of `1 − confidence` or less, the sign of the difference is open,
+any number would be a guess, and none is given.  Of claims without any difference, that test lets 2 × (1 − confidence)
+through, of which the verdict has decided a half.  More documents mean test documents by new learners.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from functools import lru_cache
+from math import exp, log
 
+import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from raysweep.statistics.contrasts import Measured
+from raysweep.statistics.loss_table import Floats
+from raysweep.statistics.weighted_parts import welch
 
 POWER = 0.8
-SIGN_TAIL = 0.05
-"""The sign counts as known if an interval with so much on either side lies on one side of the margin."""
 _RANGE_TAIL = 0.1
 """The needs at the ends of an interval with so much on either side are given as the range."""
 HOPELESS = 100.0
@@ -29,7 +35,23 @@ MOST_SEEDS = 20
 _STEPS = 12
 """Bisections of the range of factors: to a tenth of a per cent."""
 
-Rule = Callable[[Sequence[Measured]], bool]
+Bools = npt.NDArray[np.bool_]
+Enough = Callable[[float, int], bool]
+"""Whether so many times the documents and so many more seeds decide with enough power."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """When a claim is decided: confirmed against every role, or refuted against any."""
+
+    margin: float
+    """In nats."""
+    above: bool
+    """The claim is that the contrast lies above the margin; else below."""
+    confirm_tail: float
+    """What is left out of a role's interval on the side that confirms."""
+    refute_tail: float
+    """The same on the side that refutes, Bonferroni's correction included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,32 +69,29 @@ class SampleNeed:
     note: str
 
 
-def predict_need(measured: Sequence[Measured], margin: float, decides: Rule, *, is_sign_open: bool) -> SampleNeed:
+def predict_need(measured: Sequence[Measured], rule: Rule, *, is_sign_open: bool) -> SampleNeed:
     """Find the smallest number that decides with 80 % power.
 
     Args:
-        measured: the contrasts of the verdict.
-        margin: in nats.
-        decides: true if such contrasts would decide.
-        is_sign_open: neither the claim nor its contrary has a p-value of `SIGN_TAIL` or less.
+        measured: the contrasts of the verdict, one with each compared role.
+        is_sign_open: neither the claim nor its contrary has a p-value of 1 − confidence or less.
     """
     if is_sign_open:
         note = "no number of documents can be predicted, because it is open on which side of the margin the ratio lies"
         return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
-
-    def is_powerful(contrasts: Sequence[Measured]) -> bool:
-        return decides([_unlucky(contrast, margin) for contrast in contrasts])
-
-    documents, seeds = _documents(measured, is_powerful), _seeds(measured, is_powerful)
+    total, is_enough = max(contrast.documents for contrast in measured), _enough(measured, rule)
+    documents, seeds = _documents(total, is_enough), None
+    if any(contrast.seed_variance for contrast in measured):
+        seeds = _seeds(is_enough)
     if documents is not None or seeds is not None:
-        near, far = _ends(measured, margin)
-        low, high = _documents(far, is_powerful), _documents(near, is_powerful)
+        near, far = _ends(measured, rule.margin)
+        low, high = _documents(total, _enough(far, rule)), _documents(total, _enough(near, rule))
         note = _say(documents, low, high, seeds)
         return SampleNeed(documents=documents, documents_low=low, documents_high=high, seeds=seeds, note=note)
     note = "too close to the margin for any realistic number of documents"
     if any(contrast.seed_variance for contrast in measured):
         for more in (2, 4, 8, MOST_SEEDS):
-            together = _documents([contrast.with_more(1.0, more) for contrast in measured], is_powerful)
+            together = _documents(total, is_enough, seeds=more)
             if together is not None:
                 note = (
                     f"about {together:,} more test documents by new learners and {more} more seeds of each training "
@@ -82,11 +101,49 @@ def predict_need(measured: Sequence[Measured], margin: float, decides: Rule, *, 
     return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
 
 
-def _unlucky(contrast: Measured, margin: float) -> Measured:
-    """The estimate, nearer to the margin by so much that 80 % of estimates lie beyond it."""
-    error = sqrt(contrast.document_variance + contrast.seed_variance + contrast.prompt_variance)
-    away = 1.0 if contrast.estimate > margin else -1.0
-    return contrast.sources.around(contrast.estimate - away * float(ndtri(POWER)) * error)
+def power_of(measured: Sequence[Measured], rule: Rule, times: float, seeds: int) -> float:
+    """The share of new experiments that decide, with `times` the documents and `seeds` more trainings of everything."""
+    confirmed: list[Bools] = []
+    refuted: list[Bools] = []
+    for contrast in measured:
+        more = contrast.with_more(times, seeds)
+        deviations_R = more.sources.deviations_with_seeds()
+        scale_R = _spread_scale(_freedom_now(contrast, more), len(deviations_R))
+        for above, tail, decided in (
+            (rule.above, rule.confirm_tail, confirmed),
+            (not rule.above, rule.refute_tail, refuted),
+        ):
+            side = 1.0 if above else -1.0
+            reach = side * (more.estimate - more.limit(tail if above else 1.0 - tail))
+            decided.append(side * (more.estimate - rule.margin) > scale_R * (reach - side * deviations_R))
+    return float(np.mean(np.all(confirmed, axis=0) | np.any(refuted, axis=0)))
+
+
+def _enough(measured: Sequence[Measured], rule: Rule) -> Enough:
+    return lambda times, seeds: power_of(measured, rule, times, seeds) >= POWER
+
+
+def _freedom_now(pilot: Measured, more: Measured) -> float:
+    """Degrees of freedom of the standard error of a larger experiment, as the pilot's variances foretell it."""
+    sources = [(more.document_variance, pilot.freedom)]
+    sources += [(new.variance, old.freedom) for new, old in zip(more.sources.seeds, pilot.sources.seeds, strict=True)]
+    if (prompts := pilot.sources.prompts) is not None:
+        sources.append((prompts.variance, prompts.freedom))
+    return welch([variance for variance, _ in sources], [freedom for _, freedom in sources])
+
+
+def _spread_scale(freedom: float, count: int) -> Floats:
+    """(count,) true standard errors that are as likely, over the estimated one: √(ν / χ²), by Wilson and Hilferty."""
+    part = 2.0 / (9.0 * freedom)
+    return np.asarray(np.maximum(1.0 - part + _normal_scores(count) * np.sqrt(part), 0.05) ** -1.5)
+
+
+@lru_cache(maxsize=4)
+def _normal_scores(count: int) -> Floats:
+    """(count,) evenly spread quantiles of the normal distribution, in rising order: draws know nothing of it."""
+    scores: Floats = ndtri((np.arange(count) + 0.5) / count)
+    scores.flags.writeable = False
+    return scores
 
 
 def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], list[Measured]]:
@@ -99,29 +156,23 @@ def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], 
     return near, far
 
 
-def _documents(measured: Sequence[Measured], decides: Rule) -> int | None:
-    def is_enough(times: float) -> bool:
-        return decides([contrast.with_more(times, 0) for contrast in measured])
-
-    if not is_enough(HOPELESS):
+def _documents(total: int, is_enough: Enough, seeds: int = 0) -> int | None:
+    if not is_enough(HOPELESS, seeds):
         return None
     low, high = 0.0, log(HOPELESS)
     for _ in range(_STEPS):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if is_enough(exp(middle)) else (middle, high)
-    return _two_digits((exp(high) - 1.0) * max(contrast.documents for contrast in measured))
+        low, high = (low, middle) if is_enough(exp(middle), seeds) else (middle, high)
+    return _two_digits((exp(high) - 1.0) * total)
 
 
-def _seeds(measured: Sequence[Measured], decides: Rule) -> int | None:
-    def is_enough(more: int) -> bool:
-        return decides([contrast.with_more(1.0, more) for contrast in measured])
-
-    if not any(contrast.seed_variance for contrast in measured) or not is_enough(MOST_SEEDS):
+def _seeds(is_enough: Enough) -> int | None:
+    if not is_enough(1.0, MOST_SEEDS):
         return None
     low, high = 0, MOST_SEEDS
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
+        low, high = (low, middle) if is_enough(1.0, middle) else (middle, high)
     return high
 
 

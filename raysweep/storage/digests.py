@@ -8,6 +8,7 @@ record itself is sealed: it holds a digest of its own fields, so a damaged recor
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def combine_digests(outputs: Outputs, pattern: str = "") -> str:
     """One digest of the files whose path matches the pattern from its start."""
     lines = [f"{name} {values['digest']}\n" for name, values in sorted(outputs.items()) if re.match(pattern, name)]
     return digest_text("".join(lines))
+
+
+@cache
+def digest_code() -> str:
+    """One digest of all files of the package that this process imported: versions under development share a number."""
+    root = Path(__file__).parents[1]
+    # Python's and numba's caches come and go.
+    files = (file for file in root.rglob("*") if "__pycache__" not in file.parts and not file.name.startswith("."))
+    return combine_digests(describe_outputs(root, (file for file in files if file.is_file())))
 
 
 def find_damage(root: Path, outputs: Outputs, *, by_size: bool = False) -> list[Damage]:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import ChangedError, ConfigError, DamagedError, EarlierVersionError, InputError
+from raysweep.pipeline import identities
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import read_record
@@ -100,6 +101,16 @@ def test_scoring_again_writes_the_report_again(folder, tiny_run):
     """Its times are on the page."""
     before = when(folder)
     assert {work.split()[0] for work in again(tiny_run, forced=["evaluate"])} == {"score"}
+    assert when(folder) > before
+
+
+def test_other_code_writes_the_report_again_and_nothing_else(folder, tiny_run, monkeypatch):
+    """It takes seconds; what costs hours is made again only where its constant says that the results would differ."""
+    before = when(folder)
+    monkeypatch.setattr(identities, "digest_code", lambda: "that of an edited section")
+    run = tiny_run()
+    assert run.do() == []
+    assert "report: its code changed since it was made, so it is made again" in run.listener.lines
     assert when(folder) > before
 
 

@@ -1,15 +1,18 @@
 """The predicted sample size, compared with experiments of that size."""
 
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.claims import OVERALL, Hypothesis, Verdict
 from raysweep.statistics.contrasts import measure
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.role_models import RoleModels
+from raysweep.statistics.sample_size import Rule, power_of
 from raysweep.statistics.weighted_parts import Part
 
 LEVELS = ("A1", "B1", "C1")
@@ -82,6 +85,53 @@ def test_no_need_is_named_where_the_sign_is_open(simulate):
         if one.verdict is Verdict.UNDECIDED and one.more_documents is None:
             assert "open on which side" in one.note or "realistic" in one.note
     assert named <= 6
+
+
+def test_a_claim_against_two_roles_needs_both_to_be_beaten_in_the_same_experiment(simulate):
+    """Independent contrasts, each of 80 % power: both together 64 %, either of them 96 %."""
+    losses, clusters = simulate({"B1": dict.fromkeys("abcd", 3.0)}, seed=3, writers=200)
+    drawn = resample_levels(losses, "abcd", resamples=4000, seed=0, clusters=clusters)
+    rule = Rule(margin=0.0, above=True, confirm_tail=0.025, refute_tail=0.025)
+    away, alone = [], []
+    for first, second in ("ab", "cd"):
+        parts = [Part(weight=weight, level="B1", models={0: name}) for weight, name in ((1.0, first), (-1.0, second))]
+        one = measure(drawn, parts)
+        away.append(one.sources.around(2.83 * np.sqrt(one.document_variance)))
+        alone.append(power_of(away[-1:], rule, 1.0, 0))
+    assert alone == pytest.approx([0.8, 0.8], abs=0.05)
+    assert power_of(away, rule, 1.0, 0) == pytest.approx(alone[0] * alone[1], abs=0.04)
+    either = 1 - (1 - alone[0]) * (1 - alone[1])
+    assert power_of(away, replace(rule, above=False), 1.0, 0) == pytest.approx(either, abs=0.04)
+
+
+def test_an_uncertain_spread_asks_for_more(simulate):
+    """Against the noncentral t of Julious and Owen: d standard errors away, with few and with many learners."""
+    for writers in (12, 400):
+        losses, clusters = simulate({"B1": {"a": 3.0, "b": 3.0}}, seed=3, writers=writers)
+        drawn = resample_levels(losses, ("a", "b"), resamples=10_000, seed=0, clusters=clusters)
+        parts = [Part(weight=1.0, level="B1", models={0: "a"}), Part(weight=-1.0, level="B1", models={0: "b"})]
+        one = measure(drawn, parts)
+        limit = stats.t(one.freedom).isf(0.025)
+        away = float(stats.nct(one.freedom, limit).ppf(0.8)) * np.sqrt(one.document_variance)
+        rule = Rule(margin=0.0, above=True, confirm_tail=0.025, refute_tail=0.025)
+        # Both sides, so that the skewness of these draws cancels.
+        powers = [power_of([one.sources.around(side * away)], rule, 1.0, 0) for side in (1.0, -1.0)]
+        assert np.mean(powers) == pytest.approx(0.8, abs=0.025)
+
+
+def test_the_sign_is_open_by_the_confidence_that_was_asked_for(simulate):
+    """A need is named for p-values of half of 1 − confidence to all of it, whatever the confidence."""
+    tail, named = 0.1, 0
+    for seed in range(40):
+        gain = np.random.default_rng(seed).uniform(0.0, 0.09)
+        truth = {"B1": {"general": 3.0, "special": 3.0 - gain}}
+        losses, clusters = simulate(truth, seed=seed)
+        drawn = resample_levels(losses, ("general", "special"), resamples=1000, seed=0, clusters=clusters)
+        roles = RoleModels(by_role={role: {"B1": {0: role}} for role in ("general", "special")}, absent={})
+        one = assess(H1, roles, drawn, ["B1"], 0.9)[0]
+        assert (one.more_documents is not None) == (tail / 2 < min(one.p_confirm, one.p_refute) <= tail)
+        named += one.more_documents is not None
+    assert named >= 2
 
 
 def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):

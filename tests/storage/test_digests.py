@@ -5,6 +5,7 @@ import random
 import pytest
 
 from raysweep.errors import DamagedError, EarlierVersionError
+from raysweep.storage import digests
 from raysweep.storage.atomic_files import dump_json, write_json
 from raysweep.storage.digests import (
     combine_digests,
@@ -98,3 +99,19 @@ def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
     write_json(tmp_path / "run.json", {**values, "digest": digest_text(dump_json(values))})
     with pytest.raises(EarlierVersionError, match="has version 1"):
         read_sealed(tmp_path / "run.json", fix="")
+
+
+def test_the_code_s_digest_covers_every_file_of_the_package(tmp_path, monkeypatch):
+    """Its version stays the same while somebody edits it."""
+    package = tmp_path / "raysweep"
+    (package / "storage").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "page.css").write_text("a {}")
+    monkeypatch.setattr(digests, "__file__", str(package / "storage" / "digests.py"))
+    before = digests.digest_code.__wrapped__()
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "__init__.pyc").write_text("made from __init__.py")
+    (package / "__pycache__" / "kernels.1.py311.nbc").write_text("what numba compiled, here and now")
+    assert digests.digest_code.__wrapped__() == before
+    (package / "page.css").write_text("b {}")
+    assert digests.digest_code.__wrapped__() != before
