@@ -68,6 +68,8 @@ class Mirror:
     """Whether a fetched file that grows is written in place, for a reader that has it open."""
     held: tuple[str, ...] = ()
     """Files that the last pass did not send, because they are not as their record says."""
+    _claims: dict[str, tuple[FileMark, Mapping[str, Claim]]] = field(default_factory=dict)
+    """What each record says, by the version of its file: most looks find them all unchanged."""
     _sent_at: dict[str, float] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -121,19 +123,32 @@ class Mirror:
     def _look(self) -> _Snapshot:
         commits = {path: mark for path, mark in self._marks().items() if commit_rank(path) is not None}
         claims, unreadable = {}, set()
-        for path in commits:
-            if is_sealed_record(path) and (data := _read(self.root / path)) is not None:
+        for path, mark in commits.items():
+            if is_sealed_record(path):
                 try:
-                    claims[path] = read_claims(path, data)
+                    if (said := self._read_claims(path, mark)) is not None:
+                        claims[path] = said
                 except ValueError:
                     unreadable.add(path)
         marks = self._marks()
         late = {path for path, mark in marks.items() if commit_rank(path) is not None and commits.get(path) != mark}
         return _Snapshot(marks=marks, claims=claims, unsettled=frozenset(late | unreadable))
 
+    def _read_claims(self, path: str, mark: FileMark) -> Mapping[str, Claim] | None:
+        """What the record with this mark says; None if it is gone.  Of one that is replaced meanwhile, the later claims
+        stay with the earlier mark, which the file does not have again."""
+        known = self._claims.get(path)
+        if known is not None and known[0] == mark:
+            return known[1]
+        if (data := _read(self.root / path)) is None:
+            return None
+        self._claims[path] = (mark, read_claims(path, data))
+        return self._claims[path][1]
+
     def _marks(self) -> dict[str, FileMark]:
-        found = ((path, mark_file(self.root / path)) for path in walk_files(self.root, self.under))
-        return {path: mark for path, mark in found if mark is not None and self._is_ours(path)}
+        ours = (path for path in walk_files(self.root, self.under) if self._is_ours(path))
+        found = ((path, mark_file(f"{self.root}/{path}")) for path in ours)
+        return {path: mark for path, mark in found if mark is not None}
 
     def _hold_back(self, now: _Snapshot, changed: dict[str, FileMark], gone: set[str]) -> None:
         """Take out the records whose files are not as they say, and those files."""

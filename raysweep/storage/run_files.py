@@ -7,6 +7,7 @@ order.  A sealed record also lists the files it stands for, with their digests: 
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ _GROWING = (
     *(path.as_posix() for path in (_TRIAL.metrics, _TRIAL.evaluations, _TRIAL.log, _TRIAL.attempts, _RUN.spent)),
     (_TRIAL.root / "events.out.tfevents.*").as_posix(),
 )
+_LOCAL = (_RUN.lock.as_posix(), LEASE, _RUN.ray.as_posix())
+_LOCAL_FOLDER = f"{_RUN.ray.as_posix()}/"
 _CHECKPOINTS = f"{_TRIAL.checkpoints.as_posix()}/*"
 _WEIGHTS = (_CHECKPOINTS, f"{_TRIAL.root.as_posix()}/*.safetensors")
 _LARGE = (
@@ -63,6 +66,7 @@ _LARGE = (
 )
 
 
+@lru_cache(maxsize=1 << 16)
 def commit_rank(path: str) -> int | None:
     """0, 1 … for files that are written after all those of lower rank; None for those that say nothing of others."""
     return next((rank for rank, patterns in enumerate(_COMMITS) if _matches(path, patterns)), None)
@@ -95,7 +99,7 @@ def is_large(path: str) -> bool:
 
 def is_working_file(path: str) -> bool:
     """Whether it matters on this machine only: locks, Ray's files, files that are being written."""
-    if path in (_RUN.lock.as_posix(), LEASE, _RUN.ray.as_posix()) or path.startswith(f"{_RUN.ray.as_posix()}/"):
+    if path in _LOCAL or path.startswith(_LOCAL_FOLDER):
         return True
     return any(part.startswith(".") and part.endswith((".part", ".old")) for part in path.split("/"))
 

@@ -241,6 +241,22 @@ def test_a_kill_at_any_request_leaves_what_both_disks_can_continue_from(tmp_path
         assert contents(store) == {path: data for path, data in local.items() if not is_working_file(path)}
 
 
+def test_a_look_at_an_unchanged_run_reads_no_record(folder, monkeypatch):
+    """A look every two seconds must cost next to nothing; a record that is replaced is read again."""
+    store = MemoryStore()
+    mirror = make_mirror(folder, store)
+    for is_boundary in story(folder):
+        mirror.push(everything=is_boundary)
+    assert folder.record.exists()
+    read, reader = [], mirrors._read
+    monkeypatch.setattr(mirrors, "_read", lambda path: read.append(path) or reader(path))
+    mirror.push()
+    assert read == []
+    write(folder.record, folder.record.read_text())
+    mirror.push()
+    assert read == [folder.record]
+
+
 def test_a_file_that_was_deleted_after_a_kill_does_not_come_back(folder):
     """An upload is noted before it begins: else an old shard would be taken for another's, and lie among new ones."""
     store = MemoryStore()
