@@ -1,8 +1,9 @@
-"""`raysweep try`: the local page in which a person tries the models of a run."""
+"""`raysweep try` and `raysweep serve`: the page in which people try the models of a run, here or on a Ray cluster."""
 
 import ipaddress
 import socket
 import threading
+import time
 from types import FrameType
 from typing import Annotated
 
@@ -14,22 +15,22 @@ from raysweep.storage.printable import say
 
 app = new_group()
 _SHORTEST_TOKEN = 16
+_LOOK_S = 2.0
+
+HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; another than 127.0.0.1 needs --token.")]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--token", envvar="RAYSWEEP_TOKEN", help="What clients must know; better given in RAYSWEEP_TOKEN."),
+]
 
 
 @app.command("try")
 @with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
 def try_models(
     settings: Settings,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; another than 127.0.0.1 needs --token.")] = (
-        "127.0.0.1"
-    ),
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8642,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token", envvar="RAYSWEEP_TOKEN", help="What clients must know; better given in RAYSWEEP_TOKEN."
-        ),
-    ] = None,
+    token: TokenOption = None,
 ) -> None:
     """Try a run's models in a browser.
 
@@ -40,9 +41,8 @@ def try_models(
 
         from raysweep.serving.web_app import make_app
     except ModuleNotFoundError as error:
-        raise ConfigError(f"try: needs '{error.name}', which is not installed: pip install 'raysweep[try]'") from error
+        raise _missing("try", error) from error
     import raysweep
-    from raysweep.serving.guard import LOOPBACK
     from raysweep.serving.served_run import serve_run
 
     hosts = allowed_hosts(host, token)
@@ -50,10 +50,7 @@ def try_models(
         served = serve_run(raysweep.load(settings.folder.root))
         say(f"loading {len(served.models)} models: {', '.join(served.models)}")
         served.load()
-        found = listener.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
-        secret = "?token= followed by your token" if token else ""
-        say(f"open http://{shown}:{found}/{secret}   (Ctrl-C ends it)")
+        say(f"open {shown_address(host, listener.getsockname()[1], token)}   (Ctrl-C ends it)")
         app = make_app(served, hosts=hosts, token=token)
 
         class Server(uvicorn.Server):
@@ -68,6 +65,68 @@ def try_models(
             server.run(sockets=[listener])
         except KeyboardInterrupt:  # the usual end of a server; uvicorn has answered what was asked by then
             say("ended")
+
+
+@app.command("serve")
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+def serve_models(
+    settings: Settings,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, help="Processes that answer, each with all models.")
+    ] = 1,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on the cluster's head.")] = 8642,
+    token: TokenOption = None,
+) -> None:
+    """Serve the page of `try` to a team, by Ray Serve.
+
+    On the cluster that RAY_ADDRESS or the run's config names, else here; until Ctrl-C, or `ray job stop`.
+    """
+    hosts = allowed_hosts(host, token)
+    try:
+        from raysweep.cluster.served_app import serving
+        from raysweep.cluster.session import open_session
+        from raysweep.serving.served_run import serve_run
+    except ModuleNotFoundError as error:
+        raise _missing("serve", error) from error
+    import raysweep
+
+    served = serve_run(raysweep.load(settings.folder.root, device="cpu"))
+    resources = served.run.config.resources
+    place = str(settings.folder.root.resolve())
+    if settings.address is not None and resources.cluster_address is not None:
+        place = settings.address.at(settings.folder.name).uri  # every replica fetches the run
+    arguments = {"run": place, "hosts": hosts, "token": token}
+    try:
+        is_shared = settings.address is None
+        with open_session(resources, scratch=settings.folder.serve, shares_folder=is_shared) as session:
+            say(session.describe())
+            say(f"loading {len(served.models)} models in {replicas} replicas: {', '.join(served.models)}")
+            with serving(
+                session, "raysweep.serving.web_app:open_app", arguments, replicas=replicas, host=host, port=port
+            ) as state:
+                where = "" if session.local else " on the cluster's head"
+                say(f"open {shown_address(host, port, token)}{where}   (Ctrl-C ends it)")
+                told = ""
+                while True:
+                    if (now := state()) != told:
+                        say(f"ray serve: {now}")
+                    told = now
+                    time.sleep(_LOOK_S)
+    except KeyboardInterrupt:  # the usual end of a server
+        say("ended")
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> ConfigError:
+    return ConfigError(f"{command}: needs '{error.name}', which is not installed: pip install 'raysweep[{command}]'")
+
+
+def shown_address(host: str, port: int, token: str | None) -> str:
+    """What to open in a browser; the token itself is not shown."""
+    from raysweep.serving.guard import LOOPBACK
+
+    shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
+    return f"http://{shown}:{port}/{'?token= followed by your token' if token else ''}"
 
 
 def allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:

@@ -38,8 +38,8 @@ _CODE_FIX = "install the same on every node (`ray up cluster.yaml` copies and in
 class NodeCheck:
     """What the process that runs the sweep has, for another process to compare with its own."""
 
-    note: Path
-    """A file in the run folder."""
+    note: Path | None
+    """A file in the run folder; None if no folder is shared: then the code alone is compared."""
     nonce: str
     """What is in it."""
     code: str
@@ -52,27 +52,28 @@ class NodeCheck:
 
         The storage comes first: with another code the folder may still be right.
         """
-        if problem := self._find_folder_problem() if self.ticket is None else find_bucket_problem(self.ticket):
+        if problem := self._find_storage_problem():
             return problem
         if (here := digest_code()) != self.code:
             return f"its raysweep differs from the run's (code {here[:8]}, the run's {self.code[:8]}); {_CODE_FIX}"
         return ""
 
-    def _find_folder_problem(self) -> str:
-        try:
-            found = self.note.read_text(encoding="utf-8")
-            if found != self.nonce:
-                return f"{self.note} is another file here; {_STORAGE_FIX}"
-            write_text(self.answer(socket.gethostname()), self.nonce)
-        except FileNotFoundError:
-            return f"{self.note} is not there; {_STORAGE_FIX}"
-        except OSError as error:
-            return f"{self.note.parent}: {error.strerror}; {_STORAGE_FIX}"
-        return ""
+    def _find_storage_problem(self) -> str:
+        if self.ticket is not None:
+            return find_bucket_problem(self.ticket)
+        return "" if self.note is None else self._find_folder_problem(self.note)
 
-    def answer(self, host: str) -> Path:
-        """The file that the node writes."""
-        return self.note.with_name(f"{self.note.name}.{host}")
+    def _find_folder_problem(self, note: Path) -> str:
+        try:
+            found = note.read_text(encoding="utf-8")
+            if found != self.nonce:
+                return f"{note} is another file here; {_STORAGE_FIX}"
+            write_text(answer_to(note, socket.gethostname()), self.nonce)
+        except FileNotFoundError:
+            return f"{note} is not there; {_STORAGE_FIX}"
+        except OSError as error:
+            return f"{note.parent}: {error.strerror}; {_STORAGE_FIX}"
+        return ""
 
     def require(self) -> None:
         """Refuse to work in this process if it differs; it is asked once in each.
@@ -89,14 +90,19 @@ def _find_problem_once(check: NodeCheck) -> str:
     return check.find_problem()
 
 
+def answer_to(note: Path, host: str) -> Path:
+    """The file that the node writes."""
+    return note.with_name(f"{note.name}.{host}")
+
+
 def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
     """Leave a note in the folder, with a name that no node has looked up before."""
     nonce = secrets.token_hex(16)
     for earlier in folder.glob("note-*"):
         earlier.unlink(missing_ok=True)
-    check = NodeCheck(note=folder / f"note-{nonce[:8]}", nonce=nonce, code=digest_code(), ticket=ticket)
-    write_text(check.note, nonce)
-    return check
+    note = folder / f"note-{nonce[:8]}"
+    write_text(note, nonce)
+    return NodeCheck(note=note, nonce=nonce, code=digest_code(), ticket=ticket)
 
 
 def check_nodes(check: NodeCheck) -> None:
@@ -144,13 +150,14 @@ def _outcomes(check: NodeCheck, running: dict[str, Any]) -> Iterator[tuple[str, 
         except RayError as error:
             yield name, f"could not be checked: {first_line(str(error))}"
         else:
-            yield host, problem or ("" if check.ticket else _find_unseen(check, host))
+            note = check.note if check.ticket is None else None
+            yield host, problem or ("" if note is None else _find_unseen(note, host))
 
 
-def _find_unseen(check: NodeCheck, host: str) -> str:
+def _find_unseen(note: Path, host: str) -> str:
     """A node that read the note must be able to write where this process reads."""
     until = time.monotonic() + _SEEN_WITHIN_S
-    while not (answer := check.answer(host)).exists():
+    while not (answer := answer_to(note, host)).exists():
         if time.monotonic() > until:
             return f"what it wrote to {answer} is not seen on {os.uname().nodename}; {_STORAGE_FIX}"
         time.sleep(0.1)

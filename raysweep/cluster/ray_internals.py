@@ -36,6 +36,10 @@ class PrivateName(StrEnum):
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
 
 
+SERVE_GRPC_PORT = "ray.serve._private.replica:add_port_to_grpc_server"
+"""No `PrivateName`: Ray Serve is an extra, which a run does without."""
+
+
 def check_private_names() -> None:
     """Look up every private name.
 
@@ -66,6 +70,17 @@ def listen_on_loopback(is_wanted: bool) -> None:
     setattr(sys.modules[module], name, not is_wanted)
     # For the processes that Ray starts.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if is_wanted else "1"
+
+
+def serve_on_loopback() -> None:
+    """Let the replica of Ray Serve that this process becomes open its gRPC server on the loopback interface only.
+
+    Public: none.  By default it listens on every interface, asks for no token, and unpickles what it is sent: whoever
+    reaches it runs code.  Requests reach a replica by Ray's own calls instead, which ask for the token.
+    """
+    add_port = _look_up(SERVE_GRPC_PORT)
+    module, _, name = SERVE_GRPC_PORT.partition(":")
+    setattr(sys.modules[module], name, lambda server, _: add_port(server, "127.0.0.1:0"))
 
 
 def find_dead_servers() -> list[str]:

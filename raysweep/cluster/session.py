@@ -179,6 +179,7 @@ def open_session(
     cpus: int | None = None,
     gpus: int | None = None,
     staging: Staging | None = None,
+    shares_folder: bool = True,
 ) -> Session:
     """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
@@ -186,6 +187,7 @@ def open_session(
         scratch: a folder of the run; a file in it tells where Ray's own logs are, others what nodes compare.
         cpus, gpus: of a Ray started here, instead of what this machine has.
         staging: of the run folder, if it is in object storage.
+        shares_folder: False if nodes fetch what they need by themselves; then only their code is compared.
 
     Raises:
         ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
@@ -227,6 +229,8 @@ def open_session(
             session.require_gpus()
             ticket = staging.ticket if staging is not None else None
             check = new_check(scratch / "nodes", ticket)
+            if not shares_folder:
+                check = replace(check, note=None)
             check_nodes(check)
             session = replace(session, check=check, ticket=ticket)
         on_error.pop_all()

@@ -16,13 +16,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from raysweep import __version__
+import raysweep
 from raysweep.errors import InputError, RaysweepError
 from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.token_sampling import Sampling
 from raysweep.serving.guard import LOOPBACK, Guard
 from raysweep.serving.request_batches import BusyError, RequestBatches
-from raysweep.serving.served_run import MAX_BLANKS, MAX_CHARACTERS, DrawSettings, ServedRun
+from raysweep.serving.served_run import MAX_BLANKS, MAX_CHARACTERS, DrawSettings, ServedRun, serve_run
 from raysweep.storage.printable import SHOWN_CHARACTERS, printable, shorten_quotes
 
 PAGE = Path(__file__).parent / "page"
@@ -84,7 +84,7 @@ def make_app(
 
     app = FastAPI(
         title="raysweep try",
-        version=__version__,
+        version=raysweep.__version__,
         description="Fill blanks and read texts with the models of a run.",
         docs_url=None,
         redoc_url=None,
@@ -99,6 +99,11 @@ def make_app(
     def describe_run() -> dict[str, Any]:
         """Which models there are, and the limits of a request."""
         return served.describe()
+
+    @app.get("/api/health")
+    def tell_health() -> dict[str, Any]:
+        """How many requests wait, and how many may before the next one is refused with 503."""
+        return {"status": "ok", "waiting": batches.waiting, "most_waiting": most_waiting}
 
     @app.post("/api/fill")
     async def fill(request: FillRequest, connection: Request) -> dict[str, Any]:
@@ -135,6 +140,13 @@ def make_app(
     app.mount("/page", StaticFiles(directory=PAGE))
     app.mount("/report", _Report(directory=served.run.folder.report, check_dir=False))
     return app
+
+
+def open_app(run: str, *, hosts: frozenset[str] | None, token: str | None) -> FastAPI:
+    """The app of the run in a folder or in object storage, with its models loaded."""
+    served = serve_run(raysweep.load(run))
+    served.load()
+    return make_app(served, hosts=hosts, token=token)
 
 
 class _Report(StaticFiles):

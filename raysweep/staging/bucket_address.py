@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from raysweep.errors import ConfigError, StorageError
 
@@ -38,6 +38,12 @@ class BucketAddress:
 
     def __str__(self) -> str:
         return "/".join(part for part in (f"{self.scheme}://{self.bucket}", self.prefix) if part)
+
+    @property
+    def uri(self) -> str:
+        """The same place with its endpoint and region, for `parse_bucket_uri` in a process with other variables."""
+        settings = {name: value for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
+        return f"{self}?{urlencode(settings)}" if settings else str(self)
 
     def at(self, name: str) -> "BucketAddress":
         """The same, one folder deeper."""

@@ -325,6 +325,11 @@ class RunFolder:
         """Working files of Ray Tune and Ray Train, never results."""
         return self.root / "ray"
 
+    @property
+    def serve(self) -> Path:
+        """Working files of `raysweep serve`, which may run beside a command that works in the run."""
+        return self.ray / "serve"
+
 
 def samples_beside(cells: Path) -> Path:
     """Examples of a model's infilling, as texts, beside its scores; they contain learners' words."""

@@ -29,6 +29,7 @@ OPTIONS = {
     "bundle": f"{RUN} --out --sign",
     "verify": "zip_ --key",
     "try": f"{RUN} --host --port --token",
+    "serve": f"{RUN} --replicas --host --port --token",
     "push": f"{RUN} --model --to --licence/--license --public --dry-run",
     "sample": f"{SETTINGS} --out --rows",
     "init": "corpus --out --yes --force --set",

@@ -29,6 +29,13 @@ def test_a_node_with_the_same_folder_and_the_same_code_has_no_problem(check):
     assert [file.read_text() for file in check.note.parent.iterdir()] == [check.nonce] * 2
 
 
+def test_nodes_that_share_no_folder_are_asked_for_their_code_alone(check):
+    """They fetch what they need by themselves, so no file must be seen everywhere."""
+    check.note.unlink()
+    assert replace(check, note=None).find_problem() == ""
+    assert "its raysweep differs from the run's" in of_other_code(replace(check, note=None)).find_problem()
+
+
 def test_only_the_newest_note_is_kept(check):
     """Every run of the command leaves one."""
     again = new_check(check.note.parent)

@@ -15,6 +15,7 @@ USES = {
     "make_lean_trainer, datasets": ("DATASETS_CALLBACK", lambda ours: ours.make_lean_trainer(print)),
     "node_is_draining": ("TRAIN_CONTEXT", lambda ours: ours.node_is_draining()),
     "listen_on_loopback": ("HAS_OUTER_ADDRESS", lambda ours: ours.listen_on_loopback(True)),
+    "serve_on_loopback": ("SERVE_GRPC_PORT", lambda ours: ours.serve_on_loopback()),
     "find_dead_servers": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_dead_servers()),
     "find_raylet": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_raylet()),
     "drain_node": ("GCS_CLIENT", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
@@ -42,7 +43,7 @@ def remove(monkeypatch, private_name):
 def test_a_use_of_a_name_that_ray_moved_says_which_and_what_to_do(ours, monkeypatch, use):
     """Not an AttributeError from within a trial, an hour into a sweep."""
     constant, call = USES[use]
-    name = ours.PrivateName[constant]
+    name = ours.SERVE_GRPC_PORT if constant == "SERVE_GRPC_PORT" else ours.PrivateName[constant]
     remove(monkeypatch, name)
     with pytest.raises(ResourceError, match=rf"moved {re.escape(name)}; raysweep's cluster/ray_internals.py needs it"):
         call(ours)

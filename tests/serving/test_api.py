@@ -152,7 +152,7 @@ def test_the_description_of_the_api_needs_no_network(client):
         assert expected in page
     assert JustHTML(page, strict=True)
     assert "<script" not in page
-    assert set(client.get("/openapi.json").json()["paths"]) == {"/api/run", "/api/fill", "/api/read"}
+    assert set(client.get("/openapi.json").json()["paths"]) == {"/api/run", "/api/health", "/api/fill", "/api/read"}
     hostile = {"title": "<script>", "description": "<b>"}
     assert "<b>" not in render_docs({"info": hostile, "paths": {}, "components": {"schemas": {"<i>": {}}}})
 

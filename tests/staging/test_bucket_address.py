@@ -119,3 +119,10 @@ def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
         StorageError, match=f"{socket.gethostname()} has no AWS credentials, although it has {tmp_path}"
     ):
         bucket_address._profile_credentials(variables)
+
+
+def test_a_process_with_other_variables_reads_the_same_place():
+    """A replica on another node is told the endpoint that this process found in its environment."""
+    address = parse_bucket_uri("s3://bucket/runs", {"AWS_ENDPOINT_URL": "https://host:9000", "AWS_REGION": "eu-west-1"})
+    assert parse_bucket_uri(address.at("paper").uri, {}) == address.at("paper")
+    assert parse_bucket_uri("gs://bucket/runs", {}).uri == "gs://bucket/runs"
