@@ -19,7 +19,8 @@ _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners 
 _LONG_QUOTE = re.compile(rf"(?<=['\"])([^'\"\n]{{{SHOWN_CHARACTERS + 1},}})(?=['\"])")
 _LONG_NAME = re.compile(r"[^\s/\\]{256,}")
 """Longer than the name of any file, so no path that the reader needs whole."""
-_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r\n]")
+_FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])(?!(?<=[+\-])\d+([.,]\d+)?(e[+-]?\d+)?\Z)", re.IGNORECASE)
+"""What a spreadsheet runs or trims; a number is neither."""
 _USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
 _SECRET_IN_QUERY = re.compile(
     r"([?&;][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)[\w.-]*=)(?!\$\{)[^&\s'\"#;]+",
@@ -81,7 +82,11 @@ def shown(value: Any, limit: int = SHOWN_CHARACTERS) -> str:
 
 
 def spreadsheet_safe(text: str) -> str:
-    """A text cell that no spreadsheet runs as a formula, with its control characters escaped."""
+    """A text cell that no spreadsheet runs as a formula, with its control characters escaped.
+
+    An apostrophe goes before it; before those of a text that looks as if it had one already too, so that taking one
+    apostrophe off gives the text again.
+    """
     return ("'" if _FORMULA.match(text) else "") + printable(text)
 
 

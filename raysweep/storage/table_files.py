@@ -1,4 +1,7 @@
-"""Writes a table piece by piece as Parquet, CSV or JSON Lines, by the suffix of its name, and by rename."""
+"""Writes a table piece by piece as Parquet, CSV or JSON Lines, by the suffix of its name, and by rename.
+
+People open CSV in spreadsheets, so its texts are made safe for them; the other formats hold texts as they are.
+"""
 
 import json
 import re
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raysweep.errors import ConfigError
 from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.printable import spreadsheet_safe
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -46,9 +50,19 @@ def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
                     else pq.ParquetWriter(beside, piece.schema, compression="zstd", write_page_checksum=True)
                 )
                 writers.append(stack.enter_context(opened))
-            writers[0].write_table(piece)
+            writers[0].write_table(_spreadsheet_safe(piece) if path.suffix == ".csv" else piece)
 
         yield write
+
+
+def _spreadsheet_safe(piece: pa.Table) -> pa.Table:
+    for number, field in enumerate(piece.schema):
+        if pa.types.is_string(field.type):
+            encoded = pa.array(piece.column(number).combine_chunks()).dictionary_encode()  # most cells repeat others
+            texts = pa.array(map(spreadsheet_safe, encoded.dictionary.to_pylist()), field.type)
+            column = pa.DictionaryArray.from_arrays(encoded.indices, texts).dictionary_decode()
+            piece = piece.set_column(number, field, column)
+    return piece
 
 
 def _json_lines(stack: ExitStack, beside: Path) -> Callable[[pa.Table], None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.cluster import node_check
-from raysweep.cluster.node_check import NodeCheck, check_nodes, make_probe, new_check
+from raysweep.cluster.node_check import check_nodes, make_probe, new_check
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.records import State, read_record
@@ -104,7 +104,7 @@ class TestOnRay:
     def test_a_node_whose_answer_is_not_seen_here_has_another_folder(self, session, check, monkeypatch):
         """It has a note of its own, as after a copy of the folder."""
         monkeypatch.setattr(node_check, "_SEEN_WITHIN_S", 0.0)
-        monkeypatch.setattr(NodeCheck, "answer", lambda self, host: Path("/nowhere") / host)
+        monkeypatch.setattr(node_check, "answer_to", lambda note, host: Path("/nowhere") / host)
         with pytest.raises(ResourceError, match=rf"what it wrote to /nowhere/\S+ is not seen on \S+; {FIX}"):
             check_nodes(check)
 

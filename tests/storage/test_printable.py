@@ -57,15 +57,16 @@ def test_a_message_shows_little_of_an_input():
     assert len(printable_message("x" * 300_000)) < 2100
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "  =1", "\t=1", "\r=1", "\n=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-A1", "-x", "@x", "  =1", "\t=1", "\r=1", "\n=1", "'=1", "''@x"])
 def test_no_cell_is_run_as_a_formula(text):
-    """Spreadsheets run these, after spaces too."""
+    """Spreadsheets run these, after spaces too; one apostrophe less is always the text."""
     assert spreadsheet_safe(text) == "'" + printable(text)
 
 
 def test_other_cells_stay_as_they_are():
-    """An empty one too."""
-    assert [spreadsheet_safe(text) for text in ("", "A1", "a=b", "it's")] == ["", "A1", "a=b", "it's"]
+    """An empty one and numbers too."""
+    for text in ("", "A1", "a=b", "it's", "'", "-1", "+3.5", "-0,5", "-1e-05"):
+        assert spreadsheet_safe(text) == text
 
 
 def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):

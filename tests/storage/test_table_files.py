@@ -1,0 +1,30 @@
+"""Tables of scores in every format: spreadsheets run none of their texts, programs read them back."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.storage.table_files import table_writer
+
+IDS = ["=HYPERLINK(1)", "-4", "plain", "'@x", "", "a\x1b"]
+TABLE = pa.table({"writing_id": IDS, "nats": [-1.5] * 6, "tokens": pa.array([1, 2, 3, 4, 5, 6], pa.int64())})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_only_a_csv_has_apostrophes_before_what_a_spreadsheet_would_run(tmp_path, suffix):
+    """An id such as =HYPERLINK(…) of somebody else's corpus would run when the scores are looked at."""
+    path = tmp_path / f"scores{suffix}"
+    with table_writer(path) as write:
+        write(TABLE)
+        write(TABLE.slice(0, 2))
+    if suffix == ".csv":
+        rows = pa_csv.read_csv(path).to_pydict()
+        assert rows["writing_id"] == ["'=HYPERLINK(1)", "-4", "plain", "''@x", "", r"a\x1b", "'=HYPERLINK(1)", "-4"]
+        assert (rows["nats"], rows["tokens"]) == ([-1.5] * 8, [1, 2, 3, 4, 5, 6, 1, 2])
+    elif suffix == ".parquet":
+        assert pq.read_table(path).to_pydict()["writing_id"] == IDS + IDS[:2]
+    else:
+        assert [json.loads(line)["writing_id"] for line in path.read_text().splitlines()] == IDS + IDS[:2]
