@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `pytest -n 2`, one process runs all tests of a file, which share fixtures."""
+    """With `pytest -n 3`, one process runs all tests of a file, which share fixtures."""
     return FilesTogether(config, log)
 
 

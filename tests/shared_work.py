@@ -1,15 +1,24 @@
-"""What `pytest -n 2` runs in one process, and first."""
+"""What `pytest -n 3` runs in one process, and first."""
+
+from functools import cache
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST = ("cluster", "tests/cli/test_init.py", "tests/publishing/test_verify.py", "tests/staging/test_staged_runs.py")
+ROOT = Path(__file__).parents[1]
+LONGEST = ("ray", "tests/cli/test_init.py", "tests/publishing/test_verify.py", "tests/staging/test_staged_runs.py")
 """Begun first: a long group that begins last leaves the other process with nothing to do."""
 
 
 def group_of(nodeid):
-    """The tests of a file share fixtures; those of tests/cluster, a Ray, whose processes would crowd out a second."""
+    """The tests of a file share fixtures; those that start Ray are one group, as a second Ray would crowd it out."""
     file = nodeid.partition("::")[0]
-    return "cluster" if file.startswith("tests/cluster/") else file
+    return "ray" if _starts_ray(file) else file
+
+
+@cache
+def _starts_ray(file):
+    return "pytest.mark.ray" in (ROOT / file).read_text(encoding="utf-8")
 
 
 def rank_of(nodeid):
