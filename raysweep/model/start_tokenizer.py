@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from raysweep.config.error_messages import show
 from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, START_TOKENIZER
 from raysweep.errors import InputError
 from raysweep.masking.tokenizer_folder import read_merges, read_tokenizer
 from raysweep.masking.vocabulary import GPT2_SIZE, SPECIAL_TOKENS, Vocabulary, gpt2, read_bpe_files
-from raysweep.storage.user_json import MIB, read_user_json
+from raysweep.storage.user_json import MIB, parse_user_json, read_user_bytes, read_user_json
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER_FILE, "vocab.json", "merges.txt", "added_tokens.json")
@@ -20,6 +22,11 @@ _LIMIT_BYTES = 64 * MIB
 _LONGEST_SHOWN = 80
 _OTHER_TOKENIZERS = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.txt")
 INFILLING_TOKENS = dict(enumerate(SPECIAL_TOKENS, start=GPT2_SIZE))
+_GPT2_FILES: dict[bytes, Mapping[int, str]] = {}
+"""The tokens beyond GPT-2's, by the digest of each tokenizer.json that was found to be GPT-2's.
+
+Every model of a run has the same one, of 3.5 MB: to parse and compare it takes most of the time to load a small model.
+"""
 _ADVICE = "set model.tokenizer: start to use its own, start from a model with GPT-2's, or from scratch"
 
 
@@ -88,10 +95,14 @@ def is_gpt2(folder: Path, place: str) -> bool:
         InputError: its files cannot be read.
     """
     if (folder / TOKENIZER_FILE).is_file():
-        raw = read_user_json(folder / TOKENIZER_FILE, f"{place}: {TOKENIZER_FILE}", limit_bytes=_LIMIT_BYTES)
+        here = f"{place}: {TOKENIZER_FILE}"
+        content = read_user_bytes(folder / TOKENIZER_FILE, here, limit_bytes=_LIMIT_BYTES)
+        if blake3(content).digest() in _GPT2_FILES:
+            return True
+        raw = parse_user_json(content, here)
         if not _is_plain_byte_level(raw):
             return False
-        vocabulary, merges = _tokens_of(raw, f"{place}: {TOKENIZER_FILE}")
+        vocabulary, merges = _tokens_of(raw, here)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         vocabulary, merges = _read_bpe_pair(folder, place)
     else:
@@ -100,26 +111,28 @@ def is_gpt2(folder: Path, place: str) -> bool:
     return merges == known_merges and all(vocabulary.get(number) == token for token, number in known.items())
 
 
-def read_extra_tokens(folder: Path, place: str) -> dict[int, str] | None:
+def read_extra_tokens(folder: Path, place: str) -> Mapping[int, str] | None:
     """The tokens beyond GPT-2's 50,257, by id; None if the folder has no tokenizer.
 
     Raises:
         InputError: the tokenizer is not GPT-2's, or its files cannot be read.
     """
     if (folder / TOKENIZER_FILE).is_file():
-        vocabulary, merges = _read_tokenizer_json(folder / TOKENIZER_FILE, f"{place}: {TOKENIZER_FILE}")
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        vocabulary, merges = _read_bpe_pair(folder, place)
-    else:
-        for name in _OTHER_TOKENIZERS:
-            if (folder / name).exists():
-                raise InputError(f"{place}: {name}: its tokenizer is not GPT-2's; {_ADVICE}")
-        return None
-    _compare(vocabulary, merges, place)
-    return {number: token for number, token in vocabulary.items() if number >= GPT2_SIZE}
+        here = f"{place}: {TOKENIZER_FILE}"
+        content = read_user_bytes(folder / TOKENIZER_FILE, here, limit_bytes=_LIMIT_BYTES)
+        digest = blake3(content).digest()
+        if digest not in _GPT2_FILES:
+            _GPT2_FILES[digest] = _beyond_gpt2(*_parse_tokenizer_json(content, here), place)
+        return _GPT2_FILES[digest]
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return _beyond_gpt2(*_read_bpe_pair(folder, place), place)
+    for name in _OTHER_TOKENIZERS:
+        if (folder / name).exists():
+            raise InputError(f"{place}: {name}: its tokenizer is not GPT-2's; {_ADVICE}")
+    return None
 
 
-def _compare(vocabulary: Mapping[int, str], merges: list[tuple[str, str]], place: str) -> None:
+def _beyond_gpt2(vocabulary: Mapping[int, str], merges: list[tuple[str, str]], place: str) -> dict[int, str]:
     known, known_merges = read_bpe_files()
     different = [number for token, number in known.items() if vocabulary.get(number) != token]
     if different:
@@ -132,10 +145,11 @@ def _compare(vocabulary: Mapping[int, str], merges: list[tuple[str, str]], place
         )
     if merges != known_merges:
         raise InputError(f"{place}: its tokenizer is not GPT-2's: it has other merges (rules of its BPE); {_ADVICE}")
+    return {number: token for number, token in vocabulary.items() if number >= GPT2_SIZE}
 
 
-def _read_tokenizer_json(path: Path, place: str) -> tuple[dict[int, str], list[tuple[str, str]]]:
-    raw = read_user_json(path, place, limit_bytes=_LIMIT_BYTES)
+def _parse_tokenizer_json(content: bytes, place: str) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    raw = parse_user_json(content, place)
     if not _is_plain_byte_level(raw):
         model, splitter = _mapping(raw.get("model")), _mapping(raw.get("pre_tokenizer"))
         raise InputError(

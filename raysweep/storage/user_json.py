@@ -18,9 +18,18 @@ def read_user_json(path: Path, place: str, *, limit_bytes: int = MIB) -> dict[st
     Raises:
         InputError: it is larger than `limit_bytes`, or what `parse_user_json` refuses.
     """
+    return parse_user_json(read_user_bytes(path, place, limit_bytes=limit_bytes), place)
+
+
+def read_user_bytes(path: Path, place: str, *, limit_bytes: int = MIB) -> bytes:
+    """The bytes of a file, as `read_user_json` parses them.
+
+    Raises:
+        InputError: it is larger than `limit_bytes`.
+    """
     if (size := path.stat().st_size) > limit_bytes:
         raise InputError(f"{place}: found {size:,} bytes; must be at most {limit_bytes:,}: this is no such file")
-    return parse_user_json(path.read_bytes(), place)
+    return path.read_bytes()
 
 
 def parse_user_json(data: bytes, place: str) -> dict[str, Any]:

@@ -72,6 +72,23 @@ def test_the_size_of_a_model_from_scratch_is_no_part_of_a_pretrained_start(start
 # What can be used
 
 
+def test_a_tokenizer_that_was_compared_before_is_known_by_its_content(start, tmp_path, monkeypatch):
+    """In any folder, and without parsing; a file that differs is compared, whatever its name and size."""
+    write_tokenizer(start)
+    assert read_start(start, "here", vocabulary=gpt2()).vocabulary is gpt2()
+    shutil.copytree(start, tmp_path / "copy")
+    file = tmp_path / "copy" / "tokenizer.json"
+    with monkeypatch.context() as patch:
+        patch.setattr("raysweep.model.start_tokenizer.parse_user_json", lambda content, place: 1 / 0)
+        for vocabulary in (gpt2(), None):
+            assert read_start(tmp_path / "copy", "here", vocabulary=vocabulary).vocabulary is gpt2()
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'"hello"', b'"hellp"', 1))
+    assert file.read_bytes() != content
+    with pytest.raises(InputError, match="1 of 50,257 tokens differ"):
+        read_start(tmp_path / "copy", "here", vocabulary=gpt2())
+
+
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F64"])
 def test_every_type_of_floating_point_number_can_be_used(tmp_path, dtype):
     """They are converted to float32."""
