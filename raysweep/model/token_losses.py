@@ -99,20 +99,59 @@ class MicroBatch:
     owners_BT: Tensor | None = None  # noqa: N815
 
 
+CrossEntropyGradient = Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]
+"""See `cross_entropy_gradient`."""
+
+
+def cross_entropy_gradient(logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Each label's loss in nats (C,), and the losses' gradients with respect to the logits (C, V), rounded to `dtype`.
+
+    Writes over the logits: on a CPU, fresh memory of their size takes longer than the arithmetic.
+    """
+    label_logits_C1 = logits_CV.gather(1, labels_C1)
+    highest_C1 = logits_CV.amax(1, keepdim=True)
+    probabilities_CV = torch.softmax(logits_CV, 1, out=logits_CV)
+    # log of the normaliser = highest logit − log of its probability, which is at least 1 / V: no underflow.
+    losses_C1 = highest_C1 - probabilities_CV.amax(1, keepdim=True).log() - label_logits_C1
+    errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
+    return losses_C1.squeeze(1), errors_CV.to(dtype)
+
+
+def cross_entropy_gradient_to_compile(
+    logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The same as `cross_entropy_gradient`, in operations that a compiler joins, for fewer passes over the logits."""
+    highest_C1 = logits_CV.amax(1, keepdim=True)
+    powers_CV = torch.exp(logits_CV - highest_C1)
+    sums_C1 = powers_CV.sum(1, keepdim=True)
+    losses_C1 = sums_C1.log() + highest_C1 - logits_CV.gather(1, labels_C1)
+    is_label_CV = torch.arange(logits_CV.shape[1], device=logits_CV.device) == labels_C1
+    return losses_C1.squeeze(1), (powers_CV / sums_C1 - is_label_CV.float()).to(dtype)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kernels:
+    """The parts of a training step that may be compiled."""
+
+    forward: Callable[..., Tensor] = hidden_states
+    cross_entropy: CrossEntropyGradient = cross_entropy_gradient
+
+
+PLAIN = Kernels()
+"""Nothing is compiled."""
+
+
 def token_losses(
-    model: GPT2LMHeadModel, batch: MicroBatch, weights_N: Tensor, forward: Callable[..., Tensor] = hidden_states
+    model: GPT2LMHeadModel, batch: MicroBatch, weights_N: Tensor, kernels: Kernels = PLAIN
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
 
     Inside `torch.autocast` the output layer's products are computed in its type, the softmax in float32.
-
-    Args:
-        forward: `hidden_states`, or a compiled version of it.
     """
-    states_BTD = forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
+    states_BTD = kernels.forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
     states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
     total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states_ND, model.lm_head.weight, batch.labels_N, weights_N
+        states_ND, model.lm_head.weight, batch.labels_N, weights_N, kernels.cross_entropy
     )
     return total, losses_N
 
@@ -181,25 +220,32 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor
+        ctx: Any,
+        states_ND: Tensor,
+        weight_VD: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor,
+        cross_entropy: CrossEntropyGradient,
     ) -> tuple[Tensor, Tensor]:
         device = states_ND.device.type
         dtype = _product_type(device)
         with torch.autocast(device, enabled=False):
-            losses_N, *gradients = _losses_and_gradients(states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N)
+            losses_N, *gradients = _losses_and_gradients(
+                states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N, cross_entropy
+            )
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(losses_N)
         return torch.dot(losses_N, weights_N), losses_N
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         # In place: a copy of the output layer's gradient is 154 MB of GPT-2 base; there is no second backward pass.
         states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
-        return states_gradient_ND.mul_(gradients[0]), weight_gradient_VD.mul_(gradients[0]), None, None
+        return states_gradient_ND.mul_(gradients[0]), weight_gradient_VD.mul_(gradients[0]), None, None, None
 
 
 def _losses_and_gradients(
-    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor
+    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, cross_entropy: CrossEntropyGradient
 ) -> tuple[Tensor, Tensor, Tensor]:
     size, chunk = len(labels_N), _chunk_labels(states_ND)
     losses_N = torch.empty(size, dtype=torch.float32, device=states_ND.device)
@@ -210,14 +256,7 @@ def _losses_and_gradients(
     for start in range(0, size, chunk):
         part = slice(start, start + chunk)
         logits_CV = _product(states_ND[part], weight_VD.T, buffer_CV)
-        labels_C1 = labels_N[part, None]
-        label_logits_C1 = logits_CV.gather(1, labels_C1)
-        highest_C1 = logits_CV.amax(1, keepdim=True)
-        probabilities_CV = torch.softmax(logits_CV, 1, out=logits_CV)
-        # log of the normaliser = highest logit − log of its probability, which is at least 1 / V: no underflow.
-        losses_N[part] = (highest_C1 - probabilities_CV.amax(1, keepdim=True).log() - label_logits_C1).squeeze(1)
-        errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
-        errors_CV = errors_CV.to(weight_VD.dtype)
+        losses_N[part], errors_CV = cross_entropy(logits_CV, labels_N[part, None], weight_VD.dtype)
         # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
         weights_C1 = weights_N[part, None]
         states_gradient_ND[part] = _product(errors_CV, weight_VD) * weights_C1

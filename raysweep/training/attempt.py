@@ -19,7 +19,7 @@ from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import autocast_type, forward_pass, pad_multiple
+from raysweep.training.hardware import autocast_type, make_kernels, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.micro_batch import fit_to_memory
@@ -119,9 +119,9 @@ def make_engine(
         group=group,
         autocast=autocast_type(settings.precision, group.device),
         micro_batch=settings.batch_size if settings.micro_batch == "auto" else settings.micro_batch,
-        forward=forward_pass(settings.compile),
+        kernels=make_kernels(settings.compile),
         packing=packing_of(settings.packing, group.device, max_tokens),
-        pad_multiple=pad_multiple(group.device, settings.compile, max_tokens),
+        pad_multiple=pad_multiple(group.device),
     )
     if settings.cuda_graphs != "off" and group.device.type == "cuda":
         largest = None if settings.cuda_graphs == "on" else MAX_POSITIONS

@@ -6,18 +6,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.gpt2 import hidden_states, parameter_count
+from raysweep.model.token_losses import PLAIN, Kernels, cross_entropy_gradient_to_compile
 from raysweep.scheduling.gpu_specs import find_gpu_spec
-
-_COMPILED_WIDTHS = 8
-"""Maximum number of different row lengths for compiled code; more would need more compilations."""
-
 
 _KEEP_FREED_MEMORY = {
     -4: 0,  # M_MMAP_MAX: no block gets a mapping of its own, which would be unmapped when it is freed
@@ -49,15 +46,16 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
 
 
-def forward_pass(compiled: bool, backend: str | Callable[..., Any] = "inductor") -> Callable[..., Tensor]:
-    """`hidden_states`, or a version of it compiled for rows of all lengths."""
-    return torch.compile(hidden_states, dynamic=True, backend=backend) if compiled else hidden_states
+def make_kernels(compiled: bool, backend: str | Callable[..., Any] = "inductor") -> Kernels:
+    """The parts of a step, compiled once for rows of all lengths if `compiled`."""
+    if not compiled:
+        return PLAIN
+    compile_part = partial(torch.compile, dynamic=True, backend=backend)
+    return Kernels(forward=compile_part(hidden_states), cross_entropy=compile_part(cross_entropy_gradient_to_compile))
 
 
-def pad_multiple(device: torch.device, compiled: bool, max_tokens: int) -> int:
-    """Row lengths are rounded up to a multiple of this: 8 suits tensor cores, and compiled code needs few lengths."""
-    if compiled:
-        return 8 * -(-max_tokens // (8 * _COMPILED_WIDTHS))
+def pad_multiple(device: torch.device) -> int:
+    """Row lengths are rounded up to a multiple of this: 8 suits tensor cores."""
     return 8 if device.type == "cuda" else 1
 
 

@@ -8,7 +8,7 @@ Axes: B examples, T tokens, N labels.
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,17 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
 from raysweep.masking.example_store import Examples, ExampleStore
-from raysweep.model.gpt2 import hidden_states
 from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
-from raysweep.model.token_losses import PARTS, MicroBatch, part_sums, score_labels, to_parts, token_losses
+from raysweep.model.token_losses import (
+    PARTS,
+    PLAIN,
+    Kernels,
+    MicroBatch,
+    part_sums,
+    score_labels,
+    to_parts,
+    token_losses,
+)
 from raysweep.seeding import seed_for
 from raysweep.training.batches import micro_batches
 from raysweep.training.cuda_graphs import GraphedPass
@@ -44,8 +52,8 @@ class Engine:
     """None: float32."""
     micro_batch: int
     """Examples that go through the model at once; halved when memory runs out."""
-    forward: Callable[..., Tensor] = hidden_states
-    """`hidden_states`, or a compiled version of it, for training."""
+    kernels: Kernels = PLAIN
+    """Used for training."""
     packing: Packing | None = None
     """None: every example has a row of its own."""
     pad_multiple: int = 1
@@ -90,7 +98,7 @@ class Engine:
             weights: of a label of each class, see `loss.label_weights`.
         """
         with self.precision():
-            total, losses_N = token_losses(self.model, batch, weights[batch.classes_N], self.forward)
+            total, losses_N = token_losses(self.model, batch, weights[batch.classes_N], self.kernels)
         total.backward()  # type: ignore[no-untyped-call]
         return part_sums(losses_N, batch.classes_N)
 

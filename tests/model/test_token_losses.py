@@ -13,7 +13,16 @@ from torch.nn.functional import cross_entropy
 from raysweep.model import token_losses as token_losses_module
 from raysweep.model.gpt2 import load_model
 from raysweep.model.sequence_packing import alone
-from raysweep.model.token_losses import PARTS, find_labels, full_precision, part_sums, score_labels, token_losses
+from raysweep.model.token_losses import (
+    PARTS,
+    cross_entropy_gradient,
+    cross_entropy_gradient_to_compile,
+    find_labels,
+    full_precision,
+    part_sums,
+    score_labels,
+    token_losses,
+)
 from tests.gpt2_tokens import VOCABULARY_SIZE
 
 GOLDEN = Path(os.environ.get("RAYSWEEP_GOLDEN", Path(__file__).parents[2] / ".." / "shared" / "reference"))
@@ -216,3 +225,19 @@ def assert_scores_are(model, examples, expected):
         for part, nats, count in zip(PARTS, sums, counts, strict=True):
             assert count == losses[part][0]
             assert nats == pytest.approx(losses[part][1], abs=1e-4 * max(1, count))
+
+
+@pytest.mark.parametrize("function", [cross_entropy_gradient, cross_entropy_gradient_to_compile])
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_losses_and_gradients_of_logits_are_those_of_torch(function, spread):
+    """Also of logits so far apart that their powers would overflow or vanish; rounded to the asked type."""
+    logits_CV = torch.from_numpy(np.random.default_rng(1).normal(scale=spread, size=(7, 90)).astype(np.float32))
+    labels_C = torch.arange(7) * 11
+    wanted_CV = logits_CV.clone().requires_grad_()
+    losses_C = cross_entropy(wanted_CV, labels_C, reduction="none")
+    losses_C.sum().backward()
+    found_C, errors_CV = function(logits_CV.clone(), labels_C[:, None], torch.float32)
+    torch.testing.assert_close(found_C, losses_C.detach(), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(errors_CV, wanted_CV.grad, rtol=1e-5, atol=1e-6)
+    _, rounded_CV = function(logits_CV.clone(), labels_C[:, None], torch.bfloat16)
+    torch.testing.assert_close(rounded_CV, wanted_CV.grad.bfloat16(), rtol=1e-2, atol=1e-6)

@@ -39,7 +39,7 @@ class _Losses(torch.nn.Module):
         self.model, self._engine = engine.model, engine
 
     def forward(self, batch, weights):
-        return token_losses(self.model, batch, weights[batch.classes_N], self._engine.forward)
+        return token_losses(self.model, batch, weights[batch.classes_N], self._engine.kernels)
 
 
 class _Ways:
