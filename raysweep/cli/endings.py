@@ -10,11 +10,12 @@ import os
 import platform
 import select
 import shlex
+import signal
 import sys
 import tempfile
 import textwrap
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -63,11 +64,11 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except SystemExit as error:
+            if error.code == signal.SIGTERM:  # Ray's answer to it while Ray starts
+                _interrupted()
             raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
         except KeyboardInterrupt:
-            again = shlex.join(["raysweep", *sys.argv[1:]])
-            say(f"interrupted; what is saved is kept. To go on: {again}", to_stderr=True)
-            raise typer.Exit(INTERRUPTED) from None
+            _interrupted()
         except BrokenPipeError as error:
             if not _output_is_closed():
                 raise RuntimeError(f"a pipe to another process broke ({error})") from error
@@ -75,6 +76,12 @@ class Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
             raise typer.Exit(OUTPUT_CLOSED) from None
         return result
+
+
+def _interrupted() -> NoReturn:
+    again = shlex.join(["raysweep", *sys.argv[1:]])
+    say(f"interrupted; what is saved is kept. To go on: {again}", to_stderr=True)
+    raise typer.Exit(INTERRUPTED) from None
 
 
 def end_with(error: Exception) -> int:

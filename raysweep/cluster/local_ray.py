@@ -7,7 +7,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import ray
 from raysweep.cluster import reaper
 from raysweep.cluster.private_files import mark_in_use, protect_token, session_parent
 from raysweep.cluster.ray_internals import find_raylet, listen_on_loopback
+from raysweep.errors import ResourceError
+from raysweep.storage.printable import shorten_quotes
 
 AUTH_TOKEN = Path.home() / ".ray" / "auth_token"
 _VARIABLES = {
@@ -60,27 +63,45 @@ def start_ray(cpus: int | None, gpus: int | None, resources: dict[str, float] | 
     """Start Ray on this machine, never joining another user's.
 
     Raises:
-        ResourceError: its token or its folder cannot be made.
+        ResourceError: its token or its folder cannot be made, or its dashboard does not start.
     """
     protect_token(AUTH_TOKEN, create=True)
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     listen_on_loopback(True)
     with session_parent() as parent:
-        context: Any = ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=gpus,
-            resources=resources,
-            include_dashboard=True,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(parent),
-        )
+        with _dashboard_errors():
+            context: Any = ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                resources=resources,
+                include_dashboard=True,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(parent),
+            )
         session = Path(context.address_info["session_dir"])
         release = mark_in_use(session)
     return LocalRay(context=context, reaper=_start_reaper(), release=release)
+
+
+@contextmanager
+def _dashboard_errors() -> Iterator[None]:
+    """Ray's error where its dashboard does not start, in one line; other processes of Ray need the same packages."""
+    try:
+        yield
+    # Ray has no type for it.
+    except Exception as error:
+        if "dashboard" not in str(error):
+            raise
+        # The message holds the whole of the dashboard's log.
+        reason = shorten_quotes(str(error).strip().splitlines()[-1].strip())
+        raise ResourceError(
+            f"Ray does not start, since its dashboard does not: {reason}; install Ray anew with all its packages: "
+            f"pip install --force-reinstall 'ray[default]=={ray.__version__}'"
+        ) from error
 
 
 def _start_reaper() -> subprocess.Popen[bytes]:

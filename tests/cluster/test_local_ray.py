@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from raysweep.cluster.local_ray import start_ray
+from raysweep.errors import ResourceError
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.chained_training import steps_of
@@ -32,6 +34,22 @@ class TokenModes(threading.Thread):
         while not self.is_over.wait(0.002):
             if self.path.exists():
                 self.modes.add(stat.S_IMODE(self.path.stat().st_mode))
+
+
+def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_path):
+    """A missing package of the dashboard's ended the run as a fault of raysweep; other errors stay what they are."""
+    message = "The last 20 lines of dashboard.err:\n  File 'x.py'\nImportError: no aiohttp_cors\n"
+
+    def fail(**options):
+        raise Exception(message)
+
+    monkeypatch.setattr("ray.init", fail)
+    monkeypatch.setattr("raysweep.cluster.local_ray.AUTH_TOKEN", tmp_path / "token")
+    with pytest.raises(ResourceError, match=r"its dashboard does not: ImportError: no aiohttp_cors; install Ray anew"):
+        start_ray(1, 0, None)
+    message = "no memory for the object store"
+    with pytest.raises(Exception, match=r"^no memory for the object store$"):
+        start_ray(1, 0, None)
 
 
 @pytest.mark.ray
