@@ -23,6 +23,7 @@ from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.document_sums import CELLS, FIRST, DocumentSums, score_examples
 from raysweep.evaluation.generation import score_generation
 from raysweep.masking.example_store import ExampleStore
+from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
 from raysweep.model.interpolation import interpolate_weights
 from raysweep.model.token_losses import full_precision
@@ -97,6 +98,7 @@ def score_model(
     """
     began = time.perf_counter()
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    keep_freed_memory(torch_device)
     store = ExampleStore.open(examples)
     if model == START_MODEL:
         network: Any = build_model(

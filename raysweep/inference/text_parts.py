@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from raysweep.inference.loaded_run import open_run
 from raysweep.inference.text_scores import TextScores
 from raysweep.inference.trained_model import TrainedModel
+from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.storage.atomic_files import atomic_file
 
 
@@ -52,7 +53,9 @@ def score_part(
 
 @lru_cache(maxsize=1)
 def _load(run: Path, model: str, device: str | None) -> TrainedModel:
-    return open_run(run, device)[model]
+    opened = open_run(run, device)
+    keep_freed_memory(opened.device)
+    return opened[model]
 
 
 def _sums(scores: TextScores) -> pa.Table:

@@ -23,6 +23,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from raysweep.config.training_settings import SCRATCH, SIZES, ModelConfig
 from raysweep.errors import InputError
 from raysweep.masking.vocabulary import Vocabulary, gpt2
+from raysweep.model.cpu_products import use_fast_products
 from raysweep.model.start_folder import (
     StartFolder,
     digest_start,
@@ -217,8 +218,9 @@ def _fit_vocabulary(model: GPT2LMHeadModel, vocabulary: Vocabulary, *, has_infil
 
 
 def _prepared(model: GPT2LMHeadModel, vocabulary: Vocabulary) -> GPT2LMHeadModel:
-    """Note the vocabulary, and replace GELU by one fused operation (equal up to rounding; the saved config stays)."""
+    """Note the vocabulary; use faster products, and one operation for GELU (equal up to rounding; the config stays)."""
     setattr(model, _VOCABULARY, vocabulary)
+    use_fast_products(model)
     if model.config.activation_function in {"gelu_new", "gelu_pytorch_tanh"}:
         blocks: Any = model.transformer.h
         for block in blocks:

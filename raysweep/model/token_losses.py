@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import TargetType
+from raysweep.model.cpu_products import multiply_transposed
 from raysweep.model.gpt2 import hidden_states
 
 PARTS: tuple[str, ...] = ("context", "infill", "infill_textonly")
@@ -40,8 +41,11 @@ _CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
 """25 MB of float32 logits stay in a CPU's cache; a GPU is kept busy by 800 MB."""
 _CHUNK_LABELS_BF16 = {"cpu": 256}
 """Fewer passes over the output layer's float32 gradient, which takes longer than the products on a CPU."""
-_BLOCKS = {"cpu": (1024, 256), "cuda": (4096, 65536)}
-"""Labels and columns of a block of logits, without gradients: 1 MB on a CPU, 800 MB on a GPU."""
+_BLOCKS = {"cpu": (1024, 512), "cuda": (4096, 65536)}
+"""Labels and columns of a block of logits, without gradients: 2 MB on a CPU, 800 MB on a GPU."""
+
+
+_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,9 +183,13 @@ def _chunk_losses(states_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, column
     """
     label_logits_C1 = (states_CD.float() * weight_VD[labels_C].float()).sum(1, keepdim=True)
     totals_C = torch.zeros(len(labels_C), device=states_CD.device)
+    is_exact = states_CD.dtype == torch.float32
+    # Scaled before the product, where there are D numbers a label instead of V; bfloat16 would be rounded once more.
+    scaled_CD = states_CD * _LOG2_E if is_exact else states_CD
+    shifts_C1 = label_logits_C1 * _LOG2_E if is_exact else label_logits_C1
     for block_KD in torch.split(weight_VD, columns):
-        logits_CK = _product(states_CD, block_KD.T)
-        totals_C += logits_CK.sub_(label_logits_C1).mul_(math.log2(math.e)).exp2_().sum(1)
+        logits_CK = _score_product(scaled_CD, block_KD).sub_(shifts_C1)
+        totals_C += (logits_CK if is_exact else logits_CK.mul_(_LOG2_E)).exp2_().sum(1)
     losses_C = totals_C.double().log()
     # A label 88 nats below another token: the sum exceeds float32.
     is_far_C = ~totals_C.isfinite()
@@ -189,6 +197,10 @@ def _chunk_losses(states_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, column
         logits_FV = _product(states_CD[is_far_C], weight_VD.T).double()
         losses_C[is_far_C] = logits_FV.logsumexp(1) - label_logits_C1[is_far_C, 0]
     return losses_C
+
+
+def _score_product(left_CD: Tensor, right_KD: Tensor) -> Tensor:
+    return multiply_transposed(left_CD, right_KD) if left_CD.dtype == torch.float32 else _product(left_CD, right_KD.T)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from raysweep.config.loading import check_file
 from raysweep.config.training_settings import SCRATCH, ModelConfig, ModelSize, TrainingConfig
 from raysweep.errors import ConfigError
 from raysweep.masking.example_store import Examples, ExampleStore
+from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.printable import say_json
@@ -33,7 +34,6 @@ from raysweep.training.hardware import (
     choose_device,
     device_name,
     flops_share,
-    keep_freed_memory,
     peak_memory,
 )
 from raysweep.training.loss import objective_of

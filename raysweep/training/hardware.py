@@ -1,6 +1,5 @@
 """Properties of the device: number type, peak speed, memory, compiled code."""
 
-import ctypes
 import math
 import resource
 import sys
@@ -15,13 +14,6 @@ from transformers import GPT2LMHeadModel
 from raysweep.model.gpt2 import hidden_states, parameter_count
 from raysweep.model.token_losses import PLAIN, Kernels, cross_entropy_gradient_to_compile
 from raysweep.scheduling.gpu_specs import find_gpu_spec
-
-_KEEP_FREED_MEMORY = {
-    -4: 0,  # M_MMAP_MAX: no block gets a mapping of its own, which would be unmapped when it is freed
-    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: up to 2 GiB stay in the process
-    -2: 64 << 20,  # M_TOP_PAD: the heap grows by as many bytes at once
-}
-"""Options of glibc's `mallopt`, from malloc.h."""
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -89,21 +81,6 @@ def memory_share(device: torch.device) -> float:
     """Peak share of the GPU memory available to this process, since `forget_peak`."""
     free, _ = torch.cuda.mem_get_info(device)
     return torch.cuda.max_memory_reserved(device) / (free + torch.cuda.memory_reserved(device))
-
-
-def keep_freed_memory(device: torch.device) -> bool:
-    """On a CPU with glibc: let the allocator reuse freed memory, for the rest of this process.
-
-    glibc returns large blocks to the system when they are freed, so the logits and gradients of every step came from
-    fresh pages, which the kernel fills with zeros first: two fifths of a step in bfloat16.  Results do not change.
-
-    Returns:
-        Whether it took effect; never on other systems and on GPUs, where torch keeps memory itself.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if device.type != "cpu" or set_option is None:
-        return False
-    return all(set_option(option, value) == 1 for option, value in _KEEP_FREED_MEMORY.items())
 
 
 def forget_peak(device: torch.device) -> None:

@@ -1,40 +1,10 @@
-"""What the engine asks of the machine: memory that stays in the process, and times that count."""
+"""What the engine asks of the machine: times that count."""
 
-import resource
-import sys
-
-import pytest
 import torch
 
-from raysweep.training.hardware import DeviceStopwatch, keep_freed_memory
+from raysweep.training.hardware import DeviceStopwatch
 
 CPU = torch.device("cpu")
-
-
-def page_faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def fill(megabytes):
-    torch.ones(megabytes << 18).sum()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the options are glibc's")
-def test_freed_memory_stays_in_the_process():
-    """A block of the size of a step's logits gets the same pages again, where each was fetched afresh before."""
-    assert keep_freed_memory(CPU)
-    fill(100)
-    before = page_faults()
-    for _ in range(10):
-        fill(100)
-    assert page_faults() - before <= 76_800, "the pages of three such blocks, where there were ten"
-
-
-def test_memory_is_left_alone_on_a_gpu_and_on_other_systems(monkeypatch):
-    """Torch keeps a GPU's memory itself; macOS has no such options."""
-    assert not keep_freed_memory(torch.device("cuda"))
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not keep_freed_memory(CPU)
 
 
 def test_a_stopwatch_counts_wall_and_cpu_time(monkeypatch):
