@@ -19,11 +19,17 @@ def bench_mask(
     csv: Annotated[Path, typer.Option("--csv", help="A corpus.")],
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="Its first rows; all if absent.")] = None,
     column: Annotated[str, typer.Option("--column", help="The column with the texts.")] = "text",
+    like: Annotated[
+        Literal["original-shape"] | None,
+        typer.Option(
+            "--like", help="Also time plain Python in the shape of the original's code on 1,000 of the texts."
+        ),
+    ] = None,
 ) -> None:
     """Time the making of examples on one core, beside what tokenising alone takes; prints JSON."""
     from raysweep.masking.masking_benchmark import benchmark_masking, read_texts
 
-    say_json(benchmark_masking(read_texts(csv, column, rows)))
+    say_json(benchmark_masking(read_texts(csv, column, rows), like_original_shape=like is not None))
 
 
 @app.command("train")

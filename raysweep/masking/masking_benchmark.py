@@ -24,10 +24,13 @@ from raysweep.corpus.documents import write_documents
 from raysweep.errors import InputError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import mask_shard
+from raysweep.masking.original_shape import make_rows
 from raysweep.masking.shards import plan_shards, write_manifest
 from raysweep.masking.tokens import forget_pieces
+from raysweep.masking.vocabulary import gpt2
 
 BATCH = 64
+_PEER_TEXTS = 1000
 
 _YARDSTICK = """
 import json, sys, time
@@ -62,16 +65,23 @@ def read_texts(csv: Path, column: str, rows: int | None = None) -> list[str]:
 
 
 def benchmark_masking(
-    texts: Sequence[str], policy: MaskingConfig | None = None, *, seed: int = 0, assembly_s: float = 2.0
+    texts: Sequence[str],
+    policy: MaskingConfig | None = None,
+    *,
+    seed: int = 0,
+    assembly_s: float = 2.0,
+    like_original_shape: bool = False,
 ) -> dict[str, Any]:
     """Make and assemble the examples of `texts` on one core.
 
     Args:
         assembly_s: how long to assemble batches, in seconds.
+        like_original_shape: also time plain Python as the original's code is shaped, on the first 1,000 texts.
 
     Returns:
         Documents and examples per second, overall and by phase; the yardstick's documents per second and the ratio
-        to it; bytes of the store; examples per second assembled in batches of 64 in random order.
+        to it; bytes of the store; examples per second assembled in batches of 64 in random order; the peer's examples
+        per second, and the ratio of making and assembling an example to it.
     """
     policy = policy or MaskingConfig()
     with tempfile.TemporaryDirectory() as name:
@@ -97,7 +107,7 @@ def benchmark_masking(
         yardstick = _measure_yardstick(documents)
         totals = manifest["totals"]
         phases = {phase: sum(summary["seconds"][phase] for summary in summaries) for phase in summaries[0]["seconds"]}
-        return {
+        measured = {
             "documents": len(texts),
             "examples": totals["examples"],
             "seconds": seconds,
@@ -110,6 +120,17 @@ def benchmark_masking(
             "assembled_examples_per_s": _measure_assembly(folder / "store", assembly_s),
             "totals": totals,
         }
+    if like_original_shape:
+        peer = _measure_original_shape(texts[:_PEER_TEXTS], policy, seed)
+        ours = 1 / (1 / measured["examples_per_s"] + 1 / measured["assembled_examples_per_s"])
+        measured |= {"original_shape_examples_per_s": peer, "ratio_to_original_shape": ours / peer}
+    return measured
+
+
+def _measure_original_shape(texts: Sequence[str], policy: MaskingConfig, seed: int) -> float:
+    make_rows(texts[:64], policy, gpt2(), seed)
+    began = time.perf_counter()
+    return len(make_rows(texts, policy, gpt2(), seed)) / (time.perf_counter() - began)
 
 
 def _write_documents(path: Path, texts: Sequence[str]) -> None:

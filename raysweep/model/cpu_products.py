@@ -44,7 +44,7 @@ class _FastConv1D(Conv1D):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            result: Tensor = super().forward(x)
+            result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
         return multiply_transposed(x.reshape(-1, x.shape[-1]), self.weight.T, self.bias).view(*x.shape[:-1], self.nf)
 
@@ -52,6 +52,7 @@ class _FastConv1D(Conv1D):
 @cache
 def _onednn_product() -> Any:
     """The operation x · wᵀ + b that torch's compiler uses; None where MKL is as fast or torch has no oneDNN."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has_onednn:
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)

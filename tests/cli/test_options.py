@@ -48,7 +48,7 @@ OPTIONS = {
     "cluster prepare": "--bucket --region --ssh-from file",
     "cluster kuberay": "--image --workers --storage --profile --csv --dockerfile",
     "cluster watch-spot": "",
-    "bench mask": "--csv --rows --column",
+    "bench mask": "--csv --rows --column --like",
     "bench score": "--device --config --documents --like",
     "bench train": (
         "--device --config --batch-size --steps --precision --compile --packing --micro-batch --window-batches --like"
