@@ -1,7 +1,7 @@
-"""Compares the wall time of a run on a local path with the same run in object storage.
+"""Compares the time of a run on a local path, by the clock and of the CPU, with the same run in object storage.
 
     python -m tests.staging.s3_overhead                      # the default run, twice each, in turn: some eight minutes
-    python -m tests.staging.s3_overhead --rounds 1 -- --config some.yaml --inline
+    python -m tests.staging.s3_overhead --rounds 4 -- --config tests/cluster_lab/sweep.yaml --inline
 
 The bucket is a local S3 (moto) in a process of its own, on the same cores, so what it computes counts against s3://;
 its CPU time is printed beside the run's.  How long the work waited for the bucket is in the run's line 'storage: …'.
@@ -58,17 +58,18 @@ def main():
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": url,
     }
-    seconds = {"path": [], "s3": []}
+    walls, cpus = {"path": [], "s3": []}, {"path": [], "s3": []}
     try:
         for number in range(given.rounds):
-            for kind in sorted(seconds, reverse=number % 2 == 1):
+            for kind in sorted(walls, reverse=number % 2 == 1):
                 with tempfile.TemporaryDirectory() as folder:
                     place = f"s3://{bucket}/{number}" if kind == "s3" else folder
                     variables["RAYSWEEP_STAGING"] = str(Path(folder, "staging"))
                     cpu_before = sum(psutil.Process(server.pid).cpu_times()[:2])
                     wall_s, cpu_s, said = _run(place, given.options, variables)
                     of_server = sum(psutil.Process(server.pid).cpu_times()[:2]) - cpu_before
-                seconds[kind].append(wall_s)
+                walls[kind].append(wall_s)
+                cpus[kind].append(cpu_s)
                 print(
                     f"{kind:4}  wall {wall_s:6.1f} s  CPU {cpu_s:6.1f} s  server's {of_server:5.1f} s  {said}",
                     flush=True,
@@ -76,8 +77,8 @@ def main():
     finally:
         ours.send("end")
         server.join()
-    path_s, s3_s = (statistics.median(seconds[kind]) for kind in ("path", "s3"))
-    print(f"s3 / path: {s3_s / path_s:.3f} of the medians, load {os.getloadavg()[0]:.1f}")
+    wall, cpu = (statistics.median(times["s3"]) / statistics.median(times["path"]) for times in (walls, cpus))
+    print(f"s3 / path, by the medians: wall {wall:.3f}, CPU {cpu:.3f}; load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
