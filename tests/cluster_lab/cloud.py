@@ -8,14 +8,19 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from tests.cluster_lab.lan_bucket import LanBucket
 from tests.cluster_lab.namespaces import HERE, Lab
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 TOOLS = ("ip", "unshare", "nsenter", "chroot", "useradd", "ssh-keygen", "rsync", "sudo", "ssh")
+SSHD = Path("/usr/sbin/sshd")
 TRAIN_LOOKS_EVERY_S = 5.0
 """Ray Train's own interval between two looks for nodes that are drained."""
+PREPARE_S = 600.0
+"""Time that one step of `prepare` may take, torch's download among them."""
 COPIED = ("raysweep", ".ci", "pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE")
 
 
@@ -24,11 +29,11 @@ def why_not():
     if os.geteuid() != 0:
         return "needs root, to make namespaces"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    missing += [] if Path("/usr/sbin/sshd").exists() else ["sshd"]
+    missing += [] if SSHD.exists() else ["sshd"]
     if missing:
         return f"needs {', '.join(missing)} (Debian: openssh-server rsync sudo iproute2)"
     tried = subprocess.run(
-        ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/srv"],
         capture_output=True,
         text=True,
     )
@@ -36,14 +41,14 @@ def why_not():
 
 
 def prepare(folder):
-    """Put what nodes install where they find it: uv's cache of all that requirements.lock names, and uv itself.
+    """Have uv's own cache hold all that requirements.lock names, and a folder what else nodes find on their disk.
 
     Returns:
         Why it could not be had; '' if it was.
     """
-    cache, trial = folder / "uv-cache", folder / "trial"
-    install = [BIN / "uv", "pip", "install", "-q", "--python", trial / "bin/python", "--no-deps"]
-    environment = {**os.environ, "UV_CACHE_DIR": str(cache), "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+    trial = folder / "trial"
+    install = [BIN / "uv", "pip", "install", "-q", "--link-mode=symlink", "--python", trial / "bin/python", "--no-deps"]
+    environment = {**os.environ, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     commands = [
         [BIN / "uv", "venv", "-q", trial],
@@ -52,17 +57,31 @@ def prepare(folder):
         [BIN / "pip", "download", "-q", "--no-deps", "-d", folder / "wheels", "-r", ROOT / ".ci/installer.lock"],
     ]
     for command in commands:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PREPARE_S)
+        except subprocess.TimeoutExpired:
+            return f"cannot get what nodes install: {command[0].name} has not ended within {PREPARE_S:g} s"
         if done.returncode:
-            return f"cannot get what nodes install: {done.stderr.strip().splitlines()[-1]}"
-    shutil.rmtree(trial)
+            return f"cannot get what nodes install: {' '.join(done.stderr.split())[-300:]}"
     find_links = f'find-links = ["{environment["UV_FIND_LINKS"]}"]\n' if environment["UV_FIND_LINKS"] else ""
-    lines = 'offline = true\ncache-dir = "/opt/lab/uv-cache"\nlink-mode = "symlink"\n'
+    lines = 'offline = true\ncache-dir = "/opt/uv-cache"\nlink-mode = "symlink"\n'
     (folder / "uv.toml").write_text(lines + find_links)
     shutil.copy(HERE / "fake_imds.py", folder)
     (folder / "python3").symlink_to(Path(sys.executable).resolve())
-    subprocess.run(["chmod", "-R", "a+rwX", cache], check=True)
+    (folder / "bytecode").mkdir()
+    (folder / "bytecode").chmod(0o1777)
     return ""
+
+
+def uv_cache():
+    """The folder of uv's cache on this machine."""
+    return subprocess.run([BIN / "uv", "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def busy_seconds():
+    """CPU time of all processes of this machine since it was started."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
 
 
 class Cloud:
@@ -79,7 +98,7 @@ class Cloud:
         self.project = folder / "project"
         self._log = folder / "fake_aws.log"
         self._aws = None
-        self._noted = time.monotonic()
+        self._noted, self._busy_s = time.monotonic(), busy_seconds()
 
     def __enter__(self):
         self.project.mkdir(parents=True)
@@ -94,7 +113,7 @@ class Cloud:
         return self
 
     def _start(self):
-        binds = [f"{self.shared}:/opt/lab"]
+        binds = [f"{self.shared}:/opt/lab", f"{uv_cache()}:/opt/uv-cache"]
         self.lab.up()
         words = ["ip", "netns", "exec", self.lab.lan, sys.executable, HERE / "fake_aws.py", self.lab.folder]
         with self._log.open("w") as log:
@@ -106,7 +125,7 @@ class Cloud:
             )
         laptop = [*binds, f"{self.project}:/home/ubuntu/project"]
         self.lab.start("laptop", ["172.31.0.2"], binds=laptop, setup=HERE / "laptop_setup.sh")
-        self.wait(lambda: "ready" in self._log.read_text(), 60)
+        self.wait(lambda: "ready" in self._log.read_text(), 300)
 
     def __exit__(self, *_):
         if self._aws is not None:
@@ -115,9 +134,11 @@ class Cloud:
         self.lab.down()
 
     def note(self, phase):
-        """Tell how long a phase took, and how busy the machine is; `pytest -s` shows it."""
+        """Tell how long a phase took, and how busy the machine was; `pytest -s` shows it."""
         before, self._noted = self._noted, time.monotonic()
-        print(f"{self._noted - before:6.1f} s  load {os.getloadavg()[0]:5.1f}  {phase}", flush=True)
+        busy, self._busy_s = self._busy_s, busy_seconds()
+        wall_s, cpu_s = self._noted - before, self._busy_s - busy
+        print(f"{wall_s:6.1f} s  CPU {cpu_s:6.1f} s  load {os.getloadavg()[0]:5.1f}  {phase}", flush=True)
 
     def laptop(self, command, *, timeout, variables=""):
         """Run a command in the project's folder on the user's machine; returns what it printed."""

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cluster_lab.namespaces import GATEWAY, HERE, Lab
 
 REGION = "eu-central-1"
+ANSWER_WITHIN_S = 20.0
 _numbers = count(1)
 
 
@@ -32,7 +33,7 @@ def _public_ip(*_, **__):
     return f"172.31.250.{next(_numbers)}"
 
 
-def _adapt_moto():
+def _adapt_moto(machines):
     # moto starts MinCount instances, and Ray asks for 1 to N; EC2 gives as many as it can.
     own = InstanceResponse._get_param
 
@@ -40,6 +41,17 @@ def _adapt_moto():
         return own(self, "MaxCount" if name == "MinCount" else name, *rest, **named)
 
     InstanceResponse._get_param = get
+    # EC2 answers at once, and Ray then asks every five seconds whether sshd is there.  Here machines take two seconds,
+    # so the answer waits for them.
+    run = InstanceResponse.run_instances
+
+    def run_and_wait(self):
+        answer = run(self)
+        machines.follow()
+        machines.wait()
+        return answer
+
+    InstanceResponse.run_instances = run_and_wait
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.ec2") and hasattr(module, "random_public_ip"):
             module.random_public_ip = _public_ip
@@ -52,15 +64,28 @@ class Machines:
         self.lab, self.binds = lab, binds
         self.names = {}
         self.gone = set()
+        self._starting = []
+        self._lock = threading.Lock()
 
     def follow(self):
         """Look at the instances once."""
-        backend = ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
+        with self._lock:
+            self._follow(ec2_backends[DEFAULT_ACCOUNT_ID][REGION])
+
+    def wait(self):
+        """Return when those that start now have an sshd, or before the client takes the answer for lost."""
+        until = time.monotonic() + ANSWER_WITHIN_S
+        for thread in list(self._starting):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _follow(self, backend):
         for instance in [each for reservation in backend.reservations.values() for each in reservation.instances]:
             state = instance._state.name
             if state == "running" and instance.id not in self.names:
                 self.names[instance.id] = f"i{instance.id[-6:]}"
-                threading.Thread(target=self._start, args=(backend, instance), daemon=True).start()
+                self._starting = [thread for thread in self._starting if thread.is_alive()]
+                self._starting.append(threading.Thread(target=self._start, args=(backend, instance), daemon=True))
+                self._starting[-1].start()
             if state in ("terminated", "shutting-down", "stopped") and instance.id in self.names.keys() - self.gone:
                 self.gone.add(instance.id)
                 self.lab.cut_power(self.names[instance.id])
@@ -93,7 +118,8 @@ def _profile_of(backend, instance):
 def main():
     """Serve until killed."""
     folder, *binds = sys.argv[1:]
-    _adapt_moto()
+    machines = Machines(Lab(folder), binds)
+    _adapt_moto(machines)
     default_user_config["iam"] = {"load_aws_managed_policies": True}
     ThreadedMotoServer(ip_address=GATEWAY, port=5000, verbose=False).start()
     # As after an earlier `raysweep cluster prepare`, which saves its wait until a new role is known everywhere.
@@ -104,7 +130,6 @@ def main():
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     print("ready", flush=True)
-    machines = Machines(Lab(folder), binds)
     while True:
         machines.follow()
         time.sleep(0.3)

@@ -2,7 +2,10 @@
 # the Internet.  /opt/lab is the lab's folder.
 set -e
 home=/home/ubuntu
-# PyPI: the wheels that the lab has, and uv's cache.
+# PyPI: the wheels that the lab has, and this machine's uv cache, of which the node has a writable copy.
+mkdir -p /run/uv/upper /run/uv/work
+mount -t overlay overlay -o lowerdir=/opt/uv-cache,upperdir=/run/uv/upper,workdir=/run/uv/work /opt/uv-cache
+find /opt/uv-cache -path '/opt/uv-cache/archive-v0/*' -prune -o -exec chmod a+rwX {} +
 mkdir -p /etc/uv
 cp /opt/lab/uv.toml /etc/uv/uv.toml
 printf '[global]\nno-index = true\nfind-links = /opt/lab/wheels\n' > /etc/pip.conf
@@ -12,6 +15,11 @@ echo "export PATH=$(dirname "$(readlink -f /opt/lab/python3)"):\$PATH" > /etc/pr
 # apt: the LAN has no way out, and the image has all that is asked for.
 printf '#!/bin/bash\nexit 0\n' > /usr/local/sbin/apt-get
 chmod 755 /usr/local/sbin/apt-get
+# Modules that one node has compiled are not compiled by the others.
+echo "export PYTHONPYCACHEPREFIX=/opt/lab/bytecode" >> /etc/profile.d/lab.sh
+# Ray looks around more often than by default, since machines come in seconds here.
+echo "export AUTOSCALER_UPDATE_INTERVAL_S=2 AUTOSCALER_NODE_SSH_INTERVAL_S=1" >> /etc/profile.d/lab.sh
+echo "export RAY_health_check_period_ms=1000" >> /etc/profile.d/lab.sh
 # Where AWS is; credentials come from the instance profile, through the instance's metadata.
 echo "export AWS_ENDPOINT_URL=http://172.31.0.1:5000 AWS_REGION=eu-central-1" >> /etc/profile.d/lab.sh
 # The instance's metadata, with spot notices and credentials: its own process, on the address that EC2 uses.

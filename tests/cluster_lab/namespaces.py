@@ -72,7 +72,7 @@ class Lab:
                 start_new_session=True,
             )
         self._processes[name] = outer
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while (pid := _first_child(outer.pid)) is None or not Path(f"/proc/{pid}/root/run/ready").exists():
             assert outer.poll() is None, (place / "init.log").read_text()
             assert time.monotonic() < until, (place / "init.log").read_text()

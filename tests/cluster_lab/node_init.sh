@@ -42,7 +42,7 @@ fi
 echo "$ROLE" > "$root/run/role"
 cp "$SETUP" "$root/run/setup.sh"
 chroot "$root" bash /run/setup.sh
-chroot "$root" ssh-keygen -A > /dev/null
+chroot "$root" bash -c 'rm -f /etc/ssh/ssh_host_*; ssh-keygen -q -N "" -t ed25519 -f /etc/ssh/ssh_host_ed25519_key'
 chroot "$root" /usr/sbin/sshd -E /run/sshd.log -o UsePAM=no -o UseDNS=no -o MaxSessions=50 -o MaxStartups=50:30:100
 touch "$root/run/ready"
 exec chroot "$root" bash -c 'trap "" HUP; while :; do sleep 1000 & wait -n; done'

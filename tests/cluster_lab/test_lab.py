@@ -1,0 +1,104 @@
+"""Where the lab cannot be made it says why, and `.ci/cluster` leaves nothing behind, also if it is killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster_lab import cloud
+
+PROBE = """#!/usr/bin/env bash
+trap 'exit 1' INT
+ip netns add "$NAME"
+setsid ip netns exec "$NAME" bash -c "exec -a $NAME sleep 1000" &
+touch /srv/"$NAME" && ip netns list > "$SAID"
+wait
+"""
+"""In place of pytest: a network with a name, a process in it that left its session, and a file."""
+
+
+def program(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+
+
+def test_who_is_not_root_is_told(monkeypatch):
+    """Others can make no namespaces with networks."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cloud.why_not() == "needs root, to make namespaces"
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch):
+    """All of them at once."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool in ("rsync", "sudo") else f"/usr/bin/{tool}")
+    assert cloud.why_not().startswith("needs rsync, sudo")
+
+
+def test_a_kernel_that_refuses_namespaces_is_quoted(monkeypatch, tmp_path):
+    """As in a container without privileges."""
+    for tool in cloud.TOOLS:
+        program(tmp_path / tool, "echo 'unshare failed: Operation not permitted' >&2", "exit 1")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(cloud, "SSHD", tmp_path / "ssh")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert cloud.why_not() == "no namespaces here: unshare failed: Operation not permitted"
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("echo 'error: Failed to fetch' >&2; exit 2", "cannot get what nodes install: error: Failed to fetch"),
+        ("exec sleep 60", "cannot get what nodes install: uv has not ended within 0.1 s"),
+    ],
+)
+def test_a_registry_that_does_not_answer_is_a_reason(monkeypatch, tmp_path, does, reason):
+    """Nothing can be installed then, and nobody waits for ever."""
+    program(tmp_path / "bin" / "uv", does)
+    monkeypatch.setattr(cloud, "BIN", tmp_path / "bin")
+    monkeypatch.setattr(cloud, "PREPARE_S", 0.1 if "sleep" in does else 60.0)
+    assert cloud.prepare(tmp_path) == reason
+
+
+@pytest.mark.skipif(bool(cloud.why_not()), reason="no namespaces here")
+@pytest.mark.parametrize("end", ["kill -9", "limit"])
+def test_nothing_is_left_of_a_cluster_that_is_killed_or_hangs(tmp_path, end):
+    """Neither a process nor a network; what hangs is reported as failed."""
+    name = f"probe{os.getpid()}"
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(cloud.ROOT / ".ci/cluster", tmp_path / ".ci")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").write_text(PROBE)
+    (tmp_path / ".venv/bin/python").chmod(0o755)
+    said = tmp_path / "said"
+    limit = {"RAYSWEEP_CLUSTER_LIMIT_S": "2"} if end == "limit" else {}
+    script = subprocess.Popen(
+        [tmp_path / ".ci/cluster"],
+        env={**os.environ, "NAME": name, "SAID": str(said), **limit},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: said.exists() and name in said.read_text() and count(name))
+    if end == "kill -9":
+        script.kill()
+    assert script.wait(60) == (-signal.SIGKILL if end == "kill -9" else 124)
+    wait_until(lambda: not count(name))
+    assert not Path("/run/netns", name).exists()
+    assert not Path("/srv", name).exists()
+
+
+def count(name):
+    """Processes whose command line begins with the name."""
+    return sum(1 for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [""])[0] == name)
+
+
+def wait_until(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
