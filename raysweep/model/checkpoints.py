@@ -22,9 +22,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raysweep.config.fingerprints import file_fingerprint, fingerprint
+from raysweep.config.fingerprints import fingerprint
 from raysweep.errors import InputError, TrainingError
 from raysweep.storage.atomic_files import atomic_folder, read_json, remove_leftovers, write_json
+from raysweep.storage.digests import digest_file
 from raysweep.storage.run_folder import CHECKPOINT_RECORD
 
 logger = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class Checkpoints:
         with atomic_folder(place) as beside:
             for name, tensors in parts.items():
                 save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(beside, name))
-            files = {name: file_fingerprint(_file(beside, name)) for name in parts}
+            files = {name: digest_file(_file(beside, name)) for name in parts}
             record = {"work": self.work, "step": step, "state": dict(state), "files": files}
             write_json(beside / CHECKPOINT_RECORD, {**record, "checksum": fingerprint(record)})
 
@@ -192,7 +193,7 @@ class Checkpoints:
             )
         for name, expected in record["files"].items():
             file = _file(place, name)
-            if not file.exists() or file_fingerprint(file) != expected:
+            if not file.exists() or digest_file(file) != expected:
                 raise _DamagedError(f"{place.name}/{file.name} is missing or has another checksum")
         state: Mapping[str, Any] = record["state"]
         return state
