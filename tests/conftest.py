@@ -7,7 +7,7 @@ import pytest
 
 from raysweep.report.writing import write_report
 from tests import simulated_run
-from tests.shared_work import FilesTogether, rank_of
+from tests.shared_work import FilesTogether, made_once, rank_of
 
 _SIGTERM_BEFORE = signal.getsignal(signal.SIGTERM)
 
@@ -73,6 +73,7 @@ def finished_storage(tmp_path_factory):
     """A real run that went through, named 'tiny' (see `tests.pipeline.conftest`).  For reading only."""
     from tests.pipeline.conftest import make_run as make_tiny_run  # torch, which most tests need not wait for
 
-    storage = tmp_path_factory.mktemp("finished")
-    assert make_tiny_run(storage).do() == []
-    return storage
+    def make(storage):
+        assert make_tiny_run(storage).do() == []
+
+    return made_once(tmp_path_factory, "finished", make)

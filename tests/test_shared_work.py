@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
-from tests.shared_work import LONGEST, FilesTogether, group_of, rank_of
+import pytest
+
+from tests.shared_work import LONGEST, FilesTogether, group_of, made_once, rank_of
 
 
 class Process:
@@ -48,6 +50,25 @@ def test_the_tests_of_a_file_run_in_one_process_and_all_that_start_ray_in_one():
     groups = [list(dict.fromkeys(group_of(collected[index]) for index in process.done)) for process in processes]
     assert groups == [["ray"], others]
     assert sum(len(process.done) for process in processes) == len(collected)
+
+
+def test_what_is_shared_is_made_by_the_first_process_alone(tmp_path, monkeypatch):
+    """One that fails leaves it to the next, which sees what is there."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    factories = [SimpleNamespace(getbasetemp=lambda name=name: tmp_path / name) for name in ("gw0", "gw1")]
+    made = []
+
+    def make(folder):
+        folder.mkdir(exist_ok=True)
+        made.append(folder)
+        if len(made) == 1:
+            raise ValueError("no luck")
+
+    with pytest.raises(ValueError, match="no luck"):
+        made_once(factories[0], "run", make)
+    folders = [made_once(factory, "run", make) for factory in factories]
+    assert made == [tmp_path / "shared-run"] * 2
+    assert folders == made
 
 
 def test_longest_names_groups_that_are_there(request):

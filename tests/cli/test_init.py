@@ -92,13 +92,13 @@ LEVELS = {
 }
 
 
-def run_quick(command, *stages):
+def run_quick(command):
     sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    return command(*(stages or ("run",)), "--profile", "quick", "--inline", *sets)
+    return command("run", "--profile", "quick", "--inline", *sets)
 
 
-def check_two_commands(command, folder, corpus, levels):
-    """Init, run, and a report."""
+def check_init(command, folder, corpus, levels):
+    """The first command, and the profiles that it wrote."""
     told = command("init", corpus, "--yes")
     assert told.exit_code == 0, told.output
     assert told.output.splitlines()[-1] == "next: raysweep run --profile quick"
@@ -107,17 +107,30 @@ def check_two_commands(command, folder, corpus, levels):
     for config in configs.values():
         assert list(config.data.levels) == levels
         assert len(config.trials) == 2 * len(levels) + 1
+    return configs
+
+
+def check_two_commands(command, folder, corpus, levels):
+    """Init, run, and a report."""
+    configs = check_init(command, folder, corpus, levels)
     done = run_quick(command)
     assert done.exit_code == 0, done.output
     assert ("bytes of text per token" in done.output) == (configs["quick"].data.language != "en")
     assert (folder / "runs" / "quick" / "report" / "report.html").exists()
 
 
-IN_CI = {"efcamdat", "wi_locness", "icnale"}
-"""The other known corpora are slow tests; all are read in tests/corpus/test_layouts.py."""
+RUN_IN_CI = {"three own level names", "a split column", "German", "wi_locness"}
+"""The others are run in slow tests; in CI their first command and their splits are looked at.
+
+All known corpora are read in tests/corpus/test_layouts.py.
+"""
 
 
-@pytest.mark.parametrize("name", CORPORA)
+def slow_but(in_ci, names):
+    return [name if name in in_ci else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but(RUN_IN_CI, CORPORA))
 def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
     """No hand edit, no --set, whatever the columns and levels are called."""
     CORPORA[name](tmp_path / "my texts.csv")
@@ -130,6 +143,17 @@ def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
     assert (splits["grouped_by"] == "published splits") == (name == "a split column")
 
 
+@pytest.mark.parametrize("name", [name for name in CORPORA if name not in RUN_IN_CI])
+def test_a_corpus_of_one_s_own_is_prepared_as_init_understood_it(command, tmp_path, name):
+    """The cheap part of the two commands: every level has texts to train and to test on."""
+    CORPORA[name](tmp_path / "my texts.csv")
+    check_init(command, tmp_path, "my texts.csv", LEVELS[name])
+    assert command("prepare", "--profile", "quick").exit_code == 0
+    counts = json.loads((tmp_path / "runs" / "quick" / "corpus" / "splits.json").read_text())["counts"]
+    assert list(counts) == LEVELS[name]
+    assert all(count["train"] and count["test"] for count in counts.values())
+
+
 LAYOUT_LEVELS = {
     "efcamdat": ["A1", "B1", "C1"], "efcamdat_xml": ["A1", "B1", "C1"], "write_and_improve": ["A2", "B1"],
     "wi_locness": ["A1", "A2", "B1"], "icnale": ["A2", "B1"], "asag": ["A2", "B1", "B2"],
@@ -137,15 +161,20 @@ LAYOUT_LEVELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name in IN_CI else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUT_LEVELS],
-)
+@pytest.mark.parametrize("name", slow_but(RUN_IN_CI, LAYOUT_LEVELS))
 def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
     """As it is downloaded."""
     corpus = MAKERS[name](tmp_path, 50)
     check_two_commands(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
     assert load_config(tmp_path / "experiments.yaml", "paper")[1].data.layout == name
+
+
+@pytest.mark.parametrize("name", ["efcamdat", "icnale"])
+def test_a_known_corpus_is_known_to_init(command, tmp_path, name):
+    """The first of the two commands alone."""
+    corpus = MAKERS[name](tmp_path, 50)
+    configs = check_init(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
+    assert {config.data.layout for config in configs.values()} == {name}
 
 
 @pytest.mark.slow
