@@ -1,6 +1,7 @@
 """A run with sequential seeds: round after round while claims are open, resumed where it was, and what it saved."""
 
 import json
+import shutil
 
 import pytest
 
@@ -8,10 +9,22 @@ from raysweep.evidence import seed_release
 from raysweep.pipeline.status import describe_ledger, find_unfinished
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
+from tests.pipeline.conftest import make_run
 from tests.pipeline.test_run import CountingExecutor, again
 
 SEQUENTIAL = {"seeds": {"max": 4, "stop": "sequential"}}
 ENTRIES = ("A1", "C1", "all", "all-C1")
+
+
+@pytest.fixture(scope="module")
+def settled(finished_storage, tmp_path_factory):
+    """The finished run, asked for sequential seeds afterwards, and what was trained for them.  For reading only."""
+    storage = tmp_path_factory.mktemp("settled") / "runs"
+    shutil.copytree(finished_storage, storage)
+    executor = CountingExecutor()
+    run = make_run(storage, SEQUENTIAL, executor=executor)
+    assert run.do() == []
+    return run, trained(executor.work)
 
 
 def trained(work):
@@ -40,12 +53,13 @@ def open_claims(monkeypatch):
     return answers
 
 
-def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(done_run, tiny_run, tmp_path):
+def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run, tmp_path):
     """Asked for after a run of one seed, whose models stay; status, ledger, page and bundle tell of it."""
-    folder = done_run.folder
-    assert trained(again(tiny_run, changes=SEQUENTIAL)) == [f"{name}-seed1" for name in ENTRIES]
+    run, work = settled
+    folder = run.folder
+    assert work == [f"{name}-seed1" for name in ENTRIES]
+    shutil.copytree(folder.root.parent, tmp_path / "runs")
     assert again(tiny_run, changes=SEQUENTIAL) == []
-    run = tiny_run(SEQUENTIAL)
     ledger = json.loads(folder.ledger.read_text())
     assert ledger["saved"]["trials"] == [f"{name}-seed{seed}" for name in ENTRIES for seed in (2, 3)]
     means = [ledger["trials"][name]["seconds"] for entry in ENTRIES for name in (entry, f"{entry}-seed1")]
@@ -103,8 +117,10 @@ def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, 
     assert trained(again(tiny_run, changes=SEQUENTIAL)) == ["A1-seed2", "A1-seed3", "all-seed3"]
 
 
-def test_fixed_seeds_forget_the_looks(done_run, tiny_run):
-    again(tiny_run, changes=SEQUENTIAL)
-    assert done_run.folder.looks.exists()
-    again(tiny_run, changes={"seeds": 2})
-    assert not done_run.folder.looks.exists()
+def test_fixed_seeds_forget_the_looks(settled, tiny_run, tmp_path):
+    """Two seeds that were asked for are those that the rounds trained; the report is made again, without the looks."""
+    shutil.copytree(settled[0].folder.root.parent, tmp_path / "runs")
+    run = tiny_run({"seeds": 2})
+    assert run.folder.looks.exists()
+    assert trained(again(tiny_run, changes={"seeds": 2})) == []
+    assert not run.folder.looks.exists()
