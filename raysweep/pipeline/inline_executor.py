@@ -94,7 +94,8 @@ class InlineExecutor:
 
         from raysweep.inference.text_parts import score_part
 
-        torch.set_num_threads(self._threads)
+        # As Ray's actors have: a score does not depend on `resources.cpus_per_trial`.
+        torch.set_num_threads(1)
         for task in tasks:
             yield task, score_part(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
 

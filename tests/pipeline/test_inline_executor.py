@@ -1,12 +1,16 @@
 """Trainings without Ray: failures, searches and records are those of a sweep on a cluster."""
 
 import pytest
+import torch
 
 from raysweep.errors import NonFiniteLossError, TrainingError
+from raysweep.inference import text_parts
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.tasks import TextTask
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.atomic_files import read_json
 from raysweep.training import loop
+from tests.one_thread import one_thread as one_thread
 
 
 @pytest.fixture
@@ -79,6 +83,13 @@ def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, mon
         "C1": State.PENDING,
         "all-C1": State.PENDING,
     }
+
+
+def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_path):
+    """As Ray's actors do: sums of floats depend on how they are divided, and both ways must give the same bits."""
+    monkeypatch.setattr(text_parts, "score_part", lambda **_: torch.get_num_threads())
+    task = TextTask(run=tmp_path, model="A1", texts=tmp_path, out=tmp_path, tokens_out=None)
+    assert list(InlineExecutor(threads=2).score_texts([task], None)) == [(task, 1)]
 
 
 def test_a_search_runs_without_ray_and_halves_its_rounds(tiny_run):
