@@ -3,8 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +18,13 @@ from raysweep.config.yaml_files import apply_overrides
 from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.lock import locked
+from raysweep.pipeline.score_record import find_done, finish, is_merged, refuse_changes
 from raysweep.pipeline.tasks import Executor
-from raysweep.pipeline.text_scoring import (
-    TextCounts,
-    TextScoring,
-    find_done,
-    finish,
-    is_merged,
-    refuse_changes,
-    score_corpus,
-    write_scores,
-)
+from raysweep.pipeline.text_scoring import TextCounts, TextScoring, score_corpus, write_scores
 from raysweep.readers.locations import find_files
 from raysweep.scheduling.records import read_record
+from raysweep.staging.run_staging import LocalStorage, ReadStorage, Staging
+from raysweep.staging.staged_output import StagedOutput
 from raysweep.storage.printable import say
 from raysweep.storage.run_folder import RunFolder
 from raysweep.storage.table_files import check_suffix
@@ -64,7 +57,7 @@ def score_texts(
     settings: Settings,
     corpus: Sequence[str],
     *,
-    out: Path,
+    out: str | Path,
     data: Sequence[str],
     models: Sequence[str],
     with_tokens: bool,
@@ -75,6 +68,7 @@ def score_texts(
     """Score a corpus, or go on with it, and say what came out.
 
     Args:
+        out: a path, or an object's URI.
         data: settings of the corpus, as `data.key=value`.
         models: those that score; all if none is named.
         with_levels: whether the probability of each level is asked for.
@@ -83,7 +77,8 @@ def score_texts(
         ConfigError: an option is wrong, or the output is there already, made from something else.
         InputError: there is no such run, no trained model, or the corpus cannot be used.
     """
-    check_suffix(out, "--out")
+    output = StagedOutput.of(out)
+    check_suffix(output.path, "--out")
     from raysweep.inference.loaded_run import open_run
     from raysweep.inference.text_scores import ScoringRules
 
@@ -106,60 +101,74 @@ def score_texts(
         start={"seed": run.config.seed, "model": record.identity.get("model")},
         files=tuple(find_files(list(corpus))),
         data=data_settings(run.config.data, data),
-        out=out,
+        out=output.path,
         with_tokens=with_tokens,
+        place=output.place,
     )
     identity = scoring.identity()
     predictor = _predictor(run, chosen) if with_levels else None
     # Another report has another temperature, which changes no score.
     of_output = identity | {"levels": _describe(predictor)}
-    counts = find_done(scoring, of_output, force=force)
-    if counts is not None:
-        if is_merged(scoring, of_output):
-            with locked(RunFolder(scoring.parts)):
+    counts = _find_done(output, scoring, of_output, force=force)
+    if counts is None or is_merged(scoring, of_output):
+        view = ScoreView()
+        with locked(RunFolder(scoring.parts)), output.working(scoring.parts, view.say) as staging:
+            # Again, since another command may have finished between.
+            counts = _find_done(output, scoring, of_output, force=force)
+            if counts is not None:
                 shutil.rmtree(scoring.parts)  # a kill after the record left them
+            else:
+                made = _score(settings, scoring, identity, staging, view, resources=run.config.resources, inline=inline)
+                write_scores(scoring, of_output, made, predictor)
+                staging.push()
+                tables = [*scoring.outputs, scoring.quarantine]
+                finish(scoring, of_output, made, lambda: output.send(*tables, record=scoring.record))
+    if counts is not None:
         _say_done(scoring, counts)
         return
-    resources = run.config.resources
-    if not inline and settings.address is not None and resources.cluster_address is not None:
-        raise ConfigError(
-            "--storage: found object storage and a cluster, whose workers must see the run folder and --out; use a "
-            "shared file system, or --inline"
-        )
-    with locked(RunFolder(scoring.parts)), _executor(resources, scoring, inline=inline) as executor:
-        # Again, since another command may have finished between.
-        counts = find_done(scoring, of_output, force=force)
-        if counts is not None:
-            shutil.rmtree(scoring.parts)
-            _say_done(scoring, counts)
-            return
-        counts = score_corpus(scoring, identity, executor, ScoreView())
-        refuse_changes(scoring, identity)
-        write_scores(scoring, of_output, counts, predictor)
-        finish(scoring, of_output, counts)
     for path in scoring.outputs:
-        say(f"{path}: {counts.texts:,} texts under {', '.join(chosen)}")
+        say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
     if predictor is not None:
         shown = f"temperature {predictor.temperature:.4g}, from the run's report"
         say(f"levels: by the {predictor.family} models ({shown})")
 
 
 def _say_done(scoring: TextScoring, counts: TextCounts) -> None:
-    say(f"{scoring.out}: is up to date, {counts.texts:,} texts under {len(scoring.models):,} models")
+    say(f"{scoring.shown(scoring.out)}: is up to date, {counts.texts:,} texts under {len(scoring.models):,} models")
 
 
-@contextmanager
-def _executor(resources: ResourcesConfig, scoring: TextScoring, *, inline: bool) -> Iterator[Executor]:
+def _find_done(
+    output: StagedOutput, scoring: TextScoring, identity: Mapping[str, Any], *, force: bool
+) -> TextCounts | None:
+    """`find_done` on what is in object storage now."""
+    output.fetch(scoring.record, *scoring.outputs, scoring.merge)
+    return find_done(scoring, identity, force=force)
+
+
+def _score(
+    settings: Settings,
+    scoring: TextScoring,
+    identity: Mapping[str, Any],
+    staging: Staging,
+    view: ScoreView,
+    *,
+    resources: ResourcesConfig,
+    inline: bool,
+) -> TextCounts:
+    """Score the parts that are not done, here or on the cluster."""
     if inline:
         executor: Executor = InlineExecutor(resources.cpus_per_trial)
     else:
         from raysweep.cluster.ray_executor import RayExecutor
 
-        executor = RayExecutor(resources, RunFolder(scoring.parts))
+        storage = LocalStorage() if settings.address is None else ReadStorage.of(settings.address, settings.folder.root)
+        executor = RayExecutor(resources, RunFolder(scoring.parts), staging=storage)
     try:
-        yield executor
+        counts = score_corpus(scoring, identity, executor, view, staging.push)
     finally:
         executor.close()
+    refuse_changes(scoring, identity)
+    return counts
 
 
 def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | None":

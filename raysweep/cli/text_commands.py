@@ -143,8 +143,8 @@ def score(
     ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The run whose models score.")],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The table to write: .parquet, .csv or .jsonl.")
-    ] = Path("scores.parquet"),
+        str, typer.Option("--out", metavar="FILE", help="The table to write, .parquet, .csv or .jsonl; or s3://….")
+    ] = "scores.parquet",
     storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
     model: Annotated[
         list[str] | None,

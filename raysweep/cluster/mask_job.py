@@ -17,6 +17,7 @@ from raysweep.cluster.session import Session
 from raysweep.cluster.staged_tasks import make_staged_shard
 from raysweep.errors import RaysweepError
 from raysweep.pipeline.tasks import Listener, MaskTask
+from raysweep.storage.run_files import claim_of
 
 MASK_SHARD = "raysweep.masking.mask_process:make_shard"
 
@@ -63,9 +64,11 @@ def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | 
     def make_shard(row: dict[str, Any]) -> dict[str, Any]:
         # Rows are Arrow's, which has no type for our records.
         task = pickle.loads(row["task"])  # noqa: S301 - written below
-        return {"index": row["index"], "outcome": pickle.dumps(make_staged_shard(mask, task, require, ticket))}
+        outcome = make_staged_shard(mask, task, require, ticket, documents)
+        return {"index": row["index"], "outcome": pickle.dumps(outcome)}
 
     require, ticket = session.check.require if session.check else None, session.ticket
+    documents = claim_of(tasks[0].documents) if ticket else None
     ray.data.DataContext.get_current().enable_progress_bars = False
     # Ray Data logs its plan, and that there are no progress bars.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -8,7 +8,6 @@ from raysweep.cluster.mask_job import make_shards
 from raysweep.cluster.scorers import Scorers
 from raysweep.cluster.session import Session, open_session
 from raysweep.cluster.sweep import run_sweep
-from raysweep.cluster.text_scorers import score_parts
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.planning.budget import BudgetWatch
@@ -51,7 +50,7 @@ class RayExecutor:
         session = self._open(listener)
         self._staging.push()
         summaries = make_shards(session, tasks, listener, workers=self._resources.mask_workers)
-        self._staging.collect(self._folder.examples)
+        self._staging.collect(tasks[0].folder)
         return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
@@ -73,12 +72,15 @@ class RayExecutor:
             scorers = self._open_scorers(listener)
             self._staging.push()
             scorers.score(tasks, listener)
-            self._staging.collect(self._folder.evaluation)
+            for folder in sorted({task.record.parent for task in tasks}):
+                self._staging.collect(folder)
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
         """Score parts of a corpus; yields each task as it is done."""
         if tasks:
-            yield from score_parts(self._open(listener), tasks)
+            scorers = self._open_scorers(listener)
+            self._staging.push()
+            yield from scorers.score_texts(tasks, listener)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model's infilling, on what a trial gets."""

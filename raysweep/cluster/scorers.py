@@ -1,39 +1,43 @@
-"""Score models on a few actors, each of which imports torch once and then scores model after model.
+"""Score models, and parts of new texts, on a few actors, each of which imports torch once and then does many tasks.
 
-An actor whose node is lost, or that dies, is replaced, and its model goes to the next actor that is free: Ray's own
-retries wait for the same actor, and are used up before Ray knows that the node is gone.  A model that is scored
-stays scored, whatever happens to the others.
+An actor whose node is lost, or that dies, is replaced, and its task goes to the next actor that is free: Ray's own
+retries (and Ray Data's) wait for the same actor, which on a cluster that cannot grow never comes back.  What is scored
+stays scored, whatever happens to the others.  A task is read when an actor is free for it, so that memory holds a few.
 """
 
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
 from raysweep.cluster.session import Session
-from raysweep.cluster.staged_tasks import score_staged_model
+from raysweep.cluster.staged_tasks import score_staged_model, score_staged_part
 from raysweep.errors import RaysweepError, TrainingError
-from raysweep.pipeline.tasks import Listener, ScoreTask
+from raysweep.pipeline.tasks import Listener, ScoreTask, TextPart, TextTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.staging.run_staging import StagingTicket
 from raysweep.staging.worker_place import WorkerPlace
 
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
+SCORE_PART = "raysweep.inference.text_parts:score_part"
 _MODELS_PER_NEW_NODE = 4
 """A node that does not run yet takes minutes to come, in which others score; it is asked for if that many wait."""
+_PARTS_PER_NEW_NODE = 100
+"""The same for parts of texts, each of which takes seconds."""
+Task = TypeVar("Task", ScoreTask, TextTask)
 
 
 class Scorers:
-    """Actors that score models; after scoring one is kept for timing, since importing torch takes seconds."""
+    """Actors that score; afterwards one is kept, for timing and for what is scored next, since torch takes seconds."""
 
-    def __init__(self, session: Session, *, score: str = SCORE_MODEL) -> None:
-        """Args: `score` is the function, 'module:function', called with a task's fields and `device`."""
-        self._session, self._score = session, score
+    def __init__(self, session: Session, *, score: str = SCORE_MODEL, score_part: str = SCORE_PART) -> None:
+        """Args: the functions, 'module:function', called with the fields of a task or part and `device`."""
+        self._session, self._score, self._score_part = session, score, score_part
         self._scorers: list[Any] = []
         self._lost: Counter[str] = Counter()
         """Actors lost, by what they did."""
@@ -44,32 +48,67 @@ class Scorers:
         Raises:
             RaysweepError: the error of the first model that failed, with the model's name.
         """
-        waiting = sorted(tasks, key=_model_bytes, reverse=True)
-        places = count_places(self._session.need(), len(tasks), present=_present(), most=self._session.capacity)
-        self._resize(min(len(tasks), places))
         listener.advance("evaluate", 0, len(tasks), "models")
+
+        def submit(scorer: Any, task: ScoreTask) -> Any:
+            return scorer.score.options(name=f"score {task.model}").remote(task)
+
+        largest_first = sorted(tasks, key=_model_bytes, reverse=True)
+        scored = self._spread(largest_first, submit, listener, per_new_node=_MODELS_PER_NEW_NODE)
+        for done, (task, error) in enumerate(scored, start=1):
+            _raise_error(task.model, error)
+            listener.advance("evaluate", done, len(tasks), "models")
+
+    def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
+        """Score parts of a corpus; yields each with the number of its texts, when its scores are written here.
+
+        Raises:
+            RaysweepError: the error of the first part that failed, with the model's name.
+        """
+
+        def submit(scorer: Any, task: TextTask) -> Any:
+            return scorer.score_part.options(name=f"score texts {task.model}").remote(task.read())
+
+        for task, outcome in self._spread(tasks, submit, listener, per_new_node=_PARTS_PER_NEW_NODE):
+            _raise_error(task.model, outcome if isinstance(outcome, Exception) else None)
+            yield task, task.write(outcome)
+
+    def _spread(
+        self, tasks: Sequence[Task], submit: Callable[[Any, Task], Any], listener: Listener, *, per_new_node: int
+    ) -> Iterator[tuple[Task, Any]]:
+        """Give every task to an actor; yields each with what the actor returned, in the order of their ends.
+
+        Args:
+            submit: starts a task on an actor, and returns its future.
+            per_new_node: how many tasks must wait for a node that has yet to come.
+
+        Raises:
+            TrainingError: a task has lost too many actors.
+        """
+        waiting = deque(tasks)
+        present, most = _present(), self._session.capacity
+        places = count_places(self._session.need(), len(tasks), present=present, most=most, per_new_node=per_new_node)
+        self._resize(min(len(tasks), places))
         # An actor whose node has yet to come is ready later, and is given nothing until then.
-        running: dict[Any, tuple[Any, ScoreTask | None]] = {
-            self._ready(scorer): (scorer, None) for scorer in self._scorers
-        }
+        running: dict[Any, tuple[Any, Task | None]] = {self._ready(scorer): (scorer, None) for scorer in self._scorers}
         idle: list[Any] = []
-        done = 0
+        left = len(tasks)
 
         def give_work(scorer: Any) -> None:
             if waiting:
-                task = waiting.pop(0)
-                running[scorer.score.options(name=f"score {task.model}").remote(task)] = (scorer, task)
+                task = waiting.popleft()
+                running[submit(scorer, task)] = (scorer, task)
             else:
                 idle.append(scorer)
 
-        while done < len(tasks):
+        while left:
             (ended,), _ = ray.wait(list(running), num_returns=1)
             scorer, task = running.pop(ended)
             try:
-                error = ray.get(ended)
-            except RayActorError as lost:
+                outcome = ray.get(ended)
+            except (RayActorError, ObjectLostError) as lost:
                 self._drop(scorer, f"model '{task.model}'" if task else "a scorer", lost)
-                waiting[:0] = [task] if task else []
+                waiting.extendleft([task] if task else [])
                 if idle:
                     # Another one might wait for ever for the CPU that this one holds.
                     give_work(idle.pop())
@@ -77,13 +116,12 @@ class Scorers:
                     self._scorers.append(self._start())
                     running[self._ready(self._scorers[-1])] = (self._scorers[-1], None)
                 if task:
-                    listener.say(f"evaluate: lost the process that scored '{task.model}'; another scores it")
+                    listener.say(f"lost the process that scored '{task.model}'; another scores it")
                 continue
-            if task is not None:
-                _raise_error(task, error)
-                done += 1
-                listener.advance("evaluate", done, len(tasks), "models")
             give_work(scorer)
+            if task is not None:
+                left -= 1
+                yield task, outcome
         # The one that is kept is not one whose node has yet to come.
         pending = [scorer for scorer, _ in running.values()]
         self._scorers.sort(key=lambda scorer: scorer in pending)
@@ -112,13 +150,13 @@ class Scorers:
         while len(self._scorers) < count:
             self._scorers.append(self._start())
 
-    def _drop(self, scorer: Any, work: str, lost: RayActorError) -> None:
+    def _drop(self, scorer: Any, work: str, lost: RayActorError | ObjectLostError) -> None:
         """Give up an actor that is lost.
 
         Raises:
             TrainingError: this work has lost too many.
         """
-        if not lost.preempted:
+        if not getattr(lost, "preempted", False):
             self._lost[work] += 1
         if self._lost[work] > self._session.resources.max_failures:
             raise TrainingError(
@@ -139,23 +177,39 @@ class Scorers:
             options["accelerator_type"] = need.kind
         actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, **options)(Scorer)
         check, ticket = self._session.check, self._session.ticket
-        return actor.remote(self._score, check.require if check else None, uses_gpu=need.gpus > 0, ticket=ticket)
+        functions = (self._score, self._score_part)
+        return actor.remote(functions, check.require if check else None, uses_gpu=need.gpus > 0, ticket=ticket)
 
 
 class Scorer:
     """The actor, in a process of its own."""
 
     def __init__(
-        self, score: str, require: Callable[[], None] | None, *, uses_gpu: bool, ticket: StagingTicket | None = None
+        self,
+        functions: tuple[str, str],
+        require: Callable[[], None] | None,
+        *,
+        uses_gpu: bool,
+        ticket: StagingTicket | None,
     ) -> None:
         # Before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
-        self._score, self._require, self._uses_gpu, self._ticket = score, require, uses_gpu, ticket
+        self._score, self._score_part = functions
+        self._require, self._uses_gpu, self._ticket = require, uses_gpu, ticket
+        self._model = ""
+        """With which it scored the last part."""
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
         outcome = score_staged_model(self._score, task, self._require, self._ticket, device=self._device())
         return outcome if isinstance(outcome, Exception) else None
+
+    def score_part(self, part: TextPart) -> Any:
+        """Score a part of new texts; returns its scores, or its error."""
+        has_model, self._model = self._model == part.model, part.model
+        return score_staged_part(
+            self._score_part, part, self._require, self._ticket, device=self._device(), has_model=has_model
+        )
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
         """Time a model's infilling, and that of the levels' models together."""
@@ -177,11 +231,11 @@ class Scorer:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _raise_error(task: ScoreTask, error: Exception | None) -> None:
-    """Raise the error of a model that could not be scored, with the model's name."""
+def _raise_error(model: str, error: Exception | None) -> None:
+    """Raise the error of a model that could not be scored, or not score, with the model's name."""
     if error is not None:
         kind = type(error) if isinstance(error, RaysweepError) else TrainingError
-        raise kind(f"model '{task.model}': {error}")
+        raise kind(f"model '{model}': {error}")
 
 
 def _present() -> Capacity:
@@ -190,14 +244,16 @@ def _present() -> Capacity:
     return Capacity(cpus=now.get("CPU", 0.0), gpus=now.get("GPU", 0.0))
 
 
-def count_places(need: ResourceRequest, models: int, *, present: Capacity, most: Capacity) -> int:
-    """How many scorers to start, at least one: as many as fit now, and more if enough models wait for new nodes."""
+def count_places(
+    need: ResourceRequest, tasks: int, *, present: Capacity, most: Capacity, per_new_node: int = _MODELS_PER_NEW_NODE
+) -> int:
+    """How many scorers to start, at least one: as many as fit now, and more if enough tasks wait for new nodes."""
 
     def room(capacity: Capacity) -> int:
         by_gpu = int(capacity.gpus / share_of_gpus(need.gpus)) if need.gpus else int(capacity.cpus)
         return min(by_gpu, int(capacity.cpus))
 
-    return max(1, room(present), min(room(most), models // _MODELS_PER_NEW_NODE))
+    return max(1, room(present), min(room(most), tasks // per_new_node))
 
 
 def _model_bytes(task: ScoreTask) -> int:

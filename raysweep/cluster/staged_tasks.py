@@ -1,30 +1,41 @@
-"""Carry out a mask or score task where the worker is: fetch what it reads, send what it made; see `staging`."""
+"""Carry out a task where the worker is: fetch what it reads, send what it made; see `staging`."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from raysweep.cluster.functions import call_with_fields
+from raysweep.config.training_settings import GPT2_TOKENIZER
 from raysweep.errors import RaysweepError
-from raysweep.pipeline.tasks import MaskTask, ScoreTask
+from raysweep.evidence.inputs import read_resolved_config
+from raysweep.masking.shards import read_manifest
+from raysweep.pipeline.tasks import MaskTask, ScoreTask, TextPart
+from raysweep.scheduling.trials import START_MODEL, expand_trials
 from raysweep.staging.run_staging import StagingTicket
 from raysweep.staging.worker_place import WorkerPlace
-from raysweep.storage.run_folder import ExamplesFolder, samples_beside
+from raysweep.storage.run_files import Claim
+from raysweep.storage.run_folder import ExamplesFolder, RunFolder, samples_beside
 
 
 def make_staged_shard(
-    function: str, task: MaskTask, require: Callable[[], None] | None, ticket: StagingTicket | None
+    function: str,
+    task: MaskTask,
+    require: Callable[[], None] | None,
+    ticket: StagingTicket | None,
+    documents: Claim | None,
 ) -> Any:
     """Call the function with a mask task's fields; returns its result, or its error.
 
     Args:
         require: as `call_with_fields` takes it.
         ticket: of the run's storage.
+        documents: what they must be, where they are fetched; no record lists those of a further corpus yet.
     """
 
     def call(place: WorkerPlace) -> Any:
         here, store = place.localise(task), ExamplesFolder(place.localise(task.folder))
-        place.fetch(here.documents)
+        if documents is not None:
+            place.fetch_file(here.documents, documents)
         outcome = call_with_fields(function, here, require)
         if not isinstance(outcome, Exception):
             place.send(store.shard(task.shard), record=store.shard_record(task.shard))
@@ -52,6 +63,43 @@ def score_staged_model(
         return outcome
 
     return _with_errors(ticket, call)
+
+
+def score_staged_part(
+    function: str,
+    part: TextPart,
+    require: Callable[[], None] | None,
+    ticket: StagingTicket | None,
+    *,
+    device: str,
+    has_model: bool = False,
+) -> Any:
+    """Call the function with a part's fields; returns its scores, or its error; see `make_staged_shard`.
+
+    Args:
+        has_model: this process scored with the same model before.
+    """
+
+    def call(place: WorkerPlace) -> Any:
+        here = place.localise(part)
+        if place.bucket is not None and not has_model:
+            _fetch_model(place, RunFolder(here.run), here.model)
+        return call_with_fields(function, here, require, device=device)
+
+    return _with_errors(ticket, call)
+
+
+def _fetch_model(place: WorkerPlace, run: RunFolder, model: str) -> None:
+    """Bring here what `raysweep.load` reads for one model of a run: records, weights, for the start the tokenizer."""
+    place.fetch_records(run.record, run.config)
+    config = read_resolved_config(run)
+    place.fetch_records(*(run.trial(name).record for name in expand_trials(config)))
+    if model != START_MODEL:
+        place.fetch(run.trial(model).model)
+    elif config.model.tokenizer != GPT2_TOKENIZER:
+        place.fetch(run.manifest)
+        if read_manifest(run.examples).get("tokenizer") is not None:
+            place.fetch(ExamplesFolder(run.examples).tokenizer)
 
 
 def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any]) -> Any:

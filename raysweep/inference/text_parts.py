@@ -1,7 +1,8 @@
 """Scores one part of a corpus under one model: the piece of work that `score` spreads over processes.
 
-A part is a file of texts that `pipeline.text_scoring` wrote; its scores are renamed into place, so a part whose scores
-are there is done.  A process keeps the last model that it scored with, so parts are handed out model by model.
+Texts come and scores go as the bytes of their files, so that a process needs to see neither folder; who sent the texts
+renames the scores into place.  A process keeps the last model that it scored with, so parts are handed out model by
+model.
 """
 
 from functools import lru_cache
@@ -10,31 +11,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.loaded_run import open_run
+from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_scores import TextScores
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.model.freed_memory import keep_freed_memory
-from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.run_folder import RunFolder
 
 
 def score_part(
-    *,
-    run: Path,
-    model: str,
-    texts: Path,
-    out: Path,
-    tokens_out: Path | None,
-    infills: bool = True,
-    device: str | None = None,
-) -> int:
-    """Score a part's texts; returns their number.
+    *, run: Path, model: str, texts: bytes, with_tokens: bool, infills: bool = True, device: str | None = None
+) -> PartScores:
+    """Score a part's texts.
 
     Args:
         run: the run folder.
         model: a trial, or 'start'.
-        texts: the part, with the columns `writing_id` and `text`.
-        out: gets nats, tokens and bytes of each text.
-        tokens_out: gets the nats of each token, NaN for a text's first; None: they are not written.
+        texts: the part, a Parquet file with the columns `writing_id` and `text`.
+        with_tokens: also give the nats of each token.
         infills: also score the answers to masks; else they are counted as none.
         device: a GPU if there is one.
 
@@ -42,17 +37,20 @@ def score_part(
         DamagedError: the model is not as it was made.
         TrainingError: a loss is not finite.
     """
-    table = pq.read_table(texts, columns=["writing_id", "text"], page_checksum_verification=True)
-    ids, listed = (table[name].to_pylist() for name in ("writing_id", "text"))
-    scores = _load(run, model, device).score_texts(listed, ids, infills=infills)
-    if tokens_out is not None:
-        _write(tokens_out, pa.table({"nats": scores.token_nats}))
-    _write(out, _sums(scores))
-    return len(listed)
+    columns = ["writing_id", "text"]
+    table = pq.read_table(pa.BufferReader(texts), columns=columns, page_checksum_verification=True)
+    ids, listed = (table[name].to_pylist() for name in columns)
+    network = _load(run, model, device, model_digest_of(RunFolder(run), model))
+    scores = network.score_texts(listed, ids, infills=infills)
+    return PartScores(
+        texts=len(listed),
+        sums=_packed(_sums(scores)),
+        tokens=_packed(pa.table({"nats": scores.token_nats})) if with_tokens else None,
+    )
 
 
 @lru_cache(maxsize=1)
-def _load(run: Path, model: str, device: str | None) -> TrainedModel:
+def _load(run: Path, model: str, device: str | None, digest: str) -> TrainedModel:  # noqa: ARG001 - another one is loaded anew
     opened = open_run(run, device)
     keep_freed_memory(opened.device)
     return opened[model]
@@ -63,6 +61,8 @@ def _sums(scores: TextScores) -> pa.Table:
     return pa.table({name: getattr(scores, name) for name in names})
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    with atomic_file(path) as beside:
-        pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed

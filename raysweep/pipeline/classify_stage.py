@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline import identities
 from raysweep.pipeline.run_record import StageRecord
@@ -32,19 +31,6 @@ if TYPE_CHECKING:
 
 PART_TEXTS = 1000
 _KIND = "text scores"
-
-
-def refuse_far_workers(config: Config, *, is_staged: bool) -> None:
-    """Refuse what cannot work: workers on other machines do not see texts that lie on this one.
-
-    Raises:
-        ConfigError: says what to use instead.
-    """
-    if is_staged and config.resources.cluster_address is not None:
-        raise ConfigError(
-            "classification: found object storage and a cluster, whose workers must see the run folder; use a shared "
-            "file system, or add the classification afterwards on one machine"
-        )
 
 
 def classified_models(trials: Mapping[str, Trial], done: Mapping[str, Any]) -> tuple[str, ...]:
@@ -181,11 +167,11 @@ class ClassifyStage(Stage):
         """
         if self._files.working.exists():
             shutil.rmtree(self._files.working)
+        self._begin(pairs, targets, fresh)
         waiting: dict[str, set[Path]] = {}
         tasks: dict[Path, TextTask] = {}
         pair_of: dict[Path, str] = {}
         for name, pair in pairs.items():
-            self._keep_parts_of(pair, targets[name], remove_all=name in fresh)
             waiting[name] = set()
             for task in self._tasks(pair, documents[pair.source.name]):
                 if not task.out.exists():
@@ -231,13 +217,20 @@ class ClassifyStage(Stage):
 
         return int(pq.ParquetFile(task.texts).metadata.num_rows)
 
-    def _keep_parts_of(self, pair: _Pair, target: Target, *, remove_all: bool) -> None:
+    def _begin(self, pairs: Mapping[str, _Pair], targets: Mapping[str, Target], fresh: frozenset[str]) -> None:
         """Remove parts that were scored with other settings, texts or models; those of the same work are kept."""
-        begun = self._files.begun(pair.source.name, pair.model)
-        if remove_all or not begun.exists() or begun.read_text(errors="replace") != target.work:
-            self._files.scores_record(pair.source.name, pair.model).unlink(missing_ok=True)
-            shutil.rmtree(begun.parent, ignore_errors=True)
-            write_text(begun, target.work)
+        anew: dict[Path, str] = {}
+        for name, pair in pairs.items():
+            begun = self._files.begun(pair.source.name, pair.model)
+            if name in fresh or not begun.exists() or begun.read_text(errors="replace") != targets[name].work:
+                self._files.scores_record(pair.source.name, pair.model).unlink(missing_ok=True)
+                shutil.rmtree(begun.parent, ignore_errors=True)
+                anew[begun] = targets[name].work
+        # A machine that goes on from object storage must not take old parts there for those of the new work.
+        if anew:
+            self.push()
+        for begun, work in anew.items():
+            write_text(begun, work)
 
     def _record(self, pair: _Pair, target: Target) -> None:
         path = self._files.scores_record(pair.source.name, pair.model)

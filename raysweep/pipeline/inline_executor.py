@@ -97,7 +97,9 @@ class InlineExecutor:
         # As Ray's actors have: a score does not depend on `resources.cpus_per_trial`.
         torch.set_num_threads(1)
         for task in tasks:
-            yield task, score_part(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+            part = task.read()
+            scores = score_part(**{field.name: getattr(part, field.name) for field in dataclasses.fields(part)})
+            yield task, task.write(scores)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model."""

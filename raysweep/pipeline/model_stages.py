@@ -162,7 +162,6 @@ class EvaluateStage(Stage):
         if todo:
             made_from = {name: target.made_from for name, target in todo.items()}
             if further:
-                self.push()
                 # Known only now that the corpora are made.
                 made_from |= {one.name: self._corpora.made_from(one, models) for one in further if one.name in todo}
             tasks = score_tasks(

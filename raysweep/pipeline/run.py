@@ -21,7 +21,7 @@ from raysweep.config.tracker_settings import refuse_missing_trackers
 from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, SCRATCH
 from raysweep.errors import ConfigError, DamagedError
 from raysweep.pipeline import run_record
-from raysweep.pipeline.classify_stage import ClassifyStage, refuse_far_workers
+from raysweep.pipeline.classify_stage import ClassifyStage
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
 from raysweep.pipeline.seed_rounds import released_trials
@@ -158,8 +158,6 @@ class Run:
         The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
         """
         refuse_missing_trackers(self.config.track)
-        if "classify" in stages:
-            refuse_far_workers(self.config, is_staged=not isinstance(self.staging, LocalStorage))
         model = self.config.model
         is_own = model.start != SCRATCH or model.tokenizer not in {GPT2_TOKENIZER, CORPUS_TOKENIZER}
         starts = {"prepare", "mask", "train"}.intersection(stages) and is_own

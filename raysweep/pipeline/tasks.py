@@ -8,13 +8,17 @@ both give the same weights to the bit on CPU.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig
 from raysweep.config.training_settings import SearchConfig
+from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import TrainingJob
+
+if TYPE_CHECKING:
+    from raysweep.inference.part_scores import PartScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +91,21 @@ class ScoreTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TextPart:
+    """Some texts of a corpus, as they travel to the process that scores them: it need not see their file."""
+
+    run: Path
+    """The run folder whose model it is."""
+    model: str
+    texts: bytes
+    """A Parquet file with the columns `writing_id` and `text`."""
+    with_tokens: bool
+    """Also give the nats of each token."""
+    infills: bool
+    """Also score the answers to masks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextTask:
     """Score one part of a corpus of new texts under one model; see `inference.text_parts.score_part`."""
 
@@ -98,6 +117,28 @@ class TextTask:
     tokens_out: Path | None
     infills: bool = True
     """Also score the answers to masks."""
+
+    def read(self) -> TextPart:
+        """The part with its texts."""
+        return TextPart(
+            run=self.run,
+            model=self.model,
+            texts=self.texts.read_bytes(),
+            with_tokens=self.tokens_out is not None,
+            infills=self.infills,
+        )
+
+    def write(self, scores: "PartScores") -> int:
+        """Put the scores where they belong, those of tokens first: `out` says that the part is done.
+
+        Returns:
+            The number of texts.
+        """
+        for path, table in ((self.tokens_out, scores.tokens), (self.out, scores.sums)):
+            if path is not None and table is not None:
+                with atomic_file(path) as beside:
+                    beside.write_bytes(table)
+        return scores.texts
 
 
 class Listener(Protocol):

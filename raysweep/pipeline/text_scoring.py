@@ -2,18 +2,20 @@
 
 Beside the file that is asked for lies a folder of parts while the work goes on:
 
-    OUT.parts/plan.json                   what is scored, with a digest of all that decides a number; written last
-    OUT.parts/texts-00000.parquet         a part of the texts
-    OUT.parts/MODEL-00000.parquet         its scores under a model, renamed into place when they are whole
+    OUT.parts/begun                       a digest of all that decides a number: the parts are of this work
+    OUT.parts/.texts.part/00000.parquet   a part of the texts, which stays on this disk
+    OUT.parts/.texts.part/plan.json       the texts are whole, and of which work; written last
+    OUT.parts/MODEL-00000.parquet         scores of a part under a model, renamed into place when they are whole
     OUT.parts/merge.json                  the output is being written, from these parts
 
 The texts are read first and let go, so that memory holds a part, not the corpus.  When every part is scored they are
-merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts go.
+merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts go.  In
+object storage the parts follow while the work goes on, so another machine reads the texts again and scores the rest.
 """
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -28,13 +30,13 @@ from raysweep.config.data_settings import DataConfig
 from raysweep.config.fingerprints import fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
-from raysweep.errors import ConfigError, InputError
+from raysweep.errors import InputError
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import read_model_digest
 from raysweep.scheduling.trials import START_MODEL
-from raysweep.storage.atomic_files import atomic_file
-from raysweep.storage.digests import describe_outputs, find_damage, read_sealed, write_sealed
+from raysweep.storage.atomic_files import atomic_file, write_text
+from raysweep.storage.digests import read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
 from raysweep.storage.table_files import table_writer
 
@@ -62,6 +64,12 @@ class TextScoring:
     data: DataConfig
     out: Path
     with_tokens: bool = False
+    place: str = ""
+    """The folder of `out` in object storage, of which `out` is the local copy; '' if it is none."""
+
+    def shown(self, path: Path) -> str:
+        """Where a file beside the output is, for a person."""
+        return f"{self.place}/{path.name}" if self.place else str(path)
 
     @property
     def parts(self) -> Path:
@@ -89,9 +97,19 @@ class TextScoring:
         return [self.out, *([self.tokens_out] if self.with_tokens else [])]
 
     @property
+    def begun(self) -> Path:
+        """Says what the parts are of; written before the first."""
+        return self.parts / "begun"
+
+    @property
+    def working(self) -> Path:
+        """The texts; named as leftovers are, so that they are not sent to a bucket."""
+        return self.parts / ".texts.part"
+
+    @property
     def plan(self) -> Path:
-        """Says what the parts are of."""
-        return self.parts / "plan.json"
+        """Says what the texts are of."""
+        return self.working / "plan.json"
 
     @property
     def merge(self) -> Path:
@@ -100,7 +118,7 @@ class TextScoring:
 
     def texts(self, part: int) -> Path:
         """A part of the texts."""
-        return self.parts / f"texts-{part:05d}.parquet"
+        return self.working / f"{part:05d}.parquet"
 
     def scores(self, model: str, part: int) -> Path:
         """A part's scores under a model."""
@@ -141,61 +159,35 @@ class TextCounts:
     notes: dict[str, int]
 
 
-def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
-    """The counts of scores that are there already, made from the same; None if there are none.
-
-    Args:
-        identity: of the output.
-
-    Raises:
-        ConfigError: a file is there, and was not made from the same.
-        DamagedError: its record is damaged.
-    """
-    if force:
-        return None
-    mark, fix = fingerprint(identity), "give --force to score again, or another --out"
-    if scoring.record.exists():
-        record = read_sealed(scoring.record, fix=fix)
-        if record["fingerprint"] == mark and not find_damage(scoring.out.parent, record["outputs"]):
-            return TextCounts(**record["counts"])
-    if is_merged(scoring, identity):
-        return None
-    for path in scoring.outputs:
-        if path.exists():
-            raise ConfigError(
-                f"--out: {path!s:.80} is there already, made from other texts, models or settings, or changed since; "
-                f"{fix}"
-            )
-    return None
-
-
-def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
-    """Whether a killed command left parts from which this output was being written, or was.
-
-    Raises:
-        DamagedError: their record is damaged.
-    """
-    if not scoring.merge.exists():
-        return False
-    return bool(read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == fingerprint(identity))
-
-
 def score_corpus(
-    scoring: TextScoring, identity: Mapping[str, Any], executor: Executor, listener: Listener
+    scoring: TextScoring,
+    identity: Mapping[str, Any],
+    executor: Executor,
+    listener: Listener,
+    push: Callable[[], None] = lambda: None,
 ) -> TextCounts:
     """Read the texts, unless an earlier attempt did, and score the parts that are not done.
 
     The caller holds the lock of the folder of parts, `RunFolder(scoring.parts)`.
 
+    Args:
+        push: brings object storage up to date with the folder of parts.
+
     Raises:
         InputError: a file cannot be used, or holds no text.
     """
     mark = fingerprint(identity)
-    plan = read_sealed(scoring.plan, fix="delete its folder") if scoring.plan.exists() else None
-    if plan is None or plan["fingerprint"] != mark:
+    if not scoring.begun.exists() or scoring.begun.read_text(errors="replace") != mark:
         for path in scoring.parts.iterdir():
             if path != RunFolder(scoring.parts).lock:  # which is held
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Another machine must not take old parts there for those of this work.
+        push()
+        write_text(scoring.begun, mark)
+    plan = read_sealed(scoring.plan, fix="delete its folder") if scoring.plan.exists() else None
+    if plan is None or plan["fingerprint"] != mark:
+        if scoring.working.exists():
+            shutil.rmtree(scoring.working)
         try:
             counts = _write_texts(scoring, listener)
         except InputError:
@@ -206,20 +198,6 @@ def score_corpus(
         counts = TextCounts(**plan["counts"])
     _score_parts(scoring, counts.texts, executor, listener)
     return counts
-
-
-def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
-    """Refuse parts of which some may be of other texts or models than the rest.
-
-    Raises:
-        InputError: the corpus or a model changed while it was scored.
-    """
-    now = scoring.identity()
-    if changed := [name for name in identity if now[name] != identity[name]]:
-        raise InputError(
-            f"{scoring.out!s:.80}: {' and '.join(changed)} changed while they were scored; "
-            "the same command scores again"
-        )
 
 
 def write_scores(
@@ -250,22 +228,6 @@ def write_scores(
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
-def finish(scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts) -> None:
-    """Record that the output is whole, then remove the parts."""
-    if scoring.record.exists() and not scoring.with_tokens:
-        scoring.tokens_out.unlink(missing_ok=True)  # an earlier command's, of scores that are no more
-    write_sealed(
-        scoring.record,
-        {
-            "fingerprint": fingerprint(identity),
-            "identity": identity,
-            "counts": asdict(counts),
-            "outputs": describe_outputs(scoring.out.parent, scoring.outputs),
-        },
-    )
-    shutil.rmtree(scoring.parts)
-
-
 def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
     """Read the corpus and write it in parts, a large one in a process of its own, which takes its memory with it."""
     if sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES:
@@ -276,7 +238,7 @@ def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
     listener.say(f"score: {counts.texts:,} texts of {counts.rows:,} rows")
     if counts.set_aside:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.set_aside.items())
-        listener.say(f"score: set aside {reasons}; see {scoring.quarantine}")
+        listener.say(f"score: set aside {reasons}; see {scoring.shown(scoring.quarantine)}")
     return counts
 
 
@@ -321,8 +283,8 @@ def _score_parts(scoring: TextScoring, texts: int, executor: Executor, listener:
         for model in scoring.models
         for part in parts
     ]
-    # Tokens are written before the sums.
-    todo = [task for task in tasks if not task.out.exists()]
+    # Tokens are written before the sums; a bucket may have got the sums first.
+    todo = [task for task in tasks if not task.out.exists() or (task.tokens_out and not task.tokens_out.exists())]
     total = texts * len(scoring.models)
     done = at_first = total - sum(_size(texts, task) for task in todo)
     if at_first:
@@ -344,5 +306,4 @@ def _count_parts(texts: int) -> int:
 
 
 def _size(texts: int, task: TextTask) -> int:
-    part = int(task.texts.stem.removeprefix("texts-"))
-    return min(PART_TEXTS, texts - part * PART_TEXTS)
+    return min(PART_TEXTS, texts - int(task.texts.stem) * PART_TEXTS)

@@ -55,15 +55,20 @@ def is_bucket_uri(storage: str) -> bool:
     return "://" in storage
 
 
-def parse_bucket_uri(storage: str, variables: Mapping[str, str] = os.environ) -> BucketAddress:
+def parse_bucket_uri(
+    storage: str, variables: Mapping[str, str] = os.environ, *, option: str = "--storage"
+) -> BucketAddress:
     """Read a URI such as s3://bucket/folder?region=eu-central-1.
+
+    Args:
+        option: where it was given, for a message.
 
     Raises:
         ConfigError: another scheme, no bucket, a secret or an unknown setting in it.
     """
     parts = urlsplit(storage)
     # The query may hold a key, so messages show no more than what stands before it.
-    shown = f"--storage: found '{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}'"[:80]
+    shown = f"{option}: found '{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}'"[:80]
     if parts.scheme not in SCHEMES:
         raise ConfigError(f"{shown}; must be a path, s3://bucket/folder or gs://bucket/folder")
     if "@" in parts.netloc or parts.fragment:

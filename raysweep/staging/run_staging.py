@@ -44,7 +44,7 @@ class StagingTicket:
     root: Path
     """The run folder on the driver's disk."""
     token: str
-    """Identifies the driver's lease: a worker stops sending when another driver has taken over."""
+    """Identifies the driver's lease: a worker stops sending when another driver has taken over; '' if it only reads."""
 
 
 class Staging(Protocol):
@@ -76,6 +76,19 @@ class LocalStorage:
 
     def collect(self, folder: Path) -> None:
         """Nothing is to be fetched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadStorage(LocalStorage):
+    """A run in a bucket that this process and its workers only read."""
+
+    ticket: StagingTicket | None
+
+    @classmethod
+    def of(cls, storage: BucketAddress, root: Path) -> "ReadStorage":
+        """Args: `root` is the folder into which this process has fetched the run, which has its name."""
+        disk = LocalCopies.of(storage).name_disk()
+        return cls(ticket=StagingTicket(storage=storage, name=root.name, disk=disk, root=root, token=""))
 
 
 class RunStaging:

@@ -10,9 +10,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from raysweep.staging.mirror import Mirror
 from raysweep.staging.mirror_index import MirrorIndex, mark_file
 from raysweep.staging.parallel_work import in_parallel
 from raysweep.staging.run_staging import StagingTicket
+from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.digests import digest_file
 from raysweep.storage.run_files import WORKER_ATTEMPTS, Claim, is_working_file, read_claims, trial_of
 from raysweep.storage.run_folder import RunFolder, TrialFolder
@@ -57,7 +59,9 @@ class WorkerPlace:
         copies = LocalCopies.of(ticket.storage)
         if copies.read_disk() == ticket.disk:
             return cls(root=ticket.root, ticket=ticket, bucket=None)
-        return cls(root=copies.run(ticket.name), ticket=ticket, bucket=Bucket(ticket.storage.at(ticket.name)))
+        # Who only reads must not disturb a process of this machine that works in the run.
+        root = copies.run(ticket.name) if ticket.token else copies.view(ticket.name)
+        return cls(root=root, ticket=ticket, bucket=Bucket(ticket.storage.at(ticket.name)))
 
     def localise(self, value: Value) -> Value:
         """A task with the driver's paths replaced by those of this place."""
@@ -75,13 +79,36 @@ class WorkerPlace:
         """
         if self.bucket is None:
             return
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root.parent / f".{self.root.name}.fetch.lock").open("w") as lock:
-            # Workers of one node read the same examples: one fetches them.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._one_at_a_time():
             for path in paths:
                 if path.is_relative_to(self.root):
-                    self._fetch(path.relative_to(self.root).as_posix())
+                    name = path.relative_to(self.root).as_posix()
+                    record = _record_of(name)
+                    self._fetch(name, record, partial(self._claims, record, name))
+
+    def fetch_file(self, path: Path, claim: Claim) -> None:
+        """Bring a file here that no record lists yet.
+
+        Raises:
+            DamagedError: the object is not as the claim says.
+            StorageError: the store does not answer, or refuses.
+        """
+        if self.bucket is not None:
+            name = path.relative_to(self.root).as_posix()
+            with self._one_at_a_time():
+                self._fetch(name, "the driver", lambda: {name: claim})
+
+    def fetch_records(self, *paths: Path) -> None:
+        """Bring small files here as they are in the bucket now; one that is not there is removed."""
+        if self.bucket is None:
+            return
+        for path in paths:
+            found = self.bucket.read(path.relative_to(self.root).as_posix())
+            if found is None:
+                path.unlink(missing_ok=True)
+                continue
+            with atomic_file(path) as beside:
+                beside.write_bytes(found[0])
 
     def send(self, *files: Path, record: Path) -> None:
         """Send files, and last the record that stands for them; an earlier one is deleted first."""
@@ -113,10 +140,17 @@ class WorkerPlace:
             if is_main:
                 sender.end()
 
-    def _fetch(self, path: str) -> None:
-        record = _record_of(path)
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Workers of one node read the same examples: one fetches them."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root.parent / f".{self.root.name}.fetch.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _fetch(self, path: str, record: str, find_claims: Callable[[], Mapping[str, Claim]]) -> None:
         for again in range(_TRIES):
-            claims = self._claims(record, path)
+            claims = find_claims()
             bad = [name for name, claim in claims.items() if not _is_as_claimed(self.root / name, claim)]
             if claims and not bad:
                 return
@@ -145,11 +179,14 @@ class WorkerPlace:
 
 
 def find_bucket_problem(ticket: StagingTicket) -> str:
-    """Whether this node reaches the run in the bucket, and may write there; '' if all is well."""
+    """Whether this node reaches the run in the bucket, and may write there if it must; '' if all is well."""
     bucket = Bucket(ticket.storage.at(ticket.name), patience_s=_CHECK_S)
+    record = RunFolder(Path()).record.as_posix()
     # Ray's working files have their place there; no run takes it for one of its own.
     probe = f"{RunFolder(Path()).ray.as_posix()}/node-{socket.gethostname()}"
     try:
+        if not ticket.token:
+            return "" if bucket.find(record) else f"{bucket.address} holds no run here; it is another bucket"
         if read_token(bucket) != ticket.token:
             return f"{bucket.address} is another bucket here, or another process has taken the run over"
         bucket.upload(probe, b"checked")
@@ -254,8 +291,12 @@ def _replace_root(value: Any, before: Path, after: Path) -> Any:
 
 def _record_of(path: str) -> str:
     run = RunFolder(Path())
-    trial = trial_of(f"{path}/")
-    return (TrialFolder(Path(trial)) if trial else run).record.as_posix()
+    if trial := trial_of(f"{path}/"):
+        return TrialFolder(Path(trial)).record.as_posix()
+    folder, *inside = path.split("/")
+    if folder == run.corpora.as_posix() and inside:
+        return run.further(inside[0]).further_record.as_posix()
+    return run.record.as_posix()
 
 
 def _is_as_claimed(file: Path, claim: Claim) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysweep.storage.classification_files import ClassificationFolder
+from raysweep.storage.digests import digest_file
 from raysweep.storage.run_folder import CHECKPOINT_RECORD, ExamplesFolder, RunFolder, TrialFolder
 
 LEASE = "lease.json"
@@ -124,6 +125,11 @@ def read_claims(path: str, data: bytes) -> dict[str, Claim]:
         return _read_claims(path, values)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no record") from error
+
+
+def claim_of(file: Path) -> Claim:
+    """What a record would say of a file."""
+    return Claim(size=file.stat().st_size, digest=digest_file(file))
 
 
 def _read_claims(path: str, values: Any) -> dict[str, Claim]:

@@ -21,13 +21,13 @@ TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def check_suffix(path: Path, option: str) -> None:
-    """Refuse a name whose suffix says no format, and an address.
+    """Refuse a name whose suffix says no format, and half an address.
 
     Raises:
         ConfigError: with the option that gave the name.
     """
     if re.match(r"[a-z0-9+.-]+:/", str(path)):
-        raise ConfigError(f"{option}: found '{path!s:.60}'; must be a file on this machine: copy it when it is written")
+        raise ConfigError(f"{option}: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
     if path.suffix not in TABLE_SUFFIXES:
         raise ConfigError(f"{option}: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
 

@@ -113,7 +113,7 @@ def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, list
     """A node that loses its power costs the score that it was at, and no other."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die_once")
     assert len([task.out.read_text() for task in score_tasks]) == 3
-    assert listener.lines == ["evaluate: lost the process that scored 'B1'; another scores it"]
+    assert listener.lines == ["lost the process that scored 'B1'; another scores it"]
     assert listener.progress[-1] == ("evaluate", 3, 3, "models")
 
 

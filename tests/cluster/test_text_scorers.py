@@ -1,7 +1,10 @@
-"""Finished models on Ray: a corpus scored by a pool of actors as in one process, and an app served by replicas."""
+"""Finished models on Ray: parts of a corpus scored by actors that may be lost, and an app served by replicas."""
 
+import os
+import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -11,45 +14,68 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysweep.cluster.text_scorers import score_parts
 from raysweep.errors import ConfigError, DamagedError, ResourceError, TrainingError
+from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
 from tests.cluster.listening import exposed_listeners
+from tests.sweep_tasks import Remembering
 
 pytestmark = [
     pytest.mark.ray,
-    # Ray Data warns of its own deprecated fields when it makes its own context.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
     # Ray Serve's own fields.
     pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning"),
 ]
 HERE = "tests.cluster.test_text_scorers"
 
 
-def fake_part(*, run, model, texts, out, tokens_out, infills, device):
+def fake_part(*, run, model, texts, with_tokens, infills, device):
     """Instead of scoring; imported by name in the workers."""
     if model == "damaged":
         raise DamagedError("model.safetensors is damaged; train it again with --force damaged")
     if model == "broken":
         raise ZeroDivisionError("no such thing")
-    return 3
+    if model == "lost" and not (run / "died").exists():
+        (run / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return PartScores(texts=3, sums=texts + b"!", tokens=b"tokens" if with_tokens else None)
 
 
-def task(run: Path, model: str, texts: Path, out: Path) -> TextTask:
-    return TextTask(run=run, model=model, texts=texts, out=out, tokens_out=None)
+def task(run: Path, model: str, texts: Path, out: Path, tokens_out=None) -> TextTask:
+    return TextTask(run=run, model=model, texts=texts, out=out, tokens_out=tokens_out)
+
+
+def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
+    from raysweep.cluster.scorers import Scorers
+
+    with closing(Scorers(session, score_part=function)) as scorers:
+        yield from scorers.score_texts(tasks, listener or Remembering())
 
 
 def test_actors_write_what_one_process_writes(session, finished_storage, tmp_path):
     """To the byte, in any order; each task comes back once with the number of its texts."""
+    from raysweep.cluster.scorers import SCORE_PART
+
     run, texts = finished_storage / "tiny", tmp_path / "texts.parquet"
     pq.write_table(pa.table({"writing_id": ["a", "b"], "text": ["I like apples. He goes.", "x"]}), texts)
-    tasks = [task(run, model, texts, tmp_path / f"{model}.parquet") for model in ("A1", "C1")]
-    assert sorted((done.model, count) for done, count in score_parts(session, tasks)) == [("A1", 2), ("C1", 2)]
-    for model in ("A1", "C1"):
-        inline = tmp_path / f"{model}-inline.parquet"
-        score_part(run=run, model=model, texts=texts, out=inline, tokens_out=None, device="cpu")
-        assert inline.read_bytes() == (tmp_path / f"{model}.parquet").read_bytes()
+    tasks = [task(run, model, texts, tmp_path / f"{model}.parquet", tmp_path / f"{model}.t") for model in ("A1", "C1")]
+    found = list(score(session, tasks, SCORE_PART))
+    assert sorted((done.model, count) for done, count in found) == [("A1", 2), ("C1", 2)]
+    for each in tasks:
+        scores = score_part(run=run, model=each.model, texts=texts.read_bytes(), with_tokens=True, device="cpu")
+        assert (each.out.read_bytes(), each.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
+
+
+def test_a_part_whose_process_is_lost_goes_to_another(session, tmp_path):
+    """Each part comes back once."""
+    (tmp_path / "texts").write_bytes(b"texts")
+    listener = Remembering()
+    models = ["A1", "lost", "C1", "C1"]
+    tasks = [task(tmp_path, model, tmp_path / "texts", tmp_path / str(n)) for n, model in enumerate(models)]
+    found = list(score(session, tasks, listener=listener))
+    assert sorted(done.out.name for done, _ in found) == ["0", "1", "2", "3"]
+    assert {each.out.read_bytes() for each in tasks} == {b"texts!"}
+    assert listener.lines == ["lost the process that scored 'lost'; another scores it"]
 
 
 @pytest.mark.parametrize(
@@ -60,10 +86,12 @@ def test_actors_write_what_one_process_writes(session, finished_storage, tmp_pat
     ],
 )
 def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message):
-    """Ours as it was raised; another with the model's name."""
+    """With the model's name."""
+    (tmp_path / "texts").write_bytes(b"")
     with pytest.raises(error) as raised:
-        list(score_parts(session, [task(tmp_path, model, tmp_path, tmp_path)], score=f"{HERE}:fake_part"))
+        list(score(session, [task(tmp_path, model, tmp_path / "texts", tmp_path / "out")]))
     assert message in str(raised.value)
+    assert not (tmp_path / "out").exists()
 
 
 def free_port():

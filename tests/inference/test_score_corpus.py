@@ -136,7 +136,7 @@ def test_a_killed_command_goes_on_where_it_was(score, corpus, tmp_path, monkeypa
     def die_at_the_fourth(**task):
         if len(scored) == 4:
             raise KilledError
-        scored.append((task["model"], task["texts"].name))
+        scored.append((task["model"], task["texts"]))
         return score_part(**task)
 
     monkeypatch.setattr(text_parts, "score_part", die_at_the_fourth)
@@ -277,7 +277,9 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
             ConfigError,
             "--out: found 'out.xlsx'; must end in .parquet, .csv, .jsonl",
         ),
-        (["texts.csv", "--out", "s3://b/out.csv"], ConfigError, "must be a file on this machine"),
+        (["texts.csv", "--out", "s3://b/out.xlsx"], ConfigError, "--out: found 'out.xlsx'; must end in .parquet"),
+        (["texts.csv", "--out", "s3://b"], ConfigError, "--out: found 's3://b'; must name a file in the bucket"),
+        (["texts.csv", "--out", "http://b/c.csv"], ConfigError, "--out: found 'http://b/c.csv'; must be a path, s3:"),
         (["texts.csv", "--model", "A2"], ConfigError, "--model: found 'A2'; trained in 'tiny' are start, A1, C1"),
         (["texts.csv", "--set", "training.steps=3"], ConfigError, "--set training.steps: score takes settings of data"),
         (["texts.csv", "--set", "data.quotes=odd"], ConfigError, "--set data.quotes: found 'odd'"),
@@ -297,22 +299,17 @@ def test_what_cannot_be_scored_is_refused(score, tmp_path, words, error, message
     assert not list(tmp_path.glob("*.parts"))
 
 
-def test_a_run_without_a_model_or_on_a_cluster_without_its_files_is_refused(own_run, tmp_path, monkeypatch):
-    """Workers with disks of their own would not find the run."""
+def test_a_run_without_a_model_is_refused(own_run, tmp_path):
+    """With what to do."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    shutil.rmtree(own_run.folder.trials)
     settings = score_output.Settings(name="tiny", storage=str(tmp_path))
     options = {"out": tmp_path / "out.csv", "data": [], "models": [], "with_tokens": False, "force": False}
-    monkeypatch.setattr(score_output.Settings, "address", "s3://bucket")
-    monkeypatch.setattr(score_output.Settings, "folder", own_run.folder)
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    with pytest.raises(ConfigError, match="--storage: found object storage and a cluster"):
-        score_output.score_texts(settings, [str(tmp_path / "texts.csv")], inline=False, **options)
-    shutil.rmtree(own_run.folder.trials)
     with pytest.raises(InputError, match="no model is trained yet"):
         score_output.score_texts(settings, [str(tmp_path / "texts.csv")], inline=True, **options)
 
 
 def test_the_api_is_what_scores(finished_storage):
     """A part is scored by the model that `raysweep.load` gives, so its numbers cannot differ."""
-    loaded = text_parts._load(finished_storage / "tiny", "A1", "cpu")
+    loaded = text_parts._load(finished_storage / "tiny", "A1", "cpu", "")
     assert loaded.rules == raysweep.load(finished_storage / "tiny")["A1"].rules

@@ -24,7 +24,6 @@ from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.inference.learner_likeness import LikenessMeter
 from raysweep.pipeline import text_sources
-from raysweep.pipeline.classify_stage import refuse_far_workers
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.status import describe_classification
@@ -222,7 +221,7 @@ def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
         assert ours.read_bytes() == theirs.read_bytes(), ours
 
 
-def test_damage_and_what_cannot_work_are_refused(own_copy, classified):
+def test_damage_and_what_cannot_work_are_refused(own_copy):
     """With the command that mends it."""
     run = own_copy()
     files = ClassificationFolder.of(run.folder)
@@ -243,12 +242,6 @@ def test_damage_and_what_cannot_work_are_refused(own_copy, classified):
         raysweep.load(run.folder.root).level_classifier()
     with pytest.raises(ConfigError, match=r"stage 'report' rests on .*; do `raysweep run` first"):
         own_copy({"classification": {"folds": 4}}).do("report")
-    on_cluster = classified.config.model_copy(
-        update={"resources": classified.config.resources.model_copy(update={"address": "auto"})}
-    )
-    refuse_far_workers(on_cluster, is_staged=False)
-    with pytest.raises(ConfigError, match="classification: found object storage and a cluster"):
-        refuse_far_workers(on_cluster, is_staged=True)
 
 
 def test_one_level_is_refused_before_anything_is_prepared(tiny_run):

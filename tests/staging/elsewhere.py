@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from raysweep.cluster.staged_tasks import make_staged_shard, score_staged_model
+from raysweep.cluster.staged_tasks import make_staged_shard, score_staged_model, score_staged_part
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.sweep_watch import open_sweep
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.staging.worker_place import WorkerPlace
+from raysweep.storage.run_files import claim_of
 
 
 @contextmanager
@@ -40,8 +41,9 @@ class ElsewhereExecutor(InlineExecutor):
         self.staging.push()
         summaries = []
         for task in tasks:
+            function, documents = "raysweep.masking.mask_shard:mask_shard", claim_of(task.documents)
             with self.next_disk():
-                outcome = make_staged_shard("raysweep.masking.mask_shard:mask_shard", task, None, self.staging.ticket)
+                outcome = make_staged_shard(function, task, None, self.staging.ticket, documents)
             _raise(outcome)
             summaries.append(outcome)
         if tasks:
@@ -54,7 +56,17 @@ class ElsewhereExecutor(InlineExecutor):
             with self.next_disk():
                 function = "raysweep.evaluation.scoring:score_model"
                 _raise(score_staged_model(function, task, None, self.staging.ticket, device="cpu"))
-        self.staging.collect(tasks[0].out.parent)
+        for folder in sorted({task.record.parent for task in tasks}):
+            self.staging.collect(folder)
+
+    def score_texts(self, tasks, listener):
+        self.staging.push()
+        for task in tasks:
+            with self.next_disk():
+                function = "raysweep.inference.text_parts:score_part"
+                scores = score_staged_part(function, task.read(), None, self.staging.ticket, device="cpu")
+            _raise(scores)
+            yield task, task.write(scores)
 
     def train(self, tasks, listener):
         from raysweep.training import loop

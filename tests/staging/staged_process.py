@@ -50,6 +50,10 @@ def results_of(folder: RunFolder) -> dict[str, str]:
         "trials/*/model/*",
         "evaluation/losses.parquet",
         "evaluation/matrix.csv",
+        "classification/**/*.parquet",
+        "corpora/*/corpus/documents.parquet",
+        "corpora/*/examples/*.examples",
+        "corpora/*/evaluation/losses.parquet",
     ]
     files = [path for pattern in patterns for path in folder.root.glob(pattern)]
     return {path.relative_to(folder.root).as_posix(): digest_file(path) for path in files}

@@ -17,6 +17,7 @@ from raysweep.staging.run_staging import staged_run
 from raysweep.staging.worker_place import WorkerPlace, find_bucket_problem
 from raysweep.storage.run_files import WORKER_ATTEMPTS
 from raysweep.storage.run_folder import RunFolder
+from tests.pipeline.test_further_corpora import write_corpus
 from tests.staging.elsewhere import ElsewhereExecutor, on_disk
 from tests.staging.staged_process import SHORT, do_staged, open_run, results_of
 
@@ -87,19 +88,29 @@ def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, u
 
 
 def test_a_run_by_workers_with_disks_of_their_own_equals_one_on_a_path(uri, tmp_path):
-    """To the byte, over two disks beside the driver's; the events of each attempt are all there, in order."""
+    """To the byte, over two disks beside the driver's; the events of each attempt are all there, in order.
+
+    With a further corpus, a classification and a tokenizer of the run's own, which the workers fetch too.
+    """
+    write_corpus(tmp_path / "other.csv", "I like apples.", rows=12)
+    changes = {
+        "corpora": {"other": {"path": str(tmp_path / "other.csv")}},
+        "classification": {"folds": 2},
+        "model": {"tokenizer": "corpus"},
+    }
     executor = ElsewhereExecutor([tmp_path / "worker-1", tmp_path / "worker-2"])
-    run, said, _ = do_staged(uri, executor=executor)
-    local = open_run(tmp_path / "path")
+    run, said, _ = do_staged(uri, changes=changes, executor=executor)
+    local = open_run(tmp_path / "path", changes)
     local.do()
     assert results_of(run.folder) == results_of(local.folder)
+    assert sum(path.startswith(("corpora/", "classification/")) for path in results_of(run.folder)) > 10
     for name in run.trials:
         events = [event["what"] for event in read_events(run.folder.trial(name))]
         assert events == ["begin", "start", "end", "over"], name
         assert not (run.folder.trial(name).root / WORKER_ATTEMPTS).exists()
         assert read_record(run.folder.trial(name)).ledger["useful"] > 0
-    _, said, _ = do_staged(uri, executor=executor)
-    assert sum("skip" in line for line in said) == 8
+    _, said, _ = do_staged(uri, changes=changes, executor=executor)
+    assert sum("skip" in line for line in said) == 9
     stored = set(Bucket(parse_bucket_uri(uri).at("tiny")).list())
     files = {path.relative_to(run.folder.root).as_posix() for path in run.folder.root.rglob("*") if path.is_file()}
     assert stored - {"lease.json"} == files
