@@ -34,6 +34,7 @@ class PrivateName(StrEnum):
     PREPARE_CLUSTER_FILE = "ray.autoscaler._private.util:prepare_config"
     VALIDATE_CLUSTER_FILE = "ray.autoscaler._private.util:validate_config"
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
+    SET_PROCESS_TITLE = "ray._raylet:setproctitle"
 
 
 SERVE_GRPC_PORT = "ray.serve._private.replica:add_port_to_grpc_server"
@@ -186,6 +187,15 @@ def is_preempted(error: BaseException) -> bool:
     Public: `RayActorError.preempted`, but Train wraps that error in a private class of its own.
     """
     return bool(_look_up(PrivateName.IS_PREEMPTED)(error))
+
+
+def title_process(title: str) -> None:
+    """Give this process a title of its own until its task ends, for `ps`, `top`, `nvidia-smi` and the Cluster tab.
+
+    Public: none; an actor's name is fixed when it starts, before Tune gives it a trial.  The package setproctitle
+    would move the memory that Ray's own copy of it writes the next title to.
+    """
+    _look_up(PrivateName.SET_PROCESS_TITLE)(title)
 
 
 def _look_up(name: str) -> Any:

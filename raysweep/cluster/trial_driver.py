@@ -18,7 +18,7 @@ import ray.train
 from ray import tune
 
 from raysweep.cluster.functions import first_line
-from raysweep.cluster.ray_internals import is_preempted, make_lean_trainer, propagate_to_train
+from raysweep.cluster.ray_internals import is_preempted, make_lean_trainer, propagate_to_train, title_process
 from raysweep.cluster.session import TRAIN_VARIABLES, TRIAL_GPU
 from raysweep.cluster.train_worker import OUTCOME_MARK, Work, append_evaluation, train_on_worker
 from raysweep.scheduling.failures import Failure
@@ -55,6 +55,7 @@ def drive(config: dict[str, Any]) -> None:
             os.environ.setdefault(name, value)
         for name in ("RAY_ADDRESS", *TRAIN_VARIABLES):
             propagate_to_train(name)
+    title_process(f"ray::{'train' if work.is_shared else 'drive'} {work.job.trial}")
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:

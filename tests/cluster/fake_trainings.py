@@ -27,7 +27,8 @@ def train(job, *, device, rank, world_size, on_evaluation, should_stop):
     folder.model.mkdir(parents=True, exist_ok=True)
     (folder.model / "model.txt").write_text(f"{job.trial} at {job.settings.learning_rate}")
     folder.metrics.write_text(json.dumps({"step": 1, "loss": loss}) + "\n")
-    write_json(job.folder / "times.json", {"began": began, "ended": time.time()})
+    title = Path("/proc/self/cmdline").read_bytes().decode().strip("\0 ")
+    write_json(job.folder / "times.json", {"began": began, "ended": time.time(), "title": title})
     return result_of(steps=job.settings.steps, loss=loss, device=device)
 
 

@@ -1,8 +1,11 @@
 """Masking and scoring on a real Ray: results in order, and errors as they were raised."""
 
+import time
 from contextlib import closing
 
 import pytest
+import ray
+from ray.util.state import list_tasks
 
 from raysweep.config.data_settings import MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig
@@ -101,6 +104,11 @@ def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, scor
     assert len({process for process, *_ in notes}) <= 2
     assert {tuple(rest) for _, *rest in notes} == {("cpu", "1")}
     assert listener.progress == [("evaluate", done, 3, "models") for done in range(4)]
+    until = time.monotonic() + 60
+    address = ray.get_runtime_context().gcs_address
+    while {"score A1", "score B1", "score all"} - {task.name for task in list_tasks(address=address, limit=1000)}:
+        assert time.monotonic() < until, "the dashboard does not show which model a task scores"
+        time.sleep(0.5)
 
 
 def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):

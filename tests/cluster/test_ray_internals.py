@@ -22,6 +22,7 @@ USES = {
     "drain_node, reason": ("DRAIN_REASON", lambda ours: ours.drain_node("127.0.0.1:1", "0" * 56, "", within_s=1.0)),
     "validate_cluster_file": ("PREPARE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
     "validate_cluster_file, schema": ("VALIDATE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
+    "title_process": ("SET_PROCESS_TITLE", lambda ours: ours.title_process("x")),
     "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
 }
 

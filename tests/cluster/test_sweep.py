@@ -92,6 +92,13 @@ def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(swee
     )
 
 
+def test_a_process_has_the_title_of_the_trial_that_it_trains(sweep, run):
+    """In `top` and in the dashboard's Cluster tab, although one process trains one trial after another."""
+    for name in ("searched-A1", "killed"):
+        title = json.loads((run.trial(name).root / "times.json").read_text())["title"]
+        assert title == f"ray::train {name}"
+
+
 def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
     """The child of a search waits for all samples; its own start checks that the model is in place."""
 

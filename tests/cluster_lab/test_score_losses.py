@@ -27,7 +27,7 @@ from tests.cluster_lab.test_losses import (
 from tests.cluster_lab.test_losses import finished as finished
 from tests.cluster_lab.test_losses import nodes as nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(2400)]
 TEXTS = 300
 """A part under each of four models; a mask takes the workers MASK_SECONDS, so a part three quarters of a minute."""
 NAME = "scores.parquet"
@@ -60,6 +60,20 @@ class Scoring(Stage):
         words = self.nodes.lab.words(self.nodes.head, line, user="root")
         with self.log.open("a") as file:
             self.command = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
+
+    def wait_for_the_middle(self):
+        until = time.monotonic() + 900
+        while not (worker := self.busy_worker()):
+            assert self.command.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < until, self.log.read_text()[-3000:]
+            time.sleep(0.3)
+        return worker
+
+    def end(self):
+        try:
+            return self.command.wait(900)
+        finally:
+            self.command.kill()
 
     def busy_worker(self):
         parts = [path for path in self.nodes.bucket.list(f"texts/{NAME}.parts/") if path.endswith(".parquet")]
