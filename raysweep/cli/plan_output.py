@@ -52,6 +52,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
     """Measure this machine for the config's model and data, and remember it."""
     from raysweep.planning.calibration import calibrate, local_model
     from raysweep.planning.calibration_cache import cache_file, keep_calibration, keep_overheads
+    from raysweep.planning.cpu_precision import choose_precision, with_precision
     from raysweep.planning.devices import find_device
     from raysweep.planning.gpu_sharing import choose_gpu_sharing
 
@@ -63,8 +64,11 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
         console.print(line, markup=False)
 
     with tempfile.TemporaryDirectory(prefix="raysweep-calibration-") as place:
-        rates, data = calibrate(config, device=device, place=Path(place), say=say)
-        keep_calibration(config, device, rates, data)
+        test = choose_precision(config)
+        trained = with_precision(config, test.precision if test else None)
+        rates, data = calibrate(trained, device=device, place=Path(place), say=say)
+        for asked in (config, trained):  # a run asks with the choice, a plan before it without
+            keep_calibration(asked, device, rates, data)
         if config.resources.cluster_address is None and importlib.util.find_spec("ray") is not None:
             from raysweep.cluster.overheads import measure_overheads
 

@@ -119,7 +119,11 @@ class TrainingConfig(Section):
     clip_norm: PositiveFloat = Field(1.0, description="gradient norm is clipped to this")
     task: Literal["ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm"] = "ilm"
     minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="of matrix products in training; auto: bf16 on GPUs that have it, and on the CPU of this machine "
+        "where a test of a second shows that it pays (models of width 256 or more), chosen once for a run",
+    )
     compile: bool = Field(False, description="torch.compile")
     cuda_graphs: Literal["off", "auto", "on"] = Field(
         "auto",

@@ -24,6 +24,7 @@ from raysweep.pipeline import run_record
 from raysweep.pipeline.classify_stage import ClassifyStage
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
+from raysweep.pipeline.run_precision import settle_precision
 from raysweep.pipeline.seed_rounds import released_trials
 from raysweep.pipeline.signals import GRACE_S
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, asked_stages, decide
@@ -31,6 +32,7 @@ from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_tria
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start
+from raysweep.planning.cpu_precision import with_precision
 from raysweep.planning.forecast import TrialForecast
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
@@ -74,10 +76,11 @@ class Run:
     _sound: set[tuple[str, str, str]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.trials = expand_trials(self.config)
         self.record = run_record.open_run(
             self.folder, profile=self.profile, command=self.command, anew="prepare" in self.forced
         )
+        self.config = with_precision(self.config, self.record.precision)
+        self.trials = expand_trials(self.config)
         makes = [*asked_stages(self.config), *self.trials, *self.config.corpora]
         for name in self.forced:
             if name not in makes:
@@ -116,6 +119,10 @@ class Run:
         """
         stages = stages or asked_stages(self.config)
         self.refuse(stages)
+        if "train" in stages and settle_precision(
+            self.config, self.folder, self.record, self.trials, self.listener.say
+        ):
+            self.__post_init__()  # trials and stages have the precision now
         self._write_state(stages)
         with self._tracked():
             for name in stages:

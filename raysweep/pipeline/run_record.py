@@ -15,6 +15,7 @@ from typing import Any
 from raysweep import __version__
 from raysweep.config.fingerprints import fingerprint
 from raysweep.errors import DamagedError, EarlierVersionError
+from raysweep.planning.cpu_precision import Precision
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.digests import Outputs, describe_outputs, read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
@@ -51,6 +52,8 @@ class RunRecord:
     platform: str
     libraries: Mapping[str, str]
     started_at: float
+    precision: Precision | None = None
+    """The number type chosen for its trainings on a CPU; None: they have their config's, and 'auto' is float32."""
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
 
 
@@ -88,6 +91,7 @@ def open_run(folder: RunFolder, *, profile: str, command: Sequence[str], anew: b
         platform=platform.platform(),
         libraries={name: metadata.version(name) for name in LIBRARIES},
         started_at=before.started_at if before else unix_seconds(),
+        precision=before.precision if before else None,
         stages=before.stages if before else {},
     )
 

@@ -280,6 +280,7 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         padding_share=progress.padding_share,
         seconds=progress.seconds,
         device=device_name(engine.device),
+        precision="fp32" if engine.autocast is None else "bf16",
         parameters=parameter_count(engine.model),
         peak_memory_bytes=peak_memory(engine.device),
         tokens_per_second=rate,

@@ -1,0 +1,100 @@
+"""Chooses the number type of a run's trainings on this machine's CPU, once, before the first of them.
+
+With `training.precision: auto` they take bfloat16 where the processor has instructions for it and a test of about a
+second shows that the model's matrix products gain from it.  The choice is kept in run.json and used for every trial of
+the run, wherever it goes on, and it is part of the trials' fingerprints.  The test compares the fastest rounds of both
+types and asks for a clear gain, so that two fresh runs on one machine choose alike.
+
+Trainings on GPUs choose by the GPU.  Those on the CPUs of a joined cluster take float32, since its nodes may be unlike.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from raysweep.config.schema import Config
+from raysweep.errors import ResourceError
+from raysweep.planning.devices import find_device
+from raysweep.planning.model_size import ModelShape, model_shape
+
+Precision = Literal["fp32", "bf16"]
+
+CPUINFO = Path("/proc/cpuinfo")
+_FLAGS = {"amx_bf16", "avx512_bf16"}
+LEAST_WIDTH = 256
+"""Steps of narrower models spend their time elsewhere: their products are not worth a test."""
+LEAST_SPEEDUP = 1.3
+_TEST_S = 1.0
+"""CPU time of the test."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrecisionTest:
+    """What was chosen, and why."""
+
+    precision: Precision
+    speedup: float
+    """Time of the products in float32, divided by that in bfloat16."""
+
+    def describe(self) -> str:
+        """A line for a person."""
+        return (
+            f"precision: {self.precision} on this CPU: in bf16 the model's products are {self.speedup:.1f} times as "
+            f"fast as in fp32 ({LEAST_SPEEDUP} asked); training.precision sets it"
+        )
+
+
+def choose_precision(config: Config) -> PrecisionTest | None:
+    """Test whether bfloat16 pays; None if there is nothing to choose on this machine, or for this config.
+
+    Raises:
+        ResourceError: the test failed.
+    """
+    if not any(trial.precision == "auto" for trial in config.trials.values()):
+        return None
+    if config.resources.cluster_address is not None or find_device(config).gpus or not has_bf16(CPUINFO):
+        return None
+    shape = model_shape(config)
+    if shape.width < LEAST_WIDTH:
+        return None
+    first = next(trial for trial in config.trials.values() if trial.precision == "auto")
+    speedup = _test(shape, first.batch_size * shape.positions // 2)
+    return PrecisionTest(precision="bf16" if speedup >= LEAST_SPEEDUP else "fp32", speedup=speedup)
+
+
+def with_precision(config: Config, precision: Precision | None) -> Config:
+    """The config with the choice of its run in place of 'auto'; None: no choice was made."""
+    if precision is None:
+        return config
+
+    def chosen(settings: Any) -> Any:
+        return settings.model_copy(update={"precision": precision}) if settings.precision == "auto" else settings
+
+    trials = {name: chosen(trial) for name, trial in config.trials.items()}
+    return config.model_copy(update={"training": chosen(config.training), "trials": trials})
+
+
+def has_bf16(cpuinfo: Path) -> bool:
+    """Whether the processor multiplies bfloat16, by its flags; False where the system does not list them."""
+    if not cpuinfo.exists():
+        return False
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _FLAGS.isdisjoint(flags.partition(":")[2].split())
+
+
+def _test(shape: ModelShape, positions: int) -> float:
+    sizes = [str(number) for number in (shape.width, shape.vocabulary, positions, _TEST_S)]
+    command = [sys.executable, "-m", "raysweep.training.bf16_speed", *sizes]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise ResourceError(
+            f"training.precision: auto: the test of bfloat16 on this CPU failed ({last[:160]}); set it to fp32 or bf16"
+        )
+    return float(done.stdout)

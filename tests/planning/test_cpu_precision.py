@@ -1,0 +1,99 @@
+"""bfloat16 on a CPU: taken where the processor has it and a test shows that it pays, once for a run."""
+
+import subprocess
+
+import pytest
+
+from raysweep.config.loading import parse_config
+from raysweep.errors import ResourceError
+from raysweep.planning import cpu_precision
+from raysweep.planning.cpu_precision import LEAST_SPEEDUP, choose_precision, has_bf16, with_precision
+from raysweep.training import bf16_speed
+
+TRIALS = {"A1": {"levels": ["A1"]}, "A2": {"levels": ["A2"], "precision": "fp32"}}
+
+
+@pytest.fixture
+def tested(monkeypatch, tmp_path):
+    """A processor with AVX512-BF16 and no GPU; calls the choice with a config, and a speed-up or an error's text."""
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n")
+    monkeypatch.setattr(cpu_precision, "CPUINFO", cpuinfo)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    calls = []
+
+    def choose(outcome, **changes):
+        def run(command, **_):
+            calls.append(command[3:])
+            failed = isinstance(outcome, str)
+            return subprocess.CompletedProcess(command, int(failed), "" if failed else f"{outcome}\n", outcome)
+
+        monkeypatch.setattr(cpu_precision.subprocess, "run", run)
+        values = {"model": {"size": "small"}, "resources": {"gpus_per_trial": 0}, "trials": TRIALS}
+        return choose_precision(parse_config(values | changes))
+
+    choose.calls = calls
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu avx512_bf16 sse", True),
+        ("flags : amx_tile amx_bf16", True),
+        ("flags : avx512f avx512_bf16x", False),
+        ("Features : fp asimd bf16", False),
+        ("", False),
+    ],
+)
+def test_the_processor_says_what_it_has(tmp_path, flags, expected):
+    """A flag counts as a whole word; ARM's list has other names, and is not asked."""
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    assert has_bf16(tmp_path / "cpuinfo") == expected
+    assert not has_bf16(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("speedup", "expected"), [(LEAST_SPEEDUP - 0.01, "fp32"), (LEAST_SPEEDUP, "bf16"), (2.5, "bf16")]
+)
+def test_bf16_is_taken_where_it_clearly_pays(tested, speedup, expected):
+    """With the model's width, its vocabulary and half the positions of a full batch."""
+    found = tested(speedup)
+    assert (found.precision, found.speedup) == (expected, speedup)
+    assert f"precision: {expected} on this CPU" in found.describe()
+    assert tested.calls == [["256", "50264", "1024", "1.0"]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"size": "micro"}},
+        {"training": {"precision": "fp32"}},
+        {"resources": {"address": "10.0.0.1:6379"}},
+    ],
+)
+def test_nothing_is_tested_where_there_is_no_choice(tested, changes):
+    """Narrow models, a type that was set, and a cluster, whose nodes may be unlike."""
+    assert tested("must not be called", **changes) is None
+    assert not tested.calls
+
+
+def test_a_test_that_fails_says_which_setting_does_without(tested):
+    """Its last line is quoted."""
+    with pytest.raises(ResourceError, match=r"of bfloat16 on this CPU failed \(boom\); set it to fp32 or bf16"):
+        tested("Traceback\nboom")
+
+
+def test_the_choice_stands_for_auto_alone():
+    """A trial with a precision of its own keeps it; without a choice nothing changes."""
+    config = parse_config({"trials": TRIALS})
+    chosen = with_precision(config, "bf16")
+    assert chosen.training.precision == "bf16"
+    assert [chosen.trials[name].precision for name in TRIALS] == ["bf16", "fp32"]
+    assert with_precision(config, None) is config
+
+
+def test_the_products_are_timed_in_both_types(capsys):
+    """The process prints a ratio of times: of the order of one, whatever the machine."""
+    bf16_speed.main(["8", "16", "4", "0"])
+    assert 0.01 < float(capsys.readouterr().out) < 100
