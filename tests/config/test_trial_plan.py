@@ -13,12 +13,12 @@ from raysweep.scheduling.trials import expand_trials, training_settings
 ROOT = Path(__file__).parents[2]
 LISTED = {
     "local": """
-A1: {levels: [A1], steps: 50}
-A2: {levels: [A2], steps: 50}
-B1: {levels: [B1], steps: 50}
-B2: {levels: [B2], steps: 50}
-C1: {levels: [C1], steps: 50}
-all: {levels: [A1, A2, B1, B2, C1], steps: 100}
+A1: {levels: [A1], steps: 150}
+A2: {levels: [A2], steps: 150}
+B1: {levels: [B1], steps: 150}
+B2: {levels: [B2], steps: 150}
+C1: {levels: [C1], steps: 150}
+all: {levels: [A1, A2, B1, B2, C1], steps: 150}
 all-A1: {from: all, levels: [A1], steps: 10}
 all-A2: {from: all, levels: [A2], steps: 10}
 all-B1: {from: all, levels: [B1], steps: 10}
@@ -39,7 +39,7 @@ all-A2: {from: all, levels: [A2], steps: 4000}
 all-A1: {from: all, levels: [A1], steps: 5000}
 """,
 }
-"""The shipped profiles' trials, one by one, as they stood before there was a plan."""
+"""The shipped profiles' trials, one by one."""
 PLAN = {"specialised": {"steps": 50}, "general": {"steps": 100}, "transfer": {"steps": 10}}
 
 
