@@ -57,6 +57,7 @@ def fill_csv(
     as_json: bool,
     options: Mapping[str, Any],
     measures_likeness: bool = False,
+    classifier: Path | None = None,
     may_overwrite: bool = False,
 ) -> int:
     """Fill a CSV's texts, write them to another, and print metrics of the answers; returns how many texts failed.
@@ -66,7 +67,8 @@ def fill_csv(
         reference: holds what the learners wrote: the whole text, a JSON list of the answers, or, with one blank, the
             answer.
         options: `samples`, `seed`, `constraints` and the fields of `Sampling`.
-        measures_likeness: also tell the level of the filled texts, by the run's classifier.
+        measures_likeness: also tell the level of the filled texts, by a classifier.
+        classifier: which one, as `LikenessMeter` takes it; the run's own if None.
         may_overwrite: the output may be there already.
 
     Raises:
@@ -77,7 +79,7 @@ def fill_csv(
         raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
     if out.exists() and not may_overwrite:
         raise ConfigError(f"--out: {out} is there already; give --force to overwrite it, or another name")
-    meter = _likeness_meter(chosen) if measures_likeness else None
+    meter = _likeness_meter(chosen, classifier) if measures_likeness else None
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
         atomic_file(out) as beside,
@@ -95,12 +97,16 @@ def fill_csv(
                     say(f"{filler.texts:,} texts, {filler.texts / (told - began):,.1f} texts/s", to_stderr=True)
     metrics = filler.metrics(chosen.language, chosen.levels)
     if as_json:
-        say_json({"texts": filler.texts, "failed": len(filler.errors), "errors": filler.errors, "metrics": metrics})
+        of_classifier = {} if meter is None else {"classifier": meter.name}
+        counts = {"texts": filler.texts, "failed": len(filler.errors), "errors": filler.errors}
+        say_json({**counts, **of_classifier, "metrics": metrics})
     else:
         for error in filler.errors[:_ERRORS_SHOWN]:
             say(f"{source}: {error}", to_stderr=True)
         failed = len(filler.errors)
         say(f"{out}: {filler.texts - failed:,} of {filler.texts:,} texts filled, {failed:,} failed")
+        if meter is not None:
+            say(f"levels: told by the classifier {meter.name}")
         _print_metrics(metrics)
     return len(filler.errors)
 
@@ -217,12 +223,12 @@ class _CsvFiller:
         return described
 
 
-def _likeness_meter(chosen: ChosenModels) -> "LikenessMeter":
+def _likeness_meter(chosen: ChosenModels, classifier: Path | None) -> "LikenessMeter":
     from raysweep.inference.learner_likeness import LikenessMeter
     from raysweep.inference.loaded_run import open_run
 
     assert chosen.run is not None, "--learner-likeness needs --name"
-    return LikenessMeter(open_run(chosen.run.root, "cpu"))
+    return LikenessMeter(open_run(chosen.run.root, "cpu"), classifier)
 
 
 def _is_other_text(template: Any, original: str) -> bool:

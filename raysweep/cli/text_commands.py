@@ -71,9 +71,17 @@ def infill(
         bool,
         typer.Option(
             "--learner-likeness",
-            help="With --csv: the level that the run's classifier takes filled texts for, and held-out texts.",
+            help="With --csv: the level that a classifier takes filled texts for, and held-out texts.",
         ),
     ] = False,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            "--classifier",
+            metavar="FILE|FOLDER",
+            help="For --learner-likeness: what classify saved, or another run's folder; the run's own if absent.",
+        ),
+    ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Fillings; 3, of a CSV's texts 1.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
@@ -104,6 +112,8 @@ def infill(
         raise ConfigError("--csv: needs --out FILE, and no text")
     if csv is None and (out is not None or reference is not None or force or learner_likeness):
         raise ConfigError("--out, --force, --reference and --learner-likeness: need --csv FILE")
+    if classifier is not None and not learner_likeness:
+        raise ConfigError("--classifier: needs --learner-likeness, whose levels it tells")
     if learner_likeness and name is None:
         raise ConfigError("--learner-likeness: needs --name, the run whose classifier tells levels")
     options = {
@@ -130,6 +140,7 @@ def infill(
             as_json=as_json,
             options=options,
             measures_likeness=learner_likeness,
+            classifier=classifier,
             may_overwrite=force,
         )
     if failed:

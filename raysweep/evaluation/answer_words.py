@@ -2,7 +2,8 @@
 
 A word is a run of letters and digits with their combining marks, and apostrophes inside of it.  Constraints work on
 the next token: which tokens would break one is looked up by what is written so far, so a model chooses among the others
-only.  GPT-2 cuts a text so that no token holds more than one word; that is what makes looking up possible.
+only.  GPT-2 cuts a text so that no token holds more than one word, so a table answers; tokens of a tokenizer that cuts
+otherwise may hold several words, or end one and begin another, so what they would spell is looked at.
 """
 
 import codecs
@@ -11,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,6 @@ from raysweep.errors import InputError
 from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.storage.printable import shown
 
-# A letter with its marks, such as an e with an acute accent of its own, is no end of a word; `\w` has no marks.
-_MARKS = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
-_LETTERS = rf"\w[\w{_MARKS}]*"
-_WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
-_LAST_WORD = re.compile(
-    rf"{_LETTERS}(?:['’]{_LETTERS})*['’]?\Z"
-)  # `$` would also match before a newline, which ends a word
 _TOKENS_OF_A_WORD = 8
 """Room for each word of `min_words`: an answer's limit grows with it."""
 
@@ -51,7 +45,7 @@ class Constraints:
 
     def __post_init__(self) -> None:
         for name, word in [("first_word", self.first_word), *(("forbidden", word) for word in self.forbidden)]:
-            if word is not None and not _WORD.fullmatch(word):
+            if word is not None and not _word().fullmatch(word):
                 raise InputError(f"{name}: found {shown(word)}; must be one word, without spaces and punctuation")
         if self.min_words < 0 or (self.max_words is not None and self.max_words < 1):
             found = f"min_words {self.min_words}, max_words {self.max_words}"
@@ -120,7 +114,25 @@ FREE = Constraints()
 
 def words_of(text: str) -> list[str]:
     """The words of a text as they are written."""
-    return _WORD.findall(text)
+    return _word().findall(text)
+
+
+@cache
+def _word(end: str = "") -> re.Pattern[str]:
+    r"""Matches a word.
+
+    A letter with its marks, such as an e with an acute accent of its own, is no end of a word; `\w` has no marks.
+    """
+    marks = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
+    letters = rf"\w[\w{marks}]*"
+    return re.compile(rf"{letters}(?:['’]{letters})*{end}")
+
+
+def _last_word(text: str) -> str:
+    """The word that a text ends in, with an apostrophe after it; '' if it ends in none."""
+    # `$` would also match before a newline, which ends a word.
+    found = _word(r"['’]?\Z").search(text)
+    return "" if found is None else found[0]
 
 
 def count_ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
@@ -138,13 +150,14 @@ class _TokenTables:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._bytes = vocabulary.contents
         texts = [content.decode("utf-8", "replace") for content in self._bytes]
+        self._folded = None if vocabulary.cuts_like_gpt2 else [text.casefold() for text in texts]
         is_part = np.array(["�" in text for text in texts])
         self._new_words: list[npt.NDArray[np.int64]] = [
-            np.array([len(_WORD.findall(before + text)) for text in texts]) - len(_WORD.findall(before)) + is_part
+            np.array([len(words_of(before + text)) for text in texts]) - len(words_of(before)) + is_part
             for before in ("a", "a'", " ")
         ]
         self._continues: list[Tokens] = [
-            np.array([len(_WORD.findall(before + text)[0]) > 1 for text in texts]) | is_part for before in ("a", "a'")
+            np.array([len(words_of(before + text)[0]) > 1 for text in texts]) | is_part for before in ("a", "a'")
         ] + [np.zeros(vocabulary.own_size, dtype=np.bool_)]
         self._spelled: dict[bytes, list[int]] = {}
         for number, (text, content) in enumerate(zip(texts, self._bytes, strict=True)):
@@ -165,21 +178,40 @@ class _TokenTables:
 
     def completing(self, text: str, rest: bytes, words: Collection[str]) -> list[int]:
         """The tokens after which the text's last word is one of these (casefolded)."""
-        last = _LAST_WORD.search(text.casefold())
-        begun = (last[0] if last is not None else "").encode() + rest
+        last = _last_word(text.casefold())
+        if self._folded is not None:
+            return self._spelling(last, rest, words)
+        begun = last.encode() + rest
         # A part of a character has no case to fold, so each word is spelled with capitals from any letter on too.
         spelled = [(word[:at] + word[at:].upper()).encode() for word in words for at in range(len(word) + 1)]
         endings = [b" " + word for word in spelled] + [word[len(begun) :] for word in spelled if word.startswith(begun)]
         endings += spelled if rest else []  # a part that does not become a character ends a word
         return [number for ending in endings for number in self._spelled.get(ending, ())]
 
+    def _spelling(self, last: str, rest: bytes, words: Collection[str]) -> list[int]:
+        """The tokens that spell one of these words anywhere, after the word that the text ends in."""
+        assert self._folded is not None
+        folded = self._folded
+        if rest:  # a character that has begun may end in any token
+            folded = [(rest + content).decode("utf-8", "replace").casefold() for content in self._bytes]
+        found = []
+        for word in words:
+            begun = word.startswith(last)
+            tail = word[len(last) :] if begun else word
+            found += [
+                number
+                for number, token in enumerate(folded)
+                if (word in token or (begun and token.startswith(tail))) and word in words_of(last + token)
+            ]
+        return found
+
 
 def _ending(text: str) -> int:
     """Whether a text ends in a word (0), in an apostrophe after one (1), or in neither (2)."""
-    last = _LAST_WORD.search(text)
-    return 2 if last is None else int(last[0].endswith(("'", "’")))
+    last = _last_word(text)
+    return int(last.endswith(("'", "’"))) if last else 2
 
 
-@cache
+@lru_cache(maxsize=2)  # a table is some megabytes
 def _token_tables(vocabulary: Vocabulary) -> _TokenTables:
     return _TokenTables(vocabulary)

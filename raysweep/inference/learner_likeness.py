@@ -1,13 +1,15 @@
 """Learner-likeness of generated texts: are they taken for texts of their model's level as that level's own texts are?
 
-The run's own classifier (`classification` in the config) tells the level of each text from its perplexities.  The
-shares of levels that it gives to filled texts are compared with those that it gives to held-out texts of the model's
-level, the run's test documents: 1 minus half the sum of the absolute differences (the total variation distance) is 1
-if they are told alike, and 0 if they never are.
+A classifier tells the level of each text from its perplexities: the run's own (`classification` in the config), one
+that `raysweep classify` fitted on its models' perplexities, or another run's own, which asks that run's models.
+The shares of levels that it gives to filled texts are compared with those that it gives to held-out texts of the
+model's level, the run's test documents: 1 minus half the sum of the absolute differences (the total variation distance)
+is 1 if they are told alike, and 0 if they never are.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,17 +18,29 @@ from raysweep.classification.predictions import OWN, ZERO_SHOT, read_predictions
 from raysweep.errors import InputError
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.inference.level_classifier import LevelClassifier
-from raysweep.inference.loaded_run import LoadedRun
+from raysweep.inference.loaded_run import LoadedRun, open_run
 from raysweep.storage.classification_files import ClassificationFolder
+
+_MOST_HELD_OUT = 500
+"""Test documents of a level that another classifier than the run's own is asked about."""
 
 
 class LikenessMeter:
-    """Counts the levels that the run's classifier gives to texts, by the model that filled them."""
+    """Counts the levels that a classifier gives to texts, by the model that filled them."""
 
-    def __init__(self, run: LoadedRun) -> None:
-        """Raises InputError if the run has no classifier of its own, one of other models, or no test document."""
-        self._classifier: LevelClassifier = run.level_classifier()
-        self._held_out = held_out_shares(run)
+    def __init__(self, run: LoadedRun, classifier: Path | None = None) -> None:
+        """Args: `classifier` is a file of `raysweep classify`, or another run's folder; the run's own if None.
+
+        Raises:
+            InputError: there is no such classifier, it reads other models than there are now, or the run has no test
+                document.
+        """
+        self._classifier = _open_classifier(run, classifier)
+        self.name = f"of {run.folder.root}" if classifier is None else f"in {classifier}"
+        """Which classifier it is, for a person."""
+        self._held_out = (
+            held_out_shares(run) if classifier is None else shares_by_level(run, self._classifier, _MOST_HELD_OUT)
+        )
         self._found: dict[str, Counter[str]] = {}
 
     def add(self, model: str, texts: Sequence[str]) -> None:
@@ -50,6 +64,36 @@ class LikenessMeter:
         described |= {f"held-out {level} taken for {each}": share for each, share in own.items()}
         distance = sum(abs(shares[each] - own[each]) for each in shares) / 2
         return {"learner_likeness": 1.0 - distance, **described}
+
+
+def _open_classifier(run: LoadedRun, classifier: Path | None) -> LevelClassifier:
+    if classifier is not None and classifier.is_dir():
+        return open_run(classifier, run.device.type).level_classifier()
+    return run.level_classifier(classifier)
+
+
+def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> dict[str, dict[str, float]]:
+    """By true level: the share of each level among what the classifier takes the run's test documents for.
+
+    Args:
+        most: documents of a level that are asked about, the first ones.
+
+    Raises:
+        InputError: there is no test document.
+    """
+    columns = ["writing_id", "level", "split", "text"]
+    documents = pd.read_parquet(run.folder.documents, columns=columns, page_checksum_verification=True)
+    rows = documents[documents["split"] == "test"].groupby("level").head(most)
+    if rows.empty:
+        raise InputError(
+            f"{run.folder.documents}: found no test document, with which filled texts are compared; raise "
+            "data.split.test, and do `raysweep run --force prepare`"
+        )
+    taken = classifier.predict(rows["text"], ids=rows["writing_id"].astype(str).tolist())["level"].to_numpy()
+    counts = pd.crosstab(rows["level"].to_numpy(), taken, normalize="index")
+    return {
+        str(level): {each: float(row.get(each, 0.0)) for each in classifier.levels} for level, row in counts.iterrows()
+    }
 
 
 def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:

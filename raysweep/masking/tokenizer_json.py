@@ -86,10 +86,21 @@ def _read(raw: Mapping[str, Any], place: str, end_of_text: str | None) -> tuple[
     contents = [_content(own.get(id_), is_bytes, id_ in controls, id_ in added) for id_ in range(size)]
     has_words = any(not token.get("special") for token in added.values())
     # As the library spells it, so that a tokenizer is the same before and after it is saved.
-    text = _tokenizer(json.dumps(canonical)).to_str()
+    tokenizer = _tokenizer(json.dumps(canonical))
+    text = tokenizer.to_str()
     canonical = json.loads(text)
     plain = json.dumps(_plain(canonical, controls))
     _tokenizer(plain)  # refuses now what the library cannot load
+    if (
+        len(own) < size
+        and tokenizer.add_tokens([SPECIAL_TOKENS[0]])
+        and tokenizer.token_to_id(SPECIAL_TOKENS[0]) != size
+    ):
+        missing = min(set(range(size)) - own.keys())
+        raise InputError(
+            f"{place}: found {len(own):,} tokens with ids up to {size - 1:,}, none with the id {missing:,}, so those "
+            "of infilling cannot follow; number the tokens without gaps"
+        )
     vocabulary = Vocabulary(
         digest=fingerprint({"tokenizer": canonical, "end": end}),
         own_size=size,

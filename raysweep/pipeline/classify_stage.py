@@ -88,9 +88,7 @@ class ClassifyStage(Stage):
             identities.classify_identity(self.config, list(corpora), list(models)),
             done,
             made_from={
-                "losses": combine_digests(done["evaluate"].outputs, r"(corpora/[^/]+/)?evaluation/losses\.parquet$")
-                if "evaluate" in done
-                else "",
+                "losses": combine_digests(done["evaluate"].outputs, identities.LOSSES) if "evaluate" in done else "",
                 **{each.name: combine_digests(each.record.outputs) for each in targets if each.record is not None},
             },
             rests_on=tuple(target.name for target in targets),

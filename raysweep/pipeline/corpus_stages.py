@@ -19,7 +19,7 @@ from raysweep.pipeline.tasks import Executor, Listener, MaskTask
 from raysweep.pipeline.thin_levels import find_thin_levels, thin_level_problems
 from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
-from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
 _ILM_TEXTS = "ILM texts"
 
@@ -198,17 +198,21 @@ def make_examples(
         run: whose tokenizer is used; None: the one that the config asks for is made.
     """
     from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
-    from raysweep.masking.tokenizer_folder import pack_vocabulary
+    from raysweep.masking.tokenizer_folder import pack_vocabulary, write_tokenizer
+    from raysweep.masking.vocabulary import gpt2
     from raysweep.model.run_tokenizer import copy_tokenizer, make_tokenizer
 
-    begun = folder.examples_fingerprint
-    if anew or not begun.exists() or begun.read_text(errors="replace") != work:
-        shutil.rmtree(folder.examples, ignore_errors=True)
-        write_text(begun, work)
     if run is None:
         vocabulary = make_tokenizer(config, folder.documents, folder.examples)
     else:
         vocabulary = copy_tokenizer(config, run.examples, folder.documents, folder.examples)
+    # Another version of `tokenizers` may train another one on the same texts; then no shard fits it.
+    begun, mark = folder.examples_fingerprint, work if vocabulary is gpt2() else f"{work} {vocabulary.digest}"
+    if anew or not begun.exists() or begun.read_text(errors="replace") != mark:
+        shutil.rmtree(folder.examples, ignore_errors=True)
+        if vocabulary is not gpt2():
+            write_tokenizer(ExamplesFolder(folder.examples).tokenizer, vocabulary, config.masking.max_tokens)
+        write_text(begun, mark)
     tokenizer = pack_vocabulary(vocabulary)
     if tokenizer is not None and run is None:
         listener.say(f"mask: {_describe(config.model.tokenizer)}, {vocabulary.size:,} tokens")

@@ -41,6 +41,10 @@ TRAINING_VERSION = 2
 SCORES_VERSION = 3
 FURTHER_VERSION = 1
 CLASSIFICATION_VERSION = 1
+LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"
+"""The losses of test documents, on which the classifiers rest, among the outputs of the evaluate stage."""
+_TOKENS = r"examples/(.*\.examples|tokenizer/.*)$"
+"""What models are trained and scored on: the shards, and all files of the tokenizer, which name its special tokens."""
 
 
 def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:
@@ -84,9 +88,9 @@ def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
 
 def tokenizer_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
     """Digest of the run's tokenizer, with which further corpora are masked too; nothing if it is GPT-2's."""
-    path = "examples/tokenizer/tokenizer.json"
     outputs = done["mask"].outputs if "mask" in done else {}
-    return {"tokenizer": combine_digests({path: outputs[path]})} if path in outputs else {}
+    files = {path: digest for path, digest in outputs.items() if path.startswith("examples/tokenizer/")}
+    return {"tokenizer": combine_digests(files)} if files else {}
 
 
 def trial_made_from(
@@ -135,11 +139,7 @@ def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None)
         corpus: outputs of the corpus; None if it is not made.
         record: None for the start.
     """
-    digests = (
-        {}
-        if corpus is None
-        else {"corpus": combine_digests(corpus, r"corpus/documents|examples/(.*\.examples|tokenizer/tokenizer\.json)$")}
-    )
+    digests = {} if corpus is None else {"corpus": combine_digests(corpus, rf"corpus/documents|{_TOKENS}")}
     return digests if record is None else {**digests, "model": record.model_digest}
 
 
@@ -250,7 +250,7 @@ def documents_digest(done: Mapping[str, StageRecord]) -> str:
 
 def examples_digest(done: Mapping[str, StageRecord]) -> str:
     """Digest of the shards of the examples, and of their tokenizer."""
-    return combine_digests(done["mask"].outputs, r"examples/(.*\.examples|tokenizer/tokenizer\.json)$")
+    return combine_digests(done["mask"].outputs, _TOKENS)
 
 
 def _tokenizer_identity(model: ModelConfig) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.errors import DamagedError, EarlierVersionError
+from raysweep.pipeline.identities import LOSSES
 from raysweep.pipeline.lock import is_locked, last_holder
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.seed_rounds import spared_trials
@@ -18,6 +19,7 @@ from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.clock import unix_seconds
+from raysweep.storage.digests import combine_digests, read_sealed
 from raysweep.storage.run_folder import RunFolder
 
 TAIL_BYTES = 1 << 15
@@ -176,8 +178,13 @@ def describe_classification(folder: RunFolder, config: Config) -> str:
     if config.classification is None:
         return ""
     record = read_run(folder)
-    if record is not None and "classify" in record.stages:
-        return "classification: done"
+    if record is not None and (classified := record.stages.get("classify")) is not None:
+        evaluated = record.stages.get("evaluate")
+        losses = "" if evaluated is None else combine_digests(evaluated.outputs, LOSSES)
+        is_current = classified.made_from["losses"] == losses
+        if is_current and all((folder.root / path).exists() for path in classified.outputs):
+            return "classification: done"
+        return "classification: done, but its files are gone or rest on other scores; the next run makes it again"
     from raysweep.classification.predictions import OWN  # pandas, which a status without this stage needs not
 
     files, seeds_of = ClassificationFolder.of(folder), {START_MODEL: [START_MODEL]}
@@ -200,10 +207,19 @@ def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collec
         if not place.further_record.exists():
             lines.append(f"corpus {name}: not prepared yet")
             continue
-        scored = sum(place.cells_record(model).exists() for model in (START_MODEL, *trials))
+        scored = sum(_is_scored(folder, place.cells_record(model), model) for model in (START_MODEL, *trials))
         documents = read_json(place.splits)["documents"]
         lines.append(f"corpus {name}: {documents:,} documents, scored by {scored} of {1 + len(trials)} models")
     return lines
+
+
+def _is_scored(folder: RunFolder, scores: Path, model: str) -> bool:
+    """Whether there are scores, and of the model that there is now."""
+    if not scores.exists():
+        return False
+    trained = None if model == START_MODEL else read_record(folder.trial(model))
+    of_model = read_sealed(scores, fix=f"make it again with --force {model}")["made_from"].get("model")
+    return model == START_MODEL or (trained is not None and of_model == trained.model_digest)
 
 
 def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:

@@ -71,9 +71,10 @@ def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
     model = config.model
     if model.tokenizer == GPT2_TOKENIZER:
         return GPT2_IDS
-    if folder and (recorded := recorded_size(ExamplesFolder(folder.examples).tokenizer)) is not None:
-        return recorded
     if model.tokenizer == CORPUS_TOKENIZER:
+        recorded = recorded_size(ExamplesFolder(folder.examples).tokenizer) if folder else None
+        if folder and recorded is not None and _was_trained_on_corpus(folder):
+            return recorded
         return corpus_vocabulary_size(round(_text_bytes(config, folder) * config.data.split.train))
     from raysweep.model.start_folder import cached_snapshot, local_folder, place_of, read_start
     from raysweep.model.start_tokenizer import named_vocabulary
@@ -86,14 +87,28 @@ def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
     return vocabulary.size
 
 
-def _text_bytes(config: Config, folder: RunFolder | None) -> float:
-    """Text of the corpus: as it was prepared, else about as much as its files, or as is generated."""
+def _was_trained_on_corpus(folder: RunFolder) -> bool:
+    """Whether the tokenizer of the run's examples is of the kind that the config asks for now."""
     try:
-        lengths = read_json(folder.splits)["lengths"].values() if folder and folder.splits.exists() else ()
+        mask = read_json(folder.record)["stages"].get("mask", {}) if folder.record.exists() else {}
     except InputError:
-        lengths = ()  # a run refuses it and names it; a forecast can do without
-    if lengths:
-        return float(sum(level["documents"] * level["mean"] for level in lengths))
+        return False  # a run refuses it and names it; a forecast can do without
+    return bool(mask) and mask["identity"].get("tokenizer") == CORPUS_TOKENIZER
+
+
+def _text_bytes(config: Config, folder: RunFolder | None) -> float:
+    """Text of the corpus in UTF-8: as it was prepared, else about as much as its files, or as is generated."""
+    if folder and folder.documents.exists():
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        try:
+            texts = pq.read_table(folder.documents, columns=["text"])["text"]
+        except (pa.ArrowException, OSError):
+            texts = None  # a run refuses it and names it; a forecast can do without
+        if texts is not None and len(texts):
+            return float(pc.sum(pc.binary_length(texts)).as_py())
     if config.data.path is None:
         return float(config.data.sample.rows * _SAMPLE_BYTES)
     return float(sum(file.stat().st_size for file in local_files(config.data.path)))

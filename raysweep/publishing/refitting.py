@@ -9,7 +9,7 @@ Taken as stated, because nothing in a bundle tells them: losses of whole texts, 
 of these were scored, numbers of words and tokens of whole texts, and the division into folds (but for learners).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from raysweep.classification.predictions import (
 from raysweep.classification.scored_texts import loss_columns
 from raysweep.config.schema import Config
 from raysweep.config.scored_metrics import METRIC_PARTS
+from raysweep.errors import InputError
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.publishing.differences import Mismatch
 from raysweep.statistics.loss_table import Floats
@@ -60,6 +61,7 @@ def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
         Mismatch(f"{_PREDICTIONS}: {name}, {ZERO_SHOT}", "nothing", "its documents have features")
         for name in sorted({*features.loc[features["split"] == TEST, "corpus"]} & {*places} - zero_shot)
     ]
+    wrong += _find_missing_folds(in_ways, config)
     for predicted in in_ways:
         wrong += [*_compare_tested(predicted, features), *_compare_folds(predicted)]
         if not wrong:  # what is forged here may not even be fitted
@@ -114,6 +116,23 @@ def _compare_tested(predicted: Predicted, features: pd.DataFrame) -> Iterator[Mi
         yield Mismatch(
             place, f"{len(predicted.rows):,} documents", f"must be all {len(rows):,} test documents, once each"
         )
+
+
+def _find_missing_folds(in_ways: Sequence[Predicted], config: Config) -> Iterator[Mismatch]:
+    """Corpora that can be divided into folds, and were not."""
+    assert config.classification is not None
+    from raysweep.classification.comparison import split_folds  # scikit-learn, if there are any
+
+    within = {predicted.corpus for predicted in in_ways if predicted.way == WITHIN}
+    for predicted in in_ways:
+        if predicted.way == ZERO_SHOT and predicted.corpus not in within:
+            texts = scored_rows(predicted.rows, config.data.levels)
+            try:
+                split_folds(texts, config.classification.folds, config.seed)
+            except InputError:
+                continue  # as the stage found too
+            place = f"{_PREDICTIONS}: {predicted.corpus}, {WITHIN}"
+            yield Mismatch(place, "nothing", f"its documents can be divided into {config.classification.folds} folds")
 
 
 def _compare_folds(predicted: Predicted) -> Iterator[Mismatch]:

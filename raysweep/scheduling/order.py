@@ -8,6 +8,7 @@ the same rule.  A smaller trial may overtake one that does not fit, so that no G
 
 import bisect
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,19 +46,19 @@ def remaining_path(costs: Mapping[str, float], parents: Mapping[str, Sequence[st
         costs: of each trial; any unit.
         parents: the trials that each waits for; those that are not in `costs` are done already.
     """
-    children: dict[str, list[str]] = {name: [] for name in costs}
-    for name in costs:
-        for parent in parents.get(name, ()):
-            if parent in children:
-                children[parent].append(name)
-    lengths: dict[str, float] = {}
-
-    def length(name: str) -> float:
-        if name not in lengths:
-            lengths[name] = costs[name] + max((length(child) for child in children[name]), default=0.0)
-        return lengths[name]
-
-    return {name: length(name) for name in costs}
+    waits_for = {name: [parent for parent in parents.get(name, ()) if parent in costs] for name in costs}
+    unknown = Counter(parent for waited in waits_for.values() for parent in waited)  # children whose path is not known
+    longest, lengths = dict.fromkeys(costs, 0.0), {}
+    known = [name for name in costs if not unknown[name]]
+    while known:  # children before parents, without recursion: a chain may be of any length
+        name = known.pop()
+        lengths[name] = costs[name] + longest[name]
+        for parent in waits_for[name]:
+            longest[parent] = max(longest[parent], lengths[name])
+            unknown[parent] -= 1
+            if not unknown[parent]:
+                known.append(parent)
+    return {name: lengths[name] for name in costs}
 
 
 def simulate(

@@ -223,6 +223,10 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
         (out, "--out, --force, --reference and --learner-likeness: need --csv FILE"),
         (("--csv", tmp_path / "in.csv", "--out", tmp_path / "there.csv"), "there.csv is there already; give --force"),
         (
+            ("--csv", tmp_path / "good.csv", *out, "--classifier", "x"),
+            "--classifier: needs --learner-likeness",
+        ),
+        (
             ("--csv", tmp_path / "good.csv", *out, "--learner-likeness"),
             "has no classifier of its own; do `raysweep run",
         ),

@@ -35,7 +35,8 @@ OPTIONS = {
     "init": "corpus --out --yes --force --set",
     "infill": (
         "text --model --name --storage --all-levels --csv --out --force --column --reference --learner-likeness "
-        "--samples --temperature --top-k --top-p --seed --first-word --min-words --max-words --forbid --json"
+        "--classifier --samples --temperature --top-k --top-p --seed --first-word --min-words --max-words --forbid "
+        "--json"
     ),
     "score": (
         "corpus --name --out --storage --model --tokens --layout --format --text-column --id-column --set --inline "

@@ -1,17 +1,22 @@
 """What a user may ask of every answer, and that a model which wants something else keeps to it."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from raysweep.errors import InputError
+from raysweep.evaluation import answer_words
 from raysweep.evaluation.answer_words import Constraints, words_of
 from raysweep.evaluation.decoding import Prompt, answer_prompts
 from raysweep.evaluation.infilling import fill_templates, infill, read_template
 from raysweep.evaluation.token_sampling import Sampling
+from raysweep.masking.tokenizer_folder import read_tokenizer
 from raysweep.masking.vocabulary import gpt2
 from tests.gpt2_tokens import END_OF_INFILL, document_tokenizer
+from tests.tokenizers_of_tests import write_sentencepiece
 
 
 def answers(model, text, *, samples=4, longest=None, **wanted):
@@ -191,3 +196,32 @@ def test_an_answer_knows_its_probability(model):
     assert [answer.nats for answer in answers_] == pytest.approx(spent, abs=1e-4)
     (filling,) = fill_templates(model, [template], samples=1, **options)[0]
     assert filling.answers[0].probability == pytest.approx(math.exp(-spent[0]), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["Unigram", "BPE"])
+def test_no_token_of_a_tokenizer_of_its_own_cuts_spells_a_forbidden_word(tmp_path, kind):
+    """A token of SentencePiece begins words without a space, ends one and begins the next; all were let through."""
+    vocabulary, _ = read_tokenizer(write_sentencepiece(tmp_path, kind=kind), "x")
+    rules = Constraints(forbidden=("like", "school", "the", "я"))
+    for text in ("like it", "I like it", "my school. The", "Like\nschool", "это я"):
+        ids, spelled = vocabulary.encode(text), ""
+        refused = [
+            bool(rules.refused_tokens(ids[:place], (), vocabulary)[token]) and vocabulary.decode(ids[: place + 1])
+            for place, token in enumerate(ids)
+        ]
+        for place in range(len(ids)):
+            spelled = vocabulary.decode(ids[: place + 1]).casefold()
+            is_whole = "\ufffd" not in spelled
+            has_word = bool({"like", "school", "the", "я"}.intersection(words_of(spelled)))
+            assert not is_whole or bool(refused[place]) is has_word, (text, spelled)
+            if has_word:
+                break  # the model could not have gone on
+        else:
+            pytest.fail(f"{text}: nothing was refused")
+
+
+def test_constraints_cost_nothing_before_they_are_used():
+    """Importing the module asked Unicode's tables 130,000 times; a table of a vocabulary is not kept for ever."""
+    assert answer_words._token_tables.cache_info().maxsize == 2
+    code = "import unicodedata as u; u.category = None; import raysweep.evaluation.answer_words"
+    subprocess.run([sys.executable, "-c", code], check=True)

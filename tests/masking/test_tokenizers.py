@@ -181,3 +181,24 @@ def test_ids_take_four_bytes_where_two_are_too_few():
     store = ExampleStore([Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": 9}, arrays=arrays)], large)
     ids = store.assemble(np.array([0])).ids_BT[0].tolist()
     assert ids == [69_999, 70_006, 69_998, 70_000, 3, 70_001]
+
+
+def renumbered(folder, numbers):
+    """Give tokens of a vocabulary other ids."""
+    values = json.loads((folder / "tokenizer.json").read_text())
+    vocab = values["model"]["vocab"]
+    vocab |= {name: number for name, number in vocab.items() if number not in numbers} | {
+        name: numbers[number] for name, number in vocab.items() if number in numbers
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+
+
+def test_ids_with_gaps_are_refused(tmp_path):
+    """Infilling's tokens could not follow; it ended in an assertion."""
+    folder = write_sentencepiece(tmp_path, kind="BPE")
+    size = read_tokenizer(folder, "x")[0].own_size
+    renumbered(folder, {size - 1: size + 4})
+    with pytest.raises(
+        InputError, match=rf"^x: tokenizer.json: .* ids up to {size + 4}, none with the id {size - 1}, so"
+    ):
+        read_tokenizer(folder, "x")

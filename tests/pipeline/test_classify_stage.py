@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -201,6 +202,13 @@ def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
     assert ClassificationFolder.of(run.folder).predictions.read_bytes() != before
     assert any(line.startswith("data:A1: its model changed since it was made") for line in run.listener.lines)
     assert any(line.startswith("report: its ") and " classify" in line for line in run.listener.lines)
+
+
+def test_status_calls_done_what_is_there_and_current(own_copy):
+    """Its record alone proves neither."""
+    run = own_copy()
+    ClassificationFolder.of(run.folder).features.unlink()
+    assert "its files are gone or rest on other scores" in describe_classification(run.folder, run.config)
 
 
 def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
@@ -457,6 +465,14 @@ def test_a_corpus_without_its_zero_shot_predictions_and_other_token_counts_are_n
     assert any("predictions.parquet: data, zero-shot: stated nothing" in line for line in lines)
 
 
+def test_a_corpus_without_its_folds_is_named(refitted):
+    """Nothing told that the harder half of the table was left out."""
+    lines = refitted(lambda files: files.predictions, lambda table: table[table["way"] != "within"])
+    assert any(
+        "predictions.parquet: data, within: stated nothing, its documents can be divided" in each for each in lines
+    )
+
+
 def test_a_text_of_unknown_learner_hides_no_learner_in_two_folds(classified, refitted):
     """The others' learners are still compared."""
     copied = changed("learner", None, slice(-1, None))
@@ -498,6 +514,33 @@ def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_
         LikenessMeter(raysweep.load(run.folder.root, device="cpu"))
 
 
+def test_another_classifier_is_asked_about_the_held_out_texts_too(classified, tmp_path):
+    """The run's own, named as a file or as another run's folder, gives the run's own shares."""
+    run = raysweep.load(classified.folder.root, device="cpu")
+    own, file = LikenessMeter(run), ClassificationFolder.of(run.folder).classifier
+    copy = Path(shutil.copy(file, tmp_path / "saved.skops"))
+    assert own.name == f"of {run.folder.root}"
+    texts = ["I like my school.", "Notwithstanding the aforementioned considerations, it persists."]
+    own.add("A1", texts)
+    for place in (copy, run.folder.root):
+        meter = LikenessMeter(run, place)
+        meter.add("A1", texts)
+        assert meter.describe("A1", "A1") == pytest.approx(own.describe("A1", "A1"), abs=1e-6)
+        assert meter.name == f"in {place}"
+    with pytest.raises(InputError, match=r"none\.skops: is no classifier that raysweep saved"):
+        LikenessMeter(run, tmp_path / "none.skops")
+
+
+def test_without_test_documents_another_classifier_has_nothing_to_compare_with(own_copy):
+    """Said with what to do, as of the run's own."""
+    folder = own_copy().folder
+    documents = pd.read_parquet(folder.documents)
+    documents[documents["split"] != "test"].to_parquet(folder.documents)
+    run = raysweep.load(folder.root, device="cpu")
+    with pytest.raises(InputError, match=r"documents\.parquet: found no test document"):
+        LikenessMeter(run, ClassificationFolder.of(folder).classifier)
+
+
 def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
     """On a CSV, by the run's classifier, beside the other metrics."""
     (tmp_path / "in.csv").write_text("text\nI like [word] very much.\n")
@@ -505,6 +548,7 @@ def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
     files = ["--csv", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"), "--learner-likeness"]
     result = CliRunner().invoke(app, [*words, *files, "--samples", "2"])
     assert result.exit_code == 0, result.exception
+    assert json.loads(result.stdout)["classifier"] == f"of {classified.folder.root}"
     metrics = json.loads(result.stdout)["metrics"]
     for level in ("A1", "C1"):
         assert metrics[level]["taken for A1"] + metrics[level]["taken for C1"] == pytest.approx(1.0)

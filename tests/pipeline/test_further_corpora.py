@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from raysweep.planning.rates import assumed_rates
 from raysweep.planning.run_forecast import data_size, forecast_run
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
-from raysweep.scheduling.records import read_record
+from raysweep.scheduling.records import read_record, write_record
 from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import TINY, make_run
@@ -285,6 +286,12 @@ def test_status_and_plan_count_it(folder, changes):
     lines = describe_corpora(folder, config.corpora, TINY["trials"])
     assert lines == ["corpus other: 40 documents, scored by 5 of 5 models"]
     folder.further("other").cells_record("A1").unlink()
+    record = read_record(folder.trial("C1"))
+    write_record(
+        folder.trial("C1"), replace(record, outputs={**record.outputs, "model/model.safetensors": {"digest": "0"}})
+    )
+    assert describe_corpora(folder, ["other"], TINY["trials"])[0].endswith("scored by 3 of 5 models")
+    write_record(folder.trial("C1"), record)
     assert describe_corpora(folder, ["other"], TINY["trials"])[0].endswith("scored by 4 of 5 models")
     assert describe_corpora(folder, ["new"], TINY["trials"]) == ["corpus new: not prepared yet"]
     size = data_size(config, folder)

@@ -1,7 +1,9 @@
 """A whole run with another tokenizer than GPT-2's: every model shares it, and a change of it makes all stale."""
 
+import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,10 @@ from raysweep.errors import ChangedError, ConfigError, InputError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.tokenizer_folder import read_tokenizer, write_tokenizer
 from raysweep.masking.vocabulary_size import GPT2_IDS
-from raysweep.planning.model_size import model_shape
+from raysweep.pipeline import identities
+from raysweep.pipeline.corpus_stages import make_examples
+from raysweep.pipeline.run_record import read_run
+from raysweep.planning.model_size import _text_bytes, model_shape
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.digests import combine_digests
 from tests.pipeline.conftest import make_run
@@ -94,6 +99,51 @@ def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_pat
     assert model_shape(start.config, start.folder).vocabulary == size
 
 
+def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(finished, folder, tmp_path):
+    """The one beside the examples may be another; texts are counted in bytes, which is what is trained on."""
+    of_folder = run_with(finished, tokenizer=str(folder))
+    assert model_shape(of_folder.config, of_folder.folder).vocabulary == read_tokenizer(folder, "x")[0].size
+    shutil.copytree(finished, tmp_path / "runs")
+    run = run_with(tmp_path / "runs", tokenizer="corpus")
+    record = read_json(run.folder.record)
+    record["stages"]["mask"]["identity"]["tokenizer"] = "0" * 32
+    run.folder.record.write_text(json.dumps(record))
+    assert model_shape(run.config, run.folder).vocabulary == 2048
+    run.folder.record.write_text("{")
+    assert model_shape(run.config, run.folder).vocabulary == 2048
+    texts = pd.read_parquet(run.folder.documents)["text"]
+    assert _text_bytes(run.config, run.folder) == texts.str.encode("utf-8").str.len().sum()
+    run.folder.documents.write_bytes(b"x")
+    assert _text_bytes(run.config, run.folder) == 120 * 440
+
+
+def test_another_end_of_text_makes_trials_stale(finished):
+    """It stands in the tokenizer's config alone, of which no trial knew."""
+    stages = read_run(run_with(finished, tokenizer="corpus").folder).stages
+    files, path = stages["mask"].outputs, "examples/tokenizer/tokenizer_config.json"
+    changed = replace(stages["mask"], outputs={**files, path: {**files[path], "digest": "0" * 32}})
+    assert identities.examples_digest({"mask": changed}) != identities.examples_digest(stages)
+    assert identities.tokenizer_made_from({"mask": changed}) != identities.tokenizer_made_from(stages)
+
+
+def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):
+    """A mask stage that was killed may go on with another version of `tokenizers`, which trains other merges."""
+    shutil.copytree(finished, tmp_path / "runs")
+    run = run_with(tmp_path / "runs", tokenizer="corpus")
+    begun = run.folder.examples_fingerprint
+    work, digest = begun.read_text().split()
+    vocabulary = ExampleStore.open(run.folder.examples).vocabulary
+    assert digest == vocabulary.digest
+    shards = {path: path.stat().st_ino for path in run.folder.examples.rglob("*.examples")}
+    options = {"documents": 120, "work": work, "identity": {}, "anew": False}
+    make_examples(run.folder, run.config, run.executor, run.listener, **options)
+    assert {path: path.stat().st_ino for path in shards} == shards
+    begun.write_text(f"{work} {'0' * 32}")
+    make_examples(run.folder, run.config, run.executor, run.listener, **options)
+    assert all(path.stat().st_ino != number for path, number in shards.items())
+    assert read_tokenizer(run.folder.examples / "tokenizer", "x")[0].digest == vocabulary.digest
+
+
 def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
     """The setting is named and nothing is done; forced, every model is trained again, with the new tokens."""
     shutil.copytree(finished, tmp_path / "runs")
@@ -127,7 +177,7 @@ def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path)
     assert own.digest == other.digest
     made_from = read_json(place.further_record)["made_from"]
     outputs = read_json(run.folder.record)["stages"]["mask"]["outputs"]
-    assert made_from["tokenizer"] == combine_digests(outputs, r"examples/tokenizer/tokenizer\.json$")
+    assert made_from["tokenizer"] == combine_digests(outputs, r"examples/tokenizer/")
 
 
 def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -51,6 +52,14 @@ def shortest_possible(durations, parents, gpus):
         else:
             best = min(best, max(ends.values()))
     return best
+
+
+def test_a_chain_of_any_length_has_a_path():
+    """It was found by recursion, which Python ends after a thousand."""
+    names = [f"t{number}" for number in range(3000)]
+    chain = {name: [before] for before, name in pairwise(names)}
+    lengths = remaining_path(dict.fromkeys(names, 1.0), chain)
+    assert (lengths["t0"], lengths["t2999"]) == (3000.0, 1.0)
 
 
 def test_a_trial_s_remaining_path_is_its_cost_and_the_longest_chain_after_it():
