@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from raysweep.errors import InputError
-from raysweep.evaluation import token_sampling
 from raysweep.evaluation.token_sampling import GREEDY, Sampling, choose_tokens
 
 # Ids 0 … 4 with these probabilities: ranked 3, 1, 4, 0, 2.
@@ -63,18 +62,22 @@ def test_top_p_is_a_share_of_what_top_k_left():
 
 
 @pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 1.0])
-def test_of_a_large_vocabulary_the_same_tokens_come_as_if_all_of_it_were_ranked(monkeypatch, top_p):
-    """To the bit; rows are peaked, flat, full of ties, and with tokens that are forbidden."""
+def test_of_a_large_vocabulary_the_same_tokens_come_as_if_ids_were_ranked_too(top_p):
+    """To the bit; rows are peaked, flat, full of ties, equal throughout, and with tokens that are forbidden."""
     rows = torch.randn(6, 9000, generator=torch.Generator().manual_seed(1))
-    logits = torch.stack([rows[0] * 6, rows[1] * 2, rows[2], rows[3] * 0.01, rows[4].round(), (rows[5] * 4).round()])
+    logits = torch.stack(
+        [rows[0] * 6, rows[1] * 2, rows[2] * 0, rows[3] * 0.01, rows[4].round(), (rows[5] * 4).round()]
+    )
     logits[1, ::3] = -torch.inf
     draws = torch.tensor([0.0, 0.3, 0.9, 0.5, 0.7, 0.999999], dtype=torch.float64)
+    ranked, ids = torch.softmax(logits.double(), dim=-1).sort(dim=-1, descending=True, stable=True)
+    is_out = ranked.cumsum(dim=-1) - ranked >= top_p
+    is_out[:, 0] = False
+    cumulative = ranked.masked_fill(is_out, 0.0).cumsum(dim=-1)
     for shift in range(6):
-        found = choose_tokens(logits, draws.roll(shift), Sampling(top_p=top_p))
-        with monkeypatch.context() as patch:
-            patch.setattr(token_sampling, "_HEAD", 9000)
-            whole = choose_tokens(logits, draws.roll(shift), Sampling(top_p=top_p))
-        assert found.tolist() == whole.tolist()
+        targets = draws.roll(shift)[:, None] * cumulative[:, -1:]
+        expected = ids.gather(-1, torch.searchsorted(cumulative, targets, right=True))[:, 0]
+        assert choose_tokens(logits, draws.roll(shift), Sampling(top_p=top_p)).tolist() == expected.tolist()
 
 
 def test_temperature_sharpens_and_flattens():
