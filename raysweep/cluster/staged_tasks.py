@@ -1,16 +1,18 @@
 """Carry out a task where the worker is: fetch what it reads, send what it made; see `staging`."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from raysweep.cluster.functions import call_with_fields
 from raysweep.config.training_settings import GPT2_TOKENIZER
-from raysweep.errors import RaysweepError
+from raysweep.errors import RaysweepError, StorageError
 from raysweep.evidence.inputs import read_resolved_config
 from raysweep.masking.shards import read_manifest
 from raysweep.pipeline.tasks import MaskTask, ScoreTask, TextPart
 from raysweep.scheduling.trials import START_MODEL, expand_trials
+from raysweep.staging.local_copies import LocalCopies
 from raysweep.staging.run_staging import StagingTicket
 from raysweep.staging.worker_place import WorkerPlace
 from raysweep.storage.run_files import Claim
@@ -108,3 +110,10 @@ def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any
     except RaysweepError as error:
         # As `call_with_fields` does, and for the same reason.
         return error
+    except OSError as error:
+        # Such as a full disk, while something was fetched.
+        place = LocalCopies.of(ticket.storage).folder if ticket is not None else "its disk"
+        return StorageError(
+            f"node {socket.gethostname()}: {place}: {error.strerror or error}; make room there, or end the node, and "
+            "the same command goes on"
+        )

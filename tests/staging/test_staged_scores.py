@@ -1,5 +1,6 @@
 """`raysweep score` with models in a bucket, workers with disks of their own, and a table in a bucket."""
 
+import errno
 import json
 
 import pandas as pd
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 from raysweep.cli import score_output
 from raysweep.cli.app import app
 from raysweep.cluster.staged_tasks import score_staged_part
-from raysweep.errors import DamagedError
+from raysweep.errors import DamagedError, StorageError
 from raysweep.inference import text_parts
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
@@ -163,7 +164,7 @@ def test_parts_of_other_texts_in_the_bucket_are_not_gone_on_with(score_elsewhere
     assert len(stored.read("out/scores.csv")[0].splitlines()) == 2
 
 
-def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage):
+def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage, monkeypatch):
     """They fetch the model and its records as they are now, write nothing, and use no damaged weights."""
     texts = tmp_path / "texts.parquet"
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(texts)
@@ -187,6 +188,12 @@ def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage
             run=finished_storage / "tiny", model="A1", texts=texts.read_bytes(), with_tokens=False, device="cpu"
         )
         assert (scores.texts, scores.sums, scores.tokens) == (1, alone.sums, None)
+        with monkeypatch.context() as full:
+            full.setattr(Bucket, "download", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            refused = scored_on("full disk")
+            assert isinstance(refused, StorageError)
+            assert "full disk/" in str(refused)
+            assert "No space left; make room there, or end the node, and the same command goes on" in str(refused)
         # Trained again since, and then damaged.
         record = json.loads(stored.read("tiny/trials/A1/trial.json")[0])
         assert [name for name in record["outputs"] if name.endswith("model.safetensors")]
