@@ -87,9 +87,14 @@ def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, mon
 
 def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_path):
     """As Ray's actors do: sums of floats depend on how they are divided, and both ways must give the same bits."""
-    monkeypatch.setattr(text_parts, "score_part", lambda **_: torch.get_num_threads())
-    task = TextTask(run=tmp_path, model="A1", texts=tmp_path, out=tmp_path, tokens_out=None)
+    threads = []
+    monkeypatch.setattr(text_parts, "score_part", lambda **_: threads.append(torch.get_num_threads()))
+    monkeypatch.setattr(TextTask, "write", lambda *_: 1)
+    texts = tmp_path / "texts.parquet"
+    texts.write_bytes(b"")
+    task = TextTask(run=tmp_path, model="A1", texts=texts, out=tmp_path / "scores.parquet", tokens_out=None)
     assert list(InlineExecutor(threads=2).score_texts([task], None)) == [(task, 1)]
+    assert threads == [1]
 
 
 def test_a_search_runs_without_ray_and_halves_its_rounds(tiny_run):
