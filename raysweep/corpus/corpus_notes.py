@@ -1,13 +1,10 @@
 """Notes on a corpus: what a person should look at, counted in the documents that are kept.  None stops a run."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysweep.corpus.normalising import normalised_codes
 from raysweep.readers.compiled import kernel
 
 CELL_LIMIT = 32_767  # characters of a cell in Excel, where a longer text is cut
@@ -27,55 +24,63 @@ _PATTERNS = {
     b"\\": (r'\\"', 'texts have quotes after a backslash (\\")'),
 }
 """Bytes of which a text must have one to match; a regular expression (RE2); and what is said of such texts."""
+_ODDITIES = (
+    f"texts are {_LISTED}: a missing value written as text?",
+    *(words for _, words in _PATTERNS.values()),
+    f"texts have exactly {CELL_LIMIT:,} characters: cut by Excel?",
+    f"documents have {_LISTED} as first language",
+)
 MARKUP_SIGNS = 0b110
 """The bits that `find_signs` sets for `<` and `&`."""
 
 
-def note_oddities(documents: pa.Table, most_alike: int = 1) -> dict[str, int]:
+def find_oddities(documents: pa.Table) -> npt.NDArray[np.uint8]:
+    """Tell what is odd about each document; bit n is for the n-th of `_ODDITIES`."""
+    texts = documents["text"]
+    signs = find_signs(texts)
+    masks = [_are_not_values(texts)]
+    # Regular expressions over all texts would take ten times as long.
+    for sign, (pattern, _) in enumerate(_PATTERNS.values()):
+        masks.append((signs & (1 << sign)) > 0)
+        masks[-1][masks[-1]] = _mask(pc.match_substring_regex(texts.filter(pa.array(masks[-1])), pattern))
+    is_cut = _mask(pc.greater_equal(pc.binary_length(texts), CELL_LIMIT))
+    is_cut[is_cut] = _mask(pc.equal(pc.utf8_length(texts.filter(pa.array(is_cut))), CELL_LIMIT))
+    masks += [is_cut, _are_not_values(documents["l1"])]
+    bits: npt.NDArray[np.uint8] = np.packbits(masks, axis=0, bitorder="little")[0]
+    return bits
+
+
+def note_oddities(
+    oddities: npt.NDArray[np.uint8], learners: npt.NDArray[np.int64] | None, most_alike: int = 1
+) -> dict[str, int]:
     """Count oddities, each under what is said of it; those that are not there are left out.
 
     Args:
+        oddities: of each document.
+        learners: a code for each document's learner, if all are known.
         most_alike: documents that the most frequent text has.
     """
-    noted = {**dict(_odd_texts(documents["text"])), **dict(_odd_values(documents))}
-    if most_alike > max(1.0, LARGE_SHARE * documents.num_rows):
+    noted = {words: int(np.count_nonzero(oddities & (1 << bit))) for bit, words in enumerate(_ODDITIES)}
+    if learners is not None:
+        counts = np.bincount(learners)
+        most, distinct = int(counts.max()), np.count_nonzero(counts)
+        is_large = distinct > 1 and most >= LARGE_SHARE * len(learners)
+        noted["documents are by one learner, a tenth of all or more"] = most if is_large else 0
+        noted["documents are all by one learner"] = len(learners) if distinct == 1 else 0
+    if most_alike > max(1.0, LARGE_SHARE * len(oddities)):
         noted["documents have one and the same text, more than a tenth of all"] = most_alike
     return {words: count for words, count in noted.items() if count}
 
 
-def _odd_texts(texts: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
-    yield f"texts are {_LISTED}: a missing value written as text?", _count_not_values(texts)
-    # Regular expressions over all texts would take ten times as long.
-    signs = find_signs(texts)
-    for sign, (pattern, words) in enumerate(_PATTERNS.values()):
-        some = texts.filter(pa.array((signs & (1 << sign)) > 0))
-        yield words, _count(pc.match_substring_regex(some, pattern))
-    long = texts.filter(pc.greater_equal(pc.binary_length(texts), CELL_LIMIT))
-    yield (
-        f"texts have exactly {CELL_LIMIT:,} characters: cut by Excel?",
-        _count(pc.equal(pc.utf8_length(long), CELL_LIMIT)),
-    )
+def _are_not_values(cells: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    found = _mask(pc.less(pc.binary_length(cells), 16))
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(cells.filter(pa.array(found))))
+    found[found] = _mask(pc.is_in(plain, pa.array(NOT_A_VALUE, pa.large_string())))
+    return found
 
 
-def _odd_values(documents: pa.Table) -> Iterator[tuple[str, int]]:
-    yield f"documents have {_LISTED} as first language", _count_not_values(documents["l1"])
-    if documents["learner"].null_count < documents.num_rows:
-        codes, _ = normalised_codes(documents["learner"])
-        most = int(np.bincount(codes[codes >= 0]).max())
-        is_large = len(set(codes.tolist())) > 1 and most >= LARGE_SHARE * documents.num_rows
-        yield "documents are by one learner, a tenth of all or more", most if is_large else 0
-        if len(set(codes.tolist())) == 1:
-            yield "documents are all by one learner", documents.num_rows
-
-
-def _count_not_values(cells: pa.ChunkedArray) -> int:
-    short = cells.filter(pc.less(pc.binary_length(cells), 16))
-    plain = pc.utf8_lower(pc.utf8_trim_whitespace(short))
-    return _count(pc.is_in(plain, pa.array(NOT_A_VALUE, pa.large_string())))
-
-
-def _count(mask: pa.ChunkedArray) -> int:
-    return int(pc.sum(mask).as_py() or 0)
+def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    return np.array(values.to_numpy(), dtype=np.bool_)
 
 
 def find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:

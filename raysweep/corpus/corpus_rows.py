@@ -7,9 +7,11 @@ Ids, levels, first languages, learners and prompts are stripped of white space; 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +20,36 @@ import pyarrow.compute as pc
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.cleaning import CleanedTexts, clean_texts
-from raysweep.corpus.column_choice import CARRIED, NEEDED, ColumnChooser, read_options
+from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
-from raysweep.corpus.normalising import is_invisible
-from raysweep.corpus.published_splits import read_splits
-from raysweep.corpus.quarantine import (
-    DUPLICATE_ID,
-    EMPTY_TEXT,
-    LEFT_OUT,
-    MISSING,
-    NOT_UTF8,
-    NUL_BYTE,
-    UNKNOWN_LEVEL,
-    UNKNOWN_SPLIT,
-    BadRow,
+from raysweep.corpus.quarantine import DUPLICATE_ID, BadRow
+from raysweep.corpus.row_checks import (
+    DOCUMENT_COLUMNS,
+    FILE_NUMBER,
+    HAS_NO_LANGUAGE,
+    ROW,
+    SPLIT,
+    WRITTEN_ID,
+    CheckedRows,
+    FileRows,
+    check_rows,
 )
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import FILE, RawColumns, ReadOptions, short_text, show_cell
-from raysweep.readers.reading import open_files, read_file
+from raysweep.readers.cpu_threads import map_in_threads
+from raysweep.readers.raw_columns import RawColumns, ReadOptions, short_text, show_cell
+from raysweep.readers.reading import open_files, read_pieces
 
-STRING = pa.large_string()
-UNKNOWN = "unknown"
-"""The first language of a writer of whom it is not known."""
 NO_LANGUAGE = "documents have no first language: taken as 'unknown'"
 NO_LEARNER = "documents have no known learner: one writer's texts may be in two splits, and intervals count texts"
+NAMED_BY_ROWS = "documents are named by their rows, for there are no ids: another order is another corpus"
+Kept = TypeVar("Kept")
+_Piece = tuple[int, Callable[[], RawColumns]]
+"""The number of a file, and what reads it or a part of it."""
+
+_IDS_AT_ONCE = 1 << 20
+_FILES_AT_ONCE = 64
 Longs = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +71,7 @@ class Corpus:
 def read_corpus(
     files: Path | Sequence[Path], data: DataConfig, columns: ColumnsConfig | None = None, *, needs_levels: bool = True
 ) -> Corpus:
-    """Read the files of a corpus into documents and bad rows.
+    """Read the files of a corpus into documents and bad rows, in memory.
 
     Only levels and texts must be there.  If the config names a learner column, every row needs a learner, because a
     document of an unknown learner could share a learner with another split.
@@ -77,272 +84,206 @@ def read_corpus(
     Raises:
         InputError: a whole file cannot be used.
     """
-    paths = [files] if isinstance(files, Path) else list(files)
-    layout = LAYOUTS[data.layout] if data.layout is not None and columns is None else None
-    chooser = ColumnChooser(columns or data.columns, layout, needed=NEEDED if needs_levels else ("text",))
-    options = read_options(data, layout, chooser)
-    judge = _Judge(*_read_all(paths, options, layout), chooser.roles, data, layout)
-    judge.needs_levels = needs_levels
-    return judge.judge()
+    reader = RowReader(files, data, columns, needs_levels=needs_levels)
+    rows = pa.concat_tables(list(reader.read(lambda checked: checked.good)))
+    order, first = sort_by_id(rows["writing_id"])
+    is_kept = np.ones(len(order), dtype=np.bool_)
+    is_kept[order] = first < 0
+    repeated = order[first >= 0]
+    names = rows.select([WRITTEN_ID, FILE_NUMBER, ROW])
+    reader.add_repeated(names.take(pa.array(repeated)), names.take(pa.array(first[first >= 0])))
+    rows = rows.filter(pa.array(is_kept))
+    documents, cleaned = rows.select(DOCUMENT_COLUMNS), CleanedTexts()
+    if reader.is_cleaned:
+        documents, cleaned = clean_texts(documents)
+    return Corpus(
+        documents=documents,
+        bad_rows=reader.bad_rows,
+        rows=reader.rows,
+        files=tuple(reader.files),
+        file_of=rows[FILE_NUMBER].to_numpy(),
+        row_of=rows[ROW].to_numpy(),
+        roles=reader.roles,
+        splits=rows[SPLIT].to_numpy() if SPLIT in rows.column_names else None,
+        cleaned=cleaned,
+        notes=reader.notes(rows.num_rows, without_language=_count(rows[HAS_NO_LANGUAGE]), cleaned=cleaned),
+    )
 
 
-def bad_repeats(corpus: Corpus, places: np.ndarray, reason: str) -> list[BadRow]:
-    """Make quarantine rows for documents that are removed because another split has (almost) the same text.
-
-    Args:
-        places: positions of the documents in file order.
-        reason: `SAME_TEXT` or `NEAR_DUPLICATE`.
-    """
-    chosen = corpus.documents.take(pa.array(places))
-    return [
-        BadRow(
-            row=row,
-            file=corpus.files[file],
-            writing_id=short_text(writing_id.encode()),
-            column=corpus.roles["text"],
-            reason=reason,
-            value=show_cell(text.encode("utf-8", "surrogatepass")),
-        )
-        for (file, row), writing_id, text in zip(
-            zip(corpus.file_of[places].tolist(), corpus.row_of[places].tolist(), strict=True),
-            chosen["writing_id"].to_pylist(),
-            chosen["text"].to_pylist(),
-            strict=True,
-        )
-    ]
-
-
-def _read_all(
-    paths: list[Path], options: ReadOptions, layout: CorpusLayout | None
-) -> tuple[tuple[str, ...], list[RawColumns]]:
-    names, raws = [], []
-    for file in open_files(paths, layout.files if layout else None):
-        names.append(file.short)
-        raws.append(read_file(file, options))
-    if not raws:
-        assert layout is not None
-        raise InputError(
-            f"data.path: no file is named {layout.files}, as data.layout expects. Name them, or the layout"
-        )
-    return tuple(names), raws
-
-
-class _Judge:
-    """Applies the checks column by column; each row keeps its first complaint."""
+class RowReader:
+    """Reads and checks the rows of a corpus, a piece at a time, and keeps what is said of all of them."""
 
     def __init__(
         self,
-        names: tuple[str, ...],
-        raws: list[RawColumns],
-        roles: dict[str, str],
+        files: Path | Sequence[Path],
         data: DataConfig,
-        layout: CorpusLayout | None,
+        columns: ColumnsConfig | None = None,
+        *,
+        needs_levels: bool = True,
     ) -> None:
-        self.names = names
-        self.raws = raws
-        self.roles = roles
-        self.data = data
-        self.layout = layout
-        self.table = pa.concat_tables([raw.table.select(list(dict.fromkeys(roles.values()))) for raw in raws])
-        sizes = [raw.table.num_rows for raw in raws]
-        self.files = np.repeat(np.arange(len(raws), dtype=np.int32), sizes)
-        numbers = [raw.row_numbers for raw in raws]
-        self.row_numbers: Longs = np.concatenate(numbers) if len(raws) > 1 else numbers[0]
-        # Index of each row's complaint; -1 for none.
-        self.complaint = np.full(self.table.num_rows, -1, dtype=np.int8)
-        self.complaints: list[tuple[str, str]] = []  # (reason, role)
-        self.first_row: dict[int, int] = {}  # place in the table of a duplicate → place of the one kept
-        self.notes: dict[str, int] = {}
-        self.needs_levels = True
-
-    def judge(self) -> Corpus:
-        cells = {role: self._decoded(role) for role in self.roles}
-        for role, column in cells.items():
-            self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
-        cells |= {role: pc.utf8_trim_whitespace(column) for role, column in cells.items() if role != "text"}
-        no_level = pa.repeat(pa.scalar("", STRING), self.table.num_rows)
-        cells["level"] = self._known_levels(cells["level"]) if "level" in cells else no_level
-        for role in ("writing_id", "learner") if self.needs_levels else ("writing_id",):
-            if role in cells:
-                self._complain(MISSING, role, _mask(is_invisible(cells[role])))
-        self._complain(EMPTY_TEXT, "text", _mask(is_invisible(cells["text"])))
-        splits = self._known_splits(cells.pop("split")) if "split" in cells else None
-        self._name_documents(cells)
-        self._note_columns()
-        bad_rows, rows = self._bad_rows(), sum(raw.rows for raw in self.raws)
-        # From here on columns are copied one after the other, and each original is let go.
-        self.raws.clear()
-        del self.table
-        good = self.complaint < 0
-        documents = self._documents(cells, good)
-        cleaned = CleanedTexts()
-        if self.data.clean or (self.data.clean is None and self.layout is not None and self.layout.clean):
-            documents, cleaned = clean_texts(documents)
-        self.notes["texts had markup (tags, entities), which was unwrapped"] = cleaned.texts
-        self.notes["texts hold nothing but markup, and stayed as they are"] = cleaned.emptied
-        return Corpus(
-            documents=documents,
-            bad_rows=bad_rows,
-            rows=rows,
-            files=self.names,
-            file_of=self.files[good],
-            row_of=self.row_numbers[good],
-            roles=self.roles,
-            splits=splits[good] if splits is not None else None,
-            cleaned=cleaned,
-            notes={words: count for words, count in self.notes.items() if count},
+        self._paths = [files] if isinstance(files, Path) else list(files)
+        self._data = data
+        self._layout: CorpusLayout | None = (
+            LAYOUTS[data.layout] if data.layout is not None and columns is None else None
         )
+        self._needs_levels = needs_levels
+        self._chooser = ColumnChooser(
+            columns or data.columns, self._layout, needed=NEEDED if needs_levels else ("text",)
+        )
+        self._bad_rows: list[tuple[int, BadRow]] = []  # with the number of the file
+        self._header: tuple[str, ...] = ()
+        self._malformed = 0
+        self._has_several_files = False
+        self.files: list[str] = []
+        self.rows = 0
+        self.is_cleaned = data.clean or (data.clean is None and self._layout is not None and self._layout.clean)
 
-    def _complain(self, reason: str, role: str, mask: np.ndarray) -> None:
-        if mask.any():
-            self.complaints.append((reason, role))
-            self.complaint[mask & (self.complaint < 0)] = len(self.complaints) - 1
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role → column."""
+        return self._chooser.roles
 
-    def _decoded(self, role: str) -> pa.ChunkedArray:
-        column = self.table[self.roles[role]]
-        try:
-            return column.cast(STRING)
-        except pa.ArrowInvalid:
-            values = [_decode(cell) for cell in column.to_pylist()]
-            self._complain(NOT_UTF8, role, np.array([value is None for value in values]))
-            return pa.chunked_array([pa.array([value or "" for value in values], STRING)])
+    @property
+    def bad_rows(self) -> tuple[BadRow, ...]:
+        """The bad rows in file order."""
+        return tuple(bad for _, bad in sorted(self._bad_rows, key=lambda each: (each[0], each[1].row)))
 
-    def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
-        """Map each row's level to its name in the config, and complain of rows with unknown levels."""
-        known = known_levels(self.data, self.layout)
-        left_out = {
-            spelling.casefold() for spelling in (*self.data.leave_out, *(self.layout.leave_out if self.layout else ()))
-        }
-        encoded = column.combine_chunks().dictionary_encode()
-        spellings = [spelling.casefold() for spelling in encoded.dictionary.to_pylist()]
-        codes = encoded.indices.to_numpy()
-        names = [known.get(spelling) for spelling in spellings]
-        gone = [known.get(spelling, spelling).casefold() in left_out for spelling in spellings]
-        for reason, these in (
-            ()
-            if not self.needs_levels
-            else (
-                (LEFT_OUT, gone),
-                (MISSING, [not spelling for spelling in spellings]),
-                (UNKNOWN_LEVEL, [name is None for name in names]),
+    def read(self, keep: Callable[[CheckedRows], Kept]) -> Iterator[Kept]:
+        """Read the pieces, several at a time, and yield for each in order what `keep` made of it.
+
+        Raises:
+            InputError: a whole file cannot be used.
+        """
+        options = read_options(self._data, self._layout, self._chooser)
+
+        def check(pieces: list[_Piece]) -> tuple[CheckedRows, Kept]:
+            files = [FileRows(number=number, name=self.files[number], raw=read()) for number, read in pieces]
+            checked = check_rows(
+                files,
+                self.roles,
+                self._data,
+                self._layout,
+                has_several_files=self._has_several_files,
+                needs_levels=self._needs_levels,
             )
-        ):
-            self._complain(reason, "level", np.array(these, dtype=bool)[codes])
-        return pa.array([name or "" for name in names], STRING).take(encoded.indices)
+            return replace(checked, good=checked.good.slice(0, 0)), keep(checked)
 
-    def _known_splits(self, column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
-        names = {**(self.layout.split_names if self.layout else {}), **self.data.split_names}
-        splits = read_splits(column, names, in_file_names=self.roles["split"] == FILE)
-        self._complain(UNKNOWN_SPLIT, "split", splits < 0)
-        return splits
-
-    def _name_documents(self, cells: dict[str, pa.ChunkedArray]) -> None:
-        """Give ids and first languages to documents without, and complain of ids that are there twice."""
-        if "writing_id" in cells:
-            self._complain_of_duplicates(cells["writing_id"])
-        else:
-            file = [f"{number}-" if len(self.raws) > 1 else "" for number in range(1, len(self.raws) + 1)]
-            ids = [
-                f"{file[place]}row{row:08}"
-                for place, row in zip(self.files.tolist(), self.row_numbers.tolist(), strict=True)
-            ]
-            cells["writing_id"] = pa.chunked_array([pa.array(ids, STRING)])
-            self.notes["documents are named by their rows, for there are no ids: another order is another corpus"] = (
-                len(ids)
+        for checked, kept in map_in_threads(check, self._pieces(options)):
+            self._header = self._header or checked.header
+            self.rows += checked.rows
+            self._malformed += checked.malformed
+            self._bad_rows += checked.bad_rows
+            yield kept
+        if not self.files:
+            assert self._layout is not None
+            raise InputError(
+                f"data.path: no file is named {self._layout.files}, as data.layout expects. Name them, or the layout"
             )
-        if "l1" not in cells:
-            cells["l1"] = pa.chunked_array([pa.repeat(pa.scalar("", STRING), self.table.num_rows)])
-        empty = is_invisible(cells["l1"])
-        self.notes[NO_LANGUAGE] = int((_mask(empty) & (self.complaint < 0)).sum())
-        if pc.any(empty).as_py():
-            cells["l1"] = pc.if_else(empty, pa.scalar(UNKNOWN, STRING), cells["l1"])
-        self.notes[NO_LEARNER] = 0 if "learner" in cells else int((self.complaint < 0).sum())
 
-    def _complain_of_duplicates(self, ids: pa.ChunkedArray) -> None:
-        """Keep the first good row of each id, and complain of later ones."""
-        places = np.flatnonzero(self.complaint < 0)
-        encoded = ids.combine_chunks().take(pa.array(places)).dictionary_encode()
-        codes = encoded.indices.to_numpy()
-        # Dictionary codes are in order of first appearance.
-        first = np.zeros(len(encoded.dictionary), dtype=np.int64)
-        first[codes[::-1]] = places[::-1]
-        repeated = first[codes] != places
-        self.first_row = dict(zip(places[repeated].tolist(), first[codes[repeated]].tolist(), strict=True))
-        mask = np.zeros(len(self.complaint), dtype=bool)
-        mask[places[repeated]] = True
-        self._complain(DUPLICATE_ID, "writing_id", mask)
+    def _pieces(self, options: ReadOptions) -> Iterator[list[_Piece]]:
+        """Pieces of large files, and small files, of which there may be thousands, some together."""
+        opened = open_files(self._paths, self._layout.files if self._layout else None)
+        following = next(opened, None)
+        together: list[_Piece] = []
+        while (file := following) is not None:
+            following = next(opened, None)
+            number = len(self.files)
+            self.files.append(file.short)
+            self._has_several_files = number > 0 or following is not None
+            for read in read_pieces(file, options):
+                if not self.roles:
+                    # The first file chooses the columns, before others are read beside it.
+                    read = partial(_same, read())
+                together.append((number, read))
+                if len(together) == _FILES_AT_ONCE or file.is_large:
+                    yield together
+                    together = []
+        if together:
+            yield together
 
-    def _documents(self, cells: dict[str, pa.ChunkedArray], good: npt.NDArray[np.bool_]) -> pa.Table:
-        nothing, mask = pa.chunked_array([pa.nulls(int(good.sum()), STRING)]), pa.array(good)
-        for role in ("prompt", "date", "score") if self.needs_levels else CARRIED:
-            if role in cells:
-                cells[role] = pc.if_else(pc.equal(cells[role], ""), pa.scalar(None, STRING), cells[role])
-        names = ("writing_id", "l1", "level", *CARRIED, "text")
-        return pa.table({name: cells.pop(name).filter(mask) if name in cells else nothing for name in names})
+    def add_repeated(self, repeated: pa.Table, kept: pa.Table) -> None:
+        """Set rows aside whose id an earlier row has.
 
-    def _note_columns(self) -> None:
+        Args:
+            repeated: their written ids, files and rows.
+            kept: the earlier row of each.
+        """
+        for row, first in zip(repeated.to_pylist(), kept.to_pylist(), strict=True):
+            place = f"row {first[ROW]}"
+            other_file = "" if first[FILE_NUMBER] == row[FILE_NUMBER] else f"{self.files[first[FILE_NUMBER]]} "
+            cell = row[WRITTEN_ID].encode()
+            bad = BadRow(
+                row=row[ROW],
+                file=self.files[row[FILE_NUMBER]],
+                writing_id=short_text(cell.strip()),
+                column=self.roles["writing_id"],
+                reason=DUPLICATE_ID,
+                value=show_cell(cell),
+                first_row=other_file + place,
+            )
+            self._bad_rows.append((row[FILE_NUMBER], bad))
+
+    def notes(self, documents: int, *, without_language: int, cleaned: CleanedTexts) -> dict[str, int]:
+        """What a person should look at → columns or documents."""
         used = {*self.roles.values(), ""}
-        header = dict(Counter(self.raws[0].header))
-        self.notes["columns share a name with another (none of them is used)"] = sum(
-            times > 1 and name not in used for name, times in header.items()
-        )
+        header = dict(Counter(self._header))
         unused = [name for name in header if name not in used]
         shown = ", ".join(unused)
         listed = shown if len(shown) <= 60 else shown[:60] + "…"
-        self.notes[f"columns are there and not used: {listed}"] = len(unused)
-
-    def _bad_rows(self) -> tuple[BadRow, ...]:
-        found = [
-            (place, BadRow(
-                row=row.row,
-                file=self.names[place],
-                writing_id=short_text(row.first_cell) if raw.header[0] == self.roles.get("writing_id") else "",
-                column=row.column,
-                reason=row.reason,
-                value=row.value,
-            ))
-            for place, raw in enumerate(self.raws) for row in raw.malformed
-        ]  # fmt: skip
-        for place in np.flatnonzero(self.complaint >= 0).tolist():
-            reason, role = self.complaints[self.complaint[place]]
-            kept = self.first_row.get(place)
-            found.append((int(self.files[place]), BadRow(
-                row=int(self.row_numbers[place]),
-                file=self.names[self.files[place]],
-                writing_id=self._id_at(place),
-                column=self.roles[role],
-                reason=reason,
-                value=show_cell(self.table[self.roles[role]][place].as_py()),
-                first_row="" if kept is None else self._place_name(kept, beside=place),
-            )))  # fmt: skip
-        return tuple(bad for _, bad in sorted(found, key=lambda each: (each[0], each[1].row)))
-
-    def _id_at(self, place: int) -> str:
-        column = self.roles.get("writing_id")
-        return "" if column is None else short_text(self.table[column][place].as_py().strip())
-
-    def _place_name(self, place: int, *, beside: int) -> str:
-        row = f"row {self.row_numbers[place]}"
-        return row if self.files[place] == self.files[beside] else f"{self.names[self.files[place]]} {row}"
+        notes = {
+            NAMED_BY_ROWS: 0 if "writing_id" in self.roles else self.rows - self._malformed,
+            NO_LANGUAGE: without_language,
+            NO_LEARNER: 0 if "learner" in self.roles else documents,
+            "columns share a name with another (none of them is used)": sum(
+                times > 1 and name not in used for name, times in header.items()
+            ),
+            f"columns are there and not used: {listed}": len(unused),
+            "texts had markup (tags, entities), which was unwrapped": cleaned.texts,
+            "texts hold nothing but markup, and stayed as they are": cleaned.emptied,
+        }
+        return {words: count for words, count in notes.items() if count}
 
 
-def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:
-    """Spellings of levels, in small letters, and the level that each is."""
-    spelled = (
-        {}
-        if layout is None
-        else {name: level for name, level in layout.levels.items() if level in (*data.levels, *data.leave_out)}
-    )
-    spelled |= {level: level for level in data.levels} | data.level_aliases
-    return {spelling.casefold(): level for spelling, level in spelled.items()}
+def sort_by_id(ids: pa.ChunkedArray) -> tuple[Longs, Longs]:
+    """The order that sorts rows by id (by code point), and for each in that order the first row with its id, or −1."""
+    column = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.large_string())
+    order: Longs = pc.sort_indices(column).to_numpy().astype(np.int64)  # stable
+    is_new = np.ones(len(order), dtype=np.bool_)
+    for start in range(1, len(order), _IDS_AT_ONCE):
+        some = column.take(pa.array(order[start - 1 : start + _IDS_AT_ONCE]))
+        is_new[start : start + _IDS_AT_ONCE] = pc.not_equal(some.slice(1), some.slice(0, len(some) - 1)).to_numpy(
+            zero_copy_only=False
+        )
+    if is_new.all():
+        return order, np.full(len(order), -1, dtype=np.int64)
+    runs = np.cumsum(is_new) - 1
+    return order, np.where(is_new, -1, order[is_new][runs])
 
 
-def _mask(values: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(values.to_numpy(), dtype=bool)
+def bad_repeats(rows: pa.Table, files: Sequence[str], column: str, reason: str) -> list[BadRow]:
+    """Make quarantine rows for documents that are removed because another split has (almost) the same text.
+
+    Args:
+        rows: their ids, texts, files and rows.
+        column: of the text.
+        reason: `SAME_TEXT`, `NEAR_DUPLICATE` or `CROSSED`.
+    """
+    return [
+        BadRow(
+            row=row[ROW],
+            file=files[row[FILE_NUMBER]],
+            writing_id=short_text(row["writing_id"].encode()),
+            column=column,
+            reason=reason,
+            value=show_cell(row["text"].encode("utf-8", "surrogatepass")),
+        )
+        for row in rows.select(["writing_id", "text", FILE_NUMBER, ROW]).to_pylist()
+    ]
 
 
-def _decode(cell: bytes) -> str | None:
-    try:
-        return cell.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+def _same(raw: RawColumns) -> RawColumns:
+    return raw
+
+
+def _count(mask: pa.ChunkedArray) -> int:
+    return int(pc.sum(mask).as_py() or 0)

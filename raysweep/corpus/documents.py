@@ -3,7 +3,7 @@
 Its row groups hold 8,192 documents, so that a worker can read only its part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,13 @@ def sort_order(documents: pa.Table) -> np.ndarray:
 
 def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:
     """Write sorted documents with their splits (indices into `SPLITS`), by rename; they are numbered from 0."""
+    write_document_blocks(path, iter((documents,)), splits, report)
+
+
+def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.ndarray, report: Progress) -> None:
+    """Write sorted documents, of which there is a block at a time, as `write_documents` does."""
     split_names = pa.array(SPLITS).take(pa.array(splits))
+    documents = SCHEMA.empty_table().select([])
     with atomic_file(path) as beside:
         options = {
             "compression": "zstd",
@@ -59,8 +65,12 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
         with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
             for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):
                 report("write", start, len(splits))
-                part = documents.slice(start, DOCUMENTS_PER_ROW_GROUP)
-                columns = {name: part[name].cast(pa.string()) for name in part.column_names}
+                size = min(DOCUMENTS_PER_ROW_GROUP, len(splits) - start)
+                while documents.num_rows < size:
+                    following = next(blocks)
+                    documents = pa.concat_tables([documents, following]) if documents.num_rows else following
+                part, documents = documents.slice(0, size), documents.slice(size)
+                columns = {name: part[name].cast(pa.string()) for name in part.column_names if name in SCHEMA.names}
                 columns["document"] = pa.array(np.arange(start, start + part.num_rows, dtype=np.int64))
                 columns["split"] = split_names.slice(start, DOCUMENTS_PER_ROW_GROUP)
                 writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))

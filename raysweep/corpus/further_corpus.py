@@ -23,6 +23,7 @@ from raysweep.corpus.layouts import SUB_LEVELS
 from raysweep.corpus.near_duplicates import find_near_duplicates
 from raysweep.corpus.new_texts import settle_columns
 from raysweep.corpus.quarantine import NEAR_TRAINING, check_bad_rows, count_by_reason, write_quarantine
+from raysweep.corpus.row_checks import FILE_NUMBER, ROW
 from raysweep.corpus.splits import SPLITS
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import write_json
@@ -73,7 +74,11 @@ def prepare_further_corpus(
         raise InputError(
             f"{_name(corpus)}: all {len(is_known):,} texts are (almost) those of train or valid; name other files"
         )
-    bad_rows = [*corpus.bad_rows, *bad_repeats(corpus, np.flatnonzero(is_known), NEAR_TRAINING)]
+    rows = corpus.documents.append_column(FILE_NUMBER, pa.array(corpus.file_of)).append_column(
+        ROW, pa.array(corpus.row_of)
+    )
+    known_rows = rows.filter(pa.array(is_known))
+    bad_rows = [*corpus.bad_rows, *bad_repeats(known_rows, corpus.files, corpus.roles["text"], NEAR_TRAINING)]
     place = {file: number for number, file in enumerate(corpus.files)}
     bad_rows.sort(key=lambda bad: (place[bad.file], bad.row))
     write_quarantine(folder.quarantine, bad_rows)

@@ -9,24 +9,25 @@ before anything else is replaced, and written last.
 import csv as csv_module
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus.cleaning import CleanedTexts
 from raysweep.corpus.corpus_notes import note_oddities
-from raysweep.corpus.corpus_rows import Corpus, bad_repeats, read_corpus
-from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, sort_documents, sort_order, write_documents
+from raysweep.corpus.corpus_rows import RowReader, bad_repeats
+from raysweep.corpus.document_facts import gather_facts
+from raysweep.corpus.documents import DOCUMENTS_PER_ROW_GROUP, Progress, write_document_blocks
 from raysweep.corpus.leakage import LeakSearch, log_leakage
-from raysweep.corpus.near_duplicates import blocks_of, find_near_duplicates
+from raysweep.corpus.near_duplicates import BLOCK_DOCUMENTS
 from raysweep.corpus.published_splits import complete_splits
 from raysweep.corpus.quarantine import (
     CROSSED,
@@ -36,9 +37,11 @@ from raysweep.corpus.quarantine import (
     count_by_reason,
     write_quarantine,
 )
-from raysweep.corpus.sample import SYNTHETIC_NOTICE, SYNTHETIC_PREFIX
+from raysweep.corpus.row_checks import FILE_NUMBER, ROW
+from raysweep.corpus.sample import SYNTHETIC_NOTICE
+from raysweep.corpus.sorted_documents import SortedDocuments, spool_rows
 from raysweep.corpus.split_units import check_unit, grouped_by, split_prompts, unit_shares
-from raysweep.corpus.splits import SPLITS, Strata, group_documents, hash_texts, split_documents
+from raysweep.corpus.splits import SPLITS, group_documents, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
 from raysweep.readers.cpu_threads import map_in_threads
@@ -96,91 +99,102 @@ def prepare_corpus(
     """
     report = on_progress or (lambda _phase, _done, _total: None)
     report("read", 0, 1)
-    corpus = read_corpus(files, data, columns)
-    name = corpus.files[0] if len(corpus.files) == 1 else f"{len(corpus.files):,} files"
-    report("read", corpus.rows, corpus.rows)
+    reader = RowReader(files, data, columns)
+    rows = spool_rows(reader, folder.corpus)
+    name = reader.files[0] if len(reader.files) == 1 else f"{len(reader.files):,} files"
+    report("read", reader.rows, reader.rows)
     folder.splits.unlink(missing_ok=True)
-    write_quarantine(folder.quarantine, corpus.bad_rows)
+    write_quarantine(folder.quarantine, reader.bad_rows)
     check_bad_rows(
-        corpus.bad_rows,
-        rows=corpus.rows,
-        documents=corpus.documents.num_rows,
+        reader.bad_rows,
+        rows=reader.rows,
+        documents=rows.documents,
         what=name,
         data=data,
         quarantine=folder.quarantine,
     )
-    _write_cleaned_texts(folder.cleaned_texts, corpus)
-
-    order, documents = sort_order(corpus.documents), sort_documents(corpus.documents)
-    texts = _hash_all(documents["text"], seed, report)
+    documents = SortedDocuments(rows, folder.corpus, is_cleaned=reader.is_cleaned)
+    del rows
+    _write_cleaned_texts(folder.cleaned_texts, documents.cleaned)
+    facts, search = gather_facts(documents, data.levels, seed, folder=folder.corpus, report=report)
     unit, shares = data.split.unit, unit_shares(data.split)
-    check_unit(documents, unit)
-    has_learners = documents["learner"].null_count == 0
-    groups, hashes = group_documents(texts, documents["learner"] if has_learners else None, seed)
-    report("compare", 0, len(texts))
-    near = find_near_duplicates(documents["text"], threshold=data.near_duplicates.threshold)
-    report("compare", len(texts), len(texts))
+    check_unit(facts.missing, documents.count, unit)
+    report("compare", 0, documents.count)
+    near = search.find(data.near_duplicates.threshold)
+    del search
+    report("compare", documents.count, documents.count)
+
+    has_learners = facts.missing["learner"] == 0
+    groups, hashes = group_documents(facts.columns["learner" if has_learners else "text"])
     is_near_grouped = data.near_duplicates.action == "group"
-    text_codes = np.unique(texts, return_inverse=True)[1]
+    text_codes = np.unique(facts.columns["text"], return_inverse=True)[1]
     grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
     groups = grouped.groups
-    strata, names = _stratify(documents, data.levels)
-    is_published = corpus.splits is not None
-    if corpus.splits is not None:
-        splits = complete_splits(corpus.splits[order], strata, groups, grouped.hashes, data.split)
+    published = facts.columns.get("split")
+    if published is not None:
+        splits = complete_splits(published, facts.strata, groups, grouped.hashes, data.split)
         same_text = almost = crossed = np.zeros(len(splits), dtype=bool)
     else:
-        by_learner = split_documents(strata, groups, grouped.hashes, shares)
+        by_learner = split_documents(facts.strata, groups, grouped.hashes, shares)
         by_prompt = by_learner
         if unit != "learner":
-            by_prompt = split_prompts(documents["prompt"], strata.levels, data.levels, shares, seed)
+            by_prompt = split_prompts(facts.prompts, facts.strata.levels, data.levels, shares, seed)
         splits, crossed = by_prompt, (by_learner != by_prompt) & (unit == "both")
         same_text, almost = find_divided(near, splits, text_codes, is_near_grouped=is_near_grouped)
         same_text, almost = same_text & ~crossed, almost & ~crossed
     _write_untied_texts(folder.untied_texts, documents, grouped, text_codes, same_text)
-    if (divided := same_text | almost | crossed).any():
-        bad = bad_repeats(corpus, order[same_text], SAME_TEXT) + bad_repeats(corpus, order[almost], NEAR_DUPLICATE)
-        bad += bad_repeats(corpus, order[crossed], CROSSED)
-        place = {file: number for number, file in enumerate(corpus.files)}
-        in_order = sorted([*corpus.bad_rows, *bad], key=lambda bad: (place[bad.file], bad.row))
-        corpus = replace(corpus, bad_rows=tuple(in_order))
-        write_quarantine(folder.quarantine, corpus.bad_rows)
-        documents, splits, groups = documents.filter(pa.array(~divided)), splits[~divided], groups[~divided]
-        near, strata = near.filtered(~divided), _stratify(documents, data.levels)[0]
-    write_documents(folder.documents, documents, splits, report)
+    bad_rows = reader.bad_rows
+    kept = ~(same_text | almost | crossed)
+    if not kept.all():
+        for which, reason in ((same_text, SAME_TEXT), (almost, NEAR_DUPLICATE), (crossed, CROSSED)):
+            chosen = documents.take(np.flatnonzero(which), ["writing_id", "text", FILE_NUMBER, ROW])
+            bad_rows += tuple(bad_repeats(chosen, reader.files, reader.roles["text"], reason))
+        place = {file: number for number, file in enumerate(reader.files)}
+        bad_rows = tuple(sorted(bad_rows, key=lambda bad: (place[bad.file], bad.row)))
+        write_quarantine(folder.quarantine, bad_rows)
+        facts, splits, groups, near = facts.filtered(kept), splits[kept], groups[kept], near.filtered(kept)
+    largest_group, found_groups = int(np.bincount(groups).max()), len(grouped.hashes)
+    del groups, text_codes
+    write_document_blocks(folder.documents, _kept_blocks(documents, kept), splits, report)
 
     report("check", 0, len(splits))
-    search = LeakSearch(folder.documents, near, unit=unit)
-    leakage = search.summary(grouped)
-    if not is_published:
+    search_leaks = LeakSearch(folder.documents, near, unit=unit)
+    leakage = search_leaks.summary(grouped)
+    if published is None:
         leakage.raise_if_any(near=is_near_grouped, unit=unit)
     log_leakage(leakage)
-    search.write_leaks(folder.leaks)
+    search_leaks.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
     report("check", len(splits), len(splits))
 
-    synthetic = bool(pc.all(pc.starts_with(documents["writing_id"], SYNTHETIC_PREFIX)).as_py())
-    counts = _cross_count(strata.levels, splits, data.levels)
+    of_documents = facts.columns
+    synthetic = bool(of_documents["synthetic"].all())
+    counts = _cross_count(of_documents["level"], splits, data.levels)
+    learners = group_documents(of_documents["learner"])[0] if has_learners else None
+    corpus_notes = reader.notes(documents.count, without_language=documents.without_language, cleaned=documents.cleaned)
     summary = CorpusSummary(
-        rows=corpus.rows,
+        rows=reader.rows,
         documents=len(splits),
-        bad_rows=count_by_reason(corpus.bad_rows),
-        notes={**corpus.notes, **note_oddities(documents, leakage.most_documents_with_one_text)},
+        bad_rows=count_by_reason(bad_rows),
+        notes={
+            **corpus_notes,
+            **note_oddities(of_documents["oddities"], learners, leakage.most_documents_with_one_text),
+        },
         language=data.language,
         synthetic=synthetic,
         notice=SYNTHETIC_NOTICE if synthetic else None,
         seed=seed,
         levels=data.levels,
         counts=counts,
-        first_languages=_cross_count(strata.first_languages, splits, names),
+        first_languages=_cross_count(of_documents["l1"], splits, facts.names["l1"]),
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
-        grouped_by=PUBLISHED if is_published else grouped_by(unit, has_learners=has_learners),
-        groups=len(grouped.hashes),
-        largest_group=int(np.bincount(groups).max()),
-        lengths=_lengths(documents["text"], strata.levels, data.levels),
+        grouped_by=PUBLISHED if published is not None else grouped_by(unit, has_learners=has_learners),
+        groups=found_groups,
+        largest_group=largest_group,
+        lengths=_lengths(of_documents["characters"], of_documents["level"], data.levels),
     )
-    _log(name, summary, corpus)
+    _log(name, summary)
     write_json(folder.splits, asdict(summary))
     return summary
 
@@ -232,23 +246,22 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
     return changed
 
 
-def _hash_all(texts: pa.ChunkedArray, seed: int, report: Progress) -> np.ndarray:
-    parts, done = [np.zeros(0, dtype=np.uint64)], 0
-    report("split", 0, len(texts))
-    for hashes in map_in_threads(lambda block: hash_texts(block, seed), blocks_of(texts)):
-        parts.append(hashes)
-        done += len(hashes)
-        report("split", done, len(texts))
-    return np.concatenate(parts)
+def _kept_blocks(documents: SortedDocuments, kept: np.ndarray) -> Iterator[pa.Table]:
+    """The documents that are not set aside, a block at a time."""
+
+    def read(block: int) -> pa.Table:
+        return documents.read(block).filter(pa.array(kept[block * BLOCK_DOCUMENTS : (block + 1) * BLOCK_DOCUMENTS]))
+
+    return map_in_threads(read, documents.blocks)
 
 
 def _write_untied_texts(
-    path: Path, documents: pa.Table, grouped: TextGroups, texts: np.ndarray, set_aside: np.ndarray
+    path: Path, documents: SortedDocuments, grouped: TextGroups, texts: np.ndarray, set_aside: np.ndarray
 ) -> None:
     """List the texts that several groups share and that do not tie them; the file is never published."""
     codes, firsts, counts = np.unique(texts[grouped.untied], return_index=True, return_counts=True)
     aside = np.bincount(texts[grouped.untied & set_aside], minlength=int(texts.max(initial=0)) + 1)[codes]
-    shown = documents["text"].take(pa.array(np.flatnonzero(grouped.untied)[firsts])).to_pylist()
+    shown = documents.take(np.flatnonzero(grouped.untied)[firsts], ["text"])["text"].to_pylist()
     with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv_module.writer(file, lineterminator="\n")
         writer.writerow(["documents", "set_aside", "text"])
@@ -256,28 +269,18 @@ def _write_untied_texts(
             writer.writerow([counts[place], aside[place], show_cell(shown[place].encode())])
 
 
-def _write_cleaned_texts(path: Path, corpus: Corpus) -> None:
+def _write_cleaned_texts(path: Path, cleaned: CleanedTexts) -> None:
     """List the first texts that lost their markup, before and after; the file is never published."""
-    if not corpus.cleaned.samples:
+    if not cleaned.samples:
         path.unlink(missing_ok=True)
         return
     with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv_module.writer(file, lineterminator="\n")
         writer.writerow(["writing_id", "before", "after"])
-        writer.writerows([spreadsheet_safe(cell) for cell in sample] for sample in corpus.cleaned.samples)
+        writer.writerows([spreadsheet_safe(cell) for cell in sample] for sample in cleaned.samples)
 
 
-def _stratify(documents: pa.Table, levels: tuple[str, ...]) -> tuple[Strata, list[str]]:
-    """Number the levels in the configured order, and the first languages by name; returns the latter names too."""
-    names = sorted(pc.unique(documents["l1"]).to_pylist())
-    level_codes = pc.index_in(documents["level"], pa.array(levels, pa.large_string())).to_numpy()
-    language_codes = pc.index_in(documents["l1"], pa.array(names, pa.large_string())).to_numpy()
-    return Strata(levels=level_codes, first_languages=language_codes), names
-
-
-def _cross_count(
-    codes: np.ndarray, splits: np.ndarray, names: list[str] | tuple[str, ...]
-) -> dict[str, dict[str, int]]:
+def _cross_count(codes: np.ndarray, splits: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, int]]:
     counts = np.bincount(codes.astype(np.int64) * len(SPLITS) + splits, minlength=len(names) * len(SPLITS))
     rows = counts.reshape(len(names), len(SPLITS)).tolist()
     return {name: dict(zip(SPLITS, row, strict=True)) for name, row in zip(names, rows, strict=True)}
@@ -288,8 +291,7 @@ def _shares(counts: dict[str, int]) -> dict[str, float]:
     return {split: round(count / total, 6) if total else 0.0 for split, count in counts.items()}
 
 
-def _lengths(texts: pa.ChunkedArray, codes: np.ndarray, levels: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    characters = pc.utf8_length(texts).to_numpy()
+def _lengths(characters: np.ndarray, codes: np.ndarray, levels: tuple[str, ...]) -> dict[str, dict[str, float]]:
     return {level: _length_figures(characters[codes == code]) for code, level in enumerate(levels)}
 
 
@@ -297,17 +299,17 @@ def _length_figures(characters: np.ndarray) -> dict[str, float]:
     some = len(characters) > 0
     return {
         "documents": len(characters),
-        "characters": int(characters.sum()),
+        "characters": int(characters.sum(dtype=np.int64)),
         "mean": round(float(characters.mean()), 2) if some else 0.0,
         "median": float(np.median(characters)) if some else 0.0,
         "longest": int(characters.max()) if some else 0,
     }
 
 
-def _log(name: str, summary: CorpusSummary, corpus: Corpus) -> None:
+def _log(name: str, summary: CorpusSummary) -> None:
     logger.info(
         "prepare: %s: %s rows → %s documents, %s set aside", name, f"{summary.rows:,}", f"{summary.documents:,}",
-        f"{len(corpus.bad_rows):,}",
+        f"{sum(summary.bad_rows.values()):,}",
     )  # fmt: skip
     for level, counts in {} if summary.grouped_by == PUBLISHED else summary.counts.items():
         documents = sum(counts.values())

@@ -9,6 +9,8 @@ With both, each is split by the square roots of the shares, so that what is kept
 Of each level's prompts at least one goes to each split; a prompt of several levels is placed with the first of them.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,16 +23,20 @@ from raysweep.seeding import generator_for
 Codes = npt.NDArray[np.int64]
 
 
-def check_unit(documents: pa.Table, unit: str) -> None:
+def check_unit(missing: Mapping[str, int], documents: int, unit: str) -> None:
     """Refuse a unit that some documents do not name.
+
+    Args:
+        missing: documents without a learner, and without a prompt.
+        documents: all of them.
 
     Raises:
         InputError: a document has no prompt, or with 'both' no learner.
     """
     for column in {"learner": (), "prompt": ("prompt",), "both": ("learner", "prompt")}[unit]:
-        if missing := documents[column].null_count:
+        if count := missing[column]:
             raise InputError(
-                f"data.split.unit: found '{unit}'; {missing:,} of {len(documents):,} documents have no {column}. "
+                f"data.split.unit: found '{unit}'; {count:,} of {documents:,} documents have no {column}. "
                 f"Name the column in data.columns.{column}, or set data.split.unit: learner"
             )
 

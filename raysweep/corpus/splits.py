@@ -13,14 +13,12 @@ The rows must be sorted by id, so that the row order of the CSV has no effect.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from raysweep.config.data_settings import SplitConfig
-from raysweep.corpus.normalising import normalised_codes
 from raysweep.corpus.text_hashes import keyed_hashes
 from raysweep.readers.compiled import kernel
 from raysweep.seeding import seed_for
@@ -32,29 +30,22 @@ Bools = npt.NDArray[np.bool_]
 
 
 def hash_texts(texts: Sequence[str] | pa.Array, seed: int) -> np.ndarray:
-    """Hash each normalised text to 64 bits (uint64), depending on the seed; equal texts have equal hashes."""
+    """Hash each normalised text or learner to 64 bits (uint64), depending on the seed; equal ones have equal hashes."""
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
     return keyed_hashes(column, _key(seed))
 
 
-def group_documents(
-    text_hashes: np.ndarray, learners: pa.ChunkedArray | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Group the documents of each learner, or those of each text if learners are not known.
 
     Args:
-        text_hashes: from `hash_texts`, one for each document.
-        learners: the writer of each document, if known.
+        hashes: from `hash_texts`, of each document's learner or text.
 
     Returns:
         The number of each document's group, from 0, and a hash (uint64) of each group.
     """
-    if learners is None:
-        hashes, groups = np.unique(text_hashes, return_inverse=True)
-        return groups, hashes
-    writers, names = normalised_codes(learners)
-    key = _key(seed)
-    return writers, np.frombuffer(b"".join(_digest(name, key) for name in names), dtype="<u8")
+    of_groups, groups = np.unique(hashes, return_inverse=True)
+    return groups, of_groups
 
 
 def join_groups(
@@ -218,7 +209,3 @@ def _root_of(parents: Longs, node: int) -> int:
 
 def _key(seed: int) -> bytes:
     return seed_for("splits", seed).to_bytes(8, "little")
-
-
-def _digest(text: str, key: bytes) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()

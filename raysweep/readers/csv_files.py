@@ -2,13 +2,16 @@
 
 The delimiter is the one that divides the header.  Every record is first checked by the letter (`csv_records.py`);
 those that are malformed are cut out, and pyarrow, which reads 723,282 rows in about a second, reads the rest.
+A large file is read a piece at a time.
 """
 
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,7 +20,7 @@ import pyarrow.csv
 
 from raysweep.errors import InputError
 from raysweep.readers.csv_records import BadRecord, Scan, scan_records
-from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, check_columns, show_cell
+from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, check_columns, show_cell
 
 WRONG_FIELDS = "wrong number of fields"
 WRONG_QUOTES = "misplaced quotes"
@@ -36,6 +39,22 @@ def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: s
     Raises:
         InputError: the whole file cannot be used; says why, and the fix.
     """
+    (piece,) = read_delimited_pieces(name, iter((data,)), options, delimiter=delimiter)
+    return piece()
+
+
+def read_delimited_pieces(
+    name: str, blocks: Iterator[bytes], options: ReadOptions, *, delimiter: str | None = None
+) -> Iterator[Callable[[], RawColumns]]:
+    """Check the records of a delimited file, of which there is a block at a time, and give functions that read them.
+
+    Args:
+        blocks: the bytes of the file, cut anywhere but in the header; at least one block.
+
+    Raises:
+        InputError: as `read_delimited`; what is wrong may stand behind pieces that were given.
+    """
+    data = next(blocks)
     if line := _SEPARATOR_LINE.match(data[:20]):  # Excel's own way to name the delimiter
         delimiter, data = line[1].decode(), data[line.end() :]
     if options.header is not None:
@@ -45,39 +64,78 @@ def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: s
     header = _read_header(name, data, delimiter, has_quotes=options.has_quotes)
     try:
         roles = options.choose(name, header)
-        check_columns(name, header, wanted := tuple(dict.fromkeys(roles.values())))
+        check_columns(name, header, tuple(dict.fromkeys(roles.values())))
     except InputError:
         _refuse_other_layout(name, header, options.levels)
         raise
-    scan = scan_records(
-        data,
-        fields=len(header),
-        level_at=header.index(roles.get("level", header[0])),
-        levels=list(options.levels) if "level" in roles else [],
-        delimiter=delimiter,
-        has_quotes=options.has_quotes,
+    layout = _TableLayout(
+        name=name, header=tuple(header), roles=roles, delimiter=delimiter, has_quotes=options.has_quotes
     )
-    _check_records(name, data, scan)
-    table = _read_table(
-        _without(data, scan.bad), header, wanted, scan.longest, delimiter=delimiter, has_quotes=options.has_quotes
-    )
-    bad_rows = np.array([bad.row for bad in scan.bad], dtype=np.int64)
-    raw = RawColumns(
-        table=table,
-        row_numbers=np.setdiff1d(np.arange(1, scan.rows, dtype=np.int64), bad_rows, assume_unique=True),
-        malformed=tuple(_malformed(bad, data, len(header), delimiter) for bad in scan.bad),
-        header=tuple(header),
-        roles=roles,
-    )
-    assert len(raw.row_numbers) == table.num_rows, "the scan and the parser must count the same rows"
-    return raw
+    before, following = 0, next(blocks, None)
+    while data:
+        scan = scan_records(
+            data,
+            fields=len(header),
+            level_at=header.index(roles.get("level", header[0])),
+            levels=list(options.levels) if "level" in roles else [],
+            delimiter=delimiter,
+            has_quotes=options.has_quotes,
+            is_last=following is None,
+        )
+        _check_records(name, data, scan, before, is_last=following is None)
+        if scan.rows:
+            yield partial(layout.read, data[: scan.end], scan, before)
+        before += scan.rows
+        # At least as much more as is left, so that a record of many blocks is not looked at once for each of them.
+        rest, size = [data[scan.end :]], max(1, len(data) - scan.end)
+        while following is not None and size > 0:
+            rest.append(following)
+            size -= len(following)
+            following = next(blocks, None)
+        if len(rest) == 1:
+            break
+        data = b"".join(rest)
 
 
-def _malformed(bad: BadRecord, data: bytes, fields: int, delimiter: str) -> MalformedRow:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TableLayout:
+    """What all pieces of a file have in common."""
+
+    name: str
+    header: tuple[str, ...]
+    roles: Roles
+    delimiter: str
+    has_quotes: bool
+
+    def read(self, data: bytes, scan: Scan, before: int) -> RawColumns:
+        """Read a piece, given the records before it; those of the first begin with the header."""
+        table = _read_table(
+            _without(data, scan.bad),
+            self.header,
+            tuple(dict.fromkeys(self.roles.values())),
+            scan.longest,
+            delimiter=self.delimiter,
+            has_quotes=self.has_quotes,
+            has_header=before == 0,
+        )
+        bad_rows = before + np.array([bad.row for bad in scan.bad], dtype=np.int64)
+        rows = np.arange(max(1, before), before + scan.rows, dtype=np.int64)
+        raw = RawColumns(
+            table=table,
+            row_numbers=np.setdiff1d(rows, bad_rows, assume_unique=True),
+            malformed=tuple(_malformed(bad, data, len(self.header), self.delimiter, before) for bad in scan.bad),
+            header=self.header,
+            roles=self.roles,
+        )
+        assert len(raw.row_numbers) == table.num_rows, "the scan and the parser must count the same rows"
+        return raw
+
+
+def _malformed(bad: BadRecord, data: bytes, fields: int, delimiter: str, before: int) -> MalformedRow:
     content = data[bad.start : bad.end]
     found = f"{bad.fields} {'field' if bad.fields == 1 else 'fields'} instead of {fields}"
     return MalformedRow(
-        row=bad.row,
+        row=before + bad.row,
         reason=WRONG_QUOTES if bad.has_bad_quotes else WRONG_FIELDS,
         value=show_cell(content.rstrip(b"\r\n")) if bad.has_bad_quotes else found,
         first_cell=content.split(delimiter.encode(), 1)[0].strip(b'"\r\n'),
@@ -118,19 +176,19 @@ def _refuse_other_layout(name: str, header: list[str], levels: Collection[str]) 
         )
 
 
-def _check_records(name: str, data: bytes, scan: Scan) -> None:
+def _check_records(name: str, data: bytes, scan: Scan, before: int, *, is_last: bool) -> None:
     """Refuse a file whose rows cannot be told apart, or that has none."""
     if scan.open_at >= 0:
         lines = data.count(b"\n", scan.open_at) + 1
-        place = f"row {scan.open_row}" if scan.open_row else "header"
+        place = f"row {before + scan.open_row}" if before + scan.open_row else "header"
         raise InputError(
             f"{_short(name)} {place}: a quote opens and never closes, so the rest of the file "
             f"({lines:,} {'line' if lines == 1 else 'lines'}) became one field. "
             'Close it, or double the quotes inside quoted text ("")'
         )
-    if scan.bad and scan.bad[0].row == 0:
+    if scan.bad and before + scan.bad[0].row == 0:
         raise InputError(f"{name}: its header has a quote in the wrong place. Remove the quotes from it")
-    if scan.rows == 1:
+    if is_last and before + scan.rows == 1:
         raise InputError(f"{name}: has a header and no rows")
     if scan.longest > LONGEST_RECORD:
         raise InputError(f"{name}: has a row of {scan.longest:,} bytes; at most {LONGEST_RECORD:,} can be read")
@@ -150,7 +208,14 @@ def _short(name: str) -> str:
 
 
 def _read_table(
-    data: bytes, header: list[str], wanted: Sequence[str], longest: int, *, delimiter: str, has_quotes: bool
+    data: bytes,
+    header: Sequence[str],
+    wanted: Sequence[str],
+    longest: int,
+    *,
+    delimiter: str,
+    has_quotes: bool,
+    has_header: bool,
 ) -> pa.Table:
     """Read well-formed records with pyarrow."""
     # Columns are named by position and the header is read as a row, so unusual header names cannot break the reading.
@@ -172,7 +237,7 @@ def _read_table(
             check_utf8=False,
         ),
     )
-    return table.slice(1).select(places).rename_columns(list(wanted))
+    return table.slice(int(has_header)).select(places).rename_columns(list(wanted))
 
 
 @contextmanager

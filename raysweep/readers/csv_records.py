@@ -48,10 +48,18 @@ class Scan:
     longest: int  # bytes of the longest record
     open_row: int  # the row in which a quote opens that never closes; -1 if there is none
     open_at: int  # the place of that quote
+    end: int  # where the records end; what follows is the beginning of one, unless this is the last part of the file
 
 
 def scan_records(
-    data: bytes, *, fields: int, level_at: int, levels: Sequence[str], delimiter: str = ",", has_quotes: bool = True
+    data: bytes,
+    *,
+    fields: int,
+    level_at: int,
+    levels: Sequence[str],
+    delimiter: str = ",",
+    has_quotes: bool = True,
+    is_last: bool = True,
 ) -> Scan:
     """Find the records that no document may be made of.
 
@@ -59,6 +67,7 @@ def scan_records(
         fields: of the header.
         level_at: the position of the level column.
         levels: the known levels, in every spelling.
+        is_last: whether the file ends with the data, and so the last record.
     """
     encoded = [level.encode() for level in levels]
     ends = np.cumsum([0, *map(len, encoded)])
@@ -67,7 +76,9 @@ def scan_records(
     text = np.frombuffer(data, dtype=np.uint8)
     signs = ord(delimiter), 34 if has_quotes else -1
     while True:
-        records, count, longest, open_row, open_at = _scan(text, *signs, fields, level_at, spellings, ends, parts)
+        records, count, longest, open_row, open_at, end_of_records = _scan(
+            text, is_last, *signs, fields, level_at, spellings, ends, parts
+        )
         if count <= len(parts):
             break
         parts = np.empty((count, 5), dtype=np.int64)
@@ -88,6 +99,7 @@ def scan_records(
         longest=longest,
         open_row=open_row if open_row < 0 else open_row + extra,
         open_at=open_at,
+        end=end_of_records,
     )
 
 
@@ -108,24 +120,33 @@ def _rows_inside(
 
 @kernel
 def _scan(
-    data: Bytes, delimiter: int, quote: int, fields: int, level_at: int, levels: Bytes, ends: Longs, parts: Longs
-) -> tuple[int, int, int, int, int]:
+    data: Bytes,
+    is_last: bool,
+    delimiter: int,
+    quote: int,
+    fields: int,
+    level_at: int,
+    levels: Bytes,
+    ends: Longs,
+    parts: Longs,
+) -> tuple[int, int, int, int, int, int]:
     """Write the bad records (number, start, end, kind, fields) as far as there is room.
 
     Returns:
-        Records, bad records, the longest record, and the number and place of a quote that never closes (-1 if none).
+        Records, bad records, the longest record, the number and place of a quote that never closes (-1 if none), and
+        where the records end.
     """
     rows, count, longest = 0, 0, 0
     state, found, has_bad_quotes = _START, 1, False
     start, opened = 0, 0
     is_inside, commas, cell = False, 0, 0  # of a line after the first one in a quoted field
-    for place in range(len(data) + 1):
+    for place in range(len(data) + is_last):
         # The end of the file ends a record as a line break does.
         byte = data[place] if place < len(data) else np.uint8(10)
         is_break = byte == 10 or byte == 13
         if state == _QUOTED:
             if place == len(data):
-                return rows, count, longest, rows, opened
+                return rows, count, longest, rows, opened, start
             if byte == quote:
                 state = _CLOSED
             elif byte == delimiter or is_break:
@@ -155,7 +176,7 @@ def _scan(
         else:
             has_bad_quotes = has_bad_quotes or byte == quote or state == _CLOSED
             state = _UNQUOTED
-    return rows, count, longest, -1, -1
+    return rows, count, longest, -1, -1, start
 
 
 @kernel

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from zipfile import ZipInfo
 
@@ -18,16 +19,18 @@ import pyarrow as pa
 
 from raysweep.config.data_settings import Format
 from raysweep.errors import InputError
-from raysweep.readers.csv_files import read_delimited
+from raysweep.readers.csv_files import read_delimited, read_delimited_pieces
 from raysweep.readers.json_files import read_json, read_json_lines
 from raysweep.readers.locations import is_data_file
 from raysweep.readers.parquet_files import read_parquet
 from raysweep.readers.raw_columns import CELL, FILE, RawColumns, ReadOptions
 from raysweep.readers.text_files import read_text
-from raysweep.readers.unpacking import ZIP, read_member, unpack, zip_members
+from raysweep.readers.unpacking import GZIP, ZIP, ZSTANDARD, read_member, unpack, zip_members
 from raysweep.readers.workbooks import read_workbook
 from raysweep.readers.xml_files import read_xml
 
+PIECE_BYTES = 16 << 20
+"""What is read at once of a large file."""
 _BINARY = ("parquet", "excel")
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = (
@@ -48,6 +51,12 @@ class OpenedFile:
 
     name: str  # in messages
     read: Callable[[], bytes]  # unpacked
+    path: Path | None = None  # if it is a file, packed or not
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it may be read a piece at a time."""
+        return self.path is not None and self.path.stat().st_size >= PIECE_BYTES
 
     @property
     def short(self) -> str:
@@ -72,10 +81,10 @@ def open_files(paths: Sequence[Path], pattern: str | None = None) -> Iterator[Op
     for path in paths:
         if pattern and len(paths) > 1 and path.suffix != ".zip" and not fnmatch(path.name, pattern):
             continue
-        data = _read_bytes(path)
+        data = _read_bytes(path) if _read_bytes(path, len(ZIP)) == ZIP else b""
         members = zip_members(str(path), data)
         if members is None:
-            yield OpenedFile(name=str(path), read=partial(_unpacked, path, data))
+            yield OpenedFile(name=str(path), read=partial(_read_unpacked, path), path=path)
             continue
         chosen = [member for member in members if is_data_file(member.filename)]
         chosen = [member for member in chosen if fnmatch(member.filename.rpartition("/")[2], pattern or "*")]
@@ -120,6 +129,31 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
     else:
         raw = read_text(file.name, data, inner)
     return named.with_file_name(raw)
+
+
+def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[], RawColumns]]:
+    """Give functions that read the chosen columns of a file: of a large delimited one a piece each, else all of it.
+
+    Files that are packed, or not in UTF-8, are read whole.
+
+    Raises:
+        InputError: as `read_file`; the functions raise it too.
+    """
+    start = _read_bytes(file.path, PIECE_BYTES) if file.path is not None else b""
+    if len(start) < PIECE_BYTES or start.startswith((GZIP, ZSTANDARD, ZIP)) or not _is_utf8(options.encoding):
+        yield partial(read_file, file, options)
+        return
+    kind = options.format or sniff_format(start, file.name, options)
+    if kind not in ("csv", "tsv"):
+        yield partial(read_file, file, options)
+        return
+    assert file.path is not None
+    named = _FileNamed(options, file.stem)
+    blocks = _read_blocks(file.path)
+    first = decode(file.name, next(blocks), options.encoding)
+    delimiter = "\t" if kind == "tsv" else None
+    for piece in read_delimited_pieces(file.name, chain((first,), blocks), named.options, delimiter=delimiter):
+        yield partial(named.read_piece, piece)
 
 
 def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
@@ -168,7 +202,7 @@ def decode(name: str, data: bytes, encoding: str) -> bytes:
     Raises:
         InputError: the file is of another encoding than said.
     """
-    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+    if _is_utf8(encoding):
         if wide := _wide_encoding(data):
             raise InputError(f"{name}: is {wide.upper()}; must be UTF-8. Say so in data.encoding: {wide}")
         if (zeros := data[:_LOOKED_AT].count(0)) > len(data[:_LOOKED_AT]) // 4:
@@ -184,6 +218,10 @@ def decode(name: str, data: bytes, encoding: str) -> bytes:
         line = data.count(b"\n", 0, error.start) + 1
         found = f"found the byte 0x{data[error.start]:02X}" if error.start < len(data) else "found its end"
         raise InputError(f"{name} line {line}: {found}, which is not {encoding}. Change data.encoding") from error
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
 def _wide_encoding(data: bytes) -> str:
@@ -210,6 +248,9 @@ class _FileNamed:
         self._roles = dict(self._choose(name, header))
         return {role: column for role, column in self._roles.items() if column != FILE}
 
+    def read_piece(self, read: Callable[[], RawColumns]) -> RawColumns:
+        return self.with_file_name(read())
+
     def with_file_name(self, raw: RawColumns) -> RawColumns:
         if FILE not in self._roles.values():
             return raw
@@ -217,18 +258,27 @@ class _FileNamed:
         return replace(raw, table=raw.table.append_column(FILE, stems), roles=self._roles)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, most: int = -1) -> bytes:
+    """The first bytes of a file; all of them if `most` is −1."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(PIECE_BYTES):
+            yield block
 
 
 def _unpacked_member(name: str, data: bytes, member: ZipInfo) -> bytes:
     return unpack(name, read_member(name, data, member))
 
 
-def _unpacked(path: Path, data: bytes) -> bytes:
+def _read_unpacked(path: Path) -> bytes:
+    data = _read_bytes(path)
     unpacked = unpack(str(path), data)
     if unpacked is data and path.suffix in (".gz", ".zst"):
         kind = "gzip" if path.suffix == ".gz" else "Zstandard"

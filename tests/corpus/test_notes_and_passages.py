@@ -11,10 +11,10 @@ import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus import passages as passages_module
-from raysweep.corpus.corpus_notes import note_oddities
+from raysweep.corpus.corpus_notes import find_oddities, note_oddities
 from raysweep.corpus.corpus_rows import NO_LEARNER
 from raysweep.corpus.near_duplicates import WordSequences
-from raysweep.corpus.normalising import normalise_text
+from raysweep.corpus.normalising import normalise_text, normalised_codes
 from raysweep.corpus.passages import Passages, count_passages
 from raysweep.corpus.preparing import prepare_corpus
 from tests.corpus.odd_csv import csv_bytes
@@ -35,6 +35,11 @@ def documents_of(texts, l1="Thai", learner=None):
     )
 
 
+def noted_in(documents, most_alike=1):
+    learners = normalised_codes(documents["learner"])[0] if not documents["learner"].null_count else None
+    return note_oddities(find_oddities(documents), learners, most_alike)
+
+
 @pytest.mark.parametrize(
     ("odd", "note"),
     [
@@ -51,27 +56,27 @@ def documents_of(texts, l1="Thai", learner=None):
 )
 def test_each_kind_of_odd_text_is_counted_and_nothing_else_is(odd, note):
     """Ampersands, a heart, accents and longer texts are not odd."""
-    (words, count), *others = note_oddities(documents_of([*GOOD, *odd, "x" * 32_768])).items()
+    (words, count), *others = noted_in(documents_of([*GOOD, *odd, "x" * 32_768])).items()
     assert not others
     assert words.endswith(note)
     assert count == len(odd)
-    assert note_oddities(documents_of([*GOOD, "x" * 32_768])) == {}
+    assert noted_in(documents_of([*GOOD, "x" * 32_768])) == {}
 
 
 def test_odd_first_languages_and_learners_are_counted():
     """A missing value as a first language, one learner with a tenth of all texts."""
     first = ["nan", "N/A", *["Thai"] * 38]
-    noted = note_oddities(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]))
+    noted = noted_in(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]))
     assert noted == {
         f"documents have {NOT_VALUES} as first language": 2,
         "documents are by one learner, a tenth of all or more": 4,
     }
-    assert note_oddities(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
-    assert note_oddities(documents_of(GOOD), most_alike=4) == {}
-    assert note_oddities(documents_of(GOOD), most_alike=5) == {
+    assert noted_in(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
+    assert noted_in(documents_of(GOOD), most_alike=4) == {}
+    assert noted_in(documents_of(GOOD), most_alike=5) == {
         "documents have one and the same text, more than a tenth of all": 5
     }
-    assert note_oddities(documents_of(GOOD, learner=["w"] * 40)) == {"documents are all by one learner": 40}
+    assert noted_in(documents_of(GOOD, learner=["w"] * 40)) == {"documents are all by one learner": 40}
 
 
 def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):

@@ -28,7 +28,7 @@ def random_strata(rng, documents: int) -> Strata:
 def split_singles(strata: Strata, shares: SplitConfig = SHARES, seed: int = 0) -> np.ndarray:
     """Split documents that have nothing in common."""
     texts = [f"text {number}" for number in range(len(strata.levels))]
-    return split_documents(strata, *group_documents(hash_texts(texts, seed), None, seed), shares)
+    return split_documents(strata, *group_documents(hash_texts(texts, seed)), shares)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_any_shares_are_met(shares):
 def group(texts, learners):
     """Groups and hashes of documents whose learners are known."""
     hashes = hash_texts(texts, 0)
-    groups = group_documents(hashes, pa.chunked_array([learners]), 0)
+    groups = group_documents(hash_texts(learners, 0))
     near = find_near_duplicates(pa.chunked_array([pa.array(texts, pa.large_string())]), threshold=1.0)
     grouped = group_by_text(*groups, np.unique(hashes, return_inverse=True)[1], near, is_near_grouped=False)
     assert grouped.equal_not_tied == 0

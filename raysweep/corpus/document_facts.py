@@ -1,0 +1,134 @@
+"""What splits, notes and the summary need to know of every document: some numbers each, gathered a block at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysweep.corpus.corpus_notes import find_oddities
+from raysweep.corpus.documents import Progress
+from raysweep.corpus.near_duplicates import DuplicateSearch, TextSketches, sketch
+from raysweep.corpus.row_checks import SPLIT
+from raysweep.corpus.sample import SYNTHETIC_PREFIX
+from raysweep.corpus.sorted_documents import SortedDocuments
+from raysweep.corpus.splits import Strata, hash_texts
+from raysweep.readers.cpu_threads import map_in_threads
+
+Array = npt.NDArray[Any]
+Longs = npt.NDArray[np.int64]
+
+_NAMED = ("l1", "prompt")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentFacts:
+    """Numbers of D documents, in their order."""
+
+    columns: Mapping[str, Array]
+    """(D,) each: `text` and `learner` hashes (uint64), `level`, `l1` and `prompt` codes (−1 for none), `characters`,
+    `oddities` (bits, see `corpus_notes`), `synthetic` (booleans) and, if they were published, `split`."""
+    names: Mapping[str, Sequence[str]]
+    """The values of `l1`, sorted, and of `prompt`, in the order of their codes."""
+    missing: Mapping[str, int]
+    """Documents without a `learner` or a `prompt`."""
+
+    @property
+    def strata(self) -> Strata:
+        """Level and first language of each document."""
+        return Strata(levels=self.columns["level"], first_languages=self.columns["l1"])
+
+    @property
+    def prompts(self) -> pa.ChunkedArray:
+        """The prompt of each document; every one has one."""
+        names = pa.array(self.names["prompt"], pa.large_string())
+        return pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(self.columns["prompt"]), names)])
+
+    def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """The same of some documents."""
+        return replace(self, columns={name: column[kept] for name, column in self.columns.items()})
+
+
+def gather_facts(
+    documents: SortedDocuments, levels: tuple[str, ...], seed: int, *, folder: Path, report: Progress
+) -> tuple[DocumentFacts, DuplicateSearch]:
+    """Look at every document once.
+
+    Args:
+        levels: as configured; codes of levels are places in it.
+        folder: for temporary files.
+
+    Returns:
+        The facts, and the search for near duplicates, which knows all texts.
+    """
+    search, done = DuplicateSearch(folder), 0
+    columns: dict[str, list[Array]] = {}
+    codes_of: dict[str, dict[str, int]] = {name: {} for name in _NAMED}
+    missing = {"learner": 0, "prompt": 0}
+    report("split", 0, documents.count)
+    for block in map_in_threads(lambda number: _look_at(documents.read(number), levels, seed), documents.blocks):
+        search.add(block.sketch)
+        for name in _NAMED:
+            known = codes_of[name]
+            numbers = [known.setdefault(value, len(known)) for value in block.names[name]]
+            block.columns[name] = np.array([*numbers, -1], dtype=np.int32)[block.columns[name]]
+        for name, column in block.columns.items():
+            columns.setdefault(name, []).append(column)
+        for name, count in block.missing.items():
+            missing[name] += count
+        done += len(block.columns["text"])
+        report("split", done, documents.count)
+    whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+    names = {name: list(known) for name, known in codes_of.items()}
+    # First languages by name, so that their codes do not depend on the documents' order.
+    names["l1"] = sorted(codes_of["l1"])
+    ranks = np.argsort(np.array([codes_of["l1"][name] for name in names["l1"]]))
+    whole["l1"] = ranks.astype(np.int32)[whole["l1"]]
+    return DocumentFacts(columns=whole, names=names, missing=missing), search
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Block:
+    sketch: TextSketches
+    columns: dict[str, Array]
+    names: dict[str, list[str]]
+    missing: dict[str, int]
+
+
+def _look_at(table: pa.Table, levels: tuple[str, ...], seed: int) -> _Block:
+    texts = table["text"].combine_chunks()
+    if isinstance(texts, pa.ChunkedArray):
+        texts = pa.concat_arrays(texts.chunks)
+    learners = table["learner"].combine_chunks().dictionary_encode()
+    hashes = np.append(hash_texts(_dictionary(learners), seed), np.uint64(0))
+    columns: dict[str, Array] = {
+        "text": hash_texts(texts, seed),
+        "learner": hashes[_indices(learners)],
+        "level": pc.index_in(table["level"], pa.array(levels, pa.large_string())).to_numpy().astype(np.int16),
+        "characters": pc.utf8_length(texts).to_numpy().astype(np.int32),
+        "oddities": find_oddities(table),
+        "synthetic": pc.starts_with(table["writing_id"], SYNTHETIC_PREFIX).to_numpy(),
+    }
+    if SPLIT in table.column_names:
+        columns["split"] = table[SPLIT].to_numpy()
+    names: dict[str, list[str]] = {}
+    for name in _NAMED:
+        encoded = table[name].combine_chunks().dictionary_encode()
+        names[name], columns[name] = _dictionary(encoded).to_pylist(), _indices(encoded)
+    missing = {name: table[name].null_count for name in ("learner", "prompt")}
+    return _Block(sketch=sketch(texts), columns=columns, names=names, missing=missing)
+
+
+def _dictionary(encoded: pa.DictionaryArray | pa.ChunkedArray) -> pa.Array:
+    return encoded.chunk(0).dictionary if isinstance(encoded, pa.ChunkedArray) else encoded.dictionary
+
+
+def _indices(encoded: pa.DictionaryArray | pa.ChunkedArray) -> Longs:
+    """Places in the dictionary; −1 for a missing value."""
+    single = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    indices: Longs = pc.fill_null(single.indices, -1).to_numpy()
+    return indices

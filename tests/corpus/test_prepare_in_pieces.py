@@ -1,0 +1,111 @@
+"""A large corpus is read, sorted, compared and written a piece at a time; where it is cut changes no byte."""
+
+import csv
+import random
+
+import pyarrow as pa
+import pytest
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.corpus import corpus_rows, document_facts, leakage, near_duplicates, passages, preparing, sorted_documents
+from raysweep.corpus.corpus_rows import read_corpus
+from raysweep.corpus.preparing import prepare_corpus
+from raysweep.errors import InputError
+from raysweep.readers import reading
+from raysweep.storage.run_folder import RunFolder
+from tests.corpus.odd_csv import csv_bytes
+
+NAMES = ("documents", "splits", "quarantine", "untied_texts", "leakage", "leaks")
+COLUMNS = ColumnsConfig(learner="who", prompt="task")
+
+
+def odd_corpus(path, sample_csv):
+    """The sample in another order, with what each check complains of, and texts that nobody may divide."""
+    with sample_csv.open(newline="", encoding="utf-8") as file:
+        rows = [
+            [row["writing_id"], row["l1"], row["cefr_level"], row["text"], row["learner_id"], row["prompt_id"]]
+            for row in csv.DictReader(file)
+        ]
+    rows += [[f"p{n}", "", "A1", "Thank you.", f"polite {n}", "T"] for n in range(60)]
+    rows += [
+        [f"l{n}", "Thai", "B1", f"One <b>two</b>\n\n &amp; “three” {n}\r\n" * 9, f"W{n % 7}", "T"] for n in range(80)
+    ]
+    random.Random(0).shuffle(rows)
+    rows[40][2], rows[700][3], rows[900][4], rows[1200][2] = "Z9", " \u200b", "", "left"
+    rows.insert(800, [f" {rows[3][0]} ", "Thai", "A1", "A text with an id that is there.", "w", "T"])
+    data = csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "who", "task"))
+    lines = data.splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:300], b'x1,Thai,A1,"bad" quote,w,T\n', b"x2,Thai,A1\n", b"\n", *lines[300:]]))
+
+
+@pytest.mark.parametrize("clean", [True, None])
+def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypatch, clean):
+    """Not of the documents, nor of the rows set aside, the leaks and the notes."""
+    path = tmp_path / "corpus.csv"
+    odd_corpus(path, sample_csv)
+    data = DataConfig(columns=COLUMNS, leave_out=("left",), clean=clean)
+    monkeypatch.setattr(pa, "cpu_count", lambda: 1)
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    summary = prepare_corpus(path, whole, data, seed=1)
+    assert len(summary.bad_rows) >= 7
+    monkeypatch.setattr(pa, "cpu_count", lambda: 3)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 7000)
+    monkeypatch.setattr(corpus_rows, "_IDS_AT_ONCE", 50)
+    monkeypatch.setattr(leakage, "_GROUPS_AT_ONCE", 1)
+    for module in (near_duplicates, passages, preparing, sorted_documents):
+        monkeypatch.setattr(module, "BLOCK_DOCUMENTS", 97)
+    pieces = []
+    monkeypatch.setattr(document_facts, "_look_at", _counting(document_facts._look_at, pieces))
+    assert prepare_corpus(path, cut, data, seed=1) == summary
+    assert len(pieces) > 10
+    for name in NAMES:
+        assert getattr(cut, name).read_bytes() == getattr(whole, name).read_bytes(), name
+    assert cut.cleaned_texts.exists() == whole.cleaned_texts.exists() == bool(clean)
+    if clean:
+        assert cut.cleaned_texts.read_bytes() == whole.cleaned_texts.read_bytes()
+    assert not list(cut.corpus.glob(".*"))
+
+
+def _counting(function, calls):
+    def counted(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return counted
+
+
+def test_a_quote_that_never_closes_is_named_with_its_row_however_the_file_is_read(tmp_path, monkeypatch):
+    """It opens in one block, and the file ends many blocks later; without it all rows are there."""
+    path = tmp_path / "corpus.csv"
+    good = b"text,cefr_level\n" + b"Hello you.,A1\n" * 400
+    for size in (1 << 20, 500):
+        monkeypatch.setattr(reading, "PIECE_BYTES", size)
+        path.write_bytes(good)
+        assert read_corpus(path, DataConfig()).rows == 400
+        path.write_bytes(good + b'"never closed,A1\n' + b"b,A2\n" * 3000)
+        with pytest.raises(InputError, match=r"row 401: a quote opens and never closes.*\(3,002 lines\)"):
+            read_corpus(path, DataConfig())
+
+
+def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
+    """It is put together; a header without rows is refused however it is read."""
+    monkeypatch.setattr(reading, "PIECE_BYTES", 64)
+    path = tmp_path / "corpus.csv"
+    long = 'A "text"\r\n with lines. ' * 400
+    path.write_bytes(csv_bytes([("1", "Thai", "A1", long), ("2", "Thai", "A2", "Short.")]))
+    assert read_corpus(path, DataConfig()).documents["text"].to_pylist() == [long, "Short."]
+    path.write_bytes(b"text,cefr_level" + b"\n" * 200)
+    with pytest.raises(InputError, match="has a header and no rows"):
+        read_corpus(path, DataConfig())
+
+
+def test_the_columns_are_those_of_the_first_file_although_others_are_read_beside_it(tmp_path, monkeypatch):
+    """Of 70 files, more than are looked at together, each with a row; ids name file and row."""
+    monkeypatch.setattr(pa, "cpu_count", lambda: 3)
+    paths = [tmp_path / f"{n:02}.csv" for n in range(70)]
+    for n, path in enumerate(paths):
+        path.write_text(f"text,cefr_level,other\nText number {n}.,A1,x\n")
+    corpus = read_corpus(paths, DataConfig())
+    assert corpus.documents["writing_id"].to_pylist() == [f"{n + 1}-row00000001" for n in range(70)]
+    assert corpus.file_of.tolist() == list(range(70))
+    assert corpus.files[69] == "69.csv"
