@@ -30,8 +30,8 @@ class DocumentFacts:
     """Numbers of D documents, in their order."""
 
     columns: Mapping[str, Array]
-    """(D,) each: `text` and `learner` hashes (uint64), `level`, `l1` and `prompt` codes (−1 for none), `characters`,
-    `oddities` (bits, see `corpus_notes`), `synthetic` (booleans) and, if they were published, `split`."""
+    """(D,) each: `text` hashes (uint64), `level` and `l1` codes, `characters`, `oddities` (bits, see `corpus_notes`),
+    `synthetic` (booleans) and, if there are any, `learner` hashes, `prompt` codes and published `split` codes."""
     names: Mapping[str, Sequence[str]]
     """The values of `l1`, sorted, and of `prompt`, in the order of their codes."""
     missing: Mapping[str, int]
@@ -82,6 +82,9 @@ def gather_facts(
             missing[name] += count
         done += len(block.columns["text"])
         report("split", done, documents.count)
+    for name in missing:
+        if missing[name] == documents.count:
+            del columns[name]
     whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
     names = {name: list(known) for name, known in codes_of.items()}
     # First languages by name, so that their codes do not depend on the documents' order.

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
 from raysweep.corpus.splits import SPLITS
+from raysweep.corpus.spool import Place, Spool
 from raysweep.corpus.text_groups import TextGroups, find_splits, near_in_other_splits, splits_of_codes
 from raysweep.corpus.text_hashes import normalised_hashes, number_by_appearance, plain_hashes
 from raysweep.readers.cpu_threads import map_in_threads
@@ -41,7 +42,7 @@ UNIT_KINDS = {"learner": ("learner",), "prompt": ("prompt",), "both": ("learner"
 """What else is a leak, by `data.split.unit`."""
 TRAIN = SPLITS.index("train")
 THRESHOLD = 0.9
-_GROUPS_AT_ONCE = 8
+_GROUPS_AT_ONCE = 4
 _MISSING = np.uint64(0)
 LEAKS_SCHEMA = pa.schema(
     [
@@ -137,8 +138,8 @@ class LeakSearch:
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
-        for kind in list(columns.hashes):
-            self._look_at(kind, columns.hashes.pop(kind))
+        for kind, places in columns.places.items():
+            self._look_at(kind, columns.spool.read_all(places, np.uint64))
         if near is None:
             near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
         self._near = near
@@ -216,9 +217,9 @@ class LeakSearch:
         with atomic_file(path) as beside:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
 
-    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64] | None) -> None:
+    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64]) -> None:
         """Count the distinct values of a kind and those in more than one split, and find which documents are known."""
-        if hashes is None:
+        if not hashes.any():
             self._counts[kind] = None, None
             self._known[kind] = np.zeros((len(self._splits), 2), dtype=np.bool_)
             return
@@ -248,43 +249,43 @@ class _HashedColumns:
     """What the search reads of D documents."""
 
     splits: npt.NDArray[np.int8]
-    hashes: dict[str, npt.NDArray[np.uint64] | None]  # by kind: `_MISSING` for a missing value; None if all are
     prompts: list[str]  # distinct ones
+    spool: Spool
+    places: dict[str, list[Place]]  # by kind, the hashes of each block; `_MISSING` for a missing value
 
 
 def _hash_columns(documents: Path) -> _HashedColumns:
     with pq.ParquetFile(documents) as file:
         groups = file.num_row_groups
     blocks = [range(start, min(start + _GROUPS_AT_ONCE, groups)) for start in range(0, groups, _GROUPS_AT_ONCE)]
-    parts = list(map_in_threads(lambda block: _hash_groups(documents, block), blocks))
-    hashes: dict[str, npt.NDArray[np.uint64] | None] = {}
-    for kind in list(parts[0].hashes):
-        values = np.concatenate([part.hashes.pop(kind) for part in parts])
-        hashes[kind] = values if values.any() else None
-    return _HashedColumns(
-        splits=np.concatenate([part.splits for part in parts]),
-        hashes=hashes,
-        prompts=list(dict.fromkeys(prompt for part in parts for prompt in part.prompts)),
-    )
+    spool, splits = Spool(documents.parent), [np.zeros(0, dtype=np.int8)]
+    places: dict[str, list[Place]] = {}
+    prompts: dict[str, None] = {}
+    for of_block, of_prompts, hashes in map_in_threads(lambda block: _hash_groups(documents, block), blocks):
+        splits.append(of_block)
+        prompts |= dict.fromkeys(of_prompts)
+        for kind, values in hashes.items():
+            places.setdefault(kind, []).append(spool.append(values))
+    return _HashedColumns(splits=np.concatenate(splits), prompts=list(prompts), spool=spool, places=places)
 
 
-def _hash_groups(documents: Path, groups: range) -> _HashedColumns:
-    """Read and hash the documents of some row groups."""
+def _hash_groups(
+    documents: Path, groups: range
+) -> tuple[npt.NDArray[np.int8], list[str], dict[str, npt.NDArray[np.uint64]]]:
+    """Read the documents of some row groups: their splits, their distinct prompts, and hashes by kind."""
     with pq.ParquetFile(documents) as file:
         names = ["writing_id", "learner", "prompt", "split", "text"]
         table = file.read_row_groups(list(groups), columns=names, use_threads=False).combine_chunks()
     ids, learners, prompts, splits, texts = (_one_array(table[name]) for name in names)
-    return _HashedColumns(
-        splits=pc.index_in(splits, pa.array(SPLITS, pa.large_string())).to_numpy().astype(np.int8),
-        hashes={
-            "id": plain_hashes(ids),
-            "learner": _hash_distinct(learners),
-            "prompt": _hash_distinct(prompts),
-            "exact": plain_hashes(texts),
-            "text": normalised_hashes(texts),
-        },
-        prompts=[prompt for prompt in pc.unique(prompts).to_pylist() if prompt is not None],
-    )
+    hashes = {
+        "id": plain_hashes(ids),
+        "learner": _hash_distinct(learners),
+        "prompt": _hash_distinct(prompts),
+        "exact": plain_hashes(texts),
+        "text": normalised_hashes(texts),
+    }
+    codes = pc.index_in(splits, pa.array(SPLITS, pa.large_string())).to_numpy().astype(np.int8)
+    return codes, [prompt for prompt in pc.unique(prompts).to_pylist() if prompt is not None], hashes
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -17,6 +17,7 @@ nor threads change a pair.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -46,12 +47,11 @@ Longs = npt.NDArray[np.int64]
 Wides = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float32]
 
-BLOCK_DOCUMENTS = 1 << 16
+BLOCK_DOCUMENTS = 1 << 15
 """Texts that are looked at together."""
 _CANDIDATES_AT_ONCE = 1 << 15
 _ROWS_AT_ONCE = 1 << 20
 """Texts whose bands are sorted together, about."""
-_NO_KEYS = np.zeros(0, dtype=np.uint64)
 _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
 
@@ -64,7 +64,7 @@ class WordSequences:
     """A hash of each word."""
     starts: Longs
     """(D,) where each text's words begin."""
-    lengths: Longs
+    lengths: npt.NDArray[np.int32]
     """(D,) how many they are."""
     spool: Spool | None = None
     """The file that `words` are mapped from, if they are."""
@@ -75,7 +75,7 @@ class WordSequences:
         parts = [_words_of(block) for block in blocks_of(texts)]
         words = np.concatenate([np.zeros(0, dtype=np.uint32), *(words for words, _ in parts)])
         lengths = np.concatenate([np.zeros(0, dtype=np.int64), *(lengths for _, lengths in parts)])
-        return cls(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths)
+        return cls(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths.astype(np.int32))
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
         """The words of some texts."""
@@ -153,43 +153,49 @@ class DuplicateSearch:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Args: `folder` for temporary files."""
-        self._words, self._bands = Spool(folder), Spool(folder)
-        self._places: list[list[Place]] = []  # block → band
-        self._lengths = [np.zeros(0, dtype=np.int64)]
-        self._hashes = [np.zeros(0, dtype=np.uint64)]
-        self._packed = [np.zeros((0, PACKED), dtype=np.uint64)]
+        self._words, self._sketches = Spool(folder), Spool(folder)
+        self._bands: list[list[Place]] = []  # block → band
+        self._hashes: list[Place] = []
+        self._packed: list[Place] = []
+        self._lengths = [np.zeros(0, dtype=np.int32)]
 
     def add(self, block: TextSketches) -> None:
         """Take the next block."""
         self._words.append(block.words)
-        self._places.append([self._bands.append(keys) for keys in block.band_keys])
-        self._lengths.append(block.lengths)
-        self._hashes.append(block.hashes)
-        self._packed.append(block.packed)
+        self._bands.append([self._sketches.append(keys) for keys in block.band_keys])
+        self._hashes.append(self._sketches.append(block.hashes))
+        self._packed.append(self._sketches.append(block.packed))
+        self._lengths.append(block.lengths.astype(np.int32))
 
     def find(self, threshold: float) -> NearDuplicates:
         """Compare the texts; called once, when all blocks are there."""
-        lengths, hashes = np.concatenate(self._lengths), np.concatenate(self._hashes)
-        packed = np.concatenate(self._packed)
-        del self._lengths, self._hashes, self._packed
+        lengths = np.concatenate(self._lengths)
+        self._lengths.clear()
+        hashes = self._sketches.read_all(self._hashes, np.uint64)
         # Texts without words are distinguished by their position, and have no near duplicates.
         empty = np.flatnonzero(lengths == 0)
         hashes[empty] = empty
         codes, firsts = number_by_appearance(hashes)
+        is_chosen = np.zeros(len(codes), dtype=np.bool_)
+        is_chosen[firsts] = lengths[firsts] > 0
+        del hashes, firsts
+        starts = np.zeros(len(lengths), dtype=np.int64)
+        np.cumsum(lengths[:-1], out=starts[1:])
         words = self._words.mapped(np.uint32)
-        sequences = WordSequences(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths, spool=self._words)
+        sequences = WordSequences(words=words, starts=starts, lengths=lengths, spool=self._words)
         comparison = _Comparison(
+            sketches=self._sketches,
             bands=self._bands,
-            places=self._places,
-            packed=packed,
-            chosen=firsts[lengths[firsts] > 0],
+            packed=self._sketches.read_all(self._packed, np.uint64).reshape(-1, PACKED),
+            is_chosen=is_chosen,
             sequences=sequences,
             threshold=threshold,
         )
-        found = list(map_in_threads(comparison.compare_band, range(BANDS)))
+        parts = 1 << (int(is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
+        found = list(map_in_threads(comparison.compare, product(range(BANDS), range(parts), (parts,))))
         pairs = np.sort(codes[np.concatenate([pairs for pairs, _, _ in found])], axis=1)
         similarities = np.concatenate([similarities for _, similarities, _ in found])
-        _, distinct = np.unique(pairs[:, 0] * len(lengths) + pairs[:, 1], return_index=True)
+        _, distinct = np.unique(pairs[:, 0] * len(codes) + pairs[:, 1], return_index=True)
         return NearDuplicates(
             threshold=threshold,
             sequences=sequences,
@@ -204,30 +210,43 @@ class DuplicateSearch:
 class _Comparison:
     """Compares the texts of the same bucket, a band at a time."""
 
-    bands: Spool
-    places: list[list[Place]]
+    sketches: Spool
+    bands: list[list[Place]]
     packed: Wides
-    chosen: Longs  # one text of each sequence of words
+    is_chosen: npt.NDArray[np.bool_]  # one text of each sequence of words
     sequences: WordSequences
     threshold: float
 
-    def compare_band(self, band: int) -> tuple[Longs, Floats, int]:
-        """Pairs of texts that share a bucket and are similar, their similarities, and how many pairs were skipped."""
-        keys = np.concatenate([self.bands.read(block[band], np.uint64) for block in self.places] or [_NO_KEYS])
-        keys = keys[self.chosen]
-        parts = 1 << (len(keys) // _ROWS_AT_ONCE).bit_length()
-        pairs, similarities, skipped = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)], 0
-        for part in range(parts):
-            inside = np.flatnonzero(keys >> np.uint64(32) & np.uint64(parts - 1) == part)
-            order, begins = _buckets(keys[inside])
-            rows = self.chosen[inside[order]]
-            mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
-            skipped += int((mates * (mates + 1) // 2).sum())
-            for candidates in self._candidates(rows, begins):
-                alike, how_much = self._measure(candidates)
-                pairs.append(alike)
-                similarities.append(how_much)
-        return np.concatenate(pairs), np.concatenate(similarities), skipped
+    def compare(self, which: tuple[int, int, int]) -> tuple[Longs, Floats, int]:
+        """Pairs of texts that share a bucket and are similar, their similarities, and how many pairs were skipped.
+
+        Args:
+            which: a band, a part of its buckets, and how many parts there are: a power of two.
+        """
+        chosen, keys = self._keys(*which)
+        order, begins = _buckets(keys)
+        rows = chosen[order]
+        mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
+        pairs, similarities = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
+        for candidates in self._candidates(rows, begins):
+            alike, how_much = self._measure(candidates)
+            pairs.append(alike)
+            similarities.append(how_much)
+        return np.concatenate(pairs), np.concatenate(similarities), int((mates * (mates + 1) // 2).sum())
+
+    def _keys(self, band: int, part: int, parts: int) -> tuple[Longs, Wides]:
+        """The chosen texts of one part of a band's buckets, ascending, and their keys."""
+        texts, keys, begin = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
+        for block in self.bands:
+            of_block = self.sketches.read(block[band], np.uint64)
+            is_inside = self.is_chosen[begin : begin + len(of_block)]
+            if parts > 1:
+                is_inside = is_inside & (of_block >> np.uint64(32) & np.uint64(parts - 1) == part)
+            inside = np.flatnonzero(is_inside)
+            texts.append(begin + inside)
+            keys.append(of_block[inside])
+            begin += len(of_block)
+        return np.concatenate(texts), np.concatenate(keys)
 
     def _candidates(self, rows: Longs, begins: Longs) -> Iterator[Longs]:
         """Pairs of texts whose signatures may agree, a part at a time.

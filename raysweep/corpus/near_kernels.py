@@ -22,6 +22,7 @@ PACKED = SIGNATURE // _IN_PART
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int32]
 Wides = npt.NDArray[np.uint64]
 
 _PRIME = np.uint64(1099511628211)
@@ -183,7 +184,7 @@ def _sign(words: Hashes, factors: Wides, terms: Wides, minima: Hashes) -> None:
 @kernel
 def find_candidates(
     packed: Wides,
-    lengths: Longs,
+    lengths: Shorts,
     begins: Longs,
     reach: int,
     agreeing: int,
@@ -233,7 +234,7 @@ def measure_pairs(
     pairs: Longs,
     words: Hashes,
     starts: Longs,
-    lengths: Longs,
+    lengths: Shorts,
     agreeing: int,
     allowed: float,
     factors: Wides,

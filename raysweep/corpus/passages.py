@@ -105,7 +105,7 @@ def _table_of(sequences: WordSequences, chosen: npt.NDArray[np.bool_], part: Par
 
 def _blocks(
     sequences: WordSequences, chosen: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.uint32], Longs, Longs, npt.NDArray[np.bool_]]]:
+) -> Iterator[tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
     """The words, and the starts, the lengths and the choice of some documents after the other."""
     for start in range(0, len(chosen), BLOCK_DOCUMENTS):
         some = slice(start, start + BLOCK_DOCUMENTS)
@@ -116,7 +116,7 @@ def _blocks(
 def _fill(
     words: npt.NDArray[np.uint32],
     starts: Longs,
-    lengths: Longs,
+    lengths: npt.NDArray[np.int32],
     chosen: npt.NDArray[np.bool_],
     part: int,
     parts: int,
@@ -139,7 +139,7 @@ def _fill(
 def _mark_known(
     words: npt.NDArray[np.uint32],
     starts: Longs,
-    lengths: Longs,
+    lengths: npt.NDArray[np.int32],
     chosen: npt.NDArray[np.bool_],
     part: int,
     parts: int,
@@ -169,7 +169,7 @@ def _mark_known(
 def _count_known(
     words: npt.NDArray[np.uint32],
     starts: Longs,
-    lengths: Longs,
+    lengths: npt.NDArray[np.int32],
     chosen: npt.NDArray[np.bool_],
     part: int,
     parts: int,

@@ -125,9 +125,9 @@ def prepare_corpus(
     report("compare", documents.count, documents.count)
 
     has_learners = facts.missing["learner"] == 0
-    groups, hashes = group_documents(facts.columns["learner" if has_learners else "text"])
+    text_codes, text_hashes = group_documents(facts.columns["text"])
+    groups, hashes = group_documents(facts.columns["learner"]) if has_learners else (text_codes, text_hashes)
     is_near_grouped = data.near_duplicates.action == "group"
-    text_codes = np.unique(facts.columns["text"], return_inverse=True)[1]
     grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
     groups = grouped.groups
     published = facts.columns.get("split")
@@ -154,7 +154,7 @@ def prepare_corpus(
         write_quarantine(folder.quarantine, bad_rows)
         facts, splits, groups, near = facts.filtered(kept), splits[kept], groups[kept], near.filtered(kept)
     largest_group, found_groups = int(np.bincount(groups).max()), len(grouped.hashes)
-    del groups, text_codes
+    del groups, text_codes, hashes, text_hashes
     write_document_blocks(folder.documents, _kept_blocks(documents, kept), splits, report)
 
     report("check", 0, len(splits))

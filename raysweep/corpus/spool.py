@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class Spool:
             count = os.preadv(self._file, [data.data[done:]], place.start + done)
             assert count, "only what was appended is read"
             done += count
+        return data.view(dtype)
+
+    def read_all(self, places: Sequence[Place], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Read some arrays back as one."""
+        data = np.empty(sum(place.size for place in places), dtype=np.uint8)
+        begin = 0
+        for place in places:
+            data[begin : begin + place.size] = self.read(place, np.uint8)
+            begin += place.size
         return data.view(dtype)
 
     def append_table(self, table: pa.Table) -> Place:

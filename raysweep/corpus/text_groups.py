@@ -103,21 +103,25 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
     Returns:
         (D, S) whether another split holds one; (D,) whether any split does.
     """
-    words, pairs = near.words, near.pairs
+    pairs, others = near.pairs, np.zeros((len(near.words), len(SPLITS)), dtype=np.bool_)
+    # Pairs may name texts of which no document is left.
+    count = max(int(near.words.max(initial=-1)), int(pairs.max(initial=-1))) + 1
+    # Most texts are alone.
+    is_shared = np.bincount(near.words, minlength=count) > 1
+    is_shared[pairs] = True
+    some = np.flatnonzero(is_shared[near.words])
+    words, texts, of_some = near.words[some], texts[some], splits[some]
     # Documents with the same words may have different texts and, after unusual case folding, the other way round.
     same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
-    others = np.zeros((len(words), len(SPLITS)), dtype=np.bool_)
-    # Pairs may name texts of which no document is left.
-    count = max(int(words.max(initial=-1)), int(pairs.max(initial=-1))) + 1
     for split in range(len(SPLITS)):
-        per_words = np.bincount(words[splits == split], minlength=count)
+        per_words = np.bincount(words[of_some == split], minlength=count)
         around = per_words.copy()
         np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
         np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
-        equal = np.bincount(same[splits == split], minlength=int(same.max(initial=-1)) + 1)
-        others[:, split] = around[words] > equal[same]
+        equal = np.bincount(same[of_some == split], minlength=int(same.max(initial=-1)) + 1)
+        others[some, split] = around[words] > equal[same]
     any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
-    others[np.arange(len(words)), splits] = False
+    others[np.arange(len(splits)), splits] = False
     return others, any_near
 
 
@@ -134,7 +138,7 @@ def splits_of_codes(codes: Longs, splits: np.ndarray, count: int = 0) -> Bools:
     return found
 
 
-def _chain(codes: Longs, groups: Longs, lengths: Longs) -> tuple[Longs, Bools]:
+def _chain(codes: Longs, groups: Longs, lengths: npt.NDArray[np.int32]) -> tuple[Longs, Bools]:
     """Link each document to the one before it with the same code, the rarest codes first; tell which links are free."""
     order = np.argsort(codes, kind="stable")
     same = np.flatnonzero(codes[order][1:] == codes[order][:-1])
@@ -145,7 +149,7 @@ def _chain(codes: Longs, groups: Longs, lengths: Longs) -> tuple[Longs, Bools]:
     return links, _are_free(codes, groups, lengths)[codes[links[:, 0]]]
 
 
-def _are_free(codes: Longs, groups: Longs, lengths: Longs) -> Bools:
+def _are_free(codes: Longs, groups: Longs, lengths: npt.NDArray[np.int32]) -> Bools:
     """Tell for each code whether its text is too short and too common to tie anyone."""
     counts = np.bincount(codes)
     candidates = (lengths < SHORT_WORDS) & (counts[codes] >= MANY_GROUPS)

@@ -52,13 +52,15 @@ def normalised_hashes(texts: pa.Array) -> Hashes:
 def number_by_appearance(hashes: Hashes) -> tuple[Longs, Longs]:
     """Number equal values alike, in the order in which they first appear; also returns where each appears first."""
     order = np.argsort(hashes, kind="stable")
+    in_order = hashes[order]
     is_first = np.ones(len(order), dtype=np.bool_)
-    is_first[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    np.not_equal(in_order[1:], in_order[:-1], out=is_first[1:])
+    del in_order
     firsts = order[is_first]
-    ranks = np.empty(len(firsts), dtype=np.int64)
-    ranks[np.argsort(firsts)] = np.arange(len(firsts))
+    ranks = np.empty(len(firsts), dtype=np.int32)
+    ranks[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.int32)
     codes = np.empty(len(order), dtype=np.int64)
-    codes[order] = ranks[np.cumsum(is_first) - 1]
+    codes[order] = ranks[np.cumsum(is_first, dtype=np.int32) - 1]
     firsts.sort()
     return codes, firsts
 

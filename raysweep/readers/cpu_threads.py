@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield the result for each item, in order; at most two items more than there are threads are held at a time.
+    """Yield the result for each item, in order; at most one item more than there are threads is held at a time.
 
     There are as many threads as pyarrow uses (`pyarrow.cpu_count`).  An error of `work` is raised at its place.
     """
@@ -25,10 +25,11 @@ def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > threads + 1:
+                if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
+            pa.default_memory_pool().release_unused()

@@ -29,7 +29,7 @@ from raysweep.readers.unpacking import GZIP, ZIP, ZSTANDARD, read_member, unpack
 from raysweep.readers.workbooks import read_workbook
 from raysweep.readers.xml_files import read_xml
 
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 """What is read at once of a large file."""
 _BINARY = ("parquet", "excel")
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
