@@ -26,7 +26,7 @@ _NAMED = ("l1", "prompt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DocumentFacts:
+class DocumentColumns:
     """Numbers of D documents, in their order."""
 
     columns: Mapping[str, Array]
@@ -55,7 +55,7 @@ class DocumentFacts:
 
 def gather_facts(
     documents: SortedDocuments, levels: tuple[str, ...], seed: int, *, folder: Path, report: Progress
-) -> tuple[DocumentFacts, DuplicateSearch]:
+) -> tuple[DocumentColumns, DuplicateSearch]:
     """Look at every document once.
 
     Args:
@@ -91,7 +91,7 @@ def gather_facts(
     names["l1"] = sorted(codes_of["l1"])
     ranks = np.argsort(np.array([codes_of["l1"][name] for name in names["l1"]]))
     whole["l1"] = ranks.astype(np.int32)[whole["l1"]]
-    return DocumentFacts(columns=whole, names=names, missing=missing), search
+    return DocumentColumns(columns=whole, names=names, missing=missing), search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 
 BLOCK_DOCUMENTS = 1 << 15
 """Texts that are looked at together."""
-_CANDIDATES_AT_ONCE = 1 << 15
+_CANDIDATES_AT_ONCE = 1 << 18
 _ROWS_AT_ONCE = 1 << 20
 """Texts whose bands are sorted together, about."""
 _REACH = 256
