@@ -108,7 +108,8 @@ def _parts(strategy: Strategy, speed: Speed | None, hours_of: str, base: float |
         parts.append(f"{formats.hours(cost.hours)} of {hours_of} time to train")
     parts += _latency(speed, is_general=is_general)
     if base is not None and not is_general:
-        parts.append(f"the general model's perplexity is {formats.change(base / strategy.perplexity.value)}")
+        higher = formats.change(base / strategy.perplexity.value)
+        parts.append(f"on these test documents the general model's perplexity is {higher}")
     return parts
 
 

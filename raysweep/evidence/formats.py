@@ -65,7 +65,7 @@ def _size_of_change(ratio: float) -> str:
 
 def share(value: float | None) -> str:
     """A share in per cent."""
-    return NONE if value is None else f"{value * 100.0:.1f}{SPACE}%"
+    return NONE if value is None else f"{value * 100.0:z.1f}{SPACE}%".replace("-", MINUS)
 
 
 def loss(value: float | None) -> str:

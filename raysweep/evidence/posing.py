@@ -54,6 +54,8 @@ def pose_question(
         seed=config.seed,
         clusters=writers.learner_of,
         prompts=writers.prompt_of,
+        # Sequential seeds are looked at one after the other.
+        folds=() if config.sequential_seeds else [set(entrant.models.values()) for entrant in lineup],
     )
     question = Question(
         hypotheses=hypotheses_of(settings.hypotheses),

@@ -9,7 +9,7 @@ from scipy.special import chdtri
 from raysweep.evidence.evidence_schema import Spread
 from raysweep.planning.power import LevelSpread
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, SeedMoves, measure
+from raysweep.statistics.contrasts import Measured, SeedMoves, document_variance, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.weighted_parts import Part
 
@@ -63,7 +63,7 @@ def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) 
         moves = measured.sources.seeds
         return measured.document_variance, 0.0, _between(moves) if moves else None
     single = [
-        measure(resamples, [replace(part, models={seed: part.models[seed]}) for part in parts]).document_variance
+        document_variance(resamples, [replace(part, models={seed: part.models[seed]}) for part in parts])
         for seed in seeds
     ]
     of_one = sum(single) / len(single)

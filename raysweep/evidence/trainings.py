@@ -18,6 +18,9 @@ from raysweep.storage.run_folder import RunFolder
 from raysweep.training.metrics import read_metrics
 
 CURVE_POINTS = 120
+_ALL_POINTS = 5000
+"""Of all curves together: with hundreds of trainings they would be most of evidence.json."""
+_LEAST_POINTS = 12
 
 
 def describe_trials(
@@ -30,7 +33,8 @@ def describe_trials(
 
 def read_curves(folder: RunFolder, trials: Mapping[str, Trial], metric: str) -> tuple[Curve, ...]:
     """Per trial: training loss and validation loss by step, thinned to what a plot can show."""
-    return tuple(curve for name in trials if (curve := _curve(folder, name, metric)) is not None)
+    most = min(CURVE_POINTS, max(_LEAST_POINTS, _ALL_POINTS // max(len(trials), 1)))
+    return tuple(curve for name in trials if (curve := _curve(folder, name, metric, most)) is not None)
 
 
 def _describe(folder: RunFolder, trial: Trial, record: TrialRecord | None, entry: Mapping[str, Any] | None) -> Training:
@@ -94,7 +98,7 @@ def _range_said(values: SearchRange) -> str:
     return f"{values.low:g} to {values.high:g}{', logarithmic' if values.log else ''}"
 
 
-def _curve(folder: RunFolder, name: str, metric: str) -> Curve | None:
+def _curve(folder: RunFolder, name: str, metric: str, most: int) -> Curve | None:
     lines = read_metrics(folder.trial(name).metrics)
     steps, evaluations = (
         [(line["step"], line[metric]) for line in lines if line["kind"] == kind and metric in line]
@@ -102,11 +106,11 @@ def _curve(folder: RunFolder, name: str, metric: str) -> Curve | None:
     )
     if not steps and not evaluations:
         return None
-    return Curve(trial=name, train=_thin(steps), valid=_thin(evaluations))
+    return Curve(trial=name, train=_thin(steps, most), valid=_thin(evaluations, most))
 
 
-def _thin(points: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """At most `CURVE_POINTS` means of neighbouring points, each at its last step; the last point is kept."""
-    width = -(-len(points) // CURVE_POINTS)
+def _thin(points: Sequence[tuple[int, float]], most: int) -> tuple[tuple[int, float], ...]:
+    """At most `most` means of neighbouring points, each at its last step; the last point is kept."""
+    width = -(-len(points) // most)
     groups = [points[first : first + width] for first in range(0, len(points), width)] if width else []
     return tuple((group[-1][0], sum(value for _, value in group) / len(group)) for group in groups)

@@ -14,26 +14,24 @@ no sum of a draw is ever rounded: the order of additions, and so the number of t
 product, cannot change a bit of the result.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from raysweep.seeding import generator_for
+from raysweep.statistics.learner_clusters import Clusters
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
 MIN_CLUSTERS = 10
 """With fewer learners (or documents) a bootstrap interval means nothing."""
 MIN_EFFECTIVE = 3.0
 """The same for effective learners, (Σ tokens)² / Σ tokens²: of 40 learners one of whom wrote half the text, 3.9."""
-_COUNTS_AT_ONCE = 1 << 17
-"""Counters that fit in a core's cache; a draw of more clusters is made alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelResamples:
-    """The resamples of one level.  R resamples, C clusters with text on the level, M models."""
+    """The resamples of one level.  R resamples, C clusters with text on the level, M models, F folds of models."""
 
     documents: int
     tokens: int
@@ -44,7 +42,7 @@ class LevelResamples:
     estimates: Floats
     """(M,) nats per token (log perplexity) on the documents as they are."""
     draws: Floats
-    """(R, M) the same on each resample; a model's are side by side in memory."""
+    """(R, F) on each resample the mean over the models of a fold; a fold's are side by side in memory."""
     influences: Floats
     """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
     prompts: "GroupInfluences | None" = None
@@ -118,76 +116,7 @@ def effective_number(weights: Floats) -> float:
     return float(weights.sum() ** 2 / np.sum(weights**2)) if weights.any() else 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Clusters:
-    """The clusters of all test documents, numbered from 0, stratum after stratum."""
-
-    learner_of: Mapping[int, str]
-    """The learner of each document number, if known."""
-    code_of: Mapping[str | int, int]
-    """Number of each learner, and of each document without one."""
-    strata: tuple[tuple[tuple[str, ...], int], ...]
-    """Levels of each stratum, and how many clusters it has."""
-    prompt_of: Mapping[int, int] = field(default_factory=dict)
-    """Number of the writing prompt of each document number; empty if prompts are unknown."""
-
-    @classmethod
-    def of_levels(cls, losses: Mapping[str, LevelLosses], learner_of: Mapping[int, str]) -> "Clusters":
-        """Number the clusters; levels that share a learner, however indirectly, are one stratum."""
-        keys = {
-            level: [learner_of.get(document, document) for document in of_level.documents.tolist()]
-            for level, of_level in losses.items()
-        }
-        joined: list[tuple[list[str], set[str | int]]] = []
-        for level, found in keys.items():
-            met = [group for group in joined if not group[1].isdisjoint(found)]
-            joined = [group for group in joined if group not in met]
-            levels = [known for group in met for known in group[0]]
-            joined.append(([*levels, level], set(found).union(*(group[1] for group in met))))
-        code_of: dict[str | int, int] = {}
-        strata = []
-        for levels, clusters in joined:
-            documents = np.unique(np.concatenate([losses[level].documents for level in levels])).tolist()
-            for document in documents:
-                code_of.setdefault(learner_of.get(document, document), len(code_of))
-            strata.append((tuple(levels), len(clusters)))
-        return cls(learner_of=learner_of, code_of=code_of, strata=tuple(strata))
-
-    @property
-    def count(self) -> int:
-        """All clusters."""
-        return len(self.code_of)
-
-    def with_documents(self, documents: Iterable[int]) -> "Clusters":
-        """The same clusters, and a further stratum for those that only these documents have."""
-        code_of = dict(self.code_of)
-        for document in documents:
-            code_of.setdefault(self.learner_of.get(document, document), len(code_of))
-        if (further := len(code_of) - self.count) == 0:
-            return self
-        return replace(self, code_of=code_of, strata=(*self.strata, (("further documents",), further)))
-
-    def codes(self, documents: Ints) -> Ints:
-        """(D,) the cluster of each document."""
-        keys = (self.learner_of.get(document, document) for document in documents.tolist())
-        return np.array([self.code_of[key] for key in keys], dtype=np.int64)
-
-    def draw(self, resamples: int, seed: int) -> Iterator[tuple[slice, slice, Floats]]:
-        """Parts of the draws: which resamples, which clusters, and how often each of them was drawn."""
-        first = 0
-        for levels, count in self.strata:
-            rng = generator_for(seed, "bootstrap", *levels)
-            together = max(1, _COUNTS_AT_ONCE // count)
-            for start in range(0, resamples, together):
-                rows = min(together, resamples - start)
-                chosen = rng.integers(0, count, size=(rows, count), dtype=np.int64)
-                chosen += np.arange(0, rows * count, count)[:, None]
-                times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-                yield slice(start, start + rows), slice(first, first + count), times.astype(np.float64)
-            first += count
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Resamples:
     """The resamples of all levels, from which intervals and p-values are computed."""
 
@@ -196,10 +125,28 @@ class Resamples:
     seed: int
     resamples: int
     clusters: Clusters
+    folds: tuple[tuple[str, ...], ...]
+    """Models that only their mean is drawn of, such as the seeds of one entry; a model is in one of them."""
+
+    @cached_property
+    def fold_of(self) -> Ints:
+        """(M,) the fold of each model."""
+        return _fold_of(self.models, self.folds)
+
+    def fold_weights(self, weights_M: Floats) -> Floats:
+        """(F,) weights of the folds that have the weights of their models, which must be alike."""
+        weights_F: Floats = np.bincount(self.fold_of, weights_M, len(self.folds)).astype(np.float64)
+        sizes_F = np.bincount(self.fold_of)
+        assert np.allclose((weights_F / sizes_F)[self.fold_of], weights_M), "a contrast parts the models of a fold"
+        return weights_F
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {model: column for column, model in enumerate(self.models)}
 
     def column(self, model: str) -> int:
         """Index of a model on the M axis."""
-        return self.models.index(model)
+        return self._columns[model]
 
     def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
         """Sum other losses over the same draws."""
@@ -209,7 +156,8 @@ class Resamples:
         self, tables: Sequence[Mapping[str, LevelLosses]], models: Sequence[str] | None = None
     ) -> list["Resamples"]:
         """Sum several selections of losses over the same draws: drawing takes most of the time."""
-        return _resample(tables, models or self.models, self.resamples, self.seed, self.clusters)
+        folds = self.folds if models is None else ()
+        return _resample(tables, models or self.models, self.resamples, self.seed, self.clusters, folds)
 
     def has_interval(self, levels: Iterable[str]) -> bool:
         """Every one of these levels has enough learners for an interval."""
@@ -224,30 +172,43 @@ def resample_levels(
     seed: int,
     clusters: Mapping[int, str] | None = None,
     prompts: Mapping[int, str] | None = None,
+    folds: Sequence[Collection[str]] = (),
 ) -> Resamples:
     """Draw the clusters again, `resamples` times, with the same draws for all models and levels.
 
     Args:
         clusters: the learner of each document number; a document it lacks is a cluster of its own.
         prompts: the writing prompt of every document number.
+        folds: sets of models that every contrast gives the same weight, so that their mean alone is drawn.
     """
     codes = {name: code for code, name in enumerate(dict.fromkeys((prompts or {}).values()))}
     prompt_of = {document: codes[name] for document, name in (prompts or {}).items()}
     drawn = replace(Clusters.of_levels(losses, clusters or {}), prompt_of=prompt_of)
-    return _resample([losses], models, resamples, seed, drawn)[0]
+    return _resample([losses], models, resamples, seed, drawn, folds)[0]
 
 
 def _resample(
-    tables: Sequence[Mapping[str, LevelLosses]], models: Sequence[str], resamples: int, seed: int, clusters: Clusters
+    tables: Sequence[Mapping[str, LevelLosses]],
+    models: Sequence[str],
+    resamples: int,
+    seed: int,
+    clusters: Clusters,
+    folds: Sequence[Collection[str]],
 ) -> list[Resamples]:
+    named = {name: frozenset(fold) for fold in folds for name in fold}
+    in_order = dict.fromkeys(named.get(model, frozenset((model,))) for model in models)
+    all_folds = tuple(tuple(model for model in models if model in fold) for fold in in_order)
+    fold_of = _fold_of(models, all_folds)
     documents = [of_level.documents for losses in tables for of_level in losses.values()]
     clusters = clusters.with_documents(np.unique(np.concatenate(documents)).tolist() if documents else ())
     by_level: dict[str, list[tuple[int, _ClusterSums]]] = {}
     for number, losses in enumerate(tables):
         for level, of_level in losses.items():
-            sums = _sum_clusters(of_level, clusters.codes(of_level.documents), clusters.count)
+            sums = _sum_clusters(of_level, clusters.codes(of_level.documents), clusters.count, fold_of)
             by_level.setdefault(level, []).append((number, sums))
-    matrices = {level: np.concatenate([sums.sums_CK for _, sums in found], axis=1) for level, found in by_level.items()}
+    matrices = {
+        level: np.concatenate([sums.folded_CK for _, sums in found], axis=1) for level, found in by_level.items()
+    }
     drawn = {level: np.zeros((resamples, matrix.shape[1])) for level, matrix in matrices.items()}
     # A level's rows alone are multiplied: most learners write on few of the levels.
     rows_of = {level: np.flatnonzero(matrix.any(axis=1)) for level, matrix in matrices.items()}
@@ -258,9 +219,9 @@ def _resample(
                 drawn[level][which] += times[:, inside - part.start] @ matrices[level][inside]
     described: list[dict[str, LevelResamples]] = [{} for _ in tables]
     for level, found in by_level.items():
-        widths = np.cumsum([sums.sums_CK.shape[1] for _, sums in found])[:-1]
+        widths = np.cumsum([sums.folded_CK.shape[1] for _, sums in found])[:-1]
         for (number, sums), part_RK in zip(found, np.split(drawn[level], widths, axis=1), strict=True):
-            described[number][level] = _describe(tables[number][level], sums, part_RK, clusters)
+            described[number][level] = _describe(tables[number][level], sums, part_RK, clusters, fold_of)
     return [
         Resamples(
             models=tuple(models),
@@ -268,6 +229,7 @@ def _resample(
             seed=seed,
             resamples=resamples,
             clusters=clusters,
+            folds=all_folds,
         )
         for losses, levels in zip(tables, described, strict=True)
     ]
@@ -275,25 +237,38 @@ def _resample(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ClusterSums:
-    sums_CK: Floats  # noqa: N815
-    """(C, K) scaled nats of every model, whole numbers; the last column is the tokens."""
+    nats_CM: Floats  # noqa: N815
+    """(C, M) scaled nats of every model, whole numbers."""
+    folded_CK: Floats  # noqa: N815
+    """(C, K) their sums over each fold; the last column is the tokens."""
     scale: float
 
 
-def _sum_clusters(table: LevelLosses, codes: Ints, count: int) -> _ClusterSums:
+def _fold_of(models: Sequence[str], folds: Sequence[Sequence[str]]) -> Ints:
+    number = {model: number for number, fold in enumerate(folds) for model in fold}
+    return np.array([number[model] for model in models], dtype=np.int64)
+
+
+def _sum_clusters(table: LevelLosses, codes: Ints, count: int, fold_of: Ints) -> _ClusterSums:
     tokens_C: Floats = np.bincount(codes, table.tokens, count).astype(np.float64)
-    nats_CM: Floats = np.stack([np.bincount(codes, column, count) for column in table.nats.T], axis=1)
-    scale = _exact_scale(nats_CM)
-    return _ClusterSums(sums_CK=np.concatenate([np.rint(nats_CM * scale), tokens_C[:, None]], axis=1), scale=scale)
+    nats_CM: Floats = np.stack([np.bincount(codes, column, count) for column in table.nats.T[: len(fold_of)]], axis=1)
+    scale = _exact_scale(nats_CM, int(np.bincount(fold_of).max()))
+    nats_CM = np.rint(nats_CM * scale)
+    folded_CF = np.zeros((count, int(fold_of.max()) + 1))
+    np.add.at(folded_CF.T, fold_of, nats_CM.T)
+    return _ClusterSums(nats_CM=nats_CM, folded_CK=np.concatenate([folded_CF, tokens_C[:, None]], axis=1), scale=scale)
 
 
-def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters) -> LevelResamples:
-    nats_CM, tokens_C = sums.sums_CK[:, :-1] / sums.scale, sums.sums_CK[:, -1]
-    tokens = tokens_C.sum()
-    estimates_M = sums.sums_CK[:, :-1].sum(axis=0) / sums.scale / tokens
+def _describe(
+    table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters, fold_of: Ints
+) -> LevelResamples:
+    nats_CM, tokens_C = sums.nats_CM / sums.scale, sums.folded_CK[:, -1]
+    tokens, sizes_F = tokens_C.sum(), np.bincount(fold_of)
+    estimates_M = sums.nats_CM.sum(axis=0) / sums.scale / tokens
+    estimates_F = np.bincount(fold_of, estimates_M) / sizes_F
     # A draw without any of the selection's learners is replaced by the estimate; with ten learners it is one in 20,000.
     is_empty_R1 = drawn_RK[:, -1:] == 0
-    draws_RM = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:])
+    draws_RF = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:]) / sizes_F
     members = np.flatnonzero(tokens_C)
     prompts, cells = _group_by_prompt(table, estimates_M, clusters)
     return LevelResamples(
@@ -302,7 +277,7 @@ def _describe(table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters
         members=members,
         shares=tokens_C[members] / tokens,
         estimates=estimates_M,
-        draws=np.asfortranarray(np.where(is_empty_R1, estimates_M, draws_RM)),
+        draws=np.asfortranarray(np.where(is_empty_R1, estimates_F, draws_RF)),
         influences=(nats_CM - estimates_M * tokens_C[:, None])[members] / tokens,
         prompts=prompts,
         cells=cells,
@@ -326,7 +301,7 @@ def _group_by_prompt(
     )
 
 
-def _exact_scale(nats_CM: Floats) -> float:
-    """The largest power of two by which any sum of C clusters stays a whole number below 2**52."""
-    largest = max(float(np.abs(nats_CM).max()), 1.0) * len(nats_CM)
+def _exact_scale(nats_CM: Floats, models: int) -> float:
+    """The largest power of two by which any sum of C clusters and so many models is a whole number below 2**52."""
+    largest = max(float(np.abs(nats_CM).max()), 1.0) * len(nats_CM) * models
     return float(2.0 ** (51 - int(np.ceil(np.log2(largest)))))

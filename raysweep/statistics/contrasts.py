@@ -223,7 +223,7 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         weights_M = weigh_models(resamples, on_level)
         on_documents = float(weighted_sum(drawn.estimates, weights_M))
         estimate += on_documents
-        deviations += drawn.widening * (weighted_sum(drawn.draws, weights_M) - on_documents)
+        deviations += drawn.widening * (weighted_sum(drawn.draws, resamples.fold_weights(weights_M)) - on_documents)
         influences = weighted_sum(drawn.influences, weights_M)
         influence_C[drawn.members] += drawn.widening * influences
         carried_C[drawn.members] += drawn.shares * sum(abs(part.weight) for part in on_level)
@@ -246,6 +246,16 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         largest_move=float(moves_C[np.argmax(np.abs(moves_C))]),
     )
     return sources.around(estimate)
+
+
+def document_variance(resamples: Resamples, parts: Sequence[Part]) -> float:
+    """The contrast's variance from documents alone, which needs no draws: its parts may be single trainings."""
+    influence_C = np.zeros(resamples.clusters.count)
+    for level in dict.fromkeys(part.level for part in parts):
+        drawn = resamples.levels[level]
+        weights_M = weigh_models(resamples, [part for part in parts if part.level == level])
+        influence_C[drawn.members] += drawn.widening * weighted_sum(drawn.influences, weights_M)
+    return float(np.sum(influence_C**2))
 
 
 def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: float) -> Estimate:

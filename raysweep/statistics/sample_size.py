@@ -77,7 +77,7 @@ def predict_need(measured: Sequence[Measured], rule: Rule, *, is_sign_open: bool
         is_sign_open: neither the claim nor its contrary has a p-value of 1 − confidence or less.
     """
     if is_sign_open:
-        note = "no number of documents can be predicted, because it is open on which side of the margin the ratio lies"
+        note = "it is open on which side of the margin the ratio lies, so no number of documents is named"
         return SampleNeed(documents=None, documents_low=None, documents_high=None, seeds=None, note=note)
     total, is_enough = max(contrast.documents for contrast in measured), _enough(measured, rule)
     documents, seeds = _documents(total, is_enough), None

@@ -262,8 +262,8 @@ def test_each_choice_is_priced_in_plain_words():
     )
     assert specialised.replace(SPACE, " ") == (
         "A model per level: 5 models of 67.5 MB together, 6.0 h of GPU time to train, 38.0 ms for an answer if the "
-        "level is known and 171 ms if it must be found first, the general model's perplexity is 25.0 % "
-        "higher."
+        "level is known and 171 ms if it must be found first, on these test documents the general model's "
+        "perplexity is 25.0 % higher."
     )
     untimed, _ = describe_choices(strategies[1:], None, [])
     assert "for an answer" not in untimed

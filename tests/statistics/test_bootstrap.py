@@ -3,9 +3,12 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from raysweep.statistics.bootstrap import effective_number, resample_levels
+from raysweep.statistics.contrasts import measure
 from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.weighted_parts import Part
 
 TRUTH = {"A1": {"general": 3.0, "A1": 2.9}, "C1": {"general": 3.4, "A1": 3.9}}
 MODELS = ("general", "A1")
@@ -126,3 +129,22 @@ def test_learners_weigh_by_their_text():
     assert effective_number(np.array([2.0, 2.0, 2.0, 2.0])) == 4.0
     assert effective_number(np.array([3.0, 1.0, 1.0, 1.0])) == 3.0
     assert effective_number(np.zeros(3)) == 0.0
+
+
+def test_seeds_that_are_drawn_as_one_give_the_same_interval(simulate):
+    """Only the mean of an entry's trainings is drawn; a contrast of a single one is refused."""
+    names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "own")}
+    truth = {name: 3.0 + 0.02 * seed for models in names.values() for seed, name in models.items()}
+    losses, clusters = simulate({"B1": truth}, seed=1)
+    parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "own"))]
+    options = {"resamples": 300, "seed": 0, "clusters": clusters}
+    apart = resample_levels(losses, list(truth), **options)
+    folded = resample_levels(losses, list(truth), **options, folds=[set(models.values()) for models in names.values()])
+    assert folded.levels["B1"].draws.shape == (300, 2)
+    one, other = measure(folded, parts), measure(apart, parts)
+    assert one.seed_variance == pytest.approx(other.seed_variance)
+    assert one.document_variance == pytest.approx(other.document_variance)
+    np.testing.assert_allclose(one.draws, other.draws, rtol=0, atol=1e-7)
+    assert folded.again(losses).folds == folded.folds
+    with pytest.raises(AssertionError, match="parts the models of a fold"):
+        measure(folded, [Part(weight=1.0, level="B1", models={0: "own-0"})])

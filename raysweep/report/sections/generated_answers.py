@@ -30,10 +30,18 @@ class _Answers:
 
 def generation_section(evidence: Evidence) -> ReportSection:
     """How near the greedy answers come to what the learners wrote."""
-    order = [name for row in evidence.matrix.rows for name in row.models]
-    scores = [(name, evidence.scoring.get(name, {}).get("generation")) for name in order]
+    found = [
+        (row, [score for name in row.models if (score := evidence.scoring.get(name, {}).get("generation"))])
+        for row in evidence.matrix.rows
+    ]
     answers = [
-        _Answers(model=name, overall=score["overall"], levels=score["levels"]) for name, score in scores if score
+        _Answers(
+            model=row.models[0] if len(row.models) == 1 else f"{row.name}, mean of {len(scores)} seeds",
+            overall=_mean([score["overall"] for score in scores]),
+            levels={level: _mean([score["levels"][level] for score in scores]) for level in scores[0]["levels"]},
+        )
+        for row, scores in found
+        if scores
     ]
     text = absent("No answers were generated in this run.")
     if answers:
@@ -54,6 +62,16 @@ def sample_section(samples: Sequence[Sample]) -> ReportSection:
         "seed chooses the texts, not the results."
     )
     return ReportSection("samples", "Samples", [paragraph(text), *samples] if samples else [])
+
+
+def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of every measure that all seeds have; single scores stay as they are."""
+    if len(scores) == 1:
+        return scores[0]
+    return {
+        name: None if any(score.get(name) is None for score in scores) else sum(s[name] for s in scores) / len(scores)
+        for name in scores[0]
+    }
 
 
 def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:

@@ -11,6 +11,7 @@ from raysweep.evidence.evidence_schema import Evidence, Strategy
 from raysweep.evidence.run_schema import Ledger, LedgerPart, Plan, StageTime, TrialTime
 from raysweep.report.labels import compared_levels
 from raysweep.report.layout import Block, Figure, Folded, ReportSection, absent, heading, paragraph
+from raysweep.report.sections.training_runs import group_by_entry
 from raysweep.report.svg import bar_plot
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
@@ -93,16 +94,17 @@ def _hours_plot(evidence: Evidence) -> Markup:
     """Training time per trial."""
     role_of = {row.name: row.role for row in evidence.matrix.rows}
     role_of |= {row.name: "other" for row in evidence.controls.rows}
-    rows = [
-        (
-            training.trial,
-            training.hours,
-            f"{formats.hours(training.hours)} {training.hours_of}" if training.hours is not None else training.state,
-            role_of[training.entry],
-        )
-        for training in evidence.trainings
-    ]
-    return bar_plot("hours", "Training time per trial", "The numbers are in the table of trainings.", rows)
+    entries = group_by_entry(evidence.trainings)
+    is_folded = len(entries) < len(evidence.trainings)
+    rows = []
+    for of in entries:
+        hours = [one.hours for one in of if one.hours is not None]
+        total = sum(hours) if hours else None
+        shown = f"{formats.hours(total)} {of[0].hours_of}" if total is not None else of[0].state
+        name = f"{of[0].entry} ({len(of)} seeds)" if is_folded else of[0].trial
+        rows.append((name, total, shown, role_of[of[0].entry]))
+    title = "Training time per entry, all seeds together" if is_folded else "Training time per trial"
+    return bar_plot("hours", title, "The numbers are in the table of trainings.", rows)
 
 
 def _planned(evidence: Evidence) -> Table[tuple[str, StageTime | TrialTime]]:

@@ -1,5 +1,7 @@
 """How the trainings went: validation loss by step, and a row per trial."""
 
+from collections import Counter
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -8,12 +10,14 @@ from markupsafe import Markup
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.evidence.run_schema import Exposure, SearchSample, SearchTried, Training
+from raysweep.evidence.run_schema import Curve, Exposure, SearchSample, SearchTried, Training
 from raysweep.report.labels import metric_name
 from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, key_of, paragraph
 from raysweep.report.svg import Series, curve_panel
-from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
+from raysweep.report.tables import Cell, Column, Show, Table, estimates, numbers, words
 
+MOST_LINES = 5
+"""More seeds of an entry are drawn as one line."""
 _KEY = (
     ("general", "general"),
     ("specialised", "specialised"),
@@ -27,10 +31,16 @@ def training_section(evidence: Evidence) -> ReportSection:
     if curves := _curves(evidence):
         text = (
             "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the step whose model "
-            "was kept."
+            "was kept.{}"
         )
-        blocks = [Panels(key_of(_KEY), curves), paragraph(text, metric_name(evidence))]
-    blocks += [_trainings(evidence), *_searches(evidence)]
+        seeds = Counter(training.entry for training in evidence.trainings)
+        mean = " The lines are means over the seeds of an entry." if max(seeds.values()) > MOST_LINES else ""
+        blocks = [Panels(key_of(_KEY), curves), paragraph(text, metric_name(evidence), mean)]
+    if len(entries := group_by_entry(evidence.trainings)) < len(evidence.trainings):
+        blocks += [_entries(evidence, entries), Folded("Every training, as a table", _trainings(evidence))]
+    else:
+        blocks.append(_trainings(evidence))
+    blocks += _searches(evidence)
     if panels := _exposure_panels(evidence):
         text = (
             "Test loss in nats per token by the examples of the level that a model and its parents have seen: the "
@@ -131,20 +141,77 @@ def _exposure(evidence: Evidence) -> Table[Exposure]:
     )
 
 
+def group_by_entry(trainings: Sequence[Training]) -> list[list[Training]]:
+    """The trainings of each entry of the config, which differ in their seed alone."""
+    entries: dict[str, list[Training]] = {}
+    for training in trainings:
+        entries.setdefault(training.entry, []).append(training)
+    return list(entries.values())
+
+
+def _levels(evidence: Evidence, training: Training) -> str:
+    is_general = set(training.levels) == set(evidence.levels)
+    return f"all {len(training.levels)}" if is_general else ", ".join(training.levels)
+
+
+def _entries(evidence: Evidence, entries: Sequence[Sequence[Training]]) -> Table[Sequence[Training]]:
+    """A row for all seeds of an entry: means over them, with the lowest and highest where they differ."""
+
+    def known(of: Sequence[Training], field: str) -> list[float]:
+        if field == "loss":
+            return [loss for one in of if (loss := one.best_losses.get(evidence.settings.metric)) is not None]
+        return [value for one in of if (value := getattr(one, field)) is not None]
+
+    def mean(title: str, field: str, show: Show) -> Column[Sequence[Training]]:
+        def cell(of: Sequence[Training]) -> Cell:
+            values = known(of, field)
+            if not values:
+                return Cell(text=formats.NONE, values=(None, None, None))
+            average, low, high = sum(values) / len(values), min(values), max(values)
+            detail = f"{show(low)} to {show(high)}" if show(low) != show(high) else ""
+            return Cell(text=show(average), values=(average, low, high), detail=detail)
+
+        return Column(title, (field, f"{field}_low", f"{field}_high"), cell)
+
+    def states(of: Sequence[Training]) -> str:
+        counts = Counter(one.state for one in of)
+        return counts.most_common(1)[0][0] if len(counts) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
+
+    def reasons(of: Sequence[Training]) -> str:
+        return "; ".join(dict.fromkeys(reason for one in of for reason in (one.reason, one.stopped) if reason))
+
+    def total(of: Sequence[Training]) -> float | None:
+        return sum(hours) if (hours := known(of, "hours")) else None
+
+    return Table[Sequence[Training]](
+        "trainings_by_entry",
+        "The trainings, all seeds of an entry together: means, and from the lowest to the highest where they differ; "
+        "time is the sum",
+        entries,
+        words("Entry", "entry", lambda of: of[0].entry),
+        numbers("Seeds", "seeds", formats.count, len),
+        words("Levels", "levels", lambda of: _levels(evidence, of[0])),
+        words("State", "state", states, detail=reasons),
+        numbers("Steps", "steps_asked", formats.count, lambda of: of[0].steps_asked),
+        mean("Best step", "best_step", formats.count),
+        mean("Validation loss", "loss", formats.loss),
+        mean("Tokens seen", "tokens", formats.count),
+        numbers("Time", "hours", formats.hours, total),
+        numbers("Parameters", "parameters", formats.count, lambda of: of[0].parameters),
+        mean("Peak memory", "peak_memory_bytes", formats.size),
+    )
+
+
 def _trainings(evidence: Evidence) -> Table[Training]:
     """Every trial, the failed ones included."""
     metric = evidence.settings.metric
-
-    def levels(training: Training) -> str:
-        is_general = set(training.levels) == set(evidence.levels)
-        return f"all {len(training.levels)}" if is_general else ", ".join(training.levels)
 
     return Table[Training](
         "trainings",
         "The trainings: steps, losses, time, size and memory",
         evidence.trainings,
         words("Trial", "trial", detail=_parent),
-        words("Levels", "levels", levels),
+        words("Levels", "levels", lambda training: _levels(evidence, training)),
         Column("State", ("state",), _state, is_number=False),
         words("Steps", "steps", _steps),
         numbers("Best step", "best_step", formats.count),
@@ -184,18 +251,31 @@ def _curves(evidence: Evidence) -> list[Figure]:
     place_of = {row.name: (row.role, row.level) for row in evidence.matrix.rows}
     # Controls are evaluated on all levels' validation texts, so they belong to no level's panel.
     place_of |= {row.name: ("other", "Controls") for row in evidence.controls.rows}
-    panels: dict[str, list[Series]] = {}
+    by_entry: dict[tuple[str, str, str], list[Curve]] = {}
     for curve in evidence.curves:
         if curve.valid:
             role, level = place_of[entry_of[curve.trial]]
             panel = "All levels" if role == "general" else level or "Other trials"
-            panels.setdefault(panel, []).append(Series(label=curve.trial, points=curve.valid, style=role))
+            by_entry.setdefault((panel, role, entry_of[curve.trial]), []).append(curve)
+    panels: dict[str, list[Series]] = {}
+    for (panel, role, entry), curves in by_entry.items():
+        panels.setdefault(panel, []).extend(_lines(entry, role, curves))
     order = ["All levels", *evidence.levels, "Controls", "Other trials"]
     return [
         Figure(f"curve-{place}", _curve_panel(place, panel, panels[panel]), panel, _KEY)
         for place, panel in enumerate(order)
         if panel in panels
     ]
+
+
+def _lines(entry: str, role: str, curves: Sequence[Curve]) -> list[Series]:
+    """A line per seed; of more than `MOST_LINES` seeds their mean, at the steps that all of them have."""
+    if len(curves) <= MOST_LINES:
+        return [Series(label=curve.trial, points=curve.valid, style=role) for curve in curves]
+    known = [dict(curve.valid) for curve in curves]
+    steps = sorted(set.intersection(*(set(losses) for losses in known)))
+    points = [(step, sum(losses[step] for losses in known) / len(known)) for step in steps]
+    return [Series(label=f"{entry}, mean of {len(curves)} seeds", points=points, style=role)] if points else []
 
 
 def _curve_panel(number: int, panel: str, series: list[Series]) -> Markup:
