@@ -99,7 +99,10 @@ def test_where_language_differs_the_gain_survives(by_truth):
     assert h1(evidence)["explained_by"] == []
     assert all(one["verdict"] == "survives" for one in evidence["controls"]["findings"])
     assert evidence["answer"]["headline"] == "Leaning to: train a model of its own for each level."
-    said = "The size control does not explain the gain overall and on A1, A2, B1, B2, C1. Overall it explains -"
+    said = (
+        "The size control does not explain the gain overall and on A1, A2, B1, B2, C1. "
+        "Overall it explains \N{MINUS SIGN}"
+    )
     assert any(warning.startswith(said) for warning in evidence["answer"]["warnings"])
 
 

@@ -84,7 +84,9 @@ def test_the_page_is_well_formed_and_accessible(page_text):
     references = [values["href"] for _, values, _ in page.of("a")]
     assert references[0] == "#answer"
     for reference in references:
-        assert reference.removeprefix("#") in page.ids or re.fullmatch(r"figures/[\w-]+\.(svg|pdf)", reference)
+        assert reference.removeprefix("#") in page.ids or re.fullmatch(
+            r"(figures|tables)/[\w-]+\.(svg|pdf|csv)", reference
+        )
     for _, values, _ in page.tags:
         for name in values.get("aria-labelledby", "").split():
             assert name in page.ids
