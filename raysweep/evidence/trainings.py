@@ -19,7 +19,7 @@ from raysweep.training.metrics import read_metrics
 
 CURVE_POINTS = 120
 _ALL_POINTS = 5000
-"""Of all curves together: with hundreds of trainings they would be most of evidence.json."""
+"""Points of all curves together: with hundreds of trainings they would be most of evidence.json."""
 _LEAST_POINTS = 12
 
 
