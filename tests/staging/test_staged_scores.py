@@ -14,6 +14,7 @@ from raysweep.errors import DamagedError, StorageError
 from raysweep.inference import text_parts
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.staging import worker_place
 from raysweep.staging.bucket import Bucket
 from raysweep.staging.bucket_address import parse_bucket_uri
 from raysweep.staging.run_staging import ReadStorage
@@ -195,6 +196,7 @@ def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage
             assert "full disk/" in str(refused)
             assert "No space left; make room there, or end the node, and the same command goes on" in str(refused)
         # Trained again since, and then damaged.
+        monkeypatch.setattr(worker_place, "_WAIT_S", 0.0)
         record = json.loads(stored.read("tiny/trials/A1/trial.json")[0])
         assert [name for name in record["outputs"] if name.endswith("model.safetensors")]
         stored.upload("tiny/trials/A1/model/model.safetensors", b"damaged")
