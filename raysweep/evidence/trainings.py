@@ -19,7 +19,8 @@ from raysweep.training.metrics import read_metrics
 
 CURVE_POINTS = 120
 _ALL_POINTS = 5000
-"""Points of all curves together: with hundreds of trainings they would be most of evidence.json."""
+"""Points of all curves of training losses together, and of all of validation losses, as long as each has `_LEAST_POINTS`:
+with hundreds of trainings they would be most of evidence.json."""
 _LEAST_POINTS = 12
 
 

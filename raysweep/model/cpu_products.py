@@ -51,7 +51,7 @@ class _FastConv1D(Conv1D):
 
 @cache
 def _onednn_product() -> Any:
-    """The operation x · wᵀ + b that torch's compiler uses; None where MKL is as fast or torch has no oneDNN."""
+    """The operation x · wᵀ + b that torch's compiler uses; None without AVX-512 or without oneDNN in torch."""
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has_onednn:
         return None

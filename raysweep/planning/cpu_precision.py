@@ -28,7 +28,9 @@ LEAST_WIDTH = 256
 """Steps of narrower models spend their time elsewhere: their products are not worth a test."""
 LEAST_SPEEDUP = 1.3
 _TEST_S = 1.0
-"""CPU time of the test."""
+"""CPU time of the test, as long as three rounds take no longer."""
+_MOST_POSITIONS = 1024
+"""Rows of the products that are timed; more would take longer and tell the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +63,7 @@ def choose_precision(config: Config) -> PrecisionTest | None:
     if shape.width < LEAST_WIDTH:
         return None
     first = next(trial for trial in config.trials.values() if trial.precision == "auto")
-    speedup = _test(shape, first.batch_size * shape.positions // 2)
+    speedup = _test(shape, min(first.batch_size * shape.positions // 2, _MOST_POSITIONS))
     return PrecisionTest(precision="bf16" if speedup >= LEAST_SPEEDUP else "fp32", speedup=speedup)
 
 

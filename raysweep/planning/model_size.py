@@ -104,11 +104,13 @@ def _text_bytes(config: Config, folder: RunFolder | None) -> float:
         import pyarrow.parquet as pq
 
         try:
-            texts = pq.read_table(folder.documents, columns=["text"])["text"]
+            with pq.ParquetFile(folder.documents) as file:
+                texts = (batch["text"] for batch in file.iter_batches(columns=["text"]))
+                found = sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)
         except (pa.ArrowException, OSError):
-            texts = None  # a run refuses it and names it; a forecast can do without
-        if texts is not None and len(texts):
-            return float(pc.sum(pc.binary_length(texts)).as_py())
+            found = 0  # a run refuses it and names it; a forecast can do without
+        if found:
+            return float(found)
     if config.data.path is None:
         return float(config.data.sample.rows * _SAMPLE_BYTES)
     return float(sum(file.stat().st_size for file in local_files(config.data.path)))

@@ -36,7 +36,9 @@ def generation_section(evidence: Evidence) -> ReportSection:
     ]
     answers = [
         _Answers(
-            model=row.models[0] if len(row.models) == 1 else f"{row.name}, mean of {len(scores)} seeds",
+            model=row.models[0]
+            if len(row.models) == 1
+            else f"{row.name}, mean of {len(scores)} seed{'s' * (len(scores) != 1)}",
             overall=_mean([score["overall"] for score in scores]),
             levels={level: _mean([score["levels"][level] for score in scores]) for level in scores[0]["levels"]},
         )

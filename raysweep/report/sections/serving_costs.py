@@ -38,7 +38,7 @@ def cost_section(evidence: Evidence) -> ReportSection:
         _hours_plot(evidence),
         "Time that each training held of a GPU (without GPUs, of a core), all attempts and all samples of a search.",
     )
-    blocks: list[Block] = [_strategies(evidence), Folded("Training time per trial, as bars", hours)]
+    blocks: list[Block] = [_strategies(evidence), Folded("Training time, as bars", hours)]
     if evidence.costs.plan:
         blocks += [heading("Planned and actual"), _plan_origin(evidence.costs.plan)]
     blocks += [
@@ -98,9 +98,10 @@ def _hours_plot(evidence: Evidence) -> Markup:
     is_folded = len(entries) < len(evidence.trainings)
     rows = []
     for of in entries:
-        hours = [one.hours for one in of if one.hours is not None]
-        total = sum(hours) if hours else None
-        shown = f"{formats.hours(total)} {of[0].hours_of}" if total is not None else of[0].state
+        known = [one for one in of if one.hours is not None]
+        total = sum(one.hours or 0.0 for one in known) if known else None
+        kinds = " and ".join(sorted({one.hours_of for one in known}))
+        shown = f"{formats.hours(total)} {kinds}" if total is not None else of[0].state
         name = f"{of[0].entry} ({len(of)} seeds)" if is_folded else of[0].trial
         rows.append((name, total, shown, role_of[of[0].entry]))
     title = "Training time per entry, all seeds together" if is_folded else "Training time per trial"

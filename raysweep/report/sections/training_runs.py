@@ -1,7 +1,7 @@
 """How the trainings went: validation loss by step, and a row per trial."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import log
 from typing import Any
 
@@ -15,6 +15,7 @@ from raysweep.report.labels import metric_name
 from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, key_of, paragraph
 from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Show, Table, estimates, numbers, words
+from raysweep.scheduling.records import State
 
 MOST_LINES = 5
 """More seeds of an entry are drawn as one line."""
@@ -30,11 +31,15 @@ def training_section(evidence: Evidence) -> ReportSection:
     blocks: list[Block] = [absent("No validation losses were recorded.")]
     if curves := _curves(evidence):
         text = (
-            "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the step whose model "
-            "was kept.{}"
+            "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the lowest point of "
+            "a line.{}"
         )
         seeds = Counter(training.entry for training in evidence.trainings)
-        mean = " The lines are means over the seeds of an entry." if max(seeds.values()) > MOST_LINES else ""
+        mean = (
+            " A line of an entry with many seeds is the mean of those that are trained."
+            if max(seeds.values()) > MOST_LINES
+            else ""
+        )
         blocks = [Panels(key_of(_KEY), curves), paragraph(text, metric_name(evidence), mean)]
     if len(entries := group_by_entry(evidence.trainings)) < len(evidence.trainings):
         blocks += [_entries(evidence, entries), Folded("Every training, as a table", _trainings(evidence))]
@@ -248,6 +253,7 @@ def _steps(training: Training) -> str:
 def _curves(evidence: Evidence) -> list[Figure]:
     """A panel for the general models, one per level, one for the controls, one for the rest."""
     entry_of = {training.trial: training.entry for training in evidence.trainings}
+    done = {training.trial for training in evidence.trainings if training.state == State.DONE}
     place_of = {row.name: (row.role, row.level) for row in evidence.matrix.rows}
     # Controls are evaluated on all levels' validation texts, so they belong to no level's panel.
     place_of |= {row.name: ("other", "Controls") for row in evidence.controls.rows}
@@ -259,7 +265,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
             by_entry.setdefault((panel, role, entry_of[curve.trial]), []).append(curve)
     panels: dict[str, list[Series]] = {}
     for (panel, role, entry), curves in by_entry.items():
-        panels.setdefault(panel, []).extend(_lines(entry, role, curves))
+        panels.setdefault(panel, []).extend(_lines(entry, role, curves, done))
     order = ["All levels", *evidence.levels, "Controls", "Other trials"]
     return [
         Figure(f"curve-{place}", _curve_panel(place, panel, panels[panel]), panel, _KEY)
@@ -268,14 +274,14 @@ def _curves(evidence: Evidence) -> list[Figure]:
     ]
 
 
-def _lines(entry: str, role: str, curves: Sequence[Curve]) -> list[Series]:
-    """A line per seed; of more than `MOST_LINES` seeds their mean, at the steps that all of them have."""
+def _lines(entry: str, role: str, curves: Sequence[Curve], done: Collection[str]) -> list[Series]:
+    """A line per seed; of more than `MOST_LINES` seeds the mean of those that are done, at the steps all of them have."""
     if len(curves) <= MOST_LINES:
         return [Series(label=curve.trial, points=curve.valid, style=role) for curve in curves]
-    known = [dict(curve.valid) for curve in curves]
-    steps = sorted(set.intersection(*(set(losses) for losses in known)))
+    known = [dict(curve.valid) for curve in curves if curve.trial in done]
+    steps = sorted(set.intersection(*(set(losses) for losses in known))) if known else []
     points = [(step, sum(losses[step] for losses in known) / len(known)) for step in steps]
-    return [Series(label=f"{entry}, mean of {len(curves)} seeds", points=points, style=role)] if points else []
+    return [Series(label=f"{entry}, mean of {len(known)} seeds", points=points, style=role)] if points else []
 
 
 def _curve_panel(number: int, panel: str, series: list[Series]) -> Markup:
