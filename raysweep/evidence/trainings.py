@@ -19,7 +19,7 @@ from raysweep.training.metrics import read_metrics
 
 CURVE_POINTS = 120
 _ALL_POINTS = 5000
-"""Points of all curves of training losses together, and of all of validation losses, as long as each has `_LEAST_POINTS`:
+"""Points of all training losses together, and of all validation losses, if that leaves `_LEAST_POINTS` for each curve:
 with hundreds of trainings they would be most of evidence.json."""
 _LEAST_POINTS = 12
 

@@ -275,7 +275,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
 
 
 def _lines(entry: str, role: str, curves: Sequence[Curve], done: Collection[str]) -> list[Series]:
-    """A line per seed; of more than `MOST_LINES` seeds the mean of those that are done, at the steps all of them have."""
+    """A line per seed; of more than `MOST_LINES` seeds the mean of the done ones, at the steps that all have."""
     if len(curves) <= MOST_LINES:
         return [Series(label=curve.trial, points=curve.valid, style=role) for curve in curves]
     known = [dict(curve.valid) for curve in curves if curve.trial in done]
