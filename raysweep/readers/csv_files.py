@@ -109,15 +109,19 @@ class _TableLayout:
 
     def read(self, data: bytes, scan: Scan, before: int) -> RawColumns:
         """Read a piece, given the records before it; those of the first begin with the header."""
-        table = _read_table(
-            _without(data, scan.bad),
-            self.header,
-            tuple(dict.fromkeys(self.roles.values())),
-            scan.longest,
-            delimiter=self.delimiter,
-            has_quotes=self.has_quotes,
-            has_header=before == 0,
-        )
+        wanted = tuple(dict.fromkeys(self.roles.values()))
+        if len(scan.bad) == scan.rows:  # pyarrow refuses to read nothing
+            table = pa.table({name: pa.array([], CELL) for name in wanted})
+        else:
+            table = _read_table(
+                _without(data, scan.bad),
+                self.header,
+                wanted,
+                scan.longest,
+                delimiter=self.delimiter,
+                has_quotes=self.has_quotes,
+                has_header=before == 0,
+            )
         bad_rows = before + np.array([bad.row for bad in scan.bad], dtype=np.int64)
         rows = np.arange(max(1, before), before + scan.rows, dtype=np.int64)
         raw = RawColumns(
