@@ -20,7 +20,16 @@ import pyarrow.csv
 
 from raysweep.errors import InputError
 from raysweep.readers.csv_records import BadRecord, Scan, scan_records
-from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, check_columns, show_cell
+from raysweep.readers.raw_columns import (
+    CELL,
+    IS_EMPTY,
+    MalformedRow,
+    RawColumns,
+    ReadOptions,
+    Roles,
+    check_columns,
+    show_cell,
+)
 
 WRONG_FIELDS = "wrong number of fields"
 WRONG_QUOTES = "misplaced quotes"
@@ -157,7 +166,9 @@ def _read_header(name: str, data: bytes, delimiter: str, *, has_quotes: bool) ->
     with fields_up_to(2**31 - 1):
         text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
-        header = next(record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record)
+        header = next((record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record), None)
+    if header is None:
+        raise InputError(f"{name}: {IS_EMPTY}")
     try:
         "".join(header).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -106,6 +106,27 @@ def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
         read_corpus(path, DataConfig())
 
 
+@pytest.mark.parametrize("content", [b"\n" * 200, b" \r\n" * 50, b"sep=;\n", b"sep=;\n" + b"\n" * 100])
+def test_a_file_of_blank_lines_is_refused_however_it_is_read(tmp_path, monkeypatch, content):
+    """Excel's line that names the delimiter is no header."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(content)
+    for size in (1 << 20, 64):
+        monkeypatch.setattr(reading, "PIECE_BYTES", size)
+        with pytest.raises(InputError, match=r"corpus\.csv: is empty; must hold a header and a row per document"):
+            read_corpus(path, DataConfig())
+
+
+def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, monkeypatch):
+    """They may fill more than a block."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(b"\n" * 192 + b"text,cefr_level\n" + b"Hello you.,A1\n" * 20)
+    for size in (1 << 20, 64):
+        monkeypatch.setattr(reading, "PIECE_BYTES", size)
+        corpus = read_corpus(path, DataConfig())
+        assert (corpus.rows, corpus.row_of.tolist()) == (20, [*range(1, 21)])
+
+
 def test_the_columns_are_those_of_the_first_file_although_others_are_read_beside_it(tmp_path, monkeypatch):
     """Of 70 files, more than are looked at together, each with a row; ids name file and row."""
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
