@@ -8,6 +8,7 @@ A large file is read a piece at a time.
 import csv
 import io
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ BLOCK_BYTES = 16 << 20
 LONGEST_RECORD = 1 << 30  # bytes; pyarrow cannot read one of 2 GiB
 DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?[,;\t]*\r?\n')
+_limits: list[int] = []
+"""The limit of fields before `fields_up_to`, and those that are asked for now."""
+_limits_lock = threading.Lock()
 
 
 def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: str | None = None) -> RawColumns:
@@ -257,9 +261,21 @@ def _read_table(
 
 @contextmanager
 def fields_up_to(characters: int) -> Iterator[None]:
-    """Lift the process-wide limit of Python's csv module, which refuses fields over 131,072 characters."""
-    limit = csv.field_size_limit(characters)
+    """Lift the limit of Python's csv module, which refuses fields over 131,072 characters.
+
+    The limit is the whole process's, and files are read in threads: the highest of those asked for holds until it is
+    given back, and the limit before them after the last one.
+    """
+    with _limits_lock:
+        if not _limits:
+            _limits.append(csv.field_size_limit())
+        _limits.append(characters)
+        csv.field_size_limit(max(_limits))
     try:
         yield
     finally:
-        csv.field_size_limit(limit)
+        with _limits_lock:
+            _limits.remove(characters)
+            csv.field_size_limit(max(_limits))
+            if len(_limits) == 1:
+                _limits.clear()
