@@ -49,7 +49,6 @@ _Piece = tuple[int, Callable[[], RawColumns]]
 _IDS_AT_ONCE = 1 << 20
 _FILES_AT_ONCE = 64
 Longs = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

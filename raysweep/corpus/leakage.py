@@ -141,7 +141,8 @@ class LeakSearch:
         for kind, places in columns.places.items():
             self._look_at(kind, columns.spool.read_all(places, np.uint64))
         if near is None:
-            near = find_near_duplicates(pq.read_table(documents, columns=["text"])["text"], threshold=THRESHOLD)
+            texts = pq.read_table(documents, columns=["text"], page_checksum_verification=True)["text"]
+            near = find_near_duplicates(texts, threshold=THRESHOLD)
         self._near = near
         in_another, any_near = near_in_other_splits(near, self._splits, self._texts)
         self._near_documents = int(any_near.sum()), int(in_another.any(axis=1).sum())
@@ -273,7 +274,7 @@ def _hash_groups(
     documents: Path, groups: range
 ) -> tuple[npt.NDArray[np.int8], list[str], dict[str, npt.NDArray[np.uint64]]]:
     """Read the documents of some row groups: their splits, their distinct prompts, and hashes by kind."""
-    with pq.ParquetFile(documents) as file:
+    with pq.ParquetFile(documents, page_checksum_verification=True) as file:
         names = ["writing_id", "learner", "prompt", "split", "text"]
         table = file.read_row_groups(list(groups), columns=names, use_threads=False).combine_chunks()
     ids, learners, prompts, splits, texts = (_one_array(table[name]) for name in names)

@@ -77,8 +77,7 @@ def check_rows(
         needs_levels: set rows without a known level, or without a learner where learners are known, aside; else
             their level is '', and their learner null.
     """
-    judge = _Judge(files, roles, data, layout, has_several_files=has_several_files)
-    judge.needs_levels = needs_levels
+    judge = _Judge(files, roles, data, layout, has_several_files=has_several_files, needs_levels=needs_levels)
     return judge.judge()
 
 
@@ -91,13 +90,14 @@ class _Judge:
         layout: CorpusLayout | None,
         *,
         has_several_files: bool,
+        needs_levels: bool,
     ) -> None:
         self.files = files
         self.roles = roles
         self.data = data
         self.layout = layout
         self.has_several_files = has_several_files
-        self.needs_levels = True
+        self.needs_levels = needs_levels
         self.table = pa.concat_tables([file.raw.table.select(list(dict.fromkeys(roles.values()))) for file in files])
         sizes = [file.raw.table.num_rows for file in files]
         self.place_of_file = np.repeat(np.arange(len(files), dtype=np.int32), sizes)

@@ -5,7 +5,8 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Spool:
         """Args: `folder` of the file, on a disk with room; None: the system's folder for temporary files."""
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder or Path(tempfile.gettempdir())
         with tempfile.TemporaryFile(dir=folder) as file:
             self._file = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._file)
@@ -38,14 +40,19 @@ class Spool:
         self._map: mmap.mmap | None = None
 
     def append(self, data: npt.NDArray[Any]) -> Place:
-        """Write an array; what was appended before is not moved."""
+        """Write an array; what was appended before is not moved.
+
+        Raises:
+            OSError: the disk is full or failed; with the folder, as the file has no name.
+        """
         view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
         with self._lock:
             place = Place(start=self._size, size=len(view))
             self._size += len(view)
         written = 0
-        while written < len(view):
-            written += os.pwrite(self._file, view[written:], place.start + written)
+        with self._named_errors():
+            while written < len(view):
+                written += os.pwrite(self._file, view[written:], place.start + written)
         return place
 
     def read(self, place: Place, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -53,7 +60,8 @@ class Spool:
         data = np.empty(place.size, dtype=np.uint8)
         done = 0
         while done < place.size:
-            count = os.preadv(self._file, [data.data[done:]], place.start + done)
+            with self._named_errors():
+                count = os.preadv(self._file, [data.data[done:]], place.start + done)
             assert count, "only what was appended is read"
             done += count
         return data.view(dtype)
@@ -90,3 +98,11 @@ class Spool:
         """Give back the memory of pages of the map that were looked at; they are read again when they are needed."""
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Add the folder to an error of the system: a user makes room in a place, not in a descriptor."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._folder)) from error

@@ -8,6 +8,7 @@ A large file is read a piece at a time.
 import csv
 import io
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,16 @@ import pyarrow.csv
 
 from raysweep.errors import InputError
 from raysweep.readers.csv_records import BadRecord, Scan, scan_records
-from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, check_columns, show_cell
+from raysweep.readers.raw_columns import (
+    CELL,
+    IS_EMPTY,
+    MalformedRow,
+    RawColumns,
+    ReadOptions,
+    Roles,
+    check_columns,
+    show_cell,
+)
 
 WRONG_FIELDS = "wrong number of fields"
 WRONG_QUOTES = "misplaced quotes"
@@ -28,6 +38,9 @@ BLOCK_BYTES = 16 << 20
 LONGEST_RECORD = 1 << 30  # bytes; pyarrow cannot read one of 2 GiB
 DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?[,;\t]*\r?\n')
+_limits: list[int] = []
+"""The limit of fields before `fields_up_to`, and those that are asked for now."""
+_limits_lock = threading.Lock()
 
 
 def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: str | None = None) -> RawColumns:
@@ -109,15 +122,19 @@ class _TableLayout:
 
     def read(self, data: bytes, scan: Scan, before: int) -> RawColumns:
         """Read a piece, given the records before it; those of the first begin with the header."""
-        table = _read_table(
-            _without(data, scan.bad),
-            self.header,
-            tuple(dict.fromkeys(self.roles.values())),
-            scan.longest,
-            delimiter=self.delimiter,
-            has_quotes=self.has_quotes,
-            has_header=before == 0,
-        )
+        wanted = tuple(dict.fromkeys(self.roles.values()))
+        if len(scan.bad) == scan.rows:  # pyarrow refuses to read nothing
+            table = pa.table({name: pa.array([], CELL) for name in wanted})
+        else:
+            table = _read_table(
+                _without(data, scan.bad),
+                self.header,
+                wanted,
+                scan.longest,
+                delimiter=self.delimiter,
+                has_quotes=self.has_quotes,
+                has_header=before == 0,
+            )
         bad_rows = before + np.array([bad.row for bad in scan.bad], dtype=np.int64)
         rows = np.arange(max(1, before), before + scan.rows, dtype=np.int64)
         raw = RawColumns(
@@ -153,7 +170,9 @@ def _read_header(name: str, data: bytes, delimiter: str, *, has_quotes: bool) ->
     with fields_up_to(2**31 - 1):
         text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape", newline="")
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
-        header = next(record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record)
+        header = next((record for record in csv.reader(text, delimiter=delimiter, quoting=quoting) if record), None)
+    if header is None:
+        raise InputError(f"{name}: {IS_EMPTY}")
     try:
         "".join(header).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -242,9 +261,21 @@ def _read_table(
 
 @contextmanager
 def fields_up_to(characters: int) -> Iterator[None]:
-    """Lift the process-wide limit of Python's csv module, which refuses fields over 131,072 characters."""
-    limit = csv.field_size_limit(characters)
+    """Lift the limit of Python's csv module, which refuses fields over 131,072 characters.
+
+    The limit is the whole process's, and files are read in threads: the highest of those asked for holds until it is
+    given back, and the limit before them after the last one.
+    """
+    with _limits_lock:
+        if not _limits:
+            _limits.append(csv.field_size_limit())
+        _limits.append(characters)
+        csv.field_size_limit(max(_limits))
     try:
         yield
     finally:
-        csv.field_size_limit(limit)
+        with _limits_lock:
+            _limits.remove(characters)
+            csv.field_size_limit(max(_limits))
+            if len(_limits) == 1:
+                _limits.clear()

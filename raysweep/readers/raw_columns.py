@@ -15,6 +15,7 @@ import pyarrow as pa
 from raysweep.errors import InputError
 from raysweep.storage.printable import SHOWN_CHARACTERS, printable
 
+IS_EMPTY = "is empty; must hold a header and a row per document"
 CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 
 LONGEST_NAME = 40

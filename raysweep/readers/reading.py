@@ -23,7 +23,7 @@ from raysweep.readers.csv_files import read_delimited, read_delimited_pieces
 from raysweep.readers.json_files import read_json, read_json_lines
 from raysweep.readers.locations import is_data_file
 from raysweep.readers.parquet_files import read_parquet
-from raysweep.readers.raw_columns import CELL, FILE, RawColumns, ReadOptions
+from raysweep.readers.raw_columns import CELL, FILE, IS_EMPTY, RawColumns, ReadOptions
 from raysweep.readers.text_files import read_text
 from raysweep.readers.unpacking import GZIP, ZIP, ZSTANDARD, read_member, unpack, zip_members
 from raysweep.readers.workbooks import read_workbook
@@ -111,7 +111,7 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
     if kind not in _BINARY:
         data = decode(file.name, data, options.encoding)
         if not data or data.isspace():
-            raise InputError(f"{file.name}: is empty; must hold a header and a row per document")
+            raise InputError(f"{file.name}: {IS_EMPTY}")
     named = _FileNamed(options, file.stem)
     inner = named.options
     if kind in ("csv", "tsv"):
@@ -151,6 +151,10 @@ def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[],
     named = _FileNamed(options, file.stem)
     blocks = _read_blocks(file.path)
     first = decode(file.name, next(blocks), options.encoding)
+    while first.isspace() and (block := next(blocks, None)) is not None:
+        first = block  # blank lines are no rows, and the first block must hold the header
+    if not first.strip():
+        raise InputError(f"{file.name}: {IS_EMPTY}")
     delimiter = "\t" if kind == "tsv" else None
     for piece in read_delimited_pieces(file.name, chain((first,), blocks), named.options, delimiter=delimiter):
         yield partial(named.read_piece, piece)

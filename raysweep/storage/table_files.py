@@ -57,7 +57,7 @@ def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
 def _spreadsheet_safe(piece: pa.Table) -> pa.Table:
     for number, field in enumerate(piece.schema):
-        if pa.types.is_string(field.type):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             encoded = pa.array(piece.column(number).combine_chunks()).dictionary_encode()  # most cells repeat others
             texts = pa.array(map(spreadsheet_safe, encoded.dictionary.to_pylist()), field.type)
             column = pa.DictionaryArray.from_arrays(encoded.indices, texts).dictionary_decode()

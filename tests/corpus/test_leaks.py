@@ -188,3 +188,17 @@ def test_a_test_document_that_valid_knows_is_a_leak_too(folder, sample_csv):
     test["text"] = valid["text"]
     pq.write_table(pq.read_table(folder.documents).from_pylist(rows), folder.documents)
     assert {"document": test["document"], "split": "test", "kind": "text", "known_to": "valid"} in leaks_of(folder)
+
+
+def test_a_letter_that_the_disk_changed_is_no_text_to_search(folder, sample_csv):
+    """A damaged text would match none of its copies, and the search would call the corpus clean."""
+    prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
+    table = pq.read_table(folder.documents)
+    pq.write_table(table, folder.documents, compression="none", use_dictionary=False, write_page_checksum=True)
+    LeakSearch(folder.documents)
+    data = folder.documents.read_bytes()
+    text = table["text"][700].as_py().encode()
+    assert data.count(text) >= 1
+    folder.documents.write_bytes(data.replace(text, text[:-2] + b"~" + text[-1:]))
+    with pytest.raises(OSError, match="CRC"):
+        LeakSearch(folder.documents)

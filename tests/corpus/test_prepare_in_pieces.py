@@ -15,12 +15,16 @@ from raysweep.readers import reading
 from raysweep.storage.run_folder import RunFolder
 from tests.corpus.odd_csv import csv_bytes
 
+PIECE_BYTES = 7000
 NAMES = ("documents", "splits", "quarantine", "untied_texts", "leakage", "leaks")
 COLUMNS = ColumnsConfig(learner="who", prompt="task")
 
 
 def odd_corpus(path, sample_csv):
-    """The sample in another order, with what each check complains of, and texts that nobody may divide."""
+    """The sample in another order, with what each check complains of, and texts that nobody may divide.
+
+    Some pieces hold no good row: rows of an export with fewer columns fill more than one, and the last row is cut off.
+    """
     with sample_csv.open(newline="", encoding="utf-8") as file:
         rows = [
             [row["writing_id"], row["l1"], row["cefr_level"], row["text"], row["learner_id"], row["prompt_id"]]
@@ -35,7 +39,10 @@ def odd_corpus(path, sample_csv):
     rows.insert(800, [f" {rows[3][0]} ", "Thai", "A1", "A text with an id that is there.", "w", "T"])
     data = csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "who", "task"))
     lines = data.splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:300], b'x1,Thai,A1,"bad" quote,w,T\n', b"x2,Thai,A1\n", b"\n", *lines[300:]]))
+    odd = [b'x1,Thai,A1,"bad" quote,w,T\n', b"x2,Thai,A1\n", b"\n"]
+    other_export = [b"y%d,Thai,A1,%s\n" % (n, b"long " * 200) for n in range(3 * PIECE_BYTES // 1000)]
+    cut_off = b"z1,Thai,A1," + b"long " * (PIECE_BYTES // 4)
+    path.write_bytes(b"".join([*lines[:300], *odd, *lines[300:1500], *other_export, *lines[1500:], cut_off]))
 
 
 @pytest.mark.parametrize("clean", [True, None])
@@ -43,13 +50,13 @@ def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypa
     """Not of the documents, nor of the rows set aside, the leaks and the notes."""
     path = tmp_path / "corpus.csv"
     odd_corpus(path, sample_csv)
-    data = DataConfig(columns=COLUMNS, leave_out=("left",), clean=clean)
+    data = DataConfig(columns=COLUMNS, leave_out=("left",), clean=clean, max_bad_fraction=0.1)
     monkeypatch.setattr(pa, "cpu_count", lambda: 1)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     summary = prepare_corpus(path, whole, data, seed=1)
     assert len(summary.bad_rows) >= 7
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
-    monkeypatch.setattr(reading, "PIECE_BYTES", 7000)
+    monkeypatch.setattr(reading, "PIECE_BYTES", PIECE_BYTES)
     monkeypatch.setattr(corpus_rows, "_IDS_AT_ONCE", 50)
     monkeypatch.setattr(leakage, "_GROUPS_AT_ONCE", 1)
     for module in (near_duplicates, passages, preparing, sorted_documents):
@@ -97,6 +104,27 @@ def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
     path.write_bytes(b"text,cefr_level" + b"\n" * 200)
     with pytest.raises(InputError, match="has a header and no rows"):
         read_corpus(path, DataConfig())
+
+
+@pytest.mark.parametrize("content", [b"\n" * 200, b" \r\n" * 50, b"sep=;\n", b"sep=;\n" + b"\n" * 100])
+def test_a_file_of_blank_lines_is_refused_however_it_is_read(tmp_path, monkeypatch, content):
+    """Excel's line that names the delimiter is no header."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(content)
+    for size in (1 << 20, 64):
+        monkeypatch.setattr(reading, "PIECE_BYTES", size)
+        with pytest.raises(InputError, match=r"corpus\.csv: is empty; must hold a header and a row per document"):
+            read_corpus(path, DataConfig())
+
+
+def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, monkeypatch):
+    """They may fill more than a block."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(b"\n" * 192 + b"text,cefr_level\n" + b"Hello you.,A1\n" * 20)
+    for size in (1 << 20, 64):
+        monkeypatch.setattr(reading, "PIECE_BYTES", size)
+        corpus = read_corpus(path, DataConfig())
+        assert (corpus.rows, corpus.row_of.tolist()) == (20, [*range(1, 21)])
 
 
 def test_the_columns_are_those_of_the_first_file_although_others_are_read_beside_it(tmp_path, monkeypatch):

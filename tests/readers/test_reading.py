@@ -1,6 +1,8 @@
 """The same records come out of every format, row by row, and nothing is lost on the way."""
 
 import codecs
+import csv
+from contextlib import ExitStack
 
 import pytest
 
@@ -9,6 +11,7 @@ from raysweep.corpus.corpus_rows import read_corpus
 from raysweep.corpus.quarantine import count_by_reason
 from raysweep.errors import InputError
 from raysweep.readers import json_files
+from raysweep.readers.csv_files import fields_up_to
 from raysweep.readers.locations import find_files
 from tests.readers.small_files import (
     COLUMNS,
@@ -192,3 +195,15 @@ def test_levels_are_known_in_any_case_and_may_be_left_out(tmp_path):
     corpus = corpus_of(tmp_path, "a.csv", delimited(",", records), DataConfig(leave_out=("C2", "")))
     assert corpus.documents["level"].to_pylist() == ["A1", "A1", "B1"]
     assert count_by_reason(corpus.bad_rows) == {"level left out": 2, "unknown level": 1}
+
+
+def test_a_thread_that_has_read_its_header_leaves_the_others_their_limit_of_fields():
+    """The csv module has one limit for the process; after all of them it is what it was."""
+    before = csv.field_size_limit()
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(fields_up_to(2_000_000))
+    second.enter_context(fields_up_to(1_000_000))
+    first.close()
+    assert csv.field_size_limit() == 1_000_000
+    second.close()
+    assert csv.field_size_limit() == before

@@ -10,16 +10,18 @@ import pytest
 from raysweep.storage.table_files import table_writer
 
 IDS = ["=HYPERLINK(1)", "-4", "plain", "'@x", "", "a\x1b"]
-TABLE = pa.table({"writing_id": IDS, "nats": [-1.5] * 6, "tokens": pa.array([1, 2, 3, 4, 5, 6], pa.int64())})
+NUMBERS = {"nats": [-1.5] * 6, "tokens": pa.array([1, 2, 3, 4, 5, 6], pa.int64())}
 
 
+@pytest.mark.parametrize("text_type", [pa.string(), pa.large_string()], ids=str)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_only_a_csv_has_apostrophes_before_what_a_spreadsheet_would_run(tmp_path, suffix):
+def test_only_a_csv_has_apostrophes_before_what_a_spreadsheet_would_run(tmp_path, suffix, text_type):
     """An id such as =HYPERLINK(…) of somebody else's corpus would run when the scores are looked at."""
+    table = pa.table({"writing_id": pa.array(IDS, text_type), **NUMBERS})
     path = tmp_path / f"scores{suffix}"
     with table_writer(path) as write:
-        write(TABLE)
-        write(TABLE.slice(0, 2))
+        write(table)
+        write(table.slice(0, 2))
     if suffix == ".csv":
         rows = pa_csv.read_csv(path).to_pydict()
         assert rows["writing_id"] == ["'=HYPERLINK(1)", "-4", "plain", "''@x", "", r"a\x1b", "'=HYPERLINK(1)", "-4"]

@@ -1,0 +1,43 @@
+"""Temporary files of prepare: what becomes of them when the disk is full or fails."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysweep.cli.endings import end_with
+from raysweep.corpus.spool import Spool
+
+
+def fails_with(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))  # as the system does for a descriptor: without a name
+
+    return fail
+
+
+def test_a_full_disk_is_told_with_its_folder_and_is_no_fault_of_raysweep(tmp_path, monkeypatch, capsys):
+    """The file has no name, and without a place the message would ask for a report."""
+    spool = Spool(tmp_path / "corpus")
+    monkeypatch.setattr(os, "pwrite", fails_with(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left") as full:
+        spool.append(np.arange(10))
+    assert end_with(full.value) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {tmp_path / 'corpus'}: No space left on device; make room; the same command")
+
+
+def test_a_disk_that_cannot_be_read_is_told_with_its_folder(tmp_path, monkeypatch):
+    """So is one for which the system chose the folder."""
+    for folder in (tmp_path, None):
+        spool = Spool(folder)
+        place = spool.append(np.arange(10))
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "preadv", fails_with(errno.EIO))
+            with pytest.raises(OSError, match="Input/output") as failed:
+                spool.read(place, np.int64)
+        assert failed.value.errno == errno.EIO
+        assert Path(failed.value.filename).is_dir()
+        assert spool.read(place, np.int64).tolist() == [*range(10)]
