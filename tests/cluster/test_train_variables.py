@@ -1,5 +1,7 @@
 """What Ray Train reads from the environment reaches a cluster's processes, which do not have the command's."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from raysweep.cluster.session import TRAIN_VARIABLES
@@ -16,6 +18,7 @@ def test_the_process_of_a_trial_sets_what_train_reads(name, monkeypatch, session
     monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_ADDRESS", "none")
     monkeypatch.setattr(trial_driver, "_trainer", lambda work: None)
+    monkeypatch.setattr(trial_driver, "title_process", lambda title: None)
     with pytest.raises(AttributeError, match="fit"):
         trial_driver.drive({"work": Unshared()})
     assert constants.get_env_vars_to_propagate()[name] == TRAIN_VARIABLES[name]
@@ -25,3 +28,4 @@ class Unshared:
     """A training with a worker group of its own."""
 
     is_shared = False
+    job = SimpleNamespace(trial="A1")

@@ -135,8 +135,7 @@ def test_a_calibration_takes_a_vocabulary_as_large_as_the_run_s(tmp_path):
     folder = RunFolder(tmp_path)
     calibration._make_examples(config, folder)
     vocabulary = ExampleStore.open(folder.examples).vocabulary
-    assert vocabulary.size > 1000
-    assert model_shape(config, folder).vocabulary == vocabulary.size
+    assert 1000 < vocabulary.size <= model_shape(config).vocabulary
     from_hub = parse_config({**VALUES, "model": {"start": "gpt2", "tokenizer": "start"}})
     here = calibration.local_model(from_hub).model
     assert (here.start, here.size, here.tokenizer) == ("scratch", "gpt2", "gpt2")

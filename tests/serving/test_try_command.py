@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psutil
 import pytest
+import ray
 import uvicorn
 from typer.testing import CliRunner
 
@@ -78,6 +79,8 @@ def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
 def test_without_the_extra_the_command_says_what_to_install(finished_storage, monkeypatch, command, module):
     """Others commands do not need it."""
     monkeypatch.setitem(sys.modules, module, None)
+    # `from ray import serve` takes the attribute, if an earlier test has imported it.
+    monkeypatch.delattr(ray, "serve", raising=False)
     monkeypatch.delitem(sys.modules, "raysweep.cluster.served_app", raising=False)
     result = CliRunner().invoke(app, [command, "--name", "tiny", "--storage", str(finished_storage)])
     assert f"pip install 'raysweep[{command}]'" in str(result.exception)
