@@ -164,6 +164,7 @@ def test_the_plan_of_a_first_run_has_the_rates_of_its_choice(untrained, choices,
     keep_calibration(untrained.config, find_device(untrained.config), rates, untrained.forecast.data)
     del untrained.forecast
     assert untrained.forecast.rates.source == "measured"
+    untrained.folder.plan.unlink()
     choices.append(bf16())
     untrained.do("train")
     plan = json.loads(untrained.folder.plan.read_text())
