@@ -13,6 +13,7 @@ from raysweep.pipeline import identities
 from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
 from raysweep.pipeline.further_corpora import FurtherCorpora, read_recorded
 from raysweep.pipeline.jobs import score_tasks, train_tasks
+from raysweep.pipeline.run_precision import in_precision, say_if_unlike, trained_precision
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.seed_rounds import released_trials, spared_trials
 from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of
@@ -65,8 +66,20 @@ class TrainStage(Stage):
             targets.append(target)
         return targets
 
+    def refuse_inputs(self) -> None:
+        """Raise if trials that are not forced were trained in different precisions, which 'auto' allows."""
+        forced = self.trials if {"prepare", "mask", "train"}.intersection(self.forced) else self.forced
+        trained_precision(self.folder, self.trials, apart_from=forced)
+
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Train; a trial that fails is recorded as failed and does not raise."""
+        """Train; a trial that fails is recorded as failed and does not raise.
+
+        Raises:
+            ConfigError: the trials were trained in different precisions.
+        """
+        precision = trained_precision(self.folder, self.trials, apart_from=decisions.fresh)
+        if precision is not None:
+            say_if_unlike(self.config, precision, listener.say)
         for target in decisions.todo:
             if target.name in self.extended and target.is_changed and target.name not in decisions.fresh:
                 listener.say(f"{target.name}: goes on with the training that is done ({changes_of(target)})")
@@ -74,7 +87,7 @@ class TrainStage(Stage):
         tasks = train_tasks(
             self.config,
             self.folder,
-            [self.trials[target.name] for target in decisions.todo],
+            [in_precision(self.trials[target.name], precision) for target in decisions.todo],
             identities={target.name: target.identity for target in decisions.todo},
             fingerprints={target.name: target.fingerprint for target in decisions.todo},
             made_from={target.name: target.made_from for target in decisions.todo},
@@ -85,6 +98,7 @@ class TrainStage(Stage):
             executor.train(tasks, listener)
         finally:
             write_ledger(self.folder, list(self.trials), spared_trials(self.folder, self.trials))
+        trained_precision(self.folder, self.trials)
 
 
 class EvaluateStage(Stage):

@@ -76,10 +76,13 @@ class Run:
     _sound: set[tuple[str, str, str]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.record = run_record.open_run(
-            self.folder, profile=self.profile, command=self.command, anew="prepare" in self.forced
-        )
-        self.config = with_precision(self.config, self.record.precision)
+        anew = "prepare" in self.forced
+        self._plan_work(run_record.open_run(self.folder, profile=self.profile, command=self.command, anew=anew))
+
+    def _plan_work(self, record: run_record.RunRecord) -> None:
+        """Make trials and stages with the record's precision; what was forecast without it is dropped."""
+        self.__dict__.pop("forecast", None)
+        self.record, self.config = record, with_precision(self.config, record.precision)
         self.trials = expand_trials(self.config)
         makes = [*asked_stages(self.config), *self.trials, *self.config.corpora]
         for name in self.forced:
@@ -87,8 +90,7 @@ class Run:
                 raise ConfigError(f"--force {name}: no such stage or trial; known are {', '.join(makes)}")
         for name in self.extended:
             if name not in self.trials:
-                known = ", ".join(self.trials)
-                raise ConfigError(f"--extend {name}: no such trial; known are {known}")
+                raise ConfigError(f"--extend {name}: no such trial; known are {', '.join(self.trials)}")
         kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ClassifyStage, ReportStage]
         self.stages = {
             kind.name: kind(
@@ -119,10 +121,10 @@ class Run:
         """
         stages = stages or asked_stages(self.config)
         self.refuse(stages)
-        if "train" in stages and settle_precision(
-            self.config, self.folder, self.record, self.trials, self.listener.say
-        ):
-            self.__post_init__()  # trials and stages have the precision now
+        if "train" in stages and self.trials_to_do():
+            settled = settle_precision(self.config, self.folder, self.record, self.trials, self.listener.say)
+            if settled is not None:
+                self._plan_work(settled)
         self._write_state(stages)
         with self._tracked():
             for name in stages:

@@ -1,34 +1,115 @@
-"""Settles the precision of a run's trainings once, and keeps it in run.json."""
+"""Keeps the trainings of a run in one precision, where their configs leave it to 'auto'.
 
-from collections.abc import Callable, Iterable
+On the CPU of this machine the choice is made once, before the first training, and kept in run.json.  Elsewhere
+(on GPUs, on a cluster, for models too narrow to be tested) the device of the first training decides, and later
+trainings follow what results and checkpoints of the run record.  Trainings that began at the same time on unlike
+devices may still differ; the run stops when it sees that.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
 
 from raysweep.config.schema import Config
+from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.run_record import RunRecord
-from raysweep.planning.cpu_precision import choose_precision
+from raysweep.planning.cpu_precision import Precision, choose_precision, known_precision
+from raysweep.scheduling.trials import Trial
+from raysweep.storage.atomic_files import read_json
 from raysweep.storage.digests import write_sealed
-from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.run_folder import CHECKPOINT_RECORD, RunFolder, TrialFolder
 
 
 def settle_precision(
     config: Config, folder: RunFolder, record: RunRecord, trials: Iterable[str], say: Callable[[str], None]
-) -> bool:
+) -> RunRecord | None:
     """Choose what 'auto' means on this CPU, unless the run has chosen or a training has begun.
 
-    A training that began without a choice, on another machine or under an earlier version, was in float32, and its
-    run stays so.
+    A kept choice is said again where this machine would choose otherwise.
 
     Returns:
-        Whether a choice was made, and written to run.json.
+        The record with the choice, which is written; None if no choice was made.
 
     Raises:
         ResourceError: the test failed.
     """
-    if record.precision is not None or any(folder.trial(name).root.exists() for name in trials):
-        return False
+    if record.precision is not None:
+        say_if_unlike(config, record.precision, say)
+        return None
+    if any(folder.trial(name).root.exists() for name in trials):
+        return None
     test = choose_precision(config)
     if test is None:
-        return False
+        return None
     say(test.describe())
-    write_sealed(folder.record, asdict(replace(record, precision=test.precision)))
-    return True
+    settled = replace(record, precision=test.precision)
+    write_sealed(folder.record, asdict(settled))
+    return settled
+
+
+def say_if_unlike(config: Config, kept: Precision, say: Callable[[str], None]) -> None:
+    """Say that the run stays in its precision, if 'auto' is known to mean another one on this machine."""
+    here = known_precision(config)
+    if here not in (None, kept):
+        say(
+            f"precision: {kept}, as this run began; in a fresh run 'auto' would be {here} on this machine "
+            "(training.precision with --force train changes it)"
+        )
+
+
+def trained_precision(
+    folder: RunFolder, trials: Mapping[str, Trial], *, apart_from: Collection[str] = ()
+) -> Precision | None:
+    """The precision in which the trials set to 'auto' were trained so far; None if no training recorded one.
+
+    Args:
+        apart_from: trials that are trained again from their start.
+
+    Raises:
+        ConfigError: they were trained in both.
+    """
+    found: dict[str, list[str]] = {}
+    for name, trial in trials.items():
+        if trial.settings.precision == "auto" and name not in apart_from:
+            for precision in _recorded(folder.trial(name)):
+                found.setdefault(precision, []).append(name)
+    if len(found) > 1:
+        names = " and ".join(f"{', '.join(found[precision])} in {precision}" for precision in sorted(found))
+        again = " ".join(f"--force {name}" for name in min(found.values(), key=len))
+        raise ConfigError(
+            f"training.precision: found auto, and this run trained {names}, on unlike devices, so their losses cannot "
+            f"be compared; train again with {again}, in the precision of the others, or set training.precision to fp32 "
+            "or bf16 and train all again with --force train"
+        )
+    return cast("Precision", next(iter(found))) if found else None
+
+
+def in_precision(trial: Trial, precision: Precision | None) -> Trial:
+    """The trial with the run's precision in place of 'auto'; its fingerprint is that of its config."""
+    if precision is None or trial.settings.precision != "auto":
+        return trial
+    return replace(trial, settings=trial.settings.model_copy(update={"precision": precision}))
+
+
+def _recorded(trial: TrialFolder) -> set[str]:
+    """The precisions in the results and checkpoints of the trial and of the samples of its search."""
+    names = (trial.record.name, trial.result.name)
+    results = [_read(path).get("result", {}) for name in names for path in trial.root.rglob(name)]
+    states = [_read(path).get("state", {}) for path in trial.root.rglob(f"step-*/{CHECKPOINT_RECORD}")]
+    return {_precision_of(values) for values in (*results, *states)} & {"fp32", "bf16"}
+
+
+def _precision_of(values: Mapping[str, Any]) -> str:
+    # Earlier versions recorded the device alone, and 'auto' was fp32 on every CPU.
+    precision = values.get("precision") or ("fp32" if values.get("device") == "cpu" else "")
+    return str(precision)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """The file's values; none if it cannot be read: the training that needs it reports that."""
+    try:
+        values = read_json(path)
+    except (OSError, InputError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -53,7 +53,7 @@ class RunRecord:
     libraries: Mapping[str, str]
     started_at: float
     precision: Precision | None = None
-    """The number type chosen for its trainings on a CPU; None: they have their config's, and 'auto' is float32."""
+    """Chosen for its trainings on a CPU.  None: no choice was made, and 'auto' follows the run's first training."""
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@
 
 `cluster.ray_executor.RayExecutor` spreads the work over a Ray cluster; `inline.InlineExecutor` does it
 in this process, one piece after another.  With the same `resources.cpus_per_trial` (torch threads)
-both give the same weights to the bit on CPU.
+and the same precision both give the same weights to the bit on CPU.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

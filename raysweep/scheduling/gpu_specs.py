@@ -15,6 +15,8 @@ class GpuSpec:
     peak_tflops: float
     """Dense matrix products, 10^12 operations a second: in bf16, or in float32 on the two without bf16."""
     memory_gib: int
+    has_bf16: bool = True
+    """Whether it multiplies bfloat16 in hardware."""
 
 
 GPU_SPECS = (
@@ -26,8 +28,8 @@ GPU_SPECS = (
     GpuSpec("A40", 149.7, 48),
     GpuSpec("A10G", 70.0, 24),
     GpuSpec("L4", 121.0, 24),
-    GpuSpec("V100", 15.7, 16),
-    GpuSpec("T4", 8.1, 16),
+    GpuSpec("V100", 15.7, 16, has_bf16=False),
+    GpuSpec("T4", 8.1, 16, has_bf16=False),
     GpuSpec("RTX 4090", 165.0, 24),
     GpuSpec("RTX 3090", 71.0, 24),
 )

@@ -19,7 +19,7 @@ from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import autocast_type, make_kernels, pad_multiple
+from raysweep.training.hardware import autocast_type, device_name, make_kernels, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.micro_batch import fit_to_memory
@@ -57,7 +57,8 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
     """Open the examples, build the model and restore the last checkpoint.
 
     Raises:
-        TrainingError: there is nothing to train on or to validate with, or the start cannot be read.
+        TrainingError: there is nothing to train on or to validate with, the start cannot be read, or the
+            checkpoint was trained in another precision.
     """
     settings, store = job.settings, ExampleStore.open(job.examples)
     examples = select_training(store, job)
@@ -81,6 +82,8 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
         logger.info("%s: resumes after step %d of %d", job.trial, resumed.step, settings.steps)
     lengths = store.lengths(examples, settings.task)
     engine = make_engine(job.trial, model, store, settings, group, job.max_tokens)
+    progress = Progress.from_state(resumed.state) if resumed is not None else Progress()
+    progress.precision = _keep_precision(job, progress, engine)
     fit_to_memory(engine, settings, examples, lengths, objective)
     return Attempt(
         job=job,
@@ -97,7 +100,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
         ),
         validation=validation[np.argsort(store.lengths(validation, settings.task), kind="stable")],
         checkpoints=checkpoints,
-        progress=Progress.from_state(resumed.state) if resumed is not None else Progress(),
+        progress=progress,
         pool=_count_by_level(store, examples),
     )
 
@@ -194,6 +197,19 @@ def _check_examples(
             f"{job.trial}: none of the {len(validation)} validation examples of {levels} has a token of the "
             f"'{objective.metric}' loss; raise valid_examples or the masking probabilities"
         )
+
+
+def _keep_precision(job: TrainingJob, progress: Progress, engine: Engine) -> str:
+    """The precision of the engine, which must be that of the steps done."""
+    here = "fp32" if engine.autocast is None else "bf16"
+    if progress.precision not in ("", here):
+        raise TrainingError(
+            f"{job.trial}: training.precision: {job.settings.precision} means {here} on this device "
+            f"({device_name(engine.device)}), and the checkpoint of step {progress.step} was trained in "
+            f"{progress.precision}; run again to go on in {progress.precision}, or train it again with "
+            f"--force {job.trial}"
+        )
+    return here
 
 
 def _agree_on_checkpoint(group: DistributedGroup, checkpoints: Checkpoints) -> Checkpoint | None:

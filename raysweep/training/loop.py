@@ -74,7 +74,7 @@ def train(
             SIGTERM does the same in the main thread, unless another handler is installed.
 
     Raises:
-        TrainingError: no examples, or a start that cannot be read.
+        TrainingError: no examples, a start that cannot be read, or a checkpoint of another precision.
         NonFiniteLossError: with the step and its documents; the checkpoints are from before it, and sound.
         MemoryShortageError: a single example does not fit.
         ChangedError: the folder holds the result of other work.
@@ -280,7 +280,7 @@ def _result(attempt: Attempt, stopped: str) -> TrainingResult:
         padding_share=progress.padding_share,
         seconds=progress.seconds,
         device=device_name(engine.device),
-        precision="fp32" if engine.autocast is None else "bf16",
+        precision=progress.precision,
         parameters=parameter_count(engine.model),
         peak_memory_bytes=peak_memory(engine.device),
         tokens_per_second=rate,

@@ -22,6 +22,8 @@ class Progress:
     evaluations_without_better: int = 0
     stopped: str = ""
     """'patience' if it ended before its steps were done."""
+    precision: str = ""
+    """'fp32' or 'bf16': of all steps; '' in checkpoints of earlier versions."""
     examples: int = 0
     tokens: int = 0
     share_tokens: int = 0

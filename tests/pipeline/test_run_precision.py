@@ -1,14 +1,24 @@
-"""The precision that a run chose for its CPU is kept in run.json, and used by all of its trials, everywhere."""
+"""The trainings of a run are in one precision: the one kept in run.json, or else that of its first training."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 
 from raysweep.config.fingerprints import fingerprint
+from raysweep.config.loading import parse_config
 from raysweep.errors import ConfigError
 from raysweep.pipeline import run_precision
+from raysweep.pipeline.run_precision import settle_precision, trained_precision
+from raysweep.planning.calibration_cache import keep_calibration
 from raysweep.planning.cpu_precision import PrecisionTest
+from raysweep.planning.devices import find_device
+from raysweep.planning.rates import assumed_rates
 from raysweep.scheduling.records import read_record
+from raysweep.scheduling.trials import expand_trials
+from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import TINY
 
 
@@ -60,3 +70,102 @@ def test_a_run_whose_trainings_began_without_a_choice_stays_in_float32(untrained
     tiny_run(forced=["C1"]).do("train")
     assert len(choices) == 1
     assert read_record(untrained.folder.trial("C1")).result["precision"] == "fp32"
+
+
+@pytest.fixture
+def bf16_devices(monkeypatch):
+    """Makes 'auto' mean bfloat16, as on a GPU, for trainings whose number (from 0) is in a set."""
+
+    def lend(numbers):
+        begun = []
+
+        def autocast_type(precision, device):
+            begun.append(device)
+            is_auto = precision == "auto" and len(begun) - 1 in numbers
+            return torch.bfloat16 if precision == "bf16" or is_auto else None
+
+        monkeypatch.setattr("raysweep.training.attempt.autocast_type", autocast_type)
+
+    return lend
+
+
+def precisions(run):
+    records = {name: read_record(run.folder.trial(name)) for name in run.trials}
+    return {name: record.result["precision"] for name, record in records.items() if record is not None}
+
+
+def test_a_run_that_began_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, choices, bf16_devices):
+    """What its trainings record decides, not the device; the fingerprints stay those of the config; and it says so."""
+    choices.append(None)
+    bf16_devices(range(4))
+    untrained.do("train")
+    bf16_devices(())
+    later = tiny_run(forced=["C1"])
+    later.do("train")
+    assert set(precisions(later).values()) == {"bf16"}
+    assert read_record(later.folder.trial("C1")).identity["precision"] == "auto"
+    assert any("precision: bf16, as this run began" in line for line in later.listener.lines)
+
+
+def test_trainings_of_one_run_in_two_precisions_stop_it(untrained, tiny_run, choices, bf16_devices):
+    """At once, and again in the next command; the trial to force is named, and is trained again like the others."""
+    choices.append(None)
+    bf16_devices({1})  # A1 is the second that begins
+    for run in (untrained, tiny_run()):
+        with pytest.raises(ConfigError, match=r"trained A1 in bf16 and C1, all, all-C1 in fp32.*with --force A1,"):
+            run.do("train")
+    healed = tiny_run(forced=["A1"])
+    healed.do("train")
+    assert set(precisions(healed).values()) == {"fp32"}
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "expected"),
+    [
+        ("training.json", {"result": {"precision": "bf16", "device": "cpu"}}, "bf16"),
+        ("samples/A1_000/training.json", {"result": {"precision": "bf16"}}, "bf16"),
+        ("checkpoints/step-00000003/checkpoint.json", {"state": {"precision": "bf16"}}, "bf16"),
+        ("trial.json", {"result": {"precision": "", "device": "cpu"}}, "fp32"),
+        ("training.json", {"result": {"device": "NVIDIA A100"}}, None),
+        ("checkpoints/step-00000003/checkpoint.json", {"state": {"step": 3}}, None),
+        ("training.json", ["damaged"], None),
+    ],
+)
+def test_results_and_checkpoints_say_what_was_trained(tmp_path, file, values, expected):
+    """Those of a search's samples too; earlier versions recorded the device, and were in float32 on a CPU."""
+    folder, trials = RunFolder(tmp_path), expand_trials(parse_config(TINY))
+    path = folder.trial("A1").root / file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(values))
+    assert trained_precision(folder, trials) == expected
+    assert trained_precision(folder, trials, apart_from=["A1"]) is None
+    own = parse_config({**TINY, "training": {**TINY["training"], "precision": "bf16"}})
+    assert trained_precision(folder, expand_trials(own)) is None
+
+
+@pytest.mark.parametrize(("kept", "is_said"), [("fp32", True), ("bf16", False)])
+def test_a_kept_choice_is_said_where_the_machine_would_choose_otherwise(done_run, tmp_path, monkeypatch, kept, is_said):
+    """A choice of float32 made on a laptop does not follow the run to a GPU in silence."""
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    (tmp_path / "gpus" / "0" / "information").write_text("Model: NVIDIA A100-SXM4-40GB\n")
+    monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    said, record = [], replace(done_run.record, precision=kept)
+    assert settle_precision(done_run.config, done_run.folder, record, done_run.trials, said.append) is None
+    assert [line.startswith(f"precision: {kept}, as this run began") for line in said] == [True] * is_said
+    assert all("'auto' would be bf16" in line for line in said)
+
+
+def test_the_plan_of_a_first_run_has_the_rates_of_its_choice(untrained, choices, tmp_path, monkeypatch):
+    """A calibration of 'auto' says nothing of a run that chose bfloat16 afterwards."""
+    monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
+    rates = replace(assumed_rates("cpu", parameters=10**6, layers=2), source="measured")
+    keep_calibration(untrained.config, find_device(untrained.config), rates, untrained.forecast.data)
+    del untrained.forecast
+    assert untrained.forecast.rates.source == "measured"
+    untrained.folder.plan.unlink()
+    choices.append(bf16())
+    untrained.do("train")
+    plan = json.loads(untrained.folder.plan.read_text())
+    assert plan["source"] == "assumed"

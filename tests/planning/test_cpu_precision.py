@@ -7,7 +7,7 @@ import pytest
 from raysweep.config.loading import parse_config
 from raysweep.errors import ResourceError
 from raysweep.planning import cpu_precision
-from raysweep.planning.cpu_precision import LEAST_SPEEDUP, choose_precision, has_bf16, with_precision
+from raysweep.planning.cpu_precision import LEAST_SPEEDUP, choose_precision, has_bf16, known_precision, with_precision
 from raysweep.training import bf16_speed
 
 TRIALS = {"A1": {"levels": ["A1"]}, "A2": {"levels": ["A2"], "precision": "fp32"}}
@@ -97,3 +97,33 @@ def test_the_products_are_timed_in_both_types(capsys):
     """The process prints a ratio of times: of the order of one, whatever the machine."""
     bf16_speed.main(["8", "16", "4", "0"])
     assert 0.01 < float(capsys.readouterr().out) < 100
+
+
+@pytest.mark.parametrize(
+    ("gpu", "resources", "flags", "expected"),
+    [
+        ("NVIDIA A100-SXM4-40GB", {}, "", "bf16"),
+        ("Tesla V100-SXM2-16GB", {}, "", "fp32"),
+        ("Tesla T4", {}, "", "fp32"),
+        ("Quadro K600", {}, "", None),
+        ("NVIDIA A100-SXM4-40GB", {"gpus_per_trial": 0}, "", "fp32"),
+        (None, {"address": "10.0.0.1:6379", "gpus_per_trial": 0}, "avx512_bf16", "fp32"),
+        (None, {"address": "10.0.0.1:6379"}, "", None),
+        (None, {}, "", "fp32"),
+        (None, {}, "avx512_bf16", None),
+    ],
+)
+def test_what_auto_means_is_known_where_no_test_is_needed(monkeypatch, tmp_path, gpu, resources, flags, expected):
+    """By the GPU's name; a GPU that is not in the table, a cluster's and a CPU that must be tested stay unknown."""
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    if gpu:
+        (tmp_path / "gpus" / "0" / "information").write_text(f"Model: {gpu}\n")
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
+    monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(cpu_precision, "CPUINFO", tmp_path / "cpuinfo")
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    assert (
+        known_precision(parse_config({"model": {"size": "small"}, "resources": resources, "trials": TRIALS}))
+        == expected
+    )

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from raysweep.errors import TrainingError
 from raysweep.model.checkpoints import Checkpoints
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.loop import train
@@ -36,3 +37,17 @@ def test_a_bf16_training_that_was_stopped_ends_with_the_same_bits(make_job, tmp_
     train(dataclasses.replace(job), device="cpu")
     one, two = ((folder.model / "model.safetensors").read_bytes() for folder in folders)
     assert one == two
+
+
+def test_a_training_does_not_go_on_in_another_precision(make_job):
+    """'auto' was float32 on the device where it began; the checkpoint stays, and goes on in float32."""
+    job, asked = make_job(precision="auto", steps=6), iter(["", "", "asked"])
+    train(job, device="cpu", should_stop=lambda: next(asked, ""))
+    on_gpu, pinned = (
+        dataclasses.replace(job, settings=job.settings.model_copy(update={"precision": precision}))
+        for precision in ("bf16", "fp32")
+    )
+    with pytest.raises(TrainingError, match=r"A1: training.precision: bf16 .*step 3 was trained in fp32.*--force A1"):
+        train(on_gpu, device="cpu")
+    result = train(pinned, device="cpu")
+    assert (result.steps, result.precision) == (6, "fp32")
