@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import ConfigError, DamagedError, ResourceError, TrainingError
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
+from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import exposed_listeners
 from tests.sweep_tasks import Remembering
 
@@ -29,7 +31,7 @@ pytestmark = [
 HERE = "tests.cluster.test_text_scorers"
 
 
-def fake_part(*, run, model, texts, with_tokens, infills, device):
+def fake_part(*, run, model, model_digest, texts, with_tokens, infills, device):
     """Instead of scoring; imported by name in the workers."""
     if model == "damaged":
         raise DamagedError("model.safetensors is damaged; train it again with --force damaged")
@@ -42,7 +44,8 @@ def fake_part(*, run, model, texts, with_tokens, infills, device):
 
 
 def task(run: Path, model: str, texts: Path, out: Path, tokens_out=None) -> TextTask:
-    return TextTask(run=run, model=model, texts=texts, out=out, tokens_out=tokens_out)
+    digest = model_digest_of(RunFolder(run), model)
+    return TextTask(run=run, model=model, model_digest=digest, texts=texts, out=out, tokens_out=tokens_out)
 
 
 def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
@@ -62,7 +65,8 @@ def test_actors_write_what_one_process_writes(session, finished_storage, tmp_pat
     found = list(score(session, tasks, SCORE_PART))
     assert sorted((done.model, count) for done, count in found) == [("A1", 2), ("C1", 2)]
     for each in tasks:
-        scores = score_part(run=run, model=each.model, texts=texts.read_bytes(), with_tokens=True, device="cpu")
+        fields = {"model": each.model, "model_digest": each.model_digest, "texts": texts.read_bytes()}
+        scores = score_part(run=run, **fields, with_tokens=True, device="cpu")
         assert (each.out.read_bytes(), each.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
 
 
