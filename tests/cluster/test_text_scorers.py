@@ -23,11 +23,7 @@ from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import exposed_listeners
 from tests.sweep_tasks import Remembering
 
-pytestmark = [
-    pytest.mark.ray,
-    # Ray Serve's own fields.
-    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning"),
-]
+pytestmark = pytest.mark.ray
 HERE = "tests.cluster.test_text_scorers"
 
 
@@ -135,6 +131,22 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(int(replica)).wait(20)
         psutil.Process(int(replica))
+    with pytest.raises(ResourceError, match=r"app 'raysweep' was ended by someone else .* to serve again$"):
+        state()  # as the command asks every few seconds
+
+
+def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch):
+    """As when it is deleted while it starts: the error that Serve raised is not lost."""
+    from ray import serve
+
+    from raysweep.cluster import served_app
+
+    def end(*_, **__):
+        raise RuntimeError("Deploying application raysweep failed: it was deleted")
+
+    monkeypatch.setattr(serve, "run", end)
+    with pytest.raises(TrainingError, match="the app cannot be served: Deploying application raysweep failed: it was"):
+        served_app._start(None, "127.0.0.1", free_port())
 
 
 def test_an_app_that_cannot_be_served_is_refused_with_the_reason(session):
