@@ -149,6 +149,23 @@ def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch
         served_app._start(None, "127.0.0.1", free_port())
 
 
+def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypatch):
+    """As when the models were trained again; it ends Serve's own message, after a traceback."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview, ServeStatus
+
+    from raysweep.cluster import served_app
+
+    message = "The deployment failed to start 3 times in a row.\nTraceback:\nInputError: runs/tiny: A1 changed\n"
+    deployment = DeploymentStatusOverview("UNHEALTHY", "REPLICA_STARTUP_FAILED", {}, message)
+    states = []
+    for status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.RUNNING):
+        found = ApplicationStatusOverview(status, "", 0.0, {"_Replica": deployment})
+        monkeypatch.setattr(serve, "status", lambda found=found: ServeStatus(applications={served_app.APP: found}))
+        states.append(served_app._tell_state())
+    assert states == ["UNHEALTHY: InputError: runs/tiny: A1 changed", "RUNNING"]
+
+
 def test_an_app_that_cannot_be_served_is_refused_with_the_reason(session):
     """More replicas than fit would wait for ever."""
     from raysweep.cluster.served_app import last_line, serving
