@@ -97,7 +97,7 @@ def fill_csv(
                     say(f"{filler.texts:,} texts, {filler.texts / (told - began):,.1f} texts/s", to_stderr=True)
     metrics = filler.metrics(chosen.language, chosen.levels)
     if as_json:
-        of_classifier = {} if meter is None else {"classifier": meter.name}
+        of_classifier = {} if meter is None else {"classifier": meter.name, "compared_with": meter.compared_with}
         counts = {"texts": filler.texts, "failed": len(filler.errors), "errors": filler.errors}
         say_json({**counts, **of_classifier, "metrics": metrics})
     else:
@@ -106,7 +106,7 @@ def fill_csv(
         failed = len(filler.errors)
         say(f"{out}: {filler.texts - failed:,} of {filler.texts:,} texts filled, {failed:,} failed")
         if meter is not None:
-            say(f"levels: told by the classifier {meter.name}")
+            say(f"levels: told by the classifier {meter.name}; compared with {meter.compared_with}")
         _print_metrics(metrics)
     return len(filler.errors)
 

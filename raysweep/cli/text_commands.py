@@ -71,7 +71,7 @@ def infill(
         bool,
         typer.Option(
             "--learner-likeness",
-            help="With --csv: the level that a classifier takes filled texts for, and held-out texts.",
+            help="With --csv: the level that a classifier takes filled texts for, and the run's test texts.",
         ),
     ] = False,
     classifier: Annotated[
@@ -79,7 +79,8 @@ def infill(
         typer.Option(
             "--classifier",
             metavar="FILE|FOLDER",
-            help="For --learner-likeness: what classify saved, or another run's folder; the run's own if absent.",
+            help="For --learner-likeness: what classify saved, or another run's folder; the run's own if absent. "
+            "The run's test texts are held out from its own alone: another may have been fitted on them.",
         ),
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Fillings; 3, of a CSV's texts 1.")] = None,

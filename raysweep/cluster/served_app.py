@@ -23,6 +23,7 @@ _MOST_ONGOING = 100
 """Requests that a replica takes at a time: those that its own queue may hold, a batch, and some for the page."""
 _MOST_QUEUED = 200
 """Requests that the proxy keeps while every replica has as many as it takes."""
+_FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
 _LOOK_S = 0.2
 _END_WITHIN_S = 10.0
 """How long a replica may take to answer its current batch when it is stopped."""
@@ -50,7 +51,8 @@ def serving(
 ) -> Iterator[Callable[[], str]]:
     """Serve the app while the block runs; yields a function that tells its state: RUNNING if all is well.
 
-    Each replica takes the CPUs and GPUs of a trial.
+    Each replica takes the CPUs and GPUs of a trial.  The function raises ResourceError if the app was ended by someone
+    else, as by `serve shutdown`.
 
     Args:
         make_app: 'module:function', called with the arguments; returns an ASGI app.
@@ -86,7 +88,7 @@ def serving(
     app = deployment.bind(make_app, dict(arguments), session.check.require if session.check else None, int(need.cpus))
     try:
         _start(app, host, port)
-        yield lambda: str(serve.status().applications[APP].status.value)
+        yield _tell_state
     except (Exception, KeyboardInterrupt):  # no other: when Ray is lost, nothing may wait for it
         _stop(session)
         raise
@@ -101,14 +103,29 @@ def _start(app: Any, host: str, port: int) -> None:
     try:
         serve.run(app, name=APP, route_prefix="/")
     except (RayError, RuntimeError) as error:
-        told = [each.message for each in serve.status().applications[APP].deployments.values()]
+        app_now = serve.status().applications.get(APP)
+        told = [] if app_now is None else [each.message for each in app_now.deployments.values()]
         raise TrainingError(f"the app cannot be served: {last_line((told or [str(error)])[0])}") from error
 
 
+def _tell_state() -> str:
+    """The app's state in Ray Serve's words; with the reason if it is not served as asked."""
+    found = serve.status().applications.get(APP)
+    if found is None:
+        raise ResourceError(
+            f"Ray Serve's app '{APP}' was ended by someone else (`serve shutdown`, or another program on this "
+            "cluster); give the same command to serve again"
+        )
+    messages = [each.message for each in found.deployments.values() if each.message]
+    reason = f": {last_line(messages[0])}" if messages and found.status.value in _FAILED else ""
+    return f"{found.status.value}{reason}"
+
+
 def _stop(session: Session) -> None:
-    if session.local is None:
+    applications = set(serve.status().applications)
+    if session.local is None and applications <= {APP}:  # who ended ours may serve another
         serve.shutdown()  # type: ignore[no-untyped-call]
-    elif APP in serve.status().applications:
+    elif APP in applications:
         # All else of Serve ends with Ray; `shutdown` would print that its controller was killed.
         serve.delete(APP)
 

@@ -2,9 +2,11 @@
 
 A classifier tells the level of each text from its perplexities: the run's own (`classification` in the config), one
 that `raysweep classify` fitted on its models' perplexities, or another run's own, which asks that run's models.
-The shares of levels that it gives to filled texts are compared with those that it gives to held-out texts of the
-model's level, the run's test documents: 1 minus half the sum of the absolute differences (the total variation distance)
-is 1 if they are told alike, and 0 if they never are.
+The shares of levels that it gives to filled texts are compared with those that it gives to the run's test documents of
+the model's level: 1 minus half the sum of the absolute differences (the total variation distance) is 1 if they are told
+alike, and 0 if they never are.  From the run's own classifier and from its models these documents are held out; another
+classifier may have been fitted on them, which is not checked, and then it tells their levels better than those of new
+texts.
 """
 
 from collections import Counter
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from numpy.random import default_rng
 
 from raysweep.classification.level_metrics import LOGISTIC
 from raysweep.classification.predictions import OWN, ZERO_SHOT, read_predictions
@@ -21,8 +24,10 @@ from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.loaded_run import LoadedRun, open_run
 from raysweep.storage.classification_files import ClassificationFolder
 
-_MOST_HELD_OUT = 500
+_MOST_COMPARED = 500
 """Test documents of a level that another classifier than the run's own is asked about."""
+MAY_BE_FITTED_ON = "the run's test documents, which this classifier may have been fitted on (not checked)"
+"""What filled texts are compared with under another classifier than the run's own, for a person."""
 
 
 class LikenessMeter:
@@ -38,8 +43,11 @@ class LikenessMeter:
         self._classifier = _open_classifier(run, classifier)
         self.name = f"of {run.folder.root}" if classifier is None else f"in {classifier}"
         """Which classifier it is, for a person."""
-        self._held_out = (
-            held_out_shares(run) if classifier is None else shares_by_level(run, self._classifier, _MOST_HELD_OUT)
+        self.compared_with = "the run's test documents, held out" if classifier is None else MAY_BE_FITTED_ON
+        """Which texts filled ones are compared with, for a person."""
+        self._compared = "held-out" if classifier is None else "test"
+        self._of_level = (
+            held_out_shares(run) if classifier is None else shares_by_level(run, self._classifier, _MOST_COMPARED)
         )
         self._found: dict[str, Counter[str]] = {}
 
@@ -58,10 +66,10 @@ class LikenessMeter:
             return {}
         shares = {each: found[each] / found.total() for each in self._classifier.levels}
         described = {f"taken for {each}": share for each, share in shares.items()}
-        if level is None or level not in self._held_out:
+        if level is None or level not in self._of_level:
             return described
-        own = self._held_out[level]
-        described |= {f"held-out {level} taken for {each}": share for each, share in own.items()}
+        own = self._of_level[level]
+        described |= {f"{self._compared} {level} taken for {each}": share for each, share in own.items()}
         distance = sum(abs(shares[each] - own[each]) for each in shares) / 2
         return {"learner_likeness": 1.0 - distance, **described}
 
@@ -76,14 +84,15 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
     """By true level: the share of each level among what the classifier takes the run's test documents for.
 
     Args:
-        most: documents of a level that are asked about, the first ones.
+        most: documents of a level that are asked about, drawn by the run's seed.
 
     Raises:
         InputError: there is no test document.
     """
     columns = ["writing_id", "level", "split", "text"]
     documents = pd.read_parquet(run.folder.documents, columns=columns, page_checksum_verification=True)
-    rows = documents[documents["split"] == "test"].groupby("level").head(most)
+    shuffled = documents[documents["split"] == "test"].sample(frac=1.0, random_state=default_rng(run.config.seed))
+    rows = shuffled.groupby("level").head(most).sort_index()
     if rows.empty:
         raise InputError(
             f"{run.folder.documents}: found no test document, with which filled texts are compared; raise "

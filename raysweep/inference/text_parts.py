@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysweep.errors import InputError
 from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.loaded_run import open_run
 from raysweep.inference.part_scores import PartScores
@@ -21,13 +22,21 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def score_part(
-    *, run: Path, model: str, texts: bytes, with_tokens: bool, infills: bool = True, device: str | None = None
+    *,
+    run: Path,
+    model: str,
+    model_digest: str,
+    texts: bytes,
+    with_tokens: bool,
+    infills: bool = True,
+    device: str | None = None,
 ) -> PartScores:
     """Score a part's texts.
 
     Args:
         run: the run folder.
         model: a trial, or 'start'.
+        model_digest: of the model that the sender of the texts scores with; '' for the start.
         texts: the part, a Parquet file with the columns `writing_id` and `text`.
         with_tokens: also give the nats of each token.
         infills: also score the answers to masks; else they are counted as none.
@@ -35,12 +44,19 @@ def score_part(
 
     Raises:
         DamagedError: the model is not as it was made.
+        InputError: the trial has another model here, which was trained since.
         TrainingError: a loss is not finite.
     """
     columns = ["writing_id", "text"]
     table = pq.read_table(pa.BufferReader(texts), columns=columns, page_checksum_verification=True)
     ids, listed = (table[name].to_pylist() for name in columns)
-    network = _load(run, model, device, model_digest_of(RunFolder(run), model))
+    found = model_digest_of(RunFolder(run), model)
+    if found != model_digest:
+        raise InputError(
+            f"{run}: trial '{model:.40}' was trained again while texts were scored (digest {model_digest[:8]} → "
+            f"{found[:8] or 'none'}); the same command scores them again"
+        )
+    network = _load(run, model, device, found)
     scores = network.score_texts(listed, ids, infills=infills)
     return PartScores(
         texts=len(listed),

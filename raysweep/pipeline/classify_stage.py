@@ -171,7 +171,7 @@ class ClassifyStage(Stage):
         pair_of: dict[Path, str] = {}
         for name, pair in pairs.items():
             waiting[name] = set()
-            for task in self._tasks(pair, documents[pair.source.name]):
+            for task in self._tasks(pair, targets[name].made_from.get("model", ""), documents[pair.source.name]):
                 if not task.out.exists():
                     tasks[task.out], pair_of[task.out] = task, name
                     waiting[name].add(task.out)
@@ -188,7 +188,7 @@ class ClassifyStage(Stage):
                 self._record(pairs[name], targets[name])
         shutil.rmtree(self._files.working, ignore_errors=True)
 
-    def _tasks(self, pair: _Pair, splits: "Sequence[pa.Table]") -> Iterator[TextTask]:
+    def _tasks(self, pair: _Pair, model_digest: str, splits: "Sequence[pa.Table]") -> Iterator[TextTask]:
         """The parts of a corpus under a model, with their texts written; a part holds texts of one split."""
         import pyarrow.parquet as pq
 
@@ -203,6 +203,7 @@ class ClassifyStage(Stage):
                 yield TextTask(
                     run=self.folder.root,
                     model=pair.model,
+                    model_digest=model_digest,
                     texts=texts.absolute(),
                     out=self._files.part(pair.source.name, pair.model, number).absolute(),
                     tokens_out=None,

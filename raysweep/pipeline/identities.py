@@ -45,6 +45,8 @@ LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"
 """The losses of test documents, on which the classifiers rest, among the outputs of the evaluate stage."""
 _TOKENS = r"examples/(.*\.examples|tokenizer/.*)$"
 """What models are trained and scored on: the shards, and all files of the tokenizer, which name its special tokens."""
+FURTHER_CORPUS = rf"corpus/documents|{_TOKENS}"
+"""What models are scored on among the outputs of a further corpus: its documents, and as above."""
 
 
 def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None)
         corpus: outputs of the corpus; None if it is not made.
         record: None for the start.
     """
-    digests = {} if corpus is None else {"corpus": combine_digests(corpus, rf"corpus/documents|{_TOKENS}")}
+    digests = {} if corpus is None else {"corpus": combine_digests(corpus, FURTHER_CORPUS)}
     return digests if record is None else {**digests, "model": record.model_digest}
 
 

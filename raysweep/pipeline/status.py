@@ -214,11 +214,14 @@ def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collec
 
 
 def _is_scored(folder: RunFolder, scores: Path, model: str) -> bool:
-    """Whether there are scores, and of the model that there is now."""
+    """Whether there are scores, and of the model that there is now; a record that cannot be used counts as none."""
     if not scores.exists():
         return False
     trained = None if model == START_MODEL else read_record(folder.trial(model))
-    of_model = read_sealed(scores, fix=f"make it again with --force {model}")["made_from"].get("model")
+    try:
+        of_model = read_sealed(scores, fix=f"make it again with --force {model}")["made_from"].get("model")
+    except (DamagedError, EarlierVersionError):
+        return False  # the next run says so, or makes it again
     return model == START_MODEL or (trained is not None and of_model == trained.model_digest)
 
 

@@ -97,6 +97,8 @@ class TextPart:
     run: Path
     """The run folder whose model it is."""
     model: str
+    model_digest: str
+    """Digest of the model that this command scores with; '' for the common start."""
     texts: bytes
     """A Parquet file with the columns `writing_id` and `text`."""
     with_tokens: bool
@@ -112,6 +114,8 @@ class TextTask:
     run: Path
     """The run folder whose model it is."""
     model: str
+    model_digest: str
+    """Digest in the trial's record; '' for the common start.  Another model is refused where the part is scored."""
     texts: Path
     out: Path
     tokens_out: Path | None
@@ -123,6 +127,7 @@ class TextTask:
         return TextPart(
             run=self.run,
             model=self.model,
+            model_digest=self.model_digest,
             texts=self.texts.read_bytes(),
             with_tokens=self.tokens_out is not None,
             infills=self.infills,

@@ -31,6 +31,8 @@ from raysweep.config.fingerprints import fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError
+from raysweep.pipeline.identities import tokenizer_made_from
+from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.readers.locations import digest_files
 from raysweep.scheduling.records import read_model_digest
@@ -59,7 +61,7 @@ class TextScoring:
     """`ScoringRules` as plain values."""
     models: tuple[str, ...]
     start: Mapping[str, Any]
-    """What the models' common start is made from."""
+    """What the models' common start is made from, beside the run's tokenizer."""
     files: tuple[Path, ...]
     data: DataConfig
     out: Path
@@ -132,7 +134,7 @@ class TextScoring:
         """All that decides a score, as plain values; reads every file of the corpus and of the models once.
 
         Raises:
-            DamagedError: a model is not as it was made.
+            DamagedError: a model, or the run's record, is not as it was made.
         """
         data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
         trained = [model for model in self.models if model != START_MODEL]
@@ -141,11 +143,16 @@ class TextScoring:
             "data": data,
             "rules": dict(self.rules),
             "models": {model: read_model_digest(self.run.trial(model)) for model in trained}
-            | ({START_MODEL: self.start} if START_MODEL in self.models else {}),
+            | ({START_MODEL: self._start_identity()} if START_MODEL in self.models else {}),
             "order": list(self.models),
             "tokens": self.with_tokens,
             "part": PART_TEXTS,
         }
+
+    def _start_identity(self) -> dict[str, Any]:
+        """The start's settings and the digest of the run's tokenizer, read now: it may be made again meanwhile."""
+        record = read_run(self.run)
+        return {**self.start, **tokenizer_made_from({} if record is None else record.stages)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +203,7 @@ def score_corpus(
         write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     else:
         counts = TextCounts(**plan["counts"])
-    _score_parts(scoring, counts.texts, executor, listener)
+    _score_parts(scoring, counts.texts, identity["models"], executor, listener)
     return counts
 
 
@@ -269,12 +276,16 @@ def write_texts(scoring: TextScoring) -> TextCounts:
     return TextCounts(texts=documents.num_rows, rows=corpus.rows, set_aside=counts, notes=dict(corpus.notes))
 
 
-def _score_parts(scoring: TextScoring, texts: int, executor: Executor, listener: Listener) -> None:
+def _score_parts(
+    scoring: TextScoring, texts: int, digests: Mapping[str, Any], executor: Executor, listener: Listener
+) -> None:
+    """Score the parts that are not there; `digests` by model, those of the scoring's identity."""
     parts = range(_count_parts(texts))
     tasks = [
         TextTask(
             run=scoring.run.root,
             model=model,
+            model_digest="" if model == START_MODEL else digests[model],
             # Absolute: a cluster's workers may stand in another folder than this command.
             texts=scoring.texts(part).absolute(),
             out=scoring.scores(model, part).absolute(),

@@ -15,7 +15,7 @@ from raysweep.classification.scored_texts import loss_columns, measure_lengths
 from raysweep.config.schema import Config
 from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.masking.example_store import ExampleStore
-from raysweep.pipeline.identities import documents_digest, examples_digest
+from raysweep.pipeline.identities import FURTHER_CORPUS, documents_digest, examples_digest
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.statistics.loss_table import Ints
 from raysweep.storage.digests import combine_digests, read_sealed
@@ -135,7 +135,7 @@ def _made_from(place: RunFolder) -> dict[str, str]:
     if not place.further_record.exists():
         return {}
     outputs = read_sealed(place.further_record, fix=f"make it again with --force {place.name}")["outputs"]
-    return {"corpus": combine_digests(outputs, r"corpus/documents|examples/.*\.examples$")}
+    return {"corpus": combine_digests(outputs, FURTHER_CORPUS)}
 
 
 def _answers(documents: pd.Series, scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

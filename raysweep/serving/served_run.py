@@ -16,6 +16,7 @@ from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.decoding import check_length
 from raysweep.evaluation.infilling import Infilling, Template, fill_templates, read_template
 from raysweep.evaluation.token_sampling import Sampling
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
 from raysweep.inference.text_tables import read_texts
@@ -62,6 +63,10 @@ class ServedRun:
         """Read all weights now, so that no request waits for them."""
         for model in self.models.values():
             _ = model.network
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the models by name, as their records state them."""
+        return {name: model_digest_of(self.run.folder, name) for name in self.models}
 
     def describe(self) -> Values:
         """What the page needs to know before it asks anything."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,10 +142,24 @@ def make_app(
     return app
 
 
-def open_app(run: str, *, hosts: frozenset[str] | None, token: str | None) -> FastAPI:
-    """The app of the run in a folder or in object storage, with its models loaded."""
+def open_app(run: str, *, hosts: frozenset[str] | None, token: str | None, digests: Mapping[str, str]) -> FastAPI:
+    """The app of the run in a folder or in object storage, with its models loaded.
+
+    Args:
+        digests: by name, of the models that are served; a replica that is restarted after a training must not answer
+            with others than the replicas beside it.
+
+    Raises:
+        InputError: the run has other models now.
+    """
     served = serve_run(raysweep.load(run))
     served.load()
+    now = served.digests()
+    if changed := sorted(name for name in digests.keys() | now.keys() if digests.get(name) != now.get(name)):
+        raise InputError(
+            f"{run}: {', '.join(changed)[:80]} changed since `raysweep serve` began; end it, and give the same command "
+            "again"
+        )
     return make_app(served, hosts=hosts, token=token)
 
 

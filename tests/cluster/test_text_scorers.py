@@ -15,21 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import ConfigError, DamagedError, ResourceError, TrainingError
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
+from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import exposed_listeners
 from tests.sweep_tasks import Remembering
 
-pytestmark = [
-    pytest.mark.ray,
-    # Ray Serve's own fields.
-    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning"),
-]
+pytestmark = pytest.mark.ray
 HERE = "tests.cluster.test_text_scorers"
 
 
-def fake_part(*, run, model, texts, with_tokens, infills, device):
+def fake_part(*, run, model, model_digest, texts, with_tokens, infills, device):
     """Instead of scoring; imported by name in the workers."""
     if model == "damaged":
         raise DamagedError("model.safetensors is damaged; train it again with --force damaged")
@@ -42,7 +40,8 @@ def fake_part(*, run, model, texts, with_tokens, infills, device):
 
 
 def task(run: Path, model: str, texts: Path, out: Path, tokens_out=None) -> TextTask:
-    return TextTask(run=run, model=model, texts=texts, out=out, tokens_out=tokens_out)
+    digest = model_digest_of(RunFolder(run), model)
+    return TextTask(run=run, model=model, model_digest=digest, texts=texts, out=out, tokens_out=tokens_out)
 
 
 def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
@@ -62,7 +61,8 @@ def test_actors_write_what_one_process_writes(session, finished_storage, tmp_pat
     found = list(score(session, tasks, SCORE_PART))
     assert sorted((done.model, count) for done, count in found) == [("A1", 2), ("C1", 2)]
     for each in tasks:
-        scores = score_part(run=run, model=each.model, texts=texts.read_bytes(), with_tokens=True, device="cpu")
+        fields = {"model": each.model, "model_digest": each.model_digest, "texts": texts.read_bytes()}
+        scores = score_part(run=run, **fields, with_tokens=True, device="cpu")
         assert (each.out.read_bytes(), each.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
 
 
@@ -131,6 +131,39 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
     with pytest.raises(psutil.NoSuchProcess):
         psutil.Process(int(replica)).wait(20)
         psutil.Process(int(replica))
+    with pytest.raises(ResourceError, match=r"app 'raysweep' was ended by someone else .* to serve again$"):
+        state()  # as the command asks every few seconds
+
+
+def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch):
+    """As when it is deleted while it starts: the error that Serve raised is not lost."""
+    from ray import serve
+
+    from raysweep.cluster import served_app
+
+    def end(*_, **__):
+        raise RuntimeError("Deploying application raysweep failed: it was deleted")
+
+    monkeypatch.setattr(serve, "run", end)
+    with pytest.raises(TrainingError, match="the app cannot be served: Deploying application raysweep failed: it was"):
+        served_app._start(None, "127.0.0.1", free_port())
+
+
+def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypatch):
+    """As when the models were trained again; it ends Serve's own message, after a traceback."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview, ServeStatus
+
+    from raysweep.cluster import served_app
+
+    message = "The deployment failed to start 3 times in a row.\nTraceback:\nInputError: runs/tiny: A1 changed\n"
+    deployment = DeploymentStatusOverview("UNHEALTHY", "REPLICA_STARTUP_FAILED", {}, message)
+    states = []
+    for status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.RUNNING):
+        found = ApplicationStatusOverview(status, "", 0.0, {"_Replica": deployment})
+        monkeypatch.setattr(serve, "status", lambda found=found: ServeStatus(applications={served_app.APP: found}))
+        states.append(served_app._tell_state())
+    assert states == ["UNHEALTHY: InputError: runs/tiny: A1 changed", "RUNNING"]
 
 
 def test_an_app_that_cannot_be_served_is_refused_with_the_reason(session):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,8 +15,11 @@ import raysweep
 from raysweep.cli import score_output
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.inference import text_parts
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.scheduling.records import read_record, write_record
+from raysweep.storage.digests import describe_outputs
 
 MODELS = ["start", "A1", "C1", "all", "all-C1"]
 
@@ -192,6 +196,25 @@ def test_texts_that_change_while_they_are_scored_are_refused(score, tmp_path, mo
     assert not (tmp_path / "out.csv").exists()
     score("texts.csv", "--out", "out.csv", "--model", "A1")
     assert len(pd.read_csv(tmp_path / "out.csv")) == 2
+
+
+def test_a_part_is_refused_where_the_model_was_trained_again(own_run, tmp_path):
+    """A worker on another node fetches the models when it starts, which may be others than the command began with."""
+    begun, path = own_run.folder, tmp_path / "texts.parquet"
+    pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(path)
+    digest = model_digest_of(begun, "A1")
+    task = text_scoring.TextTask(
+        run=begun.root, model="A1", model_digest=digest, texts=path, out=tmp_path / "o", tokens_out=None
+    )
+    assert list(InlineExecutor(1).score_texts([task], None)) == [(task, 1)]
+    shutil.copytree(begun.trial("C1").model, begun.trial("A1").model, dirs_exist_ok=True)
+    record = read_record(begun.trial("A1"))
+    outputs = describe_outputs(begun.trial("A1").root, [begun.trial("A1").model])
+    write_record(begun.trial("A1"), replace(record, outputs={**record.outputs, **outputs}))
+    with pytest.raises(InputError, match=rf"trial 'A1' was trained again .* \(digest {digest[:8]} → \w+\); the same"):
+        list(InlineExecutor(1).score_texts([task], None))
+    now = replace(task, model_digest=model_digest_of(begun, "A1"))
+    assert list(InlineExecutor(1).score_texts([now], None)) == [(now, 1)]
 
 
 def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(score, tmp_path, monkeypatch):

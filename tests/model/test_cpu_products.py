@@ -5,6 +5,7 @@ import torch
 
 from raysweep.model import cpu_products
 from raysweep.model.cpu_products import multiply_transposed, use_fast_products
+from raysweep.model.gpt2 import load_model
 
 
 @pytest.fixture(params=["AVX512", "AVX2"])
@@ -31,6 +32,60 @@ def test_products_are_those_of_float64(processor, size):
 def test_only_processors_where_it_is_faster_use_onednn(processor):
     """The operation has no public name: a version of torch without it would be slow in silence."""
     assert (cpu_products._onednn_product() is not None) == (processor == "AVX512")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda rows, weight: rows @ weight.T,
+        lambda rows, weight, bias, *, activation: rows @ weight.T,
+        lambda rows, weight, bias, activation, scalars, algorithm: rows @ weight.T,  # leaves the bias out
+        lambda *_: torch.ops.mkldnn.no_such_operation(),
+    ],
+)
+def test_another_schema_of_the_private_operation_is_not_used(monkeypatch, changed):
+    """A newer torch may change it: scoring is slower then, and does not end in a TypeError."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
+    cpu_products._onednn_product.cache_clear()
+    left, right = torch.ones(200, 70), torch.ones(200, 70)
+    with torch.inference_mode():
+        assert multiply_transposed(left, right, torch.ones(200)).eq(71).all()
+    assert cpu_products._onednn_product() is None
+    cpu_products._onednn_product.cache_clear()
+
+
+@pytest.fixture
+def loaded(make_gpt2, tmp_path):
+    """A model as scoring loads it, and the same with the layers of transformers."""
+    plain = make_gpt2().eval()
+    plain.save_pretrained(tmp_path)
+    return load_model(tmp_path, "cpu"), plain
+
+
+def test_a_loaded_model_without_gradients_computes_its_large_products_by_onednn(loaded, monkeypatch):
+    """Three of the four linear layers of each block are large enough here; the logits are those of plain layers."""
+    product, calls = cpu_products._onednn_product(), []
+    if product is None:
+        pytest.skip("no AVX-512, or no oneDNN in torch")
+    model, plain = loaded
+    monkeypatch.setattr(cpu_products, "_onednn_product", lambda: lambda *given: calls.append(given) or product(*given))
+    tokens_BT = torch.randint(50_000, (32, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = model.transformer(tokens_BT).last_hidden_state
+        assert [given[1].shape for given in calls] == [(48, 16), (64, 16), (16, 64)] * 2
+        torch.testing.assert_close(found, plain.transformer(tokens_BT).last_hidden_state, rtol=0, atol=1e-4)
+    calls.clear()
+    model.transformer(tokens_BT)
+    assert calls == []
+
+
+def test_a_text_s_numbers_do_not_depend_on_the_batch_it_is_in(loaded):
+    """A batch of 8 is below the least size for oneDNN and one of 32 above it: only the order of the sums differs."""
+    tokens_BT = torch.randint(50_000, (32, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole, first = (loaded[0].transformer(tokens).last_hidden_state for tokens in (tokens_BT, tokens_BT[:8]))
+    torch.testing.assert_close(whole[:8], first, rtol=0, atol=1e-4)
 
 
 def test_a_large_layer_has_gradients(make_gpt2):

@@ -23,7 +23,7 @@ from raysweep.classification.level_classifiers import OrdinalByThresholds
 from raysweep.cli.app import app
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.inference.learner_likeness import LikenessMeter
+from raysweep.inference.learner_likeness import LikenessMeter, shares_by_level
 from raysweep.pipeline import text_sources
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
@@ -514,21 +514,52 @@ def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_
         LikenessMeter(raysweep.load(run.folder.root, device="cpu"))
 
 
-def test_another_classifier_is_asked_about_the_held_out_texts_too(classified, tmp_path):
-    """The run's own, named as a file or as another run's folder, gives the run's own shares."""
+def test_another_classifier_is_asked_about_the_test_texts_too(classified, tmp_path):
+    """The run's own, named as a file or as another run's folder, gives the run's own shares.
+
+    They are not called held-out: such a classifier may have been fitted on them.
+    """
     run = raysweep.load(classified.folder.root, device="cpu")
     own, file = LikenessMeter(run), ClassificationFolder.of(run.folder).classifier
     copy = Path(shutil.copy(file, tmp_path / "saved.skops"))
     assert own.name == f"of {run.folder.root}"
     texts = ["I like my school.", "Notwithstanding the aforementioned considerations, it persists."]
     own.add("A1", texts)
+    assert own.compared_with == "the run's test documents, held out"
+    expected = {key.replace("held-out A1", "test A1"): value for key, value in own.describe("A1", "A1").items()}
+    assert "test A1 taken for A1" in expected
     for place in (copy, run.folder.root):
         meter = LikenessMeter(run, place)
         meter.add("A1", texts)
-        assert meter.describe("A1", "A1") == pytest.approx(own.describe("A1", "A1"), abs=1e-6)
+        assert meter.describe("A1", "A1") == pytest.approx(expected, abs=1e-6)
         assert meter.name == f"in {place}"
+        assert meter.compared_with.endswith("which this classifier may have been fitted on (not checked)")
     with pytest.raises(InputError, match=r"none\.skops: is no classifier that raysweep saved"):
         LikenessMeter(run, tmp_path / "none.skops")
+
+
+def test_the_texts_that_another_classifier_is_asked_about_are_drawn_by_the_run_s_seed(classified):
+    """The first ones of a corpus may be of one prompt or one learner."""
+    run = raysweep.load(classified.folder.root, device="cpu")
+    asked = []
+
+    class Recording:
+        levels = run.config.data.levels
+
+        def predict(self, texts, ids):
+            asked.append(ids)
+            return pd.DataFrame({"level": ["A1"] * len(ids)})
+
+    for most in (3, 3, 1000):
+        taken_for_a1 = {"A1": 1.0, "C1": 0.0}
+        assert shares_by_level(run, Recording(), most) == {"A1": taken_for_a1, "C1": taken_for_a1}
+    documents = pd.read_parquet(classified.folder.documents).query("split == 'test'")
+    first = documents.groupby("level").head(3)["writing_id"].astype(str).tolist()
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == len(first) == 6
+    assert set(asked[0]) < set(documents["writing_id"].astype(str))
+    assert asked[0] != first
+    assert asked[2] == documents["writing_id"].astype(str).tolist()
 
 
 def test_without_test_documents_another_classifier_has_nothing_to_compare_with(own_copy):
@@ -549,6 +580,7 @@ def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
     result = CliRunner().invoke(app, [*words, *files, "--samples", "2"])
     assert result.exit_code == 0, result.exception
     assert json.loads(result.stdout)["classifier"] == f"of {classified.folder.root}"
+    assert json.loads(result.stdout)["compared_with"] == "the run's test documents, held out"
     metrics = json.loads(result.stdout)["metrics"]
     for level in ("A1", "C1"):
         assert metrics[level]["taken for A1"] + metrics[level]["taken for C1"] == pytest.approx(1.0)

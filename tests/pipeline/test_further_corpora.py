@@ -293,6 +293,9 @@ def test_status_and_plan_count_it(folder, changes):
     assert describe_corpora(folder, ["other"], TINY["trials"])[0].endswith("scored by 3 of 5 models")
     write_record(folder.trial("C1"), record)
     assert describe_corpora(folder, ["other"], TINY["trials"])[0].endswith("scored by 4 of 5 models")
+    for damage in ("{", "{}\n"):  # not JSON; no digest, as an earlier version wrote
+        folder.further("other").cells_record("C1").write_text(damage)
+        assert describe_corpora(folder, ["other"], TINY["trials"])[0].endswith("scored by 3 of 5 models")
     assert describe_corpora(folder, ["new"], TINY["trials"]) == ["corpus new: not prepared yet"]
     size = data_size(config, folder)
     assert size.further == 40

@@ -92,7 +92,9 @@ def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_pa
     monkeypatch.setattr(TextTask, "write", lambda *_: 1)
     texts = tmp_path / "texts.parquet"
     texts.write_bytes(b"")
-    task = TextTask(run=tmp_path, model="A1", texts=texts, out=tmp_path / "scores.parquet", tokens_out=None)
+    task = TextTask(
+        run=tmp_path, model="A1", model_digest="", texts=texts, out=tmp_path / "scores.parquet", tokens_out=None
+    )
     assert list(InlineExecutor(threads=2).score_texts([task], None)) == [(task, 1)]
     assert threads == [1]
 

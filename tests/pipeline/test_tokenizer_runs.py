@@ -9,8 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 import raysweep
+from raysweep.cli.app import app
 from raysweep.config.loading import parse_config
 from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
 from raysweep.errors import ChangedError, ConfigError, InputError
@@ -20,9 +22,11 @@ from raysweep.masking.vocabulary_size import GPT2_IDS
 from raysweep.pipeline import identities
 from raysweep.pipeline.corpus_stages import make_examples
 from raysweep.pipeline.run_record import read_run
+from raysweep.pipeline.text_sources import _made_from
 from raysweep.planning.model_size import _text_bytes, model_shape
 from raysweep.storage.atomic_files import read_json
-from raysweep.storage.digests import combine_digests
+from raysweep.storage.digests import combine_digests, read_sealed, write_sealed
+from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import make_run
 from tests.tokenizers_of_tests import write_sentencepiece
 
@@ -124,6 +128,46 @@ def test_another_end_of_text_makes_trials_stale(finished):
     changed = replace(stages["mask"], outputs={**files, path: {**files[path], "digest": "0" * 32}})
     assert identities.examples_digest({"mask": changed}) != identities.examples_digest(stages)
     assert identities.tokenizer_made_from({"mask": changed}) != identities.tokenizer_made_from(stages)
+
+
+def test_scores_of_the_start_under_another_vocabulary_are_not_up_to_date(finished, tmp_path, monkeypatch):
+    """Settings and seed of a start from scratch stay the same when its tokenizer is made again."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs")
+    (tmp_path / "texts.csv").write_text("text\nI like it.\n")
+    words = ["score", "texts.csv", "--model", "start", "--out", "out.csv", "--name", "tiny", "--inline"]
+
+    def score():
+        return CliRunner().invoke(app, words)
+
+    assert score().exit_code == 0
+    assert "is up to date" in score().output
+    path = tmp_path / "runs/tiny/run.json"
+    record = read_sealed(path, fix="")
+    outputs = record["stages"]["mask"]["outputs"]
+    outputs["examples/tokenizer/tokenizer.json"]["digest"] = "0" * 32
+    write_sealed(path, record)
+    assert isinstance(refused := score().exception, ConfigError)
+    assert "out.csv is there already, made from other texts, models or settings" in str(refused)
+
+
+def test_scores_of_a_further_corpus_s_texts_rest_on_its_tokenizer(tmp_path):
+    """Its documents and shards may be the same to the byte under other merges, as when no word of it is cut anew."""
+    place = RunFolder(tmp_path).further("other")
+    place.further_record.parent.mkdir(parents=True)
+    paths = ("corpus/documents.parquet", "examples/0.examples", "examples/tokenizer/tokenizer.json")
+    outputs = {path: {"bytes": 1, "digest": "0" * 32} for path in paths}
+
+    def made_from():
+        write_sealed(place.further_record, {"outputs": outputs})
+        return _made_from(place)["corpus"]
+
+    before = made_from()
+    for path in paths:
+        outputs[path] = {"bytes": 1, "digest": "1" * 32}
+        assert made_from() != before
+        before = made_from()
+    assert before == identities.further_scores_made_from(outputs, None)["corpus"]
 
 
 def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):

@@ -19,7 +19,7 @@ from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.answer_words import Constraints
 from raysweep.serving.request_batches import RequestBatches
 from raysweep.serving.served_run import serve_run
-from raysweep.serving.web_app import PAGE, make_app, render_docs
+from raysweep.serving.web_app import PAGE, make_app, open_app, render_docs
 from tests.serving.conftest import running
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
@@ -292,6 +292,17 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
         own_run.folder.trial(name).record.unlink()
     with pytest.raises(InputError, match="has neither a level's own model nor a general one"):
         serve_run(raysweep.load(own_run.folder.root))
+
+
+def test_a_replica_that_starts_after_a_training_is_refused(own_run):
+    """It would answer with other models than the replicas beside it, under the same names."""
+    run, digests = str(own_run.folder.root), serve_run(own_run).digests()
+    assert set(digests) >= {"A1", "C1"}
+    assert open_app(run, hosts=None, token=None, digests=digests).title == "raysweep try"
+    shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
+    shutil.rmtree(own_run.folder.report)  # rests on the model before
+    with pytest.raises(InputError, match=r"tiny: A1 changed since `raysweep serve` began; end it, and give the same"):
+        open_app(run, hosts=None, token=None, digests=digests)
 
 
 def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch):

@@ -12,6 +12,7 @@ from raysweep.cli.app import app
 from raysweep.cluster.staged_tasks import score_staged_part
 from raysweep.errors import DamagedError, StorageError
 from raysweep.inference import text_parts
+from raysweep.inference.level_classifier import model_digest_of
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.staging import worker_place
@@ -20,6 +21,7 @@ from raysweep.staging.bucket_address import parse_bucket_uri
 from raysweep.staging.run_staging import ReadStorage
 from raysweep.staging.run_view import fetched
 from raysweep.staging.worker_place import find_bucket_problem
+from raysweep.storage.run_folder import RunFolder
 from tests.one_thread import one_thread as one_thread
 from tests.staging.elsewhere import on_disk
 
@@ -173,7 +175,8 @@ def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage
         storage = ReadStorage.of(parse_bucket_uri(uri), root)
         storage.push()
         storage.collect(root)
-        task = text_scoring.TextTask(run=root, model="A1", texts=texts, out=tmp_path / "o", tokens_out=None)
+        fields = {"model": "A1", "model_digest": model_digest_of(RunFolder(root), "A1")}
+        task = text_scoring.TextTask(run=root, **fields, texts=texts, out=tmp_path / "o", tokens_out=None)
 
         def scored_on(disk):
             with on_disk(tmp_path / disk):
@@ -186,7 +189,7 @@ def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage
         scores = scored_on("worker")
         assert {method for method, _, _ in gate.requests} <= {"GET", "HEAD"}
         alone = text_parts.score_part(
-            run=finished_storage / "tiny", model="A1", texts=texts.read_bytes(), with_tokens=False, device="cpu"
+            run=finished_storage / "tiny", **fields, texts=texts.read_bytes(), with_tokens=False, device="cpu"
         )
         assert (scores.texts, scores.sums, scores.tokens) == (1, alone.sums, None)
         with monkeypatch.context() as full:
