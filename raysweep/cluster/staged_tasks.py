@@ -1,5 +1,6 @@
 """Carry out a task where the worker is: fetch what it reads, send what it made; see `staging`."""
 
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,8 @@ def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any
     except OSError as error:
         # Such as a full disk, while something was fetched.
         place = LocalCopies.of(ticket.storage).folder if ticket is not None else "its disk"
-        return StorageError(
-            f"node {socket.gethostname()}: {place}: {error.strerror or error}; make room there, or end the node, and "
-            "the same command goes on"
-        )
+        mending = "make room there"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            place, mending = error.filename or place, "mend that on the node"
+        problem = f"node {socket.gethostname()}: {place}: {error.strerror or error}"
+        return StorageError(f"{problem}; {mending}, or end the node, and the same command goes on")
