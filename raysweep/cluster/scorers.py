@@ -16,7 +16,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.session import Session
-from raysweep.cluster.staged_tasks import score_staged_model, score_staged_part
+from raysweep.cluster.staged_tasks import FetchedModels, score_staged_model, score_staged_part
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.tasks import Listener, ScoreTask, TextPart, TextTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -223,8 +223,7 @@ class Scorer:
         os.environ["OMP_NUM_THREADS"] = "1"
         self._score, self._score_part = functions
         self._require, self._uses_gpu, self._ticket = require, uses_gpu, ticket
-        self._model = ""
-        """With which it scored the last part."""
+        self._fetched = FetchedModels()
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
@@ -233,9 +232,8 @@ class Scorer:
 
     def score_part(self, part: TextPart) -> Any:
         """Score a part of new texts; returns its scores, or its error."""
-        has_model, self._model = self._model == part.model, part.model
         return score_staged_part(
-            self._score_part, part, self._require, self._ticket, device=self._device(), has_model=has_model
+            self._score_part, part, self._require, self._ticket, device=self._device(), fetched=self._fetched
         )
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
