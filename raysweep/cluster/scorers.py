@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
+from raysweep.cluster.functions import first_line
 from raysweep.cluster.session import Session
-from raysweep.cluster.staged_tasks import score_staged_model, score_staged_part
+from raysweep.cluster.staged_tasks import FetchedModels, score_staged_model, score_staged_part
 from raysweep.errors import RaysweepError, TrainingError
 from raysweep.pipeline.tasks import Listener, ScoreTask, TextPart, TextTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -29,6 +30,19 @@ _MODELS_PER_NEW_NODE = 4
 """A node that does not run yet takes minutes to come, in which others score; it is asked for if that many wait."""
 _PARTS_PER_NEW_NODE = 100
 """The same for parts of texts, each of which takes seconds."""
+_LOST_MODEL = (
+    "the process that scores it was lost (out of memory?), {times} times; lower evaluation.batch_tokens, or set "
+    "resources.max_failures higher if nodes come and go"
+)
+_LOST_PART = (
+    "the process that scores it was lost (out of memory?), {times} times; use nodes with more memory, or lower the "
+    "run's evaluation.batch_tokens (`raysweep score` then begins again with its first part); set "
+    "resources.max_failures higher if nodes come and go"
+)
+_LOST_START = (
+    "its process was lost before it was ready, {times} times in a row ({reason}); see the node's memory and "
+    "`ray list actors --detail`, or set resources.max_failures higher if nodes come and go"
+)
 Task = TypeVar("Task", ScoreTask, TextTask)
 
 
@@ -40,7 +54,7 @@ class Scorers:
         self._session, self._score, self._score_part = session, score, score_part
         self._scorers: list[Any] = []
         self._lost: Counter[str] = Counter()
-        """Actors lost, by what they did."""
+        """Actors lost, by what they did: the name of a model or of one part of the texts."""
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models, the largest first.
@@ -83,7 +97,7 @@ class Scorers:
             per_new_node: how many tasks must wait for a node that has yet to come.
 
         Raises:
-            TrainingError: a task has lost too many actors.
+            TrainingError: a task has lost too many actors, or too many in a row were lost before they were ready.
         """
         waiting = deque(tasks)
         present, most = _present(), self._session.capacity
@@ -91,6 +105,11 @@ class Scorers:
         self._resize(min(len(tasks), places))
         # An actor whose node has yet to come is ready later, and is given nothing until then.
         running: dict[Any, tuple[Any, Task | None]] = {self._ready(scorer): (scorer, None) for scorer in self._scorers}
+        # An actor that replaces a lost one takes its number, under which its starts are counted.
+        numbers = {
+            scorer: f"scorer {number} of {len(self._scorers)}" for number, scorer in enumerate(self._scorers, start=1)
+        }
+        failed_starts: Counter[str] = Counter()
         idle: list[Any] = []
         left = len(tasks)
 
@@ -107,17 +126,22 @@ class Scorers:
             try:
                 outcome = ray.get(ended)
             except (RayActorError, ObjectLostError) as lost:
-                self._drop(scorer, f"model '{task.model}'" if task else "a scorer", lost)
+                number = numbers.pop(scorer)
+                if task:
+                    self._drop(scorer, self._lost, _name_of(task), lost, problem=_problem_of(task))
+                else:
+                    self._drop(scorer, failed_starts, number, lost, problem=_LOST_START)
                 waiting.extendleft([task] if task else [])
                 if idle:
                     # Another one might wait for ever for the CPU that this one holds.
                     give_work(idle.pop())
                 else:
-                    self._scorers.append(self._start())
-                    running[self._ready(self._scorers[-1])] = (self._scorers[-1], None)
+                    self._scorers.append(replacement := self._start())
+                    numbers[replacement], running[self._ready(replacement)] = number, (replacement, None)
                 if task:
                     listener.say(f"lost the process that scored '{task.model}'; another scores it")
                 continue
+            failed_starts[numbers[scorer]] = 0
             give_work(scorer)
             if task is not None:
                 left -= 1
@@ -135,7 +159,7 @@ class Scorers:
                 timing = self._scorers[0].time_model.options(name=f"time {folder.parent.name}")
                 measured: dict[str, Any] = ray.get(timing.remote(folder, ensemble, repeats))
             except RayActorError as lost:
-                self._drop(self._scorers[0], f"{folder}", lost)
+                self._drop(self._scorers[0], self._lost, f"{folder}", lost, problem=_LOST_MODEL)
                 self._resize(1)
             else:
                 return measured
@@ -150,19 +174,22 @@ class Scorers:
         while len(self._scorers) < count:
             self._scorers.append(self._start())
 
-    def _drop(self, scorer: Any, work: str, lost: RayActorError | ObjectLostError) -> None:
-        """Give up an actor that is lost.
+    def _drop(
+        self, scorer: Any, losses: Counter[str], work: str, lost: RayActorError | ObjectLostError, *, problem: str
+    ) -> None:
+        """Give up an actor that is lost, and count it among the losses of its work.
+
+        Args:
+            problem: what to say of too many losses; `{times}` and `{reason}` are replaced.
 
         Raises:
             TrainingError: this work has lost too many.
         """
         if not getattr(lost, "preempted", False):
-            self._lost[work] += 1
-        if self._lost[work] > self._session.resources.max_failures:
-            raise TrainingError(
-                f"{work}: the process that scores it was lost (out of memory?), {self._lost[work]} times; "
-                "lower evaluation.batch_tokens, or set resources.max_failures higher if nodes come and go"
-            ) from lost
+            losses[work] += 1
+        if losses[work] > self._session.resources.max_failures:
+            told = problem.format(times=losses[work], reason=first_line(str(lost)))
+            raise TrainingError(f"{work}: {told}") from lost
         # It may only be out of reach; then nothing it still writes differs from what the other writes.
         ray.kill(scorer)
         self._scorers.remove(scorer)
@@ -196,8 +223,7 @@ class Scorer:
         os.environ["OMP_NUM_THREADS"] = "1"
         self._score, self._score_part = functions
         self._require, self._uses_gpu, self._ticket = require, uses_gpu, ticket
-        self._model = ""
-        """With which it scored the last part."""
+        self._fetched = FetchedModels()
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""
@@ -206,9 +232,8 @@ class Scorer:
 
     def score_part(self, part: TextPart) -> Any:
         """Score a part of new texts; returns its scores, or its error."""
-        has_model, self._model = self._model == part.model, part.model
         return score_staged_part(
-            self._score_part, part, self._require, self._ticket, device=self._device(), has_model=has_model
+            self._score_part, part, self._require, self._ticket, device=self._device(), fetched=self._fetched
         )
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
@@ -236,6 +261,16 @@ def _raise_error(model: str, error: Exception | None) -> None:
     if error is not None:
         kind = type(error) if isinstance(error, RaysweepError) else TrainingError
         raise kind(f"model '{model}': {error}")
+
+
+def _name_of(task: ScoreTask | TextTask) -> str:
+    """The task for a message: a model, or one of the many parts that are scored with the same model."""
+    name = f"model '{task.model}'"
+    return f"{name}, part {task.out}" if isinstance(task, TextTask) else name
+
+
+def _problem_of(task: ScoreTask | TextTask) -> str:
+    return _LOST_PART if isinstance(task, TextTask) else _LOST_MODEL
 
 
 def _present() -> Capacity:

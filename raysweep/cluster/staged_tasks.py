@@ -1,5 +1,6 @@
 """Carry out a task where the worker is: fetch what it reads, send what it made; see `staging`."""
 
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,39 @@ def score_staged_model(
     return _with_errors(ticket, call)
 
 
+class FetchedModels:
+    """Brings to a worker's disk what `raysweep.load` reads for one model of a run, and remembers what is there.
+
+    The records of all trials, of which there may be hundreds, say which models there are: they are fetched once.
+    """
+
+    def __init__(self) -> None:
+        self._records: set[Path] = set()
+        self._last: tuple[Path, str] | None = None
+        """Run folder and model that were fetched last."""
+
+    def fetch(self, place: WorkerPlace, run: RunFolder, model: str) -> None:
+        """Fetch a model as it is in the bucket now, unless it was fetched last: its record and its weights.
+
+        For the start that is the tokenizer.
+        """
+        if self._last == (run.root, model):
+            return
+        place.fetch_records(run.record, run.config)
+        config = read_resolved_config(run)
+        records = {run.trial(name).record: name for name in expand_trials(config)}
+        place.fetch_records(*(path for path, name in records.items() if name == model or path not in self._records))
+        self._records.update(records)
+        if model != START_MODEL:
+            place.fetch(run.trial(model).model)
+        elif config.model.tokenizer != GPT2_TOKENIZER:
+            place.fetch(run.manifest)
+            if read_manifest(run.examples).get("tokenizer") is not None:
+                place.fetch(ExamplesFolder(run.examples).tokenizer)
+        # Last: after an error the next part fetches it again.
+        self._last = run.root, model
+
+
 def score_staged_part(
     function: str,
     part: TextPart,
@@ -74,34 +108,21 @@ def score_staged_part(
     ticket: StagingTicket | None,
     *,
     device: str,
-    has_model: bool = False,
+    fetched: FetchedModels | None = None,
 ) -> Any:
     """Call the function with a part's fields; returns its scores, or its error; see `make_staged_shard`.
 
     Args:
-        has_model: this process scored with the same model before.
+        fetched: what this process fetched for earlier parts.
     """
 
     def call(place: WorkerPlace) -> Any:
         here = place.localise(part)
-        if place.bucket is not None and not has_model:
-            _fetch_model(place, RunFolder(here.run), here.model)
+        if place.bucket is not None:
+            (fetched or FetchedModels()).fetch(place, RunFolder(here.run), here.model)
         return call_with_fields(function, here, require, device=device)
 
     return _with_errors(ticket, call)
-
-
-def _fetch_model(place: WorkerPlace, run: RunFolder, model: str) -> None:
-    """Bring here what `raysweep.load` reads for one model of a run: records, weights, for the start the tokenizer."""
-    place.fetch_records(run.record, run.config)
-    config = read_resolved_config(run)
-    place.fetch_records(*(run.trial(name).record for name in expand_trials(config)))
-    if model != START_MODEL:
-        place.fetch(run.trial(model).model)
-    elif config.model.tokenizer != GPT2_TOKENIZER:
-        place.fetch(run.manifest)
-        if read_manifest(run.examples).get("tokenizer") is not None:
-            place.fetch(ExamplesFolder(run.examples).tokenizer)
 
 
 def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any]) -> Any:
@@ -113,7 +134,8 @@ def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any
     except OSError as error:
         # Such as a full disk, while something was fetched.
         place = LocalCopies.of(ticket.storage).folder if ticket is not None else "its disk"
-        return StorageError(
-            f"node {socket.gethostname()}: {place}: {error.strerror or error}; make room there, or end the node, and "
-            "the same command goes on"
-        )
+        mending = "make room there"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            place, mending = error.filename or place, "mend that on the node"
+        problem = f"node {socket.gethostname()}: {place}: {error.strerror or error}"
+        return StorageError(f"{problem}; {mending}, or end the node, and the same command goes on")

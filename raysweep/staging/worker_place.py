@@ -100,15 +100,8 @@ class WorkerPlace:
 
     def fetch_records(self, *paths: Path) -> None:
         """Bring small files here as they are in the bucket now; one that is not there is removed."""
-        if self.bucket is None:
-            return
-        for path in paths:
-            found = self.bucket.read(path.relative_to(self.root).as_posix())
-            if found is None:
-                path.unlink(missing_ok=True)
-                continue
-            with atomic_file(path) as beside:
-                beside.write_bytes(found[0])
+        if self.bucket is not None:
+            in_parallel(partial(self._fetch_small_file, self.bucket), paths)
 
     def send(self, *files: Path, record: Path) -> None:
         """Send files, and last the record that stands for them; an earlier one is deleted first."""
@@ -161,6 +154,14 @@ class WorkerPlace:
             f"{self.bucket and self.bucket.address}/{bad[0] if claims else path}: is not as {record} says; "
             "`raysweep check-run` names what is damaged, and the command that makes it again"
         )
+
+    def _fetch_small_file(self, bucket: Bucket, path: Path) -> None:
+        found = bucket.read(path.relative_to(self.root).as_posix())
+        if found is None:
+            path.unlink(missing_ok=True)
+            return
+        with atomic_file(path) as beside:
+            beside.write_bytes(found[0])
 
     def _claims(self, record: str, path: str) -> dict[str, Claim]:
         assert self.bucket is not None

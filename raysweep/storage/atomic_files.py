@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from raysweep.errors import InputError
+
+_UMASK_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -110,6 +113,8 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
+    # The system tells it only by setting it; two threads that do so at once may leave the other one's 0 for good.
+    with _UMASK_LOCK:
+        current = os.umask(0)
+        os.umask(current)
     return current

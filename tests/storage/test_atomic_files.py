@@ -1,11 +1,14 @@
 """What is written beside and renamed is whole, or not there."""
 
+import os
 import pickle
+import time
 
 import pytest
 
 from raysweep import errors
 from raysweep.errors import ConfigError, InputError
+from raysweep.staging.parallel_work import in_parallel
 from raysweep.storage.atomic_files import atomic_file, atomic_folder, read_json, write_json
 from raysweep.storage.named_folder import open_run_folder
 
@@ -19,6 +22,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
         raise RuntimeError
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_write_at_once_leave_the_process_its_umask(tmp_path, monkeypatch):
+    """Else all that it writes from then on may be written by anybody: a worker fetches many small files at a time."""
+    real = os.umask
+
+    def slow_umask(mask):
+        before = real(mask)
+        time.sleep(0.01)
+        return before
+
+    monkeypatch.setattr(os, "umask", slow_umask)
+    before = real(0o027)
+    try:
+        in_parallel(lambda number: write_json(tmp_path / f"{number}.json", {}), range(8))
+        assert real(0o027) == 0o027
+    finally:
+        real(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
 
 
 def test_a_folder_is_replaced_whole(tmp_path):

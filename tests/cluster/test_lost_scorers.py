@@ -1,0 +1,135 @@
+"""Which losses of actors end the scoring, without Ray: what an actor does is over at once, or the actor is lost."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import RayActorError
+
+from raysweep.cluster import scorers as scorers_module
+from raysweep.cluster.scorers import Scorers
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.errors import TrainingError
+from raysweep.inference.part_scores import PartScores
+from raysweep.pipeline.tasks import TextTask
+from raysweep.scheduling.capacity import Capacity, ResourceRequest
+from tests.sweep_tasks import Remembering
+
+ACTORS = 3
+MAX_FAILURES = 2
+
+
+class FakeFuture:
+    """What `remote` returns."""
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+
+
+class FakeActor:
+    """Is a key, as a real one is."""
+
+    def __init__(self, ready, score_part):
+        self.__ray_ready__, self.score_part = FakeMethod(ready), FakeMethod(score_part)
+
+
+class FakeMethod:
+    """A method of an actor; each call ends as `outcome` says."""
+
+    def __init__(self, outcome):
+        self._outcome = outcome
+
+    def options(self, **_):
+        return self
+
+    def remote(self, *arguments):
+        return FakeFuture(self._outcome(*arguments))
+
+
+@pytest.fixture
+def scorers(monkeypatch):
+    """Actors: the first `lost_starts` are lost before they are ready, others at a part, as often as `lost` says."""
+
+    def get(future):
+        if isinstance(future.outcome, Exception):
+            raise future.outcome
+        return future.outcome
+
+    def wait(futures, num_returns):
+        # The oldest first, so that actors that were started together end together.
+        return futures[:num_returns], futures[num_returns:]
+
+    fake = SimpleNamespace(get=get, wait=wait, kill=lambda _: None, cluster_resources=lambda: {"CPU": ACTORS})
+    monkeypatch.setattr(scorers_module, "ray", fake)
+    capacity, need = Capacity(cpus=ACTORS, gpus=0.0), ResourceRequest(cpus=1, gpus=0.0)
+    resources = ResourcesConfig(max_failures=MAX_FAILURES)
+    scorers = Scorers(SimpleNamespace(resources=resources, capacity=capacity, need=lambda: need))
+    scorers.lost, scorers.lost_starts = {}, 0
+
+    def is_ready():
+        scorers.lost_starts -= 1
+        return RayActorError() if scorers.lost_starts >= 0 else None
+
+    def score_part(part):
+        scorers.lost[part.texts] = scorers.lost.get(part.texts, 0) - 1
+        return RayActorError() if scorers.lost[part.texts] >= 0 else PartScores(texts=1, sums=b"", tokens=None)
+
+    def start():
+        return FakeActor(is_ready, score_part)
+
+    monkeypatch.setattr(scorers, "_start", start)
+    return scorers
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Nine parts of a corpus, all under one model; a part's text is its number."""
+
+    def part(number: int) -> TextTask:
+        texts = Path(tmp_path, f"{number:05d}.parquet")
+        texts.write_bytes(str(number).encode())
+        return TextTask(run=tmp_path, model="A1", texts=texts, out=tmp_path / f"A1-{texts.name}", tokens_out=None)
+
+    return [part(number) for number in range(9)]
+
+
+def score(scorers, parts):
+    return [task.out.name for task, _ in scorers.score_texts(parts, Remembering())]
+
+
+def test_losses_of_different_parts_of_a_model_do_not_add_up(scorers, parts):
+    """A node with three actors loses its power, or a spot node goes every hour: each part was lost once."""
+    scorers.lost = {b"0": 1, b"1": 1, b"2": 1, b"7": 2}
+    assert sorted(score(scorers, parts)) == [part.out.name for part in parts]
+
+
+def test_a_part_that_ends_every_process_is_named(scorers, parts):
+    """With what helps, and what that costs."""
+    scorers.lost = {b"4": MAX_FAILURES + 1}
+    with pytest.raises(TrainingError) as raised:
+        score(scorers, parts)
+    assert str(raised.value) == (
+        f"model 'A1', part {parts[4].out}: the process that scores it was lost (out of memory?), 3 times; use nodes "
+        "with more memory, or lower the run's evaluation.batch_tokens (`raysweep score` then begins again with its "
+        "first part); set resources.max_failures higher if nodes come and go"
+    )
+
+
+def test_a_node_that_dies_while_its_processes_start_ends_nothing(scorers, parts):
+    """Three processes are lost, and each has been started once."""
+    scorers.lost_starts = ACTORS
+    assert len(score(scorers, parts)) == len(parts)
+    # Much later, in the same session, the next one.
+    scorers.close()
+    scorers.lost_starts = ACTORS
+    assert len(score(scorers, parts)) == len(parts)
+
+
+def test_processes_that_never_start_are_not_started_for_ever(scorers, parts):
+    """Each place is tried once and then max_failures times."""
+    scorers.lost_starts = 1000
+    with pytest.raises(
+        TrainingError, match=r"^scorer 1 of 3: its process was lost before it was ready, 3 times in a row"
+    ):
+        score(scorers, parts)
+    assert 1000 - scorers.lost_starts <= ACTORS * (MAX_FAILURES + 1)

@@ -1,0 +1,125 @@
+"""What `.ci/run` and `.ci/cluster` leave on the machine when they fail or are killed: nothing."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = "<!-- test command -->\n```bash\ntrue\n```\n"
+
+
+def program(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/bash", *lines, ""]))
+    path.chmod(0o755)
+
+
+def wait_until(condition):
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Starts a script of `.ci` in a folder of fake programs, with the paths of the machine replaced."""
+    started = []
+
+    def begin(name, replaced=()):
+        script = (ROOT / ".ci" / name).read_text()
+        for before, after in replaced:
+            assert before in script
+            script = script.replace(before, str(after))
+        (tmp_path / ".ci").mkdir(exist_ok=True)
+        (tmp_path / ".ci" / name).write_text(script)
+        (tmp_path / ".ci" / name).chmod(0o755)
+        environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "RAYSWEEP_CLUSTER_LIMIT_S": "60"}
+        started.append(subprocess.Popen([tmp_path / ".ci" / name], env=environment, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def running(name):
+    """Processes whose command line begins with the name."""
+    return [found for found in psutil.process_iter(["cmdline"]) if (found.info["cmdline"] or [""])[0] == name]
+
+
+@pytest.mark.parametrize("status", [3, 0])
+def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, status):
+    """Also what a script among them started; where all went well nothing is left to end."""
+    name = f"beside{os.getpid()}"
+    (tmp_path / "README.md").write_text(README)
+    for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/cluster", ".ci/newest_ray"):
+        program(tmp_path / path)
+    for path in ("python", "pip", "uv", "mypy", "lint-imports"):
+        program(tmp_path / ".venv/bin" / path)
+    waits = f"(exec -a {name} sleep 60) & touch {tmp_path}/began; wait"
+    program(tmp_path / ".ci/lock", waits if status else "exit 0")
+    until_it_began = f"while [ ! -e {tmp_path}/began ]; do sleep 0.02; done" if status else ""
+    program(tmp_path / ".venv/bin/ruff", until_it_began, f"exit {status}")
+    script = begin("run")
+    said = script.communicate(timeout=30)[1]
+    assert (script.returncode, said) == (status, "")
+    wait_until(lambda: not running(name))
+
+
+@pytest.fixture
+def policy(tmp_path):
+    """The file that keeps Debian from starting what it installs; apt-get works for as long as `slow` is there."""
+    (tmp_path / "slow").touch()
+    program(tmp_path / "bin/id", "echo 0")
+    program(tmp_path / "bin/unshare", "exit 1")
+    apt = f"[ -e {tmp_path}/policy ] && touch {tmp_path}/began; while [ -e {tmp_path}/slow ]; do sleep 0.02; done"
+    program(tmp_path / "bin/apt-get", apt)
+    program(tmp_path / ".venv/bin/python")
+    yield tmp_path / "policy"
+    (tmp_path / "slow").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def install(begin, tmp_path, policy):
+    """Starts `.ci/cluster` on a machine without sshd."""
+    paths = [("/usr/sbin/policy-rc.d", policy), ("/usr/sbin/sshd", tmp_path / "no sshd")]
+    return lambda: begin("cluster", [(before, f'"{after}"' if " " in str(after) else after) for before, after in paths])
+
+
+def test_the_policy_is_gone_when_the_installation_is_ended(install, policy, tmp_path):
+    """It stays until apt-get, which may start what it installs, is over."""
+    script = install()
+    wait_until((tmp_path / "began").exists)
+    script.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert policy.exists()
+    (tmp_path / "slow").unlink()
+    assert script.wait(30) == 128 + signal.SIGTERM
+    assert not policy.exists()
+
+
+def test_the_policy_of_a_script_that_was_killed_goes_with_the_next(install, policy, tmp_path):
+    """It would keep every service of the machine from starting, for good."""
+    script = install()
+    wait_until((tmp_path / "began").exists)
+    script.kill()
+    script.wait()
+    (tmp_path / "slow").unlink()
+    assert "exit 101" in policy.read_text()
+    assert install().wait(30) == 0
+    assert not policy.exists()
+
+
+def test_a_policy_of_the_machine_s_owner_stays(install, policy, tmp_path):
+    """Only a file with our mark is ours."""
+    (tmp_path / "slow").unlink()
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    assert install().wait(30) == 0
+    assert policy.exists()
