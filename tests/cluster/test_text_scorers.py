@@ -21,6 +21,7 @@ from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import exposed_listeners
+from tests.one_thread import one_thread as one_thread
 from tests.sweep_tasks import Remembering
 
 pytestmark = pytest.mark.ray
@@ -51,7 +52,7 @@ def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
         yield from scorers.score_texts(tasks, listener or Remembering())
 
 
-def test_actors_write_what_one_process_writes(session, finished_storage, tmp_path):
+def test_actors_write_what_one_process_writes(session, finished_storage, tmp_path, one_thread):
     """To the byte, in any order; each task comes back once with the number of its texts."""
     from raysweep.cluster.scorers import SCORE_PART
 
