@@ -8,7 +8,7 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
-SWEEPS = (
+_SWEEPS = (
     "tests/cluster/test_sweep.py",
     "tests/cluster/test_capped_sweep.py",
     "tests/cluster/test_interrupt.py",
@@ -31,18 +31,18 @@ LONGEST = (
 
 
 def group_of(nodeid):
-    """The tests of a file share fixtures; those that start Ray are two groups: a third Ray would be too many.
+    """The tests of a file share fixtures; those that start Ray are two groups, as a third Ray would crowd the others out.
 
     Their processes start up for most of the time, and use a core for little of it.
     """
     file = nodeid.partition("::")[0]
-    if starts_ray(file):
-        return "ray sweeps" if file in SWEEPS else "ray"
+    if _starts_ray(file):
+        return "ray sweeps" if file in _SWEEPS else "ray"
     return file
 
 
 @cache
-def starts_ray(file):
+def _starts_ray(file):
     return "pytest.mark.ray" in (ROOT / file).read_text(encoding="utf-8")
 
 
