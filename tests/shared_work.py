@@ -8,15 +8,7 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
-_SWEEPS = (
-    "tests/cluster/test_sweep.py",
-    "tests/cluster/test_capped_sweep.py",
-    "tests/cluster/test_interrupt.py",
-    "tests/cluster/test_two_workers.py",
-)
-"""Half of what starts Ray, by time."""
 LONGEST = (
-    "ray sweeps",
     "ray",
     "tests/pipeline/test_classify_stage.py",
     "tests/staging/test_staged_runs.py",
@@ -31,14 +23,9 @@ LONGEST = (
 
 
 def group_of(nodeid):
-    """The tests of a file share fixtures; those that start Ray are two groups, as a third Ray would crowd the others out.
-
-    Their processes start up for most of the time, and use a core for little of it.
-    """
+    """The tests of a file share fixtures; those that start Ray are one group, as a second Ray would crowd it out."""
     file = nodeid.partition("::")[0]
-    if _starts_ray(file):
-        return "ray sweeps" if file in _SWEEPS else "ray"
-    return file
+    return "ray" if _starts_ray(file) else file
 
 
 @cache
