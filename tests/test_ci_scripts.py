@@ -59,7 +59,7 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     """Also what a script among them started; where all went well nothing is left to end."""
     name = f"beside{os.getpid()}"
     (tmp_path / "README.md").write_text(README)
-    for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/cluster", ".ci/newest_ray"):
+    for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/newest_ray"):
         program(tmp_path / path)
     for path in ("python", "pip", "uv", "mypy", "lint-imports"):
         program(tmp_path / ".venv/bin" / path)
