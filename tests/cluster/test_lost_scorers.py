@@ -88,7 +88,9 @@ def parts(tmp_path):
     def part(number: int) -> TextTask:
         texts = Path(tmp_path, f"{number:05d}.parquet")
         texts.write_bytes(str(number).encode())
-        return TextTask(run=tmp_path, model="A1", texts=texts, out=tmp_path / f"A1-{texts.name}", tokens_out=None)
+        return TextTask(
+            model_digest="", run=tmp_path, model="A1", texts=texts, out=tmp_path / f"A1-{texts.name}", tokens_out=None
+        )
 
     return [part(number) for number in range(9)]
 

@@ -14,7 +14,7 @@ from raysweep.staging.worker_place import WorkerPlace
 
 @pytest.fixture
 def part(tmp_path):
-    return TextPart(run=tmp_path, model="A1", texts=b"", with_tokens=False, infills=False)
+    return TextPart(model_digest="", run=tmp_path, model="A1", texts=b"", with_tokens=False, infills=False)
 
 
 def error_of(monkeypatch, part, error):
