@@ -162,7 +162,7 @@ def _score(
         from raysweep.cluster.ray_executor import RayExecutor
 
         storage = LocalStorage() if settings.address is None else ReadStorage.of(settings.address, settings.folder.root)
-        executor = RayExecutor(resources, RunFolder(scoring.parts), staging=storage)
+        executor = RayExecutor(resources, RunFolder(scoring.parts), staging=storage, trains=False)
     try:
         counts = score_corpus(scoring, identity, executor, view, staging.push)
     finally:

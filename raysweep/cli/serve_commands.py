@@ -96,17 +96,24 @@ def serve_models(
     place = str(settings.folder.root.resolve())
     if settings.address is not None and resources.cluster_address is not None:
         place = settings.address.at(settings.folder.name).uri  # every replica fetches the run
-    arguments = {"run": place, "hosts": hosts, "token": token, "digests": served.digests()}
+    arguments = {"run": place, "hosts": hosts, "token": token, "digests": served.digests}
     try:
         is_shared = settings.address is None
-        with open_session(resources, scratch=settings.folder.serve, shares_folder=is_shared) as session:
+        with open_session(resources, scratch=settings.folder.serve, shares_folder=is_shared, trains=False) as session:
             say(session.describe())
-            say(f"loading {len(served.models)} models in {replicas} replicas: {', '.join(served.models)}")
+            where = "1 replica" if replicas == 1 else f"{replicas} replicas"
+            say(f"loading {len(served.models)} models in {where}: {', '.join(served.models)}")
             with serving(
-                session, "raysweep.serving.web_app:open_app", arguments, replicas=replicas, host=host, port=port
+                session,
+                "raysweep.serving.web_app:open_app",
+                arguments,
+                replicas=replicas,
+                host=host,
+                port=port,
+                proxy="raysweep.serving.lost_replicas:proxy_middlewares",
             ) as state:
-                where = "" if session.local else " on the cluster's head"
-                say(f"open {shown_address(host, port, token)}{where}   (Ctrl-C ends it)")
+                place = "" if session.local else " on the cluster's head"
+                say(f"open {shown_address(host, port, token)}{place}   (Ctrl-C ends it)")
                 told = ""
                 while True:
                     if (now := state()) != told:

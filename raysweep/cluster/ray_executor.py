@@ -26,13 +26,16 @@ class RayExecutor:
         fail_fast: bool = False,
         budget: BudgetWatch | None = None,
         staging: Staging | None = None,
+        trains: bool = True,
     ) -> None:
         """Args:
         fail_fast: whether the first trial that fails stops the others, at a checkpoint.
         budget: the budget of trainings.
         staging: of the run folder, if it is in object storage.
+        trains: as `open_session` takes it.
         """
         self._staging: Staging = staging or LocalStorage()
+        self._trains = trains
         self._resources, self._fail_fast, self._budget = resources, fail_fast, budget
         self._folder = folder
         self._session: Session | None = None
@@ -104,6 +107,8 @@ class RayExecutor:
     def _open(self, listener: Listener) -> Session:
         if self._session is None:
             listener.say("starting Ray" if self._resources.cluster_address is None else "joining the cluster")
-            self._session = open_session(self._resources, scratch=self._folder.ray, staging=self._staging)
+            self._session = open_session(
+                self._resources, scratch=self._folder.ray, staging=self._staging, trains=self._trains
+            )
             listener.say(self._session.describe())
         return self._session

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -23,8 +24,11 @@ _MOST_ONGOING = 100
 """Requests that a replica takes at a time: those that its own queue may hold, a batch, and some for the page."""
 _MOST_QUEUED = 200
 """Requests that the proxy keeps while every replica has as many as it takes."""
+_PROXY_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 _FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
 _LOOK_S = 0.2
+_HEALTH_S = 2.0
+"""How often Serve looks for replicas that are gone; 10 by default."""
 _END_WITHIN_S = 10.0
 """How long a replica may take to answer its current batch when it is stopped."""
 
@@ -47,7 +51,14 @@ class _Replica:
 
 @contextmanager
 def serving(
-    session: Session, make_app: str, arguments: Mapping[str, Any], *, replicas: int, host: str, port: int
+    session: Session,
+    make_app: str,
+    arguments: Mapping[str, Any],
+    *,
+    replicas: int,
+    host: str,
+    port: int,
+    proxy: str | None = None,
 ) -> Iterator[Callable[[], str]]:
     """Serve the app while the block runs; yields a function that tells its state: RUNNING if all is well.
 
@@ -57,6 +68,7 @@ def serving(
     Args:
         make_app: 'module:function', called with the arguments; returns an ASGI app.
         host, port: where the proxy listens, on the cluster's head.
+        proxy: 'module:function', which returns the Starlette middlewares of the proxy.
 
     Raises:
         ConfigError: Ray Serve serves something on this cluster already.
@@ -81,23 +93,30 @@ def serving(
         num_replicas=replicas,
         max_ongoing_requests=_MOST_ONGOING,
         max_queued_requests=_MOST_QUEUED,
+        health_check_period_s=_HEALTH_S,
         graceful_shutdown_timeout_s=_END_WITHIN_S,
         graceful_shutdown_wait_loop_s=_LOOK_S,
         ray_actor_options={"num_cpus": need.cpus, "num_gpus": need.gpus},
     )(serve.ingress()(_Replica))
     app = deployment.bind(make_app, dict(arguments), session.check.require if session.check else None, int(need.cpus))
     try:
-        _start(app, host, port)
-        yield _tell_state
+        _start(app, host, port, proxy)
+        yield partial(_tell_state, replicas)
     except (Exception, KeyboardInterrupt):  # no other: when Ray is lost, nothing may wait for it
         _stop(session)
         raise
     _stop(session)
 
 
-def _start(app: Any, host: str, port: int) -> None:
+def _start(app: Any, host: str, port: int, proxy: str | None = None) -> None:
+    # The proxies are started by the controller, and so have its variables.
+    variables = {} if proxy is None else {_PROXY_VARIABLE: proxy}
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": host, "port": port},
+            controller_options={"runtime_env": {"env_vars": variables}},
+        )
     except (RayError, TimeoutError, RuntimeError) as error:
         raise ResourceError(f"--host {host[:80]} --port {port}: {last_line(str(error))}") from error
     try:
@@ -108,17 +127,20 @@ def _start(app: Any, host: str, port: int) -> None:
         raise TrainingError(f"the app cannot be served: {last_line((told or [str(error)])[0])}") from error
 
 
-def _tell_state() -> str:
-    """The app's state in Ray Serve's words; with the reason if it is not served as asked."""
+def _tell_state(replicas: int) -> str:
+    """The app's state in Ray Serve's words; with the reason if it is not served as asked, by so many replicas."""
     found = serve.status().applications.get(APP)
     if found is None:
         raise ResourceError(
             f"Ray Serve's app '{APP}' was ended by someone else (`serve shutdown`, or another program on this "
             "cluster); give the same command to serve again"
         )
-    messages = [each.message for each in found.deployments.values() if each.message]
+    deployments = found.deployments.values()
+    running = sum(each.replica_states.get("RUNNING", 0) for each in deployments)  # type: ignore[call-overload]
+    fewer = f", {running} of {replicas} replicas answer" if running < replicas else ""
+    messages = [each.message for each in deployments if each.message]
     reason = f": {last_line(messages[0])}" if messages and found.status.value in _FAILED else ""
-    return f"{found.status.value}{reason}"
+    return f"{found.status.value}{fewer}{reason}"
 
 
 def _stop(session: Session) -> None:

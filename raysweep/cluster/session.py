@@ -180,6 +180,7 @@ def open_session(
     gpus: int | None = None,
     staging: Staging | None = None,
     shares_folder: bool = True,
+    trains: bool = True,
 ) -> Session:
     """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
@@ -188,6 +189,7 @@ def open_session(
         cpus, gpus: of a Ray started here, instead of what this machine has.
         staging: of the run folder, if it is in object storage.
         shares_folder: False if nodes fetch what they need by themselves; then only their code is compared.
+        trains: False if finished models are used, for which a cluster without GPUs will do.
 
     Raises:
         ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
@@ -226,7 +228,8 @@ def open_session(
         write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": str(logs)})
         session.require({"each": session.need()})
         if address:
-            session.require_gpus()
+            if trains:
+                session.require_gpus()
             ticket = staging.ticket if staging is not None else None
             check = new_check(scratch / "nodes", ticket)
             if not shares_folder:

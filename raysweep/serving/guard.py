@@ -35,8 +35,9 @@ _HEADERS = {
 }
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -63,18 +64,18 @@ class Guard:
             await _drain(receive)
             await refusal(scope, receive, send)
             return
-        body = await _read_body(receive)
+        body = await read_body(receive)
         if body is None:
-            await _refused(413, f"the request is larger than {MAX_BODY:,} bytes; send less text")(scope, receive, send)
+            await TOO_LARGE(scope, receive, send)
             return
-        await self._app(scope, _replayed(body, receive), send)
+        await self._app(scope, replayed(body, receive), send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
         """The answer to a request that must not reach the app."""
         if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
-            return _refused(421, "this server goes by another name: open the address that the terminal shows")
+            return refused(421, "this server goes by another name: open the address that the terminal shows")
         if "origin" in headers and _host_of(headers["origin"]) != headers.get("host", ""):
-            return _refused(403, "requests from pages of others are not answered")
+            return refused(403, "requests from pages of others are not answered")
         if self._token is None or _is_same(_token_of(headers), self._token):
             return None
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
@@ -82,11 +83,16 @@ class Guard:
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
             return answer
-        return _refused(401, "the token is missing or wrong: open the address with the token, as the terminal shows it")
+        return refused(401, "the token is missing or wrong: open the address with the token, as the terminal shows it")
 
 
-def _refused(status: int, why: str) -> Response:
-    return JSONResponse({"detail": why}, status)
+def refused(status: int, why: str, *, retry_after_s: int | None = None) -> Response:
+    """The answer to a request that is not handed on."""
+    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    return JSONResponse({"detail": why}, status, headers)
+
+
+TOO_LARGE = refused(413, f"the request is larger than {MAX_BODY:,} bytes; send less text")
 
 
 def _host_name(host: str) -> str:
@@ -120,8 +126,8 @@ def _is_same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large, whatever its headers say."""
+async def read_body(receive: Receive) -> bytes | None:
+    """The whole body; None if it is larger than `MAX_BODY`, whatever its headers say."""
     body = bytearray()
     while True:
         message = await receive()
@@ -145,10 +151,11 @@ async def _drain(receive: Receive) -> None:
             return
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, and then what still comes."""
     is_given = False
 
-    async def receive_again() -> MutableMapping[str, Any]:
+    async def receive_again() -> Message:
         nonlocal is_given
         if is_given:
             return await receive()
@@ -162,7 +169,7 @@ def _with_headers(send: Send, policy: str) -> Send:
     added = {**_HEADERS, "content-security-policy": policy}
     extra = [(name.encode(), value.encode()) for name, value in added.items()]
 
-    async def send_more(message: MutableMapping[str, Any]) -> None:
+    async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *extra]
         await send(message)

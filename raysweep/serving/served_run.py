@@ -6,6 +6,7 @@ which changes what is drawn about as rarely as such a digit decides a draw.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isnan
 from typing import Any
 
@@ -24,9 +25,15 @@ from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.model.gpt2 import vocabulary_of
 from raysweep.scheduling.trials import expand_trials, find_roles
+from raysweep.storage.atomic_files import dump_json
+from raysweep.storage.digests import digest_file, digest_text
 
 MAX_BLANKS = 100
 MAX_CHARACTERS = 20_000
+LEVELS = "what tells levels"
+"""No trial has a name with spaces."""
+_DIGITS = 12
+"""Digits of a model's digest in an answer."""
 
 Values = dict[str, Any]
 
@@ -60,13 +67,39 @@ class ServedRun:
         return vocabulary_of(next(iter(self.models.values())).network)
 
     def load(self) -> None:
-        """Read all weights now, so that no request waits for them."""
-        for model in self.models.values():
-            _ = model.network
+        """Read all weights now, so that no request waits for them.
 
+        Raises:
+            InputError: a model was trained again meanwhile.
+        """
+        digests = self.digests
+        _ = self.report_digest
+        for name, model in self.models.items():
+            _ = model.network
+            if model_digest_of(self.run.folder, name) != digests[name]:
+                raise InputError(
+                    f"{self.run.folder.root}: trial '{name:.40}' was trained again while its model was loaded; "
+                    "give the same command again"
+                )
+
+    @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of the models by name, as their records state them."""
-        return {name: model_digest_of(self.run.folder, name) for name in self.models}
+        """All that decides an answer: digests of the models by name, and of what tells levels from their losses."""
+        levels = self.predictor
+        rules = [] if levels is None else [list(levels.shares.items()), list(levels.models), levels.temperature]
+        models = {name: model_digest_of(self.run.folder, name) for name in self.models}
+        return {**models, LEVELS: digest_text(dump_json(rules))}
+
+    @cached_property
+    def report_digest(self) -> str:
+        """Digest of the report that belongs to the models; '' if there is none."""
+        report = self.run.folder.report_html
+        return digest_file(report) if report.is_file() else ""
+
+    def has_same_report(self) -> bool:
+        """Whether the report is the one that was there when the models were loaded."""
+        report = self.run.folder.report_html
+        return self.report_digest == (digest_file(report) if report.is_file() else "")
 
     def describe(self) -> Values:
         """What the page needs to know before it asks anything."""
@@ -78,7 +111,7 @@ class ServedRun:
             "run": self.run.folder.name,
             "language": self.run.config.data.language,
             "is_synthetic": not self.run.config.data.path,
-            "models": [{"name": name, "level": self.level_of.get(name)} for name in self.models],
+            "models": [{**self._named(name), "level": self.level_of.get(name)} for name in self.models],
             "positions": min(int(model.network.config.n_positions) for model in self.models.values()),
             "levels": None if self.predictor is None else list(self.predictor.models),
             "no_levels": self.no_levels,
@@ -133,7 +166,8 @@ class ServedRun:
         return [
             {
                 "models": [
-                    {"name": name, "samples": [_sample(each) for each in rows[place]]} for name, rows in filled.items()
+                    {**self._named(name), "samples": [_sample(each) for each in rows[place]]}
+                    for name, rows in filled.items()
                 ]
             }
             for place in range(len(templates))
@@ -157,7 +191,7 @@ class ServedRun:
                     "levels": levels[place],
                     "models": [
                         {
-                            "name": name,
+                            **self._named(name),
                             "nats": float(each.nats[place]),
                             "tokens": int(each.tokens[place]),
                             "bytes": int(each.bytes[place]),
@@ -168,6 +202,10 @@ class ServedRun:
                 }
             )
         return answers
+
+    def _named(self, name: str) -> Values:
+        """Which model it is, so that an answer of a model that was trained again is not taken for one of the former."""
+        return {"name": name, "digest": self.digests[name][:_DIGITS]}
 
     def _levels(self, nats_of: Mapping[str, Any]) -> list[dict[str, float] | None]:
         count = len(next(iter(nats_of.values())))

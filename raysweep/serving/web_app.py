@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ import raysweep
 from raysweep.errors import InputError, RaysweepError
 from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.token_sampling import Sampling
-from raysweep.serving.guard import LOOPBACK, Guard
+from raysweep.serving.guard import LOOPBACK, Guard, refused
 from raysweep.serving.request_batches import BusyError, RequestBatches
 from raysweep.serving.served_run import MAX_BLANKS, MAX_CHARACTERS, DrawSettings, ServedRun, serve_run
 from raysweep.storage.printable import SHOWN_CHARACTERS, printable, shorten_quotes
@@ -138,7 +138,7 @@ def make_app(
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE))
-    app.mount("/report", _Report(directory=served.run.folder.report, check_dir=False))
+    app.mount("/report", _Report(served))
     return app
 
 
@@ -146,28 +146,39 @@ def open_app(run: str, *, hosts: frozenset[str] | None, token: str | None, diges
     """The app of the run in a folder or in object storage, with its models loaded.
 
     Args:
-        digests: by name, of the models that are served; a replica that is restarted after a training must not answer
-            with others than the replicas beside it.
+        digests: `ServedRun.digests`; a replica that is restarted after a training must not answer with others than
+            the replicas beside it.
 
     Raises:
         InputError: the run has other models now.
     """
     served = serve_run(raysweep.load(run))
     served.load()
-    now = served.digests()
+    now = served.digests
     if changed := sorted(name for name in digests.keys() | now.keys() if digests.get(name) != now.get(name)):
-        raise InputError(
-            f"{run}: {', '.join(changed)[:80]} changed since `raysweep serve` began; end it, and give the same command "
-            "again"
-        )
+        what = f"run '{served.run.folder.name:.40}': {', '.join(changed)[:40]}"
+        raise InputError(f"{what} changed since `raysweep serve` began; end it, and give the same command again")
     return make_app(served, hosts=hosts, token=token)
 
 
 class _Report(StaticFiles):
     """The folder of a report, which may not be written yet: then nothing is found in it."""
 
+    def __init__(self, served: ServedRun) -> None:
+        self._served = served
+        super().__init__(directory=served.run.folder.report, check_dir=False)
+
     async def check_config(self) -> None:
         pass
+
+    async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
+        """A file of the report that was there when the models were loaded: another one may be of other models."""
+        if await run_in_threadpool(self._served.has_same_report):
+            return await super().get_response(path, scope)
+        return PlainTextResponse(
+            "The report was written again since these models were loaded, and may be of others. Start raysweep again.",
+            409,
+        )
 
 
 async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[str, Any]:
@@ -194,15 +205,14 @@ def render_docs(schema: dict[str, Any]) -> str:
     return environment.get_template("docs.html.j2").render(schema=schema)
 
 
-async def _tell(_: Request, error: Exception) -> JSONResponse:
+async def _tell(_: Request, error: Exception) -> Response:
     status = 503 if isinstance(error, BusyError) else 422 if isinstance(error, InputError) else 500
-    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
-    return JSONResponse({"detail": shorten_quotes(str(error))}, status, headers)
+    return refused(status, shorten_quotes(str(error)), retry_after_s=RETRY_AFTER_S if status == 503 else None)
 
 
-async def _tell_mistake(_: Request, error: Exception) -> JSONResponse:
+async def _tell_mistake(_: Request, error: Exception) -> Response:
     """The first mistake of a request's fields, without the text that was sent."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-    return JSONResponse({"detail": f"{printable(place)[:SHOWN_CHARACTERS]}: {first['msg']}"}, 422)
+    return refused(422, f"{printable(place)[:SHOWN_CHARACTERS]}: {first['msg']}")

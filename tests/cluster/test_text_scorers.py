@@ -158,13 +158,14 @@ def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypa
     from raysweep.cluster import served_app
 
     message = "The deployment failed to start 3 times in a row.\nTraceback:\nInputError: runs/tiny: A1 changed\n"
-    deployment = DeploymentStatusOverview("UNHEALTHY", "REPLICA_STARTUP_FAILED", {}, message)
     states = []
-    for status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.RUNNING):
+    for status, running in ((ApplicationStatus.UNHEALTHY, 1), (ApplicationStatus.RUNNING, 2)):
+        counts = {"RUNNING": running, "STARTING": 2 - running}
+        deployment = DeploymentStatusOverview("UNHEALTHY", "REPLICA_STARTUP_FAILED", counts, message)
         found = ApplicationStatusOverview(status, "", 0.0, {"_Replica": deployment})
         monkeypatch.setattr(serve, "status", lambda found=found: ServeStatus(applications={served_app.APP: found}))
-        states.append(served_app._tell_state())
-    assert states == ["UNHEALTHY: InputError: runs/tiny: A1 changed", "RUNNING"]
+        states.append(served_app._tell_state(2))
+    assert states == ["UNHEALTHY, 1 of 2 replicas answer: InputError: runs/tiny: A1 changed", "RUNNING"]
 
 
 def test_an_app_that_cannot_be_served_is_refused_with_the_reason(session):

@@ -17,6 +17,7 @@ from justhtml import JustHTML
 import raysweep
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.answer_words import Constraints
+from raysweep.scheduling.records import read_record
 from raysweep.serving.request_batches import RequestBatches
 from raysweep.serving.served_run import serve_run
 from raysweep.serving.web_app import PAGE, make_app, open_app, render_docs
@@ -28,11 +29,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 def test_the_models_are_each_levels_own_and_the_general_one(client):
     """With what a page must know before it asks: limits, levels, and how often they were right."""
     told = client.get("/api/run").json()
-    assert told["models"] == [
-        {"name": "A1", "level": "A1"},
-        {"name": "C1", "level": "C1"},
-        {"name": "all", "level": None},
-    ]
+    assert [(model["name"], model["level"]) for model in told["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
     assert (told["run"], told["language"], told["is_synthetic"], told["has_report"]) == ("tiny", "en", True, True)
     assert told["levels"] == ["A1", "C1"]
     assert told["positions"] == 256
@@ -296,13 +293,42 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
 
 def test_a_replica_that_starts_after_a_training_is_refused(own_run):
     """It would answer with other models than the replicas beside it, under the same names."""
-    run, digests = str(own_run.folder.root), serve_run(own_run).digests()
+    run, digests = str(own_run.folder.root), serve_run(own_run).digests
     assert set(digests) >= {"A1", "C1"}
     assert open_app(run, hosts=None, token=None, digests=digests).title == "raysweep try"
     shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
     shutil.rmtree(own_run.folder.report)  # rests on the model before
-    with pytest.raises(InputError, match=r"tiny: A1 changed since `raysweep serve` began; end it, and give the same"):
+    with pytest.raises(
+        InputError, match=r"'tiny': A1, what tells levels changed since `raysweep serve` began; end it, and give"
+    ):
         open_app(run, hosts=None, token=None, digests=digests)
+
+
+def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
+    """When they are trained again beside it; the report, which is read from the disk, is not mixed in."""
+    served = serve_run(own_run)
+    served.load()
+    digest = read_record(own_run.folder.trial("A1")).model_digest
+    with TestClient(make_app(served), base_url="http://localhost") as client:
+        before = client.post("/api/read", json={"text": "I go home."}).json()
+        shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
+        assert client.get("/report/report.html").status_code == 200
+        own_run.folder.report_html.write_text("of other models")
+        refused = client.get("/report/report.html")
+        assert (refused.status_code, refused.text[:27]) == (409, "The report was written agai")
+        assert client.post("/api/read", json={"text": "I go home."}).json() == before
+        told = client.get("/api/run").json()["models"]
+    assert [model["digest"] for model in before["models"]] == [model["digest"] for model in told]
+    assert digest.startswith(told[0]["digest"])
+
+
+def test_a_model_that_is_trained_again_while_it_is_loaded_is_refused(own_run):
+    """Its weights would be answered with under the digest of others."""
+    served = serve_run(own_run)
+    assert served.digests["A1"] != served.digests["C1"]
+    shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
+    with pytest.raises(InputError, match="'A1' was trained again while its model was loaded; give the same command"):
+        served.load()
 
 
 def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch):

@@ -33,6 +33,11 @@ async function ask(path, body) {
   }
 }
 
+// Whether a model is another one than that of its name when the page was opened.
+function isOther({ name, digest }) {
+  return run.models.every((each) => each.name !== name || each.digest !== digest);
+}
+
 // Show what the server answers, unless the text was changed meanwhile.
 async function during(button, doing, path, body, show) {
   button.disabled = true;
@@ -42,6 +47,7 @@ async function during(button, doing, path, body, show) {
   try {
     const answer = await ask(path, body);
     if (get("text").value !== body.text) throw new Error("The text was changed meanwhile; ask again.");
+    if (answer.models.some(isOther)) throw new Error("The models were trained again since this page was opened; load the page again.");
     show(answer);
     get("status").textContent = `Done in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
   } catch (error) {

@@ -1,0 +1,98 @@
+"""What Ray Serve's proxy is given: a request whose replica was lost is asked again, and nothing else is."""
+
+import asyncio
+
+import pytest
+
+from raysweep.serving.guard import MAX_BODY
+from raysweep.serving.lost_replicas import AskAgain, proxy_middlewares
+
+
+def post(app, body=b"text", *, leaves=False):
+    """The messages of the answer to a request, as a server sends it."""
+    coming, sent = [{"type": "http.request", "body": body}, *[{"type": "http.disconnect"}] * leaves], []
+
+    async def receive():
+        return coming.pop(0) if coming else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    (wrapped,) = proxy_middlewares()
+    assert wrapped.cls is AskAgain
+    scope = {"type": "http", "path": "/api/read", "headers": [(b"host", b"localhost")]}
+    asyncio.run(asyncio.wait_for(AskAgain(app)(scope, receive, send), 60))
+    return sent
+
+
+class Proxy:
+    """Answers with the body, after it has lost some replicas: then it returns, as Ray Serve's, without an answer."""
+
+    def __init__(self, lost):
+        self.lost, self.asked, self.headers = lost, 0, []
+
+    async def __call__(self, scope, receive, send):
+        self.asked += 1
+        self.headers.append(list(scope["headers"]))
+        scope["headers"].append((b"x-request-id", b"1"))
+        body = (await receive())["body"]
+        if self.asked > self.lost:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_request_whose_replica_is_lost_is_asked_again(lost):
+    """With its whole body, and as it came; once, if it is answered."""
+    proxy = Proxy(lost)
+    start, body = post(proxy)
+    assert (start["status"], body["body"], proxy.asked) == (200, b"text", lost + 1)
+    assert proxy.headers == [[(b"host", b"localhost")]] * (lost + 1)
+
+
+def test_a_request_that_loses_replica_after_replica_is_given_up():
+    """It may be what kills them; the client hears when to ask again."""
+    proxy = Proxy(9)
+    start, body = post(proxy)
+    assert (start["status"], proxy.asked) == (503, 3)
+    assert (b"retry-after", b"5") in start["headers"]
+    assert b"3 replicas were lost while they answered" in body["body"]
+
+
+def test_an_answer_that_has_begun_is_not_begun_again():
+    """The client has a half already; an error that the app answers with is an answer."""
+
+    async def begin(_, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+
+    assert post(begin) == [{"type": "http.response.start", "status": 500, "headers": []}]
+
+
+def test_nothing_is_asked_for_a_client_that_has_gone():
+    """Its replica is not lost: the proxy gave its request up."""
+    asked = []
+
+    async def wait(_, receive, __):
+        asked.append([(await receive())["type"], (await receive())["type"]])
+
+    assert post(wait, leaves=True) == []
+    assert asked == [["http.request", "http.disconnect"]]
+
+
+def test_a_body_that_no_replica_would_take_is_refused_here():
+    """It would be kept until it is answered."""
+    proxy = Proxy(0)
+    start, _ = post(proxy, b"x" * (MAX_BODY + 1))
+    assert (start["status"], proxy.asked) == (413, 0)
+
+
+def test_what_is_no_request_is_handed_on():
+    """The server's lifespan, which the proxy answers itself."""
+    seen = []
+
+    async def app(scope, *_):
+        seen.append(scope["type"])
+
+    asyncio.run(AskAgain(app)({"type": "lifespan"}, None, None))
+    assert seen == ["lifespan"]
