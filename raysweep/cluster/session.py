@@ -55,6 +55,8 @@ _VARIABLES = {
     **TRAIN_VARIABLES,
     # The trial writes metrics.jsonl itself; Tune would write the same again.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A later run goes by the trials' records; Tune would write the state of all trials again and again, and keep it.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # The searcher suggests no more trials than fit, so each may wait for the autoscaler.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # Tune's handler of Ctrl-C loses what was not saved; see `pipeline.signals`.

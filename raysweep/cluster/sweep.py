@@ -172,10 +172,12 @@ class _Callback(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
         # The result is the outcome, which the searcher passes on after this.
         self._tell_evaluations(trial)
+        self._metrics.end_trial(trial.config["name"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         written = trial.config["work"].failure
         self._tell_evaluations(trial)
+        self._metrics.end_trial(trial.config["name"])
         outcome = outcome_from_json(written.read_text(encoding="utf-8")) if written.exists() else _loss(trial)
         self._end(trial.config["name"], outcome)
 

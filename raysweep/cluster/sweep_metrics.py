@@ -2,10 +2,12 @@
 
 `ray.util.metrics` exports each as `ray_raysweep_…` on the metrics port of the node that runs the sweep; the ports of
 all nodes are in `prom_metrics_service_discovery.json` in Ray's temporary folder (on a cluster: /tmp/ray).  Every
-series is tagged by run, those of a training by trial too.
+series is tagged by run, those of a training by trial too, and those of a training end some minutes after it: telling
+what is over of a thousand trainings would take the sweep longer than their scheduling.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ray.util.metrics import Gauge
@@ -25,6 +27,8 @@ GAUGES = {
     "raysweep_cost": ("what they cost at the config's prices", ()),
 }
 """By name: what it is, and its tags beside `run`."""
+TOLD_AFTER_END_S = 180.0
+"""How long the last values of an ended training are told; Prometheus asks every 15 s to 60 s."""
 _OF_AN_EVALUATION = {
     "tokens_per_second": "raysweep_tokens_per_second",
     "mfu": "raysweep_mfu",
@@ -35,13 +39,15 @@ _OF_AN_EVALUATION = {
 class SweepMetrics:
     """The gauges of one run, set by the process that runs its sweep."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, run: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run, self._clock = run, clock
         self._gauges = {
             name: Gauge(name, description=text, tag_keys=("run", *tags)) for name, (text, tags) in GAUGES.items()
         }
         self._states: set[str] = set()
-        self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._told: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        """By trial, '' for the whole run: the value of each series, by gauge and tags."""
+        self._told_until: dict[str, float] = {}
 
     def tell_evaluation(self, trial: str, folder: TrialFolder, evaluation: Evaluation) -> None:
         """The trial's model was evaluated; speed and memory are in its folder."""
@@ -64,13 +70,24 @@ class SweepMetrics:
         self._set("raysweep_gpu_hours", gpu_hours)
         self._set("raysweep_cost", cost)
 
+    def end_trial(self, trial: str) -> None:
+        """The training has ended; another attempt may follow."""
+        self._told_until[trial] = self._clock() + TOLD_AFTER_END_S
+
     def repeat(self) -> None:
         """Tell everything again: Ray forgets, after seconds, what is not told again."""
-        for (name, tags), value in self._told.items():
-            self._gauges[name].set(value, tags=dict(tags))
+        now = self._clock()
+        for trial in [trial for trial, until in self._told_until.items() if until < now]:
+            del self._told_until[trial]
+            self._told.pop(trial, None)
+        for series in self._told.values():
+            for (name, tags), value in series.items():
+                self._gauges[name].set(value, tags=dict(tags))
 
     def _set(self, name: str, value: float, **tags: str) -> None:
-        self._told[name, (("run", self._run), *tags.items())] = float(value)
+        trial = tags.get("trial", "")
+        self._told_until.pop(trial, None)
+        self._told.setdefault(trial, {})[name, (("run", self._run), *tags.items())] = float(value)
         self._gauges[name].set(float(value), tags={"run": self._run, **tags})
 
 

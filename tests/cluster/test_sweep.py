@@ -176,7 +176,7 @@ def test_prometheus_can_read_the_sweep(sweep, session):
 
 
 def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, run):
-    """As they stand beside the evaluation in its folder; a state that no trial is in any more is 0."""
+    """As they stand beside the evaluation in its folder, until minutes after its end; a state of no trial is 0."""
     from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
 
@@ -191,7 +191,8 @@ def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, ru
             told.append((self.name, value, tags))
 
     monkeypatch.setattr(sweep_metrics, "Gauge", Remembered)
-    metrics = sweep_metrics.SweepMetrics("paper")
+    now = [0.0]
+    metrics = sweep_metrics.SweepMetrics("paper", lambda: now[0])
     folder = run.trial("measured")
     folder.root.mkdir(parents=True)
     folder.evaluations.write_text('{"step": 5, "tokens_per_second": 21300.0, "peak_memory_bytes": 7}\n')
@@ -213,3 +214,9 @@ def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, ru
     told.clear()
     metrics.repeat()
     assert {(name, str(tags)): value for name, value, tags in told} == before
+    metrics.end_trial("B1")
+    for now[0], is_told in ((sweep_metrics.TOLD_AFTER_END_S, True), (sweep_metrics.TOLD_AFTER_END_S + 1, False)):
+        told.clear()
+        metrics.repeat()
+        assert any("trial" in tags for _, _, tags in told) == is_told
+        assert ("raysweep_cost", 3.3, {"run": "paper"}) in told
