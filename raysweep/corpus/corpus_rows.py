@@ -32,7 +32,7 @@ from raysweep.corpus.row_checks import (
     WRITTEN_ID,
     CheckedRows,
     FileRows,
-    check_rows,
+    RowChecker,
 )
 from raysweep.errors import InputError
 from raysweep.readers.cpu_threads import map_in_threads
@@ -157,14 +157,14 @@ class RowReader:
 
         def check(pieces: list[_Piece]) -> tuple[CheckedRows, Kept]:
             files = [FileRows(number=number, name=self.files[number], raw=read()) for number, read in pieces]
-            checked = check_rows(
-                files,
-                self.roles,
-                self._data,
-                self._layout,
+            checked = RowChecker(
+                files=files,
+                roles=self.roles,
+                data=self._data,
+                layout=self._layout,
                 has_several_files=self._has_several_files,
                 needs_levels=self._needs_levels,
-            )
+            ).check()
             return replace(checked, good=checked.good.slice(0, 0)), keep(checked)
 
         for checked, kept in map_in_threads(check, self._pieces(options)):

@@ -59,55 +59,36 @@ class FileRows:
     raw: RawColumns
 
 
-def check_rows(
-    files: Sequence[FileRows],
-    roles: Mapping[str, str],
-    data: DataConfig,
-    layout: CorpusLayout | None,
-    *,
-    has_several_files: bool,
-    needs_levels: bool,
-) -> CheckedRows:
-    """Check the rows of a piece.
+@dataclass(kw_only=True)
+class RowChecker:
+    """Checks the rows of a piece, which may be of several files."""
 
-    Args:
-        files: rows of one or more files.
-        roles: role → column.
-        has_several_files: whether the corpus has, so that rows are named by their file too.
-        needs_levels: set rows without a known level, or without a learner where learners are known, aside; else
-            their level is '', and their learner null.
-    """
-    judge = _Judge(files, roles, data, layout, has_several_files=has_several_files, needs_levels=needs_levels)
-    return judge.judge()
+    files: Sequence[FileRows]
+    roles: Mapping[str, str]
+    """Role → column."""
+    data: DataConfig
+    layout: CorpusLayout | None
+    has_several_files: bool
+    """The corpus has several files, so rows are named by their file too."""
+    needs_levels: bool
+    """Rows without a known level, or without a learner where learners are known, are set aside; else their level is ''
+    and their learner null."""
 
-
-class _Judge:
-    def __init__(
-        self,
-        files: Sequence[FileRows],
-        roles: Mapping[str, str],
-        data: DataConfig,
-        layout: CorpusLayout | None,
-        *,
-        has_several_files: bool,
-        needs_levels: bool,
-    ) -> None:
-        self.files = files
-        self.roles = roles
-        self.data = data
-        self.layout = layout
-        self.has_several_files = has_several_files
-        self.needs_levels = needs_levels
-        self.table = pa.concat_tables([file.raw.table.select(list(dict.fromkeys(roles.values()))) for file in files])
-        sizes = [file.raw.table.num_rows for file in files]
-        self.place_of_file = np.repeat(np.arange(len(files), dtype=np.int32), sizes)
-        self.file_numbers = np.array([file.number for file in files], dtype=np.int32)[self.place_of_file]
-        self.row_numbers: Longs = np.concatenate([file.raw.row_numbers for file in files])
+    def __post_init__(self) -> None:
+        """Put the files' columns and the numbers of their rows together."""
+        self.table = pa.concat_tables(
+            [file.raw.table.select(list(dict.fromkeys(self.roles.values()))) for file in self.files]
+        )
+        sizes = [file.raw.table.num_rows for file in self.files]
+        self.place_of_file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        self.file_numbers = np.array([file.number for file in self.files], dtype=np.int32)[self.place_of_file]
+        self.row_numbers: Longs = np.concatenate([file.raw.row_numbers for file in self.files])
         # Index of each row's complaint; -1 for none.
         self.complaint = np.full(self.table.num_rows, -1, dtype=np.int8)
         self.complaints: list[tuple[str, str]] = []  # (reason, role)
 
-    def judge(self) -> CheckedRows:
+    def check(self) -> CheckedRows:
+        """The good rows as documents, and the first complaint of every other; called once."""
         cells = {role: self._decoded(role) for role in self.roles}
         for role, column in cells.items():
             self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
