@@ -31,7 +31,7 @@ PARTS: tuple[str, ...] = ("context", "infill", "infill_textonly")
 
 CONTEXT, INFILL_END, INFILL_TEXT = 0, 1, 2
 """What a label is; `part_sums` adds them up to `PARTS`."""
-FILLER = 3
+IGNORED = 3
 """A label that counts for nothing: it only makes the number of labels that of another micro-batch."""
 
 _CLASS_OF_TYPE = np.full(256, 255, dtype=np.uint8)
@@ -217,7 +217,7 @@ def full_precision() -> Iterator[None]:
 
 def part_sums(losses_N: Tensor, classes_N: Tensor) -> Tensor:
     """Nats of each of `PARTS`, summed in float64 on the losses' device."""
-    by_class = torch.zeros(FILLER + 1, dtype=torch.float64, device=losses_N.device)
+    by_class = torch.zeros(IGNORED + 1, dtype=torch.float64, device=losses_N.device)
     by_class.index_add_(0, classes_N, losses_N.double())
     return to_parts(by_class)
 

@@ -26,6 +26,7 @@ from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.printable import say_json
 from raysweep.training.attempt import make_engine
+from raysweep.training.baseline_trainers import BASELINES, ORIGINAL, find_baselines
 from raysweep.training.batches import BatchOrder, StepExamples
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.hardware import (
@@ -40,7 +41,6 @@ from raysweep.training.loss import objective_of
 from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, as_transformers, original_loss
-from raysweep.training.peers import ORIGINAL, PEERS, find_peers
 from raysweep.training.step import Engine, step_gradients
 from raysweep.training.synthetic import synthetic_examples
 
@@ -63,7 +63,7 @@ def benchmark_training(
     cuda_graphs: Literal["off", "auto", "on"] = "auto",
     micro_batch: Annotated[str, typer.Option(help="examples at once, or auto")] = "auto",
     window_batches: Annotated[int, typer.Option(help="batches sorted by length together")] = 64,
-    like: Annotated[str, typer.Option(help="also time these, with commas between: " + ", ".join(PEERS))] = "",
+    like: Annotated[str, typer.Option(help="also time these, with commas between: " + ", ".join(BASELINES))] = "",
     original_steps: int | None = None,
     original_batch_size: int = ORIGINAL_BATCH,
     max_tokens: int = 256,
@@ -73,9 +73,9 @@ def benchmark_training(
 
     Args:
         packing, micro_batch, window_batches: as in a trial's settings; `micro_batch` as text.
-        like: names of `PEERS` with commas between, to be timed as well; adds each one's speed, and
+        like: names of `BASELINES` with commas between, to be timed as well; adds each one's speed, and
             `ratio_to_…` of our examples per second to its.  Hugging Face's Trainer gets the very examples that our
-            steps had; peers are not compiled.
+            steps had; baselines are not compiled.
         experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
             this speed (steps alone: no evaluation, no start-up); omitted if there is no such file.
 
@@ -86,13 +86,13 @@ def benchmark_training(
         disturbs less; ratios of it begin with `cpu_ratio_to_`.
 
     Raises:
-        ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a peer is unknown or cannot run here,
+        ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a baseline is unknown or cannot run here,
             or the file has mistakes.
     """
     if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
         raise ConfigError(f"--micro-batch: found '{micro_batch:.80}'; must be 'auto' or a whole number above 0")
     torch_device = choose_device(device)
-    peers = find_peers(like, torch_device)
+    baselines = find_baselines(like, torch_device)
     settings = TrainingConfig(
         batch_size=batch_size,
         precision=precision,
@@ -112,16 +112,18 @@ def benchmark_training(
         return model
 
     work = _choose_steps(source, settings, warmup_steps, steps)
-    # First the peers, since how memory is kept for our steps would serve them too.
+    # First the baselines, since how memory is kept for our steps would serve them too.
     speeds: dict[str, dict[str, Any]] = {}
-    for peer in peers:
-        if peer == ORIGINAL:
+    for baseline in baselines:
+        if baseline == ORIGINAL:
             step = _original_step(as_original(new_model()), settings, source, torch_device)
             plain = settings.model_copy(update={"batch_size": original_batch_size})
             own_work = _choose_steps(source, plain, 1, original_steps or max(2, steps // 4))
-            speeds[peer] = {"batch_size": original_batch_size, **_time_steps(step, own_work, torch_device)}
+            speeds[baseline] = {"batch_size": original_batch_size, **_time_steps(step, own_work, torch_device)}
         else:
-            speeds[peer] = _time_trainer(peer, as_transformers(new_model()), source, settings, work, torch_device)
+            speeds[baseline] = _time_trainer(
+                baseline, as_transformers(new_model()), source, settings, work, torch_device
+            )
     keep_freed_memory(torch_device)
     model = new_model()
     timed = _TrainingSteps(model, settings, source, torch_device, max_tokens)
@@ -145,11 +147,11 @@ def benchmark_training(
     }
     if size == "gpt2" and (examples := examples_of_profile(experiments)) is not None:
         result[f"{PROFILE}_{'gpu' if is_gpu else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
-    for peer, speed in speeds.items():
-        result[peer] = speed
+    for baseline, speed in speeds.items():
+        result[baseline] = speed
         for measured, key in (("examples_per_s", "ratio_to"), ("examples_per_cpu_s", "cpu_ratio_to")):
             if measured in speed:
-                result[f"{key}_{peer.replace('-', '_')}"] = ours[measured] / speed[measured]
+                result[f"{key}_{baseline.replace('-', '_')}"] = ours[measured] / speed[measured]
     return result
 
 
@@ -253,7 +255,7 @@ def _time_steps(step: Callable[[StepExamples], None], work: _Work, device: torch
 
 
 def _time_trainer(
-    peer: str,
+    baseline: str,
     model: GPT2LMHeadModel,
     source: ExampleStore,
     settings: TrainingConfig,
@@ -262,7 +264,7 @@ def _time_trainer(
 ) -> dict[str, Any]:
     from raysweep.training.hf_trainer import WAYS, time_trainer
 
-    way = WAYS[peer]
+    way = WAYS[baseline]
     dtype = (None if way.is_default else autocast_type(settings.precision, device)) or torch.float32
     watch = DeviceStopwatch(device)
     first_batch_loss = time_trainer(

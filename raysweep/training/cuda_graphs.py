@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from raysweep.model.sequence_packing import Rows
-from raysweep.model.token_losses import FILLER, Labels, MicroBatch
+from raysweep.model.token_losses import IGNORED, Labels, MicroBatch
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def _fill_labels(rows: Rows) -> Rows:
         # Of different positions: many sums into one place would wait for each other.
         positions_N=np.concatenate((labels.positions_N, np.arange(missing))),
         ids_N=np.pad(labels.ids_N, (0, missing)),
-        classes_N=np.pad(labels.classes_N, (0, missing), constant_values=FILLER),
+        classes_N=np.pad(labels.classes_N, (0, missing), constant_values=IGNORED),
     )
     return replace(rows, labels=filled)
 

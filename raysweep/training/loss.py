@@ -41,7 +41,7 @@ def objective_of(settings: TrainingConfig) -> Objective:
 
 
 def label_weights(counts: Tensor) -> Tensor:
-    """The weight of a label of each class (float32; a filler's is 0), from the step's numbers of labels by class."""
+    """The weight of a label of each class (float32; 0 for ignored ones), from the step's numbers of labels by class."""
     infill = counts[INFILL_END] + counts[INFILL_TEXT]
     part_counts = torch.stack((counts[CONTEXT], infill, infill, torch.zeros_like(infill)))
     return torch.where(part_counts > 0, 1.0 / part_counts.clamp(min=1), 0.0).float()

@@ -11,34 +11,34 @@ from raysweep.errors import ConfigError
 
 ORIGINAL = "original"
 _LIGER = "hf-liger"
-PEERS = (ORIGINAL, "hf-trainer", "hf-default", _LIGER)
+BASELINES = (ORIGINAL, "hf-trainer", "hf-default", _LIGER)
 """The original ILM code's way; the Trainer at its best, as it comes, and with Liger's loss (on GPUs)."""
 
 
-def find_peers(names: str, device: torch.device) -> list[str]:
-    """The peers of a list with commas between; empty for ''.
+def find_baselines(names: str, device: torch.device) -> list[str]:
+    """The baselines of a list with commas between; empty for ''.
 
     Raises:
         ConfigError: a name is unknown, or what it needs is not here.
     """
-    peers = [name.strip() for name in names.split(",") if name.strip()]
-    for peer in peers:
-        if peer not in PEERS:
-            raise ConfigError(f"--like: found '{peer:.80}'; must be one of {', '.join(PEERS)}")
-        if fix := _what_lacks(peer, device):
-            raise ConfigError(f"--like: '{peer}' cannot be timed here: {fix}")
-    return peers
+    baselines = [name.strip() for name in names.split(",") if name.strip()]
+    for baseline in baselines:
+        if baseline not in BASELINES:
+            raise ConfigError(f"--like: found '{baseline:.80}'; must be one of {', '.join(BASELINES)}")
+        if fix := _what_lacks(baseline, device):
+            raise ConfigError(f"--like: '{baseline}' cannot be timed here: {fix}")
+    return baselines
 
 
-def _what_lacks(peer: str, device: torch.device) -> str:
-    if peer == ORIGINAL:
+def _what_lacks(baseline: str, device: torch.device) -> str:
+    if baseline == ORIGINAL:
         return ""
     if find_spec("accelerate") is None:
         return "Hugging Face's Trainer needs accelerate (pip install accelerate)"
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         return "the Trainer would use all GPUs; set CUDA_VISIBLE_DEVICES to one"
-    if peer == _LIGER and device.type != "cuda":
+    if baseline == _LIGER and device.type != "cuda":
         return "Liger's kernels need a GPU"
-    if peer == _LIGER and find_spec("liger_kernel") is None:
+    if baseline == _LIGER and find_spec("liger_kernel") is None:
         return "it needs liger-kernel (pip install liger-kernel)"
     return ""

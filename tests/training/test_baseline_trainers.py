@@ -12,12 +12,12 @@ from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConf
 from raysweep.errors import ConfigError
 from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
-from raysweep.training import hf_trainer
+from raysweep.training import baseline_trainers, hf_trainer
+from raysweep.training.baseline_trainers import find_baselines
 from raysweep.training.benchmark import benchmark_training
 from raysweep.training.hardware import DeviceStopwatch
 from raysweep.training.hf_trainer import WAYS, time_trainer
 from raysweep.training.original_loss import as_transformers
-from raysweep.training.peers import find_peers
 from raysweep.training.synthetic import synthetic_examples
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -128,17 +128,17 @@ def test_batches_of_like_length_hold_every_example_once():
         ("hf-liger", GPU, "liger_kernel", 1, "pip install liger-kernel"),
     ],
 )
-def test_a_peer_that_cannot_be_timed_is_refused_at_once(monkeypatch, names, device, absent, gpus, message):
+def test_a_trainer_that_cannot_be_timed_is_refused_at_once(monkeypatch, names, device, absent, gpus, message):
     """With what it lacks, before anything is measured."""
-    monkeypatch.setattr("raysweep.training.peers.find_spec", lambda name: None if name == absent else object())
+    monkeypatch.setattr(baseline_trainers, "find_spec", lambda name: None if name == absent else object())
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     with pytest.raises(ConfigError, match=message):
-        find_peers(names, device)
+        find_baselines(names, device)
 
 
-def test_peers_are_named_with_commas_between(monkeypatch):
+def test_trainers_are_named_with_commas_between(monkeypatch):
     """None by default."""
-    monkeypatch.setattr("raysweep.training.peers.find_spec", lambda name: object())
+    monkeypatch.setattr(baseline_trainers, "find_spec", lambda name: object())
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    assert find_peers("original, hf-liger", GPU) == ["original", "hf-liger"]
-    assert find_peers("", CPU) == []
+    assert find_baselines("original, hf-liger", GPU) == ["original", "hf-liger"]
+    assert find_baselines("", CPU) == []
