@@ -62,6 +62,9 @@ class Stage:
     workers: list[str]
     log: object
     command: object = None
+    middle_s: float = 300
+    """The longest wait for its middle, and for its end."""
+    end_s: float = 500
 
     def begin(self):
         self.command = self.nodes.begin(self.name, self.log)
@@ -75,7 +78,7 @@ class Stage:
         return self.workers[0] if is_begun else ""
 
     def wait_for_the_middle(self):
-        until = time.monotonic() + 300
+        until = time.monotonic() + self.middle_s
         while not (worker := self.busy_worker()):
             assert self.command.poll() is None, self.log.read_text()[-3000:]
             assert time.monotonic() < until, self.log.read_text()[-3000:]
@@ -84,9 +87,19 @@ class Stage:
 
     def end(self):
         try:
-            return self.command.wait(500)
+            return self.command.wait(self.end_s)
         finally:
             self.command.kill()
+
+    def lose(self, loss):
+        """From its start to its end, which must be good, with a loss; prints a row of the table."""
+        began = time.monotonic()
+        self.begin()
+        loss(self)
+        code = self.end()
+        took = time.monotonic() - began
+        assert code == 0, self.log.read_text()[-4000:]
+        print(f"\n| {self.name} | {loss.__name__.replace('_', ' ')} | {took:.0f} s | load {os.getloadavg()[0]:.0f} |")
 
 
 def nothing(stage):
@@ -139,7 +152,10 @@ def disk_full(stage):
         stage.begin()
 
 
-@pytest.mark.parametrize("loss", [nothing, power_cut, drain, head_lost, network_cut, bucket_down, disk_full])
+LOSSES = (nothing, power_cut, drain, head_lost, network_cut, bucket_down, disk_full)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", MADE_BY)
 def test_a_loss_costs_time_alone(nodes, finished, tmp_path, name, loss):
     """The stage ends well, with the bytes of the run on one machine."""
@@ -150,13 +166,7 @@ def test_a_loss_costs_time_alone(nodes, finished, tmp_path, name, loss):
         if place.startswith(MADE_BY[name]) or is_working_file(place):
             path.unlink()
     nodes.bucket.upload(before, "runs/lab")
-    stage = Stage(nodes, name, nodes.start(2), tmp_path / "stage.log")
-    began = time.monotonic()
-    stage.begin()
-    loss(stage)
-    code = stage.end()
-    took = time.monotonic() - began
-    assert code == 0, stage.log.read_text()[-4000:]
+    Stage(nodes, name, nodes.start(2), tmp_path / "stage.log").lose(loss)
     nodes.bucket.download("runs/lab", tmp_path / "after")
     expected = {path: digest for path, digest in digests(finished).items() if path.startswith(MADE_BY[name][0])}
     assert expected
@@ -166,4 +176,3 @@ def test_a_loss_costs_time_alone(nodes, finished, tmp_path, name, loss):
         # Those of this cluster, which after the loss of the head is another.
         assert {run["name"] for run in told} <= {"all", "A1", "A2"}
         assert "A2" in {run["name"] for run in told}
-    print(f"\n| {name} | {loss.__name__.replace('_', ' ')} | equal | {took:.0f} s | load {os.getloadavg()[0]:.0f} |")

@@ -6,7 +6,6 @@ pytest -s -m cluster tests/cluster_lab/test_score_losses.py        prints a colu
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,16 +13,7 @@ from tests.cluster_lab.cloud import ROOT
 from tests.cluster_lab.lan_bucket import BUCKET, STORAGE
 from tests.cluster_lab.namespaces import HERE
 from tests.cluster_lab.ray_nodes import _line
-from tests.cluster_lab.test_losses import (
-    Stage,
-    bucket_down,
-    disk_full,
-    drain,
-    head_lost,
-    network_cut,
-    nothing,
-    power_cut,
-)
+from tests.cluster_lab.test_losses import LOSSES, Stage
 from tests.cluster_lab.test_losses import finished as finished
 from tests.cluster_lab.test_losses import nodes as nodes
 
@@ -53,47 +43,27 @@ class Scoring(Stage):
 
     def begin(self):
         # A new head has nothing of the corpus.
-        copy = self.nodes.lab.words(self.nodes.head, f"cat > /var/{self.name}", user="root")
+        copy = self.nodes.lab.words(self.nodes.head, f"cat > /var/{self.corpus.name}", user="root")
         subprocess.run(copy, input=self.corpus.read_bytes(), check=True)
-        command = f"python -m raysweep score /var/{self.name} --name lab --storage {STORAGE} --out {OUT}"
+        command = f"python -m raysweep score /var/{self.corpus.name} --name lab --storage {STORAGE} --out {OUT}"
         line = f"{_line()}cd {HERE} && RAY_ADDRESS=auto {command}"
         words = self.nodes.lab.words(self.nodes.head, line, user="root")
         with self.log.open("a") as file:
             self.command = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
-
-    def wait_for_the_middle(self):
-        until = time.monotonic() + 900
-        while not (worker := self.busy_worker()):
-            assert self.command.poll() is None, self.log.read_text()[-3000:]
-            assert time.monotonic() < until, self.log.read_text()[-3000:]
-            time.sleep(0.3)
-        return worker
-
-    def end(self):
-        try:
-            return self.command.wait(900)
-        finally:
-            self.command.kill()
 
     def busy_worker(self):
         parts = [path for path in self.nodes.bucket.list(f"texts/{NAME}.parts/") if path.endswith(".parquet")]
         return self.workers[0] if parts else ""
 
 
-@pytest.mark.parametrize("loss", [nothing, power_cut, drain, head_lost, network_cut, bucket_down, disk_full])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_costs_time_alone(nodes, finished, corpus, tmp_path, loss):
     """The table has the bytes of the one that a single machine made, and lies in the bucket with its record."""
     path, expected = corpus
     nodes.bucket.upload(finished, "runs/lab")
-    scoring = Scoring(nodes, path.name, nodes.start(2), tmp_path / "score.log")
+    scoring = Scoring(nodes, "score", nodes.start(2), tmp_path / "score.log", middle_s=900, end_s=900)
     scoring.corpus = path
-    began = time.monotonic()
-    scoring.begin()
-    loss(scoring)
-    code = scoring.end()
-    took = time.monotonic() - began
-    assert code == 0, scoring.log.read_text()[-4000:]
+    scoring.lose(loss)
     assert nodes.bucket.read(f"texts/{NAME}") == expected.read_bytes()
     left = {path for path in nodes.bucket.list("texts/") if not path.endswith("lease.json")}
     assert left == {f"texts/{NAME}", f"texts/{NAME}.json"}
-    print(f"\n| score | {loss.__name__.replace('_', ' ')} | equal | {took:.0f} s | load {os.getloadavg()[0]:.0f} |")
