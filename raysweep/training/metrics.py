@@ -153,9 +153,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a `metrics.jsonl` or `evaluations.jsonl`, in order; none if there is no file."""
     if not path.exists():
         return []
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if _is_complete(line)
-    ]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [values for line in lines if (values := _parse(line)) is not None]
 
 
 def cut_after(path: Path, step: int) -> None:
@@ -163,16 +162,18 @@ def cut_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_complete(line) and json.loads(line)["step"] <= step]
+    kept = [line for line in lines if (values := _parse(line)) is not None and values["step"] <= step]
     if kept != lines:
         with atomic_file(path) as beside:
             beside.write_text("".join(kept), encoding="utf-8", newline="\n")
 
 
-def _is_complete(line: str) -> bool:
+def _parse(line: str) -> dict[str, Any] | None:
+    """The values of a line; None if a kill tore it."""
     if not line.endswith("\n"):
-        return False
+        return None
     try:
-        return isinstance(json.loads(line), dict)
+        values = json.loads(line)
     except ValueError:
-        return False
+        return None
+    return values if isinstance(values, dict) else None
