@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raysweep.classification.classifier_names import BASELINES, LOGISTIC
 from raysweep.classification.comparison import fit_logistic, predict_across, predict_within, split_folds
-from raysweep.classification.level_metrics import BASELINES, LOGISTIC, confusion_of, metrics_of
+from raysweep.classification.level_metrics import confusion_of, metrics_of
 from raysweep.classification.predictions import (
     FIT,
     NO_FOLD,

@@ -24,7 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raysweep.classification.level_metrics import LOGISTIC, ablation_of
+from raysweep.classification.classifier_names import LOGISTIC
+from raysweep.classification.level_metrics import ablation_of
 from raysweep.classification.scored_texts import ScoredTexts
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.statistics.loss_table import Floats, Ints

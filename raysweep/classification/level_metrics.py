@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from raysweep.classification.classifier_names import BASELINES, LOGISTIC
 from raysweep.classification.scored_texts import group_codes
 from raysweep.seeding import generator_for
 from raysweep.statistics.calibration_of_levels import brier_score, calibration_error
@@ -17,8 +18,6 @@ from raysweep.statistics.loss_table import Floats, Ints
 
 METRICS = ("accuracy", "adjacent_accuracy", "macro_f1", "qwk", "rmse")
 """QWK is Cohen's kappa with quadratic weights; adjacent accuracy counts a level off by one as right."""
-BASELINES = ("majority", "length", "words", "characters", "native")
-LOGISTIC = "logistic"
 _WITHOUT = f"{LOGISTIC} without "
 _NUMBERS_AT_ONCE = 20_000_000
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raysweep.classification.classifier_names import OWN
 from raysweep.classification.level_metrics import judge_predictions
 from raysweep.classification.scored_texts import ScoredTexts, models_of, read_scored_texts
 from raysweep.statistics.loss_table import Floats, Ints
 
-OWN = "data"
-"""The name of the run's own corpus, after its section of the config."""
 FIT, TEST = "valid", "test"
 """Splits of the run's own documents: the classifiers are fitted on one, and tested on the other."""
 ZERO_SHOT, WITHIN = "zero-shot", "within"

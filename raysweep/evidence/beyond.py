@@ -7,7 +7,6 @@ the corpus that they were trained on.
 from collections.abc import Mapping
 
 from raysweep.config.schema import Config
-from raysweep.corpus.quarantine import NEAR_TRAINING
 from raysweep.evidence.evidence_schema import FurtherCorpusScores, Matrix
 from raysweep.evidence.guards import guard_findings
 from raysweep.evidence.inputs import read_if_there
@@ -51,6 +50,8 @@ def _describe(
     roles: Roles,
     records: Mapping[str, TrialRecord | None],
 ) -> FurtherCorpusScores:
+    from raysweep.corpus.quarantine import NEAR_TRAINING  # numba, which a run of one corpus need not wait for
+
     levels, settings = config.data.levels, config.report
     table, summary = read_losses(place.losses, levels), read_if_there(place.splits)
     losses, writers = table.select(settings.metric), read_writers(place)

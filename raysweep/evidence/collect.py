@@ -17,7 +17,7 @@ from raysweep.evidence.beyond import describe_beyond
 from raysweep.evidence.breakdowns import Breakdowns, describe_scores
 from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
-from raysweep.evidence.classified_levels import describe_classification
+from raysweep.evidence.classification_schema import Classification
 from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
@@ -141,7 +141,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         cold_start=describe_cold_start(
             table, entrants, levels, corpus, resamples, settings.confidence, read_valid_losses(folder, config)
         ),
-        classification=describe_classification(folder, config),
+        classification=_describe_classification(folder, config),
         trainings=trainings,
         costs=compare_costs(folder, records),
         exposure=describe_exposure((*matrix, *control_rows), trials, records),
@@ -169,6 +169,15 @@ def _started(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> 
     """The trials without those that sequential seeds have not come to."""
     begun = [name for name in trials if folder.trial(name).record.exists()]
     return {name: trials[name] for name in release_seeds(config, trials, done=begun)}
+
+
+def _describe_classification(folder: RunFolder, config: Config) -> Classification | None:
+    if config.classification is None:
+        return None
+    # Imported here: pandas takes a quarter of a second.
+    from raysweep.evidence.classified_levels import describe_classification
+
+    return describe_classification(folder, config)
 
 
 def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Iterable[TrialRecord | None]) -> RunFacts:

@@ -25,7 +25,7 @@ from raysweep.evidence.robustness_schema import (
     Sensitivity,
     UnknownLevels,
 )
-from raysweep.evidence.rounding import rounded
+from raysweep.evidence.rounding import in_order, rounded
 from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFacts, Training
 from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
@@ -269,7 +269,7 @@ class ByLength(ByRole):
 
 
 class FurtherCorpusScores(Section):
-    """The models on the documents of a further corpus."""
+    """The models on the documents of another corpus."""
 
     name: str
     rows: Count
@@ -310,7 +310,7 @@ class Evidence(Section):
     first_languages: tuple[ByLanguage, ...]
     lengths: tuple[ByLength, ...]
     length_effect: LengthEffect | None
-    beyond: tuple[FurtherCorpusScores, ...] = Field(description="on each further corpus of the config")
+    beyond: tuple[FurtherCorpusScores, ...] = Field(description="on each of the config's other corpora")
     interpolation: Interpolation | None = Field(description="null if it was not asked for")
     scores: tuple[Score, ...]
     sensitivity: Sensitivity
@@ -332,7 +332,7 @@ class Evidence(Section):
 
     def json_values(self) -> dict[str, Any]:
         """The evidence as evidence.json holds it: dicts, lists, texts, numbers of nine digits; settings as they are."""
-        return {**rounded(self.exact_values()), "config": self.config}
+        return {**rounded(self.exact_values()), "config": in_order(self.config)}
 
     def exact_values(self) -> dict[str, Any]:
         """The same with all bits of every number that was computed."""

@@ -151,6 +151,8 @@ def _relative(folder: RunFolder, path: Path) -> str:
 def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
     """One input as a bundle contains it: a table, JSON values, a text, or the file as it is."""
     path = folder.root / name
+    if path.suffix == ".jsonl":
+        return path
     if path.suffix == ".parquet":
         return _without_text(pq.read_table(path))
     if path == folder.record:
@@ -163,12 +165,16 @@ def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
 
 
 def _digest(folder: RunFolder, name: str) -> str:
+    path = folder.root / name
+    if path.suffix == ".parquet":
+        names = [field.name for field in pq.read_schema(path) if field.type == pa.string() and field.name != "text"]
+        # A name is then read once, and not once a row.
+        return _table_digest(_without_text(pq.read_table(path, read_dictionary=names)))
     content = _content(folder, name)
     if isinstance(content, Path):
         with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    if isinstance(content, pa.Table):
-        return _table_digest(content)
+    assert not isinstance(content, pa.Table)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -230,6 +236,11 @@ def _table_digest(table: pa.Table) -> str:
 
 def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Encode text as codes into its distinct values, in order of first appearance, whatever the file's encoding."""
+    if pa.types.is_dictionary(column.type):
+        encoded = column.unify_dictionaries().combine_chunks()
+        met = pc.unique(encoded.indices).drop_null()
+        codes = pc.index_in(encoded.indices, met)
+        return pa.DictionaryArray.from_arrays(codes, encoded.dictionary.cast(pa.string()).take(met))
     plain = column.cast(pa.string()).combine_chunks()
     if isinstance(plain, pa.ChunkedArray):
         plain = pa.concat_arrays(plain.chunks) if plain.num_chunks else pa.array([], pa.string())

@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 from numpy.random import default_rng
 
-from raysweep.classification.level_metrics import LOGISTIC
-from raysweep.classification.predictions import OWN, ZERO_SHOT, read_predictions
+from raysweep.classification.classifier_names import LOGISTIC, OWN
+from raysweep.classification.predictions import ZERO_SHOT, read_predictions
 from raysweep.errors import InputError
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.inference.level_classifier import LevelClassifier

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysweep.classification.classifier_names import OWN
 from raysweep.config.schema import Config
 from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.pipeline.identities import LOSSES
@@ -185,8 +186,6 @@ def describe_classification(folder: RunFolder, config: Config) -> str:
         if is_current and all((folder.root / path).exists() for path in classified.outputs):
             return "classification: done"
         return "classification: done, but its files are gone or rest on other scores; the next run makes it again"
-    from raysweep.classification.predictions import OWN  # pandas, which a status without this stage needs not
-
     files, seeds_of = ClassificationFolder.of(folder), {START_MODEL: [START_MODEL]}
     for trial in expand_trials(config).values():
         if trial.control is None:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysweep.classification.predictions import FIT, OWN, TEST
+from raysweep.classification.classifier_names import OWN
+from raysweep.classification.predictions import FIT, TEST
 from raysweep.classification.scored_texts import loss_columns, measure_lengths
 from raysweep.config.schema import Config
 from raysweep.config.scored_metrics import METRIC_PARTS

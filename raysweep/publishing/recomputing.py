@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import list_inputs, read_resolved_config
+from raysweep.evidence.rounding import as_text, in_order
 from raysweep.publishing.archive import MAX_BYTES, list_files
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.publishing.manifest import parse_json
@@ -24,7 +25,7 @@ from raysweep.publishing.refitting import refit
 from raysweep.report.writing import as_written, collect_exactly, render_report
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Trial, expand_trials, training_settings
-from raysweep.storage.atomic_files import dump_json, read_json
+from raysweep.storage.atomic_files import read_json
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.run_folder import RunFolder
 
@@ -207,7 +208,7 @@ def _compare_evidence(folder: RunFolder, evidence: Evidence, exact: Evidence) ->
     text = _read(folder, _EVIDENCE)
     try:
         stated = parse_json(text)
-        canonical = dump_json(stated)
+        canonical = as_text(in_order(stated))
     except (ValueError, RecursionError) as error:
         yield Mismatch(_EVIDENCE, "JSON", f"cannot be read: {error}")
         return

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raysweep.classification.classifier_names import OWN
 from raysweep.classification.predictions import (
-    OWN,
     TEST,
     WITHIN,
     ZERO_SHOT,

@@ -19,8 +19,6 @@ from raysweep.report.labels import MARKS, confidence_level, is_synthetic
 from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection
 from raysweep.report.tables import Table, without_empty_columns
 
-LONGEST_TABLE = 400
-"""A folded table of more rows is a link to its CSV file: nobody reads it on a page, and it makes the page slow."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -41,7 +39,7 @@ def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
                 shown = macros["panels"](block)
             case Folded(content=Table(records=[])):
                 shown = Markup("")
-            case Folded(content=Table(name=name, records=records)) if len(records) > LONGEST_TABLE:
+            case Folded(content=Table(is_long=True, name=name, records=records)):
                 link = '<p>{}: {:,} rows, in <a href="tables/{}.csv">tables/{}.csv</a></p>'
                 shown = Markup(link).format(block.summary, len(records), name, name)
             case Folded():

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from raysweep.evidence.formats import NONE
 from raysweep.storage.printable import printable, spreadsheet_safe
 
+LONGEST_TABLE = 400
+"""A folded table of more rows is shown as a link to its CSV file, and not written as TeX: nobody reads it on a page."""
 Value = str | int | float | None
 Show = Callable[[float | None], str]
 Record = TypeVar("Record")
@@ -33,8 +35,7 @@ class HasLimits(Protocol):
     def high(self) -> float | None: ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """What is shown, what CSV holds, and a mark that each rendering shows in its own way."""
 
     text: str
@@ -65,6 +66,11 @@ class Table(Generic[Record]):
     def __init__(self, name: str, caption: str, records: Sequence[Record], *columns: Column[Record]) -> None:
         """`name` is the file's stem, and the anchor on the page."""
         self.name, self.caption, self.records, self.columns = name, caption, records, columns
+
+    @property
+    def is_long(self) -> bool:
+        """It has more rows than anybody reads."""
+        return len(self.records) > LONGEST_TABLE
 
     @cached_property
     def rows(self) -> list[list[Cell]]:
@@ -160,32 +166,34 @@ def to_tex(table: Table[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "\N{MINUS SIGN}": r"$-$",
-    "\N{DIVISION SIGN}": r"$\div$",
-    "\N{EN DASH}": "--",
-    "\N{NO-BREAK SPACE}": "~",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
-    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-}
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "\N{MINUS SIGN}": r"$-$",
+        "\N{DIVISION SIGN}": r"$\div$",
+        "\N{EN DASH}": "--",
+        "\N{NO-BREAK SPACE}": "~",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+        "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    }
+)
 
 
 def escape_tex(text: str) -> str:
     """Text as TeX sets it literally."""
-    return "".join(_TEX.get(character, character) for character in printable(text))
+    return printable(text).translate(_TEX)
 
 
 def _tex_cell(cell: Cell) -> str:

@@ -1,20 +1,24 @@
 """The report stage: evidence, page, Markdown and tables, from what the run folder holds."""
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
 from raysweep.evidence.collect import collect_evidence
 from raysweep.evidence.evidence_schema import Evidence, evidence_schema
+from raysweep.evidence.rounding import as_text
 from raysweep.report.contents import report_sections
 from raysweep.report.figure_files import figure_pdf, figure_svg
-from raysweep.report.infill_samples import Sample, read_samples
+from raysweep.report.infill_samples import read_samples
+from raysweep.report.layout import ReportSection
 from raysweep.report.markdown import render_markdown
 from raysweep.report.page import render_page
 from raysweep.report.tables import to_csv, to_tex
 from raysweep.scheduling.trials import Trial, find_roles
-from raysweep.storage.atomic_files import atomic_folder, dump_json, write_json, write_text
+from raysweep.storage.atomic_files import atomic_folder, dump_json, write_text
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -27,9 +31,14 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
-    evidence = make_evidence(folder, config, trials)
-    samples = read_samples(folder, evidence) if config.report.show_texts else []
-    files = render_report(evidence, samples)
+    with _without_garbage_collector():
+        return _write_report(folder, config, trials)
+
+
+def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
+    evidence, values = _as_written(collect_exactly(folder, config, trials))
+    sections = report_sections(evidence, read_samples(folder, evidence) if config.report.show_texts else [])
+    files = _render(evidence, sections)
     folder.evidence.unlink(missing_ok=True)
     for part in (folder.tables, folder.figures):
         with atomic_folder(part) as beside:
@@ -37,18 +46,24 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
                 if (path := Path(name)).parent.name == part.name:
                     (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
             if part == folder.figures:
-                for figure in (figure for section in report_sections(evidence) for figure in section.figures):
+                for figure in (figure for section in sections for figure in section.figures):
                     (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
-    values = evidence.json_values()
-    write_json(folder.evidence, values)
+    write_text(folder.evidence, as_text(values))
     return values
 
 
-def make_evidence(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
-    """The evidence as evidence.json holds it, from which all documents are made."""
-    return as_written(collect_exactly(folder, config, trials))
+@contextmanager
+def _without_garbage_collector() -> Iterator[None]:
+    """Python's collector looks for cycles among hundreds of thousands of records again and again, and finds none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
@@ -58,16 +73,20 @@ def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Tria
 
 def as_written(evidence: Evidence) -> Evidence:
     """The evidence rounded, through JSON and back, so that documents are made from exactly what evidence.json holds."""
-    return Evidence.model_validate_json(dump_json(evidence.json_values()))
+    return _as_written(evidence)[0]
 
 
-def render_report(evidence: Evidence, samples: Sequence[Sample] = ()) -> dict[str, str]:
-    """Page, Markdown, tables and schema by their paths in the run folder.
+def _as_written(evidence: Evidence) -> tuple[Evidence, dict[str, Any]]:
+    values = evidence.json_values()
+    return Evidence.model_validate_json(as_text(values)), values
 
-    Args:
-        samples: shown on the page alone, because they hold learners' words and the evidence does not.
-    """
-    sections = report_sections(evidence, samples)
+
+def render_report(evidence: Evidence) -> dict[str, str]:
+    """Page, Markdown, tables, figures and schema by their paths in the run folder; without samples of texts."""
+    return _render(evidence, report_sections(evidence))
+
+
+def _render(evidence: Evidence, sections: Sequence[ReportSection]) -> dict[str, str]:
     files = {
         "report/report.html": render_page(evidence, sections),
         "report/report.md": render_markdown(evidence, sections),
@@ -79,5 +98,6 @@ def render_report(evidence: Evidence, samples: Sequence[Sample] = ()) -> dict[st
         for table in (*section.tables, *section.folded_tables):
             if table.records:
                 files[f"report/tables/{table.name}.csv"] = to_csv(table)
-                files[f"report/tables/{table.name}.tex"] = to_tex(table)
+                if not table.is_long:
+                    files[f"report/tables/{table.name}.tex"] = to_tex(table)
     return files

@@ -148,6 +148,16 @@ class Resamples:
         """Index of a model on the M axis."""
         return self._columns[model]
 
+    def columns(self, models: tuple[str, ...]) -> Ints:
+        """Indices of models on the M axis."""
+        if models not in self._sets_of_columns:
+            self._sets_of_columns[models] = np.array([self.column(model) for model in models], dtype=np.int64)
+        return self._sets_of_columns[models]
+
+    @cached_property
+    def _sets_of_columns(self) -> dict[tuple[str, ...], Ints]:
+        return {}
+
     def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
         """Sum other losses over the same draws."""
         return self.again_together([losses], models)[0]

@@ -149,8 +149,10 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
         path,
         columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])],
         filters=None if only is None else pc.field("level") == only,
+        # A name is then read once, and not once a row.
+        read_dictionary=["model", "level", "kind", "part"],
         page_checksum_verification=True,
-    )
+    ).unify_dictionaries()
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
     models, model_codes = _codes(table, "model")

@@ -101,9 +101,9 @@ def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except InputError as error:
         raise DamagedError(f"{path}: is damaged (not valid JSON); {fix}") from error
-    seal = values.pop(_SEAL, None) if isinstance(values, dict) else None
-    if seal is None and (not isinstance(values, dict) or text == dump_json(values)):
+    if not isinstance(values, dict) or (_SEAL not in values and text == dump_json(values)):
         raise EarlierVersionError(f"{path}: was written by an earlier raysweep; {EARLIER_FIX}")
+    seal = values.pop(_SEAL, None)
     # The text without the seal's line is what was sealed: writing the values again takes twenty times as long.
     if digest_text(text.replace(f'\n  "{_SEAL}": "{seal}",\n', "\n", 1)) != seal:
         raise DamagedError(f"{path}: is damaged or was edited (its digest differs); {fix}")

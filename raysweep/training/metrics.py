@@ -153,8 +153,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a `metrics.jsonl` or `evaluations.jsonl`, in order; none if there is no file."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [values for line in lines if (values := _parse(line)) is not None]
+    text = path.read_text(encoding="utf-8")
+    try:
+        # One call takes half the time of one for each line.
+        parsed = json.loads(f"[{','.join(text.split(chr(10))[:-1])}]")
+    except ValueError:  # a kill tore a line
+        parsed = map(_parse, text.splitlines(keepends=True))
+    return [values for values in parsed if isinstance(values, dict)]
 
 
 def cut_after(path: Path, step: int) -> None:

@@ -8,6 +8,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysweep.evidence.rounding import as_text, in_order
 from raysweep.publishing.archive import write_archive
 
 Files = dict[str, bytes]
@@ -39,7 +40,7 @@ def change_digit(text: bytes, pattern: str) -> bytes:
 def edit_json(content: bytes, change) -> bytes:
     value = json.loads(content)
     change(value)
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return as_text(in_order(value)).encode()
 
 
 def edit_table(content: bytes, column: str, change) -> bytes:

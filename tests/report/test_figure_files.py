@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import Markup
 from pypdf import PdfReader
 
 from raysweep.report.contents import report_sections
@@ -85,6 +86,13 @@ def test_letters_that_the_font_lacks_do_not_stop_the_report():
     figure = forest(Interval(label="級", text="", value=1.0))
     assert "級" in figure_svg(figure)
     assert "?" in PdfReader(io.BytesIO(figure_pdf(figure))).pages[0].extract_text()
+
+
+def test_an_element_that_no_plot_has_is_not_left_out_in_silence():
+    """The plots are our own, and so is what draws them."""
+    plot = Markup('<svg viewBox="0 0 9 9"><title>t</title><desc>d</desc><ellipse rx="3"/></svg>')
+    with pytest.raises(ValueError, match="<ellipse>"):
+        figure_pdf(Figure("e", plot, "e"))
 
 
 def test_the_same_figure_gives_the_same_bytes():

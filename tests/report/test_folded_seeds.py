@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from raysweep.report import page
+from raysweep.report import tables
 from raysweep.report.sections.training_runs import MOST_LINES
 from raysweep.report.writing import write_report
 from tests.report.test_page import Page
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
         tmp_path_factory.mktemp("folded"), config, documents=30, failed={"A1-seed5": "failed: out of memory"}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "LONGEST_TABLE", 17)
+        patch.setattr(tables, "LONGEST_TABLE", 17)
         write_report(folder, config, trials)
     return folder
 
@@ -47,6 +47,8 @@ def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
     assert '<a href="tables/trainings.csv">' in html
     assert 'id="table-trainings"' not in html
     assert 'id="table-trainings_by_entry"' in html
+    assert not (folder.tables / "trainings.tex").exists()
+    assert (folder.tables / "trainings_by_entry.tex").exists()
     Page(html)
 
 

@@ -48,6 +48,14 @@ def test_a_line_torn_by_a_kill_is_cut_off(folder, torn):
     assert all(json.loads(line) for line in folder.metrics.read_text().splitlines())
 
 
+def test_a_torn_line_is_no_point_of_a_curve_before_the_training_goes_on(folder):
+    """The report may be made in between."""
+    write_steps(folder, 0, 1, 2)
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "st\n{"kind": "step", "step": 3}\n{"kind": "step", "ste')
+    assert steps_of(folder) == [1, 2, 3]
+
+
 def test_lines_up_to_an_error_are_kept(folder):
     """The curve that led to it is what one wants to see."""
     with pytest.raises(RuntimeError, match="boom"), MetricsLog(folder, resume_step=0) as log:

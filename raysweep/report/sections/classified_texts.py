@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from raysweep.classification.level_metrics import LOGISTIC
-from raysweep.classification.predictions import OWN
+from raysweep.classification.classifier_names import LOGISTIC, OWN
 from raysweep.evidence import formats
 from raysweep.evidence.classification_schema import (
     Classification,
@@ -44,7 +43,8 @@ def classification_section(evidence: Evidence) -> ReportSection:
                 "to its masks. <em>Zero-shot</em> classifiers were fitted on the {} valid documents alone; "
                 "<em>within</em> a corpus, each text is classified by a classifier fitted on the other folds, which "
                 "hold no text of the same learner where learners are known. Baselines are fitted and tested on the "
-                "same texts. A corpus tells little about others, whose prompts and writers differ.",
+                "same texts as the classifiers beside them. One corpus tells little about another, whose prompts and "
+                "writers differ.",
                 ", ".join(found.models),
                 formats.count(found.fitted_on),
             ),
@@ -72,7 +72,7 @@ def _sentences(corpus: CorpusClassification) -> Iterator[str]:
 
 
 def _where(corpus: CorpusClassification) -> str:
-    name = "test documents" if corpus.corpus == OWN else corpus.corpus
+    name = "Test documents" if corpus.corpus == OWN else corpus.corpus
     return f"{name}, within ({corpus.folds} folds)" if corpus.folds else f"{name}, zero-shot"
 
 
@@ -88,8 +88,9 @@ def _classifiers(found: Classification) -> Table[_Row]:
 
     return Table[_Row](
         "classification",
-        "Levels told by classifiers (accuracy within one level counts a neighbouring level as right; QWK: Cohen's "
-        "kappa with quadratic weights; RMSE in levels)",
+        "Levels told by classifiers. Within one level: a neighbouring level counts as right. Macro F1: mean over the "
+        "levels. QWK: Cohen's kappa with quadratic weights. RMSE: in levels. Calibration error: how far the stated "
+        "probabilities are from the shares that are right. Brier score: their mean squared error",
         [(corpus, row) for corpus in found.corpora for row in corpus.classifiers],
         words("Texts", "corpus", lambda row: _where(row[0])),
         words("Classifier", "classifier", lambda row: _BASELINE * row[1].is_baseline + NAMES[row[1].classifier]),

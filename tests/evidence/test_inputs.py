@@ -1,0 +1,28 @@
+"""Digests of the inputs do not depend on how Parquet lays out the same values; the evidence holds numbers alone."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysweep.evidence.inputs import describe_inputs
+from raysweep.evidence.rounding import rounded
+from raysweep.storage.run_folder import RunFolder
+
+
+@pytest.mark.parametrize("models", [["b", "a", None, "b", "c"], [None, None], []])
+def test_a_tables_digest_is_that_of_its_values(tmp_path, models):
+    """Plain text, and codes into a list of names in another order, some of which no row has."""
+    folder, names = RunFolder(tmp_path / "run"), ["z", "c", "b", "a"]
+    codes = pa.array([None if model is None else names.index(model) for model in models], pa.int32())
+    digests = set()
+    for column in (pa.array(models, pa.string()), pa.DictionaryArray.from_arrays(codes, names)):
+        folder.losses.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"model": column, "nats": [0.5] * len(models)}), folder.losses, row_group_size=2)
+        digests |= {describe_inputs(folder, []).files["evaluation/losses.parquet"]}
+    assert len(digests) == 1
+
+
+def test_a_number_that_is_none_is_no_evidence():
+    """JSON has no word for it, and a reader would take it for a result."""
+    with pytest.raises(ValueError, match="nan"):
+        rounded({"gains": [1.0, float("nan")]})
