@@ -1,4 +1,4 @@
-"""What must hold of the further corpora of a config: names that can be folders, and settings that fit the levels."""
+"""What must hold of the other corpora of a config: names that can be folders, and settings that fit the levels."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ LONGEST_NAME = 40
 def find_corpus_problems(
     corpora: Corpora, data: DataConfig, is_taken: Callable[[str], bool]
 ) -> Iterator[tuple[str, str]]:
-    """Wrong names and settings of further corpora; paths and messages.
+    """Wrong names and settings of other corpora; paths and messages.
 
     Args:
         is_taken: whether `--force` knows a name already.

@@ -1,4 +1,4 @@
-"""Settings of further corpora, on which a run's models are scored beside its own test documents."""
+"""Settings of other corpora, on which a run's models are scored beside its own test documents."""
 
 import json
 from typing import Annotated
@@ -10,7 +10,7 @@ from raysweep.config.section import Distinct
 
 
 class CorpusConfig(SourceConfig):
-    """A further corpus: all its documents are scored, none is trained on."""
+    """Another corpus: all its documents are scored, none is trained on."""
 
     path: str | Annotated[tuple[str, ...], Distinct] = Field(
         description="a file, several, a glob, a folder or an address"

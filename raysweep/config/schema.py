@@ -45,7 +45,7 @@ class Config(Section):
     )
     data: DataConfig = DataConfig()
     corpora: Annotated[Corpora, Field(max_length=100)] = Field(
-        {}, description="further corpora, by name: every model is scored on their documents too"
+        {}, description="other corpora, by name: every model is scored on their documents too"
     )
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()

@@ -12,7 +12,7 @@ METRIC_PARTS: dict[str, tuple[str, ...]] = {
     "context": ("context",),
 }
 METRIC_NAMES: dict[str, str] = {
-    "infill": "answers and their ends",
+    "infill": "answers, with the token that ends each",
     "infill_textonly": "the text of the answers",
     "context": "the text around the blanks",
 }

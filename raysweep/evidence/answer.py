@@ -117,7 +117,7 @@ def _warnings(findings: Sequence[ClaimFinding], strategies: Sequence[Strategy]) 
     by_name = {strategy.name: strategy.perplexity.value for strategy in strategies}
     if "start" in by_name and "general" in by_name and by_name["general"] > LEARNED_LITTLE * by_name["start"]:
         sentences.append(
-            "The general model has hardly learned: the perplexity of its untrained start is only "
+            "The general model has hardly learned: the perplexity of its start, before any training, is only "
             f"{change(by_name['start'] / by_name['general'])}. Train for more steps before believing a verdict."
         )
     untested = sorted({finding.scope for finding in _on_levels(findings) if finding.verdict is Verdict.NOT_TESTED})

@@ -14,7 +14,7 @@ from raysweep.statistics.claims import Verdict
 
 TOO_FEW = "too few learners"
 KINDS_OF_MODEL = {
-    "start": "the untrained start",
+    "start": "the start before any training",
     "general": "the general model",
     "specialised": "models trained on their level alone",
     "transfer": "fine-tuned models",

@@ -13,7 +13,7 @@ from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 from raysweep.statistics.claims import Verdict
 
-_KEY = (("specialised", "test documents"), ("transfer", "valid documents, by which the share is chosen"))
+_KEY = (("specialised", "test documents"), ("transfer", "valid documents (choose the share)"))
 _WORDS = {
     Verdict.CONFIRMED: "better than both",
     Verdict.REFUTED: "worse than one of them",

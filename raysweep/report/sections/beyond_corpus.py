@@ -1,4 +1,4 @@
-"""Beyond the corpus: every model on further corpora, the hypotheses there, and what differs from the run's own."""
+"""Beyond the corpus: every model on other corpora, the hypotheses there, and what differs from the run's own."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from raysweep.statistics.claims import OVERALL, Verdict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pair:
-    """A claim on the run's own test documents, and on those of a further corpus."""
+    """A claim on the run's own test documents, and on those of another corpus."""
 
     own: ClaimFinding
     there: ClaimFinding
@@ -40,14 +40,14 @@ class _Pair:
 
 
 def beyond_section(evidence: Evidence) -> ReportSection:
-    """A part per further corpus; left out if there is none."""
+    """A part per corpus; left out if there is none."""
     blocks: list[Block] = []
     if evidence.beyond:
         blocks = [
             paragraph(
                 "The same models on other corpora. No model of this run was trained or chosen on these texts; texts "
-                "that are almost one of train or valid were set aside. Whether prompts or learners are shared with "
-                "the run's own corpus is not checked. Perplexities of different corpora are of "
+                "that train or valid also have, word for word or almost, were set aside. Whether prompts or learners "
+                "are shared with the run's own corpus is not checked. Perplexities of different corpora are of "
                 "different texts: compare models within a corpus."
             )
         ]
@@ -78,7 +78,8 @@ def _pairs(evidence: Evidence, corpus: FurtherCorpusScores) -> list[_Pair]:
 
 def _facts(corpus: FurtherCorpusScores) -> Markup:
     return paragraph(
-        "{:,} documents of {:,} rows are compared. Set apart as almost a text of train or valid: {:,}. {}",
+        "{:,} documents of {:,} rows are compared. {:,} were set aside because train or valid has (almost) the same "
+        "text. {}",
         corpus.documents,
         corpus.rows,
         corpus.near_training,
@@ -119,7 +120,7 @@ def _matrix(evidence: Evidence, corpus: FurtherCorpusScores, number: int) -> Tab
     return Table[Row](
         f"beyond_{number}_matrix",
         f"{corpus.name}: perplexity on each level's documents ({metric_name(evidence)}); lower is better. A level's "
-        "best model is bold if it is better than every other one by the interval of their ratio",
+        "best model is bold if it is shown to be better than each other one (the interval of their ratio lies above 1)",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=lambda row: ROLE_NAMES[row.role]),
         *(level_perplexities(matrix, level) for level in matrix.levels),

@@ -23,14 +23,16 @@ def guard_section(evidence: Evidence) -> ReportSection:
     """The controls' findings, and the leaky test documents with their effect."""
     if evidence.controls.findings:
         controls = paragraph(
-            "Each control is trained like the level's own model, but on other documents. The <strong>size "
-            "control</strong> uses as many documents, drawn from all levels; the <strong>step control</strong> uses "
-            "all documents of all levels, for as many steps; the <strong>placebo</strong> uses random groups as "
-            "large as the level, and is scored on random groups too; the <strong>compute control</strong> and the "
-            "<strong>exposure control</strong> are general models that see as many examples as all level models "
-            "together, the latter as many of each level. A control explains the gain if what remains "
-            "beyond it is shown to be below the smallest effect of interest (and below half of the gain), and a gain "
-            "survives if what remains is shown to be above it (or above half of the gain); else it is open."
+            "A control is a model that could gain as much for another reason than the level. The <strong>size "
+            "control</strong> is trained like the level's own model on as many documents, drawn from all levels; the "
+            "<strong>step control</strong> on all documents of all levels, for as many steps; the "
+            "<strong>placebo</strong> on random groups as large as the level, and it is scored on random groups too. "
+            "The <strong>compute control</strong> and the <strong>exposure control</strong> are general models that "
+            "see as many examples as all level models together, the latter as many of each level. What the level's "
+            "own model gains more than the control is the gain beyond the control. The control has "
+            "<em>explained</em> the gain if this rest is shown to be below the smallest effect of interest and below "
+            "half of the gain. The gain <em>survives</em> if the rest is shown to be above one of the two. Otherwise "
+            "it is <em>open</em>."
         )
     else:
         controls = absent(
@@ -81,8 +83,8 @@ def _mixed_models(evidence: Evidence) -> Table[MixedModel]:
     return Table[MixedModel](
         "mixed_models",
         "Where the gain varies: a mixed model of the log ratio of perplexities of every test document, the general "
-        "model's against an adapted one's. Learners and prompts are random and cross; level, first language and length "
-        "are held constant; every document counts the same",
+        "model's against an adapted one's. Learners and prompts are crossed random effects; level, first language and "
+        "length are held constant; every document counts the same",
         evidence.prompts.fits,
         words("General model against", "other", lambda fit: ROLE_NAMES[fit.other]),
         numbers("Documents", "documents", formats.count),
@@ -116,8 +118,9 @@ def _leak_blocks(evidence: Evidence) -> list[Block]:
     blocks: list[Block] = [alarm(refused if leaks.is_refused else allowed), _leaks(evidence)]
     if leaks.effects:
         text = (
-            "The untrained start shows how hard the leaky documents are in themselves. If a trained model finds them "
-            "easier than the start does, the difference is the effect of the leak."
+            "The start, before any training, shows how hard the leaky documents are in themselves. If a trained model "
+            "finds them easier than the start does, compared with clean documents, the difference is the effect of the "
+            "leak."
         )
         blocks += [paragraph(text), _leak_effects(evidence)]
     return blocks

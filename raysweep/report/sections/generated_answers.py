@@ -48,8 +48,9 @@ def generation_section(evidence: Evidence) -> ReportSection:
     text = absent("No answers were generated in this run.")
     if answers:
         text = paragraph(
-            "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong; a "
-            "longer answer is compared with the learner's words."
+            "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong. A "
+            "longer answer is compared with what the learner wrote, by the words (unigrams) and the pairs of words "
+            "(bigrams) that both have."
         )
     blocks: list[Block] = [text, _overall(answers)]
     if answers:

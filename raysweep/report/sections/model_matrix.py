@@ -24,8 +24,9 @@ def matrix_section(evidence: Evidence) -> ReportSection:
     against_general = _heat_against_general(evidence)
     blocks: list[Block] = [
         paragraph(
-            "All models are scored on the same blanks of the same held-out documents. Perplexity (PPL) is the average "
-            "number of equally likely tokens that a model chooses between at each position; 1 would be certainty."
+            "All models are scored on the same blanks of the same held-out documents. A perplexity (PPL) of 20 means "
+            "that a model is as unsure of each next token (a word, or a piece of one) as if it had to choose among 20 "
+            "equally likely ones; 1 would be certainty."
         ),
         _heat(evidence),
         _matrix(evidence),
@@ -56,7 +57,8 @@ def _matrix(evidence: Evidence) -> Table[Row]:
     return Table[Row](
         "matrix",
         f"Perplexity on each level's test documents ({metric_name(evidence)}); lower is better. A level's best model "
-        "is bold if it is better than every other one by the interval of their ratio, and none is bold otherwise",
+        "is bold if it is shown to be better than each other one (the interval of their ratio lies above 1); otherwise "
+        "none is bold",
         matrix.rows,
         words("Model", "model", lambda row: row.name, detail=_role),
         *(level_perplexities(matrix, level) for level in matrix.levels),
@@ -83,8 +85,8 @@ def _weightings(evidence: Evidence) -> Table[Scores]:
 
     return Table[Scores](
         "weightings",
-        "Perplexity with equal weight for every document, and below it bits per byte of the text alone "
-        f"({metric_name(evidence)}; every seed; compare within a column)",
+        "Perplexity with equal weight for every document, and below it bits per byte of the text alone, which can be "
+        f"compared between tokenizers ({metric_name(evidence)}; every seed; compare within a column)",
         list(models.values()),
         words(
             "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
@@ -217,8 +219,8 @@ def _heat(evidence: Evidence) -> Figure:
         "heat",
         plot,
         "The stronger the shade, the closer a model is to the lowest perplexity of the level; a cell without a shade "
-        "has at least twice that. A model is outlined if it is better than every other one by the interval of their "
-        "ratio. Compare within a column only, because levels differ in difficulty.",
+        "has at least twice that. A model is outlined if it is shown to be better than each other one (the interval of "
+        "their ratio lies above 1). Compare within a column only, because levels differ in difficulty.",
     )
 
 

@@ -39,9 +39,9 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
             paragraph(
                 "The model that finds the text around a new learner's blanks most likely can be <em>chosen</em>. Or "
                 "the models of all levels can be <em>mixed</em>, each weighted with the probability of its level "
-                "given the visible text (training shares × exp(−nats), updated after every token). The "
-                "<em>oracle</em> knows the true level. Only a document's first mask counts, because another mask "
-                "would show the words behind its blanks."
+                "given the visible text (by Bayes' rule, from the levels' shares of the training documents, and again "
+                "after every token). The <em>oracle</em> knows the true level. Only a document's first mask counts, "
+                "because another mask would show the words behind its blanks."
             )
         )
         blocks += [paragraph("{}", sentence) for family in evidence.cold_start for sentence in _accuracy(family)]
@@ -79,8 +79,9 @@ def _calibration(evidence: Evidence) -> Table[Family]:
     fitted_on = " and ".join({family.calibration.fitted_on: 0 for family in calibrated if family.calibration})
     return Table[Family](
         "calibration",
-        "How far the probabilities of a learner's level can be believed, as they are and with a temperature that is "
-        f"fitted on {fitted_on}: the visible text then counts one part in so many",
+        "How well the probabilities of a learner's level fit what is true: as they are, and if the visible text counts "
+        f"only one part in so many (the temperature, fitted on {fitted_on}). Calibration error: how far the "
+        "probabilities are from the shares that are right. Brier score: their mean squared error. Lower is better",
         calibrated,
         words("Models", "family", lambda family: FAMILY_NAMES[family.family]),
         numbers("Documents", "documents", formats.count, number("documents")),

@@ -11,22 +11,30 @@ from raysweep.report.tables import Cell, Column, Table, words
 
 Named = tuple[str, str]
 _METHOD = Markup("""<dl class="terms">
-<dt>Scores</dt><dd>Nats and tokens are summed per document and kind of mask ({}), and divided once, at the end.</dd>
+<dt>Scores</dt><dd>Surprise (in nats) and tokens are summed per document and kind of mask ({}), and divided once, at \
+the end.</dd>
 <dt>Intervals</dt><dd>{} BCa bootstrap intervals from {:,} resamples of {}, the same resamples for all models \
-(paired). If they are few, the intervals are widened by Student's t; several seeds add the spread between trainings. \
+(paired). With few {}, intervals are widened by Student's t; several seeds add the spread between trainings. \
 With one seed, an interval does not say how another training of the same model would turn out.</dd>
 <dt>Verdicts</dt><dd>A claim is tested against every other kind of model (intersection–union test); the levels' \
 p-values are Holm-corrected. “Overall” is the geometric mean of the tested levels' ratios, with equal weights. Levels \
-with fewer than {} independent test documents are not tested.</dd>
+with fewer than {} are not tested.</dd>
 </dl>""")
 
 
 def method_section(evidence: Evidence) -> ReportSection:
     """Scores, intervals and verdicts in a few sentences."""
     settings = evidence.settings
-    resampled = "learners with all their documents" if settings.clusters == "learner" else "documents"
+    units = f"{settings.clusters}s"
     text = _METHOD.format(
-        metric_name(evidence), confidence_level(evidence), settings.resamples, resampled, settings.min_clusters
+        metric_name(evidence),
+        confidence_level(evidence),
+        settings.resamples,
+        "learners with all their documents" if units == "learners" else units,
+        units,
+        f"{settings.min_clusters} test documents"
+        if units == "documents"
+        else f"{settings.min_clusters} {units} in the test split",
     )
     return ReportSection("method", "How the numbers were made", [text])
 
@@ -37,7 +45,7 @@ def reproduction_section(evidence: Evidence) -> ReportSection:
     code = Markup("<pre><code>{}</code></pre>")
     seed = paragraph(
         "Seed {}{}. Everything on this page is in <code>evidence.json</code>; the tables are in <code>tables/</code> "
-        "as CSV and TeX.",
+        "as CSV, and as TeX those that a page can hold.",
         evidence.settings.seed,
         Markup(", profile <code>{}</code>").format(run.profile) if run.profile else "",
     )

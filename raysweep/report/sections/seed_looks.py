@@ -38,7 +38,7 @@ def _said(evidence: Evidence, most: int) -> Markup:
     return paragraph(
         "Seeds were trained one after another, up to {}, and every claim was looked at after each from the second on. "
         "The p-values and intervals of the claims allow for the looks: each look may use up a part of the error rate "
-        "(alpha spending of Lan and DeMets, in proportion to the seeds), so it asks for a smaller p-value than a fixed "
+        "(alpha spending of Lan and DeMets, in proportion to the seeds), so it needs a smaller p-value than a fixed "
         "number of seeds would. For 95 % intervals and at most five seeds, one side of a claim erred in at most 2.7 % "
         "of 5,000 simulated experiments; that is measured, not proven, for the bootstrap's p-values are not exact. All "
         "other intervals of this report are as if the number of seeds had been fixed. An undecided "
@@ -51,13 +51,13 @@ def _said(evidence: Evidence, most: int) -> Markup:
 def _table(evidence: Evidence) -> Table[_Look]:
     return Table[_Look](
         "seed_looks",
-        "The looks at each claim. Time: share of the maximum number of seeds trained so far. Spent: how much of the "
-        "error rate of either side was used up to this look. p-values are for all looks up to it, before Holm",
+        "The looks at each claim. Spent: how much of the error rate of each side of the test (confirm, refute) was "
+        "used up to this look. p-values allow for all looks up to it, and are not yet corrected by Holm",
         list(_looks(evidence)),
         words("Claim", "hypothesis", lambda row: row.finding.hypothesis),
         words("Scope", "scope", lambda row: row.finding.scope),
         numbers("Seeds", "seeds", formats.count, lambda row: row.look.seeds),
-        numbers("Time", "time", formats.share, lambda row: row.look.time),
+        numbers("Share of all seeds", "time", formats.share, lambda row: row.look.time),
         numbers("Spent", "spent", lambda spent: formats.NONE if spent is None else f"{spent:.5f}", _spent),
         numbers("p, confirm", "p_confirm", formats.p_value, lambda row: row.look.p_confirm),
         numbers("p, refute", "p_refute", formats.p_value, lambda row: row.look.p_refute),

@@ -36,7 +36,8 @@ def cost_section(evidence: Evidence) -> ReportSection:
     hours = Figure(
         "hours",
         _hours_plot(evidence),
-        "Time that each training held of a GPU (without GPUs, of a core), all attempts and all samples of a search.",
+        "GPU time (without GPUs: time of a core) that each training held, all attempts and all samples of a search "
+        "together.",
     )
     blocks: list[Block] = [_strategies(evidence), Folded("Training time, as bars", hours)]
     if evidence.costs.plan:
@@ -75,9 +76,9 @@ def _strategies(evidence: Evidence) -> Table[Strategy]:
 
     return Table[Strategy](
         "strategies",
-        f"Ways to serve {compared_levels(evidence)} (perplexity: geometric mean over the levels; the cost of one seed, "
-        "searches included: the tokens of its trainings at the usual time of a token, so that waiting and sharing do "
-        "not count)",
+        f"Ways to serve {compared_levels(evidence)}. Perplexity is the geometric mean over the levels. Time is that of "
+        "one seed, searches included: the number of tokens times the usual time of a token, so that waiting, and "
+        "sharing a machine, do not count",
         evidence.strategies,
         words("Way", "way", lambda strategy: STRATEGY_NAMES[strategy.name]),
         estimates("Perplexity", "ppl", formats.perplexity, lambda strategy: strategy.perplexity),

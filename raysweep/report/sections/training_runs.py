@@ -22,7 +22,7 @@ MOST_LINES = 5
 _KEY = (
     ("general", "general"),
     ("specialised", "specialised"),
-    ("transfer", "fine-tuned (starts from the general model)"),
+    ("transfer", "fine-tuned (from the general model)"),
 )
 
 
@@ -31,8 +31,8 @@ def training_section(evidence: Evidence) -> ReportSection:
     blocks: list[Block] = [absent("No validation losses were recorded.")]
     if curves := _curves(evidence):
         text = (
-            "Validation loss in nats per token ({}), each trial on its own levels; the dot marks the lowest point of "
-            "a line.{}"
+            "Validation loss in nats per token ({}; its exponential is the perplexity), each trial on its own levels; "
+            "the dot marks the lowest point of a line.{}"
         )
         seeds = Counter(training.entry for training in evidence.trainings)
         mean = (
@@ -50,7 +50,7 @@ def training_section(evidence: Evidence) -> ReportSection:
         text = (
             "Test loss in nats per token by the examples of the level that a model and its parents have seen: the "
             "general model, the level's own and the fine-tuned one. Where the lowest point is also the one that has "
-            "seen most, more examples may be the whole reason; the control exposure_matched tells."
+            "seen most, more examples may be the whole reason; the exposure control tests this."
         )
         blocks += [Panels(key_of(_KEY), panels), paragraph(text)]
     return ReportSection(

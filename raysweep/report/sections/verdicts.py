@@ -23,21 +23,23 @@ _RATIOS = {
 def verdict_section(evidence: Evidence) -> ReportSection:
     """The grid of verdicts, the forest plot, and the numbers behind them."""
     definitions = paragraph(
-        "A claim is <strong>confirmed</strong> if its whole interval lies beyond the margin, and "
+        "Each claim says that a ratio of two perplexities is above or below a bound, its margin. A claim is "
+        "<strong>confirmed</strong> if the whole interval of that ratio lies on the claim's side of the margin, and "
         "<strong>refuted</strong> if the whole interval lies on the other side. It is <strong>undecided</strong> if "
-        "the margin is inside the interval: the data fit both the claim and its opposite. A level with <strong>too few "
-        "learners</strong> is not tested at all. The intervals of levels hold for all levels together. A claim about "
-        "the best models must hold against every other kind of model, so that the best is never chosen by its test "
-        "scores."
+        "the margin is inside the interval: the data then fit both the claim and its opposite. A level with "
+        "<strong>too few learners</strong> is not tested at all. Where several levels are tested, one of them may "
+        "seem to differ by chance alone; Holm's correction of p-values and intervals allows for that. A claim about "
+        "the best kind of model must hold against each other kind, so that none is called best for its test scores."
     )
     direction = paragraph(
-        "Every comparison in this report has one direction: it says by how much the perplexity (PPL) of the less "
-        "adapted kind of model is higher. The order is: general, trained on the level alone, fine-tuned for the level. "
-        "<strong> Above 0 %, or a ratio above 1, the more adapted kind is better.</strong>"
+        "Perplexity (PPL) says how surprised a model is by the words that were really there: lower is better. Two "
+        "kinds of model are always compared in the same direction, by how much higher the perplexity of the less "
+        "adapted kind is. The order is: general, trained on the level alone, fine-tuned for the level. "
+        "<strong>Above 0 %, or with a ratio above 1, the more adapted kind is better.</strong>"
     )
     caption = (
         "A diamond shows all tested levels together, a dot one level. Filled marks are decided, hollow marks "
-        "undecided. The dashed lines mark equality and the margins."
+        "undecided. The dashed lines mark equality (1.00) and the claims' margins."
     )
     blocks: list[Block] = [
         _claims(evidence),
@@ -76,8 +78,8 @@ def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
     return Table[ScopeAdvice](
         "advice",
         "What the tests support on each level. Two claims are tested beside the hypotheses: that a level's own model "
-        "beats every other kind, and that some adapted model beats the general one. Each claim is corrected by Holm "
-        f"over the levels, and holds where its p is at most {(1 - evidence.settings.confidence) / 2:g}",
+        "beats every other kind, and that some adapted model beats the general one. p-values are Holm-corrected over "
+        f"the levels; a claim holds where its p is at most {(1 - evidence.settings.confidence) / 2:g}",
         evidence.advice,
         words("Level", "scope", lambda advice: "Overall" if advice.scope == "overall" else advice.scope),
         words("Advice", "way", lambda advice: advice.text),
@@ -150,10 +152,11 @@ def _findings(evidence: Evidence) -> Table[ClaimFinding]:
 
     return Table[ClaimFinding](
         "findings",
-        "The numbers behind each verdict. The ratio is one of perplexities, compared with the most adapted kind that "
-        "is hardest to beat. On levels, p-values and the interval of the ratio are Holm-corrected, so an interval and "
+        "The numbers behind each verdict: the ratio of two perplexities, against the other kind of model that is "
+        "hardest to beat. On levels, p-values and the interval of the ratio are Holm-corrected, so an interval and "
         "its verdict agree; beside it is the interval of this level alone, without the correction. The last ratio "
-        "leaves out the learner who moves it most",
+        "leaves out the learner who moves it most. Learners who wrote unequally much tell less than as many equal "
+        "ones; the column of documents says how many equal ones they weigh as",
         evidence.findings,
         Column("Claim", ("hypothesis", "scope"), _claim_and_scope, is_number=False),
         Column("Verdict", ("verdict",), _verdict, is_number=False),
