@@ -267,6 +267,8 @@ def write_losses(folder, config, corpus, scored, rng, truth):
             )
         score = {"words": 31, "top1_accuracy": 0.412, "longer_answers": 44, "unigram_recall": 0.31, "unigram_f1": 0.3}
         score |= {"bigram_recall": 0.11, "bigram_f1": 0.1, "unfinished": 2}
+        # Later seeds answer a little better.
+        score["top1_accuracy"] += 0.01 * int(name.rpartition("-seed")[2]) if "-seed" in name else 0.0
         write_json(
             folder.cells_record(name),
             {

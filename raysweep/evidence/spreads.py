@@ -9,8 +9,9 @@ from scipy.special import chdtri
 from raysweep.evidence.evidence_schema import Spread
 from raysweep.planning.power import LevelSpread
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, SeedMoves, document_variance, measure
+from raysweep.statistics.contrasts import Measured, document_variance, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
+from raysweep.statistics.seed_variance import SeedMoves
 from raysweep.statistics.weighted_parts import Part
 
 COMPARED = ("specialised", "transfer")
@@ -54,8 +55,8 @@ def _between(moves: Sequence[SeedMoves]) -> float:
 def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) -> tuple[float, float, float | None]:
     """Variance of a contrast from learners, from learners in one training alone, and between trainings.
 
-    With S seeds the documents' variance of the mean is V = O + (D − O) / S, where D is that of one training and O
-    what two of them share.  Trainings differ by their own variance and, on so many learners, by D − O.
+    The documents' variance of one training is D, of which all trainings share O.  Trainings differ by their own
+    variance and, on so many learners, by D − O.
     """
     seeds = sorted(set.intersection(*(set(part.models) for part in parts)))
     is_paired = len(seeds) > 1 and all(len(part.models) == len(seeds) for part in parts)
@@ -67,7 +68,6 @@ def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) 
         for seed in seeds
     ]
     of_one = sum(single) / len(single)
-    shared = (len(seeds) * measured.document_variance - of_one) / (len(seeds) - 1)
-    shared = min(max(shared, 0.0), of_one)
+    shared = min(measured.document_variance, of_one)
     between = _between(measured.sources.seeds)
     return shared, of_one - shared, max(between - (of_one - shared), 0.0)

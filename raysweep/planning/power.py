@@ -82,16 +82,24 @@ def plan_levels(
 
 
 def _power(spread: LevelSpread, effect: float, learners: int, seeds: int, tail: float, levels: int) -> float:
-    from scipy.special import stdtrit  # a tenth of a second, which no other plan needs
+    # A tenth of a second, which no other plan needs.
+    from scipy.special import stdtrit
 
+    from raysweep.statistics.seed_variance import freedom_beside
+
+    # What single trainings find hard of a learner is estimated with the seeds if there are several.
     both = spread.training_spread**2 / learners / seeds
-    by_learners = sqrt(spread.learner_spread**2 / learners + both + spread.prompt_error**2)
+    by_learners, by_seeds = spread.learner_spread**2 / learners + spread.prompt_error**2, both
     is_counted = seeds > 1 and spread.seed_spread is not None
-    by_seeds = (spread.seed_spread or 0.0) / sqrt(seeds) if is_counted else 0.0
-    limit = float(stdtrit(learners - 1, 1.0 - tail)) * by_learners
     if is_counted:
-        # The variance between trainings is pooled over the levels.  What is estimated holds that of learners too.
-        estimated = sqrt(by_seeds**2 + both)
-        limit = sqrt(limit**2 + (float(stdtrit(levels * (seeds - 1), 1.0 - tail)) * estimated) ** 2)
-    error = sqrt(by_learners**2 + by_seeds**2)
+        by_seeds += (spread.seed_spread or 0.0) ** 2 / seeds
+        # The variance between trainings is pooled over the levels.
+        freedom = freedom_beside(levels * (seeds - 1.0), by_seeds, by_learners)
+        squared = (float(stdtrit(learners - 1, tail)) ** 2 * by_learners) + float(
+            stdtrit(freedom, tail)
+        ) ** 2 * by_seeds
+    else:
+        squared = float(stdtrit(learners - 1, tail)) ** 2 * (by_learners + by_seeds)
+    limit = sqrt(squared)
+    error = sqrt(by_learners + by_seeds)
     return NormalDist().cdf((effect - limit) / error) if error > 0.0 else 1.0

@@ -7,11 +7,8 @@ Intervals are BCa (Efron 1987: corrected for bias and skewness) with the percent
 few clusters (Hesterberg 2015: Student's t, and each level's draws spread by √(n/(n−1))).  p-values
 invert the same interval, so an interval and its p-value always agree.
 
-Several seeds add a second source of variance, between trainings.  Drawing 3 seeds out of 3 with
-replacement would understate this variance by a third and give 95 % intervals that cover 75 %.
-Instead, each resample shifts the seeds' mean by Student's t, scaled by its standard error.  Roles
-trained with the same seeds are paired: a fine-tune and the general model it starts from.  One level's
-variance is pooled with that of the same roles on the other levels: 3 seeds alone give 2 degrees of freedom.
+Several seeds add a second source of variance, between trainings (`seed_variance.py`), and writing prompts a third
+(`prompt_clusters.py`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +23,11 @@ from raysweep.config.section import PositiveFloat, Section
 from raysweep.statistics.bootstrap import Resamples, effective_number
 from raysweep.statistics.loss_table import Floats
 from raysweep.statistics.prompt_clusters import PromptMoves, prompt_moves
-from raysweep.statistics.weighted_parts import Part, draw_t, weigh_models, weighted_sum, welch
+from raysweep.statistics.seed_variance import SeedMoves, seed_moves
+from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum, welch
+
+TIE = 1e-9
+"""In nats per token.  Sums over the seeds of a model and of its copy differ by rounding, which is still a tie."""
 
 
 class Estimate(Section):
@@ -38,37 +39,13 @@ class Estimate(Section):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SeedMoves:
-    """Variance of a contrast between trainings with different seeds."""
-
-    count: int
-    """Number of seeds."""
-    freedom: float
-    """Degrees of freedom of the variance: count − 1, or more if it is pooled over levels."""
-    variance: float
-    """Variance of the seeds' mean."""
-    moves: Floats
-    """(R,) Student's t times the standard error."""
-
-    def with_more(self, seeds: int) -> "SeedMoves":
-        """The same draws with more seeds: a smaller standard error, and a t that is nearer to normal."""
-        count = self.count + seeds
-        variance = self.variance * self.count / count
-        freedom = self.freedom * (count - 1) / (self.count - 1)
-        if not seeds or not self.variance:
-            return SeedMoves(count=count, freedom=freedom, variance=variance, moves=self.moves)
-        shares = stdtr(self.freedom, self.moves / sqrt(self.variance))
-        moves = np.asarray(stdtrit(freedom, shares) * sqrt(variance), dtype=np.float64)
-        return SeedMoves(count=count, freedom=freedom, variance=variance, moves=moves)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
     """A contrast's two sources of variance, separately: documents and trainings."""
 
     deviations: Floats
     """(R,) deviations from the estimate, by resampling documents."""
     document_variance: float
+    """Without what `seeds` share with it, the interaction of learners and trainings."""
     cubes: float
     """Sum of the cubes of the clusters' influences."""
     freedom: float
@@ -91,7 +68,7 @@ class Sources:
             document_variance=self.document_variance / times,
             cubes=self.cubes / times**2,
             freedom=self.freedom * times,
-            seeds=tuple(moves.with_more(seeds) for moves in self.seeds),
+            seeds=tuple(moves.with_more(times, seeds) for moves in self.seeds),
             documents=round(self.documents * times),
             clusters=round(self.clusters * times),
             effective=self.effective * times,
@@ -122,7 +99,7 @@ class Sources:
             clusters=self.clusters,
             effective=self.effective,
             freedom=self.freedom,
-            acceleration=self.cubes / (6.0 * total**1.5) if total > 0.0 else 0.0,
+            acceleration=self.cubes / (6.0 * total**1.5) if total > TIE**2 else 0.0,
             bias=_bias(draws, estimate),
             sources=self,
         )
@@ -176,11 +153,11 @@ class Measured:
 
     def p_not_above(self, value: float) -> float:
         """One-sided p-value against 'the true contrast is at most `value`'."""
-        return self._p_value(int(np.searchsorted(self.draws, value, side="right")), 1.0)
+        return self._p_value(int(np.searchsorted(self.draws, value + TIE, side="right")), 1.0)
 
     def p_not_below(self, value: float) -> float:
         """One-sided p-value against 'the true contrast is at least `value`'."""
-        return self._p_value(len(self.draws) - int(np.searchsorted(self.draws, value, side="left")), -1.0)
+        return self._p_value(len(self.draws) - int(np.searchsorted(self.draws, value - TIE, side="left")), -1.0)
 
     def least_p(self) -> float:
         """The smallest p-value that so many resamples of so many learners can give on both sides."""
@@ -233,12 +210,15 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         freedoms.append(max(drawn.effective - 1.0, 1.0))
     effective = effective_number(carried_C)
     freedom = min(welch(variances, freedoms), max(effective - 1.0, 1.0))
+    variance = float(np.sum(influence_C**2))
+    seeds, beside = seed_moves(resamples, parts, alike, variance)
+    kept = beside / variance if seeds and variance > 0.0 else 1.0
     sources = Sources(
-        deviations=deviations,
-        document_variance=float(np.sum(influence_C**2)),
-        cubes=float(np.sum(influence_C**3)),
+        deviations=deviations * sqrt(kept) if seeds else deviations,
+        document_variance=beside,
+        cubes=float(np.sum(influence_C**3)) * kept**1.5,
         freedom=freedom,
-        seeds=_seed_moves(resamples, parts, alike),
+        seeds=seeds,
         prompts=prompt_moves(resamples, parts),
         documents=sum(resamples.levels[level].documents for level in levels),
         clusters=int(np.count_nonzero(carried_C)),
@@ -264,50 +244,6 @@ def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: floa
     return measure(resamples, parts).ratio(confidence if has_interval else None)
 
 
-def _seed_moves(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]]) -> tuple[SeedMoves, ...]:
-    """Variance between trainings, per set of seeds: roles trained with the same seeds are paired."""
-    all_moves = []
-    for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
-        if len(seeds) < 2:
-            continue
-        contrasts = [parts, *(other for other in alike if any(tuple(sorted(part.models)) == seeds for part in other))]
-        by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
-        variance = float(np.var(by_seed_SL, axis=0, ddof=1).mean()) / len(seeds)
-        freedom = _pooled_freedom(by_seed_SL)
-        moves = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "seeds", *seeds)
-        all_moves.append(SeedMoves(count=len(seeds), freedom=freedom, variance=variance, moves=moves))
-    return tuple(all_moves)
-
-
-def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
-    """(S,) what each seed's models add to the contrast."""
-    by_seed = np.zeros(len(seeds))
-    for part in parts:
-        if tuple(sorted(part.models)) == seeds:
-            estimates = resamples.levels[part.level].estimates
-            by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
-    return by_seed
-
-
-def _pooled_freedom(by_seed_SL: Floats) -> float:
-    """Degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
-
-    (S − 1) (tr Σ)² / tr Σ², between S − 1 (the contrasts move as one) and L (S − 1) (independent).  Both
-    traces are estimated without bias from the sample covariance of normal variables.
-    """
-    count, contrasts = by_seed_SL.shape
-    freedom = float(count - 1)
-    if contrasts == 1 or freedom == 1:
-        return freedom
-    covariance_LL = np.cov(by_seed_SL, rowvar=False)
-    trace, squares = float(np.trace(covariance_LL)), float(np.sum(covariance_LL**2))
-    of_squares = squares - trace**2 / freedom
-    squared = (freedom + 1) / freedom * trace**2 - 2.0 * squares / freedom
-    # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
-    ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
-    return freedom * min(max(float(ratio), 1.0), float(contrasts))
-
-
 def quantile_of_sorted(values: Floats, share: float) -> float:
     """`np.quantile`, to the bit, of values that are sorted already."""
     place = share * (len(values) - 1)
@@ -318,8 +254,8 @@ def quantile_of_sorted(values: Floats, share: float) -> float:
 
 
 def _bias(draws: Floats, estimate: float) -> float:
-    lower = int(np.searchsorted(draws, estimate, side="left"))
-    upper = int(np.searchsorted(draws, estimate, side="right"))
+    lower = int(np.searchsorted(draws, estimate - TIE, side="left"))
+    upper = int(np.searchsorted(draws, estimate + TIE, side="right"))
     # Draws equal to the estimate count half on each side; a contrast of a model with itself has only those.
     return float(ndtri(((lower + upper) / 2 + 1) / (len(draws) + 2)))
 

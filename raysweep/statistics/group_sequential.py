@@ -21,7 +21,7 @@ inverting them gives Jennison and Turnbull's repeated confidence intervals, whic
 The integration is for normal values.  With Student's t of 1, 2, 3 and 4 degrees of freedom and no variance but that
 between trainings, five seeds at 2.5 % err in 3.0 %.  The nominal levels add up to 4.0 %: one side errs at most so
 often, however the looks depend on each other, provided that the p-value of each look is exact.  The bootstrap's is not;
-with it the most that was measured is 2.7 % of 5,000 simulated experiments (BENCHMARKS.md, sequential seeds).
+with it the most that was measured is 3.8 % of 5,000 simulated experiments (BENCHMARKS.md, sequential seeds).
 """
 
 from collections.abc import Sequence

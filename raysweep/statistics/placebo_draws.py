@@ -14,9 +14,10 @@ from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, SeedMoves, measure
+from raysweep.statistics.contrasts import Measured, measure
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, draw_role, mean_log_ratio
+from raysweep.statistics.seed_variance import SeedMoves
 from raysweep.statistics.weighted_parts import Part
 
 PLACEBO = "placebo"
@@ -104,5 +105,5 @@ def draw_moves(
         return ()
     variance = max(float(np.mean(variances)), 0.0) / draws / len(levels)
     rng = generator_for(resamples.seed, "placebo draws", *levels)
-    moves = np.sqrt(variance) * rng.standard_t(freedom, resamples.resamples)
-    return (SeedMoves(count=draws, freedom=float(freedom), variance=variance, moves=moves),)
+    scores = rng.standard_normal(resamples.resamples)
+    return (SeedMoves(count=draws, freedom=float(freedom), variance=variance, beside=0.0, scores=scores),)

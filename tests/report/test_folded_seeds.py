@@ -60,3 +60,13 @@ def test_a_figure_has_one_line_or_bar_for_all_seeds(folder):
     assert f"C1 ({SEEDS} seeds)" in (folder.figures / "hours.svg").read_text(encoding="utf-8")
     models = [row["model"] for row in rows(folder, "generation")]
     assert f"A1, mean of {SEEDS - 1} seeds" in models
+
+
+def test_a_mean_score_of_generated_answers_has_its_lowest_and_highest_seed(folder):
+    """The words right of seed 0 and of the last one; a measure that no seed has stays empty."""
+    row = next(row for row in rows(folder, "generation") if row["model"].startswith("C1"))
+    ends = (float(row["top1_accuracy_lowest_seed"]), float(row["top1_accuracy_highest_seed"]))
+    assert ends == pytest.approx((0.412, 0.412 + 0.01 * (SEEDS - 1)))
+    assert ends[0] < float(row["top1_accuracy"]) < ends[1]
+    text = " ".join(folder.report_html.read_text(encoding="utf-8").replace("\u202f", " ").split())
+    assert "its lowest and highest seed" in text

@@ -34,6 +34,16 @@ def test_an_interval_covers_the_truth_as_often_as_it_says(simulate, writers):
     assert 0.93 <= coverage(simulate, experiments=1000, resamples=1000, writers=writers) <= 0.97
 
 
+def test_a_copy_trained_with_three_seeds_is_a_tie(simulate):
+    """Sums over the seeds differ in the last digit; neither side may take that for a difference."""
+    simulated, parts = with_seeds(simulate, 3, spread=0.1)
+    nats = simulated[0]["B1"].nats
+    nats[:, 3:] = nats[:, :3]
+    found = measured(simulated, parts)
+    assert found.estimate == pytest.approx(0.0, abs=1e-12)
+    assert (found.p_not_above(0.0), found.p_not_below(0.0)) == (1.0, 1.0)
+
+
 def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
     """Drawing documents instead of writers, the interval would be too narrow by far."""
     losses, clusters = simulate(TRUTH, seed=5, writers=40, documents_per_writer=12, own=0.3)

@@ -26,6 +26,14 @@ class _Answers:
     model: str
     overall: dict[str, Any]
     levels: dict[str, dict[str, Any]]
+    seeds: Sequence[dict[str, Any]]
+    """Scores of each seed, all levels together."""
+
+    def seed_range(self, measure: str) -> tuple[float | None, float | None]:
+        """The lowest and the highest seed's value; None if it is not known of all, or there is one seed."""
+        values = [score.get(measure) for score in self.seeds]
+        known = [value for value in values if value is not None]
+        return (min(known), max(known)) if len(known) == len(values) > 1 else (None, None)
 
 
 def generation_section(evidence: Evidence) -> ReportSection:
@@ -41,16 +49,19 @@ def generation_section(evidence: Evidence) -> ReportSection:
             else f"{row.name}, mean of {len(scores)} seed{'s' * (len(scores) != 1)}",
             overall=_mean([score["overall"] for score in scores]),
             levels={level: _mean([score["levels"][level] for score in scores]) for level in scores[0]["levels"]},
+            seeds=[score["overall"] for score in scores],
         )
         for row, scores in found
         if scores
     ]
     text = absent("No answers were generated in this run.")
+    is_mean = any(len(row.seeds) > 1 for row in answers)
     if answers:
         text = paragraph(
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong. A "
             "longer answer is compared with what the learner wrote, by the words (unigrams) and the pairs of words "
             "(bigrams) that both have."
+            + (" Below a mean of several seeds stand its lowest and highest seed." if is_mean else "")
         )
     blocks: list[Block] = [text, _overall(answers)]
     if answers:
@@ -79,7 +90,12 @@ def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:
     def measure(name: str) -> Column[_Answers]:
-        return numbers(_MEASURES[name], name, formats.share, lambda row: row.overall[name])
+        def cell(row: _Answers) -> Cell:
+            low, high = row.seed_range(name)
+            detail = "" if low is None else f"{formats.share(low)} to {formats.share(high)}"
+            return Cell(text=formats.share(row.overall[name]), values=(row.overall[name], low, high), detail=detail)
+
+        return Column(_MEASURES[name], (name, f"{name}_lowest_seed", f"{name}_highest_seed"), cell)
 
     def count(row: _Answers) -> int:
         return int(row.overall["words"] + row.overall["longer_answers"])

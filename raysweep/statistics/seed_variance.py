@@ -1,0 +1,170 @@
+"""How a contrast varies with the trainings: several seeds as a second factor, crossed with learners.
+
+Drawing 3 seeds out of 3 with replacement would understate their variance by a third and give 95 % intervals that
+cover 75 %.  Instead, each resample is shifted by Student's t, scaled by the standard error of the seeds' mean.  Roles
+trained with the same seeds are paired: a fine-tune and the general model it starts from.  One level's variance is
+pooled with that of the same roles on the other levels: 3 seeds alone give 2 degrees of freedom.
+
+Every training is tested on the same learners, so (Cameron, Gelbach and Miller 2011)
+
+    V(contrast) = V(learners) + V(trainings) − V(learners × trainings)
+
+What single trainings find hard of single learners, their interaction, makes the seeds differ as well as the learners.
+It is counted once, among the seeds: the learners' variance is reduced by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+from scipy.special import ndtr, stdtrit
+
+from raysweep.seeding import generator_for
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.loss_table import Floats
+from raysweep.statistics.weighted_parts import Part
+
+_Z = np.linspace(-6.0, 6.0, 241)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedMoves:
+    """Variance of a contrast between trainings with different seeds."""
+
+    count: int
+    """Number of seeds."""
+    freedom: float
+    """Degrees of freedom of the variance: count − 1, or more if it is pooled over levels."""
+    variance: float
+    """Variance of the seeds' mean."""
+    interaction: float = 0.0
+    """The part of it that is due to single learners: more of them make it smaller."""
+    beside: float
+    """Variance of what the moves are added to, from the learners."""
+    scores: Floats
+    """(R,) standard normal values, which become Student's t."""
+
+    @property
+    def moves(self) -> Floats:
+        """(R,) Student's t times the standard error."""
+        freedom = freedom_beside(self.freedom, self.variance, self.beside)
+        quantiles = np.interp(self.scores, _Z, _t_quantiles(freedom))
+        return np.asarray(sqrt(self.variance) * quantiles, dtype=np.float64)
+
+    def with_more(self, times: float, seeds: int) -> "SeedMoves":
+        """The same draws with `times` as many learners and more seeds."""
+        count, interaction = self.count + seeds, self.interaction / times
+        return replace(
+            self,
+            count=count,
+            freedom=self.freedom * (count - 1) / (self.count - 1),
+            variance=(self.variance - self.interaction + interaction) * self.count / count,
+            interaction=interaction * self.count / count,
+            beside=self.beside / times,
+        )
+
+
+def seed_moves(
+    resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]], document_variance: float
+) -> tuple[tuple[SeedMoves, ...], float]:
+    """Variance between trainings, per set of seeds, and what it leaves of the documents' variance.
+
+    Args:
+        alike: contrasts of other trainings that vary as much from seed to seed.
+        document_variance: of the contrast, by resampling documents.
+    """
+    found: list[tuple[tuple[int, ...], SeedMoves]] = []
+    beside = document_variance
+    for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
+        if len(seeds) < 2:
+            continue
+        contrasts = [parts, *(other for other in alike if any(tuple(sorted(part.models)) == seeds for part in other))]
+        by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
+        observed = float(np.var(by_seed_SL, axis=0, ddof=1).mean())
+        by_learners = [_interaction(resamples, contrast, seeds) for contrast in contrasts]
+        interaction, expected = by_learners[0], float(np.mean(by_learners))
+        # A level with fewer learners has a larger interaction; what is beyond it is alike on all levels.
+        variance = interaction + observed - expected if observed >= expected else interaction * observed / expected
+        beside -= interaction / len(seeds)
+        moves = SeedMoves(
+            count=len(seeds),
+            freedom=pooled_freedom(by_seed_SL),
+            variance=variance / len(seeds),
+            interaction=min(interaction, variance) / len(seeds),
+            beside=0.0,
+            scores=draw_scores(resamples.resamples, resamples.seed, *seeds),
+        )
+        found.append((seeds, moves))
+    beside = max(beside, 0.0)
+    return tuple(replace(moves, beside=beside) for _, moves in found), beside
+
+
+@lru_cache(maxsize=64)
+def draw_scores(count: int, seed: int, *seeds: int) -> Floats:
+    """(count,) standard normal values, the same for the same arguments; not to be written to."""
+    scores: Floats = generator_for(seed, "seeds", *seeds).standard_normal(count)
+    scores.flags.writeable = False
+    return scores
+
+
+def freedom_beside(freedom: float, variance: float, beside: float) -> float:
+    """Degrees of freedom of a t that is added to a nearly normal deviation of the variance `beside`.
+
+    With f of its own the sum is too wide where both matter (Fisher's solution of the Behrens-Fisher problem): three
+    seeds cover up to 98 % instead of 95 %, two 99 %.  Satterthwaite's f (total / variance)² is too narrow for f of
+    1 and 2: 92 % and 88 %.  The exponent min(f / 5, 1) lies between.  It was chosen by simulation, see BENCHMARKS.md.
+    """
+    return freedom * (1.0 + beside / variance) ** min(freedom / 5.0, 1.0) if variance > 0.0 else freedom
+
+
+def pooled_freedom(by_seed_SL: Floats) -> float:
+    """Degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
+
+    (S − 1) (tr Σ)² / tr Σ², between S − 1 (the contrasts move as one) and L (S − 1) (independent).  Both
+    traces are estimated without bias from the sample covariance of normal variables.  Two seeds do not allow
+    this; with them any two contrasts are taken to correlate alike, which gives L / (1 + (L − 1) r²).
+    """
+    count, contrasts = by_seed_SL.shape
+    freedom = float(count - 1)
+    if contrasts == 1:
+        return freedom
+    if freedom == 1:
+        differences_L = by_seed_SL[1] - by_seed_SL[0]
+        squares = float(np.sum(differences_L**2))
+        correlation = (float(differences_L.sum()) ** 2 / squares - 1.0) / (contrasts - 1) if squares > 0.0 else 1.0
+        return float(contrasts / (1.0 + (contrasts - 1) * min(max(correlation, 0.0), 1.0) ** 2))
+    covariance_LL = np.cov(by_seed_SL, rowvar=False)
+    trace, squares = float(np.trace(covariance_LL)), float(np.sum(covariance_LL**2))
+    of_squares = squares - trace**2 / freedom
+    squared = (freedom + 1) / freedom * trace**2 - 2.0 * squares / freedom
+    # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
+    ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
+    return freedom * min(max(float(ratio), 1.0), float(contrasts))
+
+
+def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
+    """(S,) what each seed's models add to the contrast."""
+    by_seed = np.zeros(len(seeds))
+    for part in parts:
+        if tuple(sorted(part.models)) == seeds:
+            estimates = resamples.levels[part.level].estimates
+            by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
+    return by_seed
+
+
+def _interaction(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> float:
+    """Variance between seeds of the contrast that single learners explain: the sum of theirs."""
+    influence_CS = np.zeros((resamples.clusters.count, len(seeds)))
+    for part in parts:
+        if tuple(sorted(part.models)) == seeds:
+            drawn = resamples.levels[part.level]
+            columns = [resamples.column(part.models[seed]) for seed in seeds]
+            influence_CS[drawn.members] += part.weight * drawn.widening * drawn.influences[:, columns]
+    return float(np.sum(np.var(influence_CS, axis=1, ddof=1)))
+
+
+def _t_quantiles(freedom: float) -> Floats:
+    """Student's t where it has the normal's shares at `_Z`."""
+    return np.asarray(stdtrit(freedom, ndtr(_Z)), dtype=np.float64)
