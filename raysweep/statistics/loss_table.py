@@ -208,7 +208,10 @@ def _codes(table: Any, column: str) -> tuple[list[str], Ints]:
         encoded = encoded.combine_chunks()
     if not pa.types.is_dictionary(encoded.type):
         encoded = encoded.dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    # Names of rows that were filtered out stay in the dictionary.
+    met = pc.unique(encoded.indices)
+    codes = pc.index_in(encoded.indices, met).to_numpy(zero_copy_only=False)
+    return encoded.dictionary.take(met).to_pylist(), codes.astype(np.int64)
 
 
 def _numbers(table: Any, column: str) -> Any:

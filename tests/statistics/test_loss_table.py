@@ -66,6 +66,7 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
     plain = read_losses(path, ["A1", "B1"]).select("infill")["B1"].nats.tolist()
     pq.write_table(table, path)
     assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].nats.tolist() == plain
+    assert read_losses(path, ["B1"], only="B1").select("infill")["B1"].nats.tolist() == plain
 
 
 @pytest.mark.parametrize(
