@@ -18,6 +18,9 @@ from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_scores import TextScores
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.model.freed_memory import keep_freed_memory
+from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.digests import read_sealed
+from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -36,7 +39,7 @@ def score_part(
     Args:
         run: the run folder.
         model: a trial, or 'start'.
-        model_digest: of the model that the sender of the texts scores with; '' for the start.
+        model_digest: of what the sender of the texts scores with; see `digest_of_scorer`.
         texts: the part, a Parquet file with the columns `writing_id` and `text`.
         with_tokens: also give the nats of each token.
         infills: also score the answers to masks; else they are counted as none.
@@ -44,16 +47,17 @@ def score_part(
 
     Raises:
         DamagedError: the model is not as it was made.
-        InputError: the trial has another model here, which was trained since.
+        InputError: the trial has another model here, which was trained since, or the run another tokenizer.
         TrainingError: a loss is not finite.
     """
     columns = ["writing_id", "text"]
     table = pq.read_table(pa.BufferReader(texts), columns=columns, page_checksum_verification=True)
     ids, listed = (table[name].to_pylist() for name in columns)
-    found = model_digest_of(RunFolder(run), model)
+    found = digest_of_scorer(RunFolder(run), model)
     if found != model_digest:
+        what = "its tokenizer was made" if model == START_MODEL else f"trial '{model:.40}' was trained"
         raise InputError(
-            f"{run}: trial '{model:.40}' was trained again while texts were scored (digest {model_digest[:8]} → "
+            f"{run}: {what} again while texts were scored (digest {model_digest[:8] or 'none'} → "
             f"{found[:8] or 'none'}); the same command scores them again"
         )
     network = _load(run, model, device, found)
@@ -63,6 +67,14 @@ def score_part(
         sums=_packed(_sums(scores)),
         tokens=_packed(pa.table({"nats": scores.token_nats})) if with_tokens else None,
     )
+
+
+def digest_of_scorer(run: RunFolder, model: str) -> str:
+    """Digest of a trained model, or, for the common start, of the run's own tokenizer, '' if it has none."""
+    if model != START_MODEL:
+        return model_digest_of(run, model)
+    stages = read_sealed(run.record, fix="make it again with `raysweep run`")["stages"] if run.record.exists() else {}
+    return tokenizer_digest(stages.get("mask", {}).get("outputs", {}))
 
 
 @lru_cache(maxsize=1)

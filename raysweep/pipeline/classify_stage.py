@@ -48,6 +48,8 @@ class _Pair:
 
     source: "TextSource"
     model: str
+    tokenizer: str
+    """Digest of the run's own tokenizer; '' if it has none."""
 
     @property
     def name(self) -> str:
@@ -130,8 +132,9 @@ class ClassifyStage(Stage):
         from raysweep.pipeline.text_sources import text_sources  # pandas, which a plan without this stage needs not
 
         models = classified_models(self.trials, read_done_trials(self.folder, self.trials, self.forced))
+        tokenizer = identities.tokenizer_made_from(done).get("tokenizer", "")
         return [
-            _Pair(source=source, model=model)
+            _Pair(source=source, model=model, tokenizer=tokenizer)
             for source in text_sources(self.config, self.folder, done)
             for model in models
         ]
@@ -171,7 +174,8 @@ class ClassifyStage(Stage):
         pair_of: dict[Path, str] = {}
         for name, pair in pairs.items():
             waiting[name] = set()
-            for task in self._tasks(pair, targets[name].made_from.get("model", ""), documents[pair.source.name]):
+            digest = pair.tokenizer if pair.model == START_MODEL else targets[name].made_from["model"]
+            for task in self._tasks(pair, digest, documents[pair.source.name]):
                 if not task.out.exists():
                     tasks[task.out], pair_of[task.out] = task, name
                     waiting[name].add(task.out)

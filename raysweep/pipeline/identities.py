@@ -33,6 +33,7 @@ from raysweep.scheduling.records import State, TrialRecord
 from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial, training_settings
 from raysweep.storage.digests import Outputs, combine_digests, describe_outputs, digest_code
+from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
 
 CORPUS_VERSION = 4
@@ -90,9 +91,8 @@ def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
 
 def tokenizer_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
     """Digest of the run's tokenizer, with which further corpora are masked too; nothing if it is GPT-2's."""
-    outputs = done["mask"].outputs if "mask" in done else {}
-    files = {path: digest for path, digest in outputs.items() if path.startswith("examples/tokenizer/")}
-    return {"tokenizer": combine_digests(files)} if files else {}
+    digest = tokenizer_digest(done["mask"].outputs) if "mask" in done else ""
+    return {"tokenizer": digest} if digest else {}
 
 
 def trial_made_from(

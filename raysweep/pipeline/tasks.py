@@ -98,7 +98,7 @@ class TextPart:
     """The run folder whose model it is."""
     model: str
     model_digest: str
-    """Digest of the model that this command scores with; '' for the common start."""
+    """Digest of what this command scores with; see `inference.text_parts.digest_of_scorer`."""
     texts: bytes
     """A Parquet file with the columns `writing_id` and `text`."""
     with_tokens: bool
@@ -115,7 +115,7 @@ class TextTask:
     """The run folder whose model it is."""
     model: str
     model_digest: str
-    """Digest in the trial's record; '' for the common start.  Another model is refused where the part is scored."""
+    """As in `TextPart`; with another model or tokenizer the part is refused where it is scored."""
     texts: Path
     out: Path
     tokens_out: Path | None

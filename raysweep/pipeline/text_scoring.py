@@ -285,7 +285,7 @@ def _score_parts(
         TextTask(
             run=scoring.run.root,
             model=model,
-            model_digest="" if model == START_MODEL else digests[model],
+            model_digest=digests[START_MODEL].get("tokenizer", "") if model == START_MODEL else digests[model],
             # Absolute: a cluster's workers may stand in another folder than this command.
             texts=scoring.texts(part).absolute(),
             out=scoring.scores(model, part).absolute(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysweep.storage.classification_files import ClassificationFolder
-from raysweep.storage.digests import digest_file
+from raysweep.storage.digests import Outputs, combine_digests, digest_file
 from raysweep.storage.run_folder import CHECKPOINT_RECORD, ExamplesFolder, RunFolder, TrialFolder
 
 LEASE = "lease.json"
@@ -125,6 +125,13 @@ def read_claims(path: str, data: bytes) -> dict[str, Claim]:
         return _read_claims(path, values)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: no record") from error
+
+
+def tokenizer_digest(outputs: Outputs) -> str:
+    """One digest of the run's own tokenizer among the mask stage's files; '' if it has none, but GPT-2's."""
+    folder = f"{ExamplesFolder(_RUN.examples).tokenizer.as_posix()}/"
+    files = {path: values for path, values in outputs.items() if path.startswith(folder)}
+    return combine_digests(files) if files else ""
 
 
 def claim_of(file: Path) -> Claim:

@@ -19,7 +19,8 @@ from raysweep.inference.level_classifier import model_digest_of
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.scheduling.records import read_record, write_record
-from raysweep.storage.digests import describe_outputs
+from raysweep.storage.digests import describe_outputs, read_sealed, write_sealed
+from raysweep.storage.run_files import tokenizer_digest
 
 MODELS = ["start", "A1", "C1", "all", "all-C1"]
 
@@ -215,6 +216,23 @@ def test_a_part_is_refused_where_the_model_was_trained_again(own_run, tmp_path):
         list(InlineExecutor(1).score_texts([task], None))
     now = replace(task, model_digest=model_digest_of(begun, "A1"))
     assert list(InlineExecutor(1).score_texts([now], None)) == [(now, 1)]
+
+
+def test_a_part_is_refused_where_the_tokenizer_was_made_again(own_run, tmp_path):
+    """The start is made by the settings, and the tokens that it scores by the run's own tokenizer."""
+    path = tmp_path / "texts.parquet"
+    pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(path)
+    task = text_scoring.TextTask(
+        run=own_run.folder.root, model="start", model_digest="", texts=path, out=tmp_path / "o", tokens_out=None
+    )
+    assert list(InlineExecutor(1).score_texts([task], None)) == [(task, 1)]
+    record = read_sealed(own_run.folder.record, fix="")
+    record["stages"]["mask"]["outputs"]["examples/tokenizer/tokenizer.json"] = {"bytes": 1, "digest": "b3:0"}
+    write_sealed(own_run.folder.record, record)
+    with pytest.raises(InputError, match=r"its tokenizer was made again .* \(digest none → \w+\); the same"):
+        list(InlineExecutor(1).score_texts([task], None))
+    own = replace(task, model_digest=tokenizer_digest(record["stages"]["mask"]["outputs"]))
+    assert list(InlineExecutor(1).score_texts([own], None)) == [(own, 1)]
 
 
 def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(score, tmp_path, monkeypatch):
