@@ -57,10 +57,11 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
     """Open the examples, build the model and restore the last checkpoint.
 
     Raises:
-        TrainingError: there is nothing to train on or to validate with, the start cannot be read, or the
-            checkpoint was trained in another precision.
+        TrainingError: there is nothing to train on or to validate with, the start cannot be read, the
+            checkpoint was trained in another precision, or the workers would train in different ones.
     """
     settings, store = job.settings, ExampleStore.open(job.examples)
+    compare_devices(job.trial, settings.precision, group)
     examples = select_training(store, job)
     validation = choose_validation(store.select(job.levels, "valid"), settings.valid_examples, job.levels)
     objective = objective_of(settings)
@@ -103,6 +104,23 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
         progress=progress,
         pool=_count_by_level(store, examples),
     )
+
+
+def compare_devices(trial: str, precision: str, group: DistributedGroup) -> None:
+    """Warn if the workers of a training have GPUs of different kinds.
+
+    Raises:
+        TrainingError: they would train in different precisions.
+    """
+    here = f"{device_name(group.device)} in {_name_precision(autocast_type(precision, group.device))}"
+    kinds = sorted(set(group.gather(here)))
+    if len(kinds) == 1:
+        return
+    workers = f"{trial}: its {group.world_size} workers train on {', '.join(kinds)}"
+    fix = "set resources.accelerator_type to one of these GPUs"
+    if len({kind.rpartition(" in ")[2] for kind in kinds}) > 1:
+        raise TrainingError(f"{workers}; all must have the same precision: {fix}, or training.precision: fp32")
+    logger.warning("%s; each step waits for the slowest: %s", workers, fix)
 
 
 def make_engine(
@@ -199,9 +217,13 @@ def _check_examples(
         )
 
 
+def _name_precision(autocast: torch.dtype | None) -> str:
+    return "fp32" if autocast is None else "bf16"
+
+
 def _keep_precision(job: TrainingJob, progress: Progress, engine: Engine) -> str:
     """The precision of the engine, which must be that of the steps done."""
-    here = "fp32" if engine.autocast is None else "bf16"
+    here = _name_precision(engine.autocast)
     if progress.precision not in ("", here):
         raise TrainingError(
             f"{job.trial}: training.precision: {job.settings.precision} means {here} on this device "

@@ -72,6 +72,13 @@ class DistributedGroup:
             number = int(tensor.item())
         return number
 
+    def gather(self, text: str) -> list[str]:
+        """The texts of all workers, by rank."""
+        texts = [text] * self.world_size
+        if self.world_size > 1:
+            torch.distributed.all_gather_object(texts, text)
+        return texts
+
     def _as_tensor(self, number: int) -> Tensor:
         return torch.tensor([number], dtype=torch.int64, device=self.device)
 

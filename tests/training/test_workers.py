@@ -1,10 +1,18 @@
 """Several workers train one model, their examples packed or not: the same steps, the same numbers."""
 
+import logging
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from raysweep.errors import TrainingError
 from raysweep.storage.run_folder import TrialFolder
+from raysweep.training import attempt
+from raysweep.training.attempt import compare_devices
+from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
 from tests.training.test_resume import run_script
@@ -36,3 +44,43 @@ def test_two_workers_give_what_one_gives(make_job, tmp_path):
         expected.best_step,
     )
     assert result.padding_share < expected.padding_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithAnother(DistributedGroup):
+    """Two workers, of which the other one tells this."""
+
+    told: str
+
+    def gather(self, text):
+        return [text, self.told]
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    """Compares an L4 with a worker that tells this."""
+    monkeypatch.setattr(attempt, "device_name", lambda _: "NVIDIA L4")
+    monkeypatch.setattr(attempt, "autocast_type", lambda *_: torch.bfloat16)
+
+    def compare(told):
+        compare_devices("A1", "auto", WithAnother(device=torch.device("cpu"), world_size=2, told=told))
+
+    return compare
+
+
+def test_workers_on_unlike_gpus_are_told_of(compare, caplog):
+    """The faster ones wait; the same GPU twice is nothing to tell of."""
+    with caplog.at_level(logging.WARNING):
+        compare("NVIDIA L4 in bf16")
+        assert caplog.messages == []
+        compare("NVIDIA A100 in bf16")
+    assert caplog.messages == [
+        "A1: its 2 workers train on NVIDIA A100 in bf16, NVIDIA L4 in bf16; each step waits for the slowest: "
+        "set resources.accelerator_type to one of these GPUs"
+    ]
+
+
+def test_workers_that_would_train_in_different_precisions_are_refused(compare):
+    """`auto` takes bfloat16 where the GPU has it: the sum of both kinds of gradients would be neither."""
+    with pytest.raises(TrainingError, match="A1: its 2 workers train on NVIDIA L4 in bf16, Tesla T4 in fp32; all must"):
+        compare("Tesla T4 in fp32")
