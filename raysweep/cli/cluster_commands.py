@@ -60,7 +60,7 @@ def prepare_account(
     values = _read_cluster_file(file)
     _require_boto3()
     from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_profiles, set_region
-    from raysweep.cluster.cluster_file import aws_client, aws_errors
+    from raysweep.cluster.cluster_file import aws_client, aws_errors, describe_aws_error
 
     if region and set_region(file, region):
         say(f"{file}: region {region}")
@@ -70,7 +70,7 @@ def prepare_account(
     try:
         account.prepare(bucket=bucket, cluster=values["cluster_name"], ssh_from=ssh_from or find_own_network())
     except aws_errors() as error:
-        raise ResourceError(f"AWS: {error}") from error
+        raise ResourceError(f"AWS: {describe_aws_error(error)}") from error
     say(f"next: ray up {file}; then run with --storage s3://{bucket}/runs")
 
 

@@ -70,7 +70,7 @@ class ClusterFile:
             try:
                 yield ClusterFinding(subject=subject, text=check())
             except errors as error:
-                yield ClusterFinding(subject=subject, text=str(error), is_fine=False)
+                yield ClusterFinding(subject=subject, text=describe_aws_error(error), is_fine=False)
 
     @cached_property
     def _region(self) -> str:
@@ -224,6 +224,14 @@ def aws_errors() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return (BotoCoreError, ClientError)
+
+
+def describe_aws_error(error: Exception) -> str:
+    """What it says, with the fix where credentials are missing."""
+    from botocore.exceptions import NoCredentialsError
+
+    is_unknown = isinstance(error, NoCredentialsError)
+    return f"{error}; `aws configure`, or name a profile in AWS_PROFILE" if is_unknown else str(error)
 
 
 def aws_client(service: str, region: str) -> Any:

@@ -220,7 +220,14 @@ def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, m
     monkeypatch.setattr(cluster_file, "aws_client", refuse)
     done = CliRunner().invoke(app, ["prepare", str(file), "--bucket", "my-runs"])
     assert isinstance(done.exception, ResourceError), done.output
-    assert "AWS: Unable to locate credentials" in str(done.exception)
+    assert str(done.exception).startswith("AWS: Unable to locate credentials; `aws configure`")
+    looked = ClusterFile(path=file, token=place / "token", client=refuse).examine()
+    assert {each.subject for each in looked if "aws configure" in each.text} == {
+        "credentials",
+        "images",
+        "rights",
+        "firewall",
+    }
 
 
 @pytest.mark.parametrize("text", ["a: [", "provider: {type: aws}", "- a list", "", "cluster_name: a\nprovider: none"])
