@@ -61,6 +61,7 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     (tmp_path / "README.md").write_text(README)
     for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/newest_ray"):
         program(tmp_path / path)
+    program(tmp_path / ".ci/cluster", f"touch {tmp_path}/clustered")
     for path in ("python", "pip", "uv", "mypy", "lint-imports"):
         program(tmp_path / ".venv/bin" / path)
     waits = f"(exec -a {name} sleep 60) & touch {tmp_path}/began; wait"
@@ -70,6 +71,7 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     script = begin("run")
     said = script.communicate(timeout=30)[1]
     assert (script.returncode, said) == (status, "")
+    assert (tmp_path / "clustered").exists() == (status == 0)
     wait_until(lambda: not running(name))
 
 

@@ -1,10 +1,12 @@
 """The pretended cloud: the user's machine, EC2 with a node for each instance, and what nodes may install."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -21,6 +23,8 @@ TRAIN_LOOKS_EVERY_S = 5.0
 """Ray Train's own interval between two looks for nodes that are drained."""
 PREPARE_S = 600.0
 """Time that one step of `prepare` may take, torch's download among them."""
+PACKAGE = Path("/home/ubuntu/raysweep/raysweep")
+"""Where processes on nodes import it from: `raysweep run` stands there, and Ray tells its workers."""
 COPIED = ("raysweep", ".ci", "pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE")
 
 
@@ -47,30 +51,75 @@ def prepare(folder):
         Why it could not be had; '' if it was.
     """
     trial = folder / "trial"
-    install = [BIN / "uv", "pip", "install", "-q", "--link-mode=symlink", "--python", trial / "bin/python", "--no-deps"]
+    install = [BIN / "uv", "pip", "install", "--link-mode=symlink", "--python", trial / "bin/python"]
     environment = {**os.environ, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
-    commands = [
-        [BIN / "uv", "venv", "-q", trial],
-        [*install, "--require-hashes", "-r", ROOT / "requirements.lock"],
-        [*install[:-1], "-c", ROOT / "constraints.txt", torch],
-        [BIN / "pip", "download", "-q", "--no-deps", "-d", folder / "wheels", "-r", ROOT / ".ci/installer.lock"],
-    ]
-    for command in commands:
-        try:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PREPARE_S)
-        except subprocess.TimeoutExpired:
-            return f"cannot get what nodes install: {command[0].name} has not ended within {PREPARE_S:g} s"
-        if done.returncode:
-            return f"cannot get what nodes install: {' '.join(done.stderr.split())[-300:]}"
+    locked = [*install, "--no-deps", "--require-hashes", "-r", ROOT / "requirements.lock"]
+    installer = [BIN / "pip", "download", "-q", "--no-deps", "-d", folder / "wheels", "-r", ROOT / ".ci/installer.lock"]
+    # What `.ci/run` has installed is there.
+    from_cache = ["--offline", "--dry-run"]
+    try:
+        _run([BIN / "uv", "venv", "-q", trial], environment)
+        for command in (locked, [*install, "-c", ROOT / "constraints.txt", torch]):
+            known = _run([*command, *from_cache], environment, may_fail=True)
+            if known.returncode or "Would download" in known.stderr:
+                _run(command, environment)
+        _run(installer, environment)
+    except LookupError as error:
+        return f"cannot get what nodes install: {error}"
     find_links = f'find-links = ["{environment["UV_FIND_LINKS"]}"]\n' if environment["UV_FIND_LINKS"] else ""
     lines = 'offline = true\ncache-dir = "/opt/uv-cache"\nlink-mode = "symlink"\n'
     (folder / "uv.toml").write_text(lines + find_links)
     shutil.copy(HERE / "fake_imds.py", folder)
     (folder / "python3").symlink_to(Path(sys.executable).resolve())
-    (folder / "bytecode").mkdir()
-    (folder / "bytecode").chmod(0o1777)
+    venv = Path("home/ubuntu/venv/lib", f"python{sysconfig.get_python_version()}", "site-packages")
+    share_bytecode(Path(sysconfig.get_path("purelib")), folder / "bytecode" / venv, os.symlink)
+    share_bytecode(ROOT / "raysweep", folder / "bytecode" / PACKAGE.relative_to("/"), shutil.copy)
+    share_kernels(ROOT / "raysweep", folder / "kernels")
+    for place, _, _ in os.walk(folder):
+        Path(place).chmod(0o777)
     return ""
+
+
+def _run(command, environment, *, may_fail=False):
+    """What became of it.
+
+    Raises:
+        LookupError: it failed, or did not end.
+    """
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PREPARE_S)
+    except subprocess.TimeoutExpired as error:
+        raise LookupError(f"{command[0].name} has not ended within {PREPARE_S:g} s") from error
+    if done.returncode and not may_fail:
+        raise LookupError(" ".join(done.stderr.split())[-300:])
+    return done
+
+
+def share_bytecode(packages, folder, put):
+    """Fill a folder below PYTHONPYCACHEPREFIX with what is compiled of a folder of packages.
+
+    Files of packages are the same in uv's cache, here and on nodes, so what is compiled of one is valid for the others;
+    of what is not, a node compiles its own.
+    """
+    for place, _, files in os.walk(packages):
+        if place.endswith("/__pycache__"):
+            there = folder / Path(place).parent.relative_to(packages)
+            there.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                put(Path(place, file), there / file)
+
+
+def share_kernels(package, folder):
+    """Fill NUMBA_CACHE_DIR with what numba has compiled of our package, which takes a node half a minute."""
+    for index in package.rglob("*.nb[ic]"):
+        # Ours, of some files, beside a folder of all sources' digest; else beside the file.
+        digest = next((part for part in index.parts if part.startswith("kernels-")), "")
+        room = Path(*index.parts[: index.parts.index("__pycache__")]).relative_to(package)
+        of_file = hashlib.sha1(str(PACKAGE / room).encode(), usedforsecurity=False).hexdigest()
+        there = folder / digest / f"{room.name}_{of_file}"
+        there.mkdir(parents=True, exist_ok=True)
+        shutil.copy(index, there)
 
 
 def uv_cache():
@@ -97,13 +146,14 @@ class Cloud:
         self.bucket = LanBucket(self.lab.lan)
         self.project = folder / "project"
         self._log = folder / "fake_aws.log"
-        self._aws = None
+        self._aws = self._gate = None
         self._noted, self._busy_s = time.monotonic(), busy_seconds()
 
     def __enter__(self):
         self.project.mkdir(parents=True)
         for name in COPIED:
-            subprocess.run(["cp", "-r", ROOT / name, self.project], check=True)
+            # With their times, by which nodes know what is compiled of them.
+            subprocess.run(["cp", "-a", ROOT / name, self.project], check=True)
         shutil.copy(ROOT / "cluster.yaml", self.project)
         try:
             self._start()
@@ -128,9 +178,10 @@ class Cloud:
         self.wait(lambda: "ready" in self._log.read_text(), 300)
 
     def __exit__(self, *_):
-        if self._aws is not None:
-            self._aws.kill()
-            self._aws.wait()
+        for process in filter(None, (self._gate, self._aws)):
+            process.kill()
+            process.wait()
+        self.bucket.close()
         self.lab.down()
 
     def note(self, phase):
@@ -160,17 +211,22 @@ class Cloud:
         ended = re.findall(r"ended (\S+)", self._log.read_text())
         return [name for name, _ in self.started() if name not in ended]
 
-    def give_notice(self, name):
-        """What EC2 does two minutes before it takes a spot instance.
+    def hold(self, *trials):
+        """Let the first trainings of these trials do little after their first checkpoint, until `let_go`."""
+        words = [sys.executable, "-m", "tests.cluster_lab.training_gate", self.lab.folder, *trials]
+        self._gate = subprocess.Popen(words, cwd=ROOT)
 
-        The trainings there stand still until they have been told, which takes less than the two minutes but more than
-        they have left to do here.
-        """
-        processes = "-f '[r]ay::RayTrainWorker'"
-        self.lab.run(name, f"pkill -STOP {processes}; touch /run/notice", user="root")
-        self.wait(lambda: "is drained" in self.lab.run(name, "cat /tmp/watch-spot.log"), 100, "no node is drained")
+    def let_go(self, trial):
+        """Let the trial train on."""
+        (self.lab.folder / f"{trial}.go").touch()
+
+    def give_notice(self, trial, name):
+        """What EC2 does two minutes before it takes a spot instance; the training on it goes on when it was told."""
+        (self.lab.folder / f"{trial}.still").touch()
+        self.lab.run(name, "touch /run/notice", user="root")
+        self.wait(lambda: "is drained" in self.lab.read(name, "tmp/watch-spot.log"), 100, "no node is drained")
         time.sleep(TRAIN_LOOKS_EVERY_S + 1.0)
-        self.lab.run(name, f"pkill -CONT {processes}", user="root")
+        self.let_go(trial)
 
     def wait(self, condition, seconds, what=""):
         """Wait until it holds."""

@@ -15,8 +15,8 @@ echo "export PATH=$(dirname "$(readlink -f /opt/lab/python3)"):\$PATH" > /etc/pr
 # apt: the LAN has no way out, and the image has all that is asked for.
 printf '#!/bin/bash\nexit 0\n' > /usr/local/sbin/apt-get
 chmod 755 /usr/local/sbin/apt-get
-# Modules that one node has compiled are not compiled by the others.
-echo "export PYTHONPYCACHEPREFIX=/opt/lab/bytecode" >> /etc/profile.d/lab.sh
+# What this machine or one node has compiled is not compiled by the others.
+echo "export PYTHONPYCACHEPREFIX=/opt/lab/bytecode NUMBA_CACHE_DIR=/opt/lab/kernels" >> /etc/profile.d/lab.sh
 # Ray looks around more often than by default, since machines come in seconds here.
 echo "export AUTOSCALER_UPDATE_INTERVAL_S=2 AUTOSCALER_NODE_SSH_INTERVAL_S=1" >> /etc/profile.d/lab.sh
 echo "export RAY_health_check_period_ms=1000" >> /etc/profile.d/lab.sh

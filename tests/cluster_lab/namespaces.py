@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 GATEWAY, BITS = "172.31.0.1", 16
+GATEWAY_MAC = "02:00:ac:1f:00:01"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -33,7 +34,9 @@ class Lab:
         """Make the LAN: a bridge in a namespace of its own."""
         sh("ip", "netns", "add", self.lan)
         sh("ip", "-n", self.lan, "link", "set", "lo", "up")
-        sh("ip", "-n", self.lan, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        # Without an address of its own it has the lowest of its cables', and with each node that comes or goes another.
+        bridge = ["br0", "address", GATEWAY_MAC, "type", "bridge", "forward_delay", "0"]
+        sh("ip", "-n", self.lan, "link", "add", *bridge)
         sh("ip", "-n", self.lan, "addr", "add", f"{GATEWAY}/{BITS}", "dev", "br0")
         sh("ip", "-n", self.lan, "link", "set", "br0", "up")
 
@@ -77,7 +80,10 @@ class Lab:
             assert outer.poll() is None, (place / "init.log").read_text()
             assert time.monotonic() < until, (place / "init.log").read_text()
             time.sleep(0.05)
-        (place / "node.json").write_text(json.dumps({"outer": outer.pid, "pid": pid, "ips": list(ips)}))
+        known = place / "node.new"
+        known.write_text(json.dumps({"outer": outer.pid, "pid": pid, "ips": list(ips)}))
+        # Others read it at any time.
+        known.rename(place / "node.json")
 
     def _connect(self, namespace, name, ips):
         sh("ip", "netns", "add", namespace)
@@ -103,6 +109,12 @@ class Lab:
         said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         assert done.returncode == 0, f"{name}: {command}: {done.returncode}\n{said}"
         return done.stdout
+
+    def read(self, name, path):
+        """A file of a node; '' if it is not there."""
+        pid = json.loads((self.folder / name / "node.json").read_text())["pid"]
+        file = Path(f"/proc/{pid}/root/{path}")
+        return file.read_text() if file.exists() else ""
 
     def set_cable(self, name, *, is_in):
         """Pull the node's cable, or put it back."""

@@ -48,6 +48,7 @@ class RayNodes:
         self._s3.kill()
         self._s3.wait()
         self._s3.stdout.close()
+        self.bucket.close()
         self.lab.down()
 
     def start(self, workers):

@@ -28,6 +28,7 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     cloud.laptop("ray up -y cluster.yaml > ~/up.log 2>&1 || { tail -c 3000 ~/up.log; exit 1; }", timeout=900)
     cloud.note("ray up")
     assert [lifecycle for _, lifecycle in cloud.started()] == ["on-demand"]
+    cloud.hold("A1", "all")
     output = tmp_path / "exec.log"
     command = cloud.start(f"ray exec cluster.yaml '{RUN}'", output)
 
@@ -38,11 +39,15 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
 
         cloud.wait(check, seconds, what)
 
-    blows = {"A1": cloud.lab.cut_power, "all": cloud.give_notice}
+    def cut_power(trial, host):
+        cloud.lab.cut_power(host)
+        cloud.let_go(trial)
+
+    blows = {"A1": cut_power, "all": cloud.give_notice}
     dealt = []
 
     def interrupt(trial, blow, host):
-        blow(host)
+        blow(trial, host)
         done = f"runs/sweep/trials/{trial}/training.json"
         assert done not in cloud.bucket.list(), f"{trial} was done before it could be interrupted"
         cloud.note(f"{trial} is interrupted")
