@@ -48,21 +48,26 @@ def choose_models(settings: Settings, model: str | None, *, all_levels: bool) ->
     if settings.name is None:
         if all_levels:
             raise ConfigError("--all-levels: needs --name, the run whose models are asked")
-        yield ChosenModels(folders={"": _find_folder(model or "model")}, language="en")
+        yield ChosenModels(folders={"": _find_folder(model)}, language="en")
         return
     with settings.fetched() as current:
         yield _models_of(current.folder, model, all_levels=all_levels)
 
 
-def _find_folder(model: str) -> Path:
+def _find_folder(model: str | None) -> Path:
+    """The folder that is named, or that of the model in this one."""
     from raysweep.staging.bucket_address import is_bucket_uri
     from raysweep.staging.run_view import fetch_folder
     from raysweep.storage.run_folder import TrialFolder
 
-    folder = fetch_folder(model) if is_bucket_uri(model) else Path(model)
+    folder = fetch_folder(model) if model is not None and is_bucket_uri(model) else Path(model or "model")
     for place in (folder, TrialFolder(folder).model):
         if (place / "config.json").is_file():
             return place
+    if model is None:
+        raise ConfigError(
+            "infill: found no model; give --name RUN with --model TRIAL or --all-levels, or --model FOLDER"
+        )
     raise InputError(
         f"--model: found '{model:.80}', which holds no model; must be a folder such as runs/local/trials/all, or with "
         "--name RUN a trial such as all"
@@ -84,7 +89,9 @@ def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> Chosen
         names = [model] if model in done else []
     if not names:
         trained = ", ".join(done) or "none yet; do `raysweep train` or `raysweep run` first"
-        found = "no level has a model of its own" if all_levels else f"found '{model or 'nothing':.80}'"
+        found = "no level has a model of its own" if all_levels else f"found '{model or '':.80}'"
+        if model is None and not all_levels:
+            found = "give one, or --all-levels"
         raise InputError(f"--{'all-levels' if all_levels else 'model'}: {found}; trained in '{run.name}' are {trained}")
     for name in names:
         read_model_digest(run.trial(name))  # refuses what is damaged

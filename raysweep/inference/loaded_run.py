@@ -256,6 +256,9 @@ class Models(Mapping[str, TrainedModel]):
     def __len__(self) -> int:
         return len(self._models)
 
+    def __repr__(self) -> str:
+        return f"Models({', '.join(self._models)})"
+
 
 def open_run(folder: Path, device: str | None = None) -> LoadedRun:
     """Load a run; see `raysweep.load`.

@@ -1,7 +1,7 @@
 """One trained model: it fills blanks and scores texts.  Its weights are read when something first needs them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raysweep.errors import InputError, TrainingError
-from raysweep.evaluation.answer_words import FREE, Constraints
+from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.infilling import Infilling, infill
 from raysweep.inference.text_scores import ScoringRules, TextScores, score_texts
 from raysweep.inference.text_tables import document_table, read_texts, token_table
@@ -21,9 +21,9 @@ class TrainedModel:
     """A model by name.  Get it from `raysweep.load(run)[trial]` or `raysweep.load_model(folder)`."""
 
     name: str
-    rules: ScoringRules
+    rules: ScoringRules = field(repr=False)
     """How texts are masked and scored; of a run, as its evaluate stage did."""
-    load: Callable[[], Any]
+    load: Callable[[], Any] = field(repr=False)
     """Reads the weights, after comparing them with what the record says."""
 
     def infill(
@@ -36,7 +36,10 @@ class TrainedModel:
         top_p: float | None = 0.95,
         seed: int = 0,
         max_answer_tokens: int | None = None,
-        constraints: Constraints = FREE,
+        first_word: str | None = None,
+        min_words: int = 0,
+        max_words: int | None = None,
+        forbidden: Sequence[str] = (),
     ) -> list[Infilling]:
         r"""Fill a text's blanks, such as `[word]` or `[sentence]`, n times; see `raysweep infill --help`.
 
@@ -46,7 +49,9 @@ class TrainedModel:
             temperature: with 0 the likeliest token is taken, so all fillings are the same.
             top_k, top_p: draw from the k likeliest tokens, or from the likeliest with this much probability.
             max_answer_tokens: tokens in the longest answer; by kind of blank if absent.
-            constraints: what every answer must be like: its first word, how many words, which not.
+            first_word: with which every answer begins.
+            min_words, max_words: in every answer; one that its limit cuts may have fewer.
+            forbidden: words that no answer has; see `answer_words.Constraints`.
 
         Raises:
             InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
@@ -65,7 +70,9 @@ class TrainedModel:
             top_p=top_p,
             seed=seed,
             max_answer_tokens=max_answer_tokens,
-            constraints=constraints,
+            constraints=Constraints(
+                first_word=first_word, min_words=min_words, max_words=max_words, forbidden=tuple(forbidden)
+            ),
         )
 
     def score(

@@ -86,7 +86,8 @@ def test_a_model_of_a_run_is_the_one_in_its_folder(command, storage, model_folde
     ("name", "model", "all_levels", "kind", "message"),
     [
         ("pilot", "C1", False, InputError, "--model: found 'C1'; trained in 'pilot' are A1, C2, all"),
-        ("pilot", None, False, InputError, "--model: found 'nothing'; trained"),
+        ("pilot", None, False, InputError, "--model: give one, or --all-levels; trained in 'pilot' are A1"),
+        (None, None, False, ConfigError, "infill: found no model; give --name RUN with --model TRIAL or --all-levels"),
         ("pilot", "A1", True, ConfigError, "--all-levels and --model: found both"),
         (None, None, True, ConfigError, "--all-levels: needs --name"),
         (None, "nowhere", False, InputError, "--model: found 'nowhere', which holds no model"),

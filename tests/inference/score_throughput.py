@@ -1,12 +1,12 @@
-"""Measures the whole command `raysweep score` on made-up texts, beside the evaluate stage and a plain loop.
+"""Measures the whole command `raysweep score`, beside what it calls, the evaluate stage and a plain loop.
 
     python -m tests.inference.score_throughput --storage runs --name local --texts 10000
 
 Rates are predicted tokens a second, by the clock and per second of CPU of all processes.  The command's are of all
-models and its whole time, with the start of Python and Ray.  Those of the evaluate stage are of its function on the
-run's test examples, in this process with one thread; by the clock `score` has as many processes as there are CPUs, so
-`ratio_to_stage` compares it with as many times the stage's.  The loop uses transformers, with a text a batch and as
-many threads as there are CPUs.
+models and its whole time, with the start of Python and Ray.  What it calls (`TrainedModel.score_texts`) and the stage's
+function, on the run's test examples, are timed in this process with one thread; by the clock `score` has as many
+processes as there are CPUs, so their rates are taken as many times.  With two masks a text the stage reads a document
+twice, and `score` three times, the whole text as well.  The loop uses transformers, with a text a batch and all CPUs.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from raysweep.model.gpt2 import vocabulary_of
 from raysweep.model.token_losses import full_precision
 
 _LOOP_TEXTS = 500
+_FUNCTION_TEXTS = 1000
 _STAGE_ROUNDS = 5
 
 
@@ -77,6 +78,16 @@ def _stage(run, network):
     return score
 
 
+def _function(model, texts):
+    """Scores texts as the command does, a part at a time."""
+
+    def score():
+        scores = model.score_texts(texts, [str(number) for number in range(len(texts))])
+        return int(scores.tokens.sum() + scores.infill_tokens.sum())
+
+    return score
+
+
 def _loop(folder, texts, vocabulary, longest):
     """Scores texts with transformers, one at a time."""
     model = GPT2LMHeadModel.from_pretrained(folder).eval()
@@ -106,27 +117,29 @@ def main():
         texts = Path(folder, "texts.csv")
         write_sample(texts, rows=given.texts, seed=1, levels=run.config.data.levels)
         tokens, seconds, cpu_seconds = _time_command(run, texts, Path(folder, "scores.parquet"), given.options)
-        listed = pd.read_csv(texts)["text"].tolist()[:_LOOP_TEXTS]
+        listed = pd.read_csv(texts)["text"].tolist()
     network = run[trial].network
     with torch.inference_mode():
         torch.set_num_threads(processes)
         vocabulary, longest = vocabulary_of(network), run.config.masking.max_tokens
-        loop = _time(_loop(run.folder.trial(trial).model, listed, vocabulary, longest))
+        loop = _time(_loop(run.folder.trial(trial).model, listed[:_LOOP_TEXTS], vocabulary, longest))
     torch.set_num_threads(1)
     keep_freed_memory(torch.device("cpu"))  # as scorers do; after the loop, which would gain by it
+    function = _time(_function(run[trial], listed[:_FUNCTION_TEXTS]))
     with full_precision():
         stage = _time(_stage(run, network), _STAGE_ROUNDS)
+    others = {"function": function, "stage": stage, "loop": loop}
     told = {
         "texts": given.texts,
         "processes": processes,
         "load": round(os.getloadavg()[0], 1),
         "score": {"seconds": seconds, "cpu_seconds": cpu_seconds, "tokens_per_s": tokens / seconds},
-        "stage_tokens_per_s": stage[0],
-        "loop_tokens_per_s": loop[0],
-        "ratio_to_stage": tokens / seconds / (processes * stage[0]),
-        "ratio_to_loop": tokens / seconds / loop[0],
-        "cpu_ratio_to_stage": tokens / cpu_seconds / stage[1],
-        "cpu_ratio_to_loop": tokens / cpu_seconds / loop[1],
+        **{f"{name}_tokens_per_s": rates[0] for name, rates in others.items()},
+        **{
+            f"ratio_to_{name}": tokens / seconds / rates[0] / (1 if name == "loop" else processes)
+            for name, rates in others.items()
+        },
+        **{f"cpu_ratio_to_{name}": tokens / cpu_seconds / rates[1] for name, rates in others.items()},
     }
     print(json.dumps(told, indent=2))
 

@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import raysweep
 from raysweep.errors import DamagedError, InputError, TrainingError
+from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.infilling import infill
 from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.level_predictor import LevelPredictor
@@ -50,7 +51,7 @@ def test_the_api_is_frozen():
         "load": "(run, *, device=None)",
         "load_model": "(model, *, device=None)",
         "TrainedModel.infill": "(self, text, n=1, *, temperature=1.0, top_k=None, top_p=0.95, seed=0, "
-        "max_answer_tokens=None, constraints=…)",
+        "max_answer_tokens=None, first_word=None, min_words=0, max_words=None, forbidden=…)",
         "TrainedModel.score": "(self, texts, *, ids=None, per_token=False)",
         "LevelPredictor.predict": "(self, texts)",
         "LevelClassifier.predict": "(self, texts, *, ids=None)",
@@ -166,12 +167,17 @@ def test_infill_is_the_one_infiller(run):
     text = "I like [word] because [ngram]."
     network = load_model(run.folder.trial("A1").model)
     assert run["A1"].infill(text, n=2, seed=3) == infill(network, text, samples=2, seed=3)
+    asked = {"first_word": "green", "max_words": 2, "forbidden": ("tea",)}
+    (filled,) = run["A1"].infill(text, **asked)
+    assert [filled] == infill(network, text, constraints=Constraints(**asked))
+    assert all(answer.text.startswith("green") for answer in filled.answers)
 
 
 def test_models_are_known_by_their_trials(run):
     """The start is one of them; another name is answered with those that there are."""
     assert list(run.models) == ["start", "A1", "C1", "all", "all-C1"]
     assert len(run.models) == 5
+    assert (repr(run.models), repr(run["A1"])) == ("Models(start, A1, C1, all, all-C1)", "TrainedModel(name='A1')")
     assert run["start"].score(TEXTS[0])["nats"][0] == pytest.approx(7 * math.log(50264), rel=0.02)
     with pytest.raises(KeyError, match="A3: no such model; trained are start, A1, C1, all, all-C1"):
         run["A3"]

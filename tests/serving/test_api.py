@@ -16,7 +16,6 @@ from justhtml import JustHTML
 
 import raysweep
 from raysweep.errors import InputError, TrainingError
-from raysweep.evaluation.answer_words import Constraints
 from raysweep.scheduling.records import read_record
 from raysweep.serving.request_batches import RequestBatches
 from raysweep.serving.served_run import serve_run
@@ -44,7 +43,7 @@ def test_blanks_are_filled_as_python_fills_them(client, run):
     also = client.post("/api/fill", json={"text": spelled, "samples": 1, "seed": 4, "max_words": 1}).json()
     assert answer == also
     for model in answer["models"]:
-        fillings = run[model["name"]].infill(spelled, 1, seed=4, constraints=Constraints(max_words=1))
+        fillings = run[model["name"]].infill(spelled, 1, seed=4, max_words=1)
         assert [sample["text"] for sample in model["samples"]] == [filling.text for filling in fillings]
         first = model["samples"][0]["answers"][0]
         assert first["text"] == model["samples"][0]["text"][first["start"] : first["stop"]]
