@@ -8,8 +8,8 @@ every candidate is then computed, so there are no false positives.  Missed are a
 just above a threshold of 0.9, and pairs in buckets too large to compare completely (`not_compared` counts them).
 
 What grows with the corpus is kept in temporary files: the words, and the bands of the signatures.  In memory are 32
-bytes of each signature, by which nearly all pairs of a bucket are told apart, and the places of the words.  The
-signatures of the few pairs that remain are made again from their words.
+bytes of each signature and 16 of the text's first and last words, by which nearly all pairs of a bucket are told apart,
+and the places of the words.  The signatures of the few pairs that remain are made again from their words.
 
 The result depends only on the texts, their order and the threshold: the hash functions are fixed, and neither blocks
 nor threads change a pair.
@@ -17,7 +17,6 @@ nor threads change a pair.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -32,14 +31,13 @@ from raysweep.corpus.near_kernels import (
     ROWS,
     SIGNATURE,
     find_candidates,
-    hash_sequences,
-    hash_words,
     measure_pairs,
     sketch_texts,
 )
 from raysweep.corpus.normalising import normalise_text
 from raysweep.corpus.spool import Place, Spool
 from raysweep.corpus.text_hashes import number_by_appearance, text_bytes
+from raysweep.corpus.word_hashes import hash_sequences, hash_words
 from raysweep.readers.cpu_threads import map_in_threads
 from raysweep.seeding import generator_for
 
@@ -114,7 +112,7 @@ class TextSketches:
     words: npt.NDArray[np.uint32]
     lengths: Longs  # (n,) words
     hashes: Wides  # (n,) of the words in order; of a text without words 0
-    packed: Wides  # (n, PACKED)
+    packed: Wides  # (PACKED + 2, n)
     band_keys: Wides  # (BANDS, n)
 
 
@@ -123,7 +121,7 @@ def sketch(texts: pa.Array) -> TextSketches:
     words, lengths = _words_of(texts)
     hashes = np.zeros(len(texts), dtype=np.uint64)
     hash_sequences(words, np.concatenate([[0], np.cumsum(lengths)]), hashes)
-    packed = np.zeros((len(texts), PACKED), dtype=np.uint64)
+    packed = np.zeros((PACKED + 2, len(texts)), dtype=np.uint64)
     band_keys = np.zeros((BANDS, len(texts)), dtype=np.uint64)
     sketch_texts(words, lengths, *_hash_functions(), band_keys, packed)
     return TextSketches(words=words, lengths=lengths, hashes=hashes, packed=packed, band_keys=band_keys)
@@ -156,7 +154,7 @@ class DuplicateSearch:
         self._words, self._sketches = Spool(folder), Spool(folder)
         self._bands: list[list[Place]] = []  # block → band
         self._hashes: list[Place] = []
-        self._packed: list[Place] = []
+        self._packed: list[list[Place]] = []  # block → part
         self._lengths = [np.zeros(0, dtype=np.int32)]
 
     def add(self, block: TextSketches) -> None:
@@ -164,7 +162,7 @@ class DuplicateSearch:
         self._words.append(block.words)
         self._bands.append([self._sketches.append(keys) for keys in block.band_keys])
         self._hashes.append(self._sketches.append(block.hashes))
-        self._packed.append(self._sketches.append(block.packed))
+        self._packed.append([self._sketches.append(part) for part in block.packed])
         self._lengths.append(block.lengths.astype(np.int32))
 
     def find(self, threshold: float) -> NearDuplicates:
@@ -186,13 +184,17 @@ class DuplicateSearch:
         comparison = _Comparison(
             sketches=self._sketches,
             bands=self._bands,
-            packed=self._sketches.read_all(self._packed, np.uint64).reshape(-1, PACKED),
+            packed=np.stack(
+                [
+                    self._sketches.read_all([block[part] for block in self._packed], np.uint64)
+                    for part in range(PACKED + 2)
+                ]
+            ),
             is_chosen=is_chosen,
             sequences=sequences,
             threshold=threshold,
         )
-        parts = 1 << (int(is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
-        found = list(map_in_threads(comparison.compare, product(range(BANDS), range(parts), (parts,))))
+        found = list(map_in_threads(comparison.compare, comparison.parts()))
         pairs = np.sort(codes[np.concatenate([pairs for pairs, _, _ in found])], axis=1)
         similarities = np.concatenate([similarities for _, similarities, _ in found])
         _, distinct = np.unique(pairs[:, 0] * len(codes) + pairs[:, 1], return_index=True)
@@ -212,18 +214,29 @@ class _Comparison:
 
     sketches: Spool
     bands: list[list[Place]]
-    packed: Wides
+    packed: Wides  # (PACKED + 2, D)
     is_chosen: npt.NDArray[np.bool_]  # one text of each sequence of words
     sequences: WordSequences
     threshold: float
 
-    def compare(self, which: tuple[int, int, int]) -> tuple[Longs, Floats, int]:
+    def parts(self) -> Iterator[tuple[Longs, Wides]]:
+        """Each band in parts whose buckets are whole: the chosen texts of a part, ascending, and their keys."""
+        parts = 1 << (int(self.is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
+        for band in range(BANDS):
+            keys = self.sketches.read_all([block[band] for block in self.bands], np.uint64)
+            numbers = (keys >> np.uint64(32) & np.uint64(parts - 1)).astype(np.int16)
+            numbers[~self.is_chosen] = -1
+            for part in range(parts):
+                inside = np.flatnonzero(numbers == part)
+                yield inside, keys[inside]
+
+    def compare(self, part: tuple[Longs, Wides]) -> tuple[Longs, Floats, int]:
         """Pairs of texts that share a bucket and are similar, their similarities, and how many pairs were skipped.
 
         Args:
-            which: a band, a part of its buckets, and how many parts there are: a power of two.
+            part: texts and their keys, equal in a bucket.
         """
-        chosen, keys = self._keys(*which)
+        chosen, keys = part
         order, begins = _buckets(keys)
         rows = chosen[order]
         mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
@@ -234,20 +247,6 @@ class _Comparison:
             similarities.append(how_much)
         return np.concatenate(pairs), np.concatenate(similarities), int((mates * (mates + 1) // 2).sum())
 
-    def _keys(self, band: int, part: int, parts: int) -> tuple[Longs, Wides]:
-        """The chosen texts of one part of a band's buckets, ascending, and their keys."""
-        texts, keys, begin = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
-        for block in self.bands:
-            of_block = self.sketches.read(block[band], np.uint64)
-            is_inside = self.is_chosen[begin : begin + len(of_block)]
-            if parts > 1:
-                is_inside = is_inside & (of_block >> np.uint64(32) & np.uint64(parts - 1) == part)
-            inside = np.flatnonzero(is_inside)
-            texts.append(begin + inside)
-            keys.append(of_block[inside])
-            begin += len(of_block)
-        return np.concatenate(texts), np.concatenate(keys)
-
     def _candidates(self, rows: Longs, begins: Longs) -> Iterator[Longs]:
         """Pairs of texts whose signatures may agree, a part at a time.
 
@@ -255,7 +254,7 @@ class _Comparison:
             rows: the texts of all buckets.
             begins: where each bucket begins, and the last ends.
         """
-        packed, lengths, at = self.packed[rows], self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
+        packed, lengths, at = self.packed[:, rows], self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
         room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
         while at[0] < len(begins) - 1:
             count = find_candidates(
@@ -295,11 +294,29 @@ def _words_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint32], Longs]:
 
 def _buckets(keys: Wides) -> tuple[Longs, Longs]:
     """Rows that share a bucket with another, sorted by bucket; and where each bucket begins and the last one ends."""
-    order = np.argsort(keys, kind="stable")
+    order = _order_of(keys)
+    in_order = keys[order]
     is_first = np.ones(len(keys) + 1, dtype=np.bool_)
-    is_first[1:-1] = keys[order[1:]] != keys[order[:-1]]
+    is_first[1:-1] = in_order[1:] != in_order[:-1]
     sizes = np.diff(np.flatnonzero(is_first))
     return order[np.repeat(sizes > 1, sizes)], np.concatenate([[0], sizes[sizes > 1].cumsum()])
+
+
+def _order_of(keys: Wides) -> Longs:
+    """An order in which equal keys are neighbours, ascending by row.
+
+    Numpy sorts numbers several times as fast as it finds the stable order of numbers, so the row replaces the low bits
+    of its key; before that they are mixed into the high bits.
+    """
+    low = np.uint64((1 << len(keys).bit_length()) - 1)
+    mixed = (keys ^ (keys >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    marked = np.sort(mixed & ~low | np.arange(len(keys), dtype=np.uint64))
+    order: Longs = (marked & low).astype(np.int64)
+    high, in_order = marked & ~low, keys[order]
+    if ((high[1:] == high[:-1]) & (in_order[1:] != in_order[:-1])).any():
+        # Two keys agree in all their high bits, and their rows may be mixed.
+        return np.argsort(keys, kind="stable")
+    return order
 
 
 def _least_agreement(threshold: float) -> int:

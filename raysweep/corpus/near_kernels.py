@@ -1,9 +1,8 @@
 """The hot loops of the search for near duplicates, compiled by numba at their first call and cached on disk.
 
-A text is split into words (lower-case letters and digits, without apostrophes; in scripts without spaces each
-character), a word becomes a 32-bit hash, a pair of neighbouring words a shingle, and the shingles a signature of
-minima.  Kernels hold no state and start no threads.  They call only functions of this file, so numba's check of
-the file's age is enough to recompile them after a change.
+Words come as 32-bit hashes (`word_hashes`); a pair of neighbouring words is a shingle, and the shingles of a text
+become a signature of minima.  Kernels hold no state and start no threads.  They call only functions of this file, so
+numba's check of the file's age is enough to recompile them after a change.
 """
 
 import numpy as np
@@ -19,123 +18,22 @@ _IN_PART = 15
 PACKED = SIGNATURE // _IN_PART
 """Words of 64 bits that hold four bits of each minimum."""
 
-Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int32]
 Wides = npt.NDArray[np.uint64]
 
 _PRIME = np.uint64(1099511628211)
-_BASIS = np.uint64(14695981039346656037)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
 _LOWEST = np.uint64(0x111111111111111)
 """The lowest of each four bits, of `_IN_PART` groups."""
-
-
-@kernel
-def _wide_character(text: Bytes, place: int, end: int) -> tuple[int, bool, bool]:
-    """Look at a character of three or four bytes of UTF-8.
-
-    Returns:
-        Its bytes; whether it is of a script without spaces, as in `masking.languages`; whether it is East Asian
-        punctuation, which separates words.
-    """
-    if text[place] >= 0xF0:
-        if place + 3 >= end:
-            return 1, False, False
-        code = (
-            (text[place] & 7) << 18 | (text[place + 1] & 63) << 12 | (text[place + 2] & 63) << 6 | text[place + 3] & 63
-        )
-        return 4, 0x20000 <= code <= 0x323AF, False
-    if place + 2 >= end:
-        return 1, False, False
-    code = (text[place] & 15) << 12 | (text[place + 1] & 63) << 6 | text[place + 2] & 63
-    if 0x3000 <= code <= 0x303F:
-        is_apart = 0x3005 <= code <= 0x3007 or 0x3031 <= code <= 0x3035
-        return 3, is_apart, not is_apart
-    is_apart = (
-        0x0E00 <= code <= 0x0EFF  # Thai, Lao
-        or 0x1000 <= code <= 0x109F  # Burmese
-        or 0x1780 <= code <= 0x17FF  # Khmer
-        or 0x2E80 <= code <= 0x2FFF  # radicals
-        or (0x3040 <= code <= 0x31FF and code != 0x30FB)  # kana; a middle dot separates
-        or 0x3400 <= code <= 0x4DBF
-        or 0x4E00 <= code <= 0x9FFF
-        or 0xA9E0 <= code <= 0xA9FF
-        or 0xAA60 <= code <= 0xAA7F
-        or 0xF900 <= code <= 0xFAFF
-    )
-    return 3, is_apart, code == 0x30FB
-
-
-@kernel
-def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
-    """Write the hashes of all words in order; returns how many there are.
-
-    Args:
-        text: UTF-8 of all texts, one after the other.
-        ends: (D + 1,) where each text begins, and where the last ends.
-        words: output; needs room for half as many words as there are bytes, and one more for each text.
-        counts: (D,) output, the number of words of each text.
-    """
-    written = 0
-    for document in range(len(counts)):
-        first = written
-        state = _NONE
-        place, end = ends[document], ends[document + 1]
-        while place < end:
-            byte = text[place]
-            step, is_word, is_skipped = 1, False, False
-            if 65 <= byte <= 90:
-                byte, is_word = byte + 32, True
-            elif 97 <= byte <= 122 or 48 <= byte <= 57:
-                is_word = True
-            elif byte == 39:
-                is_skipped = True
-            elif byte == 0xE2 and place + 2 < end and text[place + 1] == 0x80:
-                # General punctuation: quotes, dashes, the ellipsis; the single quotes are apostrophes.
-                step = 3
-                is_skipped = text[place + 2] == 0x98 or text[place + 2] == 0x99
-            elif byte >= 0xE0:
-                step, is_apart, is_separator = _wide_character(text, place, end)
-                if is_apart and state != _NONE:
-                    words[written] = np.uint32((state * _MIX) >> _HIGH)
-                    written += 1
-                    state = _NONE
-                if not is_separator:
-                    for part in text[place : place + step]:
-                        state = ((_BASIS if state == _NONE else state) ^ np.uint64(part)) * _PRIME
-                # A character of its own is a word, which ends here.
-                is_skipped = not (is_apart or is_separator)
-            elif byte >= 128:
-                is_word = True
-            if is_word:
-                state = ((_BASIS if state == _NONE else state) ^ np.uint64(byte)) * _PRIME
-            elif not is_skipped and state != _NONE:
-                words[written] = np.uint32((state * _MIX) >> _HIGH)
-                written += 1
-                state = _NONE
-            place += step
-        if state != _NONE:
-            words[written] = np.uint32((state * _MIX) >> _HIGH)
-            written += 1
-        counts[document] = written - first
-    return written
-
-
-@kernel
-def hash_sequences(words: Hashes, starts: Longs, hashes: npt.NDArray[np.uint64]) -> None:
-    """Write a 64-bit hash of each text's sequence of words; texts without words keep their value."""
-    for text in range(len(hashes)):
-        first, end = starts[text], starts[text + 1]
-        if end > first:
-            state = _BASIS
-            for place in range(first, end):
-                state = (state ^ np.uint64(words[place])) * _PRIME
-                state = (state ^ (state >> _HIGH)) * _MIX
-            hashes[text] = state
+_LOWEST_OF_ALL = np.uint64(0x1111111111111111)
+_OPENING = 16
+"""Words at the beginning of a text of which four bits are kept, in one word of 64 bits; as many at its end."""
+_LOW_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
+_EACH_BYTE = np.uint64(0x0101010101010101)
 
 
 @kernel
@@ -146,15 +44,20 @@ def sketch_texts(words: Hashes, counts: Longs, factors: Wides, terms: Wides, ban
         counts: (D,) the number of words of each text.
         factors, terms: of the hash functions of the minima.
         band_keys: (BANDS, D) output, equal where all minima of a band are.
-        packed: (D, PACKED) output, the low four bits of each minimum.
+        packed: (PACKED + 2, D) output, four bits of each minimum, of each of the first words, and of each of the last
+            words, the last one first.
     """
     minima = np.empty(SIGNATURE, dtype=np.uint32)
     first = 0
     for text in range(len(counts)):
         if counts[text] == 0:
             continue
-        _sign(words[first : first + counts[text]], factors, terms, minima)
+        own = words[first : first + counts[text]]
+        _sign(own, factors, terms, minima)
         first += counts[text]
+        for place in range(min(_OPENING, len(own))):
+            packed[PACKED, text] |= np.uint64(own[place] & 15) << np.uint64(4 * place)
+            packed[PACKED + 1, text] |= np.uint64(own[len(own) - 1 - place] & 15) << np.uint64(4 * place)
         for band in range(BANDS):
             key = np.uint64(minima[band * ROWS])
             for row in range(band * ROWS + 1, (band + 1) * ROWS):
@@ -164,7 +67,7 @@ def sketch_texts(words: Hashes, counts: Longs, factors: Wides, terms: Wides, ban
             state = _NONE
             for row in range(_IN_PART):
                 state |= (np.uint64(minima[part * _IN_PART + row]) & np.uint64(15)) << np.uint64(4 * row)
-            packed[text, part] = state
+            packed[part, text] = state
 
 
 @kernel
@@ -195,7 +98,8 @@ def find_candidates(
     """Write pairs of bucket mates that may be similar enough; returns how many were written.
 
     Args:
-        packed, lengths: of the texts of all buckets, one bucket after the other.
+        packed: (PACKED + 2, R) of the texts of all buckets, one bucket after the other.
+        lengths: (R,) of the same texts.
         begins: where the buckets begin, and where the last ends.
         reach: how many later texts of its bucket each is compared with; there is room for as many pairs.
         agreeing: minima that two signatures must share for their texts to be compared.
@@ -204,29 +108,93 @@ def find_candidates(
         pairs: output, places in `packed`.
     """
     count = 0
+    is_near = np.empty(reach, dtype=np.bool_)
     while at[0] < len(begins) - 1:
         end = begins[at[0] + 1]
         while at[1] < end:
             left = at[1]
             if count + reach > len(pairs):
                 return count
-            for right in range(left + 1, min(end, left + 1 + reach)):
-                longer = max(lengths[left], lengths[right])
-                if 2 * longer - lengths[left] - lengths[right] > allowed * longer + 1e-6:
-                    continue
-                differing = np.uint64(0)
-                for part in range(PACKED):
-                    # Four bits that differ anywhere become a one in the lowest of them; the product adds these up.
-                    bits = packed[left, part] ^ packed[right, part]
-                    bits |= bits >> np.uint64(2)
-                    bits |= bits >> np.uint64(1)
-                    differing += ((bits & _LOWEST) * _LOWEST) >> np.uint64(56) & np.uint64(15)
-                if SIGNATURE - np.int64(differing) >= agreeing:
-                    pairs[count, 0], pairs[count, 1] = left, right
-                    count += 1
+            after = min(end, left + 1 + reach)
+            if _find_near(packed, lengths, left, after, agreeing, allowed, is_near):
+                for place in range(after - left - 1):
+                    right = left + 1 + place
+                    if is_near[place] and _may_agree(packed, lengths, left, right, allowed):
+                        pairs[count, 0], pairs[count, 1] = left, right
+                        count += 1
             at[1] += 1
         at[0] += 1
     return count
+
+
+@kernel
+def _find_near(
+    packed: Wides, lengths: Shorts, left: int, end: int, agreeing: int, allowed: float, is_near: npt.NDArray[np.bool_]
+) -> int:
+    """Tell which of the texts after `left` may be similar to it; returns how many."""
+    size = lengths[left]
+    shortest = size - int(allowed * size + 1e-6)
+    longest = size
+    while longest + 1 - size <= allowed * (longest + 1) + 1e-6:
+        longest += 1
+    first, second, third, fourth = packed[0, left], packed[1, left], packed[2, left], packed[3, left]
+    firsts, seconds = packed[0, left + 1 : end], packed[1, left + 1 : end]
+    thirds, fourths, sizes = packed[2, left + 1 : end], packed[3, left + 1 : end], lengths[left + 1 : end]
+    differing = np.uint64(SIGNATURE - agreeing)
+    found = 0
+    for place in range(len(firsts)):
+        marks = (
+            _differing(first ^ firsts[place])
+            + _differing(second ^ seconds[place])
+            + _differing(third ^ thirds[place])
+            + _differing(fourth ^ fourths[place])
+        )
+        # Each four bits count up to four; as bytes they are added up by a product.
+        pairs = (marks & _LOW_HALVES) + ((marks >> np.uint64(4)) & _LOW_HALVES)
+        alike = ((pairs * _EACH_BYTE) >> np.uint64(56)) <= differing
+        alike &= (sizes[place] >= shortest) & (sizes[place] <= longest)
+        is_near[place] = alike
+        found += alike
+    return found
+
+
+@kernel
+def _may_agree(packed: Wides, lengths: Shorts, left: int, right: int, allowed: float) -> bool:
+    """Tell whether the first, and the last, words of two texts allow so few edits; most pairs are told apart by that.
+
+    A word that no edit touches has its equal at most as many places away as there are edits.
+    """
+    most = int(allowed * max(lengths[left], lengths[right]) + 1e-6)
+    known = min(_OPENING - most, lengths[left])
+    if known <= most:
+        return True
+    inside = ~np.uint64(0) >> np.uint64(64 - 4 * known)
+    for part in range(PACKED, PACKED + 2):
+        one, other = packed[part, left], packed[part, right]
+        missing = _differing_of_all(one ^ other) & inside
+        for shift in range(4, 4 * most + 1, 4):
+            missing &= _differing_of_all(one ^ (other << np.uint64(shift)))
+            missing &= _differing_of_all(one ^ (other >> np.uint64(shift)))
+        # A sum of 16, which exceeds four bits, comes only where no edit is allowed; then the words are compared.
+        if np.int64((missing * _LOWEST_OF_ALL) >> np.uint64(60)) > most:
+            return False
+    return True
+
+
+@kernel
+def _differing_of_all(bits: np.uint64) -> np.uint64:
+    """The same of all sixteen groups of four bits as `_differing` of fifteen."""
+    bits |= bits >> np.uint64(2)
+    bits |= bits >> np.uint64(1)
+    return bits & _LOWEST_OF_ALL
+
+
+@kernel
+def _differing(bits: np.uint64) -> np.uint64:
+    """A one in the lowest of each four bits that are not all 0."""
+    bits |= bits >> np.uint64(2)
+    bits |= bits >> np.uint64(1)
+    return bits & _LOWEST
 
 
 @kernel

@@ -7,6 +7,7 @@ al. 2020, appendix C).  Passages are counted and are no leak: set phrases of a t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ MOSTLY = 0.5
 
 Hashes = npt.NDArray[np.uint64]
 Longs = npt.NDArray[np.int64]
-Part = tuple[int, int]
-"""Which part of all passages, and how many parts there are: a power of two."""
+Bools = npt.NDArray[np.bool_]
+_Block = tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], Bools]
 
 _MOST_PARTS = 6
 _PASSAGES_AT_ONCE = 1 << 22
-"""Passages that a hash table is made of, about; of more, those whose hashes begin alike are counted together."""
+"""Passages that a hash table is made of, about; of more, those whose hashes begin alike share one."""
+_TABLES_AT_ONCE = 4
+_BITS_PER_SLOT = 4
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.uint64(0)
 
@@ -51,14 +54,18 @@ def count_passages(sequences: WordSequences, splits: npt.NDArray[np.int8] | Long
     test, train = (splits == SPLITS.index(split) for split in ("test", "train"))
     passages = np.where(test, np.maximum(sequences.lengths - PASSAGE_WORDS + 1, 0), 0)
     parts = 1 << min(_MOST_PARTS, (int(passages.sum()) // _PASSAGES_AT_ONCE).bit_length())
-    shared = np.zeros(len(splits), dtype=np.int64)
-    for counts in map_in_threads(lambda part: _shared(sequences, test, train, (part, parts)), range(parts)):
-        shared += counts
+    shared = np.zeros(len(splits), dtype=np.int32)
+    for first in range(0, parts, _TABLES_AT_ONCE):
+        tables = _Tables.of(sequences, test, range(first, min(first + _TABLES_AT_ONCE, parts)), parts)
+        tables.mark(sequences, train)
+        tables.count(sequences, test, shared)
     tasks = WordSequences.of(pa.chunked_array([pa.array(prompts, pa.large_string())]))
     in_prompts = None
     if (tasks.lengths >= PASSAGE_WORDS).any():
-        table = _table_of(tasks, np.ones(len(prompts), dtype=np.bool_), (0, 1))
-        hits = _count_all(sequences, np.ones(len(splits), dtype=np.bool_), table, table != 0, (0, 1))
+        tables = _Tables.of(tasks, np.ones(len(prompts), dtype=np.bool_), range(1), 1)
+        tables.is_known[:] = tables.keys != 0
+        hits = np.zeros(len(splits), dtype=np.int32)
+        tables.count(sequences, np.ones(len(splits), dtype=np.bool_), hits)
         in_prompts = int((hits > 0).sum())
     return Passages(
         in_train=int((shared > 0).sum()),
@@ -67,45 +74,66 @@ def count_passages(sequences: WordSequences, splits: npt.NDArray[np.int8] | Long
     )
 
 
-def _shared(
-    sequences: WordSequences, test: npt.NDArray[np.bool_], train: npt.NDArray[np.bool_], part: Part
-) -> npt.NDArray[np.int32]:
-    """How many passages of each test document train has too, of one part of all passages."""
-    table = _table_of(sequences, test, part)
-    is_known = np.zeros(len(table), dtype=np.bool_)
-    # A small array, which the processor's cache holds, answers for most passages that the table lacks.
-    is_possible = np.zeros(len(table) // 2, dtype=np.bool_)
-    is_possible[table[table != 0] >> np.uint64(32) & np.uint64(len(is_possible) - 1)] = True
-    for words, starts, lengths, chosen in _blocks(sequences, train):
-        _mark_known(words, starts, lengths, chosen, *part, table, is_possible, is_known)
-        sequences.release()
-    return _count_all(sequences, test, table, is_known, part)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tables:
+    """Hash tables (open addressing, half empty at least) of the passages of some documents."""
+
+    keys: Hashes  # (P, K)
+    is_known: Bools  # (P, K)
+    possible: npt.NDArray[np.uint8]
+    """Bits, one for each hash in the tables: a small array answers for most passages that they lack."""
+    first: int
+    """The part of all passages that the first table holds."""
+    parts: int
+    """How many parts there are: a power of two."""
+
+    @classmethod
+    def of(cls, sequences: WordSequences, chosen: Bools, held: range, parts: int) -> Self:
+        """Make the tables of these parts of the passages of chosen documents, several at a time."""
+        slots = 1 << max(4, (2 * (int(sequences.lengths[chosen].sum()) // parts)).bit_length())
+        tables = cls(
+            keys=np.zeros((len(held), slots), dtype=np.uint64),
+            is_known=np.zeros((len(held), slots), dtype=np.bool_),
+            possible=np.zeros(max(8, len(held) * slots * _BITS_PER_SLOT // 8), dtype=np.uint8),
+            first=held.start,
+            parts=parts,
+        )
+
+        def fill(part: int) -> None:
+            for block in _blocks(sequences, chosen):
+                _fill(*block, part, parts, tables.keys[part - held.start])
+                sequences.release()
+
+        for _ in map_in_threads(fill, held):
+            pass
+        for keys in tables.keys:
+            _note_possible(keys, tables.possible)
+        return tables
+
+    def mark(self, sequences: WordSequences, chosen: Bools) -> None:
+        """Mark the passages that chosen documents have too."""
+
+        def mark(block: _Block) -> None:
+            _mark_known(*block, self.first, self.parts, self.keys, self.possible, self.is_known)
+            sequences.release()
+
+        for _ in map_in_threads(mark, _blocks(sequences, chosen)):
+            pass
+
+    def count(self, sequences: WordSequences, chosen: Bools, counts: npt.NDArray[np.int32]) -> None:
+        """Add to each chosen document's count the number of its passages that are marked."""
+
+        def count(block: tuple[_Block, npt.NDArray[np.int32]]) -> None:
+            _count_known(*block[0], self.first, self.parts, self.keys, self.is_known, block[1])
+            sequences.release()
+
+        starts = range(0, len(chosen), BLOCK_DOCUMENTS)
+        of_blocks = (counts[start : start + BLOCK_DOCUMENTS] for start in starts)
+        for _ in map_in_threads(count, zip(_blocks(sequences, chosen), of_blocks, strict=True)):
+            pass
 
 
-def _count_all(
-    sequences: WordSequences, chosen: npt.NDArray[np.bool_], table: Hashes, is_known: npt.NDArray[np.bool_], part: Part
-) -> npt.NDArray[np.int32]:
-    counts = [np.zeros(0, dtype=np.int32)]
-    for words, starts, lengths, some in _blocks(sequences, chosen):
-        counts.append(np.zeros(len(some), dtype=np.int32))
-        _count_known(words, starts, lengths, some, *part, table, is_known, counts[-1])
-        sequences.release()
-    return np.concatenate(counts)
-
-
-def _table_of(sequences: WordSequences, chosen: npt.NDArray[np.bool_], part: Part) -> Hashes:
-    """Make a hash table (open addressing, half empty at least) of one part of the passages of some documents."""
-    words = int(sequences.lengths[chosen].sum()) // part[1]
-    table = np.zeros(1 << max(4, (2 * words).bit_length()), dtype=np.uint64)
-    for words_, starts, lengths, some in _blocks(sequences, chosen):
-        _fill(words_, starts, lengths, some, *part, table)
-        sequences.release()
-    return table
-
-
-def _blocks(
-    sequences: WordSequences, chosen: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+def _blocks(sequences: WordSequences, chosen: Bools) -> Iterator[_Block]:
     """The words, and the starts, the lengths and the choice of some documents after the other."""
     for start in range(0, len(chosen), BLOCK_DOCUMENTS):
         some = slice(start, start + BLOCK_DOCUMENTS)
@@ -136,18 +164,34 @@ def _fill(
 
 
 @kernel
+def _note_possible(keys: Hashes, possible: npt.NDArray[np.uint8]) -> None:
+    """Set the bit of each hash in a table."""
+    for slot in range(len(keys)):
+        if keys[slot] != _EMPTY:
+            place, bit = _bit_of(keys[slot], possible)
+            possible[place] |= bit
+
+
+@kernel
+def _bit_of(key: np.uint64, possible: npt.NDArray[np.uint8]) -> tuple[int, np.uint8]:
+    """The byte of a hash, and its bit there."""
+    place = int((key >> np.uint64(20)) & np.uint64(len(possible) - 1))
+    return place, np.uint8(np.uint64(1) << ((key >> np.uint64(50)) & np.uint64(7)))
+
+
+@kernel
 def _mark_known(
     words: npt.NDArray[np.uint32],
     starts: Longs,
     lengths: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.bool_],
-    part: int,
+    chosen: Bools,
+    first: int,
     parts: int,
-    table: Hashes,
-    is_possible: npt.NDArray[np.bool_],
-    is_known: npt.NDArray[np.bool_],
+    keys: Hashes,
+    possible: npt.NDArray[np.uint8],
+    is_known: Bools,
 ) -> None:
-    """Mark the entries of the table that chosen documents have too."""
+    """Mark the entries of the tables that chosen documents have too; several threads may."""
     oldest = _power()
     for text in range(len(chosen)):
         if chosen[text]:
@@ -156,13 +200,14 @@ def _mark_known(
                 state = _rolled(words, starts[text], place, state, oldest)
                 if place - starts[text] >= PASSAGE_WORDS - 1:
                     key = _mixed(state)
-                    if _part(key, parts) != part:
+                    byte, bit = _bit_of(key, possible)
+                    if not possible[byte] & bit:
                         continue
-                    if not is_possible[(key >> np.uint64(32)) & np.uint64(len(is_possible) - 1)]:
-                        continue
-                    slot = _slot(table, key)
-                    if table[slot] != _EMPTY:
-                        is_known[slot] = True
+                    table = _part(key, parts) - first
+                    if 0 <= table < len(keys):
+                        slot = _slot(keys[table], key)
+                        if keys[table, slot] != _EMPTY:
+                            is_known[table, slot] = True
 
 
 @kernel
@@ -170,14 +215,14 @@ def _count_known(
     words: npt.NDArray[np.uint32],
     starts: Longs,
     lengths: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.bool_],
-    part: int,
+    chosen: Bools,
+    first: int,
     parts: int,
-    table: Hashes,
-    is_known: npt.NDArray[np.bool_],
+    keys: Hashes,
+    is_known: Bools,
     counts: npt.NDArray[np.int32],
 ) -> None:
-    """Count the passages of chosen documents whose entry in the table is marked."""
+    """Add the number of passages of chosen documents whose entry in the tables is marked."""
     oldest = _power()
     for text in range(len(chosen)):
         if chosen[text]:
@@ -186,7 +231,8 @@ def _count_known(
                 state = _rolled(words, starts[text], place, state, oldest)
                 if place - starts[text] >= PASSAGE_WORDS - 1:
                     key = _mixed(state)
-                    if _part(key, parts) == part and is_known[_slot(table, key)]:
+                    table = _part(key, parts) - first
+                    if 0 <= table < len(keys) and is_known[table, _slot(keys[table], key)]:
                         counts[text] += 1
 
 
