@@ -32,7 +32,7 @@ from scipy.special import ndtr
 from raysweep.config.section import Count, Section
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, holm
-from raysweep.statistics.contrasts import Estimate, Measured, measure, widen
+from raysweep.statistics.contrasts import TIE, Estimate, Measured, measure, widen
 from raysweep.statistics.placebo_draws import (
     PLACEBO,
     draw_moves,
@@ -232,10 +232,10 @@ def _parts(kind: str, roles: RoleModels, levels: Sequence[str], raw_weight: floa
 def _share_limits(raw: Measured, own: Measured, confidence: float) -> tuple[float, float] | None:
     """Percentile interval of own / raw, from the same draws of both; None if the raw gain may be none."""
     tail = (1.0 - confidence) / 2.0
-    if raw.limit(tail) <= 0.0:
+    if raw.limit(tail) <= TIE:
         return None
     owns, raws = (one.estimate + one.sources.deviations_with_seeds() for one in (own, raw))
-    shares = (owns / raws)[raws > 0.0]
+    shares = (owns / raws)[raws > TIE]
     tail = float(ndtr(widen(tail, min(raw.freedom, own.freedom))))
     low, high = np.quantile(shares, (tail, 1.0 - tail))
     return float(low), float(high)
@@ -245,7 +245,7 @@ def _decide(
     test: _Tested, kind: str, scope: str, smallest_effect: float, confidence: float, *, is_gain: bool
 ) -> ControlFinding:
     tail = (1.0 - confidence) / 2.0
-    explained_share = test.own.estimate / test.raw.estimate if test.raw.estimate > 0.0 else None
+    explained_share = test.own.estimate / test.raw.estimate if test.raw.estimate > TIE else None
     if not is_gain:
         verdict = ControlVerdict.NO_GAIN
     elif test.p_remaining <= tail:

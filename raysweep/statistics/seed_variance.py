@@ -19,7 +19,7 @@ from functools import lru_cache
 from math import sqrt
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
@@ -77,10 +77,11 @@ def seed_moves(
     """
     found: list[tuple[tuple[int, ...], SeedMoves]] = []
     beside = document_variance
-    for seeds in dict.fromkeys(tuple(sorted(part.models)) for part in parts):
+    for seeds in sorted(_seed_sets(parts)):
         if len(seeds) < 2:
             continue
-        contrasts = [parts, *(other for other in alike if any(tuple(sorted(part.models)) == seeds for part in other))]
+        # A level that lacks a training of one role would add the variance of the other alone.
+        contrasts = [parts, *(other for other in alike if _seed_sets(other) == _seed_sets(parts))]
         by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
         observed = float(np.var(by_seed_SL, axis=0, ddof=1).mean())
         by_learners = [_interaction(resamples, contrast, seeds) for contrast in contrasts]
@@ -103,8 +104,11 @@ def seed_moves(
 
 @lru_cache(maxsize=64)
 def draw_scores(count: int, seed: int, *seeds: int) -> Floats:
-    """(count,) standard normal values, the same for the same arguments; not to be written to."""
-    scores: Floats = generator_for(seed, "seeds", *seeds).standard_normal(count)
+    """(count,) evenly spread normal quantiles, in an order drawn from the arguments; not to be written to.
+
+    Values drawn at random would make the far tails of a t with one or two degrees of freedom a matter of chance.
+    """
+    scores: Floats = generator_for(seed, "seeds", *seeds).permutation(ndtri((np.arange(count) + 0.5) / count))
     scores.flags.writeable = False
     return scores
 
@@ -142,6 +146,10 @@ def pooled_freedom(by_seed_SL: Floats) -> float:
     # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
     ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
     return freedom * min(max(float(ratio), 1.0), float(contrasts))
+
+
+def _seed_sets(parts: Sequence[Part]) -> set[tuple[int, ...]]:
+    return {tuple(sorted(part.models)) for part in parts}
 
 
 def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:

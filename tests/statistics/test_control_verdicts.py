@@ -63,6 +63,20 @@ def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
     assert overall.share_low < overall.explained_share < overall.share_high
 
 
+def test_nothing_explains_a_share_of_no_gain(simulate):
+    """Copies of the general model with three seeds: rounding is no gain that a control could explain 40 % of."""
+    names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "specialised", "size_matched")}
+    models = [name for of_role in names.values() for name in of_role.values()]
+    losses, clusters = simulate({"A1": {model: 3.0 + number / 7 for number, model in enumerate(models)}}, seed=1)
+    losses["A1"].nats[:, 3:] = np.tile(losses["A1"].nats[:, :3], 2)
+    drawn = resample_levels(losses, models, resamples=200, seed=1, clusters=clusters)
+    roles = RoleModels(by_role={role: {"A1": of_role} for role, of_role in names.items()}, absent={})
+    found = assess_control(
+        "size_matched", roles, drawn, ["A1"], confirmed=["A1"], smallest_effect=1.05, confidence=0.95
+    )
+    assert [(one.explained_share, one.share_low) for one in found] == [(None, None)] * 2
+
+
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_gain_that_the_control_lacks_survives(simulate, kind):
     """Language differs between levels: random documents help nobody."""

@@ -63,10 +63,12 @@ def test_the_p_values_are_those_of_the_decisions():
     assert np.abs(apart).mean() < 0.02
 
 
-def simulate(effects, spread, experiments, rng, of_learners=0.05):
+def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15):
     """By kind: (E, L, W) of learners, (E, S, L) of trainings, (E, S, L, W) of both; all levels share general models."""
     shape = (experiments, len(LEVELS))
-    learners = {kind: rng.normal(effect, 0.15, (*shape, LEARNERS)) for kind, effect in zip(KINDS, effects, strict=True)}
+    learners = {
+        kind: rng.normal(effect, of_kinds, (*shape, LEARNERS)) for kind, effect in zip(KINDS, effects, strict=True)
+    }
     trainings = {kind: rng.normal(0.0, spread, (experiments, MOST, len(LEVELS))) for kind in KINDS}
     trainings["general"] = np.repeat(trainings["general"][:, :, :1], len(LEVELS), axis=2)
     both = {kind: rng.normal(0.0, of_learners, (experiments, MOST, len(LEVELS), LEARNERS)) for kind in KINDS}

@@ -6,6 +6,8 @@ level models (P) are equally good, other level models (Q) worse.  All claims are
     H1  G ÷ P above 1          H2  G ÷ P and G ÷ Q below 1          H3  P ÷ G and P ÷ Q below 1
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,8 @@ from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, mean_log_ratio
 from raysweep.statistics.seed_variance import freedom_beside, pooled_freedom
+from tests.statistics.test_group_sequential import CLAIMS as CLAIMS_OF_RUN
+from tests.statistics.test_sequential_error_rate import TAIL, p_values, simulate
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 KINDS = {"G": 0.0, "P": 0.0, "Q": 0.1}
@@ -23,6 +27,7 @@ CLAIMS = tuple(
     Hypothesis(code=code, name=code, numerator=numerator, against=against, above=code == "H1", margin=1.0)
     for code, numerator, against in (("H1", "G", ("P",)), ("H2", "G", ("P", "Q")), ("H3", "P", ("G", "Q")))
 )
+SPREADS = (0.0, 0.005, 0.01, 0.03, 0.1)
 LEARNERS = {
     # Nats per token by which a learner favours one kind of model, and one training of it.
     "single trainings": (0.0, 0.15),
@@ -97,6 +102,15 @@ def test_two_seeds_tell_from_the_levels_how_freely_trainings_vary():
     assert pooled_freedom(np.ones((2, 5))) == pytest.approx(1.0)
 
 
+def test_a_level_that_lacks_a_training_is_not_pooled():
+    """Its general models alone would pass for both kinds, and halve the variance between trainings."""
+    roles, drawn = experiment(0, seeds=3, spread=0.1, learners="kinds")
+    parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
+    lacking[1] = replace(lacking[1], models={seed: lacking[1].models[seed] for seed in (0, 1)})
+    one, other = (measure(drawn, parts, alike).sources.seeds[0] for alike in ([whole], [whole, lacking]))
+    assert (one.variance, one.freedom) == (other.variance, other.freedom)
+
+
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 20.0])
 def test_the_freedom_beside_learners_lies_between_fishers_and_satterthwaites(freedom):
     """They agree where trainings alone vary; with many degrees of freedom little depends on it."""
@@ -105,20 +119,47 @@ def test_the_freedom_beside_learners_lies_between_fishers_and_satterthwaites(fre
     assert freedom_beside(freedom, 0.0, 0.01) == freedom
 
 
-CELLS = [
-    *((3, spread, learners) for learners in LEARNERS for spread in (0.0, 0.005, 0.01, 0.03, 0.1)),
-    *((seeds, spread, "single trainings") for seeds in (2, 5) for spread in (0.0, 0.005, 0.01, 0.03, 0.1)),
-]
+CELLS = [(seeds, spread, learners) for seeds in (3, 2, 5) for learners in LEARNERS for spread in SPREADS]
+
+
+def endless_resamples(experiments, seeds, spread, learners):
+    """The same shares from p-values of normal learners without resampling, H1 alone; 30 learners a level."""
+    of_kinds, of_trainings = LEARNERS[learners]
+    rng, h1 = np.random.default_rng([seeds, 17]), CLAIMS_OF_RUN[0]
+    simulated = simulate((0.0, 0.0, 0.3), spread, experiments, rng, of_trainings, of_kinds)
+    found = p_values(h1, "specialised", *simulated, seeds)[:, [0, 3]]
+    return 100.0 * np.mean((found > TAIL) & (found < 1.0 - TAIL), axis=0), 100.0 * np.mean(found <= TAIL, axis=0)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_three_trainings_hold_the_truth(spread):
+    """1,000 experiments, 93 to 97 % give or take two errors of 0.7 %: it was 99.7 % where trainings do not differ."""
+    held, false = endless_resamples(1000, 3, spread, "single trainings")
+    assert held.min() >= 91.6
+    assert held.max() <= 98.4
+    assert false.max() <= 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "spread", "learners"), CELLS)
+def test_five_thousand_experiments_of_several_trainings_hold_the_truth(seeds, spread, learners):
+    """93 to 97 % with three seeds and more, two errors of 0.3 % apart; with two down to 91 % and up to 98 %."""
+    held, false = endless_resamples(5000, seeds, spread, learners)
+    print(f"\n{seeds} seeds, {spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %", end="")
+    print(f"; above falsely {false[0]:.1f} % and {false[1]:.1f} %", flush=True)
+    assert held.min() >= (92.4 if seeds > 2 else 91.0)
+    assert held.max() <= (97.6 if seeds > 2 else 98.0)
+    assert false.max() <= 5.0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("seeds", "spread", "learners"), CELLS)
-def test_a_thousand_experiments_of_several_trainings_hold_the_truth(seeds, spread, learners):
-    """93 to 97 % of intervals hold what endless trainings would give; at most 5 % confirm a claim wrongly."""
-    held, false = count(1000, seeds=seeds, spread=spread, learners=learners)
-    print(f"\n{seeds} seeds, {spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %; ", end="")
+@pytest.mark.parametrize(("spread", "learners"), [(spread, learners) for learners in LEARNERS for spread in SPREADS])
+def test_bootstrapped_experiments_of_three_trainings_hold_the_truth(spread, learners):
+    """500 experiments, two errors of 1 % apart; no claim is confirmed wrongly in more than 5 %."""
+    held, false = count(500, seeds=3, spread=spread, learners=learners)
+    print(f"\n{spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %; ", end="")
     print(", ".join(f"{code} {overall:.1f} and {level:.1f} %" for code, (overall, level) in false.items()), flush=True)
-    assert held.min() >= 93.0
-    assert held.max() <= 97.0
+    assert held.min() >= 91.0
+    assert held.max() <= 99.0
     assert max(one.max() for one in false.values()) <= 5.0
