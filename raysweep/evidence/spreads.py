@@ -11,7 +11,7 @@ from raysweep.planning.power import LevelSpread
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Measured, document_variance, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
-from raysweep.statistics.seed_variance import SeedMoves
+from raysweep.statistics.seed_variance import SeedVariance
 from raysweep.statistics.weighted_parts import Part
 
 COMPARED = ("specialised", "transfer")
@@ -47,9 +47,9 @@ def describe_spreads(roles: RoleModels, resamples: Resamples, levels: Sequence[s
     return tuple(rows)
 
 
-def _between(moves: Sequence[SeedMoves]) -> float:
+def _between(components: Sequence[SeedVariance]) -> float:
     """Upper limit of the variance between trainings: few were made, and a plan that trusts a low one fails."""
-    return sum(one.variance * one.count * one.freedom / float(chdtri(one.freedom, SURE)) for one in moves)
+    return sum(one.variance * one.count * one.freedom / float(chdtri(one.freedom, SURE)) for one in components)
 
 
 def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) -> tuple[float, float, float | None]:
@@ -61,8 +61,8 @@ def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) 
     seeds = sorted(set.intersection(*(set(part.models) for part in parts)))
     is_paired = len(seeds) > 1 and all(len(part.models) == len(seeds) for part in parts)
     if not is_paired:
-        moves = measured.sources.seeds
-        return measured.document_variance, 0.0, _between(moves) if moves else None
+        components = measured.sources.seeds
+        return measured.document_variance, 0.0, _between(components) if components else None
     single = [
         document_variance(resamples, [replace(part, models={seed: part.models[seed]}) for part in parts])
         for seed in seeds

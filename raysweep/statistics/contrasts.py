@@ -22,8 +22,8 @@ from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import PositiveFloat, Section
 from raysweep.statistics.bootstrap import Resamples, effective_number
 from raysweep.statistics.loss_table import Floats
-from raysweep.statistics.prompt_clusters import PromptMoves, prompt_moves
-from raysweep.statistics.seed_variance import SeedMoves, seed_moves
+from raysweep.statistics.prompt_clusters import PromptVariance, estimate_prompt_variance
+from raysweep.statistics.seed_variance import SeedVariance, estimate_seed_variance
 from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum, welch
 
 TIE = 1e-9
@@ -50,15 +50,15 @@ class Sources:
     """Sum of the cubes of the clusters' influences."""
     freedom: float
     """Degrees of freedom of the document variance."""
-    seeds: tuple[SeedMoves, ...]
+    seeds: tuple[SeedVariance, ...]
     documents: int
     clusters: int
     """Distinct ones, on all levels together."""
     effective: float
     """Equally long clusters that would weigh as these do."""
-    largest_move: float
+    largest_shift: float
     """How the estimate moves without the one cluster that moves it most."""
-    prompts: PromptMoves | None = None
+    prompts: PromptVariance | None = None
     """None if prompts are unknown, or too few."""
 
     def with_more(self, times: float, seeds: int) -> "Sources":
@@ -68,24 +68,24 @@ class Sources:
             document_variance=self.document_variance / times,
             cubes=self.cubes / times**2,
             freedom=self.freedom * times,
-            seeds=tuple(moves.with_more(times, seeds) for moves in self.seeds),
+            seeds=tuple(component.with_more(times, seeds) for component in self.seeds),
             documents=round(self.documents * times),
             clusters=round(self.clusters * times),
             effective=self.effective * times,
-            largest_move=self.largest_move / times,
+            largest_shift=self.largest_shift / times,
             prompts=self.prompts,
         )
 
     def deviations_with_seeds(self) -> Floats:
         """(R,) deviations from the estimate, in the order of the resamples."""
         deviations = self.deviations
-        for moves in self.seeds:
-            deviations = deviations + moves.moves
-        return deviations if self.prompts is None else deviations + self.prompts.moves
+        for component in self.seeds:
+            deviations = deviations + component.shifts
+        return deviations if self.prompts is None else deviations + self.prompts.shifts
 
     def around(self, estimate: float) -> "Measured":
         """The contrast with this uncertainty."""
-        seed_variance = sum(moves.variance for moves in self.seeds)
+        seed_variance = sum(component.variance for component in self.seeds)
         prompt_variance = 0.0 if self.prompts is None else self.prompts.variance
         total = self.document_variance + seed_variance + prompt_variance
         draws = np.sort(estimate + self.deviations_with_seeds())
@@ -211,7 +211,7 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
     effective = effective_number(carried_C)
     freedom = min(welch(variances, freedoms), max(effective - 1.0, 1.0))
     variance = float(np.sum(influence_C**2))
-    seeds, beside = seed_moves(resamples, parts, alike, variance)
+    seeds, beside = estimate_seed_variance(resamples, parts, alike, variance)
     kept = beside / variance if seeds and variance > 0.0 else 1.0
     sources = Sources(
         deviations=deviations * sqrt(kept) if seeds else deviations,
@@ -219,11 +219,11 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         cubes=float(np.sum(influence_C**3)) * kept**1.5,
         freedom=freedom,
         seeds=seeds,
-        prompts=prompt_moves(resamples, parts),
+        prompts=estimate_prompt_variance(resamples, parts),
         documents=sum(resamples.levels[level].documents for level in levels),
         clusters=int(np.count_nonzero(carried_C)),
         effective=effective,
-        largest_move=float(moves_C[np.argmax(np.abs(moves_C))]),
+        largest_shift=float(moves_C[np.argmax(np.abs(moves_C))]),
     )
     return sources.around(estimate)
 

@@ -35,8 +35,8 @@ from raysweep.statistics.claims import OVERALL, holm
 from raysweep.statistics.contrasts import TIE, Estimate, Measured, measure, widen
 from raysweep.statistics.placebo_draws import (
     PLACEBO,
-    draw_moves,
     draws_of,
+    estimate_group_variance,
     group_name,
     mean_gain,
     measure_draws,
@@ -192,7 +192,7 @@ def _test(
         alike: levels whose trainings tell, with those of a single level, how much seeds differ.
     """
     others = [other for other in alike if other not in levels]
-    drawn = draw_moves(resamples, roles, levels, others) if kind == PLACEBO else ()
+    drawn = estimate_group_variance(resamples, roles, levels, others) if kind == PLACEBO else ()
 
     def contrast(raw_weight: float, own_weight: float) -> Measured:
         parts, *similar = (_parts(kind, roles, tested, raw_weight, own_weight) for tested in (levels, *zip(others)))

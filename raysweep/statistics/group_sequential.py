@@ -107,8 +107,8 @@ class LookedAt(Measured):
         last = Look(seeds=self.look.most_seeds, most_seeds=self.look.most_seeds)
         in_all, nominal = self.with_more(1.0, left), last.nominal(alpha)
         away = in_all.limit(nominal) - value if above else value - in_all.limit(1.0 - nominal)
-        moves = np.sqrt(max(self.seed_variance - in_all.seed_variance, 0.0))
-        return float(ndtr(away / moves)) if moves > 0.0 else float(away > 0.0)
+        spread = np.sqrt(max(self.seed_variance - in_all.seed_variance, 0.0))
+        return float(ndtr(away / spread)) if spread > 0.0 else float(away > 0.0)
 
 
 def look_at(measured: Sequence[Measured], most_seeds: int) -> list[LookedAt]:

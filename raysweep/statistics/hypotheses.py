@@ -169,7 +169,7 @@ def _test(
         prompts=measured[hardest].prompts,
         seeds=looks[-1].seeds if looks else roles.fewest_seeds((hypothesis.numerator, *compared), levels),
         looks=looks,
-        without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_move),
+        without_one=perplexity(measured[hardest].estimate + measured[hardest].sources.largest_shift),
     )
     return _Tested(finding=finding, p_confirm=p_confirm, p_refute=p_refute, measured=tuple(measured.values()))
 

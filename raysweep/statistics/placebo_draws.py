@@ -17,7 +17,7 @@ from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Measured, measure
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, draw_role, mean_log_ratio
-from raysweep.statistics.seed_variance import SeedMoves
+from raysweep.statistics.seed_variance import SeedVariance
 from raysweep.statistics.weighted_parts import Part
 
 PLACEBO = "placebo"
@@ -82,9 +82,9 @@ def measure_draws(resamples: Resamples, roles: RoleModels, levels: Sequence[str]
     return [measure(resamples, gain_of_draw(roles, levels, draw)) for draw in sorted(common)]
 
 
-def draw_moves(
+def estimate_group_variance(
     resamples: Resamples, roles: RoleModels, levels: Sequence[str], alike: Sequence[str]
-) -> tuple[SeedMoves, ...]:
+) -> tuple[SeedVariance, ...]:
     """How much the mean over the draws of `levels` varies with the groups that were drawn; () with one draw.
 
     Args:
@@ -106,4 +106,4 @@ def draw_moves(
     variance = max(float(np.mean(variances)), 0.0) / draws / len(levels)
     rng = generator_for(resamples.seed, "placebo draws", *levels)
     scores = rng.standard_normal(resamples.resamples)
-    return (SeedMoves(count=draws, freedom=float(freedom), variance=variance, beside=0.0, scores=scores),)
+    return (SeedVariance(count=draws, freedom=float(freedom), variance=variance, beside=0.0, scores=scores),)

@@ -25,18 +25,18 @@ _LEAST_FREEDOM = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromptMoves:
+class PromptVariance:
     """What prompts add to the variance of a contrast."""
 
     variance: float
     freedom: float
     prompts: int
     """Distinct ones, on all levels together."""
-    moves: Floats
+    shifts: Floats
     """(R,) Student's t times the standard error."""
 
 
-def prompt_moves(resamples: Resamples, parts: Sequence[Part]) -> PromptMoves | None:
+def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> PromptVariance | None:
     """What prompts add to a contrast; None if they are unknown or too few on a level."""
     by_prompt: list[tuple[GroupInfluences, Floats]] = []
     by_cell: list[tuple[GroupInfluences, Floats]] = []
@@ -51,8 +51,8 @@ def prompt_moves(resamples: Resamples, parts: Sequence[Part]) -> PromptMoves | N
     variance = max(_variance(by_prompt) - _variance(by_cell), 0.0)
     squares = sum(_variance([pair]) ** 2 / max(pair[0].effective - 1.0, 1.0) for pair in (*by_prompt, *by_cell))
     freedom = max(variance**2 / squares, _LEAST_FREEDOM) if squares > 0.0 else _LEAST_FREEDOM
-    moves = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "prompts")
-    return PromptMoves(variance=variance, freedom=freedom, prompts=len(carried), moves=moves)
+    shifts = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "prompts")
+    return PromptVariance(variance=variance, freedom=freedom, prompts=len(carried), shifts=shifts)
 
 
 def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:

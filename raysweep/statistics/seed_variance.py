@@ -30,7 +30,7 @@ _Z = np.linspace(-6.0, 6.0, 241)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SeedMoves:
+class SeedVariance:
     """Variance of a contrast between trainings with different seeds."""
 
     count: int
@@ -42,18 +42,18 @@ class SeedMoves:
     interaction: float = 0.0
     """The part of it that is due to single learners: more of them make it smaller."""
     beside: float
-    """Variance of what the moves are added to, from the learners."""
+    """Variance from the learners, to whose draws the shifts are added."""
     scores: Floats
     """(R,) standard normal values, which become Student's t."""
 
     @property
-    def moves(self) -> Floats:
+    def shifts(self) -> Floats:
         """(R,) Student's t times the standard error."""
         freedom = freedom_beside(self.freedom, self.variance, self.beside)
         quantiles = np.interp(self.scores, _Z, _t_quantiles(freedom))
         return np.asarray(sqrt(self.variance) * quantiles, dtype=np.float64)
 
-    def with_more(self, times: float, seeds: int) -> "SeedMoves":
+    def with_more(self, times: float, seeds: int) -> "SeedVariance":
         """The same draws with `times` as many learners and more seeds."""
         count, interaction = self.count + seeds, self.interaction / times
         return replace(
@@ -66,16 +66,16 @@ class SeedMoves:
         )
 
 
-def seed_moves(
+def estimate_seed_variance(
     resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]], document_variance: float
-) -> tuple[tuple[SeedMoves, ...], float]:
+) -> tuple[tuple[SeedVariance, ...], float]:
     """Variance between trainings, per set of seeds, and what it leaves of the documents' variance.
 
     Args:
         alike: contrasts of other trainings that vary as much from seed to seed.
         document_variance: of the contrast, by resampling documents.
     """
-    found: list[tuple[tuple[int, ...], SeedMoves]] = []
+    found = []
     beside = document_variance
     for seeds in sorted(_seed_sets(parts)):
         if len(seeds) < 2:
@@ -89,7 +89,7 @@ def seed_moves(
         # A level with fewer learners has a larger interaction; what is beyond it is alike on all levels.
         variance = interaction + observed - expected if observed >= expected else interaction * observed / expected
         beside -= interaction / len(seeds)
-        moves = SeedMoves(
+        component = SeedVariance(
             count=len(seeds),
             freedom=pooled_freedom(by_seed_SL),
             variance=variance / len(seeds),
@@ -97,9 +97,9 @@ def seed_moves(
             beside=0.0,
             scores=draw_scores(resamples.resamples, resamples.seed, *seeds),
         )
-        found.append((seeds, moves))
+        found.append(component)
     beside = max(beside, 0.0)
-    return tuple(replace(moves, beside=beside) for _, moves in found), beside
+    return tuple(replace(component, beside=beside) for component in found), beside
 
 
 @lru_cache(maxsize=64)
@@ -126,26 +126,16 @@ def freedom_beside(freedom: float, variance: float, beside: float) -> float:
 def pooled_freedom(by_seed_SL: Floats) -> float:
     """Degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
 
-    (S − 1) (tr Σ)² / tr Σ², between S − 1 (the contrasts move as one) and L (S − 1) (independent).  Both
-    traces are estimated without bias from the sample covariance of normal variables.  Two seeds do not allow
-    this; with them any two contrasts are taken to correlate alike, which gives L / (1 + (L − 1) r²).
+    (S − 1) (tr Σ)² / tr Σ² (Box 1954), where any two contrasts correlate alike by r, is (S − 1) L / (1 + (L − 1) r²):
+    between S − 1 (the contrasts move as one) and L (S − 1) (independent).
     """
     count, contrasts = by_seed_SL.shape
-    freedom = float(count - 1)
     if contrasts == 1:
-        return freedom
-    if freedom == 1:
-        differences_L = by_seed_SL[1] - by_seed_SL[0]
-        squares = float(np.sum(differences_L**2))
-        correlation = (float(differences_L.sum()) ** 2 / squares - 1.0) / (contrasts - 1) if squares > 0.0 else 1.0
-        return float(contrasts / (1.0 + (contrasts - 1) * min(max(correlation, 0.0), 1.0) ** 2))
-    covariance_LL = np.cov(by_seed_SL, rowvar=False)
-    trace, squares = float(np.trace(covariance_LL)), float(np.sum(covariance_LL**2))
-    of_squares = squares - trace**2 / freedom
-    squared = (freedom + 1) / freedom * trace**2 - 2.0 * squares / freedom
-    # Both lack the factor n² / ((n − 1)(n + 2)), which cancels.
-    ratio = squared / of_squares if of_squares > 0.0 else float(contrasts)
-    return freedom * min(max(float(ratio), 1.0), float(contrasts))
+        return float(count - 1)
+    deviations_SL = by_seed_SL - by_seed_SL.mean(axis=0)
+    squares, together = float(np.sum(deviations_SL**2)), float(np.sum(deviations_SL.sum(axis=1) ** 2))
+    correlation = (together / squares - 1.0) / (contrasts - 1) if squares > 0.0 else 1.0
+    return float((count - 1) * contrasts / (1.0 + (contrasts - 1) * min(max(correlation, 0.0), 1.0) ** 2))
 
 
 def _seed_sets(parts: Sequence[Part]) -> set[tuple[int, ...]]:

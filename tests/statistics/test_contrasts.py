@@ -113,7 +113,7 @@ def test_the_learner_who_moves_the_ratio_most_is_left_out(simulate):
         measured(({"B1": losses["B1"].pick(learners != learner)}, clusters)).estimate for learner in set(learners)
     ]
     expected = max(without, key=lambda estimate: abs(estimate - every.estimate))
-    assert every.estimate + every.sources.largest_move == pytest.approx(expected, rel=1e-9)
+    assert every.estimate + every.sources.largest_shift == pytest.approx(expected, rel=1e-9)
     assert expected < every.estimate - 0.05
 
 

@@ -54,9 +54,9 @@ def test_the_p_values_are_those_of_the_decisions():
     for seed in range(40):
         resamples = drawn(seed, ["A1"], {"general": 0.0, "specialised": -0.05}, (0.01, 0.05)[seed % 2])
         for one in rounds(resamples):
-            (moves,) = one.sources.seeds
-            errors = np.sqrt([[one.document_variance], [moves.variance]])
-            freedom = freedom_beside(moves.freedom, moves.variance, one.document_variance)
+            (seeds,) = one.sources.seeds
+            errors = np.sqrt([[one.document_variance], [seeds.variance]])
+            freedom = freedom_beside(seeds.freedom, seeds.variance, one.document_variance)
             found = p_not_above(np.array([one.estimate]), errors[0], one.freedom, errors[1], freedom)
             apart.append(float(found[0]) - one.p_not_above(0.0))
     assert abs(np.mean(apart)) < 0.005

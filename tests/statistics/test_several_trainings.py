@@ -93,13 +93,15 @@ def test_what_single_trainings_find_hard_of_a_learner_is_counted_once(learners):
     assert np.mean(variances) == pytest.approx(np.var(estimates), rel=0.3)
 
 
-def test_two_seeds_tell_from_the_levels_how_freely_trainings_vary():
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_the_levels_tell_how_freely_trainings_vary(seeds):
     """Levels that move as one are one; levels that move apart, nearly as many as there are."""
     rng = np.random.default_rng(0)
-    common, apart = rng.normal(size=(2, 1)), rng.normal(size=(500, 2, 5))
-    assert pooled_freedom(np.repeat(common, 5, axis=1)) == pytest.approx(1.0)
-    assert 3.5 < np.mean([pooled_freedom(one) for one in apart]) < 5.0
-    assert pooled_freedom(np.ones((2, 5))) == pytest.approx(1.0)
+    common, apart = rng.normal(size=(seeds, 1)), rng.normal(size=(500, seeds, 5))
+    assert pooled_freedom(common) == seeds - 1
+    assert pooled_freedom(np.repeat(common, 5, axis=1)) == pytest.approx(seeds - 1)
+    assert 0.7 < np.mean([pooled_freedom(one) for one in apart]) / (5 * (seeds - 1)) < 1.0
+    assert pooled_freedom(np.ones((seeds, 5))) == pytest.approx(seeds - 1)
 
 
 def test_a_level_that_lacks_a_training_is_not_pooled():
