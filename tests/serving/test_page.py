@@ -42,19 +42,22 @@ def test_words_are_blanked_and_filled_with_the_mouse(page):
     """Two words side by side are one blank; every model writes, side by side, with probabilities."""
     page.fill("#text", "We drink it very hot.")
     page.fill("#samples", "2")
+    page.fill("#first-word", "like")
+    page.fill("#max-words", "1")
     for word in ("drink", "hot", "very"):
         page.click(f"#words button:text-is('{word}')")
     with page.expect_request("**/api/fill") as asked:
         page.click("#fill")
     kinds = [(blank["start"], blank["stop"], blank["kind"]) for blank in asked.value.post_data_json["blanks"]]
     assert kinds == [(3, 8, "word"), (12, 20, "ngram")]
+    assert [asked.value.post_data_json[name] for name in ("first_word", "max_words")] == ["like", 1]
     page.wait_for_selector("#filled .card")
     assert page.locator("#filled h3").all_inner_texts() == ["A1", "C1", "all (general)"]
     assert page.locator("#filled li").count() == 6
     first = page.locator("#filled li").first.inner_text()
     assert first.startswith("We ")
     assert "probability: " in first
-    assert page.locator("#filled li").first.locator("mark").count() == 2
+    assert [mark[:4] for mark in page.locator("#filled li").first.locator("mark").all_inner_texts()] == ["like"] * 2
     assert fits(page)
     page.fill("#text", "Another text")
     assert page.locator("#filled .card").count() == 0, "what was said of another text is gone"

@@ -199,6 +199,8 @@ get("fill-form").addEventListener("submit", (event) => {
     seed: Number(get("seed").value),
   };
   if (marked.size) body.blanks = blanks();
+  if (get("first-word").value) body.first_word = get("first-word").value;
+  if (get("max-words").value) body.max_words = Number(get("max-words").value);
   during(get("fill"), "The models write …", "/api/fill", body, (answer) => {
     get("filled").replaceChildren(
       ...answer.models.map((model) => {
