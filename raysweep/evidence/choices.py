@@ -92,7 +92,7 @@ def describe_choices(
     by_name = {strategy.name: strategy for strategy in strategies}
     base = by_name["general"].perplexity.value if "general" in by_name else None
     return tuple(
-        f"{words}: {', '.join(_parts(by_name[name], speed, hours_of, base))}."
+        f"{words}: {'; '.join(_parts(by_name[name], speed, hours_of, base))}."
         for name, words in STRATEGY_NAMES.items()
         if name in by_name
     )

@@ -106,10 +106,13 @@ def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
         return f"Nothing tried would change the recommendation: it holds in all {tried}."
     said = [f"holds in {len(rows) - len(changes) - len(opens)}"]
     if changes:
-        named = "; ".join(f"{_name(row)}: {row.headline.rstrip('.')}" for row in changes[:NAMED])
+        by_headline: dict[str, list[str]] = {}
+        for row in changes[:NAMED]:
+            by_headline.setdefault(row.headline.rstrip("."), []).append(_name(row))
+        named = "; ".join(f"{', '.join(names)}: “{headline}”" for headline, names in by_headline.items())
         said.append(f"changes in {len(changes)} ({named}{_more(changes)})")
     if opens:
-        said.append(f"is open in {len(opens)} ({', '.join(map(_name, opens[:NAMED]))}{_more(opens)})")
+        said.append(f"is left open in {len(opens)} ({', '.join(map(_name, opens[:NAMED]))}{_more(opens)})")
     return f"What would change the recommendation: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
 
 

@@ -40,6 +40,15 @@ class Folded:
     content: Table[Any] | Figure | Markup
 
 
+MOST_ROWS = 16
+"""A table of more rows may be folded: on paper a folded one is left out, and it stays in its CSV file."""
+
+
+def folded_if_long(summary: str, table: Table[Any]) -> Table[Any] | Folded:
+    """The table, folded if it would fill half a page."""
+    return Folded(summary, table) if len(table.records) > MOST_ROWS else table
+
+
 _LINES = {
     "general": "solid dark line",
     "specialised": "solid orange line",

@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 from raysweep.evidence import formats
 from raysweep.report.tables import HasLimits, limits
 
-LABELS = 118
+LABELS = 134
+_HALF_CHARACTER = 3.4
 NUMBERS = 252
 """Width of the columns left and right of an interval plot."""
 
@@ -154,8 +155,10 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
         parts.append(_line(left, y, right, y, "grid"))
         parts.append(_text(left - 6, y + 4, f"{tick:g}", "tick end"))
     for tick in _linear_ticks(0.0, x_high):
-        x = at((tick, y_low))[0]
-        parts.append(_text(x, foot + 17, f"{tick:,.10g}", "tick middle"))
+        label = f"{tick:,.10g}"
+        # The last one may be wider than what is left of the panel.
+        x = min(at((tick, y_low))[0], width - _HALF_CHARACTER * len(label))
+        parts.append(_text(x, foot + 17, label, "tick middle"))
     parts.append(_text((left + right) / 2, foot + 34, across, "tick middle"))
     for line in series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, line.points))
@@ -168,7 +171,7 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
 
 def bar_plot(name: str, title: str, description: str, rows: Sequence[tuple[str, float | None, str, str]]) -> Markup:
     """Horizontal bars: label, length (None: no bar), text beside it, class."""
-    width, pitch, left, right = 720, 24, LABELS + 22, 560
+    width, pitch, left, right = 720, 24, LABELS + 46, 560
     longest = max((value for _, value, _, _ in rows if value), default=1.0) or 1.0
     parts = []
     for index, (label, value, text, style) in enumerate(rows):

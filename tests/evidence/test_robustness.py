@@ -258,11 +258,11 @@ def test_each_choice_is_priced_in_plain_words():
     speed = {"all": {"device": "cpu", "batches": {"1": TIMED}, "ensemble": TOGETHER}}
     general, specialised = describe_choices(strategies, speed, [SimpleNamespace(hours_of="GPU", hours=2.0)])
     assert general.replace(SPACE, " ") == (
-        "One general model: 1 model of 13.5 MB, 2.0 h of GPU time to train, 38.0 ms for an answer."
+        "One general model: 1 model of 13.5 MB; 2.0 h of GPU time to train; 38.0 ms for an answer."
     )
     assert specialised.replace(SPACE, " ") == (
-        "A model per level: 5 models of 67.5 MB together, 6.0 h of GPU time to train, 38.0 ms for an answer if the "
-        "level is known and 171 ms if it must be found first, on these test documents the general model's "
+        "A model per level: 5 models of 67.5 MB together; 6.0 h of GPU time to train; 38.0 ms for an answer if the "
+        "level is known and 171 ms if it must be found first; on these test documents the general model's "
         "perplexity is 25.0 % higher."
     )
     untimed, _ = describe_choices(strategies[1:], None, [])

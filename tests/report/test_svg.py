@@ -2,12 +2,14 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.sections.training_runs import training_section
 from raysweep.report.svg import (
+    LABELS,
     HeatCell,
     HeatRow,
     Interval,
@@ -84,6 +86,35 @@ def test_curves_of_one_point_or_of_no_spread_can_be_drawn(points):
     text = str(curve_panel("c", "t", "d", [Series(label="x", points=points, style="general")]))
     assert "nan" not in text
     assert "inf" not in text
+
+
+def _spans(plot):
+    """Where each text of a plot begins and ends, of letters as wide as the widest digits."""
+    for text in ElementTree.fromstring(str(plot)).iter("text"):
+        x, width = float(text.get("x")), 6.5 * len(text.text)
+        left = {"middle": x - width / 2, "end": x - width}.get(text.get("class").split()[-1], x)
+        yield text.text, left, left + width
+
+
+@pytest.mark.parametrize("steps", [600_000, 1_000_000, 90_000, 40])
+def test_the_last_number_of_an_axis_is_inside_its_panel(steps):
+    """Long trainings have long numbers."""
+    panel = curve_panel("c", "t", "d", [Series(label="all", points=[[1, 3.0], [steps, 2.0]], style="general")])
+    assert [text for text, left, right in _spans(panel) if left < 0 or right > 320] == []
+
+
+def test_labels_of_rows_are_inside_the_plot_and_beside_what_is_drawn():
+    """The longest that are not cut."""
+    bars = bar_plot("b", "t", "d", [("control-placebo-2-A1-ab", 1.0, "1 h", "general")])
+    assert [text for text, left, _ in _spans(bars) if left < 0] == []
+    assert (
+        next(
+            right
+            for text, _, right in _spans(plot([Interval(label="other models here", text="")]))
+            if text == "other models here"
+        )
+        < LABELS
+    )
 
 
 def test_bars_are_as_long_as_their_numbers():

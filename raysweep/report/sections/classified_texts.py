@@ -13,7 +13,7 @@ from raysweep.evidence.classification_schema import (
 )
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.report.labels import resampling_said
-from raysweep.report.layout import Block, Folded, ReportSection, paragraph
+from raysweep.report.layout import Block, Folded, ReportSection, folded_if_long, paragraph
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
 NAMES = {
@@ -49,7 +49,7 @@ def classification_section(evidence: Evidence) -> ReportSection:
                 formats.count(found.fitted_on),
             ),
             *(paragraph("{}", sentence) for corpus in found.corpora for sentence in _sentences(corpus)),
-            _classifiers(found),
+            folded_if_long("Every classifier, as a table", _classifiers(found)),
             Folded("Predicted levels, by true level", _confusion(found)),
             Folded("What each model adds", _ablation(found)),
         ]

@@ -12,7 +12,17 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.run_schema import Curve, Exposure, SearchSample, SearchTried, Training
 from raysweep.report.labels import metric_name
-from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection, absent, key_of, paragraph
+from raysweep.report.layout import (
+    Block,
+    Figure,
+    Folded,
+    Panels,
+    ReportSection,
+    absent,
+    folded_if_long,
+    key_of,
+    paragraph,
+)
 from raysweep.report.svg import Series, curve_panel
 from raysweep.report.tables import Cell, Column, Show, Table, estimates, numbers, words
 from raysweep.scheduling.records import State
@@ -42,10 +52,11 @@ def training_section(evidence: Evidence) -> ReportSection:
         )
         blocks = [Panels(key_of(_KEY), curves), paragraph(text, metric_name(evidence), mean)]
     if len(entries := group_by_entry(evidence.trainings)) < len(evidence.trainings):
-        blocks += [_entries(evidence, entries), Folded("Every training, as a table", _trainings(evidence))]
+        by_entry = folded_if_long("The trainings by entry, as a table", _entries(evidence, entries))
+        blocks += [by_entry, Folded("Every training, as a table", _trainings(evidence))]
     else:
-        blocks.append(_trainings(evidence))
-    blocks += _searches(evidence)
+        blocks.append(folded_if_long("Every training, as a table", _trainings(evidence)))
+    blocks += map(folded_if_long, ("What searches chose", "Every sample of the searches"), _searches(evidence))
     if panels := _exposure_panels(evidence):
         text = (
             "Test loss in nats per token by the examples of the level that a model and its parents have seen: the "
