@@ -148,7 +148,7 @@ def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) 
     for part in parts:
         if tuple(sorted(part.models)) == seeds:
             estimates = resamples.levels[part.level].estimates
-            by_seed += [part.weight * estimates[resamples.column(part.models[seed])] for seed in seeds]
+            by_seed += part.weight * estimates[resamples.columns(tuple(part.models[seed] for seed in seeds))]
     return by_seed
 
 
@@ -158,7 +158,7 @@ def _interaction(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[in
     for part in parts:
         if tuple(sorted(part.models)) == seeds:
             drawn = resamples.levels[part.level]
-            columns = [resamples.column(part.models[seed]) for seed in seeds]
+            columns = resamples.columns(tuple(part.models[seed] for seed in seeds))
             influence_CS[drawn.members] += part.weight * drawn.widening * drawn.influences[:, columns]
     return float(np.sum(np.var(influence_CS, axis=1, ddof=1)))
 
