@@ -5,12 +5,12 @@
 
 The bucket is a local S3 (moto) in a process of its own, on the same cores, so what it computes counts against s3://;
 its CPU time is printed beside the run's.  How long the work waited for the bucket is in the run's line 'storage: …'.
+Needs root, and a kernel with cgroup2: a control group counts the CPU time.
 """
 
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,17 +29,43 @@ def _serve(answer):
     answer.recv()
 
 
-def _run(storage, options, variables):
+class Processes:
+    """A command with all that it starts, Ray's workers among them, in a control group that counts their CPU time."""
+
+    def __init__(self):
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        self._group = Path(next(mount[1] for mount in mounts if mount[2] == "cgroup2"), f"s3-overhead-{os.getpid()}")
+
+    def __enter__(self):
+        self._group.mkdir()
+        return self
+
+    def __exit__(self, *_):
+        self._group.rmdir()
+
+    def run(self, words, variables):
+        """Run it; returns what became of it, its seconds of wall time, and those of CPU time of all its processes."""
+        before, began = self._seconds(), time.monotonic()
+        join = ["bash", "-c", f'echo $$ > {self._group}/cgroup.procs && exec "$@"', "join"]
+        done = subprocess.run([*join, *words], env=os.environ | variables, capture_output=True, text=True)
+        wall_s = time.monotonic() - began
+        # Ray's last processes end after the command.
+        while "populated 1" in (self._group / "cgroup.events").read_text():
+            time.sleep(0.1)
+        return done, wall_s, self._seconds() - before
+
+    def _seconds(self):
+        lines = (self._group / "cpu.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("usage_usec")) / 1e6
+
+
+def _run(processes, storage, options, variables):
     """One run: seconds of wall time, seconds of CPU time with all its processes, and its last line about storage."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.monotonic()
     words = [sys.executable, "-m", "raysweep", "run", "--name", "run", "--storage", storage, *options]
-    done = subprocess.run(words, env=os.environ | variables, capture_output=True, text=True)
-    wall_s = time.monotonic() - began
+    done, wall_s, cpu_s = processes.run(words, variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = [line for line in done.stdout.splitlines() if line.startswith("storage: sent")]
-    return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "".join(said)
+    return wall_s, cpu_s, "".join(said)
 
 
 def main():
@@ -66,7 +92,8 @@ def main():
                     place = f"s3://{bucket}/{number}" if kind == "s3" else folder
                     variables["RAYSWEEP_STAGING"] = str(Path(folder, "staging"))
                     cpu_before = sum(psutil.Process(server.pid).cpu_times()[:2])
-                    wall_s, cpu_s, said = _run(place, given.options, variables)
+                    with Processes() as processes:
+                        wall_s, cpu_s, said = _run(processes, place, given.options, variables)
                     of_server = sum(psutil.Process(server.pid).cpu_times()[:2]) - cpu_before
                 walls[kind].append(wall_s)
                 cpus[kind].append(cpu_s)
