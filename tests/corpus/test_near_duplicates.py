@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -269,3 +270,14 @@ def test_a_text_that_everyone_copied_ties_no_more_than_a_fiftieth_of_the_corpus(
     assert np.bincount(grouped.groups).max() == 20
     assert grouped.equal_not_tied > 0
     assert set(np.flatnonzero(grouped.untied).tolist()) <= set(range(100))
+
+
+def test_buckets_stay_whole_where_keys_differ_in_low_bits_alone():
+    """Rows replace the low bits of mixed keys before they are sorted, so such keys come to lie between each other."""
+    mixed = np.array([8, 9, 8, 9, 800], dtype=np.uint64)
+    halves = mixed * np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+    rows, begins = near_duplicates._buckets(halves ^ (halves >> np.uint64(32)))
+    assert [sorted(rows[begin:end].tolist()) for begin, end in pairwise(begins.tolist())] in (
+        [[0, 2], [1, 3]],
+        [[1, 3], [0, 2]],
+    )
