@@ -112,6 +112,8 @@ def compare_devices(trial: str, precision: str, group: DistributedGroup) -> None
     Raises:
         TrainingError: they would train in different precisions.
     """
+    if group.world_size == 1:
+        return
     here = f"{device_name(group.device)} in {_name_precision(autocast_type(precision, group.device))}"
     kinds = sorted(set(group.gather(here)))
     if len(kinds) == 1:
