@@ -11,6 +11,8 @@ from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.digests import read_sealed
+from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -53,6 +55,12 @@ class LevelClassifier:
 
 
 def model_digest_of(run: RunFolder, name: str) -> str:
-    """Digest of a trained model as its record states it; '' for the common start, which the settings make."""
-    record = None if name == START_MODEL else read_record(run.trial(name))
-    return "" if record is None else record.model_digest
+    """Digest of a trained model as its record states it; '' if it is not trained.
+
+    For the common start, which the settings make, that of the run's own tokenizer; '' if it has none.
+    """
+    if name != START_MODEL:
+        record = read_record(run.trial(name))
+        return "" if record is None else record.model_digest
+    stages = read_sealed(run.record, fix="make it again with `raysweep run`")["stages"] if run.record.exists() else {}
+    return tokenizer_digest(stages.get("mask", {}).get("outputs", {}))

@@ -19,8 +19,6 @@ from raysweep.inference.text_scores import TextScores
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.scheduling.trials import START_MODEL
-from raysweep.storage.digests import read_sealed
-from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -39,7 +37,7 @@ def score_part(
     Args:
         run: the run folder.
         model: a trial, or 'start'.
-        model_digest: of what the sender of the texts scores with; see `digest_of_scorer`.
+        model_digest: of what the sender of the texts scores with; see `model_digest_of`.
         texts: the part, a Parquet file with the columns `writing_id` and `text`.
         with_tokens: also give the nats of each token.
         infills: also score the answers to masks; else they are counted as none.
@@ -53,14 +51,8 @@ def score_part(
     columns = ["writing_id", "text"]
     table = pq.read_table(pa.BufferReader(texts), columns=columns, page_checksum_verification=True)
     ids, listed = (table[name].to_pylist() for name in columns)
-    found = digest_of_scorer(RunFolder(run), model)
-    if found != model_digest:
-        what = "its tokenizer was made" if model == START_MODEL else f"trial '{model:.40}' was trained"
-        raise InputError(
-            f"{run}: {what} again while texts were scored (digest {model_digest[:8] or 'none'} → "
-            f"{found[:8] or 'none'}); the same command scores them again"
-        )
-    network = _load(run, model, device, found)
+    _refuse_change(run, model, model_digest)
+    network = _load(run, model, device, model_digest)
     scores = network.score_texts(listed, ids, infills=infills)
     return PartScores(
         texts=len(listed),
@@ -69,19 +61,24 @@ def score_part(
     )
 
 
-def digest_of_scorer(run: RunFolder, model: str) -> str:
-    """Digest of a trained model, or, for the common start, of the run's own tokenizer, '' if it has none."""
-    if model != START_MODEL:
-        return model_digest_of(run, model)
-    stages = read_sealed(run.record, fix="make it again with `raysweep run`")["stages"] if run.record.exists() else {}
-    return tokenizer_digest(stages.get("mask", {}).get("outputs", {}))
-
-
 @lru_cache(maxsize=1)
-def _load(run: Path, model: str, device: str | None, digest: str) -> TrainedModel:  # noqa: ARG001 - another one is loaded anew
+def _load(run: Path, model: str, device: str | None, digest: str) -> TrainedModel:
     opened = open_run(run, device)
     keep_freed_memory(opened.device)
-    return opened[model]
+    loaded = opened[model]
+    _ = loaded.network
+    _refuse_change(run, model, digest)  # it may have been made again meanwhile, and this one is kept
+    return loaded
+
+
+def _refuse_change(run: Path, model: str, digest: str) -> None:
+    found = model_digest_of(RunFolder(run), model)
+    if found != digest:
+        what = "its tokenizer was made" if model == START_MODEL else f"trial '{model:.40}' was trained"
+        raise InputError(
+            f"{run}: {what} again while texts were scored (digest {digest[:8] or 'none'} → "
+            f"{found[:8] or 'none'}); the same command scores them again"
+        )
 
 
 def _sums(scores: TextScores) -> pa.Table:

@@ -14,6 +14,7 @@ from raysweep.evaluation.infilling import Infilling, infill
 from raysweep.inference.text_scores import ScoringRules, TextScores, score_texts
 from raysweep.inference.text_tables import document_table, read_texts, token_table
 from raysweep.model.gpt2 import has_infilling_tokens, vocabulary_of
+from raysweep.storage.printable import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class TrainedModel:
             raise InputError(
                 f"model '{self.name}': has no tokens for blanks, so it can only score; load one that raysweep trained"
             )
+        if isinstance(forbidden, str):
+            raise InputError(f"forbidden: found {shown(forbidden)}; must be a list of words")
         return infill(
             self.network,
             text,

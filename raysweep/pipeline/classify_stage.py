@@ -285,7 +285,7 @@ class ClassifyStage(Stage):
         _write_table(
             files.predictions, pd.concat([each.table(self.config.data.levels) for each in classified.predicted])
         )
-        digests = {model: "" for model in models if model == START_MODEL}
+        digests = {pair.model: pair.tokenizer for pair in pairs if pair.model == START_MODEL}
         trained = read_done_trials(self.folder, self.trials)
         digests |= {model: trained[model].model_digest for model in models if model in trained}
         save_classifier(files.classifier, classified.fitted, levels=self.config.data.levels, models=digests)

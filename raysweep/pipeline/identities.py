@@ -41,7 +41,7 @@ EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
 SCORES_VERSION = 4
 FURTHER_VERSION = 1
-CLASSIFICATION_VERSION = 1
+CLASSIFICATION_VERSION = 2
 LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"
 """The losses of test documents, on which the classifiers rest, among the outputs of the evaluate stage."""
 _TOKENS = r"examples/(.*\.examples|tokenizer/.*)$"

@@ -98,7 +98,7 @@ class TextPart:
     """The run folder whose model it is."""
     model: str
     model_digest: str
-    """Digest of what this command scores with; see `inference.text_parts.digest_of_scorer`."""
+    """Digest of what this command scores with; see `inference.level_classifier.model_digest_of`."""
     texts: bytes
     """A Parquet file with the columns `writing_id` and `text`."""
     with_tokens: bool

@@ -99,6 +99,9 @@ def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
     assert load_classifier(other)[2] == {"B7": "0" * 32}
     with pytest.raises(InputError, match="reads perplexities of 'B7', which is no model of this run"):
         raysweep.load(run.folder.root).level_classifier(other)
+    save_classifier(other, None, levels=("A1",), models={"start": "0" * 32})
+    with pytest.raises(InputError, match="fitted on another model 'start' than this run has now; classify again with"):
+        raysweep.load(run.folder.root).level_classifier(other)
     save_classifier(other, None, levels=("A1",), models={"start": "", "A1": "0" * 32})
     with pytest.raises(InputError, match="fitted on another model 'A1' than this run has now; classify again with"):
         raysweep.load(run.folder.root).level_classifier(other)

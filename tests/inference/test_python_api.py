@@ -167,6 +167,8 @@ def test_infill_is_the_one_infiller(run):
     text = "I like [word] because [ngram]."
     network = load_model(run.folder.trial("A1").model)
     assert run["A1"].infill(text, n=2, seed=3) == infill(network, text, samples=2, seed=3)
+    with pytest.raises(InputError, match=r"forbidden: found 'tea'; must be a list of words"):
+        run["A1"].infill("I like [ngram].", forbidden="tea")
     asked = {"first_word": "green", "max_words": 2, "forbidden": ("tea",)}
     (filled,) = run["A1"].infill(text, **asked)
     assert [filled] == infill(network, text, constraints=Constraints(**asked))

@@ -1,6 +1,7 @@
 """`raysweep score`: every text under every model, as the API and the evaluation score it, and through kills."""
 
 import csv
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -21,6 +22,7 @@ from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.scheduling.records import read_record, write_record
 from raysweep.storage.digests import describe_outputs, read_sealed, write_sealed
 from raysweep.storage.run_files import tokenizer_digest
+from raysweep.storage.run_folder import RunFolder
 
 MODELS = ["start", "A1", "C1", "all", "all-C1"]
 
@@ -99,11 +101,14 @@ def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score,
 
 
 def test_a_large_corpus_is_read_in_another_process(score, corpus, tmp_path, monkeypatch):
-    """With the same table."""
+    """With the same table, and the same errors."""
     score(corpus, "--out", "here.csv", "--model", "A1")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
     assert "score: 12 texts of 12 rows" in score(corpus, "--out", "apart.csv", "--model", "A1")
     assert (tmp_path / "apart.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    (tmp_path / "texts.csv").write_text("text\n  \n")
+    with pytest.raises(InputError, match=r"texts\.csv: none of its 1 rows holds a text"):
+        score("texts.csv", "--out", "none.csv", "--model", "A1")
 
 
 def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
@@ -232,6 +237,30 @@ def test_a_part_is_refused_where_the_tokenizer_was_made_again(own_run, tmp_path)
     assert list(InlineExecutor(1).score_texts([own], None)) == [(own, 1)]
 
 
+@pytest.mark.parametrize(("model", "what"), [("start", "its tokenizer was made"), ("A1", "trial 'A1' was trained")])
+def test_a_part_is_refused_where_its_model_was_made_again_while_it_was_loaded(own_run, monkeypatch, model, what):
+    """And not kept: a node fetches the run while others write it."""
+    buffer, open_run = io.BytesIO(), text_parts.open_run
+    pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(buffer)
+    part = {"run": own_run.folder.root, "model": model, "texts": buffer.getvalue(), "with_tokens": False}
+    digest = model_digest_of(own_run.folder, model)
+
+    def open_and_change(*asked):
+        opened = open_run(*asked)
+        _ = opened[model].network
+        record = read_sealed(own_run.folder.record, fix="")
+        record["stages"]["mask"]["outputs"]["examples/tokenizer/tokenizer.json"] = {"bytes": 1, "digest": "b3:0"}
+        write_sealed(own_run.folder.record, record)
+        shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
+        return opened
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_parts, "open_run", open_and_change)
+        with pytest.raises(InputError, match=rf"{what} again .* \(digest {digest[:8] or 'none'} → \w+\); the same"):
+            text_parts.score_part(**part, model_digest=digest)
+    assert text_parts.score_part(**part, model_digest=model_digest_of(own_run.folder, model)).texts == 1
+
+
 def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(score, tmp_path, monkeypatch):
     """The report is made, or made again, after the table: its temperature decides the probabilities."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
@@ -349,5 +378,6 @@ def test_a_run_without_a_model_is_refused(own_run, tmp_path):
 
 def test_the_api_is_what_scores(finished_storage):
     """A part is scored by the model that `raysweep.load` gives, so its numbers cannot differ."""
-    loaded = text_parts._load(finished_storage / "tiny", "A1", "cpu", "")
+    folder = RunFolder(finished_storage / "tiny")
+    loaded = text_parts._load(folder.root, "A1", "cpu", model_digest_of(folder, "A1"))
     assert loaded.rules == raysweep.load(finished_storage / "tiny")["A1"].rules

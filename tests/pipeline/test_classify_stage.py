@@ -23,8 +23,9 @@ from raysweep.classification.level_classifiers import OrdinalByThresholds
 from raysweep.cli.app import app
 from raysweep.errors import ConfigError, DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
+from raysweep.inference import level_classifier
 from raysweep.inference.learner_likeness import LikenessMeter, shares_by_level
-from raysweep.pipeline import text_sources
+from raysweep.pipeline import identities, text_sources
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.status import describe_classification
@@ -303,6 +304,21 @@ def test_scores_of_other_documents_are_never_joined(classified):
     scores = pd.DataFrame({name: [1.0] for name in ("nats", "tokens", "infill_nats", "infill_tokens")})
     with pytest.raises(AssertionError, match="data: A1 has a score for each document"):
         text_sources.feature_rows(own, documents, {"A1": scores})
+
+
+def test_the_classifier_knows_the_tokenizer_that_the_start_s_perplexities_are_of(own_copy, monkeypatch):
+    """Masked again with another one, the run refuses it, as with another model."""
+    run = own_copy()
+    monkeypatch.setattr(identities, "tokenizer_digest", lambda _: "b3:other")
+    monkeypatch.setattr(level_classifier, "tokenizer_digest", lambda _: "b3:other")
+    stage = run.stages["classify"]
+    pairs = stage._pairs(run.record.stages)
+    stage._classify(pairs, {pair.source.name: pair.source.read(run.config) for pair in pairs}, run.listener)
+    saved = ClassificationFolder.of(run.folder).classifier
+    assert raysweep.load(run.folder.root).level_classifier(saved).models.keys() == set(MODELS)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="was fitted on another model 'start' than this run has now"):
+        raysweep.load(run.folder.root).level_classifier(saved)
 
 
 def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage):
