@@ -1,6 +1,7 @@
 """What `.ci/run` and `.ci/cluster` leave on the machine when they fail or are killed: nothing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -31,7 +32,7 @@ def begin(tmp_path):
     """Starts a script of `.ci` in a folder of fake programs, with the paths of the machine replaced."""
     started = []
 
-    def begin(name, replaced=()):
+    def begin(name, replaced=(), **variables):
         script = (ROOT / ".ci" / name).read_text()
         for before, after in replaced:
             assert before in script
@@ -40,7 +41,9 @@ def begin(tmp_path):
         (tmp_path / ".ci" / name).write_text(script)
         (tmp_path / ".ci" / name).chmod(0o755)
         environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "RAYSWEEP_CLUSTER_LIMIT_S": "60"}
-        started.append(subprocess.Popen([tmp_path / ".ci" / name], env=environment, stderr=subprocess.PIPE, text=True))
+        environment |= variables
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([tmp_path / ".ci" / name], env=environment, **pipes))
         return started[-1]
 
     yield begin
@@ -61,18 +64,60 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     (tmp_path / "README.md").write_text(README)
     for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/newest_ray"):
         program(tmp_path / path)
-    program(tmp_path / ".ci/cluster", f"touch {tmp_path}/clustered")
+    program(tmp_path / ".ci/cluster", f'echo "$RAYSWEEP_CLUSTER_LIMIT_S" > {tmp_path}/clustered')
     for path in ("python", "pip", "uv", "mypy", "lint-imports"):
-        program(tmp_path / ".venv/bin" / path)
+        program(tmp_path / ".venv/bin" / path, f'echo "$UV_FIND_LINKS" > {tmp_path}/links' if path == "uv" else "")
     waits = f"(exec -a {name} sleep 60) & touch {tmp_path}/began; wait"
     program(tmp_path / ".ci/lock", waits if status else "exit 0")
     until_it_began = f"while [ ! -e {tmp_path}/began ]; do sleep 0.02; done" if status else ""
     program(tmp_path / ".venv/bin/ruff", until_it_began, f"exit {status}")
-    script = begin("run")
+    links = {"UV_FIND_LINKS": "" if status else "own", "PIP_FIND_LINKS": "one two"}
+    script = begin("run", RAYSWEEP_CLUSTER_LIMIT_S="", **links)
     said = script.communicate(timeout=30)[1]
     assert (script.returncode, said) == (status, "")
+    assert (tmp_path / "links").read_text() == ("one,two\n" if status else "own\n")
     assert (tmp_path / "clustered").exists() == (status == 0)
+    if not status:
+        assert (tmp_path / "clustered").read_text() == "600\n", "what hangs must not take the whole CI's time"
     wait_until(lambda: not running(name))
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", ["run", "cluster"])
+def test_a_signal_ends_the_cluster_test(begin, policy, tmp_path, name, end):
+    """Ctrl-C goes to the shell alone: what it waits for leads a process group."""
+    mark = f"lab{os.getpid()}"
+    for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/lock", ".ci/newest_ray"):
+        program(tmp_path / path)
+    for path in ("pip", "uv", "mypy", "lint-imports", "ruff"):
+        program(tmp_path / ".venv/bin" / path)
+    (tmp_path / "README.md").write_text(README)
+    for tool in ("sshd", "bin/rsync", "bin/sudo", "bin/ip"):
+        program(tmp_path / tool)
+    python = (f'[[ "$*" != *cluster_lab* ]] || {{ touch {tmp_path}/began; (exec -a {mark} sleep 60); }}',)
+    program(tmp_path / ".venv/bin/python", *python)
+    paths = [("/usr/sbin/policy-rc.d", policy), ("/usr/sbin/sshd", tmp_path / "sshd")]
+    script = (ROOT / ".ci/cluster").read_text()
+    for before, after in paths:
+        script = script.replace(before, str(after))
+    program(tmp_path / ".ci/cluster", script)
+    script = begin(name, paths if name == "cluster" else ())
+    wait_until(lambda: running(mark))
+    script.send_signal(end)
+    assert script.wait(30) in (-end, 128 + end)
+    wait_until(lambda: not running(mark))
+
+
+def test_the_cluster_test_is_skipped_without_what_keeps_it_bounded(begin, tmp_path, policy):
+    """As on macOS; said with what is missing."""
+    for tool in ("bash", "dirname", "grep"):
+        (tmp_path / "few" / tool).parent.mkdir(exist_ok=True)
+        (tmp_path / "few" / tool).symlink_to(shutil.which(tool))
+    program(tmp_path / ".venv/bin/python", f"touch {tmp_path}/began")
+    script = begin("cluster", [("/usr/sbin/policy-rc.d", policy)], PATH=str(tmp_path / "few"))
+    assert script.communicate(timeout=30)[0] == "cluster: skipped: needs setpriv (Debian: util-linux, coreutils)\n"
+    assert script.returncode == 0
+    assert not (tmp_path / "began").exists()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The pretended cloud: the user's machine, EC2 with a node for each instance, and what nodes may install."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -52,7 +53,8 @@ def prepare(folder):
     """
     trial = folder / "trial"
     install = [BIN / "uv", "pip", "install", "--link-mode=symlink", "--python", trial / "bin/python"]
-    environment = {**os.environ, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
+    links = os.environ.get("UV_FIND_LINKS") or ",".join(os.environ.get("PIP_FIND_LINKS", "").split())
+    environment = {**os.environ, "UV_FIND_LINKS": links}
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     locked = [*install, "--no-deps", "--require-hashes", "-r", ROOT / "requirements.lock"]
     installer = [BIN / "pip", "download", "-q", "--no-deps", "-d", folder / "wheels", "-r", ROOT / ".ci/installer.lock"]
@@ -67,7 +69,7 @@ def prepare(folder):
         _run(installer, environment)
     except LookupError as error:
         return f"cannot get what nodes install: {error}"
-    find_links = f'find-links = ["{environment["UV_FIND_LINKS"]}"]\n' if environment["UV_FIND_LINKS"] else ""
+    find_links = f"find-links = {json.dumps(links.split(','))}\n" if links else ""
     lines = 'offline = true\ncache-dir = "/opt/uv-cache"\nlink-mode = "symlink"\n'
     (folder / "uv.toml").write_text(lines + find_links)
     shutil.copy(HERE / "fake_imds.py", folder)
@@ -233,5 +235,6 @@ class Cloud:
         until = time.monotonic() + seconds
         while not condition():
             assert self._aws.poll() is None, self._log.read_text()[-3000:]
+            assert self._gate is None or not self._gate.poll(), "what holds trainings has failed"
             assert time.monotonic() < until, f"not within {seconds} s: {what}\n{self._log.read_text()[-2000:]}"
             time.sleep(0.2)

@@ -4,13 +4,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from tests.cluster_lab import cloud
+from tests.cluster_lab import cloud, training_gate
 
 PROBE = """#!/usr/bin/env bash
 trap 'exit 1' INT
@@ -64,6 +66,38 @@ def test_a_registry_that_does_not_answer_is_a_reason(monkeypatch, tmp_path, does
     monkeypatch.setattr(cloud, "BIN", tmp_path / "bin")
     monkeypatch.setattr(cloud, "PREPARE_S", 0.1 if "sleep" in does else 60.0)
     assert cloud.prepare(tmp_path) == reason
+
+
+def test_a_held_training_goes_on_when_what_holds_it_fails(tmp_path, monkeypatch):
+    """Else the test waits for a stopped process, to its limit."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process, looks = psutil.Process(child.pid), []
+
+        def fail_later(_):
+            looks.append(1)
+            if len(looks) == 1:
+                return [1]
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(training_gate, "instances", fail_later)
+        monkeypatch.setattr(training_gate, "workers_of", lambda _: [process])
+        monkeypatch.setattr(training_gate.Gate, "_is_on", lambda *_: True)
+        monkeypatch.setattr(os, "sched_setscheduler", lambda *_: None)
+        monkeypatch.setattr(sys, "argv", ["gate", str(tmp_path), "all"])
+        with pytest.raises(ZeroDivisionError):
+            training_gate.main()
+        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)
+        child.kill()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1, "what holds trainings has failed"), (0, "not within 0 s")])
+def test_what_waits_for_a_held_training_fails_with_what_holds_it(tmp_path, code, reason):
+    """At once, with the reason; one that has let all go has ended well."""
+    (tmp_path / "log").touch()
+    processes = {"_aws": SimpleNamespace(poll=lambda: None), "_gate": SimpleNamespace(poll=lambda: code)}
+    with pytest.raises(AssertionError, match=reason):
+        cloud.Cloud.wait(SimpleNamespace(**processes, _log=tmp_path / "log"), lambda: False, 0)
 
 
 @pytest.mark.skipif(bool(cloud.why_not()), reason="no namespaces here")

@@ -92,14 +92,14 @@ class Stage:
             self.command.kill()
 
     def lose(self, loss):
-        """From its start to its end, which must be good, with a loss; prints a row of the table."""
+        """From its start to its end, which must be good, with a loss; returns a row of the table."""
         began = time.monotonic()
         self.begin()
         loss(self)
         code = self.end()
         took = time.monotonic() - began
         assert code == 0, self.log.read_text()[-4000:]
-        print(f"\n| {self.name} | {loss.__name__.replace('_', ' ')} | {took:.0f} s | load {os.getloadavg()[0]:.0f} |")
+        return f"\n| {self.name} | {loss.__name__.replace('_', ' ')} | {took:.0f} s | load {os.getloadavg()[0]:.0f} |"
 
 
 def nothing(stage):
@@ -166,11 +166,12 @@ def test_a_loss_costs_time_alone(nodes, finished, tmp_path, name, loss):
         if place.startswith(MADE_BY[name]) or is_working_file(place):
             path.unlink()
     nodes.bucket.upload(before, "runs/lab")
-    Stage(nodes, name, nodes.start(2), tmp_path / "stage.log").lose(loss)
+    row = Stage(nodes, name, nodes.start(2), tmp_path / "stage.log").lose(loss)
     nodes.bucket.download("runs/lab", tmp_path / "after")
     expected = {path: digest for path, digest in digests(finished).items() if path.startswith(MADE_BY[name][0])}
     assert expected
     assert {path: digest for path, digest in digests(tmp_path / "after").items() if path in expected} == expected
+    print(row)
     if name == "train":
         told = json.loads(nodes.run(nodes.head, f"python -c '{TRAIN_TAB}'"))["train_runs"]
         # Those of this cluster, which after the loss of the head is another.

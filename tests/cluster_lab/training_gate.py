@@ -39,21 +39,22 @@ class Gate:
     def look(self, nodes, turn):
         """Look for the training where it may be, or give its process the time that is due; False when it may go on."""
         if self._go.exists():
-            self._tell(signal.SIGCONT)
+            self.tell(signal.SIGCONT)
             return False
         if not self._held:
             # One training at a time is on a node.
             self._held = next((workers_of(pid) for pid in nodes if self._is_on(pid)), [])
-            self._tell(signal.SIGSTOP)
+            self.tell(signal.SIGSTOP)
         elif turn in (0, AWAKE):
-            self._tell(signal.SIGCONT if turn == 0 and not self._still.exists() else signal.SIGSTOP)
+            self.tell(signal.SIGCONT if turn == 0 and not self._still.exists() else signal.SIGSTOP)
         return True
 
     def _is_on(self, pid):
         # Unlike `Path.glob` it passes over a node that is gone.
         return bool(glob(f"/proc/{pid}/root/{CHECKPOINTS.format(trial=self.trial)}"))  # noqa: PTH207
 
-    def _tell(self, what):
+    def tell(self, what):
+        """Send a signal to what it holds."""
         for process in self._held:
             # With its node it may be gone.
             with suppress(psutil.NoSuchProcess):
@@ -91,11 +92,15 @@ def main():
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     except PermissionError as error:
         print(f"may be late on a busy machine: {error}", flush=True)
-    for turn in cycle(range(TURNS)):
-        gates = [gate for gate in gates if gate.look(instances(folder), turn)]
-        if not gates:
-            return
-        time.sleep(LOOK_EVERY_S)
+    try:
+        for turn in cycle(range(TURNS)):
+            gates = [gate for gate in gates if gate.look(instances(folder), turn)]
+            if not gates:
+                return
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        for gate in gates:
+            gate.tell(signal.SIGCONT)
 
 
 if __name__ == "__main__":
