@@ -154,6 +154,7 @@ class _Callback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Ray's names
         self._state.begin(trial.config["name"])
+        self._metrics.begin_trial(trial.config["name"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002 - Ray's names
         self._watch.poll_signals()

@@ -74,6 +74,10 @@ class SweepMetrics:
         """The training has ended; another attempt may follow."""
         self._told_until[trial] = self._clock() + TOLD_AFTER_END_S
 
+    def begin_trial(self, trial: str) -> None:
+        """Another attempt of the training runs: its last values stay, however long its next evaluation takes."""
+        self._told_until.pop(trial, None)
+
     def repeat(self) -> None:
         """Tell everything again: Ray forgets, after seconds, what is not told again."""
         now = self._clock()

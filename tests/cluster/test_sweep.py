@@ -5,6 +5,7 @@ import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -220,3 +221,23 @@ def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, ru
         metrics.repeat()
         assert any("trial" in tags for _, _, tags in told) == is_told
         assert ("raysweep_cost", 3.3, {"run": "paper"}) in told
+
+
+def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(monkeypatch, run):
+    """It was preempted, and begins on another node."""
+    from raysweep.cluster import sweep, sweep_metrics
+    from raysweep.training.job import Evaluation
+
+    told = []
+    gauge = SimpleNamespace(set=lambda value, tags: told.append(tags.get("trial")))
+    monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
+    now = [0.0]
+    metrics = sweep_metrics.SweepMetrics("paper", lambda: now[0])
+    metrics.tell_evaluation("B1", run.trial("B1"), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    metrics.end_trial("B1")
+    watch = SimpleNamespace(state=SimpleNamespace(begin=lambda _: None))
+    sweep._Callback(watch, None, metrics).on_trial_start(1, [], SimpleNamespace(config={"name": "B1"}))
+    now[0] = sweep_metrics.TOLD_AFTER_END_S + 1
+    told.clear()
+    metrics.repeat()
+    assert "B1" in told
