@@ -96,7 +96,8 @@ def serve_models(
     place = str(settings.folder.root.resolve())
     if settings.address is not None and resources.cluster_address is not None:
         place = settings.address.at(settings.folder.name).uri  # every replica fetches the run
-    arguments = {"run": place, "hosts": hosts, "token": token, "digests": served.digests}
+    digests = {"digests": served.digests, "report_digest": served.report_digest}
+    arguments = {"run": place, "hosts": hosts, "token": token, **digests}
     try:
         is_shared = settings.address is None
         with open_session(resources, scratch=settings.folder.serve, shares_folder=is_shared, trains=False) as session:

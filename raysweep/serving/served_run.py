@@ -20,6 +20,7 @@ from raysweep.evaluation.token_sampling import Sampling
 from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
+from raysweep.inference.text_scores import ScoringRules
 from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.vocabulary import Kind, Vocabulary
@@ -60,6 +61,8 @@ class ServedRun:
     predictor: LevelPredictor | None
     no_levels: str
     """Why levels cannot be told; '' if they can."""
+    report_digest: str
+    """Digest of the report that belongs to the models; '' if there is none."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -73,7 +76,6 @@ class ServedRun:
             InputError: a model was trained again meanwhile.
         """
         digests = self.digests
-        _ = self.report_digest
         for name, model in self.models.items():
             _ = model.network
             if model_digest_of(self.run.folder, name) != digests[name]:
@@ -84,22 +86,19 @@ class ServedRun:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """All that decides an answer: digests of the models by name, and of what tells levels from their losses."""
-        levels = self.predictor
-        rules = [] if levels is None else [list(levels.shares.items()), list(levels.models), levels.temperature]
+        """All that decides an answer: digests of the models by name, and of what tells levels from their losses.
+
+        The second one holds how texts are read, too: the longest window of tokens, and the language.
+        """
+        levels, scoring = self.predictor, ScoringRules.of_run(self.run.config)
+        rules: list[Any] = [scoring.masking.max_tokens, scoring.language]
+        rules += [] if levels is None else [list(levels.shares.items()), list(levels.models), levels.temperature]
         models = {name: model_digest_of(self.run.folder, name) for name in self.models}
         return {**models, LEVELS: digest_text(dump_json(rules))}
 
-    @cached_property
-    def report_digest(self) -> str:
-        """Digest of the report that belongs to the models; '' if there is none."""
-        report = self.run.folder.report_html
-        return digest_file(report) if report.is_file() else ""
-
     def has_same_report(self) -> bool:
-        """Whether the report is the one that was there when the models were loaded."""
-        report = self.run.folder.report_html
-        return self.report_digest == (digest_file(report) if report.is_file() else "")
+        """Whether the report is the one that belongs to the models."""
+        return self.report_digest == _digest_of_report(self.run)
 
     def describe(self) -> Values:
         """What the page needs to know before it asks anything."""
@@ -116,7 +115,7 @@ class ServedRun:
             "levels": None if self.predictor is None else list(self.predictor.models),
             "no_levels": self.no_levels,
             "level_accuracy": accuracy,
-            "has_report": self.run.folder.report_html.is_file(),
+            "has_report": bool(self.report_digest),
             "max_blanks": MAX_BLANKS,
             "max_characters": MAX_CHARACTERS,
         }
@@ -216,12 +215,17 @@ class ServedRun:
         return [dict(zip(names, row, strict=True)) for row in self.predictor.posterior(nats_DK).tolist()]
 
 
-def serve_run(run: LoadedRun) -> ServedRun:
+def serve_run(run: LoadedRun, *, report_digest: str | None = None) -> ServedRun:
     """Choose what is served of a run: each level's own model, the general one, and those that tell levels.
+
+    Args:
+        report_digest: of the only report that is shown; if None the one that is there now.
 
     Raises:
         InputError: nothing is trained.
     """
+    if report_digest is None:
+        report_digest = _digest_of_report(run)
     roles = find_roles(expand_trials(run.config), run.config.data.levels)
     own = {
         level: next((name for name in names if name in run.models), None) for level, names in roles.specialised.items()
@@ -240,7 +244,20 @@ def serve_run(run: LoadedRun) -> ServedRun:
             f"{run.folder.root}: has neither a level's own model nor a general one; do `raysweep run` first"
         )
     models = {name: run.models[name] for name in names}
-    return ServedRun(run=run, models=models, level_of={**experts, **level_of}, predictor=predictor, no_levels=no_levels)
+    return ServedRun(
+        run=run,
+        models=models,
+        level_of={**experts, **level_of},
+        predictor=predictor,
+        no_levels=no_levels,
+        report_digest=report_digest,
+    )
+
+
+def _digest_of_report(run: LoadedRun) -> str:
+    """Digest of its evidence, which goes before a report is written again and comes when it is whole; '' without."""
+    evidence = run.folder.evidence
+    return digest_file(evidence) if evidence.is_file() else ""
 
 
 def _template_of(text: str, blanks: Sequence[tuple[int, int, str]]) -> Template:

@@ -142,17 +142,20 @@ def make_app(
     return app
 
 
-def open_app(run: str, *, hosts: frozenset[str] | None, token: str | None, digests: Mapping[str, str]) -> FastAPI:
+def open_app(
+    run: str, *, hosts: frozenset[str] | None, token: str | None, digests: Mapping[str, str], report_digest: str
+) -> FastAPI:
     """The app of the run in a folder or in object storage, with its models loaded.
 
     Args:
         digests: `ServedRun.digests`; a replica that is restarted after a training must not answer with others than
             the replicas beside it.
+        report_digest: `ServedRun.report_digest`; nor may it show another report.
 
     Raises:
         InputError: the run has other models now.
     """
-    served = serve_run(raysweep.load(run))
+    served = serve_run(raysweep.load(run), report_digest=report_digest)
     served.load()
     now = served.digests
     if changed := sorted(name for name in digests.keys() | now.keys() if digests.get(name) != now.get(name)):
@@ -172,8 +175,13 @@ class _Report(StaticFiles):
         pass
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
-        """A file of the report that was there when the models were loaded: another one may be of other models."""
+        """A file of the report that was there when the models were loaded: another one may be of other models.
+
+        Without evidence beside it a report is not whole, and none is there.
+        """
         if await run_in_threadpool(self._served.has_same_report):
+            if not self._served.report_digest:
+                raise HTTPException(404)
             return await super().get_response(path, scope)
         return PlainTextResponse(
             "The report was written again since these models were loaded, and may be of others. Start raysweep again.",

@@ -277,11 +277,11 @@ def _diverge(*_):
 def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
     """It says why; a run in which nothing is trained is refused."""
     own_run.folder.record.unlink()
+    shutil.rmtree(own_run.folder.report)
     served = serve_run(own_run)
     assert served.predictor is None
     assert "not there; run the report stage first" in served.no_levels
     assert served.read(["I go home."])[0]["levels"] is None
-    shutil.rmtree(own_run.folder.report)
     with TestClient(make_app(served), base_url="http://localhost") as client:
         assert client.get("/report/report.html").status_code == 404
     for name in ("A1", "C1", "all"):
@@ -292,15 +292,47 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
 
 def test_a_replica_that_starts_after_a_training_is_refused(own_run):
     """It would answer with other models than the replicas beside it, under the same names."""
-    run, digests = str(own_run.folder.root), serve_run(own_run).digests
-    assert set(digests) >= {"A1", "C1"}
-    assert open_app(run, hosts=None, token=None, digests=digests).title == "raysweep try"
+    served = serve_run(own_run)
+    arguments = {"run": str(own_run.folder.root), "hosts": None, "token": None, "digests": served.digests}
+    arguments["report_digest"] = served.report_digest
+    assert set(served.digests) >= {"A1", "C1"}
+    assert open_app(**arguments).title == "raysweep try"
     shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
     shutil.rmtree(own_run.folder.report)  # rests on the model before
     with pytest.raises(
         InputError, match=r"'tiny': A1, what tells levels changed since `raysweep serve` began; end it, and give"
     ):
-        open_app(run, hosts=None, token=None, digests=digests)
+        open_app(**arguments)
+
+
+def test_a_replica_that_starts_after_a_report_shows_none_as_those_beside_it(own_run):
+    """It would show what the others refuse; a report whose evidence is not written yet is none."""
+    served = serve_run(own_run)
+    hosts = frozenset({"localhost"})
+    arguments = {"run": str(own_run.folder.root), "hosts": hosts, "token": None, "digests": served.digests}
+
+    def asked(report_digest):
+        app = open_app(**arguments, report_digest=report_digest)
+        return TestClient(app, base_url="http://localhost").get("/report/report.html").status_code
+
+    assert [asked(digest) for digest in (served.report_digest, "0" * 32, "")] == [200, 409, 409]
+    own_run.folder.evidence.unlink()
+    later = serve_run(own_run)
+    assert later.report_digest == ""
+    client = TestClient(make_app(later), base_url="http://localhost")
+    assert client.get("/report/report.html").status_code == 404
+
+
+def test_what_is_read_with_other_settings_is_another_answer(own_run):
+    """A longer window or another language, with the same models."""
+    before, path = serve_run(own_run).digests, own_run.folder.config
+    for field, value in (("max_tokens", 64), ("language", "de")):
+        text = path.read_text()
+        assert f"{field}: " in text
+        path.write_text(re.sub(rf"(?m)^( *{field}: ).*$", rf"\g<1>{value}", text))
+        now = serve_run(raysweep.load(own_run.folder.root)).digests
+        path.write_text(text)
+        assert {name for name in now if now[name] != before[name]} == {"what tells levels"}
 
 
 def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
@@ -312,7 +344,7 @@ def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
         before = client.post("/api/read", json={"text": "I go home."}).json()
         shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
         assert client.get("/report/report.html").status_code == 200
-        own_run.folder.report_html.write_text("of other models")
+        own_run.folder.evidence.write_text("of other models")
         refused = client.get("/report/report.html")
         assert (refused.status_code, refused.text[:27]) == (409, "The report was written agai")
         assert client.post("/api/read", json={"text": "I go home."}).json() == before

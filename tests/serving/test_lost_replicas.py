@@ -1,14 +1,17 @@
 """What Ray Serve's proxy is given: a request whose replica was lost is asked again, and nothing else is."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+from starlette.routing import Mount
 
 from raysweep.serving.guard import MAX_BODY
-from raysweep.serving.lost_replicas import AskAgain, proxy_middlewares
+from raysweep.serving.lost_replicas import AskAgain, is_ours, proxy_middlewares
+from raysweep.serving.web_app import make_app
 
 
-def post(app, body=b"text", *, leaves=False):
+def post(app, body=b"text", *, leaves=False, path="/api/read"):
     """The messages of the answer to a request, as a server sends it."""
     coming, sent = [{"type": "http.request", "body": body}, *[{"type": "http.disconnect"}] * leaves], []
 
@@ -20,13 +23,13 @@ def post(app, body=b"text", *, leaves=False):
 
     (wrapped,) = proxy_middlewares()
     assert wrapped.cls is AskAgain
-    scope = {"type": "http", "path": "/api/read", "headers": [(b"host", b"localhost")]}
+    scope = {"type": "http", "path": path, "headers": [(b"host", b"localhost")]}
     asyncio.run(asyncio.wait_for(AskAgain(app)(scope, receive, send), 60))
     return sent
 
 
 class Proxy:
-    """Answers with the body, after it has lost some replicas: then it returns, as Ray Serve's, without an answer."""
+    """Answers with the body, after it has lost some replicas: then it returns, as Ray Serve's, with the start alone."""
 
     def __init__(self, lost):
         self.lost, self.asked, self.headers = lost, 0, []
@@ -36,17 +39,18 @@ class Proxy:
         self.headers.append(list(scope["headers"]))
         scope["headers"].append((b"x-request-id", b"1"))
         body = (await receive())["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"try", str(self.asked).encode())]})
         if self.asked > self.lost:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": body})
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2])
+@pytest.mark.parametrize("lost", [0, 1])
 def test_a_request_whose_replica_is_lost_is_asked_again(lost):
     """With its whole body, and as it came; once, if it is answered."""
     proxy = Proxy(lost)
     start, body = post(proxy)
     assert (start["status"], body["body"], proxy.asked) == (200, b"text", lost + 1)
+    assert start["headers"] == [(b"try", str(lost + 1).encode())]
     assert proxy.headers == [[(b"host", b"localhost")]] * (lost + 1)
 
 
@@ -54,19 +58,36 @@ def test_a_request_that_loses_replica_after_replica_is_given_up():
     """It may be what kills them; the client hears when to ask again."""
     proxy = Proxy(9)
     start, body = post(proxy)
-    assert (start["status"], proxy.asked) == (503, 3)
+    assert (start["status"], proxy.asked) == (503, 2)
     assert (b"retry-after", b"5") in start["headers"]
-    assert b"3 replicas were lost while they answered" in body["body"]
+    assert b"2 replicas were lost while they answered" in body["body"]
 
 
 def test_an_answer_that_has_begun_is_not_begun_again():
-    """The client has a half already; an error that the app answers with is an answer."""
+    """The client has a piece already; an error that the app answers with is an answer."""
+    pieces = [
+        {"type": "http.response.start", "status": 500, "headers": []},
+        {"type": "http.response.body", "body": b"a", "more_body": True},
+        {"type": "http.response.body", "body": b"b", "more_body": True},
+    ]
 
     async def begin(_, receive, send):
         await receive()
-        await send({"type": "http.response.start", "status": 500, "headers": []})
+        for piece in pieces:
+            await send(piece)
 
-    assert post(begin) == [{"type": "http.response.start", "status": 500, "headers": []}]
+    assert post(begin) == pieces
+
+
+def test_requests_for_other_apps_of_the_same_serve_are_left_alone():
+    """Their bodies may be large, and their requests change something; all of ours are known."""
+    proxy = Proxy(1)
+    (start,) = post(proxy, b"x" * (MAX_BODY + 1), path="/theirs")
+    assert (start["status"], proxy.asked) == (200, 1)
+    served = SimpleNamespace(run=SimpleNamespace(folder=SimpleNamespace(report="report")))
+    paths = [f"{each.path}/a" if isinstance(each, Mount) else each.path for each in make_app(served).routes]
+    assert {"/", "/api/read", "/page/a", "/report/a", "/docs", "/openapi.json"} <= set(paths)
+    assert all(map(is_ours, paths))
 
 
 def test_nothing_is_asked_for_a_client_that_has_gone():

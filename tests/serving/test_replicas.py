@@ -107,7 +107,7 @@ def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixe
         assert httpx2.get(f"{address}/report/report.html").status_code == 200
 
         shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
-        own_run.folder.report_html.write_text("of the new models")
+        own_run.folder.evidence.write_text("of the new models")
         assert httpx2.get(f"{address}/report/report.html").status_code == 409
         assert ask_all(address, lambda: os.kill(replicas_of(process)[0], signal.SIGKILL)) == models, "none of the new"
         told = "A1, what tells levels changed since `raysweep serve` began; end it, and give the same command again"
