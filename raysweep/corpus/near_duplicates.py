@@ -4,8 +4,9 @@ Two texts are near duplicates if the edit distance between them, in words, is at
 longer text's words (case, punctuation and white space are ignored; in scripts without spaces each character is
 a word).  Comparing all pairs of 700,000 texts is infeasible, so candidates come from MinHash over pairs of
 neighbouring words with banding (Broder 1997; Leskovec, Rajaraman and Ullman 2014, chapter 3).  The distance of
-every candidate is then computed, so there are no false positives.  Missed are about 3 in 1,000 of the pairs
-just above a threshold of 0.9, and pairs in buckets too large to compare completely (`not_compared` counts them).
+every candidate is then computed, so there are no false positives but for words whose 32-bit hashes collide.  Missed
+are about 3 in 1,000 of the pairs just above a threshold of 0.9, and pairs in buckets too large to compare completely
+(`not_compared` counts them).
 
 What grows with the corpus is kept in temporary files: the words, and the bands of the signatures.  In memory are 32
 bytes of each signature and 16 of the text's first and last words, by which nearly all pairs of a bucket are told apart,
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_kernels import (
     BANDS,
     PACKED,
@@ -92,7 +94,8 @@ class NearDuplicates:
     threshold: float
     sequences: WordSequences
     words: Longs
-    """(D,) a code for each document's words; equal codes differ at most in case, space or punctuation."""
+    """(D,) a code for each document's words; texts of equal codes differ at most in case, space or punctuation, unless
+    the hashes of two words (32 bits) or of two texts (64 bits) collide."""
     pairs: Longs
     """(P, 2) the codes of similar documents, the smaller first; sorted, without repeats."""
     similarities: Floats
@@ -181,30 +184,29 @@ class DuplicateSearch:
         np.cumsum(lengths[:-1], out=starts[1:])
         words = self._words.mapped(np.uint32)
         sequences = WordSequences(words=words, starts=starts, lengths=lengths, spool=self._words)
+        packed = np.empty((PACKED + 2, len(lengths)), dtype=np.uint64)
+        for part, row in enumerate(packed):
+            row[:] = self._sketches.read_all([block[part] for block in self._packed], np.uint64)
         comparison = _Comparison(
             sketches=self._sketches,
             bands=self._bands,
-            packed=np.stack(
-                [
-                    self._sketches.read_all([block[part] for block in self._packed], np.uint64)
-                    for part in range(PACKED + 2)
-                ]
-            ),
+            packed=packed,
             is_chosen=is_chosen,
             sequences=sequences,
             threshold=threshold,
         )
-        found = list(map_in_threads(comparison.compare, comparison.parts()))
-        pairs = np.sort(codes[np.concatenate([pairs for pairs, _, _ in found])], axis=1)
-        similarities = np.concatenate([similarities for _, similarities, _ in found])
-        _, distinct = np.unique(pairs[:, 0] * len(codes) + pairs[:, 1], return_index=True)
+        found, not_compared = DistinctPairs(len(codes)), 0
+        for pairs, similarities, skipped in map_in_threads(comparison.compare, comparison.parts()):
+            found.add(np.sort(codes[pairs], axis=1), similarities)
+            not_compared += skipped
+        pairs, similarities = found.merged()
         return NearDuplicates(
             threshold=threshold,
             sequences=sequences,
             words=codes,
-            pairs=pairs[distinct],
-            similarities=similarities[distinct],
-            not_compared=sum(skipped for _, _, skipped in found),
+            pairs=pairs,
+            similarities=similarities,
+            not_compared=not_compared,
         )
 
 
@@ -254,7 +256,9 @@ class _Comparison:
             rows: the texts of all buckets.
             begins: where each bucket begins, and the last ends.
         """
-        packed, lengths, at = self.packed[:, rows], self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
+        # Each row stays contiguous; `self.packed[:, rows]` would put the six numbers of a text side by side.
+        packed = np.take(self.packed, rows, axis=1)
+        lengths, at = self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
         room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
         while at[0] < len(begins) - 1:
             count = find_candidates(

@@ -2,7 +2,8 @@
 
 A learner who copies a model answer, or the task itself, into an essay of their own gives no near duplicate, but
 the words are not new to the models.  The length is that of the overlap checks of GPT-3 and later models (Brown et
-al. 2020, appendix C).  Passages are counted and are no leak: set phrases of a task can be as long.
+al. 2020, appendix C).  Passages are counted and are no leak: set phrases of a task can be as long.  They are told apart
+by hashes of 32 bits a word and 63 bits a passage, so a collision can count one too many.
 """
 
 from collections.abc import Iterator

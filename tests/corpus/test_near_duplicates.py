@@ -1,6 +1,7 @@
 """Texts that are almost the same: all of them are found, and nothing else, however they are looked for."""
 
 import csv
+import tracemalloc
 from collections import defaultdict
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import near_duplicates
+from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import join_groups
 from raysweep.corpus.text_groups import find_divided, group_by_text, near_in_other_splits
@@ -163,6 +165,38 @@ def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
     bounded = find(texts)
     assert bounded.not_compared > 0
     assert 59 <= len(bounded.pairs) < len(everything.pairs)
+
+
+def test_pairs_that_every_band_finds_take_the_memory_of_one_band():
+    """Near-equal texts share their bucket in all bands, and a crowd of them has millions of pairs."""
+    rng = np.random.default_rng(0)
+    count, bands = 1000, 60
+    pairs = np.stack(np.triu_indices(200), axis=1)
+
+    def similarity_of(some):
+        return (some[:, 0] / (1 + some[:, 1])).astype(np.float32)
+
+    found, expected = DistinctPairs(count), set()
+    tracemalloc.start()
+    for _ in range(bands):
+        others = np.sort(rng.integers(0, count, (10, 2)), axis=1)
+        some = rng.permutation(np.concatenate([pairs, others]))
+        found.add(some, similarity_of(some))
+        expected |= set(map(tuple, others.tolist()))
+    merged, similarities = found.merged()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert merged.tolist() == sorted(map(list, expected | set(map(tuple, pairs.tolist()))))
+    assert np.array_equal(similarities, similarity_of(merged))
+    of_all = bands * len(pairs) * (8 + 4)  # a number of 64 bits and a similarity
+    assert peak < of_all / 2
+
+
+def test_no_pairs_are_merged_to_none():
+    """A corpus of texts that are all unlike."""
+    merged, similarities = DistinctPairs(0).merged()
+    assert merged.shape == (0, 2)
+    assert similarities.shape == (0,)
 
 
 @pytest.mark.parametrize("limit", ["_CANDIDATES_AT_ONCE", "_ROWS_AT_ONCE", "BLOCK_DOCUMENTS"])
