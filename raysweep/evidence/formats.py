@@ -73,6 +73,11 @@ def loss(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `1,200 seeds`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands."""
     return NONE if value is None else f"{value:,.0f}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysweep.evidence.formats import change, change_range, percent, ratio
+from raysweep.evidence.formats import change, change_range, counted, percent, ratio
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,7 @@ def test_a_ratio_is_shown_with_few_digits_and_never_as_zero_or_hundreds_of_thous
 def test_a_range_of_such_limits_reads_as_one():
     text = change_range(1e-5, 312_954.0).replace("\N{NO-BREAK SPACE}", " ")
     assert text == "more than 99.9 % lower to more than 1,000 times higher"
+
+
+def test_one_is_not_many():
+    assert [counted(number, "seed") for number in (0, 1, 1200)] == ["0 seeds", "1 seed", "1,200 seeds"]

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from raysweep.config.schema import Config
+from raysweep.evidence import formats
 from raysweep.evidence.seed_release import take_look
 from raysweep.report.writing import write_report
+from raysweep.statistics.group_sequential import MOST_MEASURED_ERROR
 from tests.simulated_run import make_run
 
 LEVELS = ("A1", "B1")
@@ -59,7 +61,7 @@ def test_the_report_states_looks_and_what_was_spent(run):
     assert len(values["trainings"]) == 10
     page = folder.report_html.read_text()
     assert "Seeds were trained one after another, up to 4" in page
-    assert "experimental" not in page
+    assert f"erred in at most {formats.share(MOST_MEASURED_ERROR)} of 5,000" in page
     assert "The looks at each claim" in page
     rows = (folder.tables / "seed_looks.csv").read_text().splitlines()
     assert len(rows) == 1 + 9

@@ -65,7 +65,7 @@ def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run
     means = [ledger["trials"][name]["seconds"] for entry in ENTRIES for name in (entry, f"{entry}-seed1")]
     assert ledger["saved"]["seconds"] == pytest.approx(sum(sum(one.values()) for one in means), abs=0.01)
     assert "; 8 trainings not needed" in describe_ledger(folder, run.trials)
-    assert "8 trainings that no claim needed were not started" in folder.report_html.read_text()
+    assert "Not started, because no claim needed them: 8 trainings." in folder.report_html.read_text()
     evidence = json.loads(folder.evidence.read_text())
     assert {training["trial"] for training in evidence["trainings"]} == {
         f"{name}{suffix}" for name in ENTRIES for suffix in ("", "-seed1")

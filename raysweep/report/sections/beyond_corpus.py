@@ -78,10 +78,9 @@ def _pairs(evidence: Evidence, corpus: FurtherCorpusScores) -> list[_Pair]:
 
 def _facts(corpus: FurtherCorpusScores) -> Markup:
     return paragraph(
-        "{:,} documents of {:,} rows are compared. {:,} were set aside because train or valid has (almost) the same "
-        "text. {}",
-        corpus.documents,
-        corpus.rows,
+        "Compared: {} of {}. Set aside because train or valid has (almost) the same text: {:,}. {}",
+        formats.counted(corpus.documents, "document"),
+        formats.counted(corpus.rows, "row"),
         corpus.near_training,
         resampling_said(corpus.documents, corpus.without_learner),
     )

@@ -10,6 +10,7 @@ from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.evidence.robustness_schema import SeedLookRow
 from raysweep.report.layout import Block, Folded, paragraph
 from raysweep.report.tables import Table, numbers, words
+from raysweep.statistics.group_sequential import MOST_MEASURED_ERROR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ def _said(evidence: Evidence, most: int) -> Markup:
     saved = evidence.costs.saved
     unit = {"gpu": "GPU-hours", "cpu": "core-hours"}.get(saved.unit, "hours") if saved is not None else ""
     spared = (
-        f"{saved.trainings:,} trainings that no claim needed were not started, which saved about "
+        f"Not started, because no claim needed them: {formats.counted(saved.trainings, 'training')}. That saved about "
         f"{formats.hours(saved.seconds / 3600)} ({unit})."
         if saved is not None
         else "No training was left out."
@@ -39,11 +40,12 @@ def _said(evidence: Evidence, most: int) -> Markup:
         "Seeds were trained one after another, up to {}, and every claim was looked at after each from the second on. "
         "The p-values and intervals of the claims allow for the looks: each look may use up a part of the error rate "
         "(alpha spending of Lan and DeMets, in proportion to the seeds), so it needs a smaller p-value than a fixed "
-        "number of seeds would. For 95 % intervals and at most five seeds, one side of a claim erred in at most 2.7 % "
-        "of 5,000 simulated experiments; that is measured, not proven, for the bootstrap's p-values are not exact. All "
+        "number of seeds would. For 95 % intervals and at most five seeds, one side of a claim erred in at most {} of "
+        "5,000 simulated experiments; that is measured, not proven, for the bootstrap's p-values are not exact. All "
         "other intervals of this report are as if the number of seeds had been fixed. An undecided "
         "claim was given up where the seeds left would have decided it with a probability below 20 %. {}",
         most,
+        formats.share(MOST_MEASURED_ERROR),
         spared,
     )
 

@@ -103,7 +103,7 @@ def _hours_plot(evidence: Evidence) -> Markup:
         total = sum(one.hours or 0.0 for one in known) if known else None
         kinds = " and ".join(sorted({one.hours_of for one in known}))
         shown = f"{formats.hours(total)} {kinds}" if total is not None else of[0].state
-        seeds = f" ({len(of)} seeds)" if is_folded else ""
+        seeds = f" ({formats.counted(len(of), 'seed')})" if is_folded else ""
         rows.append((of[0].entry if is_folded else of[0].trial, total, shown + seeds, role_of[of[0].entry]))
     title = "Training time per entry, all seeds together" if is_folded else "Training time per trial"
     return bar_plot("hours", title, "The numbers are in the table of trainings.", rows)
