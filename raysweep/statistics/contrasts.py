@@ -230,12 +230,17 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
 
 def document_variance(resamples: Resamples, parts: Sequence[Part]) -> float:
     """The contrast's variance from documents alone, which needs no draws: its parts may be single trainings."""
+    return float(np.sum(learner_influences(resamples, parts) ** 2))
+
+
+def learner_influences(resamples: Resamples, parts: Sequence[Part]) -> Floats:
+    """(C,) what each learner adds to the contrast."""
     influence_C = np.zeros(resamples.clusters.count)
     for level in dict.fromkeys(part.level for part in parts):
         drawn = resamples.levels[level]
         weights_M = weigh_models(resamples, [part for part in parts if part.level == level])
         influence_C[drawn.members] += drawn.widening * weighted_sum(drawn.influences, weights_M)
-    return float(np.sum(influence_C**2))
+    return influence_C
 
 
 def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: float) -> Estimate:

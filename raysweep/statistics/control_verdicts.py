@@ -199,7 +199,8 @@ def _test(
         measured = measure(resamples, parts, similar)
         if not drawn or not own_weight:
             return measured
-        sources = replace(measured.sources, seeds=(*measured.sources.seeds, *drawn))
+        beside = [replace(component, beside=measured.document_variance) for component in drawn]
+        sources = replace(measured.sources, seeds=(*measured.sources.seeds, *beside))
         return sources.around(measured.estimate)
 
     raw, own = contrast(1.0, 0.0), contrast(0.0, 1.0)

@@ -121,19 +121,9 @@ def _test(
         def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
             return mean_log_ratio(hypothesis.numerator, role, roles, of_levels, shares)
 
-        seeds = {role: roles.of(role, levels[0]).keys() for role in (hypothesis.numerator, *compared)}
-
-        def is_alike(role: str, level: str) -> bool:
-            """It was trained with the same seeds, which sequential seeds may not have been."""
-            return all(roles.of(one, level).keys() == seeds[one] for one in (hypothesis.numerator, role))
-
         pooled = [level for level in alike if level not in levels]
         return {
-            role: measure(
-                resamples,
-                contrast(role, levels),
-                [contrast(role, [level]) for level in pooled if is_alike(role, level)],
-            )
+            role: measure(resamples, contrast(role, levels), [contrast(role, [level]) for level in pooled])
             for role in compared
         }
 

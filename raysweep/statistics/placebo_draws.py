@@ -2,7 +2,7 @@
 
 The gain of a placebo is the mean over its draws.  Resampling documents tells how much it varies with the test
 documents of the groups; how much it varies from group to group (other train documents, another training) is
-estimated from the draws, less what their test documents explain, and pooled over the levels.
+estimated from the draws, less what their test documents and single trainings explain, and pooled over the levels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,12 @@ import numpy as np
 
 from raysweep.corpus.subsets import choose_subset
 from raysweep.scheduling.control_trials import placebo_group
-from raysweep.seeding import generator_for
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, measure
-from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.contrasts import Measured, learner_influences, measure
+from raysweep.statistics.loss_table import Floats, LevelLosses
 from raysweep.statistics.role_models import RoleModels, draw_role, mean_log_ratio
-from raysweep.statistics.seed_variance import SeedVariance
-from raysweep.statistics.weighted_parts import Part
+from raysweep.statistics.seed_variance import SeedVariance, draw_scores, gains_by_seed, influences_by_seed, seeds_of
+from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum
 
 PLACEBO = "placebo"
 _MOST_DRAWS = 100
@@ -90,20 +89,53 @@ def estimate_group_variance(
     Args:
         alike: levels whose draws tell, with those of `levels`, how much groups differ.
     """
-    draws, variances, freedom = 0, [], 0
-    for level in dict.fromkeys((*levels, *alike)):
-        gains = measure_draws(resamples, roles, [level])
-        if len(gains) < 2:
-            continue
-        draws = max(draws, len(gains))
-        between = float(np.var([gain.estimate for gain in gains], ddof=1))
-        covariance = np.cov(np.stack([gain.sources.deviations for gain in gains]))
-        shared = (covariance.sum() - np.trace(covariance)) / (len(gains) * (len(gains) - 1))
-        variances.append(between - float(np.trace(covariance) / len(gains) - shared))
-        freedom += len(gains) - 1
-    if not variances:
+    gains = {
+        level: [gain_of_draw(roles, [level], draw) for draw in draws_of(roles, level)]
+        for level in dict.fromkeys((*levels, *alike))
+    }
+    several = [of_level for of_level in gains.values() if len(of_level) > 1]
+    if not several:
         return ()
-    variance = max(float(np.mean(variances)), 0.0) / draws / len(levels)
-    rng = generator_for(resamples.seed, "placebo draws", *levels)
-    scores = rng.standard_normal(resamples.resamples)
-    return (SeedVariance(count=draws, freedom=float(freedom), variance=variance, beside=0.0, scores=scores),)
+    between = max(float(np.mean([_between_groups(resamples, of_level) for of_level in several])), 0.0)
+    component = SeedVariance(
+        count=max(map(len, several)),
+        freedom=float(sum(len(of_level) - 1 for of_level in several)),
+        variance=between * sum(1.0 / len(gains[level]) for level in levels) / len(levels) ** 2,
+        beside=0.0,
+        scores=draw_scores(resamples.resamples, resamples.seed, "placebo draws", *levels),
+    )
+    return (component,)
+
+
+def _between_groups(resamples: Resamples, gains: Sequence[Sequence[Part]]) -> float:
+    """Variance between the gains of D draws that neither their test documents nor single trainings explain.
+
+    Two factors, draws and seeds.  The mean over S seeds differs from draw to draw by the draw and by a 1/S of what
+    each training adds, which the variance between seeds holds already (`seed_variance.py`), and which is told by what
+    neither draw nor seed explains.  Documents add to both in the same way, learner by learner.
+    """
+
+    def between(values: Floats) -> float:
+        return float(np.sum(np.var(values, axis=-1, ddof=1)))
+
+    estimates_D = np.array([_estimate(resamples, parts) for parts in gains])
+    influences_CD = np.stack([learner_influences(resamples, parts) for parts in gains], axis=1)
+    variance = between(estimates_D) - between(influences_CD)
+    for seeds in sorted(set.intersection(*(set(seeds_of(parts)) for parts in gains))):
+        if len(seeds) > 1:
+            by_training_DS = np.stack([gains_by_seed(resamples, parts, seeds) for parts in gains])
+            by_learner_CDS = np.stack([influences_by_seed(resamples, parts, seeds) for parts in gains], axis=1)
+            variance -= (_crossed(by_training_DS) - _crossed(by_learner_CDS)) / len(seeds)
+    return variance
+
+
+def _estimate(resamples: Resamples, parts: Sequence[Part]) -> float:
+    (group,) = {part.level for part in parts}
+    return float(weighted_sum(resamples.levels[group].estimates, weigh_models(resamples, parts)))
+
+
+def _crossed(values: Floats) -> float:
+    """Mean square of (…, D, S) values that neither their row nor their column explains, summed over the rest."""
+    rows, columns = values.mean(axis=-1, keepdims=True), values.mean(axis=-2, keepdims=True)
+    rest = values - rows - columns + values.mean(axis=(-2, -1), keepdims=True)
+    return float(np.sum(rest**2)) / ((values.shape[-2] - 1) * (values.shape[-1] - 1))

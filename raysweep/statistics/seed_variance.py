@@ -72,17 +72,18 @@ def estimate_seed_variance(
     """Variance between trainings, per set of seeds, and what it leaves of the documents' variance.
 
     Args:
-        alike: contrasts of other trainings that vary as much from seed to seed.
+        alike: contrasts of other trainings that vary as much from seed to seed, their roles in the same order; those
+            whose roles were not trained with the same seeds are left out.
         document_variance: of the contrast, by resampling documents.
     """
     found = []
     beside = document_variance
-    for seeds in sorted(_seed_sets(parts)):
+    for seeds in sorted(set(seeds_of(parts))):
         if len(seeds) < 2:
             continue
         # A level that lacks a training of one role would add the variance of the other alone.
-        contrasts = [parts, *(other for other in alike if _seed_sets(other) == _seed_sets(parts))]
-        by_seed_SL = np.stack([_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
+        contrasts = [parts, *(other for other in alike if seeds_of(other) == seeds_of(parts))]
+        by_seed_SL = np.stack([gains_by_seed(resamples, contrast, seeds) for contrast in contrasts], axis=1)
         observed = float(np.var(by_seed_SL, axis=0, ddof=1).mean())
         by_learners = [_interaction(resamples, contrast, seeds) for contrast in contrasts]
         interaction, expected = by_learners[0], float(np.mean(by_learners))
@@ -103,12 +104,12 @@ def estimate_seed_variance(
 
 
 @lru_cache(maxsize=64)
-def draw_scores(count: int, seed: int, *seeds: int) -> Floats:
+def draw_scores(count: int, seed: int, *purpose: str | int) -> Floats:
     """(count,) evenly spread normal quantiles, in an order drawn from the arguments; not to be written to.
 
     Values drawn at random would make the far tails of a t with one or two degrees of freedom a matter of chance.
     """
-    scores: Floats = generator_for(seed, "seeds", *seeds).permutation(ndtri((np.arange(count) + 0.5) / count))
+    scores: Floats = generator_for(seed, "seeds", *purpose).permutation(ndtri((np.arange(count) + 0.5) / count))
     scores.flags.writeable = False
     return scores
 
@@ -116,9 +117,9 @@ def draw_scores(count: int, seed: int, *seeds: int) -> Floats:
 def freedom_beside(freedom: float, variance: float, beside: float) -> float:
     """Degrees of freedom of a t that is added to a nearly normal deviation of the variance `beside`.
 
-    With f of its own the sum is too wide where both matter (Fisher's solution of the Behrens-Fisher problem): three
-    seeds cover up to 98 % instead of 95 %, two 99 %.  Satterthwaite's f (total / variance)² is too narrow for f of
-    1 and 2: 92 % and 88 %.  The exponent min(f / 5, 1) lies between.  It was chosen by simulation, see BENCHMARKS.md.
+    With f of its own the sum is too wide where both matter (Fisher's solution of the Behrens-Fisher problem), and
+    Satterthwaite's f (total / variance)² is too narrow for f of 1 and 2.  The exponent min(f / 5, 1) lies between.
+    It was chosen by simulation; how often such intervals hold the truth is in BENCHMARKS.md.
     """
     return freedom * (1.0 + beside / variance) ** min(freedom / 5.0, 1.0) if variance > 0.0 else freedom
 
@@ -138,11 +139,12 @@ def pooled_freedom(by_seed_SL: Floats) -> float:
     return float((count - 1) * contrasts / (1.0 + (contrasts - 1) * min(max(correlation, 0.0), 1.0) ** 2))
 
 
-def _seed_sets(parts: Sequence[Part]) -> set[tuple[int, ...]]:
-    return {tuple(sorted(part.models)) for part in parts}
+def seeds_of(parts: Sequence[Part]) -> list[tuple[int, ...]]:
+    """The seeds of each part: of contrasts of the same roles, in the roles' order."""
+    return [tuple(sorted(part.models)) for part in parts]
 
 
-def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
+def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
     """(S,) what each seed's models add to the contrast."""
     by_seed = np.zeros(len(seeds))
     for part in parts:
@@ -152,15 +154,20 @@ def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) 
     return by_seed
 
 
-def _interaction(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> float:
-    """Variance between seeds of the contrast that single learners explain: the sum of theirs."""
+def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
+    """(C, S) what each learner adds to what each seed's models add."""
     influence_CS = np.zeros((resamples.clusters.count, len(seeds)))
     for part in parts:
         if tuple(sorted(part.models)) == seeds:
             drawn = resamples.levels[part.level]
             columns = resamples.columns(tuple(part.models[seed] for seed in seeds))
             influence_CS[drawn.members] += part.weight * drawn.widening * drawn.influences[:, columns]
-    return float(np.sum(np.var(influence_CS, axis=1, ddof=1)))
+    return influence_CS
+
+
+def _interaction(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> float:
+    """Variance between seeds of the contrast that single learners explain: the sum of theirs."""
+    return float(np.sum(np.var(influences_by_seed(resamples, parts, seeds), axis=1, ddof=1)))
 
 
 def _t_quantiles(freedom: float) -> Floats:

@@ -9,7 +9,14 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.control_verdicts import assess_control
-from raysweep.statistics.placebo_draws import group_name, placebo_losses
+from raysweep.statistics.placebo_draws import (
+    _between_groups,
+    draws_of,
+    estimate_group_variance,
+    gain_of_draw,
+    group_name,
+    placebo_losses,
+)
 from raysweep.statistics.role_models import RoleModels, draw_role
 
 LEVELS = ("A1", "B1", "C1")
@@ -230,32 +237,42 @@ def test_seeds_of_controls_are_pooled_over_the_levels(simulate):
     assert pooled < 0.8 * alone
 
 
-def placebo_experiment(simulate, seed, *, spread, draws=3, gain=0.0, writers=60):
-    """The placebo's own gain on every level, where a group's model differs by `spread` nats from group to group."""
-    names = [f"placebo-{draw}-{level}" for draw in range(1, draws + 1) for level in LEVELS]
-    known = {
-        level: {"all": 2.5, **{f"own-{other}": 2.3 for other in LEVELS}, **dict.fromkeys(names, 2.5 - gain)}
+def placebo_draws(simulate, seed, *, spread, draws=3, seeds=1, of_trainings=0.0, own=0.02, writers=60, resamples=500):
+    """Roles and resamples of placebos that gain nothing; models differ by `spread` nats from group to group."""
+    by_group = {
+        (draw, level): [f"placebo-{draw}-{level}-{n}" for n in range(seeds)]
+        for draw in range(1, draws + 1)
         for level in LEVELS
     }
-    losses, clusters = simulate(known, seed=seed, writers=writers, own=0.02)
-    moves = np.zeros(len(known["A1"]))
-    moves[-len(names) :] = np.random.default_rng([seed, 9]).normal(0.0, spread, len(names))
+    general, special = [f"all-{n}" for n in range(seeds)], [f"own-{n}" for n in range(seeds)]
+    placebos = [name for names in by_group.values() for name in names]
+    truth_of = {**dict.fromkeys(general, 2.5), **dict.fromkeys(special, 2.3), **dict.fromkeys(placebos, 2.5)}
+    losses, clusters = simulate(dict.fromkeys(LEVELS, truth_of), seed=seed, writers=writers, own=own)
+    rng, moves = np.random.default_rng([seed, 9]), np.zeros(len(truth_of))
+    moves[-len(placebos) :] = np.repeat(rng.normal(0.0, spread, len(by_group)), seeds)
+    moves += rng.normal(0.0, of_trainings, len(moves))
     losses = {level: replace(one, nats=one.nats + moves * one.tokens[:, None]) for level, one in losses.items()}
-    resamples = resample_levels(losses, list(known["A1"]), resamples=500, seed=1, clusters=clusters)
-    groups = resamples.again_together([placebo_losses(losses, 1, draw) for draw in range(1, draws + 1)])
-    by_group = {name: drawn for group in groups for name, drawn in group.levels.items()}
-    resamples = replace(resamples, levels={**resamples.levels, **by_group})
+    drawn = resample_levels(losses, list(truth_of), resamples=resamples, seed=1, clusters=clusters)
+    groups = drawn.again_together([placebo_losses(losses, 1, draw) for draw in range(1, draws + 1)])
+    drawn = replace(
+        drawn, levels={**drawn.levels, **{name: one for group in groups for name, one in group.levels.items()}}
+    )
     by_role = {
-        "general": {level: {0: "all"} for level in LEVELS},
-        "specialised": {level: {0: f"own-{level}"} for level in LEVELS},
+        "general": {level: dict(enumerate(general)) for level in LEVELS},
+        "specialised": {level: dict(enumerate(special)) for level in LEVELS},
         **{
-            draw_role("placebo", draw): {level: {0: f"placebo-{draw}-{level}"} for level in LEVELS}
+            draw_role("placebo", draw): {level: dict(enumerate(by_group[draw, level])) for level in LEVELS}
             for draw in range(1, draws + 1)
         },
     }
-    roles = RoleModels(by_role=by_role, absent={})
+    return RoleModels(by_role=by_role, absent={}), drawn
+
+
+def placebo_experiment(simulate, seed, **options):
+    """The findings on the placebo, where own models gain on every level."""
+    roles, drawn = placebo_draws(simulate, seed, **options)
     return assess_control(
-        "placebo", roles, resamples, LEVELS, confirmed=("overall", *LEVELS), smallest_effect=1.05, confidence=0.95
+        "placebo", roles, drawn, LEVELS, confirmed=("overall", *LEVELS), smallest_effect=1.05, confidence=0.95
     )
 
 
@@ -276,11 +293,42 @@ def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
     assert findings[0].own.value == pytest.approx(np.exp(np.mean([np.log(one.value) for one in findings[0].draws])))
 
 
+@pytest.mark.parametrize(("seeds", "of_trainings", "own"), [(1, 0.0, 0.3), (3, 0.1, 0.3)])
+def test_groups_differ_by_what_neither_learners_nor_trainings_explain(simulate, seeds, of_trainings, own):
+    """By 0.05 nats, in the mean of 40 experiments, however much single trainings and learners in them differ."""
+    found = []
+    for seed in range(40):
+        options = {"seeds": seeds, "of_trainings": of_trainings, "own": own}
+        roles, drawn = placebo_draws(simulate, seed, spread=0.05, resamples=2, **options)
+        found += [
+            _between_groups(drawn, [gain_of_draw(roles, [level], draw) for draw in draws_of(roles, level)])
+            for level in LEVELS
+        ]
+    assert np.mean(found) == pytest.approx(0.05**2, rel=0.4)
+
+
+def test_a_level_that_lost_a_draw_has_the_mean_of_fewer(simulate):
+    """Two of three groups: half of the variance between groups, not a third."""
+    roles, drawn = placebo_draws(simulate, 0, spread=0.1, resamples=2)
+    lost = {level: models for level, models in roles.by_role["placebo 3"].items() if level != "A1"}
+    roles = replace(roles, by_role={**roles.by_role, "placebo 3": lost})
+    ((two,), (three,)) = (
+        estimate_group_variance(drawn, roles, [level], [other for other in LEVELS if other != level])
+        for level in ("A1", "B1")
+    )
+    assert two.variance * 2 == pytest.approx(three.variance * 3)
+
+
 @pytest.mark.slow
 def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiments(simulate):
     """For groups that differ much, little and not at all; one draw cannot know."""
     shares = {spread: placebo_coverage(simulate, 400, spread=spread) for spread in (0.0, 0.03, 0.1)}
     alone = placebo_coverage(simulate, 400, spread=0.1, draws=1)
     print(f"\nthe placebo's interval holds the truth: {shares}; with one draw that differs by 0.1 nats {alone:.1%}")
-    assert all(0.92 <= share <= 0.99 for share in shares.values())
+    of_seeds = {
+        spread: placebo_coverage(simulate, 400, spread=spread, seeds=3, of_trainings=0.03, own=0.15)
+        for spread in (0.0, 0.03, 0.1)
+    }
+    print(f"three trainings of each model, which differ by 0.03 nats: {of_seeds}")
+    assert all(0.92 <= share <= 0.99 for share in (*shares.values(), *of_seeds.values()))
     assert alone < 0.6

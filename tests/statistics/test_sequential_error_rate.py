@@ -2,20 +2,27 @@
 
 An experiment is what the decisions rest on: for each learner and level the three kinds of model, what each training
 adds, and what each training finds hard of each learner.  The p-value of a contrast is the one of `Measured` with
-endless resamples, since learners are normal here: a quadrature over Student's t instead of draws.  The first test
-compares it with `Measured`; everything after it (looks, Holm, thresholds) are the rules of the room, for all
-experiments at once.
+endless resamples, since learners are normal here: a quadrature over Student's t instead of draws.  The first two tests
+compare it and the variances that it rests on with `Measured`; everything after them (looks, Holm, thresholds) are the
+rules of the room, for all experiments at once.
 """
 
+import re
 from math import log
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binomtest
 
+from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, holm
-from raysweep.statistics.group_sequential import _ALPHAS, LEAST_SEEDS, Look
+from raysweep.statistics.contrasts import measure
+from raysweep.statistics.group_sequential import _ALPHAS, LEAST_SEEDS, MOST_MEASURED_ERROR, Look
+from raysweep.statistics.loss_table import LevelLosses
+from raysweep.statistics.role_models import RoleModels, mean_log_ratio
 from raysweep.statistics.seed_variance import freedom_beside, pooled_freedom
 from tests.statistics.test_group_sequential import CLAIMS, LEVELS, MOST, drawn, rounds
 
@@ -35,6 +42,17 @@ JUST_FALSE = {
     "own models best, 0.03 nats": ("own", (0.5, 0.0, 0.0), 0.03),
     "general model best, 0.03 nats": ("plain", (0.0, 0.0, 0.3), 0.03),
 }
+
+
+class Terms(NamedTuple):
+    """Of E experiments, as `SeedVariance` has them."""
+
+    away: np.ndarray
+    beside: np.ndarray
+    freedom: np.ndarray
+    seeds: np.ndarray
+    seed_freedom: np.ndarray
+    interaction: np.ndarray
 
 
 def p_not_above(away, document_error, freedom, seed_error, seed_freedom):
@@ -63,6 +81,41 @@ def test_the_p_values_are_those_of_the_decisions():
     assert np.abs(apart).mean() < 0.02
 
 
+@pytest.mark.parametrize(("spread", "of_learners"), [(0.05, 0.05), (0.0, 0.3)])
+def test_the_variances_are_those_of_the_decisions(spread, of_learners):
+    """A document a learner, of equal length, three seeds: overall, and on levels whose seeds are pooled."""
+    seeds, kinds = 3, ("general", "specialised")
+    h1 = CLAIMS[0]
+    simulated = simulate((0.0, 0.0, 0.3), spread, 1, np.random.default_rng(4), of_learners)
+    learners, trainings, both = simulated
+    losses = {}
+    for number, level in enumerate(LEVELS):
+        columns = [
+            3.0 + learners[kind][0, number] + trainings[kind][0, seed, number] + both[kind][0, seed, number]
+            for kind in kinds
+            for seed in range(seeds)
+        ]
+        documents = np.arange(LEARNERS) + number * LEARNERS
+        nats = 1000.0 * np.stack(columns, axis=1)
+        losses[level] = LevelLosses(level=level, documents=documents, tokens=np.full(LEARNERS, 1000), nats=nats)
+    models = {kind: {seed: f"{kind} {seed}" for seed in range(seeds)} for kind in kinds}
+    names = [name for of_kind in models.values() for name in of_kind.values()]
+    resamples = resample_levels(losses, names, resamples=2, seed=0)
+    roles = RoleModels(by_role={kind: dict.fromkeys(LEVELS, models[kind]) for kind in kinds}, absent={})
+    on_levels = [mean_log_ratio(*kinds, roles, [level]) for level in LEVELS]
+    measured = [
+        measure(resamples, mean_log_ratio(*kinds, roles, LEVELS)),
+        *(measure(resamples, one, [other for other in on_levels if other is not one]) for one in on_levels),
+    ]
+    for one, term in zip(measured, terms(h1, "specialised", *simulated, seeds), strict=True):
+        (found,) = one.sources.seeds
+        told = (one.estimate, found.beside, one.freedom, found.variance, found.freedom, found.interaction)
+        expected = [float(np.squeeze(value)) for value in term]
+        expected[-1] = min(expected[-1], expected[3])
+        assert told == pytest.approx(expected, rel=1e-5)
+        assert one.document_variance == found.beside
+
+
 def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15):
     """By kind: (E, L, W) of learners, (E, S, L) of trainings, (E, S, L, W) of both; all levels share general models."""
     shape = (experiments, len(LEVELS))
@@ -75,8 +128,8 @@ def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15)
     return learners, trainings, both
 
 
-def p_values(claim, rival, learners, trainings, both, seeds):
-    """(E, 1 + L) p-values against the claim, compared with one kind: overall, and on each level."""
+def terms(claim, rival, learners, trainings, both, seeds):
+    """What each p-value rests on, overall and then on each level: estimates, variances and degrees of freedom (E,)."""
     side = 1.0 if claim.above else -1.0
     learner_ELW, training_ESL, both_ESLW = (
         side * (part[claim.numerator] - part[rival]) for part in (learners, trainings, both)
@@ -90,21 +143,20 @@ def p_values(claim, rival, learners, trainings, both, seeds):
     interaction_EL = centred_ESLW.var(axis=1, ddof=1).sum(axis=2) / (LEARNERS * (LEARNERS - 1.0))
     freedom, levels = LEARNERS - 1.0, len(LEVELS)
 
-    def tested(away_E, documents_E, freedom_E, between_E, interaction_E, expected_E, seed_freedom_E):
+    def one(away_E, documents_E, freedom_E, between_E, interaction_E, expected_E, seed_freedom_E):
         beyond_E = between_E - expected_E
         seeds_E = np.where(beyond_E >= 0.0, interaction_E + beyond_E, interaction_E * between_E / expected_E) / seeds
         beside_E = np.maximum(documents_E - interaction_E / seeds, 1e-12)
-        beside_freedom_E = seed_freedom_E * (1.0 + beside_E / seeds_E) ** np.minimum(seed_freedom_E / 5.0, 1.0)
-        return p_not_above(away_E, np.sqrt(beside_E), freedom_E, np.sqrt(seeds_E), beside_freedom_E)
+        return Terms(away_E, beside_E, freedom_E, seeds_E, seed_freedom_E, interaction_E / seeds)
 
     pooled_E, expected_E = seed_ESL.var(axis=1, ddof=1).mean(axis=1), interaction_EL.mean(axis=1)
     pooled_freedom_E = np.array([pooled_freedom(one) for one in seed_ESL])
     on_levels = [
-        tested(away, documents, freedom, pooled_E, interaction, expected_E, pooled_freedom_E)
+        one(away, documents, freedom, pooled_E, interaction, expected_E, pooled_freedom_E)
         for away, documents, interaction in zip(away_EL.T, documents_EL.T, interaction_EL.T, strict=True)
     ]
     interaction_E = interaction_EL.sum(axis=1) / levels**2
-    overall = tested(
+    overall = one(
         away_EL.mean(axis=1),
         documents_EL.sum(axis=1) / levels**2,
         freedom * documents_EL.sum(axis=1) ** 2 / (documents_EL**2).sum(axis=1),
@@ -113,7 +165,17 @@ def p_values(claim, rival, learners, trainings, both, seeds):
         interaction_E,
         np.full(len(away_EL), seeds - 1.0),
     )
-    return np.stack([overall, *on_levels], axis=1)
+    return [overall, *on_levels]
+
+
+def p_values(claim, rival, learners, trainings, both, seeds):
+    """(E, 1 + L) p-values against the claim, compared with one kind: overall, and on each level."""
+
+    def tested(term):
+        freedom = term.seed_freedom * (1.0 + term.beside / term.seeds) ** np.minimum(term.seed_freedom / 5.0, 1.0)
+        return p_not_above(term.away, np.sqrt(term.beside), term.freedom, np.sqrt(term.seeds), freedom)
+
+    return np.stack([tested(term) for term in terms(claim, rival, learners, trainings, both, seeds)], axis=1)
 
 
 def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
@@ -141,6 +203,15 @@ def test_a_claim_that_is_just_false_is_seldom_confirmed_at_any_look(case):
     overall, levels = false_claims(*JUST_FALSE[case], experiments=300)
     assert 1 <= overall <= 22
     assert levels <= 22
+
+
+def test_the_report_says_the_largest_error_that_was_measured():
+    """The largest share in the table of BENCHMARKS.md."""
+    text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
+    table = text.split("| claim, spread of trainings |")[1].split("\n\n")[0]
+    measured = [float(share) for share in re.findall(r"\| ([\d.]+) %", table)]
+    assert len(measured) == 2 * len(JUST_FALSE)
+    assert round(max(measured), 1) == pytest.approx(100.0 * MOST_MEASURED_ERROR)
 
 
 @pytest.mark.slow

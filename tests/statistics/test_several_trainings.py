@@ -17,7 +17,7 @@ from raysweep.statistics.contrasts import measure
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, mean_log_ratio
-from raysweep.statistics.seed_variance import freedom_beside, pooled_freedom
+from raysweep.statistics.seed_variance import estimate_seed_variance, freedom_beside, pooled_freedom
 from tests.statistics.test_group_sequential import CLAIMS as CLAIMS_OF_RUN
 from tests.statistics.test_sequential_error_rate import TAIL, p_values, simulate
 
@@ -111,6 +111,16 @@ def test_a_level_that_lacks_a_training_is_not_pooled():
     lacking[1] = replace(lacking[1], models={seed: lacking[1].models[seed] for seed in (0, 1)})
     one, other = (measure(drawn, parts, alike).sources.seeds[0] for alike in ([whole], [whole, lacking]))
     assert (one.variance, one.freedom) == (other.variance, other.freedom)
+
+
+def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
+    """Its level models lack seed 2 where the general ones do here: the same sets of seeds, of other roles."""
+    roles, drawn = experiment(0, seeds=3, spread=0.1, learners="kinds")
+    parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
+    for contrast, role in ((parts, 0), (whole, 0), (lacking, 1)):
+        contrast[role] = replace(contrast[role], models={seed: contrast[role].models[seed] for seed in (0, 1)})
+    one, other = (estimate_seed_variance(drawn, parts, alike, 1.0)[0] for alike in ([whole], [whole, lacking]))
+    assert [(part.variance, part.freedom) for part in one] == [(part.variance, part.freedom) for part in other]
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 20.0])
