@@ -6,9 +6,12 @@ evidence holds nine digits, every document prints those, and they are compared a
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import to_json
+
+from raysweep.errors import InputError
 
 DIGITS = 9
 """Significant digits of a number."""
@@ -16,15 +19,22 @@ DECIMALS = 3
 """Decimals that are kept in any case: clock times in seconds have ten digits before the point."""
 ACCURACY = 1e-12
 """Relative; two machines may differ by so much before rounding."""
+_LONGEST_PLACE = 80
 
 
 def rounded(value: Any) -> Any:
-    """A JSON value with every float in it rounded, and the names of every object in order."""
-    if isinstance(value, float):
-        return _round(value)
-    if isinstance(value, list):
-        return list(map(rounded, value))
-    return {name: rounded(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
+    """A JSON value with every float in it rounded, and the names of every object in order.
+
+    Raises:
+        InputError: a number is not finite, which JSON has no word for.
+    """
+    try:
+        return _rounded(value)
+    except _NotFiniteError as error:
+        raise InputError(
+            f"evidence.{', '.join(_not_finite(value))}: no finite number. A record of the run holds it, or a model "
+            "diverged: make again what it rests on (raysweep run --force TRIAL, or raysweep evaluate --force evaluate)"
+        ) from error
 
 
 def in_order(value: Any) -> Any:
@@ -51,9 +61,33 @@ def is_on_boundary(stated: Any, exact: Any) -> bool:
     return stated in (_round(exact * (1.0 - ACCURACY)), _round(exact * (1.0 + ACCURACY)))
 
 
+class _NotFiniteError(ValueError):
+    """A number is infinite, or none."""
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return _round(value)
+    if isinstance(value, list):
+        return list(map(_rounded, value))
+    return {name: _rounded(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
+
+
+def _not_finite(value: Any, place: str = "") -> list[str]:
+    """The places of the first three numbers that are not finite, with what they are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{place[:_LONGEST_PLACE]} is {value}"]
+    inside: Iterator[tuple[str, Any]] = iter(())
+    if isinstance(value, list):
+        inside = ((f"{place}[{number}]", one) for number, one in enumerate(value))
+    elif isinstance(value, dict):
+        inside = ((f"{place}.{name}" if place else name, one) for name, one in value.items())
+    return [found for place, one in inside for found in _not_finite(one, place)][:3]
+
+
 def _round(value: float) -> float:
     if not math.isfinite(value):
-        raise ValueError(f"a number of the evidence is {value}")
+        raise _NotFiniteError(value)
     if value == 0.0:
         return value
     return round(value, max(DECIMALS, DIGITS - 1 - math.floor(math.log10(abs(value)))))

@@ -22,6 +22,7 @@ from raysweep.publishing.archive import MAX_BYTES, list_files
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves
 from raysweep.publishing.manifest import parse_json
 from raysweep.publishing.refitting import refit
+from raysweep.report.tables import LONGEST_TABLE
 from raysweep.report.writing import as_written, collect_exactly, render_report
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import Trial, expand_trials, training_settings
@@ -105,7 +106,7 @@ def _read_me(evidence: Evidence) -> str:
 
 report/report.html          the report; open it in a browser
 report/evidence.json        every number in it, as report/evidence.schema.json describes
-report/tables/              its tables, as CSV and TeX
+report/tables/              its tables, as CSV and TeX (folded ones of more than {LONGEST_TABLE} rows as CSV alone)
 report/figures/             its figures, as SVG (the PDFs that the page names stay in the run folder)
 evaluation/losses.parquet   nats and tokens of every test document, by model, kind of mask and part
 corpus/documents.parquet    the documents: level, split, first language, characters; learners and prompts are numbers

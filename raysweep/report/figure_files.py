@@ -26,6 +26,18 @@ _POINTS = 0.75
 _NOT_FOR_FILES = {"paint-order", "font", "display", "max-width", "min-width", "width", "height", "font-variant-numeric"}
 _UNKNOWN_TO_FONT = {"✔": "", "✘": "", "\N{RIGHTWARDS ARROW}": "-"}
 """Signs that reportlab's font lacks; a verdict's word stands beside its sign."""
+_PAINT = {"fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray"}
+_DRAWN = {
+    "title": {"id"},
+    "desc": {"id"},
+    "text": {"x", "y", "fill", "font-size", "font-weight", "text-anchor"},
+    "line": _PAINT | {"x1", "y1", "x2", "y2"},
+    "rect": _PAINT | {"x", "y", "width", "height", "rx"},
+    "circle": _PAINT | {"cx", "cy", "r"},
+    "polyline": _PAINT | {"points"},
+    "polygon": _PAINT | {"points"},
+}
+"""The elements and attributes that are drawn in PDF."""
 
 Styles = dict[str, str]
 
@@ -42,6 +54,7 @@ def figure_pdf(figure: Figure) -> bytes:
     from reportlab.pdfgen.canvas import Canvas
 
     root = _parse(figure)
+    _check(root)
     width, height = (_POINTS * float(root.attrib[name]) for name in ("width", "height"))
     file = io.BytesIO()
     canvas = Canvas(file, pagesize=(width, height), invariant=1)
@@ -57,6 +70,17 @@ def figure_pdf(figure: Figure) -> bytes:
     canvas.showPage()
     canvas.save()
     return file.getvalue()
+
+
+def _check(root: ElementTree.Element) -> None:
+    """Raise for what the SVG shows and the PDF would lack."""
+    for element in root:
+        if element.tag not in _DRAWN:
+            raise ValueError(f"a plot holds <{element.tag}>, which is not drawn")
+        if unknown := sorted(set(element.attrib) - _DRAWN[element.tag]):
+            raise ValueError(f"a plot's <{element.tag}> has {', '.join(unknown)}, which is not drawn")
+        if len(element):
+            raise ValueError(f"a plot's <{element.tag}> holds <{element[0].tag}>, which is not drawn")
 
 
 def _draw_shape(canvas: Any, element: ElementTree.Element) -> None:
@@ -80,17 +104,17 @@ def _draw_shape(canvas: Any, element: ElementTree.Element) -> None:
             path.lineTo(number("x2"), -number("y2"))
         case "rect":
             width, height = number("width"), number("height")
-            path.roundRect(number("x"), -number("y") - height, width, height, number("rx"))
+            # SVG makes the corners of a narrow bar smaller; reportlab would draw them beyond it.
+            radius = min(number("rx"), width / 2.0, height / 2.0)
+            path.roundRect(number("x"), -number("y") - height, width, height, radius)
         case "circle":
             path.circle(number("cx"), -number("cy"), number("r"))
-        case "polyline" | "polygon":
+        case _:
             points = [tuple(map(float, point.split(","))) for point in element.attrib["points"].split()]
             for place, (x, y) in enumerate(points):
                 (path.lineTo if place else path.moveTo)(x, -y)
             if element.tag == "polygon":
                 path.close()
-        case other:
-            raise ValueError(f"a plot holds <{other}>, which is not drawn")
     canvas.drawPath(path, stroke=stroke != "none", fill=fill != "none" and element.tag != "line")
     canvas.restoreState()
 

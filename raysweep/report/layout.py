@@ -41,7 +41,7 @@ class Folded:
 
 
 MOST_ROWS = 16
-"""A table of more rows may be folded: on paper a folded one is left out, and it stays in its CSV file."""
+"""A table of more rows may be folded: on paper its CSV file is named instead."""
 
 
 def folded_if_long(summary: str, table: Table[Any]) -> Table[Any] | Folded:
@@ -62,7 +62,8 @@ Block = Table[Any] | Figure | Panels | Folded | Sample | Markup
 class ReportSection:
     """One section of the page, in the order of its blocks; a section without blocks is left out.
 
-    Its tables are also written as CSV and TeX, and shown in Markdown unless they are long.
+    Its tables are also written as CSV and TeX, and shown in Markdown; of long ones that are folded, Markdown names the
+    CSV file, and the longest have no TeX.
     """
 
     anchor: str
@@ -86,8 +87,13 @@ class ReportSection:
     @property
     def folded_tables(self) -> list[Table[Any]]:
         """Long tables, for the reader's own analysis."""
-        folded = [block.content for block in self.blocks if isinstance(block, Folded)]
-        return [content for content in folded if isinstance(content, Table)]
+        return [table for _, table in self.summaries]
+
+    @property
+    def summaries(self) -> list[tuple[str, Table[Any]]]:
+        """Each folded table after the words that the page shows for it."""
+        folded = [(block.summary, block.content) for block in self.blocks if isinstance(block, Folded)]
+        return [(summary, content) for summary, content in folded if isinstance(content, Table)]
 
 
 def paragraph(html: str, *values: object) -> Markup:

@@ -11,7 +11,7 @@ from raysweep.report.sections.provenance import config_text
 from raysweep.report.tables import Cell, Table, without_empty_columns
 
 LONGEST_FOLDED = 30
-"""Rows up to which Markdown shows a table that the page folds."""
+"""Rows up to which Markdown shows a table that the page folds; of a longer one it names the CSV file."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -43,9 +43,16 @@ def render_markdown(evidence: Evidence, sections: Sequence[ReportSection]) -> st
 def _section(section: ReportSection) -> list[str]:
     short = [table for table in section.folded_tables if len(table.records) <= LONGEST_FOLDED]
     tables = [without_empty_columns(table) for table in (*section.tables, *short) if table.records]
-    lines = ["", f"## {section.title}"] if tables else []
+    left_out = [
+        f"{_escape(summary)}: {len(table.records):,} rows, in [tables/{table.name}.csv](tables/{table.name}.csv)"
+        for summary, table in section.summaries
+        if len(table.records) > LONGEST_FOLDED
+    ]
+    lines = ["", f"## {section.title}"] if tables or left_out else []
     for table in tables:
         lines += ["", f"*{_escape(table.caption)}*", "", *_table(table)]
+    for line in left_out:
+        lines += ["", line]
     return lines + (["", f"**{section.alarm}**"] if section.alarm else [])
 
 

@@ -16,7 +16,7 @@ from raysweep.evidence.claim_words import KINDS_OF_MODEL, claim_sentence, claim_
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
 from raysweep.report.infill_samples import Sample
 from raysweep.report.labels import MARKS, confidence_level, is_synthetic
-from raysweep.report.layout import Block, Figure, Folded, Panels, ReportSection
+from raysweep.report.layout import MOST_ROWS, Block, Figure, Folded, Panels, ReportSection
 from raysweep.report.tables import Table, without_empty_columns
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,6 +44,9 @@ def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
                 shown = Markup(link).format(block.summary, len(records), name, name)
             case Folded():
                 shown = macros["folded"](block.summary, render_block(block.content))
+                if isinstance(block.content, Table) and len(block.content.records) > MOST_ROWS:
+                    place = '<p class="on-paper">{}: {:,} rows, in tables/{}.csv</p>'
+                    shown += Markup(place).format(block.summary, len(block.content.records), block.content.name)
             case Sample():
                 shown = macros["sample"](block)
             case _:

@@ -1,8 +1,8 @@
 """A table of the report: records, columns that turn a record into a cell, and its CSV and TeX.
 
-A column is declared once: its title, its CSV fields, and what it takes from a record.  Every table is
+A column is declared once: its title, its CSV fields, and what it takes from a record.  A table is
 shown four times: on the page, in Markdown, as CSV (numbers in full, limits in columns of their own)
-and as TeX (booktabs).
+and as TeX (booktabs).  Of one that the page folds, Markdown shows no more than 30 rows and TeX 400.
 """
 
 import csv

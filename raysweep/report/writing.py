@@ -95,9 +95,10 @@ def _render(evidence: Evidence, sections: Sequence[ReportSection]) -> dict[str, 
     for section in sections:
         for figure in section.figures:
             files[f"report/figures/{figure.name}.svg"] = figure_svg(figure)
-        for table in (*section.tables, *section.folded_tables):
+        shown = section.tables
+        for table in (*shown, *section.folded_tables):
             if table.records:
                 files[f"report/tables/{table.name}.csv"] = to_csv(table)
-                if not table.is_long:
+                if table in shown or not table.is_long:
                     files[f"report/tables/{table.name}.tex"] = to_tex(table)
     return files

@@ -1,9 +1,12 @@
 """Digests of the inputs do not depend on how Parquet lays out the same values; the evidence holds numbers alone."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raysweep.errors import InputError
 from raysweep.evidence.inputs import describe_inputs
 from raysweep.evidence.rounding import rounded
 from raysweep.storage.run_folder import RunFolder
@@ -24,5 +27,7 @@ def test_a_tables_digest_is_that_of_its_values(tmp_path, models):
 
 def test_a_number_that_is_none_is_no_evidence():
     """JSON has no word for it, and a reader would take it for a result."""
-    with pytest.raises(ValueError, match="nan"):
-        rounded({"gains": [1.0, float("nan")]})
+    holed = {"gains": [{"low": 1.0, "high": float("nan")}], "b": [float("-inf")] * 9}
+    with pytest.raises(InputError, match=re.escape("evidence.gains[0].high is nan, b[0] is -inf, b[1] is -inf: ")):
+        rounded(holed)
+    assert rounded({"b": [0.1234567894], "a": 1e300}) == {"a": 1e300, "b": [0.123456789]}

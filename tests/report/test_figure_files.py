@@ -88,11 +88,35 @@ def test_letters_that_the_font_lacks_do_not_stop_the_report():
     assert "?" in PdfReader(io.BytesIO(figure_pdf(figure))).pages[0].extract_text()
 
 
-def test_an_element_that_no_plot_has_is_not_left_out_in_silence():
+def figure_of(shape):
+    return Figure("e", Markup(f'<svg viewBox="0 0 90 90"><title>t</title><desc>d</desc>{shape}</svg>'), "e")
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [
+        ('<ellipse rx="3"/>', "<ellipse>"),
+        ('<rect x="0" y="0" width="9" height="9" opacity=".5"/>', "<rect> has opacity"),
+        ('<line x1="0" y1="0" x2="9" y2="9" stroke="#000000" stroke-opacity=".5"/>', "<line> has stroke-opacity"),
+        ('<text x="0" y="0" transform="rotate(9)">a</text>', "<text> has transform"),
+        ('<text x="0" y="0">a<tspan>b</tspan></text>', "<text> holds <tspan>"),
+    ],
+)
+def test_what_no_plot_has_is_not_left_out_in_silence(shape, named):
     """The plots are our own, and so is what draws them."""
-    plot = Markup('<svg viewBox="0 0 9 9"><title>t</title><desc>d</desc><ellipse rx="3"/></svg>')
-    with pytest.raises(ValueError, match="<ellipse>"):
-        figure_pdf(Figure("e", plot, "e"))
+    with pytest.raises(ValueError, match=named):
+        figure_pdf(figure_of(shape))
+
+
+@pytest.mark.parametrize(("width", "drawn"), [("1", "0.5"), ("4", "2"), ("40", "2")])
+def test_a_bar_narrower_than_its_corners_is_drawn_as_in_svg(width, drawn):
+    """Corners of at most half the width, as the standard says; the same bytes as with the radius that is left."""
+    narrow, exact = (
+        figure_pdf(figure_of(f'<rect x="9" y="9" width="{width}" height="14" rx="{radius}"/>')) for radius in (2, drawn)
+    )
+    assert narrow == exact
+    wider = figure_pdf(figure_of(f'<rect x="9" y="9" width="{width}" height="14" rx="{float(drawn) / 2}"/>'))
+    assert narrow != wider
 
 
 def test_the_same_figure_gives_the_same_bytes():

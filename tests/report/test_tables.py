@@ -7,10 +7,12 @@ import re
 
 import pytest
 
+from raysweep.report.layout import Folded, ReportSection
+from raysweep.report.markdown import render_markdown as render_sections
 from raysweep.report.svg import Interval
 from raysweep.report.tables import Table, escape_tex, estimates, to_csv, to_tex, without_empty_columns, words
-from raysweep.report.writing import write_report
-from tests.report.rendering import render_markdown, render_page, tables_of
+from raysweep.report.writing import _render, write_report
+from tests.report.rendering import parse, render_markdown, render_page, tables_of
 from tests.simulated_run import make_run
 
 
@@ -44,6 +46,30 @@ def test_markdown_holds_no_tag_of_a_corpus(evidence):
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("<br>", "")
     assert re.findall(r"(?<!\\)<", prose) == []
     assert r"\<script\>" in prose
+
+
+def test_a_table_that_markdown_paper_or_tex_leaves_out_is_named_with_its_csv_file(reported):
+    """Of a folded table Markdown shows 30 rows, paper none, TeX 400; a table that is not folded is whole everywhere."""
+
+    def table(name, rows):
+        return Table[str](name, "Words", ["a"] * rows, words("Word", "word", str))
+
+    blocks = [table("shown", 401), Folded("Few _words_", table("few", 30)), Folded("Many _words_", table("many", 31))]
+    blocks += [Folded("Most words", table("most", 401)), Folded("Hardly any", table("any", 16))]
+    files = _render(parse(reported[1]), [ReportSection("a", "Words", blocks)])
+    markdown, page = files["report/report.md"], files["report/report.html"]
+    assert "Few" not in markdown
+    assert "\nMany \\_words\\_: 31 rows, in [tables/many.csv](tables/many.csv)\n" in markdown
+    assert "\nMost words: 401 rows, in [tables/most.csv](tables/most.csv)\n" in markdown
+    assert re.findall(r'<p class="on-paper">(.*)</p>', page) == [
+        "Few _words_: 30 rows, in tables/few.csv",
+        "Many _words_: 31 rows, in tables/many.csv",
+    ]
+    assert {name for name in files if name.endswith(".tex")} == {
+        f"report/tables/{name}.tex" for name in ("shown", "few", "many", "any")
+    }
+    alone = render_sections(parse(reported[1]), [ReportSection("a", "Folded words", blocks[2:3])])
+    assert "## Folded words\n\nMany" in alone
 
 
 def test_csv_tables_hold_numbers_in_full(reported):
