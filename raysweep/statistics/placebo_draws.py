@@ -138,4 +138,4 @@ def _crossed(values: Floats) -> float:
     """Mean square of (…, D, S) values that neither their row nor their column explains, summed over the rest."""
     rows, columns = values.mean(axis=-1, keepdims=True), values.mean(axis=-2, keepdims=True)
     rest = values - rows - columns + values.mean(axis=(-2, -1), keepdims=True)
-    return float(np.sum(rest**2)) / ((values.shape[-2] - 1) * (values.shape[-1] - 1))
+    return float(np.sum(rest**2) / ((values.shape[-2] - 1) * (values.shape[-1] - 1)))

@@ -325,10 +325,15 @@ def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiment
     shares = {spread: placebo_coverage(simulate, 400, spread=spread) for spread in (0.0, 0.03, 0.1)}
     alone = placebo_coverage(simulate, 400, spread=0.1, draws=1)
     print(f"\nthe placebo's interval holds the truth: {shares}; with one draw that differs by 0.1 nats {alone:.1%}")
-    of_seeds = {
-        spread: placebo_coverage(simulate, 400, spread=spread, seeds=3, of_trainings=0.03, own=0.15)
-        for spread in (0.0, 0.03, 0.1)
-    }
-    print(f"three trainings of each model, which differ by 0.03 nats: {of_seeds}")
-    assert all(0.92 <= share <= 0.99 for share in (*shares.values(), *of_seeds.values()))
+    assert all(0.92 <= share <= 0.99 for share in shares.values())
     assert alone < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_intervals_of_a_placebo_with_three_seeds_hold_the_mean_over_all_groups(simulate):
+    """Trainings differ by 0.03 nats, and by learner."""
+    options = {"seeds": 3, "of_trainings": 0.03, "own": 0.15}
+    shares = {spread: placebo_coverage(simulate, 400, spread=spread, **options) for spread in (0.0, 0.03, 0.1)}
+    print(f"\nthree trainings of each model: {shares}")
+    assert all(0.92 <= share <= 0.99 for share in shares.values())
