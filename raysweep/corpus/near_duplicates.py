@@ -18,6 +18,7 @@ nor threads change a pair.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -52,6 +53,9 @@ BLOCK_DOCUMENTS = 1 << 15
 _CANDIDATES_AT_ONCE = 1 << 18
 _ROWS_AT_ONCE = 1 << 20
 """Texts whose bands are sorted together, about."""
+_WORDS_AT_ONCE = 1 << 24
+"""Words of a part of the file of words, of which two parts are looked at together: they come from it by 64 KB, so pairs
+in no order would soon have all of it in memory."""
 _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
 
@@ -268,13 +272,19 @@ class _Comparison:
 
     def _measure(self, candidates: Longs) -> tuple[Longs, Floats]:
         """Those of the candidates that are similar."""
-        sequences = self.sequences
+        sequences, functions = self.sequences, _hash_functions()
         similarities = np.empty(len(candidates), dtype=np.float32)
-        measure_pairs(
-            candidates, sequences.words, sequences.starts, sequences.lengths, _least_agreement(self.threshold),
-            1.0 - self.threshold, *_hash_functions(), similarities,
-        )  # fmt: skip
-        sequences.release()
+        parts = sequences.starts[candidates] // _WORDS_AT_ONCE
+        of_pairs = parts[:, 0] * (len(sequences.words) // _WORDS_AT_ONCE + 1) + parts[:, 1]
+        order = np.argsort(of_pairs, kind="stable")
+        candidates, of_pairs = candidates[order], of_pairs[order]
+        borders = [0, *(np.flatnonzero(of_pairs[1:] != of_pairs[:-1]) + 1).tolist(), len(candidates)]
+        for begin, end in pairwise(borders):
+            measure_pairs(
+                candidates[begin:end], sequences.words, sequences.starts, sequences.lengths,
+                _least_agreement(self.threshold), 1.0 - self.threshold, *functions, similarities[begin:end],
+            )  # fmt: skip
+            sequences.release()
         return candidates[similarities >= 0.0], similarities[similarities >= 0.0]
 
 

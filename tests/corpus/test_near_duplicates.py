@@ -199,7 +199,7 @@ def test_no_pairs_are_merged_to_none():
     assert similarities.shape == (0,)
 
 
-@pytest.mark.parametrize("limit", ["_CANDIDATES_AT_ONCE", "_ROWS_AT_ONCE", "BLOCK_DOCUMENTS"])
+@pytest.mark.parametrize("limit", ["_CANDIDATES_AT_ONCE", "_ROWS_AT_ONCE", "_WORDS_AT_ONCE", "BLOCK_DOCUMENTS"])
 def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limit, sample_csv):
     """Texts are sketched a block at a time, bands compared a part at a time, and candidates measured some at a time."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
