@@ -3,7 +3,7 @@
 Ray Serve's proxy answers such a request with 500 and no reason.  No request changes anything, so each can be asked
 twice, as long as nothing of its answer has been sent on.  The API's answers are one piece, so none is lost; a file that
 is sent in pieces, as a long report, breaks off if its replica is lost after the first.  The proxy calls
-`proxy_middlewares` by its name, and keeps them for all apps of this Serve: those of others are left alone.
+`proxy_middlewares` by its name, and keeps them for all apps of this Serve: what is asked of other paths is left alone.
 """
 
 from starlette.middleware import Middleware
