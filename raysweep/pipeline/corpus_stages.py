@@ -53,19 +53,21 @@ class PrepareStage(Stage):
         _ = self._files
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """The corpus, and ILM's text files if they are asked for."""
-        has_ilm_texts = not self.config.data.export_ilm or self.folder.ilm_texts.exists()
-        return [
-            self.own_target(self._settings(done), done),
-            Target(
-                name=_ILM_TEXTS,
-                identity={},
-                record=None,
-                is_done=has_ilm_texts,
-                root=self.folder.root,
-                rests_on=(self.name,),
-            ),
-        ]
+        """The corpus, and ILM's text files if they are asked for, or lie there."""
+        targets = [self.own_target(self._settings(done), done)]
+        has_ilm_texts = self.folder.ilm_texts.exists()
+        if self.config.data.export_ilm or has_ilm_texts:
+            targets.append(
+                Target(
+                    name=_ILM_TEXTS,
+                    identity={},
+                    record=None,
+                    is_done=has_ilm_texts,
+                    root=self.folder.root,
+                    rests_on=(self.name,),
+                )
+            )
+        return targets
 
     def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
         """The identity; with the corpus as it was when it has been moved away since, so that later stages can go on."""

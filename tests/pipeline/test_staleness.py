@@ -12,6 +12,7 @@ from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import read_record
 from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_folder import RunFolder
+from tests.pipeline.conftest import TINY
 from tests.pipeline.test_run import CountingExecutor, again
 
 
@@ -256,3 +257,15 @@ def test_what_no_record_lists_is_told_by_its_name(folder):
     files = {file.path: file for file in check_files(folder)}
     assert {path: files[path].detail for path in OTHER} == OTHER
     assert [path for path, file in files.items() if file.state == "unknown"] == sorted(UNKNOWN)
+
+
+def test_nothing_of_a_new_run_is_called_made_again(tiny_run):
+    """ILM's text files are made if they are asked for, later too, and forgotten if they no longer are."""
+    run = tiny_run()
+    run.do("prepare")
+    assert not any("made again" in line for line in run.listener.lines)
+    asked = {"data": {**TINY["data"], "export_ilm": True}}
+    tiny_run(asked).do("prepare")
+    assert run.folder.ilm_texts.is_dir()
+    tiny_run(forced=["prepare"]).do("prepare")
+    assert not run.folder.ilm_texts.exists()
