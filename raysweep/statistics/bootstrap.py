@@ -17,9 +17,11 @@ product, cannot change a bit of the result.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from raysweep.statistics.group_influences import GroupInfluences, effective_number, widening_of
 from raysweep.statistics.learner_clusters import Clusters
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
@@ -41,13 +43,17 @@ class LevelResamples:
     """(C,) each cluster's share of the level's tokens."""
     estimates: Floats
     """(M,) nats per token (log perplexity) on the documents as they are."""
+    fold_estimates: Floats
+    """(F,) their mean over the models of a fold."""
     draws: Floats
-    """(R, F) on each resample the mean over the models of a fold; a fold's are side by side in memory."""
+    """(R, F) the same on each resample; a fold's are side by side in memory."""
     influences: Floats
     """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
-    prompts: "GroupInfluences | None" = None
+    fold_influences: Floats
+    """(C, F) their mean over the models of a fold."""
+    prompts: GroupInfluences | None = None
     """The same by writing prompt, and by learner and prompt; None if a document's prompt is unknown."""
-    cells: "GroupInfluences | None" = None
+    cells: GroupInfluences | None = None
 
     @property
     def clusters(self) -> int:
@@ -71,52 +77,6 @@ class LevelResamples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupInfluences:
-    """The documents of one level in groups other than the drawn clusters.  G groups, M models."""
-
-    members: Ints
-    """(G,) numbers of the groups, the same on all levels."""
-    shares: Floats
-    """(G,) each group's share of the level's tokens."""
-    influences: Floats
-    """(G, M) as in `LevelResamples`."""
-
-    @cached_property
-    def effective(self) -> float:
-        """As of `LevelResamples`."""
-        return effective_number(self.shares)
-
-    @cached_property
-    def widening(self) -> float:
-        """As of `LevelResamples`."""
-        return widening_of(self.shares)
-
-    @classmethod
-    def of_codes(cls, codes_D: Ints, tokens_D: Floats, influences_DM: Floats) -> "GroupInfluences":
-        """Sum documents by the code of their group."""
-        members, places = np.unique(codes_D, return_inverse=True)
-        shares = np.bincount(places, tokens_D) / tokens_D.sum()
-        sums = [np.bincount(places, column, len(members)) for column in influences_DM.T]
-        return cls(members=members.astype(np.int64), shares=shares, influences=np.stack(sums, axis=1))
-
-
-def widening_of(shares: Floats) -> float:
-    """By how much the spread of a mean is larger than that around the sample's own mean: √(n/(n−1)) for n equal shares.
-
-    A sample varies less around its own mean than around the true one, and a large cluster pulls that mean to
-    itself: √(Σw² / Σw²(1 − 2w + Σw²)), if all clusters vary alike.
-    """
-    squares = shares**2
-    around = float(np.sum(squares * (1.0 - 2.0 * shares + squares.sum())))
-    return float(np.sqrt(squares.sum() / around)) if around > 0.0 else 1.0
-
-
-def effective_number(weights: Floats) -> float:
-    """(Σw)² / Σw²: the count if all weights are equal, 1 if one weight is all."""
-    return float(weights.sum() ** 2 / np.sum(weights**2)) if weights.any() else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Resamples:
     """The resamples of all levels, from which intervals and p-values are computed."""
 
@@ -133,12 +93,19 @@ class Resamples:
         """(M,) the fold of each model."""
         return _fold_of(self.models, self.folds)
 
-    def fold_weights(self, weights_M: Floats) -> Floats:
-        """(F,) weights of the folds that have the weights of their models, which must be alike."""
-        weights_F: Floats = np.bincount(self.fold_of, weights_M, len(self.folds)).astype(np.float64)
-        sizes_F = np.bincount(self.fold_of)
-        assert np.allclose((weights_F / sizes_F)[self.fold_of], weights_M), "a contrast parts the models of a fold"
-        return weights_F
+    def fold_shares(self, models: tuple[str, ...]) -> Floats:
+        """(F,) the share of each fold in the mean over these models, which must be all of some folds."""
+        if models not in self._sets_of_shares:
+            counts_F = np.bincount(self.fold_of[self.columns(models)], minlength=len(self.folds))
+            assert (counts_F[counts_F > 0] == np.bincount(self.fold_of)[counts_F > 0]).all(), (
+                "a contrast parts the models of a fold"
+            )
+            self._sets_of_shares[models] = counts_F / len(models)
+        return self._sets_of_shares[models]
+
+    @cached_property
+    def _sets_of_shares(self) -> dict[tuple[str, ...], Floats]:
+        return {}
 
     @cached_property
     def _columns(self) -> dict[str, int]:
@@ -156,6 +123,11 @@ class Resamples:
 
     @cached_property
     def _sets_of_columns(self) -> dict[tuple[str, ...], Ints]:
+        return {}
+
+    @cached_property
+    def by_seed(self) -> dict[tuple[Any, ...], tuple[Floats, float]]:
+        """What `seed_variance.py` has computed of contrasts."""
         return {}
 
     def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
@@ -217,7 +189,7 @@ def _resample(
             sums = _sum_clusters(of_level, clusters.codes(of_level.documents), clusters.count, fold_of)
             by_level.setdefault(level, []).append((number, sums))
     matrices = {
-        level: np.concatenate([sums.folded_CK for _, sums in found], axis=1) for level, found in by_level.items()
+        level: np.concatenate([sums.folded_AK for _, sums in found], axis=1) for level, found in by_level.items()
     }
     drawn = {level: np.zeros((resamples, matrix.shape[1])) for level, matrix in matrices.items()}
     # A level's rows alone are multiplied: most learners write on few of the levels.
@@ -229,7 +201,7 @@ def _resample(
                 drawn[level][which] += times[:, inside - part.start] @ matrices[level][inside]
     described: list[dict[str, LevelResamples]] = [{} for _ in tables]
     for level, found in by_level.items():
-        widths = np.cumsum([sums.folded_CK.shape[1] for _, sums in found])[:-1]
+        widths = np.cumsum([sums.folded_AK.shape[1] for _, sums in found])[:-1]
         for (number, sums), part_RK in zip(found, np.split(drawn[level], widths, axis=1), strict=True):
             described[number][level] = _describe(tables[number][level], sums, part_RK, clusters, fold_of)
     return [
@@ -247,10 +219,14 @@ def _resample(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ClusterSums:
+    members: Ints
+    """(C,) numbers of the clusters that have a document."""
     nats_CM: Floats  # noqa: N815
     """(C, M) scaled nats of every model, whole numbers."""
-    folded_CK: Floats  # noqa: N815
-    """(C, K) their sums over each fold; the last column is the tokens."""
+    tokens: Floats
+    """(C,)"""
+    folded_AK: Floats  # noqa: N815
+    """(A, K) for all clusters the sums of nats over each fold; the last column is the tokens."""
     scale: float
 
 
@@ -260,58 +236,75 @@ def _fold_of(models: Sequence[str], folds: Sequence[Sequence[str]]) -> Ints:
 
 
 def _sum_clusters(table: LevelLosses, codes: Ints, count: int, fold_of: Ints) -> _ClusterSums:
-    tokens_C: Floats = np.bincount(codes, table.tokens, count).astype(np.float64)
-    nats_CM: Floats = np.stack([np.bincount(codes, column, count) for column in table.nats.T[: len(fold_of)]], axis=1)
-    scale = _exact_scale(nats_CM, int(np.bincount(fold_of).max()))
+    order = np.argsort(codes, kind="stable")
+    members, starts = np.unique(codes[order], return_index=True)
+    tokens_C = np.add.reduceat(table.tokens[order].astype(np.float64), starts)
+    nats_CM = np.add.reduceat(table.nats[order, : len(fold_of)], starts, axis=0)
+    scale = _exact_scale(nats_CM, count, int(np.bincount(fold_of).max()))
     nats_CM = np.rint(nats_CM * scale)
-    folded_CF = np.zeros((count, int(fold_of.max()) + 1))
-    np.add.at(folded_CF.T, fold_of, nats_CM.T)
-    return _ClusterSums(nats_CM=nats_CM, folded_CK=np.concatenate([folded_CF, tokens_C[:, None]], axis=1), scale=scale)
+    folded_AK = np.zeros((count, int(fold_of.max()) + 2))
+    folded_AK[members] = np.concatenate([_fold_sums(nats_CM, fold_of), tokens_C[:, None]], axis=1)
+    return _ClusterSums(members=members, nats_CM=nats_CM, tokens=tokens_C, folded_AK=folded_AK, scale=scale)
+
+
+def _fold_sums(values: Floats, fold_of: Ints) -> Floats:
+    """(…, F) sums of (…, M) values over the models of each fold."""
+    by_fold = np.argsort(fold_of, kind="stable")
+    sums: Floats = np.add.reduceat(values[:, by_fold], np.unique(fold_of[by_fold], return_index=True)[1], axis=1)
+    return sums
+
+
+def _fold_means(values: Floats, fold_of: Ints) -> Floats:
+    return _fold_sums(values, fold_of) / np.bincount(fold_of)
 
 
 def _describe(
     table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters, fold_of: Ints
 ) -> LevelResamples:
-    nats_CM, tokens_C = sums.nats_CM / sums.scale, sums.folded_CK[:, -1]
+    nats_CM, tokens_C = sums.nats_CM / sums.scale, sums.tokens
     tokens, sizes_F = tokens_C.sum(), np.bincount(fold_of)
     estimates_M = sums.nats_CM.sum(axis=0) / sums.scale / tokens
+    has_text = tokens_C > 0.0
+    influences_CM = (nats_CM - estimates_M * tokens_C[:, None])[has_text] / tokens
     estimates_F = np.bincount(fold_of, estimates_M) / sizes_F
     # A draw without any of the selection's learners is replaced by the estimate; with ten learners it is one in 20,000.
     is_empty_R1 = drawn_RK[:, -1:] == 0
     draws_RF = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:]) / sizes_F
-    members = np.flatnonzero(tokens_C)
-    prompts, cells = _group_by_prompt(table, estimates_M, clusters)
+    prompts, cells = _group_by_prompt(table, estimates_M, clusters, fold_of)
     return LevelResamples(
         documents=len(table.documents),
         tokens=int(tokens),
-        members=members,
-        shares=tokens_C[members] / tokens,
+        members=sums.members[has_text],
+        shares=tokens_C[has_text] / tokens,
         estimates=estimates_M,
+        fold_estimates=estimates_F,
         draws=np.asfortranarray(np.where(is_empty_R1, estimates_F, draws_RF)),
-        influences=(nats_CM - estimates_M * tokens_C[:, None])[members] / tokens,
+        influences=influences_CM,
+        fold_influences=_fold_means(influences_CM, fold_of),
         prompts=prompts,
         cells=cells,
     )
 
 
 def _group_by_prompt(
-    table: LevelLosses, estimates_M: Floats, clusters: Clusters
+    table: LevelLosses, estimates_M: Floats, clusters: Clusters, fold_of: Ints
 ) -> tuple[GroupInfluences, GroupInfluences] | tuple[None, None]:
     """Influences by prompt, and by learner and prompt."""
     prompts_D = [clusters.prompt_of.get(document, -1) for document in table.documents.tolist()]
     if not prompts_D or min(prompts_D) < 0:
         return None, None
     tokens_D = table.tokens.astype(np.float64)
-    influences_DM = (table.nats - estimates_M * tokens_D[:, None]) / tokens_D.sum()
+    influences_DM = (table.nats[:, : len(fold_of)] - estimates_M * tokens_D[:, None]) / tokens_D.sum()
+    influences_DF = _fold_means(influences_DM, fold_of)
     codes_D = np.array(prompts_D, dtype=np.int64)
     cells_D = clusters.codes(table.documents) * (max(prompts_D) + 1) + codes_D
     return (
-        GroupInfluences.of_codes(codes_D, tokens_D, influences_DM),
-        GroupInfluences.of_codes(cells_D, tokens_D, influences_DM),
+        GroupInfluences.of_codes(codes_D, tokens_D, influences_DF),
+        GroupInfluences.of_codes(cells_D, tokens_D, influences_DF),
     )
 
 
-def _exact_scale(nats_CM: Floats, models: int) -> float:
-    """The largest power of two by which any sum of C clusters and so many models is a whole number below 2**52."""
-    largest = max(float(np.abs(nats_CM).max()), 1.0) * len(nats_CM) * models
+def _exact_scale(nats_CM: Floats, clusters: int, models: int) -> float:
+    """The largest power of two by which any sum of all clusters and so many models is a whole number below 2**52."""
+    largest = max(float(np.abs(nats_CM).max()), 1.0) * clusters * models
     return float(2.0 ** (51 - int(np.ceil(np.log2(largest)))))

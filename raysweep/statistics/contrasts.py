@@ -14,17 +14,19 @@ Several seeds add a second source of variance, between trainings (`seed_variance
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from raysweep.config.scored_metrics import perplexity
 from raysweep.config.section import PositiveFloat, Section
-from raysweep.statistics.bootstrap import Resamples, effective_number
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.group_influences import effective_number
 from raysweep.statistics.loss_table import Floats
 from raysweep.statistics.prompt_clusters import PromptVariance, estimate_prompt_variance
 from raysweep.statistics.seed_variance import SeedVariance, estimate_seed_variance
-from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum, welch
+from raysweep.statistics.weighted_parts import Part, weigh_folds, weigh_models, weighted_sum, welch
 
 TIE = 1e-9
 """In nats per token.  Sums over the seeds of a model and of its copy differ by rounding, which is still a tie."""
@@ -181,6 +183,20 @@ class Measured:
         return max(below if side > 0.0 else 1.0 - below, 1.0 / (resamples + 1))
 
 
+Known = dict[tuple[Any, ...], Measured]
+"""Contrasts that were measured on the same resamples."""
+
+
+def measure_once(
+    known: Known, resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]]
+) -> Measured:
+    """`measure`, or what it gave before: claims compare the same roles again and again."""
+    key = tuple((part.weight, part.level, *part.models.values()) for contrast in (parts, *alike) for part in contrast)
+    if key not in known:
+        known[key] = measure(resamples, parts, alike)
+    return known[key]
+
+
 def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
     """Evaluate a contrast on the documents and on every resample.
 
@@ -197,11 +213,11 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
     for level in levels:
         drawn = resamples.levels[level]
         on_level = [part for part in parts if part.level == level]
-        weights_M = weigh_models(resamples, on_level)
-        on_documents = float(weighted_sum(drawn.estimates, weights_M))
+        weights_F = weigh_folds(resamples, on_level)
+        on_documents = float(weighted_sum(drawn.fold_estimates, weights_F))
         estimate += on_documents
-        deviations += drawn.widening * (weighted_sum(drawn.draws, resamples.fold_weights(weights_M)) - on_documents)
-        influences = weighted_sum(drawn.influences, weights_M)
+        deviations += drawn.widening * (weighted_sum(drawn.draws, weights_F) - on_documents)
+        influences = weighted_sum(drawn.fold_influences, weights_F)
         influence_C[drawn.members] += drawn.widening * influences
         carried_C[drawn.members] += drawn.shares * sum(abs(part.weight) for part in on_level)
         # Without the cluster the level's mean moves by its influence, over the share that is left.

@@ -7,6 +7,7 @@ checked here for every document.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _PARTS = {
 }
 KINDS = ("document", "paragraph", "sentence", "ngram", "word")
 _COLUMNS = ("model", "level", "document", "kind", "part", "nats", "tokens")
+_NAMES = ["model", "level", "kind", "part"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,26 +62,29 @@ class LevelLosses:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossTable:
-    """All losses, with names as codes into short lists.  One entry per row of the file."""
+    """All losses.  K pairs of a kind of mask and a part, D documents (level after level), M models.
+
+    What a document has no row of is 0.
+    """
 
     models: tuple[str, ...]
     levels: tuple[str, ...]
     place: str
     """The file, for error messages."""
-    model_codes: Ints
-    level_codes: Ints
     kinds: npt.NDArray[np.str_]
-    """Names that `kind_codes` index."""
-    kind_codes: Ints
+    """(K,) in the order of `KINDS`."""
     parts: npt.NDArray[np.str_]
-    part_codes: Ints
+    """(K,)"""
     documents: Ints
-    """(D,) the distinct document numbers."""
-    document_codes: Ints
+    """(D,) document numbers."""
+    level_codes: Ints
+    """(D,) the level of each, as an index into `levels`; ascending."""
     nats: Floats
-    tokens: Ints
-    bytes: Ints | None
-    """None in scores of an earlier version."""
+    """(K, D, M) summed negative log-likelihoods."""
+    tokens: Floats
+    """(K, D, M), or (K, D, 1) if all models answered the same tokens."""
+    bytes: Floats | None
+    """(K, D) of the first model; None in scores of an earlier version."""
 
     def select(self, metric: str, kind: str | None = None) -> dict[str, LevelLosses]:
         """Losses per level under a metric, of all kinds of mask or of one.
@@ -89,43 +94,41 @@ class LossTable:
         Raises:
             InputError: two models did not answer the same masks, or a loss is not finite.
         """
-        wanted = np.isin(self.parts, _PARTS[metric])[self.part_codes]
+        wanted = np.isin(self.parts, _PARTS[metric])
         if kind is not None:
-            wanted &= (self.kinds == kind)[self.kind_codes]
-        count_m, count_d = len(self.models), len(self.documents)
-        cells = self.model_codes[wanted] * count_d + self.document_codes[wanted]
-        nats_MD = _sums(cells, self.nats[wanted], count_m * count_d).reshape(count_m, count_d)
-        tokens_MD = _sums(cells, self.tokens[wanted], count_m * count_d).reshape(count_m, count_d)
-        self._check(nats_MD, tokens_MD)
-        first = wanted & (self.model_codes == 0)
-        bytes_D = None if self.bytes is None else _sums(self.document_codes[first], self.bytes[first], count_d)
-        level_of = np.zeros(count_d, dtype=np.int64)
-        level_of[self.document_codes] = self.level_codes
+            wanted &= self.kinds == kind
+        nats_DM, tokens_DM = _added_up(self.nats, wanted), _added_up(self.tokens, wanted)
+        self._check(nats_DM, tokens_DM)
+        tokens_D = tokens_DM[:, 0].astype(np.int64)
+        bytes_D = None if self.bytes is None else _added_up(self.bytes, wanted).astype(np.int64)
         chosen: dict[str, LevelLosses] = {}
         for code, level in enumerate(self.levels):
-            rows = np.flatnonzero((level_of == code) & (tokens_MD[0] > 0))
-            if len(rows):
+            first, last = np.searchsorted(self.level_codes, (code, code + 1))
+            rows: Any = slice(first, last)
+            if not tokens_D[rows].all():
+                rows = first + np.flatnonzero(tokens_D[rows])
+            if len(documents := self.documents[rows]):
                 chosen[level] = LevelLosses(
                     level=level,
-                    documents=self.documents[rows],
-                    tokens=tokens_MD[0, rows].astype(np.int64),
-                    nats=np.ascontiguousarray(nats_MD[:, rows].T),
-                    bytes=None if bytes_D is None else bytes_D[rows].astype(np.int64),
+                    documents=documents,
+                    tokens=tokens_D[rows],
+                    nats=nats_DM[rows],
+                    bytes=None if bytes_D is None else bytes_D[rows],
                 )
         return chosen
 
-    def _check(self, nats_MD: Floats, tokens_MD: Floats) -> None:
-        if not np.isfinite(nats_MD).all():
-            model, document = (int(axis[0]) for axis in np.nonzero(~np.isfinite(nats_MD)))
+    def _check(self, nats_DM: Floats, tokens_DM: Floats) -> None:
+        if not np.isfinite(nats_DM).all():
+            document, model = (int(axis[0]) for axis in np.nonzero(~np.isfinite(nats_DM)))
             raise InputError(
                 f"{self.place}: model '{self.models[model]}', document {self.documents[document]}: found a loss of "
-                f"{nats_MD[model, document]:g} nats; must be a finite number. Delete the file and evaluate again"
+                f"{nats_DM[document, model]:g} nats; must be a finite number. Delete the file and evaluate again"
             )
-        if (tokens_MD != tokens_MD[0]).any():
-            model, document = (int(axis[0]) for axis in np.nonzero(tokens_MD != tokens_MD[0]))
+        if (tokens_DM != tokens_DM[:, :1]).any():
+            document, model = (int(axis[0]) for axis in np.nonzero(tokens_DM != tokens_DM[:, :1]))
             raise InputError(
                 f"{self.place}: document {self.documents[document]}: model '{self.models[model]}' was scored on "
-                f"{tokens_MD[model, document]:g} tokens, model '{self.models[0]}' on {tokens_MD[0, document]:g}; "
+                f"{tokens_DM[document, model]:g} tokens, model '{self.models[0]}' on {tokens_DM[document, 0]:g}; "
                 "all models must answer the same masks. Delete the file and evaluate again"
             )
 
@@ -138,47 +141,50 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
         only: the one level whose rows are read; by default all are.
 
     Raises:
-        InputError: the file is missing, lacks a column, is empty, or names a level that is not known.
+        InputError: the file is missing, lacks a column or a name, is empty, or names a level that is not known.
     """
     if not path.exists():
         raise InputError(f"{path}: not there; run the evaluate stage first")
     columns = pq.read_schema(path).names
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
-    table = pq.read_table(
-        path,
-        columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])],
-        filters=None if only is None else pc.field("level") == only,
-        # A name is then read once, and not once a row.
-        read_dictionary=["model", "level", "kind", "part"],
-        page_checksum_verification=True,
-    ).unify_dictionaries()
+    # A name is read once, and not once a row.  `read_table` would import pandas.
+    with pq.ParquetFile(path, read_dictionary=_NAMES, page_checksum_verification=True) as file:
+        table = file.read(columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])]).unify_dictionaries()
+    if only is not None:
+        table = table.filter(pc.equal(table.column("level").cast(pa.string()), only))
     if not table.num_rows:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
+    if empty := [name for name in _NAMES if table.column(name).null_count]:
+        raise InputError(f"{path}: column '{empty[0]}' has rows without a value; delete it and evaluate again")
     models, model_codes = _codes(table, "model")
     level_names, level_codes = _codes(table, "level")
     if unknown := [level for level in level_names if level not in levels]:
         raise InputError(f"{path}: found level '{unknown[0]}'; known levels are {', '.join(levels)}")
     ordered = tuple(level for level in levels if level in level_names)
-    renumbered = np.array([ordered.index(level) for level in level_names], dtype=np.int64)
-    kinds, kind_codes = _codes(table, "kind")
-    parts, part_codes = _codes(table, "part")
-    documents, document_codes = np.unique(_numbers(table, "document"), return_inverse=True)
+    pairs, pair_codes = _pairs(table)
+    documents, document_codes = _codes(table, "document")
+    level_of = np.zeros(len(documents), dtype=np.int64)
+    level_of[document_codes] = np.array([ordered.index(level) for level in level_names])[level_codes]
+    order = np.lexsort((np.array(documents), level_of))
+    rows, pair_rows = np.argsort(order)[document_codes], pair_codes * len(documents)
+    shape = (len(pairs), len(documents), len(models))
+    cells = (pair_rows + rows) * len(models) + model_codes
+    tokens_KDM = _sums(cells, _numbers(table, "tokens"), shape)
+    of_first = model_codes == 0
     return LossTable(
         models=tuple(models),
         levels=ordered,
         place=str(path),
-        model_codes=model_codes,
-        level_codes=renumbered[level_codes],
-        kinds=np.array(kinds),
-        kind_codes=kind_codes,
-        parts=np.array(parts),
-        part_codes=part_codes,
-        documents=documents,
-        document_codes=document_codes.astype(np.int64),
-        nats=_numbers(table, "nats"),
-        tokens=_numbers(table, "tokens"),
-        bytes=_numbers(table, "bytes") if "bytes" in columns else None,
+        kinds=np.array([kind for kind, _ in pairs]),
+        parts=np.array([part for _, part in pairs]),
+        documents=np.array(documents)[order],
+        level_codes=level_of[order],
+        nats=_sums(cells, _numbers(table, "nats"), shape),
+        tokens=tokens_KDM[:, :, :1] if (tokens_KDM == tokens_KDM[:, :, :1]).all() else tokens_KDM,
+        bytes=_sums((pair_rows + rows)[of_first], _numbers(table, "bytes")[of_first], shape[:2])
+        if "bytes" in columns
+        else None,
     )
 
 
@@ -198,20 +204,47 @@ def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
     return {str(names[index]): int(counts[index]) for index in np.argsort(-counts, kind="stable")}
 
 
-def _sums(cells: Ints, values: Floats | Ints, count: int) -> Floats:
-    return np.bincount(cells, values, count).astype(np.float64)  # an empty selection gives integers
+def _sums(cells: Ints, values: Floats | Ints, shape: tuple[int, ...]) -> Floats:
+    # Without a row they would be integers.
+    return np.bincount(cells, values, prod(shape)).astype(np.float64, copy=False).reshape(shape)
 
 
-def _codes(table: Any, column: str) -> tuple[list[str], Ints]:
+def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
+    """The sum over the wanted pairs, one after the other."""
+    total = np.zeros(values.shape[1:])
+    for pair in np.flatnonzero(wanted):
+        total += values[pair]
+    return total
+
+
+def _pairs(table: Any) -> tuple[list[tuple[str, str]], Ints]:
+    """The kinds of mask with their parts that there are, in the order of `KINDS`, and the pair of each row."""
+    kinds, kind_codes = _codes(table, "kind")
+    parts, part_codes = _codes(table, "part")
+    codes = kind_codes * len(parts) + part_codes
+    met = np.flatnonzero(np.bincount(codes))
+    pairs = {code: (kinds[code // len(parts)], parts[code % len(parts)]) for code in met.tolist()}
+    in_order = sorted(pairs, key=lambda code: ((*KINDS, pairs[code][0]).index(pairs[code][0]), pairs[code]))
+    place_of = np.zeros(len(kinds) * len(parts), dtype=np.int64)
+    place_of[in_order] = np.arange(len(in_order))
+    return [pairs[code] for code in in_order], place_of[codes]
+
+
+def _codes(table: Any, column: str) -> tuple[list[Any], Ints]:
+    """The distinct values of a column, in the order of its dictionary, and the index of each row's."""
     encoded = table.column(column).combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     if not pa.types.is_dictionary(encoded.type):
         encoded = encoded.dictionary_encode()
+    codes = encoded.indices.to_numpy().astype(np.int64)
     # Names of rows that were filtered out stay in the dictionary.
-    met = pc.unique(encoded.indices)
-    codes = pc.index_in(encoded.indices, met).to_numpy(zero_copy_only=False)
-    return encoded.dictionary.take(met).to_pylist(), codes.astype(np.int64)
+    met = np.flatnonzero(np.bincount(codes, minlength=len(encoded.dictionary)))
+    if len(met) == len(encoded.dictionary):
+        return encoded.dictionary.to_pylist(), codes
+    place_of = np.zeros(len(encoded.dictionary), dtype=np.int64)
+    place_of[met] = np.arange(len(met))
+    return encoded.dictionary.take(pa.array(met)).to_pylist(), place_of[codes]
 
 
 def _numbers(table: Any, column: str) -> Any:

@@ -16,7 +16,7 @@ from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.contrasts import Measured, learner_influences, measure
 from raysweep.statistics.loss_table import Floats, LevelLosses
 from raysweep.statistics.role_models import RoleModels, draw_role, mean_log_ratio
-from raysweep.statistics.seed_variance import SeedVariance, draw_scores, gains_by_seed, influences_by_seed, seeds_of
+from raysweep.statistics.seed_variance import SeedVariance, draw_order, gains_by_seed, influences_by_seed, seeds_of
 from raysweep.statistics.weighted_parts import Part, weigh_models, weighted_sum
 
 PLACEBO = "placebo"
@@ -102,7 +102,7 @@ def estimate_group_variance(
         freedom=float(sum(len(of_level) - 1 for of_level in several)),
         variance=between * sum(1.0 / len(gains[level]) for level in levels) / len(levels) ** 2,
         beside=0.0,
-        scores=draw_scores(resamples.resamples, resamples.seed, "placebo draws", *levels),
+        order=draw_order(resamples.resamples, resamples.seed, "placebo draws", *levels),
     )
     return (component,)
 

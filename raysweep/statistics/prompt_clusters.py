@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysweep.statistics.bootstrap import GroupInfluences, Resamples
+from raysweep.statistics.bootstrap import Resamples
+from raysweep.statistics.group_influences import GroupInfluences
 from raysweep.statistics.loss_table import Floats
-from raysweep.statistics.weighted_parts import Part, draw_t, weigh_models, weighted_sum
+from raysweep.statistics.weighted_parts import Part, draw_t, weigh_folds, weighted_sum
 
 MIN_PROMPTS = 2.0
 _LEAST_FREEDOM = 3.0
@@ -44,9 +45,9 @@ def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> Pro
         drawn = resamples.levels[level]
         if drawn.prompts is None or drawn.cells is None or drawn.prompts.effective < MIN_PROMPTS:
             return None
-        weights_M = weigh_models(resamples, [part for part in parts if part.level == level])
-        by_prompt.append((drawn.prompts, weights_M))
-        by_cell.append((drawn.cells, weights_M))
+        weights_F = weigh_folds(resamples, [part for part in parts if part.level == level])
+        by_prompt.append((drawn.prompts, weights_F))
+        by_cell.append((drawn.cells, weights_F))
     carried = _added([(prompts, prompts.shares) for prompts, _ in by_prompt])
     variance = max(_variance(by_prompt) - _variance(by_cell), 0.0)
     squares = sum(_variance([pair]) ** 2 / max(pair[0].effective - 1.0, 1.0) for pair in (*by_prompt, *by_cell))
@@ -57,7 +58,9 @@ def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> Pro
 
 def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
     """Variance of a contrast over one kind of group, which may be on several levels."""
-    total = _added([(group, group.widening * weighted_sum(group.influences, weights_M)) for group, weights_M in groups])
+    total = _added(
+        [(group, group.widening * weighted_sum(group.fold_influences, weights_F)) for group, weights_F in groups]
+    )
     return float(np.sum(total**2))
 
 

@@ -32,6 +32,14 @@ def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
     return weights_M
 
 
+def weigh_folds(resamples: Resamples, parts: Sequence[Part]) -> Floats:
+    """(F,) weight of each fold's mean, where the parts have all models of a fold or none."""
+    weights_F = np.zeros(len(resamples.folds))
+    for part in parts:
+        weights_F += part.weight * resamples.fold_shares(tuple(part.models.values()))
+    return weights_F
+
+
 def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
     """Weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
     columns = np.flatnonzero(weights_M)

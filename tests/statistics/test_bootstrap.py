@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from raysweep.statistics.bootstrap import effective_number, resample_levels
+from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.contrasts import measure
+from raysweep.statistics.group_influences import effective_number
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.weighted_parts import Part
 

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.statistics.loss_table import read_losses
+from raysweep.statistics.loss_table import KINDS, read_losses
 
 ROWS = [
     # model, level, document, kind, part, nats, tokens
@@ -51,6 +51,14 @@ def test_bytes_are_added_up_where_they_were_counted(tmp_path):
     assert read_losses(path, ["A1", "B1"]).select("context")["A1"].bytes.tolist() == [36]
 
 
+def test_the_order_of_rows_changes_no_bit(tmp_path):
+    """Pairs of kind and part are added in one order, whatever order a model's rows have; documents are sorted."""
+    rows = [("m", "B1", d, k, p, 0.1 * d + 1 / 3, 2) for d in (9, 4) for k in KINDS for p in ("answer", "end")]
+    (there, back) = (read_losses(written(tmp_path, some), ["B1"]).select("infill")["B1"] for some in (rows, rows[::-1]))
+    assert (there.documents.tolist(), there.tokens.tolist()) == ([4, 9], [20, 20])
+    assert (there.nats == back.nats).all()
+
+
 def test_a_document_without_an_answer_does_not_count(tmp_path):
     """A1's only document has no blank: for infilling, the level has no test documents."""
     assert list(read_losses(written(tmp_path, ROWS), ["A1", "B1"]).select("infill")) == ["B1"]
@@ -78,6 +86,7 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
             "model 'B1', document 7: found a loss of nan",
         ),
         ([*ROWS, ("B1", "X9", 8, "word", "end", 1.0, 1)], "found level 'X9'; known levels are A1, B1"),
+        ([*ROWS, ("B1", "B1", 7, None, "end", 1.0, 1)], "column 'kind' has rows without a value"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, rows, message):

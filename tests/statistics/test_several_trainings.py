@@ -64,6 +64,17 @@ def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
     return roles, drawn
 
 
+def test_a_claim_after_others_is_what_it_is_by_itself():
+    """What was measured for one claim serves the next one that compares the same roles, and no other one."""
+    settings = {"seeds": 3, "spread": 0.03, "learners": "single trainings", "resamples": 200}
+    known, (_, shared) = {}, experiment(1, **settings)
+    for claim in (*CLAIMS, replace(CLAIMS[1], margin=1.2)):
+        roles, drawn = experiment(1, **settings)
+        assert assess(claim, roles, shared, LEVELS, 0.95, known=known) == assess(claim, roles, drawn, LEVELS, 0.95)
+    # P against G and Q, and G against P and Q: four contrasts, each of three levels and of their mean.
+    assert len(known) == 4 * (len(LEVELS) + 1)
+
+
 def count(experiments, **settings):
     """Shares of experiments in per cent: intervals that hold the truth; false claims overall, on a level after Holm."""
     held, false = np.zeros(2), {claim.code: np.zeros(2) for claim in CLAIMS}
