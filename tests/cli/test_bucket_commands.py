@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import threading
-import time
 
 import pytest
 
@@ -100,9 +99,11 @@ def test_a_second_driver_on_this_machine_ends_with_2(on, uri):  # noqa: F811 - a
     assert "running" not in text_of(on("status", disk="other"))
 
 
-def test_a_log_is_followed_through_the_bucket(on, uri, monkeypatch, tmp_path):  # noqa: F811 - a fixture
+def test_a_log_is_followed_through_the_bucket(on, uri, gate, monkeypatch, tmp_path):  # noqa: F811 - fixtures
     """What is added arrives, until the run ends."""
     monkeypatch.setattr(run_view, "_REFRESH_S", 0.3)
+    fetched = threading.Semaphore(0)
+    gate.on_request = lambda method, path: (method, path[-10:]) == ("GET", "worker.log") and fetched.release()
     with staged_run(parse_bucket_uri(uri), "tiny", [].append) as staging:
         log = staging.root / "trials" / "A1" / "worker.log"
         log.parent.mkdir(parents=True)
@@ -110,10 +111,10 @@ def test_a_log_is_followed_through_the_bucket(on, uri, monkeypatch, tmp_path):  
         staging.push()
 
         def go_on():
-            time.sleep(2)
+            assert fetched.acquire(timeout=120)
             log.write_text("first\nsecond\n")
             staging.push()
-            time.sleep(2)
+            assert fetched.acquire(timeout=120)
             staging.close()
 
         thread = threading.Thread(target=go_on)

@@ -16,7 +16,7 @@ def far(monkeypatch):
     """A terminal that ssh made: the command's end, and ssh's."""
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(terminal, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(terminal, "_ANSWER_S", 60.0)
     far, near = pty.openpty()
     termios.tcsetwinsize(near, (24, 80))
     with os.fdopen(near, "r+b", buffering=0) as screen:
@@ -41,8 +41,9 @@ def test_a_terminal_that_answers_is_watched(far):
     assert termios.tcgetattr(screen) == before
 
 
-def test_a_terminal_whose_output_goes_to_a_file_is_not(far):
+def test_a_terminal_whose_output_goes_to_a_file_is_not(far, monkeypatch):
     """`ray exec cluster.yaml … > log` from a terminal: nothing answers."""
+    monkeypatch.setattr(terminal, "_ANSWER_S", 0.3)
     screen, _ = far
     assert not terminal.is_watched(screen, screen)
 

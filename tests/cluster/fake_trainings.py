@@ -83,13 +83,17 @@ def starts_of(folder):
 
 
 def train_until_asked(job, *, should_stop, **how):
-    """Take steps of a tenth of a second until all are done, or it is asked to stop and saves a checkpoint."""
+    """Take steps of a tenth of a second until all are done, or it is asked to stop and saves a checkpoint.
+
+    The first attempt is asked: however long that takes, it does not take the last step.
+    """
     checkpoint = job.folder / "checkpoint"
     job.folder.mkdir(parents=True, exist_ok=True)
     step, reason = int(checkpoint.read_text()) if checkpoint.exists() else 0, None
+    most = job.settings.steps - (job.start == "scratch" and not checkpoint.exists())
     while step < job.settings.steps and reason is None:
         time.sleep(0.1)
-        step += 1
+        step = min(step + 1, most)
         reason = should_stop()
     if reason is not None:
         checkpoint.write_text(str(step))

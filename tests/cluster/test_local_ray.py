@@ -74,7 +74,7 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
         session = Path((run.ray / "session.json").read_text().split('"logs": "')[1].split('"')[0]).parent
         assert stat.S_IMODE(session.parent.parent.stat().st_mode) == 0o700
         sweep.process.kill()
-        _, alive = psutil.wait_procs(family, timeout=20)
+        _, alive = psutil.wait_procs(family, timeout=45)
         assert alive == []
     assert token.modes == {0o600}
 
@@ -92,14 +92,14 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
 )
 def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, told):
     """Ray itself waits for a minute and ends the process without a word, or fails training after training."""
-    with SweepProcess(run, output, *how) as sweep:
+    with SweepProcess(run, output, *how, STEP_SECONDS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         # A cluster's other node has a raylet too.
         process = min((each for each in sweep.family() if each.name() == server), key=lambda each: each.create_time())
         process.kill()
         killed_at = time.monotonic()
         assert sweep.wait() == 1
-        assert time.monotonic() - killed_at < 30
+        assert time.monotonic() - killed_at < 50
     printed = sweep.output.read_text()
     assert re.search(f"error: Ray's {told}", printed)
     assert "/logs. The same command continues from the last checkpoints" in printed

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,7 @@ def test_a_home_that_cannot_hold_the_token_is_named(files, tmp_path):
 @pytest.fixture
 def places(files, monkeypatch, tmp_path):
     """Short folders for temporary files, which pytest's are not."""
-    made = Path("/tmp") / f"rs{os.getpid()}"
-    made.mkdir()
+    made = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(made))
     yield made
     shutil.rmtree(made)

@@ -31,11 +31,13 @@ def test_a_lost_server_breaks_off_whatever_waits(watch):
     """An error of Ray's own would be taken for a failure of the training."""
     from raysweep.errors import LostRayError
 
-    seen = watch(lambda: "Ray's raylet ended")
+    is_lost = threading.Event()
+    seen = watch(lambda: "Ray's raylet ended" if is_lost.is_set() else "")
     with pytest.raises(
         LostRayError, match=r"Ray's raylet ended; its log is in session/logs. The same command continues"
     ):
         try:
+            is_lost.set()
             threading.Event().wait(60)
         except Exception:
             pytest.fail("it can be caught by mistake")

@@ -63,7 +63,7 @@ def test_the_notice_says_how_long_the_instance_stays(metadata):
     """Asked with a token, as version 2 of the service wants it."""
     assert read_notice(metadata.url) is None
     metadata.service.notice = notice(120)
-    assert read_notice(metadata.url) == pytest.approx(120, abs=2)
+    assert 60 < read_notice(metadata.url) <= 120
     metadata.service.notice = notice(-5)
     assert read_notice(metadata.url) == 0
 

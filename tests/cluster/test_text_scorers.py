@@ -133,7 +133,7 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
         ):
             served_app.serving(session, "", {}, replicas=1, host="127.0.0.1", port=port).__enter__()
     with pytest.raises(psutil.NoSuchProcess):
-        psutil.Process(int(replica)).wait(20)
+        psutil.Process(int(replica)).wait(120)
         psutil.Process(int(replica))
     with pytest.raises(ResourceError, match=r"app 'raysweep' was ended by someone else .* to serve again$"):
         state()  # as the command asks every few seconds

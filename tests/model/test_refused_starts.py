@@ -243,14 +243,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_start_that_cannot_be_used_is_refused(start, make, message):
-    """With its place, the value found, and the fix, in well under a second."""
+    """With its place, the value found, and the fix, in well under a second of a quiet machine."""
     make(start)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputError, match=message) as refused:
         check_folder(start)
     assert re.match(r"model.start '[^']*/a start': ", str(refused.value))
     assert "9" * 81 not in str(refused.value)
-    assert time.monotonic() - began < 5.0
+    assert time.process_time() - began < 5.0
 
 
 def test_every_mistake_of_a_config_is_named_at_once(start):

@@ -23,6 +23,7 @@ def browser():
 def page(browser, address):
     """The page, opened; a test fails if the browser complains of anything, such as its policy."""
     page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    page.set_default_timeout(120_000)
     complaints = []
     page.on("console", lambda message: " 422 " in message.text or complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -69,7 +69,7 @@ def test_at_the_end_the_current_batch_is_answered_and_the_rest_given_up():
     cancelled.cancel()
     batches.start()
     assert begun.wait(60)
-    threading.Timer(0.05, may_end.set).start()
+    later.add_done_callback(lambda _: may_end.set())
     batches.stop()
     assert current.result(0) == "a"
     with pytest.raises(CancelledError):

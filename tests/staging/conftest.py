@@ -42,4 +42,4 @@ def uri(server):
 @pytest.fixture
 def bucket(uri):
     """The objects of the run 'tiny'."""
-    return Bucket(parse_bucket_uri(uri).at("tiny"), patience_s=5.0)
+    return Bucket(parse_bucket_uri(uri).at("tiny"), patience_s=60.0)

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 
@@ -90,11 +89,11 @@ def test_conditional_writes_let_one_writer_through(bucket, gate):
 def test_a_store_that_answers_503_for_a_while_is_waited_for_and_told(bucket, gate, caplog):
     """The work goes on as if nothing had been, and the person knows why it took longer."""
     gate.is_down = True
-    threading.Timer(2.0, setattr, (gate, "is_down", False)).start()
-    began = time.monotonic()
+    gate.on_request = lambda *_: setattr(gate, "is_down", gate.count("PUT") < 3)
+    gate.requests.clear()
     with caplog.at_level(logging.WARNING, "raysweep"):
         bucket.upload("x", b"1")
-    assert 1.5 < time.monotonic() - began < 8
+    assert gate.count("PUT") == 3
     assert "503 SlowDown; trying again in" in caplog.messages[0]
     assert caplog.messages[-1] == f"{bucket.address} answers again"
     assert bucket.read("x")[0] == b"1"
@@ -130,9 +129,7 @@ def test_a_process_ends_while_a_store_does_not_answer(uri, gate):
         "work = lambda x: b.upload(x, b'1');"
         "threading.Thread(target=in_parallel, args=(work, 'abc'), daemon=True).start(); time.sleep(1)"
     )
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", code, uri], check=True, capture_output=True, timeout=60)
-    assert time.monotonic() - began < 20
+    subprocess.run([sys.executable, "-c", code, uri], check=True, capture_output=True, timeout=120)
 
 
 def test_an_error_in_parallel_work_is_raised(bucket):

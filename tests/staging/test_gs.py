@@ -22,7 +22,7 @@ def gs_uri(server, monkeypatch):
 
 def test_conditions_are_on_generations(gs_uri, tmp_path):
     """As Google has it: an e_tag is no condition of a write there."""
-    bucket = Bucket(parse_bucket_uri(gs_uri), patience_s=5.0)
+    bucket = Bucket(parse_bucket_uri(gs_uri), patience_s=60.0)
     condition = bucket.create("lock", b"mine")
     assert condition.isdigit()
     with pytest.raises(TakenError):

@@ -156,7 +156,7 @@ def test_what_a_worker_notes_while_another_trial_ends_is_kept(place, staging):
 
 
 def wait_for(condition):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
