@@ -82,6 +82,52 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     wait_until(lambda: not running(name))
 
 
+@pytest.mark.parametrize(("seconds", "limit"), [(0, "600\n"), (700, "440\n"), (901, None)])
+def test_the_cluster_test_has_what_is_left_of_the_time(tmp_path, begin, seconds, limit):
+    """On a slow machine the suite takes more of the 20 minutes, and a test that is cut off would fail the rest."""
+    (tmp_path / "README.md").write_text(README)
+    for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/lock", ".ci/newest_ray"):
+        program(tmp_path / path)
+    for path in ("python", "pip", "uv", "mypy", "lint-imports", "ruff"):
+        program(tmp_path / ".venv/bin" / path)
+    program(tmp_path / ".ci/cluster", f'echo "$RAYSWEEP_CLUSTER_LIMIT_S" > {tmp_path}/clustered')
+    script = begin("run", RAYSWEEP_CLUSTER_LIMIT_S="", SECONDS=str(seconds))
+    said = script.communicate(timeout=120)[0]
+    assert script.returncode == 0
+    if limit is None:
+        assert "cluster: skipped: " in said
+        assert not (tmp_path / "clustered").exists()
+    else:
+        given = (tmp_path / "clustered").read_text()
+        assert int(limit) - 100 < int(given) <= int(limit)
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "said"),
+    [
+        ("", 0, "no known vulnerability in"),
+        ("Found 1 known vulnerability in 1 package", 1, "take the fixed version"),
+        ("ConnectionError: HTTPSConnectionPool", 1, "skipped, its service stopped to answer"),
+        ("", 124, "skipped, its service does not answer"),
+        ("a: Dependency not found on PyPI", 1, "take the fixed version"),
+    ],
+    ids=["sound", "vulnerable", "unreachable", "slow", "unknown"],
+)
+def test_an_audit_fails_for_what_it_finds_and_not_for_a_service_that_is_down(tmp_path, begin, log, status, said):
+    """The service answers for one package, and then as told."""
+    (tmp_path / "constraints.txt").write_text("packaging==25.0\ntorch==2.9.0\n")
+    (tmp_path / "requirements.lock").write_text("packaging==25.0 --hash=sha256:0\n")
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/audit.accepted").write_text("")
+    program(tmp_path / "pip-audit", f'[[ "$*" != *all.txt ]] || {{ echo "{log}"; exit {status}; }}')
+    install = f'[ "$1" != venv ] || {{ mkdir -p "$3/bin"; cp {tmp_path}/pip-audit "$3/bin"; }}'
+    program(tmp_path / ".venv/bin/uv", install)
+    script = begin("audit")
+    printed = "".join(script.communicate(timeout=120))
+    assert said in printed
+    assert script.returncode == (1 if "take the fixed" in said else 0)
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", ["run", "cluster"])
 def test_a_signal_ends_the_cluster_test(begin, policy, tmp_path, name, end):
