@@ -12,7 +12,7 @@ From Python, finished models are used through `load` and `load_model`:
     run.levels.predict(["I like apples."])       # the probability of each level
     run.losses(), run.evidence                   # what was measured, and what the report says
 
-Importing the package loads nothing heavy: torch comes with `load`.
+Importing the package loads nothing heavy: torch comes with the first model.
 """
 
 import os

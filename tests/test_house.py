@@ -27,6 +27,7 @@ PURE = [
     "raysweep.pipeline.run",
     "raysweep.pipeline.inline_executor",
     "raysweep.pipeline.status",
+    "raysweep.inference.loaded_run",
     "raysweep.report.writing",
     "raysweep.scheduling.order",
     "raysweep.statistics.hypotheses",

@@ -6,6 +6,7 @@ is wrong (or the budget too small), 3 stopped at the budget's cap, 70 a fault th
 130 interrupted (Ctrl-C or SIGTERM), 141 the reader of the output is gone; see `cli.endings`.
 """
 
+import gc
 import io
 import os
 import re
@@ -73,6 +74,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except Exception as error:
         code = end_with(error)
+    # Else Python looks through all objects once more before it ends: 1.3 s of CPU where torch was imported.
+    gc.freeze()
     sys.exit(code)
 
 

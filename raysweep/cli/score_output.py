@@ -3,8 +3,10 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +82,7 @@ def score_texts(
     output = StagedOutput.of(out)
     check_suffix(output.path, "--out")
     from raysweep.inference.loaded_run import open_run
-    from raysweep.inference.text_scores import ScoringRules
+    from raysweep.inference.scoring_rules import ScoringRules
 
     run = open_run(settings.folder.root)
     chosen = tuple(models) or tuple(run.models)
@@ -118,8 +120,9 @@ def score_texts(
             if counts is not None:
                 shutil.rmtree(scoring.parts)  # a kill after the record left them
             else:
-                made = _score(settings, scoring, identity, staging, view, resources=run.config.resources, inline=inline)
-                write_scores(scoring, of_output, made, predictor)
+                write = partial(write_scores, scoring, of_output, predictor=predictor)
+                resources = run.config.resources
+                made = _score(settings, scoring, identity, staging, view, write, resources=resources, inline=inline)
                 staging.push()
                 tables = [*scoring.outputs, scoring.quarantine]
                 finish(scoring, of_output, made, lambda: output.send(*tables, record=scoring.record))
@@ -151,11 +154,12 @@ def _score(
     identity: Mapping[str, Any],
     staging: Staging,
     view: ScoreView,
+    write: Callable[[TextCounts], None],
     *,
     resources: ResourcesConfig,
     inline: bool,
 ) -> TextCounts:
-    """Score the parts that are not done, here or on the cluster."""
+    """Score the parts that are not done, here or on the cluster, and write the output while Ray ends."""
     if inline:
         executor: Executor = InlineExecutor(resources.cpus_per_trial)
     else:
@@ -163,11 +167,14 @@ def _score(
 
         storage = LocalStorage() if settings.address is None else ReadStorage.of(settings.address, settings.folder.root)
         executor = RayExecutor(resources, RunFolder(scoring.parts), staging=storage, trains=False)
-    try:
-        counts = score_corpus(scoring, identity, executor, view, staging.push)
-    finally:
-        executor.close()
-    refuse_changes(scoring, identity)
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            counts = score_corpus(scoring, identity, executor, view, staging.push)
+            refuse_changes(scoring, identity)
+            writing = thread.submit(write, counts)
+        finally:
+            executor.close()
+        writing.result()
     return counts
 
 

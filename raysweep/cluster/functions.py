@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from raysweep.errors import RaysweepError
+from raysweep.model.heavy_imports import without_collection
 from raysweep.pipeline.training_attempt import describe_error
 
 
@@ -18,7 +19,9 @@ def resolve(name: str) -> Any:
     Functions are passed by name, so that torch is imported where they run and nowhere else.
     """
     module, _, attribute = name.partition(":")
-    return attrgetter(attribute)(importlib.import_module(module))
+    with without_collection():
+        imported = importlib.import_module(module)
+    return attrgetter(attribute)(imported)
 
 
 def call_with_fields(function: str, task: Any, require: Callable[[], None] | None, **others: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 from raysweep.cluster.mask_job import make_shards
 from raysweep.cluster.scorers import Scorers
 from raysweep.cluster.session import Session, open_session
-from raysweep.cluster.sweep import run_sweep
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.planning.budget import BudgetWatch
@@ -59,6 +58,9 @@ class RayExecutor:
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
         if tasks:
+            # Ray Tune and Ray Train, which those who only score need not wait for.
+            from raysweep.cluster.sweep import run_sweep
+
             run_sweep(
                 self._open(listener),
                 tasks,
@@ -77,6 +79,11 @@ class RayExecutor:
             scorers.score(tasks, listener)
             for folder in sorted({task.record.parent for task in tasks}):
                 self._staging.collect(folder)
+
+    def warm_up(self, tasks: int, listener: Listener) -> None:
+        """Start Ray and what scores so many parts of a corpus at least."""
+        if tasks:
+            self._open_scorers(listener).warm_up(tasks)
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
         """Score parts of a corpus; yields each task as it is done."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
-from raysweep.cluster.functions import first_line
+from raysweep.cluster.functions import first_line, resolve
 from raysweep.cluster.session import Session
 from raysweep.cluster.staged_tasks import FetchedModels, score_staged_model, score_staged_part
 from raysweep.errors import RaysweepError, TrainingError
@@ -73,6 +73,14 @@ class Scorers:
             _raise_error(task.model, error)
             listener.advance("evaluate", done, len(tasks), "models")
 
+    def warm_up(self, tasks: int) -> None:
+        """Start the actors that so many parts of texts take at least; they import what they need until those come."""
+        count = min(tasks, self._places(tasks, _PARTS_PER_NEW_NODE))
+        self._resize(max(count, len(self._scorers)))
+        for scorer in self._scorers:
+            # Nobody asks for an error: the first task meets it too, and it is told with the task's name.
+            scorer.prepare.remote(self._score_part)
+
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
         """Score parts of a corpus; yields each with the number of its texts, when its scores are written here.
 
@@ -100,9 +108,7 @@ class Scorers:
             TrainingError: a task has lost too many actors, or too many in a row were lost before they were ready.
         """
         waiting = deque(tasks)
-        present, most = _present(), self._session.capacity
-        places = count_places(self._session.need(), len(tasks), present=present, most=most, per_new_node=per_new_node)
-        self._resize(min(len(tasks), places))
+        self._resize(min(len(tasks), self._places(len(tasks), per_new_node)))
         # An actor whose node has yet to come is ready later, and is given nothing until then.
         running: dict[Any, tuple[Any, Task | None]] = {self._ready(scorer): (scorer, None) for scorer in self._scorers}
         # An actor that replaces a lost one takes its number, under which its starts are counted.
@@ -168,6 +174,10 @@ class Scorers:
         """End the actors."""
         self._resize(0)
 
+    def _places(self, tasks: int, per_new_node: int) -> int:
+        present, most = _present(), self._session.capacity
+        return count_places(self._session.need(), tasks, present=present, most=most, per_new_node=per_new_node)
+
     def _resize(self, count: int) -> None:
         while len(self._scorers) > count:
             ray.kill(self._scorers.pop())
@@ -224,6 +234,10 @@ class Scorer:
         self._score, self._score_part = functions
         self._require, self._uses_gpu, self._ticket = require, uses_gpu, ticket
         self._fetched = FetchedModels()
+
+    def prepare(self, function: str) -> None:
+        """Import what the function needs."""
+        resolve(function)
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""

@@ -8,14 +8,17 @@ of many tokens are far too sure.  It was fitted on test documents of which the f
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from raysweep.evaluation.document_sums import Floats
 from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.statistics.level_posterior import log_posterior
+
+if TYPE_CHECKING:
+    from raysweep.evaluation.document_sums import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ class LevelPredictor:
         table = {"text": np.arange(len(checked.texts)), "level": levels[probabilities_DK.argmax(axis=1)]}
         return pd.DataFrame({**table, **dict(zip(levels.tolist(), probabilities_DK.T, strict=True))})
 
-    def posterior(self, nats_DK: Floats) -> Floats:
+    def posterior(self, nats_DK: "Floats") -> "Floats":
         """(D, K) probabilities from the nats of D texts under the levels' models."""
         shares_K = [self.shares[level] for level in self.models]
         probabilities_DK: Floats = np.exp(log_posterior(nats_DK / self.temperature, shares_K))

@@ -1,16 +1,17 @@
 """A run loaded from its folder: its models by name, its losses, its evidence, the levels of new texts.
 
-Nothing is read before it is asked for, and every file is compared with the record that lists it first.
+Nothing is read before it is asked for, and every file is compared with the record that lists it first.  Torch is
+imported with the first model: its import takes seconds, which `raysweep score`, whose models are elsewhere, need not
+wait for.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 from pydantic import ValidationError
 
 from raysweep.config.schema import Config
@@ -20,10 +21,9 @@ from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import read_resolved_config
 from raysweep.inference.level_classifier import LevelClassifier, model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
-from raysweep.inference.text_scores import ScoringRules
+from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.example_store import run_vocabulary
-from raysweep.model.gpt2 import build_model, load_model
 from raysweep.model.start_folder import find_folder, local_folder
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
@@ -31,6 +31,9 @@ from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import combine_digests, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training
+
+if TYPE_CHECKING:
+    import torch
 
 _FAMILIES = ("specialised", "transfer")
 
@@ -40,7 +43,8 @@ class LoadedRun:
     """A run.  Get it from `raysweep.load(folder)`."""
 
     folder: RunFolder
-    device: torch.device
+    device_name: str | None = None
+    """Such as 'cpu' or 'cuda:1'; None for a GPU if there is one."""
 
     def __getitem__(self, name: str) -> TrainedModel:
         """The model of a trial, or the models' common start as 'start'.
@@ -49,6 +53,11 @@ class LoadedRun:
             KeyError: no finished training has this name; names those that have.
         """
         return self.models[name]
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the models work."""
+        return find_device(self.device_name)
 
     @cached_property
     def models(self) -> "Models":
@@ -181,10 +190,14 @@ class LoadedRun:
         outputs = {path: values for path, values in record.outputs.items() if path.startswith(prefix)}
         if damaged := find_damage(trial.root, outputs):
             raise DamagedError(f"{damaged[0].path} {damaged[0].what}; train it again with --force {name}")
+        from raysweep.model.gpt2 import load_model
+
         return load_model(trial.model, self.device)
 
     def _read_start(self) -> Any:
         """The start that the trials without a parent began from, as the evaluate stage builds it."""
+        from raysweep.model.gpt2 import build_model
+
         config = self.config
         first = next(trial for trial in self._trials.values() if trial.parent is None)
         record = read_record(self.folder.trial(first.name))
@@ -266,8 +279,10 @@ def open_run(folder: Path, device: str | None = None) -> LoadedRun:
     Raises:
         InputError: the folder holds no run.
     """
-    run = LoadedRun(RunFolder(folder), find_device(device))
+    run = LoadedRun(RunFolder(folder), device)
     _ = run.config
+    if device is not None:
+        _ = run.device  # one that is not there is told now
     return run
 
 
@@ -277,6 +292,8 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
     Raises:
         InputError: it is no GPT-2, or cannot be found.
     """
+    from raysweep.model.gpt2 import load_model
+
     folder = find_folder(start)
     network = load_model(folder, find_device(device), needs_infilling=False)
     name = start if local_folder(start) is None else _name_of(folder)
@@ -285,8 +302,10 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
     )
 
 
-def find_device(device: str | None) -> torch.device:
+def find_device(device: str | None) -> "torch.device":
     """The device by name; if None a GPU where there is one, else the CPU."""
+    import torch
+
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

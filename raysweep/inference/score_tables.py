@@ -5,16 +5,19 @@ text without a token to predict, a level that is not known.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysweep.config.scored_metrics import MOST_NATS
-from raysweep.evaluation.document_sums import Floats, Ints
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.text_tables import token_rows
 from raysweep.masking.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from raysweep.evaluation.document_sums import Floats, Ints
 
 Scores = Mapping[str, pa.Table]
 """By model: a row per text, with nats, tokens and bytes of the whole text, and of the answers to its masks."""
@@ -48,7 +51,9 @@ def score_table(texts: pa.Table, scores: Scores, predictor: LevelPredictor | Non
     return pa.table(columns)
 
 
-def token_scores_table(texts: pa.Table, nats: Mapping[str, Floats], counts_D: Ints, vocabulary: Vocabulary) -> pa.Table:
+def token_scores_table(
+    texts: pa.Table, nats: Mapping[str, "Floats"], counts_D: "Ints", vocabulary: Vocabulary
+) -> pa.Table:
     """A row per token: `document`, `writing_id`, `token`, `start`, `stop`, `piece`, and `nats_MODEL` for each model.
 
     Args:
@@ -67,7 +72,7 @@ def token_scores_table(texts: pa.Table, nats: Mapping[str, Floats], counts_D: In
     )
 
 
-def _perplexities(nats_D: Floats, tokens_D: Ints) -> pa.Array:
+def _perplexities(nats_D: "Floats", tokens_D: "Ints") -> pa.Array:
     is_known_D = tokens_D > 0
     means_D = np.minimum(nats_D / np.maximum(tokens_D, 1), MOST_NATS)
     return pa.array(np.exp(means_D), mask=~is_known_D)

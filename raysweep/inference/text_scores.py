@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from raysweep.config.data_settings import MaskingConfig
-from raysweep.config.evaluation_settings import EvaluationConfig
-from raysweep.config.schema import Config
 from raysweep.corpus.documents import Documents
 from raysweep.evaluation.document_sums import CELLS, Floats, Ints, score_examples
 from raysweep.evaluation.whole_texts import score_whole_texts, sum_by_text
+from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.masking.example_store import ExampleStore
-from raysweep.masking.languages import ENGLISH
 from raysweep.masking.mask_shard import make_shard
 from raysweep.masking.tokens import Tokens
 from raysweep.model.gpt2 import vocabulary_of
@@ -27,42 +24,6 @@ _TEXTS_AT_ONCE = 1024
 _SPLIT, _NO_LEVEL = "test", ""
 """New texts are treated as test documents; their level does not matter."""
 _INFILL_PARTS = ("answer", "end")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoringRules:
-    """Everything that a score depends on beside the model and the text."""
-
-    masking: MaskingConfig
-    seed: int
-    language: str
-    examples_per_document: int
-    """Masks of each text that are scored."""
-    batch_tokens: int
-
-    @classmethod
-    def of_run(cls, config: Config) -> "ScoringRules":
-        """Those of a run's evaluate stage."""
-        evaluation = config.evaluation
-        return cls(
-            masking=config.masking,
-            seed=config.seed,
-            language=config.data.language,
-            examples_per_document=evaluation.examples_per_document,
-            batch_tokens=evaluation.batch_tokens,
-        )
-
-    @classmethod
-    def of_positions(cls, positions: int) -> "ScoringRules":
-        """For a model without a run: the defaults, and windows as long as its positions."""
-        evaluation = EvaluationConfig()
-        return cls(
-            masking=MaskingConfig(max_tokens=min(1024, max(8, positions))),
-            seed=0,
-            language=ENGLISH,
-            examples_per_document=evaluation.examples_per_document,
-            batch_tokens=evaluation.batch_tokens,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

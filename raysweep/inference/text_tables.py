@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from raysweep.errors import InputError
-from raysweep.evaluation.document_sums import Ints
-from raysweep.inference.text_scores import TextScores
 from raysweep.masking.vocabulary import Vocabulary
 from raysweep.storage.digests import digest_text
+
+if TYPE_CHECKING:
+    from raysweep.evaluation.document_sums import Ints
+    from raysweep.inference.text_scores import TextScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> 
     return CheckedTexts(texts=listed, ids=list(map(str, ids)) if ids is not None else list(map(digest_text, listed)))
 
 
-def document_table(scores: TextScores) -> pd.DataFrame:
+def document_table(scores: "TextScores") -> pd.DataFrame:
     """A row per text; see `TrainedModel.score`."""
     return pd.DataFrame(
         {
@@ -57,13 +59,13 @@ def document_table(scores: TextScores) -> pd.DataFrame:
     )
 
 
-def token_table(texts: Sequence[str], scores: TextScores, vocabulary: Vocabulary) -> pd.DataFrame:
+def token_table(texts: Sequence[str], scores: "TextScores", vocabulary: Vocabulary) -> pd.DataFrame:
     """A row per token; see `TrainedModel.score`.  A character of several tokens is in the range of each of them."""
     rows = token_rows(texts, np.diff(scores.offsets), vocabulary)
     return pd.DataFrame({**rows, "nats": scores.token_nats})
 
 
-def token_rows(texts: Sequence[str], counts_D: Ints, vocabulary: Vocabulary) -> dict[str, Any]:
+def token_rows(texts: Sequence[str], counts_D: "Ints", vocabulary: Vocabulary) -> dict[str, Any]:
     """A row per token: `text`, `token`, `start`, `stop` and `piece`.
 
     Args:

@@ -1,20 +1,25 @@
-"""One trained model: it fills blanks and scores texts.  Its weights are read when something first needs them."""
+"""One trained model: it fills blanks and scores texts.
+
+Its weights are read when something first needs them, and torch is imported with them.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from raysweep.errors import InputError, TrainingError
 from raysweep.evaluation.answer_words import Constraints
-from raysweep.evaluation.infilling import Infilling, infill
-from raysweep.inference.text_scores import ScoringRules, TextScores, score_texts
+from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.inference.text_tables import document_table, read_texts, token_table
-from raysweep.model.gpt2 import has_infilling_tokens, vocabulary_of
 from raysweep.storage.printable import shown
+
+if TYPE_CHECKING:
+    from raysweep.evaluation.infilling import Infilling
+    from raysweep.inference.text_scores import TextScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class TrainedModel:
         min_words: int = 0,
         max_words: int | None = None,
         forbidden: Sequence[str] = (),
-    ) -> list[Infilling]:
+    ) -> "list[Infilling]":
         r"""Fill a text's blanks, such as `[word]` or `[sentence]`, n times; see `raysweep infill --help`.
 
         Filling i depends on the text, the seed and i alone.
@@ -58,6 +63,8 @@ class TrainedModel:
             InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
             DamagedError: the model's files are not as they were made.
         """
+        from raysweep.evaluation.infilling import infill
+
         if not self.can_infill:
             raise InputError(
                 f"model '{self.name}': has no tokens for blanks, so it can only score; load one that raysweep trained"
@@ -101,13 +108,17 @@ class TrainedModel:
         """
         checked = read_texts(texts, ids)
         if per_token:
+            from raysweep.model.gpt2 import vocabulary_of
+
             return token_table(
                 checked.texts, self.score_texts(checked.texts, checked.ids, infills=False), vocabulary_of(self.network)
             )
         return document_table(self.score_texts(checked.texts, checked.ids))
 
-    def score_texts(self, texts: Sequence[str], ids: Sequence[str], *, infills: bool = True) -> TextScores:
+    def score_texts(self, texts: Sequence[str], ids: Sequence[str], *, infills: bool = True) -> "TextScores":
         """The scores of checked texts as arrays; with `infills=False` without masks."""
+        from raysweep.inference.text_scores import score_texts
+
         scores = score_texts(self.network, texts, ids, self.rules, infills=infills and self.can_infill)
         if not (np.isfinite(scores.nats) & np.isfinite(scores.infill_nats)).all():
             raise TrainingError(f"model '{self.name}': found a loss that is not a finite number; its training diverged")
@@ -121,4 +132,6 @@ class TrainedModel:
     @property
     def can_infill(self) -> bool:
         """False for a GPT-2 without the infilling tokens."""
+        from raysweep.model.gpt2 import has_infilling_tokens
+
         return has_infilling_tokens(self.network)

@@ -88,6 +88,9 @@ class InlineExecutor:
             listener.advance("evaluate", done, len(tasks), "models")
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
 
+    def warm_up(self, tasks: int, listener: Listener) -> None:
+        """There is nothing to start."""
+
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:  # noqa: ARG002
         """Score the parts, in their order."""
         import torch

@@ -174,6 +174,9 @@ class Executor(Protocol):
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each one's table is in place before its record."""
 
+    def warm_up(self, tasks: int, listener: Listener) -> None:
+        """Start what scores so many parts of a corpus at least, while the caller still makes them."""
+
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
         """Score parts of a corpus; yields each task as it is done, with the number of its texts, in any order."""
 

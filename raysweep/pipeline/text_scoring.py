@@ -16,7 +16,7 @@ object storage the parts follow while the work goes on, so another machine reads
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -195,11 +195,17 @@ def score_corpus(
     if plan is None or plan["fingerprint"] != mark:
         if scoring.working.exists():
             shutil.rmtree(scoring.working)
-        try:
-            counts = _write_texts(scoring, listener)
-        except InputError:
-            shutil.rmtree(scoring.parts)
-            raise
+        # Ray takes seconds to start, and the processes that score some more to import torch.
+        to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
+        with ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(_write_texts, scoring)
+            executor.warm_up(to_score, listener)
+            try:
+                counts = reading.result()
+            except InputError:
+                shutil.rmtree(scoring.parts)
+                raise
+        _tell_counts(scoring, counts, listener)
         write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     else:
         counts = TextCounts(**plan["counts"])
@@ -217,7 +223,7 @@ def write_scores(
         predictor: adds the probability of each level; its models are among those that scored.
     """
     from raysweep.evidence.inputs import read_resolved_config
-    from raysweep.inference.score_tables import score_table, token_scores_table  # torch, which Ray's workers have
+    from raysweep.inference.score_tables import score_table, token_scores_table
     from raysweep.masking.example_store import run_vocabulary
 
     write_sealed(scoring.merge, {"fingerprint": fingerprint(identity)})
@@ -235,18 +241,19 @@ def write_scores(
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
-def _write_texts(scoring: TextScoring, listener: Listener) -> TextCounts:
+def _write_texts(scoring: TextScoring) -> TextCounts:
     """Read the corpus and write it in parts, a large one in a process of its own, which takes its memory with it."""
     if sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES:
-        counts = write_texts(scoring)
-    else:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            counts = pool.submit(write_texts, scoring).result()
+        return write_texts(scoring)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(write_texts, scoring).result()
+
+
+def _tell_counts(scoring: TextScoring, counts: TextCounts, listener: Listener) -> None:
     listener.say(f"score: {counts.texts:,} texts of {counts.rows:,} rows")
     if counts.set_aside:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.set_aside.items())
         listener.say(f"score: set aside {reasons}; see {scoring.shown(scoring.quarantine)}")
-    return counts
 
 
 def write_texts(scoring: TextScoring) -> TextCounts:

@@ -20,7 +20,7 @@ from raysweep.evaluation.token_sampling import Sampling
 from raysweep.inference.level_classifier import model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
-from raysweep.inference.text_scores import ScoringRules
+from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.vocabulary import Kind, Vocabulary

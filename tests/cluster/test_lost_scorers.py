@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from raysweep.cluster import scorers as scorers_module
-from raysweep.cluster.scorers import Scorers
+from raysweep.cluster.scorers import SCORE_PART, Scorers
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import TrainingError
 from raysweep.inference.part_scores import PartScores
@@ -31,6 +31,8 @@ class FakeActor:
 
     def __init__(self, ready, score_part):
         self.__ray_ready__, self.score_part = FakeMethod(ready), FakeMethod(score_part)
+        self.imported = []
+        self.prepare = FakeMethod(self.imported.append)
 
 
 class FakeMethod:
@@ -74,8 +76,11 @@ def scorers(monkeypatch):
         scorers.lost[part.texts] = scorers.lost.get(part.texts, 0) - 1
         return RayActorError() if scorers.lost[part.texts] >= 0 else PartScores(texts=1, sums=b"", tokens=None)
 
+    scorers.started = []
+
     def start():
-        return FakeActor(is_ready, score_part)
+        scorers.started.append(FakeActor(is_ready, score_part))
+        return scorers.started[-1]
 
     monkeypatch.setattr(scorers, "_start", start)
     return scorers
@@ -103,6 +108,16 @@ def test_losses_of_different_parts_of_a_model_do_not_add_up(scorers, parts):
     """A node with three actors loses its power, or a spot node goes every hour: each part was lost once."""
     scorers.lost = {b"0": 1, b"1": 1, b"2": 1, b"7": 2}
     assert sorted(score(scorers, parts)) == [part.out.name for part in parts]
+
+
+def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
+    """No more are started than there are places or tasks; those that wait are the ones that score."""
+    scorers.warm_up(1)
+    assert [actor.imported for actor in scorers.started] == [[SCORE_PART]]
+    scorers.warm_up(100)
+    assert len(scorers.started) == ACTORS
+    assert len(score(scorers, parts)) == len(parts)
+    assert len(scorers.started) == ACTORS
 
 
 def test_a_part_that_ends_every_process_is_named(scorers, parts):

@@ -48,6 +48,7 @@ def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
     from raysweep.cluster.scorers import Scorers
 
     with closing(Scorers(session, score_part=function)) as scorers:
+        scorers.warm_up(len(tasks))
         yield from scorers.score_texts(tasks, listener or Remembering())
 
 

@@ -18,7 +18,7 @@ from raysweep.evaluation.infilling import infill
 from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.loaded_run import LoadedRun
-from raysweep.inference.text_scores import ScoringRules
+from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.model.gpt2 import load_model
 from raysweep.scheduling.records import read_record, write_record

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,32 @@ def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
     (tmp_path / "out.csv.json").write_text("{")
     with pytest.raises(DamagedError, match=r"out\.csv\.json: is damaged .*--force"):
         score("texts.csv", "--out", "out.csv", "--model", "A1")
+
+
+def test_ray_starts_while_the_corpus_is_read_and_ends_while_the_table_is_written(score, tmp_path, monkeypatch):
+    """Neither waits for the other; of two models, two parts at least are to be scored."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    started, written, seen = Event(), Event(), []
+    read, write = text_scoring.write_texts, score_output.write_scores
+
+    def warm_up(_executor, tasks, _listener):
+        seen.append(tasks)
+        started.set()
+
+    def read_once_started(scoring):
+        seen.append(started.wait(60))
+        return read(scoring)
+
+    def write_and_tell(*work, **options):
+        write(*work, **options)
+        written.set()
+
+    monkeypatch.setattr(InlineExecutor, "warm_up", warm_up)
+    monkeypatch.setattr(text_scoring, "write_texts", read_once_started)
+    monkeypatch.setattr(score_output, "write_scores", write_and_tell)
+    monkeypatch.setattr(InlineExecutor, "close", lambda _: seen.append(written.wait(60)))
+    score("texts.csv", "--out", "out.csv", "--model", "A1", "--model", "C1")
+    assert seen == [2, True, True]
 
 
 class KilledError(BaseException):
