@@ -8,9 +8,10 @@ every candidate is then computed, so there are no false positives but for words 
 are about 3 in 1,000 of the pairs just above a threshold of 0.9, and pairs in buckets too large to compare completely
 (`not_compared` counts them).
 
-What grows with the corpus is kept in temporary files: the words, and the bands of the signatures.  In memory are 32
-bytes of each signature and 16 of the text's first and last words, by which nearly all pairs of a bucket are told apart,
-and the places of the words.  The signatures of the few pairs that remain are made again from their words.
+What grows with the corpus is kept in temporary files: the words, the bands of the signatures, and the candidates.  In
+memory are 32 bytes of each signature and 16 of the text's first and last words, by which nearly all pairs of a bucket
+are told apart, and the places of the words.  The pairs that remain are sorted by where their words lie, and compared
+when those of all bands are known; their signatures are made again from their words.
 
 The result depends only on the texts, their order and the threshold: the hash functions are fixed, and neither blocks
 nor threads change a pair.
@@ -18,7 +19,6 @@ nor threads change a pair.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -27,13 +27,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysweep.corpus.bucket_mates import BucketMates, least_agreement
+from raysweep.corpus.candidate_pairs import CandidatePairs
 from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_kernels import (
     BANDS,
     PACKED,
-    ROWS,
     SIGNATURE,
-    find_candidates,
     measure_pairs,
     sketch_texts,
 )
@@ -50,14 +50,8 @@ Floats = npt.NDArray[np.float32]
 
 BLOCK_DOCUMENTS = 1 << 15
 """Texts that are looked at together."""
-_CANDIDATES_AT_ONCE = 1 << 18
-_ROWS_AT_ONCE = 1 << 20
-"""Texts whose bands are sorted together, about."""
-_WORDS_AT_ONCE = 1 << 24
-"""Words of a part of the file of words, of which two parts are looked at together: they come from it by 64 KB, so pairs
-in no order would soon have all of it in memory."""
-_REACH = 256
-"""Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
+_CANDIDATES_IN_FILE = 1 << 28
+"""Candidates that are compared before more are looked for, about; they take 2 GB of disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +152,7 @@ class DuplicateSearch:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Args: `folder` for temporary files."""
+        self._folder = folder
         self._words, self._sketches = Spool(folder), Spool(folder)
         self._bands: list[list[Place]] = []  # block → band
         self._hashes: list[Place] = []
@@ -191,18 +186,23 @@ class DuplicateSearch:
         packed = np.empty((PACKED + 2, len(lengths)), dtype=np.uint64)
         for part, row in enumerate(packed):
             row[:] = self._sketches.read_all([block[part] for block in self._packed], np.uint64)
-        comparison = _Comparison(
+        mates = BucketMates(
             sketches=self._sketches,
             bands=self._bands,
             packed=packed,
+            lengths=lengths,
             is_chosen=is_chosen,
-            sequences=sequences,
             threshold=threshold,
+            candidates=CandidatePairs(self._folder, texts=len(lengths), words=len(words)),
         )
         found, not_compared = DistinctPairs(len(codes)), 0
-        for pairs, similarities, skipped in map_in_threads(comparison.compare, comparison.parts()):
-            found.add(np.sort(codes[pairs], axis=1), similarities)
+        candidates = mates.candidates
+        for skipped in map_in_threads(mates.find, mates.parts()):
             not_compared += skipped
+            if candidates.count > _CANDIDATES_IN_FILE:
+                _measure_all(candidates, sequences, codes, threshold, found)
+        del mates, packed, is_chosen
+        _measure_all(candidates, sequences, codes, threshold, found)
         pairs, similarities = found.merged()
         return NearDuplicates(
             threshold=threshold,
@@ -214,78 +214,23 @@ class DuplicateSearch:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Comparison:
-    """Compares the texts of the same bucket, a band at a time."""
+def _measure_all(
+    candidates: CandidatePairs, sequences: WordSequences, codes: Longs, threshold: float, found: DistinctPairs
+) -> None:
+    """Put those of the candidates that are similar into `found`."""
+    functions = _hash_functions()
 
-    sketches: Spool
-    bands: list[list[Place]]
-    packed: Wides  # (PACKED + 2, D)
-    is_chosen: npt.NDArray[np.bool_]  # one text of each sequence of words
-    sequences: WordSequences
-    threshold: float
+    def measure(pairs: Longs) -> tuple[Longs, Floats]:
+        similarities = np.empty(len(pairs), dtype=np.float32)
+        measure_pairs(
+            pairs, sequences.words, sequences.starts, sequences.lengths, least_agreement(threshold), 1.0 - threshold,
+            *functions, similarities,
+        )  # fmt: skip
+        sequences.release()
+        return pairs[similarities >= 0.0], similarities[similarities >= 0.0]
 
-    def parts(self) -> Iterator[tuple[Longs, Wides]]:
-        """Each band in parts whose buckets are whole: the chosen texts of a part, ascending, and their keys."""
-        parts = 1 << (int(self.is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
-        for band in range(BANDS):
-            keys = self.sketches.read_all([block[band] for block in self.bands], np.uint64)
-            numbers = (keys >> np.uint64(32) & np.uint64(parts - 1)).astype(np.int16)
-            numbers[~self.is_chosen] = -1
-            for part in range(parts):
-                inside = np.flatnonzero(numbers == part)
-                yield inside, keys[inside]
-
-    def compare(self, part: tuple[Longs, Wides]) -> tuple[Longs, Floats, int]:
-        """Pairs of texts that share a bucket and are similar, their similarities, and how many pairs were skipped.
-
-        Args:
-            part: texts and their keys, equal in a bucket.
-        """
-        chosen, keys = part
-        order, begins = _buckets(keys)
-        rows = chosen[order]
-        mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
-        pairs, similarities = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
-        for candidates in self._candidates(rows, begins):
-            alike, how_much = self._measure(candidates)
-            pairs.append(alike)
-            similarities.append(how_much)
-        return np.concatenate(pairs), np.concatenate(similarities), int((mates * (mates + 1) // 2).sum())
-
-    def _candidates(self, rows: Longs, begins: Longs) -> Iterator[Longs]:
-        """Pairs of texts whose signatures may agree, a part at a time.
-
-        Args:
-            rows: the texts of all buckets.
-            begins: where each bucket begins, and the last ends.
-        """
-        # Each row stays contiguous; `self.packed[:, rows]` would put the six numbers of a text side by side.
-        packed = np.take(self.packed, rows, axis=1)
-        lengths, at = self.sequences.lengths[rows], np.zeros(2, dtype=np.int64)
-        room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
-        while at[0] < len(begins) - 1:
-            count = find_candidates(
-                packed, lengths, begins, _REACH, _least_agreement(self.threshold), 1.0 - self.threshold, at, room
-            )
-            yield rows[room[:count]]
-
-    def _measure(self, candidates: Longs) -> tuple[Longs, Floats]:
-        """Those of the candidates that are similar."""
-        sequences, functions = self.sequences, _hash_functions()
-        similarities = np.empty(len(candidates), dtype=np.float32)
-        parts = sequences.starts[candidates] // _WORDS_AT_ONCE
-        of_pairs = parts[:, 0] * (len(sequences.words) // _WORDS_AT_ONCE + 1) + parts[:, 1]
-        order = np.argsort(of_pairs, kind="stable")
-        candidates, of_pairs = candidates[order], of_pairs[order]
-        borders = [0, *(np.flatnonzero(of_pairs[1:] != of_pairs[:-1]) + 1).tolist(), len(candidates)]
-        for begin, end in pairwise(borders):
-            measure_pairs(
-                candidates[begin:end], sequences.words, sequences.starts, sequences.lengths,
-                _least_agreement(self.threshold), 1.0 - self.threshold, *functions, similarities[begin:end],
-            )  # fmt: skip
-            sequences.release()
-        return candidates[similarities >= 0.0], similarities[similarities >= 0.0]
+    for pairs, similarities in map_in_threads(measure, candidates.take_all()):
+        found.add(np.sort(codes[pairs], axis=1), similarities)
 
 
 def _hash_functions() -> tuple[Wides, Wides]:
@@ -304,41 +249,3 @@ def _words_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint32], Longs]:
     counts = np.zeros(len(texts), dtype=np.int64)
     room = np.empty(int(ends[-1] - ends[0]) // 2 + len(ends), dtype=np.uint32)
     return room[: hash_words(data, ends, room, counts)].copy(), counts
-
-
-def _buckets(keys: Wides) -> tuple[Longs, Longs]:
-    """Rows that share a bucket with another, sorted by bucket; and where each bucket begins and the last one ends."""
-    order = _order_of(keys)
-    in_order = keys[order]
-    is_first = np.ones(len(keys) + 1, dtype=np.bool_)
-    is_first[1:-1] = in_order[1:] != in_order[:-1]
-    sizes = np.diff(np.flatnonzero(is_first))
-    return order[np.repeat(sizes > 1, sizes)], np.concatenate([[0], sizes[sizes > 1].cumsum()])
-
-
-def _order_of(keys: Wides) -> Longs:
-    """An order in which equal keys are neighbours, ascending by row.
-
-    Numpy sorts numbers several times as fast as it finds the stable order of numbers, so the row replaces the low bits
-    of its key; before that they are mixed into the high bits.
-    """
-    low = np.uint64((1 << len(keys).bit_length()) - 1)
-    mixed = (keys ^ (keys >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
-    marked = np.sort(mixed & ~low | np.arange(len(keys), dtype=np.uint64))
-    order: Longs = (marked & low).astype(np.int64)
-    high, in_order = marked & ~low, keys[order]
-    if ((high[1:] == high[:-1]) & (in_order[1:] != in_order[:-1])).any():
-        # Two keys agree in all their high bits, and their rows may be mixed.
-        return np.argsort(keys, kind="stable")
-    return order
-
-
-def _least_agreement(threshold: float) -> int:
-    """The fewest equal minima that two signatures of a similar pair can have (four standard errors).
-
-    A changed word changes two pairs of neighbouring words in each text.  If a fraction c of the words changed, the
-    texts share (1 − 2c) / (1 + 2c) of these pairs, which a signature estimates.
-    """
-    changed = 1.0 - threshold
-    shared = max(0.0, (1.0 - 2.0 * changed) / (1.0 + 2.0 * changed))
-    return max(ROWS, int(SIGNATURE * (shared - 4.0 * (shared * (1.0 - shared) / SIGNATURE) ** 0.5)))

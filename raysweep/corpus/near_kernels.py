@@ -27,6 +27,8 @@ _PRIME = np.uint64(1099511628211)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
+_ONE = np.uint64(1)
+_FOUR_BITS = np.uint64(15)
 _LOWEST = np.uint64(0x111111111111111)
 """The lowest of each four bits, of `_IN_PART` groups."""
 _LOWEST_OF_ALL = np.uint64(0x1111111111111111)
@@ -108,7 +110,7 @@ def find_candidates(
         pairs: output, places in `packed`.
     """
     count = 0
-    is_near = np.empty(reach, dtype=np.bool_)
+    is_near, places = np.empty(reach, dtype=np.bool_), np.empty((2, 16), dtype=np.uint64)
     while at[0] < len(begins) - 1:
         end = begins[at[0] + 1]
         while at[1] < end:
@@ -117,9 +119,14 @@ def find_candidates(
                 return count
             after = min(end, left + 1 + reach)
             if _find_near(packed, lengths, left, after, agreeing, allowed, is_near):
+                _note_places(packed, lengths, left, places)
                 for place in range(after - left - 1):
                     right = left + 1 + place
-                    if is_near[place] and _may_agree(packed, lengths, left, right, allowed):
+                    if (
+                        is_near[place]
+                        and _may_agree(packed, lengths, left, right, allowed)
+                        and _ends_may_agree(packed, lengths, places, left, right, allowed)
+                    ):
                         pairs[count, 0], pairs[count, 1] = left, right
                         count += 1
             at[1] += 1
@@ -179,6 +186,64 @@ def _may_agree(packed: Wides, lengths: Shorts, left: int, right: int, allowed: f
         if np.int64((missing * _LOWEST_OF_ALL) >> np.uint64(60)) > most:
             return False
     return True
+
+
+@kernel
+def _note_places(packed: Wides, lengths: Shorts, text: int, places: Wides) -> None:
+    """Write at which of its first, and of its last, words a text has each four bits: bit n for the n-th place."""
+    places[:] = _NONE
+    for end in range(2):
+        for place in range(min(_OPENING, lengths[text])):
+            places[end, (packed[PACKED + end, text] >> np.uint64(4 * place)) & _FOUR_BITS] |= _ONE << np.uint64(place)
+
+
+@kernel
+def _ends_may_agree(packed: Wides, lengths: Shorts, places: Wides, left: int, right: int, allowed: float) -> bool:
+    """Tell whether the edits that the first words of two texts need, and the last ones, are not too many.
+
+    Args:
+        places: of the left text, from `_note_places`.
+    """
+    most = int(allowed * max(lengths[left], lengths[right]) + 1e-6)
+    size, other_size = min(_OPENING, lengths[left]), min(_OPENING, lengths[right])
+    edits = _least_edits(places[0], size, packed[PACKED, right], other_size)
+    if edits > most:
+        return False
+    of_end = _least_edits(places[1], size, packed[PACKED + 1, right], other_size)
+    # Of longer texts these are other words than the first.
+    return (edits + of_end if min(lengths[left], lengths[right]) >= 2 * _OPENING else of_end) <= most
+
+
+@kernel
+def _least_edits(places: Wides, size: int, other: np.uint64, other_size: int) -> int:
+    """The fewest edits with which either of two beginnings becomes a beginning of the other.
+
+    Whatever follows, the texts are at least so far apart: a path through the table of distances leaves it by its last
+    row or its last column.  A column of the table is two numbers, of the steps up and the steps down (Myers 1999, as
+    Hyyrö 2003 wrote it).
+
+    Args:
+        places: of each four bits, where the first beginning has them.
+        size: of the first beginning, in words.
+        other: four bits of each word of the other one.
+    """
+    up, down = ~_NONE, _NONE
+    last = np.uint64(size - 1)
+    distance = least = np.int64(size)
+    for place in range(other_size):
+        equal = places[(other >> np.uint64(4 * place)) & _FOUR_BITS]
+        vertical = equal | down
+        horizontal = (((equal & up) + up) ^ up) | equal
+        more, less = down | ~(horizontal | up), up & horizontal
+        distance += np.int64((more >> last) & _ONE) - np.int64((less >> last) & _ONE)
+        least = min(least, distance)
+        more, less = (more << _ONE) | _ONE, less << _ONE
+        up, down = less | ~(vertical | more), more & vertical
+    distance = np.int64(other_size)
+    for place in range(size):
+        distance += np.int64((up >> np.uint64(place)) & _ONE) - np.int64((down >> np.uint64(place)) & _ONE)
+        least = min(least, distance)
+    return int(least)
 
 
 @kernel

@@ -3,13 +3,13 @@
 import csv
 import tracemalloc
 from collections import defaultdict
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysweep.corpus import near_duplicates
+from raysweep.corpus import bucket_mates, candidate_pairs, near_duplicates, near_kernels
 from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import join_groups
@@ -161,7 +161,7 @@ def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
     everything = find(texts)
     assert len(everything.pairs) == 60 * 59 // 2
     assert everything.not_compared == 0
-    monkeypatch.setattr(near_duplicates, "_REACH", 4)
+    monkeypatch.setattr(bucket_mates, "_REACH", 4)
     bounded = find(texts)
     assert bounded.not_compared > 0
     assert 59 <= len(bounded.pairs) < len(everything.pairs)
@@ -199,8 +199,19 @@ def test_no_pairs_are_merged_to_none():
     assert similarities.shape == (0,)
 
 
-@pytest.mark.parametrize("limit", ["_CANDIDATES_AT_ONCE", "_ROWS_AT_ONCE", "_WORDS_AT_ONCE", "BLOCK_DOCUMENTS"])
-def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limit, sample_csv):
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [
+        (bucket_mates, "_CANDIDATES_AT_ONCE"),
+        (bucket_mates, "_ROWS_AT_ONCE"),
+        (candidate_pairs, "_WORDS_OF_RANGE"),
+        (candidate_pairs, "_PAIRS_OF_RUN"),
+        (candidate_pairs, "_PAIRS_AT_ONCE"),
+        (near_duplicates, "_CANDIDATES_IN_FILE"),
+        (near_duplicates, "BLOCK_DOCUMENTS"),
+    ],
+)
+def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, module, limit, sample_csv):
     """Texts are sketched a block at a time, bands compared a part at a time, and candidates measured some at a time."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)][:400]
@@ -208,8 +219,8 @@ def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limit, 
     monkeypatch.setattr(pa, "cpu_count", lambda: 1)
     whole = find(texts)
     assert len(whole.pairs) >= 30 * 29 // 2
-    monkeypatch.setattr(near_duplicates, "_REACH", 40)
-    monkeypatch.setattr(near_duplicates, limit, 64)
+    monkeypatch.setattr(bucket_mates, "_REACH", 40)
+    monkeypatch.setattr(module, limit, 64)
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
     found = find(texts)
     for name in ("words", "pairs", "similarities"):
@@ -306,11 +317,37 @@ def test_a_text_that_everyone_copied_ties_no_more_than_a_fiftieth_of_the_corpus(
     assert set(np.flatnonzero(grouped.untied).tolist()) <= set(range(100))
 
 
+def test_no_pair_within_the_edits_is_refused_by_its_first_and_last_words():
+    """Texts of up to 40 words of an alphabet of three, edited at any place, against their edit distance."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(60):
+        text = rng.integers(0, 3, rng.integers(1, 41)).tolist()
+        texts.append(text)
+        for _ in range(int(rng.integers(1, 8))):
+            place = int(rng.integers(0, len(text)))
+            text = text[:place] + rng.integers(0, 3, rng.integers(0, 3)).tolist() + text[place + rng.integers(0, 2) :]
+            texts.append(text or [0])
+    block = near_duplicates.sketch(pa.array([" ".join(map(str, text)) for text in texts], pa.large_string()))
+    pairs, at = np.empty((len(texts) ** 2, 2), dtype=np.int64), np.zeros(2, dtype=np.int64)
+    begins, lengths = np.array([0, len(texts)]), block.lengths.astype(np.int32)
+    count = near_kernels.find_candidates(block.packed, lengths, begins, len(texts), 0, 0.2, at, pairs)
+    found = set(map(tuple, pairs[:count].tolist()))
+    expected = {
+        (left, right)
+        for left, right in combinations(range(len(texts)), 2)
+        if similarity(texts[left], texts[right]) >= 0.8 - 1e-6
+    }
+    assert len(expected) > 100
+    assert expected <= found
+    assert len(found) < 4 * len(expected) < len(texts) ** 2 / 10
+
+
 def test_buckets_stay_whole_where_keys_differ_in_low_bits_alone():
     """Rows replace the low bits of mixed keys before they are sorted, so such keys come to lie between each other."""
     mixed = np.array([8, 9, 8, 9, 800], dtype=np.uint64)
     halves = mixed * np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
-    rows, begins = near_duplicates._buckets(halves ^ (halves >> np.uint64(32)))
+    rows, begins = bucket_mates._buckets(halves ^ (halves >> np.uint64(32)))
     assert [sorted(rows[begin:end].tolist()) for begin, end in pairwise(begins.tolist())] in (
         [[0, 2], [1, 3]],
         [[1, 3], [0, 2]],

@@ -1,0 +1,104 @@
+"""Keeps pairs of texts to be compared in a temporary file, ordered by where their words lie.
+
+Texts are cut into ranges of about as many words.  The pairs between two ranges are a *block*, and are given together:
+the words of two ranges are in memory then, and no others.  Pairs in the order in which they are found would fetch
+words from all over the file, some for each pair.
+"""
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from raysweep.corpus.spool import Place, Spool
+
+Longs = npt.NDArray[np.int64]
+
+_WORDS_OF_RANGE = 1 << 24
+"""64 MB."""
+_PAIRS_OF_RUN = 1 << 22
+"""Pairs that are sorted and written together."""
+_PAIRS_AT_ONCE = 1 << 20
+_NUMBER_BITS = 31
+"""Bits of a text's number: two of them fit into a signed number of 64."""
+
+
+class CandidatePairs:
+    """Pairs of texts, each of which may come many times; threads may add to them at the same time."""
+
+    def __init__(self, folder: Path | None, *, texts: int, words: int) -> None:
+        """Args: `folder` for a temporary file; `texts` and `words`: how many there are in all, fewer than 2³¹ texts."""
+        assert texts < 1 << _NUMBER_BITS, "a text's number takes 31 bits"
+        per_text = max(1, words // max(1, texts))
+        self._bits = min(_NUMBER_BITS, max(1, _WORDS_OF_RANGE // per_text).bit_length() - 1)
+        self._folder = folder
+        self._spool = Spool(folder)
+        self._places: dict[int, list[Place]] = {}
+        self._held: list[Longs] = []
+        self._held_count = 0
+        self._lock = threading.Lock()
+        self.count = 0
+        """Pairs that were added, with their repeats."""
+
+    def add(self, pairs: Longs) -> None:
+        """Take (P, 2) pairs, the smaller text first."""
+        bits = self._bits
+        high, low = pairs >> bits, pairs & ((1 << bits) - 1)
+        keys = (high[:, 0] << _NUMBER_BITS - bits | high[:, 1]) << 2 * bits | low[:, 0] << bits | low[:, 1]
+        run: list[Longs] = []
+        with self._lock:
+            self._held.append(keys)
+            self._held_count += len(keys)
+            self.count += len(keys)
+            if self._held_count >= _PAIRS_OF_RUN:
+                run, self._held, self._held_count = self._held, [], 0
+        if run:
+            self._write(run)
+
+    def take_all(self) -> Iterator[Longs]:
+        """Yield the pairs as (P, 2), block by block, most of them once; afterwards there are none."""
+        self._write(self._held)
+        self._held, self._held_count, self.count = [], 0, 0
+        places, self._places = self._places, {}
+        spool, self._spool = self._spool, Spool(self._folder)
+        for block in sorted(places):
+            keys: list[Longs] = []
+            for place in places[block]:
+                keys.append(spool.read(place, np.int64))
+                if sum(map(len, keys)) >= _PAIRS_AT_ONCE:
+                    yield self._pairs(keys)
+                    keys = []
+            if keys:
+                yield self._pairs(keys)
+
+    def _write(self, run: list[Longs]) -> None:
+        """Sort some keys, and spool those of each block."""
+        keys = _distinct(run)
+        blocks = keys >> 2 * self._bits
+        begins = np.flatnonzero(np.diff(blocks, prepend=-1)).tolist()
+        places = [
+            (int(blocks[begin]), self._spool.append(keys[begin:end])) for begin, end in pairwise([*begins, len(keys)])
+        ]
+        with self._lock:
+            for block, place in places:
+                self._places.setdefault(block, []).append(place)
+
+    def _pairs(self, keys: list[Longs]) -> Longs:
+        bits = self._bits
+        some = _distinct(keys)
+        block, low = some >> 2 * bits, (1 << bits) - 1
+        left = block >> _NUMBER_BITS - bits << bits | some >> bits & low
+        right = (block & (1 << _NUMBER_BITS - bits) - 1) << bits | some & low
+        return np.stack([left, right], axis=1)
+
+
+def _distinct(parts: list[Longs]) -> Longs:
+    """The distinct keys of all parts, sorted."""
+    keys = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    keys.sort()
+    is_new = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+    return keys[is_new]
