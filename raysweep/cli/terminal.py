@@ -45,9 +45,10 @@ def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
     """Whether somebody sees what this terminal shows; `ray exec` gives a command one even if its output is a file.
 
     Without a keyboard at its other end such a terminal has no size.  With one (`ray exec … > log`) it has, but does not
-    answer when it is asked where the cursor is; only a terminal that ssh made is asked.
+    answer when it is asked where the cursor is; only a terminal that ssh made is asked.  A file is none, even if
+    FORCE_COLOR, which CI services set, asks for what a terminal would get.
     """
-    if os.get_terminal_size(screen.fileno()).columns == 0:
+    if not screen.isatty() or os.get_terminal_size(screen.fileno()).columns == 0:
         return False
     is_remote = "SSH_CONNECTION" in os.environ and os.environ.get("TERM", "dumb") != "dumb"
     return not is_remote or (_may_ask(keyboard) and _tells_cursor(keyboard.fileno(), screen.fileno()))

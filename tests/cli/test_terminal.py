@@ -48,6 +48,17 @@ def test_a_terminal_whose_output_goes_to_a_file_is_not(far, monkeypatch):
     assert not terminal.is_watched(screen, screen)
 
 
+def test_a_file_is_not_even_if_colours_are_asked_for(far, monkeypatch, command):
+    """With FORCE_COLOR, as in CI services, every command that shows progress ended with 70."""
+    screen, _ = far
+    with Path(os.devnull).open("w") as file:
+        assert not terminal.is_watched(screen, file)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    done = command("prepare")
+    assert done.exit_code == 0, done.exception
+    assert "40 documents" in done.stdout
+
+
 def test_a_terminal_without_a_size_is_not(far):
     """`ray exec` from a script, in which ssh has no keyboard either."""
     screen, _ = far
