@@ -86,9 +86,9 @@ def test_a_fault_ends_in_plain_words(case, tmp_path, monkeypatch, capfd, earlier
     with ExitStack() as stack:
         if case.as_plain_user:
             stack.enter_context(plain_user())
-        began = time.monotonic()
+        began = time.process_time()
         exit_code = run_command(*case.command)
-        took_s = time.monotonic() - began
+        took_s = time.process_time() - began
     printed = "\n".join(capfd.readouterr())
     assert exit_code == case.exit_code, printed
     for text in case.words:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import yaml
@@ -140,7 +141,7 @@ def test_output_to_a_file_is_not_wrapped(monkeypatch):
 
 def test_a_reader_that_goes_away_is_no_fault_of_ours(tmp_path):
     """`raysweep plan | head -1` ends in silence."""
-    line = f"{sys.executable} -m raysweep plan --storage {tmp_path} | head -1"
+    line = f"{quote(sys.executable)} -m raysweep plan --storage {quote(str(tmp_path))} | head -1"
     for _ in range(3):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
         assert done.stderr == ""

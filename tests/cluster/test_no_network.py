@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -33,7 +34,8 @@ def test_a_run_works_without_a_network(tmp_path, how):
     """From the corpus to the report; nothing is looked up, nothing is fetched."""
     (tmp_path / "experiments.yaml").write_text(CONFIG)
     (tmp_path / "loopback.py").write_text(LOOPBACK_UP)
-    run = f"{sys.executable} loopback.py && exec {sys.executable} -m raysweep run {how}"
+    python = quote(sys.executable)
+    run = f"{python} loopback.py && exec {python} -m raysweep run {how}"
     done = subprocess.run(
         ["unshare", "-rn", "sh", "-ec", run],
         cwd=tmp_path,

@@ -82,7 +82,7 @@ def test_sigterm_leads_to_a_checkpoint_and_the_next_call_goes_on(make_job, tmp_p
 
     The settings that say how long it trains are part of no fingerprint here, so that it can end soon afterwards.
     """
-    job = make_job(steps=400, evaluate_every=4, checkpoint_every=400)
+    job = make_job(steps=4000, evaluate_every=4, checkpoint_every=4000)
     with subprocess.Popen(
         script("terminate", job, tmp_path), stdout=subprocess.PIPE, text=True, env=script_environment()
     ) as process:
@@ -92,7 +92,7 @@ def test_sigterm_leads_to_a_checkpoint_and_the_next_call_goes_on(make_job, tmp_p
     assert process.returncode == 0
     reason, steps = last.split(" after ")
     assert reason == "SIGTERM"
-    assert 4 <= int(steps) < 400, "it stopped at the next step, not at the end"
+    assert 4 <= int(steps) < 4000, "it stopped at the next step, not at the end"
     kept = Checkpoints(TrialFolder(job.folder).checkpoints, job.fingerprint, job.trial).newest()
     assert kept.step == int(steps)
     assert not TrialFolder(job.folder).result.exists()
