@@ -34,15 +34,25 @@ def load(run: str | os.PathLike[str], *, device: str | None = None) -> "LoadedRu
         device: "cpu", "cuda" …; a GPU if there is one.
 
     Raises:
-        InputError: there is no run.
+        InputError: there is no run, or no such device.
+        ConfigError: the address is none of object storage.
         StorageError: the object storage does not answer, or refuses.
     """
+    from raysweep.errors import InputError
     from raysweep.inference.loaded_run import open_run
     from raysweep.staging.bucket_address import is_bucket_uri
     from raysweep.staging.run_view import fetch_run
+    from raysweep.storage.printable import shown
+    from raysweep.storage.run_folder import RunFolder
 
     place = os.fspath(run)
-    return open_run(fetch_run(place) if is_bucket_uri(place) else Path(place).expanduser(), device)
+    folder = fetch_run(place, option="run") if is_bucket_uri(place) else Path(place).expanduser()
+    if not RunFolder(folder).config.is_file():
+        raise InputError(
+            f"run: found {shown(place)}, which holds no run (no config.yaml); must be a run's folder, such as "
+            "'runs/paper', or its s3:// or gs:// address"
+        )
+    return open_run(folder, device)
 
 
 def load_model(model: str | os.PathLike[str], *, device: str | None = None) -> "TrainedModel":
@@ -55,7 +65,8 @@ def load_model(model: str | os.PathLike[str], *, device: str | None = None) -> "
         device: "cpu", "cuda" …; a GPU if there is one.
 
     Raises:
-        InputError: there is no such model, or it is no GPT-2.
+        InputError: there is no such model or device, or it is no GPT-2.
+        ConfigError: the address is none of object storage.
         StorageError: the object storage does not answer, or refuses.
     """
     from raysweep.inference.loaded_run import open_model
@@ -63,4 +74,4 @@ def load_model(model: str | os.PathLike[str], *, device: str | None = None) -> "
     from raysweep.staging.run_view import fetch_folder
 
     place = os.fspath(model)
-    return open_model(str(fetch_folder(place)) if is_bucket_uri(place) else place, device)
+    return open_model(str(fetch_folder(place, option="model")) if is_bucket_uri(place) else place, device)

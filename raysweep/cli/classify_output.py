@@ -14,15 +14,20 @@ from raysweep.storage.printable import say
 
 if TYPE_CHECKING:
     from raysweep.classification.scored_texts import ScoredTexts
+    from raysweep.config.data_settings import DataConfig
+    from raysweep.statistics.loss_table import Ints
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Loaded:
-    """A scored corpus, and what was left out of it."""
+class _Chosen:
+    """The texts of a corpus that are classified, and what was left out of it."""
 
     texts: "ScoredTexts"
+    """Without features until they are scored."""
+    rows: "Ints"
+    """Their places in the corpus."""
     without_level: int
     trained_on: int
     """Texts that are equal to a train document of the run."""
@@ -75,7 +80,16 @@ def classify_texts(
     config = read_resolved_config(settings.folder)
     levels = config.data.levels
     options: dict[str, Any] = {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
-    loaded: dict[str, _Loaded] = {}
+    chosen: dict[str, _Chosen] = {}
+    for number, name in enumerate((corpus, *others)):
+        first_texts = chosen[corpus].texts.texts if number else ()
+        chosen[name] = _choose(settings, name, data_settings(config.data, data), levels, first_texts)
+    # Before anything is scored, which may take hours.
+    try:
+        fold_D = split_folds(chosen[corpus].texts, folds, config.seed)
+    except InputError as error:
+        raise InputError(f"{corpus[:80]}: {error}") from error
+    scored: dict[str, ScoredTexts] = {}
     for number, name in enumerate((corpus, *others)):
         table = out.with_name(f"{out.stem}.{number}.parquet")
         score_texts(
@@ -89,13 +103,11 @@ def classify_texts(
             force=force,
             with_levels=False,
         )
-        first_texts = loaded[corpus].texts.texts if number else ()
-        loaded[name] = _load(settings, name, table, data_settings(config.data, data), levels, first_texts)
-    first = loaded[corpus].texts
+        scored[name] = _with_features(chosen[name], table, levels)
+    first = scored[corpus]
     models = tuple(first.features)
-    fold_D = split_folds(first, folds, config.seed)
     within = predict_within(first, fold_D, len(levels), models, config.seed)
-    tested = [loaded[name].texts for name in others]
+    tested = [scored[name] for name in others]
     across = predict_across(first, tested, len(levels), models, config.seed)
     results: dict[str, Any] = {
         "run": settings.folder.name,
@@ -104,14 +116,14 @@ def classify_texts(
         **options,
         "within": {
             "corpus": corpus,
-            **loaded[corpus].counts(),
+            **chosen[corpus].counts(),
             "folds": folds,
             **judge_predictions(first.levels, first.groups, within, **options),
         },
         "across": [
             {
                 "corpus": name,
-                **loaded[name].counts(),
+                **chosen[name].counts(),
                 **judge_predictions(texts.levels, texts.groups, found, **options),
                 "unseen": count_unseen(first, texts, levels),
             }
@@ -126,12 +138,11 @@ def classify_texts(
     say(f"{out}: written; the logistic regression on all texts of {corpus}: {out.with_suffix('.skops')}")
 
 
-def _load(
-    settings: Settings, name: str, table: Path, data: Any, levels: Sequence[str], first_texts: Sequence[str]
-) -> _Loaded:
-    """The scores with the texts, without those of no known level, of the run's train split or of the first corpus."""
+def _choose(
+    settings: Settings, name: str, data: "DataConfig", levels: Sequence[str], first_texts: Sequence[str]
+) -> _Chosen:
+    """The texts without those of no known level, of the run's train split or of the first corpus."""
     import numpy as np
-    import pandas as pd
     import pyarrow.parquet as pq
 
     from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
@@ -139,13 +150,12 @@ def _load(
     from raysweep.readers.locations import find_files
     from raysweep.storage.digests import digest_text
 
-    scores = pd.read_parquet(table, page_checksum_verification=True)
-    texts = read_new_texts(find_files(name), data).documents["text"].to_pylist()
-    assert len(texts) == len(scores), "the scores were made from these texts"
+    documents = read_new_texts(find_files(name), data).documents.select(["level", "learner", "text"]).to_pandas()
+    texts = documents["text"].tolist()
     trained = pq.read_table(settings.folder.documents, columns=["text"], filters=[("split", "=", "train")])
     seen = {digest_text(text) for text in trained["text"].to_pylist()}
     is_seen = np.array([digest_text(text) in seen for text in texts], dtype=np.bool_)
-    has_level = scores["level"].isin(levels).to_numpy()
+    has_level = documents["level"].isin(levels).to_numpy()
     known = set(first_texts)
     in_first = np.array([text in known for text in texts], dtype=np.bool_)
     rows = np.flatnonzero(has_level & ~is_seen & ~in_first)
@@ -155,14 +165,26 @@ def _load(
             f"{name[:80]}: none of its {len(texts):,} texts has a level of the run ({', '.join(levels)}) and was not "
             f"trained on{also}; name the column with --set data.columns.level=COLUMN, or give other texts"
         )
-    chosen, written = scores.iloc[rows], [texts[row] for row in rows]
-    return _Loaded(
-        texts=read_scored_texts(chosen.reset_index(drop=True), levels, lengths=measure_lengths(written), texts=written),
+    facts, written = documents.iloc[rows].reset_index(drop=True), [texts[row] for row in rows]
+    return _Chosen(
+        texts=read_scored_texts(facts, levels, lengths=measure_lengths(written), texts=written),
+        rows=rows,
         without_level=int((~has_level).sum()),
         trained_on=int((has_level & is_seen).sum()),
         in_first=int((has_level & ~is_seen & in_first).sum()),
-        has_learners=bool(scores["learner"].notna().any()),
+        has_learners=bool(documents["learner"].notna().any()),
     )
+
+
+def _with_features(chosen: _Chosen, table: Path, levels: Sequence[str]) -> "ScoredTexts":
+    """The same texts with their perplexities, from the table of the whole corpus's scores."""
+    import pandas as pd
+
+    from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
+
+    scores = pd.read_parquet(table, page_checksum_verification=True).iloc[chosen.rows].reset_index(drop=True)
+    texts = chosen.texts
+    return read_scored_texts(scores, levels, lengths=measure_lengths(texts.texts), texts=texts.texts)
 
 
 def _print_part(part: Mapping[str, Any]) -> None:

@@ -60,7 +60,9 @@ def _find_folder(model: str | None) -> Path:
     from raysweep.staging.run_view import fetch_folder
     from raysweep.storage.run_folder import TrialFolder
 
-    folder = fetch_folder(model) if model is not None and is_bucket_uri(model) else Path(model or "model")
+    folder = (
+        fetch_folder(model, option="--model") if model is not None and is_bucket_uri(model) else Path(model or "model")
+    )
     for place in (folder, TrialFolder(folder).model):
         if (place / "config.json").is_file():
             return place

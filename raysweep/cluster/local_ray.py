@@ -59,7 +59,9 @@ class LocalRay:
         self.release()
 
 
-def start_ray(cpus: int | None, gpus: int | None, resources: dict[str, float] | None) -> LocalRay:
+def start_ray(
+    cpus: int | None, gpus: int | None, resources: dict[str, float] | None, *, with_dashboard: bool = True
+) -> LocalRay:
     """Start Ray on this machine, never joining another user's.
 
     Raises:
@@ -76,7 +78,7 @@ def start_ray(cpus: int | None, gpus: int | None, resources: dict[str, float] | 
                 num_cpus=cpus,
                 num_gpus=gpus,
                 resources=resources,
-                include_dashboard=True,
+                include_dashboard=with_dashboard,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysweep.cluster.mask_job import make_shards
 from raysweep.cluster.scorers import Scorers
 from raysweep.cluster.session import Session, open_session
 from raysweep.config.resource_settings import ResourcesConfig
@@ -49,6 +48,9 @@ class RayExecutor:
         """Make the shards; returns their summaries in the tasks' order."""
         if not tasks:
             return []
+        # Ray Data, which those who only score need not wait for.
+        from raysweep.cluster.mask_job import make_shards
+
         session = self._open(listener)
         self._staging.push()
         summaries = make_shards(session, tasks, listener, workers=self._resources.mask_workers)
@@ -58,7 +60,7 @@ class RayExecutor:
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
         """Train every task whose parent gets done, and write each one's record."""
         if tasks:
-            # Ray Tune and Ray Train, which those who only score need not wait for.
+            # Ray Tune and Ray Train, for the same reason.
             from raysweep.cluster.sweep import run_sweep
 
             run_sweep(
@@ -115,7 +117,11 @@ class RayExecutor:
         if self._session is None:
             listener.say("starting Ray" if self._resources.cluster_address is None else "joining the cluster")
             self._session = open_session(
-                self._resources, scratch=self._folder.ray, staging=self._staging, trains=self._trains
+                self._resources,
+                scratch=self._folder.ray,
+                staging=self._staging,
+                trains=self._trains,
+                with_dashboard=self._trains,
             )
             listener.say(self._session.describe())
         return self._session

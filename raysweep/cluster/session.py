@@ -1,8 +1,8 @@
 """Join a Ray cluster or start Ray on this machine, and compare what trials ask for with what there is.
 
 A Ray that is started here uses this machine only, and ends with the session; see `local_ray`.  The dashboard
-stays on: Ray Train asks it whether the resources of a dead trial can be freed; without it the trial's GPU is
-never given back.
+stays on where models are trained: Ray Train asks it whether the resources of a dead trial can be freed; without it
+the trial's GPU is never given back.
 """
 
 import logging
@@ -150,7 +150,7 @@ class Session(AbstractContextManager["Session"]):
         where = "joined" if self.resources.cluster_address else "started here"
         return (
             f"Ray {ray.__version__} ({where}), {self.capacity.cpus:g} CPUs, {self.capacity.gpus:g} GPUs, "
-            f"dashboard {self.dashboard or 'off'} (asks for the token in ~/.ray/auth_token)"
+            f"dashboard {f'{self.dashboard} (asks for the token in ~/.ray/auth_token)' if self.dashboard else 'off'}"
         )
 
     def close(self) -> None:
@@ -183,6 +183,7 @@ def open_session(
     staging: Staging | None = None,
     shares_folder: bool = True,
     trains: bool = True,
+    with_dashboard: bool = True,
 ) -> Session:
     """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
@@ -192,6 +193,7 @@ def open_session(
         staging: of the run folder, if it is in object storage.
         shares_folder: False if nodes fetch what they need by themselves; then only their code is compared.
         trains: False if finished models are used, for which a cluster without GPUs will do.
+        with_dashboard: of a Ray started here; its start takes 2.5 s of CPU.
 
     Raises:
         ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
@@ -204,7 +206,8 @@ def open_session(
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
-            local = start_ray(cpus, gpus, {TRIAL_GPU: gpus} if gpus else None)
+            shares = {TRIAL_GPU: float(gpus)} if gpus else None
+            local = start_ray(cpus, gpus, shares, with_dashboard=with_dashboard)
             context = local.context
         else:
             local, context = None, _join(address, "resources.address" if resources.address else "RAY_ADDRESS")

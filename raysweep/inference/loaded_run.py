@@ -29,6 +29,7 @@ from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import combine_digests, find_damage, read_sealed
+from raysweep.storage.printable import shown
 from raysweep.storage.run_folder import RunFolder
 from raysweep.training.job import start_of_training
 
@@ -96,7 +97,7 @@ class LoadedRun:
         if missing := [name for name in (found.experts[level] for level in found.levels) if name not in self.models]:
             raise InputError(
                 f"{self.folder.evidence}: tells levels by '{missing[0]:.40}' too, which is not trained now; "
-                f"do `raysweep run --name {self.folder.name}` first"
+                f"do `{self._command}` first"
             )
         calibration = found.calibration
         models = {level: self[found.experts[level]] for level in found.levels}
@@ -119,12 +120,13 @@ class LoadedRun:
             InputError: the file holds none, or one of other models than this run has now.
             DamagedError: the run's own is not as it was made.
         """
-        fix = "classify again with --force"
+        fix = "classify again with `raysweep classify --force`"
         if path is None:
-            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `raysweep run --name {self.folder.name}`"
+            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `{self._command}`"
             if self.config.classification is None:
                 raise InputError(
-                    f"{self.folder.root}: has no classifier of its own; do `raysweep run --set classification.folds=5`"
+                    f"{self.folder.root}: has no classifier of its own; "
+                    f"do `{self._command} --set classification.folds=5`"
                 )
             self._refuse_damage("classify", path)
         # scikit-learn, which loading a run needs not
@@ -175,8 +177,16 @@ class LoadedRun:
     def _trials(self) -> dict[str, Trial]:
         return expand_trials(self.config)
 
+    @property
+    def _command(self) -> str:
+        return f"raysweep run --name {self.folder.name}"
+
+    def _fix(self, target: str) -> str:
+        """What makes a trial or a stage again, for a message: the whole command, since Python has no options."""
+        return f"make it again with `{self._command} --force {target}`"
+
     def _is_done(self, name: str) -> bool:
-        record = read_record(self.folder.trial(name))
+        record = read_record(self.folder.trial(name), fix=self._fix(name))
         return record is not None and record.state is State.DONE
 
     def _model(self, name: str, load: Any) -> TrainedModel:
@@ -189,7 +199,7 @@ class LoadedRun:
         prefix = f"{trial.model.name}/"
         outputs = {path: values for path, values in record.outputs.items() if path.startswith(prefix)}
         if damaged := find_damage(trial.root, outputs):
-            raise DamagedError(f"{damaged[0].path} {damaged[0].what}; train it again with --force {name}")
+            raise DamagedError(f"{damaged[0].path} {damaged[0].what}; {self._fix(name)}")
         from raysweep.model.gpt2 import load_model
 
         return load_model(trial.model, self.device)
@@ -218,13 +228,13 @@ class LoadedRun:
         Raises:
             InputError: they were made again since.
         """
-        stages = read_sealed(self.folder.record, fix="make it again with --force report")["stages"]
+        stages = read_sealed(self.folder.record, fix=self._fix("report"))["stages"]
         evaluated = stages["evaluate"]
         is_stale = stages["report"]["made_from"]["evaluate"] != combine_digests(evaluated["outputs"])
         for name in models:
-            record, path = read_record(self.folder.trial(name)), self.folder.cells_record(name)
+            record, path = read_record(self.folder.trial(name), fix=self._fix(name)), self.folder.cells_record(name)
             assert record is not None
-            scores = read_sealed(path, fix=f"make it again with --force {name}") if path.exists() else None
+            scores = read_sealed(path, fix=self._fix(name)) if path.exists() else None
             is_stale |= (
                 scores is None
                 or scores["made_from"]["model"] != record.model_digest
@@ -233,7 +243,7 @@ class LoadedRun:
         if is_stale:
             raise InputError(
                 f"{self.folder.evidence}: rests on other models or scores than those that are there now; "
-                f"do `raysweep run --name {self.folder.name}` first"
+                f"do `{self._command}` first"
             )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
@@ -243,7 +253,7 @@ class LoadedRun:
             InputError: the stage is not done.
             DamagedError: the file is not as it was made.
         """
-        name, fix = path.relative_to(self.folder.root).as_posix(), f"make it again with --force {stage}"
+        name, fix = path.relative_to(self.folder.root).as_posix(), self._fix(stage)
         stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
         outputs = stages.get(stage, {}).get("outputs", {})
         if name not in outputs:
@@ -294,8 +304,9 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
     """
     from raysweep.model.gpt2 import load_model
 
-    folder = find_folder(start)
-    network = load_model(folder, find_device(device), needs_infilling=False)
+    place = find_device(device)
+    folder = find_folder(start, "model")
+    network = load_model(folder, place, needs_infilling=False)
     name = start if local_folder(start) is None else _name_of(folder)
     return TrainedModel(
         name=name, rules=ScoringRules.of_positions(int(network.config.n_positions)), load=lambda: network
@@ -303,10 +314,23 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
 
 
 def find_device(device: str | None) -> "torch.device":
-    """The device by name; if None a GPU where there is one, else the CPU."""
+    """The device by name; if None a GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device.
+    """
     import torch
 
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=found)
+    # Torch without CUDA raises an AssertionError, without the package of another device an ImportError or more.
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        raise InputError(
+            f"device: found {shown(str(device))}, which torch cannot use here; must be such as 'cpu' or 'cuda:0', "
+            "or None for a GPU if there is one"
+        ) from error
+    return found
 
 
 def _name_of(folder: Path) -> str:

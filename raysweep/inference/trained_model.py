@@ -65,6 +65,8 @@ class TrainedModel:
         """
         from raysweep.evaluation.infilling import infill
 
+        if n < 1:
+            raise InputError(f"n: found {n}; must be at least 1")
         if not self.can_infill:
             raise InputError(
                 f"model '{self.name}': has no tokens for blanks, so it can only score; load one that raysweep trained"

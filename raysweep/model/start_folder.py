@@ -29,6 +29,8 @@ _BUFFER = re.compile(r"h\.\d+\.(attn|crossattention)\.(bias|masked_bias)\Z")
 """Attention masks that older versions of transformers saved with the weights."""
 _LAYER = re.compile(r"h\.(\d+)\.")
 _HEAD = "lm_head.weight"
+START_OPTION = "model.start"
+"""Where a start is named, for messages; `raysweep.load_model` has an argument instead."""
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", *TOKENIZER_FILES, TOKENIZER_CONFIG]
 
 
@@ -95,13 +97,16 @@ def start_digest(start: str, tokenizer: str = GPT2_TOKENIZER) -> str:
     )
 
 
-def find_folder(start: str) -> Path:
+def find_folder(start: str, option: str = START_OPTION) -> Path:
     """The folder of a start that is a path, or the snapshot of a hub model, downloaded if need be.
+
+    Args:
+        option: where it was given, for a message.
 
     Raises:
         InputError: there is no such folder, or the hub cannot be reached.
     """
-    return local_folder(start) or cached_snapshot(start) or _download(start)
+    return local_folder(start, option) or cached_snapshot(start, option) or _download(start, option)
 
 
 def read_start(folder: Path, place: str, *, vocabulary: Vocabulary | None) -> StartFolder:
@@ -178,7 +183,7 @@ def refuse_long_examples(start: StartFolder, max_tokens: int) -> None:
         )
 
 
-def cached_snapshot(name: str) -> Path | None:
+def cached_snapshot(name: str, option: str = START_OPTION) -> Path | None:
     """The folder of a hub model in the local cache, if its config and weights are there; nothing is downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -186,8 +191,9 @@ def cached_snapshot(name: str) -> Path | None:
     try:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_HUB_FILES))
     except HFValidationError as error:
+        scratch = "'scratch', " if option == START_OPTION else ""
         raise InputError(
-            f"{place_of(name)}: neither a folder nor a name on the hub; must be 'scratch', a folder with a "
+            f"{place_of(name, option)}: neither a folder nor a name on the hub; must be {scratch}a folder with a "
             "Hugging Face GPT-2, or a hub name ('gpt2')"
         ) from error
     except LocalEntryNotFoundError:
@@ -198,12 +204,12 @@ def cached_snapshot(name: str) -> Path | None:
     return folder if is_whole else None
 
 
-def place_of(start: str) -> str:
+def place_of(start: str, option: str = START_OPTION) -> str:
     """What a message about a start begins with; of a long path its end."""
-    return f"model.start '{shortened(start)}'"
+    return f"{option} '{shortened(start)}'"
 
 
-def local_folder(start: str) -> Path | None:
+def local_folder(start: str, option: str = START_OPTION) -> Path | None:
     """The folder; None if it can only be a hub name.
 
     Raises:
@@ -215,9 +221,11 @@ def local_folder(start: str) -> Path | None:
             return folder
         is_path = folder.is_absolute() or start.startswith((".", "~")) or start.count("/") > 1 or folder.exists()
     except OSError as error:
-        raise InputError(f"{place_of(start)}: {error.strerror}; must be a folder, or a hub name") from error
+        raise InputError(f"{place_of(start, option)}: {error.strerror}; must be a folder, or a hub name") from error
     if is_path:
-        raise InputError(f"{place_of(start)}: no such folder; give a folder with a Hugging Face GPT-2, or a hub name")
+        raise InputError(
+            f"{place_of(start, option)}: no such folder; give a folder with a Hugging Face GPT-2, or a hub name"
+        )
     return None
 
 
@@ -242,7 +250,7 @@ def refuse_unreachable_hub(start: str) -> str:
     return " (the hub can be reached)"
 
 
-def _download(name: str) -> Path:
+def _download(name: str, option: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -250,7 +258,7 @@ def _download(name: str) -> Path:
     except (OSError, ValueError) as error:
         fault = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise InputError(
-            f"{place_of(name)}: not in the local cache, and cannot be downloaded ({fault}); must be a folder, "
+            f"{place_of(name, option)}: not in the local cache, and cannot be downloaded ({fault}); must be a folder, "
             "or a hub name that can be reached"
         ) from error
 

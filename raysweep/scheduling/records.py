@@ -63,15 +63,18 @@ class TrialRecord:
         return combine_digests(self.outputs, r"model/(?!README\.md$)")
 
 
-def read_record(folder: TrialFolder) -> TrialRecord | None:
+def read_record(folder: TrialFolder, *, fix: str | None = None) -> TrialRecord | None:
     """The trial's record, or None if it was never started.
+
+    Args:
+        fix: ends a message, if another one than the command's `--force TRIAL`.
 
     Raises:
         DamagedError, EarlierVersionError: it is not as this version wrote it.
     """
     if not folder.record.exists():
         return None
-    values = read_sealed(folder.record, fix=f"train it again with --force {folder.trial_name}")
+    values = read_sealed(folder.record, fix=fix or f"train it again with --force {folder.trial_name}")
     return TrialRecord(**{**values, "state": State(values["state"])})
 
 

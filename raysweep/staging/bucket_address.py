@@ -126,7 +126,7 @@ def _profile_credentials(variables: Mapping[str, str]) -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
         raise ConfigError(
-            "--storage: credentials of an AWS profile need boto3: `pip install boto3`, or give them by: "
+            "object storage: credentials of an AWS profile need boto3: `pip install boto3`, or give them by: "
             'eval "$(aws configure export-credentials --format env)"'
         ) from error
     session = botocore.session.Session()
@@ -137,7 +137,7 @@ def _profile_credentials(variables: Mapping[str, str]) -> Any:
         return Boto3CredentialProvider(boto3.Session(botocore_session=session))
     except ValueError as error:
         raise StorageError(
-            f"--storage: {socket.gethostname()} has no AWS credentials, although it has {files[0].parent}; "
+            f"object storage: {socket.gethostname()} has no AWS credentials, although it has {files[0].parent}; "
             "set them by the usual chain: environment, profile, instance profile"
         ) from error
 

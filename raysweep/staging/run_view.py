@@ -71,33 +71,44 @@ def fetch_runs(uri: str) -> Path:
     return parent
 
 
-def fetch_run(uri: str) -> Path:
+def fetch_run(uri: str, *, option: str) -> Path:
     """A run without its checkpoints, from its URI; returns the folder in which it is.
 
+    Args:
+        option: where the URI was given, for a message.
+
     Raises:
+        ConfigError: it is no such URI.
         InputError: there is no such run.
     """
-    address = parse_bucket_uri(uri)
+    address = parse_bucket_uri(uri, option=option)
     parent, _, name = address.prefix.rpartition("/")
     mirror = _mirror(replace(address, prefix=parent), name)
     mirror.pull(reset=True, without=is_in_checkpoint)
     if not name or not mirror.root.is_dir() or not any(mirror.root.iterdir()):
-        raise InputError(f"{address}: holds no run; must be such as s3://bucket/runs/paper")
+        raise InputError(f"{option}: found {address}, which holds no run; must be such as s3://bucket/runs/paper")
     return mirror.root
 
 
-def fetch_folder(uri: str) -> Path:
+def fetch_folder(uri: str, *, option: str) -> Path:
     """A folder of a run, such as a trial's model, from its URI.
 
+    Args:
+        option: where the URI was given, for a message.
+
     Raises:
+        ConfigError: it is no such URI.
         InputError: there is nothing.
     """
-    address = parse_bucket_uri(uri)
+    address = parse_bucket_uri(uri, option=option)
     root = LocalCopies.of(address).view("folder")
     mirror = Mirror(bucket=Bucket(address), root=root, index=MirrorIndex.load(LocalCopies.of(address).index(root)))
     mirror.pull(reset=True)
     if not root.is_dir() or not any(root.iterdir()):
-        raise InputError(f"{address}: holds nothing; see `raysweep status --storage …` for the trials that are done")
+        raise InputError(
+            f"{option}: found {address}, which holds nothing; see `raysweep status --storage …` for the trials that "
+            "are done"
+        )
     return root
 
 

@@ -58,7 +58,7 @@ def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_pa
     assert "1. I like" in text_of(command("infill", "I like [word].", "--samples", 1, "--model", model))
     nothing = command("infill", "x", "--model", f"{uri}/tiny/trials/B9/model")
     assert isinstance(nothing.exception, InputError)
-    assert "B9/model: holds nothing" in str(nothing.exception)
+    assert "B9/model, which holds nothing" in str(nothing.exception)
 
     bundled = text_of(on("bundle", "--out", tmp_path / "evidence.zip", disk="other"))
     assert "no learner's text" in bundled

@@ -10,12 +10,15 @@ import psutil
 import pytest
 
 from raysweep.cluster.local_ray import start_ray
+from raysweep.cluster.ray_executor import RayExecutor
+from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.chained_training import steps_of
 from tests.cluster.listening import exposed_listeners, listening_as_ss_says
 from tests.cluster.sweep_process import SweepProcess
+from tests.sweep_tasks import Remembering
 
 
 @pytest.fixture
@@ -50,6 +53,23 @@ def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_pa
     message = "no memory for the object store"
     with pytest.raises(Exception, match=r"^no memory for the object store$"):
         start_ray(1, 0, None)
+
+
+def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
+    """It takes 2.5 s of CPU; Ray Train alone cannot do without it."""
+    asked = []
+
+    def note(**options):
+        asked.append(options["include_dashboard"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ray.init", note)
+    monkeypatch.setattr("raysweep.cluster.local_ray.AUTH_TOKEN", tmp_path / "token")
+    for trains in (False, True):
+        executor = RayExecutor(ResourcesConfig(), RunFolder(tmp_path), trains=trains)
+        with pytest.raises(KeyboardInterrupt):
+            executor.time_model(tmp_path, [], 1, Remembering())
+    assert asked == [False, True]
 
 
 @pytest.mark.ray

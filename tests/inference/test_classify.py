@@ -93,7 +93,10 @@ def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
     with pytest.raises(InputError, match=r"none\.csv: none of its 1 texts has a level of the run .A1, C1."):
         classify("none.csv")
     with pytest.raises(InputError, match=r"one\.csv: none of its .* texts .*, and is not in the first corpus too; "):
-        classify("one.csv", "--on", "one.csv", "--folds", "2", "--force")
+        classify("one.csv", "--on", "one.csv", "--folds", "2")
+    with pytest.raises(InputError, match=r"^one\.csv: folds: found 90, with .* texts of the rarest level"):
+        classify("one.csv", "--folds", "90")
+    assert not list(tmp_path.glob("classification*")), "it was told before anything was scored"
     other = tmp_path / "other.skops"
     save_classifier(other, None, levels=("A1",), models={"B7": "0" * 32})
     assert load_classifier(other)[2] == {"B7": "0" * 32}

@@ -12,7 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import raysweep
-from raysweep.errors import DamagedError, InputError, TrainingError
+from raysweep.errors import ConfigError, DamagedError, InputError, TrainingError
 from raysweep.evaluation.answer_words import Constraints
 from raysweep.evaluation.infilling import infill
 from raysweep.inference.level_classifier import LevelClassifier
@@ -229,15 +229,18 @@ def test_damaged_files_are_named_and_not_read(own_run):
     """One byte is enough; the message says what makes the file again."""
     weights = own_run.folder.trial("A1").model / "model.safetensors"
     for path, read, fix in [
-        (weights, lambda: own_run["A1"].score("a"), "--force A1"),
-        (own_run.folder.losses, own_run.losses, "--force evaluate"),
-        (own_run.folder.evidence, lambda: own_run.evidence, "--force report"),
+        (weights, lambda: own_run["A1"].score("a"), "make it again with `raysweep run --name tiny --force A1`"),
+        (own_run.folder.losses, own_run.losses, "`raysweep run --name tiny --force evaluate`"),
+        (own_run.folder.evidence, lambda: own_run.evidence, "`raysweep run --name tiny --force report`"),
     ]:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
         with pytest.raises(DamagedError, match=rf"{path.name} is damaged .its digest differs.*{fix}"):
             read()
+    (own_run.folder.trial("C1").record).write_text("{}x")
+    with pytest.raises(DamagedError, match=r"trial\.json: is damaged .*`raysweep run --name tiny --force C1`"):
+        _ = raysweep.load(own_run.folder.root).models
     own_run.folder.record.unlink()
     with pytest.raises(InputError, match=r"losses\.parquet: not there; run the evaluate stage first"):
         own_run.losses()
@@ -273,9 +276,33 @@ def test_levels_are_not_told_without_one_of_their_models(own_run):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    """With what `load` needs."""
-    with pytest.raises(InputError, match=r"config\.yaml: not there"):
+    """With the argument's name, and what it must be."""
+    with pytest.raises(
+        InputError, match=r"^run: found '.*', which holds no run .no config\.yaml.; must be a run's folder"
+    ):
         raysweep.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda _: raysweep.load("ftp://a/b"), "run: found 'ftp://a/b'; must be a path, s3://"),
+        (lambda _: raysweep.load_model("s3://"), "model: found 's3://'; must name a bucket"),
+        (lambda _: raysweep.load_model("./none"), "model './none': no such folder; give a folder"),
+        (lambda _: raysweep.load_model("a b"), "model 'a b': neither a folder nor a name on the hub; must be a folder"),
+        (
+            lambda run: raysweep.load(run.folder.root, device="cuda:99"),
+            "device: found 'cuda:99', which torch cannot use",
+        ),
+        (lambda run: raysweep.load_model(run.folder.root, device="gpu"), "device: found 'gpu', which torch cannot use"),
+        (lambda run: run["A1"].infill("I like [word].", n=0), "n: found 0; must be at least 1"),
+    ],
+)
+def test_a_message_names_the_argument_and_no_option_of_the_command(run, ask, told):
+    """A Python user has given neither `--storage` nor `model.start`."""
+    with pytest.raises((InputError, ConfigError)) as raised:
+        ask(run)
+    assert str(raised.value).startswith(told)
 
 
 def test_a_model_that_diverged_gives_no_score(run):

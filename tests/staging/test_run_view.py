@@ -21,5 +21,7 @@ def test_a_run_is_loaded_from_its_uri_without_checkpoints(uri, bucket, finished_
 
 def test_a_uri_without_a_run_is_refused(uri):
     """With an example of what it must be."""
-    with pytest.raises(InputError, match=r"other: holds no run; must be such as s3://bucket/runs/paper"):
-        fetch_run(f"{uri}/other")
+    with pytest.raises(
+        InputError, match=r"^run: found .*other, which holds no run; must be such as s3://bucket/runs/paper"
+    ):
+        fetch_run(f"{uri}/other", option="run")
