@@ -11,7 +11,7 @@ different texts: they are never ranked against each other.
 from collections.abc import Mapping, Sequence
 from math import log
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -129,31 +129,50 @@ def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[Scor
     """A score per metric, model (every seed) and level, in the report's order of models."""
     selected = {metric: table.select(metric) for metric in METRICS}
     selected[PUBLISHED] = table.select("infill_textonly", "sentence")
+    columns = {model: column for column, model in enumerate(table.models)}
+    summed = [(metric, [_sum_level(metric, losses) for losses in of.values()]) for metric, of in selected.items()]
     return tuple(
-        _score(metric, entrant, seed, losses, table.models)
-        for metric, by_level in selected.items()
+        Score(
+            metric=metric,
+            entry=entrant.name,
+            model=model,
+            seed=seed,
+            role=entrant.role,
+            level=of.level,
+            documents=of.documents,
+            tokens=of.tokens,
+            bytes=of.size,
+            nats=(nats := of.nats[columns[model]]),
+            perplexity=perplexity(nats / of.tokens),
+            document_perplexity=perplexity(of.document_means[columns[model]]),
+            bits_per_byte=nats / log(2.0) / of.size if of.size else None,
+        )
+        for metric, by_level in summed
         for entrant in entrants
-        for seed in entrant.models
-        for losses in by_level.values()
+        for seed, model in entrant.models.items()
+        for of in by_level
     )
 
 
-def _score(metric: str, entrant: Entrant, seed: int, losses: LevelLosses, models: Sequence[str]) -> Score:
-    nats_D = losses.nats[:, models.index(entrant.models[seed])]
-    nats, tokens = float(nats_D.sum()), int(losses.tokens.sum())
-    size = int(losses.bytes.sum()) if metric in _OF_TEXT and losses.bytes is not None else None
-    return Score(
-        metric=metric,
-        entry=entrant.name,
-        model=entrant.models[seed],
-        seed=seed,
-        role=entrant.role,
+class _LevelSums(NamedTuple):
+    level: str
+    documents: int
+    tokens: int
+    size: int | None
+    """Bytes of text; None where tokens spell none."""
+    nats: list[float]
+    """(M,)"""
+    document_means: list[float]
+    """(M,) mean over the documents of their nats per token."""
+
+
+def _sum_level(metric: str, losses: LevelLosses) -> _LevelSums:
+    nats_MD = np.ascontiguousarray(losses.nats.T)
+    return _LevelSums(
         level=losses.level,
         documents=len(losses.documents),
-        tokens=tokens,
-        bytes=size,
-        nats=nats,
-        perplexity=perplexity(nats / tokens),
-        document_perplexity=perplexity(float(np.mean(nats_D / losses.tokens))),
-        bits_per_byte=nats / log(2.0) / size if size else None,
+        tokens=int(losses.tokens.sum()),
+        size=int(losses.bytes.sum()) if metric in _OF_TEXT and losses.bytes is not None else None,
+        nats=nats_MD.sum(axis=1).tolist(),
+        document_means=np.mean(nats_MD / losses.tokens, axis=1).tolist(),
     )

@@ -18,10 +18,12 @@ even if no printed number changes.
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,6 +36,7 @@ from raysweep.errors import InputError
 from raysweep.evidence.published import published_config, published_run, published_trial
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
+from raysweep.storage.arrow_arrays import as_array, as_arrays, text_scalar, with_code
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json, write_text
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import write_sealed
@@ -45,6 +48,8 @@ PSEUDONYMISED = ("learner", "prompt")
 LEFT_OUT = ("text", "writing_id", "date", "score")
 """Columns left out of a bundle."""
 _HIDDEN_STAGE = "report"
+_AT_ONCE = 1 << 17
+"""Rows that are compared at a time, in a core's cache."""
 
 
 def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> list[str]:
@@ -80,9 +85,10 @@ def read_resolved_config(folder: RunFolder) -> Config:
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
     """The documents of a split, without their texts and with `characters`; learners are not renamed."""
-    return _measured(
-        pq.read_table(folder.documents, filters=pc.field("split") == split, page_checksum_verification=True)
-    )
+    wanted = text_scalar(split)
+    with pq.ParquetFile(folder.documents, page_checksum_verification=True) as file:
+        batches = [batch.filter(pc.equal(batch["split"], wanted)) for batch in file.iter_batches()]
+        return _measured(pa.Table.from_batches(batches, file.schema_arrow))
 
 
 def read_if_there(path: Path) -> Any:
@@ -167,9 +173,7 @@ def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
 def _digest(folder: RunFolder, name: str) -> str:
     path = folder.root / name
     if path.suffix == ".parquet":
-        names = [field.name for field in pq.read_schema(path) if field.type == pa.string() and field.name != "text"]
-        # A name is then read once, and not once a row.
-        return _table_digest(_without_text(pq.read_table(path, read_dictionary=names)))
+        return _table_digest(path)
     content = _content(folder, name)
     if isinstance(content, Path):
         with content.open("rb") as file:
@@ -181,11 +185,22 @@ def _digest(folder: RunFolder, name: str) -> str:
 
 def _inventory(folder: TrialFolder) -> dict[str, int]:
     """Names and sizes of a model's files: from the files, or from a bundle's `model.json`."""
-    files = (file for file in sorted(folder.model.rglob("*")) if file.is_file())
-    sizes = {file.relative_to(folder.model).as_posix(): file.stat().st_size for file in files}
+    sizes = dict(_sizes(str(folder.model)))
     if not sizes and folder.inventory.exists():
         sizes = {str(name): int(size) for name, size in read_json(folder.inventory).items()}
     return sizes
+
+
+def _sizes(place: str, inside: str = "") -> Iterator[tuple[str, int]]:
+    """Names and sizes of all files in a folder.  Of a thousand trials: `Path` would take most of the time."""
+    if not Path(place).is_dir():
+        return
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.is_file():
+                yield f"{inside}{entry.name}", entry.stat().st_size
+            elif entry.is_dir(follow_symlinks=False):
+                yield from _sizes(entry.path, f"{inside}{entry.name}/")
 
 
 def _without_report(record: Values) -> Values:
@@ -214,30 +229,49 @@ def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
     if column.null_count == len(column):
         return pa.nulls(len(column), pa.string())
     encoded = _encode(column)
-    names = pa.array([f"{name}-{number}" for number in range(1, len(encoded.dictionary) + 1)])
+    names = pa.array([_pseudonym(name, number) for number in range(1, len(encoded.dictionary) + 1)])
     return names.take(encoded.indices)
 
 
-def _table_digest(table: pa.Table) -> str:
-    """Digest of a table's values, whatever its chunks, dictionaries, compression and version of Parquet."""
+def _table_digest(path: Path) -> str:
+    """Digest of a table's values as a bundle contains them, whatever its chunks, encoding and version of Parquet.
+
+    A column at a time: all columns of millions of rows would be most of the process's memory.
+    """
     digest = hashlib.sha256()
-    for name in sorted(table.column_names):
-        column = table[name]
-        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-            kind, names, values = str(column.type), [], column
-        else:
-            encoded = _encode(column)
-            kind, names, values = "text", encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1)
-        digest.update(json.dumps([name, kind, len(column), column.null_count, names]).encode())
-        numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
-        digest.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
+    schema = pq.read_schema(path)
+    texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "text"]
+    kept = {name: name for name in schema.names if name not in LEFT_OUT}
+    if "text" in schema.names:
+        kept["characters"] = "text"
+    # A name is read once, and not once a row.  `read_table` would import pandas.
+    with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
+        for name, source in sorted(kept.items()):
+            column = _measured(file.read(columns=[source])).column(0)
+            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+                kind, names, values = str(column.type), [], column
+            else:
+                encoded = _encode(column)
+                names = encoded.dictionary.to_pylist()
+                if name in PSEUDONYMISED:
+                    names = [_pseudonym(name, number) for number in range(1, len(names) + 1)]
+                kind, values = "text", with_code(encoded.indices, -1)
+            digest.update(json.dumps([name, kind, len(column), column.null_count, names]).encode())
+            for numbers in as_arrays(values):
+                digest.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False))
     return digest.hexdigest()
+
+
+def _pseudonym(name: str, number: int) -> str:
+    return f"{name}-{number}"
 
 
 def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Encode text as codes into its distinct values, in order of first appearance, whatever the file's encoding."""
     if pa.types.is_dictionary(column.type):
         encoded = column.unify_dictionaries().combine_chunks()
+        if _is_in_order(encoded):
+            return encoded
         met = pc.unique(encoded.indices).drop_null()
         codes = pc.index_in(encoded.indices, met)
         return pa.DictionaryArray.from_arrays(codes, encoded.dictionary.cast(pa.string()).take(met))
@@ -245,3 +279,17 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
     if isinstance(plain, pa.ChunkedArray):
         plain = pa.concat_arrays(plain.chunks) if plain.num_chunks else pa.array([], pa.string())
     return plain.dictionary_encode()
+
+
+def _is_in_order(encoded: pa.DictionaryArray) -> bool:
+    """Every name of the dictionary is met, in its order: so writers leave it."""
+    if encoded.null_count or encoded.type != pa.dictionary(pa.int32(), pa.string()):
+        return False
+    codes, highest = as_array(encoded.indices), -1
+    for first in range(0, len(codes), _AT_ONCE):
+        these = codes[first : first + _AT_ONCE]
+        highest_C = np.maximum(np.maximum.accumulate(these), highest)
+        if these[0] > highest + 1 or (these[1:] > highest_C[:-1] + 1).any():
+            return False
+        highest = highest_C[-1]
+    return bool(highest == len(encoded.dictionary) - 1)

@@ -20,6 +20,7 @@ DECIMALS = 3
 ACCURACY = 1e-12
 """Relative; two machines may differ by so much before rounding."""
 _LONGEST_PLACE = 80
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 
 def rounded(value: Any) -> Any:
@@ -66,11 +67,14 @@ class _NotFiniteError(ValueError):
 
 
 def _rounded(value: Any) -> Any:
+    # Most values are texts and whole numbers: no call is made for one.
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, list):
-        return list(map(_rounded, value))
-    return {name: _rounded(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
+        return [one if type(one) in _AS_THEY_ARE else _rounded(one) for one in value]
+    if isinstance(value, dict):
+        return {name: one if type(one := value[name]) in _AS_THEY_ARE else _rounded(one) for name in sorted(value)}
+    return value
 
 
 def _not_finite(value: Any, place: str = "") -> list[str]:
@@ -86,8 +90,8 @@ def _not_finite(value: Any, place: str = "") -> list[str]:
 
 
 def _round(value: float) -> float:
+    if value.is_integer():
+        return value
     if not math.isfinite(value):
         raise _NotFiniteError(value)
-    if value == 0.0:
-        return value
     return round(value, max(DECIMALS, DIGITS - 1 - math.floor(math.log10(abs(value)))))

@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -55,6 +55,8 @@ class Column(Generic[Taken]):
     fields: tuple[str, ...]
     cell: Callable[[Taken], Cell]
     is_number: bool = True
+    value: Callable[[Taken], Value] | None = None
+    """What CSV holds, where that is one value: then no cell is made for it."""
 
 
 class Table(Generic[Record]):
@@ -90,7 +92,7 @@ def words(
     def cell(record: Record) -> Cell:
         return Cell(text=get(record), values=(get(record),), detail=detail(record) if detail else "")
 
-    return Column(title, (field,), cell, is_number=False)
+    return Column(title, (field,), cell, is_number=False, value=get)
 
 
 def numbers(
@@ -102,7 +104,7 @@ def numbers(
     def cell(record: Record) -> Cell:
         return Cell(text=show(get(record)), values=(get(record),))
 
-    return Column(title, (field,), cell)
+    return Column(title, (field,), cell, value=get)
 
 
 def estimates(
@@ -143,9 +145,16 @@ def to_csv(table: Table[Any]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([field for column in table.columns for field in column.fields])
-    for row in table.rows:
-        writer.writerow(["" if value is None else _plain(value) for cell in row for value in cell.values])
+    writer.writerows(zip(*(field for column in table.columns for field in _csv_fields(column, table)), strict=True))
     return buffer.getvalue()
+
+
+def _csv_fields(column: Column[Any], table: Table[Any]) -> list[list[str]]:
+    """The fields of a column in CSV, each with a text for every row."""
+    if column.value is not None:
+        return [[_plain(column.value(record)) for record in table.records]]
+    values = [column.cell(record).values for record in table.records]
+    return [[_plain(of_row[place]) for of_row in values] for place in range(len(column.fields))]
 
 
 def to_tex(table: Table[Any]) -> str:
@@ -207,4 +216,10 @@ def _plain(value: Value) -> str:
     """Numbers to 12 digits, all that a sum of floats keeps; text that a spreadsheet would run is quoted."""
     if isinstance(value, float):
         return f"{value:.12g}"
-    return spreadsheet_safe(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return _safe(value)
+    return "" if value is None else str(value)
+
+
+# A name stands in thousands of rows.
+_safe = lru_cache(maxsize=4096)(spreadsheet_safe)

@@ -36,7 +36,9 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
 
 
 def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
-    evidence, values = _as_written(collect_exactly(folder, config, trials))
+    values = collect_exactly(folder, config, trials).json_values()
+    written = as_text(values)
+    evidence = Evidence.model_validate_json(written)
     sections = report_sections(evidence, read_samples(folder, evidence) if config.report.show_texts else [])
     files = _render(evidence, sections)
     folder.evidence.unlink(missing_ok=True)
@@ -50,7 +52,7 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
                     (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
-    write_text(folder.evidence, as_text(values))
+    write_text(folder.evidence, written)
     return values
 
 
@@ -73,12 +75,7 @@ def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Tria
 
 def as_written(evidence: Evidence) -> Evidence:
     """The evidence rounded, through JSON and back, so that documents are made from exactly what evidence.json holds."""
-    return _as_written(evidence)[0]
-
-
-def _as_written(evidence: Evidence) -> tuple[Evidence, dict[str, Any]]:
-    values = evidence.json_values()
-    return Evidence.model_validate_json(as_text(values)), values
+    return Evidence.model_validate_json(as_text(evidence.json_values()))
 
 
 def render_report(evidence: Evidence) -> dict[str, str]:

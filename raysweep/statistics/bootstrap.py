@@ -191,7 +191,8 @@ def _resample(
     matrices = {
         level: np.concatenate([sums.folded_AK for _, sums in found], axis=1) for level, found in by_level.items()
     }
-    drawn = {level: np.zeros((resamples, matrix.shape[1])) for level, matrix in matrices.items()}
+    # A column is side by side in memory, and becomes a fold's draws in place.
+    drawn = {level: np.zeros((resamples, matrix.shape[1]), order="F") for level, matrix in matrices.items()}
     # A level's rows alone are multiplied: most learners write on few of the levels.
     rows_of = {level: np.flatnonzero(matrix.any(axis=1)) for level, matrix in matrices.items()}
     for which, part, times in clusters.draw(resamples, seed):
@@ -261,15 +262,21 @@ def _fold_means(values: Floats, fold_of: Ints) -> Floats:
 def _describe(
     table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters, fold_of: Ints
 ) -> LevelResamples:
+    """`drawn_RK` is changed."""
     nats_CM, tokens_C = sums.nats_CM / sums.scale, sums.tokens
     tokens, sizes_F = tokens_C.sum(), np.bincount(fold_of)
     estimates_M = sums.nats_CM.sum(axis=0) / sums.scale / tokens
     has_text = tokens_C > 0.0
     influences_CM = (nats_CM - estimates_M * tokens_C[:, None])[has_text] / tokens
     estimates_F = np.bincount(fold_of, estimates_M) / sizes_F
+    draws_RF, tokens_R = drawn_RK[:, :-1], drawn_RK[:, -1]
     # A draw without any of the selection's learners is replaced by the estimate; with ten learners it is one in 20,000.
-    is_empty_R1 = drawn_RK[:, -1:] == 0
-    draws_RF = drawn_RK[:, :-1] / sums.scale / np.where(is_empty_R1, 1.0, drawn_RK[:, -1:]) / sizes_F
+    is_empty_R = tokens_R == 0
+    draws_RF /= sums.scale
+    draws_RF /= np.where(is_empty_R, 1.0, tokens_R)[:, None]
+    draws_RF /= sizes_F
+    if is_empty_R.any():
+        draws_RF[is_empty_R] = estimates_F
     prompts, cells = _group_by_prompt(table, estimates_M, clusters, fold_of)
     return LevelResamples(
         documents=len(table.documents),
@@ -278,7 +285,7 @@ def _describe(
         shares=tokens_C[has_text] / tokens,
         estimates=estimates_M,
         fold_estimates=estimates_F,
-        draws=np.asfortranarray(np.where(is_empty_R1, estimates_F, draws_RF)),
+        draws=draws_RF,
         influences=influences_CM,
         fold_influences=_fold_means(influences_CM, fold_of),
         prompts=prompts,

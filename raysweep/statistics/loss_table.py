@@ -5,7 +5,7 @@ have answered the same masks of the same documents, or their comparison would no
 checked here for every document.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from raysweep.config.scored_metrics import METRIC_PARTS
 from raysweep.errors import InputError
+from raysweep.storage.arrow_arrays import as_array, text_scalar
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -32,6 +33,8 @@ _PARTS = {
 KINDS = ("document", "paragraph", "sentence", "ngram", "word")
 _COLUMNS = ("model", "level", "document", "kind", "part", "nats", "tokens")
 _NAMES = ["model", "level", "kind", "part"]
+_AT_ONCE = 1 << 17
+"""Rows that are read at a time: what is computed of them fits in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +139,8 @@ class LossTable:
 def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -> LossTable:
     """Read the table of losses.
 
+    The file is read twice, a part at a time: all rows of a thousand models would be most of the process's memory.
+
     Args:
         levels: the known levels, in the order of the report; those that the file lacks are left out.
         only: the one level whose rows are read; by default all are.
@@ -148,43 +153,42 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
     columns = pq.read_schema(path).names
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
-    # A name is read once, and not once a row.  `read_table` would import pandas.
-    with pq.ParquetFile(path, read_dictionary=_NAMES, page_checksum_verification=True) as file:
-        table = file.read(columns=[*_COLUMNS, *(["bytes"] if "bytes" in columns else [])]).unify_dictionaries()
-    if only is not None:
-        table = table.filter(pc.equal(table.column("level").cast(pa.string()), only))
-    if not table.num_rows:
+    codes, met_pairs, level_of = _read_names(path, only)
+    if not codes["document"]:
         raise InputError(f"{path}: has no rows; delete it and evaluate again")
-    if empty := [name for name in _NAMES if table.column(name).null_count]:
-        raise InputError(f"{path}: column '{empty[0]}' has rows without a value; delete it and evaluate again")
-    models, model_codes = _codes(table, "model")
-    level_names, level_codes = _codes(table, "level")
-    if unknown := [level for level in level_names if level not in levels]:
+    if unknown := [level for level in codes["level"] if level not in levels]:
         raise InputError(f"{path}: found level '{unknown[0]}'; known levels are {', '.join(levels)}")
-    ordered = tuple(level for level in levels if level in level_names)
-    pairs, pair_codes = _pairs(table)
-    documents, document_codes = _codes(table, "document")
-    level_of = np.zeros(len(documents), dtype=np.int64)
-    level_of[document_codes] = np.array([ordered.index(level) for level in level_names])[level_codes]
-    order = np.lexsort((np.array(documents), level_of))
-    rows, pair_rows = np.argsort(order)[document_codes], pair_codes * len(documents)
-    shape = (len(pairs), len(documents), len(models))
-    cells = (pair_rows + rows) * len(models) + model_codes
-    tokens_KDM = _sums(cells, _numbers(table, "tokens"), shape)
-    of_first = model_codes == 0
+    ordered = tuple(level for level in levels if level in codes["level"])
+    level_of = np.array([ordered.index(level) for level in codes["level"]])[level_of]
+    documents = np.array(list(codes["document"]))
+    order = np.lexsort((documents, level_of))
+    row_of = np.argsort(order)
+    pairs = sorted(met_pairs, key=lambda pair: ((*KINDS, pair[0]).index(pair[0]), pair))
+    pair_of = np.zeros((len(codes["kind"]), len(codes["part"])), dtype=np.int64)
+    for place, (kind, part) in enumerate(pairs):
+        pair_of[codes["kind"][kind], codes["part"][part]] = place
+    shape = (len(pairs), len(documents), len(codes["model"]))
+    nats, tokens, sizes = np.zeros(prod(shape)), np.zeros(prod(shape)), np.zeros(prod(shape[:2]))
+    for batch in _read_batches(path, [*_COLUMNS, *(["bytes"] if "bytes" in columns else [])], only):
+        model, document, *pair = (_encode(batch[name], codes[name]) for name in ("model", "document", "kind", "part"))
+        cells_KD = pair_of[tuple(pair)] * len(documents) + row_of[document]
+        cells_KDM = cells_KD * len(codes["model"]) + model
+        np.add.at(nats, cells_KDM, as_array(batch["nats"]))
+        np.add.at(tokens, cells_KDM, as_array(batch["tokens"]))
+        if "bytes" in columns:
+            np.add.at(sizes, cells_KD[model == 0], as_array(batch["bytes"])[model == 0])
+    tokens_KDM = tokens.reshape(shape)
     return LossTable(
-        models=tuple(models),
+        models=tuple(codes["model"]),
         levels=ordered,
         place=str(path),
         kinds=np.array([kind for kind, _ in pairs]),
         parts=np.array([part for _, part in pairs]),
-        documents=np.array(documents)[order],
+        documents=documents[order],
         level_codes=level_of[order],
-        nats=_sums(cells, _numbers(table, "nats"), shape),
-        tokens=tokens_KDM[:, :, :1] if (tokens_KDM == tokens_KDM[:, :, :1]).all() else tokens_KDM,
-        bytes=_sums((pair_rows + rows)[of_first], _numbers(table, "bytes")[of_first], shape[:2])
-        if "bytes" in columns
-        else None,
+        nats=nats.reshape(shape),
+        tokens=tokens_KDM[:, :, :1].copy() if (tokens_KDM == tokens_KDM[:, :, :1]).all() else tokens_KDM,
+        bytes=sizes.reshape(shape[:2]) if "bytes" in columns else None,
     )
 
 
@@ -204,11 +208,6 @@ def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
     return {str(names[index]): int(counts[index]) for index in np.argsort(-counts, kind="stable")}
 
 
-def _sums(cells: Ints, values: Floats | Ints, shape: tuple[int, ...]) -> Floats:
-    # Without a row they would be integers.
-    return np.bincount(cells, values, prod(shape)).astype(np.float64, copy=False).reshape(shape)
-
-
 def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
     """The sum over the wanted pairs, one after the other."""
     total = np.zeros(values.shape[1:])
@@ -217,35 +216,41 @@ def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
     return total
 
 
-def _pairs(table: Any) -> tuple[list[tuple[str, str]], Ints]:
-    """The kinds of mask with their parts that there are, in the order of `KINDS`, and the pair of each row."""
-    kinds, kind_codes = _codes(table, "kind")
-    parts, part_codes = _codes(table, "part")
-    codes = kind_codes * len(parts) + part_codes
-    met = np.flatnonzero(np.bincount(codes))
-    pairs = {code: (kinds[code // len(parts)], parts[code % len(parts)]) for code in met.tolist()}
-    in_order = sorted(pairs, key=lambda code: ((*KINDS, pairs[code][0]).index(pairs[code][0]), pairs[code]))
-    place_of = np.zeros(len(kinds) * len(parts), dtype=np.int64)
-    place_of[in_order] = np.arange(len(in_order))
-    return [pairs[code] for code in in_order], place_of[codes]
+def _read_names(path: Path, only: str | None) -> tuple[dict[str, dict[Any, int]], set[tuple[str, str]], Ints]:
+    """What the rows name: by column each value with its code, the pairs of kind and part, each document's level."""
+    codes: dict[str, dict[Any, int]] = {name: {} for name in (*_NAMES, "document")}
+    pairs: set[tuple[str, str]] = set()
+    level_of = np.zeros(0, dtype=np.int64)
+    for batch in _read_batches(path, list(codes), only):
+        if empty := [name for name in codes if batch[name].null_count]:
+            raise InputError(f"{path}: column '{empty[0]}' has rows without a value; delete it and evaluate again")
+        of = {name: _encode(batch[name], known) for name, known in codes.items()}
+        level_of = np.append(level_of, np.zeros(len(codes["document"]) - len(level_of), dtype=np.int64))
+        level_of[of["document"]] = of["level"]
+        kinds, parts = list(codes["kind"]), list(codes["part"])
+        is_met = np.zeros((len(kinds), len(parts)), dtype=bool)
+        is_met[of["kind"], of["part"]] = True
+        pairs |= {(kinds[kind], parts[part]) for kind, part in np.argwhere(is_met)}
+    return codes, pairs, level_of
 
 
-def _codes(table: Any, column: str) -> tuple[list[Any], Ints]:
-    """The distinct values of a column, in the order of its dictionary, and the index of each row's."""
-    encoded = table.column(column).combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    if not pa.types.is_dictionary(encoded.type):
-        encoded = encoded.dictionary_encode()
-    codes = encoded.indices.to_numpy().astype(np.int64)
-    # Names of rows that were filtered out stay in the dictionary.
-    met = np.flatnonzero(np.bincount(codes, minlength=len(encoded.dictionary)))
-    if len(met) == len(encoded.dictionary):
-        return encoded.dictionary.to_pylist(), codes
-    place_of = np.zeros(len(encoded.dictionary), dtype=np.int64)
-    place_of[met] = np.arange(len(met))
-    return encoded.dictionary.take(pa.array(met)).to_pylist(), place_of[codes]
+def _read_batches(path: Path, columns: Sequence[str], only: str | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a level, or all; names are read once, and not once a row."""
+    with pq.ParquetFile(path, read_dictionary=_NAMES, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(batch_size=_AT_ONCE, columns=columns):
+            if only is None:
+                yield batch
+            else:
+                yield batch.filter(pc.equal(batch["level"].cast(pa.string()), text_scalar(only)))
 
 
-def _numbers(table: Any, column: str) -> Any:
-    return table.column(column).to_numpy()
+def _encode(column: pa.Array, codes: dict[Any, int]) -> Ints:
+    """The code of each row's value; a new value gets the next one."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    places, values = as_array(encoded.indices), encoded.dictionary.to_pylist()
+    code_of = np.zeros(len(values), dtype=np.int64)
+    # Dictionaries hold names that no row has, of rows that were left out.
+    for place in np.flatnonzero(np.bincount(places, minlength=len(values))).tolist():
+        code_of[place] = codes.setdefault(values[place], len(codes))
+    rows: Ints = code_of[places]
+    return rows
