@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.vocabulary import Kind
+from raysweep.model.scoring_pass import score_batch
 from raysweep.model.sequence_packing import alone
-from raysweep.model.token_losses import CONTEXT, INFILL_END, Labels, find_labels, score_labels
+from raysweep.model.token_losses import CONTEXT, INFILL_END, Labels, find_labels
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -74,7 +75,7 @@ def score_examples(
         batch = store.assemble(examples[rows])
         labels = find_labels(batch.ids_BT, batch.types_BT, context=with_context[rows, None])
         micro_batch = alone(batch.ids_BT, batch.lengths_B, labels).to(device)
-        nats_N = score_labels(model, micro_batch).cpu().numpy()
+        nats_N = score_batch(model, micro_batch).cpu().numpy()
         sizes_N = store.vocabulary.byte_counts[labels.ids_N]
         examples_N = labels.positions_N // batch.ids_BT.shape[1]
         firsts_N = is_first[rows][examples_N]

@@ -20,8 +20,9 @@ import torch
 from raysweep.evaluation.decoding import TokenBatch
 from raysweep.masking.vocabulary import TargetType
 from raysweep.model.gpt2 import load_model, parameter_count
+from raysweep.model.scoring_pass import score_batch
 from raysweep.model.sequence_packing import alone
-from raysweep.model.token_losses import find_labels, score_labels
+from raysweep.model.token_losses import find_labels
 from raysweep.storage.atomic_files import read_json
 
 PROMPT_TOKENS = 64
@@ -123,7 +124,7 @@ def _choose_and_infill(models: Sequence[Any], size: int, prompt: int, answer: in
     ids_BT = np.tile(np.arange(prompt, dtype=np.int32), (size, 1))
     labels = find_labels(ids_BT, np.full_like(ids_BT, TargetType.CONTEXT, dtype=np.uint8))
     batch = alone(ids_BT, np.full(size, prompt), labels).to(device)
-    nats_MB = [score_labels(model, batch).view(size, -1).sum(dim=1) for model in models]
+    nats_MB = [score_batch(model, batch).view(size, -1).sum(dim=1) for model in models]
     torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice; waits for the device
     for number, model in enumerate(models):
         texts = len(range(number, size, len(models)))

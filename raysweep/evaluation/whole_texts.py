@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from raysweep.evaluation.document_sums import Floats, Ints, batches_by_length
 from raysweep.masking.tokens import Tokens
+from raysweep.model.scoring_pass import score_batch
 from raysweep.model.sequence_packing import alone
-from raysweep.model.token_losses import CONTEXT, Labels, score_labels
+from raysweep.model.token_losses import CONTEXT, Labels
 
 
 def score_whole_texts(model: Any, tokens_N: Tokens, offsets: Ints, *, window: int, batch_tokens: int) -> Floats:
@@ -42,7 +43,7 @@ def score_whole_texts(model: Any, tokens_N: Tokens, offsets: Ints, *, window: in
             classes_N=np.full(len(label_rows), CONTEXT, dtype=np.uint8),
         )
         micro_batch = alone(ids_BT, lengths_B, labels).to(device)
-        nats_N[places_BT[label_rows, label_columns]] = score_labels(model, micro_batch).cpu().numpy()
+        nats_N[places_BT[label_rows, label_columns]] = score_batch(model, micro_batch).cpu().numpy()
     return nats_N
 
 

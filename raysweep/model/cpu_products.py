@@ -16,19 +16,39 @@ _LEAST_MULTIPLICATIONS = 1 << 20
 """A smaller product takes less time than oneDNN needs to begin (12 µs)."""
 
 
-def multiply_transposed(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """left × rightᵀ + bias (M, N), for any type and device; without gradients."""
-    product = _onednn_product()
+def multiply_transposed(
+    left_MK: Tensor,
+    right_NK: Tensor,
+    bias_N: Tensor | None = None,
+    *,
+    plus_MN: Tensor | None = None,
+    gelu: bool = False,
+) -> Tensor:
+    """left × rightᵀ + bias (M, N), for any type and device; without gradients.
+
+    Args:
+        plus_MN: added to the result; with it no `gelu`.
+        gelu: apply GELU, by its approximation with tanh.  oneDNN does both while it has the sums in its registers.
+    """
+    products = _onednn_products()
     if (
-        product is None
+        products is None
         or torch.is_grad_enabled()
         or not left_MK.is_cpu
         or not left_MK.dtype == right_NK.dtype == torch.float32
         or torch.is_autocast_enabled("cpu")
         or left_MK.numel() * len(right_NK) < _LEAST_MULTIPLICATIONS
     ):
-        return left_MK @ right_NK.T if bias_N is None else torch.addmm(bias_N, left_MK, right_NK.T)
-    result: Tensor = product(left_MK, right_NK, bias_N, "none", [], "")
+        product_MN = left_MK @ right_NK.T if bias_N is None else torch.addmm(bias_N, left_MK, right_NK.T)
+        if plus_MN is not None:
+            return product_MN.add_(plus_MN)
+        return torch.nn.functional.gelu(product_MN, approximate="tanh") if gelu else product_MN
+    product, product_and_sum = products
+    result: Tensor
+    if plus_MN is not None:
+        result = product_and_sum(left_MK, plus_MN, right_NK, bias_N, "add")
+    else:
+        result = product(left_MK, right_NK, bias_N, "gelu" if gelu else "none", [], "tanh" if gelu else "")
     return result
 
 
@@ -50,12 +70,12 @@ class _FastConv1D(Conv1D):
 
 
 @cache
-def _onednn_product() -> Any:
-    """The operation x · wᵀ + b that torch's compiler uses, measured on an AMD EPYC; on Intel not measured.
+def _onednn_products() -> tuple[Any, Any] | None:
+    """The operations x · wᵀ + b, and the same plus a matrix, of torch's compiler; measured on an AMD EPYC only.
 
     Returns:
-        None without AVX-512, without oneDNN in torch, or if a small product shows that this torch's operation, which is
-        private, takes other arguments or computes something else.
+        None without AVX-512, without oneDNN in torch, or if small products show that this torch's operations, which are
+        private, take other arguments or compute something else.
     """
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has_onednn:
@@ -63,10 +83,13 @@ def _onednn_product() -> Any:
     try:
         product = torch.ops.mkldnn._linear_pointwise
         with torch.no_grad():
-            left_MK, right_NK, bias_N = (
-                torch.tensor(values, device="cpu") for values in ([[1.0, 2.0]], [[3.0, 4.0]], [5.0])
+            left_MK, right_NK, bias_N, plus_MN = (
+                torch.tensor(values, device="cpu") for values in ([[1.0, 2.0]], [[3.0, 4.0]], [5.0], [[7.0]])
             )
             found = [product(left_MK, right_NK, bias, "none", [], "").item() for bias in (None, bias_N)]
+            found.append(product.binary(left_MK, plus_MN, right_NK, bias_N, "add").item())
+            near_0 = product(-left_MK, right_NK, bias_N * 2.0, "gelu", [], "tanh").item()
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return None
-    return product if found == [11.0, 16.0] else None
+    # GELU of −1 is −0.1588 by tanh, −0.1587 exactly.
+    return (product, product.binary) if found == [11.0, 16.0, 23.0] and abs(near_0 + 0.15881) < 2e-5 else None

@@ -5,7 +5,7 @@ model: GPT-2's vocabulary makes 50,264 logits per position.  So the hidden state
 are gathered first, and the output layer runs over them in chunks.  The full table of logits never exists.
 
 `token_losses` computes the losses and their gradients in one pass, for a training step; `score_labels`
-computes the losses alone, for validation and for the matrix.
+computes the losses alone, for validation (scores: `scoring_pass`).
 
 Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk, K columns in a block.
 """
@@ -162,13 +162,18 @@ def token_losses(
 
 def score_labels(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
     """Each label's loss in nats (N,), float64, without gradients; as `token_losses` inside `torch.autocast`."""
-    device = batch.ids_BT.device.type
     states_BTD = hidden_states(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
-    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N).to(_product_type(device))
-    weight_VD = model.lm_head.weight.to(_product_type(device))
+    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
+    return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
+
+
+def losses_of_states(states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+    """Each label's loss in nats (N,), float64, from the inputs of the output layer."""
+    device = states_ND.device.type
+    states_ND, weight_VD = (values.to(_product_type(device)) for values in (states_ND, weight_VD))
     rows, columns = _BLOCKS.get(device, _BLOCKS["cpu"])
     with torch.autocast(device, enabled=False):
-        chunks = zip(torch.split(states_ND, rows), torch.split(batch.labels_N, rows), strict=True)
+        chunks = zip(torch.split(states_ND, rows), torch.split(labels_N, rows), strict=True)
         return torch.cat([_chunk_losses(states_CD, weight_VD, labels_C, columns) for states_CD, labels_C in chunks])
 
 

@@ -39,7 +39,7 @@ from raysweep.storage.run_folder import RunFolder
 CORPUS_VERSION = 4
 EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
-SCORES_VERSION = 4
+SCORES_VERSION = 5
 FURTHER_VERSION = 1
 CLASSIFICATION_VERSION = 2
 LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"

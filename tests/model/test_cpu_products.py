@@ -12,14 +12,14 @@ from raysweep.model.gpt2 import load_model
 def processor(request, monkeypatch):
     """A processor with the instructions that oneDNN is used for, and one without them."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
-    cpu_products._onednn_product.cache_clear()
+    cpu_products._onednn_products.cache_clear()
     yield request.param
-    cpu_products._onednn_product.cache_clear()
+    cpu_products._onednn_products.cache_clear()
 
 
 @pytest.mark.parametrize("size", [3, 200])
 def test_products_are_those_of_float64(processor, size):
-    """Small ones and large ones, of rows and of a transposed view, with a bias and without."""
+    """Small ones and large ones, of rows and of a transposed view, with a bias, a sum and GELU, and without."""
     generator = torch.Generator().manual_seed(0)
     left, right, bias = (torch.randn(*shape, generator=generator) for shape in ((size, 70), (70, size), (size,)))
     expected = left.double() @ right.double()
@@ -27,11 +27,17 @@ def test_products_are_those_of_float64(processor, size):
         plain, with_bias = multiply_transposed(left, right.T.contiguous()), multiply_transposed(left, right.T, bias)
     torch.testing.assert_close(plain.double(), expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(with_bias.double(), expected + bias, rtol=0, atol=1e-4)
+    with torch.inference_mode():
+        summed = multiply_transposed(left, right.T, bias, plus_MN=expected.float())
+        activated = multiply_transposed(left, right.T, bias, gelu=True)
+    torch.testing.assert_close(summed.double(), 2 * expected + bias, rtol=0, atol=1e-4)
+    wanted = torch.nn.functional.gelu(expected + bias, approximate="tanh")
+    torch.testing.assert_close(activated.double(), wanted, rtol=0, atol=1e-4)
 
 
 def test_only_processors_where_it_is_faster_use_onednn(processor):
     """The operation has no public name: a version of torch without it would be slow in silence."""
-    assert (cpu_products._onednn_product() is not None) == (processor == "AVX512")
+    assert (cpu_products._onednn_products() is not None) == (processor == "AVX512")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +47,19 @@ def test_only_processors_where_it_is_faster_use_onednn(processor):
         lambda rows, weight, bias, *, activation: rows @ weight.T,
         lambda rows, weight, bias, activation, scalars, algorithm: rows @ weight.T,  # leaves the bias out
         lambda *_: torch.ops.mkldnn.no_such_operation(),
+        lambda rows, weight, bias, *_: rows @ weight.T + (0 if bias is None else bias),  # cannot add a matrix
     ],
 )
 def test_another_schema_of_the_private_operation_is_not_used(monkeypatch, changed):
     """A newer torch may change it: scoring is slower then, and does not end in a TypeError."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
-    cpu_products._onednn_product.cache_clear()
+    cpu_products._onednn_products.cache_clear()
     left, right = torch.ones(200, 70), torch.ones(200, 70)
     with torch.inference_mode():
         assert multiply_transposed(left, right, torch.ones(200)).eq(71).all()
-    assert cpu_products._onednn_product() is None
-    cpu_products._onednn_product.cache_clear()
+    assert cpu_products._onednn_products() is None
+    cpu_products._onednn_products.cache_clear()
 
 
 @pytest.fixture
@@ -65,11 +72,12 @@ def loaded(make_gpt2, tmp_path):
 
 def test_a_loaded_model_without_gradients_computes_its_large_products_by_onednn(loaded, monkeypatch):
     """Three of the four linear layers of each block are large enough here; the logits are those of plain layers."""
-    product, calls = cpu_products._onednn_product(), []
-    if product is None:
+    products, calls = cpu_products._onednn_products(), []
+    if products is None:
         pytest.skip("no AVX-512, or no oneDNN in torch")
     model, plain = loaded
-    monkeypatch.setattr(cpu_products, "_onednn_product", lambda: lambda *given: calls.append(given) or product(*given))
+    watched = lambda *given: calls.append(given) or products[0](*given)  # noqa: E731
+    monkeypatch.setattr(cpu_products, "_onednn_products", lambda: (watched, products[1]))
     tokens_BT = torch.randint(50_000, (32, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         found = model.transformer(tokens_BT).last_hidden_state

@@ -1,0 +1,62 @@
+"""The forward pass of GPT-2 for scores: without gradients and dropout, and in the last block only where a label is.
+
+Attention reads the keys and values of every position, but what the last block does after it is needed only for the
+positions that predict a label: half of those of the default run's test examples.  On a CPU, GELU and the residual sums
+are computed within the products (`cpu_products`).  A training, with its validation, keeps the pass of transformers
+(`gpt2.hidden_states`), from whose numbers these differ in the last bits.
+
+Axes: B examples, T tokens, P their B × T positions, N labels, D width, H heads.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import GPT2LMHeadModel
+
+from raysweep.model.cpu_products import multiply_transposed
+from raysweep.model.token_losses import MicroBatch, losses_of_states
+
+
+def score_batch(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
+    """Each label's loss in nats (N,), float64; call it without gradients, with rows of one example."""
+    states_ND = states_of_labels(model, batch.ids_BT, batch.positions_N)
+    return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
+
+
+def states_of_labels(model: GPT2LMHeadModel, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
+    """The input of the output layer (N, D) at these positions; padding must be on the right."""
+    transformer: Any = model.transformer
+    states_BTD = transformer.wte(ids_BT) + transformer.wpe.weight[: ids_BT.shape[1]]
+    states_PD = states_BTD.flatten(0, 1)
+    for number, block in enumerate(transformer.h, start=1):
+        attended_PD = _attend(block.attn, block.ln_1(states_PD), ids_BT.shape)
+        if number == len(transformer.h):
+            attended_PD, states_PD = (values.index_select(0, positions_N) for values in (attended_PD, states_PD))
+        states_PD = _linear(block.attn.c_proj, attended_PD, plus_PD=states_PD)
+        states_PD = _linear(block.mlp.c_proj, _inner(block.mlp, block.ln_2(states_PD)), plus_PD=states_PD)
+    normalised_ND: Tensor = transformer.ln_f(states_PD)
+    return normalised_ND
+
+
+def _attend(attention: Any, states_PD: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Causal self-attention (P, D), without its last linear layer."""
+    queries, keys, values = (
+        part_PD.view(*shape, attention.num_heads, attention.head_dim).transpose(1, 2)
+        for part_PD in torch.split(_linear(attention.c_attn, states_PD), states_PD.shape[1], dim=1)
+    )
+    attended_BHTd = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=attention.scaling)
+    return attended_BHTd.transpose(1, 2).reshape(states_PD.shape)
+
+
+def _inner(mlp: Any, states_PD: Tensor) -> Tensor:
+    """The wide layer of a block and its activation."""
+    if isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "tanh":
+        return _linear(mlp.c_fc, states_PD, gelu=True)
+    activated: Tensor = mlp.act(_linear(mlp.c_fc, states_PD))
+    return activated
+
+
+def _linear(layer: Any, states_PD: Tensor, *, plus_PD: Tensor | None = None, gelu: bool = False) -> Tensor:
+    return multiply_transposed(states_PD, layer.weight.T, layer.bias, plus_MN=plus_PD, gelu=gelu)
