@@ -46,8 +46,11 @@ class BucketMates:
         parts = 1 << (int(self.is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
         for band in range(BANDS):
             keys = self.sketches.read_all([block[band] for block in self.bands], np.uint64)
-            numbers = (keys >> np.uint64(32) & np.uint64(parts - 1)).astype(np.int16)
-            numbers[~self.is_chosen] = -1
+            numbers = np.full(len(keys), -1, dtype=np.int16)
+            for begin in range(0, len(keys), _ROWS_AT_ONCE):
+                some = slice(begin, begin + _ROWS_AT_ONCE)
+                of_some = (keys[some] >> np.uint64(32) & np.uint64(parts - 1)).astype(np.int16)
+                np.copyto(numbers[some], of_some, where=self.is_chosen[some])
             for part in range(parts):
                 inside = np.flatnonzero(numbers == part)
                 yield inside, keys[inside]

@@ -17,6 +17,7 @@ from raysweep.corpus.row_checks import SPLIT
 from raysweep.corpus.sample import SYNTHETIC_PREFIX
 from raysweep.corpus.sorted_documents import SortedDocuments
 from raysweep.corpus.splits import Strata, hash_texts
+from raysweep.corpus.spool import Place, Spool
 from raysweep.readers.cpu_threads import map_in_threads
 
 Array = npt.NDArray[Any]
@@ -34,8 +35,6 @@ class DocumentColumns:
     `synthetic` (booleans) and, if there are any, `learner` hashes, `prompt` codes and published `split` codes."""
     names: Mapping[str, Sequence[str]]
     """The values of `l1`, sorted, and of `prompt`, in the order of their codes."""
-    missing: Mapping[str, int]
-    """Documents without a `learner` or a `prompt`."""
 
     @property
     def strata(self) -> Strata:
@@ -53,9 +52,51 @@ class DocumentColumns:
         return replace(self, columns={name: column[kept] for name, column in self.columns.items()})
 
 
+class GatheredFacts:
+    """Collects the facts of all blocks, in the order of the documents, in a temporary file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Args: `folder` for the temporary file."""
+        self._spool = Spool(folder)
+        self._places: dict[str, list[Place]] = {}
+        self._types: dict[str, np.dtype[Any]] = {}
+        self._codes: dict[str, dict[str, int]] = {name: {} for name in _NAMED}
+        self._documents = 0
+        self.missing = {"learner": 0, "prompt": 0}
+        """Documents without a learner or a prompt."""
+
+    def add(self, block: "_Block") -> None:
+        """Take the next block."""
+        for name in _NAMED:
+            known = self._codes[name]
+            numbers = [known.setdefault(value, len(known)) for value in block.names[name]]
+            block.columns[name] = np.array([*numbers, -1], dtype=np.int32)[block.columns[name]]
+        for name, column in block.columns.items():
+            self._types[name] = column.dtype
+            self._places.setdefault(name, []).append(self._spool.append(column))
+        for name, count in block.missing.items():
+            self.missing[name] += count
+        self._documents += len(block.columns["text"])
+
+    def read(self) -> DocumentColumns:
+        """Read the facts of all documents."""
+        of_nobody = {name for name, count in self.missing.items() if count == self._documents}
+        whole = {
+            name: self._spool.read_all(places, self._types[name])
+            for name, places in self._places.items()
+            if name not in of_nobody
+        }
+        names = {name: list(known) for name, known in self._codes.items()}
+        # First languages by name, so that their codes do not depend on the documents' order.
+        names["l1"] = sorted(names["l1"])
+        ranks = np.argsort(np.array([self._codes["l1"][name] for name in names["l1"]]))
+        whole["l1"] = ranks.astype(np.int32)[whole["l1"]]
+        return DocumentColumns(columns=whole, names=names)
+
+
 def gather_facts(
     documents: SortedDocuments, levels: tuple[str, ...], seed: int, *, folder: Path, report: Progress
-) -> tuple[DocumentColumns, DuplicateSearch]:
+) -> tuple[GatheredFacts, DuplicateSearch]:
     """Look at every document once.
 
     Args:
@@ -65,33 +106,14 @@ def gather_facts(
     Returns:
         The facts, and the search for near duplicates, which knows all texts.
     """
-    search, done = DuplicateSearch(folder), 0
-    columns: dict[str, list[Array]] = {}
-    codes_of: dict[str, dict[str, int]] = {name: {} for name in _NAMED}
-    missing = {"learner": 0, "prompt": 0}
+    facts, search, done = GatheredFacts(folder), DuplicateSearch(folder), 0
     report("split", 0, documents.count)
     for block in map_in_threads(lambda number: _look_at(documents.read(number), levels, seed), documents.blocks):
         search.add(block.sketch)
-        for name in _NAMED:
-            known = codes_of[name]
-            numbers = [known.setdefault(value, len(known)) for value in block.names[name]]
-            block.columns[name] = np.array([*numbers, -1], dtype=np.int32)[block.columns[name]]
-        for name, column in block.columns.items():
-            columns.setdefault(name, []).append(column)
-        for name, count in block.missing.items():
-            missing[name] += count
+        facts.add(block)
         done += len(block.columns["text"])
         report("split", done, documents.count)
-    for name in missing:
-        if missing[name] == documents.count:
-            del columns[name]
-    whole = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
-    names = {name: list(known) for name, known in codes_of.items()}
-    # First languages by name, so that their codes do not depend on the documents' order.
-    names["l1"] = sorted(codes_of["l1"])
-    ranks = np.argsort(np.array([codes_of["l1"][name] for name in names["l1"]]))
-    whole["l1"] = ranks.astype(np.int32)[whole["l1"]]
-    return DocumentColumns(columns=whole, names=names, missing=missing), search
+    return facts, search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,7 +54,7 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
 
 def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.ndarray, report: Progress) -> None:
     """Write sorted documents, of which there is a block at a time, as `write_documents` does."""
-    split_names = pa.array(SPLITS).take(pa.array(splits))
+    names = pa.array(SPLITS)
     documents = SCHEMA.empty_table().select([])
     with atomic_file(path) as beside:
         options = {
@@ -72,7 +72,7 @@ def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.nda
                 part, documents = documents.slice(0, size), documents.slice(size)
                 columns = {name: part[name].cast(pa.string()) for name in part.column_names if name in SCHEMA.names}
                 columns["document"] = pa.array(np.arange(start, start + part.num_rows, dtype=np.int64))
-                columns["split"] = split_names.slice(start, DOCUMENTS_PER_ROW_GROUP)
+                columns["split"] = names.take(pa.array(splits[start : start + size]))
                 writer.write_table(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA))
     report("write", len(splits), len(splits))
 

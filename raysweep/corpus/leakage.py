@@ -29,7 +29,7 @@ from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
 from raysweep.corpus.splits import SPLITS
 from raysweep.corpus.spool import Place, Spool
-from raysweep.corpus.text_groups import TextGroups, find_splits, near_in_other_splits, splits_of_codes
+from raysweep.corpus.text_groups import find_splits, near_in_other_splits, splits_of_codes
 from raysweep.corpus.text_hashes import normalised_hashes, number_by_appearance, plain_hashes
 from raysweep.readers.cpu_threads import map_in_threads
 from raysweep.storage.atomic_files import atomic_file
@@ -148,12 +148,8 @@ class LeakSearch:
         self._near_documents = int(any_near.sum()), int(in_another.any(axis=1).sum())
         self._known["near"] = _known_to(in_another, self._splits)
 
-    def summary(self, grouped: TextGroups | None = None) -> Leakage:
-        """Count documents, repeats and leaks.
-
-        Args:
-            grouped: says how many links were not followed, if known.
-        """
+    def summary(self, *, texts_not_tied: int = 0, links_not_followed: int = 0) -> Leakage:
+        """Count documents, repeats and leaks; `TextGroups` says how many links were not followed."""
         passages = count_passages(self._near.sequences, self._splits, self._prompts)
         repeats = np.bincount(self._texts)
         is_test = self._splits == SPLITS.index("test")
@@ -187,8 +183,8 @@ class LeakSearch:
             near_pairs=int(is_present.sum()),
             near_pairs_in_two_splits=int(is_divided.sum()),
             near_pairs_not_compared=self._near.not_compared,
-            texts_not_tied=grouped.equal_not_tied if grouped else 0,
-            links_not_followed=grouped.near_not_tied if grouped else 0,
+            texts_not_tied=texts_not_tied,
+            links_not_followed=links_not_followed,
             passage_words=PASSAGE_WORDS,
             test_documents_with_passages_of_train=passages.in_train,
             test_documents_mostly_of_train=passages.mostly_in_train,
@@ -224,9 +220,13 @@ class LeakSearch:
             self._counts[kind] = None, None
             self._known[kind] = np.zeros((len(self._splits), 2), dtype=np.bool_)
             return
-        codes = np.full(len(hashes), -1, dtype=np.int64)
         is_there = hashes != _MISSING
-        codes[is_there] = number_by_appearance(hashes[is_there])[0]
+        if is_there.all():
+            codes, _ = number_by_appearance(hashes)
+        else:
+            codes = np.full(len(hashes), -1, dtype=np.int32)
+            codes[is_there], _ = number_by_appearance(hashes[is_there])
+        del hashes
         of_codes = splits_of_codes(codes, self._splits)
         self._counts[kind] = len(of_codes), int((of_codes.sum(axis=1) > 1).sum())
         if kind in self._kinds:

@@ -91,7 +91,7 @@ class NearDuplicates:
 
     threshold: float
     sequences: WordSequences
-    words: Longs
+    words: npt.NDArray[np.int32]
     """(D,) a code for each document's words; texts of equal codes differ at most in case, space or punctuation, unless
     the hashes of two words (32 bits) or of two texts (64 bits) collide."""
     pairs: Longs
@@ -179,10 +179,7 @@ class DuplicateSearch:
         is_chosen = np.zeros(len(codes), dtype=np.bool_)
         is_chosen[firsts] = lengths[firsts] > 0
         del hashes, firsts
-        starts = np.zeros(len(lengths), dtype=np.int64)
-        np.cumsum(lengths[:-1], out=starts[1:])
         words = self._words.mapped(np.uint32)
-        sequences = WordSequences(words=words, starts=starts, lengths=lengths, spool=self._words)
         packed = np.empty((PACKED + 2, len(lengths)), dtype=np.uint64)
         for part, row in enumerate(packed):
             row[:] = self._sketches.read_all([block[part] for block in self._packed], np.uint64)
@@ -200,8 +197,10 @@ class DuplicateSearch:
         for skipped in map_in_threads(mates.find, mates.parts()):
             not_compared += skipped
             if candidates.count > _CANDIDATES_IN_FILE:
-                _measure_all(candidates, sequences, codes, threshold, found)
+                _measure_all(candidates, self._sequences(words, lengths), codes, threshold, found)
+        # Only now, when there is room, are all the places of words computed.
         del mates, packed, is_chosen
+        sequences = self._sequences(words, lengths)
         _measure_all(candidates, sequences, codes, threshold, found)
         pairs, similarities = found.merged()
         return NearDuplicates(
@@ -213,9 +212,18 @@ class DuplicateSearch:
             not_compared=not_compared,
         )
 
+    def _sequences(self, words: npt.NDArray[np.uint32], lengths: npt.NDArray[np.int32]) -> WordSequences:
+        starts = np.zeros(len(lengths), dtype=np.int64)
+        np.cumsum(lengths[:-1], out=starts[1:])
+        return WordSequences(words=words, starts=starts, lengths=lengths, spool=self._words)
+
 
 def _measure_all(
-    candidates: CandidatePairs, sequences: WordSequences, codes: Longs, threshold: float, found: DistinctPairs
+    candidates: CandidatePairs,
+    sequences: WordSequences,
+    codes: npt.NDArray[np.int32],
+    threshold: float,
+    found: DistinctPairs,
 ) -> None:
     """Put those of the candidates that are similar into `found`."""
     functions = _hash_functions()
@@ -230,7 +238,7 @@ def _measure_all(
         return pairs[similarities >= 0.0], similarities[similarities >= 0.0]
 
     for pairs, similarities in map_in_threads(measure, candidates.take_all()):
-        found.add(np.sort(codes[pairs], axis=1), similarities)
+        found.add(np.sort(codes[pairs], axis=1).astype(np.int64), similarities)
 
 
 def _hash_functions() -> tuple[Wides, Wides]:

@@ -28,9 +28,9 @@ Bools = npt.NDArray[np.bool_]
 _Block = tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], Bools]
 
 _MOST_PARTS = 6
-_PASSAGES_AT_ONCE = 1 << 22
-"""Passages that a hash table is made of, about; of more, those whose hashes begin alike share one."""
-_TABLES_AT_ONCE = 4
+_PASSAGES_AT_ONCE = 3 << 20
+"""Passages that a hash table is made of, at most; of more, those whose hashes begin alike share one."""
+_TABLES_AT_ONCE = 8
 _BITS_PER_SLOT = 4
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.uint64(0)
@@ -77,7 +77,7 @@ def count_passages(sequences: WordSequences, splits: npt.NDArray[np.int8] | Long
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tables:
-    """Hash tables (open addressing, half empty at least) of the passages of some documents."""
+    """Hash tables (open addressing, a quarter empty at least) of the passages of some documents."""
 
     keys: Hashes  # (P, K)
     is_known: Bools  # (P, K)
@@ -91,7 +91,8 @@ class _Tables:
     @classmethod
     def of(cls, sequences: WordSequences, chosen: Bools, held: range, parts: int) -> Self:
         """Make the tables of these parts of the passages of chosen documents, several at a time."""
-        slots = 1 << max(4, (2 * (int(sequences.lengths[chosen].sum()) // parts)).bit_length())
+        passages = int(np.maximum(sequences.lengths[chosen] - PASSAGE_WORDS + 1, 0).sum())
+        slots = 1 << max(4, (4 * (passages // parts) // 3).bit_length())
         tables = cls(
             keys=np.zeros((len(held), slots), dtype=np.uint64),
             is_known=np.zeros((len(held), slots), dtype=np.bool_),
@@ -201,11 +202,11 @@ def _mark_known(
                 state = _rolled(words, starts[text], place, state, oldest)
                 if place - starts[text] >= PASSAGE_WORDS - 1:
                     key = _mixed(state)
-                    byte, bit = _bit_of(key, possible)
-                    if not possible[byte] & bit:
-                        continue
                     table = _part(key, parts) - first
-                    if 0 <= table < len(keys):
+                    if not 0 <= table < len(keys):
+                        continue
+                    byte, bit = _bit_of(key, possible)
+                    if possible[byte] & bit:
                         slot = _slot(keys[table], key)
                         if keys[table, slot] != _EMPTY:
                             is_known[table, slot] = True

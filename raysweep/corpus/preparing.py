@@ -116,21 +116,23 @@ def prepare_corpus(
     documents = SortedDocuments(rows, folder.corpus, is_cleaned=reader.is_cleaned)
     del rows
     _write_cleaned_texts(folder.cleaned_texts, documents.cleaned)
-    facts, search = gather_facts(documents, data.levels, seed, folder=folder.corpus, report=report)
+    gathered, search = gather_facts(documents, data.levels, seed, folder=folder.corpus, report=report)
     unit, shares = data.split.unit, unit_shares(data.split)
-    check_unit(facts.missing, documents.count, unit)
+    check_unit(gathered.missing, documents.count, unit)
     report("compare", 0, documents.count)
     near = search.find(data.near_duplicates.threshold)
     del search
     report("compare", documents.count, documents.count)
 
-    has_learners = facts.missing["learner"] == 0
+    facts, has_learners = gathered.read(), gathered.missing["learner"] == 0
+    del gathered
     text_codes, text_hashes = group_documents(facts.columns["text"])
     groups, hashes = group_documents(facts.columns["learner"]) if has_learners else (text_codes, text_hashes)
     is_near_grouped = data.near_duplicates.action == "group"
     grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
     groups = grouped.groups
     published = facts.columns.get("split")
+    is_published = published is not None
     if published is not None:
         splits = complete_splits(published, facts.strata, groups, grouped.hashes, data.split)
         same_text = almost = crossed = np.zeros(len(splits), dtype=bool)
@@ -154,23 +156,26 @@ def prepare_corpus(
         write_quarantine(folder.quarantine, bad_rows)
         facts, splits, groups, near = facts.filtered(kept), splits[kept], groups[kept], near.filtered(kept)
     largest_group, found_groups = int(np.bincount(groups).max()), len(grouped.hashes)
-    del groups, text_codes, hashes, text_hashes
+    not_tied = grouped.equal_not_tied, grouped.near_not_tied
+    of_documents, oddities = facts.columns, facts.columns["oddities"]
+    learners = group_documents(of_documents["learner"])[0] if has_learners else None
+    synthetic = bool(of_documents["synthetic"].all())
+    counts = _cross_count(of_documents["level"], splits, data.levels)
+    first_languages = _cross_count(of_documents["l1"], splits, facts.names["l1"])
+    lengths = _lengths(of_documents["characters"], of_documents["level"], data.levels)
+    del groups, grouped, text_codes, hashes, text_hashes, facts, of_documents, published
     write_document_blocks(folder.documents, _kept_blocks(documents, kept), splits, report)
 
     report("check", 0, len(splits))
     search_leaks = LeakSearch(folder.documents, near, unit=unit)
-    leakage = search_leaks.summary(grouped)
-    if published is None:
+    leakage = search_leaks.summary(texts_not_tied=not_tied[0], links_not_followed=not_tied[1])
+    if not is_published:
         leakage.raise_if_any(near=is_near_grouped, unit=unit)
     log_leakage(leakage)
     search_leaks.write_leaks(folder.leaks)
     write_json(folder.leakage, asdict(leakage))
     report("check", len(splits), len(splits))
 
-    of_documents = facts.columns
-    synthetic = bool(of_documents["synthetic"].all())
-    counts = _cross_count(of_documents["level"], splits, data.levels)
-    learners = group_documents(of_documents["learner"])[0] if has_learners else None
     corpus_notes = reader.notes(documents.count, without_language=documents.without_language, cleaned=documents.cleaned)
     summary = CorpusSummary(
         rows=reader.rows,
@@ -178,7 +183,7 @@ def prepare_corpus(
         bad_rows=count_by_reason(bad_rows),
         notes={
             **corpus_notes,
-            **note_oddities(of_documents["oddities"], learners, leakage.most_documents_with_one_text),
+            **note_oddities(oddities, learners, leakage.most_documents_with_one_text),
         },
         language=data.language,
         synthetic=synthetic,
@@ -186,13 +191,13 @@ def prepare_corpus(
         seed=seed,
         levels=data.levels,
         counts=counts,
-        first_languages=_cross_count(of_documents["l1"], splits, facts.names["l1"]),
+        first_languages=first_languages,
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
-        grouped_by=PUBLISHED if published is not None else grouped_by(unit, has_learners=has_learners),
+        grouped_by=PUBLISHED if is_published else grouped_by(unit, has_learners=has_learners),
         groups=found_groups,
         largest_group=largest_group,
-        lengths=_lengths(of_documents["characters"], of_documents["level"], data.levels),
+        lengths=lengths,
     )
     _log(name, summary)
     write_json(folder.splits, asdict(summary))

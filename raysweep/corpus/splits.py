@@ -26,6 +26,7 @@ from raysweep.seeding import seed_for
 SPLITS = ("train", "valid", "test")
 
 Longs = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -45,7 +46,7 @@ def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         The number of each document's group, from 0, and a hash (uint64) of each group.
     """
     of_groups, groups = np.unique(hashes, return_inverse=True)
-    return groups, of_groups
+    return groups.astype(np.int32), of_groups
 
 
 def join_groups(
@@ -64,11 +65,12 @@ def join_groups(
         Groups and hashes as `group_documents` gives them, and whether each link was refused, as (L,) booleans.
     """
     sizes = np.bincount(groups, minlength=len(hashes))
-    roots = np.arange(len(hashes))
+    roots = np.arange(len(hashes), dtype=np.int32)
     is_refused = np.zeros(len(links), dtype=np.bool_)
     _follow_links(groups, links, largest, sizes, roots, is_refused)
-    remaining, numbers = np.unique(roots, return_inverse=True)
-    joined = np.full(len(remaining), np.iinfo(np.uint64).max, dtype=np.uint64)
+    is_root = roots == np.arange(len(roots))
+    numbers = (np.cumsum(is_root, dtype=np.int32) - np.int32(1))[roots]
+    joined = np.full(int(is_root.sum()), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(joined, numbers, hashes)
     return np.take(numbers, groups), joined, is_refused
 
@@ -182,7 +184,7 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
 
 
 @kernel
-def _follow_links(groups: Longs, links: Longs, largest: int, sizes: Longs, parents: Longs, is_refused: Bools) -> None:
+def _follow_links(groups: Shorts, links: Longs, largest: int, sizes: Longs, parents: Shorts, is_refused: Bools) -> None:
     """Join trees of groups (union-find); at the end each group's parent is the root of its tree."""
     for place in range(len(links)):
         root = _root_of(parents, groups[links[place, 0]])
@@ -199,7 +201,7 @@ def _follow_links(groups: Longs, links: Longs, largest: int, sizes: Longs, paren
 
 
 @kernel
-def _root_of(parents: Longs, node: int) -> int:
+def _root_of(parents: Shorts, node: int) -> int:
     """Find the root of a node's tree, halving paths on the way."""
     while parents[node] != node:
         parents[node] = parents[parents[node]]

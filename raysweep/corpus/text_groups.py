@@ -11,6 +11,7 @@ aside (`find_divided`), so no text and no near duplicate remains in two splits.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from raysweep.corpus.near_duplicates import NearDuplicates
 from raysweep.corpus.splits import SPLITS, join_groups
 
 Longs = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 
 MOST_OF_CORPUS = 50
@@ -33,7 +35,7 @@ MANY_GROUPS = 10
 class TextGroups:
     """The groups of D documents after their texts tied some."""
 
-    groups: Longs  # (D,)
+    groups: Codes  # (D,)
     hashes: npt.NDArray[np.uint64]  # one for each group
     equal_not_tied: int  # links between equal texts that were not followed
     near_not_tied: int  # the same for almost equal texts
@@ -41,7 +43,7 @@ class TextGroups:
 
 
 def group_by_text(
-    groups: Longs, hashes: npt.NDArray[np.uint64], texts: Longs, near: NearDuplicates, *, is_near_grouped: bool
+    groups: Codes, hashes: npt.NDArray[np.uint64], texts: Codes, near: NearDuplicates, *, is_near_grouped: bool
 ) -> TextGroups:
     """Join the groups of equal texts and, if asked for, of near duplicates.
 
@@ -75,7 +77,7 @@ def group_by_text(
 
 
 def find_divided(
-    near: NearDuplicates, splits: np.ndarray, texts: Longs, *, is_near_grouped: bool
+    near: NearDuplicates, splits: np.ndarray, texts: Codes, *, is_near_grouped: bool
 ) -> tuple[Bools, Bools]:
     """Find the documents to remove so that no two splits share a text or a near duplicate, as (D,) booleans each.
 
@@ -112,7 +114,8 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
     some = np.flatnonzero(is_shared[near.words])
     words, texts, of_some = near.words[some], texts[some], splits[some]
     # Documents with the same words may have different texts and, after unusual case folding, the other way round.
-    same = np.unique(words * (int(texts.max(initial=0)) + 1) + texts, return_inverse=True)[1]
+    both = words.astype(np.int64) * (int(texts.max(initial=0)) + 1) + texts
+    same = np.unique(both, return_inverse=True)[1]
     for split in range(len(SPLITS)):
         per_words = np.bincount(words[of_some == split], minlength=count)
         around = per_words.copy()
@@ -125,12 +128,12 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
     return others, any_near
 
 
-def find_splits(codes: Longs, splits: np.ndarray) -> Bools:
+def find_splits(codes: Codes, splits: np.ndarray) -> Bools:
     """Tell which splits hold each document's code, as (D, S); codes below 0 are nowhere."""
     return np.where((codes >= 0)[:, None], splits_of_codes(codes, splits)[codes], False)
 
 
-def splits_of_codes(codes: Longs, splits: np.ndarray, count: int = 0) -> Bools:
+def splits_of_codes(codes: Codes, splits: np.ndarray, count: int = 0) -> Bools:
     """Tell which splits hold each of K codes, as (K, S); codes below 0 are left out."""
     known = codes >= 0
     found = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
@@ -138,10 +141,11 @@ def splits_of_codes(codes: Longs, splits: np.ndarray, count: int = 0) -> Bools:
     return found
 
 
-def _chain(codes: Longs, groups: Longs, lengths: npt.NDArray[np.int32]) -> tuple[Longs, Bools]:
+def _chain(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> tuple[Longs, Bools]:
     """Link each document to the one before it with the same code, the rarest codes first; tell which links are free."""
     order = np.argsort(codes, kind="stable")
-    same = np.flatnonzero(codes[order][1:] == codes[order][:-1])
+    in_order = codes[order]
+    same = np.flatnonzero(in_order[1:] == in_order[:-1])
     links = np.stack([order[same + 1], order[same]], axis=1)
     # A learner's own copies are in one group already.
     links = links[groups[links[:, 0]] != groups[links[:, 1]]]
@@ -149,7 +153,7 @@ def _chain(codes: Longs, groups: Longs, lengths: npt.NDArray[np.int32]) -> tuple
     return links, _are_free(codes, groups, lengths)[codes[links[:, 0]]]
 
 
-def _are_free(codes: Longs, groups: Longs, lengths: npt.NDArray[np.int32]) -> Bools:
+def _are_free(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bools:
     """Tell for each code whether its text is too short and too common to tie anyone."""
     counts = np.bincount(codes)
     candidates = (lengths < SHORT_WORDS) & (counts[codes] >= MANY_GROUPS)

@@ -17,6 +17,7 @@ from raysweep.readers.compiled import kernel
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
 Longs = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int32]
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -49,7 +50,7 @@ def normalised_hashes(texts: pa.Array) -> Hashes:
     return hashes
 
 
-def number_by_appearance(hashes: Hashes) -> tuple[Longs, Longs]:
+def number_by_appearance(hashes: Hashes) -> tuple[Shorts, Longs]:
     """Number equal values alike, in the order in which they first appear; also returns where each appears first."""
     order = np.argsort(hashes, kind="stable")
     in_order = hashes[order]
@@ -59,7 +60,7 @@ def number_by_appearance(hashes: Hashes) -> tuple[Longs, Longs]:
     firsts = order[is_first]
     ranks = np.empty(len(firsts), dtype=np.int32)
     ranks[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.int32)
-    codes = np.empty(len(order), dtype=np.int64)
+    codes = np.empty(len(order), dtype=np.int32)
     codes[order] = ranks[np.cumsum(is_first, dtype=np.int32) - 1]
     firsts.sort()
     return codes, firsts

@@ -32,4 +32,6 @@ def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         finally:
             for future in waiting:
                 future.cancel()
+            # Threads leave freed memory behind, Arrow's and numpy's (the system's).
             pa.default_memory_pool().release_unused()
+            pa.system_memory_pool().release_unused()

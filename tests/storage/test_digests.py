@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from blake3 import blake3
 
 from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.storage import digests
@@ -36,6 +37,14 @@ def outputs_of(folder):
 def test_a_digest_is_blake3_of_the_bytes(folder):
     """The first 128 bits of the published test vector for no input at all."""
     assert digest_file(folder / "empty") == "af1349b9f5f9a1a6a0404dea36dcc949"
+
+
+def test_a_file_is_digested_a_piece_at_a_time(folder, monkeypatch):
+    """A map of 3 GB counts as 3 GB of memory; the last piece may be short."""
+    content = (folder / "model" / "weights").read_bytes()
+    for size in (100, 1024, len(content), 1 << 24):
+        monkeypatch.setattr(digests, "_PIECE_BYTES", size)
+        assert digest_file(folder / "model" / "weights") == blake3(content).hexdigest(length=16)
 
 
 def test_outputs_name_every_file_that_is_there(folder):
