@@ -30,7 +30,7 @@ class Process:
 def test_the_tests_of_a_file_run_in_one_process_and_all_that_start_ray_in_one():
     """They were divided: each process made every module's fixtures, and two Rays crowded each other out."""
     ray, others = (
-        ["tests/cluster/test_sweep.py", "tests/cli/test_doctor.py"],
+        ["tests/cluster/test_sweep.py", "tests/cluster/test_interrupt.py"],
         ["tests/test_house.py", "tests/cluster/test_kuberay.py"],
     )
     files = [ray[0], others[0], ray[1], others[1]]

@@ -1,4 +1,4 @@
-"""One Ray session for a module, a listener that remembers, and where a process's output goes."""
+"""One Ray session for all modules, a listener that remembers, and where a process's output goes."""
 
 import os
 import sys
@@ -32,11 +32,21 @@ def output(tmp_path):
     return tmp_path / "output.txt"
 
 
+@pytest.fixture(scope="session")
+def shared_ray():
+    """The session that modules share, if one is open: Ray takes many seconds to start and to end."""
+    sessions = []
+    yield sessions
+    for session in sessions:
+        session.close()
+
+
 @pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    """Two CPUs and a GPU that Ray is told of and no machine has; trials run on a CPU unless they ask for it."""
+def session(shared_ray, tmp_path_factory):
+    """Two CPUs and two GPUs that Ray is told of and no machine has; trials run on a CPU unless they ask for one."""
     from raysweep.cluster.session import open_session
 
-    resources = ResourcesConfig(max_failures=1, gpus_per_trial=0)
-    with open_session(resources, scratch=tmp_path_factory.mktemp("ray"), cpus=2, gpus=1) as session:
-        yield session
+    if not shared_ray:
+        resources = ResourcesConfig(max_failures=1, gpus_per_trial=0)
+        shared_ray.append(open_session(resources, scratch=tmp_path_factory.mktemp("ray"), cpus=2, gpus=2))
+    return shared_ray[0]

@@ -2,6 +2,8 @@
 
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from raysweep.errors import ResourceError
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.chained_training import steps_of
+from tests.cluster.conftest import ROOT
 from tests.cluster.listening import exposed_listeners, listening_as_ss_says
 from tests.cluster.sweep_process import SweepProcess
 from tests.sweep_tasks import Remembering
@@ -130,3 +133,13 @@ def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, to
     assert record.state in {State.STOPPED, State.RUNNING, *([State.DONE] if how else [])}
     if record.state is State.STOPPED:
         assert re.search(f"Ray's {told}", record.reason)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_whole_doctor_starts_ray_too(tmp_path):
+    """The last check is the one that a run would make first."""
+    words = ["doctor", "--storage", str(tmp_path), "--set", "resources.gpus_per_trial=0"]
+    done = subprocess.run([sys.executable, "-m", "raysweep", *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "\n✔ Ray         Ray " in done.stdout

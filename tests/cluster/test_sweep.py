@@ -142,7 +142,7 @@ def test_trials_that_could_never_start_are_refused_before_anything_starts(sessio
     from raysweep.errors import ResourceError
 
     tasks = [make_task(run, "large", gpus=4), make_task(run, "larger", gpus=4)]
-    with pytest.raises(ResourceError, match=r"2 trials ask for 4 GPUs each; the cluster has 1 \(2 CPUs\)"):
+    with pytest.raises(ResourceError, match=r"2 trials ask for 4 GPUs each; the cluster has 2 \(2 CPUs\)"):
         run_sweep(session, tasks, listener, storage=run.ray)
     assert not run.trial("large").root.exists()
 

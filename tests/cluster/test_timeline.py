@@ -43,11 +43,13 @@ GPUS = 2
 
 
 @pytest.fixture(scope="module", params=["shared", "own"])
-def sweep(request, tmp_path_factory):
+def sweep(request, shared_ray, tmp_path_factory):
     """How its trainings got their processes, and the run of a finished sweep."""
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
 
+    while shared_ray:
+        shared_ray.pop().close()
     config = parse_config(CONFIG)
     folder = RunFolder(tmp_path_factory.mktemp("timeline") / "run")
     run = Run(

@@ -1,6 +1,7 @@
 """A trial that asks for two GPUs trains on two of Ray Train's workers, as one worker would; one of them may be lost."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -73,14 +74,10 @@ def is_train_worker(process):
         return False
 
 
-@pytest.fixture(scope="module")
-def two_gpus(tmp_path_factory):
-    """GPUs that Ray is told of and no machine has; their workers talk by gloo."""
-    from raysweep.cluster.session import open_session
-
-    resources = ResourcesConfig(max_failures=1)
-    with open_session(resources, scratch=tmp_path_factory.mktemp("ray"), cpus=2, gpus=2) as session:
-        yield session
+@pytest.fixture
+def two_gpus(session):
+    """Trials ask for GPUs, which no machine has; their workers talk by gloo."""
+    return replace(session, resources=ResourcesConfig(max_failures=1))
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,12 @@ import httpx2
 import psutil
 import pytest
 
+from tests.cluster.listening import exposed_listeners
 from tests.inference.conftest import own_run as own_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 CLIENTS = 20
+TOKEN = "0123456789abcdef"
 
 
 @contextmanager
@@ -98,17 +100,17 @@ def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixe
     """What it was to answer is asked again of the other; what replaces it has the same models, or is refused."""
     run, printed = own_run.folder.root, tmp_path / "printed.txt"
     with served(run, printed) as (process, address):
-        told = httpx2.get(f"{address}/api/run").json()
+        told = httpx2.get(f"{address}/api/run", timeout=60).json()
         models = {(model["name"], model["digest"]) for model in told["models"]}
         assert len(replicas_of(process)) == 2
         assert ask_all(address, lambda: os.kill(replicas_of(process)[0], signal.SIGKILL)) == models
         wait_for(printed, "1 of 2 replicas answer", process)
         wait_for(printed, "ray serve: RUNNING\n", process, count=2)
-        assert httpx2.get(f"{address}/report/report.html").status_code == 200
+        assert httpx2.get(f"{address}/report/report.html", timeout=60).status_code == 200
 
         shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
         own_run.folder.evidence.write_text("of the new models")
-        assert httpx2.get(f"{address}/report/report.html").status_code == 409
+        assert httpx2.get(f"{address}/report/report.html", timeout=60).status_code == 409
         assert ask_all(address, lambda: os.kill(replicas_of(process)[0], signal.SIGKILL)) == models, "none of the new"
         told = "A1, what tells levels changed since `raysweep serve` began; end it, and give the same command again"
         wait_for(printed, f"UNHEALTHY, 1 of 2 replicas answer: raysweep.errors.InputError: run 'tiny': {told}", process)
@@ -130,3 +132,36 @@ def test_a_lost_node_of_a_cluster_costs_nobody_an_answer(finished_storage, tmp_p
     ):
         assert len(replicas_of(other)) == 1
         ask_all(url, lambda: os.killpg(other.pid, signal.SIGKILL))
+
+
+def test_a_team_is_answered_by_ray_serve_as_by_the_local_app(finished_storage, client, tmp_path):
+    """Equal to the digit, with the token alone; SIGTERM ends all of it."""
+    port = free_port()
+    options = ["--name", "tiny", "--storage", str(finished_storage), "--port", str(port)]
+    words = [sys.executable, "-m", "raysweep", "serve", *options]
+    printed, environment = tmp_path / "printed.txt", {**os.environ, "RAYSWEEP_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+    with printed.open("w") as output, subprocess.Popen(words, stdout=output, stderr=output, env=environment) as process:
+        try:
+            while "RUNNING" not in printed.read_text():
+                assert process.poll() is None, printed.read_text()
+                time.sleep(0.2)
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert exposed_listeners([psutil.Process(process.pid), *family]) == []
+            address = f"http://127.0.0.1:{port}"
+            assert httpx2.get(f"{address}/api/health", timeout=60).status_code == 401
+            known = {"authorization": f"Bearer {TOKEN}"}
+            with httpx2.Client(base_url=address, headers=known, timeout=300) as team:
+                assert team.get("/api/health").json() == {"status": "ok", "waiting": 0, "most_waiting": 64}
+                assert team.get("/-/healthz").text == "success"
+                for path, body in (("fill", {"text": "I like [word].", "seed": 4}), ("read", {"text": "I go home."})):
+                    assert team.post(f"/api/{path}", json=body).json() == client.post(f"/api/{path}", json=body).json()
+                assert team.post("/api/read", json={"text": "a" * 2_000_000}).status_code == 413
+                with ThreadPoolExecutor(20) as pool:
+                    answers = list(pool.map(lambda _: team.post("/api/read", json={"text": "I go home."}), range(40)))
+            assert {answer.status_code for answer in answers} == {200}
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+        assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert printed.read_text().endswith("ended\n")
+    assert TOKEN not in printed.read_text()

@@ -1,14 +1,8 @@
 """`raysweep try` and `raysweep serve` from the command line: where they listen, and what they refuse."""
 
-import os
 import socket
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
-import psutil
 import pytest
 import ray
 import uvicorn
@@ -17,7 +11,6 @@ from typer.testing import CliRunner
 from raysweep.cli.app import app
 from raysweep.cli.serve_commands import allowed_hosts, open_socket, shown_address
 from raysweep.errors import ConfigError
-from tests.cluster.listening import exposed_listeners
 
 TOKEN = "0123456789abcdef"
 
@@ -91,43 +84,3 @@ def test_a_team_needs_a_token_before_ray_starts():
     result = CliRunner().invoke(app, ["serve", "--name", "tiny", "--host", "0.0.0.0"])
     assert "others could reach the server; give it a --token" in str(result.exception)
     assert shown_address("::1", 8642, None) == "http://[::1]:8642/"
-
-
-def raysweep(*words):
-    return [sys.executable, "-m", "raysweep", *words]
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.timeout(600)
-def test_a_team_is_answered_by_ray_serve_as_by_the_local_app(finished_storage, client, tmp_path):
-    """Equal to the digit, with the token alone; SIGTERM ends all of it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    words = raysweep("serve", "--name", "tiny", "--storage", str(finished_storage), "--port", str(port))
-    printed, environment = tmp_path / "printed.txt", {**os.environ, "RAYSWEEP_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
-    with printed.open("w") as output, subprocess.Popen(words, stdout=output, stderr=output, env=environment) as process:
-        try:
-            while "RUNNING" not in printed.read_text():
-                assert process.poll() is None, printed.read_text()
-                time.sleep(0.2)
-            family = psutil.Process(process.pid).children(recursive=True)
-            assert exposed_listeners([psutil.Process(process.pid), *family]) == []
-            address = f"http://127.0.0.1:{port}"
-            assert httpx2.get(f"{address}/api/health").status_code == 401
-            known = {"authorization": f"Bearer {TOKEN}"}
-            with httpx2.Client(base_url=address, headers=known, timeout=300) as team:
-                assert team.get("/api/health").json() == {"status": "ok", "waiting": 0, "most_waiting": 64}
-                assert team.get("/-/healthz").text == "success"
-                for path, body in (("fill", {"text": "I like [word].", "seed": 4}), ("read", {"text": "I go home."})):
-                    assert team.post(f"/api/{path}", json=body).json() == client.post(f"/api/{path}", json=body).json()
-                assert team.post("/api/read", json={"text": "a" * 2_000_000}).status_code == 413
-                with ThreadPoolExecutor(20) as pool:
-                    answers = list(pool.map(lambda _: team.post("/api/read", json={"text": "I go home."}), range(40)))
-            assert {answer.status_code for answer in answers} == {200}
-        finally:
-            process.terminate()
-        assert process.wait(60) == 0
-        assert psutil.wait_procs(family, timeout=20)[1] == []
-    assert printed.read_text().endswith("ended\n")
-    assert TOKEN not in printed.read_text()
