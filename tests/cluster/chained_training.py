@@ -3,7 +3,8 @@
     python chained_training.py ROOT [own|cluster]   train what is not done of six trials and five children
 
 It saves a checkpoint every second step where the real one saves its own, and notes each step it does.
-STEP_SECONDS is the length of a step, GRACE_SECONDS replaces the time that trainings have to save.
+STEP_SECONDS is the length of a step, CPUS how many trainings run at a time on one machine, GRACE_SECONDS replaces the
+time that trainings have to save.
 """
 
 import dataclasses
@@ -126,11 +127,11 @@ def main():
     signals.GRACE_S = float(os.environ.get("GRACE_SECONDS", signals.GRACE_S))
     root, is_cluster = Path(sys.argv[1]), sys.argv[2:] == ["cluster"]
     run = RunFolder(root)
-    address = start_nodes(root) if is_cluster else None
+    address, cpus = start_nodes(root) if is_cluster else None, int(os.environ.get("CPUS", "3"))
     workers = "own" if sys.argv[2:] == ["own"] else "auto"
     resources = ResourcesConfig(max_failures=2, gpus_per_trial=0, address=address, train_workers=workers)
     try:
-        with open_session(resources, scratch=run.ray, cpus=None if is_cluster else 3) as session:
+        with open_session(resources, scratch=run.ray, cpus=None if is_cluster else cpus) as session:
             train = "tests.cluster.chained_training:train_in_chain"
             run_sweep(session, open_tasks(run), Printing(), storage=run.ray, train=train)
     except KeyboardInterrupt:

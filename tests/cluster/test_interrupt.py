@@ -33,7 +33,7 @@ def assert_ends_with_130_and_all_its_processes(sweep, family):
 def test_sigterm_waits_for_a_checkpoint_and_ends_with_130_leaving_no_processes(run, output):
     """A cluster manager's notice costs no step; Ray's own handler would end the process wherever it is."""
     # Steps so long that the training is not over before it hears of the signal.
-    with SweepProcess(run, output, STEP_SECONDS="1") as sweep:
+    with SweepProcess(run, output, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         family = sweep.family()
         sweep.process.send_signal(signal.SIGTERM)

@@ -85,7 +85,7 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
     """
     token = TokenModes(tmp_path / "home" / ".ray" / "auth_token")
     token.start()
-    with SweepProcess(run, output, HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path)) as sweep:
+    with SweepProcess(run, output, CPUS="1", HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path)) as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         token.is_over.set()
         family = sweep.family()
@@ -115,7 +115,7 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
 )
 def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, told):
     """Ray itself waits for a minute and ends the process without a word, or fails training after training."""
-    with SweepProcess(run, output, *how, STEP_SECONDS="1") as sweep:
+    with SweepProcess(run, output, *how, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         # A cluster's other node has a raylet too.
         process = min((each for each in sweep.family() if each.name() == server), key=lambda each: each.create_time())

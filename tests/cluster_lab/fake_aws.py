@@ -106,7 +106,7 @@ class Machines:
 def _profile_of(backend, instance):
     """The instance profile's name: moto gives it to the first of the instances that are started together."""
     (together,) = [each.instances for each in backend.reservations.values() if instance in each.instances]
-    until = time.monotonic() + 2
+    until = time.monotonic() + 20
     while time.monotonic() < until:
         for each in together:
             if found := backend.iam_instance_profile_associations.get(each.id):

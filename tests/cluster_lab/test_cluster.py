@@ -90,7 +90,7 @@ def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_b
     cloud.note("compared with one machine")
 
     cloud.laptop("ray down -y cluster.yaml > ~/down.log 2>&1", timeout=300)
-    cloud.wait(lambda: cloud.running() == [], 60, "an instance is left")
+    cloud.wait(lambda: cloud.running() == [], 120, "an instance is left")
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout.split()
     assert [name for name in left if name.startswith(f"{cloud.lab.prefix}-i")] == []
     cloud.note("ray down")

@@ -111,7 +111,7 @@ def test_nothing_is_left_of_a_cluster_that_is_killed_or_hangs(tmp_path, end):
     (tmp_path / ".venv/bin/python").write_text(PROBE)
     (tmp_path / ".venv/bin/python").chmod(0o755)
     said = tmp_path / "said"
-    limit = {"RAYSWEEP_CLUSTER_LIMIT_S": "2"} if end == "limit" else {}
+    limit = {"RAYSWEEP_CLUSTER_LIMIT_S": "4"} if end == "limit" else {}
     script = subprocess.Popen(
         [tmp_path / ".ci/cluster"],
         env={**os.environ, "NAME": name, "SAID": str(said), **limit},

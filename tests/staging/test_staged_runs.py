@@ -54,11 +54,10 @@ def objects(uri):
     return Bucket(parse_bucket_uri(uri).at("tiny")).list()
 
 
-def test_a_run_in_object_storage_equals_one_on_a_path(uri, tmp_path, new_disk, gate):
+def test_a_run_in_object_storage_equals_one_on_a_path(uri, finished_storage, new_disk, gate):
     """To the byte; the second time nothing is done, also on another disk."""
     first, _, _ = do_staged(uri)
-    local = open_run(tmp_path / "path")
-    local.do()
+    local = open_run(finished_storage)
     assert results_of(first.folder) == results_of(local.folder)
     files = {path.relative_to(local.folder.root).as_posix() for path in local.folder.root.rglob("*") if path.is_file()}
     events = re.compile(r"trials/[^/]+/events\.out\.tfevents")
