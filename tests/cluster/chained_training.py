@@ -10,7 +10,6 @@ time that trainings have to save.
 import dataclasses
 import hashlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from raysweep.scheduling.records import State, read_record
 from raysweep.storage.atomic_files import read_json, write_json, write_text
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 from tests.cluster.fake_trainings import result_of, train
+from tests.cluster.listening import free_port
 
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 TRIALS = {
@@ -151,10 +151,7 @@ def start_nodes(root):
 
     from raysweep.cluster.ray_internals import drain_node
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": port}
+    head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=2)
 

@@ -2,10 +2,21 @@
 
 import ipaddress
 import re
+import secrets
 import shutil
+import socket
 import subprocess
+from contextlib import suppress
 
 import psutil
+
+
+def free_port():
+    """A port that nobody listens on, and that neither the kernel nor Ray gives to others before it is used."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def exposed_listeners(processes):

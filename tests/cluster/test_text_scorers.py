@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
 from raysweep.storage.run_folder import RunFolder
-from tests.cluster.listening import exposed_listeners
+from tests.cluster.listening import exposed_listeners, free_port
 from tests.one_thread import one_thread as one_thread
 from tests.sweep_tasks import Remembering
 
@@ -93,11 +92,6 @@ def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message)
         list(score(session, [task(tmp_path, model, tmp_path / "texts", tmp_path / "out")]))
     assert message in str(raised.value)
     assert not (tmp_path / "out").exists()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.cluster.listening import exposed_listeners
+from tests.cluster.listening import exposed_listeners, free_port
 from tests.inference.conftest import own_run as own_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
@@ -57,11 +56,6 @@ def node(printed, *options):
             yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def wait_for(printed, words, process, count=1):
