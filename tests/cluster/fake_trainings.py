@@ -12,7 +12,6 @@ from pathlib import Path
 from raysweep.errors import NonFiniteLossError, TrainingError
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.run_folder import TrialFolder
-from raysweep.training import loop
 from raysweep.training.job import Evaluation, TrainingResult
 
 
@@ -103,6 +102,8 @@ def train_until_asked(job, *, should_stop, **how):
 
 def train_and_lose_the_second_worker(job, *, rank, **how):
     """The real loop, whose second worker is killed once, when there is a checkpoint."""
+    from raysweep.training import loop  # torch, which the other trainings do without
+
     mark = job.folder / "second worker lost"
 
     def die():

@@ -1,7 +1,5 @@
 """Finished models on Ray: parts of a corpus scored by actors that may be lost, and an app served by replicas."""
 
-import os
-import signal
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 
 from raysweep.errors import ConfigError, DamagedError, ResourceError, TrainingError
 from raysweep.inference.level_classifier import model_digest_of
-from raysweep.inference.part_scores import PartScores
 from raysweep.inference.text_parts import score_part
 from raysweep.pipeline.tasks import TextTask
 from raysweep.storage.run_folder import RunFolder
@@ -23,19 +20,7 @@ from tests.one_thread import one_thread as one_thread
 from tests.sweep_tasks import Remembering
 
 pytestmark = pytest.mark.ray
-HERE = "tests.cluster.test_text_scorers"
-
-
-def fake_part(*, run, model, model_digest, texts, with_tokens, infills, device):
-    """Instead of scoring; imported by name in the workers."""
-    if model == "damaged":
-        raise DamagedError("model.safetensors is damaged; train it again with --force damaged")
-    if model == "broken":
-        raise ZeroDivisionError("no such thing")
-    if model == "lost" and not (run / "died").exists():
-        (run / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return PartScores(texts=3, sums=texts + b"!", tokens=b"tokens" if with_tokens else None)
+FAKE_PART = "tests.cluster.fake_pieces:score_part"
 
 
 def task(run: Path, model: str, texts: Path, out: Path, tokens_out=None) -> TextTask:
@@ -43,7 +28,7 @@ def task(run: Path, model: str, texts: Path, out: Path, tokens_out=None) -> Text
     return TextTask(run=run, model=model, model_digest=digest, texts=texts, out=out, tokens_out=tokens_out)
 
 
-def score(session, tasks, function=f"{HERE}:fake_part", listener=None):
+def score(session, tasks, function=FAKE_PART, listener=None):
     from raysweep.cluster.scorers import Scorers
 
     with closing(Scorers(session, score_part=function)) as scorers:
