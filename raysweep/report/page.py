@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from raysweep.evidence import formats
 from raysweep.evidence.claim_words import KINDS_OF_MODEL, claim_sentence, claim_title, compare
-from raysweep.evidence.evidence_schema import ClaimFinding, Evidence
+from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, Matrix
 from raysweep.report.infill_samples import Sample
 from raysweep.report.labels import MARKS, confidence_level, is_synthetic
 from raysweep.report.layout import MOST_ROWS, Block, Figure, Folded, Panels, ReportSection
@@ -101,8 +101,14 @@ def _facts(evidence: Evidence) -> list[str]:
     """The line under the title: how much of everything."""
     matrix, ended = evidence.matrix, evidence.run.ended_at
     facts = [
-        f"{sum(bool(row.cells) for row in matrix.rows)} models",
+        f"{sum(bool(row.cells) for row in matrix.rows)} models{_seeds(matrix)}",
         f"{len(matrix.levels)} levels",
         f"{sum(size.documents for size in matrix.sizes.values()):,} test documents",
     ]
     return facts + ([f"last training ended {formats.date(ended)}"] if ended else [])
+
+
+def _seeds(matrix: Matrix) -> str:
+    """` with up to 92 seeds each`, where models were trained with several."""
+    most = max((len(row.models) for row in matrix.rows), default=0)
+    return f" with up to {most} seeds each" if most > 1 else ""

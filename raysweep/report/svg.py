@@ -108,7 +108,7 @@ def interval_plot(
         # Labels that would overlap are put at two heights.
         y = top - 22 if x - last < 7 * len(reference.label) + 8 else top - 8
         last = x if y == top - 8 else -inf
-        parts.append(_line(x, y + 4, x, foot, "reference"))
+        parts.extend(_line(x, start, x, end, "reference") for start, end in _beside_headings(rows, y + 4, top, pitch))
         parts.append(_text(x, y, reference.label, "tick middle"))
     for index, row in enumerate(rows):
         parts.extend(_interval_row(row, top + pitch * index + pitch / 2, place, low, high, width))
@@ -183,6 +183,13 @@ def bar_plot(name: str, title: str, description: str, rows: Sequence[tuple[str, 
             parts.append(bar.format(style, left, y + 3, _n(max(length, 1.0))))
         parts.append(_text(left + length + 8, y + 14, _cut(text, 60), "tick"))
     return _figure(name, title, description, width, pitch * len(rows) + 8, parts)
+
+
+def _beside_headings(rows: Sequence[Interval], first: float, top: float, pitch: float) -> list[tuple[float, float]]:
+    """From a height to the foot of the rows, without the headings, whose words a line would strike through."""
+    headings = [top + pitch * index for index, row in enumerate(rows) if row.is_heading]
+    starts, ends = [first, *(y + pitch for y in headings)], [*headings, top + pitch * len(rows)]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
 def _interval_row(

@@ -52,6 +52,12 @@ def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
     Page(html)
 
 
+def test_the_line_under_the_title_counts_entries_and_their_seeds(folder):
+    """Fourteen trainings and more are four models to a reader."""
+    html = folder.report_html.read_text(encoding="utf-8")
+    assert f"4 models with up to {SEEDS} seeds each" in html
+
+
 def test_a_figure_has_one_line_or_bar_for_all_seeds(folder):
     """Curves are means, hours are sums."""
     level = (folder.figures / "curve-2.svg").read_text(encoding="utf-8")
@@ -69,4 +75,6 @@ def test_a_mean_score_of_generated_answers_has_its_lowest_and_highest_seed(folde
     assert ends == pytest.approx((0.412, 0.412 + 0.01 * (SEEDS - 1)))
     assert ends[0] < float(row["top1_accuracy"]) < ends[1]
     text = " ".join(folder.report_html.read_text(encoding="utf-8").replace("\u202f", " ").split())
-    assert "its lowest and highest seed" in text
+    assert "its lowest and highest seed, where they differ" in text
+    assert "41.2 % to" in text
+    assert "31.0 % to" not in text  # the same with every seed

@@ -52,6 +52,19 @@ def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
     assert len(re.findall(r"tick middle", text)) >= 4
 
 
+def test_a_line_of_reference_strikes_through_no_heading():
+    """It stops above each heading, and goes on below it to the axis."""
+    heading, row = Interval(label="H1", text="", is_heading=True), Interval(label="A1", text="", value=1.1)
+    text = plot([heading, row, row, heading, row])
+    lines = [
+        (float(y1), float(y2)) for y1, y2 in re.findall(r'class="reference"[^>]* y1="([^"]+)"[^>]* y2="([^"]+)"', text)
+    ]
+    words = [float(y) for y in re.findall(r'y="([\d.]+)">H1<', text)]
+    assert len(words) == 2
+    assert not [1 for y in words for first, last in lines if first < y and last > y - 10]
+    assert lines[-1][1] == max(float(y) for y in re.findall(r'class="axis"[^>]* y1="([^"]+)"', text))
+
+
 def test_decided_and_undecided_differ_by_more_than_colour():
     """The summary is a diamond, a level a dot; the verdict is written beside it."""
     text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])

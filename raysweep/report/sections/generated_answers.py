@@ -61,7 +61,11 @@ def generation_section(evidence: Evidence) -> ReportSection:
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong. A "
             "longer answer is compared with what the learner wrote, by the words (unigrams) and the pairs of words "
             "(bigrams) that both have."
-            + (" Below a mean of several seeds stand its lowest and highest seed." if is_mean else "")
+            + (
+                " Below a mean of several seeds stand its lowest and highest seed, where they differ."
+                if is_mean
+                else ""
+            )
         )
     blocks: list[Block] = [text, _overall(answers)]
     if answers:
@@ -92,7 +96,8 @@ def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:
     def measure(name: str) -> Column[_Answers]:
         def cell(row: _Answers) -> Cell:
             low, high = row.seed_range(name)
-            detail = "" if low is None else f"{formats.share(low)} to {formats.share(high)}"
+            ends = list(dict.fromkeys(formats.share(end) for end in (low, high) if end is not None))
+            detail = " to ".join(ends) if len(ends) > 1 else ""
             return Cell(text=formats.share(row.overall[name]), values=(row.overall[name], low, high), detail=detail)
 
         return Column(_MEASURES[name], (name, f"{name}_lowest_seed", f"{name}_highest_seed"), cell)
