@@ -39,6 +39,9 @@ def try_models(
     try:
         import uvicorn
 
+        from raysweep.model.heavy_imports import import_quickly
+
+        import_quickly("raysweep.serving.web_app")
         from raysweep.serving.web_app import make_app
     except ModuleNotFoundError as error:
         raise _missing("try", error) from error

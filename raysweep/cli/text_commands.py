@@ -104,11 +104,6 @@ def infill(
 
     Blanks are [blank], [word], [ngram], [sentence], [paragraph] and [document].
     """
-    from raysweep.cli.infill_csv import fill_csv
-    from raysweep.cli.infill_models import choose_models
-    from raysweep.cli.infill_prompt import fill_texts
-    from raysweep.evaluation.answer_words import Constraints
-
     if csv is not None and (text is not None or out is None):
         raise ConfigError("--csv: needs --out FILE, and no text")
     if csv is None and (out is not None or reference is not None or force or learner_likeness):
@@ -117,6 +112,12 @@ def infill(
         raise ConfigError("--classifier: needs --learner-likeness, whose levels it tells")
     if learner_likeness and name is None:
         raise ConfigError("--learner-likeness: needs --name, the run whose classifier tells levels")
+    from raysweep.cli.infill_csv import fill_csv
+    from raysweep.cli.infill_models import choose_models
+    from raysweep.cli.infill_prompt import fill_texts
+    from raysweep.evaluation.answer_words import Constraints
+    from raysweep.model.heavy_imports import import_quickly
+
     options = {
         "samples": samples or (3 if csv is None else 1),
         "temperature": temperature,
@@ -129,6 +130,7 @@ def infill(
     }
     settings = Settings(name=name, storage=storage, fetches="no checkpoints")
     with choose_models(settings, model, all_levels=all_levels) as chosen:
+        import_quickly("raysweep.evaluation.infilling")
         if csv is None or out is None:
             fill_texts(chosen, text, as_json=as_json, **options)
             return

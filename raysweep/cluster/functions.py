@@ -1,6 +1,5 @@
 """Call functions that are passed by name."""
 
-import importlib
 import textwrap
 import traceback
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from raysweep.errors import RaysweepError
-from raysweep.model.heavy_imports import without_collection
+from raysweep.model.heavy_imports import import_quickly
 from raysweep.pipeline.training_attempt import describe_error
 
 
@@ -19,9 +18,7 @@ def resolve(name: str) -> Any:
     Functions are passed by name, so that torch is imported where they run and nowhere else.
     """
     module, _, attribute = name.partition(":")
-    with without_collection():
-        imported = importlib.import_module(module)
-    return attrgetter(attribute)(imported)
+    return attrgetter(attribute)(import_quickly(module))
 
 
 def call_with_fields(function: str, task: Any, require: Callable[[], None] | None, **others: Any) -> Any:

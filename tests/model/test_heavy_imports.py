@@ -1,0 +1,29 @@
+"""Imports without Python's search for garbage."""
+
+import gc
+import sys
+
+import pytest
+
+from raysweep.model.heavy_imports import import_quickly
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_not_searched_for_during_an_import_and_is_afterwards(tmp_path, monkeypatch, is_enabled):
+    """As before, whatever the import does; what is imported already is given back."""
+    (tmp_path / "slow_one.py").write_text("import gc\nwas_enabled = gc.isenabled()\n")
+    (tmp_path / "broken_one.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_one", raising=False)
+    before = gc.isenabled()
+    try:
+        gc.enable() if is_enabled else gc.disable()
+        imported = import_quickly("slow_one")
+        assert not imported.was_enabled
+        assert gc.isenabled() == is_enabled
+        assert import_quickly("slow_one") is imported
+        with pytest.raises(ZeroDivisionError):
+            import_quickly("broken_one")
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable() if before else gc.disable()
