@@ -165,7 +165,7 @@ def resample_levels(
     """
     codes = {name: code for code, name in enumerate(dict.fromkeys((prompts or {}).values()))}
     prompt_of = {document: codes[name] for document, name in (prompts or {}).items()}
-    drawn = replace(Clusters.of_levels(losses, clusters or {}), prompt_of=prompt_of)
+    drawn = replace(Clusters.of_levels(losses, clusters or {}), prompt_of=prompt_of, prompts=len(codes))
     return _resample([losses], models, resamples, seed, drawn, folds)[0]
 
 
@@ -304,7 +304,7 @@ def _group_by_prompt(
     influences_DM = (table.nats[:, : len(fold_of)] - estimates_M * tokens_D[:, None]) / tokens_D.sum()
     influences_DF = _fold_means(influences_DM, fold_of)
     codes_D = np.array(prompts_D, dtype=np.int64)
-    cells_D = clusters.codes(table.documents) * (max(prompts_D) + 1) + codes_D
+    cells_D = clusters.codes(table.documents) * clusters.prompts + codes_D
     return (
         GroupInfluences.of_codes(codes_D, tokens_D, influences_DF),
         GroupInfluences.of_codes(cells_D, tokens_D, influences_DF),

@@ -27,6 +27,8 @@ class Clusters:
     """Levels of each stratum, and how many clusters it has."""
     prompt_of: Mapping[int, int] = field(default_factory=dict)
     """Number of the writing prompt of each document number; empty if prompts are unknown."""
+    prompts: int = 0
+    """How many writing prompts all documents have, of whatever level."""
 
     @classmethod
     def of_levels(cls, losses: Mapping[str, LevelLosses], learner_of: Mapping[int, str]) -> "Clusters":

@@ -96,6 +96,23 @@ def test_the_variance_is_that_of_cameron_gelbach_and_miller():
     assert found.prompts == 16
 
 
+def test_a_learners_texts_to_a_prompt_are_one_group_on_all_levels():
+    """A level with fewer prompts numbers them no other way, and no two learners or prompts share a number."""
+    written = {"A1": [("ann", "trip"), ("bob", "trip"), ("eve", "trip")]}
+    written["B1"] = [("bob", "home"), ("eve", "trip"), ("ann", "trip"), ("bob", "food")]
+    losses, learner_of, prompt_of = {}, {}, {}
+    for first, (level, texts) in enumerate(written.items()):
+        numbers = 10 * first + np.arange(len(texts))
+        nats = np.ones((len(texts), 1))
+        losses[level] = LevelLosses(level=level, documents=numbers, tokens=np.full(len(texts), 4), nats=nats)
+        learner_of |= {int(number): learner for number, (learner, _) in zip(numbers, texts, strict=True)}
+        prompt_of |= {int(number): prompt for number, (_, prompt) in zip(numbers, texts, strict=True)}
+    drawn = resample_levels(losses, ["m"], resamples=2, seed=0, clusters=learner_of, prompts=prompt_of)
+    cells = {level: set(drawn.levels[level].cells.members.tolist()) for level in written}
+    assert {level: len(numbers) for level, numbers in cells.items()} == {"A1": 3, "B1": 4}
+    assert len(cells["A1"] & cells["B1"]) == 2, "ann and eve wrote about a trip on both levels"
+
+
 def test_one_prompt_tells_nothing_about_others():
     """The interval holds for this prompt, and says so by covering none."""
     assert measured(0, 1, ["B1"]).prompts == 0
