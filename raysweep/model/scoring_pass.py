@@ -21,6 +21,7 @@ from raysweep.model.token_losses import MicroBatch, losses_of_states
 
 def score_batch(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
     """Each label's loss in nats (N,), float64; call it without gradients, with rows of one example."""
+    assert batch.owners_BT is None, "packed rows need a mask"
     states_ND = states_of_labels(model, batch.ids_BT, batch.positions_N)
     return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
 
