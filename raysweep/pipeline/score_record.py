@@ -33,8 +33,8 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
     for path in scoring.outputs:
         if path.exists():
             raise ConfigError(
-                f"--out: {scoring.shown(path):.80} is there already, made from other texts, models or settings, or "
-                f"changed since; {fix}"
+                f"--out: {scoring.shown(path):.80} is there already, made from other texts, models or settings, by "
+                f"another version, or changed since; {fix}"
             )
     return None
 

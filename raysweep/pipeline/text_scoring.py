@@ -31,7 +31,7 @@ from raysweep.config.fingerprints import fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError
-from raysweep.pipeline.identities import tokenizer_made_from
+from raysweep.pipeline.identities import EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.readers.locations import digest_files
@@ -147,6 +147,7 @@ class TextScoring:
             "order": list(self.models),
             "tokens": self.with_tokens,
             "part": PART_TEXTS,
+            "version": [EXAMPLES_VERSION, SCORES_VERSION],
         }
 
     def _start_identity(self) -> dict[str, Any]:

@@ -313,6 +313,22 @@ def test_parts_of_something_else_are_not_gone_on_with(score, tmp_path, monkeypat
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
+def test_scores_of_an_earlier_version_are_refused_and_made_again(score, tmp_path, monkeypatch):
+    """The version tells that the same settings give other numbers: neither a table nor a part of both is made."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    words = ("texts.csv", "--out", "out.csv", "--model", "A1")
+    with monkeypatch.context() as patch:
+        patch.setattr(score_output, "finish", lambda *_: (_ for _ in ()).throw(KilledError()))
+        with pytest.raises(KilledError):
+            score(*words)
+    for version in ("SCORES_VERSION", "EXAMPLES_VERSION"):
+        monkeypatch.setattr(text_scoring, version, 99)
+        with pytest.raises(ConfigError, match=r"out\.csv is there already, .*, by another version"):
+            score(*words)
+        assert "are there already" not in score(*words, "--force")
+        assert "is up to date" in score(*words)
+
+
 def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
     """CSV, JSON Lines and Parquet; a row per token with the surprisal under each model."""
     texts = ["I like apples, “really”.", "x"]
