@@ -28,6 +28,8 @@ class _Chosen:
     """Without features until they are scored."""
     rows: "Ints"
     """Their places in the corpus."""
+    digest: str
+    """The corpus's when they were chosen."""
     without_level: int
     trained_on: int
     """Texts that are equal to a train document of the run."""
@@ -61,7 +63,7 @@ def classify_texts(
 
     Raises:
         ConfigError: `out` has another suffix than .json.
-        InputError: there is no such run, or a corpus has too few texts of known level.
+        InputError: there is no such run, a corpus has too few texts of known level, or changed before it was scored.
     """
     if out.suffix != ".json":
         raise ConfigError(f"--out: found '{out.name[:60]}'; must end in .json")
@@ -92,7 +94,7 @@ def classify_texts(
     scored: dict[str, ScoredTexts] = {}
     for number, name in enumerate((corpus, *others)):
         table = out.with_name(f"{out.stem}.{number}.parquet")
-        score_texts(
+        digest = score_texts(
             settings,
             [name],
             out=table,
@@ -103,6 +105,8 @@ def classify_texts(
             force=force,
             with_levels=False,
         )
+        if digest != chosen[name].digest:  # hours may lie between
+            raise InputError(f"{name[:80]}: changed before it was scored; the same command classifies it as it is now")
         scored[name] = _with_features(chosen[name], table, levels)
     first = scored[corpus]
     models = tuple(first.features)
@@ -147,10 +151,12 @@ def _choose(
 
     from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
     from raysweep.corpus.new_texts import read_new_texts
-    from raysweep.readers.locations import find_files
+    from raysweep.readers.locations import digest_files, find_files
     from raysweep.storage.digests import digest_text
 
-    documents = read_new_texts(find_files(name), data).documents.select(["level", "learner", "text"]).to_pandas()
+    files = find_files(name)
+    digest = digest_files(files)  # before they are read: a change between is found too
+    documents = read_new_texts(files, data).documents.select(["level", "learner", "text"]).to_pandas()
     texts = documents["text"].tolist()
     trained = pq.read_table(settings.folder.documents, columns=["text"], filters=[("split", "=", "train")])
     seen = {digest_text(text) for text in trained["text"].to_pylist()}
@@ -169,6 +175,7 @@ def _choose(
     return _Chosen(
         texts=read_scored_texts(facts, levels, lengths=measure_lengths(written), texts=written),
         rows=rows,
+        digest=digest,
         without_level=int((~has_level).sum()),
         trained_on=int((has_level & is_seen).sum()),
         in_first=int((has_level & ~is_seen & in_first).sum()),

@@ -66,8 +66,8 @@ def score_texts(
     inline: bool,
     force: bool,
     with_levels: bool = True,
-) -> None:
-    """Score a corpus, or go on with it, and say what came out.
+) -> str:
+    """Score a corpus, or go on with it, and say what came out; returns the digest of its files.
 
     Args:
         out: a path, or an object's URI.
@@ -128,12 +128,13 @@ def score_texts(
                 finish(scoring, of_output, made, lambda: output.send(*tables, record=scoring.record))
     if counts is not None:
         _say_done(scoring, counts)
-        return
-    for path in scoring.outputs:
-        say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
-    if predictor is not None:
-        shown = f"temperature {predictor.temperature:.4g}, from the run's report"
-        say(f"levels: by the {predictor.family} models ({shown})")
+    else:
+        for path in scoring.outputs:
+            say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
+        if predictor is not None:
+            shown = f"temperature {predictor.temperature:.4g}, from the run's report"
+            say(f"levels: by the {predictor.family} models ({shown})")
+    return str(identity["texts"])
 
 
 def _say_done(scoring: TextScoring, counts: TextCounts) -> None:

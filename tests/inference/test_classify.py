@@ -13,6 +13,7 @@ import raysweep
 from raysweep.classification.comparison import fit_logistic, split_folds
 from raysweep.classification.saved_classifier import load_classifier, save_classifier
 from raysweep.classification.scored_texts import ScoredTexts, measure_lengths
+from raysweep.cli import classify_output
 from raysweep.errors import ConfigError, InputError
 
 
@@ -83,6 +84,25 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     np.testing.assert_allclose(by_api["C1"], fitted.predict_proba(whole.matrix(models))[:, 1], atol=1e-4)
     assert len(classifier.predict([])) == 0
     assert "is up to date" in classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
+
+
+def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(classify, corpora, monkeypatch):
+    """Or the rows that were chosen would be those of other texts: the other corpus waits while the first is scored."""
+    rows = pd.read_csv(corpora / "two.csv")
+    rows.iloc[1:].to_csv(corpora / "two.csv", index=False)
+    score, words = classify_output.score_texts, ("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
+
+    def score_and_change(*asked, **options):
+        digest = score(*asked, **options)
+        rows.to_csv(corpora / "two.csv", index=False)
+        return digest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classify_output, "score_texts", score_and_change)
+        with pytest.raises(InputError, match=r"^two\.csv: changed before it was scored; the same command"):
+            classify(*words)
+    assert not (corpora / "classification.json").exists()
+    assert "1 without a level of the run" in classify(*words)
 
 
 def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
