@@ -116,7 +116,8 @@ def _curves(
     seeds = sorted(set.intersection(*(set(roles.of("transfer", level)) for level in levels))) if levels else []
     for level in levels if seeds else ():
         mixed = read_losses(folder.interpolated_losses, [level], only=level)
-        on_both = mixed.select(metric)[level]
+        if (on_both := mixed.select(metric).get(level)) is None:
+            raise InputError(f"{mixed.place}: level {level}: no document has tokens of {metric}; evaluate again")
         test = _ends(on_test[level], table, roles, trials, seeds)
         chosen = _ends(on_valid[level], valid, roles, trials, seeds)
         for seed in seeds:

@@ -33,7 +33,7 @@ _PARTS = {
 KINDS = ("document", "paragraph", "sentence", "ngram", "word")
 _COLUMNS = ("model", "level", "document", "kind", "part", "nats", "tokens")
 _NAMES = ["model", "level", "kind", "part"]
-_AT_ONCE = 1 << 17
+_ROWS_PER_BATCH = 1 << 17
 """Rows that are read at a time: what is computed of them fits in a core's cache."""
 
 
@@ -146,50 +146,19 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
         only: the one level whose rows are read; by default all are.
 
     Raises:
-        InputError: the file is missing, lacks a column or a name, is empty, or names a level that is not known.
+        InputError: the file is missing, lacks a column or a value, has no such rows, names a level that is not known,
+            or has a document of two levels.
     """
     if not path.exists():
         raise InputError(f"{path}: not there; run the evaluate stage first")
-    columns = pq.read_schema(path).names
-    if missing := [name for name in _COLUMNS if name not in columns]:
-        raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
-    codes, met_pairs, level_of = _read_names(path, only)
-    if not codes["document"]:
-        raise InputError(f"{path}: has no rows; delete it and evaluate again")
-    if unknown := [level for level in codes["level"] if level not in levels]:
-        raise InputError(f"{path}: found level '{unknown[0]}'; known levels are {', '.join(levels)}")
-    ordered = tuple(level for level in levels if level in codes["level"])
-    level_of = np.array([ordered.index(level) for level in codes["level"]])[level_of]
-    documents = np.array(list(codes["document"]))
-    order = np.lexsort((documents, level_of))
-    row_of = np.argsort(order)
-    pairs = sorted(met_pairs, key=lambda pair: ((*KINDS, pair[0]).index(pair[0]), pair))
-    pair_of = np.zeros((len(codes["kind"]), len(codes["part"])), dtype=np.int64)
-    for place, (kind, part) in enumerate(pairs):
-        pair_of[codes["kind"][kind], codes["part"][part]] = place
-    shape = (len(pairs), len(documents), len(codes["model"]))
-    nats, tokens, sizes = np.zeros(prod(shape)), np.zeros(prod(shape)), np.zeros(prod(shape[:2]))
-    for batch in _read_batches(path, [*_COLUMNS, *(["bytes"] if "bytes" in columns else [])], only):
-        model, document, *pair = (_encode(batch[name], codes[name]) for name in ("model", "document", "kind", "part"))
-        cells_KD = pair_of[tuple(pair)] * len(documents) + row_of[document]
-        cells_KDM = cells_KD * len(codes["model"]) + model
-        np.add.at(nats, cells_KDM, as_array(batch["nats"]))
-        np.add.at(tokens, cells_KDM, as_array(batch["tokens"]))
-        if "bytes" in columns:
-            np.add.at(sizes, cells_KD[model == 0], as_array(batch["bytes"])[model == 0])
-    tokens_KDM = tokens.reshape(shape)
-    return LossTable(
-        models=tuple(codes["model"]),
-        levels=ordered,
-        place=str(path),
-        kinds=np.array([kind for kind, _ in pairs]),
-        parts=np.array([part for _, part in pairs]),
-        documents=documents[order],
-        level_codes=level_of[order],
-        nats=nats.reshape(shape),
-        tokens=tokens_KDM[:, :, :1].copy() if (tokens_KDM == tokens_KDM[:, :, :1]).all() else tokens_KDM,
-        bytes=sizes.reshape(shape[:2]) if "bytes" in columns else None,
-    )
+    # Both passes read one open file: what is moved to its place meanwhile is another one.
+    with pa.OSFile(str(path)) as source:
+        columns = pq.read_schema(source).names
+        if missing := [name for name in _COLUMNS if name not in columns]:
+            raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
+        # A name is read once, and not once a row.
+        with pq.ParquetFile(source, read_dictionary=_NAMES, page_checksum_verification=True) as file:
+            return _sum_up(_Rows(file=file, path=path, only=only), levels)
 
 
 def document_values(losses: Mapping[str, LevelLosses], value_of: Mapping[int, Any]) -> dict[str, npt.NDArray[Any]]:
@@ -216,17 +185,107 @@ def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
     return total
 
 
-def _read_names(path: Path, only: str | None) -> tuple[dict[str, dict[Any, int]], set[tuple[str, str]], Ints]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """The rows of one level, or of all."""
+
+    file: pq.ParquetFile
+    path: Path
+    only: str | None
+
+    def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """A part at a time.
+
+        Raises:
+            InputError: a row lacks a value.
+        """
+        groups = [group for group in range(self.file.num_row_groups) if self._may_have(group)]
+        for batch in self.file.iter_batches(batch_size=_ROWS_PER_BATCH, row_groups=groups, columns=columns):
+            if empty := [name for name in columns if batch[name].null_count]:
+                raise InputError(
+                    f"{self.path}: column '{empty[0]}' has rows without a value; delete it and evaluate again"
+                )
+            if self.only is None:
+                yield batch
+            else:
+                yield batch.filter(pc.equal(batch["level"].cast(pa.string()), text_scalar(self.only)))
+
+    def _may_have(self, group: int) -> bool:
+        """The row group may have rows of the level."""
+        if self.only is None:
+            return True
+        described = self.file.metadata.row_group(group)
+        names = [described.column(index).path_in_schema for index in range(described.num_columns)]
+        found = described.column(names.index("level")).statistics
+        return found is None or not found.has_min_max or bool(found.min <= self.only <= found.max)
+
+
+def _sum_up(rows: _Rows, levels: Sequence[str]) -> LossTable:
+    path, columns = rows.path, rows.file.schema_arrow.names
+    codes, met_pairs, level_of = _read_names(rows)
+    if not codes["document"]:
+        others = list(_read_names(replace(rows, only=None))[0]["level"])
+        if others:
+            raise InputError(
+                f"{path}: has no rows of level '{rows.only}' (it has {', '.join(sorted(others))}); evaluate again"
+            )
+        raise InputError(f"{path}: has no rows; delete it and evaluate again")
+    if unknown := [level for level in codes["level"] if level not in levels]:
+        raise InputError(f"{path}: found level '{unknown[0]}'; known levels are {', '.join(levels)}")
+    ordered = tuple(level for level in levels if level in codes["level"])
+    level_of = np.array([ordered.index(level) for level in codes["level"]])[level_of]
+    documents = np.array(list(codes["document"]))
+    order = np.lexsort((documents, level_of))
+    row_of = np.argsort(order)
+    pairs = sorted(met_pairs, key=lambda pair: ((*KINDS, pair[0]).index(pair[0]), pair))
+    pair_of = np.zeros((len(codes["kind"]), len(codes["part"])), dtype=np.int64)
+    for place, (kind, part) in enumerate(pairs):
+        pair_of[codes["kind"][kind], codes["part"][part]] = place
+    shape = (len(pairs), len(documents), len(codes["model"]))
+    nats, tokens, sizes = np.zeros(prod(shape)), np.zeros(prod(shape)), np.zeros(prod(shape[:2]))
+    for batch in rows.read([*_COLUMNS, *(["bytes"] if "bytes" in columns else [])]):
+        model, document, *pair = (_encode(batch[name], codes[name]) for name in ("model", "document", "kind", "part"))
+        cell_of_row = pair_of[tuple(pair)] * len(documents) + row_of[document]
+        entry_of_row = cell_of_row * len(codes["model"]) + model
+        np.add.at(nats, entry_of_row, as_array(batch["nats"]))
+        np.add.at(tokens, entry_of_row, as_array(batch["tokens"]))
+        if "bytes" in columns:
+            np.add.at(sizes, cell_of_row[model == 0], as_array(batch["bytes"])[model == 0])
+    tokens_KDM = tokens.reshape(shape)
+    return LossTable(
+        models=tuple(codes["model"]),
+        levels=ordered,
+        place=str(path),
+        kinds=np.array([kind for kind, _ in pairs]),
+        parts=np.array([part for _, part in pairs]),
+        documents=documents[order],
+        level_codes=level_of[order],
+        nats=nats.reshape(shape),
+        tokens=tokens_KDM[:, :, :1].copy() if (tokens_KDM == tokens_KDM[:, :, :1]).all() else tokens_KDM,
+        bytes=sizes.reshape(shape[:2]) if "bytes" in columns else None,
+    )
+
+
+def _read_names(rows: _Rows) -> tuple[dict[str, dict[Any, int]], set[tuple[str, str]], Ints]:
     """What the rows name: by column each value with its code, the pairs of kind and part, each document's level."""
     codes: dict[str, dict[Any, int]] = {name: {} for name in (*_NAMES, "document")}
     pairs: set[tuple[str, str]] = set()
     level_of = np.zeros(0, dtype=np.int64)
-    for batch in _read_batches(path, list(codes), only):
-        if empty := [name for name in codes if batch[name].null_count]:
-            raise InputError(f"{path}: column '{empty[0]}' has rows without a value; delete it and evaluate again")
-        of = {name: _encode(batch[name], known) for name, known in codes.items()}
-        level_of = np.append(level_of, np.zeros(len(codes["document"]) - len(level_of), dtype=np.int64))
+    for batch in rows.read(list(codes)):
+        of = {name: _encode(batch[name], known, adds=True) for name, known in codes.items()}
+        level_of = np.append(level_of, np.full(len(codes["document"]) - len(level_of), -1))
+        # Of rows of one document that name several levels the last one is kept, and the others do not agree.
+        before = level_of[of["document"]]
         level_of[of["document"]] = of["level"]
+        after = level_of[of["document"]]
+        if (differs := (after != of["level"]) | ((before >= 0) & (before != after))).any():
+            row = int(np.argmax(differs))
+            names, code = list(codes["level"]), of["level"][row]
+            raise InputError(
+                f"{rows.path}: document {list(codes['document'])[of['document'][row]]}: has rows of level "
+                f"'{names[before[row] if code == after[row] else code]}' and of level '{names[after[row]]}'; "
+                "delete the file and evaluate again"
+            )
         kinds, parts = list(codes["kind"]), list(codes["part"])
         is_met = np.zeros((len(kinds), len(parts)), dtype=bool)
         is_met[of["kind"], of["part"]] = True
@@ -234,23 +293,13 @@ def _read_names(path: Path, only: str | None) -> tuple[dict[str, dict[Any, int]]
     return codes, pairs, level_of
 
 
-def _read_batches(path: Path, columns: Sequence[str], only: str | None) -> Iterator[pa.RecordBatch]:
-    """The rows of a level, or all; names are read once, and not once a row."""
-    with pq.ParquetFile(path, read_dictionary=_NAMES, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(batch_size=_AT_ONCE, columns=columns):
-            if only is None:
-                yield batch
-            else:
-                yield batch.filter(pc.equal(batch["level"].cast(pa.string()), text_scalar(only)))
-
-
-def _encode(column: pa.Array, codes: dict[Any, int]) -> Ints:
-    """The code of each row's value; a new value gets the next one."""
+def _encode(column: pa.Array, codes: dict[Any, int], *, adds: bool = False) -> Ints:
+    """The code of each row's value; a new value gets the next one, or is refused."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     places, values = as_array(encoded.indices), encoded.dictionary.to_pylist()
     code_of = np.zeros(len(values), dtype=np.int64)
     # Dictionaries hold names that no row has, of rows that were left out.
     for place in np.flatnonzero(np.bincount(places, minlength=len(values))).tolist():
-        code_of[place] = codes.setdefault(values[place], len(codes))
+        code_of[place] = codes.setdefault(values[place], len(codes)) if adds else codes[values[place]]
     rows: Ints = code_of[places]
     return rows

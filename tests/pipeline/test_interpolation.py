@@ -79,6 +79,12 @@ def test_a_bundle_with_them_is_verified_and_a_changed_loss_is_found(folder, tmp_
     table.to_parquet(folder.interpolated_losses)
     with pytest.raises(InputError, match="does not follow from the run folder"):
         write_bundle(folder, tmp_path / "other.zip")
+    table["tokens"] = 0
+    table.to_parquet(folder.interpolated_losses)
+    with pytest.raises(
+        InputError, match=r"losses\.parquet: level C1: no document has tokens of infill; evaluate again"
+    ):
+        write_bundle(folder, tmp_path / "other.zip")
 
 
 def test_a_fine_tune_trained_again_is_scored_again_with_what_lies_before_it(folder, tiny_run, tiny_trials):

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import InputError
+from raysweep.statistics import loss_table
 from raysweep.statistics.loss_table import KINDS, read_losses
 
 ROWS = [
@@ -49,6 +50,9 @@ def test_bytes_are_added_up_where_they_were_counted(tmp_path):
     pq.write_table(table.append_column("bytes", sizes), path)
     assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes.tolist() == [16]
     assert read_losses(path, ["A1", "B1"]).select("context")["A1"].bytes.tolist() == [36]
+    pq.write_table(table.append_column("bytes", pa.array([None, *sizes.to_pylist()[1:]], pa.int64())), path)
+    with pytest.raises(InputError, match="column 'bytes' has rows without a value"):
+        read_losses(path, ["A1", "B1"])
 
 
 def test_the_order_of_rows_changes_no_bit(tmp_path):
@@ -77,6 +81,38 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
     assert read_losses(path, ["B1"], only="B1").select("infill")["B1"].nats.tolist() == plain
 
 
+@pytest.mark.parametrize("rows", [ROWS, sorted(ROWS, key=lambda row: row[1])])
+def test_a_file_read_in_parts_gives_the_same_table(tmp_path, monkeypatch, rows):
+    """Parts begin within row groups and at them; names, levels and documents go on from part to part."""
+    path = written(tmp_path, rows)
+    whole, b1 = (read_losses(path, ["A1", "B1"], only=only) for only in (None, "B1"))
+    monkeypatch.setattr(loss_table, "_ROWS_PER_BATCH", 2)
+    pq.write_table(pq.read_table(path), path, row_group_size=3)
+    for before, only in ((whole, None), (b1, "B1")):
+        after = read_losses(path, ["A1", "B1"], only=only)
+        assert (after.models, after.levels, after.documents.tolist()) == (
+            before.models,
+            before.levels,
+            before.documents.tolist(),
+        )
+        assert (after.kinds.tolist(), after.parts.tolist()) == (before.kinds.tolist(), before.parts.tolist())
+        assert (after.nats.tolist(), after.tokens.tolist()) == (before.nats.tolist(), before.tokens.tolist())
+    assert (b1.levels, b1.documents.tolist(), b1.nats.sum()) == (("B1",), [7], 77.5)
+
+
+def test_row_groups_of_other_levels_are_not_read(tmp_path):
+    """One level of a file in the order of levels costs its own rows: others' may be damaged."""
+    path = written(tmp_path, sorted(ROWS, key=lambda row: row[1]))
+    pq.write_table(pq.read_table(path), path, row_group_size=2, write_page_checksum=True)
+    first = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    content = bytearray(path.read_bytes())
+    content[first.data_page_offset + first.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="CRC"):
+        read_losses(path, ["A1", "B1"])
+    assert read_losses(path, ["B1"], only="B1").documents.tolist() == [7]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -87,12 +123,31 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
         ),
         ([*ROWS, ("B1", "X9", 8, "word", "end", 1.0, 1)], "found level 'X9'; known levels are A1, B1"),
         ([*ROWS, ("B1", "B1", 7, None, "end", 1.0, 1)], "column 'kind' has rows without a value"),
+        ([*ROWS, ("B1", "B1", 7, "word", "end", None, 1)], "column 'nats' has rows without a value"),
+        ([*ROWS, ("B1", "B1", 7, "word", "end", 1.0, None)], "column 'tokens' has rows without a value"),
+        ([*ROWS, ("B1", "A1", 7, "word", "end", 1.0, 1)], "document 7: has rows of level 'B1' and of level 'A1'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, rows, message):
     """Other masks, a loss that is no number, an unknown level: the model and the document are named."""
     with pytest.raises(InputError, match=message):
         read_losses(written(tmp_path, rows), ["A1", "B1"]).select("infill")
+
+
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_a_document_of_two_levels_is_refused(tmp_path, monkeypatch, at_once):
+    """Wherever its rows lie, and in whatever part of the file: it would count on the level of its last row."""
+    monkeypatch.setattr(loss_table, "_ROWS_PER_BATCH", at_once)
+    rows = [("m", "A1", 7, "", "context", 1.0, 1), ("m", "B1", 7, "", "context", 1.0, 1)]
+    for some in (rows, [*rows, rows[0]]):
+        with pytest.raises(InputError, match=r"document 7: has rows of level '(A1|B1)' and of level '(?!\1)(A1|B1)'"):
+            read_losses(written(tmp_path, some), ["A1", "B1"])
+
+
+def test_a_file_without_rows_of_the_level_says_which_it_has(tmp_path):
+    """It is whole, and was made of another selection of levels."""
+    with pytest.raises(InputError, match=r"has no rows of level 'C1' \(it has A1, B1\); evaluate again"):
+        read_losses(written(tmp_path, ROWS), ["C1"], only="C1")
 
 
 def test_a_missing_file_column_or_row_says_what_to_do(tmp_path):
