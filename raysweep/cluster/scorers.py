@@ -8,6 +8,7 @@ stays scored, whatever happens to the others.  A task is read when an actor is f
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,8 +41,8 @@ _LOST_PART = (
     "resources.max_failures higher if nodes come and go"
 )
 _LOST_START = (
-    "its process was lost before it was ready, {times} times in a row ({reason}); see the node's memory and "
-    "`ray list actors --detail`, or set resources.max_failures higher if nodes come and go"
+    "its process was lost before it was ready, {times} times in a row ({reason}); see the node's memory "
+    "and, on a joined cluster, `ray list actors --detail`, or set resources.max_failures higher if nodes come and go"
 )
 Task = TypeVar("Task", ScoreTask, TextTask)
 
@@ -78,7 +79,6 @@ class Scorers:
         count = min(tasks, self._places(tasks, _PARTS_PER_NEW_NODE))
         self._resize(max(count, len(self._scorers)))
         for scorer in self._scorers:
-            # Nobody asks for an error: the first task meets it too, and it is told with the task's name.
             scorer.prepare.remote(self._score_part)
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
@@ -236,8 +236,10 @@ class Scorer:
         self._fetched = FetchedModels()
 
     def prepare(self, function: str) -> None:
-        """Import what the function needs."""
-        resolve(function)
+        """Import what the function needs, if it can."""
+        # The first task meets the error too, after the node's code was compared, and tells it with the task's name.
+        with suppress(Exception):
+            resolve(function)
 
     def score(self, task: ScoreTask) -> Exception | None:
         """Score a model; returns its error, or None."""

@@ -7,11 +7,11 @@ import pytest
 from ray.exceptions import RayActorError
 
 from raysweep.cluster import scorers as scorers_module
-from raysweep.cluster.scorers import SCORE_PART, Scorers
+from raysweep.cluster.scorers import SCORE_MODEL, SCORE_PART, Scorer, Scorers
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import TrainingError
 from raysweep.inference.part_scores import PartScores
-from raysweep.pipeline.tasks import TextTask
+from raysweep.pipeline.tasks import TextPart, TextTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from tests.sweep_tasks import Remembering
 
@@ -118,6 +118,15 @@ def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
     assert len(scorers.started) == ACTORS
     assert len(score(scorers, parts)) == len(parts)
     assert len(scorers.started) == ACTORS
+
+
+def test_an_import_that_fails_beforehand_is_told_by_the_first_task_alone(monkeypatch):
+    """Nobody asks how the import ended, so Ray would tell it once more, as an error that nobody handled."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the actor sets in its process
+    scorer = Scorer((SCORE_MODEL, "raysweep.none:score_part"), None, uses_gpu=False, ticket=None)
+    scorer.prepare("raysweep.none:score_part")
+    part = TextPart(run=Path("run"), model="A1", model_digest="", texts=b"", with_tokens=False, infills=True)
+    assert "No module named 'raysweep.none'" in str(scorer.score_part(part))
 
 
 def test_a_part_that_ends_every_process_is_named(scorers, parts):
