@@ -107,7 +107,7 @@ def test_the_cluster_test_has_what_is_left_of_the_time(tmp_path, begin, seconds,
     [
         ("", 0, "no known vulnerability in"),
         ("Found 1 known vulnerability in 1 package", 1, "take the fixed version"),
-        ("ConnectionError: HTTPSConnectionPool", 1, "skipped, its service stopped to answer"),
+        ("ConnectionError: HTTPSConnectionPool", 1, "skipped, its service stopped answering"),
         ("", 124, "skipped, its service does not answer"),
         ("a: Dependency not found on PyPI", 1, "take the fixed version"),
     ],
