@@ -30,7 +30,7 @@ from raysweep.config.data_settings import DataConfig
 from raysweep.config.fingerprints import fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
-from raysweep.errors import InputError
+from raysweep.errors import InputError, RaysweepError
 from raysweep.pipeline.identities import EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 PART_TEXTS = 1000
 _READ_HERE_BYTES = 8 << 20
-"""Larger files are read in another process: they take several times their size, and torch is here already."""
+"""Larger files are read in another process: they take several times their size, which this process would keep."""
 FACTS = ("writing_id", "level", "learner", "l1", "prompt")
 """What is known of a text, and carried to the scores."""
 
@@ -198,18 +198,22 @@ def score_corpus(
             shutil.rmtree(scoring.working)
         # Ray takes seconds to start, and the processes that score some more to import torch.
         to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
-        with ThreadPoolExecutor(1) as thread:
-            reading = thread.submit(_write_texts, scoring)
-            executor.warm_up(to_score, listener)
-            try:
-                counts = reading.result()
-            except InputError:
-                shutil.rmtree(scoring.parts)
+        try:
+            with ThreadPoolExecutor(1) as thread:
+                reading = thread.submit(_make_plan, scoring, mark)
+                executor.warm_up(to_score, listener)
+        except RaysweepError:
+            if not isinstance(reading.exception(), InputError):
                 raise
-        _tell_counts(scoring, counts, listener)
-        write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
+            # Another corpus is needed first.
+        try:
+            counts = reading.result()
+        except InputError:
+            shutil.rmtree(scoring.parts)
+            raise
     else:
         counts = TextCounts(**plan["counts"])
+    _tell_counts(scoring, counts, listener)
     _score_parts(scoring, counts.texts, identity["models"], executor, listener)
     return counts
 
@@ -240,6 +244,13 @@ def write_scores(
                 # A text that can be scored has a token, which nothing predicts.
                 counts_D = scores[scoring.models[0]]["tokens"].to_numpy() + 1
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
+
+
+def _make_plan(scoring: TextScoring, mark: str) -> TextCounts:
+    """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
+    counts = _write_texts(scoring)
+    write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
+    return counts
 
 
 def _write_texts(scoring: TextScoring) -> TextCounts:

@@ -15,7 +15,7 @@ import pytest
 
 import raysweep
 from raysweep.cli import score_output
-from raysweep.errors import ConfigError, DamagedError, InputError
+from raysweep.errors import ConfigError, DamagedError, InputError, ResourceError
 from raysweep.inference import text_parts
 from raysweep.inference.level_classifier import model_digest_of
 from raysweep.pipeline import text_scoring
@@ -153,6 +153,31 @@ def test_ray_starts_while_the_corpus_is_read_and_ends_while_the_table_is_written
     monkeypatch.setattr(InlineExecutor, "close", lambda _: seen.append(written.wait(60)))
     score("texts.csv", "--out", "out.csv", "--model", "A1", "--model", "C1")
     assert seen == [2, True, True]
+
+
+@pytest.mark.parametrize("stop", [ResourceError("no cluster at the address"), KeyboardInterrupt()])
+def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeypatch, stop):
+    """Hours of reading may be over; the next command says what was read, and reads it not again."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n  \n")
+    words = ("texts.csv", "--out", "out.csv", "--model", "A1")
+
+    def fail(*_):
+        raise stop
+
+    with monkeypatch.context() as patch, pytest.raises((ResourceError, SystemExit)):
+        patch.setattr(InlineExecutor, "warm_up", fail)
+        score(*words)
+    monkeypatch.setattr(text_scoring, "write_texts", fail)
+    assert "score: 1 texts of 2 rows\nscore: set aside 1 empty text" in score(*words)
+
+
+def test_a_corpus_without_a_text_is_told_before_a_cluster_that_is_not_there(score, tmp_path, monkeypatch):
+    """And nothing is left behind."""
+    (tmp_path / "texts.csv").write_text("text\n  \n")
+    monkeypatch.setattr(InlineExecutor, "warm_up", lambda *_: (_ for _ in ()).throw(ResourceError("no cluster")))
+    with pytest.raises(InputError, match=r"texts\.csv: none of its 1 rows holds a text"):
+        score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert not list(tmp_path.glob("*.parts"))
 
 
 class KilledError(BaseException):
