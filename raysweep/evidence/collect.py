@@ -40,7 +40,6 @@ from raysweep.scheduling.sequential_seeds import release_seeds
 from raysweep.scheduling.trials import Roles, Trial, find_roles
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
 from raysweep.statistics.claims import ADAPTATION_CLAIMS
-from raysweep.statistics.contrasts import Known
 from raysweep.statistics.loss_table import read_losses
 from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
@@ -66,14 +65,13 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     entrants = [entrant for entrant in lineup if not entrant.is_control]
     controls = [entrant for entrant in lineup if entrant.is_control]
     question, resamples = pose_question(config, table, losses, writers, lineup, corpus)
-    known: Known = {}
-    judged = question.judge(resamples, predict=True, known=known)
+    judged = question.judge(resamples, predict=True)
     leaks = describe_leaks(folder, config, lineup, losses, resamples)
     control_findings = judge_controls(config, question.roles, losses, resamples, judged, leaks)
     target = settings.hypotheses.specialisation.target
     lacks = {level: lack_of_writers(resamples, level) for level in levels}
     findings = guard_findings(judged, question.hypotheses, leaks, control_findings, target, lacks)
-    kinds = guard_findings(question.compare_kinds(resamples, known=known), ADAPTATION_CLAIMS, leaks, (), target, lacks)
+    kinds = guard_findings(question.compare_kinds(resamples), ADAPTATION_CLAIMS, leaks, (), target, lacks)
     advice = advise(findings, kinds)
     scores = Scores(entrants, levels, resamples, settings.confidence)
     control_rows = Scores(controls, levels, resamples, settings.confidence).matrix()
@@ -137,7 +135,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         scores=describe_scores(table, entrants),
         prompts=prompts,
         spreads=describe_spreads(question.roles, resamples, levels),
-        sensitivity=describe_sensitivity(question, table, resamples, known, writers.language_of, findings, advice),
+        sensitivity=describe_sensitivity(question, table, resamples, writers.language_of, findings, advice),
         beyond=describe_beyond(folder, config, trials, roles, records),
         interpolation=describe_interpolation(folder, config, table, question.roles, trials, resamples, leaks, lacks),
         cold_start=describe_cold_start(

@@ -10,7 +10,6 @@ from raysweep.evidence.formats import change
 from raysweep.evidence.robustness_schema import Changed, Margins, Sensitivity, SensitivityVariation, VariedVerdict
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, Verdict
-from raysweep.statistics.contrasts import Known
 from raysweep.statistics.loss_table import LossTable
 from raysweep.statistics.sensitivity import Question, Variation, try_variations
 
@@ -30,7 +29,6 @@ def describe_sensitivity(
     question: Question,
     table: LossTable,
     resamples: Resamples,
-    known: Known,
     language_of: Mapping[int, str],
     findings: Sequence[ClaimFinding],
     advice: Sequence[ScopeAdvice],
@@ -38,11 +36,10 @@ def describe_sensitivity(
     """Compare each variation with the verdicts of the report, and say in one sentence what they change.
 
     Args:
-        known: what was measured on the resamples.
         findings: those of the report; if nothing was tested, nothing is varied.
     """
     is_tested = any(finding.verdict is not Verdict.NOT_TESTED for finding in findings)
-    variations = try_variations(question, table, resamples, known, language_of) if is_tested else []
+    variations = try_variations(question, table, resamples, language_of) if is_tested else []
     base = {(finding.hypothesis, finding.scope): finding.verdict for finding in findings}
     rows = tuple(_describe(variation, base, advice) for variation in variations)
     h2 = next(finding for finding in findings if (finding.hypothesis, finding.scope) == ("H2", OVERALL))

@@ -130,6 +130,11 @@ class Resamples:
         """What `seed_variance.py` has computed of contrasts."""
         return {}
 
+    @cached_property
+    def measured(self) -> dict[tuple[Any, ...], Any]:
+        """What `contrasts.py` has measured, since claims compare the same roles again and again."""
+        return {}
+
     def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
         """Sum other losses over the same draws."""
         return self.again_together([losses], models)[0]

@@ -14,7 +14,6 @@ Several seeds add a second source of variance, between trainings (`seed_variance
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
@@ -183,18 +182,15 @@ class Measured:
         return max(below if side > 0.0 else 1.0 - below, 1.0 / (resamples + 1))
 
 
-Known = dict[tuple[Any, ...], Measured]
-"""Contrasts that were measured on the same resamples."""
-
-
-def measure_once(
-    known: Known, resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]]
-) -> Measured:
-    """`measure`, or what it gave before: claims compare the same roles again and again."""
-    key = tuple((part.weight, part.level, *part.models.values()) for contrast in (parts, *alike) for part in contrast)
-    if key not in known:
-        known[key] = measure(resamples, parts, alike)
-    return known[key]
+def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
+    """`measure`, or what it gave before on these resamples."""
+    key = tuple(
+        tuple((part.weight, part.level, *part.models.items()) for part in contrast) for contrast in (parts, *alike)
+    )
+    if key not in resamples.measured:
+        resamples.measured[key] = measure(resamples, parts, alike)
+    found: Measured = resamples.measured[key]
+    return found
 
 
 def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:

@@ -26,7 +26,7 @@ from math import log
 from raysweep.config.scored_metrics import perplexity
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import OVERALL, Finding, Hypothesis, SeedLook, SharedMean, Verdict, holm, not_tested
-from raysweep.statistics.contrasts import Known, Measured, measure_once
+from raysweep.statistics.contrasts import Measured, measure_once
 from raysweep.statistics.group_sequential import LEAST_SEEDS, LookedAt, look_at
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import Rule, predict_need
@@ -51,16 +51,13 @@ def assess(
     *,
     predict: bool = True,
     shares: Mapping[str, float] | None = None,
-    known: Known | None = None,
 ) -> list[Finding]:
     """The overall finding, then one per level of `levels`, in their order.
 
     Args:
         shares: each level's share of the corpus, in any unit, for the weighted mean beside the plain one.
         predict: also predict the sample size that would decide an undecided claim, which takes most of the time.
-        known: what other claims have measured on these resamples; what is measured is added.
     """
-    known = {} if known is None else known
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
     obstacle_of = {level: _obstacle(hypothesis, roles, resamples, level) for level in levels}
@@ -69,7 +66,7 @@ def assess(
         if reason := obstacle_of[level]:
             findings[level] = not_tested(hypothesis, level, reason)
         else:
-            tested[level] = _test(hypothesis, roles, resamples, [level], confidence, known, alike=testable)
+            tested[level] = _test(hypothesis, roles, resamples, [level], confidence, alike=testable)
     confirm = holm([test.p_confirm for test in tested.values()])
     refute = holm([test.p_refute for test in tested.values()])
     tail = (1.0 - confidence) / 2.0
@@ -80,9 +77,9 @@ def assess(
         findings[level] = _decide(hypothesis, adjusted, tail, open_to, len(tested), predict=predict)
     ordered = [findings[level] for level in levels]
     obstacles = [f"{finding.scope}: {finding.note}" for finding in ordered if finding.verdict is Verdict.NOT_TESTED]
-    overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, known, obstacles, predict=predict)
+    overall = _overall(hypothesis, roles, resamples, tuple(tested), confidence, obstacles, predict=predict)
     if overall.verdict is not Verdict.NOT_TESTED and shares is not None:
-        by_share = _weigh_by_share(hypothesis, roles, resamples, overall.levels, confidence, known, shares)
+        by_share = _weigh_by_share(hypothesis, roles, resamples, overall.levels, confidence, shares)
         overall = replace(overall, by_share=by_share)
     return [overall, *ordered]
 
@@ -107,7 +104,6 @@ def _test(
     resamples: Resamples,
     levels: Sequence[str],
     confidence: float,
-    known: Known,
     *,
     alike: Sequence[str] = (),
     shares: Mapping[str, float] | None = None,
@@ -127,7 +123,7 @@ def _test(
 
         pooled = [level for level in alike if level not in levels]
         return {
-            role: measure_once(known, resamples, contrast(role, levels), [contrast(role, [one]) for one in pooled])
+            role: measure_once(resamples, contrast(role, levels), [contrast(role, [one]) for one in pooled])
             for role in compared
         }
 
@@ -210,7 +206,6 @@ def _overall(
     resamples: Resamples,
     levels: tuple[str, ...],
     confidence: float,
-    known: Known,
     obstacles: Sequence[str],
     *,
     predict: bool,
@@ -220,7 +215,7 @@ def _overall(
     # A role without a model on some level cannot be compared over all of them.
     if not any(all(roles.of(role, level) for level in levels) for role in hypothesis.against):
         return not_tested(hypothesis, OVERALL, "no other role has a model on every tested level")
-    test = _test(hypothesis, roles, resamples, levels, confidence, known)
+    test = _test(hypothesis, roles, resamples, levels, confidence)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=predict)
     return replace(finding, scope=OVERALL)
 
@@ -231,10 +226,9 @@ def _weigh_by_share(
     resamples: Resamples,
     levels: Sequence[str],
     confidence: float,
-    known: Known,
     shares: Mapping[str, float],
 ) -> SharedMean:
-    test = _test(hypothesis, roles, resamples, levels, confidence, known, shares=shares)
+    test = _test(hypothesis, roles, resamples, levels, confidence, shares=shares)
     finding = _decide(hypothesis, test, (1.0 - confidence) / 2.0, (1, 1), 1, predict=False)
     assert finding.value is not None
     assert finding.low is not None

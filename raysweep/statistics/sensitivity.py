@@ -20,7 +20,6 @@ import numpy as np
 from raysweep.config.scored_metrics import METRICS
 from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.claims import ADAPTATION_CLAIMS, Finding, Hypothesis
-from raysweep.statistics.contrasts import Known
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 from raysweep.statistics.role_models import RoleModels
@@ -58,13 +57,13 @@ class Question:
     shares: Mapping[str, float] | None = None
     """Each level's share of the corpus, in any unit."""
 
-    def judge(self, resamples: Resamples, *, predict: bool = False, known: Known | None = None) -> tuple[Finding, ...]:
-        """Test every hypothesis; `predict` and `known` as in `assess`."""
-        return self._assess(self.hypotheses, resamples, predict=predict, shares=self.shares, known=known)
+    def judge(self, resamples: Resamples, *, predict: bool = False) -> tuple[Finding, ...]:
+        """Test every hypothesis; `predict` as in `assess`."""
+        return self._assess(self.hypotheses, resamples, predict=predict, shares=self.shares)
 
-    def compare_kinds(self, resamples: Resamples, *, known: Known | None = None) -> tuple[Finding, ...]:
+    def compare_kinds(self, resamples: Resamples) -> tuple[Finding, ...]:
         """Test the claims that the advice needs beside the hypotheses."""
-        return self._assess(ADAPTATION_CLAIMS, resamples, known=known)
+        return self._assess(ADAPTATION_CLAIMS, resamples)
 
     def _assess(
         self,
@@ -73,9 +72,7 @@ class Question:
         *,
         predict: bool = False,
         shares: Mapping[str, float] | None = None,
-        known: Known | None = None,
     ) -> tuple[Finding, ...]:
-        known = {} if known is None else known
         return tuple(
             finding
             for claim in claims
@@ -87,28 +84,26 @@ class Question:
                 self.confidence,
                 predict=predict,
                 shares=shares,
-                known=known,
             )
         )
 
 
 def try_variations(
-    question: Question, table: LossTable, drawn: Resamples, known: Known, language_of: Mapping[int, str]
+    question: Question, table: LossTable, drawn: Resamples, language_of: Mapping[int, str]
 ) -> list[Variation]:
     """Test the hypotheses under every variation.
 
     Args:
         drawn: the resamples of the verdicts; varied margins need no others.
-        known: what was measured on them.
         language_of: the first language of every document's writer.
     """
-    question, kinds = replace(question, shares=None), question.compare_kinds(drawn, known=known)
+    question, kinds = replace(question, shares=None), question.compare_kinds(drawn)
     variations = [
         Variation(
             group="margin",
             name=f"H2's margin {(margin - 1) * 100:g} %",
             documents=sum(level.documents for level in drawn.levels.values()),
-            findings=_with_margin(question, margin).judge(drawn, known=known),
+            findings=_with_margin(question, margin).judge(drawn),
             kinds=kinds,
         )
         for margin in MARGINS
@@ -116,10 +111,11 @@ def try_variations(
     ]
     selections = list(_select(table, question.metric, language_of))
     together = drawn.again_together([selection for _, _, selection in selections])
-    for (group, name, selection), resamples in zip(selections, together, strict=True):
+    for group, name, selection in selections:
+        # What is measured on resamples is freed with them.
+        resamples = together.pop(0)
         documents = sum(len(losses.documents) for losses in selection.values())
-        known = {}
-        findings, kinds = question.judge(resamples, known=known), question.compare_kinds(resamples, known=known)
+        findings, kinds = question.judge(resamples), question.compare_kinds(resamples)
         variations.append(Variation(group=group, name=name, documents=documents, findings=findings, kinds=kinds))
     return variations
 

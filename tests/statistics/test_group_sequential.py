@@ -157,21 +157,6 @@ CONFIG = Config.model_validate({"trials": _ENTRIES, "seeds": {"max": MOST, "stop
 TRIALS = expand_trials(CONFIG)
 
 
-@pytest.fixture
-def measured_once(monkeypatch):
-    """Keep what one experiment measured, since every look measures the looks before it again; call it before each."""
-    kept = {}
-
-    def measure_once(resamples, parts, alike=()):
-        key = repr((parts, alike))
-        if key not in kept:
-            kept[key] = measure(resamples, parts, alike)
-        return kept[key]
-
-    monkeypatch.setattr("raysweep.statistics.hypotheses.measure", measure_once)
-    return kept.clear
-
-
 def run_sequentially(resamples):
     """The findings when no claim is open any more, and how many trainings it took."""
     done = set(release_seeds(CONFIG, TRIALS))
@@ -235,12 +220,11 @@ SAVING = {
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", list(SAVING))
-def test_sequential_seeds_save_trainings(case, measured_once):
+def test_sequential_seeds_save_trainings(case):
     """40 experiments each, as printed for BENCHMARKS.md."""
     effects, spread, least = SAVING[case]
     experiments, trainings = 40, 0
     for seed in range(experiments):
-        measured_once()
         trainings += run_sequentially(drawn(seed, LEVELS, effects, spread, resamples=10_000))[1]
     saved = 1.0 - trainings / experiments / len(TRIALS)
     print(f"\n{case}: {saved:.1%} fewer trainings", end="")

@@ -13,7 +13,7 @@ import pytest
 
 from raysweep.statistics.bootstrap import resample_levels
 from raysweep.statistics.claims import Hypothesis, Verdict
-from raysweep.statistics.contrasts import measure
+from raysweep.statistics.contrasts import measure, measure_once
 from raysweep.statistics.hypotheses import assess
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.role_models import RoleModels, mean_log_ratio
@@ -67,12 +67,24 @@ def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
 def test_a_claim_after_others_is_what_it_is_by_itself():
     """What was measured for one claim serves the next one that compares the same roles, and no other one."""
     settings = {"seeds": 3, "spread": 0.03, "learners": "single trainings", "resamples": 200}
-    known, (_, shared) = {}, experiment(1, **settings)
+    _, shared = experiment(1, **settings)
     for claim in (*CLAIMS, replace(CLAIMS[1], margin=1.2)):
         roles, drawn = experiment(1, **settings)
-        assert assess(claim, roles, shared, LEVELS, 0.95, known=known) == assess(claim, roles, drawn, LEVELS, 0.95)
+        assert assess(claim, roles, shared, LEVELS, 0.95) == assess(claim, roles, drawn, LEVELS, 0.95)
     # P against G and Q, and G against P and Q: four contrasts, each of three levels and of their mean.
-    assert len(known) == 4 * (len(LEVELS) + 1)
+    assert len(shared.measured) == 4 * (len(LEVELS) + 1)
+
+
+def test_a_contrast_of_several_levels_is_no_contrast_with_others_alike():
+    """The same parts, once as one mean and once as a level beside another that tells how much seeds differ."""
+    roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=50)
+    first, other = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:2])
+    for parts, alike in (([*first, *other], []), (first, [other]), (first, [])):
+        found = measure_once(drawn, parts, alike)
+        assert found is measure_once(drawn, parts, alike)
+        again = measure(drawn, parts, alike)
+        assert (found.estimate, found.seed_variance) == (again.estimate, again.seed_variance)
+    assert len(drawn.measured) == 3
 
 
 def count(experiments, **settings):
