@@ -32,6 +32,7 @@ from raysweep.statistics.leak_effects import LeakyDocuments
 from raysweep.statistics.loss_table import LevelLosses
 from raysweep.statistics.placebo_draws import PLACEBO, placebo_losses
 from raysweep.statistics.role_models import RoleModels
+from raysweep.storage.arrow_arrays import text_scalar
 from raysweep.storage.run_folder import RunFolder
 
 LEAK_WORDS = {
@@ -83,10 +84,10 @@ def _read_leaky_documents(folder: RunFolder) -> list[int]:
     """Numbers of the test documents that another split knows; none if the search left no list."""
     if not folder.leaks.exists():
         return []
-    table = pq.read_table(
-        folder.leaks, columns=["document"], filters=pc.field("split") == "test", page_checksum_verification=True
-    )
-    return sorted(set(table["document"].to_pylist()))
+    # `read_table` would import pandas.
+    with pq.ParquetFile(folder.leaks, page_checksum_verification=True) as file:
+        table = file.read(columns=["document", "split"])
+    return sorted(set(table["document"].filter(pc.equal(table["split"], text_scalar("test"))).to_pylist()))
 
 
 def _leak_effects(

@@ -48,8 +48,8 @@ PSEUDONYMISED = ("learner", "prompt")
 LEFT_OUT = ("text", "writing_id", "date", "score")
 """Columns left out of a bundle."""
 _HIDDEN_STAGE = "report"
-_AT_ONCE = 1 << 17
-"""Rows that are compared at a time, in a core's cache."""
+_ROWS_PER_BLOCK = 1 << 17
+"""Rows that are compared at a time: they fit in a core's cache."""
 
 
 def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> list[str]:
@@ -239,13 +239,15 @@ def _table_digest(path: Path) -> str:
     A column at a time: all columns of millions of rows would be most of the process's memory.
     """
     digest = hashlib.sha256()
-    schema = pq.read_schema(path)
-    texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "text"]
-    kept = {name: name for name in schema.names if name not in LEFT_OUT}
-    if "text" in schema.names:
-        kept["characters"] = "text"
-    # A name is read once, and not once a row.  `read_table` would import pandas.
-    with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
+    # The columns are those of one open file: what is moved to its place meanwhile is another one.
+    with pa.OSFile(str(path)) as opened:
+        schema = pq.read_schema(opened)
+        texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "text"]
+        kept = {name: name for name in schema.names if name not in LEFT_OUT}
+        if "text" in schema.names:
+            kept["characters"] = "text"
+        # A name is read once, and not once a row.  `read_table` would import pandas.
+        file = pq.ParquetFile(opened, read_dictionary=texts, page_checksum_verification=True)
         for name, source in sorted(kept.items()):
             column = _measured(file.read(columns=[source])).column(0)
             if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
@@ -286,8 +288,8 @@ def _is_in_order(encoded: pa.DictionaryArray) -> bool:
     if encoded.null_count or encoded.type != pa.dictionary(pa.int32(), pa.string()):
         return False
     codes, highest = as_array(encoded.indices), -1
-    for first in range(0, len(codes), _AT_ONCE):
-        these = codes[first : first + _AT_ONCE]
+    for first in range(0, len(codes), _ROWS_PER_BLOCK):
+        these = codes[first : first + _ROWS_PER_BLOCK]
         highest_C = np.maximum(np.maximum.accumulate(these), highest)
         if these[0] > highest + 1 or (these[1:] > highest_C[:-1] + 1).any():
             return False

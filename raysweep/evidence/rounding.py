@@ -20,7 +20,7 @@ DECIMALS = 3
 ACCURACY = 1e-12
 """Relative; two machines may differ by so much before rounding."""
 _LONGEST_PLACE = 80
-_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+_UNROUNDED_TYPES = frozenset({str, int, bool, type(None)})
 
 
 def rounded(value: Any) -> Any:
@@ -71,9 +71,9 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, list):
-        return [one if type(one) in _AS_THEY_ARE else _rounded(one) for one in value]
+        return [one if type(one) in _UNROUNDED_TYPES else _rounded(one) for one in value]
     if isinstance(value, dict):
-        return {name: one if type(one := value[name]) in _AS_THEY_ARE else _rounded(one) for name in sorted(value)}
+        return {name: one if type(one := value[name]) in _UNROUNDED_TYPES else _rounded(one) for name in sorted(value)}
     return value
 
 

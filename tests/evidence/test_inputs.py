@@ -7,22 +7,53 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import InputError
-from raysweep.evidence.inputs import describe_inputs
+from raysweep.evidence import inputs
+from raysweep.evidence.inputs import copy_inputs, describe_inputs
 from raysweep.evidence.rounding import rounded
 from raysweep.storage.run_folder import RunFolder
 
 
-@pytest.mark.parametrize("models", [["b", "a", None, "b", "c"], [None, None], []])
-def test_a_tables_digest_is_that_of_its_values(tmp_path, models):
-    """Plain text, and codes into a list of names in another order, some of which no row has."""
-    folder, names = RunFolder(tmp_path / "run"), ["z", "c", "b", "a"]
-    codes = pa.array([None if model is None else names.index(model) for model in models], pa.int32())
+@pytest.mark.parametrize("models", [["b", "a", None, "b", "c"], [*"abac"], [*"aacb"], [None, None], []])
+def test_a_tables_digest_is_that_of_its_values(tmp_path, monkeypatch, models):
+    """Plain text, and codes into a list of names in another order, some of which no row has, or in the order met.
+
+    That order is looked for in blocks of rows, and may begin to differ between two of them (`aa|cb`).
+    """
+    monkeypatch.setattr(inputs, "_ROWS_PER_BLOCK", 2)
+    folder, plain = RunFolder(tmp_path / "run"), pa.array(models, pa.string())
+    columns = [plain, plain.dictionary_encode()]
+    for names in (["z", "c", "b", "a"], ["a", "b", "c"]):
+        codes = pa.array([None if model is None else names.index(model) for model in models], pa.int32())
+        columns.append(pa.DictionaryArray.from_arrays(codes, names))
+    folder.losses.parent.mkdir(parents=True)
     digests = set()
-    for column in (pa.array(models, pa.string()), pa.DictionaryArray.from_arrays(codes, names)):
-        folder.losses.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({"model": column, "nats": [0.5] * len(models)}), folder.losses, row_group_size=2)
-        digests |= {describe_inputs(folder, []).files["evaluation/losses.parquet"]}
+    for column in columns:
+        for rows in (2, 100):
+            table = pa.table({"model": column, "nats": [0.5] * len(models)})
+            pq.write_table(table, folder.losses, row_group_size=rows)
+            digests |= {describe_inputs(folder, []).files["evaluation/losses.parquet"]}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("learners", [["ann", None, "bob", "ann", None], [None] * 5])
+def test_a_copied_table_has_the_digest_of_its_source(tmp_path, learners):
+    """Texts become lengths, ids go, learners and prompts are numbered; a copy of the copy is the same."""
+    folder, copy, again = (RunFolder(tmp_path / name) for name in ("run", "copy", "again"))
+    folder.documents.parent.mkdir(parents=True)
+    columns = {
+        "text": ["é", "two words", "", "b", "c"],
+        "writing_id": [*"vwxyz"],
+        "level": ["B1", "A1", "B1", "C1", "A1"],
+    }
+    columns |= {"learner": pa.array(learners, pa.string()), "prompt": ["trip", "home", "trip", "food", "home"]}
+    pq.write_table(pa.table(columns), folder.documents, row_group_size=3)
+    copy_inputs(folder, [], copy)
+    copy_inputs(copy, [], again)
+    assert describe_inputs(folder, []) == describe_inputs(copy, []) == describe_inputs(again, [])
+    copied = pq.read_table(copy.documents).to_pydict()
+    assert copied["characters"] == [1, 9, 0, 1, 1]
+    assert copied["prompt"] == ["prompt-1", "prompt-2", "prompt-1", "prompt-3", "prompt-2"]
+    assert {"text", "writing_id"}.isdisjoint(copied)
 
 
 def test_a_number_that_is_none_is_no_evidence():

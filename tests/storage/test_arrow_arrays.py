@@ -5,8 +5,10 @@ import sys
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raysweep.storage.arrow_arrays import as_array, as_arrays, text_scalar, with_code
+from raysweep.storage.run_folder import RunFolder
 
 
 def test_a_column_is_its_chunks_without_a_copy():
@@ -19,14 +21,21 @@ def test_a_column_is_its_chunks_without_a_copy():
     assert not as_arrays(column)[0].flags.owndata
 
 
-def test_texts_and_missing_codes_need_no_pandas():
-    """It takes a third of a second to import, and the report has no other use for it."""
+def test_texts_missing_codes_and_leaks_need_no_pandas(tmp_path):
+    """It takes a third of a second to import, and a report without classification has no other use for it."""
+    leaks = RunFolder(tmp_path).leaks
+    leaks.parent.mkdir()
+    pq.write_table(pa.table({"document": [4, 2, 9, 4], "split": ["test", "test", "valid", "test"]}), leaks)
     code = """
-import sys, numpy as np, pyarrow as pa
+import sys, pathlib, pyarrow as pa
+import raysweep.evidence.collect, raysweep.report.writing
+from raysweep.evidence.guards import _read_leaky_documents
 from raysweep.storage.arrow_arrays import as_array, text_scalar, with_code
+from raysweep.storage.run_folder import RunFolder
 text_scalar("a"), as_array(with_code(pa.nulls(2, pa.int32()), -1))
+assert _read_leaky_documents(RunFolder(pathlib.Path(sys.argv[1]))) == [2, 4]
 raise SystemExit("pandas" in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert text_scalar("né").as_py() == "né"
     assert with_code(pa.array([0, None], pa.int32()), -1).to_pylist() == [0, -1]
