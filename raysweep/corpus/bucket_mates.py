@@ -13,6 +13,7 @@ import numpy.typing as npt
 from raysweep.corpus.candidate_pairs import CandidatePairs
 from raysweep.corpus.near_kernels import BANDS, ROWS, SIGNATURE, find_candidates
 from raysweep.corpus.spool import Place, Spool
+from raysweep.readers.cpu_threads import map_in_threads
 
 Longs = npt.NDArray[np.int64]
 Wides = npt.NDArray[np.uint64]
@@ -22,6 +23,18 @@ _ROWS_AT_ONCE = 1 << 19
 """Texts whose bands are sorted together, about."""
 _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BandPart:
+    """Texts of whole buckets of a band."""
+
+    texts: Longs
+    """(n,) ascending."""
+    keys: Wides
+    """(n,) equal in a bucket."""
+    at: Longs
+    """(2,) the bucket and the text of it whose pairs are found next, see `near_kernels.find_candidates`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +51,9 @@ class BucketMates:
     is_chosen: npt.NDArray[np.bool_]
     """(D,) one text of each sequence of words."""
     threshold: float
-    candidates: CandidatePairs
-    """What is found is put there."""
 
-    def parts(self) -> Iterator[tuple[Longs, Wides]]:
-        """Each band in parts whose buckets are whole: the chosen texts of a part, ascending, and their keys."""
+    def parts(self) -> Iterator[BandPart]:
+        """Each band in parts whose buckets are whole."""
         parts = 1 << (int(self.is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
         for band in range(BANDS):
             keys = self.sketches.read_all([block[band] for block in self.bands], np.uint64)
@@ -53,25 +64,52 @@ class BucketMates:
                 np.copyto(numbers[some], of_some, where=self.is_chosen[some])
             for part in range(parts):
                 inside = np.flatnonzero(numbers == part)
-                yield inside, keys[inside]
+                yield BandPart(texts=inside, keys=keys[inside], at=np.zeros(2, dtype=np.int64))
 
-    def find(self, part: tuple[Longs, Wides]) -> int:
-        """Find the pairs of a part's texts that share a bucket and may be similar; returns how many were skipped.
+    def find_some(
+        self, parts: Iterator[BandPart], begun: list[BandPart], candidates: CandidatePairs, *, most: int
+    ) -> int:
+        """Add pairs that share a bucket and may be similar to `candidates`, until all are found or there are `most`.
+
+        No thread is at work afterwards, and there are hardly more than `most` candidates, however large a bucket is.
 
         Args:
-            part: texts and their keys.
+            parts: those left; the ones that are looked at are taken.
+            begun: parts to finish first; changed to those that are not finished at the end.
+
+        Returns:
+            How many pairs of the parts that were finished were skipped.
         """
-        chosen, keys = part
-        order, begins = _buckets(keys)
-        rows = chosen[order]
+
+        def waiting() -> Iterator[BandPart]:
+            while candidates.count < most and (part := begun.pop() if begun else next(parts, None)):
+                yield part
+
+        def find(part: BandPart) -> tuple[BandPart, int | None]:
+            return part, self._find(part, candidates, most)
+
+        skipped = 0
+        for part, of_part in map_in_threads(find, waiting()):
+            if of_part is None:
+                begun.append(part)
+            else:
+                skipped += of_part
+        return skipped
+
+    def _find(self, part: BandPart, candidates: CandidatePairs, most: int) -> int | None:
+        """Go on with a part; returns how many of its pairs are skipped, None if it is not finished."""
+        order, begins = _buckets(part.keys)
+        rows = part.texts[order]
         # Each row stays contiguous; `self.packed[:, rows]` would put the six numbers of a text side by side.
         packed = np.take(self.packed, rows, axis=1)
-        lengths, at = self.lengths[rows], np.zeros(2, dtype=np.int64)
+        lengths = self.lengths[rows]
         room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
         agreeing, allowed = least_agreement(self.threshold), 1.0 - self.threshold
-        while at[0] < len(begins) - 1:
-            count = find_candidates(packed, lengths, begins, _REACH, agreeing, allowed, at, room)
-            self.candidates.add(rows[room[:count]])
+        while part.at[0] < len(begins) - 1:
+            if candidates.count >= most:
+                return None
+            count = find_candidates(packed, lengths, begins, _REACH, agreeing, allowed, part.at, room)
+            candidates.add(rows[room[:count]])
         mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
         return int((mates * (mates + 1) // 2).sum())
 

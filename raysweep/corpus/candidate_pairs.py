@@ -1,6 +1,6 @@
 """Keeps pairs of texts to be compared in a temporary file, ordered by where their words lie.
 
-Texts are cut into ranges of about as many words.  The pairs between two ranges are a *block*, and are given together:
+Texts are cut into ranges of equally many texts.  The pairs between two ranges are a *block*, and are given together:
 the words of two ranges are in memory then, and no others.  Pairs in the order in which they are found would fetch
 words from all over the file, some for each pair.
 """
@@ -18,23 +18,26 @@ from raysweep.corpus.spool import Place, Spool
 Longs = npt.NDArray[np.int64]
 
 _WORDS_OF_RANGE = 1 << 24
-"""64 MB."""
+"""64 MB, if the range's texts are as long as the average text of the corpus."""
 _PAIRS_OF_RUN = 1 << 22
 """Pairs that are sorted and written together."""
 _PAIRS_AT_ONCE = 1 << 20
+"""Pairs that are read together: between so many and twice as many, of a block that has them."""
 _NUMBER_BITS = 31
 """Bits of a text's number: two of them fit into a signed number of 64."""
 
 
 class CandidatePairs:
-    """Pairs of texts, each of which may come many times; threads may add to them at the same time."""
+    """Pairs of texts, each of which may come many times.
+
+    Threads may add to them at the same time; when all have ended, the pairs are read.
+    """
 
     def __init__(self, folder: Path | None, *, texts: int, words: int) -> None:
         """Args: `folder` for a temporary file; `texts` and `words`: how many there are in all, fewer than 2³¹ texts."""
         assert texts < 1 << _NUMBER_BITS, "a text's number takes 31 bits"
         per_text = max(1, words // max(1, texts))
         self._bits = min(_NUMBER_BITS, max(1, _WORDS_OF_RANGE // per_text).bit_length() - 1)
-        self._folder = folder
         self._spool = Spool(folder)
         self._places: dict[int, list[Place]] = {}
         self._held: list[Longs] = []
@@ -58,16 +61,14 @@ class CandidatePairs:
         if run:
             self._write(run)
 
-    def take_all(self) -> Iterator[Longs]:
-        """Yield the pairs as (P, 2), block by block, most of them once; afterwards there are none."""
+    def blocks(self) -> Iterator[Longs]:
+        """Yield the pairs as (P, 2), block by block, most of them once; called when no thread adds any more."""
         self._write(self._held)
-        self._held, self._held_count, self.count = [], 0, 0
-        places, self._places = self._places, {}
-        spool, self._spool = self._spool, Spool(self._folder)
-        for block in sorted(places):
+        self._held.clear()
+        for block in sorted(self._places):
             keys: list[Longs] = []
-            for place in places[block]:
-                keys.append(spool.read(place, np.int64))
+            for place in self._places[block]:
+                keys.append(self._spool.read(place, np.int64))
                 if sum(map(len, keys)) >= _PAIRS_AT_ONCE:
                     yield self._pairs(keys)
                     keys = []
@@ -78,9 +79,11 @@ class CandidatePairs:
         """Sort some keys, and spool those of each block."""
         keys = _distinct(run)
         blocks = keys >> 2 * self._bits
-        begins = np.flatnonzero(np.diff(blocks, prepend=-1)).tolist()
+        # A crowd of like texts may lie in one block.
+        begins = np.union1d(np.flatnonzero(np.diff(blocks, prepend=-1)), np.arange(0, len(keys), _PAIRS_AT_ONCE))
         places = [
-            (int(blocks[begin]), self._spool.append(keys[begin:end])) for begin, end in pairwise([*begins, len(keys)])
+            (int(blocks[begin]), self._spool.append(keys[begin:end]))
+            for begin, end in pairwise([*begins.tolist(), len(keys)])
         ]
         with self._lock:
             for block, place in places:

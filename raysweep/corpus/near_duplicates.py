@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysweep.corpus.bucket_mates import BucketMates, least_agreement
+from raysweep.corpus.bucket_mates import BandPart, BucketMates, least_agreement
 from raysweep.corpus.candidate_pairs import CandidatePairs
 from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_kernels import (
@@ -51,7 +51,7 @@ Floats = npt.NDArray[np.float32]
 BLOCK_DOCUMENTS = 1 << 15
 """Texts that are looked at together."""
 _CANDIDATES_IN_FILE = 1 << 28
-"""Candidates that are compared before more are looked for, about; they take 2 GB of disk."""
+"""Candidates that are compared before more are looked for; they take 2 GB of disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,14 +190,15 @@ class DuplicateSearch:
             lengths=lengths,
             is_chosen=is_chosen,
             threshold=threshold,
-            candidates=CandidatePairs(self._folder, texts=len(lengths), words=len(words)),
         )
         found, not_compared = DistinctPairs(len(codes)), 0
-        candidates = mates.candidates
-        for skipped in map_in_threads(mates.find, mates.parts()):
-            not_compared += skipped
-            if candidates.count > _CANDIDATES_IN_FILE:
-                _measure_all(candidates, self._sequences(words, lengths), codes, threshold, found)
+        parts, begun = mates.parts(), list[BandPart]()
+        while True:
+            candidates = CandidatePairs(self._folder, texts=len(lengths), words=len(words))
+            not_compared += mates.find_some(parts, begun, candidates, most=_CANDIDATES_IN_FILE)
+            if candidates.count < _CANDIDATES_IN_FILE:
+                break
+            _measure_all(candidates, self._sequences(words, lengths), codes, threshold, found)
         # Only now, when there is room, are all the places of words computed.
         del mates, packed, is_chosen
         sequences = self._sequences(words, lengths)
@@ -237,7 +238,7 @@ def _measure_all(
         sequences.release()
         return pairs[similarities >= 0.0], similarities[similarities >= 0.0]
 
-    for pairs, similarities in map_in_threads(measure, candidates.take_all()):
+    for pairs, similarities in map_in_threads(measure, candidates.blocks()):
         found.add(np.sort(codes[pairs], axis=1).astype(np.int64), similarities)
 
 

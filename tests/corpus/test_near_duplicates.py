@@ -3,6 +3,7 @@
 import csv
 import tracemalloc
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.corpus import bucket_mates, candidate_pairs, near_duplicates, near_kernels
+from raysweep.corpus.candidate_pairs import CandidatePairs
 from raysweep.corpus.distinct_pairs import DistinctPairs
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.splits import join_groups
@@ -199,19 +201,26 @@ def test_no_pairs_are_merged_to_none():
     assert similarities.shape == (0,)
 
 
+CANDIDATES_AT_ONCE = (bucket_mates, "_CANDIDATES_AT_ONCE")
+PAIRS_OF_RUN, PAIRS_AT_ONCE = (candidate_pairs, "_PAIRS_OF_RUN"), (candidate_pairs, "_PAIRS_AT_ONCE")
+CANDIDATES_IN_FILE = (near_duplicates, "_CANDIDATES_IN_FILE")
+
+
 @pytest.mark.parametrize(
-    ("module", "limit"),
+    "limits",
     [
-        (bucket_mates, "_CANDIDATES_AT_ONCE"),
-        (bucket_mates, "_ROWS_AT_ONCE"),
-        (candidate_pairs, "_WORDS_OF_RANGE"),
-        (candidate_pairs, "_PAIRS_OF_RUN"),
-        (candidate_pairs, "_PAIRS_AT_ONCE"),
-        (near_duplicates, "_CANDIDATES_IN_FILE"),
-        (near_duplicates, "BLOCK_DOCUMENTS"),
+        [CANDIDATES_AT_ONCE],
+        [(bucket_mates, "_ROWS_AT_ONCE")],
+        [(candidate_pairs, "_WORDS_OF_RANGE")],
+        [PAIRS_OF_RUN],
+        [PAIRS_AT_ONCE],
+        [CANDIDATES_IN_FILE],
+        [CANDIDATES_AT_ONCE, PAIRS_OF_RUN, CANDIDATES_IN_FILE],
+        [(near_duplicates, "BLOCK_DOCUMENTS")],
     ],
+    ids=lambda limits: " ".join(name for _, name in limits),
 )
-def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, module, limit, sample_csv):
+def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limits, sample_csv):
     """Texts are sketched a block at a time, bands compared a part at a time, and candidates measured some at a time."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)][:400]
@@ -220,11 +229,60 @@ def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, module,
     whole = find(texts)
     assert len(whole.pairs) >= 30 * 29 // 2
     monkeypatch.setattr(bucket_mates, "_REACH", 40)
-    monkeypatch.setattr(module, limit, 64)
+    for module, limit in limits:
+        monkeypatch.setattr(module, limit, 64)
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
     found = find(texts)
     for name in ("words", "pairs", "similarities"):
         assert np.array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_candidates_of_form_letters_are_compared_before_they_fill_the_disk(monkeypatch):
+    """One bucket may hold the whole corpus, so even a part of a band stops at the limit, and goes on where it was."""
+    texts = [f"{TEXT} number{n}" for n in range(300)]
+    monkeypatch.setattr(bucket_mates, "_REACH", 100)
+    whole = find(texts)
+    assert whole.not_compared > 0
+    counts, running = [], []
+
+    class NotedPairs(CandidatePairs):
+        def add(self, pairs):
+            running.append(self)
+            super().add(pairs)
+
+        def blocks(self):
+            counts.append(self.count)
+            running.clear()
+            yield from super().blocks()
+            assert not running, "nobody adds while pairs are read"
+
+    monkeypatch.setattr(near_duplicates, "CandidatePairs", NotedPairs)
+    for module, limit, value in ((*CANDIDATES_AT_ONCE, 200), (*PAIRS_OF_RUN, 500), (*CANDIDATES_IN_FILE, 3000)):
+        monkeypatch.setattr(module, limit, value)
+    for threads in (1, 3):
+        counts.clear()
+        monkeypatch.setattr(pa, "cpu_count", lambda threads=threads: threads)
+        found = find(texts)
+        assert len(counts) > 10
+        assert max(counts) < 3000 + threads * 200
+        assert np.array_equal(found.pairs, whole.pairs)
+        assert found.not_compared == whole.not_compared
+
+
+def test_pairs_that_threads_add_at_once_all_come_out(monkeypatch):
+    """Whichever thread fills a run writes it, while the others go on adding."""
+    for module, limit, value in ((*PAIRS_OF_RUN, 1000), (*PAIRS_AT_ONCE, 300)):
+        monkeypatch.setattr(module, limit, value)
+    texts = 1 << 18
+    some = np.sort(np.random.default_rng(0).integers(0, texts, (40, 500, 2)), axis=2)
+    for words in (texts, texts << 10):  # one block, and many
+        candidates = CandidatePairs(None, texts=texts, words=words)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(candidates.add, [*some, *some]))
+        assert candidates.count == 2 * 40 * 500
+        blocks = list(candidates.blocks())
+        assert max(map(len, blocks)) < 2 * 300
+        assert set(map(tuple, np.concatenate(blocks).tolist())) == set(map(tuple, some.reshape(-1, 2).tolist()))
 
 
 def test_a_pair_of_which_nobody_is_left_counts_nothing():
