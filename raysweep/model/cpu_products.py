@@ -41,7 +41,7 @@ def multiply_transposed(
     ):
         product_MN = left_MK @ right_NK.T if bias_N is None else torch.addmm(bias_N, left_MK, right_NK.T)
         if plus_MN is not None:
-            return product_MN.add_(plus_MN)
+            return product_MN + plus_MN  # of the wider type: under autocast the product alone is bfloat16
         return torch.nn.functional.gelu(product_MN, approximate="tanh") if gelu else product_MN
     product, product_and_sum = products
     result: Tensor

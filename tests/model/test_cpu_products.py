@@ -35,6 +35,14 @@ def test_products_are_those_of_float64(processor, size):
     torch.testing.assert_close(activated.double(), wanted, rtol=0, atol=1e-4)
 
 
+def test_a_sum_keeps_its_type_where_products_are_of_another():
+    """Or every block under autocast would round what all blocks before it added up."""
+    left, right, plus = torch.ones(2, 3), torch.ones(2, 3), torch.full((2, 2), 2.0**-12)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        summed = multiply_transposed(left, right, torch.zeros(2), plus_MN=plus)
+    torch.testing.assert_close(summed, torch.full((2, 2), 3 + 2.0**-12), rtol=0, atol=0)
+
+
 def test_only_processors_where_it_is_faster_use_onednn(processor):
     """The operation has no public name: a version of torch without it would be slow in silence."""
     assert (cpu_products._onednn_products() is not None) == (processor == "AVX512")
