@@ -90,6 +90,14 @@ def test_without_an_index_the_check_says_so_and_passes(tmp_path, script):
     assert "not compared with the index" in done.stdout
 
 
+def test_a_conflict_fails_the_check_whatever_its_packages_are_called(tmp_path):
+    """Names such as networkx and dnspython are in it, and a hint that a page could not be fetched."""
+    said = "  × No solution found: networkx==1 needs dnspython\n  hint: Failed to fetch https://index/connection"
+    environment = fake_uv(tmp_path, f"printf '{said}' >&2; exit 1")
+    done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def fake_uv(folder, script):
     """An environment in which uv is this script."""
     uv = folder / "uv"
