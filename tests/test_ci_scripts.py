@@ -65,8 +65,10 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/newest_ray"):
         program(tmp_path / path)
     program(tmp_path / ".ci/cluster", f'echo "$RAYSWEEP_CLUSTER_LIMIT_S" > {tmp_path}/clustered')
-    for path in ("python", "pip", "uv", "mypy", "lint-imports"):
-        program(tmp_path / ".venv/bin" / path, f'echo "$UV_FIND_LINKS" > {tmp_path}/links' if path == "uv" else "")
+    for path in ("python", "pip", "mypy"):
+        program(tmp_path / ".venv/bin" / path)
+    program(tmp_path / ".venv/bin/uv", f'echo "$UV_FIND_LINKS $UV_HTTP_RETRIES" > {tmp_path}/links')
+    program(tmp_path / ".venv/bin/lint-imports", f'echo "$UV_HTTP_RETRIES" > {tmp_path}/retries')
     waits = f"(exec -a {name} sleep 600) & touch {tmp_path}/began; wait"
     program(tmp_path / ".ci/lock", waits if status else "exit 0")
     until_it_began = f"while [ ! -e {tmp_path}/began ]; do sleep 0.02; done" if status else ""
@@ -75,11 +77,27 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
     script = begin("run", RAYSWEEP_CLUSTER_LIMIT_S="", **links)
     said = script.communicate(timeout=120)[1]
     assert (script.returncode, said) == (status, "")
-    assert (tmp_path / "links").read_text() == ("one,two\n" if status else "own\n")
+    assert (tmp_path / "links").read_text() == ("one,two 8\n" if status else "own 8\n")
     assert (tmp_path / "clustered").exists() == (status == 0)
     if not status:
+        assert (tmp_path / "retries").read_text() == "\n", "a test without an index must not wait for one"
         assert (tmp_path / "clustered").read_text() == "600\n", "what hangs must not take the whole CI's time"
     wait_until(lambda: not running(name))
+
+
+@pytest.mark.parametrize(
+    ("fails", "ends", "said"),
+    [("exit 2", 2, "in 20 s once more: .venv/bin/pip"), ("exec sleep 600", 124, "took over 240 s: .venv/bin/pip")],
+)
+def test_an_index_that_fails_is_asked_once_more_and_one_that_is_silent_not(tmp_path, begin, fails, ends, said):
+    """By the clock of a fake: the whole of CI has 20 minutes."""
+    (tmp_path / "README.md").write_text(README)
+    program(tmp_path / "bin/python3")
+    program(tmp_path / ".venv/bin/pip", f"echo asked >> {tmp_path}/asked", fails)
+    script = begin("run", [("sleep 20", "sleep 0"), ("--foreground 240", "--foreground 1")])
+    assert said in script.communicate(timeout=120)[1]
+    assert script.returncode == ends
+    assert (tmp_path / "asked").read_text().count("asked") == (2 if ends == 2 else 1)
 
 
 @pytest.mark.parametrize(("seconds", "limit"), [(0, "600\n"), (700, "440\n"), (901, None)])
