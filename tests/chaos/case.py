@@ -21,7 +21,7 @@ profiles:
 class Case:
     """One row of the suite; see `test_faults`.
 
-    Every command must end within `within_s` seconds of CPU and print no traceback.
+    Every command must end within `within_s` seconds of CPU, and three times that by the clock, and print no traceback.
     """
 
     name: str
