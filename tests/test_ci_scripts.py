@@ -87,14 +87,14 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
 
 @pytest.mark.parametrize(
     ("fails", "ends", "said"),
-    [("exit 2", 2, "in 20 s once more: .venv/bin/pip"), ("exec sleep 600", 124, "took over 480 s: .venv/bin/pip")],
+    [("exit 2", 2, "in 20 s once more: .venv/bin/pip"), ("sleep 2.1; exit 1", 1, "took over 120 s and failed: .venv/bin/pip"), ("exec sleep 600", 124, "took over 120 s and failed: .venv/bin/pip")],
 )
 def test_an_index_that_fails_is_asked_once_more_and_one_that_is_silent_not(tmp_path, begin, fails, ends, said):
     """By the clock of a fake: the whole of CI has 20 minutes."""
     (tmp_path / "README.md").write_text(README)
     program(tmp_path / "bin/python3")
     program(tmp_path / ".venv/bin/pip", f"echo asked >> {tmp_path}/asked", fails)
-    script = begin("run", [("sleep 20", "sleep 0"), ("--foreground 480", "--foreground 1")])
+    script = begin("run", [("sleep 20", "sleep 0"), ("--foreground 480", "--foreground 3"), ("-lt 120", "-lt 2")])
     assert said in script.communicate(timeout=120)[1]
     assert script.returncode == ends
     assert (tmp_path / "asked").read_text().count("asked") == (2 if ends == 2 else 1)

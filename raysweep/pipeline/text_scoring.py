@@ -31,7 +31,7 @@ from raysweep.config.fingerprints import fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError, RaysweepError
-from raysweep.pipeline.identities import EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
+from raysweep.pipeline.identities import CORPUS_VERSION, EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.readers.locations import digest_files
@@ -147,7 +147,7 @@ class TextScoring:
             "order": list(self.models),
             "tokens": self.with_tokens,
             "part": PART_TEXTS,
-            "version": [EXAMPLES_VERSION, SCORES_VERSION],
+            "version": [CORPUS_VERSION, EXAMPLES_VERSION, SCORES_VERSION],
         }
 
     def _start_identity(self) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def score_corpus(
         to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
         try:
             with ThreadPoolExecutor(1) as thread:
-                reading = thread.submit(_make_plan, scoring, mark)
+                reading = thread.submit(_make_plan, scoring, mark, identity["texts"])
                 executor.warm_up(to_score, listener)
         except RaysweepError:
             if not isinstance(reading.exception(), InputError):
@@ -246,9 +246,11 @@ def write_scores(
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
-def _make_plan(scoring: TextScoring, mark: str) -> TextCounts:
+def _make_plan(scoring: TextScoring, mark: str, digest: str) -> TextCounts:
     """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
     counts = _write_texts(scoring)
+    if digest_files(scoring.files) != digest:  # else another corpus's texts would stay under this one's digest
+        raise InputError(f"{scoring.files[0]!s:.80}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     return counts
 

@@ -346,12 +346,29 @@ def test_scores_of_an_earlier_version_are_refused_and_made_again(score, tmp_path
         patch.setattr(score_output, "finish", lambda *_: (_ for _ in ()).throw(KilledError()))
         with pytest.raises(KilledError):
             score(*words)
-    for version in ("SCORES_VERSION", "EXAMPLES_VERSION"):
+    for version in ("SCORES_VERSION", "EXAMPLES_VERSION", "CORPUS_VERSION"):
         monkeypatch.setattr(text_scoring, version, 99)
         with pytest.raises(ConfigError, match=r"out\.csv is there already, .*, by another version"):
             score(*words)
         assert "are there already" not in score(*words, "--force")
         assert "is up to date" in score(*words)
+
+
+def test_a_corpus_that_changes_while_it_is_read_is_read_again(score, tmp_path, monkeypatch):
+    """Else its new texts would be scored under the old ones' digest, and taken for them when they are back."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    read = text_scoring.read_new_texts
+
+    def change_after_reading(files, data):
+        (tmp_path / "texts.csv").write_text("text\nI like pears.\n")
+        return read(files, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_scoring, "read_new_texts", change_after_reading)
+        with pytest.raises(InputError, match=r"texts\.csv: changed while it was read; the same command reads it again$"):
+            score("texts.csv", "--out", "out.csv", "--model", "A1")
+    assert not (tmp_path / "out.csv.parts").exists()
+    assert "1 texts of 1 rows" in score("texts.csv", "--out", "out.csv", "--model", "A1")
 
 
 def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
