@@ -87,7 +87,11 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
 
 @pytest.mark.parametrize(
     ("fails", "ends", "said"),
-    [("exit 2", 2, "in 20 s once more: .venv/bin/pip"), ("sleep 2.1; exit 1", 1, "took over 120 s and failed: .venv/bin/pip"), ("exec sleep 600", 124, "took over 120 s and failed: .venv/bin/pip")],
+    [
+        ("exit 2", 2, "in 20 s once more: .venv/bin/pip"),
+        ("sleep 2.1; exit 1", 1, "took over 120 s and failed: .venv/bin/pip"),
+        ("exec sleep 600", 124, "took over 120 s and failed: .venv/bin/pip"),
+    ],
 )
 def test_an_index_that_fails_is_asked_once_more_and_one_that_is_silent_not(tmp_path, begin, fails, ends, said):
     """By the clock of a fake: the whole of CI has 20 minutes."""

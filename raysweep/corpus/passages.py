@@ -29,7 +29,10 @@ _Block = tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], Bools]
 
 _MOST_PARTS = 6
 _PASSAGES_AT_ONCE = 3 << 20
-"""Passages that a hash table is made of (up to 200 million in the test split; more make larger tables); of more, those whose hashes begin alike share one."""
+"""Passages that a hash table is made of; of more, those whose hashes begin alike share one.
+
+Tables are larger where the test split has over 200 million, since there are never more than 64.
+"""
 _TABLES_AT_ONCE = 8
 _BITS_PER_SLOT = 4
 _BASE = np.uint64(0x9E3779B97F4A7C15)

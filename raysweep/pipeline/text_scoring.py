@@ -250,7 +250,7 @@ def _make_plan(scoring: TextScoring, mark: str, digest: str) -> TextCounts:
     """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
     counts = _write_texts(scoring)
     if digest_files(scoring.files) != digest:  # else another corpus's texts would stay under this one's digest
-        raise InputError(f"{scoring.files[0]!s:.80}: changed while it was read; the same command reads it again")
+        raise InputError(f"{scoring.files[0]}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     return counts
 

@@ -365,7 +365,9 @@ def test_a_corpus_that_changes_while_it_is_read_is_read_again(score, tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(text_scoring, "read_new_texts", change_after_reading)
-        with pytest.raises(InputError, match=r"texts\.csv: changed while it was read; the same command reads it again$"):
+        with pytest.raises(
+            InputError, match=r"texts\.csv: changed while it was read; the same command reads it again$"
+        ):
             score("texts.csv", "--out", "out.csv", "--model", "A1")
     assert not (tmp_path / "out.csv.parts").exists()
     assert "1 texts of 1 rows" in score("texts.csv", "--out", "out.csv", "--model", "A1")

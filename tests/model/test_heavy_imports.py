@@ -18,7 +18,9 @@ def test_garbage_is_not_searched_for_during_an_import_and_is_afterwards(tmp_path
     before = gc.isenabled()
     try:
         gc.enable() if is_enabled else gc.disable()
+        frozen = gc.get_freeze_count()
         imported = import_quickly("slow_one")
+        assert gc.get_freeze_count() > frozen
         assert not imported.was_enabled
         assert gc.isenabled() == is_enabled
         assert import_quickly("slow_one") is imported
@@ -26,4 +28,5 @@ def test_garbage_is_not_searched_for_during_an_import_and_is_afterwards(tmp_path
             import_quickly("broken_one")
         assert gc.isenabled() == is_enabled
     finally:
+        gc.unfreeze()
         gc.enable() if before else gc.disable()
