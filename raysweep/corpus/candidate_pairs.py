@@ -62,7 +62,10 @@ class CandidatePairs:
             self._write(run)
 
     def blocks(self) -> Iterator[Longs]:
-        """Yield the pairs as (P, 2), block by block, most of them once; called when no thread adds any more."""
+        """Yield the pairs as (P, 2), block by block; called when no thread adds any more.
+
+        A pair comes once, but in a block of over a million it may come again: a crowd of like texts has such.
+        """
         self._write(self._held)
         self._held.clear()
         for block in sorted(self._places):

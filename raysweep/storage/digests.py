@@ -39,7 +39,7 @@ class Damage:
 def digest_file(path: Path) -> str:
     """BLAKE3 of a file's bytes: 128 bits as hexadecimal digits, computed by all cores, a piece at a time.
 
-    A memory map would be as fast, but count as the process's memory with all its bytes.
+    A memory map would count as the process's memory with all its bytes.
     """
     hasher, piece = blake3(max_threads=blake3.AUTO), memoryview(bytearray(min(_PIECE_BYTES, path.stat().st_size + 1)))
     with path.open("rb", buffering=0) as file:
