@@ -11,6 +11,9 @@ from raysweep.storage.printable import say_json
 _MAX_TOKENS = 256
 """Longest made-up example."""
 
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", help="Of the made-up texts: gpt2, or a folder, such as a model's of a run.")
+]
 app = typer.Typer(help="Measure this machine; prints JSON.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -36,6 +39,7 @@ def bench_mask(
 def bench_train(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
     config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
+    tokenizer: TokenizerOption = "gpt2",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples per step.")] = 8,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 10,
     precision: Annotated[
@@ -61,6 +65,7 @@ def bench_train(
     measured = benchmark_training(
         device=device,
         size=config,
+        tokenizer=tokenizer,
         batch_size=batch_size,
         steps=steps,
         precision=precision,
@@ -77,6 +82,7 @@ def bench_train(
 def bench_score(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
     config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
+    tokenizer: TokenizerOption = "gpt2",
     documents: Annotated[int, typer.Option("--documents", min=1, help="Made-up documents, one mask each.")] = 200,
     like: Annotated[
         Literal["transformers"] | None, typer.Option("--like", help="Also time plain transformers on the same.")
@@ -86,11 +92,11 @@ def bench_score(
     from raysweep.config.training_settings import SIZES
     from raysweep.evaluation.scoring_benchmark import benchmark_scoring
     from raysweep.training.hardware import choose_device
-    from raysweep.training.synthetic import synthetic_examples
+    from raysweep.training.synthetic import benchmark_vocabulary, synthetic_examples
 
     if config not in SIZES:
         raise ConfigError(f"--config: found '{config:.80}'; must be one of {', '.join(SIZES)}")
-    store = synthetic_examples(documents, max_tokens=_MAX_TOKENS)
+    store = synthetic_examples(documents, max_tokens=_MAX_TOKENS, vocabulary=benchmark_vocabulary(tokenizer))
     say_json(
         benchmark_scoring(
             store,

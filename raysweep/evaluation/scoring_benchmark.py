@@ -53,7 +53,7 @@ def benchmark_scoring(
         sums = score_examples(model, store, examples, batch_tokens=batch_tokens)
         return sums.nats[:, : -len(FIRST)].sum(), int(sums.tokens[:, : -len(FIRST)].sum())
 
-    result: dict[str, Any] = {"device": str(device), "size": size, "examples": len(store)}
+    result: dict[str, Any] = {"device": str(device), "size": size, "ids": vocabulary.size, "examples": len(store)}
     with full_precision():
         if like_transformers:
             plain = _plain(model, device)

@@ -18,9 +18,10 @@ import typer
 from transformers import GPT2LMHeadModel
 
 from raysweep.config.loading import check_file
-from raysweep.config.training_settings import SCRATCH, ModelConfig, ModelSize, TrainingConfig
+from raysweep.config.training_settings import GPT2_TOKENIZER, SCRATCH, ModelConfig, ModelSize, TrainingConfig
 from raysweep.errors import ConfigError
 from raysweep.masking.example_store import Examples, ExampleStore
+from raysweep.masking.vocabulary import gpt2
 from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import build_model, parameter_count
 from raysweep.scheduling.trials import expand_trials
@@ -42,7 +43,7 @@ from raysweep.training.micro_batch import fit_to_memory
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.original_loss import as_original, as_transformers, original_loss
 from raysweep.training.step import Engine, step_gradients
-from raysweep.training.synthetic import synthetic_examples
+from raysweep.training.synthetic import benchmark_vocabulary, synthetic_examples
 
 PROFILE = "efcamdat"
 ORIGINAL_BATCH = 8
@@ -54,6 +55,7 @@ def benchmark_training(
     *,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …; a GPU if there is one")] = None,
     size: ModelSize = "micro",
+    tokenizer: Annotated[str, typer.Option(help="gpt2, or a folder with a tokenizer.json")] = GPT2_TOKENIZER,
     batch_size: int = 16,
     steps: int = 10,
     warmup_steps: int = 3,
@@ -77,7 +79,8 @@ def benchmark_training(
             `ratio_to_…` of our examples per second to its.  Hugging Face's Trainer gets the very examples that our
             steps had; baselines are not compiled.
         experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
-            this speed (steps alone: no evaluation, no start-up); omitted if there is no such file.
+            this speed (steps alone: no evaluation, no start-up); omitted if there is no such file, or with another
+            tokenizer than theirs.
 
     Returns:
         Steps, examples and real tokens per second; the share of padding; the model FLOPs utilisation
@@ -87,7 +90,8 @@ def benchmark_training(
 
     Raises:
         ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a baseline is unknown or cannot run here,
-            or the file has mistakes.
+            there is no such tokenizer, or the file has mistakes.
+        InputError: the tokenizer of the folder cannot be used.
     """
     if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
         raise ConfigError(f"--micro-batch: found '{micro_batch:.80}'; must be 'auto' or a whole number above 0")
@@ -102,7 +106,11 @@ def benchmark_training(
         micro_batch="auto" if micro_batch == "auto" else int(micro_batch),
         window_batches=window_batches,
     )
-    source = synthetic_examples(_STORE_BATCHES * max(batch_size, original_batch_size), max_tokens=max_tokens)
+    source = synthetic_examples(
+        _STORE_BATCHES * max(batch_size, original_batch_size),
+        max_tokens=max_tokens,
+        vocabulary=benchmark_vocabulary(tokenizer),
+    )
 
     def new_model() -> GPT2LMHeadModel:
         model = build_model(
@@ -134,6 +142,7 @@ def benchmark_training(
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "size": size,
+        "ids": source.vocabulary.size,
         "parameters": parameter_count(model),
         "batch_size": batch_size,
         "micro_batch": timed.engine.micro_batch,
@@ -145,7 +154,7 @@ def benchmark_training(
         "padding_share": 1.0 - timed.tokens / timed.positions,
         "mfu": flops_share(model, ours["tokens_per_s"], torch_device),
     }
-    if size == "gpt2" and (examples := examples_of_profile(experiments)) is not None:
+    if size == "gpt2" and source.vocabulary is gpt2() and (examples := examples_of_profile(experiments)) is not None:
         result[f"{PROFILE}_{'gpu' if is_gpu else 'cpu'}_hours"] = examples / ours["examples_per_s"] / 3600
     for baseline, speed in speeds.items():
         result[baseline] = speed

@@ -1,10 +1,15 @@
 """Synthetic examples with the lengths, blanks and answers of EFCAMDAT's, for timing."""
 
+from pathlib import Path
+
 import numpy as np
 
+from raysweep.config.training_settings import GPT2_TOKENIZER
+from raysweep.errors import ConfigError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.shards import Shard
-from raysweep.masking.vocabulary import Kind, gpt2
+from raysweep.masking.vocabulary import Kind, Vocabulary, gpt2
+from raysweep.model.start_tokenizer import own_vocabulary, shortened
 from raysweep.seeding import generator_for
 
 MEAN_TOKENS, SPREAD, SHORTEST = 75.0, 0.45, 12
@@ -14,12 +19,33 @@ ANSWER_SHARE = 0.15
 _BLANKS = 2  # in each example
 
 
-def synthetic_examples(count: int, *, max_tokens: int = 256, seed: int = 0) -> ExampleStore:
+def benchmark_vocabulary(tokenizer: str) -> Vocabulary:
+    """The vocabulary that `bench --tokenizer` names; there is neither a corpus nor a start here.
+
+    Raises:
+        ConfigError: it names neither 'gpt2' nor a folder.
+        InputError: the tokenizer of the folder cannot be used.
+    """
+    if tokenizer == GPT2_TOKENIZER:
+        return gpt2()
+    place, folder = f"--tokenizer: found '{shortened(tokenizer)}'", Path(tokenizer).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{place}; must be 'gpt2' or a folder with a tokenizer.json, such as a run's runs/NAME/trials/TRIAL/model"
+        )
+    return own_vocabulary(folder, place)[0]
+
+
+def synthetic_examples(
+    count: int, *, max_tokens: int = 256, seed: int = 0, vocabulary: Vocabulary | None = None
+) -> ExampleStore:
     """`count` documents with one example of two blanks each, a function of the seed, in memory.
 
     Args:
         max_tokens: longest example.
+        vocabulary: whose tokens they have, all as often; None: GPT-2's.
     """
+    vocabulary = vocabulary or gpt2()
     random = generator_for(seed, "synthetic")
     lengths = random.lognormal(np.log(MEAN_TOKENS) - SPREAD**2 / 2, SPREAD, size=count)
     lengths = np.clip(lengths, SHORTEST, max_tokens).astype(np.int64)
@@ -30,7 +56,7 @@ def synthetic_examples(count: int, *, max_tokens: int = 256, seed: int = 0) -> E
     starts = np.stack((context // 3, 2 * context // 3 + firsts), axis=1)
     numbers, none = np.arange(count + 1), np.zeros(0, dtype=np.int64)
     arrays = {
-        "tokens": random.integers(0, gpt2().own_size, size=tokens.sum(), dtype=np.uint16),
+        "tokens": random.integers(0, vocabulary.own_size, size=tokens.sum(), dtype=vocabulary.id_type),
         "document_tokens": np.concatenate(([0], np.cumsum(tokens))),
         "document_examples": numbers,
         "document_spans": _BLANKS * numbers,
@@ -43,5 +69,5 @@ def synthetic_examples(count: int, *, max_tokens: int = 256, seed: int = 0) -> E
         "seeds": numbers[:-1],
     }
     return ExampleStore(
-        [Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": max_tokens}, arrays=arrays)], gpt2()
+        [Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": max_tokens}, arrays=arrays)], vocabulary
     )

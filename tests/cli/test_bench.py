@@ -1,10 +1,12 @@
 """`bench` from the command line."""
 
 import json
+import math
 
 import pytest
 
 from raysweep.errors import ConfigError
+from tests.tokenizers_of_tests import write_byte_level
 
 
 def test_bench_mask_times_the_rows_of_a_csv(command, tmp_path):
@@ -56,6 +58,21 @@ def test_bench_score_times_documents_beside_plain_transformers(command):
     assert told["ratio_to_transformers"] == pytest.approx(ratio)
     assert told["cpu_ratio_to_transformers"] > 0
     assert "transformers" not in json.loads(command("bench", "score", *options).stdout)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("score", ("--documents", 6)), ("train", ("--steps", 1))])
+def test_bench_takes_the_tokenizer_of_a_folder(command, tmp_path, kind, options):
+    """Such as a run's own: its models have an output layer of its size.  No corpus is here to train one on."""
+    folder = write_byte_level(tmp_path / "tokenizer", size=400)
+    options = ("bench", kind, "--device", "cpu", "--config", "micro", *options, "--tokenizer")
+    ids = len(json.loads((folder / "vocab.json").read_text())) + 7
+    told = json.loads(command(*options, folder).stdout)
+    assert told["ids"] == ids
+    if kind == "score":
+        assert told["nats_per_label"] == pytest.approx(math.log(ids), rel=0.02), "untrained: any token"
+    error = command(*options, "corpus").exception
+    assert isinstance(error, ConfigError)
+    assert "--tokenizer: found 'corpus'; must be 'gpt2' or a folder with a tokenizer.json" in str(error)
 
 
 def test_bench_score_refuses_a_size_it_does_not_know(command):

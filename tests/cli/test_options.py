@@ -50,9 +50,10 @@ OPTIONS = {
     "cluster kuberay": "--image --workers --storage --profile --csv --dockerfile",
     "cluster watch-spot": "",
     "bench mask": "--csv --rows --column --like",
-    "bench score": "--device --config --documents --like",
+    "bench score": "--device --config --tokenizer --documents --like",
     "bench train": (
-        "--device --config --batch-size --steps --precision --compile --packing --micro-batch --window-batches --like"
+        "--device --config --tokenizer --batch-size --steps --precision --compile --packing --micro-batch "
+        "--window-batches --like"
     ),
 }
 
