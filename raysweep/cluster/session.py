@@ -115,13 +115,13 @@ class Session(AbstractContextManager["Session"]):
     def shares_workers(self, need: ResourceRequest) -> bool:
         """Whether such trials train one after another in the same processes; see `trial_driver.drive`.
 
-        With 'auto', Ray Train runs those on GPUs: its ten seconds do not matter in hours of training, and
-        each training gets the whole memory of its GPU.
+        With 'auto' those of one machine do: a GPU's first steps in a process take some 10 s, and torch and Ray Train
+        30 more.  A cluster may lose nodes, of which Ray Train tells more.
         """
         asked = self.resources.train_workers
-        is_local_cpu = self.resources.cluster_address is None and need.gpus == 0
+        is_local = self.resources.cluster_address is None
         # Workers with disks of their own tell of evaluations and failures through Ray Train alone.
-        return need.workers == 1 and self.ticket is None and (is_local_cpu if asked == "auto" else asked == "shared")
+        return need.workers == 1 and self.ticket is None and (is_local if asked == "auto" else asked == "shared")
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.

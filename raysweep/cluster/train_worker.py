@@ -115,8 +115,13 @@ def _train(job: TrainingJob, *, work: Work, **how: Any) -> TrainingResult:
     # Inside the attempt, so that a wrong node, a missing device or function fails the attempt and not the worker.
     if work.check is not None:
         work.check.require()
-    result: TrainingResult = resolve(work.train)(job, device=_device(work), **how)
-    return result
+    device = _device(work)
+    try:
+        result: TrainingResult = resolve(work.train)(job, device=device, **how)
+        return result
+    finally:
+        if device == "cuda":
+            _free_gpu_memory()
 
 
 def _preempted() -> str | None:
@@ -131,10 +136,13 @@ def _device(work: Work) -> str:
         return "cpu"
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu"
-    # Memory that an earlier training in this process left must not count in this one's peak.
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _free_gpu_memory() -> None:
+    """Leave the GPU to other processes, and its peak of memory to the next training in this one."""
+    import torch
+
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    return "cuda"

@@ -4,8 +4,8 @@ The loop writes its checkpoints to the trial's folder, and the next attempt resu
 Train retries: the sweep is told how an attempt ended, and decides what follows.
 
 Train's worker group takes some 8 s of CPU time to start, in four processes that live for one training.
-On the CPUs of this machine it tolerates no failure that the sweep does not, so Train runs in local mode
-there: the loop runs in the trial's own process, which Tune reuses, with torch loaded, for the next trial.
+On this machine it tolerates no failure that the sweep does not, so Train runs in local mode there: the loop
+runs in the trial's own process, which Tune reuses, with torch and a GPU's kernels loaded, for the next trial.
 """
 
 import os

@@ -31,8 +31,8 @@ class ResourcesConfig(Section):
     train_workers: Literal["auto", "own", "shared"] = Field(
         "auto",
         description="own: a fresh Ray Train worker, with its helpers, for each training; shared: one training "
-        "after another in the same process, which saves about 10 s each; auto: shared on CPUs where Ray is "
-        "started here, else own",
+        "after another in the same process, which saves about 10 s each, and more on GPUs; auto: shared where Ray "
+        "is started here and a training takes one GPU at most, else own",
     )
     mask_workers: Cores | None = Field(None, description="CPU workers that make examples; all cores if absent")
     max_failures: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="times that a lost worker is replaced")

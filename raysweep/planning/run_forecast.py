@@ -178,8 +178,8 @@ def _rates(config: Config, device: Device, folder: RunFolder | None = None) -> R
 
 def _usual_overheads(resources: ResourcesConfig, device: Device) -> Overheads:
     """Before a measurement on this machine; trainings that share a process start it once, see `train_workers`."""
-    is_shared = resources.train_workers == "shared" or (
-        resources.train_workers == "auto" and resources.cluster_address is None and not device.gpus
+    is_shared = gpus_of_trial(resources, None, gpus=device.gpus) <= 1.0 and (
+        resources.train_workers == "shared" or (resources.train_workers == "auto" and resources.cluster_address is None)
     )
     return Overheads(trial_start_s=1.0, first_trial_start_s=15.0) if is_shared else Overheads()
 

@@ -78,7 +78,9 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
     ("asked", "address", "gpus", "shares"),
     [
         ("auto", None, 0, True),
-        ("auto", None, 0.5, False),
+        ("auto", None, 0.5, True),
+        ("auto", None, 1, True),
+        ("auto", None, 2, False),
         ("shared", None, 0.5, True),
         ("auto", "auto", 1, False),
         ("own", None, 1, False),
@@ -86,8 +88,8 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
         ("shared", None, 2, False),
     ],
 )
-def test_trainings_share_a_process_on_one_machine_s_cpus_unless_told_otherwise(asked, address, gpus, shares):
-    """A cluster loses nodes, a GPU's memory is to be empty, and several GPUs need a process each."""
+def test_trainings_share_a_process_on_one_machine_unless_told_otherwise(asked, address, gpus, shares):
+    """A cluster loses nodes, and several GPUs need a process each."""
     resources = ResourcesConfig(train_workers=asked, address=address)
     session = Session(
         resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False, watch=None
