@@ -112,7 +112,11 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def hidden_states(
-    model: GPT2LMHeadModel, ids_BT: Tensor, places_BT: Tensor | None = None, owners_BT: Tensor | None = None
+    model: GPT2LMHeadModel,
+    ids_BT: Tensor,
+    places_BT: Tensor | None = None,
+    owners_BT: Tensor | None = None,
+    embedded_BTD: Tensor | None = None,
 ) -> Tensor:
     """The input of the output layer for every position (B, T, D); padding must be on the right.
 
@@ -123,10 +127,13 @@ def hidden_states(
     Args:
         places_BT: for packed rows, each position's place in its example.
         owners_BT: for packed rows, the example of each position; attention stays within an example.
+        embedded_BTD: the ids' rows of the token embedding, where these are at hand.
     """
     transformer = model.transformer
+    if embedded_BTD is None:
+        embedded_BTD = transformer.wte(ids_BT)
     places_TD = transformer.wpe.weight[: ids_BT.shape[1]] if places_BT is None else transformer.wpe(places_BT)
-    states_BTD = transformer.drop(transformer.wte(ids_BT) + places_TD)
+    states_BTD = transformer.drop(embedded_BTD + places_TD)
     mask_B1TT = None if owners_BT is None else (owners_BT[:, None, :, None] == owners_BT[:, None, None, :]).tril()
     for block in transformer.h:
         output = block(states_BTD, attention_mask=mask_B1TT)

@@ -152,12 +152,19 @@ def token_losses(
 
     Inside `torch.autocast` the output layer's products are computed in its type, the softmax in float32.
     """
-    states_BTD = kernels.forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
-    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
+    states_ND = label_states(model, batch, kernels)
     total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         states_ND, model.lm_head.weight, batch.labels_N, weights_N, kernels.cross_entropy
     )
     return total, losses_N
+
+
+def label_states(
+    model: GPT2LMHeadModel, batch: MicroBatch, kernels: Kernels, embedded_BTD: Tensor | None = None
+) -> Tensor:
+    """The inputs of the output layer that predict a label (N, D); `embedded_BTD` as in `hidden_states`."""
+    states_BTD = kernels.forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT, embedded_BTD)
+    return states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
 
 
 def score_labels(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
@@ -244,13 +251,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights_N: Tensor,
         cross_entropy: CrossEntropyGradient,
     ) -> tuple[Tensor, Tensor]:
-        device = states_ND.device.type
-        dtype = _product_type(device)
-        with torch.autocast(device, enabled=False):
-            losses_N, *gradients = _losses_and_gradients(
-                states_ND.to(dtype), weight_VD.to(dtype), labels_N, weights_N, cross_entropy
-            )
-        ctx.save_for_backward(*gradients)
+        weight_gradient_VD = torch.empty_like(weight_VD)
+        losses_N, states_gradient_ND = losses_and_gradients(
+            states_ND, weight_VD, labels_N, weights_N, cross_entropy, weight_gradient_VD, replace=True
+        )
+        ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)
         ctx.mark_non_differentiable(losses_N)
         return torch.dot(losses_N, weights_N), losses_N
 
@@ -261,30 +266,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return states_gradient_ND.mul_(gradients[0]), weight_gradient_VD.mul_(gradients[0]), None, None, None
 
 
-def _losses_and_gradients(
-    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, cross_entropy: CrossEntropyGradient
-) -> tuple[Tensor, Tensor, Tensor]:
+@torch.no_grad()
+def losses_and_gradients(
+    states_ND: Tensor,
+    weight_VD: Tensor,
+    labels_N: Tensor,
+    weights_N: Tensor,
+    cross_entropy: CrossEntropyGradient,
+    weight_gradient_VD: Tensor,
+    *,
+    replace: bool,
+) -> tuple[Tensor, Tensor]:
+    """Each label's loss in nats (N,), and the gradient of their weighted sum with respect to the states (N, D).
+
+    Inside `torch.autocast` the products are computed in its type, the softmax in float32.
+
+    Args:
+        weight_gradient_VD: float32; the gradient with respect to the output layer's weight is written here.
+        replace: write over what is there, else add to it.
+    """
+    device = states_ND.device.type
+    dtype = _product_type(device)
+    states_ND, product_weight_VD = states_ND.to(dtype), weight_VD.to(dtype)
     size, chunk = len(labels_N), _chunk_labels(states_ND)
     losses_N = torch.empty(size, dtype=torch.float32, device=states_ND.device)
     states_gradient_ND = torch.empty_like(states_ND, dtype=torch.float32)
-    weight_gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+    if replace and not size:
+        weight_gradient_VD.zero_()
     # One buffer for all chunks: on a CPU, fresh memory for each costs 15 % of the time.
-    buffer_CV = states_ND.new_empty(min(size, chunk), len(weight_VD)) if states_ND.dtype == torch.float32 else None
-    for start in range(0, size, chunk):
-        part = slice(start, start + chunk)
-        logits_CV = _product(states_ND[part], weight_VD.T, buffer_CV)
-        losses_N[part], errors_CV = cross_entropy(logits_CV, labels_N[part, None], weight_VD.dtype)
-        # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
-        weights_C1 = weights_N[part, None]
-        states_gradient_ND[part] = _product(errors_CV, weight_VD) * weights_C1
-        weighted_CD = (states_ND[part] * weights_C1).to(weight_VD.dtype)
-        if weight_VD.dtype == torch.float32:
-            weight_gradient_VD.addmm_(errors_CV.T, weighted_CD)
-        else:
-            # On a CPU the product is rounded in any case, and added without a copy in float32.
-            product_VD = errors_CV.T @ weighted_CD if errors_CV.is_cpu else _product(errors_CV.T, weighted_CD)
-            weight_gradient_VD += product_VD
-    return losses_N, states_gradient_ND, weight_gradient_VD
+    buffer_CV = states_ND.new_empty(min(size, chunk), len(weight_VD)) if dtype == torch.float32 else None
+    with torch.autocast(device, enabled=False):
+        for start in range(0, size, chunk):
+            part = slice(start, start + chunk)
+            logits_CV = _product(states_ND[part], product_weight_VD.T, buffer_CV)
+            losses_N[part], errors_CV = cross_entropy(logits_CV, labels_N[part, None], dtype)
+            # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
+            weights_C1 = weights_N[part, None]
+            states_gradient_ND[part] = _product(errors_CV, product_weight_VD) * weights_C1
+            weighted_CD = (states_ND[part] * weights_C1).to(dtype)
+            _put_product(errors_CV.T, weighted_CD, weight_gradient_VD, replace=replace and start == 0)
+    return losses_N, states_gradient_ND
+
+
+def _put_product(left_VC: Tensor, right_CD: Tensor, target_VD: Tensor, *, replace: bool) -> None:
+    """Write the product to the float32 target, or add it: the target is read and written as seldom as possible."""
+    if left_VC.dtype == torch.float32:
+        torch.mm(left_VC, right_CD, out=target_VD) if replace else target_VD.addmm_(left_VC, right_CD)
+    elif left_VC.is_cuda and replace:
+        torch.mm(left_VC, right_CD, out_dtype=torch.float32, out=target_VD)
+    else:
+        # On a CPU the product is rounded in any case, and added without a copy in float32.
+        product_VD = left_VC @ right_CD if left_VC.is_cpu else _product(left_VC, right_CD)
+        target_VD.copy_(product_VD) if replace else target_VD.add_(product_VD)
 
 
 def _chunk_labels(states_ND: Tensor) -> int:

@@ -19,6 +19,7 @@ from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
+from raysweep.training.gradient_pass import GradientPass
 from raysweep.training.hardware import autocast_type, device_name, make_kernels, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
@@ -146,9 +147,11 @@ def make_engine(
         packing=packing_of(settings.packing, group.device, max_tokens),
         pad_multiple=pad_multiple(group.device),
     )
-    if settings.cuda_graphs != "off" and group.device.type == "cuda":
-        largest = None if settings.cuda_graphs == "on" else MAX_POSITIONS
-        engine.graphs = GraphedPass(engine.run, model, group.device, largest)
+    if group.device.type == "cuda":
+        engine.gradient_pass = GradientPass(model, engine.kernels, group.device, engine.autocast)
+        if settings.cuda_graphs != "off":
+            largest = None if settings.cuda_graphs == "on" else MAX_POSITIONS
+            engine.graphs = GraphedPass(engine.gradient_pass, model, group.device, largest)
     return engine
 
 

@@ -40,7 +40,7 @@ from raysweep.training.hardware import (
 )
 from raysweep.training.loss import objective_of
 from raysweep.training.micro_batch import fit_to_memory
-from raysweep.training.optimizer import make_optimizer
+from raysweep.training.optimizer import clipped_step, make_optimizer
 from raysweep.training.original_loss import as_original, as_transformers, original_loss
 from raysweep.training.step import Engine, step_gradients
 from raysweep.training.synthetic import benchmark_vocabulary, synthetic_examples
@@ -199,8 +199,7 @@ class _TrainingSteps:
     def __call__(self, examples: StepExamples) -> None:
         batches = self.engine.assemble(examples.numbers, self._objective)
         sums = step_gradients(self.engine, examples.numbers, batches, self._objective, seed=0, step=1)
-        torch.nn.utils.clip_grad_norm_(self.engine.model.parameters(), self._settings.clip_norm)
-        self._optimizer.step()
+        clipped_step(self._optimizer, list(self.engine.model.parameters()), self._settings.clip_norm)
         self._optimizer.zero_grad(set_to_none=True)
         self.tokens += sums.tokens
         self.positions += sums.positions

@@ -15,7 +15,7 @@ Source: PyTorch's notes on CUDA semantics, section CUDA graphs.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,8 +36,13 @@ of other shapes round differently, in bfloat16 by up to some thousandths."""
 
 Shape = tuple[int, int, bool, bool]
 """Rows, their positions, whether they are packed, and whether the micro-batch is a step's first."""
-Pass = Callable[[MicroBatch, Tensor], Tensor]
-"""Adds a micro-batch's gradients to the model's, given the labels' weights by class; returns its nats by part."""
+
+
+class Pass(Protocol):
+    """A forward and backward pass, see `gradient_pass.GradientPass`."""
+
+    def __call__(self, batch: MicroBatch, weights: Tensor, *, replace: bool = False) -> Tensor:
+        """Nats by part; the gradients are added to those of the model's parameters, or written over them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,13 +138,9 @@ class GraphedPass:
             self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
 
         def work() -> Tensor:
-            for parameter in self._parameters:
-                parameter.grad = None
-            nats = self._run(batch, weights)
-            found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
-            # One pass over memory less than adding to gradients that were set to zero.
-            (torch._foreach_copy_ if is_first else torch._foreach_add_)(self._gradients, found)
-            return nats
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+                parameter.grad = gradient
+            return self._run(batch, weights, replace=is_first)
 
         replay, nats = self._capture(work)
         return _Recorded(replay=replay, batch=batch, weights=weights, nats=nats)

@@ -33,6 +33,7 @@ from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
 from raysweep.training.optimizer import (
+    clipped_step,
     learning_rate,
     model_tensors,
     optimizer_tensors,
@@ -158,10 +159,9 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
             batches = engine.assemble(examples.numbers, attempt.objective)
         with progress.timed("step"):
             sums = step_gradients(engine, examples.numbers, batches, attempt.objective, seed=job.seed, step=step)
-            norm = torch.nn.utils.clip_grad_norm_(engine.model.parameters(), settings.clip_norm)
             rate = learning_rate(step, settings)
             set_learning_rate(attempt.optimizer, rate)
-            attempt.optimizer.step()
+            norm = clipped_step(attempt.optimizer, list(engine.model.parameters()), settings.clip_norm)
             attempt.optimizer.zero_grad(set_to_none=True)
         progress.count_step(
             examples=len(examples.numbers),

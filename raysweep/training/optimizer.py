@@ -1,7 +1,7 @@
 """AdamW as the trainings use it: its learning rate at each step, and its state as named tensors for checkpoints."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def clipped_step(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], clip_norm: float) -> Tensor:
+    """Update the parameters by gradients scaled down to a norm of at most `clip_norm`; returns the norm they had.
+
+    On a GPU the update itself scales them, as it does for `torch.amp.GradScaler`: one pass less over all gradients.
+    """
+    if parameters[0].device.type != "cuda":
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+    else:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        optimizer.grad_scale = divisor_of(norm, clip_norm)  # type: ignore[attr-defined]
+    optimizer.step()
+    return norm
+
+
+def divisor_of(norm: Tensor, clip_norm: float) -> Tensor:
+    """What gradients of this norm are divided by, as `clip_grad_norm_` multiplies them by its inverse."""
+    return ((norm + 1e-6) / clip_norm).clamp(min=1.0)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ from raysweep.seeding import seed_for
 from raysweep.training.batches import micro_batches
 from raysweep.training.cuda_graphs import GraphedPass
 from raysweep.training.distributed import DistributedGroup
+from raysweep.training.gradient_pass import GradientPass
 from raysweep.training.loss import Objective, label_weights, labels_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class Engine:
     """None: every example has a row of its own."""
     pad_multiple: int = 1
     """Row lengths are rounded up to a multiple of this."""
+    gradient_pass: GradientPass | None = None
+    """None: `token_losses` and autograd compute the gradients."""
     graphs: GraphedPass | None = None
     """None: every kernel is started by the host."""
 
@@ -97,6 +100,8 @@ class Engine:
         Args:
             weights: of a label of each class, see `loss.label_weights`.
         """
+        if self.gradient_pass is not None:
+            return self.gradient_pass(batch, weights)
         with self.precision():
             total, losses_N = token_losses(self.model, batch, weights[batch.classes_N], self.kernels)
         total.backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from raysweep.config.training_settings import TrainingConfig
 from raysweep.training.attempt import make_engine
 from raysweep.training.cuda_graphs import GraphedPass
 from raysweep.training.distributed import DistributedGroup
+from raysweep.training.gradient_pass import GradientPass
 from raysweep.training.loss import Objective
 from raysweep.training.optimizer import make_optimizer
 from raysweep.training.step import step_gradients
@@ -26,7 +27,10 @@ class Repeated(GraphedPass):
         self.replays, self.error, self.sound = 0, error, sound
 
     def _capture(self, work):
+        # A GPU only records the work, so what it writes stays as it was.
+        before = [gradient.clone() for gradient in self._gradients]
         result = work()
+        torch._foreach_copy_(self._gradients, before)
 
         def replay():
             self.replays += 1
@@ -56,7 +60,8 @@ def train_steps(store, build_small_model):
         settings = TrainingConfig(batch_size=8, micro_batch=4, learning_rate=1e-2)
         engine = make_engine("A1", model, store, settings, DistributedGroup(device=CPU), 64)
         if graphs:
-            engine.graphs = Repeated(engine.run, model, CPU, largest, **options)
+            engine.gradient_pass = GradientPass(model, engine.kernels, CPU, engine.autocast)
+            engine.graphs = Repeated(engine.gradient_pass, model, CPU, largest, **options)
         optimizer = make_optimizer(model, settings)
         losses = []
         for step in range(1, steps + 1):
@@ -110,8 +115,8 @@ def test_recordings_that_do_not_fit_are_done_without(train_steps, monkeypatch, c
     monkeypatch.setattr(Repeated, "_capture", shortage)
     with caplog.at_level(logging.WARNING):
         losses, found, _ = train_steps(8)
-    assert losses == expected
-    assert torch.equal(found, weights)
+    assert np.abs(np.array(losses) - expected).max() < 1e-5
+    assert (found - weights).norm() < 1e-4 * weights.norm()
     assert caplog.messages == [
         "the training goes on without CUDA graphs: their memory does not fit beside the training's (cpu)"
     ]

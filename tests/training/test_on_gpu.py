@@ -17,7 +17,7 @@ from raysweep.training.attempt import make_engine
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.loop import train
 from raysweep.training.loss import Objective
-from raysweep.training.optimizer import make_optimizer
+from raysweep.training.optimizer import clipped_step, make_optimizer
 from raysweep.training.step import step_gradients
 from raysweep.training.synthetic import synthetic_examples
 
@@ -33,7 +33,18 @@ def source():
     return synthetic_examples(64 * BATCH, max_tokens=MAX_TOKENS)
 
 
-def run_steps(source, steps, device="cuda", *, dropout=0.0, batch=BATCH, optimise=True, learning_rate=1e-4, **settings):
+def run_steps(
+    source,
+    steps,
+    device="cuda",
+    *,
+    dropout=0.0,
+    batch=BATCH,
+    optimise=True,
+    learning_rate=1e-4,
+    direct=True,
+    **settings,
+):
     """Trains `steps` steps on the same few widths of rows; returns each step's losses, gradients and the engine.
 
     Returns:
@@ -45,6 +56,8 @@ def run_steps(source, steps, device="cuda", *, dropout=0.0, batch=BATCH, optimis
     model.to(device)
     group = DistributedGroup(device=torch.device(device))
     engine = make_engine("test", model, source, settings, group, MAX_TOKENS)
+    if not direct:
+        engine.gradient_pass = engine.graphs = None
     optimizer = make_optimizer(model, settings)
     numbers = np.argsort(source.lengths(np.arange(len(source))), kind="stable")
     losses = []
@@ -56,8 +69,7 @@ def run_steps(source, steps, device="cuda", *, dropout=0.0, batch=BATCH, optimis
         if step == steps:
             gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).cpu()
         if optimise:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            clipped_step(optimizer, list(model.parameters()), 1.0)
         optimizer.zero_grad(set_to_none=True)
         losses.append(sums.nats / sums.labels)
     return torch.stack(losses).cpu().numpy(), gradients, engine
@@ -109,6 +121,57 @@ def test_graphs_compute_what_kernels_one_by_one_do(source, precision, dropout, c
     assert other.graphs is None
     assert engine.graphs._recorded
     assert np.abs(replayed - plain).max() < (1e-3 if precision == "fp32" else 3e-2)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
+@pytest.mark.parametrize("micro_batch", [BATCH, BATCH // 2])
+def test_gradients_are_those_of_autograd_and_autocast(source, precision, tolerance, micro_batch, capsys):
+    """In one micro-batch and in two; losses to 1e-6 nats a token."""
+    options = {"precision": precision, "micro_batch": micro_batch, "cuda_graphs": "off", "packing": "off"}
+    direct, gradients, _ = run_steps(source, 1, **options)
+    plain, expected, _ = run_steps(source, 1, direct=False, **options)
+    with capsys.disabled():
+        print(f"\ndirect - autograd ({precision}, micro-batches of {micro_batch}): {np.abs(direct - plain).max():.2e} "
+              f"nats, gradients {far(gradients, expected):.2e}")  # fmt: skip
+    assert np.abs(direct - plain).max() < 1e-6
+    assert far(gradients, expected) < tolerance
+
+
+@pytest.mark.parametrize("clip_norm", [1e-2, 1e3])
+def test_the_update_clips_as_clipping_before_it_does(source, clip_norm, capsys):
+    """Weights of one step, of gradients above and below the limit; and the norm is the one before."""
+    weights, norms = [], []
+    for clips_first in (True, False):
+        _, gradients, engine = run_steps(source, 1, optimise=False, precision="fp32", cuda_graphs="off", packing="off")
+        parameters = list(engine.model.parameters())
+        before = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        for parameter, gradient in zip(
+            parameters, gradients.cuda().split([p.numel() for p in parameters]), strict=True
+        ):
+            parameter.grad = gradient.view_as(parameter)
+        optimizer = make_optimizer(engine.model, TrainingConfig())
+        if clips_first:
+            norms.append(torch.nn.utils.clip_grad_norm_(parameters, clip_norm))
+            optimizer.step()
+        else:
+            norms.append(clipped_step(optimizer, parameters, clip_norm))
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in parameters]) - before)
+    with capsys.disabled():
+        print(f"\nclipped in the update - before it, to {clip_norm}: {far(weights[1], weights[0]):.2e} of the change; "
+              f"norm {norms[0]:.6f}, {norms[1]:.6f}")  # fmt: skip
+    assert norms[1] == pytest.approx(norms[0].item(), rel=1e-5)
+    assert far(weights[1], weights[0]) < 1e-3
+
+
+def test_compiled_steps_learn_as_others_do(source, capsys):
+    """With graphs and working copies, over 20 steps of five shapes."""
+    options = {"precision": "bf16", "packing": "off", "cuda_graphs": "on"}
+    compiled, _, engine = run_steps(source, 20, compile=True, **options)
+    plain, _, _ = run_steps(source, 20, **options)
+    with capsys.disabled():
+        print(f"\ncompiled - plain (bf16): {np.abs(compiled - plain).max():.2e} nats")
+    assert engine.graphs._recorded
+    assert np.abs(compiled - plain).max() < 3e-2
 
 
 def test_packed_rows_are_as_good(source, capsys):

@@ -1,0 +1,131 @@
+"""Forward and backward passes for GPUs, where a small batch takes as long as its passes over all the weights.
+
+A GPU computes the products of some hundred tokens while it reads or writes the float32 weights of GPT-2 base a few
+times.  So weights and gradients are moved as seldom as possible.  Linear layers use bfloat16 copies of their
+weights, made in one operation, and their gradients go to float32 in one: the numbers are those of
+`torch.autocast`, which does both weight by weight and then needs another pass to add them up.  The gradient of the
+output layer is computed where it stays, and the token embedding, which has the same weight, adds its rows there;
+autograd makes a table as large as the weight for each of them, and adds these.
+
+Axes: B examples, T tokens, N labels, D width, V vocabulary.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+from transformers import GPT2LMHeadModel
+from transformers.pytorch_utils import Conv1D
+
+from raysweep.model.token_losses import Kernels, MicroBatch, label_states, losses_and_gradients, part_sums
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WorkingCopy:
+    """A parameter in the products' type, and its place in the model."""
+
+    module: nn.Module
+    name: str
+    original: nn.Parameter
+    copy: nn.Parameter
+
+
+class GradientPass:
+    """Adds the gradients of a micro-batch to those of a model; the same numbers as autograd's, up to rounding."""
+
+    def __init__(
+        self, model: GPT2LMHeadModel, kernels: Kernels, device: torch.device, autocast: torch.dtype | None
+    ) -> None:
+        """Args: `autocast` type of the products; None: float32."""
+        self._model, self._kernels, self._device, self._autocast = model, kernels, device, autocast
+        self._parameters = list(model.parameters())
+        self._copies = [] if autocast is None else _working_copies(model, autocast)
+        copied = {id(each.original): each.copy for each in self._copies}
+        self._leaves = [copied.get(id(parameter), parameter) for parameter in self._parameters]
+        """The tensors to which autograd gives the gradients of `_parameters`."""
+
+    def __call__(self, batch: MicroBatch, weights: Tensor, *, replace: bool = False) -> Tensor:
+        """Nats by part, on the device.
+
+        Args:
+            weights: of a label of each class, see `loss.label_weights`.
+            replace: write over the gradients that the parameters have, in the same memory.
+        """
+        model, output = self._model, self._model.lm_head.weight
+        replace = replace or all(parameter.grad is None for parameter in self._parameters)
+        targets = [_target(parameter) for parameter in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        output_gradient_VD = next(
+            target for parameter, target in zip(self._parameters, targets, strict=True) if parameter is output
+        )
+        self._refresh_copies()
+        is_tied = output is model.transformer.wte.weight
+        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            embedded_BTD = embedding(batch.ids_BT, output.detach()).requires_grad_() if is_tied else None
+            with self._copies_in_use():
+                states_ND = label_states(model, batch, self._kernels, embedded_BTD)
+            losses_N, states_gradient_ND = losses_and_gradients(
+                states_ND,
+                output,
+                batch.labels_N,
+                weights[batch.classes_N],
+                self._kernels.cross_entropy,
+                output_gradient_VD,
+                replace=replace,
+            )
+        states_ND.backward(states_gradient_ND.to(states_ND.dtype))  # type: ignore[no-untyped-call]
+        if embedded_BTD is not None:
+            assert embedded_BTD.grad is not None
+            output_gradient_VD.index_add_(0, batch.ids_BT.flatten(), embedded_BTD.grad.flatten(0, 1))
+        self._put_gradients(targets, replace=replace)
+        return part_sums(losses_N, batch.classes_N)
+
+    @torch.no_grad()
+    def _refresh_copies(self) -> None:
+        if self._copies:
+            torch._foreach_copy_([each.copy for each in self._copies], [each.original for each in self._copies])
+
+    @contextlib.contextmanager
+    def _copies_in_use(self) -> Iterator[None]:
+        """The model computes with the copies inside the block."""
+        try:
+            for each in self._copies:
+                setattr(each.module, each.name, each.copy)
+            yield
+        finally:
+            for each in self._copies:
+                setattr(each.module, each.name, each.original)
+
+    def _put_gradients(self, targets: Sequence[Tensor], *, replace: bool) -> None:
+        """Move what autograd gave to `targets`, and make these the parameters' gradients."""
+        moves: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for parameter, leaf, target in zip(self._parameters, self._leaves, targets, strict=True):
+            found, leaf.grad = leaf.grad, None
+            parameter.grad = target
+            if found is not None:
+                targets_of_type, found_of_type = moves.setdefault(found.dtype, ([], []))
+                targets_of_type.append(target)
+                found_of_type.append(found)
+            elif replace and parameter is not self._model.lm_head.weight:
+                target.zero_()
+        for lists in moves.values():
+            (torch._foreach_copy_ if replace else torch._foreach_add_)(*lists)
+
+
+def _target(parameter: nn.Parameter) -> Tensor:
+    """Where the parameter's gradient is, or memory for it."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _working_copies(model: nn.Module, dtype: torch.dtype) -> list[_WorkingCopy]:
+    """Copies of the weights and biases of the linear layers; all else is computed in float32."""
+    return [
+        _WorkingCopy(module=module, name=name, original=weight, copy=nn.Parameter(weight.detach().to(dtype)))
+        for module in model.modules()
+        if isinstance(module, Conv1D)
+        for name, weight in module.named_parameters(recurse=False)
+    ]
