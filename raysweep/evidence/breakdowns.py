@@ -36,6 +36,7 @@ class Breakdowns:
 
     def __init__(self, table: LossTable, metric: str, entrants: Sequence[Entrant], levels: Sequence[str]) -> None:
         self._table = table
+        self._columns = {model: column for column, model in enumerate(table.models)}
         self._metric = metric
         self._entrants = [entrant for entrant in entrants if entrant.models]
         self._levels = levels
@@ -114,7 +115,7 @@ class Breakdowns:
         """The same by document."""
         for entrant in self._entrants:
             if entrant.role == role and entrant.level in (None, losses.level):
-                columns = [self._table.models.index(model) for model in entrant.models.values()]
+                columns = [self._columns[model] for model in entrant.models.values()]
                 return np.asarray(losses.nats[:, columns].sum(axis=1) / len(columns))
         return None
 

@@ -8,6 +8,7 @@ a new file must be listed there, or no bundle of the run can be verified.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 
 from raysweep import __version__
 from raysweep.config.schema import Config
@@ -22,7 +23,7 @@ from raysweep.evidence.costs import compare_costs
 from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
-from raysweep.evidence.inputs import describe_inputs, read_if_there
+from raysweep.evidence.inputs import describe_inputs, digesting_tables, read_if_there
 from raysweep.evidence.lineup import line_up
 from raysweep.evidence.posing import DocumentWriters, hypotheses_of, pose_question, read_writers
 from raysweep.evidence.prompts import describe_prompts
@@ -40,7 +41,7 @@ from raysweep.scheduling.sequential_seeds import release_seeds
 from raysweep.scheduling.trials import Roles, Trial, find_roles
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, Resamples
 from raysweep.statistics.claims import ADAPTATION_CLAIMS
-from raysweep.statistics.loss_table import read_losses
+from raysweep.statistics.loss_table import LossTable, read_losses
 from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
@@ -55,9 +56,20 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
     """
+    trials, table = _started(folder, config, trials), read_losses(folder.losses, config.data.levels)
+    with digesting_tables(folder, config.corpora) as digests:
+        return _collect(folder, config, roles, trials, table, digests)
+
+
+def _collect(
+    folder: RunFolder,
+    config: Config,
+    roles: Roles,
+    trials: Mapping[str, Trial],
+    table: LossTable,
+    digests: Future[dict[str, str]],
+) -> Evidence:
     levels, settings = config.data.levels, config.report
-    trials = _started(folder, config, trials)
-    table = read_losses(folder.losses, levels)
     losses = table.select(settings.metric)
     writers, corpus = read_writers(folder), read_if_there(folder.splits)
     records = {name: read_record(folder.trial(name)) for name in trials}
@@ -151,7 +163,7 @@ def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Ma
         corpus=corpus,
         leakage=read_if_there(folder.leakage),
         examples=(read_if_there(folder.manifest) or {}).get("totals"),
-        inputs=describe_inputs(folder, trials, config.corpora),
+        inputs=describe_inputs(folder, trials, config.corpora, digests),
         config=published_config(config),
     )
 

@@ -19,9 +19,11 @@ even if no printed number changes.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +50,7 @@ PSEUDONYMISED = ("learner", "prompt")
 LEFT_OUT = ("text", "writing_id", "date", "score")
 """Columns left out of a bundle."""
 _HIDDEN_STAGE = "report"
+_TABLE = ".parquet"
 _ROWS_PER_BLOCK = 1 << 17
 """Rows that are compared at a time: they fit in a core's cache."""
 
@@ -58,13 +61,31 @@ def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[
     Args:
         corpora: further corpora that the models were scored on.
     """
-    paths = (*_candidates(folder, trials), *(path for name in corpora for path in _of_further(folder.further(name))))
-    return sorted(_relative(folder, path) for path in paths if path.exists() or _is_model(path))
+    return list(_find(folder, trials, corpora))
 
 
-def describe_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> Inputs:
-    """A digest of every input, and one of all of them together."""
-    files = {name: _digest(folder, name) for name in list_inputs(folder, trials, corpora)}
+@contextmanager
+def digesting_tables(folder: RunFolder, corpora: Collection[str] = ()) -> Iterator[Future[dict[str, str]]]:
+    """Digest the tables in a thread while the block runs: most of that time is spent outside of Python's lock."""
+    tables = {name: one.path for name, one in _find(folder, (), corpora).items() if one.path.suffix == _TABLE}
+    with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
+        yield pool.submit(lambda: {name: _table_digest(path) for name, path in tables.items()})
+
+
+def describe_inputs(
+    folder: RunFolder,
+    trials: Collection[str],
+    corpora: Collection[str] = (),
+    tables: Future[dict[str, str]] | None = None,
+) -> Inputs:
+    """A digest of every input, and one of all of them together.
+
+    Args:
+        tables: what `digesting_tables` began, if anything.
+    """
+    inputs = _find(folder, trials, corpora)
+    known = tables.result() if tables is not None else {}
+    files = {name: known.get(name) or _digest(found) for name, found in inputs.items()}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
 
@@ -98,10 +119,10 @@ def read_if_there(path: Path) -> Any:
 
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, corpora: Collection[str] = ()) -> None:
     """Copy the inputs to another run folder, as a bundle contains them."""
-    for name in list_inputs(folder, trials, corpora):
+    for name, found in _find(folder, trials, corpora).items():
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = _content(folder, name)
+        content = _content(found)
         if isinstance(content, pa.Table):
             with atomic_file(path) as beside:
                 pq.write_table(content, beside, compression="zstd")
@@ -120,64 +141,74 @@ def model_bytes(folder: TrialFolder) -> int | None:
     return sum(_inventory(folder).values()) or None
 
 
-def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[Path]:
-    yield from (folder.record, folder.config, folder.manifest, folder.documents, folder.losses, folder.speed)
-    yield from (folder.splits, folder.leakage, folder.leaks, folder.plan, folder.ledger)
-    yield from (folder.valid_losses, folder.interpolated_losses)
+class _Input(NamedTuple):
+    path: Path
+    publish: Callable[[Path], Values | str] | None = None
+    """Makes what a bundle contains of it; None for a table, and for a file that is copied as it is."""
+    sizes: dict[str, int] | None = None
+    """Sizes of a model's files, in whose place a bundle has them; the path need not be there."""
+
+
+def _find(folder: RunFolder, trials: Collection[str], corpora: Collection[str]) -> dict[str, _Input]:
+    """All inputs that there are, by their paths relative to the run folder, in order."""
+    candidates = (
+        *_candidates(folder, trials),
+        *(_Input(path) for name in corpora for path in _of_further(folder, name)),
+    )
+    found = (one for one in candidates if one.sizes or os.path.exists(one.path))  # noqa: PTH110 - of thousands of files
+    # `relative_to` would take as long as all else.
+    start = len((folder.root / "x").as_posix()) - 1
+    return dict(sorted((one.path.as_posix()[start:], one) for one in found))
+
+
+def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
+    """All that may be there, but for further corpora."""
+    yield _Input(folder.record, lambda path: published_run(_without_report(read_json(path))))
+    yield _Input(folder.config, lambda _: _published_settings(folder))
+    for path in (folder.manifest, folder.documents, folder.losses, folder.speed, folder.splits, folder.leakage):
+        yield _Input(path)
+    for path in (folder.leaks, folder.plan, folder.ledger, folder.valid_losses, folder.interpolated_losses):
+        yield _Input(path)
     if folder.config.exists() and read_resolved_config(folder).classification is not None:
         classified = ClassificationFolder.of(folder)
-        yield from (classified.features, classified.predictions)
+        yield from (_Input(classified.features), _Input(classified.predictions))
     for name in trials:
         trial = folder.trial(name)
-        yield from (trial.record, trial.metrics)
-        if _inventory(trial):
-            yield trial.inventory
+        yield _Input(trial.record, lambda path: published_trial(read_json(path)))
+        yield _Input(trial.metrics)
+        yield _Input(trial.inventory, sizes=_inventory(trial))
     for model in (START_MODEL, *trials):
-        yield folder.cells_record(model)
+        yield _Input(folder.cells_record(model))
 
 
-def _of_further(place: RunFolder) -> tuple[Path, ...]:
+def _of_further(folder: RunFolder, name: str) -> tuple[Path, ...]:
     """The inputs in the folder of a further corpus."""
+    place = folder.further(name)
     return place.documents, place.splits, place.losses
-
-
-def _is_model(path: Path) -> bool:
-    """True for `model.json`, which a bundle contains instead of the model's files."""
-    return path == TrialFolder(path.parent).inventory
 
 
 def _is_record(path: Path) -> bool:
     return path == TrialFolder(path.parent).record
 
 
-def _relative(folder: RunFolder, path: Path) -> str:
-    return path.relative_to(folder.root).as_posix()
+def _published_settings(folder: RunFolder) -> str:
+    return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
 
 
-def _content(folder: RunFolder, name: str) -> pa.Table | Path | Values | str:
+def _content(found: _Input) -> pa.Table | Path | Values | str:
     """One input as a bundle contains it: a table, JSON values, a text, or the file as it is."""
-    path = folder.root / name
-    if path.suffix == ".jsonl":
-        return path
-    if path.suffix == ".parquet":
-        return _without_text(pq.read_table(path))
-    if path == folder.record:
-        return published_run(_without_report(read_json(path)))
-    if path == folder.config:
-        return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
-    if _is_record(path):
-        return published_trial(read_json(path))
-    return _inventory(TrialFolder(path.parent)) if _is_model(path) else path
+    if found.path.suffix == _TABLE:
+        return _without_text(pq.read_table(found.path))
+    if found.sizes:
+        return found.sizes
+    return found.path if found.publish is None else found.publish(found.path)
 
 
-def _digest(folder: RunFolder, name: str) -> str:
-    path = folder.root / name
-    if path.suffix == ".parquet":
-        return _table_digest(path)
-    content = _content(folder, name)
-    if isinstance(content, Path):
-        with content.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(found: _Input) -> str:
+    if found.path.suffix == _TABLE:
+        return _table_digest(found.path)
+    if isinstance(content := _content(found), Path):
+        return hashlib.sha256(content.read_bytes()).hexdigest()
     assert not isinstance(content, pa.Table)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -193,7 +224,7 @@ def _inventory(folder: TrialFolder) -> dict[str, int]:
 
 def _sizes(place: str, inside: str = "") -> Iterator[tuple[str, int]]:
     """Names and sizes of all files in a folder.  Of a thousand trials: `Path` would take most of the time."""
-    if not Path(place).is_dir():
+    if not os.path.isdir(place):  # noqa: PTH112 - see above
         return
     with os.scandir(place) as entries:
         for entry in entries:

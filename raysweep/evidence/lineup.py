@@ -63,6 +63,7 @@ def line_up(
     scored: Collection[str],
 ) -> list[Entrant]:
     """All rows: the start if it was scored, then by role, level and the config's order."""
+    scored = frozenset(scored)
     entries: dict[str, list[Trial]] = {}
     for trial in trials.values():
         entries.setdefault(trial.entry, []).append(trial)

@@ -7,6 +7,7 @@ evidence holds nine digits, every document prints those, and they are compared a
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -19,6 +20,9 @@ DECIMALS = 3
 """Decimals that are kept in any case: clock times in seconds have ten digits before the point."""
 ACCURACY = 1e-12
 """Relative; two machines may differ by so much before rounding."""
+_FEW_DIGITS = 10.0 ** (DIGITS - DECIMALS)
+"""A number below has not as many digits before the point that its decimals would be too few."""
+_WRITTEN = f"%.{DIGITS}g"
 _LONGEST_PLACE = 80
 _UNROUNDED_TYPES = frozenset({str, int, bool, type(None)})
 
@@ -67,14 +71,26 @@ class _NotFiniteError(ValueError):
 
 
 def _rounded(value: Any) -> Any:
-    # Most values are texts and whole numbers: no call is made for one.
+    # Most values are texts and whole numbers, and most of the others floats: no call is made for the former.
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, list):
         return [one if type(one) in _UNROUNDED_TYPES else _rounded(one) for one in value]
     if isinstance(value, dict):
-        return {name: one if type(one := value[name]) in _UNROUNDED_TYPES else _rounded(one) for name in sorted(value)}
+        names = _sorted_names(tuple(value))
+        return {
+            name: one
+            if (kind := type(one := value[name])) in _UNROUNDED_TYPES
+            else (_round if kind is float else _rounded)(one)
+            for name in names
+        }
     return value
+
+
+@lru_cache(maxsize=1024)
+def _sorted_names(names: tuple[str, ...]) -> list[str]:
+    """Thousands of records have the same names."""
+    return sorted(names)
 
 
 def _not_finite(value: Any, place: str = "") -> list[str]:
@@ -90,6 +106,8 @@ def _not_finite(value: Any, place: str = "") -> list[str]:
 
 
 def _round(value: float) -> float:
+    if -_FEW_DIGITS < value < _FEW_DIGITS:
+        return float(_WRITTEN % value)
     if value.is_integer():
         return value
     if not math.isfinite(value):

@@ -22,6 +22,8 @@ _ALL_POINTS = 5000
 """Points of all training losses together, and of all validation losses, if that leaves `_LEAST_POINTS` for each curve:
 with hundreds of trainings they would be most of evidence.json."""
 _LEAST_POINTS = 12
+_CURVES = ("step", "evaluation")
+"""The kinds of lines of which a curve is made: of the training and of the validation loss."""
 
 
 def describe_trials(
@@ -100,18 +102,15 @@ def _range_said(values: SearchRange) -> str:
 
 
 def _curve(folder: RunFolder, name: str, metric: str, most: int) -> Curve | None:
-    lines = read_metrics(folder.trial(name).metrics)
-    steps, evaluations = (
-        [(line["step"], line[metric]) for line in lines if line["kind"] == kind and metric in line]
-        for kind in ("step", "evaluation")
-    )
-    if not steps and not evaluations:
+    lines = [line for line in read_metrics(folder.trial(name).metrics) if metric in line]
+    if not any(line["kind"] in _CURVES for line in lines):
         return None
-    return Curve(trial=name, train=_thin(steps, most), valid=_thin(evaluations, most))
+    train, valid = (_thin([line for line in lines if line["kind"] == kind], metric, most) for kind in _CURVES)
+    return Curve(trial=name, train=train, valid=valid)
 
 
-def _thin(points: Sequence[tuple[int, float]], most: int) -> tuple[tuple[int, float], ...]:
-    """At most `most` means of neighbouring points, each at its last step; the last point is kept."""
-    width = -(-len(points) // most)
-    groups = [points[first : first + width] for first in range(0, len(points), width)] if width else []
-    return tuple((group[-1][0], sum(value for _, value in group) / len(group)) for group in groups)
+def _thin(lines: Sequence[Mapping[str, Any]], metric: str, most: int) -> tuple[tuple[int, float], ...]:
+    """At most `most` means of neighbouring lines, each at its last step; the last line is kept."""
+    width = -(-len(lines) // most)
+    groups = [lines[first : first + width] for first in range(0, len(lines), width)] if width else []
+    return tuple((group[-1]["step"], sum([line[metric] for line in group]) / len(group)) for group in groups)

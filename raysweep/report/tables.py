@@ -7,7 +7,7 @@ and as TeX (booktabs).  Of one that the page folds, Markdown shows no more than 
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import attrgetter
@@ -57,6 +57,8 @@ class Column(Generic[Taken]):
     is_number: bool = True
     value: Callable[[Taken], Value] | None = None
     """What CSV holds, where that is one value: then no cell is made for it."""
+    values: Callable[[Taken], tuple[Value, ...]] | None = None
+    """The same where it is several."""
 
 
 class Table(Generic[Record]):
@@ -117,13 +119,17 @@ def estimates(
     """A column of values with limits, taken like those of `numbers`."""
     get = estimate or attrgetter(field)
 
+    def values(record: Record) -> tuple[Value, ...]:
+        known = get(record)
+        return (known.value, known.low, known.high) if known else (None, None, None)
+
     def cell(record: Record) -> Cell:
         known = get(record)
-        values = (known.value, known.low, known.high) if known else (None, None, None)
         mark = "best" if is_best and is_best(record) else ""
-        return Cell(text=show(values[0]), values=values, detail=limits(known, show), mark=mark)
+        shown = show(known.value if known else None)
+        return Cell(text=shown, values=values(record), detail=limits(known, show), mark=mark)
 
-    return Column(title, (field, f"{field}_low", f"{field}_high"), cell)
+    return Column(title, (field, f"{field}_low", f"{field}_high"), cell, values=values)
 
 
 def limits(estimate: HasLimits | None, show: Show) -> str:
@@ -149,12 +155,12 @@ def to_csv(table: Table[Any]) -> str:
     return buffer.getvalue()
 
 
-def _csv_fields(column: Column[Any], table: Table[Any]) -> list[list[str]]:
-    """The fields of a column in CSV, each with a text for every row."""
+def _csv_fields(column: Column[Any], table: Table[Any]) -> list[list[Value]]:
+    """The fields of a column in CSV, each with what `csv` writes for every row."""
     if column.value is not None:
-        return [[_plain(column.value(record)) for record in table.records]]
-    values = [column.cell(record).values for record in table.records]
-    return [[_plain(of_row[place]) for of_row in values] for place in range(len(column.fields))]
+        return [_plain(map(column.value, table.records))]
+    values = column.values or (lambda record: column.cell(record).values)
+    return [_plain(of_field) for of_field in zip(*map(values, table.records), strict=True)]
 
 
 def to_tex(table: Table[Any]) -> str:
@@ -212,13 +218,12 @@ def _tex_cell(cell: Cell) -> str:
     return rf"\textbf{{{shown}}}" if cell.mark == "best" else shown
 
 
-def _plain(value: Value) -> str:
+def _plain(values: Iterable[Value]) -> list[Value]:
     """Numbers to 12 digits, all that a sum of floats keeps; text that a spreadsheet would run is quoted."""
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    if isinstance(value, str):
-        return _safe(value)
-    return "" if value is None else str(value)
+    return [
+        f"{value:.12g}" if isinstance(value, float) else _safe(value) if isinstance(value, str) else value
+        for value in values
+    ]
 
 
 # A name stands in thousands of rows.

@@ -184,9 +184,7 @@ class Measured:
 
 def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
     """`measure`, or what it gave before on these resamples."""
-    key = tuple(
-        tuple((part.weight, part.level, *part.models.items()) for part in contrast) for contrast in (parts, *alike)
-    )
+    key = tuple(map(tuple, (parts, *alike)))
     if key not in resamples.measured:
         resamples.measured[key] = measure(resamples, parts, alike)
     found: Measured = resamples.measured[key]

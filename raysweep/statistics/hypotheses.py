@@ -127,7 +127,7 @@ def _test(
             for role in compared
         }
 
-    seeds = roles.common_seeds((hypothesis.numerator, *compared), levels)
+    seeds = [] if roles.most_seeds is None else roles.common_seeds((hypothesis.numerator, *compared), levels)
     measured: Mapping[str, Measured]
     if roles.most_seeds is not None and len(seeds) >= LEAST_SEEDS:
         rounds = [measure_all(roles.keep_seeds(seeds[:count])) for count in range(LEAST_SEEDS, len(seeds) + 1)]

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raysweep.statistics.bootstrap import MIN_CLUSTERS, MIN_EFFECTIVE, Resamples
-from raysweep.statistics.weighted_parts import Part
+from raysweep.statistics.weighted_parts import Part, SeedModels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,13 @@ class RoleModels:
     """(role, level): why a planned model is missing."""
     most_seeds: int | None = None
     """With sequential seeds: how many there may be, so that a claim is looked at after each; else None."""
+
+    def __post_init__(self) -> None:
+        by_role = {
+            role: {level: SeedModels(models) for level, models in by_level.items()}
+            for role, by_level in self.by_role.items()
+        }
+        object.__setattr__(self, "by_role", by_role)
 
     def is_planned(self, role: str) -> bool:
         """The config has a trial with this role, trained or not."""

@@ -150,16 +150,16 @@ def pooled_freedom(by_seed_SL: Floats) -> float:
 
 def seeds_of(parts: Sequence[Part]) -> list[tuple[int, ...]]:
     """The seeds of each part: of contrasts of the same roles, in the roles' order."""
-    return [tuple(sorted(part.models)) for part in parts]
+    return [part.seeds for part in parts]
 
 
 def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
     """(S,) what each seed's models add to the contrast."""
     by_seed = np.zeros(len(seeds))
     for part in parts:
-        if tuple(sorted(part.models)) == seeds:
+        if part.seeds == seeds:
             estimates = resamples.levels[part.level].estimates
-            by_seed += part.weight * estimates[resamples.columns(tuple(part.models[seed] for seed in seeds))]
+            by_seed += part.weight * estimates[resamples.columns(part.names)]
     return by_seed
 
 
@@ -167,9 +167,9 @@ def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Seque
     """(C, S) what each learner adds to what each seed's models add."""
     influence_CS = np.zeros((resamples.clusters.count, len(seeds)))
     for part in parts:
-        if tuple(sorted(part.models)) == seeds:
+        if part.seeds == seeds:
             drawn = resamples.levels[part.level]
-            columns = resamples.columns(tuple(part.models[seed] for seed in seeds))
+            columns = resamples.columns(part.names)
             influence_CS[drawn.members] += part.weight * drawn.widening * drawn.influences[:, columns]
     return influence_CS
 
@@ -179,7 +179,7 @@ def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: tuple[int, ...]
 
     A level is compared by itself and as one of those that are alike, by several claims.
     """
-    key = (seeds, *((part.weight, part.level, *part.models.values()) for part in parts))
+    key = (seeds, *parts)
     if key not in resamples.by_seed:
         gains_S = gains_by_seed(resamples, parts, seeds)
         met = np.unique(np.concatenate([resamples.levels[part.level].members for part in parts]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -14,6 +14,27 @@ _FEW = 8
 """Up to so many columns, adding them one after another is faster than all running sums; both give the same bits."""
 
 
+class SeedModels(dict[int, str]):
+    """The models of a role by seed, not to be changed: claims compare the same ones thousands of times."""
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds, ascending."""
+        return tuple(sorted(self))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The models in the order of `seeds`."""
+        return tuple(self[seed] for seed in self.seeds)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.seeds, self.names))
+
+    def __hash__(self) -> int:  # type: ignore[override] # a dict has none, since it may change
+        return self._hash
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
     """`weight` times the log perplexity of a role on a level, averaged over the role's seeds."""
@@ -23,12 +44,31 @@ class Part:
     models: Mapping[int, str]
     """Model by seed."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.models, SeedModels):
+            object.__setattr__(self, "models", SeedModels(self.models))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The role's seeds, ascending."""
+        return self._seeded.seeds
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models in the order of `seeds`."""
+        return self._seeded.names
+
+    @property
+    def _seeded(self) -> SeedModels:
+        assert isinstance(self.models, SeedModels), "made so above"
+        return self.models
+
 
 def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
     """(M,) weight of each model."""
     weights_M = np.zeros(len(resamples.models))
     for part in parts:
-        weights_M[resamples.columns(tuple(part.models.values()))] += part.weight / len(part.models)
+        weights_M[resamples.columns(part.names)] += part.weight / len(part.models)
     return weights_M
 
 
@@ -36,7 +76,7 @@ def weigh_folds(resamples: Resamples, parts: Sequence[Part]) -> Floats:
     """(F,) weight of each fold's mean, where the parts have all models of a fold or none."""
     weights_F = np.zeros(len(resamples.folds))
     for part in parts:
-        weights_F += part.weight * resamples.fold_shares(tuple(part.models.values()))
+        weights_F += part.weight * resamples.fold_shares(part.names)
     return weights_F
 
 

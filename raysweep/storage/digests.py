@@ -5,6 +5,7 @@ is read, `find_damage` compares it with the record and names what is missing, cu
 record itself is sealed: it holds a digest of its own fields, so a damaged record is noticed as well.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from raysweep.errors import DamagedError, EarlierVersionError, InputError
-from raysweep.storage.atomic_files import dump_json, read_json, write_text
+from raysweep.errors import DamagedError, EarlierVersionError
+from raysweep.storage.atomic_files import dump_json, write_text
 
 RECORDS_VERSION = 2
 """Version of run.json, trial.json and the scores' records; raised when their fields change."""
@@ -105,9 +106,9 @@ def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
         EarlierVersionError: another version of raysweep wrote it.
     """
     try:
-        values = read_json(path)
         text = path.read_text(encoding="utf-8")
-    except InputError as error:
+        values = json.loads(text)
+    except ValueError as error:
         raise DamagedError(f"{path}: is damaged (not valid JSON); {fix}") from error
     if not isinstance(values, dict) or (_SEAL not in values and text == dump_json(values)):
         raise EarlierVersionError(f"{path}: was written by an earlier raysweep; {EARLIER_FIX}")

@@ -8,7 +8,7 @@ import pytest
 
 from raysweep.errors import InputError
 from raysweep.evidence import inputs
-from raysweep.evidence.inputs import copy_inputs, describe_inputs
+from raysweep.evidence.inputs import copy_inputs, describe_inputs, digesting_tables
 from raysweep.evidence.rounding import rounded
 from raysweep.storage.run_folder import RunFolder
 
@@ -54,6 +54,36 @@ def test_a_copied_table_has_the_digest_of_its_source(tmp_path, learners):
     assert copied["characters"] == [1, 9, 0, 1, 1]
     assert copied["prompt"] == ["prompt-1", "prompt-2", "prompt-1", "prompt-3", "prompt-2"]
     assert {"text", "writing_id"}.isdisjoint(copied)
+
+
+def test_tables_digested_in_a_thread_have_the_same_digests(make_run):
+    """What the thread has not done by the time it is asked for is waited for; every table is among them."""
+    folder, _, trials = make_run()
+    with digesting_tables(folder) as tables:
+        beside = describe_inputs(folder, trials, (), tables)
+    assert beside == describe_inputs(folder, trials)
+    assert tables.result() == {name: beside.files[name] for name in beside.files if name.endswith(".parquet")}
+    assert len(tables.result()) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "digits"),
+    [
+        (999_999.9994, 999_999.999),
+        (999_999.9996, 1_000_000.0),
+        (1_234_567.12345, 1_234_567.123),
+        (1_700_000_000.123456, 1_700_000_000.123),
+        (0.000123456789012, 0.000123456789),
+        (99.99999999999, 100.0),
+        (1e-300 / 3, 3.33333333e-301),
+        (0.0, 0.0),
+    ],
+)
+def test_a_number_has_nine_digits_or_three_decimals_whichever_are_more(value, digits):
+    """A clock time in seconds has ten digits before its point; -0.0 stays what it is."""
+    assert rounded([value, -value]) == [digits, -digits]
+    assert rounded({"of": value}) == {"of": digits}
+    assert str(rounded([-0.0])) == "[-0.0]"
 
 
 def test_a_number_that_is_none_is_no_evidence():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysweep.statistics.weighted_parts import weighted_sum
+from raysweep.statistics.weighted_parts import Part, weighted_sum
 
 
 def test_many_models_are_added_in_the_order_of_few():
@@ -15,3 +15,18 @@ def test_many_models_are_added_in_the_order_of_few():
     assert weighted_sum(values, weights).tolist() == one_by_one.tolist()
     assert weighted_sum(np.asfortranarray(values), weights).tolist() == one_by_one.tolist()
     assert weighted_sum(values[0], weights) == one_by_one[0]
+
+
+def test_contrasts_of_the_same_models_are_one_key():
+    """Whichever dicts hold them, in whatever order of seeds; another model, seed, weight or level is another key."""
+    part = Part(weight=1.0, level="B1", models={1: "b", 0: "a"})
+    assert (part.seeds, part.names) == ((0, 1), ("a", "b"))
+    same = Part(weight=1.0, level="B1", models={0: "a", 1: "b"})
+    others = [
+        Part(weight=1.0, level="B1", models={0: "b", 1: "a"}),
+        Part(weight=1.0, level="B1", models={0: "a", 2: "b"}),
+        Part(weight=-1.0, level="B1", models={0: "a", 1: "b"}),
+        Part(weight=1.0, level="A1", models={0: "a", 1: "b"}),
+    ]
+    assert len({part, same}) == 1
+    assert len({part, *others}) == 5

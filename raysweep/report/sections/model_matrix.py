@@ -79,9 +79,12 @@ def _weightings(evidence: Evidence) -> Table[Scores]:
 
     def weighted(level: str) -> Column[Scores]:
         fields = (f"document_ppl_{level}", f"bits_per_byte_{level}")
-        return Column(
-            level, fields, lambda scores: _weighted(scores.get(level), texts[_first(scores).model].get(level))
-        )
+
+        def values(scores: Scores) -> tuple[float | None, float | None]:
+            score, text = scores.get(level), texts[_first(scores).model].get(level)
+            return (score.document_perplexity, text.bits_per_byte if text else None) if score else (None, None)
+
+        return Column(level, fields, lambda scores: _weighted(*values(scores)), values=values)
 
     return Table[Scores](
         "weightings",
@@ -100,13 +103,16 @@ def _published(evidence: Evidence) -> Table[Scores]:
     ours = _scores_of(evidence, evidence.settings.metric)
 
     def perplexities(level: str) -> Column[Scores]:
-        def cell(scores: Scores) -> Cell:
+        def values(scores: Scores) -> tuple[float | None, float | None]:
             score, own = scores.get(level), ours[_first(scores).model].get(level)
-            values = (score.perplexity if score else None, own.perplexity if own else None)
-            detail = f"this report's metric: {formats.perplexity(values[1])}"
-            return Cell(text=formats.perplexity(values[0]), values=values, detail=detail)
+            return score.perplexity if score else None, own.perplexity if own else None
 
-        return Column(level, (f"sentence_text_ppl_{level}", f"ppl_{level}"), cell)
+        def cell(scores: Scores) -> Cell:
+            published, own = values(scores)
+            detail = f"this report's metric: {formats.perplexity(own)}"
+            return Cell(text=formats.perplexity(published), values=(published, own), detail=detail)
+
+        return Column(level, (f"sentence_text_ppl_{level}", f"ppl_{level}"), cell, values=values)
 
     return Table[Scores](
         "published_metric",
@@ -156,13 +162,10 @@ def _first(scores: Scores) -> Score:
     return next(iter(scores.values()))
 
 
-def _weighted(score: Score | None, text: Score | None) -> Cell:
-    if score is None:
-        return Cell(text=formats.NONE, values=(None, None))
-    bits = text.bits_per_byte if text else None
+def _weighted(perplexity: float | None, bits: float | None) -> Cell:
     return Cell(
-        text=formats.perplexity(score.document_perplexity),
-        values=(score.document_perplexity, bits),
+        text=formats.perplexity(perplexity),
+        values=(perplexity, bits),
         detail="" if bits is None else f"{bits:.3f} bits per byte".replace(" ", formats.SPACE),
     )
 

@@ -92,5 +92,5 @@ def _inputs(evidence: Evidence) -> Table[Named]:
         "The files that the report was computed from, with their SHA-256 (of tables, the SHA-256 of their values)",
         list(evidence.inputs.files.items()),
         words("File", "file", lambda row: row[0]),
-        Column("Digest", ("sha256",), digest, is_number=False),
+        Column("Digest", ("sha256",), digest, is_number=False, value=lambda row: row[1]),
     )
