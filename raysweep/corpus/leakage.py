@@ -134,7 +134,7 @@ class LeakSearch:
     def __init__(self, documents: Path, near: NearDuplicates | None = None, *, unit: str = "learner") -> None:
         """Args: `near` is computed from the file if absent; it must cover the same documents in the same order."""
         columns = _hash_columns(documents)
-        self._splits, self._prompts = columns.splits, columns.prompts
+        self._splits, self._prompts, self._folder = columns.splits, columns.prompts, documents.parent
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
@@ -150,7 +150,7 @@ class LeakSearch:
 
     def summary(self, *, texts_not_tied: int = 0, links_not_followed: int = 0) -> Leakage:
         """Count documents, repeats and leaks; `TextGroups` says how many links were not followed."""
-        passages = count_passages(self._near.sequences, self._splits, self._prompts)
+        passages = count_passages(self._near.sequences, self._splits, self._prompts, folder=self._folder)
         repeats = np.bincount(self._texts)
         is_test = self._splits == SPLITS.index("test")
         leaky = {kind: self._known[kind].any(axis=1) & is_test for kind in self._kinds}

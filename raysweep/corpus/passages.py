@@ -4,18 +4,24 @@ A learner who copies a model answer, or the task itself, into an essay of their 
 the words are not new to the models.  The length is that of the overlap checks of GPT-3 and later models (Brown et
 al. 2020, appendix C).  Passages are counted and are no leak: set phrases of a task can be as long.  They are told apart
 by hashes of 32 bits a word and 63 bits a passage, so a collision can count one too many.
+
+Train is read once: a filter of a few bits a passage (Bloom 1970) tells nearly all that test lacks, and what passes it
+goes to a temporary file.  A part of that at a time becomes a hash table, in which all passages of test are looked up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raysweep.corpus.near_duplicates import BLOCK_DOCUMENTS, WordSequences
+from raysweep.corpus.near_duplicates import WordSequences
 from raysweep.corpus.splits import SPLITS
+from raysweep.corpus.spool import Place, Spool
 from raysweep.readers.compiled import kernel
 from raysweep.readers.cpu_threads import map_in_threads
 
@@ -24,19 +30,23 @@ MOSTLY = 0.5
 
 Hashes = npt.NDArray[np.uint64]
 Longs = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
-_Block = tuple[npt.NDArray[np.uint32], Longs, npt.NDArray[np.int32], Bools]
 
-_MOST_PARTS = 6
-_PASSAGES_AT_ONCE = 3 << 20
-"""Passages that a hash table is made of; of more, those whose hashes begin alike share one.
-
-Tables are larger where the test split has over 200 million, since there are never more than 64.
-"""
-_TABLES_AT_ONCE = 8
-_BITS_PER_SLOT = 4
+_DOCUMENTS_AT_ONCE = 1 << 13
+_PARTS = 64
+"""Passages whose hashes begin alike are a part."""
+_BYTES_OF_TABLE = 48 << 20
+"""Passages that a hash table is made of, which takes a third more; more if a part has more."""
+_HASH_BYTES = 8
+_MOST_FILTER_WORDS = 1 << 24
+_RECENT = 1 << 21
+"""Passages that passed the filter and are known to be in the file, so that most of those that repeat go there once."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.uint64(0)
+_ONE = np.uint64(1)
+_SIX_BITS = np.uint64(63)
+_TO_PART = np.uint64(58)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,28 +58,30 @@ class Passages:
     in_prompts: int | None  # documents of any split with a passage of a prompt; None if no prompt is that long
 
 
-def count_passages(sequences: WordSequences, splits: npt.NDArray[np.int8] | Longs, prompts: list[str]) -> Passages:
+def count_passages(
+    sequences: WordSequences,
+    splits: npt.NDArray[np.int8] | Longs,
+    prompts: list[str],
+    *,
+    folder: Path | None = None,
+) -> Passages:
     """Count the documents that repeat passages of train or of a prompt.
 
     Args:
         splits: an index into `SPLITS` for each document.
         prompts: the distinct values of the prompt column, which may be texts or mere names.
+        folder: for temporary files.
     """
-    test, train = (splits == SPLITS.index(split) for split in ("test", "train"))
-    passages = np.where(test, np.maximum(sequences.lengths - PASSAGE_WORDS + 1, 0), 0)
-    parts = 1 << min(_MOST_PARTS, (int(passages.sum()) // _PASSAGES_AT_ONCE).bit_length())
-    shared = np.zeros(len(splits), dtype=np.int32)
-    for first in range(0, parts, _TABLES_AT_ONCE):
-        tables = _Tables.of(sequences, test, range(first, min(first + _TABLES_AT_ONCE, parts)), parts)
-        tables.mark(sequences, train)
-        tables.count(sequences, test, shared)
+    test = sequences.filtered(splits == SPLITS.index("test"))
+    passages, shared = _passages_of(test.lengths), np.zeros(len(test.lengths), dtype=np.int32)
+    train = _blocks(sequences, splits == SPLITS.index("train"))
+    _SharedPassages.of(test, train, int(passages.sum(dtype=np.int64)), folder).count(test, shared)
     tasks = WordSequences.of(pa.chunked_array([pa.array(prompts, pa.large_string())]))
     in_prompts = None
     if (tasks.lengths >= PASSAGE_WORDS).any():
-        tables = _Tables.of(tasks, np.ones(len(prompts), dtype=np.bool_), range(1), 1)
-        tables.is_known[:] = tables.keys != 0
         hits = np.zeros(len(splits), dtype=np.int32)
-        tables.count(sequences, np.ones(len(splits), dtype=np.bool_), hits)
+        of_tasks = _Block(tasks, slice(None)).hashes()
+        _Table.of([of_tasks], len(of_tasks), range(_PARTS)).count(_blocks(sequences), hits)
         in_prompts = int((hits > 0).sum())
     return Passages(
         in_train=int((shared > 0).sum()),
@@ -78,204 +90,207 @@ def count_passages(sequences: WordSequences, splits: npt.NDArray[np.int8] | Long
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tables:
-    """Hash tables (open addressing, a quarter empty at least) of the passages of some documents."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some documents, one after the other."""
 
-    keys: Hashes  # (P, K)
-    is_known: Bools  # (P, K)
-    possible: npt.NDArray[np.uint8]
-    """Bits, one for each hash in the tables: a small array answers for most passages that they lack."""
-    first: int
-    """The part of all passages that the first table holds."""
-    parts: int
-    """How many parts there are: a power of two."""
+    sequences: WordSequences
+    at: slice
+    chosen: Bools | None = None
+    """Those of them to look at; None for all."""
+
+    def hashes(self) -> Hashes:
+        """The hash of each passage, document by document."""
+        starts, lengths = self.sequences.starts[self.at], self.sequences.lengths[self.at]
+        if self.chosen is not None:
+            starts, lengths = starts[self.chosen], lengths[self.chosen]
+        hashes = np.empty(int(_passages_of(lengths).sum(dtype=np.int64)), dtype=np.uint64)
+        _hash_passages(self.sequences.words, starts, lengths, hashes)
+        self.sequences.release()
+        return hashes
+
+
+def _blocks(sequences: WordSequences, chosen: Bools | None = None) -> Iterator[_Block]:
+    for start in range(0, len(sequences.lengths), _DOCUMENTS_AT_ONCE):
+        some = slice(start, start + _DOCUMENTS_AT_ONCE)
+        yield _Block(sequences, some, chosen[some] if chosen is not None else None)
+
+
+def _passages_of(lengths: Counts) -> Counts:
+    """How many passages texts of so many words have."""
+    counts: Counts = np.maximum(lengths - np.int32(PASSAGE_WORDS - 1), np.int32(0))
+    return counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SharedPassages:
+    """The passages of train that test has too, most of them once, and a few others, in a temporary file."""
+
+    spool: Spool
+    places: list[Place]
+    begins: list[Longs]
+    """Where each part begins in each place and the last ends, in bytes."""
 
     @classmethod
-    def of(cls, sequences: WordSequences, chosen: Bools, held: range, parts: int) -> Self:
-        """Make the tables of these parts of the passages of chosen documents, several at a time."""
-        passages = int(np.maximum(sequences.lengths[chosen] - PASSAGE_WORDS + 1, 0).sum())
-        slots = 1 << max(4, (4 * (passages // parts) // 3).bit_length())
-        tables = cls(
-            keys=np.zeros((len(held), slots), dtype=np.uint64),
-            is_known=np.zeros((len(held), slots), dtype=np.bool_),
-            possible=np.zeros(max(8, len(held) * slots * _BITS_PER_SLOT // 8), dtype=np.uint8),
-            first=held.start,
-            parts=parts,
-        )
+    def of(cls, test: WordSequences, train: Iterator[_Block], passages: int, folder: Path | None) -> Self:
+        """Look at all documents of test, of `passages` passages, and then at those of train."""
+        # Eight to sixteen bits a passage: of those that test lacks about one in fifty passes.
+        possible = np.zeros(1 << min((passages // 8).bit_length(), _MOST_FILTER_WORDS.bit_length() - 1), np.uint64)
+        for hashes in map_in_threads(_Block.hashes, _blocks(test)):
+            _note_possible(hashes, possible)  # in one thread: two would lose each other's bits
+        recent, spool = np.zeros(_RECENT, dtype=np.uint64), Spool(folder)
 
-        def fill(part: int) -> None:
-            for block in _blocks(sequences, chosen):
-                _fill(*block, part, parts, tables.keys[part - held.start])
-                sequences.release()
+        def pick(block: _Block) -> tuple[Place, Longs]:
+            hashes = block.hashes()
+            hashes = hashes[: _drop_impossible(hashes, possible)]
+            hashes = hashes[: _drop_recent(hashes, recent)]
+            sorted_hashes, begins = np.empty_like(hashes), np.zeros(_PARTS + 1, dtype=np.int64)
+            _sort_by_part(hashes, sorted_hashes, begins)
+            return spool.append(sorted_hashes), begins * _HASH_BYTES
 
-        for _ in map_in_threads(fill, held):
+        picked = list(map_in_threads(pick, train))
+        return cls(spool=spool, places=[place for place, _ in picked], begins=[begins for _, begins in picked])
+
+    def count(self, documents: WordSequences, counts: Counts) -> None:
+        """Add to each document's count the number of its passages that are in the file."""
+        sizes = sum((np.diff(begins) for begins in self.begins), np.zeros(_PARTS, dtype=np.int64))
+        borders = np.flatnonzero(np.diff(np.cumsum(sizes) // _BYTES_OF_TABLE, prepend=-1)).tolist()
+        for first, after in pairwise([*borders, _PARTS]):
+            count = int(sizes[first:after].sum()) // _HASH_BYTES
+            if count:
+                _Table.of(self._read(first, after), count, range(first, after)).count(_blocks(documents), counts)
+
+    def _read(self, first: int, after: int) -> Iterator[Hashes]:
+        for place, begins in zip(self.places, self.begins, strict=True):
+            some = Place(start=place.start + int(begins[first]), size=int(begins[after] - begins[first]))
+            yield self.spool.read(some, np.uint64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """A hash table (open addressing, a quarter empty at least) of the passages of some parts."""
+
+    hashes: Hashes
+    parts: range
+
+    @classmethod
+    def of(cls, passages: Iterable[Hashes], count: int, parts: range) -> Self:
+        """Make the table of `count` passages of these parts; they may repeat."""
+        table = np.zeros(4 * count // 3 + 2, dtype=np.uint64)
+        for hashes in passages:
+            _fill(hashes, table)
+        return cls(hashes=table, parts=parts)
+
+    def count(self, blocks: Iterator[_Block], counts: Counts) -> None:
+        """Add to each document's count the number of its passages that are in the table."""
+
+        def count(block: _Block) -> None:
+            lengths = _passages_of(block.sequences.lengths[block.at])
+            _count_known(block.hashes(), lengths, self.parts.start, self.parts.stop, self.hashes, counts[block.at])
+
+        for _ in map_in_threads(count, blocks):
             pass
-        for keys in tables.keys:
-            _note_possible(keys, tables.possible)
-        return tables
-
-    def mark(self, sequences: WordSequences, chosen: Bools) -> None:
-        """Mark the passages that chosen documents have too."""
-
-        def mark(block: _Block) -> None:
-            _mark_known(*block, self.first, self.parts, self.keys, self.possible, self.is_known)
-            sequences.release()
-
-        for _ in map_in_threads(mark, _blocks(sequences, chosen)):
-            pass
-
-    def count(self, sequences: WordSequences, chosen: Bools, counts: npt.NDArray[np.int32]) -> None:
-        """Add to each chosen document's count the number of its passages that are marked."""
-
-        def count(block: tuple[_Block, npt.NDArray[np.int32]]) -> None:
-            _count_known(*block[0], self.first, self.parts, self.keys, self.is_known, block[1])
-            sequences.release()
-
-        starts = range(0, len(chosen), BLOCK_DOCUMENTS)
-        of_blocks = (counts[start : start + BLOCK_DOCUMENTS] for start in starts)
-        for _ in map_in_threads(count, zip(_blocks(sequences, chosen), of_blocks, strict=True)):
-            pass
-
-
-def _blocks(sequences: WordSequences, chosen: Bools) -> Iterator[_Block]:
-    """The words, and the starts, the lengths and the choice of some documents after the other."""
-    for start in range(0, len(chosen), BLOCK_DOCUMENTS):
-        some = slice(start, start + BLOCK_DOCUMENTS)
-        yield sequences.words, sequences.starts[some], sequences.lengths[some], chosen[some]
 
 
 @kernel
-def _fill(
-    words: npt.NDArray[np.uint32],
-    starts: Longs,
-    lengths: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.bool_],
-    part: int,
-    parts: int,
-    table: Hashes,
-) -> None:
-    """Put the passages of chosen documents into the table."""
-    oldest = _power()
-    for text in range(len(chosen)):
-        if chosen[text]:
-            state = _EMPTY
-            for place in range(starts[text], starts[text] + lengths[text]):
-                state = _rolled(words, starts[text], place, state, oldest)
-                if place - starts[text] >= PASSAGE_WORDS - 1:
-                    key = _mixed(state)
-                    if _part(key, parts) == part:
-                        table[_slot(table, key)] = key
-
-
-@kernel
-def _note_possible(keys: Hashes, possible: npt.NDArray[np.uint8]) -> None:
-    """Set the bit of each hash in a table."""
-    for slot in range(len(keys)):
-        if keys[slot] != _EMPTY:
-            place, bit = _bit_of(keys[slot], possible)
-            possible[place] |= bit
-
-
-@kernel
-def _bit_of(key: np.uint64, possible: npt.NDArray[np.uint8]) -> tuple[int, np.uint8]:
-    """The byte of a hash, and its bit there."""
-    place = int((key >> np.uint64(20)) & np.uint64(len(possible) - 1))
-    return place, np.uint8(np.uint64(1) << ((key >> np.uint64(50)) & np.uint64(7)))
-
-
-@kernel
-def _mark_known(
-    words: npt.NDArray[np.uint32],
-    starts: Longs,
-    lengths: npt.NDArray[np.int32],
-    chosen: Bools,
-    first: int,
-    parts: int,
-    keys: Hashes,
-    possible: npt.NDArray[np.uint8],
-    is_known: Bools,
-) -> None:
-    """Mark the entries of the tables that chosen documents have too; several threads may."""
-    oldest = _power()
-    for text in range(len(chosen)):
-        if chosen[text]:
-            state = _EMPTY
-            for place in range(starts[text], starts[text] + lengths[text]):
-                state = _rolled(words, starts[text], place, state, oldest)
-                if place - starts[text] >= PASSAGE_WORDS - 1:
-                    key = _mixed(state)
-                    table = _part(key, parts) - first
-                    if not 0 <= table < len(keys):
-                        continue
-                    byte, bit = _bit_of(key, possible)
-                    if possible[byte] & bit:
-                        slot = _slot(keys[table], key)
-                        if keys[table, slot] != _EMPTY:
-                            is_known[table, slot] = True
-
-
-@kernel
-def _count_known(
-    words: npt.NDArray[np.uint32],
-    starts: Longs,
-    lengths: npt.NDArray[np.int32],
-    chosen: Bools,
-    first: int,
-    parts: int,
-    keys: Hashes,
-    is_known: Bools,
-    counts: npt.NDArray[np.int32],
-) -> None:
-    """Add the number of passages of chosen documents whose entry in the tables is marked."""
-    oldest = _power()
-    for text in range(len(chosen)):
-        if chosen[text]:
-            state = _EMPTY
-            for place in range(starts[text], starts[text] + lengths[text]):
-                state = _rolled(words, starts[text], place, state, oldest)
-                if place - starts[text] >= PASSAGE_WORDS - 1:
-                    key = _mixed(state)
-                    table = _part(key, parts) - first
-                    if 0 <= table < len(keys) and is_known[table, _slot(keys[table], key)]:
-                        counts[text] += 1
-
-
-@kernel
-def _power() -> np.uint64:
-    """The weight of the word that leaves a passage."""
-    power = np.uint64(1)
+def _hash_passages(words: npt.NDArray[np.uint32], starts: Longs, lengths: Counts, hashes: Hashes) -> None:
+    """Write the hash of each passage, text by text: a polynomial of its words, with well-mixed bits, never 0."""
+    oldest, written = _ONE, 0
     for _ in range(PASSAGE_WORDS):
-        power *= _BASE
-    return power
+        oldest *= _BASE
+    for text in range(len(starts)):
+        state = _EMPTY
+        for place in range(starts[text], starts[text] + lengths[text]):
+            state = state * _BASE + np.uint64(words[place])
+            if place - starts[text] >= PASSAGE_WORDS:
+                state -= np.uint64(words[place - PASSAGE_WORDS]) * oldest
+            if place - starts[text] >= PASSAGE_WORDS - 1:
+                mixed = (state ^ (state >> np.uint64(32))) * _BASE
+                hashes[written] = (mixed ^ (mixed >> np.uint64(29))) | _ONE
+                written += 1
 
 
 @kernel
-def _rolled(words: npt.NDArray[np.uint32], first: int, place: int, state: np.uint64, oldest: np.uint64) -> np.uint64:
-    """The polynomial hash of the last 13 words up to `place`, from that up to the word before."""
-    state = state * _BASE + np.uint64(words[place])
-    if place - first >= PASSAGE_WORDS:
-        state -= np.uint64(words[place - PASSAGE_WORDS]) * oldest
-    return state
+def _note_possible(hashes: Hashes, possible: Hashes) -> None:
+    """Set the bits of passages in the filter."""
+    for hash_ in hashes:
+        word, bits = _bits_of(hash_, possible)
+        possible[word] |= bits
 
 
 @kernel
-def _mixed(state: np.uint64) -> np.uint64:
-    """A hash with well-mixed low bits, never 0."""
-    mixed = (state ^ (state >> np.uint64(32))) * _BASE
-    return (mixed ^ (mixed >> np.uint64(29))) | np.uint64(1)
+def _bits_of(hash_: np.uint64, possible: Hashes) -> tuple[np.uint64, np.uint64]:
+    """The word of the filter that a passage belongs to, and its three bits there."""
+    bits = _ONE << ((hash_ >> np.uint64(40)) & _SIX_BITS)
+    bits |= _ONE << ((hash_ >> np.uint64(46)) & _SIX_BITS)
+    bits |= _ONE << ((hash_ >> np.uint64(52)) & _SIX_BITS)
+    return (hash_ >> np.uint64(8)) & np.uint64(len(possible) - 1), bits
 
 
 @kernel
-def _part(key: np.uint64, parts: int) -> int:
-    """The part of all passages that a hash belongs to."""
-    return int((key >> np.uint64(58)) & np.uint64(parts - 1))
+def _drop_impossible(hashes: Hashes, possible: Hashes) -> int:
+    """Move the passages that pass the filter to the front; returns how many they are."""
+    kept = np.int64(0)
+    for hash_ in hashes:
+        word, bits = _bits_of(hash_, possible)
+        hashes[kept] = hash_
+        kept += (possible[word] & bits) == bits
+    return int(kept)
 
 
 @kernel
-def _slot(table: Hashes, key: np.uint64) -> int:
-    """The place of a key in the table, or the empty one where it belongs."""
-    slot = np.int64((key >> np.uint64(1)) & np.uint64(len(table) - 1))
-    while table[slot] != _EMPTY and table[slot] != key:
-        slot = np.int64((slot + 1) & (len(table) - 1))
+def _drop_recent(hashes: Hashes, recent: Hashes) -> int:
+    """Move the passages that did not come lately to the front; returns how many they are.
+
+    Threads share `recent`: each passage in it is one that the thread that wrote it keeps.
+    """
+    kept = np.int64(0)
+    for hash_ in hashes:
+        place = (hash_ >> np.uint64(8)) & np.uint64(len(recent) - 1)
+        is_new = recent[place] != hash_
+        recent[place] = hash_
+        hashes[kept] = hash_
+        kept += is_new
+    return int(kept)
+
+
+@kernel
+def _sort_by_part(hashes: Hashes, in_order: Hashes, begins: Longs) -> None:
+    """Write the passages part by part, and where each part begins and the last ends."""
+    for hash_ in hashes:
+        begins[np.int64(hash_ >> _TO_PART) + 1] += 1
+    for before in range(_PARTS):
+        begins[before + 1] += begins[before]
+    at = begins.copy()
+    for hash_ in hashes:
+        part = np.int64(hash_ >> _TO_PART)
+        in_order[at[part]] = hash_
+        at[part] += 1
+
+
+@kernel
+def _fill(hashes: Hashes, table: Hashes) -> None:
+    """Put passages into the table."""
+    for hash_ in hashes:
+        table[_slot(table, hash_)] = hash_
+
+
+@kernel
+def _count_known(hashes: Hashes, lengths: Counts, first: int, after: int, table: Hashes, counts: Counts) -> None:
+    """Add the number of each text's passages that are in the table of some parts."""
+    place = 0
+    for text in range(len(lengths)):
+        for hash_ in hashes[place : place + lengths[text]]:
+            part = np.int64(hash_ >> _TO_PART)
+            if first <= part < after and table[_slot(table, hash_)] == hash_:
+                counts[text] += 1
+        place += lengths[text]
+
+
+@kernel
+def _slot(table: Hashes, hash_: np.uint64) -> int:
+    """The place of a passage in the table, or the empty one where it belongs."""
+    slot = np.int64(((hash_ & np.uint64(0xFFFFFFFF)) * np.uint64(len(table))) >> np.uint64(32))
+    while table[slot] != _EMPTY and table[slot] != hash_:
+        slot = slot + np.int64(1) if slot + 1 < len(table) else np.int64(0)
     return int(slot)

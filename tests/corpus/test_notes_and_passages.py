@@ -158,8 +158,8 @@ def test_counted_passages_are_those_of_a_plain_search(monkeypatch):
     found = count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, [])
     assert found.in_train == sum(shared > 0 for shared, _ in shares) > 20
     assert found.mostly_in_train == sum(shared > 0 and shared >= 0.5 * count for shared, count in shares) > 5
-    monkeypatch.setattr(passages_module, "_PASSAGES_AT_ONCE", 300)
-    monkeypatch.setattr(passages_module, "BLOCK_DOCUMENTS", 100)
+    monkeypatch.setattr(passages_module, "_BYTES_OF_TABLE", 800)
+    monkeypatch.setattr(passages_module, "_DOCUMENTS_AT_ONCE", 7)
     assert count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, []) == found
 
 

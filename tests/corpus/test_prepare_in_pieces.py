@@ -59,7 +59,8 @@ def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypa
     monkeypatch.setattr(reading, "PIECE_BYTES", PIECE_BYTES)
     monkeypatch.setattr(corpus_rows, "_IDS_AT_ONCE", 50)
     monkeypatch.setattr(leakage, "_GROUPS_AT_ONCE", 1)
-    for module in (near_duplicates, passages, preparing, sorted_documents):
+    monkeypatch.setattr(passages, "_DOCUMENTS_AT_ONCE", 97)
+    for module in (near_duplicates, preparing, sorted_documents):
         monkeypatch.setattr(module, "BLOCK_DOCUMENTS", 97)
     pieces = []
     monkeypatch.setattr(document_facts, "_look_at", _counting(document_facts._look_at, pieces))
