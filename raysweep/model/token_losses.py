@@ -121,6 +121,15 @@ def cross_entropy_gradient(logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dt
     return losses_C1.squeeze(1), errors_CV.to(dtype)
 
 
+def cross_entropy_gradient_on_gpu(logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same as `cross_entropy_gradient`, in the fewest passes over the logits: a GPU's exponentials cost nothing."""
+    logs_CV = torch.log_softmax(logits_CV, 1, out=logits_CV)
+    label_logs_C1 = logs_CV.gather(1, labels_C1)
+    errors_CV = torch.empty_like(logs_CV, dtype=dtype)
+    torch.exp(logs_CV, out=errors_CV)
+    return -label_logs_C1.squeeze(1), errors_CV.scatter_(1, labels_C1, label_logs_C1.expm1().to(dtype))
+
+
 def cross_entropy_gradient_to_compile(
     logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:

@@ -143,7 +143,7 @@ def make_engine(
         group=group,
         autocast=autocast_type(settings.precision, group.device),
         micro_batch=settings.batch_size if settings.micro_batch == "auto" else settings.micro_batch,
-        kernels=make_kernels(settings.compile),
+        kernels=make_kernels(settings.compile, group.device),
         packing=packing_of(settings.packing, group.device, max_tokens),
         pad_multiple=pad_multiple(group.device),
     )

@@ -12,7 +12,12 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.gpt2 import hidden_states, parameter_count
-from raysweep.model.token_losses import PLAIN, Kernels, cross_entropy_gradient_to_compile
+from raysweep.model.token_losses import (
+    PLAIN,
+    Kernels,
+    cross_entropy_gradient_on_gpu,
+    cross_entropy_gradient_to_compile,
+)
 from raysweep.scheduling.gpu_specs import find_gpu_spec
 
 
@@ -38,10 +43,10 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
 
 
-def make_kernels(compiled: bool, backend: str | Callable[..., Any] = "inductor") -> Kernels:
-    """The parts of a step, compiled once for rows of all lengths if `compiled`."""
+def make_kernels(compiled: bool, device: torch.device, *, backend: str | Callable[..., Any] = "inductor") -> Kernels:
+    """The parts of a step, for a device; compiled once for rows of all lengths if `compiled`."""
     if not compiled:
-        return PLAIN
+        return Kernels(cross_entropy=cross_entropy_gradient_on_gpu) if device.type == "cuda" else PLAIN
     compile_part = partial(torch.compile, dynamic=True, backend=backend)
     return Kernels(forward=compile_part(hidden_states), cross_entropy=compile_part(cross_entropy_gradient_to_compile))
 

@@ -16,6 +16,7 @@ from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import (
     PARTS,
     cross_entropy_gradient,
+    cross_entropy_gradient_on_gpu,
     cross_entropy_gradient_to_compile,
     find_labels,
     full_precision,
@@ -227,7 +228,9 @@ def assert_scores_are(model, examples, expected):
             assert nats == pytest.approx(losses[part][1], abs=1e-4 * max(1, count))
 
 
-@pytest.mark.parametrize("function", [cross_entropy_gradient, cross_entropy_gradient_to_compile])
+@pytest.mark.parametrize(
+    "function", [cross_entropy_gradient, cross_entropy_gradient_on_gpu, cross_entropy_gradient_to_compile]
+)
 @pytest.mark.parametrize("spread", [1.0, 300.0])
 def test_losses_and_gradients_of_logits_are_those_of_torch(function, spread):
     """Also of logits so far apart that their powers would overflow or vanish; rounded to the asked type."""

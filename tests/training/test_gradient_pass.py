@@ -114,7 +114,7 @@ def test_weights_are_no_constants_of_compiled_code(engine_for):
         graphs.append(graph)
         return graph.forward
 
-    compiled, plain = engine_for("bf16", kernels=make_kernels(True, backend=count)), engine_for("bf16")
+    compiled, plain = engine_for("bf16", kernels=make_kernels(True, CPU, backend=count)), engine_for("bf16")
     for _ in range(3):
         (found, _), (expected, _) = run_step(compiled), run_step(plain)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)

@@ -12,6 +12,7 @@ import torch
 from raysweep.config.training_settings import SCRATCH, ModelConfig, TrainingConfig
 from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
+from raysweep.model.token_losses import cross_entropy_gradient, cross_entropy_gradient_on_gpu
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import make_engine
 from raysweep.training.distributed import DistributedGroup
@@ -135,6 +136,17 @@ def test_gradients_are_those_of_autograd_and_autocast(source, precision, toleran
               f"nats, gradients {far(gradients, expected):.2e}")  # fmt: skip
     assert np.abs(direct - plain).max() < 1e-6
     assert far(gradients, expected) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_cross_entropy_of_a_gpu_is_that_of_a_cpu(dtype):
+    """In place of logits of GPT-2's vocabulary, some of them far apart."""
+    logits_CV = 20 * torch.randn(100, 50_264, generator=torch.Generator().manual_seed(0))
+    labels_C1 = torch.arange(100)[:, None] * 500
+    expected = cross_entropy_gradient(logits_CV.clone(), labels_C1, dtype)
+    found = cross_entropy_gradient_on_gpu(logits_CV.cuda(), labels_C1.cuda(), dtype)
+    torch.testing.assert_close(found[0].cpu(), expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[1].cpu(), expected[1], rtol=1e-2, atol=1e-5)
 
 
 @pytest.mark.parametrize("clip_norm", [1e-2, 1e3])

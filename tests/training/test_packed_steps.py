@@ -145,7 +145,7 @@ def test_compiled_code_serves_all_lengths_with_few_graphs(engine_for):
         return graph.forward
 
     compiled, plain = engine_for(), engine_for()
-    compiled.kernels, compiled.pad_multiple = make_kernels(True, backend=count), 8
+    compiled.kernels, compiled.pad_multiple = make_kernels(True, CPU, backend=count), 8
     shapes = set()
     for packing in (None, Packing(widest=64)):
         compiled.packing = plain.packing = packing
