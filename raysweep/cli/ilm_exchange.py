@@ -32,7 +32,7 @@ def export_examples(settings: Settings, out: Path) -> None:
     from raysweep.corpus.preparing import read_summary
 
     if not settings.folder.splits.exists():
-        raise ConfigError(f"{settings.folder.root} holds no corpus; do `raysweep prepare` or `raysweep run` first")
+        raise ConfigError(f"{settings.folder.root} holds no corpus; do `{' '.join(settings.command())}` first")
     total = read_summary(settings.folder).documents
     out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:

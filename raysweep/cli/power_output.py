@@ -14,6 +14,7 @@ from raysweep.errors import ConfigError, InputError
 from raysweep.planning.power import LevelNeed, LevelSpread, plan_levels
 from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
+from raysweep.staging.run_command import run_command
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.named_folder import open_run_folder
 from raysweep.storage.printable import say_json
@@ -69,7 +70,7 @@ def _read_spreads(folder: RunFolder) -> list[LevelSpread]:
     rows = read_json(folder.evidence).get("spreads")
     if rows is None:
         raise InputError(
-            f"--power: {folder.evidence} is of an earlier version; run `raysweep report --name {folder.name}` again"
+            f"--power: {folder.evidence} is of an earlier version; do `{run_command(folder, '--force', 'report')}`"
         )
     if not rows:
         raise InputError(

@@ -33,7 +33,7 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
         ConfigError: there are no examples yet, or none of that level.
     """
     if not settings.folder.manifest.exists():
-        raise ConfigError(f"{settings.folder.root} holds no examples; do `raysweep mask` or `raysweep run` first")
+        raise ConfigError(f"{settings.folder.root} holds no examples; do `{' '.join(settings.command())}` first")
     levels = settings.config.data.levels
     store = ExampleStore.open(settings.folder.examples)
     examples = store.select(levels if level is None else (level,), "train")

@@ -5,6 +5,7 @@ the same as `raysweep status` in another terminal.
 """
 
 import logging
+import shlex
 import sys
 import textwrap
 import threading
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.cli.seed_rows import MOST_ROWS, count_words, label_of, rows_of
-from raysweep.cli.settings import Settings
+from raysweep.cli.settings import DEFAULT_STORAGE, Settings
 from raysweep.cli.terminal import PrintableConsole, duration, is_watched, plain_table
 from raysweep.errors import ConfigError
 from raysweep.pipeline.run import RunListener
@@ -93,9 +94,10 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     )
 
     if not settings.folder.root.is_dir():
+        where = "" if settings.storage == DEFAULT_STORAGE else f" --storage {shlex.quote(settings.storage)}"
         raise ConfigError(
-            f"--name: no run '{settings.folder.name}' in {settings.folder.root.parent}; `raysweep runs` lists those "
-            "there are, `raysweep plan` shows what a run would do"
+            f"--name: no run '{settings.folder.name}' in {settings.folder.root.parent}; "
+            f"`raysweep runs{where}` lists those there are, `raysweep plan` shows what a run would do"
         )
     read_run(settings.folder)
     trials = expand_trials(settings.config)

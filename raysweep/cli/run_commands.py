@@ -214,10 +214,11 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
 def _failure_line(settings: Settings, trial: "Unfinished") -> str:
     """One short line: what happened, and where all of it is."""
     from raysweep.cli.progress_view import LONGEST_REASON
+    from raysweep.staging.run_command import place_options
 
     reason = shorten_quotes(trial.reason.strip())
     first = textwrap.shorten(reason.partition("\n")[0], LONGEST_REASON, placeholder=" …")
-    log = f" (raysweep logs {trial.trial} --name {settings.folder.name})" if first != reason else ""
+    log = f" (raysweep logs {trial.trial} {place_options(settings.folder)})" if first != reason else ""
     return f"{trial.state}: {trial.trial}: {first}{log}"
 
 

@@ -25,6 +25,7 @@ from raysweep.pipeline.tasks import Executor
 from raysweep.pipeline.text_scoring import TextCounts, TextScoring, score_corpus, write_scores
 from raysweep.readers.locations import find_files
 from raysweep.scheduling.records import read_record
+from raysweep.staging.run_command import run_command
 from raysweep.staging.run_staging import LocalStorage, ReadStorage, Staging
 from raysweep.staging.staged_output import StagedOutput
 from raysweep.storage.printable import say
@@ -92,7 +93,7 @@ def score_texts(
                 f"--model: found '{name[:60]}'; trained in '{run.folder.name}' are {', '.join(run.models)}"
             )
     if len(run.models) == 1:
-        raise InputError(f"{run.folder.root}: no model is trained yet; do `raysweep run` first")
+        raise InputError(f"{run.folder.root}: no model is trained yet; do `{run_command(run.folder)}` first")
     first = next(name for name in run.models if name != "start")
     record = read_record(run.folder.trial(first))
     assert record is not None

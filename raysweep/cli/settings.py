@@ -109,11 +109,10 @@ class Settings:
         """The words that repeat this run, for the report; without secrets."""
         from raysweep.config.secrets import recorded_override
 
-        words = ["python -m raysweep run", "--profile", self.profile, "--name", self.folder.name]
-        if self.file.name != DEFAULT_CONFIG.name:
-            words += ["--config", self.file.name]
-        if self.storage != DEFAULT_STORAGE:
-            words += ["--storage", shlex.quote(self.storage)]
+        words = ["python -m raysweep run", "--profile", self.profile, "--name", shlex.quote(self.folder.name)]
+        if self.file != DEFAULT_CONFIG:
+            words += ["--config", shlex.quote(str(self.file))]
+        words += [] if self.storage == DEFAULT_STORAGE else ["--storage", shlex.quote(self.storage)]
         for override in self.overrides:
             words += ["--set", shlex.quote(recorded_override(override))]
         return [*words, "--skip-empty"] if self.skips_empty else words

@@ -12,6 +12,7 @@ from raysweep.evidence.classification_schema import (
     MetricEstimate,
     ModelAblation,
 )
+from raysweep.staging.run_command import run_command
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.run_folder import RunFolder
 
@@ -52,7 +53,7 @@ def read_classification(folder: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     files = ClassificationFolder.of(folder)
     for path in (files.features, files.predictions):
         if not path.exists():
-            raise InputError(f"{path}: not there; do `raysweep run` with `classification` in the config first")
+            raise InputError(f"{path}: not there; do `{run_command(folder, '--force', 'classify')}` first")
     return pd.read_parquet(files.features), pd.read_parquet(files.predictions)
 
 

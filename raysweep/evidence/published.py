@@ -121,7 +121,10 @@ def published_command(command: str | None) -> str | None:
     for option, value in zip(words[start::2], words[start + 1 :: 2], strict=False):
         if option in _OPTIONS and (option != "--set" or _is_listed(value.partition("=")[0])):
             key, equals, setting = value.partition("=") if option == "--set" else ("", "", value)
-            kept += [option, f"{key}{equals}{_published_setting(setting)}"]
+            kept += [
+                option,
+                Path(value).name if option == "--config" else f"{key}{equals}{_published_setting(setting)}",
+            ]
     return shlex.join(kept)
 
 

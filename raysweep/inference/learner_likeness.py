@@ -22,6 +22,7 @@ from raysweep.errors import InputError
 from raysweep.evidence.classified_levels import read_classification
 from raysweep.inference.level_classifier import LevelClassifier
 from raysweep.inference.loaded_run import LoadedRun, open_run
+from raysweep.staging.run_command import run_command
 from raysweep.storage.classification_files import ClassificationFolder
 
 _MOST_COMPARED = 500
@@ -96,7 +97,7 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
     if rows.empty:
         raise InputError(
             f"{run.folder.documents}: found no test document, with which filled texts are compared; raise "
-            "data.split.test, and do `raysweep run --force prepare`"
+            f"data.split.test, and do `{run_command(run.folder, '--force', 'prepare')}`"
         )
     taken = classifier.predict(rows["text"], ids=rows["writing_id"].astype(str).tolist())["level"].to_numpy()
     counts = pd.crosstab(rows["level"].to_numpy(), taken, normalize="index")
@@ -117,7 +118,8 @@ def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
     if own is None:
         raise InputError(
             f"{ClassificationFolder.of(run.folder).predictions}: found no test document of the run's own, with which "
-            "filled texts are compared; raise data.split.test, and do `raysweep run --force prepare`"
+            "filled texts are compared; raise data.split.test, and do "
+            f"`{run_command(run.folder, '--force', 'prepare')}`"
         )
     taken = pd.Series(own.probabilities[LOGISTIC].argmax(axis=1)).map(dict(enumerate(levels)))
     counts = pd.crosstab(own.rows["level"].to_numpy(), taken, normalize="index")

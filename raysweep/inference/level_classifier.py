@@ -11,6 +11,7 @@ from raysweep.inference.text_tables import read_texts
 from raysweep.inference.trained_model import TrainedModel
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import START_MODEL
+from raysweep.staging.run_command import run_command
 from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
@@ -60,7 +61,8 @@ def model_digest_of(run: RunFolder, name: str) -> str:
     For the common start, which the settings make, that of the run's own tokenizer; '' if it has none.
     """
     if name != START_MODEL:
-        record = read_record(run.trial(name))
+        record = read_record(run.trial(name), fix=f"train it again with `{run_command(run, '--force', name)}`")
         return "" if record is None else record.model_digest
-    stages = read_sealed(run.record, fix="make it again with `raysweep run`")["stages"] if run.record.exists() else {}
+    fix = f"make it again with `{run_command(run)}`"
+    stages = read_sealed(run.record, fix=fix)["stages"] if run.record.exists() else {}
     return tokenizer_digest(stages.get("mask", {}).get("outputs", {}))

@@ -5,6 +5,7 @@ imported with the first model: its import takes seconds, which `raysweep score`,
 wait for.
 """
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -27,6 +28,7 @@ from raysweep.masking.example_store import run_vocabulary
 from raysweep.model.start_folder import find_folder, local_folder
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
+from raysweep.staging.run_command import place_options, run_command
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import combine_digests, find_damage, read_sealed
 from raysweep.storage.printable import shown
@@ -97,7 +99,7 @@ class LoadedRun:
         if missing := [name for name in (found.experts[level] for level in found.levels) if name not in self.models]:
             raise InputError(
                 f"{self.folder.evidence}: tells levels by '{missing[0]:.40}' too, which is not trained now; "
-                f"do `{self._command}` first"
+                f"do `{run_command(self.folder)}` first"
             )
         calibration = found.calibration
         models = {level: self[found.experts[level]] for level in found.levels}
@@ -120,13 +122,15 @@ class LoadedRun:
             InputError: the file holds none, or one of other models than this run has now.
             DamagedError: the run's own is not as it was made.
         """
-        fix = "classify again with `raysweep classify --force`"
+        place = Path("classifier.skops" if path is None else path)
+        options = shlex.join(["--out", str(place.with_suffix(".json")), "--force"])
+        fix = f"classify again with `raysweep classify CORPUS {place_options(self.folder)} {options}`"
         if path is None:
-            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `{self._command}`"
+            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `{run_command(self.folder)}`"
             if self.config.classification is None:
                 raise InputError(
                     f"{self.folder.root}: has no classifier of its own; "
-                    f"do `{self._command} --set classification.folds=5`"
+                    f"do `{run_command(self.folder, '--set', 'classification.folds=5')}`"
                 )
             self._refuse_damage("classify", path)
         # scikit-learn, which loading a run needs not
@@ -153,7 +157,7 @@ class LoadedRun:
             return Evidence.model_validate_json(self.folder.evidence.read_text(encoding="utf-8"))
         except ValidationError as error:
             raise InputError(
-                f"{self.folder.evidence}: was written by another version of raysweep; do `raysweep report` again"
+                f"{self.folder.evidence}: was written by another version of raysweep; {self._fix('report')}"
             ) from error
 
     def losses(self) -> pd.DataFrame:
@@ -177,13 +181,9 @@ class LoadedRun:
     def _trials(self) -> dict[str, Trial]:
         return expand_trials(self.config)
 
-    @property
-    def _command(self) -> str:
-        return f"raysweep run --name {self.folder.name}"
-
     def _fix(self, target: str) -> str:
         """What makes a trial or a stage again, for a message: the whole command, since Python has no options."""
-        return f"make it again with `{self._command} --force {target}`"
+        return f"make it again with `{run_command(self.folder, '--force', target)}`"
 
     def _is_done(self, name: str) -> bool:
         record = read_record(self.folder.trial(name), fix=self._fix(name))
@@ -243,7 +243,7 @@ class LoadedRun:
         if is_stale:
             raise InputError(
                 f"{self.folder.evidence}: rests on other models or scores than those that are there now; "
-                f"do `{self._command}` first"
+                f"do `{run_command(self.folder)}` first"
             )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
@@ -257,7 +257,7 @@ class LoadedRun:
         stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
         outputs = stages.get(stage, {}).get("outputs", {})
         if name not in outputs:
-            raise InputError(f"{path}: not there; run the {stage} stage first")
+            raise InputError(f"{path}: not there; do `{run_command(self.folder)}` first")
         if damaged := find_damage(self.folder.root, {name: outputs[name]}):
             raise DamagedError(f"{path} {damaged[0].what}; {fix}")
 

@@ -202,7 +202,9 @@ class Run:
     def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
         for need in stage.needs:
             if need not in self.record.stages and need not in stages:
-                raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do `raysweep run` first")
+                raise ConfigError(
+                    f"stage '{stage.name}' needs '{need}', which is not done; do `{' '.join(self.command)}` first"
+                )
 
     def _refuse_stale(self, stage: Stage, decisions: Decisions, *, asked: str) -> None:
         """Raise if a stage that is not asked for has something to make again; trials may be unfinished."""
@@ -211,7 +213,7 @@ class Run:
                 reason = decisions.reasons.get(target.name, "its settings or inputs changed, or it was never made")
                 raise ConfigError(
                     f"stage '{asked}' rests on {target.kind} '{target.name}', which is not up to date: {reason}; "
-                    f"do {f'`raysweep {stage.name}` or ' if stage.has_command else ''}`raysweep run` first"
+                    f"do `{' '.join(self.command)}` first"
                 )
 
     def _refuse_over_budget(self) -> None:

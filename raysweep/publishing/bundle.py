@@ -25,6 +25,7 @@ from raysweep.publishing.manifest import FORMAT, MANIFEST, SIGNATURE, Manifest
 from raysweep.publishing.recomputing import README, bundle_texts, recompute
 from raysweep.publishing.software import describe_software
 from raysweep.scheduling.trials import expand_trials
+from raysweep.staging.run_command import run_command
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import RunFolder
 
@@ -43,7 +44,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
     """
     if not folder.evidence.exists():
-        raise InputError(f"{folder.evidence}: not there; write the report first (`raysweep report`)")
+        raise InputError(f"{folder.evidence}: not there; do `{run_command(folder)}` first")
     config = read_resolved_config(folder)
     with tempfile.TemporaryDirectory(prefix="raysweep-bundle-") as scratch:
         target = RunFolder(Path(scratch) / folder.name)
@@ -84,7 +85,7 @@ def _refuse_stale(folder: RunFolder, target: RunFolder) -> None:
 def _stale(folder: RunFolder, reason: str) -> InputError:
     return InputError(
         f"{folder.report}: the report does not follow from the run folder as it is now ({reason}). Write it again "
-        "with `raysweep report --force report`, then bundle it"
+        f"with `{run_command(folder, '--force', 'report')}`, then bundle it"
     )
 
 

@@ -26,6 +26,7 @@ from raysweep.inference.trained_model import TrainedModel
 from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.model.gpt2 import vocabulary_of
 from raysweep.scheduling.trials import expand_trials, find_roles
+from raysweep.staging.run_command import run_command
 from raysweep.storage.atomic_files import dump_json
 from raysweep.storage.digests import digest_file, digest_text
 
@@ -241,7 +242,8 @@ def serve_run(run: LoadedRun, *, report_digest: str | None = None) -> ServedRun:
     names = dict.fromkeys([*level_of, *experts, *general])
     if not names:
         raise InputError(
-            f"{run.folder.root}: has neither a level's own model nor a general one; do `raysweep run` first"
+            f"{run.folder.root}: has neither a level's own model nor a general one; "
+            f"do `{run_command(run.folder)}` first"
         )
     models = {name: run.models[name] for name in names}
     return ServedRun(

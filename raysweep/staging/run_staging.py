@@ -106,6 +106,7 @@ class RunStaging:
         """
         began = time.monotonic()
         copies = LocalCopies.of(storage)
+        copies.name_address(storage)
         self.root, self._say = copies.run(name), say
         self.root.mkdir(parents=True, exist_ok=True)
         self._bucket = Bucket(storage.at(name))

@@ -148,6 +148,7 @@ def check_bucket(storage: BucketAddress) -> str:
 
 def _mirror(storage: BucketAddress, name: str) -> Mirror:
     copies = LocalCopies.of(storage)
+    copies.name_address(storage)
     root = copies.view(name)
     return Mirror(
         bucket=Bucket(storage.at(name)),

@@ -46,7 +46,9 @@ def test_a_preview_can_be_of_one_level(command):
 
 def test_a_preview_before_there_are_examples_says_what_to_do(command):
     """The commands that make them are named."""
-    assert "holds no examples; do `raysweep mask` or `raysweep run` first" in str(command("preview").exception)
+    assert "holds no examples; do `python -m raysweep run --profile tiny --name tiny` first" in str(
+        command("preview").exception
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,12 @@
 """`run` and its stages from the command line: what is said, and the exit codes that scripts rely on."""
 
-from raysweep.errors import ChangedError, ConfigError
+import re
+import shlex
+
+import pytest
+
+import raysweep
+from raysweep.errors import ChangedError, ConfigError, InputError
 
 
 def test_a_run_does_all_stages_once_and_ends_with_0(command):
@@ -22,6 +28,22 @@ def test_a_run_does_all_stages_once_and_ends_with_0(command):
     assert isinstance(error, ChangedError)
     assert error.exit_code == 2
     assert "Use --force A1" in str(error)
+
+
+def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_path):
+    """It names storage, config, profile and settings of the run, with spaces in them."""
+    (tmp_path / "my texts").mkdir()
+    (tmp_path / "experiments.yaml").rename(tmp_path / "my texts" / "experiments.yaml")
+    place = ("--name", "pilot", "--storage", "a place", "--config", "my texts/experiments.yaml")
+    assert command("prepare", *place, "--set", "trials.A1.steps=1").exit_code == 0
+    with pytest.raises(InputError) as refused:
+        raysweep.load("a place/pilot").losses()
+    (pasted,) = re.findall(r"losses\.parquet: not there; do `(.*)` first$", str(refused.value))
+    assert shlex.split(pasted)[0] == "raysweep"
+    assert command(*shlex.split(pasted)[1:], "--inline").exit_code == 0
+    run = raysweep.load("a place/pilot")
+    assert len(run.losses())
+    assert run.config.trials["A1"].steps == 1
 
 
 def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command, tmp_path):

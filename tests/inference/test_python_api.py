@@ -229,9 +229,13 @@ def test_damaged_files_are_named_and_not_read(own_run):
     """One byte is enough; the message says what makes the file again."""
     weights = own_run.folder.trial("A1").model / "model.safetensors"
     for path, read, fix in [
-        (weights, lambda: own_run["A1"].score("a"), "make it again with `raysweep run --name tiny --force A1`"),
-        (own_run.folder.losses, own_run.losses, "`raysweep run --name tiny --force evaluate`"),
-        (own_run.folder.evidence, lambda: own_run.evidence, "`raysweep run --name tiny --force report`"),
+        (
+            weights,
+            lambda: own_run["A1"].score("a"),
+            "make it again with `raysweep run --name tiny --storage .* --force A1`",
+        ),
+        (own_run.folder.losses, own_run.losses, "`raysweep run --name tiny --storage .* --force evaluate`"),
+        (own_run.folder.evidence, lambda: own_run.evidence, "`raysweep run --name tiny --storage .* --force report`"),
     ]:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
@@ -239,10 +243,12 @@ def test_damaged_files_are_named_and_not_read(own_run):
         with pytest.raises(DamagedError, match=rf"{path.name} is damaged .its digest differs.*{fix}"):
             read()
     (own_run.folder.trial("C1").record).write_text("{}x")
-    with pytest.raises(DamagedError, match=r"trial\.json: is damaged .*`raysweep run --name tiny --force C1`"):
+    with pytest.raises(
+        DamagedError, match=r"trial\.json: is damaged .*`raysweep run --name tiny --storage .* --force C1`"
+    ):
         _ = raysweep.load(own_run.folder.root).models
     own_run.folder.record.unlink()
-    with pytest.raises(InputError, match=r"losses\.parquet: not there; run the evaluate stage first"):
+    with pytest.raises(InputError, match=r"losses\.parquet: not there; do `raysweep run --name tiny"):
         own_run.losses()
 
 

@@ -249,7 +249,7 @@ def test_damage_and_what_cannot_work_are_refused(own_copy):
     files.classifier.write_bytes(b"0")
     with pytest.raises(
         DamagedError,
-        match=r"classifier\.skops is damaged .* make it again with `raysweep run --name tiny --force classify`$",
+        match=r"classifier\.skops is damaged .* make it again with `raysweep run --name tiny .*--force classify`$",
     ):
         raysweep.load(run.folder.root).level_classifier()
     with pytest.raises(ConfigError, match=r"stage 'report' rests on .*; do `raysweep run` first"):
@@ -329,7 +329,7 @@ def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage)
     run = make_run(finished_storage)
     assert "classify" not in run.record.stages
     with pytest.raises(
-        InputError, match=r"has no classifier of its own; do `raysweep run --name tiny --set classification\.folds=5`"
+        InputError, match=r"has no classifier of its own; do `raysweep run --name tiny .*--set classification\.folds=5`"
     ):
         raysweep.load(run.folder.root).level_classifier()
     off = own_copy({})

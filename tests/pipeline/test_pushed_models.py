@@ -213,13 +213,13 @@ def test_models_that_do_not_follow_from_the_run_are_refused(done_run, tiny_run):
         check("all-C1")
     with (done_run.folder.trial("A1").model / "model.safetensors").open("r+b") as file:
         file.write(b"x")
-    with pytest.raises(DamagedError, match="make it again with --force A1"):
+    with pytest.raises(DamagedError, match=r"make it again with `raysweep run --name tiny .*--force A1`"):
         check("A1")
     done_run.folder.trial("A1").record.unlink()
     with pytest.raises(InputError, match="trial 'A1' of 'tiny' is not up to date: it is not done"):
         check("A1")
     done_run.folder.record.unlink()
-    with pytest.raises(InputError, match="is not evaluated; do `raysweep run --name tiny` first"):
+    with pytest.raises(InputError, match=r"is not evaluated; do `raysweep run --name tiny --storage .*` first"):
         check("C1")
 
 

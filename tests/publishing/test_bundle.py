@@ -153,14 +153,14 @@ def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
     folder = report_marked(tmp_path)
     losses = pq.read_table(folder.losses)
     pq.write_table(losses.set_column(6, "nats", pa.array(losses["nats"].to_numpy() * 1.01)), folder.losses)
-    with pytest.raises(InputError, match="raysweep report --force report"):
+    with pytest.raises(InputError, match=r"`raysweep run .* --force report`"):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
 def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
     """Nothing to bundle yet."""
     folder, _, _ = make_run()
-    with pytest.raises(InputError, match="write the report first"):
+    with pytest.raises(InputError, match="not there; do `raysweep run --name pilot"):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 

@@ -29,7 +29,7 @@ SETTINGS = {
     "notify": {"webhook": "https://alice:hunter2@secret-host/hook?key=tok-8c1f", "command": ("curl", "-u", "tok-8c1f")},
 }
 COMMAND = (
-    "python -m raysweep run --profile local --name pilot --config /home/alice/experiments.yaml "
+    "python -m raysweep run --profile local --name pilot --config alice/experiments.yaml "
     "--storage /home/alice/runs --set data.csv=/home/alice/corpora/texts.csv "
     "--set notify.webhook=https://alice:hunter2@secret-host "
     "--set 'report.resamples=200'"

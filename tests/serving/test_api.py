@@ -285,7 +285,7 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
     shutil.rmtree(own_run.folder.report)
     served = serve_run(own_run)
     assert served.predictor is None
-    assert "not there; run the report stage first" in served.no_levels
+    assert "not there; do `raysweep run --name tiny --storage" in served.no_levels
     assert served.read(["I go home."])[0]["levels"] is None
     with TestClient(make_app(served), base_url="http://localhost") as client:
         assert client.get("/report/report.html").status_code == 404

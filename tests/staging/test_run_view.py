@@ -1,9 +1,13 @@
 """A whole run fetched from object storage, for who only uses it."""
 
+import shlex
+
 import pytest
 
 import raysweep
 from raysweep.errors import InputError
+from raysweep.staging.bucket_address import parse_bucket_uri
+from raysweep.staging.run_command import run_command
 from raysweep.staging.run_view import fetch_run
 
 
@@ -15,6 +19,9 @@ def test_a_run_is_loaded_from_its_uri_without_checkpoints(uri, bucket, finished_
     bucket.upload("trials/A1/checkpoints/step-4/state.pt", b"large")
     run = raysweep.load(f"{uri}/tiny", device="cpu")
     assert not list(run.folder.root.rglob("*.pt"))
+    assert run_command(run.folder).startswith(
+        f"raysweep run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}"
+    )
     assert run.losses().equals(raysweep.load(root).losses())
     assert run["A1"].score("I like apples.").equals(raysweep.load(root, device="cpu")["A1"].score("I like apples."))
 
