@@ -10,7 +10,6 @@ import os
 import platform
 import select
 import shlex
-import signal
 import sys
 import tempfile
 import textwrap
@@ -64,8 +63,6 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except SystemExit as error:
-            if error.code == signal.SIGTERM:  # Ray's answer to it while Ray starts
-                _interrupted()
             raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
         except KeyboardInterrupt:
             _interrupted()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -156,7 +157,7 @@ def _score(
     identity: Mapping[str, Any],
     staging: Staging,
     view: ScoreView,
-    write: Callable[[TextCounts], None],
+    write: Callable[[TextCounts, Callable[[], bool]], None],
     *,
     resources: ResourcesConfig,
     inline: bool,
@@ -169,14 +170,18 @@ def _score(
 
         storage = LocalStorage() if settings.address is None else ReadStorage.of(settings.address, settings.folder.root)
         executor = RayExecutor(resources, RunFolder(scoring.parts), staging=storage, trains=False)
+    over = Event()
     with ThreadPoolExecutor(1) as thread:
         try:
-            counts = score_corpus(scoring, identity, executor, view, staging.push)
-            refuse_changes(scoring, identity)
-            writing = thread.submit(write, counts)
+            try:
+                counts = score_corpus(scoring, identity, executor, view, staging.push)
+                refuse_changes(scoring, identity)
+                writing = thread.submit(write, counts, over.is_set)
+            finally:
+                executor.close()
+            writing.result()
         finally:
-            executor.close()
-        writing.result()
+            over.set()  # after Ctrl-C, or if Ray does not end
     return counts
 
 

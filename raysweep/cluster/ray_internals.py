@@ -35,6 +35,7 @@ class PrivateName(StrEnum):
     VALIDATE_CLUSTER_FILE = "ray.autoscaler._private.util:validate_config"
     IS_PREEMPTED = "ray.train.v2._internal.execution.worker_group.poll:_is_preempted_actor"
     SET_PROCESS_TITLE = "ray._raylet:setproctitle"
+    SET_SIGTERM_HANDLER = "ray._private.utils:set_sigterm_handler"
 
 
 SERVE_GRPC_PORT = "ray.serve._private.replica:add_port_to_grpc_server"
@@ -58,6 +59,17 @@ def enable_token_authentication() -> None:
     token by itself for the address 'auto' only, and is refused by the cluster for any other.
     """
     _look_up(PrivateName.ENABLE_TOKEN)(warn_if_disabled=False)
+
+
+def leave_sigterm_alone() -> None:
+    """Keep this process's handler of SIGTERM while Ray starts and works.
+
+    Public: none; Ray sets its own in every main thread.  While Ray starts they end the process with 15 or 1, before
+    records are written, and one of them waits for servers that may not be there yet.
+    """
+    _look_up(PrivateName.SET_SIGTERM_HANDLER)
+    module, _, name = PrivateName.SET_SIGTERM_HANDLER.partition(":")
+    setattr(sys.modules[module], name, lambda handler: None)  # noqa: ARG005 - as Ray calls it
 
 
 def listen_on_loopback(is_wanted: bool) -> None:

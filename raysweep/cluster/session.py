@@ -7,9 +7,7 @@ the trial's GPU is never given back.
 
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
@@ -22,7 +20,12 @@ from raysweep.cluster.functions import first_line
 from raysweep.cluster.local_ray import AUTH_TOKEN, LocalRay, start_ray
 from raysweep.cluster.node_check import NodeCheck, check_nodes, new_check
 from raysweep.cluster.private_files import protect_token
-from raysweep.cluster.ray_internals import check_private_names, enable_token_authentication, listen_on_loopback
+from raysweep.cluster.ray_internals import (
+    check_private_names,
+    enable_token_authentication,
+    leave_sigterm_alone,
+    listen_on_loopback,
+)
 from raysweep.cluster.ray_watch import RayWatch, SilentServers, find_ended_server, servers_of_cluster
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import LostRayError, ResourceError
@@ -203,18 +206,13 @@ def open_session(
     address = resources.cluster_address
     for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
         os.environ.setdefault(name, value)
-    sigterm_handler = signal.getsignal(signal.SIGTERM)
-    try:
-        if address is None:
-            shares = {TRIAL_GPU: float(gpus)} if gpus else None
-            local = start_ray(cpus, gpus, shares, with_dashboard=with_dashboard)
-            context = local.context
-        else:
-            local, context = None, _join(address, "resources.address" if resources.address else "RAY_ADDRESS")
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            # Ray's handler exits at once, before records are written.
-            signal.signal(signal.SIGTERM, sigterm_handler)
+    leave_sigterm_alone()
+    if address is None:
+        shares = {TRIAL_GPU: float(gpus)} if gpus else None
+        local = start_ray(cpus, gpus, shares, with_dashboard=with_dashboard)
+        context = local.context
+    else:
+        local, context = None, _join(address, "resources.address" if resources.address else "RAY_ADDRESS")
     with ExitStack() as on_error:
         on_error.callback(local.close if local else ray.shutdown)
         logs = Path(context.address_info["session_dir"], "logs")

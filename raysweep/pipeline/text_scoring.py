@@ -16,10 +16,9 @@ object storage the parts follow while the work goes on, so another machine reads
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError, RaysweepError
 from raysweep.pipeline.identities import CORPUS_VERSION, EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
+from raysweep.pipeline.own_process import OwnProcess
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.readers.locations import digest_files
@@ -198,19 +198,20 @@ def score_corpus(
             shutil.rmtree(scoring.working)
         # Ray takes seconds to start, and the processes that score some more to import torch.
         to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
-        try:
-            with ThreadPoolExecutor(1) as thread:
-                reading = thread.submit(_make_plan, scoring, mark, identity["texts"])
+        reader = OwnProcess()
+        with ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(_make_plan, scoring, mark, identity["texts"], reader)
+            try:
                 executor.warm_up(to_score, listener)
-        except RaysweepError:
-            if not isinstance(reading.exception(), InputError):
+                counts = reading.result()
+            except RaysweepError:
+                if isinstance(error := reading.exception(), InputError):  # another corpus is needed first
+                    shutil.rmtree(scoring.parts)
+                    raise error from None
                 raise
-            # Another corpus is needed first.
-        try:
-            counts = reading.result()
-        except InputError:
-            shutil.rmtree(scoring.parts)
-            raise
+            finally:
+                # After Ctrl-C and SIGTERM, which may come in any line above: only a small corpus is read to its end.
+                reader.stop()
     else:
         counts = TextCounts(**plan["counts"])
     _tell_counts(scoring, counts, listener)
@@ -219,13 +220,21 @@ def score_corpus(
 
 
 def write_scores(
-    scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, predictor: "LevelPredictor | None"
+    scoring: TextScoring,
+    identity: Mapping[str, Any],
+    counts: TextCounts,
+    is_stopped: Callable[[], bool],
+    predictor: "LevelPredictor | None",
 ) -> None:
     """Merge the parts into the output, in the order of the texts.
 
     Args:
         identity: of the output.
+        is_stopped: asked between two parts, whether to break off.
         predictor: adds the probability of each level; its models are among those that scored.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; nothing is in place.
     """
     from raysweep.evidence.inputs import read_resolved_config
     from raysweep.inference.score_tables import score_table, token_scores_table
@@ -235,6 +244,8 @@ def write_scores(
     with ExitStack() as stack:
         write, *write_tokens = [stack.enter_context(table_writer(path)) for path in scoring.outputs]
         for part in range(_count_parts(counts.texts)):
+            if is_stopped():
+                raise KeyboardInterrupt
             texts = _read(scoring.texts(part))
             scores = {model: _read(scoring.scores(model, part)) for model in scoring.models}
             write(score_table(texts, scores, predictor))
@@ -246,21 +257,14 @@ def write_scores(
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
-def _make_plan(scoring: TextScoring, mark: str, digest: str) -> TextCounts:
+def _make_plan(scoring: TextScoring, mark: str, digest: str, reader: OwnProcess) -> TextCounts:
     """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
-    counts = _write_texts(scoring)
+    is_small = sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES
+    counts = write_texts(scoring) if is_small else reader.run(write_texts, scoring)
     if digest_files(scoring.files) != digest:  # else another corpus's texts would stay under this one's digest
         raise InputError(f"{scoring.files[0]}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     return counts
-
-
-def _write_texts(scoring: TextScoring) -> TextCounts:
-    """Read the corpus and write it in parts, a large one in a process of its own, which takes its memory with it."""
-    if sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES:
-        return write_texts(scoring)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(write_texts, scoring).result()
 
 
 def _tell_counts(scoring: TextScoring, counts: TextCounts, listener: Listener) -> None:

@@ -117,12 +117,6 @@ def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
     assert end(work) == (130, "interrupted; what is saved is kept. To go on: raysweep work\n")
 
 
-def test_a_sigterm_while_ray_starts_is_no_fault(end):
-    """Ray's own handler calls `sys.exit(15)`; that was told as a fault of raysweep."""
-    ended, printed = end(raises(SystemExit(15)))
-    assert (ended, printed) == (130, "interrupted; what is saved is kept. To go on: raysweep work\n")
-
-
 def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):
     """It is told: a run must not end as if `head` had had enough."""
     code, printed = end(raises(BrokenPipeError(errno.EPIPE, "Broken pipe")))

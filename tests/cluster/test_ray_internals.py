@@ -23,6 +23,7 @@ USES = {
     "validate_cluster_file": ("PREPARE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
     "validate_cluster_file, schema": ("VALIDATE_CLUSTER_FILE", lambda ours: ours.validate_cluster_file({})),
     "title_process": ("SET_PROCESS_TITLE", lambda ours: ours.title_process("x")),
+    "leave_sigterm_alone": ("SET_SIGTERM_HANDLER", lambda ours: ours.leave_sigterm_alone()),
     "is_preempted": ("IS_PREEMPTED", lambda ours: ours.is_preempted(ValueError())),
 }
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -169,6 +170,64 @@ def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeyp
         score(*words)
     monkeypatch.setattr(text_scoring, "write_texts", fail)
     assert "score: 1 texts of 2 rows\nscore: set aside 1 empty text" in score(*words)
+
+
+def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_path, monkeypatch):
+    """Its reading is stopped, and leaves no process; the next command reads it from its beginning."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    words = ("texts.csv", "--out", "out.csv", "--model", "A1")
+    begun, stopped = Event(), Event()
+
+    class Reader:
+        def run(self, *_):
+            begun.set()
+            assert stopped.wait(60)
+            raise BrokenProcessPool
+
+        def stop(self):
+            stopped.set()
+
+    def interrupt(*_):
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(text_scoring, "OwnProcess", Reader)
+        patch.setattr(InlineExecutor, "warm_up", interrupt)
+        score(*words)
+    assert ended.value.code == 130
+    assert "score: 1 texts of 1 rows" in score(*words)
+
+
+def test_ctrl_c_while_ray_ends_does_not_wait_for_the_table(score, tmp_path, monkeypatch):
+    """Nothing is in its place then, and what was scored is not scored again."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    words = ("texts.csv", "--out", "out.csv", "--model", "A1")
+    writes, ends, write = Event(), Event(), score_output.write_scores
+
+    def write_late(*work, **options):
+        writes.set()
+        assert ends.wait(60)
+        write(*work, **options)
+
+    def interrupt(_):
+        assert writes.wait(60)
+        raise KeyboardInterrupt
+
+    class Over(Event):
+        def set(self):
+            super().set()
+            ends.set()
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(score_output, "write_scores", write_late)
+        patch.setattr(InlineExecutor, "close", interrupt)
+        patch.setattr(score_output, "Event", Over)
+        score(*words)
+    assert ended.value.code == 130
+    assert not (tmp_path / "out.csv").exists()
+    assert "score: 1 of 1 scores are there already" in score(*words)
 
 
 def test_a_corpus_without_a_text_is_told_before_a_cluster_that_is_not_there(score, tmp_path, monkeypatch):

@@ -1,0 +1,40 @@
+"""A function in a process of its own, which nobody has to wait for."""
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+
+from raysweep.pipeline.own_process import OwnProcess
+
+
+def test_what_the_function_returns_or_raises_comes_back():
+    """As if it had been called here."""
+    process = OwnProcess()
+    assert process.run(pow, 2, 10) == 1024
+    with pytest.raises(ValueError, match="invalid literal"):
+        process.run(int, "x")
+
+
+def test_a_function_that_is_stopped_ends_at_once():
+    """Even if it was never to end; whoever waits for it is told."""
+    process = OwnProcess()
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(process.run, signal.pause)
+        process.stop()
+        assert isinstance(running.exception(60), BrokenProcessPool)
+
+
+def test_the_process_does_not_outlive_a_parent_that_is_killed():
+    """kill -9 leaves nobody to stop it."""
+    code = "import signal; from raysweep.pipeline.own_process import OwnProcess; OwnProcess().run(signal.pause)"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as parent:
+        us = psutil.Process(parent.pid)
+        while not (children := [child for child in us.children() if "spawn_main" in " ".join(child.cmdline())]):
+            assert us.is_running()
+        parent.kill()
+    assert psutil.wait_procs(children, timeout=60)[1] == []
