@@ -31,10 +31,15 @@ def call_with_fields(function: str, task: Any, require: Callable[[], None] | Non
         require: called first; raises if this process cannot do the work.
     """
     values = {field.name: getattr(task, field.name) for field in fields(task)}
+    return catch_errors(require, lambda: resolve(function)(**values, **others))
+
+
+def catch_errors(require: Callable[[], None] | None, call: Callable[[], Any]) -> Any:
+    """Return the result of the call, or its error, as `call_with_fields` does."""
     try:
         if require is not None:
             require()
-        return resolve(function)(**values, **others)
+        return call()
     except RaysweepError as error:
         return error
     except Exception as error:

@@ -69,12 +69,17 @@ def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | 
 
     require, ticket = session.check.require if session.check else None, session.ticket
     documents = claim_of(tasks[0].documents) if ticket else None
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    # Ray Data logs its plan, and that there are no progress bars.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet_ray_data()
     rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
     cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
     pool = ray.data.TaskPoolStrategy(size=min(workers or cpus, len(rows)))
     shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(make_shard, num_cpus=1, compute=pool)
     for row in shards.iter_rows():
         yield int(row["index"]), pickle.loads(row["outcome"])  # noqa: S301 - written by our own worker
+
+
+def quiet_ray_data() -> None:
+    """Leave progress to our own lines."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # Ray Data logs its plan, and that there are no progress bars.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,6 +1,7 @@
 """The `Executor` that spreads a run's work over a Ray cluster."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from raysweep.cluster.session import Session, open_session
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.planning.budget import BudgetWatch
+from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads
 from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.run_folder import RunFolder
 
@@ -43,6 +45,15 @@ class RayExecutor:
         """Join the cluster, if there is one to join, which compares its nodes with what the run needs."""
         if self._resources.cluster_address is not None:
             self._open(listener)
+
+    def block_mapper(self, listener: Listener) -> MapBlocks:
+        """Threads of this process; if a cluster is joined, also its nodes, where that saves time."""
+        if self._session is None or self._session.local is not None:
+            return map_blocks_in_threads
+        # Ray Data, as below.
+        from raysweep.cluster.block_job import spread_blocks
+
+        return partial(spread_blocks, self._session, listener)
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards; returns their summaries in the tasks' order."""

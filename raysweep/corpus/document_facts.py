@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from raysweep.corpus.sample import SYNTHETIC_PREFIX
 from raysweep.corpus.sorted_documents import SortedDocuments
 from raysweep.corpus.splits import Strata, hash_texts
 from raysweep.corpus.spool import Place, Spool
-from raysweep.readers.cpu_threads import map_in_threads
+from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads
 
 Array = npt.NDArray[Any]
 Longs = npt.NDArray[np.int64]
@@ -95,20 +96,27 @@ class GatheredFacts:
 
 
 def gather_facts(
-    documents: SortedDocuments, levels: tuple[str, ...], seed: int, *, folder: Path, report: Progress
+    documents: SortedDocuments,
+    levels: tuple[str, ...],
+    seed: int,
+    *,
+    folder: Path,
+    report: Progress,
+    map_blocks: MapBlocks = map_blocks_in_threads,
 ) -> tuple[GatheredFacts, DuplicateSearch]:
     """Look at every document once.
 
     Args:
         levels: as configured; codes of levels are places in it.
         folder: for temporary files.
+        map_blocks: where the texts are looked at; it changes no result.
 
     Returns:
         The facts, and the search for near duplicates, which knows all texts.
     """
     facts, search, done = GatheredFacts(folder), DuplicateSearch(folder), 0
     report("split", 0, documents.count)
-    for block in map_in_threads(lambda number: _look_at(documents.read(number), levels, seed), documents.blocks):
+    for block in map_blocks(partial(_look_at, levels=levels, seed=seed), documents.read, documents.blocks):
         search.add(block.sketch)
         facts.add(block)
         done += len(block.columns["text"])

@@ -44,7 +44,7 @@ from raysweep.corpus.split_units import check_unit, grouped_by, split_prompts, u
 from raysweep.corpus.splits import SPLITS, group_documents, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
-from raysweep.readers.cpu_threads import map_in_threads
+from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads, map_in_threads
 from raysweep.readers.raw_columns import show_cell
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.printable import spreadsheet_safe
@@ -87,11 +87,13 @@ def prepare_corpus(
     seed: int,
     columns: ColumnsConfig | None = None,
     on_progress: Progress | None = None,
+    map_blocks: MapBlocks = map_blocks_in_threads,
 ) -> CorpusSummary:
     """Read, set bad rows aside, split, write, and check that nothing leaks.
 
     Args:
         columns: instead of `data.columns`; `SAMPLE_COLUMNS` for the sample corpus.
+        map_blocks: where texts are looked at, a block at a time; it changes no byte.
 
     Raises:
         InputError: a file cannot be used, or more than `data.max_bad_fraction` of its rows are bad;
@@ -116,7 +118,9 @@ def prepare_corpus(
     documents = SortedDocuments(rows, folder.corpus, is_cleaned=reader.is_cleaned)
     del rows
     _write_cleaned_texts(folder.cleaned_texts, documents.cleaned)
-    gathered, search = gather_facts(documents, data.levels, seed, folder=folder.corpus, report=report)
+    gathered, search = gather_facts(
+        documents, data.levels, seed, folder=folder.corpus, report=report, map_blocks=map_blocks
+    )
     unit, shares = data.split.unit, unit_shares(data.split)
     check_unit(gathered.missing, documents.count, unit)
     report("compare", 0, documents.count)

@@ -79,15 +79,15 @@ class PrepareStage(Stage):
                 raise
             return identities.corpus_identity(self.config, [], digest=record.identity["data"]["files"])
 
-    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
+    def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Write `corpus/`."""
         names = {target.name for target in decisions.todo}
         if self.name in names:
-            self._make_corpus(listener)
+            self._make_corpus(executor, listener)
         if _ILM_TEXTS in names:
             self._export_ilm_texts(listener)
 
-    def _make_corpus(self, listener: Listener) -> None:
+    def _make_corpus(self, executor: Executor, listener: Listener) -> None:
         from raysweep.corpus.preparing import prepare_corpus
         from raysweep.corpus.sample import SAMPLE_COLUMNS, write_sample
 
@@ -103,6 +103,7 @@ class PrepareStage(Stage):
             seed=seed,
             columns=None if self._files else SAMPLE_COLUMNS,
             on_progress=lambda part, done, total: listener.advance("prepare", done, total, part),
+            map_blocks=executor.block_mapper(listener),
         )
         sizes = ", ".join(f"{level} {sum(counts.values()):,}" for level, counts in summary.counts.items())
         listener.say(f"prepare: {summary.documents:,} documents of {summary.rows:,} rows ({sizes})")

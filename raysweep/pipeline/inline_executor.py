@@ -7,13 +7,16 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.pipeline.sweep_watch import open_sweep
 from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
+
+if TYPE_CHECKING:
+    from raysweep.readers.cpu_threads import MapBlocks
 
 
 class InlineExecutor:
@@ -25,6 +28,12 @@ class InlineExecutor:
 
     def check(self, listener: Listener) -> None:
         """There is nothing to refuse: this process does all."""
+
+    def block_mapper(self, listener: Listener) -> "MapBlocks":  # noqa: ARG002
+        """Threads of this process."""
+        from raysweep.readers.cpu_threads import map_blocks_in_threads
+
+        return map_blocks_in_threads
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards."""

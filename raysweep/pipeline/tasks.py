@@ -19,6 +19,7 @@ from raysweep.training.job import TrainingJob
 
 if TYPE_CHECKING:
     from raysweep.inference.part_scores import PartScores
+    from raysweep.readers.cpu_threads import MapBlocks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +162,9 @@ class Executor(Protocol):
 
     def check(self, listener: Listener) -> None:
         """Refuse now what cannot work, before anything is made."""
+
+    def block_mapper(self, listener: Listener) -> "MapBlocks":
+        """What works on the blocks of a corpus that is prepared."""
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
         """Make the shards; returns their summaries in the tasks' order."""

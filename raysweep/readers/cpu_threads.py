@@ -2,14 +2,36 @@
 the number of threads changes no result."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Block = TypeVar("Block")
+
+
+class MapBlocks(Protocol):
+    """Works on numbered blocks of a corpus, here or on other machines."""
+
+    def __call__(
+        self, work: Callable[[Block], Result], fetch: Callable[[int], Block], numbers: Sequence[int]
+    ) -> Iterator[Result]:
+        """Yield what `work` makes of each block, in order.
+
+        Args:
+            work: may be sent to another machine, with what it refers to.
+            fetch: reads a block, on this machine.
+        """
+
+
+def map_blocks_in_threads(
+    work: Callable[[Block], Result], fetch: Callable[[int], Block], numbers: Sequence[int]
+) -> Iterator[Result]:
+    """Work on blocks in threads of this process; a `MapBlocks`."""
+    return map_in_threads(lambda number: work(fetch(number)), numbers)
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -86,3 +86,23 @@ def score_part(*, run, model, model_digest, texts, with_tokens, infills, device)
         (run / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return PartScores(texts=3, sums=texts + b"!", tokens=b"tokens" if with_tokens else None)
+
+
+def double(block):
+    """Make something of a block."""
+    return block * 2
+
+
+def double_or_refuse(block):
+    """One block is not what it should be, and another meets a bug."""
+    if block == 2:
+        raise InputError("row 7: found no text")
+    return double(block) // (block - 4)
+
+
+def double_and_die_once(block, *, mark):
+    """The process that works on one block is killed, once."""
+    if block == 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return double(block)

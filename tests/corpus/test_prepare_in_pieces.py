@@ -75,9 +75,9 @@ def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypa
 
 
 def _counting(function, calls):
-    def counted(*arguments):
+    def counted(*arguments, **named):
         calls.append(arguments)
-        return function(*arguments)
+        return function(*arguments, **named)
 
     return counted
 

@@ -1,0 +1,142 @@
+"""Work on the blocks of a corpus in Ray Data jobs, on the nodes beside the one that this process runs on.
+
+A block is read here, where the corpus is, and travels through the object store, as does what is made of it.  Results
+come in the order of the blocks, and each depends on its block alone, so neither the number of nodes nor the order in
+which they end can change a byte.  A job takes some blocks at a time: neither this process nor the object store holds
+the whole corpus.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Self
+
+import pyarrow as pa
+import ray.data
+
+from raysweep.cluster.functions import catch_errors
+from raysweep.cluster.mask_job import quiet_ray_data
+from raysweep.cluster.session import Session
+from raysweep.pipeline.tasks import Listener
+from raysweep.readers.cpu_threads import Block, Result, map_blocks_in_threads, map_in_threads
+
+_BLOCKS_AT_ONCE = 32
+"""Blocks of a job, which take up to 1 GB of the object store; a job takes some 0.2 s to begin and to end."""
+_LOOK_S, _CARRY_S, _START_S = 0.14, 0.05, 6.0
+"""CPU seconds, measured (BENCHMARKS.md): to look at a block's texts; to send a block and take what comes back, which
+this process does; and until a node has started its processes and compiled the kernels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nodes:
+    """The nodes of a cluster."""
+
+    here: str
+    """The id of the node that this process runs on."""
+    cpus_here: int
+    others: int
+    cpus_elsewhere: int
+
+    @classmethod
+    def find(cls) -> Self:
+        """Count the nodes of the cluster that is joined, and their CPUs."""
+        here = ray.get_runtime_context().get_node_id()
+        cpus = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        # Ray knows what a container may use, unless work is kept off this node; pyarrow has a thread for each core.
+        of_ray = cpus.pop(here, 0)
+        elsewhere = [count for count in cpus.values() if count]
+        return cls(
+            here=here,
+            cpus_here=min(pa.cpu_count(), of_ray or pa.cpu_count()),
+            others=len(elsewhere),
+            cpus_elsewhere=sum(elsewhere),
+        )
+
+    def save_time(self, blocks: int) -> bool:
+        """Tell whether so many blocks are sooner looked at elsewhere than in the threads of this machine."""
+        if not self.cpus_elsewhere:
+            return False
+        there = max(_CARRY_S, _LOOK_S / self.cpus_elsewhere)
+        return blocks * (_LOOK_S / self.cpus_here - there) > _START_S
+
+
+def spread_blocks(
+    session: Session,
+    listener: Listener,
+    work: Callable[[Block], Result],
+    fetch: Callable[[int], Block],
+    numbers: Sequence[int],
+) -> Iterator[Result]:
+    """Work on the blocks where that is sooner done: in threads of this process, or on the other nodes."""
+    nodes = Nodes.find()
+    if not nodes.save_time(len(numbers)):
+        return map_blocks_in_threads(work, fetch, numbers)
+    where = f"{nodes.others:,} other {'node' if nodes.others == 1 else 'nodes'} ({nodes.cpus_elsewhere:,} CPUs)"
+    listener.say(f"prepare: texts are looked at through Ray Data, on {where}")
+    return map_blocks(session, work, fetch, numbers, cpus=nodes.cpus_elsewhere, spared=nodes.here)
+
+
+def map_blocks(
+    session: Session,
+    work: Callable[[Block], Result],
+    fetch: Callable[[int], Block],
+    numbers: Sequence[int],
+    *,
+    cpus: int,
+    spared: str = "",
+) -> Iterator[Result]:
+    """Do what `cpu_threads.map_blocks_in_threads` does on the nodes.
+
+    Args:
+        work: pickled, as are the blocks and the results.
+        cpus: blocks that are worked on at a time, each on one CPU.
+        spared: the id of a node that is given a block only while no other has room for it.
+
+    Raises:
+        RaysweepError: `work` raised it, or a node is not like this one.
+        RuntimeError: `work` raised an error that is not ours.
+    """
+    quiet_ray_data()
+    require = session.check.require if session.check else None
+
+    def work_on(batch: pa.Table) -> pa.Table:
+        block = pickle.loads(batch["block"][0].as_buffer())  # noqa: S301 - written below
+        outcome = pickle.dumps(catch_errors(require, partial(work, block)), protocol=5)
+        return _row(batch["number"][0].as_py(), outcome)
+
+    pickled = map_in_threads(lambda number: pickle.dumps(fetch(number), protocol=5), numbers)
+    rows = (_row(number, block) for number, block in zip(numbers, pickled, strict=True))
+    # The node that reads the blocks has them in its object store, so Ray would choose it first.
+    elsewhere = {"label_selector": {"ray.io/node-id": f"!{spared}"}, "fallback_strategy": [{"label_selector": {}}]}
+    options: dict[str, Any] = elsewhere if spared else {}
+
+    def begin(some: Sequence[int]) -> ray.data.Dataset:
+        refs: list[Any] = [ray.put(row) for row in islice(rows, len(some))]
+        pool = ray.data.TaskPoolStrategy(size=min(cpus, len(some)))
+        blocks = ray.data.from_arrow_refs(refs)
+        return blocks.map_batches(work_on, batch_size=None, batch_format="pyarrow", num_cpus=1, compute=pool, **options)
+
+    for start in range(0, len(numbers), _BLOCKS_AT_ONCE):
+        some = numbers[start : start + _BLOCKS_AT_ONCE]
+        yield from _in_order(some, begin(some))
+
+
+def _row(number: int, block: bytes) -> pa.Table:
+    return pa.table({"number": [number], "block": pa.array([block], pa.large_binary())})
+
+
+def _in_order(numbers: Sequence[int], outcomes: ray.data.Dataset) -> Iterator[Any]:
+    waiting, early = iter(numbers), dict[int, pa.Buffer]()
+    following = next(waiting, None)
+    for batch in outcomes.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(batch, pa.Table)
+        early |= {number.as_py(): block.as_buffer() for number, block in zip(*batch.columns, strict=True)}
+        while following in early:
+            outcome = pickle.loads(early.pop(following))  # noqa: S301 - written by our own worker
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+            following = next(waiting, None)
+    assert following is None, "every block has a result"

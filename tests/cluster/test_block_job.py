@@ -1,0 +1,158 @@
+"""The blocks of a corpus are worked on by a real Ray: what comes back, in which order, and when it is asked."""
+
+import csv
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import ray
+
+from raysweep.config.data_settings import ColumnsConfig, DataConfig
+from raysweep.config.resource_settings import ResourcesConfig
+from raysweep.corpus import near_duplicates, preparing, sorted_documents
+from raysweep.corpus.preparing import prepare_corpus
+from raysweep.corpus.sample import write_sample
+from raysweep.errors import InputError, ResourceError
+from raysweep.storage.run_folder import RunFolder
+from tests.cluster.fake_pieces import double, double_and_die_once, double_or_refuse
+from tests.sweep_tasks import Remembering
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    # Ray Data warns of its own deprecated fields when it makes its own context.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+]
+NAMES = ("documents", "splits", "leakage", "leaks", "quarantine", "untied_texts")
+DATA = DataConfig(columns=ColumnsConfig(learner="learner_id", prompt="prompt_id"), max_bad_fraction=0.1)
+
+
+def map_by_ray(session, work, fetch, numbers):
+    from raysweep.cluster.block_job import map_blocks
+
+    here = ray.get_runtime_context().get_node_id()
+    return map_blocks(session, work, fetch, numbers, cpus=2, spared=here)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A sample with a bad row in each tenth of it, and a text that many learners wrote."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_sample(folder / "sample.csv", rows=300, seed=1, levels=DATA.levels)
+    with (folder / "sample.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[::30]:
+        row["text"] = " "
+    for row in rows[1::15]:
+        row["text"] = "Thank you."
+    with (folder / "corpus.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "corpus.csv"
+
+
+@pytest.fixture(scope="module")
+def in_threads(corpus, tmp_path_factory):
+    folder = RunFolder(tmp_path_factory.mktemp("threads"))
+    bad_rows = prepare_corpus(corpus, folder, DATA, seed=0).bad_rows
+    assert bad_rows == {"empty text": 10, "the same text as a document of another split": 2}
+    return folder
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_the_nodes_give_the_files_that_threads_give(session, corpus, in_threads, tmp_path, monkeypatch, blocks):
+    """To the byte, in one job or in several, whatever the number of blocks."""
+    from raysweep.cluster import block_job
+
+    monkeypatch.setattr(block_job, "_BLOCKS_AT_ONCE", 2)
+    for module in (near_duplicates, preparing, sorted_documents):
+        monkeypatch.setattr(module, "BLOCK_DOCUMENTS", -(-290 // blocks))
+    folder, counts = RunFolder(tmp_path), []
+
+    def map_blocks(work, fetch, numbers):
+        counts.append(len(numbers))
+        return map_by_ray(session, work, fetch, numbers)
+
+    prepare_corpus(corpus, folder, DATA, seed=0, map_blocks=map_blocks)
+    assert counts == [blocks]
+    for name in NAMES:
+        assert getattr(folder, name).read_bytes() == getattr(in_threads, name).read_bytes(), name
+    assert not list(folder.corpus.glob(".*"))
+
+
+def test_an_error_is_raised_at_its_block_as_it_is(session):
+    """What came before it is there; a bug comes with the worker's traceback."""
+    results, outcomes = [], map_by_ray(session, double_or_refuse, int, range(4))
+    with pytest.raises(InputError, match=r"^row 7: found no text$"):
+        results.extend(outcomes)
+    assert results == [] or results == [0, -1]
+    with pytest.raises(RuntimeError, match=r"(?s)^ZeroDivisionError: .*double_or_refuse"):
+        list(map_by_ray(session, double_or_refuse, int, [4]))
+    with pytest.raises(OSError, match=r"^no such block$"):
+        list(map_by_ray(session, double, no_block, range(4)))
+
+
+def no_block(number):
+    raise OSError("no such block")
+
+
+def test_a_node_of_another_kind_is_refused(session, tmp_path):
+    """It would make other bytes."""
+    from raysweep.cluster.node_check import new_check
+
+    check = replace(new_check(tmp_path), code="0" * 32)
+    with pytest.raises(ResourceError, match="its raysweep differs from the run's"):
+        list(map_by_ray(replace(session, check=check), double, int, range(2)))
+
+
+@pytest.mark.slow
+def test_a_block_whose_process_is_killed_is_worked_on_again(session, tmp_path):
+    """The other blocks are not, and the order is the same."""
+    work = partial(double_and_die_once, mark=tmp_path / "died")
+    assert list(map_by_ray(session, work, int, range(5))) == [0, 2, 4, 6, 8]
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "blocks", "saves"),
+    [
+        (1, 8, 66, False),
+        (1, 8, 67, True),
+        (1, 1, 1000, False),
+        (2, 8, 299, False),
+        (2, 8, 301, True),
+        (2, 2, 1000, False),
+        (4, 64, 10_000, False),
+        (1, 0, 1000, False),
+    ],
+)
+def test_nodes_are_asked_if_that_is_sooner_done(here, elsewhere, blocks, saves):
+    """Reading a block, sending it and taking the result costs this machine a third of what looking at it does."""
+    from raysweep.cluster.block_job import Nodes
+
+    nodes = Nodes(here="here", cpus_here=here, others=1, cpus_elsewhere=elsewhere)
+    assert nodes.save_time(blocks) is saves
+
+
+def test_a_joined_cluster_s_nodes_are_counted_and_told_of(session, tmp_path, monkeypatch):
+    """This cluster has one node, so its threads work; nobody is asked where no cluster is joined."""
+    from raysweep.cluster import block_job
+    from raysweep.cluster.ray_executor import RayExecutor
+    from raysweep.readers.cpu_threads import map_blocks_in_threads
+
+    listener, executor = Remembering(), RayExecutor(ResourcesConfig(), RunFolder(tmp_path))
+    assert executor.block_mapper(listener) is map_blocks_in_threads
+    executor._session = session
+    assert executor.block_mapper(listener) is map_blocks_in_threads
+    executor._session = replace(session, local=None)
+    assert list(executor.block_mapper(listener)(double, int, range(3))) == [0, 2, 4]
+    nodes = block_job.Nodes.find()
+    assert (nodes.others, nodes.cpus_elsewhere) == (0, 0)
+    assert 1 <= nodes.cpus_here <= 2
+    assert listener.lines == []
+    found = replace(nodes, cpus_here=1, others=3, cpus_elsewhere=8)
+    monkeypatch.setattr(block_job.Nodes, "find", lambda: found)
+    monkeypatch.setattr(block_job, "_START_S", 0.1)
+    assert list(executor.block_mapper(listener)(double, int, range(3))) == [0, 2, 4]
+    assert listener.lines == ["prepare: texts are looked at through Ray Data, on 3 other nodes (8 CPUs)"]
