@@ -43,7 +43,8 @@ def bench_train(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples per step.")] = 8,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 10,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option("--precision", help="Of the weights in a step.")
+        Literal["auto", "fp32", "fp32_onednn", "bf16"],
+        typer.Option("--precision", help="Of the products in a step, as in training.precision."),
     ] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
     packing: Annotated[Literal["off", "auto", "on"], typer.Option("--packing", help="Of sequences.")] = "auto",

@@ -13,6 +13,9 @@ SCRATCH = "scratch"
 GPT2_TOKENIZER, CORPUS_TOKENIZER, START_TOKENIZER = "gpt2", "corpus", "start"
 """What `model.tokenizer` may say beside a folder."""
 
+Precision = Literal["auto", "fp32", "fp32_onednn", "bf16"]
+ONEDNN: Precision = "fp32_onednn"
+"""float32 whose products are computed by oneDNN: sums are added in another order than in 'fp32'."""
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
     # name: (layers, width, heads); those with gpt2 in their names are the models on the hub
@@ -119,10 +122,11 @@ class TrainingConfig(Section):
     clip_norm: PositiveFloat = Field(1.0, description="gradient norm is clipped to this")
     task: Literal["ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm"] = "ilm"
     minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "auto",
         description="of matrix products in training; auto: bf16 on GPUs that have it, and on the CPU of this machine "
-        "where a test of a second shows that it pays (models of width 256 or more), chosen once for a run",
+        "where a test of a second shows that it pays (models of width 256 or more), chosen once for a run; else fp32; "
+        "fp32_onednn: float32 on CPUs with AVX-512, by oneDNN in place of MKL, with losses equal but for rounding",
     )
     compile: bool = Field(False, description="torch.compile")
     cuda_graphs: Literal["off", "auto", "on"] = Field(
@@ -146,6 +150,12 @@ class TrainingConfig(Section):
     )
     valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
+
+    @model_validator(mode="after")
+    def _can_be_compiled(self) -> Self:
+        if self.compile and self.precision == ONEDNN:
+            raise ValueError(f"precision {ONEDNN} cannot be compiled; set compile: false, or precision: fp32")
+        return self
 
 
 class EntryConfig(TrainingConfig):

@@ -1,10 +1,16 @@
-"""Float32 matrix products without gradients on a CPU, computed by oneDNN where that is faster.
+"""Float32 matrix products on a CPU, computed by oneDNN where that is faster.
 
 torch hands float32 products to MKL.  Measured on an AMD EPYC with AVX-512, MKL reaches 97 GFLOP/s a core, and oneDNN,
 which torch brings along for bfloat16, 190 to 230; on Intel not measured.  The sums are the same up to the order in
 which they are added: the same row in a small and in a large batch may differ in its last bits.
+
+Without gradients oneDNN is used wherever it can be; with gradients inside `onednn_training` alone, since a training in
+the precision 'fp32' keeps the bits of MKL's products.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -14,6 +20,31 @@ from transformers.pytorch_utils import Conv1D
 
 _LEAST_MULTIPLICATIONS = 1 << 20
 """A smaller product takes less time than oneDNN needs to begin (12 µs)."""
+
+_IS_TRAINING: ContextVar[bool] = ContextVar("is_onednn_training", default=False)
+
+
+def has_onednn() -> bool:
+    """Whether this machine's torch computes float32 products by oneDNN; it loads nothing that torch has not."""
+    return _onednn_products() is not None
+
+
+@contextmanager
+def onednn_training() -> Iterator[None]:
+    """Inside the block, products of this thread that have gradients are computed by oneDNN, forward and backward.
+
+    Backward passes may come after the block.
+    """
+    token = _IS_TRAINING.set(True)
+    try:
+        yield
+    finally:
+        _IS_TRAINING.reset(token)
+
+
+def is_onednn_training() -> bool:
+    """Whether this thread is inside `onednn_training`."""
+    return _IS_TRAINING.get()
 
 
 def multiply_transposed(
@@ -63,10 +94,30 @@ class _FastConv1D(Conv1D):
     """GPT-2's linear layer; the class of a finished layer is replaced, so its weights and their names stay."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        # Compiled code is never inside `onednn_training`, and a context variable would cut it into pieces.
+        if torch.is_grad_enabled() and (torch.compiler.is_compiling() or not is_onednn_training()):
             result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
-        return multiply_transposed(x.reshape(-1, x.shape[-1]), self.weight.T, self.bias).view(*x.shape[:-1], self.nf)
+        rows_MK, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.nf)
+        if not torch.is_grad_enabled():
+            return multiply_transposed(rows_MK, self.weight.T, self.bias).view(shape)
+        product: Tensor = _OneDnnLinear.apply(rows_MK, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return product.view(shape)
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """rows × weight + bias, with its gradients; autograd calls both passes with gradients disabled."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_MK: Tensor, weight_KN: Tensor, bias_N: Tensor) -> Tensor:
+        ctx.save_for_backward(rows_MK, weight_KN)
+        return multiply_transposed(rows_MK, weight_KN.T, bias_N)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (rows_MK, weight_KN), (gradient_MN,) = ctx.saved_tensors, gradients
+        weight_gradient_KN = multiply_transposed(rows_MK.T, gradient_MN.T)
+        return multiply_transposed(gradient_MN, weight_KN), weight_gradient_KN, gradient_MN.sum(0)
 
 
 @cache

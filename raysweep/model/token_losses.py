@@ -23,8 +23,9 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import TargetType
-from raysweep.model.cpu_products import multiply_transposed
+from raysweep.model.cpu_products import is_onednn_training, multiply_transposed
 from raysweep.model.gpt2 import hidden_states
+from raysweep.model.onednn_output_layer import losses_and_gradients_in_blocks
 
 PARTS: tuple[str, ...] = ("context", "infill", "infill_textonly")
 """The scores: text of the context, answers with their end tokens, answers without."""
@@ -43,7 +44,6 @@ _CHUNK_LABELS_BF16 = {"cpu": 256}
 """Fewer passes over the output layer's float32 gradient, which takes longer than the products on a CPU."""
 _BLOCKS = {"cpu": (1024, 512), "cuda": (4096, 65536)}
 """Labels and columns of a block of logits, without gradients: 2 MB on a CPU, 800 MB on a GPU."""
-
 
 _LOG2_E = math.log2(math.e)
 
@@ -261,9 +261,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         cross_entropy: CrossEntropyGradient,
     ) -> tuple[Tensor, Tensor]:
         weight_gradient_VD = torch.empty_like(weight_VD)
-        losses_N, states_gradient_ND = losses_and_gradients(
-            states_ND, weight_VD, labels_N, weights_N, cross_entropy, weight_gradient_VD, replace=True
-        )
+        given = (states_ND, weight_VD, labels_N, weights_N)
+        if is_onednn_training():
+            losses_N, states_gradient_ND = losses_and_gradients_in_blocks(*given, weight_gradient_VD)
+        else:
+            losses_N, states_gradient_ND = losses_and_gradients(*given, cross_entropy, weight_gradient_VD, replace=True)
         ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)
         ctx.mark_non_differentiable(losses_N)
         return torch.dot(losses_N, weights_N), losses_N

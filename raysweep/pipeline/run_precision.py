@@ -14,7 +14,7 @@ from typing import Any, cast
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.run_record import RunRecord
-from raysweep.planning.cpu_precision import Precision, choose_precision, known_precision
+from raysweep.planning.cpu_precision import Precision, choose_precision, known_precision, refuse_onednn_here
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.digests import write_sealed
@@ -26,14 +26,16 @@ def settle_precision(
 ) -> RunRecord | None:
     """Choose what 'auto' means on this CPU, unless the run has chosen or a training has begun.
 
-    A kept choice is said again where this machine would choose otherwise.
+    A precision that this machine cannot train in is refused.  A kept choice is said again where this machine would
+    choose otherwise.
 
     Returns:
         The record with the choice, which is written; None if no choice was made.
 
     Raises:
-        ResourceError: the test failed.
+        ResourceError: the test failed, or trainings are set to a precision that this machine does not have.
     """
+    refuse_onednn_here(config)
     if record.precision is not None:
         say_if_unlike(config, record.precision, say)
         return None

@@ -8,6 +8,8 @@ The test compares the fastest rounds of both types.  On the machine where it was
 fast in bfloat16, far from the 1.3 that is asked.  Where the ratio is near 1.3, the timing of the moment may decide, and
 two fresh runs on one machine may choose differently.
 
+'auto' never means 'fp32_onednn', which is asked for by name, and refused where it cannot be.
+
 Trainings on GPUs choose by the GPU.  Those on the CPUs of a joined cluster take float32, since its nodes may be unlike.
 `pipeline.run_precision` keeps the trainings of one run alike.
 """
@@ -20,15 +22,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raysweep.config.schema import Config
+from raysweep.config.training_settings import ONEDNN
 from raysweep.errors import ResourceError
 from raysweep.planning.devices import find_device
 from raysweep.planning.model_size import ModelShape, model_shape
+from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.gpu_specs import find_gpu_spec
 
 Precision = Literal["fp32", "bf16"]
 
 CPUINFO = Path("/proc/cpuinfo")
 _FLAGS = {"amx_bf16", "avx512_bf16"}
+_ONEDNN_FLAGS = {"avx512bw", "avx512dq", "avx512vl"}
+"""Those by which torch knows AVX-512."""
 LEAST_WIDTH = 256
 """Steps of narrower models spend their time elsewhere: their products are not worth a test."""
 LEAST_SPEEDUP = 1.3
@@ -72,6 +78,25 @@ def choose_precision(config: Config) -> PrecisionTest | None:
     return PrecisionTest(precision="bf16" if speedup >= LEAST_SPEEDUP else "fp32", speedup=speedup)
 
 
+def refuse_onednn_here(config: Config) -> None:
+    """Find out before anything starts what the training would find; a cluster's nodes look for themselves.
+
+    Raises:
+        ResourceError: a trial in 'fp32_onednn' would be trained on a GPU, or on a CPU that is known to have no AVX-512.
+    """
+    names = [name for name, trial in config.trials.items() if trial.precision == ONEDNN]
+    if not names or config.resources.cluster_address is not None:
+        return
+    device = find_device(config)
+    for name in names:
+        found = f"trials.{name}: precision: found {ONEDNN}, and "
+        if device.gpus and gpus_of_trial(config.resources, config.trials[name].gpus, gpus=device.gpus):
+            fix = "set auto, or fp32, or resources.gpus_per_trial: 0"
+            raise ResourceError(f"{found}it would be trained on a GPU ({device.name}); {fix}")
+        if (flags := _flags(CPUINFO)) and not flags >= _ONEDNN_FLAGS:
+            raise ResourceError(f"{found}the processor of this machine has no AVX-512; set auto or fp32")
+
+
 def known_precision(config: Config) -> Precision | None:
     """What 'auto' means on the devices of this config, as far as is known without a test or torch; else None."""
     resources, device = config.resources, find_device(config)
@@ -98,11 +123,15 @@ def with_precision(config: Config, precision: Precision | None) -> Config:
 
 def has_bf16(cpuinfo: Path) -> bool:
     """Whether the processor multiplies bfloat16, by its flags; False where the system does not list them."""
+    return not _FLAGS.isdisjoint(_flags(cpuinfo))
+
+
+def _flags(cpuinfo: Path) -> set[str]:
+    """Empty where the system does not list them."""
     if not cpuinfo.exists():
-        return False
+        return set()
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _FLAGS.isdisjoint(flags.partition(":")[2].split())
+    return set(next((line for line in lines if line.startswith("flags")), "").partition(":")[2].split())
 
 
 def _test(shape: ModelShape, positions: int) -> float:

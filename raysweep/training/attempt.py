@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.training_settings import TrainingConfig
+from raysweep.config.training_settings import ONEDNN, TrainingConfig
 from raysweep.corpus.subsets import choose_subset
 from raysweep.errors import TrainingError
 from raysweep.masking.example_store import Examples, ExampleStore
@@ -20,7 +20,7 @@ from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.gradient_pass import GradientPass
-from raysweep.training.hardware import autocast_type, device_name, make_kernels, pad_multiple
+from raysweep.training.hardware import autocast_type, device_name, make_kernels, pad_multiple, refuse_onednn
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.micro_batch import fit_to_memory
@@ -111,11 +111,16 @@ def compare_devices(trial: str, precision: str, group: DistributedGroup) -> None
     """Warn if the workers of a training have GPUs of different kinds.
 
     Raises:
-        TrainingError: they would train in different precisions.
+        TrainingError: they would train in different precisions, or one cannot train in the one that is set.
     """
+    if precision == ONEDNN:
+        # All workers raise, since the others would wait for the one that does.
+        why_not = [reason for reason in group.gather(refuse_onednn(precision, group.device)) if reason]
+        if why_not:
+            raise TrainingError(f"{trial}: training.precision: {why_not[0]}")
     if group.world_size == 1:
         return
-    here = f"{device_name(group.device)} in {_name_precision(autocast_type(precision, group.device))}"
+    here = f"{device_name(group.device)} in {_name_precision(autocast_type(precision, group.device), precision)}"
     kinds = sorted(set(group.gather(here)))
     if len(kinds) == 1:
         return
@@ -142,6 +147,7 @@ def make_engine(
         task=settings.task,
         group=group,
         autocast=autocast_type(settings.precision, group.device),
+        by_onednn=settings.precision == ONEDNN,
         micro_batch=settings.batch_size if settings.micro_batch == "auto" else settings.micro_batch,
         kernels=make_kernels(settings.compile, group.device),
         packing=packing_of(settings.packing, group.device, max_tokens),
@@ -222,13 +228,13 @@ def _check_examples(
         )
 
 
-def _name_precision(autocast: torch.dtype | None) -> str:
-    return "fp32" if autocast is None else "bf16"
+def _name_precision(autocast: torch.dtype | None, asked: str) -> str:
+    return "bf16" if autocast is not None else ONEDNN if asked == ONEDNN else "fp32"
 
 
 def _keep_precision(job: TrainingJob, progress: Progress, engine: Engine) -> str:
     """The precision of the engine, which must be that of the steps done."""
-    here = _name_precision(engine.autocast)
+    here = _name_precision(engine.autocast, job.settings.precision)
     if progress.precision not in ("", here):
         raise TrainingError(
             f"{job.trial}: training.precision: {job.settings.precision} means {here} on this device "

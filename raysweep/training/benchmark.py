@@ -18,7 +18,15 @@ import typer
 from transformers import GPT2LMHeadModel
 
 from raysweep.config.loading import check_file
-from raysweep.config.training_settings import GPT2_TOKENIZER, SCRATCH, ModelConfig, ModelSize, TrainingConfig
+from raysweep.config.training_settings import (
+    GPT2_TOKENIZER,
+    ONEDNN,
+    SCRATCH,
+    ModelConfig,
+    ModelSize,
+    Precision,
+    TrainingConfig,
+)
 from raysweep.errors import ConfigError
 from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.masking.vocabulary import gpt2
@@ -37,6 +45,7 @@ from raysweep.training.hardware import (
     device_name,
     flops_share,
     peak_memory,
+    refuse_onednn,
 )
 from raysweep.training.loss import objective_of
 from raysweep.training.micro_batch import fit_to_memory
@@ -59,7 +68,7 @@ def benchmark_training(
     batch_size: int = 16,
     steps: int = 10,
     warmup_steps: int = 3,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Precision = "auto",
     compiled: Annotated[bool, typer.Option("--compile")] = False,
     packing: Literal["off", "auto", "on"] = "auto",
     cuda_graphs: Literal["off", "auto", "on"] = "auto",
@@ -90,12 +99,19 @@ def benchmark_training(
 
     Raises:
         ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a baseline is unknown or cannot run here,
-            there is no such tokenizer, or the file has mistakes.
+            there is no such tokenizer, the device has no such precision or it cannot be compiled, or the file has
+            mistakes.
         InputError: the tokenizer of the folder cannot be used.
     """
     if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
         raise ConfigError(f"--micro-batch: found '{micro_batch:.80}'; must be 'auto' or a whole number above 0")
     torch_device = choose_device(device)
+    if why_not := refuse_onednn(precision, torch_device):
+        raise ConfigError(f"--precision: {why_not}")
+    if compiled and precision == ONEDNN:
+        raise ConfigError(
+            f"--compile: found with --precision {ONEDNN}, which cannot be compiled; leave one of them out"
+        )
     baselines = find_baselines(like, torch_device)
     settings = TrainingConfig(
         batch_size=batch_size,
@@ -148,7 +164,9 @@ def benchmark_training(
         "micro_batch": timed.engine.micro_batch,
         "packing": packing,
         "cuda_graphs": cuda_graphs,
-        "precision": str(autocast_type(precision, torch_device) or torch.float32).removeprefix("torch."),
+        "precision": "float32 by oneDNN"
+        if precision == ONEDNN
+        else str(autocast_type(precision, torch_device) or torch.float32).removeprefix("torch."),
         "compiled": compiled,
         **ours,
         "padding_share": 1.0 - timed.tokens / timed.positions,

@@ -25,6 +25,8 @@ print(answer)
 ```"""
 
 
+_PRECISIONS = {"fp32": "float32", "fp32_onednn": "float32 (by oneDNN)", "bf16": "bfloat16"}
+
 NOT_FOR = """\
 ## What it must not be used for
 
@@ -38,7 +40,14 @@ NOT_FOR = """\
 
 
 def model_card(
-    job: TrainingJob, *, parameters: int, examples: int, step: int, steps: int, losses: Mapping[str, float]
+    job: TrainingJob,
+    *,
+    parameters: int,
+    examples: int,
+    step: int,
+    steps: int,
+    losses: Mapping[str, float],
+    precision: str,
 ) -> str:
     """The card as Markdown; the same job and scores give the same text.
 
@@ -46,6 +55,7 @@ def model_card(
         step: of the weights in the folder, out of `steps` done.
         examples: in the train split of the job's levels.
         losses: nats per token on validation examples, by part.
+        precision: of the steps' matrix products, as in `TrainingResult`.
     """
     settings = job.settings
     scores = "\n".join(f"| {part} | {loss:.4f} | {perplexity(loss):,.2f} |" for part, loss in losses.items())
@@ -76,7 +86,8 @@ Levels {levels}: {examples:,} masked examples of the train split, at most {job.m
 Start: {start}. Step {step:,} of {steps:,} had the lowest validation loss; these are its weights.
 Task `{settings.task}`, {settings.batch_size} × {settings.accumulation} examples a step, AdamW at a learning rate of \
 {settings.learning_rate:g} ({settings.schedule}, {settings.warmup_steps} warm-up steps), weight decay \
-{settings.weight_decay:g}, dropout {job.model.dropout:g}, seed {job.seed}. Fingerprint `{job.fingerprint}`.
+{settings.weight_decay:g}, dropout {job.model.dropout:g}, matrix products in {_PRECISIONS[precision]}, seed \
+{job.seed}. Fingerprint `{job.fingerprint}`.
 
 ## Scores on validation examples
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import GPT2LMHeadModel
 
+from raysweep.config.training_settings import ONEDNN
+from raysweep.model.cpu_products import has_onednn
 from raysweep.model.gpt2 import hidden_states, parameter_count
 from raysweep.model.token_losses import (
     PLAIN,
@@ -41,6 +43,16 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """bfloat16 if requested, or for 'auto' if the GPU supports it in hardware; None for float32."""
     has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
+
+
+def refuse_onednn(precision: str, device: torch.device) -> str:
+    """Why a training cannot have its precision on this device, with the fix, if that is 'fp32_onednn'; else ''."""
+    if precision != ONEDNN or (device.type == "cpu" and has_onednn()):
+        return ""
+    if device.type != "cpu":
+        return f"found {ONEDNN}, and {device_name(device)} is no CPU; set auto, or fp32, or resources.gpus_per_trial: 0"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"found {ONEDNN}, and torch {torch.__version__} has no such products for this CPU ({capability}); set fp32"
 
 
 def make_kernels(compiled: bool, device: torch.device, *, backend: str | Callable[..., Any] = "inductor") -> Kernels:

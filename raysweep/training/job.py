@@ -81,7 +81,7 @@ class TrainingResult:
     resumable: bool = False
     """Its last checkpoint is kept, so that `--extend` can go on from it."""
     precision: str = ""
-    """'fp32' or 'bf16': of the matrix products, 'auto' resolved; '' if it was not recorded."""
+    """'fp32', 'fp32_onednn' or 'bf16': of the matrix products, 'auto' resolved; '' if it was not recorded."""
     pool: Mapping[str, int] = field(default_factory=dict)
     """Examples of each level in one pass over the training's examples."""
 

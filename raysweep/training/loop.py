@@ -262,6 +262,7 @@ def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
         step=progress.best_step,
         steps=progress.step,
         losses=progress.best_losses,
+        precision=progress.precision,
     )
     save_model(model, folder.model, card)
 

@@ -23,7 +23,7 @@ class Progress:
     stopped: str = ""
     """'patience' if it ended before its steps were done."""
     precision: str = ""
-    """'fp32' or 'bf16': of all steps; '' in checkpoints of earlier versions."""
+    """'fp32', 'fp32_onednn' or 'bf16': of all steps; '' in checkpoints of earlier versions."""
     examples: int = 0
     tokens: int = 0
     share_tokens: int = 0

@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel
 
 from raysweep.errors import MemoryShortageError
 from raysweep.masking.example_store import Examples, ExampleStore
+from raysweep.model.cpu_products import onednn_training
 from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
 from raysweep.model.token_losses import (
     PARTS,
@@ -51,6 +52,8 @@ class Engine:
     group: DistributedGroup
     autocast: torch.dtype | None
     """None: float32."""
+    by_onednn: bool = False
+    """Float32 products are computed by oneDNN."""
     micro_batch: int
     """Examples that go through the model at once; halved when memory runs out."""
     kernels: Kernels = PLAIN
@@ -70,6 +73,8 @@ class Engine:
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which matrix products have the configured type."""
+        if self.by_onednn:
+            return onednn_training()
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)

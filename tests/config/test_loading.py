@@ -86,6 +86,9 @@ BROKEN_SETTINGS = {
         "--set training.clip_norm: found true; must be a number (gradient norm is clipped to this)"
     ),
     "trials.A1.warmup_steps=40": "--set trials.A1.warmup_steps: found 40; must be below the trial's steps (40)",
+    "trials.A1={levels: [A1], precision: fp32_onednn, compile: true}": (
+        "--set trials.A1: precision fp32_onednn cannot be compiled; set compile: false, or precision: fp32"
+    ),
     "training.schedule=step": "--set training.schedule: found 'step'; must be 'constant', 'linear' or 'cosine'",
     "trials.B2.levels=[B3]": (
         "--set trials.B2.levels: found 'B3'; known levels are A1, A2, B1, B2, C1. Add it to data.levels"

@@ -1,10 +1,13 @@
 """Products on CPUs: the numbers of float64, whichever library computes them, and gradients where they are asked for."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from raysweep.model import cpu_products
-from raysweep.model.cpu_products import multiply_transposed, use_fast_products
+from raysweep.model.cpu_products import is_onednn_training, multiply_transposed, onednn_training, use_fast_products
 from raysweep.model.gpt2 import load_model
 
 
@@ -12,9 +15,10 @@ from raysweep.model.gpt2 import load_model
 def processor(request, monkeypatch):
     """A processor with the instructions that oneDNN is used for, and one without them."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
-    cpu_products._onednn_products.cache_clear()
+    cached = cpu_products._onednn_products
+    cached.cache_clear()
     yield request.param
-    cpu_products._onednn_products.cache_clear()
+    cached.cache_clear()
 
 
 @pytest.mark.parametrize("size", [3, 200])
@@ -115,3 +119,36 @@ def test_a_large_layer_has_gradients(make_gpt2):
     rows = torch.randn(50_000, layer.nx)
     layer(rows).sum().backward()
     torch.testing.assert_close(layer.weight.grad[:, 0], rows.sum(0), rtol=1e-4, atol=1e-2)
+
+
+def test_a_layer_s_gradients_are_those_of_float64(processor, monkeypatch):
+    """By oneDNN where the processor has what it needs, forward and backward, also after the block that asks for it."""
+    products, calls = cpu_products._onednn_products(), []
+    if products is not None:
+        watched = lambda *given: calls.append(given[0].shape) or products[0](*given)  # noqa: E731
+        monkeypatch.setattr(cpu_products, "_onednn_products", lambda: (watched, products[1]))
+    generator = torch.Generator().manual_seed(0)
+    layer = Conv1D(70, 90)
+    torch.nn.init.normal_(layer.bias, generator=generator)
+    use_fast_products(torch.nn.ModuleList([layer]))
+    rows = torch.randn(2, 150, 90, generator=generator, requires_grad=True)
+    errors = torch.randn(2, 150, 70, generator=generator)
+    layer(rows)
+    assert calls == []
+    with onednn_training():
+        product = layer(rows)
+    product.backward(errors)
+    assert calls == ([(300, 90), (90, 300), (300, 70)] if products is not None else [])
+    exact = [values.detach().double().requires_grad_() for values in (rows, layer.weight, layer.bias)]
+    expected = exact[0] @ exact[1] + exact[2]
+    expected.backward(errors.double())
+    found = (product, rows.grad, layer.weight.grad, layer.bias.grad)
+    for ours, theirs in zip(found, (expected, *(values.grad for values in exact)), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-4)
+
+
+def test_only_the_thread_that_trains_uses_onednn_for_gradients():
+    """A thread that trains in 'fp32' beside it keeps MKL's bits."""
+    with onednn_training(), ThreadPoolExecutor(1) as pool:
+        assert [is_onednn_training(), pool.submit(is_onednn_training).result()] == [True, False]
+    assert not is_onednn_training()

@@ -7,7 +7,14 @@ import pytest
 from raysweep.config.loading import parse_config
 from raysweep.errors import ResourceError
 from raysweep.planning import cpu_precision
-from raysweep.planning.cpu_precision import LEAST_SPEEDUP, choose_precision, has_bf16, known_precision, with_precision
+from raysweep.planning.cpu_precision import (
+    LEAST_SPEEDUP,
+    choose_precision,
+    has_bf16,
+    known_precision,
+    refuse_onednn_here,
+    with_precision,
+)
 from raysweep.training import bf16_speed
 
 TRIALS = {"A1": {"levels": ["A1"]}, "A2": {"levels": ["A2"], "precision": "fp32"}}
@@ -127,3 +134,38 @@ def test_what_auto_means_is_known_where_no_test_is_needed(monkeypatch, tmp_path,
         known_precision(parse_config({"model": {"size": "small"}, "resources": resources, "trials": TRIALS}))
         == expected
     )
+
+
+AVX512 = "avx512f avx512bw avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "flags", "changes", "expected"),
+    [
+        (False, AVX512, {}, None),
+        (False, "", {}, None),
+        (False, "avx2 avx512f avx512bw", {}, "trials.A1: precision: found fp32_onednn, .*no AVX-512; set auto or fp32"),
+        (False, "avx2", {"trial": {"precision": "fp32"}}, None),
+        (True, AVX512, {}, r"trials.A1: precision: .* on a GPU \(Tesla T4\); set auto, or fp32, or resources.gpus_per"),
+        (True, AVX512, {"resources": {"gpus_per_trial": 0}}, None),
+        (True, AVX512, {"trial": {"gpus": 0}}, None),
+        (True, "avx2", {"resources": {"address": "10.0.0.1:6379"}}, None),
+    ],
+)
+def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_path, has_gpu, flags, changes, expected):
+    """Before anything starts; what is not known here (a cluster's nodes, no list of flags) the training finds out."""
+    (tmp_path / "gpus" / "0").mkdir(parents=True)
+    if has_gpu:
+        (tmp_path / "gpus" / "0" / "information").write_text("Model: Tesla T4\n")
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(cpu_precision, "CPUINFO", tmp_path / "cpuinfo")
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    trial = {"levels": ["A1"], "precision": "fp32_onednn"} | changes.get("trial", {})
+    config = parse_config({"trials": {"A1": trial}, "resources": changes.get("resources", {})})
+    if expected is None:
+        refuse_onednn_here(config)
+    else:
+        with pytest.raises(ResourceError, match=expected):
+            refuse_onednn_here(config)

@@ -11,7 +11,9 @@ LOSSES = {"context": 3.0, "infill": 2.5, "infill_textonly": 2.75}
 
 
 def card_of(job):
-    return model_card(job, parameters=1_234_567, examples=4_321, step=8, steps=12, losses=LOSSES)
+    return model_card(
+        job, parameters=1_234_567, examples=4_321, step=8, steps=12, losses=LOSSES, precision="fp32_onednn"
+    )
 
 
 def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
@@ -25,7 +27,7 @@ def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
         "Levels A1: 4,321 masked examples of the train split, at most 64 tokens each.",
         "Step 8 of 12 had the lowest validation loss",
         "Task `ilm`, 4 × 2 examples a step, AdamW at a learning rate of 0.0003 (cosine, 7 warm-up steps), "
-        "weight decay 0.01, dropout 0.1, seed 0. Fingerprint `work-1`.",
+        "weight decay 0.01, dropout 0.1, matrix products in float32 (by oneDNN), seed 0. Fingerprint `work-1`.",
         f"| infill | 2.5000 | {math.exp(2.5):.2f} |",
         "## What it must not be used for\n\n- To grade, place or select learners",
         "## Licence and limits",

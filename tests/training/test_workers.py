@@ -84,3 +84,11 @@ def test_workers_that_would_train_in_different_precisions_are_refused(compare):
     """`auto` takes bfloat16 where the GPU has it: the sum of both kinds of gradients would be neither."""
     with pytest.raises(TrainingError, match="A1: its 2 workers train on NVIDIA L4 in bf16, Tesla T4 in fp32; all must"):
         compare("Tesla T4 in fp32")
+
+
+def test_workers_of_which_one_has_no_onednn_all_stop(monkeypatch):
+    """A node of another kind: with its products by MKL the sum of the gradients would be of two precisions."""
+    monkeypatch.setattr(attempt, "refuse_onednn", lambda *_: "")
+    group = WithAnother(device=torch.device("cpu"), world_size=2, told="found fp32_onednn, and torch has none")
+    with pytest.raises(TrainingError, match=r"A1: training.precision: found fp32_onednn, and torch has none"):
+        compare_devices("A1", "fp32_onednn", group)

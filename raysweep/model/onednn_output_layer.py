@@ -1,0 +1,93 @@
+"""The output layer's losses and gradients in float32 on a CPU, in blocks of products that oneDNN computes.
+
+Three things save passes over the logits.  A block of the vocabulary stays in the cache from its product to its powers.
+The softmax's division is done on rows of D numbers, not of V: on the states' gradient, and on the states before they
+make the weight's gradient.  Each power is stored once and read once.
+
+Blocks are laid out by token (K, C): the weight's gradient then needs no transposed copy of them.
+
+Axes: N labels, D width, V vocabulary, C labels in a chunk, K tokens in a block of the vocabulary.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from raysweep.model.cpu_products import multiply_transposed
+
+_MOST_LABELS = 1024
+"""In a chunk; their powers take 206 MB in GPT-2's vocabulary."""
+_TOKENS = 512
+"""In a block: 2 MB of logits."""
+_MOST_SUM = 2.0**60
+"""With larger powers, products with states and their weights might leave the range of float32."""
+_LOG2_E = math.log2(math.e)
+
+
+def losses_and_gradients_in_blocks(
+    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, weight_gradient_VD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Each label's loss in nats (N,), and the gradient of their weighted sum with respect to the states (N, D).
+
+    Args:
+        weight_gradient_VD: the gradient with respect to the output layer's weight is written here.
+    """
+    # Of about the same size, since products of few rows are slower.
+    count = max(1, -(-len(labels_N) // _MOST_LABELS))
+    chunks = zip(*(values.tensor_split(count) for values in (states_ND, labels_N, weights_N)), strict=True)
+    losses: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for states_CD, labels_C, weights_C in chunks:
+        losses_C, gradient_CD = _compute_chunk(
+            states_CD, labels_C, weights_C, weight_VD, weight_gradient_VD, is_first=not losses
+        )
+        losses.append(losses_C)
+        gradients.append(gradient_CD)
+    return torch.cat(losses), torch.cat(gradients)
+
+
+def _compute_chunk(
+    states_CD: Tensor,
+    labels_C: Tensor,
+    weights_C: Tensor,
+    weight_VD: Tensor,
+    weight_gradient_VD: Tensor,
+    *,
+    is_first: bool,
+) -> tuple[Tensor, Tensor]:
+    """The losses and the states' gradient; the weight's gradient is written, or added after the first chunk."""
+    scaled_CD, label_weight_CD = states_CD * _LOG2_E, weight_VD[labels_C]
+    label_bits_C = shifts_C = (scaled_CD * label_weight_CD).sum(1)
+    powers, others_C, sums_DC = _powers_of_others(scaled_CD, weight_VD, labels_C, shifts_C)
+    if not (others_C < _MOST_SUM).all():
+        blocks = (multiply_transposed(block_KD, scaled_CD).amax(0) for block_KD in torch.split(weight_VD, _TOKENS))
+        shifts_C = torch.stack(list(blocks)).amax(0)
+        powers, others_C, sums_DC = _powers_of_others(scaled_CD, weight_VD, labels_C, shifts_C)
+    totals_C = others_C + torch.exp2(label_bits_C - shifts_C)
+    losses_C = totals_C.log() + (shifts_C - label_bits_C) / _LOG2_E
+    factors_C1 = (weights_C / totals_C)[:, None]
+    weighted_CD = states_CD * factors_C1
+    write = Tensor.copy_ if is_first else Tensor.add_
+    for powers_KC, gradient_KD in zip(powers, torch.split(weight_gradient_VD, _TOKENS), strict=True):
+        write(gradient_KD, multiply_transposed(powers_KC, weighted_CD.T))
+    # The label's own error is its probability − 1, which is minus the sum of the others.
+    weight_gradient_VD.index_add_(0, labels_C, weighted_CD * others_C[:, None], alpha=-1.0)
+    return losses_C, (sums_DC.T - label_weight_CD * others_C[:, None]) * factors_C1
+
+
+def _powers_of_others(
+    scaled_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, shifts_C: Tensor
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Powers 2^(logit − shift), by block (K, C), with 0 for the label; their sums (C,); Σ power × weight (D, C)."""
+    others_C = torch.zeros_like(shifts_C)
+    sums_DC = torch.zeros_like(scaled_CD).T.contiguous()
+    powers, blocks_C = [], labels_C // _TOKENS
+    for number, block_KD in enumerate(torch.split(weight_VD, _TOKENS)):
+        powers_KC = multiply_transposed(block_KD, scaled_CD).sub_(shifts_C).exp2_()
+        columns = (blocks_C == number).nonzero().squeeze(1)
+        powers_KC[labels_C[columns] % _TOKENS, columns] = 0.0
+        others_C += powers_KC.sum(0)
+        sums_DC = multiply_transposed(block_KD.T, powers_KC.T, plus_MN=sums_DC)
+        powers.append(powers_KC)
+    return powers, others_C, sums_DC
