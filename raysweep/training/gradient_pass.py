@@ -57,8 +57,9 @@ class GradientPass:
         model, output = self._model, self._model.lm_head.weight
         replace = replace or all(parameter.grad is None for parameter in self._parameters)
         targets = [_target(parameter) for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None
+        # Also the copies': a pass that ran out of memory leaves gradients there.
+        for leaf in (*self._parameters, *self._leaves):
+            leaf.grad = None
         output_gradient_VD = next(
             target for parameter, target in zip(self._parameters, targets, strict=True) if parameter is output
         )

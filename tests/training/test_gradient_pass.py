@@ -94,6 +94,23 @@ def test_gradients_are_written_where_they_were(engine_for):
         torch.testing.assert_close(parameter.grad, 2 * gradient)
 
 
+def test_a_pass_that_runs_out_of_memory_leaves_nothing_behind(engine_for):
+    """At the end of the backward pass, when linear layers have their gradients; the step is done again in halves."""
+    engine, plain = engine_for("bf16"), engine_for("bf16")
+    failures = iter([True])
+
+    def fail_once(_gradient):
+        if next(failures, False):
+            raise torch.OutOfMemoryError("a test's")
+
+    engine.model.transformer.wpe.weight.register_hook(fail_once)
+    _, found = run_step(engine, examples=4)
+    assert engine.micro_batch == 2
+    plain.micro_batch = 2
+    _, expected = run_step(plain, examples=4)
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+
+
 def test_a_batch_without_labels_has_gradients_of_zero(engine_for):
     """Also where a recording left others."""
     engine = engine_for()
