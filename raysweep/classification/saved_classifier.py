@@ -13,11 +13,13 @@ from typing import Any
 
 import skops.io
 
+from raysweep.config.fingerprints import EXAMPLES_VERSION, SCORES_VERSION
 from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
 _SCHEMA = "schema.json"
 _ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)(\.npy"|\b)')
+_PERPLEXITIES = [EXAMPLES_VERSION, SCORES_VERSION]
 _TRUSTED = ("numpy.dtype",)
 """Types beyond those that skops knows as safe, as scikit-learn's own are; a dtype is the type of an array's numbers."""
 
@@ -28,22 +30,29 @@ def save_classifier(path: Path, fitted: Any, *, levels: tuple[str, ...], models:
     Args:
         models: digest of each by name, in the order of the features.
     """
-    dumped = skops.io.dumps({"levels": list(levels), "models": dict(models), "pipeline": fitted})
+    values = {"levels": list(levels), "models": dict(models), "perplexities": _PERPLEXITIES, "pipeline": fitted}
+    dumped = skops.io.dumps(values)
     with atomic_file(path) as beside:
         beside.write_bytes(_without_addresses(dumped))
 
 
-def load_classifier(path: Path) -> tuple[Any, tuple[str, ...], dict[str, str]]:
+def load_classifier(path: Path, *, fix: str) -> tuple[Any, tuple[str, ...], dict[str, str]]:
     """Read a classifier; returns it with its levels and the digests of its models.
 
+    Args:
+        fix: how it is fitted again, for a message.
+
     Raises:
-        InputError: the file cannot be read, or holds a type that is not trusted.
+        InputError: the file cannot be read, holds a type that is not trusted, or was fitted on perplexities that this
+            version of raysweep computes in another way.
     """
     try:
         unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in _TRUSTED]
         if unknown:
             raise InputError(f"{path}: holds {unknown[0][:80]}, which is not trusted; save it with raysweep classify")
         values = skops.io.load(path, trusted=list(_TRUSTED))
+        if values.get("perplexities") != _PERPLEXITIES:
+            raise InputError(f"{path}: was fitted on perplexities of another version of raysweep; {fix}")
         return values["pipeline"], tuple(values["levels"]), dict(values["models"])
     except InputError:
         raise

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+EXAMPLES_VERSION = 2
+SCORES_VERSION = 5
+"""With that of the examples, the masks: raised when the same settings give other perplexities."""
+
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
     """A short hash of plain values; the order of keys does not matter."""

@@ -119,7 +119,7 @@ class LoadedRun:
                 fits on the run's valid documents.
 
         Raises:
-            InputError: the file holds none, or one of other models than this run has now.
+            InputError: the file holds none, or one of other models than this run has now, or of other scores.
             DamagedError: the run's own is not as it was made.
         """
         place = Path("classifier.skops" if path is None else path)
@@ -136,7 +136,7 @@ class LoadedRun:
         # scikit-learn, which loading a run needs not
         from raysweep.classification.saved_classifier import load_classifier
 
-        pipeline, levels, models = load_classifier(Path(path))
+        pipeline, levels, models = load_classifier(Path(path), fix=fix)
         for name, digest in models.items():
             if name not in self.models:
                 raise InputError(f"{path}: reads perplexities of '{name[:40]}', which is no model of this run")

@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysweep.config.fingerprints import fingerprint
+from raysweep.config.fingerprints import EXAMPLES_VERSION, SCORES_VERSION, fingerprint
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import CORPUS_TOKENIZER, GPT2_TOKENIZER, SCRATCH, ModelConfig
 from raysweep.pipeline.run_record import StageRecord
@@ -37,9 +37,7 @@ from raysweep.storage.run_files import tokenizer_digest
 from raysweep.storage.run_folder import RunFolder
 
 CORPUS_VERSION = 4
-EXAMPLES_VERSION = 2
 TRAINING_VERSION = 2
-SCORES_VERSION = 5
 FURTHER_VERSION = 1
 CLASSIFICATION_VERSION = 2
 LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"
@@ -242,7 +240,12 @@ def classify_identity(config: Config, corpora: Sequence[str], models: Sequence[s
     assert config.classification is not None
     settings = config.classification.model_dump(mode="json")
     fields = {"levels": list(config.data.levels), "corpora": list(corpora), "models": list(models)}
-    return {"classification": settings, **fields, "seed": config.seed, "version": CLASSIFICATION_VERSION}
+    version = [
+        CLASSIFICATION_VERSION,
+        EXAMPLES_VERSION,
+        SCORES_VERSION,
+    ]  # what is fitted says whose perplexities it reads
+    return {"classification": settings, **fields, "seed": config.seed, "version": version}
 
 
 def documents_digest(done: Mapping[str, StageRecord]) -> str:

@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysweep.config.data_settings import DataConfig
-from raysweep.config.fingerprints import fingerprint
+from raysweep.config.fingerprints import EXAMPLES_VERSION, SCORES_VERSION, fingerprint
 from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason, write_quarantine
 from raysweep.errors import InputError, RaysweepError
-from raysweep.pipeline.identities import CORPUS_VERSION, EXAMPLES_VERSION, SCORES_VERSION, tokenizer_made_from
+from raysweep.pipeline.identities import CORPUS_VERSION, tokenizer_made_from
 from raysweep.pipeline.own_process import OwnProcess
 from raysweep.pipeline.run_record import read_run
 from raysweep.pipeline.tasks import Executor, Listener, TextTask

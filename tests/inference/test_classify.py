@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 import raysweep
+from raysweep.classification import saved_classifier
 from raysweep.classification.comparison import fit_logistic, split_folds
 from raysweep.classification.saved_classifier import load_classifier, save_classifier
 from raysweep.classification.scored_texts import ScoredTexts, measure_lengths
@@ -105,7 +106,7 @@ def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(cla
     assert "1 without a level of the run" in classify(*words)
 
 
-def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
+def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run, monkeypatch):
     """With the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
         classify("one.csv", "--out", "a.csv")
@@ -119,9 +120,19 @@ def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run):
     assert not list(tmp_path.glob("classification*")), "it was told before anything was scored"
     other = tmp_path / "other.skops"
     save_classifier(other, None, levels=("A1",), models={"B7": "0" * 32})
-    assert load_classifier(other)[2] == {"B7": "0" * 32}
+    assert load_classifier(other, fix="")[2] == {"B7": "0" * 32}
     with pytest.raises(InputError, match="reads perplexities of 'B7', which is no model of this run"):
         raysweep.load(run.folder.root).level_classifier(other)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(saved_classifier, "_PERPLEXITIES", [2, 4])
+        save_classifier(other, None, levels=("A1",), models={"start": "", "A1": "0" * 32})
+    with pytest.raises(InputError) as refused:
+        raysweep.load(run.folder.root).level_classifier(other)
+    assert str(refused.value).endswith(
+        "other.skops: was fitted on perplexities of another version of raysweep; classify again with "
+        f"`raysweep classify CORPUS --name tiny --storage {run.folder.root.parent} --out {other.with_suffix('.json')} "
+        "--force`"
+    )
     save_classifier(other, None, levels=("A1",), models={"start": "0" * 32})
     with pytest.raises(InputError, match="fitted on another model 'start' than this run has now; classify again with"):
         raysweep.load(run.folder.root).level_classifier(other)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from raysweep.config.loading import parse_config
-from raysweep.pipeline.identities import scores_identity, trial_identities
+from raysweep.pipeline import identities
+from raysweep.pipeline.identities import classify_identity, scores_identity, trial_identities
 from raysweep.scheduling.scorings import plan_scorings
 from raysweep.scheduling.trials import expand_trials
 from tests.start_folders import make_weights, write_start
@@ -50,3 +51,12 @@ def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp
     new_prints, new_scores = identities_from(write_start(tmp_path / "start", weights=make_weights(seed=1)))
     assert all(prints[trial] != new_prints[trial] for trial in TRIALS)
     assert scores != new_scores  # a trained model is known by its own content
+
+
+@pytest.mark.parametrize("version", ["EXAMPLES_VERSION", "SCORES_VERSION"])
+def test_a_classifier_is_fitted_again_once_perplexities_are_computed_in_another_way(monkeypatch, version):
+    """It says whose perplexities it reads, and is refused where they are others, even if the numbers came out equal."""
+    config = parse_config({"data": {"levels": ["A1", "B1"]}, "classification": {"folds": 5}, "trials": TRIALS})
+    before = classify_identity(config, ["data"], ["all"])
+    monkeypatch.setattr(identities, version, 99)
+    assert classify_identity(config, ["data"], ["all"]) != before
