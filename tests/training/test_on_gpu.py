@@ -171,10 +171,11 @@ def test_the_update_clips_as_clipping_before_it_does(source, clip_norm, capsys):
     with capsys.disabled():
         print(f"\nclipped in the update - before it, to {clip_norm}: {far(weights[1], weights[0]):.2e} of the change; "
               f"norm {norms[0]:.6f}, {norms[1]:.6f}")  # fmt: skip
-    assert norms[1] == pytest.approx(norms[0].item(), rel=1e-5)
+    assert norms[1].item() == pytest.approx(norms[0].item(), rel=1e-5)
     assert far(weights[1], weights[0]) < 1e-3
 
 
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's compiler calls its own deprecated functions
 def test_compiled_steps_learn_as_others_do(source, capsys):
     """With graphs and working copies, over 20 steps of five shapes."""
     options = {"precision": "bf16", "packing": "off", "cuda_graphs": "on"}
