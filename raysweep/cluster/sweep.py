@@ -20,6 +20,7 @@ from typing import Any
 from ray import tune
 
 from raysweep.cluster.functions import first_line
+from raysweep.cluster.ray_internals import forget_results
 from raysweep.cluster.session import Session
 from raysweep.cluster.sweep_metrics import SweepMetrics, run_of
 from raysweep.cluster.train_worker import TRAIN, Work
@@ -174,6 +175,9 @@ class _Callback(tune.Callback):
         # The result is the outcome, which the searcher passes on after this.
         self._tell_evaluations(trial)
         self._metrics.end_trial(trial.config["name"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        forget_results(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         written = trial.config["work"].failure

@@ -54,6 +54,10 @@ class Work:
     pause_at: int | None = None
     """The step of the evaluation after which it stops and waits; see `scheduling.successive_halving`."""
 
+    def __deepcopy__(self, _memo: object) -> "Work":
+        """The same: nothing in it changes, and Tune keeps three copies of every trial's config."""
+        return self
+
 
 def train_on_worker(config: dict[str, Any]) -> str:
     """Run the training loop of `config["work"]`.

@@ -9,6 +9,7 @@ runs in the trial's own process, which Tune reuses, with torch and a GPU's kerne
 """
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ def bundles(work: Work) -> Any:
     are cores, and stays on the head, which no cloud reclaims.
     """
     if work.is_shared:
-        return tune.PlacementGroupFactory([_worker_resources(work)])
-    driver = {"CPU": 0, "node:__internal_head__": 0.001}
+        return _factory(tuple(_worker_resources(work).items()))
+    driver = ("CPU", 0.0), ("node:__internal_head__", 0.001)
     has_gpus = work.takes_trial_gpu and work.need.gpus
-    trial_gpus = [{TRIAL_GPU: min(work.need.gpus, 1.0)}] * work.need.workers if has_gpus else []
-    return tune.PlacementGroupFactory([driver, *trial_gpus])
+    trial_gpus = [((TRIAL_GPU, min(work.need.gpus, 1.0)),)] * work.need.workers if has_gpus else []
+    return _factory(driver, *trial_gpus)
+
+
+@cache
+def _factory(*reserved: tuple[tuple[str, float], ...]) -> Any:
+    """One object for all trials that ask for the same: Tune keeps each trial's, of 2 kB."""
+    return tune.PlacementGroupFactory([dict(bundle) for bundle in reserved])
 
 
 def drive(config: dict[str, Any]) -> None:
