@@ -5,11 +5,13 @@ The matrix has a row per model and a column per level, for the metric of the hyp
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.config.scored_metrics import METRIC_PARTS, perplexity
@@ -20,6 +22,9 @@ from raysweep.storage.atomic_files import atomic_file, write_text
 def merge_losses(cells: Sequence[Path], out: Path) -> None:
     """Concatenate the models' tables in the order given; without any, an earlier file is removed.
 
+    Models of one level alone, as between a general and a fine-tuned one, have row groups apart from those of other
+    levels: the report reads such a file level by level, and only the groups of that level.
+
     Raises:
         InputError: a model's table is missing.
     """
@@ -29,9 +34,18 @@ def merge_losses(cells: Sequence[Path], out: Path) -> None:
     if not cells:
         out.unlink(missing_ok=True)
         return
-    table = pa.concat_tables(pq.read_table(path, page_checksum_verification=True) for path in cells)
-    with atomic_file(out) as beside:
-        pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
+    tables = [pq.read_table(path, page_checksum_verification=True) for path in cells]
+    with (
+        atomic_file(out) as beside,
+        pq.ParquetWriter(beside, tables[0].schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for _, of_level in groupby(tables, key=_only_level):
+            writer.write_table(pa.concat_tables(of_level))
+
+
+def _only_level(table: pa.Table) -> str | None:
+    levels = pc.unique(table["level"]).to_pylist()
+    return levels[0] if len(levels) == 1 else None
 
 
 def write_features(losses: Path, documents: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import InputError
@@ -47,6 +48,22 @@ def test_losses_hold_every_models_rows_in_the_order_asked_for(losses):
     table = pd.read_parquet(losses)
     assert table["model"].tolist() == ["all"] * 7 + ["A1"] * 2
     assert table["nats"].tolist() == [row[4] for rows in CELLS.values() for row in rows]
+
+
+def test_models_of_one_level_have_row_groups_apart_from_other_levels(cells, tmp_path):
+    """The report reads what lies between two models level by level; the rows and their order are those of one group."""
+    for name, level in (("B1@0.5", "B1"), ("B1@0.75", "B1")):
+        rows = pd.read_parquet(cells[1]).assign(model=name, level=level)
+        cells.append(tmp_path / "cells" / f"{name}.parquet")
+        rows.to_parquet(cells[-1], index=False)
+    merge_losses(cells, tmp_path / "losses.parquet")
+    with pq.ParquetFile(tmp_path / "losses.parquet") as file:
+        groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
+    assert [group["model"].unique().to_pylist() for group in groups] == [["all"], ["A1"], ["B1@0.5", "B1@0.75"]]
+    assert [group.num_rows for group in groups] == [7, 2, 4]
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "losses.parquet"), pd.concat(map(pd.read_parquet, cells), ignore_index=True)
+    )
 
 
 def test_a_model_whose_table_is_gone_is_named(cells, tmp_path):
