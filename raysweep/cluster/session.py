@@ -18,6 +18,7 @@ import ray
 
 from raysweep.cluster.functions import first_line
 from raysweep.cluster.local_ray import AUTH_TOKEN, LocalRay, start_ray
+from raysweep.cluster.native_memory import share_arenas
 from raysweep.cluster.node_check import NodeCheck, check_nodes, new_check
 from raysweep.cluster.private_files import protect_token
 from raysweep.cluster.ray_internals import (
@@ -203,6 +204,7 @@ def open_session(
             storage or another raysweep, or this Ray is not one that raysweep knows.
     """
     check_private_names()
+    share_arenas()
     address = resources.cluster_address
     for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
         os.environ.setdefault(name, value)
