@@ -16,12 +16,12 @@ product, cannot change a bit of the result.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from raysweep.statistics.group_influences import GroupInfluences, effective_number, widening_of
+from raysweep.statistics.group_influences import GroupInfluences
 from raysweep.statistics.learner_clusters import Clusters
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
@@ -32,43 +32,28 @@ MIN_EFFECTIVE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelResamples:
-    """The resamples of one level.  R resamples, C clusters with text on the level, M models, F folds of models."""
+class LevelResamples(GroupInfluences):
+    """The resamples of one level, and its documents by cluster.
+
+    R resamples, C clusters with text on the level (the groups, numbered by `Clusters`), M models, F folds of models.
+    """
 
     documents: int
     tokens: int
-    members: Ints
-    """(C,) numbers of the level's clusters, as `Clusters` counts them."""
-    shares: Floats
-    """(C,) each cluster's share of the level's tokens."""
     estimates: Floats
     """(M,) nats per token (log perplexity) on the documents as they are."""
     fold_estimates: Floats
     """(F,) their mean over the models of a fold."""
     draws: Floats
     """(R, F) the same on each resample; a fold's are side by side in memory."""
-    influences: Floats
-    """(C, M) influence of each cluster on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
-    fold_influences: Floats
-    """(C, F) their mean over the models of a fold."""
     prompts: GroupInfluences | None = None
-    """The same by writing prompt, and by learner and prompt; None if a document's prompt is unknown."""
+    """The documents by writing prompt, and by learner and prompt; None if a document's prompt is unknown."""
     cells: GroupInfluences | None = None
 
     @property
     def clusters(self) -> int:
         """Number of clusters."""
         return len(self.members)
-
-    @cached_property
-    def effective(self) -> float:
-        """Number of equally long clusters that would weigh as these do."""
-        return effective_number(self.shares)
-
-    @cached_property
-    def widening(self) -> float:
-        """By how much the spread of a mean is larger than that of the draws."""
-        return widening_of(self.shares)
 
     @property
     def has_interval(self) -> bool:
@@ -307,12 +292,12 @@ def _group_by_prompt(
         return None, None
     tokens_D = table.tokens.astype(np.float64)
     influences_DM = (table.nats[:, : len(fold_of)] - estimates_M * tokens_D[:, None]) / tokens_D.sum()
-    influences_DF = _fold_means(influences_DM, fold_of)
     codes_D = np.array(prompts_D, dtype=np.int64)
     cells_D = clusters.codes(table.documents) * clusters.prompts + codes_D
+    fold = partial(_fold_means, fold_of=fold_of)
     return (
-        GroupInfluences.of_codes(codes_D, tokens_D, influences_DF),
-        GroupInfluences.of_codes(cells_D, tokens_D, influences_DF),
+        GroupInfluences.of_codes(codes_D, tokens_D, influences_DM, fold),
+        GroupInfluences.of_codes(cells_D, tokens_D, influences_DM, fold),
     )
 
 

@@ -1,5 +1,6 @@
-"""Documents summed by a group that they belong to, such as a writing prompt, and how unequal groups weigh."""
+"""Documents summed by a group that they belong to, such as a learner or a prompt, and how unequal groups weigh."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,32 +11,38 @@ from raysweep.statistics.loss_table import Floats, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class GroupInfluences:
-    """The documents of one level in groups other than the drawn clusters.  G groups, F folds of models."""
+    """The documents of one level in groups.  G groups, M models, F folds of models."""
 
     members: Ints
     """(G,) numbers of the groups, the same on all levels."""
     shares: Floats
     """(G,) each group's share of the level's tokens."""
+    influences: Floats
+    """(G, M) influence of each group on the estimate: its nats minus its tokens at the mean loss, over all tokens."""
     fold_influences: Floats
-    """(G, F) as in `LevelResamples`."""
+    """(G, F) their mean over the models of a fold."""
 
     @cached_property
     def effective(self) -> float:
-        """As of `LevelResamples`."""
+        """Number of equally long groups that would weigh as these do."""
         return effective_number(self.shares)
 
     @cached_property
     def widening(self) -> float:
-        """As of `LevelResamples`."""
+        """By how much the spread of a mean is larger than that of the draws."""
         return widening_of(self.shares)
 
     @classmethod
-    def of_codes(cls, codes_D: Ints, tokens_D: Floats, influences_DF: Floats) -> "GroupInfluences":
-        """Sum documents by the code of their group."""
+    def of_codes(
+        cls, codes_D: Ints, tokens_D: Floats, influences_DM: Floats, fold: Callable[[Floats], Floats]
+    ) -> "GroupInfluences":
+        """Sum documents by the code of their group; `fold` gives the means over folds."""
         members, places = np.unique(codes_D, return_inverse=True)
         shares = np.bincount(places, tokens_D) / tokens_D.sum()
-        sums = [np.bincount(places, column, len(members)) for column in influences_DF.T]
-        return cls(members=members.astype(np.int64), shares=shares, fold_influences=np.stack(sums, axis=1))
+        sums_GM = np.zeros((len(members), influences_DM.shape[1]))
+        np.add.at(sums_GM, places, influences_DM)
+        numbers = members.astype(np.int64)
+        return cls(members=numbers, shares=shares, influences=sums_GM, fold_influences=fold(sums_GM))
 
 
 def widening_of(shares: Floats) -> float:
