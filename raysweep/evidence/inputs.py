@@ -19,7 +19,7 @@ even if no printed number changes.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -250,9 +250,16 @@ def _without_text(table: pa.Table) -> pa.Table:
 
 def _measured(table: pa.Table) -> pa.Table:
     """The table with each text's length instead of the text, and without ids."""
-    if "text" in table.column_names:
+    columns = _published_columns(table.column_names)
+    if "text" in columns.values():
         table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
-    return table.drop_columns([name for name in LEFT_OUT if name in table.column_names])
+    return table.select([*columns])
+
+
+def _published_columns(names: Sequence[str]) -> dict[str, str]:
+    """The columns of a table in a bundle, with those that they are made from."""
+    kept = {name: name for name in names if name not in LEFT_OUT}
+    return {**kept, "characters": "text"} if "text" in names else kept
 
 
 def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
@@ -274,12 +281,9 @@ def _table_digest(path: Path) -> str:
     with pa.OSFile(str(path)) as opened:
         schema = pq.read_schema(opened)
         texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "text"]
-        kept = {name: name for name in schema.names if name not in LEFT_OUT}
-        if "text" in schema.names:
-            kept["characters"] = "text"
         # A name is read once, and not once a row.  `read_table` would import pandas.
         file = pq.ParquetFile(opened, read_dictionary=texts, page_checksum_verification=True)
-        for name, source in sorted(kept.items()):
+        for name, source in sorted(_published_columns(schema.names).items()):
             column = _measured(file.read(columns=[source])).column(0)
             if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
                 kind, names, values = str(column.type), [], column
