@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -178,7 +179,7 @@ def test_a_failure_is_one_short_line(tmp_path):
     long = Unfinished(trial="A1", state=State.FAILED, reason="\n".join(["the loss is not finite " * 20] * 30))
     line = _failure_line(settings, long)
     assert line.startswith("failed: A1: the loss is not finite the loss")
-    assert line.endswith(f" … (raysweep logs A1 --name pilot --storage {tmp_path})")
+    assert line.endswith(f" … (raysweep logs A1 --name pilot --storage {shlex.quote(str(tmp_path))})")
     assert len(line) < 260 + len(str(tmp_path))
     assert "\n" not in line
     short = Unfinished(trial="A1", state=State.BLOCKED, reason="its parent all failed")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
     done = raysweep("status", "--storage", str(tmp_path), "--name", "pilto")
     assert done.returncode == 2
     assert "no run 'pilto' in " in done.stderr
-    assert f"`raysweep runs --storage {tmp_path}` lists those there are" in done.stderr
+    assert f"`raysweep runs --storage {shlex.quote(str(tmp_path))}` lists those there are" in done.stderr
 
 
 def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):

@@ -1,5 +1,6 @@
 """`run` and its stages from the command line: what is said, and the exit codes that scripts rely on."""
 
+import json
 import re
 import shlex
 
@@ -48,7 +49,7 @@ def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_pat
 
 def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command, tmp_path):
     """Whom the config names is told as well."""
-    tell = f'["sh", "-c", "printf %s \\"$0\\" > {tmp_path}/told"]'
+    tell = json.dumps(["sh", "-c", 'printf %s "$1" > "$0"', f"{tmp_path}/told"])
     result = command("run", "--inline", "--set", "trials.A1.learning_rate=1e30", "--set", f"notify.command={tell}")
     assert result.exit_code == 1
     assert result.stderr.startswith("failed: A1: ")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from functools import partial
 
 import numpy as np
@@ -130,8 +131,8 @@ def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run, 
         raysweep.load(run.folder.root).level_classifier(other)
     assert str(refused.value).endswith(
         "other.skops: was fitted on perplexities of another version of raysweep; classify again with "
-        f"`raysweep classify CORPUS --name tiny --storage {run.folder.root.parent} --out {other.with_suffix('.json')} "
-        "--force`"
+        f"`raysweep classify CORPUS --name tiny --storage {shlex.quote(str(run.folder.root.parent))} "
+        f"--out {shlex.quote(str(other.with_suffix('.json')))} --force`"
     )
     save_classifier(other, None, levels=("A1",), models={"start": "0" * 32})
     with pytest.raises(InputError, match="fitted on another model 'start' than this run has now; classify again with"):
