@@ -21,6 +21,10 @@ from transformers.pytorch_utils import Conv1D
 _LEAST_MULTIPLICATIONS = 1 << 20
 """A smaller product takes less time than oneDNN needs to begin (12 µs)."""
 
+ROW_MULTIPLE = 64
+"""Rows of a training's products are filled up to a multiple: oneDNN compiles each new shape, which takes up to 1 ms and
+keeps memory for up to 1,024 of them, and rows have another length in almost every step."""
+
 _IS_TRAINING: ContextVar[bool] = ContextVar("is_onednn_training", default=False)
 
 
@@ -110,14 +114,22 @@ class _OneDnnLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows_MK: Tensor, weight_KN: Tensor, bias_N: Tensor) -> Tensor:
-        ctx.save_for_backward(rows_MK, weight_KN)
-        return multiply_transposed(rows_MK, weight_KN.T, bias_N)
+        filled_LK = _fill_rows(rows_MK)
+        ctx.save_for_backward(filled_LK, weight_KN)
+        return multiply_transposed(filled_LK, weight_KN.T, bias_N)[: len(rows_MK)]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (rows_MK, weight_KN), (gradient_MN,) = ctx.saved_tensors, gradients
-        weight_gradient_KN = multiply_transposed(rows_MK.T, gradient_MN.T)
-        return multiply_transposed(gradient_MN, weight_KN), weight_gradient_KN, gradient_MN.sum(0)
+        (filled_LK, weight_KN), (gradient_MN,) = ctx.saved_tensors, gradients
+        gradient_LN = _fill_rows(gradient_MN)
+        rows_gradient_MK = multiply_transposed(gradient_LN, weight_KN)[: len(gradient_MN)]
+        return rows_gradient_MK, multiply_transposed(filled_LK.T, gradient_LN.T), gradient_MN.sum(0)
+
+
+def _fill_rows(rows_MK: Tensor) -> Tensor:
+    """With rows of zeros (L, K), up to a multiple of `ROW_MULTIPLE`."""
+    filling = -len(rows_MK) % ROW_MULTIPLE
+    return torch.nn.functional.pad(rows_MK, (0, 0, 0, filling)) if filling else rows_MK
 
 
 @cache

@@ -13,8 +13,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from raysweep.model.cpu_products import multiply_transposed
+from raysweep.model.cpu_products import ROW_MULTIPLE, multiply_transposed
 
 _MOST_LABELS = 1024
 """In a chunk; their powers take 206 MB in GPT-2's vocabulary."""
@@ -33,9 +34,16 @@ def losses_and_gradients_in_blocks(
     Args:
         weight_gradient_VD: the gradient with respect to the output layer's weight is written here.
     """
-    # Of about the same size, since products of few rows are slower.
-    count = max(1, -(-len(labels_N) // _MOST_LABELS))
-    chunks = zip(*(values.tensor_split(count) for values in (states_ND, labels_N, weights_N)), strict=True)
+    size = len(labels_N)
+    count = max(1, -(-size // _MOST_LABELS))
+    # Labels of weight 0 fill the chunks up, which all have the same size.
+    filling = -size % (count * ROW_MULTIPLE)
+    chunks = zip(
+        pad(states_ND, (0, 0, 0, filling)).chunk(count),
+        pad(labels_N, (0, filling)).chunk(count),
+        pad(weights_N, (0, filling)).chunk(count),
+        strict=True,
+    )
     losses: list[Tensor] = []
     gradients: list[Tensor] = []
     for states_CD, labels_C, weights_C in chunks:
@@ -44,7 +52,7 @@ def losses_and_gradients_in_blocks(
         )
         losses.append(losses_C)
         gradients.append(gradient_CD)
-    return torch.cat(losses), torch.cat(gradients)
+    return torch.cat(losses)[:size], torch.cat(gradients)[:size]
 
 
 def _compute_chunk(

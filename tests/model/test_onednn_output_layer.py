@@ -29,7 +29,7 @@ def losses_and_gradients(states_ND, weight_VD, labels_N, weights_N):
     ],
 )
 def test_losses_and_gradients_are_those_of_float64(monkeypatch, scale, most_labels):
-    """Within 1e-5 of the largest, in one chunk of labels and in several; a label may come twice."""
+    """Within 1e-5 of the largest, in one chunk of labels and in several, filled up; a label may come twice."""
     monkeypatch.setattr(onednn_output_layer, "_MOST_LABELS", most_labels)
     generator = torch.Generator().manual_seed(0)
     states_ND = torch.randn(150, WIDTH, generator=generator)
