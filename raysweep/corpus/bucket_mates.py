@@ -25,6 +25,7 @@ _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
 
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandPart:
     """Texts of whole buckets of a band."""
@@ -45,7 +46,9 @@ class BucketMates:
     bands: list[list[Place]]
     """Block → band → the keys of the block's texts, equal in a bucket."""
     packed: Wides
-    """(PACKED + 2, D), see `near_kernels.sketch_texts`."""
+    """(PACKED + 2, C), see `near_kernels.sketch_texts`."""
+    codes: npt.NDArray[np.int32]
+    """(D,) the column of each text in `packed`."""
     lengths: npt.NDArray[np.int32]
     """(D,) words of each text."""
     is_chosen: npt.NDArray[np.bool_]
@@ -101,7 +104,7 @@ class BucketMates:
         order, begins = _buckets(part.keys)
         rows = part.texts[order]
         # Each row stays contiguous; `self.packed[:, rows]` would put the six numbers of a text side by side.
-        packed = np.take(self.packed, rows, axis=1)
+        packed = np.take(self.packed, self.codes[rows], axis=1)
         lengths = self.lengths[rows]
         room = np.empty((max(_CANDIDATES_AT_ONCE, _REACH), 2), dtype=np.int64)
         agreeing, allowed = least_agreement(self.threshold), 1.0 - self.threshold

@@ -35,7 +35,7 @@ from raysweep.corpus.row_checks import (
     RowChecker,
 )
 from raysweep.errors import InputError
-from raysweep.readers.cpu_threads import map_in_threads
+from raysweep.readers.cpu_threads import map_in_threads, release_freed_memory
 from raysweep.readers.raw_columns import RawColumns, ReadOptions, short_text, show_cell
 from raysweep.readers.reading import open_files, read_pieces
 
@@ -85,7 +85,7 @@ def read_corpus(
     """
     reader = RowReader(files, data, columns, needs_levels=needs_levels)
     rows = pa.concat_tables(list(reader.read(lambda checked: checked.good)))
-    order, first = sort_by_id(rows["writing_id"])
+    order, first = sort_by_id(rows["writing_id"].chunks)
     is_kept = np.ones(len(order), dtype=np.bool_)
     is_kept[order] = first < 0
     repeated = order[first >= 0]
@@ -243,10 +243,16 @@ class RowReader:
         return {words: count for words, count in notes.items() if count}
 
 
-def sort_by_id(ids: pa.ChunkedArray) -> tuple[Longs, Longs]:
-    """The order that sorts rows by id (by code point), and for each in that order the first row with its id, or −1."""
-    column = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.large_string())
-    order: Longs = pc.sort_indices(column).to_numpy().astype(np.int64)  # stable
+def sort_by_id(ids: list[pa.Array]) -> tuple[Longs, Longs]:
+    """The order that sorts rows by id (by code point), and for each in that order the first row with its id, or −1.
+
+    Args:
+        ids: in parts; the list is emptied, as two copies of all ids would be a large part of the memory.
+    """
+    column = pa.concat_arrays(ids) if ids else pa.array([], pa.large_string())
+    ids.clear()
+    release_freed_memory()
+    order: Longs = pc.sort_indices(column).to_numpy().view(np.int64)  # stable
     is_new = np.ones(len(order), dtype=np.bool_)
     for start in range(1, len(order), _IDS_AT_ONCE):
         some = column.take(pa.array(order[start - 1 : start + _IDS_AT_ONCE]))

@@ -29,28 +29,45 @@ _NAMED = ("l1", "prompt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentColumns:
-    """Numbers of D documents, in their order."""
+    """Numbers of D documents, in their order, each column in a temporary file until it is asked for."""
 
-    columns: Mapping[str, Array]
-    """(D,) each: `text` hashes (uint64), `level` and `l1` codes, `characters`, `oddities` (bits, see `corpus_notes`),
-    `synthetic` (booleans) and, if there are any, `learner` hashes, `prompt` codes and published `split` codes."""
+    spool: Spool
+    places: Mapping[str, Sequence[Place]]
+    types: Mapping[str, np.dtype[Any]]
     names: Mapping[str, Sequence[str]]
     """The values of `l1`, sorted, and of `prompt`, in the order of their codes."""
+    ranks: npt.NDArray[np.int32]
+    """The place in `names` of each code of `l1` in the file."""
+    kept: npt.NDArray[np.bool_] | None = None
+    """Those of the documents in the file that are left; None for all."""
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is such a column."""
+        return name in self.places
+
+    def __getitem__(self, name: str) -> Array:
+        """Read a column, (D,): `text` hashes (uint64), `level` and `l1` codes, `characters`, `oddities` (bits, see
+        `corpus_notes`), `synthetic` (booleans) and, if there are any, `learner` hashes, `prompt` codes and published
+        `split` codes."""
+        column: Array = self.spool.read_all(self.places[name], self.types[name])
+        if name == "l1":
+            column = self.ranks[column]
+        return column if self.kept is None else column[self.kept]
 
     @property
     def strata(self) -> Strata:
         """Level and first language of each document."""
-        return Strata(levels=self.columns["level"], first_languages=self.columns["l1"])
+        return Strata(levels=self["level"], first_languages=self["l1"])
 
     @property
     def prompts(self) -> pa.ChunkedArray:
         """The prompt of each document; every one has one."""
         names = pa.array(self.names["prompt"], pa.large_string())
-        return pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(self.columns["prompt"]), names)])
+        return pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(self["prompt"]), names)])
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
-        """The same of some documents."""
-        return replace(self, columns={name: column[kept] for name, column in self.columns.items()})
+        """The same of some of all documents."""
+        return replace(self, kept=kept)
 
 
 class GatheredFacts:
@@ -79,20 +96,20 @@ class GatheredFacts:
             self.missing[name] += count
         self._documents += len(block.columns["text"])
 
-    def read(self) -> DocumentColumns:
-        """Read the facts of all documents."""
+    def columns(self) -> DocumentColumns:
+        """The facts of all documents."""
         of_nobody = {name for name, count in self.missing.items() if count == self._documents}
-        whole = {
-            name: self._spool.read_all(places, self._types[name])
-            for name, places in self._places.items()
-            if name not in of_nobody
-        }
         names = {name: list(known) for name, known in self._codes.items()}
         # First languages by name, so that their codes do not depend on the documents' order.
         names["l1"] = sorted(names["l1"])
         ranks = np.argsort(np.array([self._codes["l1"][name] for name in names["l1"]]))
-        whole["l1"] = ranks.astype(np.int32)[whole["l1"]]
-        return DocumentColumns(columns=whole, names=names)
+        return DocumentColumns(
+            spool=self._spool,
+            places={name: places for name, places in self._places.items() if name not in of_nobody},
+            types=self._types,
+            names=names,
+            ranks=ranks.astype(np.int32),
+        )
 
 
 def gather_facts(

@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 
 from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
-from raysweep.corpus.splits import SPLITS
+from raysweep.corpus.splits import SPLITS, count_codes
 from raysweep.corpus.spool import Place, Spool
 from raysweep.corpus.text_groups import find_splits, near_in_other_splits, splits_of_codes
 from raysweep.corpus.text_hashes import normalised_hashes, number_by_appearance, plain_hashes
-from raysweep.readers.cpu_threads import map_in_threads
+from raysweep.readers.cpu_threads import map_in_threads, release_freed_memory
 from raysweep.storage.atomic_files import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -137,23 +137,28 @@ class LeakSearch:
         self._splits, self._prompts, self._folder = columns.splits, columns.prompts, documents.parent
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
-        self._known: dict[str, npt.NDArray[np.bool_]] = {}
+        self._known: dict[str, tuple[Longs, npt.NDArray[np.bool_]]] = {}
         for kind, places in columns.places.items():
-            self._look_at(kind, columns.spool.read_all(places, np.uint64))
+            codes = self._look_at(kind, columns.spool.read_all(places, np.uint64))
+            if kind == "text":
+                assert codes is not None, "every document has a text"
+                self._repeats, texts_of_all = count_codes(codes), codes
+            del codes
         if near is None:
             texts = pq.read_table(documents, columns=["text"], page_checksum_verification=True)["text"]
             near = find_near_duplicates(texts, threshold=THRESHOLD)
         self._near = near
-        in_another, any_near = near_in_other_splits(near, self._splits, self._texts)
+        in_another, any_near = near_in_other_splits(near, self._splits, texts_of_all)
         self._near_documents = int(any_near.sum()), int(in_another.any(axis=1).sum())
         self._known["near"] = _known_to(in_another, self._splits)
+        release_freed_memory()
 
     def summary(self, *, texts_not_tied: int = 0, links_not_followed: int = 0) -> Leakage:
         """Count documents, repeats and leaks; `TextGroups` says how many links were not followed."""
         passages = count_passages(self._near.sequences, self._splits, self._prompts, folder=self._folder)
-        repeats = np.bincount(self._texts)
+        repeats = self._repeats
         is_test = self._splits == SPLITS.index("test")
-        leaky = {kind: self._known[kind].any(axis=1) & is_test for kind in self._kinds}
+        leaky = {kind: self._known[kind][0][is_test[self._known[kind][0]]] for kind in self._kinds}
         ids, learners, prompts, exact, texts = (
             self._counts[kind] for kind in ("id", "learner", "prompt", "exact", "text")
         )
@@ -175,7 +180,7 @@ class LeakSearch:
             texts=texts[0] or 0,
             texts_in_two_splits=texts[1] or 0,
             repeated_texts=int((repeats > 1).sum()),
-            documents_with_repeated_texts=int(repeats[repeats > 1].sum()),
+            documents_with_repeated_texts=int(repeats[repeats > 1].sum(dtype=np.int64)),
             most_documents_with_one_text=int(repeats.max(initial=0)),
             near_threshold=self._near.threshold,
             near_duplicates=self._near_documents[0],
@@ -190,23 +195,22 @@ class LeakSearch:
             test_documents_mostly_of_train=passages.mostly_in_train,
             documents_with_passages_of_prompts=passages.in_prompts,
             test_documents=int(is_test.sum()),
-            leaky_test_documents=int(np.any(list(leaky.values()), axis=0).sum()),
-            leaky_by_kind={kind: int(known.sum()) for kind, known in leaky.items()},
+            leaky_test_documents=len(np.unique(np.concatenate(list(leaky.values())))),
+            leaky_by_kind={kind: len(documents) for kind, documents in leaky.items()},
         )
 
     def write_leaks(self, path: Path) -> None:
         """Write a row for each document outside train and each kind of its leaks, by rename."""
         parts = []
         for kind in self._kinds:
-            known = self._known[kind]
-            rows = np.flatnonzero(known.any(axis=1))
+            rows, known = self._known[kind]
             parts.append(
                 pa.table(
                     {
                         "document": rows,
                         "split": np.array(SPLITS)[self._splits[rows]],
                         "kind": np.full(len(rows), kind),
-                        "known_to": np.where(known[rows, 0], "train", "valid"),
+                        "known_to": np.where(known[:, 0], "train", "valid"),
                     },
                     schema=LEAKS_SCHEMA,
                 )
@@ -214,12 +218,16 @@ class LeakSearch:
         with atomic_file(path) as beside:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
 
-    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64]) -> None:
-        """Count the distinct values of a kind and those in more than one split, and find which documents are known."""
+    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32] | None:
+        """Count the distinct values of a kind and those in more than one split, and find which documents are known.
+
+        Returns:
+            (D,) a code for each value, −1 for a missing one; None if all are missing.
+        """
         if not hashes.any():
             self._counts[kind] = None, None
-            self._known[kind] = np.zeros((len(self._splits), 2), dtype=np.bool_)
-            return
+            self._known[kind] = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.bool_)
+            return None
         is_there = hashes != _MISSING
         if is_there.all():
             codes, _ = number_by_appearance(hashes)
@@ -231,18 +239,22 @@ class LeakSearch:
         self._counts[kind] = len(of_codes), int((of_codes.sum(axis=1) > 1).sum())
         if kind in self._kinds:
             self._known[kind] = _known_to(find_splits(codes, self._splits), self._splits)
-        if kind == "text":
-            self._texts = codes
+        return codes
 
 
-def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    """Tell whether train knows a document of valid or test, and whether valid knows one of test, as (D, 2).
+def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> tuple[Longs, npt.NDArray[np.bool_]]:
+    """Find the documents outside train that an earlier split knows.
 
     Args:
-        others: the splits that hold the document's value.
+        others: (D, S) the splits that hold the document's value.
+
+    Returns:
+        (K,) the documents; (K, 2) whether train knows one of valid or test, and whether valid knows one of test.
     """
-    valid = SPLITS.index("valid")
-    return np.stack([others[:, TRAIN] & (splits != TRAIN), others[:, valid] & (splits == SPLITS.index("test"))], axis=1)
+    by_train = others[:, TRAIN] & (splits != TRAIN)
+    by_valid = others[:, SPLITS.index("valid")] & (splits == SPLITS.index("test"))
+    documents = np.flatnonzero(by_train | by_valid)
+    return documents, np.stack([by_train[documents], by_valid[documents]], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,15 +178,22 @@ class DuplicateSearch:
         codes, firsts = number_by_appearance(hashes)
         is_chosen = np.zeros(len(codes), dtype=np.bool_)
         is_chosen[firsts] = lengths[firsts] > 0
-        del hashes, firsts
+        del hashes
         words = self._words.mapped(np.uint32)
-        packed = np.empty((PACKED + 2, len(lengths)), dtype=np.uint64)
+        packed = np.empty((PACKED + 2, len(firsts)), dtype=np.uint64)
         for part, row in enumerate(packed):
-            row[:] = self._sketches.read_all([block[part] for block in self._packed], np.uint64)
+            np.take(
+                self._sketches.read_all([block[part] for block in self._packed], np.uint64),
+                firsts,
+                out=row,
+                mode="clip",
+            )
+        del firsts
         mates = BucketMates(
             sketches=self._sketches,
             bands=self._bands,
             packed=packed,
+            codes=codes,
             lengths=lengths,
             is_chosen=is_chosen,
             threshold=threshold,

@@ -41,10 +41,10 @@ from raysweep.corpus.row_checks import FILE_NUMBER, ROW
 from raysweep.corpus.sample import SYNTHETIC_NOTICE
 from raysweep.corpus.sorted_documents import SortedDocuments, spool_rows
 from raysweep.corpus.split_units import check_unit, grouped_by, split_prompts, unit_shares
-from raysweep.corpus.splits import SPLITS, group_documents, split_documents
+from raysweep.corpus.splits import SPLITS, count_codes, group_documents, split_documents
 from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
-from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads, map_in_threads
+from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads, map_in_threads, release_freed_memory
 from raysweep.readers.raw_columns import show_cell
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.printable import spreadsheet_safe
@@ -128,17 +128,17 @@ def prepare_corpus(
     del search
     report("compare", documents.count, documents.count)
 
-    facts, has_learners = gathered.read(), gathered.missing["learner"] == 0
-    del gathered
-    text_codes, text_hashes = group_documents(facts.columns["text"])
-    groups, hashes = group_documents(facts.columns["learner"]) if has_learners else (text_codes, text_hashes)
+    facts, has_learners = gathered.columns(), gathered.missing["learner"] == 0
+    text_codes, hashes = group_documents(facts["text"])
+    groups, hashes = group_documents(facts["learner"]) if has_learners else (text_codes, hashes)
     is_near_grouped = data.near_duplicates.action == "group"
     grouped = group_by_text(groups, hashes, text_codes, near, is_near_grouped=is_near_grouped)
     groups = grouped.groups
-    published = facts.columns.get("split")
-    is_published = published is not None
-    if published is not None:
-        splits = complete_splits(published, facts.strata, groups, grouped.hashes, data.split)
+    del hashes
+    release_freed_memory()
+    is_published = "split" in facts
+    if is_published:
+        splits = complete_splits(facts["split"], facts.strata, groups, grouped.hashes, data.split)
         same_text = almost = crossed = np.zeros(len(splits), dtype=bool)
     else:
         by_learner = split_documents(facts.strata, groups, grouped.hashes, shares)
@@ -159,15 +159,14 @@ def prepare_corpus(
         bad_rows = tuple(sorted(bad_rows, key=lambda bad: (place[bad.file], bad.row)))
         write_quarantine(folder.quarantine, bad_rows)
         facts, splits, groups, near = facts.filtered(kept), splits[kept], groups[kept], near.filtered(kept)
-    largest_group, found_groups = int(np.bincount(groups).max()), len(grouped.hashes)
+    largest_group, found_groups = int(count_codes(groups).max()), len(grouped.hashes)
     not_tied = grouped.equal_not_tied, grouped.near_not_tied
-    of_documents, oddities = facts.columns, facts.columns["oddities"]
-    learners = group_documents(of_documents["learner"])[0] if has_learners else None
-    synthetic = bool(of_documents["synthetic"].all())
-    counts = _cross_count(of_documents["level"], splits, data.levels)
-    first_languages = _cross_count(of_documents["l1"], splits, facts.names["l1"])
-    lengths = _lengths(of_documents["characters"], of_documents["level"], data.levels)
-    del groups, grouped, text_codes, hashes, text_hashes, facts, of_documents, published
+    del groups, grouped, text_codes, same_text, almost, crossed
+    synthetic = bool(facts["synthetic"].all())
+    counts = _cross_count(facts["level"], splits, data.levels)
+    first_languages = _cross_count(facts["l1"], splits, facts.names["l1"])
+    lengths = _lengths(facts["characters"], facts["level"], data.levels)
+    release_freed_memory()
     write_document_blocks(folder.documents, _kept_blocks(documents, kept), splits, report)
 
     report("check", 0, len(splits))
@@ -177,17 +176,19 @@ def prepare_corpus(
         leakage.raise_if_any(near=is_near_grouped, unit=unit)
     log_leakage(leakage)
     search_leaks.write_leaks(folder.leaks)
+    del search_leaks, near
     write_json(folder.leakage, asdict(leakage))
     report("check", len(splits), len(splits))
 
     corpus_notes = reader.notes(documents.count, without_language=documents.without_language, cleaned=documents.cleaned)
+    learners = group_documents(facts["learner"])[0] if has_learners else None
     summary = CorpusSummary(
         rows=reader.rows,
         documents=len(splits),
         bad_rows=count_by_reason(bad_rows),
         notes={
             **corpus_notes,
-            **note_oddities(oddities, learners, leakage.most_documents_with_one_text),
+            **note_oddities(facts["oddities"], learners, leakage.most_documents_with_one_text),
         },
         language=data.language,
         synthetic=synthetic,

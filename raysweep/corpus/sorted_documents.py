@@ -55,8 +55,7 @@ def spool_rows(reader: RowReader, folder: Path) -> SpooledRows:
     places, ids = [place for place, _ in kept], [names for _, names in kept]
     borders = np.cumsum([0, *map(len, ids)])
     del kept
-    order, first = sort_by_id(pa.chunked_array(ids, pa.large_string()))
-    del ids
+    order, first = sort_by_id(ids)
     is_repeated = first >= 0
     if is_repeated.any():
         repeated, earlier = (

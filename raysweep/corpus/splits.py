@@ -13,6 +13,7 @@ The rows must be sorted by id, so that the row order of the CSV has no effect.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ SPLITS = ("train", "valid", "test")
 Longs = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
+
+_CODES_AT_ONCE = 1 << 20
 
 
 def hash_texts(texts: Sequence[str] | pa.Array, seed: int) -> np.ndarray:
@@ -45,8 +48,25 @@ def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The number of each document's group, from 0, and a hash (uint64) of each group.
     """
-    of_groups, groups = np.unique(hashes, return_inverse=True)
-    return groups.astype(np.int32), of_groups
+    order = np.argsort(hashes)
+    in_order = hashes[order]
+    is_first = np.ones(len(order), dtype=np.bool_)
+    np.not_equal(in_order[1:], in_order[:-1], out=is_first[1:])
+    of_groups = in_order[is_first]
+    del in_order
+    numbers = np.cumsum(is_first, dtype=np.int32)
+    numbers -= np.int32(1)
+    groups = np.empty(len(order), dtype=np.int32)
+    groups[order] = numbers
+    return groups, of_groups
+
+
+def count_codes(codes: np.ndarray, least: int = 0) -> Shorts:
+    """Count how often each code from 0 occurs, as `numpy.bincount` with `minlength`, in less memory."""
+    counts = np.zeros(max(least, int(codes.max(initial=-1)) + 1), dtype=np.int32)
+    for start in range(0, len(codes), _CODES_AT_ONCE):
+        np.add.at(counts, codes[start : start + _CODES_AT_ONCE], np.int32(1))
+    return counts
 
 
 def join_groups(
@@ -64,7 +84,7 @@ def join_groups(
     Returns:
         Groups and hashes as `group_documents` gives them, and whether each link was refused, as (L,) booleans.
     """
-    sizes = np.bincount(groups, minlength=len(hashes))
+    sizes = count_codes(groups, len(hashes))
     roots = np.arange(len(hashes), dtype=np.int32)
     is_refused = np.zeros(len(links), dtype=np.bool_)
     _follow_links(groups, links, largest, sizes, roots, is_refused)
@@ -96,13 +116,18 @@ def split_documents(strata: Strata, groups: np.ndarray, hashes: np.ndarray, shar
         The split of each document (int8), an index into `SPLITS`.
     """
     languages = int(strata.first_languages.max()) + 1
-    cells = strata.levels.astype(np.int64) * languages + strata.first_languages
-    sizes = np.bincount(groups, minlength=len(hashes))
+    cells = strata.levels.astype(np.int32) * np.int32(languages) + strata.first_languages.astype(np.int32)
+    sizes = count_codes(groups, len(hashes))
     split_of_group = np.zeros(len(hashes), dtype=np.int8)
     placed = _place_large_groups(split_of_group, cells, languages, (groups, hashes, sizes), shares)
-    singles = np.flatnonzero(sizes[groups] == 1)
-    singles = singles[np.lexsort((hashes[groups[singles]], cells[singles]))]
-    split_of_group[groups[singles]] = _place_singles(cells, cells[singles], languages, placed, shares)
+    singles = np.flatnonzero((sizes == 1)[groups])
+    counts = count_codes(cells[singles], len(placed))
+    # Numbers of 16 bits are sorted in linear time.
+    singles = singles[np.argsort(cells[singles].astype(np.min_scalar_type(len(placed))), kind="stable")]
+    for start, end in pairwise([0, *np.cumsum(counts).tolist()]):
+        of_cell = singles[start:end]
+        of_cell[:] = of_cell[np.argsort(hashes[groups[of_cell]], kind="stable")]
+    split_of_group[groups[singles]] = _place_singles(count_codes(cells, len(placed)), counts, languages, placed, shares)
     return np.take(split_of_group, groups)
 
 
@@ -137,7 +162,7 @@ def _large_groups_in_order(
     cells: np.ndarray, groups: np.ndarray, hashes: np.ndarray, sizes: np.ndarray
 ) -> list[tuple[int, Counter[int]]]:
     """Groups of two or more documents, the largest first, then by hash; each with its documents per stratum."""
-    documents = np.flatnonzero(sizes[groups] > 1)
+    documents = np.flatnonzero((sizes > 1)[groups])
     documents = documents[np.argsort(groups[documents], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[documents], prepend=-1))
     large = groups[documents[starts]]
@@ -147,20 +172,17 @@ def _large_groups_in_order(
 
 
 def _place_singles(
-    cells: np.ndarray, single_cells: np.ndarray, languages: int, placed: np.ndarray, shares: SplitConfig
+    totals: Shorts, singles: Shorts, languages: int, placed: np.ndarray, shares: SplitConfig
 ) -> np.ndarray:
-    """Choose the split of every document that is a group of its own.
+    """Choose the split of every document that is a group of its own, stratum by stratum.
 
     Args:
-        cells: the stratum of every document.
-        single_cells: the strata of the single documents, sorted.
+        totals, singles: all documents, and the single ones, per stratum.
         placed: documents of larger groups per stratum and split.
     """
     quotas = np.array([shares.train, shares.valid, shares.test])
-    totals = np.bincount(cells, minlength=len(placed))
-    singles = np.bincount(single_cells, minlength=len(placed))
     starts = np.cumsum(singles) - singles
-    chosen = np.zeros(len(single_cells), dtype=np.int8)
+    chosen = np.zeros(int(singles.sum()), dtype=np.int8)
     for level in range(0, len(placed), languages):
         shortfall = np.zeros(3)
         # The largest stratum last: it has the most room to correct the others.
@@ -184,7 +206,9 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
 
 
 @kernel
-def _follow_links(groups: Shorts, links: Longs, largest: int, sizes: Longs, parents: Shorts, is_refused: Bools) -> None:
+def _follow_links(
+    groups: Shorts, links: Longs, largest: int, sizes: Shorts, parents: Shorts, is_refused: Bools
+) -> None:
     """Join trees of groups (union-find); at the end each group's parent is the root of its tree."""
     for place in range(len(links)):
         root = _root_of(parents, groups[links[place, 0]])

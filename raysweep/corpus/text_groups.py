@@ -10,6 +10,7 @@ Links that are not followed are counted.  Where the split then divides such text
 aside (`find_divided`), so no text and no near duplicate remains in two splits.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysweep.corpus.near_duplicates import NearDuplicates
-from raysweep.corpus.splits import SPLITS, join_groups
+from raysweep.corpus.splits import SPLITS, count_codes, join_groups
 
 Longs = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer[Any]]
@@ -29,6 +30,7 @@ SMALLEST_LIMIT = 20
 """The same limit, in documents, for small corpora."""
 SHORT_WORDS = 8
 MANY_GROUPS = 10
+_CODES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,23 +58,24 @@ def group_by_text(
     links, is_free = [equal], [is_equal_free]
     if is_near_grouped:
         same, is_same_free = _chain(near.words, groups, lengths)
-        _, firsts = np.unique(near.words, return_index=True)
-        pairs = firsts[near.pairs[np.argsort(-near.similarities, kind="stable")]]
         free_words = _are_free(near.words, groups, lengths)
-        links += [same, pairs]
-        is_free += [is_same_free, np.logical_or(*free_words[near.words[pairs]].T)]
+        pairs = near.pairs[np.argsort(-near.similarities, kind="stable")]
+        links += [same, _first_documents(near.words, pairs)]
+        is_free += [is_same_free, np.logical_or(*free_words[pairs].T)]
     followed = ~np.concatenate(is_free)
     every = np.concatenate(links)
     largest = max(SMALLEST_LIMIT, len(groups) // MOST_OF_CORPUS)
     joined, joined_hashes, is_refused = join_groups(groups, hashes, every[followed], largest)
     followed[np.flatnonzero(followed)[is_refused]] = False
     equal_untied = ~followed[: len(equal)]
+    is_untied = np.zeros(int(texts.max(initial=-1)) + 1, dtype=np.bool_)
+    is_untied[texts[equal[equal_untied, 0]]] = True
     return TextGroups(
         groups=joined,
         hashes=joined_hashes,
         equal_not_tied=int(equal_untied.sum()),
         near_not_tied=int((~followed[len(equal) :]).sum()),
-        untied=np.isin(texts, texts[equal[equal_untied, 0]]),
+        untied=is_untied[texts],
     )
 
 
@@ -88,11 +91,10 @@ def find_divided(
         splits: an index into `SPLITS` for each document.
         texts: a code for each normalised text.
     """
-    at = splits.astype(np.int64)
-    has_equal = _is_known(find_splits(texts, at), splits)
+    has_equal = _is_known(find_splits(texts, splits), splits)
     if not is_near_grouped:
         return has_equal, np.zeros(len(splits), dtype=np.bool_)
-    others, _ = near_in_other_splits(near, at, texts)
+    others, _ = near_in_other_splits(near, splits, texts)
     return has_equal, _is_known(others, splits) & ~has_equal
 
 
@@ -105,58 +107,87 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
     Returns:
         (D, S) whether another split holds one; (D,) whether any split does.
     """
-    pairs, others = near.pairs, np.zeros((len(near.words), len(SPLITS)), dtype=np.bool_)
-    # Pairs may name texts of which no document is left.
-    count = max(int(near.words.max(initial=-1)), int(pairs.max(initial=-1))) + 1
+    others = np.zeros((len(near.words), len(SPLITS)), dtype=np.bool_)
     # Most texts are alone.
-    is_shared = np.bincount(near.words, minlength=count) > 1
+    uses = count_codes(near.words, int(near.pairs.max(initial=-1)) + 1)
+    # Pairs may name texts of which no document is left.
+    pairs = near.pairs[(uses[near.pairs] > 0).all(axis=1)]
+    is_shared = uses > 1
     is_shared[pairs] = True
     some = np.flatnonzero(is_shared[near.words])
-    words, texts, of_some = near.words[some], texts[some], splits[some]
+    texts, of_some = texts[some], splits[some]
+    # Codes of these texts alone.
+    ranks = np.cumsum(is_shared, dtype=np.int32) - np.int32(1)
+    words, near_pairs, count = ranks[near.words[some]], ranks[pairs], int(ranks[-1]) + 1 if len(ranks) else 0
+    del uses, is_shared, ranks
     # Documents with the same words may have different texts and, after unusual case folding, the other way round.
     both = words.astype(np.int64) * (int(texts.max(initial=0)) + 1) + texts
     same = np.unique(both, return_inverse=True)[1]
     for split in range(len(SPLITS)):
         per_words = np.bincount(words[of_some == split], minlength=count)
         around = per_words.copy()
-        np.add.at(around, pairs[:, 0], per_words[pairs[:, 1]])
-        np.add.at(around, pairs[:, 1], per_words[pairs[:, 0]])
+        np.add.at(around, near_pairs[:, 0], per_words[near_pairs[:, 1]])
+        np.add.at(around, near_pairs[:, 1], per_words[near_pairs[:, 0]])
         equal = np.bincount(same[of_some == split], minlength=int(same.max(initial=-1)) + 1)
         others[some, split] = around[words] > equal[same]
     any_near = np.asarray(others.any(axis=1), dtype=np.bool_)
-    others[np.arange(len(splits)), splits] = False
+    for split in range(len(SPLITS)):
+        others[splits == split, split] = False
     return others, any_near
 
 
 def find_splits(codes: Codes, splits: np.ndarray) -> Bools:
     """Tell which splits hold each document's code, as (D, S); codes below 0 are nowhere."""
-    return np.where((codes >= 0)[:, None], splits_of_codes(codes, splits)[codes], False)
+    of_codes, holds = splits_of_codes(codes, splits), np.zeros((len(codes), len(SPLITS)), dtype=np.bool_)
+    for some in _slices(len(codes)):
+        known = codes[some] >= 0
+        holds[some][known] = of_codes[codes[some][known]]
+    return holds
 
 
 def splits_of_codes(codes: Codes, splits: np.ndarray, count: int = 0) -> Bools:
     """Tell which splits hold each of K codes, as (K, S); codes below 0 are left out."""
-    known = codes >= 0
     found = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
-    found[codes[known], splits[known]] = True
+    for some in _slices(len(codes)):
+        known = codes[some] >= 0
+        found[codes[some][known], splits[some][known]] = True
     return found
+
+
+def _slices(count: int) -> Iterator[slice]:
+    """Cut so many codes into pieces: numpy makes numbers of 64 bits of all codes that are indices at once."""
+    for start in range(0, count, _CODES_AT_ONCE):
+        yield slice(start, start + _CODES_AT_ONCE)
 
 
 def _chain(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> tuple[Longs, Bools]:
     """Link each document to the one before it with the same code, the rarest codes first; tell which links are free."""
-    order = np.argsort(codes, kind="stable")
+    counts = count_codes(codes)
+    order = np.flatnonzero((counts > 1)[codes])
+    order = order[np.argsort(codes[order], kind="stable")]
     in_order = codes[order]
     same = np.flatnonzero(in_order[1:] == in_order[:-1])
     links = np.stack([order[same + 1], order[same]], axis=1)
     # A learner's own copies are in one group already.
     links = links[groups[links[:, 0]] != groups[links[:, 1]]]
-    links = links[np.argsort(np.bincount(codes)[codes[links[:, 0]]], kind="stable")]
+    links = links[np.argsort(counts[codes[links[:, 0]]], kind="stable")]
     return links, _are_free(codes, groups, lengths)[codes[links[:, 0]]]
+
+
+def _first_documents(codes: Codes, some: Longs) -> Longs:
+    """The first document of each of some codes."""
+    is_asked = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.bool_)
+    is_asked[some] = True
+    documents = np.flatnonzero(is_asked[codes])
+    known, firsts = np.unique(codes[documents], return_index=True)
+    found: Longs = documents[firsts][np.searchsorted(known, some)]
+    return found
 
 
 def _are_free(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bools:
     """Tell for each code whether its text is too short and too common to tie anyone."""
-    counts = np.bincount(codes)
-    candidates = (lengths < SHORT_WORDS) & (counts[codes] >= MANY_GROUPS)
+    counts = count_codes(codes)
+    candidates = np.flatnonzero((lengths < SHORT_WORDS) & (counts >= MANY_GROUPS)[codes])
     pairs = np.unique(np.stack([codes[candidates], groups[candidates]]), axis=1)
     return np.asarray(np.bincount(pairs[0], minlength=len(counts)) >= MANY_GROUPS, dtype=np.bool_)
 

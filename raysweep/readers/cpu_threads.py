@@ -54,6 +54,10 @@ def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         finally:
             for future in waiting:
                 future.cancel()
-            # Threads leave freed memory behind, Arrow's and numpy's (the system's).
-            pa.default_memory_pool().release_unused()
-            pa.system_memory_pool().release_unused()
+            release_freed_memory()  # threads leave much behind
+
+
+def release_freed_memory() -> None:
+    """Give memory that Arrow and numpy freed back to the system, which both put off."""
+    pa.default_memory_pool().release_unused()
+    pa.system_memory_pool().release_unused()
