@@ -24,6 +24,8 @@ _ROWS_AT_ONCE = 1 << 19
 _REACH = 256
 """Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
 
+_SURELY = 18
+"""Minima of which two texts that nearly always are similar differ in fewer; a crowd of like texts has many such."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +113,7 @@ class BucketMates:
         while part.at[0] < len(begins) - 1:
             if candidates.count >= most:
                 return None
-            count = find_candidates(packed, lengths, begins, _REACH, agreeing, allowed, part.at, room)
+            count = find_candidates(packed, lengths, begins, _REACH, agreeing, _SURELY, allowed, part.at, room)
             candidates.add(rows[room[:count]])
         mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
         return int((mates * (mates + 1) // 2).sum())

@@ -22,13 +22,15 @@ _WORDS_OF_RANGE = 1 << 24
 _PAIRS_OF_RUN = 1 << 22
 """Pairs that are sorted and written together."""
 _PAIRS_AT_ONCE = 1 << 20
-"""Pairs that are read together: between so many and twice as many, of a block that has them."""
+"""Pairs that are given together, at most."""
+_PIECES_OF_READ = 16
+"""Pieces that so many pairs are written in, if they are of one block: the parts of runs that are merged at a time."""
 _NUMBER_BITS = 31
 """Bits of a text's number: two of them fit into a signed number of 64."""
 
 
 class CandidatePairs:
-    """Pairs of texts, each of which may come many times.
+    """Pairs of texts, each of which may be added many times.
 
     Threads may add to them at the same time; when all have ended, the pairs are read.
     """
@@ -39,7 +41,7 @@ class CandidatePairs:
         per_text = max(1, words // max(1, texts))
         self._bits = min(_NUMBER_BITS, max(1, _WORDS_OF_RANGE // per_text).bit_length() - 1)
         self._spool = Spool(folder)
-        self._places: dict[int, list[Place]] = {}
+        self._places: dict[int, list[tuple[int, Place]]] = {}  # block → the first key and the place of each piece
         self._held: list[Longs] = []
         self._held_count = 0
         self._lock = threading.Lock()
@@ -62,39 +64,47 @@ class CandidatePairs:
             self._write(run)
 
     def blocks(self) -> Iterator[Longs]:
-        """Yield the pairs as (P, 2), block by block; called when no thread adds any more.
-
-        A pair comes once, but in a block of over a million it may come again: a crowd of like texts has such.
-        """
+        """Yield the pairs as (P, 2), block by block, each pair once; called when no thread adds any more."""
         self._write(self._held)
         self._held.clear()
         for block in sorted(self._places):
-            keys: list[Longs] = []
-            for place in self._places[block]:
-                keys.append(self._spool.read(place, np.int64))
-                if sum(map(len, keys)) >= _PAIRS_AT_ONCE:
-                    yield self._pairs(keys)
-                    keys = []
-            if keys:
-                yield self._pairs(keys)
+            for keys in self._merged(sorted(self._places[block], key=lambda piece: piece[0])):
+                for begin in range(0, len(keys), _PAIRS_AT_ONCE):
+                    yield self._pairs(keys[begin : begin + _PAIRS_AT_ONCE])
+
+    def _merged(self, pieces: list[tuple[int, Place]]) -> Iterator[Longs]:
+        """Merge sorted pieces, in the order of their first keys: a crowd of like texts has its pairs in every run."""
+        held, count, most = list[Longs](), 0, _PAIRS_AT_ONCE
+        for number, (_, place) in enumerate(pieces):
+            held.append(self._spool.read(place, np.int64))
+            count += len(held[-1])
+            if count < most and number + 1 < len(pieces):
+                continue
+            keys = _distinct(held)
+            # No later piece has a key below its first.
+            ready = np.searchsorted(keys, pieces[number + 1][0]) if number + 1 < len(pieces) else len(keys)
+            yield keys[:ready]
+            held = [keys[ready:].copy()]
+            count = len(held[0])
+            most = count + _PAIRS_AT_ONCE
 
     def _write(self, run: list[Longs]) -> None:
         """Sort some keys, and spool those of each block."""
         keys = _distinct(run)
         blocks = keys >> 2 * self._bits
         # A crowd of like texts may lie in one block.
-        begins = np.union1d(np.flatnonzero(np.diff(blocks, prepend=-1)), np.arange(0, len(keys), _PAIRS_AT_ONCE))
+        cuts = np.arange(0, len(keys), max(1, _PAIRS_AT_ONCE // _PIECES_OF_READ))
+        begins = np.union1d(np.flatnonzero(np.diff(blocks, prepend=-1)), cuts)
         places = [
-            (int(blocks[begin]), self._spool.append(keys[begin:end]))
+            (int(blocks[begin]), (int(keys[begin]), self._spool.append(keys[begin:end])))
             for begin, end in pairwise([*begins.tolist(), len(keys)])
         ]
         with self._lock:
-            for block, place in places:
-                self._places.setdefault(block, []).append(place)
+            for block, piece in places:
+                self._places.setdefault(block, []).append(piece)
 
-    def _pairs(self, keys: list[Longs]) -> Longs:
+    def _pairs(self, some: Longs) -> Longs:
         bits = self._bits
-        some = _distinct(keys)
         block, low = some >> 2 * bits, (1 << bits) - 1
         left = block >> _NUMBER_BITS - bits << bits | some >> bits & low
         right = (block & (1 << _NUMBER_BITS - bits) - 1) << bits | some & low

@@ -18,6 +18,7 @@ _IN_PART = 15
 PACKED = SIGNATURE // _IN_PART
 """Words of 64 bits that hold four bits of each minimum."""
 
+Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Longs = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int32]
@@ -34,7 +35,10 @@ _LOWEST = np.uint64(0x111111111111111)
 _LOWEST_OF_ALL = np.uint64(0x1111111111111111)
 _OPENING = 16
 """Words at the beginning of a text of which four bits are kept, in one word of 64 bits; as many at its end."""
+_NOT_NEAR = np.uint8(255)
 _LOW_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
+_SIGNATURES = 1 << 12
+"""Signatures that are kept while pairs are measured: 1 MB."""
 _EACH_BYTE = np.uint64(0x0101010101010101)
 
 
@@ -93,6 +97,7 @@ def find_candidates(
     begins: Longs,
     reach: int,
     agreeing: int,
+    surely: int,
     allowed: float,
     at: Longs,
     pairs: Longs,
@@ -105,12 +110,13 @@ def find_candidates(
         begins: where the buckets begin, and where the last ends.
         reach: how many later texts of its bucket each is compared with; there is room for as many pairs.
         agreeing: minima that two signatures must share for their texts to be compared.
+        surely: texts with fewer minima that differ are nearly all similar, and are not looked at before.
         allowed: the fraction of words that may differ.
         at: the bucket and the text to go on with; both are moved on.
         pairs: output, places in `packed`.
     """
     count = 0
-    is_near, places = np.empty(reach, dtype=np.bool_), np.empty((2, 16), dtype=np.uint64)
+    differing, places = np.empty(reach, dtype=np.uint8), np.empty((2, 16), dtype=np.uint64)
     while at[0] < len(begins) - 1:
         end = begins[at[0] + 1]
         while at[1] < end:
@@ -118,12 +124,12 @@ def find_candidates(
             if count + reach > len(pairs):
                 return count
             after = min(end, left + 1 + reach)
-            if _find_near(packed, lengths, left, after, agreeing, allowed, is_near):
+            if _find_near(packed, lengths, left, after, agreeing, allowed, differing):
                 _note_places(packed, lengths, left, places)
                 for place in range(after - left - 1):
                     right = left + 1 + place
-                    if (
-                        is_near[place]
+                    if differing[place] < surely or (
+                        differing[place] < _NOT_NEAR
                         and _may_agree(packed, lengths, left, right, allowed)
                         and _ends_may_agree(packed, lengths, places, left, right, allowed)
                     ):
@@ -136,9 +142,9 @@ def find_candidates(
 
 @kernel
 def _find_near(
-    packed: Wides, lengths: Shorts, left: int, end: int, agreeing: int, allowed: float, is_near: npt.NDArray[np.bool_]
+    packed: Wides, lengths: Shorts, left: int, end: int, agreeing: int, allowed: float, minima: Bytes
 ) -> int:
-    """Tell which of the texts after `left` may be similar to it; returns how many."""
+    """Write how many minima of each text after `left` differ, or `_NOT_NEAR`; returns how many texts may be similar."""
     size = lengths[left]
     shortest = size - int(allowed * size + 1e-6)
     longest = size
@@ -158,9 +164,10 @@ def _find_near(
         )
         # Each four bits count up to four; as bytes they are added up by a product.
         pairs = (marks & _LOW_HALVES) + ((marks >> np.uint64(4)) & _LOW_HALVES)
-        alike = ((pairs * _EACH_BYTE) >> np.uint64(56)) <= differing
+        count = (pairs * _EACH_BYTE) >> np.uint64(56)
+        alike = count <= differing
         alike &= (sizes[place] >= shortest) & (sizes[place] <= longest)
-        is_near[place] = alike
+        minima[place] = np.uint8(count) if alike else _NOT_NEAR
         found += alike
     return found
 
@@ -276,58 +283,66 @@ def measure_pairs(
 ) -> None:
     """Write the similarity of each pair of texts, −1 if it is not similar enough.
 
+    Pairs of a crowd of like texts have their texts in common, so signatures made lately are kept.
+
     Args:
         agreeing: minima that the signatures of the two texts must share.
         allowed: the fraction of words that may differ.
     """
     longest = 0
     for pair in range(len(pairs)):
-        longest = max(longest, lengths[pairs[pair, 1]])
-    distances = np.empty((2, longest + 2), dtype=np.int32)
-    one, other = np.empty(SIGNATURE, dtype=np.uint32), np.empty(SIGNATURE, dtype=np.uint32)
+        longest = max(longest, lengths[pairs[pair, 0]], lengths[pairs[pair, 1]])
+    reached = np.empty((2, longest + 4), dtype=np.int32)
+    signed, signatures = np.full(_SIGNATURES, -1, dtype=np.int64), np.empty((_SIGNATURES, SIGNATURE), dtype=np.uint32)
+    one, signed_left = np.empty(SIGNATURE, dtype=np.uint32), np.int64(-1)
     for pair in range(len(pairs)):
         left, right = pairs[pair, 0], pairs[pair, 1]
         a = words[starts[left] : starts[left] + lengths[left]]
         b = words[starts[right] : starts[right] + lengths[right]]
         longer = max(len(a), len(b))
         # Slightly more than the fraction, so that rounding keeps 1 word in 10 a tenth.
-        distance = edit_distance(a, b, int(allowed * longer + 1e-6), distances)
+        distance = edit_distance(a, b, int(allowed * longer + 1e-6), reached)
         similarities[pair] = -1.0
         if distance >= 0:
-            _sign(a, factors, terms, one)
-            _sign(b, factors, terms, other)
-            if np.sum(one == other) >= agreeing:
+            if signed_left != left:
+                _sign(a, factors, terms, one)
+                signed_left = left
+            place = right % _SIGNATURES
+            if signed[place] != right:
+                _sign(b, factors, terms, signatures[place])
+                signed[place] = right
+            if np.sum(one == signatures[place]) >= agreeing:
                 similarities[pair] = 1.0 - distance / longer
 
 
 @kernel
-def edit_distance(a: Hashes, b: Hashes, most: int, rows: npt.NDArray[np.int32]) -> int:
+def edit_distance(a: Hashes, b: Hashes, most: int, reached: Shorts) -> int:
     """The edit distance (Levenshtein) between two texts in words; −1 if more than `most`.
 
-    Only cells within `most` of the diagonal are computed (Ukkonen 1985).
+    For each number of edits the farthest row of each diagonal is computed (Ukkonen 1985; Myers 1986), so the cost is
+    the length of the texts and the square of the edits.
 
     Args:
-        rows: room for two rows of len(b) + 1.
+        reached: room for two rows of 2 × most + 3.
     """
-    if abs(len(a) - len(b)) > most:
+    aim = len(b) - len(a)
+    if abs(aim) > most:
         return -1
-    far = np.int32(most + 1)
-    above, here = 0, 1
-    for column in range(min(len(b), most) + 1):
-        rows[above, column] = column
-    for row in range(1, len(a) + 1):
-        low, high = max(1, row - most), min(len(b), row + most)
-        rows[here, low - 1] = row if low == 1 else far
-        least = rows[here, low - 1]
-        for column in range(low, high + 1):
-            best = rows[above, column - 1] + (a[row - 1] != b[column - 1])
-            if column < row + most:
-                best = min(best, rows[above, column] + 1)
-            best = min(best, rows[here, column - 1] + 1)
-            rows[here, column] = best
-            least = min(least, best)
-        if least > most:
-            return -1
-        above, here = here, above
-    distance = int(rows[above, len(b)])
-    return distance if distance <= most else -1
+    middle = most + 1
+    reached[:, : 2 * most + 3] = -2
+    before, here = 0, 1
+    for edits in range(most + 1):
+        for diagonal in range(-edits, edits + 1):
+            # A word of `a` replaced or left out, or one of `b` put in; without edits the first row.
+            row = np.int64(0)
+            if edits:
+                at = middle + diagonal
+                row = np.int64(max(reached[before, at] + 1, reached[before, at + 1] + 1, reached[before, at - 1]))
+            row = min(row, np.int64(len(a)), np.int64(len(b) - diagonal))
+            while 0 <= row < len(a) and 0 <= row + diagonal < len(b) and a[row] == b[row + diagonal]:
+                row += 1
+            reached[here, middle + diagonal] = row
+        if reached[here, middle + aim] == len(a) and abs(aim) <= edits:
+            return edits
+        before, here = here, before
+    return -1
