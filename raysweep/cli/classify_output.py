@@ -76,7 +76,7 @@ def classify_texts(
     )
     from raysweep.classification.level_metrics import judge_predictions
     from raysweep.classification.saved_classifier import save_classifier
-    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.config.loading import read_resolved_config
     from raysweep.inference.level_classifier import model_digest_of
 
     config = read_resolved_config(settings.folder)

@@ -77,7 +77,7 @@ def _find_folder(model: str | None) -> Path:
 
 
 def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> ChosenModels:
-    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.config.loading import read_resolved_config
     from raysweep.pipeline.status import read_done_trials
     from raysweep.scheduling.records import read_model_digest
     from raysweep.scheduling.trials import expand_trials, find_roles

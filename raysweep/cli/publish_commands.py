@@ -82,7 +82,7 @@ def push(
 ) -> None:
     """Push a trained model, with its card, to the Hugging Face hub."""
     from raysweep.cli.terminal import size
-    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.config.loading import read_resolved_config
     from raysweep.pipeline.model_check import refuse_unsound_model
     from raysweep.publishing.hub import prepare_model, push_model
 

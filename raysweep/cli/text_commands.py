@@ -112,7 +112,6 @@ def infill(
         raise ConfigError("--classifier: needs --learner-likeness, whose levels it tells")
     if learner_likeness and name is None:
         raise ConfigError("--learner-likeness: needs --name, the run whose classifier tells levels")
-    from raysweep.cli.infill_csv import fill_csv
     from raysweep.cli.infill_models import choose_models
     from raysweep.cli.infill_prompt import fill_texts
     from raysweep.evaluation.answer_words import Constraints
@@ -134,6 +133,8 @@ def infill(
         if csv is None or out is None:
             fill_texts(chosen, text, as_json=as_json, **options)
             return
+        from raysweep.cli.infill_csv import fill_csv
+
         failed = fill_csv(
             chosen,
             csv,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.cluster.functions import call_with_fields
+from raysweep.config.loading import read_resolved_config
 from raysweep.config.training_settings import GPT2_TOKENIZER
 from raysweep.errors import RaysweepError, StorageError
-from raysweep.evidence.inputs import read_resolved_config
 from raysweep.masking.shards import read_manifest
 from raysweep.pipeline.tasks import MaskTask, ScoreTask, TextPart
 from raysweep.scheduling.trials import START_MODEL, expand_trials

@@ -17,14 +17,16 @@ from pydantic_core import ErrorDetails
 
 from raysweep.config.corpora_checks import find_corpus_problems
 from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
+from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config, ConfigFile
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
 from raysweep.config.trial_names import find_wrong_names, is_taken, planned_controls
 from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, InputError
 from raysweep.storage.printable import without_secrets
+from raysweep.storage.run_folder import RunFolder
 
 
 def load_config(path: Path, profile: str | None = None, overrides: Sequence[str] = ()) -> tuple[str, Config]:
@@ -79,6 +81,20 @@ def check_file(path: Path) -> dict[str, Config]:
     if problems:
         raise ConfigError(*problems)
     return configs
+
+
+def read_resolved_config(folder: RunFolder) -> Config:
+    """The settings that a run was made with, from its own config.yaml.
+
+    Raises:
+        InputError: there is none, or it is not as raysweep writes it.
+    """
+    if not folder.config.exists():
+        raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
+    try:
+        return parse_config(parse_yaml(folder.config.read_text(encoding="utf-8")), place=folder.config.name)
+    except ValueError as error:
+        raise InputError(f"{folder.config}: {error}") from error
 
 
 def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str] = (), joint: str = ": ") -> Config:

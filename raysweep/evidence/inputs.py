@@ -31,10 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from raysweep.config.loading import parse_config
-from raysweep.config.safe_yaml import parse_yaml
-from raysweep.config.schema import Config
-from raysweep.errors import InputError
+from raysweep.config.loading import read_resolved_config
 from raysweep.evidence.published import published_config, published_run, published_trial
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
@@ -88,20 +85,6 @@ def describe_inputs(
     files = {name: known.get(name) or _digest(found) for name, found in inputs.items()}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
-
-
-def read_resolved_config(folder: RunFolder) -> Config:
-    """The settings that a run was made with, from its own config.yaml.
-
-    Raises:
-        InputError: there is none, or it is not as raysweep writes it.
-    """
-    if not folder.config.exists():
-        raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
-    try:
-        return parse_config(parse_yaml(folder.config.read_text(encoding="utf-8")), place=folder.config.name)
-    except ValueError as error:
-        raise InputError(f"{folder.config}: {error}") from error
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import ValidationError
 
+from raysweep.config.loading import read_resolved_config
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
 from raysweep.errors import DamagedError, InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.inputs import read_resolved_config
 from raysweep.inference.level_classifier import LevelClassifier, model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
 from raysweep.inference.scoring_rules import ScoringRules

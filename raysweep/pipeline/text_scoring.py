@@ -236,7 +236,7 @@ def write_scores(
     Raises:
         KeyboardInterrupt: it was stopped; nothing is in place.
     """
-    from raysweep.evidence.inputs import read_resolved_config
+    from raysweep.config.loading import read_resolved_config
     from raysweep.inference.score_tables import score_table, token_scores_table
     from raysweep.masking.example_store import run_vocabulary
 

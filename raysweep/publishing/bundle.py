@@ -16,10 +16,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from raysweep.config.loading import read_resolved_config
 from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.inputs import copy_inputs, read_resolved_config
+from raysweep.evidence.inputs import copy_inputs
 from raysweep.publishing.archive import file_sha256, list_files, write_archive
 from raysweep.publishing.manifest import FORMAT, MANIFEST, SIGNATURE, Manifest
 from raysweep.publishing.recomputing import README, bundle_texts, recompute

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from raysweep.config.loading import read_resolved_config
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
-from raysweep.evidence.inputs import list_inputs, read_resolved_config
+from raysweep.evidence.inputs import list_inputs
 from raysweep.evidence.rounding import as_text, in_order
 from raysweep.publishing.archive import MAX_BYTES, list_files
 from raysweep.publishing.differences import Mismatch, compare_texts, compare_values, count_leaves

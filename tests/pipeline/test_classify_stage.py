@@ -369,7 +369,8 @@ def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
 @pytest.fixture
 def refitted(classified, tmp_path):
     """A bundle's folder, and what is found in it after a table was changed."""
-    from raysweep.evidence.inputs import copy_inputs, read_resolved_config
+    from raysweep.config.loading import read_resolved_config
+    from raysweep.evidence.inputs import copy_inputs
     from raysweep.publishing.refitting import refit
     from raysweep.storage.run_folder import RunFolder
 

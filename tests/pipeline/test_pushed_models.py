@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from raysweep.cli.app import app
+from raysweep.config.loading import read_resolved_config
 from raysweep.errors import ConfigError, DamagedError, InputError, StorageError
-from raysweep.evidence.inputs import read_resolved_config
 from raysweep.pipeline.model_check import refuse_unsound_model
 from raysweep.publishing.hub import hub_card, prepare_model
 from raysweep.training.card import NOT_FOR
