@@ -110,7 +110,7 @@ def find_candidates(
         begins: where the buckets begin, and where the last ends.
         reach: how many later texts of its bucket each is compared with; there is room for as many pairs.
         agreeing: minima that two signatures must share for their texts to be compared.
-        surely: texts with fewer minima that differ are nearly all similar, and are not looked at before.
+        surely: long texts with fewer minima that differ are nearly all similar, and are not looked at before.
         allowed: the fraction of words that may differ.
         at: the bucket and the text to go on with; both are moved on.
         pairs: output, places in `packed`.
@@ -128,7 +128,7 @@ def find_candidates(
                 _note_places(packed, lengths, left, places)
                 for place in range(after - left - 1):
                     right = left + 1 + place
-                    if differing[place] < surely or (
+                    if (differing[place] < surely and lengths[left] >= 2 * _OPENING) or (
                         differing[place] < _NOT_NEAR
                         and _may_agree(packed, lengths, left, right, allowed)
                         and _ends_may_agree(packed, lengths, places, left, right, allowed)
