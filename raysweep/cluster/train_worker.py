@@ -120,12 +120,11 @@ def _train(job: TrainingJob, *, work: Work, **how: Any) -> TrainingResult:
     if work.check is not None:
         work.check.require()
     device = _device(work)
-    try:
-        result: TrainingResult = resolve(work.train)(job, device=device, **how)
-        return result
-    finally:
-        if device == "cuda":
-            _free_gpu_memory()
+    result: TrainingResult = resolve(work.train)(job, device=device, **how)
+    # After an error the process ends, and a CUDA call that failed here would hide it.
+    if device == "cuda" and work.is_shared:
+        _free_gpu_memory()
+    return result
 
 
 def _preempted() -> str | None:

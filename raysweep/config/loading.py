@@ -8,6 +8,7 @@ else.
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def _check_controls(config: Config) -> list[tuple[str, str]]:
 
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
     path = f"trials.{name}"
-    problems = _check_search(path, trial.search) if trial.search else []
+    problems = _check_search(path, trial, trial.search) if trial.search else []
     for level in trial.levels:
         if level not in config.data.levels:
             known = ", ".join(config.data.levels)
@@ -192,17 +193,29 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
     return problems
 
 
-def _check_search(path: str, search: SearchConfig) -> list[tuple[str, str]]:
-    """Try the ends of every range and every choice as the setting that they are for."""
+def _check_search(path: str, trial: TrialConfig, search: SearchConfig) -> list[tuple[str, str]]:
+    """Try the ends of every range and every choice as the setting that they are for, beside those not searched."""
     problems = []
+    fixed = trial.model_dump(include=TrainingConfig.model_fields.keys() - search.space.keys())
     for name, tried in search.space.items():
         for value in tried.choices or (tried.low, tried.high):
             try:
-                TrainingConfig.model_validate({name: value})
+                TrainingConfig.model_validate({**fixed, name: value})
             except ValidationError as error:
                 message = error_messages(error.errors())[0][1]
                 problems.append((f"{path}.search.space.{name}", message))
-    return problems
+    return problems or _check_searched_pairs(path, search)
+
+
+def _check_searched_pairs(path: str, search: SearchConfig) -> list[tuple[str, str]]:
+    """Try every pair of choices of settings of which one forbids values of another."""
+    chosen = [set(search.space[name].choices or ()) for name in ("precision", "compile") if name in search.space]
+    for precision, is_compiled in product(*chosen) if len(chosen) == 2 else ():
+        try:
+            TrainingConfig.model_validate({"precision": precision, "compile": is_compiled})
+        except ValidationError as error:
+            return [(f"{path}.search.space", error_messages(error.errors())[0][1])]
+    return []
 
 
 def _find_cycle(parents: Mapping[str, str | None]) -> list[str] | None:

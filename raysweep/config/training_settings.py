@@ -16,6 +16,14 @@ GPT2_TOKENIZER, CORPUS_TOKENIZER, START_TOKENIZER = "gpt2", "corpus", "start"
 Precision = Literal["auto", "fp32", "fp32_onednn", "bf16"]
 ONEDNN: Precision = "fp32_onednn"
 """float32 whose products are computed by oneDNN: sums are added in another order than in 'fp32'."""
+
+
+def describe_no_onednn(device: str, *, is_gpu: bool = False) -> str:
+    """Why trainings on this device cannot have the precision 'fp32_onednn', with the fix."""
+    fix = "set auto or fp32" + (", or resources.gpus_per_trial: 0" if is_gpu else "")
+    return f"found {ONEDNN}, which is for CPUs with AVX-512, and it would be trained on {device}; {fix}"
+
+
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
     # name: (layers, width, heads); those with gpt2 in their names are the models on the hub

@@ -32,7 +32,7 @@ from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_tria
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start
-from raysweep.planning.cpu_precision import with_precision
+from raysweep.planning.cpu_precision import refuse_onednn_here, with_precision
 from raysweep.planning.forecast import TrialForecast
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
@@ -169,8 +169,7 @@ class Run:
         refuse_missing_trackers(self.config.track)
         model = self.config.model
         is_own = model.start != SCRATCH or model.tokenizer not in {GPT2_TOKENIZER, CORPUS_TOKENIZER}
-        starts = {"prepare", "mask", "train"}.intersection(stages) and is_own
-        if starts and self.trials_to_do():
+        if is_own and {"prepare", "mask", "train"}.intersection(stages) and self.trials_to_do():
             from raysweep.model.start_folder import check_start  # NumPy, which a start from scratch does not need
 
             check_start(self.config, may_download="train" in stages and not self.looks_only)
@@ -179,6 +178,7 @@ class Run:
 
             load_mask_function(self.config.masking.function)
         if "train" in stages:
+            refuse_onednn_here(self.config, self.trials_to_do())
             self._refuse_over_budget()
         for name in stages:
             self._refuse_missing(self.stages[name], stages)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.run_record import RunRecord
-from raysweep.planning.cpu_precision import Precision, choose_precision, known_precision, refuse_onednn_here
+from raysweep.planning.cpu_precision import NumberType, choose_precision, known_precision
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.digests import write_sealed
@@ -26,16 +26,14 @@ def settle_precision(
 ) -> RunRecord | None:
     """Choose what 'auto' means on this CPU, unless the run has chosen or a training has begun.
 
-    A precision that this machine cannot train in is refused.  A kept choice is said again where this machine would
-    choose otherwise.
+    A kept choice is said again where this machine would choose otherwise.
 
     Returns:
         The record with the choice, which is written; None if no choice was made.
 
     Raises:
-        ResourceError: the test failed, or trainings are set to a precision that this machine does not have.
+        ResourceError: the test failed.
     """
-    refuse_onednn_here(config)
     if record.precision is not None:
         say_if_unlike(config, record.precision, say)
         return None
@@ -50,7 +48,7 @@ def settle_precision(
     return settled
 
 
-def say_if_unlike(config: Config, kept: Precision, say: Callable[[str], None]) -> None:
+def say_if_unlike(config: Config, kept: NumberType, say: Callable[[str], None]) -> None:
     """Say that the run stays in its precision, if 'auto' is known to mean another one on this machine."""
     here = known_precision(config)
     if here not in (None, kept):
@@ -62,7 +60,7 @@ def say_if_unlike(config: Config, kept: Precision, say: Callable[[str], None]) -
 
 def trained_precision(
     folder: RunFolder, trials: Mapping[str, Trial], *, apart_from: Collection[str] = ()
-) -> Precision | None:
+) -> NumberType | None:
     """The precision in which the trials set to 'auto' were trained so far; None if no training recorded one.
 
     Args:
@@ -84,10 +82,10 @@ def trained_precision(
             f"be compared; train again with {again}, in the precision of the others, or set training.precision to fp32 "
             "or bf16 and train all again with --force train"
         )
-    return cast("Precision", next(iter(found))) if found else None
+    return cast("NumberType", next(iter(found))) if found else None
 
 
-def in_precision(trial: Trial, precision: Precision | None) -> Trial:
+def in_precision(trial: Trial, precision: NumberType | None) -> Trial:
     """The trial with the run's precision in place of 'auto'; its fingerprint is that of its config."""
     if precision is None or trial.settings.precision != "auto":
         return trial

@@ -15,7 +15,7 @@ from typing import Any
 from raysweep import __version__
 from raysweep.config.fingerprints import fingerprint
 from raysweep.errors import DamagedError, EarlierVersionError
-from raysweep.planning.cpu_precision import Precision
+from raysweep.planning.cpu_precision import NumberType
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.digests import Outputs, describe_outputs, read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
@@ -52,7 +52,7 @@ class RunRecord:
     platform: str
     libraries: Mapping[str, str]
     started_at: float
-    precision: Precision | None = None
+    precision: NumberType | None = None
     """Chosen for its trainings on a CPU.  None: no choice was made, and 'auto' follows the run's first training."""
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
 

@@ -17,19 +17,22 @@ Trainings on GPUs choose by the GPU.  Those on the CPUs of a joined cluster take
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from raysweep.config.schema import Config
-from raysweep.config.training_settings import ONEDNN
+from raysweep.config.training_settings import ONEDNN, TrialConfig, describe_no_onednn
 from raysweep.errors import ResourceError
 from raysweep.planning.devices import find_device
 from raysweep.planning.model_size import ModelShape, model_shape
 from raysweep.scheduling.capacity import gpus_of_trial
 from raysweep.scheduling.gpu_specs import find_gpu_spec
+from raysweep.scheduling.trials import Trial
 
-Precision = Literal["fp32", "bf16"]
+NumberType = Literal["fp32", "bf16"]
+"""What 'auto' may mean."""
 
 CPUINFO = Path("/proc/cpuinfo")
 _FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -48,7 +51,7 @@ _MOST_POSITIONS = 1024
 class PrecisionTest:
     """What was chosen, and why."""
 
-    precision: Precision
+    precision: NumberType
     speedup: float
     """Time of the products in float32, divided by that in bfloat16."""
 
@@ -78,26 +81,36 @@ def choose_precision(config: Config) -> PrecisionTest | None:
     return PrecisionTest(precision="bf16" if speedup >= LEAST_SPEEDUP else "fp32", speedup=speedup)
 
 
-def refuse_onednn_here(config: Config) -> None:
+def refuse_onednn_here(config: Config, trials: Mapping[str, Trial]) -> None:
     """Find out before anything starts what the training would find; a cluster's nodes look for themselves.
 
+    Args:
+        trials: those to be trained.
+
     Raises:
-        ResourceError: a trial in 'fp32_onednn' would be trained on a GPU, or on a CPU that is known to have no AVX-512.
+        ResourceError: a trial in 'fp32_onednn', or a sample of its search, would be trained on a GPU, or on a CPU that
+            is known to have no AVX-512.
     """
-    names = [name for name, trial in config.trials.items() if trial.precision == ONEDNN]
-    if not names or config.resources.cluster_address is not None:
+    places = {name: place for name, trial in trials.items() if (place := _place_of_onednn(trial.settings))}
+    if not places or config.resources.cluster_address is not None:
         return
-    device = find_device(config)
-    for name in names:
-        found = f"trials.{name}: precision: found {ONEDNN}, and "
-        if device.gpus and gpus_of_trial(config.resources, config.trials[name].gpus, gpus=device.gpus):
-            fix = "set auto, or fp32, or resources.gpus_per_trial: 0"
-            raise ResourceError(f"{found}it would be trained on a GPU ({device.name}); {fix}")
-        if (flags := _flags(CPUINFO)) and not flags >= _ONEDNN_FLAGS:
-            raise ResourceError(f"{found}the processor of this machine has no AVX-512; set auto or fp32")
+    device, flags = find_device(config), _flags(CPUINFO)
+    for name, place in places.items():
+        if device.gpus and gpus_of_trial(config.resources, trials[name].settings.gpus, gpus=device.gpus):
+            raise ResourceError(f"{name}: {place}: {describe_no_onednn(device.name, is_gpu=True)}")
+        if flags and not flags >= _ONEDNN_FLAGS:
+            raise ResourceError(f"{name}: {place}: {describe_no_onednn('a processor without it')}")
 
 
-def known_precision(config: Config) -> Precision | None:
+def _place_of_onednn(settings: TrialConfig) -> str:
+    """The setting that asks for 'fp32_onednn'; empty if none does."""
+    searched = settings.search.space.get("precision") if settings.search else None
+    if searched is not None:
+        return "search.space.precision" if ONEDNN in (searched.choices or ()) else ""
+    return "training.precision" if settings.precision == ONEDNN else ""
+
+
+def known_precision(config: Config) -> NumberType | None:
     """What 'auto' means on the devices of this config, as far as is known without a test or torch; else None."""
     resources, device = config.resources, find_device(config)
     if resources.cluster_address is not None:
@@ -109,7 +122,7 @@ def known_precision(config: Config) -> Precision | None:
     return None if needs_test else "fp32"
 
 
-def with_precision(config: Config, precision: Precision | None) -> Config:
+def with_precision(config: Config, precision: NumberType | None) -> Config:
     """The config with the choice of its run in place of 'auto'; None: no choice was made."""
     if precision is None:
         return config

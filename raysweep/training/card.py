@@ -25,7 +25,8 @@ print(answer)
 ```"""
 
 
-_PRECISIONS = {"fp32": "float32", "fp32_onednn": "float32 (by oneDNN)", "bf16": "bfloat16"}
+_PRODUCTS = {"fp32": "float32", "fp32_onednn": "float32 (by oneDNN)", "bf16": "bfloat16"}
+_TF32 = "TF32 (float32 of which the GPU reads 10 bits of the fraction)"
 
 NOT_FOR = """\
 ## What it must not be used for
@@ -48,6 +49,7 @@ def model_card(
     steps: int,
     losses: Mapping[str, float],
     precision: str,
+    has_tf32: bool,
 ) -> str:
     """The card as Markdown; the same job and scores give the same text.
 
@@ -56,8 +58,10 @@ def model_card(
         examples: in the train split of the job's levels.
         losses: nats per token on validation examples, by part.
         precision: of the steps' matrix products, as in `TrainingResult`.
+        has_tf32: those in float32 were computed in TF32.
     """
     settings = job.settings
+    products = _TF32 if precision == "fp32" and has_tf32 else _PRODUCTS[precision]
     scores = "\n".join(f"| {part} | {loss:.4f} | {perplexity(loss):,.2f} |" for part, loss in losses.items())
     start = _start(job)
     levels = ", ".join(job.levels)
@@ -86,7 +90,7 @@ Levels {levels}: {examples:,} masked examples of the train split, at most {job.m
 Start: {start}. Step {step:,} of {steps:,} had the lowest validation loss; these are its weights.
 Task `{settings.task}`, {settings.batch_size} × {settings.accumulation} examples a step, AdamW at a learning rate of \
 {settings.learning_rate:g} ({settings.schedule}, {settings.warmup_steps} warm-up steps), weight decay \
-{settings.weight_decay:g}, dropout {job.model.dropout:g}, matrix products in {_PRECISIONS[precision]}, seed \
+{settings.weight_decay:g}, dropout {job.model.dropout:g}, matrix products in {products}, seed \
 {job.seed}. Fingerprint `{job.fingerprint}`.
 
 ## Scores on validation examples

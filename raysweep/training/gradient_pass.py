@@ -7,6 +7,9 @@ weights, made in one operation, and their gradients go to float32 in one: the nu
 output layer is computed where it stays, and the token embedding, which has the same weight, adds its rows there;
 autograd makes a table as large as the weight for each of them, and adds these.
 
+On a GPU the rows of a token that occurs twice are added in no fixed order (`index_add_` is atomic there), so the last
+bits of two trainings with one seed may differ; on a CPU they are the same.
+
 Axes: B examples, T tokens, N labels, D width, V vocabulary.
 """
 

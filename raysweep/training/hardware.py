@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import GPT2LMHeadModel
 
-from raysweep.config.training_settings import ONEDNN
+from raysweep.config.training_settings import ONEDNN, describe_no_onednn
 from raysweep.model.cpu_products import has_onednn
 from raysweep.model.gpt2 import hidden_states, parameter_count
 from raysweep.model.token_losses import (
@@ -39,6 +39,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Whether float32 products on the device are computed in TF32: Ampere and later, unless torch is told otherwise."""
+    is_capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return is_capable and torch.get_float32_matmul_precision() != "highest"
+
+
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """bfloat16 if requested, or for 'auto' if the GPU supports it in hardware; None for float32."""
     has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -50,9 +56,9 @@ def refuse_onednn(precision: str, device: torch.device) -> str:
     if precision != ONEDNN or (device.type == "cpu" and has_onednn()):
         return ""
     if device.type != "cpu":
-        return f"found {ONEDNN}, and {device_name(device)} is no CPU; set auto, or fp32, or resources.gpus_per_trial: 0"
+        return describe_no_onednn(device_name(device), is_gpu=True)
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"found {ONEDNN}, and torch {torch.__version__} has no such products for this CPU ({capability}); set fp32"
+    return describe_no_onednn(f"a CPU for which torch {torch.__version__} has no such products ({capability})")
 
 
 def make_kernels(compiled: bool, device: torch.device, *, backend: str | Callable[..., Any] = "inductor") -> Kernels:

@@ -28,7 +28,7 @@ from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import choose_device, device_name, flops_share, peak_memory
+from raysweep.training.hardware import choose_device, device_name, flops_share, has_tf32, peak_memory
 from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
@@ -263,6 +263,7 @@ def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
         steps=progress.step,
         losses=progress.best_losses,
         precision=progress.precision,
+        has_tf32=has_tf32(attempt.engine.device),
     )
     save_model(model, folder.model, card)
 

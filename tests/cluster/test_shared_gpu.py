@@ -1,5 +1,6 @@
 """Trainings that follow each other in one process, on a GPU that is only said to be there."""
 
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -8,34 +9,48 @@ from raysweep.cluster import train_worker
 from raysweep.cluster.train_worker import Work
 from raysweep.errors import MemoryShortageError
 
-CALLS = ("empty_cache", "reset_peak_memory_stats")
+
+class Model:
+    """As torch's, it may refer to itself."""
+
+    def __init__(self):
+        self.itself = self
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """What torch was asked for, in order."""
+def train_by(function, monkeypatch, *, is_shared):
+    monkeypatch.setattr(train_worker, "_device", lambda _work: "cuda")
+    monkeypatch.setattr(train_worker, "resolve", lambda _name: function)
+    return train_worker._train(None, work=SimpleNamespace(check=None, train=Work.train, is_shared=is_shared))
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_process_that_trains_again_gives_back_its_gpu_memory(monkeypatch, is_shared):
+    """The models are gone by then, those in reference cycles too; the next training's peak counts from there."""
     import torch
 
-    asked = []
-    monkeypatch.setattr(train_worker, "_device", lambda _work: "cuda")
-    for name in CALLS:
-        monkeypatch.setattr(torch.cuda, name, lambda name=name: asked.append(name))
-    return asked
+    models, calls = [], []
+
+    def train(_job, *, device):
+        models.append(weakref.ref(Model()))
+        assert models[0]() is not None
+        return device
+
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append((name, models[0]() is None)))
+    assert train_by(train, monkeypatch, is_shared=is_shared) == "cuda"
+    assert calls == ([("empty_cache", True), ("reset_peak_memory_stats", True)] if is_shared else [])
 
 
-def train_by(function, monkeypatch):
-    monkeypatch.setattr(train_worker, "resolve", lambda _name: function)
-    return train_worker._train(None, work=SimpleNamespace(check=None, train=Work.train))
-
-
-def test_a_training_leaves_its_gpu_memory_however_it_ends(calls, monkeypatch):
-    """The next process on the GPU needs it, and the next training's peak counts from there."""
-    train_by(lambda _job, *, device: calls.append(device), monkeypatch)
-    assert calls == ["cuda", *CALLS]
+def test_a_failed_training_is_told_by_its_own_error(monkeypatch):
+    """CUDA calls after an error of the GPU raise another one, of a class that says less."""
+    import torch
 
     def fail(_job, *, device):
         raise MemoryShortageError(f"no memory on {device}")
 
+    def broken():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
     with pytest.raises(MemoryShortageError):
-        train_by(fail, monkeypatch)
-    assert calls == ["cuda", *CALLS, *CALLS]
+        train_by(fail, monkeypatch, is_shared=True)

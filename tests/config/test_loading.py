@@ -122,6 +122,17 @@ BROKEN_SETTINGS = {
     "trials.A1.search={samples: 3, space: {learning_rat: {low: 0.1, high: 1}}}": (
         "--set trials.A1.search.space: 'learning_rat' is not a training setting"
     ),
+    "trials.A1={levels: [A1], precision: fp32_onednn, search: {space: {compile: {choices: [false, true]}}}}": (
+        "--set trials.A1.search.space.compile: precision fp32_onednn cannot be compiled; "
+        "set compile: false, or precision: fp32"
+    ),
+    "trials.A1={levels: [A1], compile: true, search: {space: {precision: {choices: [bf16, fp32_onednn]}}}}": (
+        "--set trials.A1.search.space.precision: precision fp32_onednn cannot be compiled; "
+        "set compile: false, or precision: fp32"
+    ),
+    "trials.A1.search={space: {precision: {choices: [fp32_onednn, bf16]}, compile: {choices: [false, true]}}}": (
+        "--set trials.A1.search.space: precision fp32_onednn cannot be compiled; set compile: false, or precision: fp32"
+    ),
     "steps": "--set steps: must read path.to.key=value, such as training.steps=200",
     "training.steps.more=3": '--set training.steps: found {"more": 3}; must be a whole number (optimiser steps)',
 }

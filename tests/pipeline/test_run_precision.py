@@ -9,7 +9,7 @@ import torch
 
 from raysweep.config.fingerprints import fingerprint
 from raysweep.config.loading import parse_config
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, ResourceError
 from raysweep.pipeline import run_precision
 from raysweep.pipeline.run_precision import settle_precision, trained_precision
 from raysweep.planning.calibration_cache import keep_calibration
@@ -20,6 +20,17 @@ from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import TINY
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """This machine's, as its driver lists it."""
+    information = tmp_path / "driver" / "0" / "information"
+    information.parent.mkdir(parents=True)
+    information.write_text("Model: Tesla T4\n")
+    monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "driver")
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -58,6 +69,17 @@ def test_a_run_keeps_what_it_chose_and_all_trials_use_it(untrained, tiny_run, ch
     second.do("train")
     with pytest.raises(ConfigError, match=r'precision: "bf16" → "fp32"'):
         tiny_run({"training": {**TINY["training"], "precision": "fp32"}}).do("train")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_run_refuses_a_precision_that_its_machine_does_not_have(untrained, tiny_run):
+    """A plan too, which asks the same; earlier stages do not train."""
+    by_onednn = {"training": {**TINY["training"], "precision": "fp32_onednn"}, "resources": {"gpus_per_trial": "auto"}}
+    run = tiny_run(by_onednn)
+    run.refuse(["prepare", "mask"])
+    for refuse in (run.refuse, lambda stages: tiny_run(by_onednn).do(*stages)):
+        with pytest.raises(ResourceError, match=r"training.precision: found fp32_onednn.* on Tesla T4; set auto"):
+            refuse(["train"])
 
 
 def test_a_run_whose_trainings_began_without_a_choice_stays_in_float32(untrained, tiny_run, choices):

@@ -15,6 +15,7 @@ from raysweep.planning.cpu_precision import (
     refuse_onednn_here,
     with_precision,
 )
+from raysweep.scheduling.trials import expand_trials
 from raysweep.training import bf16_speed
 
 TRIALS = {"A1": {"levels": ["A1"]}, "A2": {"levels": ["A2"], "precision": "fp32"}}
@@ -136,6 +137,10 @@ def test_what_auto_means_is_known_where_no_test_is_needed(monkeypatch, tmp_path,
     )
 
 
+def search_of(precision):
+    return {"space": {"precision": {"choices": ["fp32", precision]}}}
+
+
 AVX512 = "avx512f avx512bw avx512dq avx512vl"
 
 
@@ -144,12 +149,24 @@ AVX512 = "avx512f avx512bw avx512dq avx512vl"
     [
         (False, AVX512, {}, None),
         (False, "", {}, None),
-        (False, "avx2 avx512f avx512bw", {}, "trials.A1: precision: found fp32_onednn, .*no AVX-512; set auto or fp32"),
+        (
+            False,
+            "avx2 avx512f avx512bw",
+            {},
+            "A1: training.precision: found fp32_onednn, .* AVX-512.* a processor without it; set auto or fp32$",
+        ),
         (False, "avx2", {"trial": {"precision": "fp32"}}, None),
-        (True, AVX512, {}, r"trials.A1: precision: .* on a GPU \(Tesla T4\); set auto, or fp32, or resources.gpus_per"),
+        (True, AVX512, {}, r"A1: training.precision: .* on Tesla T4; set auto or fp32, or resources.gpus_per"),
         (True, AVX512, {"resources": {"gpus_per_trial": 0}}, None),
         (True, AVX512, {"trial": {"gpus": 0}}, None),
         (True, "avx2", {"resources": {"address": "10.0.0.1:6379"}}, None),
+        (
+            True,
+            AVX512,
+            {"trial": {"precision": "fp32", "search": search_of("fp32_onednn")}},
+            "A1: search.space.precision: ",
+        ),
+        (True, AVX512, {"trial": {"search": search_of("bf16")}}, None),
     ],
 )
 def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_path, has_gpu, flags, changes, expected):
@@ -164,8 +181,10 @@ def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_pa
         monkeypatch.delenv(name, raising=False)
     trial = {"levels": ["A1"], "precision": "fp32_onednn"} | changes.get("trial", {})
     config = parse_config({"trials": {"A1": trial}, "resources": changes.get("resources", {})})
+    trials = expand_trials(config)
+    refuse_onednn_here(config, {})  # what is trained elsewhere is not looked at
     if expected is None:
-        refuse_onednn_here(config)
+        refuse_onednn_here(config, trials)
     else:
         with pytest.raises(ResourceError, match=expected):
-            refuse_onednn_here(config)
+            refuse_onednn_here(config, trials)

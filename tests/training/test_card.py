@@ -10,9 +10,16 @@ from raysweep.training.card import model_card
 LOSSES = {"context": 3.0, "infill": 2.5, "infill_textonly": 2.75}
 
 
-def card_of(job):
+def card_of(job, precision="fp32_onednn", *, has_tf32=False):
     return model_card(
-        job, parameters=1_234_567, examples=4_321, step=8, steps=12, losses=LOSSES, precision="fp32_onednn"
+        job,
+        parameters=1_234_567,
+        examples=4_321,
+        step=8,
+        steps=12,
+        losses=LOSSES,
+        precision=precision,
+        has_tf32=has_tf32,
     )
 
 
@@ -61,3 +68,12 @@ def test_the_card_names_the_language_that_is_configured(make_job):
     card = card_of(replace(make_job(), language="de"))
     assert "\nlanguage: de\n" in card.split("---\n")[1]
     assert "texts of language learners, in the language `de`, trained by raysweep" in card
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_tf32", "expected"),
+    [("fp32", False, "float32,"), ("fp32", True, "TF32 (float32 of which"), ("bf16", True, "bfloat16,")],
+)
+def test_a_card_says_where_float32_products_are_tf32(make_job, precision, has_tf32, expected):
+    """A thousandth of a weight is not what a reader takes for float32."""
+    assert f"matrix products in {expected}" in card_of(make_job(), precision, has_tf32=has_tf32)

@@ -1,8 +1,9 @@
 """What the engine asks of the machine: times that count."""
 
+import pytest
 import torch
 
-from raysweep.training.hardware import DeviceStopwatch
+from raysweep.training.hardware import DeviceStopwatch, has_tf32
 
 CPU = torch.device("cpu")
 
@@ -15,3 +16,20 @@ def test_a_stopwatch_counts_wall_and_cpu_time(monkeypatch):
     watch.start()
     watch.stop()
     assert (watch.seconds, watch.cpu_seconds) == (3.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "asked", "expected"),
+    [
+        ("cuda", (8, 0), "high", True),
+        ("cuda", (9, 0), "high", True),
+        ("cuda", (8, 0), "highest", False),
+        ("cuda", (7, 5), "high", False),
+        ("cpu", None, "high", False),
+    ],
+)
+def test_float32_products_are_tf32_on_gpus_from_ampere_on(monkeypatch, device, capability, asked, expected):
+    """Where torch may use it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: asked)
+    assert has_tf32(torch.device(device)) is expected

@@ -29,6 +29,15 @@ MAX_TOKENS = 128
 BATCH = 8
 
 
+@pytest.fixture(autouse=True)
+def _without_tf32():
+    """In every test, whatever ran before it; `train` allows TF32, as it does in a run."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 @pytest.fixture(scope="module")
 def source():
     return synthetic_examples(64 * BATCH, max_tokens=MAX_TOKENS)
