@@ -2,7 +2,8 @@
 
 The longest examples of the training are tried: first a worker's whole share of a step, then half of it, a
 quarter and so on, until a forward and a backward pass leave a tenth of the memory free.  The step stays
-the same, since a micro-batch is only a part of it.  A shared GPU may still run out of memory later; then
+the same, since a micro-batch is only a part of it.  A part is passed twice: the second pass has gradients to add to,
+which take memory beside its own.  A shared GPU may still run out of memory later; then
 `step.step_gradients` halves the micro-batch again.
 """
 
@@ -61,7 +62,7 @@ def fit_micro_batch(
     """
     size = len(longest)
     while True:
-        share = _measure_peak(engine, longest[:size], objective, measure)
+        share = _measure_peak(engine, longest[:size], objective, measure, passes=1 if size == len(longest) else 2)
         if share is not None and (share <= 1.0 - MARGIN or size == 1):
             break
         if size == 1:
@@ -75,12 +76,18 @@ def fit_micro_batch(
 
 
 def _measure_peak(
-    engine: Engine, examples: Examples, objective: Objective, measure: Callable[[torch.device], float]
+    engine: Engine,
+    examples: Examples,
+    objective: Objective,
+    measure: Callable[[torch.device], float],
+    *,
+    passes: int,
 ) -> float | None:
-    """Fraction of memory that one pass over the examples takes; None if they do not fit."""
+    """Fraction of memory that passes over the examples take, as micro-batches of a step; None if they do not fit."""
     forget_peak(engine.device)
     try:
-        try_examples(engine, examples, objective)
+        for _ in range(passes):
+            try_examples(engine, examples, objective)
         wait_for(engine.device)
         return measure(engine.device)
     except torch.OutOfMemoryError:

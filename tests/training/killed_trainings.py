@@ -18,15 +18,22 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed
 from pydantic import TypeAdapter
+from transformers import GPT2LMHeadModel
 
+from raysweep.training import attempt
 from raysweep.training import benchmark as _benchmark  # noqa: F401  # imported for the assertion below
+from raysweep.training.attempt import make_engine
 from raysweep.training.distributed import DistributedGroup
+from raysweep.training.gradient_pass import GradientPass
 from raysweep.training.job import TrainingJob
 from raysweep.training.loop import train
+from raysweep.training.step import Engine
 
 # A GPU machine that has neither of them can still run the loop's parts and the benchmark.
 assert not {"ray", "tensorboardX"} & sys.modules.keys()
@@ -144,11 +151,22 @@ def check_agreement(rank: int, world_size: int) -> None:
     assert not group.any_rank(False)
 
 
+def engine_with_gradient_pass(trial: str, model: GPT2LMHeadModel, *how: Any) -> Engine:
+    """As on a GPU."""
+    engine = make_engine(trial, model, *how)
+    engine.gradient_pass = GradientPass(model, engine.kernels, engine.device, engine.autocast)
+    return engine
+
+
 def stop_and_go_on(job: TrainingJob, rank: int, world_size: int) -> None:
-    """Train as one of several workers; the last of them is asked to stop, so all do at one step, and go on."""
+    """Train as one of several workers; the last of them is asked to stop, so all do at one step, and go on.
+
+    The gradients before the stop are those of a GPU's pass, and those after it autograd's.
+    """
     where = {"device": "cpu", "rank": rank, "world_size": world_size}
     is_last = rank == world_size - 1
-    stopped = train(job, **where, should_stop=lambda: "its machine is needed" if is_last else None)
+    with mock.patch.object(attempt, "make_engine", engine_with_gradient_pass):
+        stopped = train(job, **where, should_stop=lambda: "its machine is needed" if is_last else None)
     reason = "its machine is needed" if is_last else "another worker was asked to stop"
     assert (stopped.steps, stopped.stopped) == (10, reason)
     train(job, **where)

@@ -49,18 +49,18 @@ def memory_of(monkeypatch):
     ("examples", "share_per_example", "expected", "tried"),
     [
         (16, 0.01, 16, [16]),
-        (16, 0.06, 8, [16, 8]),  # 16 would take 96 %: they fit, but leave too little
-        (16, 0.10, 8, [16, 8]),
-        (16, 0.20, 4, [16, 8, 4]),
-        (24, 0.11, 6, [24, 12, 6]),
-        (5, 0.40, 2, [5, 3, 2]),
-        (16, 0.95, 1, [16, 8, 4, 2, 1]),  # one example that fits is used, however tightly
+        (16, 0.06, 8, [16, 8, 8]),  # 16 would take 96 %: they fit, but leave too little
+        (16, 0.10, 8, [16, 8, 8]),
+        (16, 0.20, 4, [16, 8, 4, 4]),
+        (24, 0.11, 6, [24, 12, 6, 6]),
+        (5, 0.40, 2, [5, 3, 2, 2]),
+        (16, 0.95, 1, [16, 8, 4, 2, 1, 1]),  # one example that fits is used, however tightly
     ],
 )
 def test_the_largest_part_of_a_step_that_leaves_a_margin_is_taken(
     engine, memory_of, caplog, examples, share_per_example, expected, tried
 ):
-    """The whole step first, then its half, its quarter; what is taken is logged; no gradient is left behind."""
+    """The whole step first, then its half twice, as in a step of two, its quarter; no gradient is left behind."""
     caplog.set_level(logging.INFO)
     fit_micro_batch(engine, np.arange(examples), BOTH, measure=memory_of(share_per_example))
     assert (engine.micro_batch, memory_of.tried) == (expected, tried)

@@ -22,7 +22,8 @@ def test_two_workers_give_what_one_gives(make_job, tmp_path):
     """Over 12 steps of 2 × 5 examples, one odd: losses to 1e-5, weights to rounding; one set of files.
 
     The two workers pack rows and the one does not, so this is as well a whole training with packing and without.
-    After step 10 the second worker is asked to stop, as by a notice that its machine is needed: both do, and go on.
+    After step 10 the second worker is asked to stop, as by a notice that its machine is needed: both do, and go on;
+    before it their gradients are those of a GPU's pass.
     """
     settings = {"dropout": 0.0, "batch_size": 5, "accumulation": 2, "learning_rate": 1e-3}
     alone = make_job(**settings)
