@@ -92,8 +92,10 @@ def drain_this_node(left_s: float) -> None:
     """
     import ray
 
-    from raysweep.cluster.ray_internals import drain_node
+    from raysweep.cluster.ray_internals import drain_node, leave_sigterm_alone
 
+    # Ray's handler would stay when this fails, and end the watcher as code that called sys.exit.
+    leave_sigterm_alone()
     # Two seconds for what is still to be told after the last checkpoint.
     with ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR):
         here = ray.get_runtime_context()

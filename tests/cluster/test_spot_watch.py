@@ -3,11 +3,12 @@
 import datetime
 import http.server
 import json
+import signal
 import threading
 
 import pytest
 
-from raysweep.cluster.spot_watch import POLL_S, read_notice, watch_spot_notices
+from raysweep.cluster.spot_watch import POLL_S, drain_this_node, read_notice, watch_spot_notices
 from raysweep.scheduling.failures import Failure
 
 
@@ -107,6 +108,22 @@ def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
     kinds = [line.split(":")[0] for line in lines]
     assert kinds == ["URLError", "JSONDecodeError", "ConnectionError", "the node is drained"]
     assert lines[-1].startswith("the node is drained: EC2 takes it in ")
+
+
+def test_ray_leaves_the_watcher_its_handler_of_sigterm(monkeypatch):
+    """Also if it cannot be joined: systemd and `kill` end the watcher as Ctrl-C does, and no fault is reported."""
+    # As Ray has it: a session of this process may have taken it away.
+    monkeypatch.setattr(
+        "ray._private.utils.set_sigterm_handler", lambda handler: signal.signal(signal.SIGTERM, handler)
+    )
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises((ValueError, RuntimeError), match=r"Invalid address format: nowhere|ray\.init twice"):
+            drain_this_node(60.0)
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_training_that_a_missed_deadline_ended_was_preempted():
