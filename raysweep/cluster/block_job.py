@@ -2,8 +2,8 @@
 
 A block is read here, where the corpus is, and travels through the object store, as does what is made of it.  Results
 come in the order of the blocks, and each depends on its block alone, so neither the number of nodes nor the order in
-which they end can change a byte.  A job takes some blocks at a time: neither this process nor the object store holds
-the whole corpus.
+which they end can change a byte.  A job takes some blocks at a time, as many as their bytes allow: neither this process
+nor the object store holds the whole corpus.
 """
 
 import pickle
@@ -22,11 +22,13 @@ from raysweep.cluster.session import Session
 from raysweep.pipeline.tasks import Listener
 from raysweep.readers.cpu_threads import Block, Result, map_blocks_in_threads, map_in_threads
 
-_BLOCKS_AT_ONCE = 32
-"""Blocks of a job, which take up to 1 GB of the object store; a job takes some 0.2 s to begin and to end."""
-_LOOK_S, _CARRY_S, _START_S = 0.14, 0.05, 6.0
-"""CPU seconds, measured (BENCHMARKS.md): to look at a block's texts; to send a block and take what comes back, which
-this process does; and until a node has started its processes and compiled the kernels."""
+_BLOCKS_AT_ONCE, _BYTES_AT_ONCE = 32, 512 * 2**20
+"""A job ends at so many blocks, or with the block that reaches so many bytes; results take about as many again."""
+_LOOK_S, _START_S, _JOB_S = 0.14, 6.0, 0.2
+_SEND_S, _LOOK_THERE_S, _TAKE_S = 0.025, 0.3, 0.025
+"""Seconds, measured as CPU time (BENCHMARKS.md): to look at a block's texts in a thread here; until a node has started
+its processes and compiled the kernels; to begin and to end a job; and for a block that is looked at elsewhere, to read
+and send it, to look at it there, and to take what comes back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,22 +46,21 @@ class Nodes:
         """Count the nodes of the cluster that is joined, and their CPUs."""
         here = ray.get_runtime_context().get_node_id()
         cpus = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-        # Ray knows what a container may use, unless work is kept off this node; pyarrow has a thread for each core.
-        of_ray = cpus.pop(here, 0)
+        cpus.pop(here, None)
         elsewhere = [count for count in cpus.values() if count]
-        return cls(
-            here=here,
-            cpus_here=min(pa.cpu_count(), of_ray or pa.cpu_count()),
-            others=len(elsewhere),
-            cpus_elsewhere=sum(elsewhere),
-        )
+        # Not Ray's count of this node, which may be lowered to keep tasks off it: the threads are as many as pyarrow's.
+        return cls(here=here, cpus_here=pa.cpu_count(), others=len(elsewhere), cpus_elsewhere=sum(elsewhere))
 
     def save_time(self, blocks: int) -> bool:
-        """Tell whether so many blocks are sooner looked at elsewhere than in the threads of this machine."""
-        if not self.cpus_elsewhere:
+        """Tell whether so many blocks are sooner looked at elsewhere than in the one thread of this machine.
+
+        Two threads are at best 0.014 s a block slower than any number of nodes, which is less than the figures vary.
+        """
+        if self.cpus_here > 1 or not self.cpus_elsewhere:
             return False
-        there = max(_CARRY_S, _LOOK_S / self.cpus_elsewhere)
-        return blocks * (_LOOK_S / self.cpus_here - there) > _START_S
+        # A job's blocks are all sent before the first is looked at; results are taken while others are looked at.
+        there = _SEND_S + max(_TAKE_S, _LOOK_THERE_S / self.cpus_elsewhere) + _JOB_S / _BLOCKS_AT_ONCE
+        return blocks * (_LOOK_S - there) > _START_S
 
 
 def spread_blocks(
@@ -112,15 +113,24 @@ def map_blocks(
     elsewhere = {"label_selector": {"ray.io/node-id": f"!{spared}"}, "fallback_strategy": [{"label_selector": {}}]}
     options: dict[str, Any] = elsewhere if spared else {}
 
-    def begin(some: Sequence[int]) -> ray.data.Dataset:
-        refs: list[Any] = [ray.put(row) for row in islice(rows, len(some))]
-        pool = ray.data.TaskPoolStrategy(size=min(cpus, len(some)))
+    def begin(most: Sequence[int]) -> tuple[Sequence[int], ray.data.Dataset]:
+        refs: list[Any] = []
+        size = 0
+        for row in islice(rows, len(most)):
+            refs.append(ray.put(row))
+            size += row.nbytes
+            if size >= _BYTES_AT_ONCE:
+                break
+        pool = ray.data.TaskPoolStrategy(size=min(cpus, len(refs)))
         blocks = ray.data.from_arrow_refs(refs)
-        return blocks.map_batches(work_on, batch_size=None, batch_format="pyarrow", num_cpus=1, compute=pool, **options)
+        job = blocks.map_batches(work_on, batch_size=None, batch_format="pyarrow", num_cpus=1, compute=pool, **options)
+        return most[: len(refs)], job
 
-    for start in range(0, len(numbers), _BLOCKS_AT_ONCE):
-        some = numbers[start : start + _BLOCKS_AT_ONCE]
-        yield from _in_order(some, begin(some))
+    done = 0
+    while done < len(numbers):
+        for result in _in_order(*begin(numbers[done : done + _BLOCKS_AT_ONCE])):
+            done += 1
+            yield result
 
 
 def _row(number: int, block: bytes) -> pa.Table:
