@@ -6,14 +6,14 @@ The bootstrap gives the first; what the prompts add is estimated from the sums o
 learner and prompt, and each resample is shifted by Student's t with this standard error.  Its degrees of
 freedom are those of the difference of the two variances (Satterthwaite), from the effective numbers of groups.
 
-Several trainings are a third factor.  What single trainings find hard of single prompts makes the trainings differ too,
-and is counted once, among them (`seed_variance.py`): − V(prompts × trainings) + V(learners × prompts × trainings).
+The interaction of prompts and trainings is in this variance and in that of the trainings (`seed_variance`): with
+several seeds intervals are wider than they need be where trainings differ by prompt.
 
 Levels with fewer than `MIN_PROMPTS` effective prompts add nothing: their intervals hold for new learners who
 answer the same prompts, which must be said beside them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +44,7 @@ def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> Pro
     """What prompts add to a contrast; None if they are unknown or too few on a level."""
     by_prompt: list[tuple[GroupInfluences, Floats]] = []
     by_cell: list[tuple[GroupInfluences, Floats]] = []
-    levels = list(dict.fromkeys(part.level for part in parts))
-    for level in levels:
+    for level in dict.fromkeys(part.level for part in parts):
         drawn = resamples.levels[level]
         if drawn.prompts is None or drawn.cells is None or drawn.prompts.effective < MIN_PROMPTS:
             return None
@@ -53,17 +52,7 @@ def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> Pro
         by_prompt.append((drawn.prompts, weights_F))
         by_cell.append((drawn.cells, weights_F))
     carried = _added([(prompts, prompts.shares) for prompts, _ in by_prompt])
-    variance = _variance(by_prompt) - _variance(by_cell)
-    for seeds in sorted({part.seeds for part in parts if len(part.seeds) > 1}):
-        of_seeds = [part for part in parts if part.seeds == seeds]
-        between_prompts, between_cells = (
-            _variance_between(
-                resamples, of_seeds, {level: group for level, (group, _) in zip(levels, found, strict=True)}
-            )
-            for found in (by_prompt, by_cell)
-        )
-        variance -= (between_prompts - between_cells) / len(seeds)
-    variance = max(variance, 0.0)
+    variance = max(_variance(by_prompt) - _variance(by_cell), 0.0)
     squares = sum(_variance([pair]) ** 2 / max(pair[0].effective - 1.0, 1.0) for pair in (*by_prompt, *by_cell))
     freedom = max(variance**2 / squares, _LEAST_FREEDOM) if squares > 0.0 else _LEAST_FREEDOM
     shifts = np.sqrt(variance) * draw_t(freedom, resamples.resamples, resamples.seed, "prompts")
@@ -78,30 +67,11 @@ def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
     return float(np.sum(total**2))
 
 
-def _variance_between(resamples: Resamples, parts: Sequence[Part], groups: Mapping[str, GroupInfluences]) -> float:
-    """Variance between trainings that single groups explain: the sum of theirs.
-
-    Args:
-        parts: all of the same seeds.
-        groups: by level.
-    """
-    by_level = []
-    for level, group in groups.items():
-        values_GS = np.zeros((len(group.members), len(parts[0].seeds)))
-        for part in parts:
-            if part.level == level:
-                values_GS += part.weight * group.widening * group.influences[:, resamples.columns(part.names)]
-        by_level.append((group, values_GS))
-    return float(np.sum(np.var(_added(by_level), axis=1, ddof=1)))
-
-
 def _added(groups: Sequence[tuple[GroupInfluences, Floats]]) -> Floats:
-    """The values of each group, added up over the levels."""
+    """A value of each group, added up over the levels."""
     if len(groups) == 1:
         return groups[0][1]
     members = np.concatenate([group.members for group, _ in groups])
     values = np.concatenate([value for _, value in groups])
     distinct, places = np.unique(members, return_inverse=True)
-    total = np.zeros((len(distinct), *values.shape[1:]))
-    np.add.at(total, places, values)
-    return total
+    return np.asarray(np.bincount(places, values, len(distinct)), dtype=np.float64)

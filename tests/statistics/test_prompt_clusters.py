@@ -134,33 +134,3 @@ def test_intervals_hold_for_new_prompts_in_many_experiments(prompts, nested):
     assert level >= (0.93 if prompts >= 16 else 0.90)
     assert overall >= (0.92 if prompts >= 16 else 0.90)
     assert false <= 0.05
-
-
-def trained_experiment(seed, *, prompts=12, writers=48, trainings=3):
-    """Two equally good models in three trainings; each training finds some prompts, and some learners, harder."""
-    rng = np.random.default_rng([seed, 23])
-    models = [f"{role}{training}" for role in MODELS for training in range(trainings)]
-    writer, prompt = np.repeat(np.arange(writers), 2), rng.integers(0, prompts, 2 * writers)
-    per_token = 3.0 + rng.normal(0.0, 0.05, (len(writer), len(models)))
-    per_token += (
-        rng.normal(0.0, 0.3, (prompts, len(models)))[prompt] + rng.normal(0.0, 0.2, (writers, len(models)))[writer]
-    )
-    tokens, numbers = rng.integers(30, 60, len(writer)), np.arange(len(writer))
-    losses = {"B1": LevelLosses(level="B1", documents=numbers, tokens=tokens, nats=per_token * tokens[:, None])}
-    roles = {role: {"B1": {training: f"{role}{training}" for training in range(trainings)}} for role in MODELS}
-    drawn = resample_levels(
-        losses,
-        models,
-        resamples=200,
-        seed=seed,
-        clusters=dict(enumerate(map(str, writer))),
-        prompts=dict(enumerate(map(str, prompt))),
-    )
-    return measure(drawn, mean_log_ratio(*MODELS, RoleModels(by_role=roles, absent={}), ["B1"]))
-
-
-def test_what_trainings_find_hard_of_prompts_is_counted_once():
-    """Among the trainings.  Counted among the prompts too, the variance was 1.7 times that of the estimates."""
-    found = [trained_experiment(seed) for seed in range(150)]
-    variances = [one.document_variance + one.seed_variance + one.prompt_variance for one in found]
-    assert np.mean(variances) == pytest.approx(np.var([one.estimate for one in found]), rel=0.3)
