@@ -206,11 +206,9 @@ def forget_results(trial: Any) -> None:
 
     Public: none; Tune's `Trial` keeps running means of every number, and a copy of the config in the last result.
     """
-    try:
-        for kept in (trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps):
-            kept.clear()
-    except AttributeError as error:
-        raise _moved("Trial.run_metadata's metric_analysis or metric_n_steps") from error
+    # A Ray that keeps them elsewhere keeps them: an error here would be told as the loss of the trial's worker.
+    for name in ("metric_analysis", "metric_n_steps"):
+        getattr(trial.run_metadata, name, {}).clear()
     trial.last_result.pop("config", None)
 
 

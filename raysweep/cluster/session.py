@@ -204,7 +204,8 @@ def open_session(
             storage or another raysweep, or this Ray is not one that raysweep knows.
     """
     check_private_names()
-    share_arenas()
+    if trains:
+        share_arenas()
     address = resources.cluster_address
     for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
         os.environ.setdefault(name, value)

@@ -1,5 +1,6 @@
 """Ray's threads share one arena of memory, or each keeps what the others freed."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ libc.malloc_info(0, file), libc.fclose(file)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has arenas")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas")
 def test_threads_that_share_an_arena_have_no_others():
     """Without the limit eight threads that allocate at once have several."""
     arenas = {
@@ -43,4 +44,10 @@ def test_threads_that_share_an_arena_have_no_others():
 def test_a_system_without_glibc_is_left_as_it_is(monkeypatch):
     """Its C library has no such option."""
     monkeypatch.setattr(native_memory.sys, "platform", "darwin")
+    assert not native_memory.share_arenas()
+
+
+def test_the_user_s_own_number_of_arenas_is_left(monkeypatch):
+    """They know their machine."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     assert not native_memory.share_arenas()

@@ -165,5 +165,4 @@ def test_an_ended_trials_results_are_forgotten_and_its_outcome_is_kept(ours):
     assert "config" not in trial.last_result
     assert trial.run_metadata.metric_n_steps == {}
     del trial.run_metadata.metric_n_steps
-    with pytest.raises(ResourceError, match=r"moved Trial.run_metadata's metric_analysis or metric_n_steps; "):
-        ours.forget_results(trial)
+    ours.forget_results(trial)  # of a Ray that keeps them elsewhere
