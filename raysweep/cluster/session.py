@@ -30,7 +30,7 @@ from raysweep.cluster.ray_internals import (
 from raysweep.cluster.ray_watch import RayWatch, SilentServers, find_ended_server, servers_of_cluster
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import LostRayError, ResourceError
-from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial
+from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortage, gpus_of_trial, shares_process
 from raysweep.staging.run_staging import Staging, StagingTicket
 from raysweep.storage.atomic_files import write_json
 
@@ -117,15 +117,8 @@ class Session(AbstractContextManager["Session"]):
         )
 
     def shares_workers(self, need: ResourceRequest) -> bool:
-        """Whether such trials train one after another in the same processes; see `trial_driver.drive`.
-
-        With 'auto' those of one machine do: a GPU's first steps in a process take some 10 s, and torch and Ray Train
-        30 more.  A cluster may lose nodes, of which Ray Train tells more.
-        """
-        asked = self.resources.train_workers
-        is_local = self.resources.cluster_address is None
-        # Workers with disks of their own tell of evaluations and failures through Ray Train alone.
-        return need.workers == 1 and self.ticket is None and (is_local if asked == "auto" else asked == "shared")
+        """Whether such trials train one after another in the same processes."""
+        return shares_process(self.resources, need, is_staged=self.ticket is not None)
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.

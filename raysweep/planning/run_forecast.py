@@ -19,7 +19,7 @@ from raysweep.planning.gpu_sharing import GpuSharing, choose_gpu_sharing
 from raysweep.planning.model_size import model_shape
 from raysweep.planning.rates import ASSUMED_GPU, DataSize, Overheads, Rates, assumed_rates
 from raysweep.readers.locations import local_files
-from raysweep.scheduling.capacity import gpus_of_trial
+from raysweep.scheduling.capacity import ResourceRequest, gpus_of_trial, shares_process
 from raysweep.scheduling.order import share_of_gpus
 from raysweep.scheduling.trials import Trial
 from raysweep.storage.atomic_files import read_json
@@ -29,6 +29,10 @@ EFCAMDAT_TOKENS = 75.0
 """Mean tokens of an example; assumed of a corpus that no calibration has read."""
 BYTES_PER_ROW = 360
 """Bytes per row of a CSV like EFCAMDAT's."""
+_SHARED = Overheads(trial_start_s=1.0, first_trial_start_s=15.0)
+_SHARED_ON_GPU = Overheads(trial_start_s=1.0, first_trial_start_s=20.0)
+_OWN_ON_GPU = Overheads(trial_start_s=30.0, first_trial_start_s=35.0)
+"""Starts on an H100: 23 s of a first training with its steps, 29 to 35 s with workers of its own (BENCHMARKS.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +116,7 @@ def forecast_run(
     if gpus and not device.gpus:
         device = replace(device, name=resources.accelerator_type or ASSUMED_GPU, gpus=1, memory_bytes=0)
     rates = _rates(config, device, folder)
-    rates = replace(rates, overheads=read_overheads(device) or _usual_overheads(resources, device))
+    rates = replace(rates, overheads=read_overheads(device) or _usual_overheads(resources, trials, device))
     sharing = choose_gpu_sharing(resources, rates, cores=device.cores, on_gpu=device.gpus > 0)
     return RunForecast(
         config=config,
@@ -176,12 +180,16 @@ def _rates(config: Config, device: Device, folder: RunFolder | None = None) -> R
     return assumed_rates(device.name, parameters=shape.parameters, layers=shape.layers, cores=cores)
 
 
-def _usual_overheads(resources: ResourcesConfig, device: Device) -> Overheads:
-    """Before a measurement on this machine; trainings that share a process start it once, see `train_workers`."""
-    is_shared = gpus_of_trial(resources, None, gpus=device.gpus) <= 1.0 and (
-        resources.train_workers == "shared" or (resources.train_workers == "auto" and resources.cluster_address is None)
-    )
-    return Overheads(trial_start_s=1.0, first_trial_start_s=15.0) if is_shared else Overheads()
+def _usual_overheads(resources: ResourcesConfig, trials: Mapping[str, Trial], device: Device) -> Overheads:
+    """Before a measurement on this machine; trainings that share a process start it once, see `shares_process`.
+
+    One that has its own makes all count as if they had.
+    """
+    owns = {trial.settings.gpus for trial in trials.values()} or {None}
+    needs = [gpus_of_trial(resources, own, gpus=device.gpus) for own in owns]
+    if all(shares_process(resources, ResourceRequest(cpus=1, gpus=need)) for need in needs):
+        return _SHARED_ON_GPU if any(needs) else _SHARED
+    return _OWN_ON_GPU if any(needs) else Overheads()
 
 
 def _together(gpus: float) -> int:

@@ -27,6 +27,20 @@ def gpus_of_trial(resources: ResourcesConfig, own: float | None, *, gpus: float,
     return 1.0 / together if gpus >= 1 else 0.0
 
 
+def shares_process(resources: ResourcesConfig, need: "ResourceRequest", *, is_staged: bool = False) -> bool:
+    """Whether such trials train one after another in the same processes; see `trial_driver.drive`.
+
+    With 'auto' those of one machine do: a GPU's first steps in a process take some 10 s, and torch and Ray Train
+    30 more.  A cluster may lose nodes, of which Ray Train tells more.
+
+    Args:
+        is_staged: workers have disks of their own; they tell of evaluations and failures through Ray Train alone.
+    """
+    asked = resources.train_workers
+    is_local = resources.cluster_address is None
+    return need.workers == 1 and not is_staged and (is_local if asked == "auto" else asked == "shared")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceRequest:
     """What one trial takes while it runs."""

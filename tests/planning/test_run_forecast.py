@@ -85,3 +85,32 @@ def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(b
     spending = seen.spending
     assert spending.wall_hours == pytest.approx(seen.makespan.critical_path_s / 3600)
     assert spending.gpu_hours > spending.wall_hours
+
+
+@pytest.mark.parametrize(
+    ("resources", "own_gpus", "expected"),
+    [
+        ({}, None, (1.0, 20.0)),
+        ({"gpus_per_trial": 0}, None, (1.0, 15.0)),
+        ({"train_workers": "own"}, None, (30.0, 35.0)),
+        ({"train_workers": "own", "gpus_per_trial": 0}, None, (13.5, 20.0)),
+        ({}, 2, (30.0, 35.0)),
+        ({}, 0, (1.0, 20.0)),
+        ({"gpus_per_trial": 2}, None, (30.0, 35.0)),
+        ({"address": "10.0.0.1:6379"}, None, (30.0, 35.0)),
+    ],
+)
+def test_a_trainings_start_is_foretold_as_the_run_will_start_it(monkeypatch, tmp_path, resources, own_gpus, expected):
+    """In a process that is there or in its own, which on a GPU takes longer; seconds, of the others and the first."""
+    driver = tmp_path / "gpus" / "0000:01:00.0"
+    driver.mkdir(parents=True)
+    (driver / "information").write_text(GPU)
+    monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    own = {} if own_gpus is None else {"gpus": own_gpus}
+    config = parse_config(
+        {"trials": {"A1": {"levels": ["A1"]}, "B1": {"levels": ["B1"], **own}}, "resources": resources}
+    )
+    overheads = forecast_run(config, expand_trials(config), RunFolder(tmp_path / "run")).rates.overheads
+    assert (overheads.trial_start_s, overheads.first_trial_start_s) == expected
