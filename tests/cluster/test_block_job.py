@@ -1,6 +1,10 @@
 """The blocks of a corpus are worked on by a real Ray: what comes back, in which order, and when it is asked."""
 
 import csv
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +19,7 @@ from raysweep.corpus.preparing import prepare_corpus
 from raysweep.corpus.sample import write_sample
 from raysweep.errors import InputError, ResourceError
 from raysweep.storage.run_folder import RunFolder
+from tests.cluster.conftest import ROOT
 from tests.cluster.fake_pieces import double, double_and_die_once, double_or_refuse
 from tests.sweep_tasks import Remembering
 
@@ -93,6 +98,25 @@ def test_a_job_ends_at_its_bytes_as_at_its_blocks(session, monkeypatch):
     results = list(map_by_ray(session, double, lambda number: [number] * (1000 if number == 1 else 1), range(6)))
     assert [set(result) for result in results] == [{0}, {1}, {2}, {3}, {4}, {5}]
     assert jobs == [[0, 1], [2, 3, 4], [5]]
+
+
+@pytest.mark.slow
+def test_blocks_go_to_the_other_node(tmp_path):
+    """Ray alone would choose the node where the blocks are read, which has a free CPU."""
+    # Not what a session of this process has set for Ray: with its loopback address two nodes do not find each other.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "tests.cluster.blocks_of_two_nodes", str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["nodes"] == [1, 1, 2]
+    numbers, places = zip(*found["results"], strict=True)
+    assert numbers == (0, 1, 2, 3, 4, 5)
+    # The head may get one while both CPUs of the other are taken.
+    assert places[0] == found["other"]
+    assert places.count(found["other"]) >= 4
+    assert found["lines"] == ["prepare: texts are looked at through Ray Data, on 1 other node (2 CPUs)"]
 
 
 def test_an_error_is_raised_at_its_block_as_it_is(session):
