@@ -17,6 +17,7 @@ from raysweep.masking.ilm_files import (
 )
 from raysweep.masking.shards import plan_shards
 from raysweep.masking.vocabulary import gpt2
+from raysweep.staging.run_command import this_command
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.printable import say
 
@@ -32,7 +33,8 @@ def export_examples(settings: Settings, out: Path) -> None:
     from raysweep.corpus.preparing import read_summary
 
     if not settings.folder.splits.exists():
-        raise ConfigError(f"{settings.folder.root} holds no corpus; do `{' '.join(settings.command())}` first")
+        fix = this_command(settings.command(), stage="prepare")
+        raise ConfigError(f"{settings.folder.root} holds no corpus; do {fix} first")
     total = read_summary(settings.folder).documents
     out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:

@@ -91,7 +91,7 @@ def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> Chosen
     if not all_levels:
         names = [model] if model in done else []
     if not names:
-        trained = ", ".join(done) or f"none yet; do `{run_command(run)}` first"
+        trained = ", ".join(done) or f"none yet; do {run_command(run)} first"
         found = "no level has a model of its own" if all_levels else f"found '{model or '':.80}'"
         if model is None and not all_levels:
             found = "give one, or --all-levels"

@@ -70,7 +70,7 @@ def _read_spreads(folder: RunFolder) -> list[LevelSpread]:
     rows = read_json(folder.evidence).get("spreads")
     if rows is None:
         raise InputError(
-            f"--power: {folder.evidence} is of an earlier version; do `{run_command(folder, '--force', 'report')}`"
+            f"--power: {folder.evidence} is of an earlier version; do {run_command(folder, '--force', 'report')}"
         )
     if not rows:
         raise InputError(

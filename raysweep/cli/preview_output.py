@@ -12,6 +12,7 @@ from raysweep.errors import ConfigError
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.preview import preview_example
 from raysweep.seeding import generator_for
+from raysweep.staging.run_command import this_command
 
 CLEANED = 3
 """Texts that are shown before and after their markup was unwrapped."""
@@ -33,7 +34,8 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
         ConfigError: there are no examples yet, or none of that level.
     """
     if not settings.folder.manifest.exists():
-        raise ConfigError(f"{settings.folder.root} holds no examples; do `{' '.join(settings.command())}` first")
+        fix = this_command(settings.command(), stage="mask")
+        raise ConfigError(f"{settings.folder.root} holds no examples; do {fix} first")
     levels = settings.config.data.levels
     store = ExampleStore.open(settings.folder.examples)
     examples = store.select(levels if level is None else (level,), "train")

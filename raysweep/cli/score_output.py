@@ -94,7 +94,7 @@ def score_texts(
                 f"--model: found '{name[:60]}'; trained in '{run.folder.name}' are {', '.join(run.models)}"
             )
     if len(run.models) == 1:
-        raise InputError(f"{run.folder.root}: no model is trained yet; do `{run_command(run.folder)}` first")
+        raise InputError(f"{run.folder.root}: no model is trained yet; do {run_command(run.folder)} first")
     first = next(name for name in run.models if name != "start")
     record = read_record(run.folder.trial(first))
     assert record is not None

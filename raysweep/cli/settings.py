@@ -109,7 +109,7 @@ class Settings:
         """The words that repeat this run, for the report; without secrets."""
         from raysweep.config.secrets import recorded_override
 
-        words = ["python -m raysweep run", "--profile", self.profile, "--name", shlex.quote(self.folder.name)]
+        words = ["python -m raysweep run", shlex.join(["--profile", self.profile, "--name", self.folder.name])]
         if self.file != DEFAULT_CONFIG:
             words += ["--config", shlex.quote(str(self.file))]
         words += [] if self.storage == DEFAULT_STORAGE else ["--storage", shlex.quote(self.storage)]

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from raysweep.config.budget_settings import NotifyConfig
 from raysweep.errors import ConfigError
-from raysweep.storage.printable import shown, without_secrets
+from raysweep.storage.printable import HIDDEN, shown, without_secrets
 
-HIDDEN = "***"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MESSAGE_VARIABLES = {f"RAYSWEEP_{name}" for name in ("RUN", "STATE", "DONE", "TRIALS", "VERDICT", "REASON")}

@@ -53,7 +53,7 @@ def read_classification(folder: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
     files = ClassificationFolder.of(folder)
     for path in (files.features, files.predictions):
         if not path.exists():
-            raise InputError(f"{path}: not there; do `{run_command(folder, '--force', 'classify')}` first")
+            raise InputError(f"{path}: not there; do {run_command(folder, '--force', 'classify')} first")
     return pd.read_parquet(files.features), pd.read_parquet(files.predictions)
 
 

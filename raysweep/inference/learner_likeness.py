@@ -97,7 +97,7 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
     if rows.empty:
         raise InputError(
             f"{run.folder.documents}: found no test document, with which filled texts are compared; raise "
-            f"data.split.test, and do `{run_command(run.folder, '--force', 'prepare')}`"
+            f"data.split.test, and do {run_command(run.folder, '--force', 'prepare')}"
         )
     taken = classifier.predict(rows["text"], ids=rows["writing_id"].astype(str).tolist())["level"].to_numpy()
     counts = pd.crosstab(rows["level"].to_numpy(), taken, normalize="index")
@@ -119,7 +119,7 @@ def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
         raise InputError(
             f"{ClassificationFolder.of(run.folder).predictions}: found no test document of the run's own, with which "
             "filled texts are compared; raise data.split.test, and do "
-            f"`{run_command(run.folder, '--force', 'prepare')}`"
+            f"{run_command(run.folder, '--force', 'prepare')}"
         )
     taken = pd.Series(own.probabilities[LOGISTIC].argmax(axis=1)).map(dict(enumerate(levels)))
     counts = pd.crosstab(own.rows["level"].to_numpy(), taken, normalize="index")

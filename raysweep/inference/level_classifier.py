@@ -61,8 +61,8 @@ def model_digest_of(run: RunFolder, name: str) -> str:
     For the common start, which the settings make, that of the run's own tokenizer; '' if it has none.
     """
     if name != START_MODEL:
-        record = read_record(run.trial(name), fix=f"train it again with `{run_command(run, '--force', name)}`")
+        record = read_record(run.trial(name), fix=f"train it again with {run_command(run, '--force', name)}")
         return "" if record is None else record.model_digest
-    fix = f"make it again with `{run_command(run)}`"
+    fix = f"make it again with {run_command(run)}"
     stages = read_sealed(run.record, fix=fix)["stages"] if run.record.exists() else {}
     return tokenizer_digest(stages.get("mask", {}).get("outputs", {}))

@@ -99,7 +99,7 @@ class LoadedRun:
         if missing := [name for name in (found.experts[level] for level in found.levels) if name not in self.models]:
             raise InputError(
                 f"{self.folder.evidence}: tells levels by '{missing[0]:.40}' too, which is not trained now; "
-                f"do `{run_command(self.folder)}` first"
+                f"do {run_command(self.folder)} first"
             )
         calibration = found.calibration
         models = {level: self[found.experts[level]] for level in found.levels}
@@ -126,11 +126,11 @@ class LoadedRun:
         options = shlex.join(["--out", str(place.with_suffix(".json")), "--force"])
         fix = f"classify again with `raysweep classify CORPUS {place_options(self.folder)} {options}`"
         if path is None:
-            path, fix = ClassificationFolder.of(self.folder).classifier, f"do `{run_command(self.folder)}`"
+            path, fix = ClassificationFolder.of(self.folder).classifier, f"do {run_command(self.folder)}"
             if self.config.classification is None:
                 raise InputError(
                     f"{self.folder.root}: has no classifier of its own; "
-                    f"do `{run_command(self.folder, '--set', 'classification.folds=5')}`"
+                    f"do {run_command(self.folder, '--set', 'classification.folds=5')}"
                 )
             self._refuse_damage("classify", path)
         # scikit-learn, which loading a run needs not
@@ -183,7 +183,7 @@ class LoadedRun:
 
     def _fix(self, target: str) -> str:
         """What makes a trial or a stage again, for a message: the whole command, since Python has no options."""
-        return f"make it again with `{run_command(self.folder, '--force', target)}`"
+        return f"make it again with {run_command(self.folder, '--force', target)}"
 
     def _is_done(self, name: str) -> bool:
         record = read_record(self.folder.trial(name), fix=self._fix(name))
@@ -243,7 +243,7 @@ class LoadedRun:
         if is_stale:
             raise InputError(
                 f"{self.folder.evidence}: rests on other models or scores than those that are there now; "
-                f"do `{run_command(self.folder)}` first"
+                f"do {run_command(self.folder)} first"
             )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
@@ -257,7 +257,7 @@ class LoadedRun:
         stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
         outputs = stages.get(stage, {}).get("outputs", {})
         if name not in outputs:
-            raise InputError(f"{path}: not there; do `{run_command(self.folder)}` first")
+            raise InputError(f"{path}: not there; do {run_command(self.folder)} first")
         if damaged := find_damage(self.folder.root, {name: outputs[name]}):
             raise DamagedError(f"{path} {damaged[0].what}; {fix}")
 

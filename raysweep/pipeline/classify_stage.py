@@ -62,6 +62,7 @@ class ClassifyStage(Stage):
 
     name = "classify"
     needs = ("evaluate",)
+    has_command = False
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
         """Every model's scores of every corpus, and what the classifiers made of them; none if it is not asked for."""

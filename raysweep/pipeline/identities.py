@@ -240,11 +240,8 @@ def classify_identity(config: Config, corpora: Sequence[str], models: Sequence[s
     assert config.classification is not None
     settings = config.classification.model_dump(mode="json")
     fields = {"levels": list(config.data.levels), "corpora": list(corpora), "models": list(models)}
-    version = [
-        CLASSIFICATION_VERSION,
-        EXAMPLES_VERSION,
-        SCORES_VERSION,
-    ]  # what is fitted says whose perplexities it reads
+    # What is fitted says whose perplexities it reads.
+    version = [CLASSIFICATION_VERSION, EXAMPLES_VERSION, SCORES_VERSION]
     return {"classification": settings, **fields, "seed": config.seed, "version": version}
 
 

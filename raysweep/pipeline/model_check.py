@@ -25,7 +25,7 @@ def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
     if model not in trials:
         raise InputError(f"--model: found '{model:.80}'; the trials of '{folder.name}' are {', '.join(trials)}")
     if record is None or not {"mask", "evaluate"} <= {*record.stages}:
-        raise InputError(f"{folder.root}: is not evaluated; do `{run_command(folder)}` first")
+        raise InputError(f"{folder.root}: is not evaluated; do {run_command(folder)} first")
 
     def forecast() -> RunForecast:
         return forecast_run(config, trials, folder)
@@ -37,10 +37,10 @@ def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
             reason = decisions.reasons.get(target.name, "it is not done")
             raise InputError(
                 f"{target.kind} '{target.name}' of '{folder.name}' is not up to date: {reason}; "
-                f"do `{run_command(folder)}` first"
+                f"do {run_command(folder)} first"
             )
         for target in (target for target in decisions.skip if target.name in names):
             for damage in target.find_damage():
                 raise DamagedError(
-                    f"{damage.path} {damage.what}; make it again with `{run_command(folder, *target.force.split())}`"
+                    f"{damage.path} {damage.what}; make it again with {run_command(folder, *target.force.split())}"
                 )

@@ -37,6 +37,7 @@ from raysweep.planning.forecast import TrialForecast
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
+from raysweep.staging.run_command import this_command
 from raysweep.staging.run_staging import LocalStorage, Staging
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.digests import Damage
@@ -200,20 +201,19 @@ class Run:
             self.executor.check(self.listener)
 
     def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
-        for need in stage.needs:
-            if need not in self.record.stages and need not in stages:
-                raise ConfigError(
-                    f"stage '{stage.name}' needs '{need}', which is not done; do `{' '.join(self.command)}` first"
-                )
+        for need in set(stage.needs).difference(self.record.stages, stages):
+            fix = this_command(self.command, stage=need)
+            raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do {fix} first")
 
     def _refuse_stale(self, stage: Stage, decisions: Decisions, *, asked: str) -> None:
         """Raise if a stage that is not asked for has something to make again; trials may be unfinished."""
         for target in decisions.todo:
             if target.is_done or target.name == stage.name:
                 reason = decisions.reasons.get(target.name, "its settings or inputs changed, or it was never made")
+                fix = this_command(self.command, stage=stage.name if stage.has_command else "run")
                 raise ConfigError(
                     f"stage '{asked}' rests on {target.kind} '{target.name}', which is not up to date: {reason}; "
-                    f"do `{' '.join(self.command)}` first"
+                    f"do {fix} first"
                 )
 
     def _refuse_over_budget(self) -> None:
@@ -300,8 +300,8 @@ class Run:
 
     def _describe_damage(self, targets: Sequence[Target], damaged: Mapping[str, Sequence[Damage]]) -> Iterator[str]:
         for target in targets:
-            for damage in damaged.get(target.name, ()):
-                yield f"{damage.path} {damage.what}; make it again with `{' '.join(self.command)} {target.force}`"
+            fix = f"make it again with {this_command(self.command, *target.force.split())}"
+            yield from (f"{damage.path} {damage.what}; {fix}" for damage in damaged.get(target.name, ()))
 
     @contextmanager
     def _recorded(self, target: Target, stage: Stage) -> Iterator[None]:

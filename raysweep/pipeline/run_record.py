@@ -47,6 +47,8 @@ class RunRecord:
     profile: str
     command: str
     """What a person types to get here, paths as they gave them."""
+    working_folder: str = ""
+    """Where they typed it, which such paths count from; '' in a record of an earlier version.  Never published."""
     raysweep: str
     python: str
     platform: str
@@ -86,6 +88,7 @@ def open_run(folder: RunFolder, *, profile: str, command: Sequence[str], anew: b
         name=folder.name,
         profile=profile,
         command=" ".join(command),
+        working_folder=str(Path.cwd()),
         raysweep=__version__,
         python=platform.python_version(),
         platform=platform.platform(),

@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM while trainings run: the first asks them to save and stop, a second ends at once.
 
 The handler only remembers the signal, so it interrupts nothing halfway: the executor checks for it
-between two pieces of work.  Ray and Tune install handlers of their own (Tune's drops what was not
-saved, Ray's ends the process wherever it is), so these are installed after theirs and removed when
-the trainings end.
+between two pieces of work.  The handlers that Ray and Tune would install are switched off when the session
+is opened (Ray's ends the process wherever it is, Tune's drops what was not saved); these are removed when the
+trainings end.
 """
 
 import signal

@@ -127,6 +127,8 @@ class Stage(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Stages that must be recorded in run.json before this one can say what its targets are made from."""
+    has_command: ClassVar[bool] = True
+    """A command of its name does this stage alone."""
     is_costly: ClassVar[bool] = False
     """Targets may have cost hours: stop, rather than make them again, when their settings changed."""
 

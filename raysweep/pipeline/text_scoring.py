@@ -200,8 +200,8 @@ def score_corpus(
         to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
         reader = OwnProcess()
         with ThreadPoolExecutor(1) as thread:
-            reading = thread.submit(_make_plan, scoring, mark, identity["texts"], reader)
             try:
+                reading = thread.submit(_make_plan, scoring, mark, identity["texts"], reader)
                 executor.warm_up(to_score, listener)
                 counts = reading.result()
             except RaysweepError:
@@ -210,7 +210,7 @@ def score_corpus(
                     raise error from None
                 raise
             finally:
-                # After Ctrl-C and SIGTERM, which may come in any line above: only a small corpus is read to its end.
+                # After Ctrl-C and SIGTERM too, in any line of the `try`: only a small corpus is read to its end.
                 reader.stop()
     else:
         counts = TextCounts(**plan["counts"])
@@ -259,8 +259,12 @@ def write_scores(
 
 def _make_plan(scoring: TextScoring, mark: str, digest: str, reader: OwnProcess) -> TextCounts:
     """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
-    is_small = sum(path.stat().st_size for path in scoring.files) <= _READ_HERE_BYTES
-    counts = write_texts(scoring) if is_small else reader.run(write_texts, scoring)
+    size = sum(path.stat().st_size for path in scoring.files)
+    killed = (
+        f"{scoring.files[0]}: the process that read the corpus ({size / 1e6:,.0f} MB) was killed, most likely for its "
+    )
+    killed += "memory; use a machine with more, or split the corpus and score the parts one by one"
+    counts = write_texts(scoring) if size <= _READ_HERE_BYTES else reader.run(write_texts, scoring, if_killed=killed)
     if digest_files(scoring.files) != digest:  # else another corpus's texts would stay under this one's digest
         raise InputError(f"{scoring.files[0]}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})

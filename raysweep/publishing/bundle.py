@@ -45,7 +45,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
     """
     if not folder.evidence.exists():
-        raise InputError(f"{folder.evidence}: not there; do `{run_command(folder)}` first")
+        raise InputError(f"{folder.evidence}: not there; do {run_command(folder)} first")
     config = read_resolved_config(folder)
     with tempfile.TemporaryDirectory(prefix="raysweep-bundle-") as scratch:
         target = RunFolder(Path(scratch) / folder.name)
@@ -86,7 +86,7 @@ def _refuse_stale(folder: RunFolder, target: RunFolder) -> None:
 def _stale(folder: RunFolder, reason: str) -> InputError:
     return InputError(
         f"{folder.report}: the report does not follow from the run folder as it is now ({reason}). Write it again "
-        f"with `{run_command(folder, '--force', 'report')}`, then bundle it"
+        f"with {run_command(folder, '--force', 'report')}, then bundle it"
     )
 
 

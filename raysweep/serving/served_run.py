@@ -242,8 +242,7 @@ def serve_run(run: LoadedRun, *, report_digest: str | None = None) -> ServedRun:
     names = dict.fromkeys([*level_of, *experts, *general])
     if not names:
         raise InputError(
-            f"{run.folder.root}: has neither a level's own model nor a general one; "
-            f"do `{run_command(run.folder)}` first"
+            f"{run.folder.root}: has neither a level's own model nor a general one; do {run_command(run.folder)} first"
         )
     models = {name: run.models[name] for name in names}
     return ServedRun(

@@ -1,43 +1,91 @@
 """The command that works on a run again, for messages: whole, so that it can be pasted.
 
 Where the run lies is told from its folder, since it may have been copied; all else is as run.json has it from the last
-command that worked in it.
+command that worked in it.  That command's --config, and the paths in settings, count from the folder in which it was
+given, so another folder is left for that one first.
 """
 
+import os
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from raysweep.errors import InputError
 from raysweep.staging.local_copies import storage_of
 from raysweep.storage.atomic_files import read_json
+from raysweep.storage.printable import HIDDEN
 from raysweep.storage.run_folder import RunFolder
 
 _DEFAULT = Path("runs")
 _PLACE = ("--name", "--storage")
 
 
-def place_options(folder: RunFolder) -> str:
+def place_options(folder: RunFolder, working: Path = Path()) -> str:
     """`--name` and, unless it is `runs` in the working directory, `--storage` of a run."""
     name, storage = folder.root.resolve().name, storage_of(folder.root)
-    return shlex.join(["--name", name, *([] if storage == str(_DEFAULT.resolve()) else ["--storage", storage])])
+    is_default = storage == str((working / _DEFAULT).resolve())
+    return shlex.join(["--name", name, *([] if is_default else ["--storage", storage])])
 
 
 def run_command(folder: RunFolder, *more: str) -> str:
-    """The command that does again, or goes on with, what was done in a run.
+    """The command that does again, or goes on with, what was done in a run, in backticks.
 
     Args:
         more: options that it gets besides.
     """
+    record = _read(folder)
+    working = Path(record.get("working_folder") or Path.cwd())
+    start, notes = "", []
+    if not os.access(working, os.X_OK):  # as on another machine
+        notes = [f"in a folder like {shlex.quote(str(working))} of the machine where it ran"]
+        working = Path()
+    elif working.resolve() != Path.cwd():
+        start = f"cd {shlex.quote(str(working))} && "
+    _, options, hidden = _parse(str(record.get("command", "")), without=_PLACE)
+    words = [f"{start}raysweep run", place_options(folder, working), *map(shlex.quote, [*options, *more])]
+    return _named(words, [*notes, *hidden])
+
+
+def this_command(command: Sequence[str], *more: str, stage: str = "run") -> str:
+    """The command that is at work, in backticks.
+
+    Args:
+        command: its words, as `Settings.command` has them.
+        more: options that it gets besides.
+        stage: the command in place of `run`; the name of a stage does that stage alone.
+    """
+    start, options, hidden = _parse(" ".join(command))
+    return _named([*start[:-1], stage, *map(shlex.quote, [*options, *more])], hidden)
+
+
+def _read(folder: RunFolder) -> Mapping[str, Any]:
+    """run.json, if it holds a command; whoever reads the record as such refuses it, and says why."""
     try:
-        recorded = shlex.split(str(read_json(folder.record)["command"])) if folder.record.is_file() else []
+        record = read_json(folder.record) if folder.record.is_file() else {}
+        shlex.split(str(record["command"]))
     except (InputError, KeyError, TypeError, ValueError):
-        recorded = []  # whoever reads the record as such refuses it, and says why
-    start = next((place for place, word in enumerate(recorded) if word.startswith("--")), len(recorded))
+        return {}
+    return record
+
+
+def _parse(command: str, without: Sequence[str] = ()) -> tuple[list[str], list[str], list[str]]:
+    """The words before the first option; the options; a note on settings whose secret was not recorded."""
+    words = shlex.split(command)
+    first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
     kept: list[str] = []
-    words = iter(recorded[start:])
-    for word in words:
-        if word in _PLACE:
-            next(words, None)
+    hidden: list[str] = []
+    options = iter(words[first:])
+    for option in options:
+        if option in without:
+            next(options, None)
+        elif option == "--set" and HIDDEN in (setting := next(options, "")):
+            hidden.append(setting.partition("=")[0])
         else:
-            kept.append(word)
-    return " ".join(["raysweep run", place_options(folder), *map(shlex.quote, [*kept, *more])])
+            kept += ["--set", setting] if option == "--set" else [option]
+    note = [f"with --set {', '.join(hidden)} as before, since secrets are not recorded"] if hidden else []
+    return words[:first], kept, note
+
+
+def _named(words: Sequence[str], notes: Sequence[str]) -> str:
+    return f"`{' '.join(words)}`" + (f" ({', '.join(notes)})" if notes else "")

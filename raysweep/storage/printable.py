@@ -13,6 +13,8 @@ from typing import Any
 
 SHOWN_CHARACTERS = 80
 """The most characters of an input that a message repeats."""
+HIDDEN = "***"
+"""What stands for a secret."""
 _LONGEST_LINE = 2000
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners are part of emoji and of Persian words
@@ -63,7 +65,7 @@ def _without_middle(value: str) -> str:
 
 def without_secrets(text: str) -> str:
     """The text with the user and password, and the token-like query values, of its URLs as `***`; `${NAME}`s stay."""
-    return _SECRET_IN_QUERY.sub(r"\1***", _USER_IN_URL.sub("***@", text))
+    return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", _USER_IN_URL.sub(f"{HIDDEN}@", text))
 
 
 def shown(value: Any, limit: int = SHOWN_CHARACTERS) -> str:

@@ -44,11 +44,26 @@ def test_a_preview_can_be_of_one_level(command):
     assert str(error) == "--level: found 'B2', which has no examples; levels are A1, C1"
 
 
-def test_a_preview_before_there_are_examples_says_what_to_do(command):
-    """The commands that make them are named."""
-    assert "holds no examples; do `python -m raysweep run --profile tiny --name tiny` first" in str(
-        command("preview").exception
-    )
+@pytest.mark.parametrize(
+    ("words", "missing", "stage"),
+    [
+        (["preview"], "examples", "mask"),
+        (["ilm-export", "--out", "ilm"], "corpus", "prepare"),
+        (["mask"], None, "prepare"),
+    ],
+)
+def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it_alone(command, words, missing, stage):
+    """Not with one that also starts hours of training."""
+    told = f"holds no {missing}; do" if missing else f"needs '{stage}', which is not done; do"
+    assert f"{told} `python -m raysweep {stage} --profile tiny --name tiny` first" in str(command(*words).exception)
+
+
+def test_a_profile_with_a_space_is_quoted_in_commands(command, tmp_path):
+    """As every other word of theirs."""
+    config = tmp_path / "experiments.yaml"
+    config.write_text(config.read_text().replace("tiny", "my run"))
+    told = str(command("preview", "--name", "pilot").exception)
+    assert "do `python -m raysweep mask --profile 'my run' --name pilot` first" in told
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -21,6 +23,7 @@ from raysweep.inference import text_parts
 from raysweep.inference.level_classifier import model_digest_of
 from raysweep.pipeline import text_scoring
 from raysweep.pipeline.inline_executor import InlineExecutor
+from raysweep.pipeline.own_process import OwnProcess
 from raysweep.scheduling.records import read_record, write_record
 from raysweep.storage.digests import describe_outputs, read_sealed, write_sealed
 from raysweep.storage.run_files import tokenizer_digest
@@ -172,14 +175,15 @@ def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeyp
     assert "score: 1 texts of 2 rows\nscore: set aside 1 empty text" in score(*words)
 
 
-def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["Ray starts", "the reading begins"])
+def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_path, monkeypatch, moment):
     """Its reading is stopped, and leaves no process; the next command reads it from its beginning."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
     begun, stopped = Event(), Event()
 
     class Reader:
-        def run(self, *_):
+        def run(self, *_, **__):
             begun.set()
             assert stopped.wait(60)
             raise BrokenProcessPool
@@ -191,13 +195,31 @@ def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_pat
         assert begun.wait(60)
         raise KeyboardInterrupt
 
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *work):
+            super().submit(*work)
+            interrupt()
+
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(text_scoring, "OwnProcess", Reader)
-        patch.setattr(InlineExecutor, "warm_up", interrupt)
+        if moment == "Ray starts":
+            patch.setattr(InlineExecutor, "warm_up", interrupt)
+        else:
+            patch.setattr(text_scoring, "ThreadPoolExecutor", Interrupted)
         score(*words)
     assert ended.value.code == 130
     assert "score: 1 texts of 1 rows" in score(*words)
+
+
+def test_a_corpus_whose_reader_is_killed_is_named_with_the_fix(score, tmp_path, monkeypatch):
+    """As the kernel kills where memory is short."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
+    run_in_process = OwnProcess.run
+    monkeypatch.setattr(OwnProcess, "run", lambda process, *_, **told: run_in_process(process, os._exit, 9, **told))
+    with pytest.raises(ResourceError, match=r"texts\.csv: the process that read the corpus .* was killed, .* split"):
+        score("texts.csv", "--out", "out.csv", "--model", "A1")
 
 
 def test_ctrl_c_while_ray_ends_does_not_wait_for_the_table(score, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A function in a process of its own, which nobody has to wait for."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,32 +10,52 @@ from concurrent.futures.process import BrokenProcessPool
 import psutil
 import pytest
 
+from raysweep.errors import ResourceError
 from raysweep.pipeline.own_process import OwnProcess
 
 
 def test_what_the_function_returns_or_raises_comes_back():
     """As if it had been called here."""
     process = OwnProcess()
-    assert process.run(pow, 2, 10) == 1024
+    assert process.run(pow, 2, 10, if_killed="") == 1024
     with pytest.raises(ValueError, match="invalid literal"):
-        process.run(int, "x")
+        process.run(int, "x", if_killed="")
 
 
 def test_a_function_that_is_stopped_ends_at_once():
     """Even if it was never to end; whoever waits for it is told."""
     process = OwnProcess()
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(process.run, signal.pause)
+        running = thread.submit(process.run, signal.pause, if_killed="")
         process.stop()
         assert isinstance(running.exception(60), BrokenProcessPool)
 
 
 def test_the_process_does_not_outlive_a_parent_that_is_killed():
     """kill -9 leaves nobody to stop it."""
-    code = "import signal; from raysweep.pipeline.own_process import OwnProcess; OwnProcess().run(signal.pause)"
+    code = (
+        "import signal; from raysweep.pipeline.own_process import OwnProcess; "
+        "OwnProcess().run(signal.pause, if_killed='')"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as parent:
         us = psutil.Process(parent.pid)
         while not (children := [child for child in us.children() if "spawn_main" in " ".join(child.cmdline())]):
             assert us.is_running()
         parent.kill()
     assert psutil.wait_procs(children, timeout=60)[1] == []
+
+
+def test_ctrl_c_does_not_reach_the_process():
+    """A terminal sends it to all; the process would print a traceback before this one answers."""
+    code = (
+        "import signal; from raysweep.pipeline.own_process import OwnProcess; "
+        "print(signal.SIGINT in OwnProcess().run(signal.pthread_sigmask, signal.SIG_BLOCK, [], if_killed=''))"
+    )
+    # In a fresh process, where multiprocessing's resource tracker starts.
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "True\n"
+
+
+def test_a_process_that_another_kills_is_told_as_what_it_is():
+    """As the kernel does where memory is short."""
+    with pytest.raises(ResourceError, match="too large"):
+        OwnProcess().run(os._exit, 9, if_killed="too large")

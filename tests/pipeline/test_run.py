@@ -1,12 +1,13 @@
 """A run from a CSV to a report: what is done once, what is done again, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from raysweep.errors import ChangedError, ConfigError, InputError, ResourceError
 from raysweep.pipeline.inline_executor import InlineExecutor
-from raysweep.pipeline.run_record import forget
+from raysweep.pipeline.run_record import forget, read_run
 from raysweep.scheduling.records import State, read_record
 
 
@@ -98,6 +99,11 @@ def test_a_changed_trial_is_refused_before_anything_is_written(done_run, tiny_ru
     with pytest.raises(ChangedError):
         tiny_run(with_learning_rate("A1", 2e-3)).do()
     assert contents(done_run.folder) == before
+
+
+def test_the_record_says_where_the_command_was_given(done_run):
+    """Its config and its data may be named from there."""
+    assert read_run(done_run.folder).working_folder == str(Path.cwd())
 
 
 def test_a_stage_that_cannot_begin_writes_nothing(tiny_run):

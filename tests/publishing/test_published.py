@@ -45,7 +45,9 @@ def secretive(tmp_path_factory):
     )
     folder.config.write_text(dump_config(config), encoding="utf-8")
     record = json.loads(folder.record.read_text())
-    folder.record.write_text(json.dumps({**record, "command": COMMAND, "host": "secret-host"}))
+    folder.record.write_text(
+        json.dumps({**record, "command": COMMAND, "working_folder": "/home/alice", "host": "secret-host"})
+    )
     trial = read_sealed(folder.trial("B1").record, fix="")
     trial |= {"reason": "its worker on secret-host was lost (log: /home/alice/runs/pilot/trials/B1/worker.log)"}
     trial["identity"] |= {"model": {"start": "/home/alice/models/start"}}

@@ -5,11 +5,18 @@ import shlex
 
 import pytest
 
-from raysweep.staging.run_command import run_command
+from raysweep.config.secrets import recorded_override
+from raysweep.staging.run_command import run_command, this_command
 from raysweep.storage.run_folder import RunFolder
 
 RECORDED = "python -m raysweep run --profile quick --name pilot --config 'my texts/a.yaml' --storage s3://old/runs"
 SETTINGS = ["--set", "data.csv=my texts/a.csv", "--skip-empty"]
+
+
+def words(command):
+    """The command in its backticks."""
+    assert command[0] == command[-1] == "`"
+    return shlex.split(command[1:-1])
 
 
 @pytest.fixture
@@ -25,20 +32,20 @@ def test_a_command_repeats_what_was_asked_where_the_run_lies(folder, tmp_path, m
     """With the settings of its last command, without the storage and the name that it had."""
     made = ["--profile", "quick", "--config", "my texts/a.yaml", *SETTINGS]
     place = ["raysweep", "run", "--name", "copy", "--storage", str(tmp_path / "a place")]
-    assert shlex.split(run_command(folder, "--force", "A1")) == [*place, *made, "--force", "A1"]
+    assert words(run_command(folder, "--force", "A1")) == [*place, *made, "--force", "A1"]
     monkeypatch.chdir(folder.root)
-    assert shlex.split(run_command(RunFolder(folder.root.relative_to(folder.root)))) == [*place, *made]
+    assert words(run_command(RunFolder(folder.root.relative_to(folder.root)))) == [*place, *made]
     folder.root.parent.rename(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     moved = RunFolder(tmp_path / "runs" / "copy")
-    assert shlex.split(run_command(moved)) == ["raysweep", "run", "--name", "copy", *made]
+    assert words(run_command(moved)) == ["raysweep", "run", "--name", "copy", *made]
 
 
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}", '{"command": "it\'s"}'])
 def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
     """Whoever needs the record refuses it by itself."""
     folder.record.unlink() if record is None else folder.record.write_text(record)
-    assert shlex.split(run_command(folder)) == [
+    assert words(run_command(folder)) == [
         "raysweep",
         "run",
         "--name",
@@ -46,3 +53,38 @@ def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
         "--storage",
         str(folder.root.parent),
     ]
+
+
+def test_a_command_is_given_in_the_folder_that_its_paths_count_from(folder, tmp_path, monkeypatch):
+    """There its config is read, and its data; what lies there is not named with its whole path."""
+    record = json.loads(folder.record.read_text())
+    folder.record.write_text(json.dumps({**record, "working_folder": str(folder.root.parent)}))
+    made = ["--profile", "quick", "--config", "my texts/a.yaml", *SETTINGS]
+    elsewhere = ["cd", str(tmp_path / "a place"), "&&", "raysweep", "run", "--name", "copy"]
+    assert words(run_command(folder)) == [*elsewhere, "--storage", str(tmp_path / "a place"), *made]
+    (tmp_path / "a place" / "runs").mkdir()
+    moved = RunFolder(folder.root.rename(tmp_path / "a place" / "runs" / "copy"))
+    assert words(run_command(moved)) == [*elsewhere, *made]
+    monkeypatch.chdir(tmp_path / "a place")
+    assert words(run_command(moved)) == [*elsewhere[3:], *made]
+
+
+def test_a_folder_that_is_not_there_is_named_beside_the_command(folder):
+    """As for a run from another machine: another folder's config must not be read unnoticed."""
+    record = json.loads(folder.record.read_text())
+    folder.record.write_text(json.dumps({**record, "working_folder": "/not here/at all"}))
+    command, _, note = run_command(folder).rpartition("` (")
+    assert command.startswith("`raysweep run --name copy --storage ")
+    assert note == "in a folder like '/not here/at all' of the machine where it ran)"
+
+
+@pytest.mark.parametrize("setting", ["notify.webhook=https://h/SECRET", "model.start=https://u:SECRET@h/x"])
+def test_a_setting_that_was_not_recorded_is_not_repeated(folder, setting):
+    """`***` in its place would be taken for its value."""
+    command = [RECORDED, "--set", shlex.quote(recorded_override(setting)), *map(shlex.quote, SETTINGS)]
+    note = f"` (with --set {setting.partition('=')[0]} as before, since secrets are not recorded)"
+    assert this_command(command, stage="mask") == (
+        f"`{RECORDED.replace(' run ', ' mask ')} {shlex.join(SETTINGS)}{note}"
+    )
+    folder.record.write_text(json.dumps({"command": " ".join(command)}))
+    assert run_command(folder, "--force", "A1").endswith(f" --skip-empty --force A1{note}")

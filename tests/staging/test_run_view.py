@@ -20,7 +20,7 @@ def test_a_run_is_loaded_from_its_uri_without_checkpoints(uri, bucket, finished_
     run = raysweep.load(f"{uri}/tiny", device="cpu")
     assert not list(run.folder.root.rglob("*.pt"))
     assert run_command(run.folder).startswith(
-        f"raysweep run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}"
+        f"`raysweep run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}"
     )
     assert run.losses().equals(raysweep.load(root).losses())
     assert run["A1"].score("I like apples.").equals(raysweep.load(root, device="cpu")["A1"].score("I like apples."))
