@@ -69,9 +69,8 @@ def _read_spreads(folder: RunFolder) -> list[LevelSpread]:
         raise InputError(f"--power: {folder.evidence}: not there; finish the pilot, or name a run that has a report")
     rows = read_json(folder.evidence).get("spreads")
     if rows is None:
-        raise InputError(
-            f"--power: {folder.evidence} is of an earlier version; do {run_command(folder, '--force', 'report')}"
-        )
+        again = run_command(folder, "--force", "report", stage="report")
+        raise InputError(f"--power: {folder.evidence} is of an earlier version; do {again}")
     if not rows:
         raise InputError(
             f"--power: {folder.evidence}: no level has a general model, one of its own or a fine-tuned one, and enough "

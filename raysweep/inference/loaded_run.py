@@ -183,7 +183,8 @@ class LoadedRun:
 
     def _fix(self, target: str) -> str:
         """What makes a trial or a stage again, for a message: the whole command, since Python has no options."""
-        return f"make it again with {run_command(self.folder, '--force', target)}"
+        stage = target if target == "report" else "run"  # all else has a report that rests on it
+        return f"make it again with {run_command(self.folder, '--force', target, stage=stage)}"
 
     def _is_done(self, name: str) -> bool:
         record = read_record(self.folder.trial(name), fix=self._fix(name))

@@ -86,7 +86,7 @@ def _refuse_stale(folder: RunFolder, target: RunFolder) -> None:
 def _stale(folder: RunFolder, reason: str) -> InputError:
     return InputError(
         f"{folder.report}: the report does not follow from the run folder as it is now ({reason}). Write it again "
-        f"with {run_command(folder, '--force', 'report')}, then bundle it"
+        f"with {run_command(folder, '--force', 'report', stage='report')}, then bundle it"
     )
 
 

@@ -28,11 +28,12 @@ def place_options(folder: RunFolder, working: Path = Path()) -> str:
     return shlex.join(["--name", name, *([] if is_default else ["--storage", storage])])
 
 
-def run_command(folder: RunFolder, *more: str) -> str:
+def run_command(folder: RunFolder, *more: str, stage: str = "run") -> str:
     """The command that does again, or goes on with, what was done in a run, in backticks.
 
     Args:
         more: options that it gets besides.
+        stage: the command in place of `run`; the name of a stage does that stage alone.
     """
     record = _read(folder)
     working = Path(record.get("working_folder") or Path.cwd())
@@ -43,7 +44,7 @@ def run_command(folder: RunFolder, *more: str) -> str:
     elif working.resolve() != Path.cwd():
         start = f"cd {shlex.quote(str(working))} && "
     _, options, hidden = _parse(str(record.get("command", "")), without=_PLACE)
-    words = [f"{start}raysweep run", place_options(folder, working), *map(shlex.quote, [*options, *more])]
+    words = [f"{start}raysweep {stage}", place_options(folder, working), *map(shlex.quote, [*options, *more])]
     return _named(words, [*notes, *hidden])
 
 

@@ -81,7 +81,7 @@ def test_a_pilot_that_cannot_be_read_is_named_with_the_fix(settings, tmp_path):
     folder.report.mkdir(parents=True)
     for text, expected in (
         (None, "not there; finish the pilot"),
-        ("{}", "is of an earlier version; do `raysweep run --name old --storage .*runs --force report`"),
+        ("{}", "is of an earlier version; do `raysweep report --name old --storage .*runs --force report`"),
         ('{"spreads": []}', "a pilot needs these"),
     ):
         if text is not None:

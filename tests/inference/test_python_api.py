@@ -235,7 +235,11 @@ def test_damaged_files_are_named_and_not_read(own_run):
             "make it again with `raysweep run --name tiny --storage .* --force A1`",
         ),
         (own_run.folder.losses, own_run.losses, "`raysweep run --name tiny --storage .* --force evaluate`"),
-        (own_run.folder.evidence, lambda: own_run.evidence, "`raysweep run --name tiny --storage .* --force report`"),
+        (
+            own_run.folder.evidence,
+            lambda: own_run.evidence,
+            "`raysweep report --name tiny --storage .* --force report`",
+        ),
     ]:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1

@@ -153,7 +153,7 @@ def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
     folder = report_marked(tmp_path)
     losses = pq.read_table(folder.losses)
     pq.write_table(losses.set_column(6, "nats", pa.array(losses["nats"].to_numpy() * 1.01)), folder.losses)
-    with pytest.raises(InputError, match=r"`raysweep run .* --force report`"):
+    with pytest.raises(InputError, match=r"`raysweep report .* --force report`"):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
