@@ -38,23 +38,28 @@ def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Ite
     """Yield the result for each item, in order; at most one item more than there are threads is held at a time.
 
     There are as many threads as pyarrow uses (`pyarrow.cpu_count`).  An error of `work` is raised at its place.
+    Threads have ended when all results were taken or an error is raised, but not where results are left.
     """
     if (threads := pa.cpu_count()) == 1:
         yield from map(work, items)
         return
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(threads)
+    waits = True
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-            release_freed_memory()  # threads leave much behind
+        while waiting:
+            yield waiting.popleft().result()
+    except GeneratorExit:
+        # Python may collect this generator in any thread, one that holds a lock that the end of a thread needs too.
+        waits = False
+        raise
+    finally:
+        pool.shutdown(wait=waits, cancel_futures=True)
+        release_freed_memory()  # threads leave much behind
 
 
 def release_freed_memory() -> None:
