@@ -1,1 +1,1 @@
-"""CSV → documents: reading with quarantine, splits without leaks, and the synthetic sample corpus."""
+"""Turns the files of a corpus into documents: reading, quarantine, splits without leaks, and the synthetic sample."""

@@ -1,7 +1,7 @@
-"""Finds the texts that share a bucket of a band and may be similar, for `near_duplicates`.
+"""Finds pairs of texts that share a bucket of an LSH band and may be similar, for `near_duplicates`.
 
-Bands are looked at one at a time, in parts of a band.  Of a bucket too large to be compared completely each text is
-compared with those that follow it, in the order of the documents, so parts change no pair.
+Bands are processed one at a time, and each band in parts.  In a bucket too large for all pairs, each text is compared
+with the texts that follow it in document order, so the division into parts does not change the pairs.
 """
 
 from collections.abc import Iterator
@@ -20,33 +20,34 @@ Wides = npt.NDArray[np.uint64]
 
 _CANDIDATES_AT_ONCE = 1 << 18
 _ROWS_AT_ONCE = 1 << 19
-"""Texts whose bands are sorted together, about."""
+"""Approximate number of texts whose band keys are sorted together."""
 _REACH = 256
-"""Texts of its bucket that a text is compared with; only corpora of very similar texts have more."""
+"""Most texts of its bucket that a text is compared with; only corpora of very similar texts have larger buckets."""
 
-_SURELY = 18
-"""Minima of which two texts that nearly always are similar differ in fewer; a crowd of like texts has many such."""
+_FEW_DIFFERING = 18
+"""Two texts whose signatures differ in fewer minima than this are nearly always similar.  Many pairs of a large group
+of similar texts do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandPart:
-    """Texts of whole buckets of a band."""
+    """The texts of some complete buckets of a band."""
 
     texts: Longs
     """(n,) ascending."""
     keys: Wides
-    """(n,) equal in a bucket."""
+    """(n,) the bucket key of each text."""
     at: Longs
-    """(2,) the bucket and the text of it whose pairs are found next, see `near_kernels.find_candidates`."""
+    """(2,) the bucket and the text in it to continue from, see `near_kernels.find_candidates`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BucketMates:
-    """The texts of the same bucket, a band at a time."""
+    """Finds texts that share a bucket, one band at a time."""
 
     sketches: Spool
     bands: list[list[Place]]
-    """Block → band → the keys of the block's texts, equal in a bucket."""
+    """Block → band → the bucket keys of the block's texts."""
     packed: Wides
     """(PACKED + 2, C), see `near_kernels.sketch_texts`."""
     codes: npt.NDArray[np.int32]
@@ -54,11 +55,11 @@ class BucketMates:
     lengths: npt.NDArray[np.int32]
     """(D,) words of each text."""
     is_chosen: npt.NDArray[np.bool_]
-    """(D,) one text of each sequence of words."""
+    """(D,) True for one text of each distinct sequence of words."""
     threshold: float
 
     def parts(self) -> Iterator[BandPart]:
-        """Each band in parts whose buckets are whole."""
+        """Yield each band in parts that do not divide a bucket."""
         parts = 1 << (int(self.is_chosen.sum()) // _ROWS_AT_ONCE).bit_length()
         for band in range(BANDS):
             keys = self.sketches.read_all([block[band] for block in self.bands], np.uint64)
@@ -71,23 +72,24 @@ class BucketMates:
                 inside = np.flatnonzero(numbers == part)
                 yield BandPart(texts=inside, keys=keys[inside], at=np.zeros(2, dtype=np.int64))
 
-    def find_some(
-        self, parts: Iterator[BandPart], begun: list[BandPart], candidates: CandidatePairs, *, most: int
+    def find_pairs(
+        self, parts: Iterator[BandPart], unfinished: list[BandPart], candidates: CandidatePairs, *, most: int
     ) -> int:
         """Add pairs that share a bucket and may be similar to `candidates`, until all are found or there are `most`.
 
-        No thread is at work afterwards, and there are hardly more than `most` candidates, however large a bucket is.
+        All threads have finished when it returns, and there are hardly more than `most` candidates, however large a
+        bucket is.
 
         Args:
-            parts: those left; the ones that are looked at are taken.
-            begun: parts to finish first; changed to those that are not finished at the end.
+            parts: the remaining parts; those that are processed are consumed.
+            unfinished: parts to finish first; on return, the parts that are not finished.
 
         Returns:
-            How many pairs of the parts that were finished were skipped.
+            The number of pairs that were skipped in the parts that were finished.
         """
 
         def waiting() -> Iterator[BandPart]:
-            while candidates.count < most and (part := begun.pop() if begun else next(parts, None)):
+            while candidates.count < most and (part := unfinished.pop() if unfinished else next(parts, None)):
                 yield part
 
         def find(part: BandPart) -> tuple[BandPart, int | None]:
@@ -96,13 +98,13 @@ class BucketMates:
         skipped = 0
         for part, of_part in map_in_threads(find, waiting()):
             if of_part is None:
-                begun.append(part)
+                unfinished.append(part)
             else:
                 skipped += of_part
         return skipped
 
     def _find(self, part: BandPart, candidates: CandidatePairs, most: int) -> int | None:
-        """Go on with a part; returns how many of its pairs are skipped, None if it is not finished."""
+        """Continue with a part; returns how many of its pairs are skipped, or None if it is not finished."""
         order, begins = _buckets(part.keys)
         rows = part.texts[order]
         # Each row stays contiguous; `self.packed[:, rows]` would put the six numbers of a text side by side.
@@ -113,14 +115,14 @@ class BucketMates:
         while part.at[0] < len(begins) - 1:
             if candidates.count >= most:
                 return None
-            count = find_candidates(packed, lengths, begins, _REACH, agreeing, _SURELY, allowed, part.at, room)
+            count = find_candidates(packed, lengths, begins, _REACH, agreeing, _FEW_DIFFERING, allowed, part.at, room)
             candidates.add(rows[room[:count]])
         mates = np.maximum(np.diff(begins) - 1 - _REACH, 0)
         return int((mates * (mates + 1) // 2).sum())
 
 
 def least_agreement(threshold: float) -> int:
-    """The fewest equal minima that two signatures of a similar pair can have (four standard errors).
+    """Return the fewest equal minima that the signatures of a similar pair can have (four standard errors).
 
     A changed word changes two pairs of neighbouring words in each text.  If a fraction c of the words changed, the
     texts share (1 − 2c) / (1 + 2c) of these pairs, which a signature estimates.
@@ -131,7 +133,8 @@ def least_agreement(threshold: float) -> int:
 
 
 def _buckets(keys: Wides) -> tuple[Longs, Longs]:
-    """Rows that share a bucket with another, sorted by bucket; and where each bucket begins and the last one ends."""
+    """Return the rows that share a bucket with another row, sorted by bucket, and the start of each bucket and the end
+    of the last one."""
     order = _order_of(keys)
     in_order = keys[order]
     is_first = np.ones(len(keys) + 1, dtype=np.bool_)
@@ -141,10 +144,10 @@ def _buckets(keys: Wides) -> tuple[Longs, Longs]:
 
 
 def _order_of(keys: Wides) -> Longs:
-    """An order in which equal keys are neighbours, ascending by row.
+    """Return an order in which equal keys are neighbours, in ascending order of rows.
 
-    Numpy sorts numbers several times as fast as it finds the stable order of numbers, so the row replaces the low bits
-    of its key; before that they are mixed into the high bits.
+    NumPy's sort is several times as fast as its stable argsort, so the row number replaces the low bits of its key,
+    after these have been mixed into the high bits.
     """
     low = np.uint64((1 << len(keys).bit_length()) - 1)
     mixed = (keys ^ (keys >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)

@@ -1,8 +1,8 @@
-"""Keeps pairs of texts to be compared in a temporary file, ordered by where their words lie.
+"""Keeps pairs of texts to be compared in a temporary file, ordered by the position of their words in theirs.
 
-Texts are cut into ranges of equally many texts.  The pairs between two ranges are a *block*, and are given together:
-the words of two ranges are in memory then, and no others.  Pairs in the order in which they are found would fetch
-words from all over the file, some for each pair.
+Texts are divided into ranges of equal numbers of texts.  The pairs between two ranges form a *block* and are yielded
+together, so only the words of two ranges need to be in memory.  In the order in which pairs are found, each pair would
+read words from anywhere in the file.
 """
 
 import threading
@@ -18,25 +18,25 @@ from raysweep.corpus.spool import Place, Spool
 Longs = npt.NDArray[np.int64]
 
 _WORDS_OF_RANGE = 1 << 24
-"""64 MB, if the range's texts are as long as the average text of the corpus."""
+"""Words of a range: 64 MB, if the range's texts have the average length of the corpus."""
 _PAIRS_OF_RUN = 1 << 22
-"""Pairs that are sorted and written together."""
+"""Pairs that are sorted and written as one run."""
 _PAIRS_AT_ONCE = 1 << 20
-"""Pairs that are given together, at most."""
+"""Most pairs that are yielded together."""
 _PIECES_OF_READ = 16
-"""Pieces that so many pairs are written in, if they are of one block: the parts of runs that are merged at a time."""
+"""Pieces into which `_PAIRS_AT_ONCE` pairs of one block are written; the pieces of several runs are merged."""
 _NUMBER_BITS = 31
-"""Bits of a text's number: two of them fit into a signed number of 64."""
+"""Bits of a text's number, so that two of them fit into a signed 64-bit integer."""
 
 
 class CandidatePairs:
     """Pairs of texts, each of which may be added many times.
 
-    Threads may add to them at the same time; when all have ended, the pairs are read.
+    Several threads may add pairs at the same time; the pairs are read after all threads have finished.
     """
 
     def __init__(self, folder: Path | None, *, texts: int, words: int) -> None:
-        """Args: `folder` for a temporary file; `texts` and `words`: how many there are in all, fewer than 2³¹ texts."""
+        """Args: `folder` for a temporary file; `texts` (fewer than 2³¹) and `words`: their total numbers."""
         assert texts < 1 << _NUMBER_BITS, "a text's number takes 31 bits"
         per_text = max(1, words // max(1, texts))
         self._bits = min(_NUMBER_BITS, max(1, _WORDS_OF_RANGE // per_text).bit_length() - 1)
@@ -46,10 +46,10 @@ class CandidatePairs:
         self._held_count = 0
         self._lock = threading.Lock()
         self.count = 0
-        """Pairs that were added, with their repeats."""
+        """Number of pairs that were added, including repeats."""
 
     def add(self, pairs: Longs) -> None:
-        """Take (P, 2) pairs, the smaller text first."""
+        """Add (P, 2) pairs, the smaller text number first."""
         bits = self._bits
         high, low = pairs >> bits, pairs & ((1 << bits) - 1)
         keys = (high[:, 0] << _NUMBER_BITS - bits | high[:, 1]) << 2 * bits | low[:, 0] << bits | low[:, 1]
@@ -64,7 +64,7 @@ class CandidatePairs:
             self._write(run)
 
     def blocks(self) -> Iterator[Longs]:
-        """Yield the pairs as (P, 2), block by block, each pair once; called when no thread adds any more."""
+        """Yield the pairs as (P, 2), block by block, each pair once; call it after all pairs were added."""
         self._write(self._held)
         self._held.clear()
         for block in sorted(self._places):
@@ -73,7 +73,10 @@ class CandidatePairs:
                     yield self._pairs(keys[begin : begin + _PAIRS_AT_ONCE])
 
     def _merged(self, pieces: list[tuple[int, Place]]) -> Iterator[Longs]:
-        """Merge sorted pieces, in the order of their first keys: a crowd of like texts has its pairs in every run."""
+        """Merge sorted pieces in the order of their first keys.
+
+        A large group of similar texts has pairs in every run, so not all pieces of a block fit into memory.
+        """
         held, count, most = list[Longs](), 0, _PAIRS_AT_ONCE
         for number, (_, place) in enumerate(pieces):
             held.append(self._spool.read(place, np.int64))
@@ -81,7 +84,7 @@ class CandidatePairs:
             if count < most and number + 1 < len(pieces):
                 continue
             keys = _distinct(held)
-            # No later piece has a key below its first.
+            # No later piece has a key below its first key.
             ready = np.searchsorted(keys, pieces[number + 1][0]) if number + 1 < len(pieces) else len(keys)
             yield keys[:ready]
             held = [keys[ready:].copy()]
@@ -89,10 +92,10 @@ class CandidatePairs:
             most = count + _PAIRS_AT_ONCE
 
     def _write(self, run: list[Longs]) -> None:
-        """Sort some keys, and spool those of each block."""
+        """Sort the keys of a run and write the keys of each block to the spool."""
         keys = _distinct(run)
         blocks = keys >> 2 * self._bits
-        # A crowd of like texts may lie in one block.
+        # All pairs of a large group of similar texts may be in one block.
         cuts = np.arange(0, len(keys), max(1, _PAIRS_AT_ONCE // _PIECES_OF_READ))
         begins = np.union1d(np.flatnonzero(np.diff(blocks, prepend=-1)), cuts)
         places = [
@@ -112,7 +115,7 @@ class CandidatePairs:
 
 
 def _distinct(parts: list[Longs]) -> Longs:
-    """The distinct keys of all parts, sorted."""
+    """Return the distinct keys of all parts, sorted."""
     keys = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
     keys.sort()
     is_new = np.ones(len(keys), dtype=np.bool_)

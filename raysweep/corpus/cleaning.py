@@ -1,8 +1,8 @@
-"""Unwraps markup that a download left in texts, so that models learn what learners wrote.
+"""Removes markup that a download left in texts, so that models learn what learners wrote.
 
-`<br>` and the end of a paragraph become line breaks.  Of a marked correction the learner's own words stay:
-`<i>wrong</i><c>right</c>` and EFCAMDAT's `<change><selection>wrong</selection>…</change>` are "wrong".  Other tags go,
-their content stays, and entities such as `&amp;` become characters.  "<3" and "a < b" are no tags.
+`<br>` and the end of a paragraph become line breaks.  From a marked correction the learner's own words are kept:
+`<i>wrong</i><c>right</c>` and EFCAMDAT's `<change><selection>wrong</selection>…</change>` become "wrong".  Other tags
+are removed, their content is kept, and entities such as `&amp;` become characters.  "<3" and "a < b" are not tags.
 """
 
 import html
@@ -16,7 +16,7 @@ import pyarrow as pa
 from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
 
 SAMPLES = 100
-"""Texts that are shown before and after."""
+"""Most texts of which the original and the cleaned form are listed."""
 
 _CORRECTION = re.compile(
     r"<(c|correct|tag|symbol)(?:\s[^<>]{0,200})?>(?:(?!<\1[\s>]).)*?</\1\s*>", re.IGNORECASE | re.DOTALL
@@ -29,15 +29,15 @@ _NESTING = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanedTexts:
-    """What cleaning did."""
+    """The result of cleaning."""
 
-    texts: int = 0  # that were changed
-    samples: tuple[tuple[str, str, str], ...] = ()  # id, before, after; the first ones
-    emptied: int = 0  # texts of markup alone, which stayed as they were
+    texts: int = 0  # texts that were changed
+    samples: tuple[tuple[str, str, str], ...] = ()  # (id, before, after) of the first changed texts
+    emptied: int = 0  # texts that consist of markup only, which were left unchanged
 
 
 def clean_text(text: str) -> str:
-    """One text without markup."""
+    """Return a text without markup."""
     for _ in range(_NESTING):
         text, count = _CORRECTION.subn("", text)
         if not count:
@@ -47,13 +47,13 @@ def clean_text(text: str) -> str:
 
 
 def _character(entity: re.Match[str]) -> str:
-    """The character of an entity; `html.unescape` alone would take the `&not` of `&nothing;`."""
+    """Return the character of an entity; `html.unescape` alone would convert the `&not` of `&nothing;`."""
     name = entity.group()
     return html.unescape(name) if name[1] == "#" or name[1:] in html5 else name
 
 
 def clean_texts(documents: pa.Table) -> tuple[pa.Table, CleanedTexts]:
-    """Clean the texts of a corpus; a text that holds nothing but markup stays as it is."""
+    """Clean the texts of a corpus; a text that consists of markup only is left unchanged."""
     signs = find_signs(documents["text"]) & MARKUP_SIGNS
     places = np.flatnonzero(signs)
     samples: list[tuple[str, str, str]] = []

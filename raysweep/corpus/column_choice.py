@@ -1,7 +1,7 @@
-"""Chooses which columns of a file are the id, the level, the text and so on.
+"""Chooses which columns of a file hold the id, the level, the text and so on.
 
-Names that the config gives must be there.  For the others a layout's names count, or the usual ones; only a level and
-a text are needed, and of texts that are only scored no level.
+Columns named in the config must exist.  The other columns are found by the names of the layout or, without a layout,
+by the usual names.  Only a level and a text are required, and no level for texts that are only scored.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CARRIED = ("learner", "prompt", "date", "score")
 
 
 def read_options(data: DataConfig, layout: CorpusLayout | None, choose: "ColumnChooser") -> ReadOptions:
-    """What the config and the layout say about the files."""
+    """Combine what the config and the layout say about the files."""
     levels = {*data.levels, *data.level_aliases, *(layout.levels if layout else ())}
     return ReadOptions(
         choose=choose,

@@ -1,4 +1,4 @@
-"""Guesses which column of an unknown file is what: by its name, and where no name helps by what is in it."""
+"""Guesses the role of each column of an unknown file: by its name or, if no name is known, by its content."""
 
 import re
 import unicodedata
@@ -39,13 +39,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     "date": ("date", "created_at", "timestamp", "created_timestamp", "datum", "year", "fecha", "data"),
     "score": ("score", "grade", "mark", "points", "note", "punkte", "holistic_score", "overall"),
 }  # fmt: skip
-"""Usual names of columns, the surest first, without accents, case and punctuation."""
+"""Usual names of columns by role, the most reliable first, without accents, case and punctuation."""
 MOST_LEVELS = 30
 _SHORT = 24  # characters of a level
 
 
 def guess_by_name(header: Sequence[str]) -> dict[str, str]:
-    """Match columns to roles by their names; a column has one role."""
+    """Match columns to roles by their names; each column has at most one role."""
     plain = {_plain(name): name for name in reversed(header)}
     roles: dict[str, str] = {}
     for role, names in NAMES.items():
@@ -56,9 +56,10 @@ def guess_by_name(header: Sequence[str]) -> dict[str, str]:
 
 
 def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
-    """Add the level and the text, as far as their columns have no usual name.
+    """Add the columns of the level and the text, if their names did not tell them.
 
-    The level is the column of few short values, most of them CEFR levels; the text is the column of the longest ones.
+    The level is the column with few distinct values, most of them CEFR levels; the text is the column with the longest
+    values.
     """
     guessed = dict(roles)
     free = [name for name in table.column_names if name not in guessed.values()]
@@ -91,7 +92,7 @@ def refuse_no_header(name: str, header: tuple[str, ...], named: Mapping[str, str
 
 
 def _level_share(column: pa.ChunkedArray) -> float:
-    """The share of a column's cells that are CEFR levels; 0 for one of many values."""
+    """Return the share of a column's cells that are CEFR levels; 0 if the column has too many distinct values."""
     counts = pc.value_counts(column)
     if not 2 <= len(counts) <= MOST_LEVELS:
         return 0.0

@@ -1,4 +1,4 @@
-"""Notes on a corpus: what a person should look at, counted in the documents that are kept.  None stops a run."""
+"""Notes on a corpus: oddities that a person should check, counted over the documents kept.  No note stops a run."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ NOT_A_VALUE = ("nan", "na", "n/a", "#n/a", "null", "none")
 
 _LISTED = "'nan', 'NA', 'N/A', 'null' or 'none'"
 _MOJIBAKE = r"[ÂÃ][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€|ï¿½|\x{FFFD}"
-"""UTF-8 that was read as Latin-1 or Windows-1252, and the character that stands for an unreadable one."""
+"""UTF-8 that was decoded as Latin-1 or Windows-1252, and the Unicode replacement character."""
 _PATTERNS = {
     b"\xc3\xef": (
         _MOJIBAKE,
@@ -23,7 +23,7 @@ _PATTERNS = {
     b"&": (r"&(?:[a-z]{2,8}|#[0-9]{1,6});", "texts have entities such as &amp;; data.clean: true unwraps them"),
     b"\\": (r'\\"', 'texts have quotes after a backslash (\\")'),
 }
-"""Bytes of which a text must have one to match; a regular expression (RE2); and what is said of such texts."""
+"""Bytes of which a matching text has at least one → the regular expression (RE2) and the note on matching texts."""
 _ODDITIES = (
     f"texts are {_LISTED}: a missing value written as text?",
     *(words for _, words in _PATTERNS.values()),
@@ -35,7 +35,7 @@ MARKUP_SIGNS = 0b110
 
 
 def find_oddities(documents: pa.Table) -> npt.NDArray[np.uint8]:
-    """Tell what is odd about each document; bit n is for the n-th of `_ODDITIES`."""
+    """Find the oddities of each document, as bits: bit n stands for the n-th of `_ODDITIES`."""
     texts = documents["text"]
     signs = find_signs(texts)
     masks = [_are_not_values(texts)]
@@ -53,12 +53,12 @@ def find_oddities(documents: pa.Table) -> npt.NDArray[np.uint8]:
 def note_oddities(
     oddities: npt.NDArray[np.uint8], learners: npt.NDArray[np.int64] | None, most_alike: int = 1
 ) -> dict[str, int]:
-    """Count oddities, each under what is said of it; those that are not there are left out.
+    """Count the documents of each note; notes that concern no document are left out.
 
     Args:
-        oddities: of each document.
+        oddities: the bits of each document, from `find_oddities`.
         learners: a code for each document's learner, if all are known.
-        most_alike: documents that the most frequent text has.
+        most_alike: number of documents with the most frequent text.
     """
     noted = {words: int(np.count_nonzero(oddities & (1 << bit))) for bit, words in enumerate(_ODDITIES)}
     if learners is not None:
@@ -84,7 +84,7 @@ def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 
 def find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """Tell for each text which of `_PATTERNS` have one of their bytes in it: bit n for the n-th."""
+    """Find the texts that contain a byte of each of `_PATTERNS`, as bits: bit n stands for the n-th pattern."""
     bits = np.zeros(256, dtype=np.uint8)
     for sign, some in enumerate(_PATTERNS):
         bits[list(some)] |= np.uint8(1 << sign)

@@ -1,9 +1,9 @@
 """Reads the files of a corpus as documents with typed columns, and sets bad rows aside.
 
 Ids, levels, first languages, learners and prompts are stripped of white space; texts are kept as they are, unless
-`data.clean` unwraps markup.  Levels are known in any case.  A corpus without ids gets them from its rows:
-`row00000012`, with the number of the file before it if there are several.  Without first languages all writers have
-`unknown`.
+`data.clean` removes markup.  Levels are recognised in upper and lower case.  A corpus without ids gets them from its
+row numbers: `row00000012`, prefixed with the number of the file if there are several.  Without first languages every
+document has `unknown`.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ NO_LEARNER = "documents have no known learner: one writer's texts may be in two 
 NAMED_BY_ROWS = "documents are named by their rows, for there are no ids: another order is another corpus"
 Kept = TypeVar("Kept")
 _Piece = tuple[int, Callable[[], RawColumns]]
-"""The number of a file, and what reads it or a part of it."""
+"""The number of a file, and a function that reads the file or a part of it."""
 
 _IDS_AT_ONCE = 1 << 20
 _FILES_AT_ONCE = 64
@@ -53,7 +53,7 @@ Longs = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """The contents of a corpus: `rows` = documents + bad rows."""
+    """The content of a corpus: `rows` = documents + bad rows."""
 
     documents: pa.Table  # writing_id, l1, level, learner, prompt, date, score, text: large_string, in file order
     bad_rows: tuple[BadRow, ...]  # in file order
@@ -62,9 +62,9 @@ class Corpus:
     file_of: npt.NDArray[np.int32]  # (D,) the file of each document, an index into `files`
     row_of: Longs  # (D,) its 1-based data row there
     roles: Mapping[str, str]  # role → column
-    splits: npt.NDArray[np.int8] | None = None  # (D,) published ones, as indices into SPLITS
+    splits: npt.NDArray[np.int8] | None = None  # (D,) published splits, as indices into SPLITS
     cleaned: CleanedTexts = field(default_factory=CleanedTexts)
-    notes: Mapping[str, int] = field(default_factory=dict)  # what a person should look at → columns or documents
+    notes: Mapping[str, int] = field(default_factory=dict)  # note for a person → number of columns or documents
 
 
 def read_corpus(
@@ -72,13 +72,13 @@ def read_corpus(
 ) -> Corpus:
     """Read the files of a corpus into documents and bad rows, in memory.
 
-    Only levels and texts must be there.  If the config names a learner column, every row needs a learner, because a
-    document of an unknown learner could share a learner with another split.
+    Only levels and texts are required.  If the config names a learner column, every row needs a learner, because a
+    document of an unknown learner could share its learner with another split.
 
     Args:
         columns: replaces `data.columns`.
-        needs_levels: set rows without a known level, or without a learner where learners are known, aside; else
-            their level is '', and their learner null.
+        needs_levels: set aside rows without a known level, and rows without a learner if there is a learner column;
+            otherwise their level is '' and their learner null.
 
     Raises:
         InputError: a whole file cannot be used.
@@ -110,7 +110,7 @@ def read_corpus(
 
 
 class RowReader:
-    """Reads and checks the rows of a corpus, a piece at a time, and keeps what is said of all of them."""
+    """Reads and checks the rows of a corpus, a piece at a time, and collects bad rows, counts and file names."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class RowReader:
         return tuple(bad for _, bad in sorted(self._bad_rows, key=lambda each: (each[0], each[1].row)))
 
     def read(self, keep: Callable[[CheckedRows], Kept]) -> Iterator[Kept]:
-        """Read the pieces, several at a time, and yield for each in order what `keep` made of it.
+        """Read the pieces, several at a time, and yield the result of `keep` for each piece, in order.
 
         Raises:
             InputError: a whole file cannot be used.
@@ -180,7 +180,7 @@ class RowReader:
             )
 
     def _pieces(self, options: ReadOptions) -> Iterator[list[_Piece]]:
-        """Pieces of large files, and small files, of which there may be thousands, some together."""
+        """Yield large files in pieces, and small files, of which there may be thousands, several at a time."""
         opened = open_files(self._paths, self._layout.files if self._layout else None)
         following = next(opened, None)
         together: list[_Piece] = []
@@ -201,10 +201,10 @@ class RowReader:
             yield together
 
     def add_repeated(self, repeated: pa.Table, kept: pa.Table) -> None:
-        """Set rows aside whose id an earlier row has.
+        """Set aside rows whose id an earlier row has.
 
         Args:
-            repeated: their written ids, files and rows.
+            repeated: the ids (as written), files and row numbers of these rows.
             kept: the earlier row of each.
         """
         for row, first in zip(repeated.to_pylist(), kept.to_pylist(), strict=True):
@@ -223,7 +223,7 @@ class RowReader:
             self._bad_rows.append((row[FILE_NUMBER], bad))
 
     def notes(self, documents: int, *, without_language: int, cleaned: CleanedTexts) -> dict[str, int]:
-        """What a person should look at → columns or documents."""
+        """Return notes for a person, each with the number of columns or documents that it concerns."""
         used = {*self.roles.values(), ""}
         header = dict(Counter(self._header))
         unused = [name for name in header if name not in used]
@@ -244,10 +244,11 @@ class RowReader:
 
 
 def sort_by_id(ids: list[pa.Array]) -> tuple[Longs, Longs]:
-    """The order that sorts rows by id (by code point), and for each in that order the first row with its id, or −1.
+    """Return the order that sorts rows by id (by code point) and, for each row in that order, the first row with the
+    same id, or −1 if it is the first itself.
 
     Args:
-        ids: in parts; the list is emptied, as two copies of all ids would be a large part of the memory.
+        ids: in parts; the list is emptied, because a second copy of all ids would take much memory.
     """
     column = pa.concat_arrays(ids) if ids else pa.array([], pa.large_string())
     ids.clear()
@@ -269,8 +270,8 @@ def bad_repeats(rows: pa.Table, files: Sequence[str], column: str, reason: str) 
     """Make quarantine rows for documents that are removed because another split has (almost) the same text.
 
     Args:
-        rows: their ids, texts, files and rows.
-        column: of the text.
+        rows: the ids, texts, files and row numbers of these documents.
+        column: the name of the text column.
         reason: `SAME_TEXT`, `NEAR_DUPLICATE` or `CROSSED`.
     """
     return [

@@ -1,4 +1,4 @@
-"""Collects pairs of texts that are found several times, in memory that grows with the distinct ones."""
+"""Collects pairs of texts that are found repeatedly, in memory proportional to the number of distinct pairs."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,9 @@ Floats = npt.NDArray[np.float32]
 class DistinctPairs:
     """Pairs of codes below `count`, and the similarity of each.
 
-    Like texts share their bucket in most bands, so the pairs of 20 bands are many times as many as the distinct ones.
-    They are merged whenever they would be more than twice the distinct ones, so a crowd of like texts takes little
-    more memory than its own pairs.
+    Similar texts share their bucket in most bands, so 20 bands give each pair many times.  Pairs are merged whenever
+    there are more than twice as many as distinct ones, so a large group of similar texts takes little more memory than
+    its distinct pairs.
     """
 
     def __init__(self, count: int) -> None:
@@ -22,7 +22,7 @@ class DistinctPairs:
         self._distinct = self._held = 0
 
     def add(self, pairs: Longs, similarities: Floats) -> None:
-        """Take (P, 2) pairs and their similarities; a pair has the same one whenever it comes."""
+        """Add (P, 2) pairs and their similarities; a pair must have the same similarity each time."""
         self._keys.append(pairs[:, 0] * self._count + pairs[:, 1])
         self._similarities.append(similarities)
         self._held += len(pairs)

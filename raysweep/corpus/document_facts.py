@@ -1,4 +1,4 @@
-"""What splits, notes and the summary need to know of every document: some numbers each, gathered a block at a time."""
+"""Gathers, a block at a time, the numbers about every document that splits, notes and the summary need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,26 +29,26 @@ _NAMED = ("l1", "prompt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentColumns:
-    """Numbers of D documents, in their order, each column in a temporary file until it is asked for."""
+    """Numbers about D documents, in document order; each column stays in a temporary file until it is read."""
 
     spool: Spool
     places: Mapping[str, Sequence[Place]]
     types: Mapping[str, np.dtype[Any]]
     names: Mapping[str, Sequence[str]]
-    """The values of `l1`, sorted, and of `prompt`, in the order of their codes."""
+    """The values of `l1` (sorted) and of `prompt`, by code."""
     ranks: npt.NDArray[np.int32]
-    """The place in `names` of each code of `l1` in the file."""
+    """For each code of `l1` in the file, its index in `names`."""
     kept: npt.NDArray[np.bool_] | None = None
-    """Those of the documents in the file that are left; None for all."""
+    """True for the documents of the file that are kept; None if all are."""
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether there is such a column."""
+        """Tell whether the column exists."""
         return name in self.places
 
     def __getitem__(self, name: str) -> Array:
         """Read a column, (D,): `text` hashes (uint64), `level` and `l1` codes, `characters`, `oddities` (bits, see
-        `corpus_notes`), `synthetic` (booleans) and, if there are any, `learner` hashes, `prompt` codes and published
-        `split` codes."""
+        `corpus_notes`), `synthetic` (booleans) and, if the corpus has them, `learner` hashes, `prompt` codes and
+        published `split` codes."""
         column: Array = self.spool.read_all(self.places[name], self.types[name])
         if name == "l1":
             column = self.ranks[column]
@@ -56,17 +56,17 @@ class DocumentColumns:
 
     @property
     def strata(self) -> Strata:
-        """Level and first language of each document."""
+        """The level and first language of each document."""
         return Strata(levels=self["level"], first_languages=self["l1"])
 
     @property
     def prompts(self) -> pa.ChunkedArray:
-        """The prompt of each document; every one has one."""
+        """The prompt of each document; every document must have one."""
         names = pa.array(self.names["prompt"], pa.large_string())
         return pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(self["prompt"]), names)])
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
-        """The same of some of all documents."""
+        """Return the columns of the documents selected by `kept`, one boolean for each document of the file."""
         return replace(self, kept=kept)
 
 
@@ -81,10 +81,10 @@ class GatheredFacts:
         self._codes: dict[str, dict[str, int]] = {name: {} for name in _NAMED}
         self._documents = 0
         self.missing = {"learner": 0, "prompt": 0}
-        """Documents without a learner or a prompt."""
+        """Number of documents without a learner, and without a prompt."""
 
     def add(self, block: "_Block") -> None:
-        """Take the next block."""
+        """Add the next block."""
         for name in _NAMED:
             known = self._codes[name]
             numbers = [known.setdefault(value, len(known)) for value in block.names[name]]
@@ -97,10 +97,10 @@ class GatheredFacts:
         self._documents += len(block.columns["text"])
 
     def columns(self) -> DocumentColumns:
-        """The facts of all documents."""
+        """Return the columns of all documents."""
         of_nobody = {name for name, count in self.missing.items() if count == self._documents}
         names = {name: list(known) for name, known in self._codes.items()}
-        # First languages by name, so that their codes do not depend on the documents' order.
+        # First languages are sorted by name, so that their codes do not depend on the order of the documents.
         names["l1"] = sorted(names["l1"])
         ranks = np.argsort(np.array([self._codes["l1"][name] for name in names["l1"]]))
         return DocumentColumns(
@@ -121,19 +121,19 @@ def gather_facts(
     report: Progress,
     map_blocks: MapBlocks = map_blocks_in_threads,
 ) -> tuple[GatheredFacts, DuplicateSearch]:
-    """Look at every document once.
+    """Read every document once and collect its facts.
 
     Args:
-        levels: as configured; codes of levels are places in it.
+        levels: as configured; level codes are indices into it.
         folder: for temporary files.
-        map_blocks: where the texts are looked at; it changes no result.
+        map_blocks: where the blocks are processed; it changes no result.
 
     Returns:
-        The facts, and the search for near duplicates, which knows all texts.
+        The facts, and the search for near duplicates, to which all texts were added.
     """
     facts, search, done = GatheredFacts(folder), DuplicateSearch(folder), 0
     report("split", 0, documents.count)
-    for block in map_blocks(partial(_look_at, levels=levels, seed=seed), documents.read, documents.blocks):
+    for block in map_blocks(partial(_collect_facts, levels=levels, seed=seed), documents.read, documents.blocks):
         search.add(block.sketch)
         facts.add(block)
         done += len(block.columns["text"])
@@ -149,7 +149,7 @@ class _Block:
     missing: dict[str, int]
 
 
-def _look_at(table: pa.Table, levels: tuple[str, ...], seed: int) -> _Block:
+def _collect_facts(table: pa.Table, levels: tuple[str, ...], seed: int) -> _Block:
     texts = table["text"].combine_chunks()
     if isinstance(texts, pa.ChunkedArray):
         texts = pa.concat_arrays(texts.chunks)
@@ -178,7 +178,7 @@ def _dictionary(encoded: pa.DictionaryArray | pa.ChunkedArray) -> pa.Array:
 
 
 def _indices(encoded: pa.DictionaryArray | pa.ChunkedArray) -> Longs:
-    """Places in the dictionary; −1 for a missing value."""
+    """Return indices into the dictionary; −1 for a missing value."""
     single = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     indices: Longs = pc.fill_null(single.indices, -1).to_numpy()
     return indices

@@ -1,6 +1,6 @@
 """Writes and reads documents.parquet: the prepared corpus, a row per document, sorted by writing_id.
 
-Its row groups hold 8,192 documents, so that a worker can read only its part.
+Its row groups hold 8,192 documents each, so that a worker can read its part only.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from raysweep.errors import InputError
 from raysweep.storage.atomic_files import atomic_file
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase (read, split, compare, write, check), and how many documents or rows of how many are done."""
+"""Called with a phase (read, split, compare, write, check), the documents or rows done, and their total."""
 
 DOCUMENTS_PER_ROW_GROUP = 8192
 SCHEMA = pa.schema(
@@ -38,13 +38,8 @@ SCHEMA = pa.schema(
 
 def sort_documents(documents: pa.Table) -> pa.Table:
     """Sort the documents by id (by code point); each column becomes one chunk."""
-    order = pa.array(sort_order(documents))
+    order = pc.sort_indices(documents["writing_id"].combine_chunks())
     return pa.table({name: documents[name].combine_chunks().take(order) for name in documents.column_names})
-
-
-def sort_order(documents: pa.Table) -> np.ndarray:
-    """The order that sorts the documents by id."""
-    return np.asarray(pc.sort_indices(documents["writing_id"].combine_chunks()).to_numpy())
 
 
 def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report: Progress) -> None:
@@ -53,7 +48,7 @@ def write_documents(path: Path, documents: pa.Table, splits: np.ndarray, report:
 
 
 def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.ndarray, report: Progress) -> None:
-    """Write sorted documents, of which there is a block at a time, as `write_documents` does."""
+    """Write sorted documents as `write_documents` does, from blocks that are read one at a time."""
     names = pa.array(SPLITS)
     documents = SCHEMA.empty_table().select([])
     with atomic_file(path) as beside:
@@ -79,7 +74,7 @@ def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.nda
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Documents:
-    """The columns that masks are made from."""
+    """The columns from which masks are drawn."""
 
     ids: list[str]
     levels: list[str]
@@ -88,7 +83,7 @@ class Documents:
 
 
 def read_documents(path: Path, rows: tuple[int, int]) -> Documents:
-    """Read the documents of some rows (the first, and the one after the last), and only their row groups.
+    """Read the documents of a range of rows, [start, stop), and only the row groups that hold them.
 
     Raises:
         InputError: the file cannot be read, or has no such rows.

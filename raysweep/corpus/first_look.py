@@ -1,4 +1,4 @@
-"""A first look at files of which nothing is known: their layout, header and format, and which column is what."""
+"""Inspects unknown files: finds their layout, header and format, and the role of each column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +17,14 @@ from raysweep.readers.raw_columns import ReadOptions, Roles, check_columns
 from raysweep.readers.reading import open_files, read_file, sniff_format
 
 
-class _Looked(Exception):  # noqa: N818 - it is no error: a reader is left once its header is known
+class _HeaderFound(Exception):  # noqa: N818 - not an error: it ends the reading of a file once its header is known
     def __init__(self, header: Sequence[str]) -> None:
         super().__init__(header)
         self.header = tuple(header)
 
 
 def named_layout(files: Sequence[Path]) -> LayoutName | None:
-    """The layout that only the names of the files tell."""
+    """Return the layout that the names of the files alone identify, or None."""
     names = [file.name for file in open_files(files)] if len(files) == 1 else [file.name for file in files]
     shorts = [name.rpartition("/")[2] for name in names]
     icnale = LAYOUTS["icnale"].name_columns
@@ -36,11 +36,11 @@ def named_layout(files: Sequence[Path]) -> LayoutName | None:
     return None
 
 
-def look(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
-    """The columns and the format of the first file."""
+def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
+    """Return the header and the format of the first file."""
 
-    def look(_: str, header: Sequence[str]) -> Roles:
-        raise _Looked(header)
+    def stop(_: str, header: Sequence[str]) -> Roles:
+        raise _HeaderFound(header)
 
     chooser = ColumnChooser(given.columns, layout)
     options = read_options(given, layout, chooser)
@@ -48,20 +48,20 @@ def look(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) 
         kind = options.format or sniff_format(file.read(), file.name, options)
         for xml_layout in (layout,) if kind != "xml" or layout else (LAYOUTS["asag"], LAYOUTS["efcamdat_xml"]):
             try:
-                read_file(file, _with(options, look, xml_layout))
-            except _Looked as looked:
-                if kind == "xml" and xml_layout is not None and not _holds(file.read(), xml_layout):
+                read_file(file, _with_chooser(options, stop, xml_layout))
+            except _HeaderFound as found:
+                if kind == "xml" and xml_layout is not None and not _has_record(file.read(), xml_layout):
                     continue
-                return looked.header, kind
+                return found.header, kind
         raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
     raise InputError("data.path: no file of the layout is there")
 
 
-def _with(options: ReadOptions, choose: Any, layout: CorpusLayout | None) -> ReadOptions:
+def _with_chooser(options: ReadOptions, choose: Any, layout: CorpusLayout | None) -> ReadOptions:
     return replace(options, choose=choose, xml=layout.xml if layout is not None else None)
 
 
-def _holds(data: bytes, layout: CorpusLayout) -> bool:
+def _has_record(data: bytes, layout: CorpusLayout) -> bool:
     assert layout.xml is not None
     return f"<{layout.xml.record}".encode() in data
 
@@ -74,10 +74,13 @@ def guess_columns(
     *,
     needed: Sequence[str] = NEEDED,
 ) -> dict[str, str]:
-    """Columns by name, then those that are needed by content; what the config names is taken.
+    """Find the columns of the roles that the config does not name: by name, then the needed ones by content.
+
+    Args:
+        columns: role → column, as the config names them.
 
     Raises:
-        InputError: a column that is needed is not found.
+        InputError: a needed column is not found.
     """
     named = {("id" if role == "writing_id" else role): name for role, name in guess_by_name(header).items()}
     taken = set(columns.values())
@@ -100,14 +103,15 @@ def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[st
     roles = {"level": header[0], **{f"#{place}": name for place, name in enumerate(dict.fromkeys(header))}}
     options = read_options(given, None, ColumnChooser(given.columns, None))
     file = next(open_files(files[:1]))
-    return read_file(file, _with(options, lambda *_: roles, None)).table
+    return read_file(file, _with_chooser(options, lambda *_: roles, None)).table
 
 
 def _is_key(files: Sequence[Path], given: DataConfig, column: str) -> bool:
-    """Tell whether a column's values differ from row to row, so that it can be the id."""
+    """Tell whether all values of a column are distinct, so that it can be the id."""
     options = read_options(given, None, ColumnChooser(given.columns, None))
     cells = [
-        read_file(file, _with(options, lambda *_: {"level": column}, None)).table[column] for file in open_files(files)
+        read_file(file, _with_chooser(options, lambda *_: {"level": column}, None)).table[column]
+        for file in open_files(files)
     ]
     values = pa.chunked_array([chunk for each in cells for chunk in each.chunks], pa.large_binary())
     return bool(pc.count_distinct(values).as_py() == len(values))

@@ -1,9 +1,9 @@
-"""Prepares a further corpus, on which the models of a run are only scored: reads it, and sets apart what they know.
+"""Prepares a further corpus, on which the models of a run are only scored, and sets aside texts that they have seen.
 
-Its files are read as those of the run's corpus, with columns and layouts found as `init` finds them.  All its documents
-are test documents.  Those that are (almost) a text of the run's train or valid documents are set aside, since models
-were trained or chosen on these, and so are those of CEFR levels that the run does not study.  `quarantine.csv` lists
-them, with the rows that cannot be used.
+Its files are read like those of the run's corpus, with columns and layouts found as `init` finds them.  All its
+documents are test documents.  Documents that equal or almost equal a text of the run's train or valid split are set
+aside, because models were trained or selected on these texts, and so are documents of CEFR levels that the run does not
+study.  `quarantine.csv` lists them together with the rows that cannot be used.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _TEST = SPLITS.index("test")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FurtherSummary:
-    """What splits.json says about a further corpus."""
+    """The content of splits.json for a further corpus."""
 
     rows: int
     """Data rows of the files: documents and rows set aside."""
@@ -43,7 +43,7 @@ class FurtherSummary:
     """Rows set aside, by reason."""
     notes: dict[str, int]
     levels: tuple[str, ...]
-    """Those of the run, lowest first."""
+    """The levels of the run, lowest first."""
     counts: dict[str, dict[str, int]]
     """Level → {"test": documents}."""
 
@@ -54,8 +54,8 @@ def prepare_further_corpus(
     """Read a further corpus, set aside what cannot be used or is known to the models, and write its documents.
 
     Args:
-        folder: gets documents.parquet, quarantine.csv and, last, splits.json.
-        data: how it is read, with the levels of the run.
+        folder: where documents.parquet, quarantine.csv and, last, splits.json are written.
+        data: the settings for reading it, with the levels of the run.
         known: documents.parquet of the run.
 
     Raises:
@@ -98,7 +98,7 @@ def prepare_further_corpus(
 
 
 def survey_further_corpus(files: Sequence[Path], data: DataConfig) -> None:
-    """Read a further corpus and refuse what `prepare_further_corpus` would, but for texts that the models know.
+    """Read a further corpus and make the checks of `prepare_further_corpus`, except the one for known texts.
 
     Raises:
         InputError: a file cannot be used, too many rows are bad, or no document is left.
@@ -107,11 +107,11 @@ def survey_further_corpus(files: Sequence[Path], data: DataConfig) -> None:
 
 
 def find_known(texts: pa.ChunkedArray, known: Path, *, threshold: float) -> npt.NDArray[np.bool_]:
-    """Which texts are (almost) a text of train or valid.
+    """Tell which texts equal or almost equal a text of train or valid, as booleans.
 
     Args:
         known: documents.parquet of the run.
-        threshold: as `data.near_duplicates.threshold`.
+        threshold: `data.near_duplicates.threshold`.
     """
     trained = pq.read_table(
         known, columns=["text"], filters=pc.field("split").isin(["train", "valid"]), page_checksum_verification=True
@@ -142,7 +142,7 @@ def _name(corpus: Corpus) -> str:
 
 
 def _without_other_levels(data: DataConfig) -> DataConfig:
-    """The settings, with the CEFR levels that the run does not study left out."""
+    """Return the settings with the CEFR levels that the run does not study added to `leave_out`."""
     settled = {*data.levels, *data.level_aliases, *data.leave_out}
     others = (name for name, level in SUB_LEVELS.items() if level not in data.levels and name not in settled)
     return data.model_copy(update={"leave_out": (*data.leave_out, *others)})

@@ -1,4 +1,4 @@
-"""Guesses the language of texts by their script, and by how often its most frequent words stand in them."""
+"""Guesses the language of texts by their script, and by the share of the language's most frequent words in them."""
 
 import re
 from collections import Counter
@@ -29,13 +29,13 @@ _SCRIPTS = (
     ("el", r"[\u0370-\u03ff]", 0.3),
     ("he", r"[\u0590-\u05ff]", 0.3),
 )
-"""A language, its characters, and the share of all letters from which a text is in it; the surest first."""
+"""A language, its characters, and their least share of all letters in a text of the language; most specific first."""
 SURE = 0.05
-"""The share of words that must be among a language's frequent ones."""
+"""The least share of words that must be among a language's most frequent words."""
 
 
 def guess_language(texts: Sequence[str]) -> str | None:
-    """The ISO 639 code of most texts; None if none is likely."""
+    """Return the ISO 639 code of the language of the texts together; None if no language is likely."""
     letters = re.sub(r"[\W\d_]", "", "".join(text[:2000] for text in texts))
     for language, characters, share in _SCRIPTS:
         if letters and len(re.findall(characters, letters)) > share * len(letters):

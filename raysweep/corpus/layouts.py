@@ -1,8 +1,8 @@
-"""Known corpora: their columns, how they spell levels, their markup, and where a text is in their files.
+"""Known corpora: their columns, their spellings of levels, their markup, and the position of texts in their files.
 
-`data.layout: NAME` takes all of this; `data.columns`, `data.level_aliases`, `data.leave_out` and `data.clean` change
-single parts.  A role may have several names, because releases differ: the first that the file has is taken.  A
-sub-level counts as its level (`B1_2`, `B1+`, `B1.ii` → B1), and a level between two as the lower (`C1/C2` → C1).
+`data.layout: NAME` sets all of these; `data.columns`, `data.level_aliases`, `data.leave_out` and `data.clean` override
+single settings.  A role may have several column names, because releases differ: the first one in the file is used.  A
+sub-level counts as its level (`B1_2`, `B1+`, `B1.ii` → B1), and a level between two as the lower one (`C1/C2` → C1).
 """
 
 import re
@@ -24,10 +24,10 @@ _NO_LEVEL = ("", "NA", "N/A", "nan", "None")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusLayout:
-    """What is known of a corpus before it is read."""
+    """What is known about a corpus before it is read."""
 
     about: str
-    columns: Mapping[str, tuple[str, ...]]  # role → names, the first that is there counts
+    columns: Mapping[str, tuple[str, ...]]  # role → names; the first one in the file is used
     signature: frozenset[str]  # columns by which it is recognised
     levels: Mapping[str, str] = field(default_factory=lambda: SUB_LEVELS)  # spelling → level
     level_names: tuple[str, ...] = CEFR  # lowest first
@@ -40,7 +40,7 @@ class CorpusLayout:
     header: tuple[str, ...] | None = None  # of delimited files without one
     has_quotes: bool = True
     xml: XmlShape | None = None
-    name_columns: NameColumns | None = None  # what a file's name says of its text
+    name_columns: NameColumns | None = None  # reads columns from a file's name
 
 
 def _icnale_name(name: str) -> dict[str, str] | None:
@@ -203,6 +203,6 @@ LAYOUTS: dict[LayoutName, CorpusLayout] = {
 
 
 def recognise_layout(header: tuple[str, ...]) -> LayoutName | None:
-    """The layout whose columns a file has."""
+    """Return the layout whose columns the header has; the one with the most columns if there are several."""
     fits = [name for name, layout in LAYOUTS.items() if layout.signature and layout.signature <= set(header)]
     return max(fits, key=lambda name: len(LAYOUTS[name].signature), default=None)

@@ -1,8 +1,8 @@
 """Searches documents.parquet for leaks: documents of one split that another split knows.
 
 The search reads the finished file again and hashes the texts with another function than the split used, so it
-also finds errors in splitting, sorting and writing, and can judge splits that raysweep did not make.  Kinds
-of leak, the plainest first:
+also finds errors in splitting, sorting and writing, and can check splits that raysweep did not make.  Kinds
+of leak, the most obvious first:
 
     id        the same writing_id in two splits
     text      the same text, as `normalising.py` compares
@@ -10,8 +10,9 @@ of leak, the plainest first:
     learner   the same writer, as `normalising.py` compares; no leak if data.split.unit is 'prompt'
     prompt    the same writing prompt, if data.split.unit is 'prompt' or 'both'
 
-Splits by learner share prompts (the task is the same, the answers differ): they are counted, but are no leak.  So
-are passages of 13 words (`passages.py`).  Translations, paraphrases and learners with two ids are not found.
+Splits by learner share prompts (the task is the same, the answers differ): shared prompts are counted, but are not
+leaks.  The same holds for shared passages of 13 words (`passages.py`).  Translations, paraphrases and learners with two
+ids are not found.
 """
 
 import logging
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 Longs = npt.NDArray[np.int64]
 LEAK_KINDS = ("id", "text", "near")
 UNIT_KINDS = {"learner": ("learner",), "prompt": ("prompt",), "both": ("learner", "prompt")}
-"""What else is a leak, by `data.split.unit`."""
+"""Further kinds of leak, by `data.split.unit`."""
 TRAIN = SPLITS.index("train")
 THRESHOLD = 0.9
 _GROUPS_AT_ONCE = 4
@@ -57,31 +58,31 @@ LEAKS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leakage:
-    """The contents of leakage.json; in trustworthy splits each `…_in_two_splits` but that of prompts is 0."""
+    """The content of leakage.json; in trustworthy splits every `…_in_two_splits` except that of prompts is 0."""
 
     documents: int
-    ids: int  # distinct ones
+    ids: int  # distinct ids
     ids_in_two_splits: int
-    learners: int | None  # distinct ones; None if the corpus names none
+    learners: int | None  # distinct learners; None if the corpus names none
     learners_in_two_splits: int | None
-    prompts: int | None  # distinct ones; None if the corpus names none
+    prompts: int | None  # distinct prompts; None if the corpus names none
     prompts_in_two_splits: int | None
-    exact_texts: int  # distinct ones, to the letter
+    exact_texts: int  # distinct texts, compared without normalisation
     exact_texts_in_two_splits: int
-    texts: int  # distinct normalised ones
+    texts: int  # distinct normalised texts
     texts_in_two_splits: int
     repeated_texts: int  # normalised texts that more than one document has
     documents_with_repeated_texts: int
     most_documents_with_one_text: int
     near_threshold: float
     near_duplicates: int  # documents that have a near duplicate
-    near_duplicates_in_two_splits: int  # documents that have one in another split
+    near_duplicates_in_two_splits: int  # documents that have a near duplicate in another split
     near_pairs: int  # pairs of similar texts with different words
     near_pairs_in_two_splits: int
-    near_pairs_not_compared: int  # candidates skipped, because too many texts looked alike
+    near_pairs_not_compared: int  # candidate pairs skipped because their bucket was too large
     texts_not_tied: int  # links between equal texts that were not followed (`text_groups.py`); see untied_texts.csv
-    links_not_followed: int  # the same for near duplicates; what it divided is in quarantine.csv
-    passage_words: int  # words of a passage
+    links_not_followed: int  # the same for near duplicates; documents set aside for it are in quarantine.csv
+    passage_words: int  # length of a passage
     test_documents_with_passages_of_train: int
     test_documents_mostly_of_train: int  # at least half of their passages are in train too
     documents_with_passages_of_prompts: int | None  # None if no prompt is as long as a passage
@@ -90,7 +91,7 @@ class Leakage:
     leaky_by_kind: Mapping[str, int]  # test documents, by kind of leak
 
     def raise_if_any(self, *, near: bool, unit: str = "learner") -> None:
-        """Stop on a leak that grouping rules out, which is a bug of raysweep and not an input error.
+        """Raise if there is a leak that grouping rules out, which is a bug of raysweep and not an input error.
 
         Args:
             near: whether near duplicates were grouped too.
@@ -129,17 +130,22 @@ def log_leakage(leakage: Leakage) -> None:
 
 
 class LeakSearch:
-    """The values of a finished documents.parquet that may leak.  D documents."""
+    """Searches a finished documents.parquet of D documents for leaks."""
 
     def __init__(self, documents: Path, near: NearDuplicates | None = None, *, unit: str = "learner") -> None:
-        """Args: `near` is computed from the file if absent; it must cover the same documents in the same order."""
+        """Read and compare the documents.
+
+        Args:
+            near: the near duplicates of the same documents in the same order; computed from the file if absent.
+            unit: `data.split.unit`.
+        """
         columns = _hash_columns(documents)
         self._splits, self._prompts, self._folder = columns.splits, columns.prompts, documents.parent
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
         self._known: dict[str, tuple[Longs, npt.NDArray[np.bool_]]] = {}
         for kind, places in columns.places.items():
-            codes = self._look_at(kind, columns.spool.read_all(places, np.uint64))
+            codes = self._check_kind(kind, columns.spool.read_all(places, np.uint64))
             if kind == "text":
                 assert codes is not None, "every document has a text"
                 self._repeats, texts_of_all = count_codes(codes), codes
@@ -154,7 +160,7 @@ class LeakSearch:
         release_freed_memory()
 
     def summary(self, *, texts_not_tied: int = 0, links_not_followed: int = 0) -> Leakage:
-        """Count documents, repeats and leaks; `TextGroups` says how many links were not followed."""
+        """Count documents, repeats and leaks; the arguments are the counts of `TextGroups`."""
         passages = count_passages(self._near.sequences, self._splits, self._prompts, folder=self._folder)
         repeats = self._repeats
         is_test = self._splits == SPLITS.index("test")
@@ -200,7 +206,7 @@ class LeakSearch:
         )
 
     def write_leaks(self, path: Path) -> None:
-        """Write a row for each document outside train and each kind of its leaks, by rename."""
+        """Write one row for each leaking document outside train and kind of leak, by rename."""
         parts = []
         for kind in self._kinds:
             rows, known = self._known[kind]
@@ -218,11 +224,11 @@ class LeakSearch:
         with atomic_file(path) as beside:
             pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
 
-    def _look_at(self, kind: str, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32] | None:
-        """Count the distinct values of a kind and those in more than one split, and find which documents are known.
+    def _check_kind(self, kind: str, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32] | None:
+        """Count the distinct values of a kind and those in more than one split, and find the documents that leak.
 
         Returns:
-            (D,) a code for each value, −1 for a missing one; None if all are missing.
+            (D,) a code for each document's value, −1 if it is missing; None if all are missing.
         """
         if not hashes.any():
             self._counts[kind] = None, None
@@ -249,7 +255,7 @@ def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> tu
         others: (D, S) the splits that hold the document's value.
 
     Returns:
-        (K,) the documents; (K, 2) whether train knows one of valid or test, and whether valid knows one of test.
+        (K,) the documents; (K, 2) whether train knows the document, and whether valid knows it if it is in test.
     """
     by_train = others[:, TRAIN] & (splits != TRAIN)
     by_valid = others[:, SPLITS.index("valid")] & (splits == SPLITS.index("test"))
@@ -259,12 +265,12 @@ def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> tu
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _HashedColumns:
-    """What the search reads of D documents."""
+    """The columns of D documents that the search needs."""
 
     splits: npt.NDArray[np.int8]
-    prompts: list[str]  # distinct ones
+    prompts: list[str]  # distinct prompts
     spool: Spool
-    places: dict[str, list[Place]]  # by kind, the hashes of each block; `_MISSING` for a missing value
+    places: dict[str, list[Place]]  # kind → hashes of each block; `_MISSING` for a missing value
 
 
 def _hash_columns(documents: Path) -> _HashedColumns:
@@ -306,7 +312,7 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _hash_distinct(column: pa.Array) -> npt.NDArray[np.uint64]:
-    """Hash the normalised values; `_MISSING` for a missing one."""
+    """Hash the normalised values; `_MISSING` for a missing value."""
     encoded = column.dictionary_encode()
     hashes: npt.NDArray[np.uint64] = np.append(normalised_hashes(encoded.dictionary), _MISSING)
     places: Longs = pc.fill_null(encoded.indices, -1).to_numpy()

@@ -1,4 +1,4 @@
-"""Makes levels of what a level column holds: CEFR levels in any spelling, or the corpus's own names in an order."""
+"""Derives levels from the values of a level column: CEFR levels in any spelling, or the corpus's own names, ordered."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ from raysweep.errors import InputError
 from raysweep.readers.raw_columns import LONGEST_NAME
 
 MOSTLY = 0.6
-"""The share of rows with CEFR levels from which other values are no levels."""
+"""If at least this share of rows has a CEFR level, the other values are not levels."""
 _ORDER = (
     "starter", "novice", "beginner", "anfanger", "basic", "elementary", "low", "lower", "principiante", "debutant",
     "preintermediate", "medium", "mid", "middle", "intermediate", "mittel", "intermedio", "intermediaire",
@@ -27,7 +27,7 @@ class GuessedLevels:
 
     names: tuple[str, ...]  # lowest first
     aliases: dict[str, str]  # spelling → level, where they differ in more than case
-    others: dict[str, int]  # spellings that are no level → rows
+    others: dict[str, int]  # values that are not levels → rows
     is_order_known: bool
 
 
@@ -35,7 +35,7 @@ def guess_levels(counts: Mapping[str, int], layout: CorpusLayout | None, *, colu
     """Order the values of a level column.
 
     Args:
-        counts: value, stripped → rows.
+        counts: stripped value → rows.
 
     Raises:
         InputError: the values are too many, or too few, to be levels.
@@ -82,7 +82,7 @@ def _own_levels(counts: Mapping[str, int], column: str) -> GuessedLevels:
 
 
 def _ordered(values: Sequence[str]) -> tuple[list[str], bool]:
-    """The values, lowest first; and whether that is more than the alphabet."""
+    """Sort the values, lowest first; also returns False if they could only be sorted alphabetically."""
     try:
         return sorted(values, key=lambda value: float(value.replace(",", "."))), True
     except ValueError:
@@ -97,7 +97,7 @@ def _ordered(values: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _as_name(value: str, *, fallback: str) -> str:
-    """A name that may stand in files and commands."""
+    """Turn a value into a name that is safe in file names and commands."""
     ascii_only = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", ascii_only).strip("._+-")[:LONGEST_NAME] or fallback
 

@@ -4,17 +4,17 @@ Two texts are near duplicates if the edit distance between them, in words, is at
 longer text's words (case, punctuation and white space are ignored; in scripts without spaces each character is
 a word).  Comparing all pairs of 700,000 texts is infeasible, so candidates come from MinHash over pairs of
 neighbouring words with banding (Broder 1997; Leskovec, Rajaraman and Ullman 2014, chapter 3).  The distance of
-every candidate is then computed, so there are no false positives but for words whose 32-bit hashes collide.  Missed
-are about 3 in 1,000 of the pairs just above a threshold of 0.9, and pairs in buckets too large to compare completely
+every candidate is then computed, so the only false positives are due to words whose 32-bit hashes collide.  The search
+misses about 3 in 1,000 of the pairs just above a threshold of 0.9, and pairs in buckets too large to compare completely
 (`not_compared` counts them).
 
-What grows with the corpus is kept in temporary files: the words, the bands of the signatures, and the candidates.  In
-memory are 32 bytes of each signature and 16 of the text's first and last words, by which nearly all pairs of a bucket
-are told apart, and the places of the words.  The pairs that remain are sorted by where their words lie, and compared
-when those of all bands are known; their signatures are made again from their words.
+Data that grows with the corpus is kept in temporary files: the words, the bands of the signatures, and the candidates.
+Memory holds 32 bytes of each signature and 16 bytes of each text's first and last words, which rule out nearly all
+pairs of a bucket, and the offsets of the words.  The remaining pairs are sorted by the position of their words and
+compared once the pairs of all bands are known; their signatures are computed again from their words.
 
-The result depends only on the texts, their order and the threshold: the hash functions are fixed, and neither blocks
-nor threads change a pair.
+The result depends only on the texts, their order and the threshold: the hash functions are fixed, and the division into
+blocks and threads does not change a pair.
 """
 
 from collections.abc import Iterator
@@ -49,9 +49,9 @@ Wides = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float32]
 
 BLOCK_DOCUMENTS = 1 << 15
-"""Texts that are looked at together."""
+"""Texts of a block."""
 _CANDIDATES_IN_FILE = 1 << 28
-"""Candidates that are compared before more are looked for; they take 2 GB of disk."""
+"""When there are so many candidates, they are compared before the search continues; they take 2 GB of disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,26 +61,26 @@ class WordSequences:
     words: npt.NDArray[np.uint32]
     """A hash of each word."""
     starts: Longs
-    """(D,) where each text's words begin."""
+    """(D,) the index of each text's first word."""
     lengths: npt.NDArray[np.int32]
-    """(D,) how many they are."""
+    """(D,) the number of words of each text."""
     spool: Spool | None = None
-    """The file that `words` are mapped from, if they are."""
+    """The file that `words` is memory-mapped from; None if it is an array in memory."""
 
     @classmethod
     def of(cls, texts: pa.ChunkedArray) -> Self:
-        """Split texts into words; case, punctuation and white space are left out."""
+        """Split texts into words; case, punctuation and white space are ignored."""
         parts = [_words_of(block) for block in blocks_of(texts)]
         words = np.concatenate([np.zeros(0, dtype=np.uint32), *(words for words, _ in parts)])
         lengths = np.concatenate([np.zeros(0, dtype=np.int64), *(lengths for _, lengths in parts)])
         return cls(words=words, starts=np.cumsum(lengths) - lengths, lengths=lengths.astype(np.int32))
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
-        """The words of some texts."""
+        """Return the words of the texts selected by `kept`."""
         return replace(self, starts=self.starts[kept], lengths=self.lengths[kept])
 
     def release(self) -> None:
-        """Give back the memory of the words that were looked at."""
+        """Free the memory of the mapped pages that were read."""
         if self.spool is not None:
             self.spool.release()
 
@@ -92,33 +92,33 @@ class NearDuplicates:
     threshold: float
     sequences: WordSequences
     words: npt.NDArray[np.int32]
-    """(D,) a code for each document's words; texts of equal codes differ at most in case, space or punctuation, unless
-    the hashes of two words (32 bits) or of two texts (64 bits) collide."""
+    """(D,) a code for each document's words; texts with equal codes differ at most in case, white space or punctuation,
+    unless the hashes of two words (32 bits) or of two texts (64 bits) collide."""
     pairs: Longs
     """(P, 2) the codes of similar documents, the smaller first; sorted, without repeats."""
     similarities: Floats
-    """(P,) 1 − edit distance in words / words of the longer one."""
+    """(P,) 1 − edit distance in words / number of words of the longer text."""
     not_compared: int
-    """Pairs of candidates that were skipped because their bucket was too large."""
+    """Number of candidate pairs that were skipped because their bucket was too large."""
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Self:
-        """The same for some of the documents."""
+        """Return the near duplicates of the documents selected by `kept`; `pairs` stays as it is."""
         return replace(self, words=self.words[kept], sequences=self.sequences.filtered(kept))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSketches:
-    """What the search needs to know of a block of n texts."""
+    """The data about a block of n texts that the search needs."""
 
     words: npt.NDArray[np.uint32]
-    lengths: Longs  # (n,) words
-    hashes: Wides  # (n,) of the words in order; of a text without words 0
+    lengths: Longs  # (n,) number of words
+    hashes: Wides  # (n,) hash of the sequence of words; 0 for a text without words
     packed: Wides  # (PACKED + 2, n)
     band_keys: Wides  # (BANDS, n)
 
 
 def sketch(texts: pa.Array) -> TextSketches:
-    """Look at the texts of a block."""
+    """Compute the words, hashes and signatures of the texts of a block."""
     words, lengths = _words_of(texts)
     hashes = np.zeros(len(texts), dtype=np.uint64)
     hash_sequences(words, np.concatenate([[0], np.cumsum(lengths)]), hashes)
@@ -132,7 +132,7 @@ def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDup
     """Find all pairs of texts that differ in at most 1 − `threshold` of their words.
 
     Args:
-        threshold: in [0.5, 1]; below 0.8 many pairs that are only just similar enough are missed.
+        threshold: in [0.5, 1]; below 0.8 many pairs just above the threshold are missed.
     """
     search = DuplicateSearch()
     for block in map_in_threads(sketch, blocks_of(texts)):
@@ -141,7 +141,7 @@ def find_near_duplicates(texts: pa.ChunkedArray, *, threshold: float) -> NearDup
 
 
 def blocks_of(texts: pa.ChunkedArray) -> Iterator[pa.Array]:
-    """The texts in blocks, each one array."""
+    """Yield the texts in blocks, each as one array."""
     for start in range(0, len(texts), BLOCK_DOCUMENTS):
         chunks = texts.slice(start, BLOCK_DOCUMENTS).chunks
         yield pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in chunks])
@@ -160,7 +160,7 @@ class DuplicateSearch:
         self._lengths = [np.zeros(0, dtype=np.int32)]
 
     def add(self, block: TextSketches) -> None:
-        """Take the next block."""
+        """Add the next block."""
         self._words.append(block.words)
         self._bands.append([self._sketches.append(keys) for keys in block.band_keys])
         self._hashes.append(self._sketches.append(block.hashes))
@@ -168,11 +168,11 @@ class DuplicateSearch:
         self._lengths.append(block.lengths.astype(np.int32))
 
     def find(self, threshold: float) -> NearDuplicates:
-        """Compare the texts; called once, when all blocks are there."""
+        """Compare the texts; call it once, after all blocks were added."""
         lengths = np.concatenate(self._lengths)
         self._lengths.clear()
         hashes = self._sketches.read_all(self._hashes, np.uint64)
-        # Texts without words are distinguished by their position, and have no near duplicates.
+        # Texts without words get distinct hashes (their position), and have no near duplicates.
         empty = np.flatnonzero(lengths == 0)
         hashes[empty] = empty
         codes, firsts = number_by_appearance(hashes)
@@ -199,14 +199,14 @@ class DuplicateSearch:
             threshold=threshold,
         )
         found, not_compared = DistinctPairs(len(codes)), 0
-        parts, begun = mates.parts(), list[BandPart]()
+        parts, unfinished = mates.parts(), list[BandPart]()
         while True:
             candidates = CandidatePairs(self._folder, texts=len(lengths), words=len(words))
-            not_compared += mates.find_some(parts, begun, candidates, most=_CANDIDATES_IN_FILE)
+            not_compared += mates.find_pairs(parts, unfinished, candidates, most=_CANDIDATES_IN_FILE)
             if candidates.count < _CANDIDATES_IN_FILE:
                 break
             _measure_all(candidates, self._sequences(words, lengths), codes, threshold, found)
-        # Only now, when there is room, are all the places of words computed.
+        # The offsets of all words are computed only after this memory is free.
         del mates, packed, is_chosen
         sequences = self._sequences(words, lengths)
         _measure_all(candidates, sequences, codes, threshold, found)
@@ -233,7 +233,7 @@ def _measure_all(
     threshold: float,
     found: DistinctPairs,
 ) -> None:
-    """Put those of the candidates that are similar into `found`."""
+    """Measure the candidates and add the similar pairs to `found`."""
     functions = _hash_functions()
 
     def measure(pairs: Longs) -> tuple[Longs, Floats]:
@@ -256,7 +256,7 @@ def _hash_functions() -> tuple[Wides, Wides]:
 
 
 def _words_of(texts: pa.Array) -> tuple[npt.NDArray[np.uint32], Longs]:
-    """Hash all words in order; also returns how many words each text has."""
+    """Hash all words in order; also returns the number of words of each text."""
     is_other = pc.invert(pc.string_is_ascii(texts))
     if pc.any(is_other).as_py():
         normalised = [normalise_text(text) for text in texts.filter(is_other).to_pylist()]

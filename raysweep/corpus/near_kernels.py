@@ -1,8 +1,7 @@
 """The hot loops of the search for near duplicates, compiled by numba at their first call and cached on disk.
 
-Words come as 32-bit hashes (`word_hashes`); a pair of neighbouring words is a shingle, and the shingles of a text
-become a signature of minima.  Kernels hold no state and start no threads.  They call only functions of this file, so
-numba's check of the file's age is enough to recompile them after a change.
+Words are 32-bit hashes (`word_hashes`); a pair of neighbouring words is a shingle, and a text's signature is made of
+the minima of hash functions over its shingles.
 """
 
 import numpy as np
@@ -13,10 +12,10 @@ from raysweep.readers.compiled import kernel
 BANDS = 20
 ROWS = 3
 SIGNATURE = BANDS * ROWS
-"""Minima of a signature; `BANDS` × `ROWS` = 20 × 3 finds 99.7 % of pairs that share two thirds of their shingles."""
+"""Minima in a signature; `BANDS` × `ROWS` = 20 × 3 finds 99.7 % of pairs that share two thirds of their shingles."""
 _IN_PART = 15
 PACKED = SIGNATURE // _IN_PART
-"""Words of 64 bits that hold four bits of each minimum."""
+"""Number of 64-bit integers that hold four bits of each minimum of a signature."""
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
@@ -30,28 +29,27 @@ _HIGH = np.uint64(32)
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
 _FOUR_BITS = np.uint64(15)
-_LOWEST = np.uint64(0x111111111111111)
-"""The lowest of each four bits, of `_IN_PART` groups."""
-_LOWEST_OF_ALL = np.uint64(0x1111111111111111)
+_LOWEST = np.uint64(0x1111111111111111)
+"""The lowest bit of each group of four."""
 _OPENING = 16
-"""Words at the beginning of a text of which four bits are kept, in one word of 64 bits; as many at its end."""
+"""Words at the start of a text, and at its end, of which four bits each are kept in a 64-bit integer."""
 _NOT_NEAR = np.uint8(255)
 _LOW_HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 _SIGNATURES = 1 << 12
-"""Signatures that are kept while pairs are measured: 1 MB."""
+"""Signatures that are cached while pairs are measured: 1 MB."""
 _EACH_BYTE = np.uint64(0x0101010101010101)
 
 
 @kernel
 def sketch_texts(words: Hashes, counts: Longs, factors: Wides, terms: Wides, band_keys: Wides, packed: Wides) -> None:
-    """Write what candidates are found by; texts without words are left out.
+    """Compute the band keys and packed signatures by which candidates are found; texts without words are skipped.
 
     Args:
         counts: (D,) the number of words of each text.
-        factors, terms: of the hash functions of the minima.
-        band_keys: (BANDS, D) output, equal where all minima of a band are.
-        packed: (PACKED + 2, D) output, four bits of each minimum, of each of the first words, and of each of the last
-            words, the last one first.
+        factors, terms: the parameters of the hash functions of the minima.
+        band_keys: (BANDS, D) output; two texts have the same key if all their minima of the band are equal.
+        packed: (PACKED + 2, D) output: four bits of each minimum, of each of the first words, and of each of the last
+            words in reverse order.
     """
     minima = np.empty(SIGNATURE, dtype=np.uint32)
     first = 0
@@ -78,7 +76,7 @@ def sketch_texts(words: Hashes, counts: Longs, factors: Wides, terms: Wides, ban
 
 @kernel
 def _sign(words: Hashes, factors: Wides, terms: Wides, minima: Hashes) -> None:
-    """Write the minima of `SIGNATURE` hash functions over pairs of neighbouring words; a single word is a pair."""
+    """Compute the minima of `SIGNATURE` hash functions over pairs of neighbouring words; a single word is a pair."""
     minima[:] = np.uint32(0xFFFFFFFF)
     for place in range(max(len(words) - 1, 1)):
         pair = np.uint64(words[place]) * _PRIME
@@ -97,23 +95,24 @@ def find_candidates(
     begins: Longs,
     reach: int,
     agreeing: int,
-    surely: int,
+    few_differing: int,
     allowed: float,
     at: Longs,
     pairs: Longs,
 ) -> int:
-    """Write pairs of bucket mates that may be similar enough; returns how many were written.
+    """Write pairs of texts of the same bucket that may be similar enough; returns how many were written.
 
     Args:
-        packed: (PACKED + 2, R) of the texts of all buckets, one bucket after the other.
-        lengths: (R,) of the same texts.
-        begins: where the buckets begin, and where the last ends.
-        reach: how many later texts of its bucket each is compared with; there is room for as many pairs.
+        packed: (PACKED + 2, R) the packed signatures of the texts of all buckets, one bucket after the other.
+        lengths: (R,) the number of words of the same texts.
+        begins: the start of each bucket, and the end of the last one.
+        reach: how many later texts of its bucket each text is compared with; `pairs` has room for as many.
         agreeing: minima that two signatures must share for their texts to be compared.
-        surely: long texts with fewer minima that differ are nearly all similar, and are not looked at before.
+        few_differing: long texts whose signatures differ in fewer minima are nearly all similar, so their first and
+            last words are not checked.
         allowed: the fraction of words that may differ.
-        at: the bucket and the text to go on with; both are moved on.
-        pairs: output, places in `packed`.
+        at: the bucket and the text to continue from; both are updated.
+        pairs: output, indices into `packed`.
     """
     count = 0
     differing, places = np.empty(reach, dtype=np.uint8), np.empty((2, 16), dtype=np.uint64)
@@ -128,7 +127,7 @@ def find_candidates(
                 _note_places(packed, lengths, left, places)
                 for place in range(after - left - 1):
                     right = left + 1 + place
-                    if (differing[place] < surely and lengths[left] >= 2 * _OPENING) or (
+                    if (differing[place] < few_differing and lengths[left] >= 2 * _OPENING) or (
                         differing[place] < _NOT_NEAR
                         and _may_agree(packed, lengths, left, right, allowed)
                         and _ends_may_agree(packed, lengths, places, left, right, allowed)
@@ -144,7 +143,8 @@ def find_candidates(
 def _find_near(
     packed: Wides, lengths: Shorts, left: int, end: int, agreeing: int, allowed: float, minima: Bytes
 ) -> int:
-    """Write how many minima of each text after `left` differ, or `_NOT_NEAR`; returns how many texts may be similar."""
+    """Write how many minima of each text after `left` differ from its own, or `_NOT_NEAR` for a text that cannot be
+    similar; returns how many may be similar."""
     size = lengths[left]
     shortest = size - int(allowed * size + 1e-6)
     longest = size
@@ -162,7 +162,7 @@ def _find_near(
             + _differing(third ^ thirds[place])
             + _differing(fourth ^ fourths[place])
         )
-        # Each four bits count up to four; as bytes they are added up by a product.
+        # Each group of four bits counts up to four; a product adds them up as bytes.
         pairs = (marks & _LOW_HALVES) + ((marks >> np.uint64(4)) & _LOW_HALVES)
         count = (pairs * _EACH_BYTE) >> np.uint64(56)
         alike = count <= differing
@@ -174,9 +174,9 @@ def _find_near(
 
 @kernel
 def _may_agree(packed: Wides, lengths: Shorts, left: int, right: int, allowed: float) -> bool:
-    """Tell whether the first, and the last, words of two texts allow so few edits; most pairs are told apart by that.
+    """Tell whether the first and the last words of two texts are compatible with the allowed number of edits.
 
-    A word that no edit touches has its equal at most as many places away as there are edits.
+    A word that no edit touches has its equal at a distance of at most the number of edits.  This rules out most pairs.
     """
     most = int(allowed * max(lengths[left], lengths[right]) + 1e-6)
     known = min(_OPENING - most, lengths[left])
@@ -185,19 +185,20 @@ def _may_agree(packed: Wides, lengths: Shorts, left: int, right: int, allowed: f
     inside = ~np.uint64(0) >> np.uint64(64 - 4 * known)
     for part in range(PACKED, PACKED + 2):
         one, other = packed[part, left], packed[part, right]
-        missing = _differing_of_all(one ^ other) & inside
+        missing = _differing(one ^ other) & inside
         for shift in range(4, 4 * most + 1, 4):
-            missing &= _differing_of_all(one ^ (other << np.uint64(shift)))
-            missing &= _differing_of_all(one ^ (other >> np.uint64(shift)))
-        # A sum of 16, which exceeds four bits, comes only where no edit is allowed; then the words are compared.
-        if np.int64((missing * _LOWEST_OF_ALL) >> np.uint64(60)) > most:
+            missing &= _differing(one ^ (other << np.uint64(shift)))
+            missing &= _differing(one ^ (other >> np.uint64(shift)))
+        # A sum of 16, which overflows four bits, occurs only if no edit is allowed; then the words are compared later.
+        if np.int64((missing * _LOWEST) >> np.uint64(60)) > most:
             return False
     return True
 
 
 @kernel
 def _note_places(packed: Wides, lengths: Shorts, text: int, places: Wides) -> None:
-    """Write at which of its first, and of its last, words a text has each four bits: bit n for the n-th place."""
+    """For each value of four bits, write the positions among a text's first, and last, words that have it: bit n stands
+    for the n-th position."""
     places[:] = _NONE
     for end in range(2):
         for place in range(min(_OPENING, lengths[text])):
@@ -206,10 +207,10 @@ def _note_places(packed: Wides, lengths: Shorts, text: int, places: Wides) -> No
 
 @kernel
 def _ends_may_agree(packed: Wides, lengths: Shorts, places: Wides, left: int, right: int, allowed: float) -> bool:
-    """Tell whether the edits that the first words of two texts need, and the last ones, are not too many.
+    """Tell whether the first and the last words of two texts need no more edits than allowed.
 
     Args:
-        places: of the left text, from `_note_places`.
+        places: the positions of the left text's words, from `_note_places`.
     """
     most = int(allowed * max(lengths[left], lengths[right]) + 1e-6)
     size, other_size = min(_OPENING, lengths[left]), min(_OPENING, lengths[right])
@@ -217,22 +218,22 @@ def _ends_may_agree(packed: Wides, lengths: Shorts, places: Wides, left: int, ri
     if edits > most:
         return False
     of_end = _least_edits(places[1], size, packed[PACKED + 1, right], other_size)
-    # Of longer texts these are other words than the first.
+    # In longer texts the first and the last words do not overlap, so their edits add up.
     return (edits + of_end if min(lengths[left], lengths[right]) >= 2 * _OPENING else of_end) <= most
 
 
 @kernel
 def _least_edits(places: Wides, size: int, other: np.uint64, other_size: int) -> int:
-    """The fewest edits with which either of two beginnings becomes a beginning of the other.
+    """Return the fewest edits that turn one of two prefixes into a prefix of the other.
 
-    Whatever follows, the texts are at least so far apart: a path through the table of distances leaves it by its last
-    row or its last column.  A column of the table is two numbers, of the steps up and the steps down (Myers 1999, as
-    Hyyrö 2003 wrote it).
+    This is a lower bound of the distance between the texts, whatever follows: a path through the table of distances
+    leaves the part of the prefixes by its last row or its last column.  A column of the table is encoded in two bit
+    vectors, of the steps up and the steps down (Myers 1999, in the form of Hyyrö 2003).
 
     Args:
-        places: of each four bits, where the first beginning has them.
-        size: of the first beginning, in words.
-        other: four bits of each word of the other one.
+        places: for each value of four bits, its positions in the first prefix.
+        size: length of the first prefix, in words.
+        other: four bits of each word of the other prefix.
     """
     up, down = ~_NONE, _NONE
     last = np.uint64(size - 1)
@@ -254,16 +255,8 @@ def _least_edits(places: Wides, size: int, other: np.uint64, other_size: int) ->
 
 
 @kernel
-def _differing_of_all(bits: np.uint64) -> np.uint64:
-    """The same of all sixteen groups of four bits as `_differing` of fifteen."""
-    bits |= bits >> np.uint64(2)
-    bits |= bits >> np.uint64(1)
-    return bits & _LOWEST_OF_ALL
-
-
-@kernel
 def _differing(bits: np.uint64) -> np.uint64:
-    """A one in the lowest of each four bits that are not all 0."""
+    """Set the lowest bit of each group of four bits that is not 0."""
     bits |= bits >> np.uint64(2)
     bits |= bits >> np.uint64(1)
     return bits & _LOWEST
@@ -281,9 +274,9 @@ def measure_pairs(
     terms: Wides,
     similarities: npt.NDArray[np.float32],
 ) -> None:
-    """Write the similarity of each pair of texts, −1 if it is not similar enough.
+    """Write the similarity of each pair of texts, or −1 if it is not similar enough.
 
-    Pairs of a crowd of like texts have their texts in common, so signatures made lately are kept.
+    The pairs of a large group of similar texts share their texts, so recent signatures are cached.
 
     Args:
         agreeing: minima that the signatures of the two texts must share.
@@ -300,7 +293,7 @@ def measure_pairs(
         a = words[starts[left] : starts[left] + lengths[left]]
         b = words[starts[right] : starts[right] + lengths[right]]
         longer = max(len(a), len(b))
-        # Slightly more than the fraction, so that rounding keeps 1 word in 10 a tenth.
+        # The tolerance keeps rounding errors from refusing 1 word in 10 at a fraction of 0.1.
         distance = edit_distance(a, b, int(allowed * longer + 1e-6), reached)
         similarities[pair] = -1.0
         if distance >= 0:
@@ -317,13 +310,13 @@ def measure_pairs(
 
 @kernel
 def edit_distance(a: Hashes, b: Hashes, most: int, reached: Shorts) -> int:
-    """The edit distance (Levenshtein) between two texts in words; −1 if more than `most`.
+    """Return the edit distance (Levenshtein) between two texts in words, or −1 if it is more than `most`.
 
-    For each number of edits the farthest row of each diagonal is computed (Ukkonen 1985; Myers 1986), so the cost is
-    the length of the texts and the square of the edits.
+    For each number of edits the farthest row of each diagonal is computed (Ukkonen 1985; Myers 1986), so the cost grows
+    with the length of the texts plus the square of the edits.
 
     Args:
-        reached: room for two rows of 2 × most + 3.
+        reached: working memory for two rows of 2 × most + 3.
     """
     aim = len(b) - len(a)
     if abs(aim) > most:
@@ -333,7 +326,7 @@ def edit_distance(a: Hashes, b: Hashes, most: int, reached: Shorts) -> int:
     before, here = 0, 1
     for edits in range(most + 1):
         for diagonal in range(-edits, edits + 1):
-            # A word of `a` replaced or left out, or one of `b` put in; without edits the first row.
+            # A word of `a` is replaced or deleted, or a word of `b` inserted; without edits this is the first row.
             row = np.int64(0)
             if edits:
                 at = middle + diagonal

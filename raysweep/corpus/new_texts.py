@@ -1,7 +1,7 @@
-"""Reads texts that are only scored: any corpus that `init` reads, and tables that hold texts and nothing else.
+"""Reads texts that are only scored: any corpus that `init` reads, and tables that consist of texts only.
 
-Columns are found as `init` finds them.  Level, learner, first language and prompt are kept where they are known.  Rows
-without a text, or with an id that an earlier row has, are set aside.
+Columns are found as `init` finds them.  Level, learner, first language and prompt are kept if they are known.  Rows
+without a text, and rows that repeat the id of an earlier row, are set aside.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pathlib import Path
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
-from raysweep.corpus.first_look import guess_columns, look, named_layout
+from raysweep.corpus.first_look import guess_columns, named_layout, read_header
 from raysweep.corpus.layouts import LAYOUTS, recognise_layout
 
 
 def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
-    """Read texts; their documents are in file order, with the level '' where it is not one of `data.levels`.
+    """Read texts as documents in file order; the level is '' if it is not one of `data.levels`.
 
     Raises:
         InputError: a file cannot be used, or no column holds texts.
@@ -24,13 +24,16 @@ def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
 
 
 def settle_columns(files: Sequence[Path], data: DataConfig, *, needed: Sequence[str]) -> DataConfig:
-    """The settings with the layout and the columns that are found as `init` finds them, but for published splits.
+    """Return the settings with the layout and columns that `init` would find, without a column of published splits.
+
+    Args:
+        needed: roles that must have a column.
 
     Raises:
-        InputError: a file cannot be used, or no column holds what is needed.
+        InputError: a file cannot be used, or a needed column is not found.
     """
     layout_name = data.layout or named_layout(files)
-    header, _ = look(files, data, LAYOUTS[layout_name] if layout_name else None)
+    header, _ = read_header(files, data, LAYOUTS[layout_name] if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     columns = {role: name for role, name in data.columns.model_dump().items() if name is not None}
     if layout_name is None:

@@ -1,8 +1,8 @@
-"""The one normalisation by which ids and texts are compared.
+"""Normalises ids and texts before they are compared.
 
-It is used for grouping, near duplicates and leak checks alike: two learners, or two texts, that only differ
+Grouping, near duplicates and leak checks all use this normalisation: two learners, or two texts, that only differ
 in Unicode form, case, invisible characters or white space are the same.  documents.parquet keeps ids and texts
-as they are written.  Document ids are an exception: they are compared as written, because case may tell them apart.
+as they are written.  Document ids are an exception: they are compared as written, because they may differ in case only.
 """
 
 import re
@@ -20,10 +20,10 @@ _IGNORED = (
     r"\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Format characters (Cf), variation selectors and the fillers that Unicode calls ignorable."""
+"""Format characters (Cf), variation selectors and the fillers that Unicode defines as ignorable."""
 _HIDDEN = re.compile(f"[{_IGNORED}]")
 _INVISIBLE = r"\A[\p{Cc}\p{Z}" + re.sub(r"\\[uU]([0-9a-f]+)", r"\\x{\1}", _IGNORED) + r"]*\z"
-"""The same for RE2, and with white space: what a cell holds in which there is nothing to see."""
+"""An RE2 pattern that matches a cell of nothing but these characters, control characters and white space."""
 
 
 def normalise_text(text: str) -> str:
@@ -34,7 +34,7 @@ def normalise_text(text: str) -> str:
     """
     if text.isascii():
         return " ".join(text.casefold().split())
-    # Folding can leave a form that is not normal.
+    # Case folding can produce text that is not in normal form.
     folded = unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
@@ -45,7 +45,7 @@ def is_invisible(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def normalised_codes(column: pa.ChunkedArray) -> tuple[Longs, list[str]]:
-    """Number the distinct normalised values (−1 for a missing one); also returns these values."""
+    """Number the distinct normalised values (−1 for a missing value); also returns these values."""
     written = column.combine_chunks().dictionary_encode()
     names = pa.array([normalise_text(name) for name in written.dictionary.to_pylist()], pa.large_string())
     distinct = names.dictionary_encode()

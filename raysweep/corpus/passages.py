@@ -1,12 +1,13 @@
 """Counts test documents that repeat passages of train, or of a prompt: sequences of 13 words.
 
-A learner who copies a model answer, or the task itself, into an essay of their own gives no near duplicate, but
-the words are not new to the models.  The length is that of the overlap checks of GPT-3 and later models (Brown et
-al. 2020, appendix C).  Passages are counted and are no leak: set phrases of a task can be as long.  They are told apart
-by hashes of 32 bits a word and 63 bits a passage, so a collision can count one too many.
+An essay into which a learner copied a model answer, or the task itself, is not a near duplicate, but these words are
+not new to the models.  The length is that of the overlap checks of GPT-3 and later models (Brown et al. 2020,
+appendix C).  Shared passages are counted, but are not leaks: set phrases of a task can be as long.  They are compared
+by hashes of 32 bits per word and 63 bits per passage, so a collision can count a passage too many.
 
-Train is read once: a filter of a few bits a passage (Bloom 1970) tells nearly all that test lacks, and what passes it
-goes to a temporary file.  A part of that at a time becomes a hash table, in which all passages of test are looked up.
+Train is read once: a Bloom filter (Bloom 1970) drops nearly all passages that test does not have, and the rest goes to
+a temporary file.  One part of the file at a time is loaded into a hash table, in which all passages of test are looked
+up.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,13 +36,13 @@ Bools = npt.NDArray[np.bool_]
 
 _DOCUMENTS_AT_ONCE = 1 << 13
 _PARTS = 64
-"""Passages whose hashes begin alike are a part."""
+"""Number of parts; a part holds the passages whose hashes have the same highest bits."""
 _BYTES_OF_TABLE = 48 << 20
-"""Passages that a hash table is made of, which takes a third more; more if a part has more."""
+"""Size of the passages that are loaded into a hash table, which takes a third more; a single larger part is allowed."""
 _HASH_BYTES = 8
 _MOST_FILTER_WORDS = 1 << 24
 _RECENT = 1 << 21
-"""Passages that passed the filter and are known to be in the file, so that most of those that repeat go there once."""
+"""Size of the cache of passages that are already in the file, so that most repeated passages are written once."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.uint64(0)
 _ONE = np.uint64(1)
@@ -51,10 +52,10 @@ _TO_PART = np.uint64(58)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passages:
-    """Documents with a passage that stands elsewhere too."""
+    """Numbers of documents that repeat passages."""
 
     in_train: int  # test documents that share a passage with train
-    mostly_in_train: int  # of these, with at least half of their passages
+    mostly_in_train: int  # test documents that share at least half of their passages with train
     in_prompts: int | None  # documents of any split with a passage of a prompt; None if no prompt is that long
 
 
@@ -92,15 +93,15 @@ def count_passages(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Some documents, one after the other."""
+    """A range of consecutive documents."""
 
     sequences: WordSequences
     at: slice
     chosen: Bools | None = None
-    """Those of them to look at; None for all."""
+    """True for the documents to use; None for all."""
 
     def hashes(self) -> Hashes:
-        """The hash of each passage, document by document."""
+        """Compute the hash of each passage, document by document."""
         starts, lengths = self.sequences.starts[self.at], self.sequences.lengths[self.at]
         if self.chosen is not None:
             starts, lengths = starts[self.chosen], lengths[self.chosen]
@@ -117,24 +118,24 @@ def _blocks(sequences: WordSequences, chosen: Bools | None = None) -> Iterator[_
 
 
 def _passages_of(lengths: Counts) -> Counts:
-    """How many passages texts of so many words have."""
+    """Return the number of passages of texts with these numbers of words."""
     counts: Counts = np.maximum(lengths - np.int32(PASSAGE_WORDS - 1), np.int32(0))
     return counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SharedPassages:
-    """The passages of train that test has too, most of them once, and a few others, in a temporary file."""
+    """The passages of train that test has too, and a few others, in a temporary file; most of them occur once."""
 
     spool: Spool
     places: list[Place]
     begins: list[Longs]
-    """Where each part begins in each place and the last ends, in bytes."""
+    """For each place, the start of each part and the end of the last one, in bytes."""
 
     @classmethod
     def of(cls, test: WordSequences, train: Iterator[_Block], passages: int, folder: Path | None) -> Self:
-        """Look at all documents of test, of `passages` passages, and then at those of train."""
-        # Eight to sixteen bits a passage: of those that test lacks about one in fifty passes.
+        """Build the filter from all documents of test, with `passages` passages, and apply it to those of train."""
+        # With eight to sixteen bits per passage, about one in fifty of the passages that test does not have passes.
         possible = np.zeros(1 << min((passages // 8).bit_length(), _MOST_FILTER_WORDS.bit_length() - 1), np.uint64)
         for hashes in map_in_threads(_Block.hashes, _blocks(test)):
             _note_possible(hashes, possible)  # in one thread: two would lose each other's bits
@@ -168,14 +169,14 @@ class _SharedPassages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Table:
-    """A hash table (open addressing, a quarter empty at least) of the passages of some parts."""
+    """A hash table (open addressing, at least a quarter empty) of the passages of some parts."""
 
     hashes: Hashes
     parts: range
 
     @classmethod
     def of(cls, passages: Iterable[Hashes], count: int, parts: range) -> Self:
-        """Make the table of `count` passages of these parts; they may repeat."""
+        """Build the table of `count` passages of these parts; passages may repeat."""
         table = np.zeros(4 * count // 3 + 2, dtype=np.uint64)
         for hashes in passages:
             _fill(hashes, table)
@@ -220,7 +221,7 @@ def _note_possible(hashes: Hashes, possible: Hashes) -> None:
 
 @kernel
 def _bits_of(hash_: np.uint64, possible: Hashes) -> tuple[np.uint64, np.uint64]:
-    """The word of the filter that a passage belongs to, and its three bits there."""
+    """Return the index of the filter's 64-bit word for a passage, and the passage's three bits in it."""
     bits = _ONE << ((hash_ >> np.uint64(40)) & _SIX_BITS)
     bits |= _ONE << ((hash_ >> np.uint64(46)) & _SIX_BITS)
     bits |= _ONE << ((hash_ >> np.uint64(52)) & _SIX_BITS)
@@ -229,7 +230,7 @@ def _bits_of(hash_: np.uint64, possible: Hashes) -> tuple[np.uint64, np.uint64]:
 
 @kernel
 def _drop_impossible(hashes: Hashes, possible: Hashes) -> int:
-    """Move the passages that pass the filter to the front; returns how many they are."""
+    """Move the passages that pass the filter to the front; returns their number."""
     kept = np.int64(0)
     for hash_ in hashes:
         word, bits = _bits_of(hash_, possible)
@@ -240,9 +241,9 @@ def _drop_impossible(hashes: Hashes, possible: Hashes) -> int:
 
 @kernel
 def _drop_recent(hashes: Hashes, recent: Hashes) -> int:
-    """Move the passages that did not come lately to the front; returns how many they are.
+    """Move the passages that are not in the cache `recent` to the front, and add them to it; returns their number.
 
-    Threads share `recent`: each passage in it is one that the thread that wrote it keeps.
+    Threads share `recent` without a lock: every passage in it was kept by the thread that wrote it.
     """
     kept = np.int64(0)
     for hash_ in hashes:
@@ -256,7 +257,7 @@ def _drop_recent(hashes: Hashes, recent: Hashes) -> int:
 
 @kernel
 def _sort_by_part(hashes: Hashes, in_order: Hashes, begins: Longs) -> None:
-    """Write the passages part by part, and where each part begins and the last ends."""
+    """Write the passages part by part, and the start of each part and the end of the last one."""
     for hash_ in hashes:
         begins[np.int64(hash_ >> _TO_PART) + 1] += 1
     for before in range(_PARTS):
@@ -289,7 +290,7 @@ def _count_known(hashes: Hashes, lengths: Counts, first: int, after: int, table:
 
 @kernel
 def _slot(table: Hashes, hash_: np.uint64) -> int:
-    """The place of a passage in the table, or the empty one where it belongs."""
+    """Return the slot of a passage in the table, or the empty slot where it belongs."""
     slot = np.int64(((hash_ & np.uint64(0xFFFFFFFF)) * np.uint64(len(table))) >> np.uint64(32))
     while table[slot] != _EMPTY and table[slot] != hash_:
         slot = slot + np.int64(1) if slot + 1 < len(table) else np.int64(0)

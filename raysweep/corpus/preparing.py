@@ -2,7 +2,7 @@
 leaks.parquet and, last, splits.json.
 
 Documents are sorted by writing_id and numbered in that order, so the order of the rows cannot change a byte of
-documents.parquet, unless their numbers are the ids.  splits.json records that the stage is done: it is removed
+documents.parquet, unless the row numbers serve as ids.  splits.json records that the stage is done: it is removed
 before anything else is replaced, and written last.
 """
 
@@ -58,13 +58,13 @@ JOINT = "\n\n\n"  # between documents in ILM's text files
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusSummary:
-    """What splits.json says about a prepared corpus."""
+    """The content of splits.json for a prepared corpus."""
 
     rows: int  # data rows of the files: documents and bad rows
     documents: int
     bad_rows: dict[str, int]  # by reason
-    notes: dict[str, int]  # what a person should look at → documents
-    language: str  # of the texts, as an ISO 639 code
+    notes: dict[str, int]  # note for a person → number of documents
+    language: str  # ISO 639 code of the texts' language
     synthetic: bool
     notice: str | None  # what a reader must know about a synthetic corpus
     seed: int
@@ -73,7 +73,7 @@ class CorpusSummary:
     first_languages: dict[str, dict[str, int]]  # L1 → split → documents
     asked: dict[str, float]  # split → share of documents, as configured
     reached: dict[str, dict[str, float]]  # level → split → share of the level's documents
-    grouped_by: str  # what stays in one split: "learner and text", "text" or `PUBLISHED`
+    grouped_by: str  # what is kept in one split, see `split_units.grouped_by`, or `PUBLISHED`
     groups: int
     largest_group: int  # documents
     lengths: dict[str, dict[str, float]]  # level → documents, characters, mean, median, longest
@@ -89,11 +89,11 @@ def prepare_corpus(
     on_progress: Progress | None = None,
     map_blocks: MapBlocks = map_blocks_in_threads,
 ) -> CorpusSummary:
-    """Read, set bad rows aside, split, write, and check that nothing leaks.
+    """Read the corpus, set bad rows aside, split the documents, write them, and check that nothing leaks.
 
     Args:
-        columns: instead of `data.columns`; `SAMPLE_COLUMNS` for the sample corpus.
-        map_blocks: where texts are looked at, a block at a time; it changes no byte.
+        columns: replaces `data.columns`; `SAMPLE_COLUMNS` for the sample corpus.
+        map_blocks: where the blocks of texts are processed; it changes no byte.
 
     Raises:
         InputError: a file cannot be used, or more than `data.max_bad_fraction` of its rows are bad;
@@ -210,7 +210,7 @@ def prepare_corpus(
 
 
 def read_summary(folder: RunFolder) -> CorpusSummary:
-    """Read what `prepare_corpus` returned.
+    """Read the summary that `prepare_corpus` wrote.
 
     Raises:
         InputError: the corpus is not prepared, or splits.json has another format.
@@ -227,15 +227,15 @@ def read_summary(folder: RunFolder) -> CorpusSummary:
 def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -> int:
     """Write every model's documents in the format of the original ILM code, a file per split.
 
-    Documents are joined by three newlines, in the order of documents.parquet.  A document that holds three
-    newlines would be split in two, and one that begins or ends with a newline would blur the joint, so line
-    breaks of such documents are changed.
+    Documents are separated by three newlines, in the order of documents.parquet.  A document that contains three
+    newlines would be read as two, and a newline at the start or end of a document would be read as part of the
+    separator, so the line breaks of such documents are changed.
 
     Args:
-        models: the levels whose documents each model sees.
+        models: model → levels of its documents.
 
     Returns:
-        Documents whose line breaks were changed.
+        The number of documents whose line breaks were changed.
     """
     changed = 0
     with ExitStack() as stack:
@@ -257,7 +257,7 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
 
 
 def _kept_blocks(documents: SortedDocuments, kept: np.ndarray) -> Iterator[pa.Table]:
-    """The documents that are not set aside, a block at a time."""
+    """Yield the documents that are not set aside, a block at a time."""
 
     def read(block: int) -> pa.Table:
         return documents.read(block).filter(pa.array(kept[block * BLOCK_DOCUMENTS : (block + 1) * BLOCK_DOCUMENTS]))
@@ -268,7 +268,7 @@ def _kept_blocks(documents: SortedDocuments, kept: np.ndarray) -> Iterator[pa.Ta
 def _write_untied_texts(
     path: Path, documents: SortedDocuments, grouped: TextGroups, texts: np.ndarray, set_aside: np.ndarray
 ) -> None:
-    """List the texts that several groups share and that do not tie them; the file is never published."""
+    """List the texts that several groups share without being joined by them; the file is never published."""
     codes, firsts, counts = np.unique(texts[grouped.untied], return_index=True, return_counts=True)
     aside = np.bincount(texts[grouped.untied & set_aside], minlength=int(texts.max(initial=0)) + 1)[codes]
     shown = documents.take(np.flatnonzero(grouped.untied)[firsts], ["text"])["text"].to_pylist()
@@ -280,7 +280,7 @@ def _write_untied_texts(
 
 
 def _write_cleaned_texts(path: Path, cleaned: CleanedTexts) -> None:
-    """List the first texts that lost their markup, before and after; the file is never published."""
+    """List the first texts from which markup was removed, before and after; the file is never published."""
     if not cleaned.samples:
         path.unlink(missing_ok=True)
         return
@@ -333,7 +333,7 @@ def _log(name: str, summary: CorpusSummary) -> None:
 
 
 def _keep_whole(text: str) -> str:
-    """The text without anything that ILM reads as a joint; its reader treats every kind of line end as a newline."""
+    """Change line breaks that ILM would read as a separator; its reader treats every kind of line end as a newline."""
     if "\n" not in text and "\r" not in text:
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,7 +1,7 @@
-"""Takes splits that were published with a corpus.
+"""Uses the splits that were published with a corpus.
 
-The names of most corpora are known (dev is valid); `data.split_names` adds others.  Documents stay where they were
-published; only a corpus without validation documents gets some of its training documents, in whole groups.
+The split names of most corpora are known (dev is valid); `data.split_names` adds others.  Documents stay in their
+published split; only if there are no validation documents, whole groups of training documents become validation.
 """
 
 import re
@@ -26,11 +26,11 @@ Splits = npt.NDArray[np.int8]
 
 
 def read_splits(column: pa.ChunkedArray, names: Mapping[str, SplitName], *, in_file_names: bool = False) -> Splits:
-    """Map names of splits to indices into `SPLITS`; −1 for a name that is not known.
+    """Map names of splits to indices into `SPLITS`; −1 for an unknown name.
 
     Args:
-        names: more names than the usual ones.
-        in_file_names: the values are names of files, in which a split's name is a word: `A.train`, `corpus_dev`.
+        names: names in addition to the usual ones.
+        in_file_names: the values are file names that contain the name of a split as a word: `A.train`, `corpus_dev`.
     """
     known = {**USUAL_SPLITS, **{name.casefold(): split for name, split in names.items()}}
     encoded = column.combine_chunks().dictionary_encode()
@@ -66,7 +66,7 @@ def complete_splits(
         inside = Strata(levels=strata.levels[train], first_languages=strata.first_languages[train])
         known, own = np.unique(groups[train], return_inverse=True)
         total = shares.train + shares.valid
-        # The third share of zero documents is what split_documents asks for as test.
+        # No document goes to test: its share is 0.
         asked = SplitConfig.model_construct(train=shares.train / total, valid=shares.valid / total, test=0.0)
         splits[train] = split_documents(inside, own, hashes[known], asked)
     return splits

@@ -1,6 +1,6 @@
-"""Rows that no document is made of: why, how many are too many, and the file that lists them.
+"""Rows that cannot become documents: the reasons, the limit on their number, and the file that lists them.
 
-Every data row is either a document or is here, with the first problem found in it.
+Every data row is either a document or a bad row with the first problem found in it.
 """
 
 import csv
@@ -26,11 +26,12 @@ DUPLICATE_ID = "duplicate id"
 SAME_TEXT = "the same text as a document of another split"
 CROSSED = "its learner and its prompt are in different splits"
 NEAR_DUPLICATE = "almost the same as a text of another split"
-"""With these two the row itself is good, but grouping it would have made one group too large."""
+"""With this reason and `SAME_TEXT` the row itself is good, but joining its group to that of the other text would have
+made a group too large."""
 NEAR_TRAINING = "the same or almost the same as a text of train or valid"
 """The reason for rows of a further corpus, on which models are only scored."""
 LEFT_OUT = "level left out"
-"""Asked for by `data.leave_out`, so it is no bad row."""
+"""Requested by `data.leave_out`, so it does not count as a bad row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +39,12 @@ class BadRow:
     """A row set aside, with the first problem found in it."""
 
     row: int  # 1-based data row of its file
-    file: str  # its name, without the folder
+    file: str  # file name without the folder
     writing_id: str  # as far as it is readable
-    column: str  # its name in the file; empty if the whole row is bad
+    column: str  # column name in the file; empty if the whole row is bad
     reason: str  # one of the reasons above
-    value: str  # the bad value, escaped, cut to about 80 characters
-    first_row: str = ""  # the row that is kept, if this one has a duplicate id
+    value: str  # the bad value, escaped and cut to about 80 characters
+    first_row: str = ""  # the row that is kept if this one has a duplicate id
 
 
 def count_by_reason(bad_rows: Sequence[BadRow]) -> dict[str, int]:
@@ -54,11 +55,11 @@ def count_by_reason(bad_rows: Sequence[BadRow]) -> dict[str, int]:
 def check_bad_rows(
     bad_rows: Sequence[BadRow], *, rows: int, documents: int, what: str, data: DataConfig, quarantine: Path | None
 ) -> None:
-    """Stop if too many rows were set aside, or no row is left.
+    """Raise if too many rows were set aside, or no row is left.
 
     Args:
-        what: the corpus, in messages.
-        quarantine: the file that lists the rows; None: there is none yet.
+        what: the name of the corpus in messages.
+        quarantine: the file that lists the bad rows; None if it is not written.
 
     Raises:
         InputError: names the first bad row, its problem and the fix, then the counts by reason and the
@@ -80,7 +81,7 @@ def check_bad_rows(
 
 
 def write_quarantine(path: Path, bad_rows: Sequence[BadRow]) -> None:
-    """Write quarantine.csv: row, writing_id, column, reason, value, file; only the header if no row is bad."""
+    """Write quarantine.csv (row, writing_id, column, reason, value, file); only its header if no row is bad."""
     with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "writing_id", "column", "reason", "value", "file"])
@@ -95,7 +96,7 @@ _LONGEST_SHOWN = 42
 
 
 def _explain(bad: BadRow, data: DataConfig) -> str:
-    """Say what is wrong with a row and what to do; nothing of a text is repeated, only quarantine.csv holds it."""
+    """Say what is wrong with a row and how to fix it, without quoting its text: only quarantine.csv does."""
     place = f"{bad.file} row {bad.row}"
     if bad.reason == WRONG_FIELDS:
         return f"{place}: found {bad.value}. {_QUOTING}"

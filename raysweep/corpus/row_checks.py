@@ -1,6 +1,6 @@
-"""Checks the rows of a piece of a corpus, column by column; each row keeps the first complaint of it.
+"""Checks the rows of a piece of a corpus, column by column, and records the first problem of each bad row.
 
-What tells one row from another, which is that ids differ, is checked for the whole corpus in `corpus_rows.py`.
+That ids are distinct is checked for the whole corpus in `corpus_rows.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ from raysweep.readers.raw_columns import FILE, RawColumns, short_text, show_cell
 
 STRING = pa.large_string()
 UNKNOWN = "unknown"
-"""The first language of a writer of whom it is not known."""
+"""The first language of a document whose writer's first language is not known."""
 DOCUMENT_COLUMNS = ("writing_id", "l1", "level", *CARRIED, "text")
 WRITTEN_ID, HAS_NO_LANGUAGE, FILE_NUMBER, ROW, SPLIT = "written_id", "has_no_language", "file", "row", "split"
-"""Columns of a good row beside those of a document: the id with its white space; whether it names no first language;
-the number of its file, its 1-based data row there, and its published split as an index into SPLITS."""
+"""Columns of a good row in addition to those of a document: the id with its white space; whether the first language is
+missing; the number of its file, its 1-based data row there, and its published split as an index into SPLITS."""
 
 Longs = npt.NDArray[np.int64]
 
@@ -43,10 +43,10 @@ Longs = npt.NDArray[np.int64]
 class CheckedRows:
     """The rows of a piece of a corpus: `rows` = good rows + bad rows."""
 
-    good: pa.Table  # DOCUMENT_COLUMNS and what is beside them, in file order
+    good: pa.Table  # DOCUMENT_COLUMNS and the additional columns, in file order
     bad_rows: tuple[tuple[int, BadRow], ...]  # each with the number of its file
     rows: int
-    malformed: int  # of the bad rows those that have no cells
+    malformed: int  # bad rows that could not be divided into cells
     header: tuple[str, ...]  # of the first file
 
 
@@ -54,14 +54,14 @@ class CheckedRows:
 class FileRows:
     """Rows of a file."""
 
-    number: int  # of the file, from 0
-    name: str  # of the file, without its folder
+    number: int  # number of the file, from 0
+    name: str  # file name without the folder
     raw: RawColumns
 
 
 @dataclass(kw_only=True)
 class RowChecker:
-    """Checks the rows of a piece, which may be of several files."""
+    """Checks the rows of a piece, which may come from several files."""
 
     files: Sequence[FileRows]
     roles: Mapping[str, str]
@@ -69,13 +69,13 @@ class RowChecker:
     data: DataConfig
     layout: CorpusLayout | None
     has_several_files: bool
-    """The corpus has several files, so rows are named by their file too."""
+    """Whether the corpus has several files, so that ids made from row numbers include the file's number."""
     needs_levels: bool
-    """Rows without a known level, or without a learner where learners are known, are set aside; else their level is ''
-    and their learner null."""
+    """Whether rows without a known level, and rows without a learner if there is a learner column, are set aside;
+    otherwise their level is '' and their learner null."""
 
     def __post_init__(self) -> None:
-        """Put the files' columns and the numbers of their rows together."""
+        """Concatenate the columns and row numbers of the files."""
         self.table = pa.concat_tables(
             [file.raw.table.select(list(dict.fromkeys(self.roles.values()))) for file in self.files]
         )
@@ -83,12 +83,12 @@ class RowChecker:
         self.place_of_file = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         self.file_numbers = np.array([file.number for file in self.files], dtype=np.int32)[self.place_of_file]
         self.row_numbers: Longs = np.concatenate([file.raw.row_numbers for file in self.files])
-        # Index of each row's complaint; -1 for none.
+        # Index into `complaints` for each row; -1 for none.
         self.complaint = np.full(self.table.num_rows, -1, dtype=np.int8)
         self.complaints: list[tuple[str, str]] = []  # (reason, role)
 
     def check(self) -> CheckedRows:
-        """The good rows as documents, and the first complaint of every other; called once."""
+        """Return the good rows as documents, and the first problem of every bad row; call it once."""
         cells = {role: self._decoded(role) for role in self.roles}
         for role, column in cells.items():
             self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
@@ -132,7 +132,7 @@ class RowChecker:
             return pa.chunked_array([pa.array([value or "" for value in values], STRING)])
 
     def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
-        """Map each row's level to its name in the config, and complain of rows with unknown levels."""
+        """Map each row's level to its name in the config, and record rows with unknown levels as bad."""
         known = known_levels(self.data, self.layout)
         left_out = {
             spelling.casefold() for spelling in (*self.data.leave_out, *(self.layout.leave_out if self.layout else ()))
@@ -161,7 +161,7 @@ class RowChecker:
         return splits
 
     def _name_documents(self, cells: dict[str, pa.ChunkedArray]) -> None:
-        """Give ids and first languages to documents without."""
+        """Add ids and first languages where they are missing."""
         if "writing_id" not in cells:
             digits = pc.utf8_lpad(pa.array(self.row_numbers).cast(STRING), 8, "0")
             prefixes = [f"{file.number + 1}-row" if self.has_several_files else "row" for file in self.files]
@@ -215,7 +215,7 @@ class RowChecker:
 
 
 def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:
-    """Spellings of levels, in small letters, and the level that each is."""
+    """Return a mapping from the case-folded spellings of levels to levels."""
     spelled = (
         {}
         if layout is None

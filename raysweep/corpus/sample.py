@@ -1,9 +1,9 @@
 """Writes the synthetic sample corpus: any number of made-up learner texts in the shape of EFCAMDAT.
 
-With it everything runs without a corpus, and the truth is known: levels differ in words and grammar, so a
-model trained on one level must score better on it than other levels' models.  Shares of levels and first
-languages are EFCAMDAT's; texts get longer and mistakes rarer with the level; learners write several texts
-(mostly at one level); and about one text in a hundred is submitted twice.
+It lets a run work without a corpus, and its true answer is known: levels differ in words and grammar, so a model
+trained on one level must score better on it than the models of other levels.  Levels and first languages have the
+shares of EFCAMDAT; texts get longer and mistakes rarer with the level; learners write several texts (mostly at one
+level); and about one text in a hundred is submitted twice.
 
 Rows are drawn in chunks, each with its own generator: a full chunk depends only on the seed and its number.
 """
@@ -34,7 +34,7 @@ COLUMN_NAMES = ("writing_id", "l1", "cefr_level", "text", "learner_id", "prompt_
 
 LEVEL_DOCUMENTS = (341_155, 215_344, 116_539, 40_238, 10_006)  # EFCAMDAT's per level, lowest first
 
-# One value for each grammar, lowest first.
+# One value per grammar, lowest first.
 LEAST_CHARACTERS = (145, 270, 425, 620, 790)  # mean length that a text reaches, sentence by sentence
 WRONG_CHOICES = (0.45, 0.35, 0.20, 0.08, 0.02)  # probability of a wrong form where one is possible
 MISSPELLINGS_PER_SENTENCE = (0.25, 0.20, 0.12, 0.05, 0.01)
@@ -90,16 +90,16 @@ def write_sample(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """The writers and levels of a chunk's documents, learner by learner."""
+    """The writers and levels of the documents of a chunk, ordered by learner."""
 
     levels: np.ndarray
     learners: np.ndarray
     first_languages: np.ndarray
-    weakness: np.ndarray  # the learner's rate of mistakes relative to the level's
+    weakness: np.ndarray  # the learner's rate of mistakes relative to the level's rate
 
     @property
     def grammars(self) -> np.ndarray:
-        """The grammar of each document's level: its own, or the highest."""
+        """The grammar of each document: that of its level, or the highest grammar for higher levels."""
         grammars: np.ndarray = np.minimum(self.levels, len(LEAST_CHARACTERS) - 1)
         return grammars
 
@@ -135,14 +135,14 @@ def _plan_rows(rng: np.random.Generator, rows: int, shares: np.ndarray) -> _Plan
 
 
 def _spread(rng: np.random.Generator, count: int, shares: np.ndarray) -> np.ndarray:
-    """Ascending indices into `shares`, each as often as its share, within one (systematic sampling)."""
+    """Return `count` ascending indices into `shares`, each as often as its share, within one (systematic sampling)."""
     points = (np.arange(count) + rng.random()) / count
     indices: np.ndarray = np.searchsorted(np.cumsum(shares)[:-1], points, side="right")
     return indices
 
 
 def _write_texts(rng: np.random.Generator, plan: _Plan) -> tuple[list[str], list[str]]:
-    """The text and the prompt's name of every document."""
+    """Write the text of every document; also returns the name of its prompt."""
     texts, names = [""] * len(plan.levels), [""] * len(plan.levels)
     choice = rng.random(len(plan.levels))
     for grammar in np.unique(plan.grammars).tolist():
@@ -159,7 +159,7 @@ def _write_texts(rng: np.random.Generator, plan: _Plan) -> tuple[list[str], list
 def _answer(
     rng: np.random.Generator, prompt: WritingPrompt, grammar: int, plan: _Plan, places: np.ndarray
 ) -> list[str]:
-    """A text for each of the documents at `places`."""
+    """Write a text for each of the documents at `places`."""
     writers = Writers(
         first_languages=plan.first_languages[places],
         weakness=np.minimum(0.9, WRONG_CHOICES[grammar] * plan.weakness[places]),
@@ -193,12 +193,12 @@ def _answer(
 
 
 def _draw_any(rng: np.random.Generator, sentences: tuple[Sentence, ...], writers: Writers) -> np.ndarray:
-    """One of these sentences for each writer."""
+    """Draw one of the sentences for each writer."""
     return _draw(rng, sentences, rng.integers(0, len(sentences), len(writers.weakness)), writers)
 
 
 def _draw_bodies(rng: np.random.Generator, prompt: WritingPrompt, writers: Writers, counts: np.ndarray) -> np.ndarray:
-    """`counts` sentences for each writer, writer by writer; none is repeated before all were used."""
+    """Draw `counts` sentences for each writer, writer by writer; none is repeated before all were used."""
     order = np.argsort(rng.random((len(counts), len(prompt.bodies))), axis=1)
     owners = np.repeat(np.arange(len(counts)), counts)
     turns = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -17,13 +17,13 @@ import numpy as np
 HOME_CHOICES = 20  # per first language: the least common multiple of 4 and 5 entries
 HOMES = ("name", "city", "country")
 _PIECE = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|<[^>]*>|[^{<]+")
-"""Literal text, `{…}` (which may hold others) or `<…~…>`."""
+"""Literal text, `{…}` (which may be nested) or `<…~…>`."""
 _ALTERNATIVE = re.compile(r"(?:[^{}|]|\{[^{}]*\})+")
 
 
 @cache
 def phrases() -> dict[str, Any]:
-    """The content of `sample_phrases.toml`, which explains its own form."""
+    """Read `sample_phrases.toml`, which explains its own format."""
     return tomllib.loads(Path(__file__).with_name("sample_phrases.toml").read_text(encoding="utf-8"))
 
 
@@ -41,14 +41,15 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class SentencePart:
-    """A piece of a sentence with the strings that it can become."""
+    """A part of a sentence with the strings that it can become."""
 
     pool: np.ndarray
     chosen_by: Literal["chance", "first language", "mistake"] = "chance"
-    """All equally likely; so those in the row of the writer's first language; or the right and the wrong string."""
+    """`chance`: all strings are equally likely; `first language`: all strings in the row of the writer's first language
+    are; `mistake`: the pool is the right and the wrong string."""
 
     def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
-        """One string per writer."""
+        """Draw one string per writer."""
         if self.chosen_by == "mistake":
             return self.pool[(rng.random(len(writers.weakness)) < writers.weakness).astype(np.intp)]
         choices = rng.integers(0, self.pool.shape[-1], len(writers.weakness))
@@ -65,7 +66,7 @@ class Sentence:
     parts: tuple[SentencePart, ...]
 
     def draw(self, rng: np.random.Generator, writers: Writers) -> np.ndarray:
-        """One sentence (str) per writer."""
+        """Draw one sentence (str) per writer."""
         drawn = self.parts[0].draw(rng, writers)
         for part in self.parts[1:]:
             drawn = np.add(drawn, part.draw(rng, writers))
@@ -88,13 +89,13 @@ class WritingPrompt:
 
     @property
     def mean_characters(self) -> float:
-        """Mean length of a sentence, with the space after it."""
+        """Mean length of a sentence, including the space after it."""
         return sum(body.mean_characters + 1 for body in self.bodies) / len(self.bodies)
 
 
 @cache
 def prompts_of(grammar: int) -> tuple[WritingPrompt, ...]:
-    """The prompts of one of the five grammars, lowest first."""
+    """Parse the prompts of one of the five grammars, which are numbered from the lowest."""
     sections: list[tuple[str, list[str]]] = []
     for line in re.sub(r"\n +", " ", phrases()["levels"][grammar].strip()).split("\n"):
         if line[0] in "*#":
@@ -152,7 +153,7 @@ def _pieces(template: str) -> list[str]:
 
 
 def _options(kind: str) -> list[str]:
-    """All strings that `{kind}` can become, each alternative equally often."""
+    """List all strings that `{kind}` can become, with equally many strings for each alternative."""
     if words := phrases()["lists"].get(kind):
         return [word.replace("_", " ") for word in words.split()]
     if bounds := re.fullmatch(r"(\d+)-(\d+)", kind):

@@ -1,7 +1,7 @@
-"""Puts the rows of a corpus in the order of their ids, out of memory, and gives the documents a block at a time.
+"""Sorts the rows of a corpus by id on disk, and reads the documents a block at a time.
 
-The good rows are spooled as they are read.  Only their ids are held, and sorted; then every piece sends its rows to the
-blocks of the sorted corpus that they belong to.  A block is sorted when it is read.
+The good rows are spooled to a temporary file as they are read.  Only their ids are kept in memory and sorted; then the
+rows of every piece are distributed to the blocks of the sorted corpus.  A block is sorted when it is read.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,22 +23,22 @@ from raysweep.readers.cpu_threads import map_in_threads
 Longs = npt.NDArray[np.int64]
 
 _AT = "at"
-"""A column: the place of the document in the sorted corpus."""
+"""A column: the position of the document in the sorted corpus."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpooledRows:
-    """The good rows of a corpus in file order, but for those whose id an earlier row has."""
+    """The good rows of a corpus in file order."""
 
     spool: Spool
     places: list[Place]
-    borders: Longs  # where each piece begins, and the last ends
-    positions: Longs  # of each row in the sorted corpus; −1 for a repeated id
-    documents: int
+    borders: Longs  # the first row of each piece, and the end of the last piece
+    positions: Longs  # position of each row in the sorted corpus; −1 for a repeated id
+    documents: int  # rows without repeated ids
 
 
 def spool_rows(reader: RowReader, folder: Path) -> SpooledRows:
-    """Read all rows; those with repeated ids are added to the reader's bad rows.
+    """Read all rows into a temporary file; rows with repeated ids are added to the reader's bad rows.
 
     Args:
         folder: for temporary files.
@@ -73,11 +73,11 @@ class SortedDocuments:
     """The documents of a corpus in the order of their ids."""
 
     def __init__(self, rows: SpooledRows, folder: Path, *, is_cleaned: bool) -> None:
-        """Sort.
+        """Distribute the rows to blocks.
 
         Args:
             folder: for temporary files.
-            is_cleaned: whether markup is unwrapped.
+            is_cleaned: whether markup is removed from texts.
         """
         self.count = rows.documents
         self.without_language = 0
@@ -111,19 +111,19 @@ class SortedDocuments:
         return range(len(self._places))
 
     def read(self, block: int) -> pa.Table:
-        """The documents of a block; each column is one array."""
+        """Read the documents of a block; each column is one array."""
         table = pa.concat_tables([self._spool.read_table(place) for place in self._places[block]]).combine_chunks()
         at = table[_AT].to_numpy()
         table = table.drop_columns([_AT])
         return table if (at[1:] > at[:-1]).all() else table.take(pa.array(np.argsort(at)))
 
     def take(self, documents: Longs, columns: Sequence[str]) -> pa.Table:
-        """Some documents, in the order asked for."""
+        """Read the columns of some documents, in the given order."""
         borders = np.minimum(np.arange(len(self._places) + 1) * BLOCK_DOCUMENTS, self.count)
         return _take(self.read, borders, documents, columns)
 
     def _scatter(self, table: pa.Table, at: Longs) -> list[tuple[int, Place]]:
-        """Spool the documents of a piece by block; returns the blocks and where their documents lie."""
+        """Spool the documents of a piece by block; returns the blocks and the places of their documents."""
         order = np.argsort(at)
         table = table.append_column(_AT, pa.array(at)).take(pa.array(order))
         cuts = np.searchsorted(at[order], np.arange(len(self._places) + 1) * BLOCK_DOCUMENTS)
@@ -134,10 +134,11 @@ class SortedDocuments:
 
 
 def _take(read: Callable[[int], pa.Table], borders: Longs, rows: Longs, columns: Sequence[str]) -> pa.Table:
-    """Some rows of tables, in the order asked for.
+    """Read some rows of a series of tables, in the given order.
 
     Args:
-        borders: where the rows of each table begin, and those of the last end.
+        read: reads a table by its number.
+        borders: the first row of each table, and the end of the last one.
     """
     wanted, back = np.unique(rows, return_inverse=True)
     owners = np.searchsorted(borders, wanted, side="right") - 1

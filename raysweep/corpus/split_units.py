@@ -1,12 +1,13 @@
-"""What a test document must not share with training: its learner (the default), its writing prompt, or both.
+"""The split unit, which a test document must not share with training: its learner (default), its prompt, or both.
 
-    learner   `splits.py` alone: learners and texts stay in one split
+    learner   `splits.py` alone: the texts of a learner stay in one split
     prompt    every prompt goes to one split, so that tests are on tasks that no model has seen
-    both      learners and prompts are split apart from each other, and a document is kept only if both put it in
-              the same split.  The others are set aside, which are more than half
+    both      learners and prompts are split independently, and a document is kept only if both are in the same
+              split.  The other documents, more than half, are set aside
 
-With both, each is split by the square roots of the shares, so that what is kept has the shares that were asked for.
-Of each level's prompts at least one goes to each split; a prompt of several levels is placed with the first of them.
+With both, learners and prompts are split by the square roots of the shares, so that the documents that are kept have
+the configured shares.  Each split gets at least one prompt of each level; a prompt of several levels is placed with the
+first of them.
 """
 
 from collections.abc import Mapping
@@ -24,11 +25,11 @@ Codes = npt.NDArray[np.int64]
 
 
 def check_unit(missing: Mapping[str, int], documents: int, unit: str) -> None:
-    """Refuse a unit that some documents do not name.
+    """Check that every document has the learner or prompt that the unit needs.
 
     Args:
-        missing: documents without a learner, and without a prompt.
-        documents: all of them.
+        missing: number of documents without a learner, and without a prompt.
+        documents: number of all documents.
 
     Raises:
         InputError: a document has no prompt, or with 'both' no learner.
@@ -42,14 +43,15 @@ def check_unit(missing: Mapping[str, int], documents: int, unit: str) -> None:
 
 
 def grouped_by(unit: str, *, has_learners: bool) -> str:
-    """What stays in one split, in words."""
+    """Describe in words what is kept in one split."""
     if unit == "learner":
         return "learner and text" if has_learners else "text"
     return {"prompt": "prompt and text", "both": "learner, prompt and text"}[unit]
 
 
 def unit_shares(shares: SplitConfig) -> SplitConfig:
-    """Shares of learners and of prompts, with which the documents that agree have the shares asked for."""
+    """Return the shares for splitting learners and prompts; with 'both' they give the kept documents the configured
+    shares."""
     if shares.unit != "both":
         return shares
     train, valid = (share**0.5 for share in (shares.train, shares.valid))
@@ -66,7 +68,7 @@ def split_prompts(
         InputError: a level has fewer than three prompts.
     """
     codes, names = normalised_codes(prompts)
-    # By name, so that neither the order of the rows nor other prompts decide.
+    # Prompts are ranked by name, so that the order of the rows has no effect.
     rank = np.argsort(np.argsort(np.array(names)))
     split_of = np.full(len(names), -1, dtype=np.int8)
     for level in np.unique(level_codes):

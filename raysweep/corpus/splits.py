@@ -1,11 +1,11 @@
-"""Gives every document one split (train, valid or test), which all models use.
+"""Assigns every document to one split (train, valid or test), which all models use.
 
-Documents that belong together form a *group* and go to one split: those of one learner or, if learners are not
-known, those with one text.  Equal texts and near duplicates join groups, up to a size (`text_groups.py`);
-learners and texts are compared as `normalising.py` says.  Every *stratum* (level and first language) gets its
-shares.  Groups of several documents are placed first, the largest first, each in the split that is furthest
-behind in the group's strata and levels.  Then the single documents of each stratum fill the rest, in the order
-of a hash of (seed, group); rounding errors of one stratum are corrected in the next of the same level.
+Documents that belong together form a *group* and go to one split: the documents of a learner or, if learners are not
+known, the documents with the same text.  Equal texts and near duplicates join groups, up to a size (`text_groups.py`);
+learners and texts are compared as `normalising.py` says.  Every *stratum* (level and first language) is divided
+according to the shares.  Groups of several documents are placed first, the largest first, each in the split that is
+furthest behind in the group's strata and levels.  Then the single documents of each stratum fill the rest, in the order
+of a hash of (seed, group); rounding errors of one stratum are corrected in the next stratum of the same level.
 
 The rows must be sorted by id, so that the row order of the CSV has no effect.
 """
@@ -34,16 +34,16 @@ _CODES_AT_ONCE = 1 << 20
 
 
 def hash_texts(texts: Sequence[str] | pa.Array, seed: int) -> np.ndarray:
-    """Hash each normalised text or learner to 64 bits (uint64), depending on the seed; equal ones have equal hashes."""
+    """Hash each normalised text or learner to 64 bits (uint64), depending on the seed."""
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
     return keyed_hashes(column, _key(seed))
 
 
 def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Group the documents of each learner, or those of each text if learners are not known.
+    """Group the documents with equal hashes.
 
     Args:
-        hashes: from `hash_texts`, of each document's learner or text.
+        hashes: the hash of each document's learner, or of its text if learners are not known, from `hash_texts`.
 
     Returns:
         The number of each document's group, from 0, and a hash (uint64) of each group.
@@ -62,7 +62,7 @@ def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_codes(codes: np.ndarray, least: int = 0) -> Shorts:
-    """Count how often each code from 0 occurs, as `numpy.bincount` with `minlength`, in less memory."""
+    """Count how often each code from 0 occurs, like `numpy.bincount` with `minlength`, but in less memory."""
     counts = np.zeros(max(least, int(codes.max(initial=-1)) + 1), dtype=np.int32)
     for start in range(0, len(codes), _CODES_AT_ONCE):
         np.add.at(counts, codes[start : start + _CODES_AT_ONCE], np.int32(1))
@@ -82,7 +82,7 @@ def join_groups(
         largest: the most documents that a joined group may have.
 
     Returns:
-        Groups and hashes as `group_documents` gives them, and whether each link was refused, as (L,) booleans.
+        Groups and hashes as from `group_documents`, and whether each link was refused, as (L,) booleans.
     """
     sizes = count_codes(groups, len(hashes))
     roots = np.arange(len(hashes), dtype=np.int32)
@@ -97,7 +97,7 @@ def join_groups(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strata:
-    """The level and first language of each document, as codes from 0; splits are in proportion in each."""
+    """The level and first language of each document, as codes from 0; every stratum is split in proportion."""
 
     levels: np.ndarray
     first_languages: np.ndarray
@@ -122,7 +122,7 @@ def split_documents(strata: Strata, groups: np.ndarray, hashes: np.ndarray, shar
     placed = _place_large_groups(split_of_group, cells, languages, (groups, hashes, sizes), shares)
     singles = np.flatnonzero((sizes == 1)[groups])
     counts = count_codes(cells[singles], len(placed))
-    # Numbers of 16 bits are sorted in linear time.
+    # NumPy sorts 16-bit integers in linear time.
     singles = singles[np.argsort(cells[singles].astype(np.min_scalar_type(len(placed))), kind="stable")]
     for start, end in pairwise([0, *np.cumsum(counts).tolist()]):
         of_cell = singles[start:end]
@@ -138,7 +138,8 @@ def _place_large_groups(
     grouping: tuple[np.ndarray, np.ndarray, np.ndarray],
     shares: SplitConfig,
 ) -> np.ndarray:
-    """Place groups of several documents, into `split_of_group`; returns the documents placed per stratum and split."""
+    """Write the splits of groups of several documents to `split_of_group`; returns the number of documents placed per
+    stratum and split."""
     count = int(cells.max()) + 1
     in_cells = [[0, 0, 0] for _ in range(count)]
     in_levels = [[0, 0, 0] for _ in range(count // languages + 1)]
@@ -161,7 +162,7 @@ def _place_large_groups(
 def _large_groups_in_order(
     cells: np.ndarray, groups: np.ndarray, hashes: np.ndarray, sizes: np.ndarray
 ) -> list[tuple[int, Counter[int]]]:
-    """Groups of two or more documents, the largest first, then by hash; each with its documents per stratum."""
+    """List the groups of two or more documents with their documents per stratum, the largest first, then by hash."""
     documents = np.flatnonzero((sizes > 1)[groups])
     documents = documents[np.argsort(groups[documents], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[documents], prepend=-1))
@@ -177,15 +178,15 @@ def _place_singles(
     """Choose the split of every document that is a group of its own, stratum by stratum.
 
     Args:
-        totals, singles: all documents, and the single ones, per stratum.
-        placed: documents of larger groups per stratum and split.
+        totals, singles: number of all documents, and of single documents, per stratum.
+        placed: number of documents of larger groups per stratum and split.
     """
     quotas = np.array([shares.train, shares.valid, shares.test])
     starts = np.cumsum(singles) - singles
     chosen = np.zeros(int(singles.sum()), dtype=np.int8)
     for level in range(0, len(placed), languages):
         shortfall = np.zeros(3)
-        # The largest stratum last: it has the most room to correct the others.
+        # The largest stratum comes last, because it can best absorb the rounding errors of the others.
         for cell in sorted(range(level, min(level + languages, len(placed))), key=lambda cell: singles[cell]):
             due = quotas * totals[cell] + shortfall - placed[cell]
             counts = _round_to(due, int(singles[cell]))

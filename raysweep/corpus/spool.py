@@ -1,4 +1,4 @@
-"""Keeps arrays and tables that would fill the memory in a temporary file, which has no name and needs no removal."""
+"""Keeps arrays and tables that do not fit into memory in a temporary file, which has no name and needs no removal."""
 
 import mmap
 import os
@@ -18,9 +18,9 @@ import pyarrow as pa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where something lies in a spool."""
+    """The position of an array or table in a spool."""
 
-    start: int
+    start: int  # bytes
     size: int  # bytes
 
 
@@ -28,7 +28,7 @@ class Spool:
     """A temporary file that threads append to and read from."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Args: `folder` of the file, on a disk with room; None: the system's folder for temporary files."""
+        """Args: `folder` of the file; None: the system's folder for temporary files."""
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder or Path(tempfile.gettempdir())
@@ -40,10 +40,10 @@ class Spool:
         self._map: mmap.mmap | None = None
 
     def append(self, data: npt.NDArray[Any]) -> Place:
-        """Write an array; what was appended before is not moved.
+        """Append an array.
 
         Raises:
-            OSError: the disk is full or failed; with the folder, as the file has no name.
+            OSError: the disk is full or failed; the error names the folder, because the file has no name.
         """
         view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
         with self._lock:
@@ -67,7 +67,7 @@ class Spool:
         return data.view(dtype)
 
     def read_all(self, places: Sequence[Place], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Read some arrays back as one."""
+        """Read several arrays back as one."""
         data = np.empty(sum(place.size for place in places), dtype=np.uint8)
         begin = 0
         for place in places:
@@ -76,7 +76,7 @@ class Spool:
         return data.view(dtype)
 
     def append_table(self, table: pa.Table) -> Place:
-        """Write a table."""
+        """Append a table."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
@@ -95,13 +95,13 @@ class Spool:
         return np.frombuffer(self._map, dtype=dtype)
 
     def release(self) -> None:
-        """Give back the memory of pages of the map that were looked at; they are read again when they are needed."""
+        """Free the memory of the mapped pages; they are read from disk again when they are needed."""
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Add the folder to an error of the system: a user makes room in a place, not in a descriptor."""
+        """Add the folder to an operating system error, so that the user knows where to make room."""
         try:
             yield
         except OSError as error:

@@ -1,8 +1,8 @@
-"""Chooses a random subset of a corpus: a pure function of a seed and the documents' numbers.
+"""Chooses a random subset of a corpus, as a pure function of a seed and the documents' numbers.
 
-Documents are ranked by a hash of (seed, number).  A subset as large as a level takes the first ones;
-disjoint subsets for several levels are consecutive parts of one ranking, so together they use every
-document once, as levels do.
+Documents are ranked by a hash of (seed, number).  A subset of the size of a level consists of the first documents;
+disjoint subsets for several levels are consecutive parts of one ranking, so together they use every document once, as
+levels do.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ Longs = npt.NDArray[np.int64]
 def choose_subset(
     documents: Longs, document_levels: npt.NDArray[np.str_], levels: Sequence[str], subset: SubsetConfig
 ) -> Longs:
-    """Choose the documents of the subset, ascending.
+    """Choose the documents of the subset, in ascending order.
 
     Args:
-        documents: distinct numbers to choose from.
-        document_levels: the level of each.
+        documents: distinct document numbers to choose from.
+        document_levels: the level of each document.
         levels: all levels of `document_levels`, in the order of the disjoint subsets.
     """
     assert subset.size_of in levels, "the config refuses others"

@@ -1,6 +1,6 @@
-"""Looks at a corpus of which nothing is known: its format, columns, levels, splits and language.
+"""Examines an unknown corpus: its format, columns, levels, splits and language.
 
-What it finds is a `DataConfig` with which the corpus can be prepared, and the numbers that a person needs to agree.
+The result is the settings with which the corpus can be prepared, and the figures that a person needs to check them.
 """
 
 import json
@@ -20,7 +20,7 @@ from raysweep.corpus.column_choice import ColumnChooser, read_options
 from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
 from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
-from raysweep.corpus.first_look import guess_columns, look, named_layout
+from raysweep.corpus.first_look import guess_columns, named_layout, read_header
 from raysweep.corpus.language_guess import guess_language
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
 from raysweep.corpus.level_guess import GuessedLevels, guess_levels
@@ -32,54 +32,55 @@ from raysweep.readers.raw_columns import FILE
 from raysweep.readers.reading import open_files, read_file
 
 FEWEST_TEXTS = 30
-"""Texts of a level below which it is left out."""
+"""Levels with fewer texts are left out."""
 FEWEST_AT_ALL = 8
-"""The same for a corpus of which fewer than two levels have so many; it then shows how a run works, and no more."""
+"""The same limit for a corpus in which fewer than two levels have `FEWEST_TEXTS`; its run only shows how a run works.
+"""
 TEST_TEXTS = 12
-"""A smaller share of train leaves each level so many test texts, as far as `MOST_TESTED` allows; fewer than ten decide
-nothing."""
+"""The share of test is raised until every level has so many test texts, as far as `MOST_TESTED` allows; fewer than ten
+decide nothing."""
 MOST_TESTED = 0.25
 LANGUAGE_SAMPLE = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found, and the settings that were chosen."""
+    """The findings about a corpus and the settings that were chosen."""
 
-    data: dict[str, Any]  # settings of the corpus that differ from the defaults, but for its path
+    data: dict[str, Any]  # settings of the corpus that differ from the defaults, without its path
     format: str
     header: tuple[str, ...]
     layout: LayoutName | None
-    levels: tuple[str, ...]  # that are studied, lowest first
+    levels: tuple[str, ...]  # levels to study, lowest first
     counts: Mapping[str, int]  # level → texts
-    train_counts: Mapping[str, int]  # level → texts to train on, about
-    thin: Mapping[str, int]  # levels left out because they have too few texts
-    others: Mapping[str, int]  # values left out because they are no levels
+    train_counts: Mapping[str, int]  # level → approximate number of training texts
+    thin: Mapping[str, int]  # level left out because it has too few texts → texts
+    others: Mapping[str, int]  # value left out because it is not a level → rows
     is_order_known: bool
     corpus: Corpus
     learners: int | None
     first_languages: int | None
     prompts: int | None
-    splits: Mapping[str, int] | None  # published ones
+    splits: Mapping[str, int] | None  # published split → documents
     language: str | None  # None: not recognised
     with_markup: int
-    lengths: tuple[float, int]  # mean, longest; characters
-    bad_share: float  # of the rows
+    lengths: tuple[float, int]  # mean and greatest length in characters
+    bad_share: float  # share of bad rows
 
 
 def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: Sequence[str] = ()) -> Survey:
-    """Look at a corpus.
+    """Examine a corpus.
 
     Args:
-        settings: of `data`, which are taken as they are.
-        order: the levels, lowest first, if somebody said so.
+        settings: settings of `data` given by the user, which are kept.
+        order: the levels, lowest first, if the user gave them.
 
     Raises:
-        InputError: the files cannot be read, or hold no levels or texts that could be compared.
+        InputError: the files cannot be read, or have no levels or texts that could be compared.
     """
     given = _config(settings)
     layout_name = given.layout or named_layout(files)
-    header, kind = look(files, given, LAYOUTS.get(layout_name) if layout_name else None)
+    header, kind = read_header(files, given, LAYOUTS.get(layout_name) if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     layout = LAYOUTS[layout_name] if layout_name is not None else None
     if layout is None:
@@ -111,7 +112,7 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
 
 
 def _config(settings: Mapping[str, Any]) -> DataConfig:
-    """Validate settings as those of a file are: lists stand for tuples."""
+    """Validate settings like those of a config file, so that lists are accepted for tuples."""
     return DataConfig.model_validate_json(json.dumps(settings))
 
 
@@ -128,7 +129,7 @@ def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None
 
 
 def _is_usable(corpus: Corpus) -> bool:
-    """Tell whether published splits are there for all rows, with documents to train and to test on."""
+    """Tell whether every row has a published split, and there are documents to train and to test on."""
     assert corpus.splits is not None
     found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))
     return bool(
@@ -216,7 +217,7 @@ def _describe(
 def _split_counts(
     corpus: Corpus, counts: Mapping[str, int], shares: SplitConfig
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Texts of each level to train and to test on."""
+    """Return the number of training texts and of test texts of each level."""
     if corpus.splits is None:
         trained = {level: round(shares.train * count) for level, count in counts.items()}
         return trained, {level: round(shares.test * count) for level, count in counts.items()}
@@ -247,7 +248,7 @@ def _distinct(column: pa.ChunkedArray) -> int | None:
 
 
 def _without_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that differ from the defaults, and the levels, which a person wants to see."""
+    """Return the settings that differ from the defaults, and always the levels, which a person wants to see."""
     config = _config(data)
     values = config.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
     if "split" in values:  # shares are read together

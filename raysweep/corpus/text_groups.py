@@ -1,10 +1,11 @@
 """Groups documents with equal or almost equal texts, so that they go to the same split.
 
-Equal texts are tied first, the rarest first; then texts with the same words, then near duplicates from the
-most similar pair to the least.  Two rules keep groups small enough for every split to reach its share:
+Groups are joined by links between documents: first between equal texts, the rarest first; then between texts with the
+same words, then between near duplicates, the most similar pair first.  Two rules keep groups small enough for every
+split to reach its share:
 
 - A link is not followed if the group would become larger than a fiftieth of the corpus.
-- A text of fewer than eight words that ten or more groups (learners) have, such as "Thank you.", ties nobody.
+- A text of fewer than eight words that ten or more groups (learners) have, such as "Thank you.", joins no groups.
 
 Links that are not followed are counted.  Where the split then divides such texts, those outside train are set
 aside (`find_divided`), so no text and no near duplicate remains in two splits.
@@ -25,9 +26,9 @@ Codes = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 
 MOST_OF_CORPUS = 50
-"""A group of documents tied by their texts holds at most one in so many documents."""
+"""A joined group has at most one in so many documents of the corpus."""
 SMALLEST_LIMIT = 20
-"""The same limit, in documents, for small corpora."""
+"""The limit of a joined group in small corpora, in documents."""
 SHORT_WORDS = 8
 MANY_GROUPS = 10
 _CODES_AT_ONCE = 1 << 20
@@ -35,34 +36,34 @@ _CODES_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextGroups:
-    """The groups of D documents after their texts tied some."""
+    """The groups of D documents after groups with shared texts were joined."""
 
     groups: Codes  # (D,)
     hashes: npt.NDArray[np.uint64]  # one for each group
-    equal_not_tied: int  # links between equal texts that were not followed
+    equal_not_tied: int  # number of links between equal texts that were not followed
     near_not_tied: int  # the same for almost equal texts
-    untied: Bools  # (D,) whether the document's text has a link to an equal text that was not followed
+    untied: Bools  # (D,) True if a link between documents with this text was not followed
 
 
 def group_by_text(
     groups: Codes, hashes: npt.NDArray[np.uint64], texts: Codes, near: NearDuplicates, *, is_near_grouped: bool
 ) -> TextGroups:
-    """Join the groups of equal texts and, if asked for, of near duplicates.
+    """Join the groups of equal texts and, if `is_near_grouped`, of near duplicates.
 
     Args:
         groups, hashes: from `splits.group_documents`.
         texts: a code for each normalised text.
     """
     lengths = near.sequences.lengths
-    equal, is_equal_free = _chain(texts, groups, lengths)
-    links, is_free = [equal], [is_equal_free]
+    equal, is_equal_common = _chain(texts, groups, lengths)
+    links, is_common = [equal], [is_equal_common]
     if is_near_grouped:
-        same, is_same_free = _chain(near.words, groups, lengths)
-        free_words = _are_free(near.words, groups, lengths)
+        same, is_same_common = _chain(near.words, groups, lengths)
+        common_words = _are_too_common(near.words, groups, lengths)
         pairs = near.pairs[np.argsort(-near.similarities, kind="stable")]
         links += [same, _first_documents(near.words, pairs)]
-        is_free += [is_same_free, np.logical_or(*free_words[pairs].T)]
-    followed = ~np.concatenate(is_free)
+        is_common += [is_same_common, np.logical_or(*common_words[pairs].T)]
+    followed = ~np.concatenate(is_common)
     every = np.concatenate(links)
     largest = max(SMALLEST_LIMIT, len(groups) // MOST_OF_CORPUS)
     joined, joined_hashes, is_refused = join_groups(groups, hashes, every[followed], largest)
@@ -84,8 +85,8 @@ def find_divided(
 ) -> tuple[Bools, Bools]:
     """Find the documents to remove so that no two splits share a text or a near duplicate, as (D,) booleans each.
 
-    These are the documents of valid whose text train has too, and those of test whose text train or valid has:
-    first those with an equal text, then those that only have a near duplicate.
+    These are the documents of valid whose text is also in train, and the documents of test whose text is also in train
+    or valid.  The first array has those with an equal text, the second those that only have a near duplicate.
 
     Args:
         splits: an index into `SPLITS` for each document.
@@ -105,22 +106,22 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
         splits, texts: codes of each document's split and normalised text.
 
     Returns:
-        (D, S) whether another split holds one; (D,) whether any split does.
+        (D, S) True for each other split that holds one; (D,) whether any split holds one.
     """
     others = np.zeros((len(near.words), len(SPLITS)), dtype=np.bool_)
-    # Most texts are alone.
+    # Most texts have no duplicate and are skipped.
     uses = count_codes(near.words, int(near.pairs.max(initial=-1)) + 1)
-    # Pairs may name texts of which no document is left.
+    # A pair may refer to a text that no remaining document has.
     pairs = near.pairs[(uses[near.pairs] > 0).all(axis=1)]
     is_shared = uses > 1
     is_shared[pairs] = True
     some = np.flatnonzero(is_shared[near.words])
     texts, of_some = texts[some], splits[some]
-    # Codes of these texts alone.
+    # Renumber the codes of these texts from 0.
     ranks = np.cumsum(is_shared, dtype=np.int32) - np.int32(1)
     words, near_pairs, count = ranks[near.words[some]], ranks[pairs], int(ranks[-1]) + 1 if len(ranks) else 0
     del uses, is_shared, ranks
-    # Documents with the same words may have different texts and, after unusual case folding, the other way round.
+    # Documents with the same words may have different texts and, because of unusual case folding, vice versa.
     both = words.astype(np.int64) * (int(texts.max(initial=0)) + 1) + texts
     same = np.unique(both, return_inverse=True)[1]
     for split in range(len(SPLITS)):
@@ -137,7 +138,7 @@ def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.nda
 
 
 def find_splits(codes: Codes, splits: np.ndarray) -> Bools:
-    """Tell which splits hold each document's code, as (D, S); codes below 0 are nowhere."""
+    """Tell which splits hold each document's code, as (D, S); a code below 0 is in no split."""
     of_codes, holds = splits_of_codes(codes, splits), np.zeros((len(codes), len(SPLITS)), dtype=np.bool_)
     for some in _slices(len(codes)):
         known = codes[some] >= 0
@@ -146,7 +147,7 @@ def find_splits(codes: Codes, splits: np.ndarray) -> Bools:
 
 
 def splits_of_codes(codes: Codes, splits: np.ndarray, count: int = 0) -> Bools:
-    """Tell which splits hold each of K codes, as (K, S); codes below 0 are left out."""
+    """Tell which splits hold each of K codes, as (K, S); codes below 0 are ignored."""
     found = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
     for some in _slices(len(codes)):
         known = codes[some] >= 0
@@ -155,13 +156,14 @@ def splits_of_codes(codes: Codes, splits: np.ndarray, count: int = 0) -> Bools:
 
 
 def _slices(count: int) -> Iterator[slice]:
-    """Cut so many codes into pieces: numpy makes numbers of 64 bits of all codes that are indices at once."""
+    """Yield slices of `count` codes, because NumPy converts all codes used as indices at once to 64 bits."""
     for start in range(0, count, _CODES_AT_ONCE):
         yield slice(start, start + _CODES_AT_ONCE)
 
 
 def _chain(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> tuple[Longs, Bools]:
-    """Link each document to the one before it with the same code, the rarest codes first; tell which links are free."""
+    """Link each document to the previous one with the same code, the rarest codes first; also returns which links are
+    of texts too common to join groups."""
     counts = count_codes(codes)
     order = np.flatnonzero((counts > 1)[codes])
     order = order[np.argsort(codes[order], kind="stable")]
@@ -171,11 +173,11 @@ def _chain(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> tuple
     # A learner's own copies are in one group already.
     links = links[groups[links[:, 0]] != groups[links[:, 1]]]
     links = links[np.argsort(counts[codes[links[:, 0]]], kind="stable")]
-    return links, _are_free(codes, groups, lengths)[codes[links[:, 0]]]
+    return links, _are_too_common(codes, groups, lengths)[codes[links[:, 0]]]
 
 
 def _first_documents(codes: Codes, some: Longs) -> Longs:
-    """The first document of each of some codes."""
+    """Return the first document that has each code in `some`, in the shape of `some`."""
     is_asked = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.bool_)
     is_asked[some] = True
     documents = np.flatnonzero(is_asked[codes])
@@ -184,8 +186,8 @@ def _first_documents(codes: Codes, some: Longs) -> Longs:
     return found
 
 
-def _are_free(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bools:
-    """Tell for each code whether its text is too short and too common to tie anyone."""
+def _are_too_common(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bools:
+    """Tell for each code whether its text is too short and too common to join groups."""
     counts = count_codes(codes)
     candidates = np.flatnonzero((lengths < SHORT_WORDS) & (counts >= MANY_GROUPS)[codes])
     pairs = np.unique(np.stack([codes[candidates], groups[candidates]]), axis=1)
@@ -193,7 +195,11 @@ def _are_free(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bo
 
 
 def _is_known(others: np.ndarray, splits: np.ndarray) -> Bools:
-    """Tell which documents an earlier split knows, given the splits that hold their text."""
+    """Tell which documents an earlier split knows.
+
+    Args:
+        others: (D, S) the splits that hold each document's text.
+    """
     train, valid, test = (SPLITS.index(name) for name in ("train", "valid", "test"))
     known_to_train = others[:, train] & (splits != train)
     return np.asarray(known_to_train | (others[:, valid] & (splits == test)), dtype=np.bool_)

@@ -1,7 +1,7 @@
-"""Hashes texts by which equal ones are found, a column at a time.
+"""Hashes columns of texts, so that equal texts can be found.
 
-ASCII texts, which are nearly all, are normalised by a kernel as `normalising.normalise_text` does; the others by that
-function itself.
+A kernel normalises ASCII texts, which are nearly all, as `normalising.normalise_text` does; that function itself
+normalises the others.
 """
 
 from hashlib import blake2b
@@ -34,13 +34,13 @@ def keyed_hashes(texts: pa.Array, key: bytes) -> Hashes:
 
 
 def plain_hashes(cells: pa.Array) -> Hashes:
-    """Hash each cell to 64 bits, to the letter."""
+    """Hash each cell to 64 bits without normalising it."""
     data, begins = text_bytes(cells)
     return _hash_all(data, begins)
 
 
 def normalised_hashes(texts: pa.Array) -> Hashes:
-    """Hash each normalised text to 64 bits, by another function than `keyed_hashes`."""
+    """Hash each normalised text to 64 bits, with another function than `keyed_hashes`."""
     folded, ends, others = _normalise(texts)
     hashes = _hash_all(folded, ends)
     if others:
@@ -51,7 +51,7 @@ def normalised_hashes(texts: pa.Array) -> Hashes:
 
 
 def number_by_appearance(hashes: Hashes) -> tuple[Shorts, Longs]:
-    """Number equal values alike, in the order in which they first appear; also returns where each appears first."""
+    """Number the distinct values in the order of their first appearance; also returns the index of each appearance."""
     order = np.argsort(hashes, kind="stable")
     in_order = hashes[order]
     is_first = np.ones(len(order), dtype=np.bool_)
@@ -67,14 +67,15 @@ def number_by_appearance(hashes: Hashes) -> tuple[Shorts, Longs]:
 
 
 def text_bytes(texts: pa.Array) -> tuple[Bytes, Longs]:
-    """The UTF-8 of texts, one after the other, and where each begins and the last ends; nulls are empty."""
+    """Return the UTF-8 bytes of all texts, and the start of each text and the end of the last one; nulls are empty."""
     plain = texts.cast(pa.large_string())
     begins = np.frombuffer(plain.buffers()[1], dtype=np.int64)[plain.offset : plain.offset + len(plain) + 1]
     return np.frombuffer(plain.buffers()[2] or b"", dtype=np.uint8), begins
 
 
 def _normalise(texts: pa.Array) -> tuple[Bytes, Longs, dict[int, bytes]]:
-    """The normalised ASCII texts, where each begins and the last ends, and the other texts by their place."""
+    """Return the bytes of the normalised ASCII texts, the start of each and the end of the last one, and the other
+    normalised texts by their index."""
     data, begins = text_bytes(texts)
     folded = np.empty(int(begins[-1] - begins[0]), dtype=np.uint8)
     ends = np.zeros(len(begins), dtype=np.int64)
@@ -93,7 +94,7 @@ def _hash_all(data: Bytes, begins: Longs) -> Hashes:
 
 @kernel
 def _fold(data: Bytes, begins: Longs, folded: Bytes, ends: Longs, is_other: npt.NDArray[np.bool_]) -> int:
-    """Write ASCII texts in small letters, with white space as `str.split` sees it collapsed; mark the other texts."""
+    """Write ASCII texts in lower case with collapsed white space (as `str.split` defines it); mark the other texts."""
     written = 0
     for text in range(len(is_other)):
         first, is_gap = written, False
@@ -118,7 +119,7 @@ def _fold(data: Bytes, begins: Longs, folded: Bytes, ends: Longs, is_other: npt.
 
 @kernel
 def _hash(data: Bytes, begins: Longs, hashes: Hashes) -> None:
-    """Hash eight bytes at a time: multiply and fold, and the finaliser of SplitMix64 (Steele et al. 2014)."""
+    """Hash eight bytes at a time by multiplying and folding, with the finaliser of SplitMix64 (Steele et al. 2014)."""
     for text in range(len(hashes)):
         place, end = begins[text], begins[text + 1]
         state = np.uint64(end - place) * _MIX

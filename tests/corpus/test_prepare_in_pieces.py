@@ -63,7 +63,7 @@ def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypa
     for module in (near_duplicates, preparing, sorted_documents):
         monkeypatch.setattr(module, "BLOCK_DOCUMENTS", 97)
     pieces = []
-    monkeypatch.setattr(document_facts, "_look_at", _counting(document_facts._look_at, pieces))
+    monkeypatch.setattr(document_facts, "_collect_facts", _counting(document_facts._collect_facts, pieces))
     assert prepare_corpus(path, cut, data, seed=1) == summary
     assert len(pieces) > 10
     for name in NAMES:
