@@ -1,1 +1,1 @@
-"""Shows trainings in other programs: test scores in TensorBoard, and the trackers that `track` names."""
+"""Shows trainings in other programs: test scores in TensorBoard, and the trackers named in the `track` setting."""

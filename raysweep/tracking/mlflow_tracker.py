@@ -1,9 +1,9 @@
-"""Sends trainings to MLflow: an experiment per run folder, and in it a run per training.
+"""Sends trainings to MLflow: one experiment per run folder, with one MLflow run per training.
 
-The store is `mlflow.db` (SQLite) beside the run folders, or what MLFLOW_TRACKING_URI names.  A training is found by
-a tag, and a second tag says up to which step it was sent, so that a resumed training goes on in the same run.  After
-a kill between the two the store drops the points that come again, because they are equal: all points of a training
-carry the time at which it first started.
+The store is `mlflow.db` (SQLite) beside the run folders, or whatever MLFLOW_TRACKING_URI names.  A tag identifies each
+training, and a second tag records the last step sent, so that a resumed training continues the same MLflow run.  If
+the process is killed between sending points and setting the tag, those points are sent again; the store drops them as
+duplicates, because every point of a training carries the same time, that of its first start.
 """
 
 import logging
@@ -18,7 +18,7 @@ from raysweep.storage.printable import without_secrets
 from raysweep.tracking.tracked_training import TrackedTraining
 
 _MOST_METRICS = 1000
-"""Most metrics of one request; MLflow takes no more."""
+"""Maximum number of metrics in one request; MLflow rejects more."""
 _LONGEST_VALUE = 500
 _ID, _SENT = "raysweep.training", "raysweep.sent_steps"
 _STATUS = {State.DONE: "FINISHED", State.FAILED: "FAILED", State.STOPPED: "KILLED", State.BLOCKED: "KILLED"}
@@ -30,8 +30,8 @@ class MlflowTracker:
     is_live: ClassVar = True
 
     def __init__(self, storage: Path) -> None:
-        # Before the import, which reads them: nothing is sent to MLflow's makers, and a server that is gone
-        # must not hold the run for minutes.
+        # Set before the import, which reads them: send no telemetry to MLflow's makers, and do not let an unreachable
+        # server hold up the run for minutes.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow.tracking import MlflowClient
@@ -43,16 +43,16 @@ class MlflowTracker:
 
     @staticmethod
     def store_of(storage: Path) -> str:
-        """The address of the store."""
+        """Return the address of the store."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
 
     @staticmethod
-    def how_to_look(storage: Path) -> str:
-        """MLflow's own page."""
+    def viewing_hint(storage: Path) -> str:
+        """Return the command that opens MLflow's own page."""
         return f"`mlflow ui --backend-store-uri {without_secrets(MlflowTracker.store_of(storage))}`"
 
     def send(self, training: TrackedTraining) -> None:
-        """Send the points after the last that MLflow has, the scores and the state."""
+        """Send the points after the last step that MLflow has, the scores and the state."""
         from mlflow.entities import Metric, Param, RunTag
 
         run = self._open(training)
@@ -65,16 +65,16 @@ class MlflowTracker:
         ]
         for first in range(0, len(metrics), _MOST_METRICS):
             batch = metrics[first : first + _MOST_METRICS]
-            # A step may be cut in two by the limit: only those before the last one are whole.
+            # The limit may cut a step in two: only the steps before the last one are complete.
             whole = batch[-1][0] - 1 if first + _MOST_METRICS < len(metrics) else batch[-1][0]
             tags = [RunTag(_SENT, str(max(sent, whole)))]
             self._client.log_batch(run.info.run_id, metrics=[metric for _, metric in batch], tags=tags)
         params = [
             Param(_name(key), str(value)[:_LONGEST_VALUE])
             for key, value in training.settings.items()
-            if _name(key) not in run.data.params  # which MLflow never changes; the tag has the steps of an extension
+            if _name(key) not in run.data.params  # MLflow never changes a param; extended steps go into the tag below
         ]
-        now_ms = int(unix_seconds() * 1000)  # the later of two values for the same steps is the one that holds
+        now_ms = int(unix_seconds() * 1000)  # of two values for the same step, MLflow shows the later
         scores = [
             Metric(_name(key), value, now_ms, training.steps)
             for key, value in training.scores.items()
@@ -88,7 +88,7 @@ class MlflowTracker:
             self._client.update_run(run.info.run_id, status="RUNNING")
 
     def close(self) -> None:
-        """Everything is stored at once."""
+        """Do nothing: MLflow stores each request as it arrives."""
 
     def _open(self, training: TrackedTraining) -> Any:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or training.run
@@ -106,5 +106,5 @@ class MlflowTracker:
 
 
 def _name(name: str) -> str:
-    """A name as MLflow takes it."""
+    """Replace the characters that MLflow does not allow in a name."""
     return re.sub(r"[^\w.\-/ ]", "_", name)

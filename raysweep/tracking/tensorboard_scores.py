@@ -1,4 +1,4 @@
-"""A model's scores on the test documents, as metrics by name, and as points in TensorBoard."""
+"""Reads a model's scores on the test documents as named metrics, and writes them as points for TensorBoard."""
 
 import math
 import tempfile
@@ -18,17 +18,17 @@ _TRAINED = ("train/loss", "valid/loss")
 
 
 def read_test_scores(folder: RunFolder, record: TrialRecord, *, metric: str) -> dict[str, float]:
-    """`test/loss/LEVEL` (nats per token) and `test/perplexity/LEVEL` of a trial; {} if this model was not scored.
+    """Read a trial's `test/loss/LEVEL` (nats per token) and `test/perplexity/LEVEL`; {} if this model was not scored.
 
     Raises:
-        DamagedError, EarlierVersionError: the record of the scores is not as this version wrote it.
+        DamagedError, EarlierVersionError: the record of the scores was changed, or another version wrote it.
     """
     path = folder.cells_record(record.trial)
     if not record.outputs or not path.exists():
         return {}
     scored = read_sealed(path, fix="score the models again with --force evaluate")
     if scored["made_from"].get("model") != record.model_digest:
-        return {}  # an earlier model's
+        return {}  # these are the scores of an earlier model
     row = build_matrix(folder.cells(record.trial), metric=metric).loc[record.trial].dropna()
     perplexities = {str(level): float(value) for level, value in zip(row.index, row.to_numpy(), strict=True)}
     losses = {f"test/loss/{level}": math.log(value) for level, value in perplexities.items()}
@@ -36,9 +36,9 @@ def read_test_scores(folder: RunFolder, record: TrialRecord, *, metric: str) -> 
 
 
 def draw_test_scores(folder: RunFolder, config: Config, trial: Trial) -> None:
-    """Give TensorBoard the scores of a trial, in an event file of their own that replaces an earlier one.
+    """Write a trial's scores for TensorBoard into a separate event file, which replaces any earlier one.
 
-    TensorBoard's HParams tab then has the scores as columns, beside the losses of training and validation.
+    TensorBoard's HParams tab then shows the scores as columns beside the training and validation losses.
     """
     from tensorboardX import SummaryWriter  # loads NumPy and protobuf, which a plan does not need
 

@@ -1,4 +1,4 @@
-"""What a tracker is told of a training, read from the run folder; its curves are TensorBoard's."""
+"""Reads from the run folder what a tracker receives about a training; the curves are the same as in TensorBoard."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,34 +17,34 @@ from raysweep.training.hyperparameters import Hyperparameters, hyperparameters
 from raysweep.training.metrics import evaluation_curves, read_metrics, step_curves
 
 MOST_POINTS = 1000
-"""Most points of a curve that has one for every step; of longer trainings every second, third … step is sent."""
+"""Maximum number of per-step points per curve; for longer trainings only every second, third … step is sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackedTraining:
-    """A training, or a sample of a search, as trackers see it; nothing in it names a path, a host or a user."""
+    """A training, or one sample of a search, as a tracker receives it, without any path, host or user name."""
 
     run: str
     name: str
     id: str
-    """Stays the same when the training is resumed or extended; another one when it starts anew."""
+    """Unchanged when the training is resumed or extended; a new one when it starts from scratch."""
     started_s: float
-    """Unix seconds of its first start."""
+    """Unix seconds of the training's first start."""
     ended_s: float | None
     state: State
     settings: Hyperparameters
     scores: Mapping[str, float]
-    """Scores on the test documents, by name; empty before they are scored."""
+    """Scores on the test documents, by name; empty before the model is scored."""
     steps: int
     folder: TrialFolder
 
     def points(self, *, after: int = 0) -> list[tuple[int, dict[str, float]]]:
-        """Steps above `after` with the points of their curves, ascending.
+        """Return (step, curve values by name) for every step above `after`, in ascending order.
 
-        The last step of a training that runs is left out, since its evaluation may not be written yet.
+        The last step of a running training is left out, because its evaluation may not be written yet.
         """
         every = -(-self.steps // MOST_POINTS)
-        # In this order: `MetricsLog` writes evaluations first.
+        # Read in this order, because `MetricsLog` writes evaluations first.
         lines = [line for line in read_metrics(self.folder.metrics) if line["kind"] == "step"]
         evaluations = read_metrics(self.folder.evaluations)
         last = lines[-1]["step"] - (self.state is State.RUNNING) if lines else 0
@@ -59,34 +59,34 @@ class TrackedTraining:
 
 
 class Tracker(Protocol):
-    """A program that shows trainings; made when there is something to send, so that nothing unused is imported."""
+    """A program that shows trainings; created when there is something to send, so that nothing unused is imported."""
 
     is_live: ClassVar[bool]
-    """Whether it is told of a training that runs."""
+    """Whether the tracker also receives trainings that are still running."""
 
     def __init__(self, storage: Path) -> None:
-        """Args: `storage` is the folder with the run folders; a local store lies beside them."""
+        """Args: `storage` is the folder that holds the run folders; a local store lies beside them."""
 
     @staticmethod
     def store_of(storage: Path) -> str:
-        """Where it keeps what it is sent."""
+        """Return the address or folder in which the tracker stores what it receives."""
 
     @staticmethod
-    def how_to_look(storage: Path) -> str:
-        """What a person types to see it."""
+    def viewing_hint(storage: Path) -> str:
+        """Return the command with which a user opens the tracker's page or data."""
 
     def send(self, training: TrackedTraining) -> None:
-        """Bring the tracker up to date with the training; what it has already is not sent twice."""
+        """Send whatever the tracker does not have yet of the training."""
 
     def close(self) -> None:
-        """Everything sent is stored."""
+        """Finish storing everything that was sent."""
 
 
 def find_trainings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[tuple[Trial, TrialFolder, TrialRecord]]:
-    """Every training that began, a search's samples included.
+    """Yield every training that has started, including the samples of a search.
 
     Raises:
-        DamagedError, EarlierVersionError: a record is not as this version wrote it.
+        DamagedError, EarlierVersionError: a record was changed, or another version wrote it.
     """
     for trial in trials.values():
         root = folder.trial(trial.name)
@@ -95,8 +95,8 @@ def find_trainings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[t
                 yield trial, place, record
 
 
-def mark_of(folder: RunFolder, place: TrialFolder, record: TrialRecord, *, destination: str) -> str:
-    """Changes whenever something new of a training is to be sent, or it is to be sent to another place."""
+def progress_digest(folder: RunFolder, place: TrialFolder, record: TrialRecord, *, destination: str) -> str:
+    """Return a digest that changes when there is news of a training to send, or when the destination changes."""
     files = (place.record, place.metrics, place.evaluations, folder.cells_record(record.trial))
     seen = [(path.name, *_size_and_time(path)) for path in files]
     return sha256(json.dumps([destination, seen]).encode()).hexdigest()[:16]
@@ -105,7 +105,7 @@ def mark_of(folder: RunFolder, place: TrialFolder, record: TrialRecord, *, desti
 def read_training(
     folder: RunFolder, config: Config, trial: Trial, place: TrialFolder, record: TrialRecord
 ) -> TrackedTraining:
-    """The training as trackers see it."""
+    """Collect what a tracker receives about a training."""
     events = read_events(place)
     started = float(events[0]["at"]) if events else (record.started_at or 0.0)
     values = hyperparameters(

@@ -1,8 +1,8 @@
-"""Writes trainings for Weights & Biases, offline: a folder per training, which `wandb sync` sends when the user wants.
+"""Writes trainings for Weights & Biases, offline: one folder per training, which the user uploads with `wandb sync`.
 
-Offline nobody watches a training while it runs, and a folder cannot be added to, so each is written in one go from
-the run's records: when the training has ended, and anew when it was resumed, extended or scored.  A folder that a kill
-left is replaced too.  The id stays, so that what is synced again is the same run.
+Offline nobody can watch a training while it runs, and a folder cannot be appended to, so each folder is written in one
+go from the run's records: when the training has ended, and again after it was resumed, extended or scored.  A partial
+folder left by a killed process is replaced too.  The id does not change, so syncing again updates the same run.
 """
 
 import os
@@ -15,12 +15,12 @@ from raysweep.tracking.tracked_training import TrackedTraining
 
 
 class WandbTracker:
-    """wandb, writing into `wandb/` beside the run folders."""
+    """Writes with wandb into `wandb/` beside the run folders."""
 
     is_live: ClassVar = False
 
     def __init__(self, storage: Path) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # before the import, which reads it
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # set before the import, which reads it
         import wandb
 
         self._wandb, self._storage = wandb, storage
@@ -28,7 +28,7 @@ class WandbTracker:
             mode="offline",
             silent=True,
             console="off",
-            # What it would note of the machine, the user, the command and the code.
+            # Record nothing about the machine, the user, the command or the code.
             x_save_requirements=False,
             disable_code=True,
             disable_git=True,
@@ -40,16 +40,16 @@ class WandbTracker:
 
     @staticmethod
     def store_of(storage: Path) -> str:
-        """The folder with a folder per training."""
+        """Return the folder that holds one folder per training."""
         return str(storage / "wandb")
 
     @staticmethod
-    def how_to_look(storage: Path) -> str:
-        """The command that sends them."""
+    def viewing_hint(storage: Path) -> str:
+        """Return the command that uploads the trainings."""
         return f"`wandb sync {storage / 'wandb'}/offline-run-*` sends them"
 
     def send(self, training: TrackedTraining) -> None:
-        """Write the training's folder."""
+        """Write the training's folder, replacing an earlier one."""
         for earlier in (self._storage / "wandb").glob(f"offline-run-*-{training.id}"):
             shutil.rmtree(earlier)
         run = self._wandb.init(
@@ -68,5 +68,5 @@ class WandbTracker:
         run.finish(exit_code=0 if training.state is State.DONE else 1)
 
     def close(self) -> None:
-        """End wandb's own process."""
+        """Stop wandb's service process."""
         self._wandb.teardown()

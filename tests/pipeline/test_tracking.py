@@ -38,7 +38,7 @@ class Remembering:
             raise OSError(self.fails)
 
     store_of = staticmethod(str)
-    how_to_look = staticmethod("look at {}".format)
+    viewing_hint = staticmethod("look at {}".format)
 
     def send(self, training):
         steps = self.got.setdefault(training.id, [])
