@@ -1,1 +1,1 @@
-"""A local web page and its API, in which a person tries the models of a run; an extra (`raysweep[try]`)."""
+"""A local web page and API for trying a run's models; needs the extra `raysweep[try]`."""

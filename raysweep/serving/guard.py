@@ -1,8 +1,8 @@
-"""What every request passes before the app sees it, and what every answer carries.
+"""Checks every request before the app sees it, and adds security headers to every response.
 
-The page is for the person at this machine.  A page of somebody else's that this person visits must not reach it: the
-Host header must name this server (DNS rebinding), and so must the Origin of what is posted.  On another address
-than the loopback ones a token is asked for.  Bodies are counted while they come in.
+The page is meant for the person at this machine.  A web page of another site that this person visits must not reach
+it, so the Host header must name this server (DNS rebinding), and so must the Origin of any request that has one.  On
+addresses other than loopback a token is required.  Bodies are measured as they arrive.
 """
 
 import hmac
@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 MAX_BODY = 1_000_000
-"""Bytes of the largest request that is read."""
+"""Size in bytes of the largest request body that is accepted."""
 _MOST_DRAINED = 64_000_000
-"""Bytes of a body that is too large that are taken and thrown away, so that its client hears the answer."""
+"""Bytes of an oversized body that are received and discarded, so that its client gets to read the response."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 COOKIE = "raysweep_token"
 
@@ -25,7 +25,7 @@ PAGE_POLICY = _POLICY.format(
     "script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-src 'self'", "'none'"
 )
 REPORT_POLICY = _POLICY.format("style-src 'unsafe-inline'; img-src 'self' data:", "'self'")
-"""The report has its styles in it, and no script."""
+"""The report contains its styles and has no scripts."""
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -42,15 +42,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """Wraps an ASGI app."""
+    """Wraps an ASGI app with the checks and the headers."""
 
     def __init__(self, app: App, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> None:
-        """Args: `hosts` are the names that this server goes by, without a port; None for any, with a token."""
+        """Args: `hosts` are this server's accepted host names, without ports; None accepts any, given a token."""
         assert hosts is not None or token is not None
         self._app, self._hosts, self._token = app, hosts, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that is refused; hand the others on."""
+        """Answer a request that fails a check; pass any other on to the app."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -71,7 +71,7 @@ class Guard:
         await self._app(scope, replayed(body, receive), send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Response | None:
-        """The answer to a request that must not reach the app."""
+        """Return the response to a request that must not reach the app; None if it may."""
         if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
             return refused(421, "this server goes by another name: open the address that the terminal shows")
         if "origin" in headers and _host_of(headers["origin"]) != headers.get("host", ""):
@@ -87,7 +87,7 @@ class Guard:
 
 
 def refused(status: int, why: str, *, retry_after_s: int | None = None) -> Response:
-    """The answer to a request that is not handed on."""
+    """Make the response to a request that is refused."""
     headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
     return JSONResponse({"detail": why}, status, headers)
 
@@ -96,7 +96,7 @@ TOO_LARGE = refused(413, f"the request is larger than {MAX_BODY:,} bytes; send l
 
 
 def _host_name(host: str) -> str:
-    """The Host header without its port, in lower case; '' if it is none."""
+    """Return the Host header without its port, in lower case; '' if it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -104,7 +104,7 @@ def _host_name(host: str) -> str:
 
 
 def _host_of(origin: str) -> str:
-    """The host and port of an Origin header; '' if it has none."""
+    """Return the host and port of an Origin header; '' if it is malformed."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
@@ -127,7 +127,7 @@ def _is_same(given: str, token: str) -> bool:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is larger than `MAX_BODY`, whatever its headers say."""
+    """Read the whole body; return None if it is larger than `MAX_BODY`, whatever its headers claim."""
     body = bytearray()
     while True:
         message = await receive()
@@ -142,7 +142,7 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 async def _drain(receive: Receive) -> None:
-    """Take what is still sent."""
+    """Receive and discard the rest of a body, up to `_MOST_DRAINED` bytes."""
     taken = 0
     while taken < _MOST_DRAINED:
         message = await receive()
@@ -152,7 +152,7 @@ async def _drain(receive: Receive) -> None:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then what still comes."""
+    """Return a `receive` that yields the body read earlier, then whatever else arrives."""
     is_given = False
 
     async def receive_again() -> Message:

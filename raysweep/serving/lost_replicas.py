@@ -1,9 +1,9 @@
-"""A request whose replica is lost is asked again, of another replica.
+"""Repeats a request whose replica was lost, so that another replica answers it.
 
-Ray Serve's proxy answers such a request with 500 and no reason.  No request changes anything, so each can be asked
-twice, as long as nothing of its answer has been sent on.  The API's answers are one piece, so none is lost; a file that
-is sent in pieces, as a long report, breaks off if its replica is lost after the first.  The proxy calls
-`proxy_middlewares` by its name, and keeps them for all apps of this Serve: what is asked of other paths is left alone.
+Ray Serve's proxy answers such a request with 500 and no reason.  No request changes anything, so each can be repeated
+as long as no part of its response has been sent.  The API's responses are sent whole, so none is cut off; a file
+sent in pieces, such as a long report, breaks off if its replica is lost after the first piece.  The proxy calls
+`proxy_middlewares` by name and applies it to all apps of this Serve instance; requests for other paths pass unchanged.
 """
 
 from starlette.middleware import Middleware
@@ -11,26 +11,26 @@ from starlette.middleware import Middleware
 from raysweep.serving.guard import TOO_LARGE, App, Message, Receive, Scope, Send, read_body, refused, replayed
 
 _TRIES = 2
-"""What is lost twice may be what kills the replicas, and must not end them all."""
+"""A request that lost two replicas may itself kill replicas, and must not take down all of them."""
 _RETRY_AFTER_S = 5
 _PATHS = ("/", "/docs", "/openapi.json")
 _FOLDERS = ("/api/", "/page/", "/report/")
-"""Those of `web_app`, which is not imported here: the proxy needs no torch."""
+"""The paths of `web_app`, which is not imported here, because the proxy does not need torch."""
 
 
 def proxy_middlewares() -> list[Middleware]:
-    """What Ray Serve's proxy wraps around itself."""
+    """Return the middleware that Ray Serve's proxy wraps around itself."""
     return [Middleware(AskAgain)]
 
 
 class AskAgain:
-    """Wraps the proxy's app."""
+    """Wraps the proxy's app and repeats requests whose replica was lost."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on until something is answered, or the client goes away."""
+        """Pass the request on, again if its replica is lost, until it is answered or the client disconnects."""
         if scope["type"] != "http" or not is_ours(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -50,7 +50,7 @@ class AskAgain:
         async def send_on(message: Message) -> None:
             nonlocal is_over, start
             if message["type"] == "http.response.start":
-                start = message  # with which a replica may be lost still
+                start = message  # held back: the replica may still be lost before the body
                 return
             if start is not None:
                 is_over = True
@@ -60,7 +60,7 @@ class AskAgain:
 
         for _ in range(_TRIES):
             start = None
-            again = {**scope, "headers": list(scope["headers"])}  # the proxy adds to them
+            again = {**scope, "headers": list(scope["headers"])}  # the proxy appends to the list
             await self._app(again, replayed(body, receive_later), send_on)
             if is_over:
                 return
@@ -69,5 +69,5 @@ class AskAgain:
 
 
 def is_ours(path: str) -> bool:
-    """Whether a request is for the web app, and not for another app of the same Serve."""
+    """Whether the path belongs to the web app rather than to another app of the same Serve instance."""
     return path in _PATHS or path.startswith(_FOLDERS)

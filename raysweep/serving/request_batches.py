@@ -1,8 +1,8 @@
-"""A bounded queue of requests, which one thread answers in batches.
+"""A bounded queue of requests, answered in batches by one thread.
 
-Models are not asked by two threads at once: a batch uses all cores.  Requests with the same key that wait together
-are answered together.  A request that finds the queue full is refused at once, which is better than
-an answer that comes too late; one whose client went away before its turn is left out.
+Only one thread runs the models, because a batch uses all cores.  Waiting requests with the same key are answered
+together.  A request that finds the queue full is refused at once, which is better than a late answer; a request whose
+client disconnects before its turn is dropped.
 """
 
 import threading
@@ -16,7 +16,7 @@ from raysweep.errors import RaysweepError
 
 
 class BusyError(RaysweepError):
-    """As many requests wait as may wait."""
+    """The queue is full, or the server is stopping."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class _Request:
 
 
 class RequestBatches:
-    """Answers requests in the order in which they came, those of one key together."""
+    """Answers requests in order of arrival, batching those with the same key."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class RequestBatches:
         most_waiting: int = 64,
         most_together: int = 16,
     ) -> None:
-        """Args: `work` answers the payloads of one key; it is called by one thread."""
+        """Args: `work` answers the payloads of one key; a single thread calls it."""
         self._work, self._most_waiting, self._most_together = work, most_waiting, most_together
         self._waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
@@ -44,11 +44,11 @@ class RequestBatches:
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the thread that answers."""
         self._thread.start()
 
     def give_up(self) -> None:
-        """Cancel the requests that wait, and take no more; the current batch is still answered."""
+        """Cancel the waiting requests and accept no more; the current batch is still answered."""
         with self._changed:
             self._is_over = True
             for request in self._waiting:
@@ -57,7 +57,7 @@ class RequestBatches:
             self._changed.notify()
 
     def stop(self) -> None:
-        """Give up the requests that wait, and return when the current batch is answered."""
+        """Cancel the waiting requests, and return when the current batch is answered."""
         self.give_up()
         if self._thread.ident is not None:
             self._thread.join()
@@ -66,7 +66,7 @@ class RequestBatches:
         """Put a request into the queue.
 
         Raises:
-            BusyError: it is full, or the server is being stopped.
+            BusyError: the queue is full, or the server is stopping.
         """
         request = _Request(key=key, payload=payload)
         with self._changed:
@@ -80,7 +80,7 @@ class RequestBatches:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait."""
+        """Number of waiting requests."""
         return len(self._waiting)
 
     def _run(self) -> None:
@@ -90,7 +90,7 @@ class RequestBatches:
                 continue
             try:
                 answers = self._work(running[0].key, [request.payload for request in running])
-            except Exception as error:  # whatever it is, those who wait must hear of it
+            except Exception as error:  # whatever it is, the waiting clients must be told
                 for request in running:
                     request.answer.set_exception(error)
                 continue
@@ -98,7 +98,7 @@ class RequestBatches:
                 request.answer.set_result(answer)
 
     def _next_batch(self) -> list[_Request]:
-        """The first request with the others of its key; none if the server is being stopped."""
+        """Wait for the first request and take it with the others of its key; [] if the server is stopping."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_over)
             if self._is_over:

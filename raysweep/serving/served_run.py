@@ -1,7 +1,7 @@
-"""The models of a run, loaded once, and what the page asks of them: fill blanks, read a text, tell its level.
+"""Loads a run's models once, and answers the page's requests: fill blanks, score a text, tell its level.
 
-Both work on several requests at once.  Those that share a batch change each other's numbers in their last digits only,
-which changes what is drawn about as rarely as such a digit decides a draw.
+Filling and scoring each handle several requests at once.  Requests that share a batch change each other's numbers only
+in the last digits, so a draw changes only in the rare case that such a digit decides it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,16 +33,16 @@ from raysweep.storage.digests import digest_file, digest_text
 MAX_BLANKS = 100
 MAX_CHARACTERS = 20_000
 LEVELS = "what tells levels"
-"""No trial has a name with spaces."""
+"""Key for the level predictor in `ServedRun.digests`; no trial's name contains spaces."""
 _DIGITS = 12
-"""Digits of a model's digest in an answer."""
+"""Digits of a model's digest shown in an answer."""
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSettings:
-    """How answers are drawn; requests with the same settings share a batch."""
+    """How answers are drawn; requests with equal settings share a batch."""
 
     samples: int
     sampling: Sampling
@@ -56,25 +56,25 @@ class ServedRun:
 
     run: LoadedRun
     models: Mapping[str, TrainedModel]
-    """By trial, in the order in which they are shown: the levels' own, lowest first, then the general one."""
+    """By trial, in display order: each level's own model, lowest level first, then the general model."""
     level_of: Mapping[str, str]
     """The level of each level's own model."""
     predictor: LevelPredictor | None
     no_levels: str
-    """Why levels cannot be told; '' if they can."""
+    """Why levels cannot be told; '' if they can be."""
     report_digest: str
-    """Digest of the report that belongs to the models; '' if there is none."""
+    """Digest of the report that belongs to these models; '' if there is none."""
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens that all models share."""
+        """The vocabulary that all models share."""
         return vocabulary_of(next(iter(self.models.values())).network)
 
     def load(self) -> None:
         """Read all weights now, so that no request waits for them.
 
         Raises:
-            InputError: a model was trained again meanwhile.
+            InputError: a model was trained again while its weights were loaded.
         """
         digests = self.digests
         for name, model in self.models.items():
@@ -87,9 +87,10 @@ class ServedRun:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """All that decides an answer: digests of the models by name, and of what tells levels from their losses.
+        """Digests of all that decides an answer: of each model by name, and of the level predictor under `LEVELS`.
 
-        The second one holds how texts are read, too: the longest window of tokens, and the language.
+        The predictor's digest also covers how texts are read: the maximum number of tokens in a window, and the
+        language.
         """
         levels, scoring = self.predictor, ScoringRules.of_run(self.run.config)
         rules: list[Any] = [scoring.masking.max_tokens, scoring.language]
@@ -98,11 +99,11 @@ class ServedRun:
         return {**models, LEVELS: digest_text(dump_json(rules))}
 
     def has_same_report(self) -> bool:
-        """Whether the report is the one that belongs to the models."""
+        """Whether the report in the run folder is still the one that belongs to these models."""
         return self.report_digest == _digest_of_report(self.run)
 
     def describe(self) -> Values:
-        """What the page needs to know before it asks anything."""
+        """Return what the page needs to know before its first request."""
         accuracy = None
         if self.predictor is not None:
             found = next(each for each in self.run.evidence.cold_start if each.family == self.predictor.family)
@@ -111,7 +112,7 @@ class ServedRun:
             "run": self.run.folder.name,
             "language": self.run.config.data.language,
             "is_synthetic": not self.run.config.data.path,
-            "models": [{**self._named(name), "level": self.level_of.get(name)} for name in self.models],
+            "models": [{**self._identify(name), "level": self.level_of.get(name)} for name in self.models],
             "positions": min(int(model.network.config.n_positions) for model in self.models.values()),
             "levels": None if self.predictor is None else list(self.predictor.models),
             "no_levels": self.no_levels,
@@ -124,10 +125,10 @@ class ServedRun:
     def check_template(
         self, text: str, blanks: Sequence[tuple[int, int, str]] | None, constraints: Constraints
     ) -> Template:
-        """The template of a text: its blanks as the text spells them, or as ranges of characters to be blanked.
+        """Make the template of a text: from the blanks spelled in the text, or from the character ranges to blank.
 
         Raises:
-            InputError: it has no blank, too many, or ones that overlap, or is too long for a model.
+            InputError: it has no blank, too many blanks or overlapping ones, or is too long for a model.
         """
         read_texts(text)
         template = read_template(text) if blanks is None else _template_of(text, sorted(blanks))
@@ -139,18 +140,18 @@ class ServedRun:
         return template
 
     def check_text(self, text: str) -> None:
-        """Refuse what cannot be read.
+        """Refuse a text that the models cannot score.
 
         Raises:
-            InputError: it has no token that another one predicts, or is no proper text.
+            InputError: it has fewer than two tokens, or is not valid text.
         """
         read_texts(text)
         if len(self.vocabulary.encode(text)) < 2:
             raise InputError("text: found a single token; a model needs a word before the one that surprises it")
 
     def fill(self, templates: Sequence[Template], draw: DrawSettings) -> list[Values]:
-        """Every model's samples, of each text."""
-        places = [0] * len(templates)  # as if each were asked alone
+        """Return every model's samples for each text."""
+        places = [0] * len(templates)  # draw for each template as if it were the only one
         filled = {
             name: fill_templates(
                 model.network,
@@ -166,7 +167,7 @@ class ServedRun:
         return [
             {
                 "models": [
-                    {**self._named(name), "samples": [_sample(each) for each in rows[place]]}
+                    {**self._identify(name), "samples": [_sample(each) for each in rows[place]]}
                     for name, rows in filled.items()
                 ]
             }
@@ -174,7 +175,7 @@ class ServedRun:
         ]
 
     def read(self, texts: Sequence[str]) -> list[Values]:
-        """Every model's surprisal at each token, and the probability of each level, of each text."""
+        """Return every model's surprisal at each token, and the probability of each level, for each text."""
         checked = read_texts(texts)
         scores = {
             name: model.score_texts(checked.texts, checked.ids, infills=False) for name, model in self.models.items()
@@ -191,7 +192,7 @@ class ServedRun:
                     "levels": levels[place],
                     "models": [
                         {
-                            **self._named(name),
+                            **self._identify(name),
                             "nats": float(each.nats[place]),
                             "tokens": int(each.tokens[place]),
                             "bytes": int(each.bytes[place]),
@@ -203,8 +204,8 @@ class ServedRun:
             )
         return answers
 
-    def _named(self, name: str) -> Values:
-        """Which model it is, so that an answer of a model that was trained again is not taken for one of the former."""
+    def _identify(self, name: str) -> Values:
+        """Return the model's name and digest, which tells its answers apart from those of an earlier training."""
         return {"name": name, "digest": self.digests[name][:_DIGITS]}
 
     def _levels(self, nats_of: Mapping[str, Any]) -> list[dict[str, float] | None]:
@@ -217,13 +218,13 @@ class ServedRun:
 
 
 def serve_run(run: LoadedRun, *, report_digest: str | None = None) -> ServedRun:
-    """Choose what is served of a run: each level's own model, the general one, and those that tell levels.
+    """Choose the models to serve: each level's own model, the general one, and the models that tell levels.
 
     Args:
-        report_digest: of the only report that is shown; if None the one that is there now.
+        report_digest: digest of the only report to show; None for the report that is there now.
 
     Raises:
-        InputError: nothing is trained.
+        InputError: no model is trained.
     """
     if report_digest is None:
         report_digest = _digest_of_report(run)
@@ -256,7 +257,7 @@ def serve_run(run: LoadedRun, *, report_digest: str | None = None) -> ServedRun:
 
 
 def _digest_of_report(run: LoadedRun) -> str:
-    """Digest of its evidence, which goes before a report is written again and comes when it is whole; '' without."""
+    """Digest of the report's evidence, which is deleted before a report is rewritten and written last; '' if absent."""
     evidence = run.folder.evidence
     return digest_file(evidence) if evidence.is_file() else ""
 
@@ -296,7 +297,7 @@ def _sample(filling: Infilling) -> Values:
 
 
 def _pieces(text: str, vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
-    """The text cut where tokens end, tokens that share a character together; and each token's piece by number."""
+    """Cut the text at token ends, but not within a character; return the pieces and each token's piece number."""
     pieces: list[str] = []
     groups: list[int] = []
     end = 0
@@ -311,7 +312,7 @@ def _pieces(text: str, vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
 
 
 def _summed(nats: Any, groups: Sequence[int], count: int) -> list[float | None]:
-    """Nats of each piece; None for a text's first token, which nothing predicts."""
+    """Sum the nats of each piece; None for a text's first token, which is not predicted."""
     sums: list[float | None] = [None] * count
     for group, value in zip(groups, nats.tolist(), strict=True):
         if not isnan(value):

@@ -1,4 +1,4 @@
-"""The web app: the page, its API, the run's report, and a description of the API that needs no network."""
+"""The web app: the page, its API, the run's report, and API documentation that works offline."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ class _Body(BaseModel):
 
 
 class Blank(_Body):
-    """A range of characters (Unicode code points) that is to be filled anew."""
+    """A range of characters (Unicode code points) to be filled in anew."""
 
     start: int = Field(ge=0)
     stop: int = Field(gt=0)
@@ -61,7 +61,7 @@ class FillRequest(_Body):
 
 
 class ReadRequest(_Body):
-    """A text to read."""
+    """A text to score."""
 
     text: str = Field(min_length=1, max_length=MAX_CHARACTERS)
 
@@ -69,7 +69,7 @@ class ReadRequest(_Body):
 def make_app(
     served: ServedRun, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, most_waiting: int = 64
 ) -> FastAPI:
-    """The app of a run whose models are loaded; `hosts` and `token` as `Guard` takes them."""
+    """Make the app for a run whose models are loaded; `hosts` and `token` are those of `Guard`."""
 
     def work(key: Hashable, payloads: Sequence[Any]) -> Sequence[Any]:
         return served.fill(payloads, key) if isinstance(key, DrawSettings) else served.read(payloads)
@@ -92,22 +92,22 @@ def make_app(
     )
     app.state.batches = batches
     app.add_middleware(Guard, hosts=hosts, token=token)
-    app.add_exception_handler(RaysweepError, _tell)
-    app.add_exception_handler(RequestValidationError, _tell_mistake)
+    app.add_exception_handler(RaysweepError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
 
     @app.get("/api/run")
     def describe_run() -> dict[str, Any]:
-        """Which models there are, and the limits of a request."""
+        """Return the models, and the limits of a request."""
         return served.describe()
 
     @app.get("/api/health")
-    def tell_health() -> dict[str, Any]:
-        """How many requests wait, and how many may before the next one is refused with 503."""
+    def report_health() -> dict[str, Any]:
+        """Return how many requests are waiting, and how many may wait before the next one is refused with 503."""
         return {"status": "ok", "waiting": batches.waiting, "most_waiting": most_waiting}
 
     @app.post("/api/fill")
     async def fill(request: FillRequest, connection: Request) -> dict[str, Any]:
-        """What every model writes into the blanks, with the probability that it gives to each answer."""
+        """Return what every model writes into the blanks, and the probability that it gives to each answer."""
         draw = DrawSettings(
             samples=request.samples,
             sampling=Sampling(temperature=request.temperature, top_k=request.top_k, top_p=request.top_p),
@@ -125,7 +125,7 @@ def make_app(
 
     @app.post("/api/read")
     async def read(request: ReadRequest, connection: Request) -> dict[str, Any]:
-        """Every model's surprisal at each token in nats, and the probability of each level."""
+        """Return every model's surprisal at each token in nats, and the probability of each level."""
         await run_in_threadpool(served.check_text, request.text)
         return await _answer(batches.ask(_READ, request.text), connection)
 
@@ -145,15 +145,15 @@ def make_app(
 def open_app(
     run: str, *, hosts: frozenset[str] | None, token: str | None, digests: Mapping[str, str], report_digest: str
 ) -> FastAPI:
-    """The app of the run in a folder or in object storage, with its models loaded.
+    """Load the models of a run in a folder or in object storage, and make its app.
 
     Args:
-        digests: `ServedRun.digests`; a replica that is restarted after a training must not answer with others than
-            the replicas beside it.
-        report_digest: `ServedRun.report_digest`; nor may it show another report.
+        digests: `ServedRun.digests`; a replica restarted after a training must not serve models that differ from
+            those of the other replicas.
+        report_digest: `ServedRun.report_digest`; it must not show another report either.
 
     Raises:
-        InputError: the run has other models now.
+        InputError: the run's models have changed.
     """
     served = serve_run(raysweep.load(run), report_digest=report_digest)
     served.load()
@@ -165,7 +165,7 @@ def open_app(
 
 
 class _Report(StaticFiles):
-    """The folder of a report, which may not be written yet: then nothing is found in it."""
+    """Serves the files of the report, which may not be written yet; then every path gives 404."""
 
     def __init__(self, served: ServedRun) -> None:
         self._served = served
@@ -175,9 +175,9 @@ class _Report(StaticFiles):
         pass
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
-        """A file of the report that was there when the models were loaded: another one may be of other models.
+        """Return a file of the report that existed when the models were loaded; a later report may be of other models.
 
-        Without evidence beside it a report is not whole, and none is there.
+        A report without its evidence is incomplete and gives 404.
         """
         if await run_in_threadpool(self._served.has_same_report):
             if not self._served.report_digest:
@@ -190,9 +190,9 @@ class _Report(StaticFiles):
 
 
 async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[str, Any]:
-    """Wait for an answer; a client that goes away first gives its place in the queue up."""
+    """Wait for an answer; if the client disconnects first, cancel its request."""
     answer = asyncio.wrap_future(asked)
-    gone = asyncio.ensure_future(connection.receive())  # after the body nothing comes but the connection's end
+    gone = asyncio.ensure_future(connection.receive())  # after the body, the only message left is the disconnect
     either: set[asyncio.Future[Any]] = {answer, gone}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -207,19 +207,19 @@ async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[
 
 
 def render_docs(schema: dict[str, Any]) -> str:
-    """The description of the API as a page without scripts."""
+    """Render the API's documentation as a page without scripts."""
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     return environment.get_template("docs.html.j2").render(schema=schema)
 
 
-async def _tell(_: Request, error: Exception) -> Response:
+async def _answer_error(_: Request, error: Exception) -> Response:
     status = 503 if isinstance(error, BusyError) else 422 if isinstance(error, InputError) else 500
     return refused(status, shorten_quotes(str(error)), retry_after_s=RETRY_AFTER_S if status == 503 else None)
 
 
-async def _tell_mistake(_: Request, error: Exception) -> Response:
-    """The first mistake of a request's fields, without the text that was sent."""
+async def _answer_invalid_request(_: Request, error: Exception) -> Response:
+    """Report the first invalid field of a request, without quoting the text that was sent."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
