@@ -1,1 +1,1 @@
-"""Bundles a run's evidence for publication, and verifies such a bundle."""
+"""Bundles a run's evidence for publication, verifies such a bundle, and pushes models to a hub."""

@@ -1,8 +1,8 @@
 """The zip of a bundle: the same run gives the same bytes, and reading it is safe even if an attacker made it.
 
-Reading trusts nothing that the zip says about itself: names must be plain paths within the bundle, no
-name may be used twice, nothing may be a link or encrypted, and bytes are counted while they are unpacked.
-Every byte beside the compressed content must be as `write_archive` writes it, so nothing can lie before,
+The reader does not trust what the zip says about itself: names must be plain paths within the bundle, no
+name may occur twice, no entry may be a link or encrypted, and bytes are counted while they are unpacked.
+Every byte other than compressed content must be what `write_archive` writes, so nothing can be hidden before,
 between or after the files, in comments, extra fields, times or attributes.
 """
 
@@ -25,7 +25,7 @@ from raysweep.storage.printable import shown
 
 MAX_FILES = 20_000
 MAX_BYTES = 2_000_000_000
-"""All files together, unpacked; EFCAMDAT's 72,329 test documents with 12 models take about 200 MB."""
+"""Limit on the unpacked size of all files; EFCAMDAT's 72,329 test documents with 12 models take about 200 MB."""
 _CHUNK = 1 << 20
 _DAY_ONE = (1980, 1, 1, 0, 0, 0)
 _DOS_DAY_ONE = 0x21
@@ -36,21 +36,21 @@ _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3L2H"), struct.Struct("<4s4B4H3L5H2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unpacked:
-    """What a bundle's zip holds."""
+    """The contents of a bundle's zip."""
 
     manifest: Manifest
     manifest_bytes: bytes
-    """As they are in the zip; these are signed."""
+    """The bytes as they stand in the zip, which are what is signed."""
     signature: bytes | None
     digests: dict[str, str]
-    """The SHA-256 of every file but the manifest and its signature."""
+    """The SHA-256 of every file except the manifest and its signature."""
 
 
 def write_archive(files: Mapping[str, bytes | Path], out: Path) -> None:
-    """Zip files in the order given; no time, owner or mode is kept.
+    """Zip files in the given order, without times, owners or modes.
 
     Raises:
-        InputError: they are larger than `verify` reads.
+        InputError: there are more files or bytes than `verify` reads.
     """
     total = sum(len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
     if total > MAX_BYTES or len(files) > MAX_FILES:
@@ -68,7 +68,7 @@ def unpack_archive(path: Path, target: Path) -> Unpacked:
     """Unpack a bundle into an empty folder.
 
     Raises:
-        InputError: it is no zip, or is not safe to unpack, or holds a byte that is not part of the bundle.
+        InputError: it is not a zip, is not safe to unpack, or holds a byte that is not part of the bundle.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with `raysweep bundle --name RUN --out {path.name}`")
@@ -104,12 +104,12 @@ def unpack_archive(path: Path, target: Path) -> Unpacked:
 
 
 def list_files(root: Path) -> list[str]:
-    """Every file under a folder, by its path with slashes, in order."""
+    """List every file under a folder by its path with forward slashes, sorted."""
     return sorted(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -129,7 +129,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
 
 
 def _complaint(entry: zipfile.ZipInfo, seen: set[str]) -> str:
-    """Why a file of the zip must not be unpacked; '' if it may be."""
+    """Say why an entry of the zip must not be unpacked; '' if it may be."""
     name, parts = entry.filename, PurePosixPath(entry.filename).parts
     if not name or name != "/".join(parts) or {"..", "."} & set(parts) or not set(name).isdisjoint("\\:\0"):
         return "which is not a plain path within a bundle"
@@ -145,7 +145,7 @@ def _complaint(entry: zipfile.ZipInfo, seen: set[str]) -> str:
 
 
 def _refuse_other_bytes(file: BinaryIO, entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    """Compare every byte that is no content with what `write_archive` writes around such content."""
+    """Compare every byte that is not content with what `write_archive` writes around that content."""
     position, directory = 0, b""
     for entry in entries:
         name, flags = _name_and_flags(entry.filename)
@@ -169,7 +169,7 @@ def _refuse_other_bytes(file: BinaryIO, entries: Sequence[zipfile.ZipInfo], path
 def _contents(
     file: BinaryIO, entries: Sequence[zipfile.ZipInfo], path: Path
 ) -> Iterator[tuple[zipfile.ZipInfo, Iterator[bytes]]]:
-    """Every file with its bytes."""
+    """Yield every entry with its unpacked bytes."""
     file.seek(0)
     for entry in entries:
         file.seek(_LOCAL.size + len(_name_and_flags(entry.filename)[0]), 1)
@@ -177,7 +177,7 @@ def _contents(
 
 
 def _inflated(file: BinaryIO, entry: zipfile.ZipInfo, path: Path) -> Iterator[bytes]:
-    """Unpack what follows; reads exactly the compressed bytes, and refuses any that are not needed."""
+    """Unpack the content that follows: read exactly the compressed bytes, and refuse any that are left over."""
     inflater, size, crc, left = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, entry.compress_size
     while not inflater.eof:
         packed = inflater.unconsumed_tail or file.read(min(left, _CHUNK))
@@ -207,7 +207,7 @@ def _other_bytes(path: Path, where: str) -> InputError:
 
 
 def _take(folder: Path, name: str) -> bytes | None:
-    """Read and remove a file of the unpacked bundle; None if it is not there."""
+    """Read and delete a file of the unpacked bundle; None if it is not there."""
     path = folder / name
     if not path.is_file():
         return None

@@ -1,10 +1,10 @@
-"""`raysweep bundle`: a run's evidence as one zip that can be published, and verified without the corpus.
+"""`raysweep bundle`: writes a run's evidence into one zip that can be published, and verified without the corpus.
 
 The zip holds the report, the files that the report is made from (`evidence/inputs.py`), a manifest with
 the SHA-256 of each file, and the manifest's signature if a key was given.  It holds no learner's text:
 texts and ids are left out, learners and prompts are numbers, and a page that shows samples is rendered
-again without them.  Two checks come before the zip is written: the report must follow from the run as it
-is now, and no file may hold eight words in a row of a document, of the run or of a further corpus.
+again without them.  Two checks come before the zip is written: the report must follow from the run in its
+current state, and no file may hold eight consecutive words of a document of the run or of a further corpus.
 """
 
 import re
@@ -36,10 +36,10 @@ _WORD = re.compile(r"\w+")
 
 
 def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | None = None) -> Manifest:
-    """Make the zip of a run whose report is written.
+    """Write the zip of a run whose report is written.
 
     Args:
-        sign: makes the signature of the manifest's bytes.
+        sign: returns the signature of the manifest's bytes.
 
     Raises:
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
@@ -63,7 +63,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
 
 
 def _copy_report(folder: RunFolder, config: Config, target: RunFolder) -> None:
-    """Copy the report's files as they are; render them from the evidence where the page shows texts."""
+    """Copy the report's files as they are; if the page shows texts, render them again from the evidence."""
     try:
         evidence = Evidence.model_validate_json(folder.evidence.read_text(encoding="utf-8"))
     except ValidationError as error:
@@ -91,7 +91,7 @@ def _stale(folder: RunFolder, reason: str) -> InputError:
 
 
 def _refuse_texts(places: Iterable[RunFolder], root: Path) -> None:
-    """Look for eight words in a row of any document; of a large corpus, of 5,000 documents spread over it."""
+    """Search the files for eight consecutive words of any document; of a large corpus, check 5,000 spread documents."""
     file_of: dict[str, str] = {}
     for name in list_files(root):
         for phrases in _phrases_of_file(root / name):
@@ -105,7 +105,7 @@ def _refuse_texts(places: Iterable[RunFolder], root: Path) -> None:
 
 
 def _sample_texts(place: RunFolder) -> list[str]:
-    """Texts spread over the documents of a corpus; none of a further corpus that was never prepared."""
+    """Take texts spread evenly over the documents of a corpus; [] for a further corpus that was never prepared."""
     if not place.documents.exists():
         return []
     texts = pq.read_table(place.documents, columns=["text"])["text"]

@@ -1,4 +1,4 @@
-"""Where two things differ that should be the same: values by their path, texts by their line."""
+"""Lists where two things that should be equal differ: JSON values by their path, texts by their line."""
 
 import json
 from collections import Counter
@@ -15,21 +15,21 @@ _LONGEST = 80
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One difference."""
+    """One difference between what a bundle states and what was found."""
 
     place: str
-    """A file, and where in it."""
+    """A file, and a position in it."""
     stated: str
     found: str
     is_rounding: bool = False
-    """The recomputed value lies between the two digits, to within the accuracy of floats."""
+    """Whether the two are neighbouring roundings of a value that lies between them, to within float accuracy."""
 
     def __str__(self) -> str:
         return f"{self.place}: stated {self.stated}, {self.found}"
 
 
 def compare_values(place: str, stated: Any, found: Any, exact: Any) -> Iterator[Mismatch]:
-    """Differences of two JSON values, one for each leaf.
+    """Yield the differences between two JSON values, one for each leaf.
 
     Args:
         exact: `found` before its numbers were rounded.
@@ -51,7 +51,7 @@ def compare_values(place: str, stated: Any, found: Any, exact: Any) -> Iterator[
 
 
 def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
-    """Differences of two texts, one for each line."""
+    """Yield the differences between two texts, one for each line."""
     lines = zip_longest(stated.split("\n"), found.split("\n"))
     for number, (one, other) in enumerate(lines, start=1):
         line = f"{place} line {number}"
@@ -66,14 +66,14 @@ def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
 
 
 def count_leaves(value: Any) -> int:
-    """How many values there are in a JSON value."""
+    """Count the leaves of a JSON value."""
     if isinstance(value, dict):
         return sum(map(count_leaves, value.values()))
     return sum(map(count_leaves, value)) if isinstance(value, list) else 1
 
 
 def shorten(differences: Sequence[Mismatch], most: int) -> list[str]:
-    """The first differences of every file as lines, and how many are left out."""
+    """Return the first `most` differences of every file as lines, then how many more each file has."""
     lines: list[str] = []
     per_file: Counter[str] = Counter()
     for difference in differences:

@@ -1,9 +1,9 @@
-"""`raysweep push`: a trained model as a repository of the Hugging Face hub, private unless asked otherwise.
+"""`raysweep push`: uploads a trained model to a repository of the Hugging Face hub, private unless asked otherwise.
 
-What goes there is on an allow-list: the files that transformers loads, as the trial's record lists them, and a card.
-The card is the model's own with what only a finished run knows: its perplexity on every level's test documents,
-and the licence of the texts, which its owner states.  The token is that of the hub's own chain (`hf auth login`,
-HF_TOKEN); it is neither taken from an option nor printed.
+Only files on an allow-list are uploaded: those that transformers loads, as listed in the trial's record, and a card.
+The card is the model's own, extended by what only a finished run knows (its perplexity on every level's test
+documents) and by the licence of the texts, which their owner states.  The token comes from the hub's own lookup
+(`hf auth login`, HF_TOKEN); it is neither accepted as an option nor printed.
 """
 
 import csv
@@ -26,7 +26,7 @@ _FILE = re.compile(
     r"model/((generation_)?config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
     r"|tokenizer(_config)?\.json|special_tokens_map\.json)"
 )
-"""What may be pushed, beside the card."""
+"""Files that may be pushed, in addition to the card."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{1,40}")
 _HERE = 'folder = "."  # where this file lies'
@@ -34,7 +34,7 @@ _HERE = 'folder = "."  # where this file lies'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubModel:
-    """The files of a repository."""
+    """The files to push to a repository."""
 
     repository: str
     """`USER/NAME`."""
@@ -42,18 +42,18 @@ class HubModel:
     card: str
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file, the card first."""
+        """Return the size of every file in bytes, the card first."""
         return {CARD: len(self.card.encode()), **{name: path.stat().st_size for name, path in self.files.items()}}
 
 
 def prepare_model(folder: RunFolder, config: Config, model: str, repository: str, licence: str) -> HubModel:
-    """What would be pushed of a sound model (`pipeline.model_check`); nothing is sent.
+    """Collect what would be pushed of a model that passed `pipeline.model_check`; send nothing.
 
     Args:
-        licence: of the texts, as the hub names licences: 'cc-by-nc-4.0', 'other'.
+        licence: the licence of the texts, by the hub's name for it, such as 'cc-by-nc-4.0' or 'other'.
 
     Raises:
-        ConfigError: the repository or the licence cannot be named so.
+        ConfigError: the name of the repository or of the licence is not valid on the hub.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise ConfigError(f"--to: found {shown(repository)}; must be USER/NAME, of letters, digits, '-', '_' and '.'")
@@ -72,10 +72,10 @@ def prepare_model(folder: RunFolder, config: Config, model: str, repository: str
 
 
 def hub_card(own: str, *, repository: str, licence: str, evaluation: str, is_synthetic: bool) -> str:
-    """The card of a model's folder, for the hub.
+    """Turn the card in a model's folder into the card for the hub.
 
     Raises:
-        InputError: the card is not as raysweep writes it, so nobody knows what it would say.
+        InputError: the card was changed since raysweep wrote it, so its contents are unknown.
     """
     front, scores = "---\n", "\n## Scores on validation examples\n"
     if not own.startswith(front) or scores not in own or _HERE not in own:
@@ -91,12 +91,12 @@ def hub_card(own: str, *, repository: str, licence: str, evaluation: str, is_syn
 
 
 def push_model(model: HubModel, *, is_public: bool) -> str:
-    """Create the repository if it is not there, and commit all files at once; returns the commit's address.
+    """Create the repository if it does not exist, commit all files at once, and return the commit's URL.
 
-    Files that the repository has already are not sent again.
+    Files that the repository already has are not sent again.
 
     Raises:
-        ConfigError: there is no token, or the repository is public and that was not asked for.
+        ConfigError: there is no token, or the existing repository is not as private or public as was asked for.
         StorageError: the hub does not answer, or refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -129,7 +129,7 @@ def _asking_the_hub() -> Iterator[None]:
 
 
 def _evaluation(folder: RunFolder, config: Config, model: str) -> str:
-    """Perplexities of the model on every level's test documents, beside the general model's and the start's."""
+    """Make a table of perplexities on every level's test documents: this model's, the general and the start model's."""
     with folder.matrix.open(newline="", encoding="utf-8") as file:
         rows = {row.pop("model"): row for row in csv.DictReader(file)}
     levels = list(rows[model])

@@ -1,7 +1,7 @@
 """manifest.json of a bundle: the SHA-256 of every file, and the software that made them.
 
-Its bytes stand for the whole bundle: their SHA-256 is the digest of the bundle, and they are what is signed.
-So they are written in one way only, and any other spelling of the same values is refused.
+The manifest's bytes represent the whole bundle: their SHA-256 is the bundle's digest, and they are what is signed.
+They are therefore written in one canonical form, and any other encoding of the same values is refused.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ Sha256Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class Manifest(Section):
-    """What a bundle says about itself."""
+    """What a bundle states about itself."""
 
     format: Literal[1]
     run: Annotated[str, StringConstraints(max_length=200)]
     made_with: Annotated[dict[Word, Word], Field(max_length=50)]
-    """Nothing proves it but a signature."""
+    """Versions by name; only a signature can vouch for them."""
     files: dict[Word, Sha256Digest]
 
     def to_bytes(self) -> bytes:
-        """The one way to write it."""
+        """Encode the manifest in its canonical form."""
         return json.dumps(self.model_dump(), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Read the manifest, as `to_bytes` writes it.
+    """Read a manifest in the canonical form of `to_bytes`.
 
     Raises:
         ValueError: it is anything else.
@@ -47,15 +47,15 @@ def read_manifest(content: bytes) -> Manifest:
 
 
 def bundle_digest(manifest: bytes) -> str:
-    """The digest of a bundle: it changes with any byte of any file, and with `made_with`."""
+    """Return the digest of a bundle, which changes with any byte of any file, and with `made_with`."""
     return hashlib.sha256(manifest).hexdigest()
 
 
 def parse_json(text: str) -> Any:
-    """JSON as raysweep writes it: no NaN, and no key twice.
+    """Parse JSON as raysweep writes it: no NaN, and no duplicate key.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: the message says what is wrong.
     """
     return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct_keys)
 

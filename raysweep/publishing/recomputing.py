@@ -1,9 +1,9 @@
 """Computes the report of an unpacked bundle again, from its losses, and lists every difference.
 
-Four questions are asked separately.  Does the evidence follow from the losses?  It is collected again
-and compared value by value.  Were the models trained with the settings that it states?  They are compared
+Four questions are answered separately.  Does the evidence follow from the losses?  It is collected again
+and compared value by value.  Were the models trained with the settings that the evidence states?  They are compared
 with the trials' records.  Do the classifiers' predictions follow from their features?  See `refitting`.
-Do page, Markdown and tables follow from the evidence?  They are rendered again and compared byte by byte.
+Do the page, the Markdown and the tables follow from the evidence?  They are rendered again and compared byte by byte.
 """
 
 import textwrap
@@ -53,13 +53,13 @@ class Recomputed:
     """The recomputed evidence; None if the files could not be read."""
 
     @property
-    def serious(self) -> tuple[Mismatch, ...]:
+    def beyond_rounding(self) -> tuple[Mismatch, ...]:
         """The differences that rounding does not explain."""
         return tuple(difference for difference in self.differences if not difference.is_rounding)
 
 
 def recompute(folder: RunFolder) -> Recomputed:
-    """Collect, count and render everything again.  Never raises because of what the files hold: they may be forged."""
+    """Collect, count and render everything again.  Never raises for what the files hold, since they may be forged."""
     try:
         return _recompute(folder)
     except Exception as error:  # a forged file can make a reader of honest files fail in any way
@@ -81,7 +81,7 @@ def _recompute(folder: RunFolder) -> Recomputed:
     differences += _compare_evidence(folder, evidence, exact)
     expected = bundle_texts(evidence)
     if differences and all(difference.is_rounding for difference in differences):
-        # The stated evidence is right but for rounding, so the report must follow from it to the digit.
+        # The stated evidence is right except for rounding, so the report must follow from it to the last digit.
         expected = bundle_texts(Evidence.model_validate_json(_read(folder, _EVIDENCE)))
     differences += _compare_files(
         folder, expected, {*list_inputs(folder, trials, config.corpora), *expected, _EVIDENCE}
@@ -97,12 +97,12 @@ def _recompute(folder: RunFolder) -> Recomputed:
 
 
 def bundle_texts(evidence: Evidence) -> dict[str, str]:
-    """Every file of a bundle that is made from the evidence, by its path."""
+    """Render every file of a bundle that is made from the evidence, by its path."""
     return {**render_report(evidence), README: _read_me(evidence)}
 
 
 def _read_me(evidence: Evidence) -> str:
-    """What a bundle says about itself to a person who unzips it."""
+    """Write the text that explains a bundle to a person who unzips it."""
     return f"""The evidence of the raysweep run {evidence.run.name!r}: {evidence.answer.headline}
 
 report/report.html          the report; open it in a browser
@@ -135,7 +135,7 @@ here, OpenSSH can tell with the authors' public key that nothing was changed sin
 
 
 def _check_sizes(folder: RunFolder) -> None:
-    """Parquet can hold billions of equal values in a few bytes."""
+    """Refuse tables with too many values: Parquet can hold billions of equal values in a few bytes."""
     classified = ClassificationFolder.of(folder)
     further = (folder.valid_losses, folder.interpolated_losses, classified.features, classified.predictions)
     for path in (folder.documents, folder.losses, *further):
@@ -149,9 +149,9 @@ def _check_sizes(folder: RunFolder) -> None:
 
 
 def _recount(folder: RunFolder) -> Iterator[Mismatch]:
-    """Count the documents again, and compare with the summaries of the corpus.
+    """Count the documents again, and compare the counts with the summaries of the corpus.
 
-    The summaries were written from the texts; these counts come from the rows of documents.parquet alone.
+    The summaries were made from the texts; these counts come from the rows of documents.parquet alone.
     """
     documents = pq.read_table(folder.documents).to_pandas()
     if folder.splits.exists():
@@ -185,7 +185,7 @@ def _count_learners(documents: pd.DataFrame) -> dict[str, Any]:
 
 
 def _compare_settings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[Mismatch]:
-    """Compare the settings that the evidence states with those that each trial's record says it was trained with."""
+    """Compare the settings that the evidence states with those in each trial's record."""
     for name, trial in trials.items():
         record = read_record(folder.trial(name))
         stated = training_settings(trial)
@@ -214,7 +214,7 @@ def _compare_evidence(folder: RunFolder, evidence: Evidence, exact: Evidence) ->
     except (ValueError, RecursionError) as error:
         yield Mismatch(_EVIDENCE, "JSON", f"cannot be read: {error}")
         return
-    # Values first, because they say more than a line; then the text, in which a key or a space could hide.
+    # Values first, because they say more than a line does; then the text, in which a key or a space could hide.
     yield from compare_values(_EVIDENCE, stated, evidence.json_values(), exact.exact_values())
     yield from compare_texts(_EVIDENCE, text, canonical)
 

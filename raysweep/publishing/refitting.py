@@ -1,12 +1,13 @@
-"""Checks the classifiers of a bundle: do predictions follow from the features, and these from losses and documents?
+"""Checks a bundle's classifiers: predictions must follow from features, and features from losses and documents.
 
 Levels, splits, characters, learners and the losses of test documents' answers are compared with the bundle's other
-tables, and every test document that was scored must be predicted.  Classifiers that read perplexities or lengths are
-fitted again on the stated features and folds.  Those that read texts cannot be, since a bundle holds none; of these the
-metrics alone are computed again, from what they predicted.
+tables, and every test document that was scored must have a prediction.  Classifiers that read perplexities or lengths
+are fitted again on the stated features and folds.  Classifiers that read texts cannot be, since a bundle holds no
+texts; only their metrics are computed again, from their predictions.
 
-Taken as stated, because nothing in a bundle tells them: losses of whole texts, all losses of valid documents and which
-of these were scored, numbers of words and tokens of whole texts, and the division into folds (but for learners).
+Taken as stated, because nothing in a bundle can check them: losses of whole texts, all losses of valid documents and
+which of those documents were scored, numbers of words and tokens of whole texts, and the division into folds (except
+that no learner may be in two).
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,12 +39,12 @@ from raysweep.storage.printable import shown
 from raysweep.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-3
-"""Probabilities may differ by so much: a fit ends where its gradient is small, elsewhere on another processor."""
+"""Largest difference allowed between probabilities: where a fit stops depends slightly on the processor."""
 _FEATURES, _PREDICTIONS = "classification/features.parquet", "classification/predictions.parquet"
 
 
 def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
-    """All that does not follow; nothing if the run has no classifiers."""
+    """Yield everything that does not follow; nothing if the run has no classifiers."""
     if config.classification is None:
         return
     features, predictions = read_classification(folder)
@@ -64,13 +65,13 @@ def refit(folder: RunFolder, config: Config) -> Iterator[Mismatch]:
     wrong += _find_missing_folds(in_ways, config)
     for predicted in in_ways:
         wrong += [*_compare_tested(predicted, features), *_compare_folds(predicted)]
-        if not wrong:  # what is forged here may not even be fitted
+        if not wrong:  # forged values might make the fit fail
             yield from _compare_predictions(predicted, features, config)
     yield from wrong
 
 
 def _compare_with_documents(folder: RunFolder, features: pd.DataFrame) -> Iterator[Mismatch]:
-    """Level, split, length and learner of a corpus's documents."""
+    """Compare the level, split, length and learner of a corpus's documents with documents.parquet."""
     known = pq.read_table(folder.documents).to_pandas().set_index("document")
     known = known.reindex(features["document"]).reset_index()
     for name in ("level", "split", "characters"):
@@ -83,7 +84,7 @@ def _compare_with_documents(folder: RunFolder, features: pd.DataFrame) -> Iterat
 
 
 def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[Mismatch]:
-    """Test documents, all that the evaluate stage scored, and the losses and tokens of their answers."""
+    """Compare the test documents, and the losses and tokens of their answers, with losses.parquet."""
     tested, models = features[features["split"] == TEST].set_index("document"), feature_models(features)
     columns, wanted = ["document", "model", "part", "nats", "tokens"], pc.field("model").isin(models)
     table = pq.read_table(folder.losses, columns=columns, filters=wanted).to_pandas()
@@ -91,7 +92,7 @@ def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[
         place, scored = f"{_FEATURES}: test documents, as document {min(left_out)}", table["document"].nunique()
         yield Mismatch(place, f"{len(tested):,} documents", f"{scored:,} documents in losses.parquet")
         return
-    answers = table[table["part"].isin(METRIC_PARTS["infill"])]  # a mask may blank nothing
+    answers = table[table["part"].isin(METRIC_PARTS["infill"])]  # a document has none if its mask blanks nothing
     tokens_of = answers[answers["model"] == models[0]].groupby("document")["tokens"].sum()
     tokens_of = tokens_of.reindex(tested.index, fill_value=0)
     if len(wrong := np.flatnonzero(tested["infill_tokens"] != tokens_of)):
@@ -109,7 +110,7 @@ def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[
 
 
 def _compare_tested(predicted: Predicted, features: pd.DataFrame) -> Iterator[Mismatch]:
-    """All test documents of the corpus are predicted, each once, and no others."""
+    """Check that each test document of the corpus is predicted exactly once, and no other document."""
     rows = features[(features["corpus"] == predicted.corpus) & (features["split"] == TEST)]
     if sorted(predicted.rows["document"]) != sorted(rows["document"]):
         place = f"{_PREDICTIONS}: documents of {predicted.corpus}, {predicted.way}"
@@ -119,7 +120,7 @@ def _compare_tested(predicted: Predicted, features: pd.DataFrame) -> Iterator[Mi
 
 
 def _find_missing_folds(in_ways: Sequence[Predicted], config: Config) -> Iterator[Mismatch]:
-    """Corpora that can be divided into folds, and were not."""
+    """Yield the corpora that can be divided into folds but were not."""
     assert config.classification is not None
     from raysweep.classification.comparison import split_folds  # scikit-learn, if there are any
 
@@ -130,13 +131,13 @@ def _find_missing_folds(in_ways: Sequence[Predicted], config: Config) -> Iterato
             try:
                 split_folds(texts, config.classification.folds, config.seed)
             except InputError:
-                continue  # as the stage found too
+                continue  # the classify stage could not divide it either
             place = f"{_PREDICTIONS}: {predicted.corpus}, {WITHIN}"
             yield Mismatch(place, "nothing", f"its documents can be divided into {config.classification.folds} folds")
 
 
 def _compare_folds(predicted: Predicted) -> Iterator[Mismatch]:
-    """Every text is in a fold, and no known learner in two."""
+    """Check that every text is in a fold, and no known learner in two."""
     place = f"{_PREDICTIONS}: folds of {predicted.corpus}, {predicted.way}"
     is_within = predicted.way == WITHIN
     if predicted.way not in (WITHIN, ZERO_SHOT) or ((predicted.fold_D >= 0) != is_within).any():
@@ -149,7 +150,7 @@ def _compare_folds(predicted: Predicted) -> Iterator[Mismatch]:
 
 
 def _compare_predictions(predicted: Predicted, features: pd.DataFrame, config: Config) -> Iterator[Mismatch]:
-    """Fit again what reads no text."""
+    """Fit the classifiers that read no text again, and compare their probabilities."""
     from raysweep.classification.comparison import predict_across, predict_within  # scikit-learn, if there are any
 
     levels, models = config.data.levels, feature_models(features)

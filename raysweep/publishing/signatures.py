@@ -1,8 +1,8 @@
 """Signs the manifest of a bundle with an Ed25519 key of OpenSSH, and checks such a signature.
 
-Keys are the files that `ssh-keygen -t ed25519` makes, which most researchers have already, and signatures are those
-of `ssh-keygen -Y sign`, so that OpenSSH itself can check a bundle without raysweep.  `cryptography` reads keys and
-does all of the arithmetic; what is written here is the envelope (OpenSSH's PROTOCOL.sshsig).
+Keys are the files that `ssh-keygen -t ed25519` makes, which most researchers already have, and signatures have the
+format of `ssh-keygen -Y sign`, so OpenSSH itself can check a bundle without raysweep.  `cryptography` reads the keys
+and does all the arithmetic; this module writes and reads the envelope around it (OpenSSH's PROTOCOL.sshsig).
 """
 
 import base64
@@ -26,7 +26,7 @@ from raysweep.errors import InputError
 from raysweep.storage.printable import shown
 
 NAMESPACE = b"raysweep-bundle"
-"""A signature made for another purpose, such as a git commit, does not count as one of a bundle."""
+"""A signature made for another purpose, such as a git commit, is not valid for a bundle."""
 HOW_TO = "make a key with `ssh-keygen -t ed25519 -f raysweep-key`; raysweep-key.pub is the one to publish"
 _MAGIC, _KIND, _HASH = b"SSHSIG", b"ssh-ed25519", b"sha512"
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----\n", "-----END SSH SIGNATURE-----\n"
@@ -35,14 +35,14 @@ _MAX_KEY_BYTES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature that fits the bytes it was made for, and the key it names."""
+    """The key that made a valid signature."""
 
     key: bytes
     """The public key: 32 bytes."""
 
     @property
     def fingerprint(self) -> str:
-        """As `ssh-keygen -l` prints it."""
+        """The key's fingerprint, as `ssh-keygen -l` prints it."""
         digest = hashlib.sha256(_public_blob(self.key)).digest()
         return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
@@ -54,7 +54,7 @@ def sign(content: bytes, key_file: Path, ask_passphrase: Callable[[], str]) -> b
         ask_passphrase: called if the key has one.
 
     Raises:
-        InputError: the file holds no such key, or the passphrase is wrong.
+        InputError: the file does not hold an Ed25519 key, or the passphrase is wrong.
     """
     key = _read_private_key(key_file, ask_passphrase)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -65,10 +65,10 @@ def sign(content: bytes, key_file: Path, ask_passphrase: Callable[[], str]) -> b
 
 
 def check_signature(content: bytes, armoured: bytes) -> Signature:
-    """Check that a signature was made for these bytes by the key that it names.
+    """Check that the key named in a signature made it for these bytes.
 
     Raises:
-        ValueError: says why it was not.
+        ValueError: the message says why the signature is not valid.
     """
     body = armoured.decode("ascii").removeprefix(_BEGIN).removesuffix(_END)
     blob = base64.b64decode("".join(body.split()), validate=True)
@@ -89,10 +89,10 @@ def check_signature(content: bytes, armoured: bytes) -> Signature:
 
 
 def read_public_key(path: Path) -> Signature:
-    """The key that a `.pub` file holds, as the signatures made with it name it.
+    """Read the key in a `.pub` file, in the form in which signatures name it.
 
     Raises:
-        InputError: it holds no Ed25519 key.
+        InputError: the file does not hold an Ed25519 key.
     """
     try:
         key = load_ssh_public_key(_read_key_file(path).strip())
@@ -108,7 +108,7 @@ def _read_private_key(path: Path, ask_passphrase: Callable[[], str]) -> Ed25519P
     try:
         try:
             key = load_ssh_private_key(content, None)
-        except TypeError:  # how cryptography says that the key has a passphrase
+        except TypeError:  # cryptography raises this if the key has a passphrase
             key = load_ssh_private_key(content, ask_passphrase().encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         what = "holds no private key of OpenSSH, or its passphrase is another"
@@ -142,7 +142,7 @@ def _string(content: bytes) -> bytes:
 
 
 def _strings(blob: bytes, count: int) -> list[bytes]:
-    """Take a number of length-prefixed strings apart; nothing may be left over."""
+    """Split a blob into a given number of length-prefixed strings; nothing may be left over."""
     strings = []
     for _ in range(count):
         length = int.from_bytes(blob[:4], "big")

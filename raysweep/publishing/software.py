@@ -1,4 +1,4 @@
-"""The software that made a bundle: it decides whether the same numbers can come out to the last bit."""
+"""Describes the software that made a bundle, which decides whether numbers are reproduced to the last bit."""
 
 import platform
 from importlib import metadata
@@ -13,7 +13,7 @@ _LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas", "pyarrow", "scipy")
 
 
 def describe_software() -> dict[str, str]:
-    """Version and code of raysweep, the libraries, and the processor's vector instructions."""
+    """Return raysweep's version and code digest, the libraries' versions, and the processor's vector instructions."""
     return {
         "raysweep": __version__,
         "code": digest_code(),
@@ -25,7 +25,7 @@ def describe_software() -> dict[str, str]:
 
 
 def other_software(made_with: dict[str, Any]) -> dict[str, str]:
-    """What differs here, as `numpy: numpy 2.3.1 (here 2.4.6)`; any of it may change a number's last bits."""
+    """Describe what differs on this machine, as `numpy: numpy 2.3.1 (here 2.4.6)`; each may change last bits."""
     return {
         name: f"{name} {made_with.get(name)} (here {here})"
         for name, here in describe_software().items()
@@ -34,6 +34,6 @@ def other_software(made_with: dict[str, Any]) -> dict[str, str]:
 
 
 def _vectors() -> str:
-    """numpy computes a logarithm in other steps where the processor has wider vectors."""
+    """Name the processor's vector extensions: numpy computes a logarithm differently where vectors are wider."""
     build: Any = np.show_config(mode="dicts")
     return " ".join(build.get("SIMD Extensions", {}).get("found", []))

@@ -1,10 +1,10 @@
 """`raysweep verify`: does a published report follow from its losses?  It needs no GPU, no Ray and no corpus.
 
-It finds every changed, missing or added file, digit, hash or verdict, also if the hashes were changed
-to fit.  It cannot find a forgery that is consistent throughout: false losses from which raysweep itself
-made everything else.  For that case the digest of all inputs is printed, here and on the page: it is
-the one line to print in the paper.  Nor can it know which software made a bundle: `made_with` is what the
-bundle says, so nothing is excused by it.  A signature proves who vouches for a bundle, `made_with` included.
+It finds every changed, missing or added file, digit, hash or verdict, even if the hashes were changed
+to match.  It cannot find a forgery that is consistent throughout: false losses from which raysweep itself
+made everything else.  For that case the digest of all inputs is printed, here and on the page; it is
+the one line to print in the paper.  Nor can it know which software made a bundle: `made_with` is the bundle's
+own claim, so it excuses nothing.  A signature shows who vouches for a bundle, `made_with` included.
 """
 
 import tempfile
@@ -27,19 +27,19 @@ class Verification:
 
     manifest: Manifest
     digest: str
-    """SHA-256 of the manifest, and so of the whole bundle."""
+    """SHA-256 of the manifest, which covers the whole bundle."""
     files: int
-    """Files whose SHA-256 was compared with the manifest."""
+    """Number of files whose SHA-256 was compared with the manifest."""
     recomputed: Recomputed
     differences: tuple[Mismatch, ...]
     """Every difference that counts against the bundle."""
     rounding: tuple[Mismatch, ...]
-    """Last digits that may be one or the other, because the value lies between them to within 1e-12."""
+    """Last digits that could be rounded either way, because the value lies within 1e-12 of the boundary."""
     signature: Signature | None
-    """None if there is none that fits."""
+    """None if the bundle has no valid signature."""
     is_key_checked: bool
     other_software: tuple[str, ...]
-    """What the bundle says it was made with, where it is another than here."""
+    """Software stated in the bundle that differs from this machine's."""
 
     @property
     def is_verified(self) -> bool:
@@ -50,10 +50,10 @@ def verify_bundle(path: Path, key: Path | None = None) -> Verification:
     """Unpack a bundle, check its hashes and its signature, and compute its report again.
 
     Args:
-        key: the public key by which it must be signed.
+        key: the public key with which it must be signed.
 
     Raises:
-        InputError: it is no bundle, or is not safe to unpack, or `key` is no key.
+        InputError: it is not a bundle, it is not safe to unpack, or `key` is not a key.
     """
     asked = read_public_key(key) if key is not None else None
     with tempfile.TemporaryDirectory(prefix="raysweep-verify-") as scratch:
@@ -71,7 +71,7 @@ def verify_bundle(path: Path, key: Path | None = None) -> Verification:
         digest=bundle_digest(bundle.manifest_bytes),
         files=len(bundle.digests),
         recomputed=recomputed,
-        differences=(*stated_elsewhere, *recomputed.serious),
+        differences=(*stated_elsewhere, *recomputed.beyond_rounding),
         rounding=tuple(difference for difference in recomputed.differences if difference.is_rounding),
         signature=signature,
         is_key_checked=asked is not None and signature == asked,
@@ -80,7 +80,7 @@ def verify_bundle(path: Path, key: Path | None = None) -> Verification:
 
 
 def _check_signature(bundle: Unpacked, asked: Signature | None) -> tuple[Signature | None, list[Mismatch]]:
-    """The bundle's signature if it fits, and what speaks against the bundle: no signature, or that of another key."""
+    """Return the bundle's signature if it is valid, and the objections: a missing, invalid or different signature."""
     if bundle.signature is None:
         missing = Mismatch(SIGNATURE, "no signature", f"asked for one by {asked.fingerprint}") if asked else None
         return None, [missing] if missing else []
@@ -106,7 +106,7 @@ def _compare_hashes(bundle: Unpacked) -> list[Mismatch]:
 
 
 def _compare_software(manifest: Manifest, recomputed: Recomputed) -> list[Mismatch]:
-    """Compare what can be compared: what is named, and raysweep's version with the one that the evidence names."""
+    """Compare the names in `made_with` with those expected, and raysweep's version with that in the evidence."""
     if recomputed.evidence is None or _is_of_another_version(recomputed):
         return []
     place, made_with = f"{MANIFEST}: made_with", manifest.made_with
