@@ -12,7 +12,6 @@ import select
 import shlex
 import sys
 import tempfile
-import textwrap
 import traceback
 from typing import Any, NoReturn
 
@@ -21,7 +20,7 @@ from typer.core import TyperGroup
 
 from raysweep import __version__
 from raysweep.errors import RaysweepError
-from raysweep.storage.printable import say, shorten_quotes
+from raysweep.storage.printable import say, shorten_line, shorten_quotes
 
 UNFORESEEN = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -77,7 +76,7 @@ class Commands(TyperGroup):
 
 def _interrupted() -> NoReturn:
     again = shlex.join(["raysweep", *sys.argv[1:]])
-    say(f"interrupted; what is saved is kept. To go on: {again}", to_stderr=True)
+    say(f"interrupted; what is saved is kept. To go on: `{again}`", to_stderr=True)
     raise typer.Exit(INTERRUPTED) from None
 
 
@@ -94,7 +93,7 @@ def end_with(error: Exception) -> int:
         code, mending = _MENDING[error.errno]
         say(f"error: {error.filename}: {error.strerror}; {mending}", to_stderr=True)
         return code
-    what = f"error: unexpected {type(error).__name__}: {_shortened(str(error), 80)}"
+    what = f"error: unexpected {type(error).__name__}: {shorten_line(shorten_quotes(str(error)), 80)}"
     say(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", to_stderr=True)
     return UNFORESEEN
 
@@ -105,13 +104,11 @@ def _end_with_usage(error: Any) -> int:
     if not mistake.startswith("Usage:"):
         command = error.ctx.command_path if error.ctx else "raysweep"
         usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
-        mistake = f"{usage}Try '{command} --help' for help.\n\nError: {_shortened(mistake, _LONGEST_USAGE)}"
+        mistake = (
+            f"{usage}Try '{command} --help' for help.\n\nError: {shorten_line(shorten_quotes(mistake), _LONGEST_USAGE)}"
+        )
     say(mistake, to_stderr=True)
     return int(error.exit_code)
-
-
-def _shortened(text: str, most: int) -> str:
-    return textwrap.shorten(shorten_quotes(text), most, placeholder=" …")
 
 
 def _keep_traceback(error: Exception) -> str:

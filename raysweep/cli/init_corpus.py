@@ -53,7 +53,7 @@ def init_corpus(
     check_file(out)
     say(f"{out}: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on GPUs)")
     config = "" if out.name == DEFAULT_CONFIG.name and out.parent == Path() else f" --config {shlex.quote(str(out))}"
-    say(f"next: raysweep run --profile quick{config}")
+    say(f"next: `raysweep run --profile quick{config}`")
 
 
 def describe(survey: Survey, files: Sequence[Path]) -> list[str]:

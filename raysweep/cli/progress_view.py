@@ -7,7 +7,6 @@ the same as `raysweep status` in another terminal.
 import logging
 import shlex
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ from raysweep.pipeline.stages import asked_stages
 from raysweep.pipeline.status import StatusReader, TrialStatus
 from raysweep.scheduling.records import State
 from raysweep.scheduling.trials import Trial, expand_trials
-from raysweep.storage.printable import printable_message, say, say_json
+from raysweep.storage.printable import printable_message, say, say_json, shorten_line
 
 MARKS = {
     State.PENDING: ("·", "dim"),
@@ -159,7 +158,7 @@ def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
 
 
 def _reason(row: TrialStatus) -> Text:
-    reason = textwrap.shorten(row.reason, LONGEST_REASON, placeholder=" …")
+    reason = shorten_line(row.reason, LONGEST_REASON)
     return Text(f"{MARKS[row.state][0]} {row.trial}: {reason}", style="dim")
 
 

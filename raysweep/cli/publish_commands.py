@@ -1,5 +1,6 @@
 """The commands that publish a run's evidence, and verify what others published."""
 
+import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -35,8 +36,8 @@ def bundle(
     manifest = write_bundle(settings.folder, out, signer)
     say(f"{out}: {len(manifest.files)} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
     say(f"digest of the bundle: {bundle_digest(manifest.to_bytes())}")
-    key = f" --key {sign}.pub" if sign is not None else ""
-    say(f"to check it anywhere: raysweep verify {out}{key}")
+    key = ["--key", f"{sign}.pub"] if sign is not None else []
+    say(f"to check it anywhere: `{shlex.join(['raysweep', 'verify', str(out), *key])}`")
 
 
 def _ask_passphrase() -> str:

@@ -1,6 +1,5 @@
 """The commands that do work: `run` and its stages."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +9,7 @@ import typer
 
 from raysweep.cli.settings import ExtendOption, ForceOption, Settings, new_group, with_settings
 from raysweep.errors import RaysweepError, ThinLevelsError
-from raysweep.storage.printable import say, shorten_quotes
+from raysweep.storage.printable import say, shorten_line, shorten_quotes
 
 if TYPE_CHECKING:
     from raysweep.config.budget_settings import Event
@@ -217,8 +216,8 @@ def _failure_line(settings: Settings, trial: "Unfinished") -> str:
     from raysweep.staging.run_command import place_options
 
     reason = shorten_quotes(trial.reason.strip())
-    first = textwrap.shorten(reason.partition("\n")[0], LONGEST_REASON, placeholder=" …")
-    log = f" (raysweep logs {trial.trial} {place_options(settings.folder)})" if first != reason else ""
+    first = shorten_line(reason.partition("\n")[0], LONGEST_REASON)
+    log = f" (`raysweep logs {trial.trial} {place_options(settings.folder)}`)" if first != reason else ""
     return f"{trial.state}: {trial.trial}: {first}{log}"
 
 

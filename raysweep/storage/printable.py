@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 SHOWN_CHARACTERS = 80
@@ -21,6 +22,10 @@ _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners 
 _LONG_QUOTE = re.compile(rf"(?<=['\"])([^'\"\n]{{{SHOWN_CHARACTERS + 1},}})(?=['\"])")
 _LONG_NAME = re.compile(r"[^\s/\\]{256,}")
 """Longer than the name of any file, so no path that the reader needs whole."""
+_WORD = r"""(?:'[^']*'|"[^"\n]*"|[^\s'"`])++"""
+_COMMAND = re.compile(f"(`(?:cd {_WORD} && )?(?:python -m )?raysweep(?: {_WORD})*`)")
+"""A command to paste, as messages write it; its words are quoted as a shell needs them."""
+_LONGEST_COMMAND = 20_000
 _FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])(?!(?<=[+\-])\d+([.,]\d+)?(e[+-]?\d+)?\Z)", re.IGNORECASE)
 """What a spreadsheet runs or trims; a number is neither."""
 _USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
@@ -39,7 +44,9 @@ def printable(text: str) -> str:
 
 def printable_message(text: str) -> str:
     """A message as it may be printed: `printable`, without the secrets of URLs, no line longer than a page."""
-    return "\n".join(_cut(line) for line in printable(without_secrets(text)).split("\n"))
+    return _outside_commands(
+        printable(without_secrets(text)), lambda prose: "\n".join(_cut(line) for line in prose.split("\n"))
+    )
 
 
 def say(text: object, *, to_stderr: bool = False) -> None:
@@ -54,9 +61,34 @@ def say_json(value: Any) -> None:
 
 
 def shorten_quotes(text: str) -> str:
-    """A message without the middle of quotes over `SHOWN_CHARACTERS`, and of words too long for a file's name."""
-    text = _LONG_QUOTE.sub(lambda found: _without_middle(found[1]), text)
-    return _LONG_NAME.sub(lambda found: _without_middle(found[0]), text)
+    """A message without the middle of quotes over `SHOWN_CHARACTERS`, and of words too long for a file's name.
+
+    Commands in backticks stay whole, since they are to be pasted.
+    """
+    return _outside_commands(text, _shorten_quotes)
+
+
+def shorten_line(text: str, most: int) -> str:
+    """A message on one line, cut between words to `most` characters; a command is there whole or not at all."""
+    line = _outside_commands(text.strip(), lambda prose: re.sub(r"\s+", " ", prose))
+    if len(line) <= most:
+        return line
+    end = line.rfind(" ", 0, most - 1)
+    end = most - 2 if end < 0 else end
+    end = next((found.start() for found in _COMMAND.finditer(line) if found.start() < end < found.end()), end)
+    return f"{line[:end].rstrip()} …"
+
+
+def _outside_commands(text: str, change: Callable[[str], str]) -> str:
+    pieces = _COMMAND.split(text)  # every second one is a command
+    return "".join(
+        piece if number % 2 and len(piece) <= _LONGEST_COMMAND else change(piece) for number, piece in enumerate(pieces)
+    )
+
+
+def _shorten_quotes(prose: str) -> str:
+    prose = _LONG_QUOTE.sub(lambda found: _without_middle(found[1]), prose)
+    return _LONG_NAME.sub(lambda found: _without_middle(found[0]), prose)
 
 
 def _without_middle(value: str) -> str:

@@ -61,7 +61,7 @@ CASES = (
     _case(
         "the run was interrupted before it began",
         130,
-        ("interrupted; what is saved is kept. To go on: raysweep",),
+        ("interrupted; what is saved is kept. To go on: `raysweep",),
         _mask("os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"),
         command=OWN_MASK,
         check=_no_report,
@@ -69,7 +69,7 @@ CASES = (
     _case(
         "the run was terminated before it trained",
         130,
-        ("interrupted; what is saved is kept. To go on: raysweep",),
+        ("interrupted; what is saved is kept. To go on: `raysweep",),
         _mask("os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"),
         command=OWN_MASK,
         check=_no_report,

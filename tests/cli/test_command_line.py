@@ -179,7 +179,7 @@ def test_a_failure_is_one_short_line(tmp_path):
     long = Unfinished(trial="A1", state=State.FAILED, reason="\n".join(["the loss is not finite " * 20] * 30))
     line = _failure_line(settings, long)
     assert line.startswith("failed: A1: the loss is not finite the loss")
-    assert line.endswith(f" … (raysweep logs A1 --name pilot --storage {shlex.quote(str(tmp_path))})")
+    assert line.endswith(f" … (`raysweep logs A1 --name pilot --storage {shlex.quote(str(tmp_path))}`)")
     assert len(line) < 260 + len(str(tmp_path))
     assert "\n" not in line
     short = Unfinished(trial="A1", state=State.BLOCKED, reason="its parent all failed")
@@ -231,4 +231,4 @@ def test_an_interruption_says_how_to_go_on(monkeypatch):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 130
-    assert done.stderr == ("interrupted; what is saved is kept. To go on: raysweep plan --set training.steps=3\n")
+    assert done.stderr == ("interrupted; what is saved is kept. To go on: `raysweep plan --set training.steps=3`\n")

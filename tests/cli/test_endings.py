@@ -114,7 +114,7 @@ def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
     def work() -> None:
         signal.raise_signal(number)
 
-    assert end(work) == (130, "interrupted; what is saved is kept. To go on: raysweep work\n")
+    assert end(work) == (130, "interrupted; what is saved is kept. To go on: `raysweep work`\n")
 
 
 def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):

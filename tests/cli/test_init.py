@@ -101,7 +101,7 @@ def check_init(command, folder, corpus, levels):
     """The first command, and the profiles that it wrote."""
     told = command("init", corpus, "--yes")
     assert told.exit_code == 0, told.output
-    assert told.output.splitlines()[-1] == "next: raysweep run --profile quick"
+    assert told.output.splitlines()[-1] == "next: `raysweep run --profile quick`"
     configs = check_file(folder / "experiments.yaml")
     assert set(configs) == {"quick", "paper"}
     for config in configs.values():
@@ -212,7 +212,7 @@ def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, 
         told.output.splitlines()[8],
         "experiments.yaml: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on "
         "GPUs)",
-        "next: raysweep run --profile quick",
+        "next: `raysweep run --profile quick`",
     ]
     assert told.output.splitlines()[8].startswith("texts: language en, ")
     data = yaml.safe_load((tmp_path / "experiments.yaml").read_text())["profiles"]["quick"]["data"]
@@ -230,7 +230,7 @@ def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path
     told = command("init", "a.csv", "--yes")
     assert "experiments.yaml: is there already; give --force" in str(told.exception)
     assert (tmp_path / "experiments.yaml").read_text() == "mine"
-    assert command("init", "a.csv", "--yes", "--out", "other.yaml").output.endswith("--config other.yaml\n")
+    assert command("init", "a.csv", "--yes", "--out", "other.yaml").output.endswith("--config other.yaml`\n")
     assert command("init", "a.csv", "--yes", "--force").exit_code == 0
     check_file(tmp_path / "experiments.yaml")
 

@@ -1,7 +1,10 @@
 """A bundle can be signed with a key of OpenSSH, and OpenSSH itself can check it."""
 
+import contextlib
 import hashlib
+import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,15 +56,18 @@ def other_key(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory, keys):
-    """A bundle that the command has signed."""
-    root = tmp_path_factory.mktemp("signed")
+    """A bundle that the command has signed, in a folder with a space in its name."""
+    root = tmp_path_factory.mktemp("signed") / "my papers"
+    root.mkdir()
     folder, config, trials = make_run(root, make_config(("A1", "C1"), resamples=100), documents=36)
     folder.config.write_text(dump_config(config), encoding="utf-8")
     write_report(folder, config, trials)
     out = root / "evidence.zip"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         code, *_ = command(patch, "bundle", "--name", "pilot", "--storage", root, "--out", out, "--sign", keys[0])
     assert code == 0
+    *_, next_command = printed.getvalue().splitlines()
+    assert next_command == f"to check it anywhere: `raysweep verify {shlex.quote(str(out))} --key {keys[1]}`"
     return out
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -10,6 +11,7 @@ from raysweep.storage.printable import (
     printable_message,
     say,
     say_json,
+    shorten_line,
     shorten_quotes,
     shown,
     spreadsheet_safe,
@@ -113,3 +115,31 @@ def test_a_message_quotes_at_most_80_characters_of_a_value():
     assert shorten_quotes("it's fine, isn't it?") == "it's fine, isn't it?"
     path = "/a/" + "/".join(["folder" * 20] * 5)
     assert shorten_quotes(f"{path}/{value}.csv: no such file") == f"{path}/{value[:50]}…{value[-24:]}.csv: no such file"
+
+
+LONG_FOLDER = "/my runs/" + "folder/" * 400
+COMMAND = f"`cd {shlex.quote(LONG_FOLDER)} && raysweep run --storage {shlex.quote('it`s ' + LONG_FOLDER)} --force B2`"
+
+
+@pytest.mark.parametrize("shorten", [shorten_quotes, printable_message])
+def test_a_command_to_paste_is_never_cut(shorten):
+    """However long the paths in it are; the values beside it are cut as always."""
+    value = "x" * 3000
+    message = shorten(f"{LONG_FOLDER}: found '{value}' or `it's`; do {COMMAND} first, not '{value}'")
+    assert COMMAND in message
+    assert value not in message
+
+
+def test_what_only_looks_like_a_command_is_cut():
+    """A text may hold backticks too; nothing that is printed is endless."""
+    for text in (f"`raysweeping {'x' * 5000}`", f"`raysweep {'x' * 5000}", f"`raysweep {'x' * 300_000}`"):
+        assert len(printable_message(text)) < 2100
+
+
+def test_a_line_holds_a_command_whole_or_not_at_all():
+    """Half a command would do something else."""
+    line = "the evidence is damaged; make it again with `raysweep report --name 'my  run' --force report`, then go on"
+    assert shorten_line(f" {line}\n", len(line)) == line
+    assert shorten_line(line, len(line) - 5) == line.removesuffix("then go on") + "…"
+    assert shorten_line(line, 80) == "the evidence is damaged; make it again with …"
+    assert shorten_line("x" * 90, 80) == "x" * 78 + " …"
