@@ -1,1 +1,1 @@
-"""GPT-2: starts, the enlarged vocabulary, saving and loading."""
+"""GPT-2: initial weights, the extended vocabulary, forward passes and losses, checkpoints and exported models."""

@@ -1,14 +1,14 @@
-"""Checkpoints of a training: everything it needs to resume as if it had never stopped.
+"""Checkpoints of a training: everything it needs to resume as if it had not been interrupted.
 
     checkpoints/step-00000400/  model.safetensors  optimizer.safetensors  checkpoint.json
     checkpoints/best-00000300/  model.safetensors  checkpoint.json
 
-A folder appears by rename and its record holds the checksum of every file, so a damaged checkpoint is
-detected and logged, and the one before it is used; by default two steps are kept.  The best model has a
-folder named after its step, which is deleted only when no kept step refers to it: if it were overwritten in
-place, a kill between the two writes would leave a step whose best model is gone.
+A folder appears by rename and its record holds the checksum of every file, so a damaged checkpoint is detected and
+logged, and the previous one is used; by default the last two steps are kept.  The best model has a folder named after
+its step, which is deleted only when no kept step refers to it: if it were overwritten in place, a kill between the two
+writes would leave a step without its best model.
 
-Tensors are safetensors, everything else JSON: no pickle is ever loaded.
+Tensors are stored as safetensors, everything else as JSON: no pickle is ever loaded.
 """
 
 import logging
@@ -34,16 +34,16 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 class _DamagedError(Exception):
-    """A checkpoint's files are not those that were written."""
+    """A checkpoint's files are missing or differ from those that were written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A training at the end of a step."""
+    """The state of a training after a step."""
 
     step: int
     state: Mapping[str, Any]
-    """Plain values; `best_step` is the step of its best model, 0 if there is none yet."""
+    """JSON values; `best_step` is the step of the best model so far, 0 if there is none yet."""
     model: Tensors
     optimizer: Tensors
 
@@ -52,14 +52,17 @@ class Checkpoints:
     """The checkpoints of one training, in one folder."""
 
     def __init__(self, folder: Path, work: str, trial: str, keep: int = 2) -> None:
-        """Args: the folder; the fingerprint of the work they belong to; the trial's name, for messages.
+        """Name the folder.
 
-        `keep`: number of last steps kept, at least 1; with 1 there is no fallback for a damaged one.
+        Args:
+            work: fingerprint of the training's config and data, which the checkpoints must match.
+            trial: the trial's name, for messages.
+            keep: number of last steps to keep, at least 1; with 1 there is no fallback for a damaged checkpoint.
         """
         self.folder, self.work, self.trial, self.keep = folder, work, trial, keep
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a step, then remove folders that no kept step needs.
+        """Write a step, then remove the folders that no kept step needs.
 
         In this order a crash in between leaves one folder too many, never one too few.
         """
@@ -68,14 +71,14 @@ class Checkpoints:
         self._remove_unneeded(checkpoint)
 
     def save_best(self, step: int, model: Tensors) -> None:
-        """Write the best model so far; it is kept until a later step refers to another."""
+        """Write the best model so far; it is kept until no kept step refers to it."""
         self._write(self._place("best", step), step, {}, {"model": model})
 
     def newest(self) -> Checkpoint | None:
-        """The last undamaged step whose best model is undamaged too; None to start anew.
+        """Load the last undamaged step whose best model is undamaged too; None if there is none.
 
         Raises:
-            TrainingError: a checkpoint belongs to other work.
+            TrainingError: a checkpoint has another fingerprint.
         """
         for step in reversed(self._steps("step")):
             try:
@@ -89,7 +92,7 @@ class Checkpoints:
         return None
 
     def load(self, step: int) -> Checkpoint:
-        """One step's checkpoint."""
+        """Load the checkpoint of a step."""
         place = self._place("step", step)
         state = self._verified_state(place)
         if best_step := state["best_step"]:
@@ -99,10 +102,10 @@ class Checkpoints:
         )
 
     def load_best(self, step: int) -> dict[str, torch.Tensor]:
-        """The best model, written at `step`.
+        """Load the best model, which was written at `step`.
 
         Raises:
-            TrainingError: its files are not those that were written.
+            TrainingError: its files are damaged.
         """
         place = self._place("best", step)
         try:
@@ -114,16 +117,16 @@ class Checkpoints:
             ) from error
 
     def sweep(self) -> None:
-        """Remove half-written folders of a killed process; call it before anything is written."""
+        """Remove the half-written folders of a killed process; call it before anything is written."""
         remove_leftovers(self.folder)
 
     def remove_all(self) -> None:
-        """Delete all checkpoints, once the training's result is written."""
+        """Delete all checkpoints; call it after the training's result is written."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def keep_last(self) -> None:
-        """Delete all but the last step and its best model, once the training's result is written."""
+        """Delete all but the last step and its best model; call it after the training's result is written."""
         if steps := self._steps("step"):
             best = self._record(self._place("step", steps[-1]))["state"]["best_step"]
             kept = {self._place("step", steps[-1]), self._place("best", best)}
@@ -132,7 +135,7 @@ class Checkpoints:
                     shutil.rmtree(path)
 
     def are_own(self) -> bool:
-        """Whether the last step is of this work."""
+        """Tell whether the last step has this training's fingerprint."""
         steps = self._steps("step")
         try:
             return bool(steps) and self._record(self._place("step", steps[-1]))["work"] == self.work
@@ -140,10 +143,13 @@ class Checkpoints:
             return False
 
     def take_over(self, earlier: str) -> None:
-        """Make the checkpoints of earlier work, a beginning of this one, those of this work; may be repeated.
+        """Give the checkpoints of a shorter training, which this one extends, this one's fingerprint; may be repeated.
+
+        Args:
+            earlier: the fingerprint of the shorter training.
 
         Raises:
-            TrainingError: there are none, or one is damaged.
+            TrainingError: there are no checkpoints, or one is damaged.
         """
         places = [self._place(kind, step) for kind in ("best", "step") for step in self._steps(kind)]
         if not any(place.name.startswith("step") for place in places):

@@ -1,11 +1,11 @@
 """Float32 matrix products on a CPU, computed by oneDNN where that is faster.
 
-torch hands float32 products to MKL.  Measured on an AMD EPYC with AVX-512, MKL reaches 97 GFLOP/s a core, and oneDNN,
-which torch brings along for bfloat16, 190 to 230; on Intel not measured.  The sums are the same up to the order in
-which they are added: the same row in a small and in a large batch may differ in its last bits.
+PyTorch uses MKL for float32 products.  On an AMD EPYC with AVX-512, MKL reaches 97 GFLOP/s per core, and oneDNN, which
+PyTorch contains for bfloat16, 190 to 230; Intel was not measured.  The results differ only by the order of summation:
+the same row in a small and in a large batch may differ in its last bits.
 
-Without gradients oneDNN is used wherever it can be; with gradients inside `onednn_training` alone, since a training in
-the precision 'fp32' keeps the bits of MKL's products.
+Without gradients oneDNN is used wherever possible; with gradients only inside `onednn_training`, because a training
+with the precision 'fp32' must keep the bits of MKL's products.
 """
 
 from collections.abc import Iterator
@@ -19,25 +19,25 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 _LEAST_MULTIPLICATIONS = 1 << 20
-"""A smaller product takes less time than oneDNN needs to begin (12 µs)."""
+"""A smaller product takes less time than the overhead of oneDNN (12 µs)."""
 
 ROW_MULTIPLE = 64
-"""Rows of a training's products are filled up to a multiple: oneDNN compiles each new shape, which takes up to 1 ms and
-keeps memory for up to 1,024 of them, and rows have another length in almost every step."""
+"""The rows of a training's products are padded to a multiple of this: oneDNN compiles each new shape, which takes up to
+1 ms, and keeps memory for up to 1,024 shapes, and the number of rows changes in almost every step."""
 
 _IS_TRAINING: ContextVar[bool] = ContextVar("is_onednn_training", default=False)
 
 
 def has_onednn() -> bool:
-    """Whether this machine's torch computes float32 products by oneDNN; it loads nothing that torch has not."""
+    """Tell whether float32 products can be computed by oneDNN on this machine."""
     return _onednn_products() is not None
 
 
 @contextmanager
 def onednn_training() -> Iterator[None]:
-    """Inside the block, products of this thread that have gradients are computed by oneDNN, forward and backward.
+    """Compute this thread's products with gradients by oneDNN inside the block, in the forward and backward passes.
 
-    Backward passes may come after the block.
+    The backward pass of a product may run after the block.
     """
     token = _IS_TRAINING.set(True)
     try:
@@ -47,7 +47,7 @@ def onednn_training() -> Iterator[None]:
 
 
 def is_onednn_training() -> bool:
-    """Whether this thread is inside `onednn_training`."""
+    """Tell whether this thread is inside `onednn_training`."""
     return _IS_TRAINING.get()
 
 
@@ -59,11 +59,11 @@ def multiply_transposed(
     plus_MN: Tensor | None = None,
     gelu: bool = False,
 ) -> Tensor:
-    """left × rightᵀ + bias (M, N), for any type and device; without gradients.
+    """Compute left × rightᵀ + bias (M, N) without gradients, for any type and device.
 
     Args:
-        plus_MN: added to the result; with it no `gelu`.
-        gelu: apply GELU, by its approximation with tanh.  oneDNN does both while it has the sums in its registers.
+        plus_MN: added to the result; not allowed together with `gelu`.
+        gelu: apply GELU in its tanh approximation.  oneDNN fuses both operations into the product.
     """
     products = _onednn_products()
     if (
@@ -76,7 +76,7 @@ def multiply_transposed(
     ):
         product_MN = left_MK @ right_NK.T if bias_N is None else torch.addmm(bias_N, left_MK, right_NK.T)
         if plus_MN is not None:
-            return product_MN + plus_MN  # of the wider type: under autocast the product alone is bfloat16
+            return product_MN + plus_MN  # has the wider type: under autocast the product alone is bfloat16
         return torch.nn.functional.gelu(product_MN, approximate="tanh") if gelu else product_MN
     product, product_and_sum = products
     result: Tensor
@@ -88,17 +88,17 @@ def multiply_transposed(
 
 
 def use_fast_products(model: torch.nn.Module) -> None:
-    """Let the linear layers of a GPT-2 use `multiply_transposed` while no gradients are asked for."""
+    """Make the linear layers of a GPT-2 use `multiply_transposed` when gradients are disabled."""
     for module in model.modules():
         if type(module) is Conv1D:
             module.__class__ = _FastConv1D
 
 
 class _FastConv1D(Conv1D):
-    """GPT-2's linear layer; the class of a finished layer is replaced, so its weights and their names stay."""
+    """GPT-2's linear layer; it replaces the class of an existing layer, which keeps its weights and their names."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Compiled code is never inside `onednn_training`, and a context variable would cut it into pieces.
+        # Compiled code is never inside `onednn_training`, and reading a context variable would break its graph.
         if torch.is_grad_enabled() and (torch.compiler.is_compiling() or not is_onednn_training()):
             result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
@@ -110,7 +110,7 @@ class _FastConv1D(Conv1D):
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """rows × weight + bias, with its gradients; autograd calls both passes with gradients disabled."""
+    """Computes rows × weight + bias and its gradients; autograd calls both passes with gradients disabled."""
 
     @staticmethod
     def forward(ctx: Any, rows_MK: Tensor, weight_KN: Tensor, bias_N: Tensor) -> Tensor:
@@ -127,18 +127,18 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 def _fill_rows(rows_MK: Tensor) -> Tensor:
-    """With rows of zeros (L, K), up to a multiple of `ROW_MULTIPLE`."""
+    """Pad with rows of zeros to a multiple of `ROW_MULTIPLE` rows, (L, K)."""
     filling = -len(rows_MK) % ROW_MULTIPLE
     return torch.nn.functional.pad(rows_MK, (0, 0, 0, filling)) if filling else rows_MK
 
 
 @cache
 def _onednn_products() -> tuple[Any, Any] | None:
-    """The operations x · wᵀ + b, and the same plus a matrix, of torch's compiler; measured on an AMD EPYC only.
+    """Return the operations x · wᵀ + b, and x · wᵀ + b plus a matrix, that PyTorch's compiler uses.
 
     Returns:
-        None without AVX-512, without oneDNN in torch, or if small products show that this torch's operations, which are
-        private, take other arguments or compute something else.
+        None without AVX-512, without oneDNN in PyTorch, or if small products show that these private operations take
+        other arguments or compute something else in this version.
     """
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has_onednn:
@@ -154,5 +154,5 @@ def _onednn_products() -> tuple[Any, Any] | None:
             near_0 = product(-left_MK, right_NK, bias_N * 2.0, "gelu", [], "tanh").item()
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return None
-    # GELU of −1 is −0.1588 by tanh, −0.1587 exactly.
+    # GELU of −1 is −0.1588 in the tanh approximation and −0.1587 exactly.
     return (product, product.binary) if found == [11.0, 16.0, 23.0] and abs(near_0 + 0.15881) < 2e-5 else None

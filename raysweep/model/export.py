@@ -1,8 +1,8 @@
 """Writes a finished model as a folder that transformers loads: weights, configs, tokenizer and model card.
 
-The folder appears by rename, so it is never read half written.  Nothing in it needs raysweep, and nothing
-is a pickle.  It says what transformers needs to know: batches are padded with the end of text, on the left, and
-an answer ends at `<|endofinfill|>`.
+The folder appears by rename, so it is never read half written.  It needs no raysweep and contains no pickle.  Its
+configs tell transformers that batches are padded with the end-of-text token, on the left, and that an answer ends at
+`<|endofinfill|>`.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from raysweep.storage.atomic_files import atomic_folder
 def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
     """Write weights, configs, the tokenizer and the card (`README.md`) by rename.
 
-    The bytes depend on the weights, the config and the card alone.
+    The bytes depend only on the weights, the config and the card.
     """
     vocabulary = vocabulary_of(model)
     end = vocabulary.end_of_text

@@ -1,4 +1,4 @@
-"""Lets the C library keep the memory that is freed, so that the next block of the same size costs nothing."""
+"""Makes the C library keep freed memory, so that the next block of the same size is cheap to allocate."""
 
 import ctypes
 import sys
@@ -6,21 +6,21 @@ import sys
 import torch
 
 _KEEP_FREED_MEMORY = {
-    -4: 0,  # M_MMAP_MAX: no block gets a mapping of its own, which would be unmapped when it is freed
-    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: up to 2 GiB stay in the process
-    -2: 64 << 20,  # M_TOP_PAD: the heap grows by as many bytes at once
+    -4: 0,  # M_MMAP_MAX: no block gets its own mapping, which would be unmapped when the block is freed
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: up to 2 GiB of freed memory stay in the process
+    -2: 64 << 20,  # M_TOP_PAD: the heap grows by this many bytes at a time
 }
 """Options of glibc's `mallopt`, from malloc.h."""
 
 
 def keep_freed_memory(device: torch.device) -> bool:
-    """On a CPU with glibc: let the allocator reuse freed memory, for the rest of this process.
+    """Make glibc's allocator reuse freed memory for the rest of this process, if the device is a CPU.
 
-    glibc returns large blocks to the system when they are freed, so the logits and gradients of every step came from
-    fresh pages, which the kernel fills with zeros first: two fifths of a step in bfloat16.  Results do not change.
+    By default glibc returns large blocks to the system when they are freed, so the logits and gradients of every step
+    would use fresh pages, which the kernel zeroes first: two fifths of a step in bfloat16.  Results do not change.
 
     Returns:
-        Whether it took effect; never on other systems and on GPUs, where torch keeps memory itself.
+        Whether it took effect.  It never does on other systems, or for GPUs, whose memory PyTorch caches itself.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if device.type != "cpu" or set_option is None:

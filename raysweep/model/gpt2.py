@@ -2,8 +2,8 @@
 
 A model starts from random weights of a chosen size, from any folder with a Hugging Face GPT-2 (such as
 a parent trial's model), or from a name on the hub; only the last uses the network.  Every model gets
-the run's vocabulary: the tokens of its tokenizer and the seven of infilling.  `model.start_folder` checks a folder;
-only its weights are handed to transformers, which reads no file of it and runs no code of it.
+the run's vocabulary: the tokens of its tokenizer and the seven infilling tokens.  `model.start_folder` checks a folder;
+only its weights are passed to transformers, which reads no file and runs no code of the folder.
 
 Axes: B examples, T tokens, D width, V vocabulary.
 """
@@ -42,18 +42,18 @@ _VOCABULARY = "raysweep_vocabulary"
 def build_model(
     start: str, *, model: ModelConfig, vocabulary: Vocabulary, max_tokens: int, seed: int, start_digest: str = ""
 ) -> GPT2LMHeadModel:
-    """The model a training starts from, on the CPU, in float32, in training mode.
+    """Build the model that a training starts from, on the CPU, in float32, in training mode.
 
     Args:
         start: 'scratch', a folder with a GPT-2, or a name on the Hugging Face hub.
-        model: its size if it is made from scratch, and its dropout in any case.
-        vocabulary: of the run; the start must have the same tokenizer.
+        model: the size of a model from scratch, and the dropout of any model.
+        vocabulary: the run's vocabulary; the start must have the same tokenizer.
         max_tokens: tokens in the longest example; a model from scratch gets as many positions.
         seed: for random weights.  The global random state does not change.
-        start_digest: of the start that the run was planned with; not compared if ''.
+        start_digest: the digest of the start when the run was planned; not compared if ''.
 
     Raises:
-        InputError: the start cannot be read, is no GPT-2, has too few positions, or its content changed.
+        InputError: the start cannot be read, is not a GPT-2, has too few positions, or its content changed.
     """
     if start == SCRATCH:
         built = _random_model(model, vocabulary, max_tokens, seed)
@@ -74,13 +74,13 @@ def build_model(
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infilling: bool = True) -> GPT2LMHeadModel:
-    """A finished model of raysweep (or any GPT-2 with the infilling tokens), in evaluation mode.
+    """Load a finished model of raysweep, or any GPT-2 with the infilling tokens, in evaluation mode.
 
     Args:
         needs_infilling: refuse a GPT-2 without the infilling tokens, which can only score whole texts.
 
     Raises:
-        InputError: the folder holds no such model.
+        InputError: the folder has no such model.
     """
     found = read_start(folder, str(folder), vocabulary=None)
     vocabulary = found.vocabulary
@@ -97,17 +97,17 @@ def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infill
 
 
 def vocabulary_of(model: Any) -> Vocabulary:
-    """What the ids of a model mean, as `build_model` or `load_model` noted it; of one made elsewhere GPT-2's."""
+    """Return the vocabulary that `build_model` or `load_model` attached to a model; GPT-2's for any other model."""
     return getattr(model, _VOCABULARY, None) or gpt2()
 
 
 def has_infilling_tokens(model: Any) -> bool:
-    """False for a GPT-2 that can only score whole texts."""
+    """Tell whether a model has the infilling tokens; without them it can only score whole texts."""
     return int(model.config.vocab_size) == vocabulary_of(model).size
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Weights of a model, shared ones counted once."""
+    """Count the parameters of a model; shared parameters count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -118,16 +118,16 @@ def hidden_states(
     owners_BT: Tensor | None = None,
     embedded_BTD: Tensor | None = None,
 ) -> Tensor:
-    """The input of the output layer for every position (B, T, D); padding must be on the right.
+    """Compute the input of the output layer for every position (B, T, D); padding must be on the right.
 
-    The same numbers as `model.transformer(ids_BT)`, which builds an attention mask and inspects it, so that
-    the host waits for the GPU in every forward pass.  With causal attention, padding on the right needs no
-    mask; for packed rows the mask is built from `owners_BT`.
+    The result equals that of `model.transformer(ids_BT)`, which builds and inspects an attention mask, so that the host
+    waits for the GPU in every forward pass.  With causal attention, padding on the right needs no mask; for packed rows
+    the mask is built from `owners_BT`.
 
     Args:
-        places_BT: for packed rows, each position's place in its example.
+        places_BT: for packed rows, the index of each position within its example.
         owners_BT: for packed rows, the example of each position; attention stays within an example.
-        embedded_BTD: the ids' rows of the token embedding, where these are at hand.
+        embedded_BTD: the token embeddings of the ids, if they are already computed.
     """
     transformer = model.transformer
     if embedded_BTD is None:
@@ -144,7 +144,7 @@ def hidden_states(
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence progress bars and warnings of transformers inside the block."""
+    """Silence the progress bars and warnings of transformers inside the block."""
     library: Any = transformers.utils.logging
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     library.set_verbosity_error()
@@ -175,7 +175,7 @@ def _random_model(model: ModelConfig, vocabulary: Vocabulary, max_tokens: int, s
 
 
 def _load_weights(start: StartFolder, vocabulary: Vocabulary, **overrides: Any) -> GPT2LMHeadModel:
-    """The folder's model in float32, without training mode."""
+    """Load the folder's model in float32."""
     files: dict[Path, list[tuple[str, str]]] = {}
     for name, tensor in start.tensors.items():
         files.setdefault(tensor.file, []).append((name, tensor.name))
@@ -183,7 +183,7 @@ def _load_weights(start: StartFolder, vocabulary: Vocabulary, **overrides: Any) 
     for file, names in files.items():
         with safe_open(file, framework="pt") as opened:
             for name, stored_name in names:
-                # A copy: the file's own bytes are mapped into memory, and may change on disk.
+                # Copy it, because the file is mapped into memory and may change on disk.
                 tensor = opened.get_tensor(stored_name).to(torch.float32, copy=True)
                 weights[name if name == "lm_head.weight" else f"transformer.{name}"] = tensor
     config = GPT2Config(
@@ -211,9 +211,9 @@ def _load_weights(start: StartFolder, vocabulary: Vocabulary, **overrides: Any) 
 
 
 def _fit_vocabulary(model: GPT2LMHeadModel, vocabulary: Vocabulary, *, has_infilling_tokens: bool) -> None:
-    """Give the model the run's tokens: the tokenizer's own rows stay, each infilling token starts at their mean.
+    """Resize the embeddings to the run's vocabulary: the tokenizer's rows stay, infilling tokens start at their mean.
 
-    Rows of other tokens beyond the tokenizer's (padding, a token of someone's own) have ids that infilling uses.
+    Rows beyond the tokenizer's tokens (such as padding or custom tokens) are overwritten: infilling uses their ids.
     """
     if has_infilling_tokens:
         return
@@ -225,7 +225,7 @@ def _fit_vocabulary(model: GPT2LMHeadModel, vocabulary: Vocabulary, *, has_infil
 
 
 def _prepared(model: GPT2LMHeadModel, vocabulary: Vocabulary) -> GPT2LMHeadModel:
-    """Note the vocabulary; use faster products, and one operation for GELU (equal up to rounding; the config stays)."""
+    """Attach the vocabulary, and switch to faster products and a fused GELU, which is equal up to rounding."""
     setattr(model, _VOCABULARY, vocabulary)
     use_fast_products(model)
     if model.config.activation_function in {"gelu_new", "gelu_pytorch_tanh"}:

@@ -1,10 +1,10 @@
-"""The output layer's losses and gradients in float32 on a CPU, in blocks of products that oneDNN computes.
+"""Computes the output layer's losses and gradients in float32 on a CPU, block by block, with products by oneDNN.
 
-Three things save passes over the logits.  A block of the vocabulary stays in the cache from its product to its powers.
-The softmax's division is done on rows of D numbers, not of V: on the states' gradient, and on the states before they
-make the weight's gradient.  Each power is stored once and read once.
+Three measures save passes over the logits.  A block of the vocabulary stays in the cache from its product to its
+powers.  The division of the softmax is applied to rows of D numbers instead of V: to the gradient of the states, and to
+the states before the gradient of the weight is computed from them.  Each power is written once and read once.
 
-Blocks are laid out by token (K, C): the weight's gradient then needs no transposed copy of them.
+Blocks are stored as (K, C), so that the gradient of the weight needs no transposed copy of them.
 
 Axes: N labels, D width, V vocabulary, C labels in a chunk, K tokens in a block of the vocabulary.
 """
@@ -18,25 +18,25 @@ from torch.nn.functional import pad
 from raysweep.model.cpu_products import ROW_MULTIPLE, multiply_transposed
 
 _MOST_LABELS = 1024
-"""In a chunk; their powers take 206 MB in GPT-2's vocabulary."""
+"""Labels in a chunk; their powers take 206 MB with GPT-2's vocabulary."""
 _TOKENS = 512
-"""In a block: 2 MB of logits."""
+"""Tokens in a block of the vocabulary: 2 MB of logits."""
 _MOST_SUM = 2.0**60
-"""With larger powers, products with states and their weights might leave the range of float32."""
+"""With larger powers, the products with states and weights might overflow float32."""
 _LOG2_E = math.log2(math.e)
 
 
 def losses_and_gradients_in_blocks(
     states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, weights_N: Tensor, weight_gradient_VD: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Each label's loss in nats (N,), and the gradient of their weighted sum with respect to the states (N, D).
+    """Compute each label's loss in nats (N,), and the gradient of their weighted sum for the states (N, D).
 
     Args:
-        weight_gradient_VD: the gradient with respect to the output layer's weight is written here.
+        weight_gradient_VD: output, the gradient for the output layer's weight.
     """
     size = len(labels_N)
     count = max(1, -(-size // _MOST_LABELS))
-    # Labels of weight 0 fill the chunks up, which all have the same size.
+    # All chunks are padded to the same size with labels of weight 0.
     filling = -size % (count * ROW_MULTIPLE)
     chunks = zip(
         pad(states_ND, (0, 0, 0, filling)).chunk(count),
@@ -64,7 +64,8 @@ def _compute_chunk(
     *,
     is_first: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The losses and the states' gradient; the weight's gradient is written, or added after the first chunk."""
+    """Compute the losses and the states' gradient of a chunk; the gradient of the weight is written for the first chunk
+    and added for the others."""
     scaled_CD, label_weight_CD = states_CD * _LOG2_E, weight_VD[labels_C]
     label_bits_C = shifts_C = (scaled_CD * label_weight_CD).sum(1)
     powers, others_C, sums_DC = _powers_of_others(scaled_CD, weight_VD, labels_C, shifts_C)
@@ -79,7 +80,7 @@ def _compute_chunk(
     write = Tensor.copy_ if is_first else Tensor.add_
     for powers_KC, gradient_KD in zip(powers, torch.split(weight_gradient_VD, _TOKENS), strict=True):
         write(gradient_KD, multiply_transposed(powers_KC, weighted_CD.T))
-    # The label's own error is its probability − 1, which is minus the sum of the others.
+    # The error at the label itself is its probability − 1, which is minus the sum of the other probabilities.
     weight_gradient_VD.index_add_(0, labels_C, weighted_CD * others_C[:, None], alpha=-1.0)
     return losses_C, (sums_DC.T - label_weight_CD * others_C[:, None]) * factors_C1
 
@@ -87,7 +88,8 @@ def _compute_chunk(
 def _powers_of_others(
     scaled_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, shifts_C: Tensor
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Powers 2^(logit − shift), by block (K, C), with 0 for the label; their sums (C,); Σ power × weight (D, C)."""
+    """Compute the powers 2^(logit − shift) by block (K, C), with 0 at the label; their sums (C,); and
+    Σ power × weight (D, C)."""
     others_C = torch.zeros_like(shifts_C)
     sums_DC = torch.zeros_like(scaled_CD).T.contiguous()
     powers, blocks_C = [], labels_C // _TOKENS

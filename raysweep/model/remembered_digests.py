@@ -1,8 +1,8 @@
-"""Remembers the digests of a start's weights by place, size and times of its files, so that a plan reads them once.
+"""Caches the digests of a start's weights by path, size and times of its files, so that repeated plans are fast.
 
-Only what looks and makes nothing may ask: `plan` within `trusting_file_times`.  Whatever trains or scores reads every
-weight.  As in Git's index, a file that was changed within the last seconds is not remembered, since a second change
-may leave its times as they are.
+Only `plan`, which writes no results, uses the cache, through `trusting_file_times`.  Training and scoring read every
+weight.  As in Git's index, the digests of a file that was changed in the last seconds are not cached, because a second
+change might not change its times.
 """
 
 import os
@@ -26,7 +26,7 @@ _trusts = ContextVar("trusts", default=False)
 
 @contextmanager
 def trusting_file_times() -> Iterator[None]:
-    """Within the block, weights whose files look as they did are not read again."""
+    """Use cached digests inside the block for weights whose files have the same path, size and times."""
     token = _trusts.set(True)
     try:
         yield
@@ -36,16 +36,16 @@ def trusting_file_times() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileStates:
-    """How files looked before they were read."""
+    """The state of files before they were read."""
 
     states: tuple[tuple[str, int, int, int, int], ...]
-    """Place, bytes, times of the last change of content and of anything (ns), and inode of each."""
+    """Path, size in bytes, mtime and ctime in ns, and inode of each file."""
     is_settled: bool
-    """Whether none had just been changed: a change after this look gives its file another state."""
+    """Whether the last change of every file is long enough ago that a further change would change its times."""
 
     @classmethod
     def of(cls, files: Sequence[Path]) -> "FileStates":
-        """Look at the files."""
+        """Read the state of the files."""
         known = [(str(file.resolve()), file.stat()) for file in files]
         return cls(
             states=tuple((path, of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for path, of in known),
@@ -54,21 +54,21 @@ class FileStates:
 
     @property
     def key(self) -> str:
-        """Under which the digests are kept."""
+        """The key of the files' digests in the cache."""
         return fingerprint({path: list(state) for path, *state in self.states})
 
 
 def recall_digests(files: FileStates, tensors: Sequence[str]) -> Digests | None:
-    """The digests of these tensors, which are in these files; None if they must be read."""
+    """Return the cached digests of the tensors in these files; None if the files must be read."""
     found = _entries().get(files.key) if _trusts.get() else None
     return found if found is not None and sorted(found) == sorted(tensors) else None
 
 
 def remember_digests(files: FileStates, digests: Digests) -> None:
-    """Keep the digests for the next plan; the oldest ones are forgotten.
+    """Cache the digests for the next plan; the oldest entries are dropped.
 
     Args:
-        files: as they looked before the weights were read, so that a change meanwhile is not taken for what was read.
+        files: the state of the files before the weights were read, so that a change in the meantime is noticed.
     """
     if not files.is_settled:
         return
@@ -93,5 +93,5 @@ def _entries() -> dict[str, Digests]:
     try:
         entries = read_json(_file()) if _file().is_file() else {}
     except InputError:
-        return {}  # written by another version, or damaged: the weights are read again
+        return {}  # damaged, or written by another version: the weights are read again
     return entries if isinstance(entries, dict) else {}

@@ -1,4 +1,5 @@
-"""The tokenizer that the config asks for: GPT-2's, the start's own, one of a folder, or one trained on the corpus."""
+"""Provides the tokenizer that the config names: GPT-2's, the start's own, that of a folder, or one trained on the
+corpus."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ _TEXTS_AT_ONCE = 4096
 
 
 def configured_vocabulary(model: ModelConfig) -> Vocabulary | None:
-    """The vocabulary that exists before the corpus is read; None for one that is trained on it.
+    """Return the configured vocabulary; None if its tokenizer is still to be trained on the corpus.
 
     Raises:
         InputError: there is no such tokenizer, or it cannot be used.
@@ -34,7 +35,7 @@ def configured_vocabulary(model: ModelConfig) -> Vocabulary | None:
 
 
 def make_tokenizer(config: Config, documents: Path, examples: Path) -> Vocabulary:
-    """Find or train the run's tokenizer, and write it beside the examples if it is not GPT-2's.
+    """Find or train the run's tokenizer, and write it next to the examples if it is not GPT-2's.
 
     Raises:
         InputError: it cannot be used, or is not lossless on the documents.
@@ -53,7 +54,7 @@ def make_tokenizer(config: Config, documents: Path, examples: Path) -> Vocabular
 
 
 def copy_tokenizer(config: Config, run_examples: Path, documents: Path, examples: Path) -> Vocabulary:
-    """The run's tokenizer for the examples of a further corpus, written beside them if it is not GPT-2's.
+    """Copy the run's tokenizer to the examples of a further corpus if it is not GPT-2's; returns its vocabulary.
 
     Raises:
         InputError: it is not lossless on the documents, or the run's examples are damaged.
@@ -68,10 +69,10 @@ def copy_tokenizer(config: Config, run_examples: Path, documents: Path, examples
 
 
 def refuse_lossy(vocabulary: Vocabulary, documents: Path) -> None:
-    """Encode every document, and compare it with what its tokens spell.
+    """Check that encoding and decoding returns every document unchanged.
 
     Raises:
-        InputError: a document is not what its tokens spell.
+        InputError: a document is changed.
     """
     with pq.ParquetFile(documents, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_TEXTS_AT_ONCE, columns=["text"]):

@@ -1,9 +1,9 @@
-"""The forward pass of GPT-2 for scores: without gradients and dropout, and in the last block only where a label is.
+"""The forward pass of GPT-2 for scoring: without gradients and dropout, and in the last block only for the labels.
 
-Attention reads the keys and values of every position, but what the last block does after it is needed only for the
-positions that predict a label: half of those of the default run's test examples.  On a CPU, GELU and the residual sums
-are computed within the products (`cpu_products`).  A training, with its validation, keeps the pass of transformers
-(`gpt2.hidden_states`), from whose numbers these differ in the last bits.
+Attention reads the keys and values of every position, but the rest of the last block is needed only for the positions
+that predict a label: half of the positions of the default run's test examples.  On a CPU, GELU and the residual sums
+are fused into the products (`cpu_products`).  Training and its validation use the forward pass of transformers
+(`gpt2.hidden_states`); the results differ in the last bits.
 
 Axes: B examples, T tokens, P their B × T positions, N labels, D width, H heads.
 """
@@ -20,14 +20,14 @@ from raysweep.model.token_losses import MicroBatch, losses_of_states
 
 
 def score_batch(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
-    """Each label's loss in nats (N,), float64; call it without gradients, with rows of one example."""
+    """Compute each label's loss in nats (N,), float64; call it without gradients, and with one example per row."""
     assert batch.owners_BT is None, "packed rows need a mask"
     states_ND = states_of_labels(model, batch.ids_BT, batch.positions_N)
     return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
 
 
 def states_of_labels(model: GPT2LMHeadModel, ids_BT: Tensor, positions_N: Tensor) -> Tensor:
-    """The input of the output layer (N, D) at these positions; padding must be on the right."""
+    """Compute the input of the output layer (N, D) at these positions; padding must be on the right."""
     transformer: Any = model.transformer
     states_BTD = transformer.wte(ids_BT) + transformer.wpe.weight[: ids_BT.shape[1]]
     states_PD = states_BTD.flatten(0, 1)
@@ -42,7 +42,7 @@ def states_of_labels(model: GPT2LMHeadModel, ids_BT: Tensor, positions_N: Tensor
 
 
 def _attend(attention: Any, states_PD: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Causal self-attention (P, D), without its last linear layer."""
+    """Compute causal self-attention (P, D) without its output projection."""
     queries, keys, values = (
         part_PD.view(*shape, attention.num_heads, attention.head_dim).transpose(1, 2)
         for part_PD in torch.split(_linear(attention.c_attn, states_PD), states_PD.shape[1], dim=1)
@@ -52,7 +52,7 @@ def _attend(attention: Any, states_PD: Tensor, shape: tuple[int, ...]) -> Tensor
 
 
 def _inner(mlp: Any, states_PD: Tensor) -> Tensor:
-    """The wide layer of a block and its activation."""
+    """Compute the wide layer of a block's MLP and its activation."""
     if isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "tanh":
         return _linear(mlp.c_fc, states_PD, gelu=True)
     activated: Tensor = mlp.act(_linear(mlp.c_fc, states_PD))

@@ -1,10 +1,10 @@
-"""Sequence packing: several examples in one row, so that fewer positions are padding.
+"""Sequence packing: puts several examples into one row, so that fewer positions are padding.
 
-Attention stays within an example and its positions count from 0 (`gpt2.hidden_states`), so a packed token
-has the same hidden state as in a row of its own, up to float rounding.
+Attention stays within an example and its positions count from 0 (`gpt2.hidden_states`), so a packed token has the same
+hidden state as in its own row, up to float rounding.
 
-Rows are balanced rather than filled one by one: eight examples of 75 tokens, where a row may have 256
-positions, become four rows of 150, and not three of 225 of which one is only two thirds full.
+Rows are balanced rather than filled one after the other: eight examples of 75 tokens, with at most 256 positions in a
+row, become four rows of 150 positions, not three rows of 225 of which one is only two thirds full.
 
 Axes: B examples, T tokens of the longest example, R rows, W positions of a row, N labels.
 """
@@ -22,9 +22,9 @@ from raysweep.model.token_losses import Labels, MicroBatch
 
 Ints = npt.NDArray[np.int64]
 NO_OWNER = -1
-"""Owner of a padding position."""
+"""The owner of a padding position."""
 _GOOD_ENOUGH = 0.01
-"""Padding, as a share of the tokens, below which no better layout is searched."""
+"""When padding is below this share of the tokens, the search for a better layout stops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,18 +32,18 @@ class Packing:
     """Limits of sequence packing."""
 
     widest: int
-    """Maximum positions of a row; at least the tokens of the longest example."""
+    """Most positions of a row; at least the tokens of the longest example."""
     least_saving: float = 0.0
-    """Minimum share of positions saved; below it every example gets a row of its own."""
+    """Least share of positions that packing must save; otherwise every example gets its own row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """The place of each example in the rows."""
+    """The row of each example, and its position in the row."""
 
     rows_B: Ints  # noqa: N815
     starts_B: Ints  # noqa: N815
-    """Its first position in its row."""
+    """The first position of each example in its row."""
     rows: int
     width: int
 
@@ -54,17 +54,17 @@ class Rows:
 
     ids_RW: npt.NDArray[np.int32]  # noqa: N815
     labels: Labels
-    """Their positions are indices into (R × W)."""
+    """The labels; their positions are indices into (R × W)."""
     tokens: int
-    """Positions that are not padding."""
+    """Number of positions that are not padding."""
     places_RW: Ints | None = None  # noqa: N815
-    """Each position's place in its example, 0 for padding; None: every row is one example."""
+    """The index of each position within its example, 0 for padding; None if every row is one example."""
     owners_RW: npt.NDArray[np.int32] | None = None  # noqa: N815
-    """The example that a position belongs to, or `NO_OWNER`; None: every row is one example."""
+    """The example that each position belongs to, or `NO_OWNER`; None if every row is one example."""
 
     @property
     def positions(self) -> int:
-        """Positions computed, padding included."""
+        """Number of positions, including padding."""
         return self.ids_RW.size
 
     def to(self, device: torch.device) -> MicroBatch:
@@ -80,21 +80,21 @@ class Rows:
 
 
 def send(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Copy an array to the device without blocking the host: an ordinary copy waits for all queued work."""
+    """Copy an array to the device without blocking the host; an ordinary copy would wait for all queued work."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def plan_rows(lengths_B: npt.NDArray[Any], packing: Packing, *, width: int, multiple: int = 1) -> Layout | None:
-    """The layout with the fewest positions, or None if rows of one example are as good.
+    """Find the layout with the fewest positions; None if rows of one example are as good.
 
-    Of layouts with equally few positions the one with more, hence shorter, rows is taken: attention costs
-    the square of a row's length.
+    Among layouts with equally few positions the one with more, hence shorter, rows is chosen, because the cost of
+    attention grows with the square of a row's length.
 
     Args:
-        lengths_B: tokens of each example, none above `packing.widest`.
-        width: positions of a row if every example had one of its own.
-        multiple: rows are as long as the fullest, rounded up to this.
+        lengths_B: tokens of each example, at most `packing.widest`.
+        width: positions of a row if every example has its own row.
+        multiple: rows have the length of the fullest row, rounded up to a multiple of this.
     """
     total, longest = int(lengths_B.sum()), int(lengths_B.max(initial=1))
     alone = len(lengths_B) * width
@@ -125,12 +125,12 @@ def _balanced(lengths_B: npt.NDArray[Any], rows: int, multiple: int) -> Layout:
 
 
 def alone(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: Labels) -> Rows:
-    """Every example in a row of its own."""
+    """Put every example into its own row."""
     return Rows(ids_RW=ids_BT, labels=labels, tokens=int(lengths_B.sum()))
 
 
 def pack(ids_BT: npt.NDArray[np.int32], lengths_B: npt.NDArray[Any], labels: Labels, layout: Layout) -> Rows:
-    """Arrange the examples and their labels by the layout."""
+    """Arrange the examples and their labels according to the layout."""
     shape = (layout.rows, layout.width)
     ids_RW = np.zeros(shape, dtype=np.int32)
     places_RW = np.zeros(shape, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""Reads the `config.json` of a Hugging Face GPT-2: the fields that decide what its weights mean, within limits.
+"""Reads the `config.json` of a Hugging Face GPT-2: the fields that determine what its weights mean, within limits.
 
-Other fields (dropouts, tasks, code to run) are not read: a start gives weights, and raysweep decides the rest.
+Other fields (dropouts, tasks, code to run) are ignored: only the weights of a start are used.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def _count(default: int, most: int, *names: str) -> int:
 
 
 class StartConfig(BaseModel):
-    """The fields of a GPT-2's config that decide what its weights mean; absent ones have GPT-2's own values."""
+    """The fields of a GPT-2's config that determine what its weights mean; the defaults are those of GPT-2."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -51,7 +51,7 @@ class StartConfig(BaseModel):
         return self.n_inner or 4 * self.n_embd
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the weights that such a model has, by their names without `transformer.`."""
+        """Return the shapes of the model's weights, by their names without `transformer.`."""
         width, inner = self.n_embd, self.inner_width
         shapes: dict[str, tuple[int, ...]] = {
             "wte.weight": (self.vocab_size, width),
@@ -86,7 +86,7 @@ def read_start_config(folder: Path, place: str) -> StartConfig:
     """Read and check `config.json`.
 
     Raises:
-        InputError: with every field that cannot be used, or with what the folder is instead.
+        InputError: lists every field that cannot be used, or says what else the folder is.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():

@@ -1,9 +1,9 @@
-"""Examines the pretrained GPT-2 that trials start from, before anything is made, without loading torch.
+"""Checks the pretrained GPT-2 that trials start from, before the run begins, without loading torch.
 
-`read_start` reads what can be known from the folder's config, tokenizer and the headers of its weights, in
-milliseconds; `start_digest` reads every weight.  The digest identifies the start: the same weights in another
-folder, on the hub or in other shards are the same start, and other weights in the same folder are another one.
-A start from the hub is the snapshot in Hugging Face's local cache; it is downloaded only when a run asks.
+`read_start` reads the folder's config, its tokenizer and the headers of its weights, in milliseconds; `start_digest`
+reads every weight.  The digest identifies the start: the same weights in another folder, on the hub or in other shards
+are the same start, and other weights in the same folder are another start.  A start from the hub is the snapshot in
+Hugging Face's local cache; it is downloaded only when a run needs it.
 """
 
 import re
@@ -30,7 +30,7 @@ _BUFFER = re.compile(r"h\.\d+\.(attn|crossattention)\.(bias|masked_bias)\Z")
 _LAYER = re.compile(r"h\.(\d+)\.")
 _HEAD = "lm_head.weight"
 START_OPTION = "model.start"
-"""Where a start is named, for messages; `raysweep.load_model` has an argument instead."""
+"""The option that names a start, for messages; `raysweep.load_model` has an argument instead."""
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, "model-*-of-*.safetensors", *TOKENIZER_FILES, TOKENIZER_CONFIG]
 
 
@@ -39,26 +39,26 @@ class StartFolder:
     """A folder with a Hugging Face GPT-2 that raysweep can read."""
 
     place: str
-    """What a message begins with."""
+    """The prefix of messages about it."""
     config: StartConfig
     vocabulary: Vocabulary
-    """What its ids mean: those of its tokenizer, and after them those of infilling."""
+    """The tokens of its tokenizer, followed by the infilling tokens."""
     tensors: Mapping[str, StoredTensor]
     """The weights, by their names without `transformer.`."""
     has_infilling_tokens: bool
-    """Whether its tokens beyond its tokenizer's are raysweep's seven, so that their weights are kept."""
+    """Whether the tokens after its tokenizer's are the seven infilling tokens, so that their weights are kept."""
     notes: tuple[str, ...]
-    """What is not as usual, but works."""
+    """Properties that are unusual but allowed."""
 
 
 def check_start(config: Config, *, may_download: bool = False) -> str:
-    """Read everything about the configured start that can be known; returns what it is.
+    """Check the configured start completely; returns a description of it, with its digest.
 
     Args:
-        may_download: a hub model that is not in the local cache is downloaded; else it is not looked at.
+        may_download: download a hub model that is not in the local cache; otherwise such a model is not checked.
 
     Raises:
-        InputError: it cannot be trained from, with the place, the value found and the fix.
+        InputError: trials cannot start from it; the message names the place, the value found and the fix.
     """
     model = config.model
     if model.start == SCRATCH:
@@ -75,20 +75,20 @@ def check_start(config: Config, *, may_download: bool = False) -> str:
 
 
 def model_identity(model: ModelConfig) -> dict[str, object]:
-    """What the trials without a parent start from, in plain fields: the content of the start, never its path."""
+    """Identify what the trials without a parent start from, as JSON fields: the start's content, never its path."""
     if model.start == SCRATCH:
         return model.model_dump(mode="json", exclude={"tokenizer"})
     return {"start": start_digest(model.start, model.tokenizer), "dropout": model.dropout}
 
 
 def start_digest(start: str, tokenizer: str = GPT2_TOKENIZER) -> str:
-    """The digest of a start; '' for 'scratch'.  A hub model that is not in the cache is downloaded.
+    """Compute the digest of a start; '' for 'scratch'.  A hub model that is not in the cache is downloaded.
 
     Args:
-        tokenizer: as `model.tokenizer` says it.
+        tokenizer: `model.tokenizer`.
 
     Raises:
-        InputError: it cannot be read, is no GPT-2, or a weight is not finite.
+        InputError: the start cannot be read, is not a GPT-2, or a weight is not finite.
     """
     return (
         ""
@@ -98,10 +98,10 @@ def start_digest(start: str, tokenizer: str = GPT2_TOKENIZER) -> str:
 
 
 def find_folder(start: str, option: str = START_OPTION) -> Path:
-    """The folder of a start that is a path, or the snapshot of a hub model, downloaded if need be.
+    """Return the folder of a start that is a path, or the snapshot of a hub model, which is downloaded if necessary.
 
     Args:
-        option: where it was given, for a message.
+        option: the option that named the start, for messages.
 
     Raises:
         InputError: there is no such folder, or the hub cannot be reached.
@@ -113,11 +113,11 @@ def read_start(folder: Path, place: str, *, vocabulary: Vocabulary | None) -> St
     """Read a folder's config, tokenizer and the headers of its weights.
 
     Args:
-        place: what a message begins with.
-        vocabulary: which the start must have; None: its own, which is GPT-2's where the folder has no tokenizer.
+        place: the prefix of messages.
+        vocabulary: the vocabulary that the start must have; None accepts its own, or GPT-2's if it has no tokenizer.
 
     Raises:
-        InputError: it holds no GPT-2 with these tokens, or its parts do not fit together.
+        InputError: the folder has no GPT-2 with this vocabulary, or its parts do not fit together.
     """
     try:
         config = read_start_config(folder, place)
@@ -146,10 +146,10 @@ def read_start(folder: Path, place: str, *, vocabulary: Vocabulary | None) -> St
 
 
 def digest_start(start: StartFolder) -> str:
-    """The digest of the start's content, which no folder, file name or sharding changes.
+    """Compute the digest of the start's content, which does not depend on folders, file names or sharding.
 
     Raises:
-        InputError: a weight is not finite, or the output layer is not what the config says.
+        InputError: a weight is not finite, or the output layer contradicts the config.
     """
     files = tuple(sorted({tensor.file for tensor in start.tensors.values()}))
     states = FileStates.of(files)
@@ -184,7 +184,7 @@ def refuse_long_examples(start: StartFolder, max_tokens: int) -> None:
 
 
 def cached_snapshot(name: str, option: str = START_OPTION) -> Path | None:
-    """The folder of a hub model in the local cache, if its config and weights are there; nothing is downloaded."""
+    """Return the folder of a hub model in the local cache; None if its config or weights are missing there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -205,15 +205,15 @@ def cached_snapshot(name: str, option: str = START_OPTION) -> Path | None:
 
 
 def place_of(start: str, option: str = START_OPTION) -> str:
-    """What a message about a start begins with; of a long path its end."""
+    """Return the prefix of messages about a start; a long path is cut to its end."""
     return f"{option} '{shortened(start)}'"
 
 
 def local_folder(start: str, option: str = START_OPTION) -> Path | None:
-    """The folder; None if it can only be a hub name.
+    """Return the folder of a start; None if it can only be a hub name.
 
     Raises:
-        InputError: it looks like a path, and there is no such folder.
+        InputError: it looks like a path, but there is no such folder.
     """
     folder = Path(start).expanduser() if start.startswith("~/") else Path(start)
     try:
@@ -230,10 +230,13 @@ def local_folder(start: str, option: str = START_OPTION) -> Path | None:
 
 
 def refuse_unreachable_hub(start: str) -> str:
-    """Ask the hub for a start that is not here; '' if it is here, else that it can be reached.
+    """Check that a start is on this machine, or that the hub has it.
+
+    Returns:
+        '' for a start on this machine, otherwise a remark that the hub can be reached.
 
     Raises:
-        InputError: the hub has no such model or cannot be reached, with the recipe for a folder.
+        InputError: the hub has no such model or cannot be reached; the message says how to copy the model here.
     """
     if start == SCRATCH or local_folder(start) or cached_snapshot(start):
         return ""
@@ -241,7 +244,7 @@ def refuse_unreachable_hub(start: str) -> str:
 
     try:
         get_hf_file_metadata(hf_hub_url(start, CONFIG_FILE), timeout=10)
-    except Exception as error:  # of whatever library speaks to the hub
+    except Exception as error:  # the libraries that access the hub raise many kinds of errors
         raise InputError(
             f"{place_of(start)}: not in the local cache, and the hub does not answer ({type(error).__name__}). Where "
             f"there is a network: `hf download {start} --local-dir {start.rpartition('/')[2]}`; copy that folder "
@@ -306,7 +309,7 @@ def _notes(
 @cache
 def _digest_tensors(
     tensors: tuple[tuple[str, StoredTensor], ...],
-    states: tuple[tuple[str, int, int, int, int], ...],  # noqa: ARG001 - forgets what was read when a file changes
+    states: tuple[tuple[str, int, int, int, int], ...],  # noqa: ARG001 - a changed file invalidates the cached digests
     place: str,
 ) -> tuple[tuple[str, str], ...]:
     return tuple(

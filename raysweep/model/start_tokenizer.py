@@ -1,6 +1,6 @@
-"""Compares a start's tokenizer with the run's: ids are the run's, which must mean the same to the model.
+"""Compares a start's tokenizer with the run's: the run's token ids must mean the same tokens to the model.
 
-A model of another language often has 50,257 tokens too, so their number says nothing.
+A model of another language often has 50,257 tokens too, so the number of tokens proves nothing.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,16 @@ _LONGEST_SHOWN = 80
 _OTHER_TOKENIZERS = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.txt")
 INFILLING_TOKENS = dict(enumerate(SPECIAL_TOKENS, start=GPT2_SIZE))
 _GPT2_FILES: dict[bytes, Mapping[int, str]] = {}
-"""The tokens beyond GPT-2's, by the digest of each tokenizer.json that was found to be GPT-2's.
+"""Digest of a tokenizer.json that equals GPT-2's → its additional tokens.
 
-Every model of a run has the same one, of 3.5 MB: to parse and compare it takes most of the time to load a small model.
+Every model of a run has the same file of 3.5 MB, and parsing and comparing it takes most of the time to load a small
+model.
 """
 _ADVICE = "set model.tokenizer: start to use its own, start from a model with GPT-2's, or from scratch"
 
 
 def named_vocabulary(tokenizer: str) -> Vocabulary | None:
-    """GPT-2's vocabulary, or that of a folder; None for those that `model.tokenizer` does not name itself.
+    """Return the vocabulary of a folder, or GPT-2's; None for 'start' and 'corpus', whose tokenizer is found elsewhere.
 
     Raises:
         InputError: there is no such folder, or its tokenizer cannot be used.
@@ -49,10 +50,10 @@ def named_vocabulary(tokenizer: str) -> Vocabulary | None:
 
 
 def own_vocabulary(folder: Path, place: str) -> tuple[Vocabulary, bool]:
-    """The vocabulary of a folder's own tokenizer, and whether it has infilling's tokens.
+    """Read the vocabulary of a folder's tokenizer; also returns whether it has the infilling tokens.
 
     Raises:
-        InputError: it holds no tokenizer that can be used.
+        InputError: the folder has no usable tokenizer.
     """
     vocabulary, has_infilling = read_tokenizer(folder, place)
     return (gpt2(), has_infilling) if is_gpt2(folder, place) else (vocabulary, has_infilling)
@@ -61,13 +62,17 @@ def own_vocabulary(folder: Path, place: str) -> tuple[Vocabulary, bool]:
 def read_tokens(
     folder: Path, place: str, vocabulary: Vocabulary | None
 ) -> tuple[Vocabulary, Mapping[int, str] | None, bool]:
-    """The vocabulary of a start, GPT-2's extra tokens if it has some, and whether those of infilling are there.
+    """Read the tokenizer of a start.
 
     Args:
-        vocabulary: which it must have; None: its own, which is GPT-2's where the folder has no tokenizer.
+        vocabulary: the vocabulary that it must have; None accepts its own, or GPT-2's if the folder has no tokenizer.
+
+    Returns:
+        The vocabulary; the tokens that a GPT-2 tokenizer has in addition, by id (None if the folder has no tokenizer);
+        and whether the infilling tokens are among its tokens.
 
     Raises:
-        InputError: it has another, or its files cannot be read.
+        InputError: the start has another vocabulary, or its files cannot be read.
     """
     if vocabulary is gpt2() or (vocabulary is None and (not has_tokenizer(folder) or is_gpt2(folder, place))):
         extra = read_extra_tokens(folder, place)
@@ -84,12 +89,12 @@ def read_tokens(
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether the folder says in any form what its ids mean."""
+    """Tell whether the folder has a tokenizer in any format."""
     return any((folder / name).exists() for name in (TOKENIZER_FILE, "vocab.json", *_OTHER_TOKENIZERS))
 
 
 def is_gpt2(folder: Path, place: str) -> bool:
-    """Whether a folder's tokenizer is GPT-2's, but for tokens after its own.
+    """Tell whether a folder's tokenizer is GPT-2's, possibly with additional tokens.
 
     Raises:
         InputError: its files cannot be read.
@@ -112,7 +117,7 @@ def is_gpt2(folder: Path, place: str) -> bool:
 
 
 def read_extra_tokens(folder: Path, place: str) -> Mapping[int, str] | None:
-    """The tokens beyond GPT-2's 50,257, by id; None if the folder has no tokenizer.
+    """Read the tokens beyond GPT-2's 50,257, by id; None if the folder has no tokenizer.
 
     Raises:
         InputError: the tokenizer is not GPT-2's, or its files cannot be read.
@@ -188,7 +193,7 @@ def _by_id(numbers: Any, place: str) -> dict[int, str]:
 
 
 def _pairs(merges: Any, place: str) -> list[tuple[str, str]]:
-    """Merges are pairs, or texts with a space between the two in older files."""
+    """Convert merges to pairs; older files have a string with a space between the two tokens."""
     pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else merge for merge in _list(merges)]
     if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise InputError(f"{place}: merges: must be pairs of tokens; get the file anew")
@@ -204,5 +209,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def shortened(path: str) -> str:
-    """A path for a message; a long one is cut to its end."""
+    """Shorten a path for a message; a long path is cut to its end."""
     return path if len(path) <= _LONGEST_SHOWN else f"…{path[1 - _LONGEST_SHOWN :]}"

@@ -1,11 +1,11 @@
-"""Turns hidden states and labels into nats per label, for training and for scoring.
+"""Computes losses in nats per label from hidden states, for training and for scoring.
 
-About one position in eight is padding or never predicted, and the output layer is most of a small
-model: GPT-2's vocabulary makes 50,264 logits per position.  So the hidden states that predict a label
-are gathered first, and the output layer runs over them in chunks.  The full table of logits never exists.
+About one position in eight is padding or never predicted, and the output layer is most of a small model: with GPT-2's
+vocabulary there are 50,264 logits per position.  Therefore the hidden states that predict a label are gathered first,
+and the output layer runs over them in chunks.  The full table of logits never exists.
 
-`token_losses` computes the losses and their gradients in one pass, for a training step; `score_labels`
-computes the losses alone, for validation (scores: `scoring_pass`).
+`token_losses` computes the losses and their gradients in one pass, for a training step; `score_labels` computes only
+the losses, for validation (for scores see `scoring_pass`).
 
 Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk, K columns in a block.
 """
@@ -28,38 +28,38 @@ from raysweep.model.gpt2 import hidden_states
 from raysweep.model.onednn_output_layer import losses_and_gradients_in_blocks
 
 PARTS: tuple[str, ...] = ("context", "infill", "infill_textonly")
-"""The scores: text of the context, answers with their end tokens, answers without."""
+"""The scores: text of the context, answers with their end tokens, and answers without them."""
 
 CONTEXT, INFILL_END, INFILL_TEXT = 0, 1, 2
-"""What a label is; `part_sums` adds them up to `PARTS`."""
+"""Classes of labels; `part_sums` adds them up to `PARTS`."""
 IGNORED = 3
-"""A label that counts for nothing: it only makes the number of labels that of another micro-batch."""
+"""The class of padding labels, which are not counted; they give micro-batches the same number of labels."""
 
 _CLASS_OF_TYPE = np.full(256, 255, dtype=np.uint8)
 _CLASS_OF_TYPE[[TargetType.CONTEXT, TargetType.INFILL_SPECIAL, TargetType.INFILL]] = CONTEXT, INFILL_END, INFILL_TEXT
 
 _CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
-"""25 MB of float32 logits stay in a CPU's cache; a GPU is kept busy by 800 MB."""
+"""Labels per chunk: 25 MB of float32 logits fit into a CPU's cache; 800 MB keep a GPU busy."""
 _CHUNK_LABELS_BF16 = {"cpu": 256}
-"""Fewer passes over the output layer's float32 gradient, which takes longer than the products on a CPU."""
+"""Larger chunks save passes over the float32 gradient of the output layer, which take longer than bfloat16 products."""
 _BLOCKS = {"cpu": (1024, 512), "cuda": (4096, 65536)}
-"""Labels and columns of a block of logits, without gradients: 2 MB on a CPU, 800 MB on a GPU."""
+"""Labels and columns of a block of logits without gradients: 2 MB on a CPU, 800 MB on a GPU."""
 
 _LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """What is to be predicted in a batch, and from where."""
+    """The tokens to be predicted in a batch, and the positions that predict them."""
 
     positions_N: npt.NDArray[np.int64]  # noqa: N815
-    """Index into (B × T) of the position *before* the label: the one that predicts it."""
+    """Index into (B × T) of the position *before* the label, which predicts it."""
     ids_N: npt.NDArray[np.int64]  # noqa: N815
     classes_N: npt.NDArray[np.uint8]  # noqa: N815
     """CONTEXT, INFILL_END or INFILL_TEXT."""
 
     def counts(self) -> npt.NDArray[np.int64]:
-        """Labels of each of the three classes."""
+        """Count the labels of each of the three classes."""
         return np.bincount(self.classes_N, minlength=len(PARTS))
 
 
@@ -70,12 +70,13 @@ def find_labels(
     context: bool | npt.NDArray[np.bool_] = True,
     infill: bool = True,
 ) -> Labels:
-    """The labels of a batch in reading order: its inputs shifted by one.
+    """Find the labels of a batch in reading order: its inputs shifted by one.
 
-    An example's first token is never predicted, nor are blanks and the start token.
+    The first token of an example, blanks and the start token are never predicted.
 
     Args:
-        context: one value for all examples, or a column (B, 1) with a value for each.
+        context: whether context tokens are labels; one value for all examples, or one per example as a column (B, 1).
+        infill: whether the tokens of answers are labels.
     """
     classes_BT = _CLASS_OF_TYPE[types_BT[:, 1:]]
     wanted_BT = ((classes_BT == CONTEXT) & context) | (
@@ -95,11 +96,11 @@ class MicroBatch:
 
     ids_BT: Tensor  # noqa: N815
     positions_N: Tensor  # noqa: N815
-    """As in `Labels`, int64 all three, as `index_select` and `index_add_` require."""
+    """The columns of `Labels`, all int64, as `index_select` and `index_add_` require."""
     labels_N: Tensor  # noqa: N815
     classes_N: Tensor  # noqa: N815
     places_BT: Tensor | None = None  # noqa: N815
-    """For packed rows, see `hidden_states`; so is `owners_BT`."""
+    """`places_BT` and `owners_BT` are for packed rows, see `hidden_states`."""
     owners_BT: Tensor | None = None  # noqa: N815
 
 
@@ -108,21 +109,21 @@ CrossEntropyGradient = Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Ten
 
 
 def cross_entropy_gradient(logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Each label's loss in nats (C,), and the losses' gradients with respect to the logits (C, V), rounded to `dtype`.
+    """Compute each label's loss in nats (C,), and its gradient with respect to the logits (C, V), rounded to `dtype`.
 
-    Writes over the logits: on a CPU, fresh memory of their size takes longer than the arithmetic.
+    Overwrites the logits, because on a CPU allocating memory of their size takes longer than the arithmetic.
     """
     label_logits_C1 = logits_CV.gather(1, labels_C1)
     highest_C1 = logits_CV.amax(1, keepdim=True)
     probabilities_CV = torch.softmax(logits_CV, 1, out=logits_CV)
-    # log of the normaliser = highest logit − log of its probability, which is at least 1 / V: no underflow.
+    # log of the normaliser = highest logit − log of its probability, which is at least 1 / V and cannot underflow.
     losses_C1 = highest_C1 - probabilities_CV.amax(1, keepdim=True).log() - label_logits_C1
     errors_CV = probabilities_CV.scatter_add_(1, labels_C1, torch.full_like(label_logits_C1, -1.0))
     return losses_C1.squeeze(1), errors_CV.to(dtype)
 
 
 def cross_entropy_gradient_on_gpu(logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The same as `cross_entropy_gradient`, in the fewest passes over the logits: a GPU's exponentials cost nothing."""
+    """Compute `cross_entropy_gradient` in the fewest passes over the logits; on a GPU exponentials cost nothing."""
     logs_CV = torch.log_softmax(logits_CV, 1, out=logits_CV)
     label_logs_C1 = logs_CV.gather(1, labels_C1)
     errors_CV = torch.empty_like(logs_CV, dtype=dtype)
@@ -133,7 +134,7 @@ def cross_entropy_gradient_on_gpu(logits_CV: Tensor, labels_C1: Tensor, dtype: t
 def cross_entropy_gradient_to_compile(
     logits_CV: Tensor, labels_C1: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """The same as `cross_entropy_gradient`, in operations that a compiler joins, for fewer passes over the logits."""
+    """Compute `cross_entropy_gradient` in operations that a compiler can fuse into fewer passes over the logits."""
     highest_C1 = logits_CV.amax(1, keepdim=True)
     powers_CV = torch.exp(logits_CV - highest_C1)
     sums_C1 = powers_CV.sum(1, keepdim=True)
@@ -157,9 +158,9 @@ PLAIN = Kernels()
 def token_losses(
     model: GPT2LMHeadModel, batch: MicroBatch, weights_N: Tensor, kernels: Kernels = PLAIN
 ) -> tuple[Tensor, Tensor]:
-    """The weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
+    """Compute the weighted sum of the labels' losses, which can be differentiated, and each label's loss in nats.
 
-    Inside `torch.autocast` the output layer's products are computed in its type, the softmax in float32.
+    Inside `torch.autocast` the output layer's products are computed in the autocast type, the softmax in float32.
     """
     states_ND = label_states(model, batch, kernels)
     total, losses_N = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
@@ -171,20 +172,18 @@ def token_losses(
 def label_states(
     model: GPT2LMHeadModel, batch: MicroBatch, kernels: Kernels, embedded_BTD: Tensor | None = None
 ) -> Tensor:
-    """The inputs of the output layer that predict a label (N, D); `embedded_BTD` as in `hidden_states`."""
+    """Compute the inputs of the output layer that predict a label (N, D); `embedded_BTD` as in `hidden_states`."""
     states_BTD = kernels.forward(model, batch.ids_BT, batch.places_BT, batch.owners_BT, embedded_BTD)
     return states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
 
 
 def score_labels(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
-    """Each label's loss in nats (N,), float64, without gradients; as `token_losses` inside `torch.autocast`."""
-    states_BTD = hidden_states(model, batch.ids_BT, batch.places_BT, batch.owners_BT)
-    states_ND = states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
-    return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
+    """Compute each label's loss in nats (N,), float64, without gradients; in `torch.autocast` as `token_losses`."""
+    return losses_of_states(label_states(model, batch, PLAIN), model.lm_head.weight, batch.labels_N)
 
 
 def losses_of_states(states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
-    """Each label's loss in nats (N,), float64, from the inputs of the output layer."""
+    """Compute each label's loss in nats (N,), float64, from the inputs of the output layer."""
     device = states_ND.device.type
     states_ND, weight_VD = (values.to(_product_type(device)) for values in (states_ND, weight_VD))
     rows, columns = _BLOCKS.get(device, _BLOCKS["cpu"])
@@ -198,21 +197,21 @@ def _product_type(device: str) -> torch.dtype:
 
 
 def _chunk_losses(states_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, columns: int) -> Tensor:
-    """ln Σ exp(logit − the label's logit): a sum that is never below 1.
+    """Compute ln Σ exp(logit − the label's logit), whose sum is never below 1.
 
-    Powers of 2 instead of e: `torch.exp2` takes a quarter of the time of `torch.exp` on a CPU.
+    Uses powers of 2 instead of e, because `torch.exp2` takes a quarter of the time of `torch.exp` on a CPU.
     """
     label_logits_C1 = (states_CD.float() * weight_VD[labels_C].float()).sum(1, keepdim=True)
     totals_C = torch.zeros(len(labels_C), device=states_CD.device)
     is_exact = states_CD.dtype == torch.float32
-    # Scaled before the product, where there are D numbers a label instead of V; bfloat16 would be rounded once more.
+    # Scale before the product, D numbers per label instead of V, except in bfloat16, which would be rounded once more.
     scaled_CD = states_CD * _LOG2_E if is_exact else states_CD
     shifts_C1 = label_logits_C1 * _LOG2_E if is_exact else label_logits_C1
     for block_KD in torch.split(weight_VD, columns):
         logits_CK = _score_product(scaled_CD, block_KD).sub_(shifts_C1)
         totals_C += (logits_CK if is_exact else logits_CK.mul_(_LOG2_E)).exp2_().sum(1)
     losses_C = totals_C.double().log()
-    # A label 88 nats below another token: the sum exceeds float32.
+    # The sum overflows float32 if a label is 88 nats below another token.
     is_far_C = ~totals_C.isfinite()
     if is_far_C.any():
         logits_FV = _product(states_CD[is_far_C], weight_VD.T).double()
@@ -226,7 +225,7 @@ def _score_product(left_CD: Tensor, right_KD: Tensor) -> Tensor:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Disable TF32 and gradients inside the block: bfloat16 and TF32 keep about three digits of a logit."""
+    """Disable TF32 and gradients inside the block; TF32 keeps only about three digits of a logit."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -237,19 +236,19 @@ def full_precision() -> Iterator[None]:
 
 
 def part_sums(losses_N: Tensor, classes_N: Tensor) -> Tensor:
-    """Nats of each of `PARTS`, summed in float64 on the losses' device."""
+    """Sum the nats of each of `PARTS` in float64 on the losses' device."""
     by_class = torch.zeros(IGNORED + 1, dtype=torch.float64, device=losses_N.device)
     by_class.index_add_(0, classes_N, losses_N.double())
     return to_parts(by_class)
 
 
 def to_parts(by_class: Tensor) -> Tensor:
-    """Sums by class as sums by part: `infill` holds its text and its ends."""
+    """Convert sums by class to sums by part; `infill` includes the text and the end tokens of answers."""
     return torch.stack((by_class[CONTEXT], by_class[INFILL_END] + by_class[INFILL_TEXT], by_class[INFILL_TEXT]))
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Output layer and cross entropy in one; the forward pass computes the gradients while it has the logits."""
+    """The output layer fused with the cross entropy; the forward pass also computes the gradients from the logits."""
 
     @staticmethod
     def forward(
@@ -272,7 +271,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        # In place: a copy of the output layer's gradient is 154 MB of GPT-2 base; there is no second backward pass.
+        # In place, because a copy of the output layer's gradient takes 154 MB for GPT-2 base; backward runs only once.
         states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
         return states_gradient_ND.mul_(gradients[0]), weight_gradient_VD.mul_(gradients[0]), None, None, None
 
@@ -288,13 +287,13 @@ def losses_and_gradients(
     *,
     replace: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Each label's loss in nats (N,), and the gradient of their weighted sum with respect to the states (N, D).
+    """Compute each label's loss in nats (N,), and the gradient of their weighted sum for the states (N, D).
 
-    Inside `torch.autocast` the products are computed in its type, the softmax in float32.
+    Inside `torch.autocast` the products are computed in the autocast type, the softmax in float32.
 
     Args:
-        weight_gradient_VD: float32; the gradient with respect to the output layer's weight is written here.
-        replace: write over what is there, else add to it.
+        weight_gradient_VD: output in float32, the gradient for the output layer's weight.
+        replace: overwrite `weight_gradient_VD` instead of adding to it.
     """
     device = states_ND.device.type
     dtype = _product_type(device)
@@ -304,14 +303,14 @@ def losses_and_gradients(
     states_gradient_ND = torch.empty_like(states_ND, dtype=torch.float32)
     if replace and not size:
         weight_gradient_VD.zero_()
-    # One buffer for all chunks: on a CPU, fresh memory for each costs 15 % of the time.
+    # One buffer serves all chunks; on a CPU, allocating memory for each costs 15 % of the time.
     buffer_CV = states_ND.new_empty(min(size, chunk), len(weight_VD)) if dtype == torch.float32 else None
     with torch.autocast(device, enabled=False):
         for start in range(0, size, chunk):
             part = slice(start, start + chunk)
             logits_CV = _product(states_ND[part], product_weight_VD.T, buffer_CV)
             losses_N[part], errors_CV = cross_entropy(logits_CV, labels_N[part, None], dtype)
-            # The labels' weights scale rows of D numbers here, where scaling the errors would touch V.
+            # Scaling by the labels' weights here touches rows of D numbers; scaling the errors would touch V.
             weights_C1 = weights_N[part, None]
             states_gradient_ND[part] = _product(errors_CV, product_weight_VD) * weights_C1
             weighted_CD = (states_ND[part] * weights_C1).to(dtype)
@@ -320,13 +319,13 @@ def losses_and_gradients(
 
 
 def _put_product(left_VC: Tensor, right_CD: Tensor, target_VD: Tensor, *, replace: bool) -> None:
-    """Write the product to the float32 target, or add it: the target is read and written as seldom as possible."""
+    """Write the product to the float32 target, or add it, with as few passes over the target as possible."""
     if left_VC.dtype == torch.float32:
         torch.mm(left_VC, right_CD, out=target_VD) if replace else target_VD.addmm_(left_VC, right_CD)
     elif left_VC.is_cuda and replace:
         torch.mm(left_VC, right_CD, out_dtype=torch.float32, out=target_VD)
     else:
-        # On a CPU the product is rounded in any case, and added without a copy in float32.
+        # On a CPU the product is rounded to bfloat16 anyway, so it is added without a float32 copy.
         product_VD = left_VC @ right_CD if left_VC.is_cpu else _product(left_VC, right_CD)
         target_VD.copy_(product_VD) if replace else target_VD.add_(product_VD)
 
@@ -338,10 +337,10 @@ def _chunk_labels(states_ND: Tensor) -> int:
 
 
 def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:
-    """A matrix product in float32, whatever its factors: GPT-2's logits rounded to bfloat16 are off by up to 0.25.
+    """Compute a matrix product in float32 for factors of any type; bfloat16 logits of GPT-2 are off by up to 0.25.
 
     Args:
-        buffer: float32 memory that may be used for the result; its first rows.
+        buffer: float32 memory whose first rows may hold the result.
     """
     if left.dtype == torch.float32:
         return left @ right if buffer is None else torch.mm(left, right, out=buffer[: len(left)])

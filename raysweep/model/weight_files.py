@@ -1,7 +1,7 @@
-"""The tensors in a folder's safetensors files: where each lies, its digest, and whether its numbers are finite.
+"""Reads the tensors of a folder's safetensors files: their positions and digests, and whether they are finite.
 
-A safetensors file is a length (8 bytes), a header in JSON, and the tensors' bytes; this reads it without torch,
-so that a start is checked in the time that its bytes take to read.  Pickled weights are never read.
+A safetensors file consists of a length (8 bytes), a header in JSON, and the tensors' bytes; it is read without torch,
+so that checking a start takes no longer than reading its bytes.  Pickled weights are never read.
 """
 
 import math
@@ -19,7 +19,7 @@ INDEX_FILE = "model.safetensors.index.json"
 _HEADER_LIMIT_BYTES = 16 * MIB
 _CHUNK_BYTES = 4 * MIB
 _EXPONENTS = {"F64": 0x7FF0 << 48, "F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
-"""By type of number, the bits that are all set in NaN and infinity, and in no finite number."""
+"""Number type → the bits that are all set in NaN and infinity, but in no finite number."""
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _CONVERT = (
@@ -33,18 +33,18 @@ class StoredTensor:
     """One tensor of a safetensors file."""
 
     name: str
-    """As the file calls it."""
+    """The name in the file."""
     file: Path
     dtype: str
     """'F64', 'F32', 'F16' or 'BF16'."""
     shape: tuple[int, ...]
     begin: int
-    """Where its bytes begin, counted from the start of the file."""
+    """Offset of its first byte in the file."""
     end: int
 
 
 def read_tensors(folder: Path, place: str) -> dict[str, StoredTensor]:
-    """The tensors of `model.safetensors`, or of the files that its index names, by name.
+    """Find the tensors of `model.safetensors`, or of the files that the index names, by name.
 
     Raises:
         InputError: there are none, or a header, the index or a file's length is wrong.
@@ -59,12 +59,12 @@ def read_tensors(folder: Path, place: str) -> dict[str, StoredTensor]:
 
 
 def digest_finite(tensor: StoredTensor, place: str) -> str:
-    """BLAKE3 of the tensor's bytes: 128 bits as hexadecimal digits.
+    """Compute the BLAKE3 digest of the tensor's bytes: 128 bits in hexadecimal.
 
     Raises:
         InputError: a number is NaN or infinite, or the file ends too soon.
     """
-    import numpy as np  # a plan that remembers the digest needs neither
+    import numpy as np  # a plan with a cached digest needs neither
     from blake3 import blake3
 
     mask = _EXPONENTS[tensor.dtype]

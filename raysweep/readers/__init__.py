@@ -1,1 +1,1 @@
-"""The files of a corpus in whatever format they are → columns of cells, with the place of every record."""
+"""Reads the files of a corpus, in any of the supported formats, into columns of cells with the row of every record."""

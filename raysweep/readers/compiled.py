@@ -1,4 +1,4 @@
-"""Compiles hot loops over bytes.  A kernel holds no state, starts no threads and calls functions of its own file alone,
+"""Compiles hot loops with numba.  A kernel holds no state, starts no threads and calls only functions of its own file,
 so numba's check of the file's age is enough to recompile it after a change."""
 
 from collections.abc import Callable

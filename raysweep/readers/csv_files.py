@@ -1,8 +1,8 @@
 """Reads columns of a delimited file (CSV, TSV, semicolons), and reports problems of the whole file.
 
-The delimiter is the one that divides the header.  Every record is first checked by the letter (`csv_records.py`);
-those that are malformed are cut out, and pyarrow, which reads 723,282 rows in about a second, reads the rest.
-A large file is read a piece at a time.
+The delimiter is the most frequent candidate in the header.  Every record is first checked strictly (`csv_records.py`);
+malformed records are cut out, and pyarrow, which reads 723,282 rows in about a second, reads the rest.  A large file is
+read a piece at a time.
 """
 
 import csv
@@ -29,6 +29,7 @@ from raysweep.readers.raw_columns import (
     ReadOptions,
     Roles,
     check_columns,
+    short_name,
     show_cell,
 )
 
@@ -39,7 +40,7 @@ LONGEST_RECORD = 1 << 30  # bytes; pyarrow cannot read one of 2 GiB
 DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'\s*"?sep=(.)"?[,;\t]*\r?\n')
 _limits: list[int] = []
-"""The limit of fields before `fields_up_to`, and those that are asked for now."""
+"""The limit of field sizes before `fields_up_to`, and the limits that are requested at present."""
 _limits_lock = threading.Lock()
 
 
@@ -50,7 +51,7 @@ def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: s
         delimiter: found in the header if None.
 
     Raises:
-        InputError: the whole file cannot be used; says why, and the fix.
+        InputError: the whole file cannot be used; the message says why, and how to fix it.
     """
     (piece,) = read_delimited_pieces(name, iter((data,)), options, delimiter=delimiter)
     return piece()
@@ -59,16 +60,16 @@ def read_delimited(name: str, data: bytes, options: ReadOptions, *, delimiter: s
 def read_delimited_pieces(
     name: str, blocks: Iterator[bytes], options: ReadOptions, *, delimiter: str | None = None
 ) -> Iterator[Callable[[], RawColumns]]:
-    """Check the records of a delimited file, of which there is a block at a time, and give functions that read them.
+    """Check the records of a delimited file, a block at a time, and yield functions that read them.
 
     Args:
-        blocks: the bytes of the file, cut anywhere but in the header; at least one block.
+        blocks: the bytes of the file, divided anywhere but in the header; at least one block.
 
     Raises:
-        InputError: as `read_delimited`; what is wrong may stand behind pieces that were given.
+        InputError: as `read_delimited`; possibly after some pieces were yielded.
     """
     data = next(blocks)
-    if line := _SEPARATOR_LINE.match(data[:20]):  # Excel's own way to name the delimiter
+    if line := _SEPARATOR_LINE.match(data[:20]):  # a line by which Excel names the delimiter
         delimiter, data = line[1].decode(), data[line.end() :]
     if options.header is not None:
         delimiter = delimiter or "\t"
@@ -99,7 +100,7 @@ def read_delimited_pieces(
         if scan.rows:
             yield partial(layout.read, data[: scan.end], scan, before)
         before += scan.rows
-        # At least as much more as is left, so that a record of many blocks is not looked at once for each of them.
+        # Read at least as much as is left over, so that a record of many blocks is not scanned once per block.
         rest, size = [data[scan.end :]], max(1, len(data) - scan.end)
         while following is not None and size > 0:
             rest.append(following)
@@ -112,7 +113,7 @@ def read_delimited_pieces(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TableLayout:
-    """What all pieces of a file have in common."""
+    """The properties that all pieces of a file share."""
 
     name: str
     header: tuple[str, ...]
@@ -121,7 +122,7 @@ class _TableLayout:
     has_quotes: bool
 
     def read(self, data: bytes, scan: Scan, before: int) -> RawColumns:
-        """Read a piece, given the records before it; those of the first begin with the header."""
+        """Read a piece; `before` is the number of records before it.  The first record of the first is the header."""
         wanted = tuple(dict.fromkeys(self.roles.values()))
         if len(scan.bad) == scan.rows:  # pyarrow refuses to read nothing
             table = pa.table({name: pa.array([], CELL) for name in wanted})
@@ -160,7 +161,7 @@ def _malformed(bad: BadRecord, data: bytes, fields: int, delimiter: str, before:
 
 
 def _find_delimiter(data: bytes) -> str:
-    """The delimiter that stands most often in the header, outside of quotes; a comma if none does."""
+    """Return the delimiter that occurs most often in the header, outside of quotes; a comma if none occurs."""
     line = re.match(rb'\s*(?:"(?:[^"]|"")*"|[^"\r\n])*', data[: 1 << 20])
     header = re.sub(rb'"(?:[^"]|"")*"', b"", line.group() if line else b"")
     return max(DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
@@ -181,7 +182,7 @@ def _read_header(name: str, data: bytes, delimiter: str, *, has_quotes: bool) ->
 
 
 def _refuse_other_layout(name: str, header: list[str], levels: Collection[str]) -> None:
-    """Recognise a first line that is not a header."""
+    """Raise if the first line is not a header."""
     line = ",".join(header)
     if "\n" in line or "\r" in line:
         raise InputError(f"{name}: a quote in its header takes in the lines below. Remove the quotes from the header")
@@ -196,12 +197,12 @@ def _refuse_other_layout(name: str, header: list[str], levels: Collection[str]) 
 
 
 def _check_records(name: str, data: bytes, scan: Scan, before: int, *, is_last: bool) -> None:
-    """Refuse a file whose rows cannot be told apart, or that has none."""
+    """Raise if the rows of a file cannot be told apart, or if it has none."""
     if scan.open_at >= 0:
         lines = data.count(b"\n", scan.open_at) + 1
         place = f"row {before + scan.open_row}" if before + scan.open_row else "header"
         raise InputError(
-            f"{_short(name)} {place}: a quote opens and never closes, so the rest of the file "
+            f"{short_name(name)} {place}: a quote opens and never closes, so the rest of the file "
             f"({lines:,} {'line' if lines == 1 else 'lines'}) became one field. "
             'Close it, or double the quotes inside quoted text ("")'
         )
@@ -214,16 +215,12 @@ def _check_records(name: str, data: bytes, scan: Scan, before: int, *, is_last: 
 
 
 def _without(data: bytes, bad: Sequence[BadRecord]) -> bytes:
-    """Cut bad records out."""
+    """Return the data without its bad records."""
     if not bad:
         return data
     view = memoryview(data)
     starts, ends = [0, *(record.end for record in bad)], [*(record.start for record in bad), len(data)]
     return b"".join(view[start:end] for start, end in zip(starts, ends, strict=True))
-
-
-def _short(name: str) -> str:
-    return re.split(r"/|: ", name)[-1]
 
 
 def _read_table(
@@ -237,12 +234,12 @@ def _read_table(
     has_header: bool,
 ) -> pa.Table:
     """Read well-formed records with pyarrow."""
-    # Columns are named by position and the header is read as a row, so unusual header names cannot break the reading.
+    # Columns are named by position and the header is read as a row, so unusual column names cause no errors.
     places = [str(header.index(name)) for name in wanted]
     table = pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(
-            # pyarrow refuses a record that does not fit a block.
+            # pyarrow refuses a record that does not fit into a block.
             block_size=max(BLOCK_BYTES, longest + 2),
             column_names=[str(place) for place in range(len(header))],
         ),
@@ -261,10 +258,10 @@ def _read_table(
 
 @contextmanager
 def fields_up_to(characters: int) -> Iterator[None]:
-    """Lift the limit of Python's csv module, which refuses fields over 131,072 characters.
+    """Raise the limit of Python's csv module, which refuses fields over 131,072 characters.
 
-    The limit is the whole process's, and files are read in threads: the highest of those asked for holds until it is
-    given back, and the limit before them after the last one.
+    The limit belongs to the whole process, and files are read in threads: the highest requested limit applies, and the
+    original limit is restored after the last block.
     """
     with _limits_lock:
         if not _limits:

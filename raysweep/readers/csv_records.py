@@ -1,14 +1,13 @@
-"""Checks every record of a delimited file against RFC 4180, a byte at a time, before a lenient parser sees it.
+"""Checks every record of a delimited file against RFC 4180, a byte at a time, before a lenient parser reads it.
 
 pyarrow and Python's csv module accept text after a closing quote, and quotes inside unquoted fields; with a
 quote too many or too few they read two rows as one.  This scan finds such records, and records with another
 number of fields than the header, so that they are set aside.
 
-A quote that is missing can also leave a record that is valid by the letter: a quoted field that swallows the
-rows up to the next quote.  Such a field is recognised by a line inside it that has a known level in the level
-column, as a row has.  Every record with bad quotes is cut before such lines, and every part is set aside as a
-row, so rows that were swallowed are counted.  An essay with a line that looks like a row of its own corpus is
-set aside too; it is listed, not lost.
+A missing quote can also leave a formally valid record: a quoted field that swallows the rows up to the next quote.
+Such a field is recognised by a line inside it that has a known level in the position of the level column.  Every
+record with bad quotes is divided before such lines, and every part is set aside as a row, so the swallowed rows are
+counted.  An essay with a line that looks like a row of its corpus is set aside too; it is listed, not lost.
 """
 
 import csv
@@ -47,8 +46,8 @@ class Scan:
     bad: tuple[BadRecord, ...]  # in file order
     longest: int  # bytes of the longest record
     open_row: int  # the row in which a quote opens that never closes; -1 if there is none
-    open_at: int  # the place of that quote
-    end: int  # where the records end; what follows is the beginning of one, unless this is the last part of the file
+    open_at: int  # the offset of that quote
+    end: int  # the end of the complete records; an incomplete one may follow, unless this is the end of the file
 
 
 def scan_records(
@@ -61,13 +60,13 @@ def scan_records(
     has_quotes: bool = True,
     is_last: bool = True,
 ) -> Scan:
-    """Find the records that no document may be made of.
+    """Find the malformed records.
 
     Args:
-        fields: of the header.
+        fields: number of fields of the header.
         level_at: the position of the level column.
         levels: the known levels, in every spelling.
-        is_last: whether the file ends with the data, and so the last record.
+        is_last: whether the file, and so the last record, ends with the data.
     """
     encoded = [level.encode() for level in levels]
     ends = np.cumsum([0, *map(len, encoded)])
@@ -89,7 +88,7 @@ def scan_records(
         if has_bad_quotes:
             starts += _rows_inside(data, start, end, level_at, frozenset(levels), delimiter)
         for first, last in zip(starts, [*starts[1:], end], strict=True):
-            # Each earlier bad record that became several rows moves the later ones down.
+            # Each earlier bad record that was divided into several rows shifts the later row numbers.
             row = number + len(bad) - place
             bad.append(BadRecord(row=row, start=first, end=last, has_bad_quotes=has_bad_quotes, fields=found))
     extra = len(bad) - count
@@ -106,7 +105,7 @@ def scan_records(
 def _rows_inside(
     data: bytes, start: int, end: int, level_at: int, levels: frozenset[str], delimiter: str
 ) -> Iterator[int]:
-    """Find the lines of a bad record, after its first, that have a known level where a row has it."""
+    """Find the lines of a bad record, after its first, that have a known level in the level column."""
     place = start
     for line in data[start:end].splitlines(keepends=True):
         if place > start:
@@ -130,16 +129,16 @@ def _scan(
     ends: Longs,
     parts: Longs,
 ) -> tuple[int, int, int, int, int, int]:
-    """Write the bad records (number, start, end, kind, fields) as far as there is room.
+    """Write the bad records (row, start, end, kind, fields) to `parts`, as far as there is room.
 
     Returns:
-        Records, bad records, the longest record, the number and place of a quote that never closes (-1 if none), and
-        where the records end.
+        The number of records and of bad records, the length of the longest record, the row and offset of a quote that
+        never closes (-1 if there is none), and the end of the complete records.
     """
     rows, count, longest = 0, 0, 0
     state, found, has_bad_quotes = _START, 1, False
     start, opened = 0, 0
-    is_inside, commas, cell = False, 0, 0  # of a line after the first one in a quoted field
+    is_inside, commas, cell = False, 0, 0  # state of a line after the first one in a quoted field
     for place in range(len(data) + is_last):
         # The end of the file ends a record as a line break does.
         byte = data[place] if place < len(data) else np.uint8(10)
@@ -186,7 +185,7 @@ def _write(part: Longs, row: int, start: int, end: int, kind: int, fields: int) 
 
 @kernel
 def _is_level(cell: Bytes, levels: Bytes, ends: Longs) -> bool:
-    """Tell whether a cell is a known level, apart from the spaces around it."""
+    """Tell whether a cell is a known level, ignoring surrounding spaces and tabs."""
     first, last = 0, len(cell)
     while first < last and (cell[first] == 32 or cell[first] == 9):
         first += 1

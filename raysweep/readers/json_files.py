@@ -1,12 +1,13 @@
 """Reads JSON Lines, and JSON with a list of records.
 
-JSON Lines go through pyarrow, which parses only the requested columns.  Where it cannot (a value of another type, a
-line that is not JSON), the file is read again line by line, so that exactly the bad lines are set aside.
+JSON Lines are read by pyarrow, which parses only the requested columns.  If it fails (a value of another type, a line
+that is not JSON), the file is read again line by line, so that exactly the bad lines are set aside.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,12 @@ _SPACE = re.compile(r"[\s,]*")
 
 
 def read_json_lines(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read one record a line.
+    """Read one record per line.
 
     Raises:
         InputError: no line is a record, or a column is missing.
     """
-    first = [record for _, record in zip(range(RECORDS_FOR_COLUMNS), _good_lines(data), strict=False)]
+    first = list(islice(_good_lines(data), RECORDS_FOR_COLUMNS))
     if not first:
         raise InputError(f'{name}: no line is a JSON object; must be one record a line, such as {{"text": …}}')
     header = _keys(first)
@@ -59,19 +60,19 @@ def read_json(name: str, data: bytes, options: ReadOptions) -> RawColumns:
             f"{name} line {line}: is not UTF-8. Say what it is in data.encoding, such as cp1252"
         ) from error
     records = _list_items(name, text) if text.lstrip().startswith("[") else _only_list(name, text)
-    first = [record for _, record in zip(range(RECORDS_FOR_COLUMNS), records, strict=False)]
+    first = list(islice(records, RECORDS_FOR_COLUMNS))
     header = _keys([record for record in first if isinstance(record, dict)])
     if not header:
         raise InputError(f'{name}: its list holds no records; must be a list of objects, such as [{{"text": …}}]')
     roles = options.choose(name, header)
     check_columns(name, header, roles.values())
-    return _collect(((row, record, b"") for row, record in enumerate(_chain(first, records), start=1)), header, roles)
+    return _collect(((row, record, b"") for row, record in enumerate(chain(first, records), start=1)), header, roles)
 
 
 def _read_fast(
     data: bytes, first: Sequence[Mapping[str, Any]], roles: Roles, block: int = BLOCK_BYTES
 ) -> pa.Table | None:
-    """The columns as pyarrow reads them; None if it finds something that it cannot read."""
+    """Read the columns with pyarrow; returns None if it cannot read the file."""
     names = list(dict.fromkeys(roles.values()))
     numbers = {name for name in names if any(type(record.get(name)) is int for record in first)}
     types = {name: pa.int64() if name in numbers else pa.string() for name in names}
@@ -95,7 +96,7 @@ def _good_lines(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, Any, bytes]]:
-    """The number, the record and the bytes of each line; the record of a line that is not JSON is None."""
+    """Yield the number, the record and the bytes of each line; the record is None if the line is not JSON."""
     row, start = 0, 0
     while start < len(data):
         end = data.find(b"\n", start)
@@ -118,7 +119,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _list_items(name: str, text: str) -> Iterator[Any]:
-    """The items of a list, one at a time."""
+    """Yield the items of a list, one at a time."""
     decode = json.JSONDecoder().raw_decode
     place = text.index("[") + 1
     while True:
@@ -152,17 +153,12 @@ def _not_json(name: str, text: str, error: ValueError | RecursionError) -> Input
     return InputError(f"{name}: is not JSON: {error.msg} at {place}{end}. Copy or export it again")
 
 
-def _chain(first: Iterable[Any], rest: Iterator[Any]) -> Iterator[Any]:
-    yield from first
-    yield from rest
-
-
 def _keys(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for record in records for key in record))
 
 
 def _collect(records: Iterable[tuple[int, Any, bytes]], header: tuple[str, ...], roles: Roles) -> RawColumns:
-    """Gather cells record by record, and set aside what is no flat record."""
+    """Collect cells record by record, and set aside what is not a flat record."""
     names = list(dict.fromkeys(roles.values()))
     rows: list[int] = []
     malformed: list[MalformedRow] = []
@@ -182,21 +178,22 @@ def _collect(records: Iterable[tuple[int, Any, bytes]], header: tuple[str, ...],
         for name, content in zip(names, values, strict=True):
             cells[name].append(to_cell(content))
         if len(rows) % BATCH_ROWS == 0:
-            _flush(cells, chunks)
-    _flush(cells, chunks)
+            flush_cells(cells, chunks)
+    flush_cells(cells, chunks)
     table = pa.table({name: pa.chunked_array(chunks[name], CELL) for name in names})
     numbers = np.array(rows, dtype=np.int64)
     return RawColumns(table=table, row_numbers=numbers, malformed=tuple(malformed), header=header, roles=roles)
 
 
-def _flush(cells: dict[str, list[bytes]], chunks: dict[str, list[pa.Array]]) -> None:
+def flush_cells(cells: dict[str, list[bytes]], chunks: dict[str, list[pa.Array]]) -> None:
+    """Move the cells of each column into a new chunk of the column."""
     for name, values in cells.items():
         chunks[name].append(pa.array(values, CELL))
         values.clear()
 
 
 def to_cell(value: Any) -> bytes:
-    """A plain value as the bytes of a cell; whole numbers have no decimals, nothing is an empty cell."""
+    """Convert a plain value to the bytes of a cell; whole numbers have no decimals, None is an empty cell."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if value is None:

@@ -1,8 +1,8 @@
-"""Where a corpus lies: paths, globs, folders and addresses become files on this machine, in a fixed order.
+"""Locates the files of a corpus: paths, globs, folders and addresses become files on this machine, in a fixed order.
 
 A remote file (`s3://…`, `https://…`: fsspec) is copied once to the user's cache, and again when its server says that
-it changed.  What a corpus is, is told by the bytes of all its files; names count only if there are several, because
-rows then go by them.
+it changed.  A corpus is identified by the bytes of all its files; file names count only if there are several files,
+because their rows are then named by them.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ DATA_SUFFIXES = {
     "csv", "tsv", "tab", "txt", "json", "jsonl", "ndjson", "parquet", "xlsx", "xlsm", "xlsb", "xls", "ods", "xml",
     "gz", "zst", "zip",
 }  # fmt: skip
-"""What is taken from a folder or an archive; a file that is named itself may be called anything."""
+"""Suffixes of the files used from a folder or an archive; a file that is named directly may have any suffix."""
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
 _GLOB = re.compile(r"[*?\[]")
 _NO_DATA = re.compile(r"(readme|licen[cs]e|citation|changelog)\b", re.IGNORECASE)
 
 
 def as_list(path: str | Sequence[str]) -> list[str]:
-    """One path or several, as a list."""
+    """Return one path or several as a list."""
     return [path] if isinstance(path, str) else list(path)
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path is an address."""
+    """Tell whether a path is a URL."""
     return _REMOTE.match(path) is not None
 
 
 def find_files(path: str | Sequence[str]) -> list[Path]:
-    """Find the files that `data.path` names, globs and folders in the order of their names.
+    """Find the files that `data.path` names; the files of a glob or folder are sorted by name.
 
     Raises:
-        InputError: one is not there, or a glob or folder holds no data file.
+        InputError: a file does not exist or is named twice, or a glob or folder holds no data file.
     """
     files: list[Path] = []
     for given in as_list(path):
@@ -54,26 +54,26 @@ def find_files(path: str | Sequence[str]) -> list[Path]:
 
 
 def local_files(path: str | Sequence[str] | None) -> list[Path]:
-    """The files of a corpus that are on this machine; none is looked for elsewhere, and none missed."""
+    """Find the files of a corpus that are on this machine; nothing is downloaded, and missing files are skipped."""
     found: list[Path] = []
     for given in as_list(path or ()):
         if not is_remote(given):
             try:
                 found += _local_files(given)
             except InputError:
-                continue  # whoever needs the file says so
+                continue  # reading the corpus reports it
     return found
 
 
 def is_data_file(name: str) -> bool:
-    """Tell whether a file of a folder or an archive may hold texts, by its name."""
+    """Tell by its name whether a file of a folder or an archive may hold texts."""
     parts = name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and parts[-1].rpartition(".")[2].lower() in DATA_SUFFIXES and not _NO_DATA.match(parts[-1])
 
 
 def digest_files(files: Sequence[Path]) -> str:
-    """A hash of all files' bytes, and of their names if they are several."""
+    """Hash the bytes of all files, and their names if there are several."""
     if len(files) == 1:
         return file_fingerprint(files[0])
     base = os.path.commonpath([file.parent for file in files])
@@ -81,7 +81,7 @@ def digest_files(files: Sequence[Path]) -> str:
 
 
 def name_files(path: str | Sequence[str] | None) -> str:
-    """What a person reads of `data.path`."""
+    """Describe `data.path` in a message, without secrets."""
     given = as_list(path or "")
     more = f" and {len(given) - 1:,} more" if len(given) > 1 else ""
     return without_secrets(given[0]) + more
@@ -106,10 +106,10 @@ def _local_files(given: str) -> list[Path]:
 
 
 def fetch(url: str) -> Path:
-    """Copy a remote file to the cache unless it is there already.
+    """Copy a remote file to the cache, unless its present version is there already.
 
     Raises:
-        InputError: it cannot be reached, or the library for its protocol is not installed.
+        InputError: the file cannot be fetched, or the library for its protocol is not installed.
     """
     import fsspec
 
@@ -128,18 +128,18 @@ def fetch(url: str) -> Path:
         record.write_text(json.dumps(version))
     except ImportError as error:
         raise InputError(f"data.path: {shown(url)} needs a library: pip install 'raysweep[remote]'") from error
-    except Exception as error:  # every file system of fsspec raises errors of its own
+    except Exception as error:  # each file system of fsspec raises other errors
         what = f"{type(error).__name__}: {without_secrets(str(error))[:200]}".rstrip(": ")
         raise InputError(f"data.path: {shown(url)} cannot be fetched ({what}). Check the address and access") from error
     return target
 
 
 def cache_folder() -> Path:
-    """Where copies of remote files lie."""
+    """Return the folder for copies of remote files."""
     return user_cache() / "corpora"
 
 
 def _version(info: dict[str, Any]) -> dict[str, str]:
-    """What a server says of a file that changes with its content."""
+    """Return the properties of a remote file that change with its content."""
     known = ("size", "ETag", "etag", "LastModified", "last-modified", "mtime", "created", "md5Hash")
     return {name: str(info[name]) for name in known if info.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Reads Parquet: only the requested columns are decoded."""
+"""Reads Parquet files; only the requested columns are decoded."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_co
 
 
 def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read a Parquet file; values that are no text are written as text.
+    """Read a Parquet file; values of other types become text.
 
     Raises:
         InputError: it is damaged, encrypted or empty, a column is missing, or holds lists or objects.

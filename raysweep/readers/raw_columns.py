@@ -1,7 +1,7 @@
-"""What every reader gives: cells of the requested columns, the row of each record, and the records that have no cells.
+"""The result of every reader: cells of the requested columns, the row of each record, and the malformed records.
 
-Cells stay bytes until the corpus judges them, because invalid UTF-8 is a problem of single rows.  Rows are counted
-as records from 1: a header does not count, a text with line breaks is one row, empty lines are none.
+Cells stay bytes until the corpus checks them, because invalid UTF-8 is a problem of single rows.  Rows are records,
+counted from 1: the header and empty lines do not count, and a text with line breaks is one row.
 """
 
 import difflib
@@ -19,20 +19,20 @@ IS_EMPTY = "is empty; must hold a header and a row per document"
 CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 
 LONGEST_NAME = 40
-"""Characters of a column's name that a message repeats."""
+"""Most characters of a column's name that a message repeats."""
 Roles = Mapping[str, str]
-"""What a column is for (`level`, `text`, …) → its name in the file."""
+"""Role of a column (`level`, `text`, …) → its name in the file."""
 FILE = "@file"
 """A column that every file has: its name, without folder and suffix."""
 NameColumns = Callable[[str], Mapping[str, str] | None]
-"""What the name of a file says of the text in it, as columns; None if it is not named so."""
+"""Reads columns from the name of a text file; returns None if the name has another form."""
 Choose = Callable[[str, Sequence[str]], Roles]
 """Given a file's name and its columns, chooses the columns to read; raises if one is missing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class XmlShape:
-    """Where an XML file holds its records."""
+    """The position of the records in an XML file."""
 
     record: str  # the element that is one record
     columns: Mapping[str, str]  # column → a path below the record: `learner/@id`, `topic`, `.//p`
@@ -40,27 +40,27 @@ class XmlShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
-    """How files are to be read."""
+    """Settings for reading files."""
 
     choose: Choose
     levels: frozenset[str]  # the known levels, in every spelling
-    format: str | None = None  # sniffed if None
+    format: str | None = None  # recognised by the content if None
     encoding: str = "utf-8"
     sheet: str | None = None
-    has_quotes: bool = True  # of delimited files; without, a quote is a character like any other
-    header: tuple[str, ...] | None = None  # of delimited files that have no header
+    has_quotes: bool = True  # for delimited files; if False, a quote is an ordinary character
+    header: tuple[str, ...] | None = None  # for delimited files without a header
     xml: XmlShape | None = None
-    name_columns: NameColumns | None = None  # for plain texts, of which each file is one
+    name_columns: NameColumns | None = None  # for files that hold one plain text each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MalformedRow:
-    """A record that has no cells."""
+    """A record that could not be divided into cells."""
 
     row: int  # 1-based data row
     reason: str
     value: str  # escaped, cut to about 80 characters
-    column: str = ""  # if one cell is to blame
+    column: str = ""  # the column of the bad cell, if there is one
     first_cell: bytes = b""
 
 
@@ -68,7 +68,7 @@ class MalformedRow:
 class RawColumns:
     """The cells of the requested columns in file order, without malformed records."""
 
-    table: pa.Table  # large_binary, without nulls; columns go by the names in the file
+    table: pa.Table  # large_binary, without nulls; columns have their names in the file
     row_numbers: np.ndarray  # int64, the 1-based data row of each row of the table
     malformed: tuple[MalformedRow, ...] = ()
     header: tuple[str, ...]
@@ -76,12 +76,12 @@ class RawColumns:
 
     @property
     def rows(self) -> int:
-        """Data rows of the file, good or bad."""
+        """Number of data rows of the file, including malformed ones."""
         return len(self.row_numbers) + len(self.malformed)
 
 
 def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> None:
-    """Raise if a column is not there, or is there twice."""
+    """Raise if a column is missing or appears twice."""
     missing = [column for column in wanted if column not in header]
     if missing:
         problems = "; ".join(f"no column {column!r}{did_you_mean(column, header)}" for column in missing)
@@ -92,23 +92,28 @@ def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> No
 
 
 def list_names(names: Sequence[str]) -> str:
-    """List names, at most 80 characters of them."""
+    """List names, cut to about 80 characters."""
     shown = ", ".join(map(repr, names))
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + f"… ({len(names):,} in all)"
 
 
 def _describe_header(header: Sequence[str]) -> str:
-    """The columns, unless they look like a text: a learner's must not be repeated because its file has no header."""
+    """List the columns, unless they look like a text: a learner's text must not be quoted if a header is missing."""
     if any(len(name) > LONGEST_NAME or re.search(r"[.?!]\s*$", name) for name in header):
         return f"a first line of {len(header):,} {'cell' if len(header) == 1 else 'cells'} that looks like a text"
     return f"the columns {list_names(header)}"
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Point to a column with nearly that name."""
+    """Suggest a column with a similar name."""
     folded = {column.strip().lower().replace(" ", "_"): column for column in names if len(column) < SHOWN_CHARACTERS}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def short_name(name: str) -> str:
+    """Return the name of a file, or of a file in an archive (`archive.zip: folder/name`), without its folder."""
+    return re.split(r"/|: ", name)[-1]
 
 
 def show_cell(cell: bytes) -> str:

@@ -1,7 +1,7 @@
 """Opens the files of a corpus, recognises their format by their content, and reads them, one after the other.
 
-A format is sniffed from the first bytes; `data.format` overrides this.  The encoding is never guessed: it is UTF-8
-or what `data.encoding` says.
+The format is recognised by the first bytes; `data.format` overrides this.  The encoding is never guessed: it is UTF-8
+or `data.encoding`.
 """
 
 import codecs
@@ -23,14 +23,14 @@ from raysweep.readers.csv_files import read_delimited, read_delimited_pieces
 from raysweep.readers.json_files import read_json, read_json_lines
 from raysweep.readers.locations import is_data_file
 from raysweep.readers.parquet_files import read_parquet
-from raysweep.readers.raw_columns import CELL, FILE, IS_EMPTY, RawColumns, ReadOptions
+from raysweep.readers.raw_columns import CELL, FILE, IS_EMPTY, RawColumns, ReadOptions, short_name
 from raysweep.readers.text_files import read_text
 from raysweep.readers.unpacking import GZIP, ZIP, ZSTANDARD, read_member, unpack, zip_members
 from raysweep.readers.workbooks import read_workbook
 from raysweep.readers.xml_files import read_xml
 
 PIECE_BYTES = 8 << 20
-"""What is read at once of a large file."""
+"""Bytes of a large file that are read at once."""
 _BINARY = ("parquet", "excel")
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = (
@@ -41,7 +41,7 @@ _BYTE_ORDER_MARKS = (
     codecs.BOM_UTF16_BE,
 )
 _LOOKED_AT = 200
-"""Bytes from whose zeros an encoding without a byte order mark is told."""
+"""Bytes whose zeros identify UTF-16 and UTF-32 without a byte order mark."""
 _JSON = re.compile(rb"\s*(\[\s*[\[{\]]|\{)")
 
 
@@ -49,19 +49,19 @@ _JSON = re.compile(rb"\s*(\[\s*[\[{\]]|\{)")
 class OpenedFile:
     """A file, or one file of an archive."""
 
-    name: str  # in messages
-    read: Callable[[], bytes]  # unpacked
-    path: Path | None = None  # if it is a file, packed or not
+    name: str  # for messages
+    read: Callable[[], bytes]  # returns the decompressed content
+    path: Path | None = None  # None for a file of an archive
 
     @property
     def is_large(self) -> bool:
-        """Whether it may be read a piece at a time."""
+        """Whether the file is large enough to be read a piece at a time."""
         return self.path is not None and self.path.stat().st_size >= PIECE_BYTES
 
     @property
     def short(self) -> str:
         """The name without its folder."""
-        return re.split(r"/|: ", self.name)[-1]
+        return short_name(self.name)
 
     @property
     def stem(self) -> str:
@@ -70,10 +70,10 @@ class OpenedFile:
 
 
 def open_files(paths: Sequence[Path], pattern: str | None = None) -> Iterator[OpenedFile]:
-    """Open each file; those of a ZIP archive one after the other.
+    """Open each file; the files of a ZIP archive one after the other.
 
     Args:
-        pattern: takes only files of folders and archives whose name it matches.
+        pattern: a glob that the names of files in archives, and of several files, must match.
 
     Raises:
         InputError: a file cannot be read, or an archive holds no data file, or several kinds of them.
@@ -104,7 +104,7 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
     """Read the chosen columns of a file.
 
     Raises:
-        InputError: the whole file cannot be used; says why, and the fix.
+        InputError: the whole file cannot be used; the message says why, and how to fix it.
     """
     data = file.read()
     kind = options.format or sniff_format(data, file.name, options)
@@ -132,9 +132,9 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
 
 
 def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[], RawColumns]]:
-    """Give functions that read the chosen columns of a file: of a large delimited one a piece each, else all of it.
+    """Yield functions that read the chosen columns of a file: a piece each of a large delimited file, else all of it.
 
-    Files that are packed, or not in UTF-8, are read whole.
+    Compressed files, and files that are not UTF-8, are read whole.
 
     Raises:
         InputError: as `read_file`; the functions raise it too.
@@ -152,7 +152,7 @@ def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[],
     blocks = _read_blocks(file.path)
     first = decode(file.name, next(blocks), options.encoding)
     while first.isspace() and (block := next(blocks, None)) is not None:
-        first = block  # blank lines are no rows, and the first block must hold the header
+        first = block  # skip blank lines, because the first block must hold the header
     if not first.strip():
         raise InputError(f"{file.name}: {IS_EMPTY}")
     delimiter = "\t" if kind == "tsv" else None
@@ -164,7 +164,7 @@ def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
     """Recognise a format by its content.
 
     Raises:
-        InputError: the content is of no format that is read.
+        InputError: the content has no supported format.
     """
     if options.name_columns is not None:
         return "text"
@@ -190,7 +190,8 @@ def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
 
 
 def _is_lines(data: bytes) -> bool:
-    """Tell JSON Lines from one object over many lines: the first line is whole, or the second begins a record too."""
+    """Distinguish JSON Lines from one object over several lines: the first line is complete, or the second one starts a
+    record too."""
     lines = [line.strip() for line in data.lstrip()[: 1 << 22].split(b"\n", 2)[:2]]
     if len(lines) == 2 and lines[1].startswith(b"{") and not lines[0].endswith((b"[", b"{", b",", b":")):
         return True
@@ -201,10 +202,10 @@ def _is_lines(data: bytes) -> bool:
 
 
 def decode(name: str, data: bytes, encoding: str) -> bytes:
-    """Bytes as UTF-8, without a byte order mark; those of a file in UTF-8 are not looked at.
+    """Convert bytes to UTF-8 without a byte order mark; the bytes of a file in UTF-8 are not validated.
 
     Raises:
-        InputError: the file is of another encoding than said.
+        InputError: the file has another encoding than `encoding`.
     """
     if _is_utf8(encoding):
         if wide := _wide_encoding(data):
@@ -229,7 +230,8 @@ def _is_utf8(encoding: str) -> bool:
 
 
 def _wide_encoding(data: bytes) -> str:
-    """The UTF-16 or UTF-32 that data is in, by its byte order mark or by where its zeros are; '' for any other data."""
+    """Return the name of the UTF-16 or UTF-32 encoding of the data, by its byte order mark or the positions of its zero
+    bytes; '' for any other data."""
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -240,7 +242,7 @@ def _wide_encoding(data: bytes) -> str:
 
 
 class _FileNamed:
-    """Hides the column `@file` from a reader, and adds it to what was read."""
+    """Hides the column `@file` from a reader, and adds it to the columns that were read."""
 
     def __init__(self, options: ReadOptions, stem: str) -> None:
         self._stem = stem
@@ -263,7 +265,7 @@ class _FileNamed:
 
 
 def _read_bytes(path: Path, most: int = -1) -> bytes:
-    """The first bytes of a file; all of them if `most` is −1."""
+    """Read at most the first `most` bytes of a file; all of them if it is −1."""
     try:
         with path.open("rb") as file:
             return file.read(most)

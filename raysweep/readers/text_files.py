@@ -1,25 +1,23 @@
-"""Reads plain text files that each hold one document; what is known of it stands in the file's name."""
-
-import re
+"""Reads plain text files that hold one document each, whose metadata is in the file's name."""
 
 import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, short_name
 
 
 def read_text(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     """Read one document.
 
     Raises:
-        InputError: no layout says how such files are named, or this one is not named so.
+        InputError: no layout describes the names of such files, or the name of this one has another form.
     """
     if options.name_columns is None:
         raise InputError(
             f"{name}: is a plain text; what its name says of it is said by a layout. Name it in data.layout"
         )
-    columns = options.name_columns(re.split(r"/|: ", name)[-1])
+    columns = options.name_columns(short_name(name))
     if columns is None:
         raise InputError(f"{name}: its name is not of the form that data.layout expects. Leave it out, or rename it")
     known = {"text": data, **{column: value.encode() for column, value in columns.items()}}

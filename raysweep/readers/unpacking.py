@@ -1,4 +1,4 @@
-"""Decompresses gzip, Zstandard and ZIP data, but not without limit: a few MB can hold many GB."""
+"""Decompresses gzip, Zstandard and ZIP data within limits, because a few MB can hold many GB."""
 
 import gzip
 import io
@@ -14,9 +14,9 @@ from raysweep.errors import InputError
 
 MOST_UNPACKED_BYTES = 16 << 30
 MOST_UNPACKED_RATIO = 100
-"""Texts shrink to a third or a quarter; 100 and more is a file made to fill the memory."""
-RATIO_COUNTS_FROM = 64 << 20  # unpacked bytes; a small corpus may repeat itself
-MOST_WRAPS = 3  # a .csv.gz in a .zip is two
+"""Texts shrink to a third or a quarter; a ratio of 100 or more is a decompression bomb."""
+RATIO_COUNTS_FROM = 64 << 20  # unpacked bytes; a small repetitive corpus is allowed
+MOST_WRAPS = 3  # layers of compression
 
 GZIP, ZSTANDARD, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 WORKBOOK_MEMBERS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
@@ -24,7 +24,7 @@ _Open = Callable[[], IO[bytes]]
 
 
 def unpack(name: str, data: bytes) -> bytes:
-    """Undo gzip and Zstandard, however often; other data stays as it is.
+    """Decompress gzip and Zstandard, also when nested; other data is returned unchanged.
 
     Raises:
         InputError: the data is damaged, cut short, too large, or a tar archive.
@@ -42,7 +42,7 @@ def unpack(name: str, data: bytes) -> bytes:
 
 
 def zip_members(name: str, data: bytes) -> list[zipfile.ZipInfo] | None:
-    """The files of a ZIP archive in the order of their names; None if the data is a workbook, or no archive at all.
+    """List the files of a ZIP archive, sorted by name; None if the data is a workbook or not an archive.
 
     Raises:
         InputError: the archive is damaged, or protected by a password.

@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import InputError
-from raysweep.readers.json_files import BATCH_ROWS, to_cell
+from raysweep.readers.json_files import BATCH_ROWS, flush_cells, to_cell
 from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, list_names
 
 _MANIFEST = "META-INF/manifest.xml"
 _MOST_MANIFEST_BYTES = 1 << 20
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 _FILE_PASS = re.compile(rb"\x09\x08\x10\x00.{16}(\x86\x00\x00\x00)?\x2f\x00", re.DOTALL)
-"""In an .xls file: the record that begins the workbook, and after it the one that says how it is encrypted."""
+"""In an .xls file: the record that begins the workbook, followed by the record that describes its encryption."""
 
 
 def read_workbook(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read one sheet: its first row that is not empty is the header, empty rows are none.
+    """Read one sheet; its first row that is not empty is the header, and empty rows are skipped.
 
     Raises:
         InputError: the workbook is damaged or protected, it is not clear which sheet is meant, the sheet is empty, or
@@ -36,24 +36,24 @@ def read_workbook(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     names = list(dict.fromkeys(roles.values()))
     check_columns(name, header, names)
     places = [header.index(column) for column in names]
-    chunks: list[list[pa.Array]] = [[] for _ in names]
-    cells: list[list[bytes]] = [[] for _ in names]
+    chunks: dict[str, list[pa.Array]] = {column: [] for column in names}
+    cells: dict[str, list[bytes]] = {column: [] for column in names}
     count = 0
     for row in rows:
         count += 1
-        for column, place in zip(cells, places, strict=True):
+        for column, place in zip(cells.values(), places, strict=True):
             column.append(to_cell(row[place]) if place < len(row) else b"")
         if count % BATCH_ROWS == 0:
-            _flush(cells, chunks)
-    _flush(cells, chunks)
+            flush_cells(cells, chunks)
+    flush_cells(cells, chunks)
     if not count:
         raise InputError(f"{name}: has a header and no rows")
-    table = pa.table({column: pa.chunked_array(chunk, CELL) for column, chunk in zip(names, chunks, strict=True)})
+    table = pa.table({column: pa.chunked_array(chunk, CELL) for column, chunk in chunks.items()})
     return RawColumns(table=table, row_numbers=np.arange(1, count + 1, dtype=np.int64), header=header, roles=roles)
 
 
 def _rows(name: str, data: bytes, sheet: str | None) -> Iterator[Sequence[Any]]:
-    """The rows of the sheet that are not empty."""
+    """Return an iterator over the rows of the sheet that are not empty."""
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
     try:
@@ -77,7 +77,7 @@ def _rows(name: str, data: bytes, sheet: str | None) -> Iterator[Sequence[Any]]:
 
 
 def _is_protected(data: bytes) -> bool:
-    """Whether a workbook that cannot be read has a password; calamine tries each format and says that none fits."""
+    """Tell whether a workbook that calamine could not read has a password; calamine says only that no format fits."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return _ENCRYPTED_STREAM in data or _FILE_PASS.search(data) is not None
     try:
@@ -85,12 +85,6 @@ def _is_protected(data: bytes) -> bool:
             return b"encryption-data" in manifest.read(_MOST_MANIFEST_BYTES)
     except (KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
         return False  # no manifest, or a damaged one
-
-
-def _flush(cells: list[list[bytes]], chunks: list[list[pa.Array]]) -> None:
-    for column, chunk in zip(cells, chunks, strict=True):
-        chunk.append(pa.array(column, CELL))
-        column.clear()
 
 
 def _name(value: Any) -> str:

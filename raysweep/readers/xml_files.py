@@ -1,7 +1,7 @@
-"""Reads XML files whose records are elements; the layout says which (`XmlShape`).
+"""Reads XML files whose records are elements, which the layout names (`XmlShape`).
 
-A cell is the text of an element or an attribute.  Markup inside a text stays in it as tags, for `data.clean` to
-unwrap and count.  External entities are not read, and files that declare entities are refused.
+A cell is the text of an element or an attribute.  Markup inside a text is kept as tags, which `data.clean` removes and
+counts.  External entities are not read, and files that declare entities are refused.
 """
 
 import io
@@ -20,7 +20,7 @@ def read_xml(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     """Read the records of an XML file.
 
     Raises:
-        InputError: no layout says where the records are, there are none, or the file is not well-formed.
+        InputError: no layout names the records, there are none, or the file is not well-formed.
     """
     shape = options.xml
     if shape is None:
@@ -62,7 +62,7 @@ def _local(element: Element) -> str:
 
 
 def _find(record: Element, path: str) -> str:
-    """The text at a path; that of several elements is joined by line breaks."""
+    """Return the text at a path; the texts of several elements are joined by line breaks."""
     path, _, attribute = path.partition("@") if path.count("@") == 1 and "[" not in path else _split(path)
     found = record.findall(path.rstrip("/")) if path.rstrip("/") else [record]
     if attribute:
@@ -71,13 +71,13 @@ def _find(record: Element, path: str) -> str:
 
 
 def _split(path: str) -> tuple[str, str, str]:
-    """Divide a path with a condition from the attribute behind it."""
+    """Separate a path with a condition from the attribute after it."""
     before, mark, attribute = path.rpartition("/@")
     return (before, mark, attribute) if mark and "]" not in attribute else (path, "", "")
 
 
 def _inner(element: Element) -> str:
-    """The text inside an element, its markup as plain tags."""
+    """Return the text inside an element, with its markup as plain tags."""
     parts = [element.text or ""]
     for child in element:
         inner = _inner(child)
