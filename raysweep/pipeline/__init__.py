@@ -1,1 +1,1 @@
-"""A run from start to end: stages, what to skip, provenance, records."""
+"""Executes a run from start to end: its stages, what to skip, and the records of what was made from what."""

@@ -1,8 +1,8 @@
 """The stage that tells levels from perplexities: it scores texts under every model, then compares classifiers.
 
-The scores of a corpus under a model are a target with a record of its own, made part by part, so that a kill costs one
-part; the stage's own target is what the classifiers made of them.  Answers that the evaluate stage scored are taken
-from its losses, and only whole texts are scored anew.
+The scores of a corpus under a model are a target with its own record, made in parts, so that a kill costs at most one
+part; the stage's own target is the output of the classifiers.  Answers that the evaluate stage scored are taken
+from its losses, and only whole texts are scored here.
 """
 
 import shutil
@@ -34,7 +34,7 @@ _KIND = "text scores"
 
 
 def classified_models(trials: Mapping[str, Trial], done: Mapping[str, Any]) -> tuple[str, ...]:
-    """The start, and of every entry of the config the first seed that is trained; no controls."""
+    """Name the models to score with: the start, and the first trained seed of every entry except controls."""
     first: dict[str, str] = {}
     for name, trial in trials.items():
         if trial.control is None and name in done:
@@ -44,16 +44,16 @@ def classified_models(trials: Mapping[str, Trial], done: Mapping[str, Any]) -> t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pair:
-    """A corpus under a model."""
+    """A corpus to score under a model."""
 
     source: "TextSource"
     model: str
     tokenizer: str
-    """Digest of the run's own tokenizer; '' if it has none."""
+    """Digest of the run's own tokenizer; '' if it uses GPT-2's."""
 
     @property
     def name(self) -> str:
-        """The target's name; no trial's name has a colon."""
+        """The target's name; a trial's name never contains a colon."""
         return f"{self.source.name}:{self.model}"
 
 
@@ -65,7 +65,7 @@ class ClassifyStage(Stage):
     has_command = False
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """Every model's scores of every corpus, and what the classifiers made of them; none if it is not asked for."""
+        """List every model's scores of every corpus, then the classifiers' output; [] without this stage."""
         if self.config.classification is None:
             return []
         trained = read_done_trials(self.folder, self.trials, self.forced)
@@ -103,17 +103,17 @@ class ClassifyStage(Stage):
         return self._files.outputs
 
     def refuse_inputs(self) -> None:
-        """Refuse a single level.
+        """Refuse a corpus with a single level.
 
         Raises:
-            ConfigError: there is nothing to tell apart.
+            ConfigError: there are no levels to tell apart.
         """
         levels = self.config.data.levels
         if self.config.classification is not None and len(levels) < 2:
             raise ConfigError(f"classification: found one level, {levels[0]:.40}; levels are told apart from two on")
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Score the texts to do, then classify."""
+        """Score the texts that are not scored, then classify."""
         from raysweep.pipeline.run_record import read_run
 
         record = read_run(self.folder)
@@ -162,9 +162,9 @@ class ClassifyStage(Stage):
         listener: Listener,
         fresh: frozenset[str],
     ) -> None:
-        """Score what is not scored of these pairs, and record each pair when its parts are there.
+        """Score what is missing of these pairs, and record each pair as soon as its parts are complete.
 
-        The texts of a command that was killed are written anew: its documents may have been other ones.
+        The texts left by a killed command are written again, because its documents may have been different.
         """
         if self._files.working.exists():
             shutil.rmtree(self._files.working)
@@ -193,7 +193,7 @@ class ClassifyStage(Stage):
         shutil.rmtree(self._files.working, ignore_errors=True)
 
     def _tasks(self, pair: _Pair, model_digest: str, splits: "Sequence[pa.Table]") -> Iterator[TextTask]:
-        """The parts of a corpus under a model, with their texts written; a part holds texts of one split."""
+        """Write the corpus's texts in parts of one split each, and yield a task per part under a model."""
         import pyarrow.parquet as pq
 
         number = 0
@@ -221,7 +221,7 @@ class ClassifyStage(Stage):
         return int(pq.ParquetFile(task.texts).metadata.num_rows)
 
     def _begin(self, pairs: Mapping[str, _Pair], targets: Mapping[str, Target], fresh: frozenset[str]) -> None:
-        """Remove parts that were scored with other settings, texts or models; those of the same work are kept."""
+        """Delete parts that were scored with other settings, texts or models, and keep those of the same work."""
         anew: dict[Path, str] = {}
         for name, pair in pairs.items():
             begun = self._files.begun(pair.source.name, pair.model)
@@ -229,7 +229,7 @@ class ClassifyStage(Stage):
                 self._files.scores_record(pair.source.name, pair.model).unlink(missing_ok=True)
                 shutil.rmtree(begun.parent, ignore_errors=True)
                 anew[begun] = targets[name].work
-        # A machine that goes on from object storage must not take old parts there for those of the new work.
+        # A machine that resumes from object storage must not take old parts there for parts of the new work.
         if anew:
             self.push()
         for begun, work in anew.items():
@@ -251,7 +251,7 @@ class ClassifyStage(Stage):
     def _classify(
         self, pairs: Sequence[_Pair], documents: Mapping[str, "Sequence[pa.Table]"], listener: Listener
     ) -> None:
-        """Write the features, what the classifiers predict, and the logistic regression."""
+        """Write the features, the classifiers' predictions, and the fitted logistic regression."""
         import pandas as pd
         import pyarrow as pa
 
@@ -293,7 +293,7 @@ class ClassifyStage(Stage):
             listener.say(f"classify: {sentence}")
 
     def _scores(self, corpus: str, model: str) -> "pd.DataFrame":
-        """All parts of a corpus's scores under a model, in order."""
+        """Read all parts of a corpus's scores under a model, in order."""
         import pandas as pd
 
         parts = sorted(self._files.scores(corpus, model).glob("*.parquet"))

@@ -1,11 +1,11 @@
-"""Finds and removes what nothing in a run folder needs any more.
+"""Finds and deletes what is no longer needed in a run folder.
 
-    checkpoints     of trials that are done: the model is in place, and nothing resumes them
+    checkpoints     of trials that are done: the model is in place, so nothing resumes from them
     samples         models of a search's samples that were not chosen
-    notes           of Tune and Train: a later run reads our own records
-    leftovers       of writers that were killed, and requests to stop that have been obeyed
+    notes           of Tune and Train: a later run reads raysweep's own records
+    leftovers       of killed writers, and stop requests that have been obeyed
 
-Files that the report's evidence names are always kept.
+Files listed in the report's evidence are always kept.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removable:
-    """A file or folder, and why nothing needs it."""
+    """A file or folder that may be deleted, and why."""
 
     path: Path
     why: str
@@ -28,7 +28,7 @@ class Removable:
 
 
 def find_removable(folder: RunFolder) -> list[Removable]:
-    """All that may be removed, in the order of paths; no process may be working in the folder."""
+    """List everything that may be deleted, sorted by path; no process may be working in the folder."""
     cited = _cited(folder)
     reasons: dict[Path, str] = {}
     for path, why in _candidates(folder):
@@ -39,7 +39,7 @@ def find_removable(folder: RunFolder) -> list[Removable]:
 
 
 def remove(items: list[Removable]) -> int:
-    """Delete them; returns the bytes freed."""
+    """Delete the items; return the number of bytes freed."""
     for item in items:
         if item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
@@ -80,6 +80,6 @@ def _cited(folder: RunFolder) -> set[Path]:
 
 
 def _size(path: Path) -> int:
-    """Bytes that removal frees; a file with a second hard link (a chosen sample's model) frees none."""
+    """Count the bytes that deletion frees; a file with a second hard link (a chosen sample's model) frees none."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)

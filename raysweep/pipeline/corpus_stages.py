@@ -1,6 +1,6 @@
 """The stages that need no model: prepare (the corpus becomes documents) and mask (documents become examples).
 
-Heavy rooms are imported where they are used: a run with nothing to do need not wait for pyarrow.
+Heavy rooms are imported where they are used, so that a run with nothing to do does not wait for pyarrow.
 """
 
 import shutil
@@ -32,7 +32,7 @@ class PrepareStage(Stage):
 
     @cached_property
     def _files(self) -> list[Path]:
-        """The files of the corpus; none: the synthetic sample.
+        """The files of the corpus; [] for the synthetic sample.
 
         Raises:
             InputError: there is no such file.
@@ -45,15 +45,15 @@ class PrepareStage(Stage):
         return identities.corpus_identity(self.config, self._files)
 
     def outputs(self) -> list[Path]:
-        """The files of `corpus/`, but for ILM's texts, which nothing reads."""
+        """The files of `corpus/` except ILM's text files, which no other stage reads."""
         return self.folder.corpus_outputs
 
     def refuse_inputs(self) -> None:
-        """Raise if a file of the corpus is not there."""
+        """Raise if a file of the corpus does not exist."""
         _ = self._files
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """The corpus, and ILM's text files if they are asked for, or lie there."""
+        """The corpus, and ILM's text files if they are requested or exist."""
         targets = [self.own_target(self._settings(done), done)]
         has_ilm_texts = self.folder.ilm_texts.exists()
         if self.config.data.export_ilm or has_ilm_texts:
@@ -70,7 +70,7 @@ class PrepareStage(Stage):
         return targets
 
     def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
-        """The identity; with the corpus as it was when it has been moved away since, so that later stages can go on."""
+        """The settings now; if the corpus was moved away, with its recorded digest, so that later stages can run."""
         record = done.get(self.name)
         try:
             return self._identity
@@ -126,7 +126,7 @@ class PrepareStage(Stage):
 
 
 class MaskStage(Stage):
-    """Makes the masked examples, a shard at a time."""
+    """Makes the masked examples, one shard at a time."""
 
     name = "mask"
     needs = ("prepare",)
@@ -142,7 +142,7 @@ class MaskStage(Stage):
         return [self.folder.examples]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Make the shards that are not there, and the manifest of all of them."""
+        """Make the missing shards, and the manifest of all shards."""
         from raysweep.corpus.preparing import read_summary
 
         (target,) = decisions.todo
@@ -191,14 +191,14 @@ def make_examples(
     anew: bool,
     run: RunFolder | None = None,
 ) -> Mapping[str, Any]:
-    """Make the shards that are not there, and the manifest of all of them; returns its totals.
+    """Make the missing shards, and the manifest of all shards; return its totals.
 
     Args:
-        folder: whose documents become examples.
-        work: what the examples are made from and how, hashed; shards of other work are removed first.
+        folder: the documents to mask, and where the examples go.
+        work: hash of what the examples are made from and how; shards with another hash are deleted first.
         identity: the settings, for the manifest.
-        anew: shards of the same work are removed too.
-        run: whose tokenizer is used; None: the one that the config asks for is made.
+        anew: delete shards with the same hash too.
+        run: the run whose tokenizer is used; None to make the tokenizer that the config asks for.
     """
     from raysweep.masking.shards import plan_shards, read_shard_summary, write_manifest
     from raysweep.masking.tokenizer_folder import pack_vocabulary, write_tokenizer
@@ -209,7 +209,7 @@ def make_examples(
         vocabulary = make_tokenizer(config, folder.documents, folder.examples)
     else:
         vocabulary = copy_tokenizer(config, run.examples, folder.documents, folder.examples)
-    # Another version of `tokenizers` may train another one on the same texts; then no shard fits it.
+    # Another version of `tokenizers` may train a different tokenizer on the same texts; then no existing shard fits it.
     begun, mark = folder.examples_fingerprint, work if vocabulary is gpt2() else f"{work} {vocabulary.digest}"
     if anew or not begun.exists() or begun.read_text(errors="replace") != mark:
         shutil.rmtree(folder.examples, ignore_errors=True)
@@ -245,7 +245,7 @@ def make_examples(
 
 
 def _describe(tokenizer: str) -> str:
-    """What `model.tokenizer` says, in words."""
+    """Describe the value of `model.tokenizer` in words."""
     return {
         CORPUS_TOKENIZER: "a tokenizer trained on the texts of the train split",
         START_TOKENIZER: "the start's own tokenizer",

@@ -1,4 +1,4 @@
-"""Reads the corpus before a run does, and says what prepare would refuse: columns, levels, rows that are bad."""
+"""Reads the corpus before a run does, and reports what prepare would refuse: columns, levels, bad rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from raysweep.readers.locations import as_list, find_files, is_remote, name_file
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusSurvey:
-    """What is in the corpus, as far as it can be read."""
+    """What the corpus contains, as far as it can be read."""
 
     rows: int
     documents: Mapping[str, int]
-    """By level, lowest first."""
+    """Number of documents by level, lowest level first."""
     set_aside: Mapping[str, int]
-    """Rows by the reason for which prepare would set them aside."""
+    """Number of rows by the reason for which prepare would set them aside."""
 
     def __str__(self) -> str:
         levels = ", ".join(f"{level} {count:,}" for level, count in self.documents.items())
@@ -26,11 +26,11 @@ class CorpusSurvey:
 
 
 def survey_corpus(config: Config) -> CorpusSurvey | None:
-    """Read the corpus; None for the synthetic sample.
+    """Read the corpus; return None for the synthetic sample.
 
     Raises:
-        InputError, ConfigError: prepare or the trainings would refuse it: no such file, columns that are missing,
-            too many bad rows, levels without texts.
+        InputError, ConfigError: prepare or the trainings would refuse it: a file or column is missing, too many rows
+            are bad, or a level has no texts.
     """
     if config.data.path is None:
         return None
@@ -57,5 +57,5 @@ def survey_corpus(config: Config) -> CorpusSurvey | None:
 
 
 def is_at_hand(config: Config) -> bool:
-    """Whether the corpus can be read without fetching anything."""
+    """Whether the corpus can be read without downloading anything."""
     return not any(is_remote(given) for given in as_list(config.data.path or ()))

@@ -1,11 +1,11 @@
-"""Goes on with a finished training (`--extend A1`): more steps of a constant schedule, from its last state.
+"""Extends a finished training (`--extend A1`) to more steps of a constant schedule, from its last state.
 
-The result is that of a training of all steps in one go, to the byte on a CPU.  So what was trained must be a beginning
-of it: a constant schedule, the same data and settings but for `steps`, a last evaluation that the longer training makes
-too, and the last checkpoint, which `keep: resume` leaves.
+The result equals that of a training of all steps in one go, to the byte on a CPU.  The finished training must therefore
+be the beginning of the longer one: a constant schedule, the same data and settings except `steps`, a last evaluation
+at a step where the longer training evaluates too, and the last checkpoint, which `keep: resume` leaves.
 
-Order: the checkpoints are given to the longer work, then the record says that it was stopped.  After a kill in between
-the same command does the rest.
+First the checkpoints are assigned to the longer training, then the record is marked as stopped.  If the process is
+killed in between, the same command does the rest.
 """
 
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ def refuse_extension(target: Target, settings: TrialConfig, result: Mapping[str,
     """Raise if the training cannot be extended to the steps that the config asks for.
 
     Args:
-        result: of the finished training.
+        result: the result of the finished training.
 
     Raises:
-        ConfigError: with the reason and what to do instead.
+        ConfigError: the message gives the reason and what to do instead.
     """
     if problem := why_not_extendable(target, settings, result):
         raise ConfigError(f"--extend {target.name}: {problem}. Train it again with --force {target.name}")
 
 
 def why_not_extendable(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> str:
-    """Why a finished training cannot be extended; '' if it can."""
+    """Say why a finished training cannot be extended; '' if it can."""
     assert target.record is not None, "only what is recorded is extended"
     before, now = dict(target.record.identity), dict(target.identity)
     old, new = before.pop("steps", 0), now.pop("steps", 0)
@@ -57,7 +57,7 @@ def why_not_extendable(target: Target, settings: TrialConfig, result: Mapping[st
 
 
 def extend_training(folder: TrialFolder, target: Target) -> None:
-    """Make the finished training the beginning of the one that the target asks for."""
+    """Turn the finished training into the beginning of the longer one that the target describes."""
     from raysweep.model.checkpoints import Checkpoints  # torch, which a plan does not need
 
     record = read_record(folder)

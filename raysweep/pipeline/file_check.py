@@ -1,6 +1,6 @@
-"""Compares every file of a run folder with the records: as made, changed, missing, or in no record.
+"""Compares every file of a run folder with the records: unchanged, changed, missing, or not recorded.
 
-Logs, checkpoints and what else changes while a run works are in no record; they are told by their place and name.
+Logs, checkpoints and other files that change while a run works are not recorded; their place and name identify them.
 """
 
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ _UNFINISHED = "of a training that is not done"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedFile:
-    """One file, and how it compares with what its record says."""
+    """One file, and how it compares with its record."""
 
     path: str
-    """Relative to the run folder."""
+    """Path relative to the run folder."""
     state: str
-    """'ok', 'changed', 'missing'; if no record lists it 'other' for what raysweep itself keeps, else 'unknown'."""
+    """'ok', 'changed' or 'missing'; if no record lists it, 'other' for raysweep's own working files, else 'unknown'."""
     detail: str = ""
 
     @property
     def is_bad(self) -> bool:
-        """It is not as it was made."""
+        """Whether the file is missing or differs from its record."""
         return self.state in ("changed", "missing")
 
 
 def check_files(folder: RunFolder) -> list[CheckedFile]:
-    """Every file of the run folder, and every recorded file that is missing, by path; all recorded files are read.
+    """List every file of the run folder and every recorded file that is missing, by path; reads all recorded files.
 
     Raises:
         InputError: there is no such run.
@@ -71,7 +71,7 @@ def _records(folder: RunFolder) -> Iterator[Path]:
 
 
 def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]:
-    """What a record lists, by the folder that its paths are relative to."""
+    """Return the outputs that a record lists, with the folder that their paths are relative to."""
     if record == folder.record:
         run = read_run(folder)
         return [] if run is None else [(folder.root, stage.outputs) for stage in run.stages.values()]
@@ -84,7 +84,7 @@ def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]
 
 
 def _what_it_is(folder: RunFolder, path: Path) -> str:
-    """What a file is that no record lists; '' if nothing of raysweep has such a name there."""
+    """Describe a file that no record lists; '' if raysweep never writes a file of this name there."""
     files = {
         folder.config: "settings of the run",
         folder.plan: "forecast",

@@ -1,8 +1,8 @@
-"""The part of the evaluate stage that is about further corpora (`corpora:`): their documents, examples and scores.
+"""The part of the evaluate stage that handles further corpora (`corpora:`): their documents, examples and scores.
 
-A corpus is a target with a record of its own, `corpora/NAME/corpus.json`, and so is each model's score on it.  If its
-files or settings change, it is made again and its scores with it, and nothing else but the tables and the report; if
-the run's own documents change it is too, since it must not hold their texts.
+A corpus is a target with its own record, `corpora/NAME/corpus.json`, and so is each model's score on it.  If its
+files or settings change, it and its scores are made again, and besides them only the tables and the report.  It is
+also made again if the run's own documents change, since it must not contain any of their texts.
 """
 
 import re
@@ -43,7 +43,7 @@ class FurtherCorpora:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        """Digests of each corpus's files; of those it was made from, if they have been moved away since.
+        """Digests of each corpus's files; if they were moved away, the digest with which the corpus was made.
 
         Raises:
             InputError: there is no such file.
@@ -59,10 +59,10 @@ class FurtherCorpora:
         return digests
 
     def refuse_inputs(self) -> None:
-        """Read each corpus that is not made yet, or is made again: by --force, or because the run's documents are.
+        """Read each corpus that will be made, or made again because of --force or changed documents of the run.
 
         Raises:
-            InputError: a file is not there or cannot be used, too many rows are bad, or no document is left.
+            InputError: a file is missing or cannot be used, too many rows are bad, or no document is left.
         """
         run = None if "prepare" in self.forced else read_run(self.folder)
         is_prepared = run is not None and "prepare" in run.stages
@@ -72,10 +72,10 @@ class FurtherCorpora:
                 survey_corpus_files(self.config, name)
 
     def targets(self, done: Mapping[str, StageRecord], models: Mapping[str, TrialRecord]) -> list[Target]:
-        """Every corpus, then every model's scores on it.
+        """List every corpus, then every model's scores on it.
 
         Args:
-            models: records of the models that are trained.
+            models: records of the trained models.
         """
         made_from = {**identities.examples_made_from(done), **identities.tokenizer_made_from(done)}
         corpora = {
@@ -97,7 +97,7 @@ class FurtherCorpora:
         return [*corpora.values(), *scores]
 
     def make_corpora(self, todo: Collection[Target], executor: Executor, listener: Listener) -> None:
-        """Prepare the corpora to do, and make their examples.
+        """Prepare the corpora among the targets to do, and make their examples.
 
         Raises:
             InputError: a corpus cannot be used.
@@ -107,7 +107,7 @@ class FurtherCorpora:
                 self._make(target, executor, listener)
 
     def made_from(self, scoring: Scoring, models: Mapping[str, TrialRecord]) -> dict[str, str]:
-        """What a model's scores on a corpus are made from now."""
+        """Return the digests of what a model's scores on a corpus are made from now."""
         record = self._recorded(scoring.corpus or "")
         return identities.further_scores_made_from(record and record.outputs, models.get(scoring.model))
 
@@ -131,7 +131,7 @@ class FurtherCorpora:
 
         name, place = target.name, self.folder.further(target.name)
         place.further_record.unlink(missing_ok=True)
-        with _own_words(name):
+        with _naming_corpus_settings(name):
             summary = prepare_further_corpus(
                 _find_files(self.config, name),
                 place,
@@ -178,7 +178,7 @@ class FurtherCorpora:
 
 
 def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
-    """The record of scores or of a further corpus; None if there is none, or if it is forced and cannot be read.
+    """Read the record of scores or of a further corpus; None if there is none, or it is forced and cannot be read.
 
     Args:
         fix: the option that makes it again.
@@ -200,25 +200,25 @@ def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
 
 
 def survey_corpus_files(config: Config, name: str) -> None:
-    """Read a further corpus, and refuse what its preparation would.
+    """Read a further corpus, and refuse what its preparation would refuse.
 
     Raises:
-        InputError: a file is not there or cannot be used, too many rows are bad, or no document is left.
+        InputError: a file is missing or cannot be used, too many rows are bad, or no document is left.
     """
     from raysweep.corpus.further_corpus import survey_further_corpus
 
-    with _own_words(name):
+    with _naming_corpus_settings(name):
         survey_further_corpus(_find_files(config, name), config.corpora[name].as_data(config.data))
 
 
 def _find_files(config: Config, name: str) -> list[Path]:
-    with _own_words(name):
+    with _naming_corpus_settings(name):
         return find_files(config.corpora[name].path)
 
 
 @contextmanager
-def _own_words(name: str) -> Iterator[None]:
-    """Let errors name the settings of the corpus where the readers name those of `data`."""
+def _naming_corpus_settings(name: str) -> Iterator[None]:
+    """Replace names of `data` settings in errors of the readers by those of this corpus's settings."""
     try:
         yield
     except InputError as error:

@@ -1,21 +1,21 @@
-"""What each target is made from: its settings, and the digests of its inputs.
+"""Defines what each target is made from: its settings, and the digests of its inputs.
 
-A target's *identity* holds its settings in plain fields: never paths, hosts, workers or GPUs, since results
-do not depend on them.  If they change under a finished corpus, examples or trial, the run stops and names
-the fields.  *Made from* holds the digests of the files it was made from, which are the outputs of other
+A target's *identity* holds its settings as plain fields, without paths, hosts, workers or GPUs, since results
+do not depend on those.  If the settings of a finished corpus, examples or trial change, the run stops and names
+the fields.  *Made from* holds the digests of the files that the target was made from, which are the outputs of other
 targets:
 
     corpus     the files (by their digest, in the identity)
     examples   documents.parquet; the tokenizer (by its digest, in the identity)
     trial      the shards of the examples and their tokenizer; the parent's model without its card
     scores     the model without its card (an interpolated one's parent too), the shards, documents.parquet
-    classify   the text scores, which are made anew with the documents that they are of; the losses of test documents
+    classify   the text scores, which are made again whenever their documents are; the losses of test documents
     further    its files (by their digest, in the identity), documents.parquet, whose train and valid texts it lacks
     report     all outputs of the stages before it, the records of the trials and of the scores, all code of raysweep
 
-If one of these digests changes, the target is made again without asking, and so on to everything that
-rests on it.  What was made again and came out equal to the byte changes no digest, so what rests on it
-stays; only the children of a trial that is trained again are always trained again too.  The constants are
+If one of these digests changes, the target and everything that rests on it are made again without asking.  A target
+that was made again with identical bytes changes no digest, so what rests on it is kept; the one exception is a
+trial's children, which are always trained again when the trial is.  The version constants are
 raised when the code that makes a target gives other results from the same settings; the report, which takes
 seconds, is made again whenever any code changed.
 """
@@ -41,18 +41,18 @@ TRAINING_VERSION = 2
 FURTHER_VERSION = 1
 CLASSIFICATION_VERSION = 2
 LOSSES = r"(corpora/[^/]+/)?evaluation/losses\.parquet$"
-"""The losses of test documents, on which the classifiers rest, among the outputs of the evaluate stage."""
+"""Matches, among the outputs of the evaluate stage, the losses of test documents, which the classifiers rest on."""
 _TOKENS = r"examples/(.*\.examples|tokenizer/.*)$"
-"""What models are trained and scored on: the shards, and all files of the tokenizer, which name its special tokens."""
+"""Matches what models are trained and scored on: the shards and all tokenizer files, special tokens included."""
 FURTHER_CORPUS = rf"corpus/documents|{_TOKENS}"
-"""What models are scored on among the outputs of a further corpus: its documents, and as above."""
+"""Matches, among the outputs of a further corpus, what models are scored on: its documents, shards and tokenizer."""
 
 
 def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None = None) -> dict[str, Any]:
-    """The settings of the prepare stage: the corpus by its bytes, the sample by how it is generated.
+    """Return the settings of the prepare stage: a corpus by its bytes, the sample by how it is generated.
 
     Args:
-        digest: of the corpus's files, if it is known.
+        digest: digest of the corpus's files, if it is known.
     """
     fields = config.data.model_dump(mode="json", exclude={"path", "sample", "max_bad_fraction", "export_ilm"})
     if fields["split"]["unit"] == "learner":
@@ -69,12 +69,12 @@ def corpus_identity(config: Config, files: Sequence[Path], *, digest: str | None
 
 
 def examples_identity(config: Config) -> dict[str, Any]:
-    """The settings of the mask stage."""
+    """Return the settings of the mask stage."""
     fields = config.masking.model_dump(mode="json", exclude={"shard_documents"})
     if config.masking.function is not None:
         from raysweep.masking.mask_function import function_digest  # NumPy, which a plan does not need
 
-        # By its code, not by the name of its module: it can be edited in place, and moved.
+        # By the digest of its code rather than its module's name, since a module can be edited or moved.
         fields["function"] = function_digest(config.masking.function)
     spoken = {} if config.data.language == "en" else {"language": config.data.language}
     if config.model.tokenizer != GPT2_TOKENIZER and (tokenizer := _tokenizer_identity(config.model)):
@@ -83,12 +83,12 @@ def examples_identity(config: Config) -> dict[str, Any]:
 
 
 def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
-    """Digests of what the examples are made from."""
+    """Return the digests of what the examples are made from."""
     return {"documents": documents_digest(done)} if "prepare" in done else {}
 
 
 def tokenizer_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
-    """Digest of the run's tokenizer, with which further corpora are masked too; nothing if it is GPT-2's."""
+    """Return the digest of the run's tokenizer, with which further corpora are masked too; {} if it is GPT-2's."""
     digest = tokenizer_digest(done["mask"].outputs) if "mask" in done else ""
     return {"tokenizer": digest} if digest else {}
 
@@ -96,7 +96,7 @@ def tokenizer_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
 def trial_made_from(
     trial: Trial, done: Mapping[str, StageRecord], records: Mapping[str, TrialRecord | None]
 ) -> dict[str, str]:
-    """Digests of what a trial is made from; without the parent's if that is not done."""
+    """Return the digests of what a trial is made from, without the parent's if the parent is not done."""
     digests = {"examples": examples_digest(done)} if "mask" in done else {}
     parent = records[trial.parent] if trial.parent is not None else None
     if parent is not None and parent.state is State.DONE:
@@ -107,10 +107,10 @@ def trial_made_from(
 def scores_made_from(
     done: Mapping[str, StageRecord], record: TrialRecord | None, parent: TrialRecord | None = None
 ) -> dict[str, str]:
-    """Digests of what a model's scores are made from; `record` is None for the start.
+    """Return the digests of what a model's scores are made from; `record` is None for the start.
 
     Args:
-        parent: of the model that is interpolated with.
+        parent: record of the model to interpolate with.
     """
     digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
     models = {"model": record, "parent": parent}
@@ -118,7 +118,7 @@ def scores_made_from(
 
 
 def further_identity(config: Config, corpus: str, files: str) -> dict[str, Any]:
-    """The settings of a further corpus's documents and examples.
+    """Return the settings of a further corpus's documents and examples.
 
     Args:
         files: digest of its files.
@@ -133,11 +133,11 @@ def further_identity(config: Config, corpus: str, files: str) -> dict[str, Any]:
 
 
 def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None) -> dict[str, str]:
-    """Digests of what a model's scores on a further corpus are made from.
+    """Return the digests of what a model's scores on a further corpus are made from.
 
     Args:
         corpus: outputs of the corpus; None if it is not made.
-        record: None for the start.
+        record: record of the model; None for the start.
     """
     digests = {} if corpus is None else {"corpus": combine_digests(corpus, FURTHER_CORPUS)}
     return digests if record is None else {**digests, "model": record.model_digest}
@@ -146,7 +146,7 @@ def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None)
 def report_made_from(
     config: Config, folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]
 ) -> dict[str, str]:
-    """Digests of what the report is made from."""
+    """Return the digests of what the report is made from."""
     stages = {name: combine_digests(done[name].outputs) for name in ("prepare", "mask", "evaluate") if name in done}
     if config.classification is not None and "classify" in done:
         stages["classify"] = combine_digests(done["classify"].outputs, r".*\.parquet$")
@@ -162,9 +162,9 @@ def report_made_from(
 
 
 def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """The settings of every trial, and their fingerprints.
+    """Return the settings of every trial, and their fingerprints.
 
-    A child's hold the fingerprint of its parent's.  Parents come before children, as `expand_trials` orders them.
+    A child's settings contain its parent's fingerprint.  Parents come before children, as `expand_trials` orders them.
     """
     identities: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, str] = {}
@@ -180,7 +180,7 @@ def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[
 
 
 def scores_identity(config: Config, trials: Mapping[str, Trial], scoring: Scoring) -> dict[str, Any]:
-    """The settings of a model's scores; for `START_MODEL`, also those of the start."""
+    """Return the settings of a model's scores; for `START_MODEL`, also the settings of the start."""
     settings = config.evaluation.model_dump(mode="json", exclude={"batch_tokens", "interpolation"})
     identity = {"evaluation": settings, "levels": list(scoring.levels), "seed": config.seed}
     if not scoring.is_test:
@@ -196,7 +196,7 @@ def scores_identity(config: Config, trials: Mapping[str, Trial], scoring: Scorin
 
 
 def merged_identity(config: Config, scores: Sequence[str]) -> dict[str, Any]:
-    """The settings of the merged scores; with sequential seeds also those of the looks that are taken at them."""
+    """Return the settings of the merged scores; with sequential seeds also those of the interim looks."""
     identity: dict[str, Any] = {"models": list(scores), "metric": config.report.metric}
     if config.sequential_seeds is not None:
         looks = config.report.model_dump(mode="json", include={"resamples", "confidence", "hypotheses"})
@@ -205,7 +205,7 @@ def merged_identity(config: Config, scores: Sequence[str]) -> dict[str, Any]:
 
 
 def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]:
-    """The settings of the report, and how every trial ended."""
+    """Return the settings of the report, and how every trial ended."""
     asked = {} if config.classification is None else {"classification": config.classification.model_dump(mode="json")}
     return {
         "report": config.report.model_dump(mode="json"),
@@ -216,7 +216,7 @@ def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]
 
 
 def _model_identity(config: Config) -> dict[str, object]:
-    """What the trials without a parent start from: the content of the start, never its path."""
+    """Describe what trials without a parent start from: the content of the start, never its path."""
     if config.model.start == SCRATCH:
         # The tokenizer is part of the examples, which a trial is made from too.
         return config.model.model_dump(mode="json", exclude={"tokenizer"})
@@ -226,7 +226,7 @@ def _model_identity(config: Config) -> dict[str, object]:
 
 
 def text_scores_identity(config: Config, trials: Mapping[str, Trial], model: str) -> dict[str, Any]:
-    """The settings of a model's scores of texts; for `START_MODEL`, also those of the start."""
+    """Return the settings of a model's scores of texts; for `START_MODEL`, also the settings of the start."""
     settings = config.evaluation.model_dump(mode="json", include={"examples_per_document", "documents_per_level"})
     identity = {**examples_identity(config), "evaluation": settings, "levels": list(config.data.levels)}
     if model == START_MODEL:
@@ -236,27 +236,27 @@ def text_scores_identity(config: Config, trials: Mapping[str, Trial], model: str
 
 
 def classify_identity(config: Config, corpora: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
-    """The settings of the classifiers."""
+    """Return the settings of the classifiers."""
     assert config.classification is not None
     settings = config.classification.model_dump(mode="json")
     fields = {"levels": list(config.data.levels), "corpora": list(corpora), "models": list(models)}
-    # What is fitted says whose perplexities it reads.
+    # The saved classifier names the models whose perplexities it reads, so their versions count.
     version = [CLASSIFICATION_VERSION, EXAMPLES_VERSION, SCORES_VERSION]
     return {"classification": settings, **fields, "seed": config.seed, "version": version}
 
 
 def documents_digest(done: Mapping[str, StageRecord]) -> str:
-    """Digest of documents.parquet."""
+    """Return the digest of documents.parquet."""
     return combine_digests(done["prepare"].outputs, r"corpus/documents\.parquet$")
 
 
 def examples_digest(done: Mapping[str, StageRecord]) -> str:
-    """Digest of the shards of the examples, and of their tokenizer."""
+    """Return the digest of the shards of the examples and their tokenizer."""
     return combine_digests(done["mask"].outputs, _TOKENS)
 
 
 def _tokenizer_identity(model: ModelConfig) -> str:
-    """The digest of the tokenizer, never its path; '' if it turns out to be GPT-2's."""
+    """Return the tokenizer's digest, never its path; '' if it turns out to be GPT-2's."""
     if model.tokenizer == CORPUS_TOKENIZER:
         return CORPUS_TOKENIZER  # what comes out is an output, of which a digest is kept
     from raysweep.masking.vocabulary import gpt2  # the tokenizers, which a plan need not load

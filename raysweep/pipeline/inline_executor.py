@@ -1,6 +1,6 @@
-"""Carries the work out in this process, one piece after another: no Ray, no concurrency.
+"""Does the work in this process, one piece after another, without Ray or concurrency.
 
-It is for small runs and tests, and it is the yardstick for the cluster's results: the files are the same.
+It serves small runs and tests, and as the reference for the cluster's results, whose files must be the same.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class InlineExecutor:
-    """An `Executor` without a cluster."""
+    """An `Executor` that needs no cluster."""
 
     def __init__(self, threads: int = 1, *, fail_fast: bool = False, budget: BudgetWatch | None = None) -> None:
-        """Args: `threads` of one trial, `resources.cpus_per_trial`: sums of floats depend on how they are divided."""
+        """Args: `threads` is `resources.cpus_per_trial`; sums of floats depend on the number of threads."""
         self._threads, self._fail_fast, self._budget = threads, fail_fast, budget
 
     def check(self, listener: Listener) -> None:
-        """There is nothing to refuse: this process does all."""
+        """Refuse nothing: this process can do all the work."""
 
     def block_mapper(self, listener: Listener) -> "MapBlocks":  # noqa: ARG002
-        """Threads of this process."""
+        """Return a function that maps blocks with threads of this process."""
         from raysweep.readers.cpu_threads import map_blocks_in_threads
 
         return map_blocks_in_threads
@@ -52,7 +52,7 @@ class InlineExecutor:
             return
         import torch
 
-        # Not `from … import train`: it is looked up at each training.
+        # Not `from … import train`, so that the function is looked up at each training.
         from raysweep.training import loop
 
         torch.set_num_threads(self._threads)
@@ -82,7 +82,7 @@ class InlineExecutor:
                     pause_at=training.pause_at,
                     should_stop=should_stop,
                 )
-                # Before the end, after which the time since the last step would count for no training.
+                # Before the end: the time since the last step would otherwise be charged to no training.
                 watch.poll_budget()
                 state.end(name, outcome)
 
@@ -98,15 +98,15 @@ class InlineExecutor:
             score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
 
     def warm_up(self, tasks: int, listener: Listener) -> None:
-        """There is nothing to start."""
+        """Do nothing: there is nothing to start."""
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:  # noqa: ARG002
-        """Score the parts, in their order."""
+        """Score the parts in order."""
         import torch
 
         from raysweep.inference.text_parts import score_part
 
-        # As Ray's actors have: a score does not depend on `resources.cpus_per_trial`.
+        # One thread, as in Ray's actors: scores must not depend on `resources.cpus_per_trial`.
         torch.set_num_threads(1)
         for task in tasks:
             part = task.read()
@@ -121,4 +121,4 @@ class InlineExecutor:
         return measure_speed(folder, repeats, ensemble=ensemble)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""

@@ -1,4 +1,4 @@
-"""Builds the work of the train and evaluate stages from the config and the run folder."""
+"""Builds the tasks of the train and evaluate stages from the config and the run folder."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ def train_tasks(
     fresh: Collection[str],
     costs: Mapping[str, float],
 ) -> list[TrainTask]:
-    """The trials as work; a parent that is not among them is done already.
+    """Make a task for each trial; a parent that is not among the trials is done already.
 
     Args:
-        costs: expected seconds of one training of each.
+        costs: expected seconds of one training, by trial.
     """
     names = {trial.name for trial in trials}
     return [
@@ -54,7 +54,7 @@ def score_tasks(
     identities: Mapping[str, Mapping[str, Any]],
     made_from: Mapping[str, Mapping[str, str]],
 ) -> list[ScoreTask]:
-    """The scorings as work.
+    """Make a task for each scoring.
 
     Args:
         identities, made_from: by the scoring's name.

@@ -1,8 +1,8 @@
-"""One process at a time works in a run folder.
+"""Lets one process at a time work in a run folder.
 
 The kernel holds the lock and releases it when the process ends, however it ends; the file's text only
-names the holder.  Who only looks takes the lock too, shared and for microseconds; a run that starts in
-such a moment waits for it to pass.
+names the holder.  A process that only checks the lock takes it too, shared and for microseconds; a run that
+starts at that moment waits for it to be released.
 """
 
 import fcntl
@@ -22,17 +22,17 @@ from raysweep.storage.run_files import LEASE
 from raysweep.storage.run_folder import RunFolder
 
 _LOOKS_S = 10.0
-"""How long a run that starts waits for those that only look."""
+"""Seconds that a starting run waits for processes that only check the lock."""
 
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Hold the run folder's lock for the block.
+    """Hold the run folder's lock during the block.
 
     Raises:
-        ConfigError: the folder cannot be made.
-        InputError: the lock file is no file of its own.
-        LockedError: another process has it; names host and pid.
+        ConfigError: the folder cannot be created.
+        InputError: the lock file is a link, or not a regular file.
+        LockedError: another process holds the lock; the message names its host and pid.
     """
     create_run_folder(folder)
     descriptor = _open(folder, os.O_RDWR | os.O_CREAT)
@@ -48,7 +48,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """True while a process holds the lock; for what was fetched from object storage, the lease there."""
+    """Whether a process holds the lock; for a run fetched from object storage, whether its lease there is valid."""
     if (lease := read_lease(folder.root / LEASE)) is not None:
         return lease[1]
     if not folder.lock.exists():
@@ -61,7 +61,7 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def last_holder(folder: RunFolder) -> dict[str, Any] | None:
-    """The `host`, `pid` and `since` (local time) of the process that has the lock, or had it last.
+    """Return `host`, `pid` and `since` (local time) of the process that holds the lock, or held it last.
 
     None if the file does not say.
     """
@@ -76,13 +76,13 @@ def last_holder(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _open(folder: RunFolder, flags: int) -> int:
-    """Open the lock file, which must be a plain file of its own: it is emptied when the lock is taken.
+    """Open the lock file, which must be a regular file with one name, since it is emptied when the lock is taken.
 
     Raises:
-        InputError: it is a link, or another name of some other file, or no file at all.
+        InputError: it is a symbolic link, a hard link to another file, or not a regular file.
     """
     try:
-        # A FIFO that nobody writes to would block without O_NONBLOCK.
+        # Without O_NONBLOCK, opening a FIFO that has no writer would block.
         descriptor = os.open(folder.lock, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         if folder.lock.is_symlink() or folder.lock.is_dir():
@@ -100,7 +100,7 @@ def _not_a_lock(folder: RunFolder) -> InputError:
 
 
 def _take(descriptor: int) -> bool:
-    """Take the lock; False if a run has it, and not only somebody who looks."""
+    """Take the lock; return False if a run holds it, rather than a process that only checks it."""
     until = time.monotonic() + _LOOKS_S
     while not _try(descriptor, fcntl.LOCK_EX):
         if not _try(descriptor, fcntl.LOCK_SH) or time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""The log of a trial's worker: its last lines, and what comes after them while it runs."""
+"""Reads the log of a trial's worker: its last lines, and the lines that follow while it runs."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -13,10 +13,10 @@ _CHUNK_BYTES = 1 << 16
 
 
 def find_log(folder: RunFolder, trial: str, trials: Collection[str]) -> Path:
-    """Where the log of a trial is, or of a sample of a search ('A2/samples/03').
+    """Find the log of a trial, or of a sample of a search ('A2/samples/03').
 
     Raises:
-        ConfigError: there is no such trial, or it has no log yet; says which there are.
+        ConfigError: there is no such trial, or it has no log yet; the message lists the existing ones.
     """
     name, _, sample = trial.partition("/samples/")
     if name not in trials:
@@ -34,7 +34,7 @@ def find_log(folder: RunFolder, trial: str, trials: Collection[str]) -> Path:
 
 
 def read_end(path: Path, lines: int) -> tuple[list[str], int]:
-    """The last whole lines, and where in the file, in bytes, they end."""
+    """Read the last complete lines; return them, and the byte offset at which they end."""
     with path.open("rb") as file:
         position = file.seek(0, 2)
         text = b""
@@ -48,12 +48,12 @@ def read_end(path: Path, lines: int) -> tuple[list[str], int]:
 
 
 def follow(path: Path, offset: int, folder: RunFolder, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """Whole lines from there on, until no process works in the run folder any more."""
+    """Yield complete lines from the offset on, until no process works in the run folder any more."""
     with path.open("rb") as file:
         file.seek(offset)
         partial = b""
         while True:
-            # Asked before the last look, so that what was written just before the end is still shown.
+            # Checked before the last read, so that lines written just before the end are still shown.
             is_over = not is_locked(folder)
             *whole, partial = (partial + file.read()).split(b"\n")
             yield from (line.decode("utf-8", errors="replace") for line in whole)

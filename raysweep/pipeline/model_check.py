@@ -1,4 +1,4 @@
-"""Whether a trained model, and the scores that are said of it, follow from the run folder as it is now."""
+"""Checks that a trained model, and the scores stated for it, follow from the run folder in its current state."""
 
 from raysweep.config.schema import Config
 from raysweep.errors import DamagedError, InputError
@@ -12,14 +12,14 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
-    """Refuse a model that is not trained, stale or damaged, or whose scores are; all its files are read.
+    """Refuse a model that is not trained, stale or damaged, or whose scores are; reads all its files.
 
     Args:
-        config: the settings that the run was made with.
+        config: the settings with which the run was made.
 
     Raises:
-        InputError: it must not be given to others; says why, and what makes it sound.
-        DamagedError: a file is not as it was made.
+        InputError: it must not be published; the message says why, and what to do about it.
+        DamagedError: a file was changed since it was made.
     """
     trials, record = expand_trials(config), read_run(folder)
     if model not in trials:

@@ -1,6 +1,6 @@
-"""The stages that make models and what is said of them: train, evaluate, report.
+"""The stages that make models and results: train, evaluate, report.
 
-Heavy rooms are imported where they are used, by the executor or in the function.
+Heavy rooms are imported where they are used, by the executor or inside a function.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,14 +30,14 @@ from raysweep.storage.digests import combine_digests
 
 
 class TrainStage(Stage):
-    """Trains the trials; each has a record of its own, which the executor writes."""
+    """Trains the trials; each trial has its own record, which the executor writes."""
 
     name = "train"
     needs = ("mask",)
     is_costly = True
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """Every trial's model.
+        """List every trial's model.
 
         Raises:
             ConfigError: a trial that is to be extended cannot be.
@@ -72,7 +72,7 @@ class TrainStage(Stage):
         trained_precision(self.folder, self.trials, apart_from=forced)
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Train; a trial that fails is recorded as failed and does not raise.
+        """Train; a trial that fails is recorded as failed and raises nothing.
 
         Raises:
             ConfigError: the trials were trained in different precisions.
@@ -108,7 +108,7 @@ class EvaluateStage(Stage):
     needs = ("mask",)
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """Every model's scores, and the tables in which they are merged.
+        """List every model's scores, and the tables that merge them.
 
         Raises:
             ConfigError: no model is trained.
@@ -151,11 +151,11 @@ class EvaluateStage(Stage):
         return FurtherCorpora(config=self.config, folder=self.folder, trials=self.trials, forced=self.forced)
 
     def refuse_inputs(self) -> None:
-        """Raise if a further corpus cannot be used: that must not be found after the trainings."""
+        """Raise if a further corpus cannot be used, which must not be noticed only after the trainings."""
         self._corpora.refuse_inputs()
 
     def outputs(self) -> list[Path]:
-        """The tables of all models' scores."""
+        """The tables that hold all models' scores."""
         further = [self.folder.further(name) for name in self.config.corpora]
         return [
             *self.folder.evaluation_outputs,
@@ -163,7 +163,7 @@ class EvaluateStage(Stage):
         ]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Score the models to do, then write `evaluation/` from all models' scores."""
+        """Score the models that are not scored, then write `evaluation/` from all models' scores."""
         from raysweep.evaluation.matrix import merge_losses, write_features, write_matrix
         from raysweep.evidence.seed_release import take_look
         from raysweep.tracking.tensorboard_scores import draw_test_scores
@@ -176,7 +176,7 @@ class EvaluateStage(Stage):
         if todo:
             made_from = {name: target.made_from for name, target in todo.items()}
             if further:
-                # Known only now that the corpora are made.
+                # These digests are known only now, after the corpora were made.
                 made_from |= {one.name: self._corpora.made_from(one, models) for one in further if one.name in todo}
             tasks = score_tasks(
                 config,
@@ -254,11 +254,11 @@ class ReportStage(Stage):
         ]
 
     def outputs(self) -> list[Path]:
-        """All of `report/`."""
+        """The folder `report/`."""
         return [self.folder.report]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here
-        """Write `report/`, and say the answer."""
+        """Write `report/`, and print the answer."""
         from raysweep.report.writing import write_report
 
         answer = write_report(self.folder, self.config, self.trials)["answer"]

@@ -1,8 +1,8 @@
-"""Notifies of the end of a run: a command or a webhook gets the run's name, its state and the verdict.
+"""Sends a notification when a run ends: a command or a webhook receives the run's name, its state and the verdict.
 
-Nothing of the message passes through a shell: a command is a list of arguments, and the message is
-its last one, with the parts in the environment.  A notification that fails is logged; the run's own
-end does not depend on it.
+No part of the message passes through a shell: a command is a list of arguments, with the message as
+its last argument and its parts in environment variables.  A failed notification is logged and does not change how
+the run ends.
 """
 
 import json
@@ -25,18 +25,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What a notification says."""
+    """The contents of a notification."""
 
     run: str
     state: Event
     """How the run ended: done, failed, or budget (stopped at its cap)."""
     done: int
-    """Trials that are done."""
+    """Number of trials that are done."""
     trials: int
     verdict: str
-    """The report's answer in a line; '' without a report."""
+    """The report's answer in one line; '' without a report."""
     reason: str
-    """Why the first unfinished trial is not done; '' if all are."""
+    """Why the first unfinished trial is not done; '' if all trials are done."""
 
     @property
     def text(self) -> str:
@@ -46,7 +46,7 @@ class Message:
 
 
 def notify(config: NotifyConfig | None, message: Message) -> list[str]:
-    """Notify as the config says, if it asks for this state.  Returns what failed, and why."""
+    """Send the notification if the config asks for this state; return what failed and why."""
     if config is None or message.state not in config.on:
         return []
     problems = []
@@ -62,7 +62,7 @@ def notify(config: NotifyConfig | None, message: Message) -> list[str]:
 
 def _run(command: tuple[str, ...], message: Message, timeout_s: float) -> str:
     parts = {f"RAYSWEEP_{name.upper()}": str(value) for name, value in asdict(message).items()}
-    # A zero byte is not allowed in arguments and environment variables.
+    # Arguments and environment variables must not contain a null byte.
     parts = {name: value.replace("\0", "") for name, value in parts.items()}
     try:
         command = tuple(expand(word, "notify.command") for word in command)
@@ -94,12 +94,12 @@ def _post(webhook: str, message: Message, timeout_s: float) -> str:
         with urllib.request.urlopen(_request(url, body, headers), timeout=timeout_s):
             return ""
     except (OSError, ValueError, HTTPException, ConfigError) as error:
-        # The address may hold a secret, so only the server is named.
+        # The URL may hold a secret, so only the server is named.
         return f"{server}: {error}"
 
 
 def _request(url: str, body: bytes, headers: dict[str, str]) -> urllib.request.Request:
-    """The request; the user and the password of the URL go into a header, where the server looks for them."""
+    """Build the request; the URL's user and password move to the Authorization header, where servers expect them."""
     if not url.startswith(("http://", "https://")):
         raise ValueError("must start with https:// or http://")
     parts = urlsplit(url)

@@ -11,7 +11,7 @@ from raysweep.scheduling.successive_halving import SEARCH_ROUND
 
 
 class OptunaSearch:
-    """Settings drawn by Optuna's TPE, from the seed and the results told."""
+    """Draws settings with Optuna's TPE sampler, from a seed and the reported losses."""
 
     def __init__(self, search: SearchConfig, *, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -24,7 +24,7 @@ class OptunaSearch:
         self._trials: list[optuna.trial.Trial] = []
 
     def ask(self) -> Mapping[str, Any]:
-        """The settings of the next sample."""
+        """Return the settings of the next sample."""
         self._trials.append(self._study.ask(fixed_distributions=self._space))
         return self._trials[-1].params
 

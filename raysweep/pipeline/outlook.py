@@ -1,8 +1,8 @@
-"""What `run` would do, told before: which trials it would train, why, and what it would refuse.
+"""Predicts what `run` would do: which trials it would train and why, and what it would refuse.
 
-The same decisions as a run's own (`pipeline.stages.decide`), without writing anything into the run: files are compared
-by their size and not read, a pretrained start is known by its files' times, and a model that is not in the local cache
-is not downloaded.
+The decisions are the run's own (`pipeline.stages.decide`), but nothing is written into the run: files are compared
+by size rather than read, a pretrained start is identified by its files' times, and a model that is not in the local
+cache is not downloaded.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,29 +21,29 @@ from raysweep.storage.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
-    """What `run` would do now."""
+    """What `run` would do in the current state."""
 
     refusal: RaysweepError | None
-    """What it would end with before it does anything."""
+    """The error with which it would refuse to start; None if it would start."""
     states: Mapping[str, str]
-    """By trial, where it is not the state of its record: 'changed', or 'again' for one that is to be trained again."""
+    """By trial, if not the state of its record: 'changed', or 'again' for a trial that would be trained again."""
     reasons: Mapping[str, str]
-    """By trial: what changed and what that needs, or why it would be trained again."""
+    """By trial: what changed and which option it needs, or why it would be trained again."""
     todo: tuple[str, ...]
-    """The trials that it would train; with what is refused now, once that is forced."""
+    """The trials that it would train, including those that it refuses until they are forced."""
 
 
 class _Silent:
-    """The listener of a run that does nothing."""
+    """A listener that ignores everything."""
 
     def begin(self, stage: str) -> None:
-        """Nothing begins."""
+        """Ignore the start of a stage."""
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Nothing advances."""
+        """Ignore progress."""
 
     def say(self, message: str) -> None:
-        """Nothing is said."""
+        """Ignore a message."""
 
 
 @trusting_file_times()
@@ -56,10 +56,10 @@ def foresee(
     forced: Collection[str] = (),
     extended: Collection[str] = (),
 ) -> Outlook:
-    """What `run` would do, or refuse, now.
+    """Predict what `run` would do or refuse now.
 
     Raises:
-        ConfigError: a name that is forced is unknown.
+        ConfigError: a forced name is unknown.
         DamagedError, EarlierVersionError: run.json or a trial's record cannot be read.
     """
     run = Run(
@@ -82,7 +82,7 @@ def foresee(
     except RaysweepError as error:
         refusal = error
     if not is_start_here or isinstance(refusal, DamagedError | EarlierVersionError):
-        # Without the start's weights, or a record, settings cannot be compared.
+        # Without the start's weights, or with an unreadable record, settings cannot be compared.
         return Outlook(refusal=refusal, states={}, reasons={}, todo=tuple(run.trials_to_do()))
     refuses_extension = refusal is not None and str(refusal).startswith("--extend")
     targets = replace(run.stages["train"], extended=()).targets(run.record.stages)
@@ -103,7 +103,7 @@ def _is_here(start: str) -> bool:
 def _outlook_of(
     targets: Sequence[Target], *, forced: Collection[str], extended: Collection[str], refusal: RaysweepError | None
 ) -> Outlook:
-    """Describe what becomes of the trials."""
+    """Describe what would happen to each trial."""
     decisions = decide(targets, forced=forced, extended=extended)
     todo = tuple(target.name for target in decisions.todo)
     states, reasons = {}, {}

@@ -1,7 +1,8 @@
-"""Runs a function in a process of its own, which ends at once when it is told to, or when this process is gone.
+"""Runs a function in a separate process that ends at once when it is told to, or when this process is gone.
 
-The process holds one end of a pipe whose other end this process alone has; when that is closed, even by kill -9, the
-process ends.  A pool by itself waits for what was begun, and its process outlives a parent that was killed.
+The separate process reads from a pipe whose other end only this process holds; when that end is closed, even by
+kill -9, the separate process exits.  A pool alone would wait for work that has begun, and its process would outlive a
+killed parent.
 """
 
 import os
@@ -20,20 +21,20 @@ Result = TypeVar("Result")
 
 
 class OwnProcess:
-    """Runs one function after another; any thread may stop it."""
+    """Runs one function after another in a separate process; any thread may stop it."""
 
     def __init__(self) -> None:
         self._theirs, self._ours = Pipe(duplex=False)
 
     def run(self, work: Callable[..., Result], *arguments: object, if_killed: str) -> Result:
-        """What the function returns; it and its arguments must be picklable.
+        """Run the function and return its result; the function and its arguments must be picklable.
 
         Args:
-            if_killed: what to say if something else than `stop` ends it.
+            if_killed: message of the error if anything other than `stop` ends the process.
 
         Raises:
-            BrokenProcessPool: it was stopped.
-            ResourceError: it was killed.
+            BrokenProcessPool: `stop` was called.
+            ResourceError: the process was killed.
         """
         how: dict[str, Any] = {
             "mp_context": get_context("spawn"),
@@ -41,8 +42,9 @@ class OwnProcess:
             "initargs": (self._theirs,),
         }
         with ProcessPoolExecutor(1, **how) as pool:
-            # A terminal sends Ctrl-C to the process too, where it would end in a traceback; the caller answers it.
-            # After the pool is made: its locks start multiprocessing's resource tracker, and that unblocks SIGINT.
+            # A terminal sends Ctrl-C to the separate process too, which would print a traceback; only the caller
+            # handles it. SIGINT is blocked after the pool is made: the pool's locks start multiprocessing's resource
+            # tracker, which unblocks it.
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 running = pool.submit(work, *arguments)
@@ -56,7 +58,7 @@ class OwnProcess:
                 raise ResourceError(if_killed) from error
 
     def stop(self) -> None:
-        """End what runs, and what would be run later."""
+        """End the running function, and refuse later ones."""
         self._ours.close()
 
 

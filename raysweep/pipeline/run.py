@@ -1,10 +1,10 @@
-"""A run from a CSV to a report: prepare → mask → train → evaluate → classify → report, each skipped where it is done.
+"""Executes a run from a CSV to a report: prepare → mask → train → evaluate → classify → report, skipping what is done.
 
-Before anything is written, the run refuses what it must not do: a stage whose inputs are not made or not
-up to date, a corpus, examples or a trained model whose settings changed under it (those may have cost
-hours; the fields are named), a file that is damaged (the command that makes it again is named), trainings
-that are expected to go over the budget.  Scores and report are made again without asking.  See
-`pipeline.stages` for what is skipped and what is made again.
+Before anything is written, the run refuses what it must not do: a stage whose inputs are missing or out of
+date, a corpus, examples or a trained model whose settings changed (those may have cost
+hours; the message names the fields), a damaged file (the message names the command that makes it again), trainings
+that are expected to exceed the budget.  Scores and report are made again without asking.  `pipeline.stages`
+decides what is skipped and what is made again.
 """
 
 import logging
@@ -47,15 +47,15 @@ logger = logging.getLogger(__name__)
 
 
 class RunListener(Listener, Protocol):
-    """A listener that is also told of the stages."""
+    """A listener that also receives the start of each stage."""
 
     def begin(self, stage: str) -> None:
-        """The stage starts now."""
+        """Handle the start of a stage."""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run folder, what is asked of it, and the executor that does the work."""
+    """A run folder, the requested work, and the executor that does it."""
 
     config: Config
     profile: str
@@ -66,11 +66,11 @@ class Run:
     forced: Collection[str] = ()
     """Stages and trials to do again."""
     extended: Collection[str] = ()
-    """Finished trials to go on with, where their steps were raised."""
+    """Finished trials to extend if their steps were raised."""
     looks_only: bool = False
-    """Nothing is done: files are compared by their size, and no model is downloaded."""
+    """Write nothing: compare files by size, and download no model."""
     staging: Staging = field(default_factory=LocalStorage)
-    """Brought up to date whenever what the records say has changed."""
+    """Updated whenever the contents of the records have changed."""
     trials: dict[str, Trial] = field(init=False)
     record: run_record.RunRecord = field(init=False)
     stages: dict[str, Stage] = field(init=False)
@@ -81,7 +81,7 @@ class Run:
         self._plan_work(run_record.open_run(self.folder, profile=self.profile, command=self.command, anew=anew))
 
     def _plan_work(self, record: run_record.RunRecord) -> None:
-        """Make trials and stages with the record's precision; what was forecast without it is dropped."""
+        """Make trials and stages with the record's precision, and drop the forecast made without it."""
         self.__dict__.pop("forecast", None)
         self.record, self.config = record, with_precision(self.config, record.precision)
         self.trials = expand_trials(self.config)
@@ -108,17 +108,17 @@ class Run:
 
     @cached_property
     def forecast(self) -> RunForecast:
-        """What all trials are expected to take, as known when it is first asked for."""
+        """The expected cost of all trials, computed on first use."""
         return forecast_run(self.config, self.trials, self.folder)
 
     def do(self, *stages: str) -> list[Unfinished]:
-        """Do what is not done of these stages, of all if none is named.
+        """Do what is not done of these stages, or of all stages if none is named.
 
         Returns:
             The trials that are not done, the failed ones first.
 
         Raises:
-            ConfigError: a stage's inputs are not made, their settings changed, or the budget is too small.
+            ConfigError: a stage's inputs are missing, their settings changed, or the budget is too small.
         """
         stages = stages or asked_stages(self.config)
         self.refuse(stages)
@@ -144,9 +144,9 @@ class Run:
         return released_trials(self.config, self.folder, self.trials)
 
     def _train_next_seeds(self, trained: Mapping[str, Trial]) -> None:
-        """Train and score round after round, while a look releases seeds and every trial of a round is done."""
+        """Train and score more rounds of seeds, as long as a look releases seeds and every trial of a round is done."""
         forced, stages = self.forced, self.stages
-        # What was forced was made again in the first round.
+        # What was forced has been made again in the first round.
         self.forced, self.stages = (), {name: replace(stage, forced=()) for name, stage in stages.items()}
         while not find_unfinished(self.folder, trained) and self._released().keys() - trained.keys():
             trained = self._released()
@@ -163,9 +163,9 @@ class Run:
         return tracked(self.folder, self.config, self.trials, self.listener.say)
 
     def refuse(self, stages: Sequence[str]) -> None:
-        """Raise what can be known to be wrong before anything is done, or written.
+        """Raise everything that can be known to be wrong before anything is done or written.
 
-        The stages before those asked for are looked at too: nothing is made from what is stale or damaged.
+        The stages before the requested ones are checked too, so that nothing is made from stale or damaged files.
         """
         refuse_missing_trackers(self.config.track)
         model = self.config.model
@@ -190,7 +190,7 @@ class Run:
                 stage.refuse_inputs()
             if not known and not stage.is_costly:
                 continue
-            # What later stages are made from is known when this one is done, but not what their settings are.
+            # If an earlier stage has work to do, the settings of later stages are known, but not their inputs.
             decisions = self._decide(stage, check_files=known)
             if not is_asked:
                 self._refuse_stale(stage, decisions, asked=next(each for each in STAGES if each in stages))
@@ -206,7 +206,7 @@ class Run:
             raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do {fix} first")
 
     def _refuse_stale(self, stage: Stage, decisions: Decisions, *, asked: str) -> None:
-        """Raise if a stage that is not asked for has something to make again; trials may be unfinished."""
+        """Raise if a stage that was not requested has something to make again; unfinished trials are allowed."""
         for target in decisions.todo:
             if target.is_done or target.name == stage.name:
                 reason = decisions.reasons.get(target.name, "its settings or inputs changed, or it was never made")
@@ -217,10 +217,10 @@ class Run:
                 )
 
     def _refuse_over_budget(self) -> None:
-        """Compare what the trainings are expected to take with the budget.
+        """Compare the expected cost of the trainings with the budget.
 
         Raises:
-            ConfigError: with the figures and the ways on.
+            ConfigError: the message gives the figures and the alternatives.
         """
         if todo := self.trials_to_do():
             expected = self.forecast.of(todo).spending
@@ -229,7 +229,7 @@ class Run:
                 raise ConfigError(*problems)
 
     def _write_state(self, stages: Sequence[str]) -> None:
-        """Write the resolved config; and plan.json, if anything is to be trained."""
+        """Write the resolved config, and plan.json if anything will be trained."""
         resolved = dump_config(self.config)
         if not self.folder.config.exists() or self.folder.config.read_text(encoding="utf-8") != resolved:
             write_text(self.folder.config, resolved)
@@ -258,10 +258,10 @@ class Run:
                 stage.make(decisions, self.executor, self.listener)
 
     def _decide(self, stage: Stage, *, check_files: bool = True) -> Decisions:
-        """What to skip and what to do.
+        """Decide what to skip and what to do.
 
         Raises:
-            ConfigError: the stage's settings changed, or a file of what would be skipped is damaged.
+            ConfigError: the stage's settings changed, or a file that would be kept is damaged.
         """
         targets = stage.targets(self.record.stages)
         is_forced = stage.name in self.forced
@@ -287,7 +287,7 @@ class Run:
         return is_first and not any(self.folder.trial(name).record.exists() for name in self.trials)
 
     def _find_damage(self, targets: Sequence[Target]) -> dict[str, list[Damage]]:
-        """Files that are missing or damaged, by target; each target is read once in a run."""
+        """Find missing or damaged files by target; each target is read only once in a run."""
         damaged = {}
         for target in targets:
             if (key := (target.kind, target.name, target.work)) in self._sound:
@@ -307,12 +307,12 @@ class Run:
     def _recorded(self, target: Target, stage: Stage) -> Iterator[None]:
         """Record the target in run.json when the block ends."""
         began = time.monotonic()
-        # Taken out first: a kill between the new files and the new record must not leave the old record in place.
+        # The old record is removed first: a kill between the new files and the new record must not leave it in place.
         self.record = run_record.forget(self.folder, self.record, target.name)
         self.staging.push()
         yield
         seconds = time.monotonic() - began
-        # A stage's targets are asked for again: what the stage's own is made from may be made by the stage itself.
+        # The targets are listed again, because the stage may itself have made the inputs of its own target.
         now = next(each for each in stage.targets(self.record.stages) if each.name == target.name)
         self.record = run_record.mark_done(
             self.folder,
@@ -327,7 +327,7 @@ class Run:
         logger.info("%s: done in %.1f s", target.name, seconds)
 
     def trials_to_do(self) -> dict[str, Trial]:
-        """Trials that are not done or are forced, as far as is known before the earlier stages are done."""
+        """Trials that are not done or are forced, as far as is known before the earlier stages have run."""
         if {"prepare", "mask", "train"}.intersection(self.forced):
             return self._released()
         done = read_done_trials(self.folder, self.trials, self.forced)
@@ -340,7 +340,7 @@ class Run:
 
 
 def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:
-    """Say which trials cannot save a checkpoint within the time that a stop waits."""
+    """Warn of trials whose single step takes longer than a stop waits for a checkpoint."""
     seconds = {name: trial.step_s / max(1, trial.steps * max(1, trial.samples)) for name, trial in trials.items()}
     return [
         f"plan: a step of {name} takes about {step_s:,.0f} s, and Ctrl-C waits {GRACE_S:.0f} s for a checkpoint: "

@@ -1,11 +1,11 @@
-"""What differs between two runs, or two trials: settings first, then results.
+"""Lists the differences between two runs, or two trials: settings first, then results.
 
-A run's settings are its config.yaml; its results are how every trial ended and the report's answer.  A
-trial's settings are what its fingerprint was made from.  Both are read from disk, so the runs may have
-other profiles and need not be finished.
+A run's settings are its config.yaml; its results are how every trial ended, and the report's answer.  A
+trial's settings are those in its fingerprint.  All are read from disk, so the runs may have
+different profiles and need not be finished.
 
-Losses are per token: where two runs have different tokenizers, only bits per byte of the answers' text can be
-compared, which the results of every run with a report have.
+Losses are per token: if two runs have different tokenizers, only bits per byte of the answers' text can be
+compared; they are among the results of every run with a report.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 _HIDDEN = {"ended_at", "started_at", "trial", "identity", "ledger", "fingerprint"}
-"""Fields of a record that always differ or are shown elsewhere."""
+"""Fields of a record that always differ, or are shown elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A field with two values; None where one side has no such field."""
+    """A field with its two values; None if one side lacks the field."""
 
     kind: str
     """'setting' or 'result'."""
@@ -38,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One of the two sides."""
+    """One side of the comparison."""
 
     name: str
     is_run: bool
@@ -47,10 +47,10 @@ class Compared:
 
 
 def read_compared(name: str, *, folder: RunFolder) -> Compared:
-    """A run (its name beside `folder`, or its path), or a trial (its name in `folder`, RUN/TRIAL, or its path).
+    """Read a run (its name beside `folder`, or its path) or a trial (its name in `folder`, RUN/TRIAL, or its path).
 
     Raises:
-        ConfigError: it is neither; says what is looked for.
+        ConfigError: it is neither; the message says what was looked for.
     """
     for root in (folder.root.parent / name, Path(name).expanduser()):
         if (run := RunFolder(root)).record.exists():
@@ -66,10 +66,10 @@ def read_compared(name: str, *, folder: RunFolder) -> Compared:
 
 
 def find_differences(first: Compared, second: Compared) -> list[Difference]:
-    """The fields that differ, in order, settings before results.
+    """List the fields that differ, in order, settings before results.
 
     Raises:
-        ConfigError: one is a run, the other a trial.
+        ConfigError: one side is a run and the other a trial.
     """
     if first.is_run != second.is_run:
         run, trial = (first, second) if first.is_run else (second, first)

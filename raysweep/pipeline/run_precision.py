@@ -1,9 +1,9 @@
-"""Keeps the trainings of a run in one precision, where their configs leave it to 'auto'.
+"""Keeps all trainings of a run in one precision if their configs leave it to 'auto'.
 
-On the CPU of this machine the choice is made once, before the first training, and kept in run.json.  Elsewhere
-(on GPUs, on a cluster, for models too narrow to be tested) the device of the first training decides, and later
-trainings follow what results and checkpoints of the run record.  Trainings that began at the same time on unlike
-devices may still differ; the run stops when it sees that.
+On the CPU of this machine the choice is made once, before the first training, and stored in run.json.  Otherwise
+(on GPUs, on a cluster, for models too narrow to test) the device of the first training decides, and later
+trainings use the precision recorded in the run's results and checkpoints.  Trainings that start at the same time on
+different kinds of devices may still differ; the run stops when it notices this.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,10 +26,10 @@ def settle_precision(
 ) -> RunRecord | None:
     """Choose what 'auto' means on this CPU, unless the run has chosen or a training has begun.
 
-    A kept choice is said again where this machine would choose otherwise.
+    If this machine would choose differently now, print that the stored choice is kept.
 
     Returns:
-        The record with the choice, which is written; None if no choice was made.
+        The record with the choice, already written; None if no choice was made.
 
     Raises:
         ResourceError: the test failed.
@@ -49,7 +49,7 @@ def settle_precision(
 
 
 def say_if_unlike(config: Config, kept: NumberType, say: Callable[[str], None]) -> None:
-    """Say that the run stays in its precision, if 'auto' is known to mean another one on this machine."""
+    """Print that the run keeps its precision, if 'auto' is known to mean another one on this machine."""
     here = known_precision(config)
     if here not in (None, kept):
         say(
@@ -61,13 +61,13 @@ def say_if_unlike(config: Config, kept: NumberType, say: Callable[[str], None]) 
 def trained_precision(
     folder: RunFolder, trials: Mapping[str, Trial], *, apart_from: Collection[str] = ()
 ) -> NumberType | None:
-    """The precision in which the trials set to 'auto' were trained so far; None if no training recorded one.
+    """Return the precision in which 'auto' trials were trained so far; None if no training recorded one.
 
     Args:
-        apart_from: trials that are trained again from their start.
+        apart_from: trials that are trained again from scratch.
 
     Raises:
-        ConfigError: they were trained in both.
+        ConfigError: some were trained in fp32 and some in bf16.
     """
     found: dict[str, list[str]] = {}
     for name, trial in trials.items():
@@ -86,14 +86,14 @@ def trained_precision(
 
 
 def in_precision(trial: Trial, precision: NumberType | None) -> Trial:
-    """The trial with the run's precision in place of 'auto'; its fingerprint is that of its config."""
+    """Replace 'auto' by the run's precision; the trial's fingerprint stays that of its config."""
     if precision is None or trial.settings.precision != "auto":
         return trial
     return replace(trial, settings=trial.settings.model_copy(update={"precision": precision}))
 
 
 def _recorded(trial: TrialFolder) -> set[str]:
-    """The precisions in the results and checkpoints of the trial and of the samples of its search."""
+    """Collect the precisions in the results and checkpoints of the trial and of its search's samples."""
     names = (trial.record.name, trial.result.name)
     results = [_read(path).get("result", {}) for name in names for path in trial.root.rglob(name)]
     states = [_read(path).get("state", {}) for path in trial.root.rglob(f"step-*/{CHECKPOINT_RECORD}")]
@@ -107,7 +107,7 @@ def _precision_of(values: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """The file's values; none if it cannot be read: the training that needs it reports that."""
+    """Read the file's values; {} if it cannot be read, which the training that needs it reports."""
     try:
         values = read_json(path)
     except (OSError, InputError):

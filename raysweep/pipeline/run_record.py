@@ -1,8 +1,8 @@
-"""run.json: what was run, by which code, on what, and which stages are done.
+"""run.json: records what was run, by which code, on what, and which stages are done.
 
-A stage's entry is written last, after all its files.  It keeps the settings that it was made with, so
-that a later run can name those that differ; the digests of what it was made from; and the size and
-digest of every file that it made.
+A stage's entry is written after all its files.  It holds the settings that the stage was made with, so
+that a later run can name those that differ; the digests of its inputs; and the size and
+digest of every output file.
 """
 
 import platform
@@ -25,45 +25,45 @@ LIBRARIES = ("ray", "torch", "transformers", "tokenizers", "numpy", "numba", "py
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageRecord:
-    """One stage that is done."""
+    """A stage that is done."""
 
     fingerprint: str
     identity: Mapping[str, Any]
     ended_at: float
     """Unix seconds."""
     seconds: float
-    """Wall time of the attempt that finished it."""
+    """Wall-clock seconds of the attempt that finished it."""
     made_from: Mapping[str, str]
-    """Digests of what it was made from, by name."""
+    """Digests of its inputs, by name."""
     outputs: Outputs
-    """The files that it made; paths relative to the run folder."""
+    """Its output files; paths are relative to the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """The whole of run.json."""
+    """The contents of run.json."""
 
     name: str
     profile: str
     command: str
-    """What a person types to get here, paths as they gave them."""
+    """The command that the user would type to repeat the run, with paths as they gave them."""
     working_folder: str = ""
-    """Where they typed it, which such paths count from; '' in a record of an earlier version.  Never published."""
+    """The folder that relative paths in `command` start from; '' in an earlier version's record.  Never published."""
     raysweep: str
     python: str
     platform: str
     libraries: Mapping[str, str]
     started_at: float
     precision: NumberType | None = None
-    """Chosen for its trainings on a CPU.  None: no choice was made, and 'auto' follows the run's first training."""
+    """Precision chosen for trainings on a CPU; None if none was chosen, and 'auto' follows the run's first training."""
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
 
 
 def read_run(folder: RunFolder) -> RunRecord | None:
-    """The run's record, or None if nothing was run.
+    """Read the run's record; None if nothing was run.
 
     Raises:
-        DamagedError, EarlierVersionError: it is not as this version wrote it.
+        DamagedError, EarlierVersionError: it was changed, or another version wrote it.
     """
     if not folder.record.exists():
         return None
@@ -73,10 +73,10 @@ def read_run(folder: RunFolder) -> RunRecord | None:
 
 
 def open_run(folder: RunFolder, *, profile: str, command: Sequence[str], anew: bool = False) -> RunRecord:
-    """The folder's record, or a new one, with the versions of this process.
+    """Return the folder's record with the versions of this process, or a new record.
 
     Args:
-        anew: everything is made again, so a record that cannot be read does not matter.
+        anew: whether everything is made again, so that an unreadable record does not matter.
     """
     try:
         before = read_run(folder)
@@ -112,7 +112,7 @@ def mark_done(
     """Record that a stage is done, after its files are in place.
 
     Args:
-        outputs: files and folders that it made; those that do not exist are left out.
+        outputs: files and folders that it made; paths that do not exist are left out.
     """
     record = StageRecord(
         fingerprint=fingerprint(identity),
@@ -128,7 +128,7 @@ def mark_done(
 
 
 def forget(folder: RunFolder, run: RunRecord, stage: str) -> RunRecord:
-    """Take a stage out of the record, before its files are made again."""
+    """Remove a stage from the record before its files are made again."""
     if stage not in run.stages:
         return run
     after = replace(run, stages={name: record for name, record in run.stages.items() if name != stage})

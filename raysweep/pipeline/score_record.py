@@ -1,4 +1,4 @@
-"""The record of a table of scores: what it was made from, so that it is made once and nothing else is overwritten."""
+"""The record of a table of scores and what it was made from; it prevents computing twice and overwriting."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from raysweep.storage.digests import describe_outputs, find_damage, read_sealed,
 
 
 def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
-    """The counts of scores that are there already, made from the same; None if there are none.
+    """Return the counts of existing scores with the same identity; None if there are none.
 
     Args:
-        identity: of the output.
+        identity: the identity of the output.
 
     Raises:
-        ConfigError: a file is there, and was not made from the same.
+        ConfigError: the file exists and was made from something else.
         DamagedError: its record is damaged.
     """
     if force:
@@ -40,10 +40,10 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
 
 
 def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
-    """Whether a killed command left parts from which this output was being written, or was.
+    """Whether a killed command left parts from which this output was being written, or had been written.
 
     Raises:
-        DamagedError: their record is damaged.
+        DamagedError: the parts' record is damaged.
     """
     if not scoring.merge.exists():
         return False
@@ -51,7 +51,7 @@ def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
 
 
 def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
-    """Refuse parts of which some may be of other texts or models than the rest.
+    """Refuse parts that may come from different versions of the texts or models.
 
     Raises:
         InputError: the corpus or a model changed while it was scored.
@@ -67,13 +67,13 @@ def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
 def finish(
     scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, send: Callable[[], None] = lambda: None
 ) -> None:
-    """Record that the output is whole, then remove the parts.
+    """Record that the output is complete, then delete the parts.
 
     Args:
-        send: brings the output and its record to object storage.
+        send: uploads the output and its record to object storage.
     """
     if scoring.record.exists() and not scoring.with_tokens:
-        scoring.tokens_out.unlink(missing_ok=True)  # an earlier command's, of scores that are no more
+        scoring.tokens_out.unlink(missing_ok=True)  # it belongs to an earlier command's scores
     write_sealed(
         scoring.record,
         {

@@ -1,7 +1,7 @@
-"""A trial with a `search`: its samples, what each is to try, and the best of them as its model.
+"""Runs a trial's `search`: draws its samples' settings, and makes the best sample's model the trial's model.
 
-Samples are drawn in rounds.  A round knows the results of the rounds before and of nothing else, so
-what is tried depends on the seed and not on how many trainings happen to run at once.  After an
+Samples are drawn in rounds.  A round depends only on the results of earlier rounds, so
+the settings depend on the seed and not on how many trainings happen to run at once.  After an
 interruption the same rounds are drawn again; a sample that is done with the same settings is not
 trained again.
 """
@@ -28,17 +28,17 @@ _SAMPLES = "/samples/"
 
 
 class Suggestions(Protocol):
-    """Where the settings come from; samples are counted from 0 in the order they are asked for."""
+    """The source of the samples' settings; samples are numbered from 0 in the order of `ask`."""
 
     def ask(self) -> Mapping[str, Any]:
-        """The settings of the next sample."""
+        """Return the settings of the next sample."""
 
     def tell(self, sample: int, loss: float | None) -> None:
         """Record the loss of a sample; None if it failed."""
 
 
 def suggest_with_optuna(task: TrainTask) -> Suggestions:
-    """Optuna's suggestions for the task's search."""
+    """Make Optuna's suggestions for the task's search."""
     # Here, because the import takes half a second that only a search needs.
     from raysweep.pipeline.optuna_search import OptunaSearch
 
@@ -48,31 +48,31 @@ def suggest_with_optuna(task: TrainTask) -> Suggestions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepTraining:
-    """One training: a trial's only one, or one sample of a search."""
+    """One training: that of a trial without a search, or one sample of a search."""
 
     job: TrainingJob
     identity: Mapping[str, Any]
     pause_at: int | None = None
-    """The step of the evaluation after which a sample waits for the others of its round."""
+    """The step of the evaluation after which a sample waits for the other samples of its round."""
 
     @property
     def name(self) -> str:
-        """The trial's name, or a sample's: 'A2/samples/03'."""
+        """The trial's name, or the sample's: 'A2/samples/03'."""
         return self.job.trial
 
     @property
     def folder(self) -> TrialFolder:
-        """Where its files are."""
+        """The folder that holds its files."""
         return TrialFolder(self.job.folder)
 
 
 def training_of(task: TrainTask) -> SweepTraining:
-    """The only training of a trial without a search; of one with a search, what its record stands for."""
+    """Return the training of a trial without a search; for a search, the entry that its record describes."""
     return SweepTraining(job=task.job, identity=task.identity)
 
 
 def nodes_of(task: TrainTask) -> list[Node]:
-    """The trial in the graph: itself, or its samples in rounds and the node that gathers them."""
+    """Return the trial's nodes in the graph: itself, or its samples in rounds and the node that gathers them."""
     name = task.job.trial
     parents = () if task.parent is None else (task.parent,)
     if task.search is None:
@@ -87,18 +87,18 @@ def nodes_of(task: TrainTask) -> list[Node]:
 
 
 def sample_name(trial: str, sample: int) -> str:
-    """`A2/samples/03`: no trial's name has a slash."""
+    """Return a name such as 'A2/samples/03'; a trial's name never contains a slash."""
     return f"{trial}{_SAMPLES}{sample:02d}"
 
 
 def parse_name(name: str) -> tuple[str, int | None]:
-    """The trial, and which sample of it."""
+    """Split a name into the trial, and the number of its sample if there is one."""
     trial, slash, sample = name.partition(_SAMPLES)
     return trial, int(sample) if slash else None
 
 
 class Search:
-    """The samples of one trial, from their settings to the best one's model."""
+    """The samples of one trial, from drawing their settings to adopting the best model."""
 
     def __init__(self, task: TrainTask, suggestions: Suggestions) -> None:
         assert task.search is not None
@@ -109,20 +109,20 @@ class Search:
         self._results: dict[int, Mapping[str, Any]] = {}
         self._failures: dict[int, str] = {}
         self._stopped: dict[int, dict[str, Any]] = {}
-        """Samples that their round left behind: the step, and the best losses up to it."""
+        """Samples stopped by successive halving: the step, and the best losses up to it."""
         asha, samples = self._config.asha, list(range(self._config.samples))
         self._rounds = [Halving(together, reduction=asha.reduction) for together in in_rounds(samples)] if asha else []
 
     @property
     def metric(self) -> str:
-        """The validation loss that decides."""
+        """The validation loss by which samples are compared."""
         return self._config.metric
 
     def training(self, sample: int) -> SweepTraining:
-        """The training of one sample; all samples of earlier rounds have ended.
+        """Return the training of one sample; all samples of earlier rounds must have ended.
 
         Raises:
-            pydantic.ValidationError: the settings are outside of what a training may have.
+            pydantic.ValidationError: the drawn settings are not valid for a training.
         """
         self._draw_until(sample)
         job, drawn = self._task.job, self._settings[sample]
@@ -145,26 +145,26 @@ class Search:
         )
 
     def finish(self, sample: int, result: Mapping[str, Any]) -> None:
-        """A sample is done."""
+        """Record the result of a finished sample."""
         self._results[sample] = result
         if self._rounds:
             self._rounds[sample // SEARCH_ROUND].finish(sample, self._loss(sample))
 
     def fail(self, sample: int, reason: str) -> None:
-        """A sample has failed."""
+        """Record that a sample failed."""
         self._failures[sample] = reason
         if self._rounds:
             self._rounds[sample // SEARCH_ROUND].finish(sample, None)
 
     def pause(self, sample: int, training: SweepTraining) -> None:
-        """A sample waits at its rung; its losses there are kept, for a later run as well."""
+        """Record the losses of a sample that waits at its rung; they are kept on disk for a later run too."""
         assert training.pause_at is not None, "only samples with rungs wait"
         losses = losses_at(training.folder, training.job.fingerprint, training.pause_at)
         self._rounds[sample // SEARCH_ROUND].arrive(sample, losses[self.metric])
         self._stopped[sample] = {"step": training.pause_at, "best_losses": losses}
 
     def decide(self, sample: int) -> tuple[list[int], dict[int, str]]:
-        """The samples of this one's round that go on, and those that are stopped, with the reason."""
+        """Return the samples of this sample's round that continue, and those that are stopped, with the reason."""
         decided = self._rounds[sample // SEARCH_ROUND].decide() if self._rounds else None
         if decided is None:
             return [], {}
@@ -174,10 +174,10 @@ class Search:
         return continuing, {number: self._why_stopped(number) for number in stopped}
 
     def gather(self) -> dict[str, Any]:
-        """Make the best sample's model the trial's.
+        """Make the best sample's model the trial's model.
 
         Returns:
-            The best sample's result, with the settings chosen and how every sample did under `search`.
+            The best sample's result; under `search` the chosen settings and how every sample did.
 
         Raises:
             TrainingError: no sample is done.
@@ -230,7 +230,7 @@ class Search:
 
 
 def done_before(training: SweepTraining) -> Mapping[str, Any] | None:
-    """The result of an earlier run of the same training, if it is done."""
+    """Return the result of an earlier run of the same training, if it is done."""
     record = read_record(training.folder)
     is_done = record is not None and record.state is State.DONE and record.fingerprint == training.job.fingerprint
     return record.result if record is not None and is_done else None
@@ -246,7 +246,7 @@ def _adopt(sample: TrialFolder, trial: TrialFolder) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """Hard-link the file, so that it takes no more room; copy it where the disk has no hard links."""
+    """Hard-link the file, so that it takes no extra space; copy it if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which trials of a run may be trained now: all of them, or with sequential seeds those that the last look released."""
+"""Selects the trials that may be trained now: all, or with sequential seeds those that the last look released."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def released_trials(config: Config, folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, Trial]:
-    """The trials that may be trained, or are; a trial that was begun stays one of the run."""
+    """Return the trials that may be trained; a trial that was begun is always among them."""
     begun = [name for name in trials if folder.trial(name).record.exists()]
     named = {*release_seeds(config, trials, done=begun), *_read(folder).get("released", ())}
     return {name: trial for name, trial in trials.items() if name in named}
 
 
 def spared_trials(folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, list[str]]:
-    """The trials that no claim needs, with the others of their entries; none before all claims are settled."""
+    """Return the trials that no claim needs, each with its entry's other trials; {} before all claims are settled."""
     spared = {*_read(folder).get("not_needed", ())}.intersection(trials)
     return {
         name: [other for other, of in trials.items() if of.entry == trials[name].entry and other not in spared]

@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM while trainings run: the first asks them to save and stop, a second ends at once.
+"""Handles Ctrl-C and SIGTERM during trainings: the first asks them to save and stop, a second ends at once.
 
-The handler only remembers the signal, so it interrupts nothing halfway: the executor checks for it
-between two pieces of work.  The handlers that Ray and Tune would install are switched off when the session
-is opened (Ray's ends the process wherever it is, Tune's drops what was not saved); these are removed when the
-trainings end.
+The handler only stores the signal, so nothing is interrupted halfway: the executor checks for it
+between two pieces of work.  The handlers that Ray and Tune would install are disabled when the session
+is opened (Ray's would end the process at any point, Tune's would drop what was not saved); these handlers are removed
+when the trainings end.
 """
 
 import signal
@@ -14,31 +14,31 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 GRACE_S = 30.0
-"""How long trainings have to save a checkpoint; a cluster manager usually gives this much before it kills."""
+"""Seconds that trainings have to save a checkpoint; cluster managers usually wait about this long before a kill."""
 
 _NAMES = {signal.SIGINT: "interrupted (Ctrl-C)", signal.SIGTERM: "interrupted (SIGTERM)"}
 
 
 class Interruption:
-    """The signal that came, if any; as a context manager it catches signals, in the main thread only."""
+    """Holds the received signal; as a context manager it catches signals, in the main thread only."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._asked_at: float | None = None
         self._before: dict[signal.Signals, Any] = {}
         self.reason = ""
-        """'' until a signal came."""
+        """Name of the received signal; '' before one arrives."""
 
     @property
     def is_overdue(self) -> bool:
-        """The trainings have had their time to save and stop."""
+        """Whether the trainings have had their time to save and stop."""
         return self._asked_at is not None and self._clock() - self._asked_at > GRACE_S
 
     def raise_if_asked(self) -> None:
-        """End the command, now that all is saved.
+        """End the command once everything is saved.
 
         Raises:
-            KeyboardInterrupt: a signal came.
+            KeyboardInterrupt: a signal was received.
         """
         if self.reason:
             raise KeyboardInterrupt(self.reason)
@@ -47,7 +47,7 @@ class Interruption:
         """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: it is not the first one.
+            KeyboardInterrupt: it is not the first signal.
         """
         if self.reason:
             raise KeyboardInterrupt(self.reason)

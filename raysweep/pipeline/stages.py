@@ -1,14 +1,14 @@
-"""What a stage of a run is: its targets, what each is made from, and which must be made again.
+"""Defines a stage of a run: its targets, what each is made from, and which must be made again.
 
 A target is something that is made, recorded and skipped as a whole: the corpus, the examples, a
-trial's model, a model's scores, the report.  Its record holds the settings that it was made with, the digests
-of what it was made from, and the digests of what it made; see `pipeline.identities`.  A stage is asked
-for its targets just before it runs, when the earlier stages are recorded.
+trial's model, a model's scores, the report.  Its record holds the settings that it was made with, and the digests
+of its inputs and outputs; see `pipeline.identities`.  A stage lists its targets
+just before it runs, when the earlier stages are recorded.
 
-Settings that changed stop a costly stage, unless it is forced; an input that changed does not, since
-it changed only because something was made again.  A file that is missing or damaged stops every
-stage that would skip its target, with the command that makes it again; only what was deleted of scores and
-report is made again without asking.
+Changed settings stop a costly stage unless it is forced.  A changed input does not stop it, since
+inputs change only when something was made again.  A missing or damaged file stops every
+stage that would skip its target, with the command that makes it again; only deleted files of scores and
+report are made again without asking.
 """
 
 from abc import ABC, abstractmethod
@@ -34,12 +34,12 @@ _STAGE_OF_KIND = {"scores": "evaluate", "text scores": "classify"}
 
 
 def asked_stages(config: Config) -> tuple[str, ...]:
-    """The stages that a run with these settings has, in order."""
+    """Return the stages that a run with these settings has, in order."""
     return tuple(stage for stage in STAGES if stage != "classify" or config.classification is not None)
 
 
 class Recorded(NamedTuple):
-    """What a record says its target was made from."""
+    """What a target was made from and what it made, according to its record."""
 
     fingerprint: str
     identity: Mapping[str, Any]
@@ -52,45 +52,45 @@ class Target:
     """One thing that a stage makes."""
 
     name: str
-    """As `--force` takes it; the stage's own target has the stage's name and is recorded in run.json."""
+    """The name that `--force` takes; the stage's own target has the stage's name and is recorded in run.json."""
     identity: Mapping[str, Any]
     """Its settings now."""
     made_from: Mapping[str, str] = field(default_factory=dict)
-    """Digests of its inputs now, by name, as far as they are made."""
+    """Digests of its inputs now, by name, as far as the inputs are made."""
     record: Recorded | None
-    """What it was made from; None if it was never begun."""
+    """Its record; None if it was never begun."""
     is_done: bool
-    """Its record says so."""
+    """Whether its record says that it is done."""
     root: Path
     """The folder that the paths of its outputs are relative to."""
     is_unreadable: bool = False
-    """It is forced, and its record cannot be read."""
+    """Whether it is forced and its record cannot be read."""
     kind: str = "stage"
     rests_on: tuple[str, ...] = ()
     """Targets of the same stage that it is made from: a trial's parent, the scores that are merged."""
     is_extendable: bool = False
-    """Only its steps were raised, and it can go on from its last state."""
+    """Whether only its steps were raised, so that it can resume from its last state."""
     skip_note: str = ""
-    """What is said when it is skipped; '' for nothing."""
+    """Printed when it is skipped; '' for nothing."""
 
     @property
     def fingerprint(self) -> str:
-        """The identity, hashed."""
+        """Hash of the identity."""
         return fingerprint(self.identity)
 
     @property
     def work(self) -> str:
-        """The identity and the inputs, hashed."""
+        """Hash of the identity and the inputs."""
         return fingerprint({"identity": self.identity, "made_from": self.made_from})
 
     @property
     def is_changed(self) -> bool:
-        """It is recorded, but was made with other settings."""
+        """Whether it is recorded, but was made with other settings."""
         return self.record is not None and self.record.fingerprint != self.fingerprint
 
     @property
     def changed_inputs(self) -> list[str]:
-        """The inputs that were made again since it was made, and came out different."""
+        """The inputs that have been made again since, with different contents."""
         before = self.record.made_from if self.record is not None else {}
         return [name for name, digest in self.made_from.items() if name in before and before[name] != digest]
 
@@ -100,24 +100,24 @@ class Target:
         return f"--force {_STAGE_OF_KIND.get(self.kind, self.name)}"
 
     def find_damage(self, *, by_size: bool = False) -> list[Damage]:
-        """Its files that are missing or not as they were made.
+        """List its files that are missing or changed.
 
         Args:
-            by_size: compare sizes alone, and read nothing.
+            by_size: compare only sizes, without reading the files.
         """
         return find_damage(self.root, self.record.outputs, by_size=by_size) if self.record is not None else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decisions:
-    """Every target is in exactly one of `skip` and `todo`; both keep the order of the targets."""
+    """The targets to skip and to do; each target is in exactly one of them, in the original order."""
 
     skip: tuple[Target, ...]
     todo: tuple[Target, ...]
     fresh: frozenset[str]
-    """Names of those in `todo` whose earlier files must be removed first, because they are forced or stale."""
+    """Names of targets in `todo` whose earlier files must be deleted first, because they are forced or stale."""
     reasons: Mapping[str, str]
-    """Why what is done and not forced is made again, by name."""
+    """By name, why a target that is done and not forced is made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,27 +126,27 @@ class Stage(ABC):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
-    """Stages that must be recorded in run.json before this one can say what its targets are made from."""
+    """Stages that must be recorded in run.json before this stage can list the inputs of its targets."""
     has_command: ClassVar[bool] = True
-    """A command of its name does this stage alone."""
+    """Whether the CLI has a command that runs this stage alone."""
     is_costly: ClassVar[bool] = False
-    """Targets may have cost hours: stop, rather than make them again, when their settings changed."""
+    """Targets may have cost hours: stop when their settings changed, instead of making them again."""
 
     config: Config
     folder: RunFolder
     trials: Mapping[str, Trial]
     forced: Collection[str]
-    """Stages and trials to do again; their records need not be readable."""
+    """Stages and trials to do again; their records may be unreadable."""
     extended: Collection[str]
-    """Finished trials to go on with, where their steps were raised."""
+    """Finished trials to extend if their steps were raised."""
     forecast: Callable[[], RunForecast]
-    """What all trials of the run are expected to take; it is computed when it is first asked for."""
+    """Returns the expected cost of all trials of the run, computed on first use."""
     push: Callable[[], None] = lambda: None
-    """Bring object storage up to date, for workers that read what the stage has made so far."""
+    """Updates object storage, for workers that read what the stage has made so far."""
 
     @abstractmethod
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """All that the stage makes, what a target rests on before it.
+        """List everything that the stage makes; a target comes after those that it rests on.
 
         Args:
             done: the stages recorded in run.json.
@@ -154,18 +154,18 @@ class Stage(ABC):
 
     @abstractmethod
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Make the targets to do."""
+        """Make the targets in `decisions.todo`."""
 
     def outputs(self) -> list[Path]:
-        """Files and folders that the stage's own target consists of; none if every target has a record of its own."""
+        """Files and folders of the stage's own target; [] if every target has its own record."""
         return []
 
     def refuse_inputs(self) -> None:
-        """Raise if what the user gave the stage cannot be used."""
+        """Raise if the user's input to this stage cannot be used."""
         return
 
     def own_target(self, identity: Mapping[str, Any], done: Mapping[str, StageRecord], **fields: Any) -> Target:
-        """The target that run.json records under the stage's name."""
+        """Make the target that run.json records under the stage's name."""
         record = done.get(self.name)
         values = {"is_done": record is not None, "skip_note": "done with the same config", **fields}
         recorded = Recorded(record.fingerprint, record.identity, record.made_from, record.outputs) if record else None
@@ -183,15 +183,15 @@ def decide(
 
     Args:
         forced: names of targets.
-        extended: names of targets that go on from where they ended if their settings changed.
-        may_change: make targets again whose settings changed, instead of raising.
+        extended: names of targets that resume from where they ended if their settings changed.
+        may_change: make targets with changed settings again, instead of raising.
 
     Raises:
-        ChangedError: names every target that is not forced and whose settings changed, with the fields that differ.
+        ChangedError: names every unforced target whose settings changed, with the fields that differ.
     """
     redo: set[str] = set()
     longer: set[str] = set()
-    below = {*extended}  # what is extended, and what rests on it
+    below = {*extended}  # extended targets, and those that rest on them
     todo: set[str] = set()
     changed: list[Target] = []
     reasons: dict[str, str] = {}
@@ -204,7 +204,7 @@ def decide(
             redo.add(target.name)
             reasons[target.name] = _made_again(rests)
         elif rests_below and target.is_changed and _changed_with_parent(target):
-            # Its parent was extended by an earlier attempt at the same command.
+            # An earlier attempt at the same command extended its parent.
             redo.add(target.name)
             reasons[target.name] = _made_again(rests_below)
         elif target.is_changed and target.name in extended:
@@ -238,20 +238,20 @@ def _made_again(rests: Collection[str]) -> str:
 
 
 def _changed_with_parent(target: Target) -> bool:
-    """Whether nothing but its parent changed."""
+    """Whether only the parent's settings changed."""
     assert target.record is not None
     fields = changed_fields(target.record.identity, target.identity)
     return all(field.startswith("parent:") for field in fields)
 
 
 def changes_of(target: Target) -> str:
-    """The settings that changed since it was made, old and new."""
+    """Describe the settings that changed since the target was made, old and new."""
     assert target.record is not None
     return "; ".join(changed_fields(target.record.identity, target.identity)) or "a part of raysweep that makes it"
 
 
 def _changed_line(target: Target, changed: Collection[str]) -> str:
-    """What changed, and what the user can do; '' for a child that changed only because its parent did."""
+    """Say what changed and what the user can do; '' for a child that changed only because its parent did."""
     if set(target.rests_on) & set(changed) and _changed_with_parent(target):
         return ""
     what = changes_of(target)

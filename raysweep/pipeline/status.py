@@ -1,4 +1,4 @@
-"""The state of a run, read from its records: the same from any process, during the run and after a crash."""
+"""Reads the state of a run from its records: the same from any process, during the run and after a crash."""
 
 import json
 from collections import Counter
@@ -28,17 +28,17 @@ TAIL_BYTES = 1 << 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialStatus:
-    """One row of the view."""
+    """The status of one trial."""
 
     trial: str
     state: State
     step: int
     steps: int
-    """Asked for."""
+    """Number of steps in the config."""
     loss: float | None
-    """Training loss of the latest step that had answers: nats per token of the answers, as in validation."""
+    """Training loss of the latest step that had answers, in nats per token of the answers, as in validation."""
     tokens_per_second: float | None
-    """Real tokens, padding not counted."""
+    """Real tokens per second, not counting padding."""
     seconds_left: float | None
     busy_seconds: float
     reason: str
@@ -56,14 +56,14 @@ class Unfinished:
 def read_records(
     folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
 ) -> tuple[dict[str, TrialRecord | None], set[str]]:
-    """Every trial's record, None if it was never started; and the names of those whose record cannot be read.
+    """Read every trial's record (None if it was never started); also return the names of unreadable records.
 
     Args:
-        forced: stages and trials to do again; a trial's record that cannot be read does not matter if it,
-            or a stage up to the trainings, is among them.
+        forced: stages and trials to do again; a trial's record may be unreadable if the trial,
+            or a stage up to train, is among them.
 
     Raises:
-        DamagedError, EarlierVersionError: a record cannot be read that is needed.
+        DamagedError, EarlierVersionError: a record that is needed cannot be read.
     """
     records: dict[str, TrialRecord | None] = {}
     unreadable = set()
@@ -81,13 +81,13 @@ def read_records(
 def read_done_trials(
     folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
 ) -> dict[str, TrialRecord]:
-    """The records of the trials that are done, in the trials' order."""
+    """Read the records of the trials that are done, in the trials' order."""
     records, _ = read_records(folder, trials, forced)
     return {name: record for name, record in records.items() if record and record.state is State.DONE}
 
 
 def find_unfinished(folder: RunFolder, trials: Mapping[str, Trial]) -> list[Unfinished]:
-    """Trials that are not done, the failed ones before the blocked ones."""
+    """List the trials that are not done, failed ones before blocked ones."""
     unfinished = []
     for name in trials:
         record = read_record(folder.trial(name))
@@ -100,9 +100,9 @@ def find_unfinished(folder: RunFolder, trials: Mapping[str, Trial]) -> list[Unfi
 
 
 class StatusReader:
-    """Reads the statuses repeatedly; the speed is measured between its reads.
+    """Reads the statuses repeatedly, and measures speed between its reads.
 
-    A single read knows only the speed of a trial's first attempt, from its start.
+    A single read knows the speed only of a trial's first attempt, counted from its start.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class StatusReader:
     ) -> None:
         self._folder, self._trials, self._clock = folder, trials, clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
-        """By trial and attempt: when a step was first seen, and which."""
+        """By trial and attempt: the time of the first read with a step, and that step."""
         self._over: dict[str, tuple[tuple[int, ...], TrialStatus]] = {}
-        """By trial that ended: what identifies its record, and its status, which stays while the record does."""
+        """By trial that ended: the version of its record file, and its status, valid while the file is unchanged."""
 
     def read(self) -> list[TrialStatus]:
-        """Every trial's state, but of those that no claim needs; a running one whose process is gone is stopped."""
+        """Read the status of every trial that a claim needs; a running trial without a process counts as stopped."""
         alive, spared = is_locked(self._folder), spared_trials(self._folder, self._trials)
         return [self._status_of(trial, alive) for name, trial in self._trials.items() if name not in spared]
 
@@ -151,7 +151,7 @@ class StatusReader:
         return status
 
     def _pace(self, record: TrialRecord, step: int) -> float | None:
-        """Steps per second of this attempt."""
+        """Return the steps per second of this attempt."""
         now, key = self._clock(), (record.trial, record.attempts)
         if key not in self._seen and step:
             is_first = record.attempts == 1 and record.started_at is not None
@@ -163,7 +163,7 @@ class StatusReader:
 
 
 def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
-    """The process that works in the folder, or that died while trials ran; '' if there is neither."""
+    """Describe the process that works in the folder, or that died while trials ran; '' if there is neither."""
     holder = last_holder(folder)
     who = f"process {holder['pid']} on {holder['host']}" if holder else "its process"
     if is_locked(folder):
@@ -175,7 +175,7 @@ def describe_process(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
 
 
 def describe_classification(folder: RunFolder, config: Config) -> str:
-    """How far the classify stage is, as recorded; '' if it is not asked for."""
+    """Describe the progress of the classify stage from its records; '' if the config has no such stage."""
     if config.classification is None:
         return ""
     record = read_run(folder)
@@ -199,7 +199,7 @@ def describe_classification(folder: RunFolder, config: Config) -> str:
 
 
 def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collection[str]) -> list[str]:
-    """How far each further corpus is, a line each."""
+    """Describe the progress of each further corpus, one line each."""
     lines = []
     for name in corpora:
         place = folder.further(name)
@@ -213,19 +213,19 @@ def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collec
 
 
 def _is_scored(folder: RunFolder, scores: Path, model: str) -> bool:
-    """Whether there are scores, and of the model that there is now; a record that cannot be used counts as none."""
+    """Whether there are scores of the current model; an unusable record counts as none."""
     if not scores.exists():
         return False
     trained = None if model == START_MODEL else read_record(folder.trial(model))
     try:
         of_model = read_sealed(scores, fix=f"make it again with --force {model}")["made_from"].get("model")
     except (DamagedError, EarlierVersionError):
-        return False  # the next run says so, or makes it again
+        return False  # the next run reports it, or makes it again
     return model == START_MODEL or (trained is not None and of_model == trained.model_digest)
 
 
 def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
-    """What the time of the GPUs (or cores) was used for, in finished attempts; '' if there are none."""
+    """Describe what GPU (or core) time was used for, in finished attempts; '' if there are none."""
     ledger = collect_ledger(folder, list(trials))
     total = sum(ledger["total"].values())
     if not total:
@@ -236,12 +236,12 @@ def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
     for entry in ledger["trials"].values():
         failures.update(entry["failures"])
     tried = "".join(f"; {kind}: {count:,}" for kind, count in failures.items())
-    saved = saved_said(folder, unit)
-    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}{saved}"
+    savings = describe_savings(folder, unit)
+    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}{savings}"
 
 
-def saved_said(folder: RunFolder, unit: str) -> str:
-    """What sequential seeds saved, from ledger.json; '' if nothing."""
+def describe_savings(folder: RunFolder, unit: str) -> str:
+    """Describe what sequential seeds saved, from ledger.json; '' if nothing."""
     saved = (read_json(folder.ledger) if folder.ledger.exists() else {}).get("saved")
     if not saved:
         return ""
@@ -249,7 +249,7 @@ def saved_said(folder: RunFolder, unit: str) -> str:
 
 
 def _version_of(path: Path) -> tuple[int, ...]:
-    """What differs when the file is replaced; empty if there is none."""
+    """Return values that change whenever the file is replaced; () if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -258,7 +258,7 @@ def _version_of(path: Path) -> tuple[int, ...]:
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:
-    """The steps in the file's last 32 KiB; a partial line at either end is left out."""
+    """Read the steps in the file's last 32 KiB, leaving out a partial line at either end."""
     if not path.exists():
         return []
     with path.open("rb") as file:

@@ -1,9 +1,9 @@
-"""The state of a sweep: what runs, what may run next, and each trial's record.
+"""The state of a sweep: what is running, what may start next, and each trial's record.
 
 An executor releases a training, begins it, passes on its evaluations and ends it with an outcome; the
-state decides and writes down, and trains nothing itself.  A record is in place before anything that
-depends on it is released.  `scheduling.failures` says what follows a failure; a training that is tried
-again waits for its turn like any other.
+state makes the decisions and writes the records, but trains nothing itself.  A record is in place before anything
+that depends on it is released.  `scheduling.failures` decides what follows a failure; a training that is
+retried waits its turn like any other.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ _ENDED = (State.DONE, State.FAILED, State.BLOCKED)
 
 
 class SweepState:
-    """What waits, runs and is over, with the records on disk."""
+    """Tracks which trainings wait, run and have ended, and writes their records."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class SweepState:
         fail_fast: bool = False,
     ) -> None:
         """Args:
-        requests: what each trial takes, by name.
-        retries: decides on trainings that fail; by default none is resumed after its worker, or driver, was lost.
-        fail_fast: whether the first trial that fails halts the sweep.
+        requests: resources of each trial, by name.
+        retries: decides on failed trainings; by default none is resumed after its worker or driver was lost.
+        fail_fast: whether the first failed trial halts the sweep.
         """
         self._retries, self._fail_fast = retries or Retries(0), fail_fast
         self._tasks = {task.job.trial: task for task in tasks}
@@ -72,32 +72,32 @@ class SweepState:
         self._trainings: dict[str, SweepTraining] = {}
         self._records: dict[str, TrialRecord] = {}
         self._made_from: dict[str, dict[str, str]] = {}
-        """Digests of what each trial is made from, from when it is released."""
+        """Digests of each trial's inputs, set when the trial is released."""
         self.halted = ""
-        """Why nothing more starts; '' before a halt."""
-        self._tell_progress()
+        """Why no more trainings start; '' before a halt."""
+        self._report_progress()
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing runs and nothing may start any more."""
+        """Whether nothing runs and nothing can start any more."""
         return self._graph.is_over
 
     @property
     def in_use(self) -> Capacity:
-        """What the running trainings take together."""
+        """The resources that the running trainings use together."""
         return Capacity.used_by(self._running())
 
     def count_states(self) -> Counter[str]:
-        """How many trials are in each state."""
+        """Count the trials in each state."""
         return Counter(self._graph.state(name).value for name in self._tasks)
 
     def request_of(self, name: str) -> ResourceRequest:
-        """What the training takes; one that ran out of memory beside others takes a whole GPU."""
+        """Return the resources of a training; one that ran out of memory beside others gets a whole GPU."""
         request = self._requests[parse_name(name)[0]]
         return replace(request, gpus=1.0) if self._retries.must_be_alone(name) and request.gpus else request
 
     def release(self) -> SweepTraining | None:
-        """The training to start now; None if none may, or none fits beside those that run."""
+        """Choose the training to start now; None if none may start, or none fits beside the running ones."""
         while (name := self._next()) is not None:
             self._graph.start(name)
             if (training := self._resolve(name)) is not None:
@@ -105,7 +105,7 @@ class SweepState:
         return None
 
     def begin(self, name: str) -> None:
-        """An attempt at the training starts."""
+        """Record the start of an attempt at the training."""
         training = self._trainings[name]
         trial, sample = parse_name(name)
         if sample is not None and trial not in self._records:
@@ -117,14 +117,14 @@ class SweepState:
         self._listener.say(f"{name}: training" + (f", attempt {record.attempts}" if record.attempts > 1 else ""))
 
     def evaluate(self, name: str, evaluation: Evaluation) -> None:
-        """The model in training was evaluated."""
+        """Report an evaluation of a model in training."""
         losses = "  ".join(f"{kind} {loss:.3f}" for kind, loss in evaluation.losses.items())
         step = f"step {evaluation.step:,}/{self._steps(name)}"
         best = " (best)" if evaluation.is_best else ""
         self._listener.say(f"{name}: {step}  valid loss in nats/token: {losses}{best}")
 
     def end(self, name: str, outcome: Outcome) -> None:
-        """The attempt at the training ended."""
+        """Handle the outcome of an attempt at the training."""
         training = self._trainings[name]
         match outcome:
             case Finished():
@@ -137,7 +137,7 @@ class SweepState:
                     f"{name}: stopped after step {outcome.steps:,}/{self._steps(name)}: {outcome.reason}"
                 )
                 self._graph.end(name, State.STOPPED)
-                self._tell_progress()
+                self._report_progress()
             case Paused():
                 why = f"waits at evaluation step {training.pause_at:,} for the other samples of its round"
                 self._close(training, State.PENDING, reason=why)
@@ -145,10 +145,10 @@ class SweepState:
                 self._pause(training)
 
     def halt(self, reason: str, *, within_s: float | None = None) -> None:
-        """Nothing more starts, and what runs is asked to save a checkpoint and end.
+        """Let no more trainings start, and ask the running ones to save a checkpoint and end.
 
         Args:
-            within_s: how long the executor waits for that, for the person who watches.
+            within_s: how long the executor waits for that, which is shown to the user.
         """
         self.halted = reason
         self._graph.halt()
@@ -160,10 +160,10 @@ class SweepState:
         self._listener.say(f"{reason}: asked the running trainings ({asked}) for a checkpoint{wait}")
 
     def mark_stopped(self, reason: str) -> None:
-        """The sweep ends early: record everything that has begun and not ended as stopped."""
+        """Record every training that has begun and not ended as stopped, because the sweep ends early."""
         for name, record in self._records.items():
             if self._graph.state(name) not in (*_ENDED, State.STOPPED):
-                # A full disk may be why; without this record the next run finds that its process is gone.
+                # The disk may be full; without this record the next run still notices that the process is gone.
                 with suppress(OSError):
                     records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
@@ -174,9 +174,9 @@ class SweepState:
             if name in self._searches:
                 return name
             if self._must_be_alone([name, *running]) and running:
-                # Nothing overtakes a training that waits for the others to end, or it might wait for ever.
+                # No training overtakes one that waits for the others to end, or it might wait forever.
                 return None
-            # A thousand trials that wait for the same GPU are looked at once.
+            # If thousands of trials request the same resources, test them only once.
             if (request := self.request_of(name)) in too_large:
                 continue
             if self._capacity.fits([*requests, request]):
@@ -191,7 +191,7 @@ class SweepState:
         return any(self._retries.must_be_alone(name) and not self.request_of(name).gpus for name in names)
 
     def _resolve(self, name: str) -> SweepTraining | None:
-        """The training of a started node; None if there is nothing to train, and the node has ended."""
+        """Return the training of a started node; None if there is nothing to train, and the node has ended."""
         trial, sample = parse_name(name)
         try:
             if trial not in self._made_from:
@@ -221,10 +221,10 @@ class SweepState:
         return None
 
     def _settle_inputs(self, trial: str) -> None:
-        """Note what the trial is made from, now that its parent is done; remove what it made of other inputs.
+        """Set the trial's input digests, now that its parent is done, and delete what it made from other inputs.
 
         Raises:
-            DamagedError: the parent's model is not as it was made.
+            DamagedError: the parent's model was changed since it was made.
         """
         task = self._tasks[trial]
         parent = {} if task.parent is None else {"parent": records.read_model_digest(self._tasks[task.parent].folder)}
@@ -253,7 +253,7 @@ class SweepState:
             fingerprint=training.job.fingerprint,
             identity=training.identity,
             made_from=self._made_from.get(parse_name(training.name)[0], {}),
-            # A search holds nothing itself; its samples do.
+            # A search itself holds no resources; its samples do.
             slots=0.0 if training.name in self._searches else request.slots,
             unit=request.unit,
         )
@@ -261,7 +261,7 @@ class SweepState:
         return record
 
     def _close(self, training: SweepTraining, state: State, **how: Any) -> None:
-        # A driver that could not be started is lost before its training began.
+        # If the driver could not be started, the training has no record yet.
         record = self._records.get(training.name) or self._begin(training)
         self._records[training.name] = records.end(training.folder, record, state, **how)
 
@@ -275,10 +275,10 @@ class SweepState:
         if sample is not None:
             self._searches[trial].finish(sample, result)
             self._halve(trial, sample)
-        self._tell_progress()
+        self._report_progress()
 
     def _pause(self, training: SweepTraining) -> None:
-        """A sample has reached a rung of its search, and waits there for the others of its round."""
+        """Handle a sample that reached a rung of its search, where it waits for the others of its round."""
         trial, sample = parse_name(training.name)
         assert sample is not None, "only samples wait"
         self._graph.pause(training.name)
@@ -286,7 +286,7 @@ class SweepState:
         self._halve(trial, sample)
 
     def _halve(self, trial: str, sample: int) -> None:
-        """Let the better samples go on, once the whole round of this sample is at a rung."""
+        """Let the better samples continue, once all samples of this round are at a rung."""
         continuing, stopped = self._searches[trial].decide(sample)
         for other in continuing:
             self._graph.resume(sample_name(trial, other))
@@ -298,7 +298,7 @@ class SweepState:
             self._graph.drop(name)
 
     def _after_failure(self, training: SweepTraining, message: str, failure: Failure) -> None:
-        """An attempt failed: try again, or give up, as the kind of failure calls for."""
+        """Retry a failed attempt or give up, depending on the kind of failure."""
         name, request = training.name, self.request_of(training.name)
         shares_memory = request.gpus < 1 and self._capacity.cpus > request.cpus
         decision = self._retries.decide(name, failure, shares_memory=shares_memory)
@@ -312,7 +312,7 @@ class SweepState:
         self._graph.end(name, State.PENDING)
 
     def _fail_before(self, name: str, reason: str) -> None:
-        """The training cannot begin; a trial's record says why, a sample needs none."""
+        """Record that a training cannot begin; a trial's record says why, a sample needs none."""
         if (task := self._tasks.get(name)) is not None:
             self._close(training_of(task), State.FAILED, reason=reason)
         self._fail(name, reason)
@@ -335,7 +335,7 @@ class SweepState:
                     task.folder, trial=blocked, fingerprint=task.job.fingerprint, identity=task.identity, reason=why
                 )
                 self._listener.say(f"{blocked}: blocked: {why}")
-        self._tell_progress()
+        self._report_progress()
 
     def _folder(self, name: str) -> TrialFolder:
         trial, sample = parse_name(name)
@@ -345,6 +345,6 @@ class SweepState:
     def _steps(self, name: str) -> str:
         return f"{self._trainings[name].job.settings.steps:,}"
 
-    def _tell_progress(self) -> None:
+    def _report_progress(self) -> None:
         ended = sum(self._graph.state(name) in _ENDED for name in self._tasks)
         self._listener.advance("train", ended, len(self._tasks), "trials")

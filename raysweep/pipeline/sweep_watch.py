@@ -1,4 +1,4 @@
-"""The frame of a sweep, whatever executor trains: its state, the signals and the budget that halt it, and its end."""
+"""Surrounds a sweep, whatever executor trains: makes its state, halts it for signals and the budget, and ends it."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +13,17 @@ from raysweep.scheduling.retries import Retries
 
 
 class SweepWatch:
-    """Halts the sweep for a signal or at the budget's cap, when the executor polls it."""
+    """Halts the sweep after a signal or at the budget's cap, when the executor polls it."""
 
     def __init__(self, state: SweepState, interruption: Interruption, budget: BudgetWatch | None) -> None:
         self.state = state
         self._interruption, self._budget = interruption, budget
 
     def poll_signals(self) -> None:
-        """Halt the sweep if a signal came.
+        """Halt the sweep if a signal was received.
 
         Raises:
-            KeyboardInterrupt: the trainings had `GRACE_S` to save a checkpoint.
+            KeyboardInterrupt: the trainings have had `GRACE_S` seconds to save a checkpoint.
         """
         if self._interruption.reason and not self.state.halted:
             self.state.halt(self._interruption.reason, within_s=GRACE_S)
@@ -32,11 +32,11 @@ class SweepWatch:
 
     @property
     def spent(self) -> Spent | None:
-        """What all trainings took so far; None if it is not counted."""
+        """What all trainings have cost so far; None if it is not counted."""
         return self._budget.spent if self._budget is not None else None
 
     def poll_budget(self) -> None:
-        """Count what is in use since the last poll, and halt the sweep if the budget is used up."""
+        """Charge the resources in use since the last poll, and halt the sweep if the budget is used up."""
         if self._budget is None:
             return
         in_use = self.state.in_use
@@ -57,13 +57,13 @@ def open_sweep(
     max_failures: int = 0,
     fail_fast: bool = False,
 ) -> Iterator[SweepWatch]:
-    """A sweep that the block carries out; afterwards every record says how its trial ended.
+    """Open a sweep that the block executes; afterwards every record says how its trial ended.
 
     Args:
-        budget: at its cap what runs stops, at a checkpoint.
+        budget: when its cap is reached, running trainings stop at a checkpoint.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; what ran has saved a checkpoint and is recorded as stopped.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
     """
     for task in tasks:
         if task.fresh:
@@ -83,7 +83,7 @@ def open_sweep(
         interruption.raise_if_asked()
         assert state.is_over, "the executor goes on until all is over"
         if state.halted:
-            # What is not a training of its own, such as a search, has a record that still says running.
+            # Entries that are not trainings themselves, such as searches, still have a record that says running.
             state.mark_stopped(state.halted)
     except KeyboardInterrupt:
         state.mark_stopped(interruption.reason or "interrupted")

@@ -1,6 +1,6 @@
 """The tasks of the stages, and the protocol of the executors that run them.
 
-`cluster.ray_executor.RayExecutor` spreads the work over a Ray cluster; `inline.InlineExecutor` does it
+`cluster.ray_executor.RayExecutor` spreads the work over a Ray cluster; `inline_executor.InlineExecutor` does it
 in this process, one piece after another.  With the same `resources.cpus_per_trial` (torch threads)
 and the same precision both give the same weights to the bit on CPU.
 """
@@ -28,14 +28,14 @@ class MaskTask:
 
     documents: Path
     rows: tuple[int, int]
-    """First row and the one after the last, in documents.parquet."""
+    """Half-open range of row numbers in documents.parquet."""
     shard: int
     folder: Path
     policy: MaskingConfig
     seed: int
     language: str = "en"
     tokenizer: bytes | None = None
-    """The run's, packed, since no record lists its files yet; None for GPT-2's."""
+    """The run's tokenizer, packed, because no record lists its files yet; None for GPT-2's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,20 +47,20 @@ class TrainTask:
     parent: str | None
     """A trial of the same run that must be done first."""
     gpus: float | None
-    """Instead of resources.gpus_per_trial."""
+    """Replaces resources.gpus_per_trial unless None."""
     search: SearchConfig | None
     fresh: bool
-    """Earlier files of the trial (checkpoints, metrics, model) are removed before it starts."""
+    """Whether earlier files of the trial (checkpoints, metrics, model) are deleted before it starts."""
     cost: float = 1.0
     """Expected seconds of one training, or any unit that compares the tasks of a run."""
     accelerator_type: str | None = None
-    """Instead of resources.accelerator_type."""
+    """Replaces resources.accelerator_type unless None."""
     made_from: Mapping[str, str] = field(default_factory=dict)
-    """Digests of its inputs; that of a parent which is among the tasks is known when the parent is done."""
+    """Digests of its inputs; the digest of a parent among the tasks is added when the parent is done."""
 
     @property
     def folder(self) -> TrialFolder:
-        """Where its files are."""
+        """The folder that holds its files."""
         return TrialFolder(self.job.folder)
 
 
@@ -69,11 +69,11 @@ class ScoreTask:
     """Score one model on documents of some levels and splits."""
 
     model: str
-    """Its name in the table."""
+    """Name of the model in the table."""
     start: str
-    """A folder with the model; for the baseline row: 'scratch' or a hub name, as in `model.start`."""
+    """Folder of the model; for the baseline row 'scratch' or a hub name, as in `model.start`."""
     job: TrainingJob
-    """How the model's start is made; only read for the baseline row."""
+    """How the model's start is made; read only for the baseline row."""
     examples: Path
     documents: Path
     levels: tuple[str, ...]
@@ -83,7 +83,7 @@ class ScoreTask:
     record: Path
     splits: tuple[str, ...] = ("test",)
     general: Path | None = None
-    """A model to interpolate with: the scored weights are `weight` of the way from it to `start`."""
+    """Model to interpolate with: the scored weights are `weight` of the way from it to `start`."""
     weight: float = 1.0
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Its settings, for the record."""
@@ -93,19 +93,19 @@ class ScoreTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextPart:
-    """Some texts of a corpus, as they travel to the process that scores them: it need not see their file."""
+    """Some texts of a corpus, sent by value, so that the process that scores them need not see their file."""
 
     run: Path
-    """The run folder whose model it is."""
+    """The run folder that holds the model."""
     model: str
     model_digest: str
-    """Digest of what this command scores with; see `inference.level_classifier.model_digest_of`."""
+    """Digest of the model to score with; see `inference.level_classifier.model_digest_of`."""
     texts: bytes
-    """A Parquet file with the columns `writing_id` and `text`."""
+    """Contents of a Parquet file with the columns `writing_id` and `text`."""
     with_tokens: bool
-    """Also give the nats of each token."""
+    """Whether to return the nats of each token too."""
     infills: bool
-    """Also score the answers to masks."""
+    """Whether to score the answers to masks too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,18 +113,18 @@ class TextTask:
     """Score one part of a corpus of new texts under one model; see `inference.text_parts.score_part`."""
 
     run: Path
-    """The run folder whose model it is."""
+    """The run folder that holds the model."""
     model: str
     model_digest: str
-    """As in `TextPart`; with another model or tokenizer the part is refused where it is scored."""
+    """As in `TextPart`; the scoring process refuses the part if its model or tokenizer differs."""
     texts: Path
     out: Path
     tokens_out: Path | None
     infills: bool = True
-    """Also score the answers to masks."""
+    """Whether to score the answers to masks too."""
 
     def read(self) -> TextPart:
-        """The part with its texts."""
+        """Read the texts of the part."""
         return TextPart(
             run=self.run,
             model=self.model,
@@ -135,7 +135,7 @@ class TextTask:
         )
 
     def write(self, scores: "PartScores") -> int:
-        """Put the scores where they belong, those of tokens first: `out` says that the part is done.
+        """Write the scores, those of tokens first, because the existence of `out` marks the part as done.
 
         Returns:
             The number of texts.
@@ -148,47 +148,47 @@ class TextTask:
 
 
 class Listener(Protocol):
-    """Told of progress; must not block."""
+    """Receives progress and messages; must not block."""
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
         """Report that `done` of the `total` units of the stage are finished."""
 
     def say(self, message: str) -> None:
-        """A line for a person."""
+        """Show a line to the user."""
 
 
 class Executor(Protocol):
-    """Carries work to where it runs.  An error in one piece of masking or scoring is raised here."""
+    """Runs tasks wherever its workers are.  An error in one piece of masking or scoring is raised here."""
 
     def check(self, listener: Listener) -> None:
-        """Refuse now what cannot work, before anything is made."""
+        """Refuse tasks that cannot work, before anything is made."""
 
     def block_mapper(self, listener: Listener) -> "MapBlocks":
-        """What works on the blocks of a corpus that is prepared."""
+        """Return the function that maps over the blocks of a corpus while it is prepared."""
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
-        """Make the shards; returns their summaries in the tasks' order."""
+        """Make the shards; return their summaries in the order of the tasks."""
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
-        """Train every task whose parent gets done, and write each one's record.
+        """Train every task whose parent finishes, and write each task's record.
 
-        A failed trial blocks its children and nothing else; neither raises.
+        A failed trial blocks only its children, and raises nothing.
         """
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
-        """Score the models; each one's table is in place before its record."""
+        """Score the models; each model's table is in place before its record."""
 
     def warm_up(self, tasks: int, listener: Listener) -> None:
-        """Start what scores so many parts of a corpus at least, while the caller still makes them."""
+        """Start the workers that will score at least this many parts of a corpus, while the caller still makes them."""
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
-        """Score parts of a corpus; yields each task as it is done, with the number of its texts, in any order."""
+        """Score parts of a corpus; yield each finished task, in any order, with the number of its texts."""
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
-        """Time one model's infilling, and that of the levels' models together, with nothing beside them.
+        """Time one model's infilling, and that of the levels' models together, with nothing running beside them.
 
         See `evaluation.speed.measure_speed`.
         """
 
     def close(self) -> None:
-        """Give back what was started."""
+        """Release everything that was started."""

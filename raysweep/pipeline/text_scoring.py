@@ -1,16 +1,16 @@
-"""Scores a corpus of new texts under a run's models, part by part, so that a kill costs one part of one model.
+"""Scores a corpus of new texts under a run's models, in parts, so that a kill costs at most one part of one model.
 
-Beside the file that is asked for lies a folder of parts while the work goes on:
+During the work, a folder of parts lies beside the output file:
 
-    OUT.parts/begun                       a digest of all that decides a number: the parts are of this work
+    OUT.parts/begun                       a digest of everything that decides a score, which identifies the work
     OUT.parts/.texts.part/00000.parquet   a part of the texts, which stays on this disk
-    OUT.parts/.texts.part/plan.json       the texts are whole, and of which work; written last
-    OUT.parts/MODEL-00000.parquet         scores of a part under a model, renamed into place when they are whole
-    OUT.parts/merge.json                  the output is being written, from these parts
+    OUT.parts/.texts.part/plan.json       says that the texts are complete, and for which work; written last
+    OUT.parts/MODEL-00000.parquet         scores of a part under a model, renamed into place when complete
+    OUT.parts/merge.json                  says that the output is being written from these parts
 
-The texts are read first and let go, so that memory holds a part, not the corpus.  When every part is scored they are
-merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts go.  In
-object storage the parts follow while the work goes on, so another machine reads the texts again and scores the rest.
+The texts are read first and then dropped, so that memory holds one part, not the corpus.  When every part is scored,
+they are merged in the order of the texts, the file is renamed into place, its record `OUT.json` last, and the parts are
+deleted.  Object storage receives the parts during the work, so another machine can read the texts again and go on.
 """
 
 import shutil
@@ -47,94 +47,94 @@ if TYPE_CHECKING:
 
 PART_TEXTS = 1000
 _READ_HERE_BYTES = 8 << 20
-"""Larger files are read in another process: they take several times their size, which this process would keep."""
+"""Larger files are read in another process: reading takes several times their size, which would not be freed here."""
 FACTS = ("writing_id", "level", "learner", "l1", "prompt")
-"""What is known of a text, and carried to the scores."""
+"""The known properties of a text, which are copied to the scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextScoring:
-    """What is to be scored, and where the scores go."""
+    """What to score, and where the scores go."""
 
     run: RunFolder
     rules: Mapping[str, Any]
     """`ScoringRules` as plain values."""
     models: tuple[str, ...]
     start: Mapping[str, Any]
-    """What the models' common start is made from, beside the run's tokenizer."""
+    """Settings of the models' common start, not counting the run's tokenizer."""
     files: tuple[Path, ...]
     data: DataConfig
     out: Path
     with_tokens: bool = False
     place: str = ""
-    """The folder of `out` in object storage, of which `out` is the local copy; '' if it is none."""
+    """Folder of `out` in object storage, if `out` is a local copy; otherwise ''."""
 
     def shown(self, path: Path) -> str:
-        """Where a file beside the output is, for a person."""
+        """Return the address of a file beside the output, as shown to the user."""
         return f"{self.place}/{path.name}" if self.place else str(path)
 
     @property
     def parts(self) -> Path:
-        """Where parts lie while the work goes on."""
+        """Folder of the parts during the work."""
         return self.out.with_name(f"{self.out.name}.parts")
 
     @property
     def tokens_out(self) -> Path:
-        """Where the tokens' scores go, if they are asked for."""
+        """Table of token scores, if they are requested."""
         return self.out.with_name(f"{self.out.stem}.tokens{self.out.suffix}")
 
     @property
     def record(self) -> Path:
-        """Says that the scores are whole."""
+        """The record that marks the scores as complete."""
         return self.out.with_name(f"{self.out.name}.json")
 
     @property
     def quarantine(self) -> Path:
-        """Rows that hold no text that can be scored."""
+        """Table of rows that hold no text that can be scored."""
         return self.out.with_name(f"{self.out.name}.quarantine.csv")
 
     @property
     def outputs(self) -> list[Path]:
-        """The tables that are asked for."""
+        """The requested tables."""
         return [self.out, *([self.tokens_out] if self.with_tokens else [])]
 
     @property
     def begun(self) -> Path:
-        """Says what the parts are of; written before the first."""
+        """File with the digest of the parts' work; written before the first part."""
         return self.parts / "begun"
 
     @property
     def working(self) -> Path:
-        """The texts; named as leftovers are, so that they are not sent to a bucket."""
+        """Folder of the texts; its name marks it as a leftover, so that it is not uploaded to a bucket."""
         return self.parts / ".texts.part"
 
     @property
     def plan(self) -> Path:
-        """Says what the texts are of."""
+        """File that identifies the work of the texts."""
         return self.working / "plan.json"
 
     @property
     def merge(self) -> Path:
-        """Says from what an output without a record was made: a kill came before the record was written."""
+        """File that says from what an output was made whose record is missing because of a kill."""
         return self.parts / "merge.json"
 
     def texts(self, part: int) -> Path:
-        """A part of the texts."""
+        """File of a part of the texts."""
         return self.working / f"{part:05d}.parquet"
 
     def scores(self, model: str, part: int) -> Path:
-        """A part's scores under a model."""
+        """File of a part's scores under a model."""
         return self.parts / f"{model}-{part:05d}.parquet"
 
     def token_scores(self, model: str, part: int) -> Path:
-        """The same token by token."""
+        """File of a part's token scores under a model."""
         return self.parts / f"{model}-{part:05d}.tokens.parquet"
 
     def identity(self) -> dict[str, Any]:
-        """All that decides a score, as plain values; reads every file of the corpus and of the models once.
+        """Return everything that decides a score, as plain values; reads every file of the corpus and the models once.
 
         Raises:
-            DamagedError: a model, or the run's record, is not as it was made.
+            DamagedError: a model, or the run's record, was changed since it was made.
         """
         data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
         trained = [model for model in self.models if model != START_MODEL]
@@ -151,19 +151,19 @@ class TextScoring:
         }
 
     def _start_identity(self) -> dict[str, Any]:
-        """The start's settings and the digest of the run's tokenizer, read now: it may be made again meanwhile."""
+        """Return the start's settings and the current digest of the run's tokenizer, which may have been made again."""
         record = read_run(self.run)
         return {**self.start, **tokenizer_made_from({} if record is None else record.stages)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextCounts:
-    """How many texts there are, and how many rows are none."""
+    """How many texts there are, and how many rows hold no text."""
 
     texts: int
     rows: int
     set_aside: dict[str, int]
-    """Rows that hold no text, by reason."""
+    """Number of rows without a text, by reason."""
     notes: dict[str, int]
 
 
@@ -179,7 +179,7 @@ def score_corpus(
     The caller holds the lock of the folder of parts, `RunFolder(scoring.parts)`.
 
     Args:
-        push: brings object storage up to date with the folder of parts.
+        push: updates object storage with the folder of parts.
 
     Raises:
         InputError: a file cannot be used, or holds no text.
@@ -187,16 +187,16 @@ def score_corpus(
     mark = fingerprint(identity)
     if not scoring.begun.exists() or scoring.begun.read_text(errors="replace") != mark:
         for path in scoring.parts.iterdir():
-            if path != RunFolder(scoring.parts).lock:  # which is held
+            if path != RunFolder(scoring.parts).lock:  # the caller holds it
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        # Another machine must not take old parts there for those of this work.
+        # Another machine must not take old parts in object storage for parts of this work.
         push()
         write_text(scoring.begun, mark)
     plan = read_sealed(scoring.plan, fix="delete its folder") if scoring.plan.exists() else None
     if plan is None or plan["fingerprint"] != mark:
         if scoring.working.exists():
             shutil.rmtree(scoring.working)
-        # Ray takes seconds to start, and the processes that score some more to import torch.
+        # Warm up early: Ray takes seconds to start, and the scoring processes some more to import torch.
         to_score = sum(not scoring.scores(model, 0).exists() for model in scoring.models)
         reader = OwnProcess()
         with ThreadPoolExecutor(1) as thread:
@@ -210,7 +210,8 @@ def score_corpus(
                     raise error from None
                 raise
             finally:
-                # After Ctrl-C and SIGTERM too, in any line of the `try`: only a small corpus is read to its end.
+                # Runs after Ctrl-C and SIGTERM too, wherever in the `try`; only a small corpus is then still read to
+                # its end.
                 reader.stop()
     else:
         counts = TextCounts(**plan["counts"])
@@ -229,12 +230,12 @@ def write_scores(
     """Merge the parts into the output, in the order of the texts.
 
     Args:
-        identity: of the output.
-        is_stopped: asked between two parts, whether to break off.
+        identity: the identity of the output.
+        is_stopped: called between two parts; True stops the merge.
         predictor: adds the probability of each level; its models are among those that scored.
 
     Raises:
-        KeyboardInterrupt: it was stopped; nothing is in place.
+        KeyboardInterrupt: it was stopped; no output is in place.
     """
     from raysweep.config.loading import read_resolved_config
     from raysweep.inference.score_tables import score_table, token_scores_table
@@ -252,20 +253,20 @@ def write_scores(
             if write_tokens:
                 vocabulary = run_vocabulary(scoring.run.examples, read_resolved_config(scoring.run).model.tokenizer)
                 nats = {model: _read(scoring.token_scores(model, part))["nats"].to_numpy() for model in scoring.models}
-                # A text that can be scored has a token, which nothing predicts.
+                # A text that can be scored has one token more, the first, which is not predicted.
                 counts_D = scores[scoring.models[0]]["tokens"].to_numpy() + 1
                 write_tokens[0](token_scores_table(texts, nats, counts_D, vocabulary))
 
 
 def _make_plan(scoring: TextScoring, mark: str, digest: str, reader: OwnProcess) -> TextCounts:
-    """Read the corpus and record that its texts are whole; not by the caller, who may be stopped while Ray starts."""
+    """Read the corpus and record that its texts are complete; runs in a thread, since the caller may be interrupted."""
     size = sum(path.stat().st_size for path in scoring.files)
     killed = (
         f"{scoring.files[0]}: the process that read the corpus ({size / 1e6:,.0f} MB) was killed, most likely for its "
     )
     killed += "memory; use a machine with more, or split the corpus and score the parts one by one"
     counts = write_texts(scoring) if size <= _READ_HERE_BYTES else reader.run(write_texts, scoring, if_killed=killed)
-    if digest_files(scoring.files) != digest:  # else another corpus's texts would stay under this one's digest
+    if digest_files(scoring.files) != digest:  # otherwise a changed corpus's texts would be kept under the old digest
         raise InputError(f"{scoring.files[0]}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     return counts
@@ -279,7 +280,7 @@ def _tell_counts(scoring: TextScoring, counts: TextCounts, listener: Listener) -
 
 
 def write_texts(scoring: TextScoring) -> TextCounts:
-    """Read the corpus and write it in parts.
+    """Read the corpus and write its texts in parts.
 
     Raises:
         InputError: a file cannot be used, or holds no text.
@@ -289,7 +290,7 @@ def write_texts(scoring: TextScoring) -> TextCounts:
     if corpus.bad_rows:
         write_quarantine(scoring.quarantine, corpus.bad_rows)
     else:
-        scoring.quarantine.unlink(missing_ok=True)  # an earlier corpus's
+        scoring.quarantine.unlink(missing_ok=True)  # it may be an earlier corpus's
     if not documents.num_rows:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(corpus.bad_rows).items())
         raise InputError(f"{scoring.files[0]}: none of its {corpus.rows:,} rows holds a text ({reasons})")
@@ -308,14 +309,14 @@ def write_texts(scoring: TextScoring) -> TextCounts:
 def _score_parts(
     scoring: TextScoring, texts: int, digests: Mapping[str, Any], executor: Executor, listener: Listener
 ) -> None:
-    """Score the parts that are not there; `digests` by model, those of the scoring's identity."""
+    """Score the missing parts; `digests` are the identity's digests by model."""
     parts = range(_count_parts(texts))
     tasks = [
         TextTask(
             run=scoring.run.root,
             model=model,
             model_digest=digests[START_MODEL].get("tokenizer", "") if model == START_MODEL else digests[model],
-            # Absolute: a cluster's workers may stand in another folder than this command.
+            # Absolute paths: a cluster's workers may have another working directory than this command.
             texts=scoring.texts(part).absolute(),
             out=scoring.scores(model, part).absolute(),
             tokens_out=scoring.token_scores(model, part).absolute() if scoring.with_tokens else None,
@@ -323,7 +324,7 @@ def _score_parts(
         for model in scoring.models
         for part in parts
     ]
-    # Tokens are written before the sums; a bucket may have got the sums first.
+    # Tokens are written before the sums, but a bucket may have received the sums first.
     todo = [task for task in tasks if not task.out.exists() or (task.tokens_out and not task.tokens_out.exists())]
     total = texts * len(scoring.models)
     done = at_first = total - sum(_size(texts, task) for task in todo)

@@ -1,4 +1,4 @@
-"""The corpora whose texts the classify stage scores: the run's own valid and test documents, and others by name."""
+"""The corpora whose texts the classify stage scores: the run's own valid and test documents, and further corpora."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,23 +27,23 @@ _INFILL_PARTS = METRIC_PARTS["infill"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSource:
-    """A corpus of documents that are classified."""
+    """A corpus whose documents are classified."""
 
     name: str
     documents: Path
     """A table with the columns `writing_id`, `level`, `split`, `learner` and `text`; documents are numbered by row."""
     splits: tuple[str, ...]
     made_from: Mapping[str, str] = field(default_factory=dict)
-    """Digests of all that its texts and masks come from, by name."""
+    """Digests of everything that its texts and masks are made from, by name."""
     examples: Path | None = None
-    """The documents' example store; with it, the same documents are chosen as the evaluate stage chooses."""
+    """The documents' example store; if given, the documents that the evaluate stage chooses are used."""
     losses: Path | None = None
     """A table of losses as the evaluate stage writes it."""
     scored_splits: tuple[str, ...] = ()
-    """Splits whose answers to masks have their losses there, so that they are not scored again."""
+    """Splits whose losses on answers are in that table, so that they are not scored again."""
 
     def read(self, config: Config) -> list[pa.Table]:
-        """The documents that are classified, by split, each in order and with their `document` numbers."""
+        """Read the documents to classify, one table per split, each in order and with `document` numbers."""
         table = pq.read_table(self.documents, page_checksum_verification=True)
         if "document" not in table.column_names:
             table = table.append_column("document", pa.array(range(table.num_rows), pa.int64()))
@@ -52,7 +52,7 @@ class TextSource:
         return [table.filter(pc.equal(table["split"], split)) for split in self.splits]
 
     def read_infills(self, models: list[str]) -> pd.DataFrame:
-        """Losses of the answers that are known already: a row per document and model, with `nats` and `tokens`."""
+        """Read the known losses of answers: a row per document and model, with `nats` and `tokens`."""
         if self.losses is None:
             return pd.DataFrame({"document": [], "model": [], "nats": [], "tokens": []})
         wanted = pc.field("part").isin(_INFILL_PARTS) & pc.field("model").isin(models)
@@ -78,7 +78,7 @@ class TextSource:
 
 
 def text_sources(config: Config, folder: RunFolder, done: Mapping[str, StageRecord]) -> list[TextSource]:
-    """The run's own documents first, then each corpus of `corpora`, which the evaluate stage has scored."""
+    """List the run's own documents, then each corpus of `corpora`, all scored by the evaluate stage."""
     assert config.classification is not None
     digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
     own = [
@@ -108,12 +108,12 @@ def text_sources(config: Config, folder: RunFolder, done: Mapping[str, StageReco
 
 
 def feature_rows(source: TextSource, documents: pa.Table, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row per document: what is known of it, its length, and its losses under every model.
+    """Make a row per document: its known properties, its length, and its losses under every model.
 
     Args:
-        documents: those of all splits.
-        scores: by model, a row per document: nats and tokens of the whole text and of the answers, the latter 0 where
-            the source knows them.
+        documents: the documents of all splits.
+        scores: by model, a row per document: nats and tokens of the whole text and of the answers; the latter are 0
+            if the source knows them.
     """
     first, *_ = scores
     lengths_D2 = measure_lengths(documents["text"].to_pylist())
@@ -132,7 +132,7 @@ def feature_rows(source: TextSource, documents: pa.Table, scores: Mapping[str, p
 
 
 def _made_from(place: RunFolder) -> dict[str, str]:
-    """The digest of a further corpus's documents and examples; nothing if they are not made."""
+    """Return the digest of a further corpus's documents and examples; {} if they are not made."""
     if not place.further_record.exists():
         return {}
     outputs = read_sealed(place.further_record, fix=f"make it again with --force {place.name}")["outputs"]
@@ -140,7 +140,7 @@ def _made_from(place: RunFolder) -> dict[str, str]:
 
 
 def _answers(documents: pd.Series, scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Nats and tokens of the answers, from the source where it knows them."""
+    """Return nats and tokens of the answers, taken from the source where it knows them."""
     before = known.set_index("document").reindex(documents)
     is_known = before["tokens"].notna().to_numpy()
     return pd.DataFrame(

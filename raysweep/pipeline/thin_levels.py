@@ -1,6 +1,7 @@
-"""Levels that have too few texts for a comparison, found before Ray is started and not by six failing trials.
+"""Finds levels with too few texts for a comparison before Ray is started, rather than by failing trials.
 
-A level on which a trial trains needs texts to train and to validate on, which are known once the corpus is prepared.
+A level that a trial trains on needs texts to train and to validate on; their numbers are known once the corpus is
+prepared.
 """
 
 from collections.abc import Mapping
@@ -13,14 +14,14 @@ from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import RunFolder
 
 NEEDED = ("train", "valid")
-"""Without texts in these a training fails; without test texts a level has no scores, and no claim is made on it."""
+"""Without texts in these a training fails; without test texts a level has no scores and no claim is made about it."""
 SPLITS = (*NEEDED, "test")
 Counts = Mapping[str, Mapping[str, int]]
-"""Documents by level and split."""
+"""Number of documents by level and split."""
 
 
 def find_thin_levels(config: Config, counts: Counts) -> list[str]:
-    """The levels of trials that lack documents to train or to validate on."""
+    """List the levels of trials that lack documents to train or to validate on."""
     asked = {level for trial in config.trials.values() for level in trial.levels}
     return [
         level
@@ -33,14 +34,14 @@ def refuse_thin_levels(config: Config, counts: Counts) -> None:
     """Raise if a level of a trial has too few documents.
 
     Raises:
-        ThinLevelsError: with the numbers and the ways on.
+        ThinLevelsError: the message gives the numbers and the alternatives.
     """
     if thin := find_thin_levels(config, counts):
         raise ThinLevelsError(*thin_level_problems(config, thin, counts))
 
 
 def thin_level_problems(config: Config, thin: list[str], counts: Counts) -> list[str]:
-    """A line for each thin level, and one with the ways on."""
+    """Describe each thin level in a line, and the alternatives in a last line."""
     lines = []
     for level in thin:
         found = counts.get(level, {})
@@ -58,13 +59,13 @@ def thin_level_problems(config: Config, thin: list[str], counts: Counts) -> list
 
 
 def read_counts(folder: RunFolder) -> Counts:
-    """Documents by level and split, as the prepare stage counted them; none if it is not done."""
+    """Read the number of documents by level and split from the prepare stage; {} if it is not done."""
     counts: Counts = read_json(folder.splits)["counts"] if folder.splits.exists() else {}
     return counts
 
 
 def leave_out_again(config: Config, folder: RunFolder) -> Config:
-    """The config without the levels that `--skip-empty` left out when the corpus was prepared."""
+    """Return the config without the levels that `--skip-empty` left out when the corpus was prepared."""
     record = read_run(folder)
     if record is None or "prepare" not in record.stages:
         return config

@@ -1,8 +1,8 @@
-"""One attempt at a training, in the process that trains, with or without Ray.
+"""Runs one attempt at a training, in the process that trains, with or without Ray.
 
-Runs the training loop, writes the worker's log and the attempt's events, and returns how the attempt
-ended as a value: an error of the loop must not look like a lost worker.  Between two steps the loop
-asks whether to stop, and saves a checkpoint before it does.
+It calls the training loop, writes the worker's log and the attempt's events, and returns how the attempt
+ended as a value, because an error of the loop must not look like a lost worker.  Between two steps the loop
+checks whether to stop, and saves a checkpoint before it does.
 """
 
 import dataclasses
@@ -41,24 +41,24 @@ def run_attempt(
     """Train until the end, a rung, a reason to stop, or an error.
 
     Args:
-        train: called as `training.loop.train` is, with `where` as further arguments.
+        train: called like `training.loop.train`, with `where` as further arguments.
         pause_at: the step of the evaluation after which to pause; see `scheduling.successive_halving`.
-        should_stop: asked between two steps, beside the request file in the trial's folder.
-        preempted: likewise; a reason means that the node is about to be taken away.
-        rank: of this worker; only the first writes the log and the events.
+        should_stop: called between two steps, in addition to checking the request file in the trial's folder.
+        preempted: likewise; a reason means that the node is about to be preempted.
+        rank: rank of this worker; only rank 0 writes the log and the events.
     """
     folder, is_main = TrialFolder(job.folder), rank == 0
-    signs = _StopSigns(StopWatch(folder), pause_at, should_stop, preempted)
+    stop_reasons = _StopReasons(StopWatch(folder), pause_at, should_stop, preempted)
 
     def evaluated(evaluation: Evaluation) -> None:
-        signs.see(evaluation)
+        stop_reasons.see(evaluation)
         on_evaluation(evaluation)
 
     try:
         with _logging_to(folder.log) if is_main else nullcontext(), _noted(folder, job.trial, is_main) as note_end:
-            result = train(job, rank=rank, on_evaluation=evaluated, should_stop=signs, **where)
-            # Patience may have stopped it too; that training is finished.
-            is_stopped = result.stopped != "" and result.stopped == signs.reason
+            result = train(job, rank=rank, on_evaluation=evaluated, should_stop=stop_reasons, **where)
+            # If patience stopped it, the training is finished.
+            is_stopped = result.stopped != "" and result.stopped == stop_reasons.reason
             note_end("stopped" if is_stopped else "done", result.seconds)
     except Exception as error:
         failure = failure_of(error)
@@ -66,8 +66,8 @@ def run_attempt(
         return Failed(message=f"{lost}{describe_error(error)}", failure=failure)
     if not is_stopped:
         return Finished(result=dataclasses.asdict(result))
-    # There is a checkpoint and no model; the next attempt resumes from it.
-    if signs.is_preempted:
+    # There is a checkpoint but no model; the next attempt resumes from it.
+    if stop_reasons.is_preempted:
         return Failed(message=f"{result.stopped}; saved after step {result.steps:,}", failure=Failure.PREEMPTED)
     if result.stopped == _PAUSED:
         return Paused(steps=result.steps)
@@ -75,12 +75,12 @@ def run_attempt(
 
 
 def describe_error(error: Exception) -> str:
-    """The message of our own errors; for others the class too."""
+    """Return the message of raysweep's own errors; for others, prefix the class."""
     return str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
 
 
-class _StopSigns:
-    """Called between two steps: the first reason to stop that turned up, or None."""
+class _StopReasons:
+    """Called between two steps; returns the first reason to stop that occurred, or None."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class _StopSigns:
         self.reason: str | None = None
 
     def see(self, evaluation: Evaluation) -> None:
-        """The model was evaluated."""
+        """Take note of an evaluation."""
         self._is_at_rung = self._pause_at is not None and evaluation.step >= self._pause_at
 
     def __call__(self) -> str | None:
@@ -113,7 +113,7 @@ class _StopSigns:
 
 @contextmanager
 def _noted(folder: TrialFolder, trial: str, is_main: bool) -> Iterator[Callable[..., None]]:
-    """Note that an attempt's worker is there, and how it ended: by the function yielded, or by an error."""
+    """Record the attempt's start, and its end by calling the yielded function or by an error."""
 
     def write(what: str, **values: Any) -> None:
         if is_main:
@@ -123,7 +123,7 @@ def _noted(folder: TrialFolder, trial: str, is_main: bool) -> Iterator[Callable[
     try:
         yield lambda how, kept: write("end", how=how, kept=dict(kept))
     except Exception as error:
-        # Not as an error: the person who watches is told by the sweep, with its decision.
+        # Logged as info: the sweep reports the failure to the user, together with its decision.
         logger.info("%s: failed", trial, exc_info=True)
         if (failure := failure_of(error)) is not Failure.DISK:
             write("end", how=failure, kept=kept_seconds(folder))
