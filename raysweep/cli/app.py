@@ -1,9 +1,9 @@
 """The commands of `raysweep`.
 
 Heavy rooms are imported inside the command that needs them, so that `--help`, `plan`, `check` and
-config errors answer at once.  Exit codes: 0 all done, 1 something failed, 2 the config or the input
-is wrong (or the budget too small), 3 stopped at the budget's cap, 70 a fault that raysweep does not know,
-130 interrupted (Ctrl-C or SIGTERM), 141 the reader of the output is gone; see `cli.endings`.
+config errors answer at once.  Exit codes: 0 everything is done, 1 something failed, 2 the config or the input
+is wrong (or the budget too small), 3 stopped at the budget's cap, 70 an unexpected error,
+130 interrupted (Ctrl-C or SIGTERM), 141 the reader of the output closed it; see `cli.endings`.
 """
 
 import gc
@@ -50,10 +50,10 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def begin(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Is a language model per CEFR level worth it? From a corpus of learner texts to a decided experiment."""
+    """Is it worth training a language model per CEFR level? From a corpus of learner texts to a verdict."""
 
 
 for group in (run_commands, inspect_commands, publish_commands, text_commands, serve_commands):
@@ -63,27 +63,27 @@ app.add_typer(cluster_commands.app, name="cluster")
 
 
 def main() -> None:
-    """Run a command; whatever goes wrong ends in a message, not in a traceback."""
+    """Run a command; any error ends in a message rather than a traceback."""
     end_on_sigterm()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that is no UTF-8, or a terminal that has no arrows, must not end a command.
+            # A name that is not valid UTF-8, or a terminal without arrows, must not end a command.
             stream.reconfigure(errors="backslashreplace")
     try:
         take_umask(os.environ)
         code = app(standalone_mode=False)
     except Exception as error:
         code = end_with(error)
-    # Else Python looks through all objects once more before it ends: 1.3 s of CPU where torch was imported.
+    # Otherwise Python collects garbage once more before it exits: 1.3 s of CPU if torch was imported.
     gc.freeze()
     sys.exit(code)
 
 
 def take_umask(variables: Mapping[str, str]) -> None:
-    """Keep from others what RAYSWEEP_UMASK says, in all that is made from now on, here and in a Ray started here.
+    """Apply the mask in RAYSWEEP_UMASK to every file created from now on, by this process and by a Ray started here.
 
     Raises:
-        ConfigError: it is no mask.
+        ConfigError: its value is not a mask.
     """
     if text := variables.get("RAYSWEEP_UMASK"):
         if not re.fullmatch("0?[0-7]{1,3}", text) or int(text, 8) & 0o700:

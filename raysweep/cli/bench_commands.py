@@ -9,27 +9,26 @@ from raysweep.errors import ConfigError
 from raysweep.storage.printable import say_json
 
 _MAX_TOKENS = 256
-"""Longest made-up example."""
+"""Maximum number of tokens in a synthetic example."""
 
 TokenizerOption = Annotated[
-    str, typer.Option("--tokenizer", help="Of the made-up texts: gpt2, or a folder, such as a model's of a run.")
+    str,
+    typer.Option("--tokenizer", help="Tokenizer of the synthetic texts: gpt2, or a folder, such as that of a model."),
 ]
-app = typer.Typer(help="Measure this machine; prints JSON.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Measure this machine; print JSON.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("mask")
 def bench_mask(
-    csv: Annotated[Path, typer.Option("--csv", help="A corpus.")],
-    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Its first rows; all if absent.")] = None,
-    column: Annotated[str, typer.Option("--column", help="The column with the texts.")] = "text",
+    csv: Annotated[Path, typer.Option("--csv", help="The corpus.")],
+    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Read only this many rows.")] = None,
+    column: Annotated[str, typer.Option("--column", help="The column that holds the texts.")] = "text",
     like: Annotated[
         Literal["original-shape"] | None,
-        typer.Option(
-            "--like", help="Also time plain Python in the shape of the original's code on 1,000 of the texts."
-        ),
+        typer.Option("--like", help="Also time plain Python written like the original's code, on 1,000 of the texts."),
     ] = None,
 ) -> None:
-    """Time the making of examples on one core, beside what tokenising alone takes; prints JSON."""
+    """Time masking and tokenising on one core; print JSON."""
     from raysweep.masking.masking_benchmark import benchmark_masking, read_texts
 
     say_json(benchmark_masking(read_texts(csv, column, rows), like_original_shape=like is not None))
@@ -38,26 +37,27 @@ def bench_mask(
 @app.command("train")
 def bench_train(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
-    config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
+    config: Annotated[str, typer.Option("--config", help="Model size, as in model.size.")] = "small",
     tokenizer: TokenizerOption = "gpt2",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples per step.")] = 8,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 10,
     precision: Annotated[
         Literal["auto", "fp32", "fp32_onednn", "bf16"],
-        typer.Option("--precision", help="Of the products in a step, as in training.precision."),
+        typer.Option("--precision", help="Precision of matrix products, as in training.precision."),
     ] = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
-    packing: Annotated[Literal["off", "auto", "on"], typer.Option("--packing", help="Of sequences.")] = "auto",
-    micro_batch: Annotated[str, typer.Option("--micro-batch", help="Examples at once, or auto.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    packing: Annotated[Literal["off", "auto", "on"], typer.Option("--packing", help="Pack sequences.")] = "auto",
+    micro_batch: Annotated[str, typer.Option("--micro-batch", help="Examples per forward pass, or auto.")] = "auto",
     window_batches: Annotated[int, typer.Option("--window-batches", min=1, help="Batches sorted by length.")] = 64,
     like: Annotated[
         str,
         typer.Option(
-            "--like", help="Also time original, hf-trainer, hf-default or hf-liger (with commas between) on the same."
+            "--like",
+            help="Also time original, hf-trainer, hf-default or hf-liger (comma-separated) on the same examples.",
         ),
     ] = "",
 ) -> None:
-    """Time training steps on made-up examples in the shape of EFCAMDAT; prints JSON."""
+    """Time training steps on synthetic examples; print JSON."""
     from raysweep.config.training_settings import SIZES
     from raysweep.training.benchmark import benchmark_training
 
@@ -82,14 +82,17 @@ def bench_train(
 @app.command("score")
 def bench_score(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one.")] = None,
-    config: Annotated[str, typer.Option("--config", help="A size, as in model.size.")] = "small",
+    config: Annotated[str, typer.Option("--config", help="Model size, as in model.size.")] = "small",
     tokenizer: TokenizerOption = "gpt2",
-    documents: Annotated[int, typer.Option("--documents", min=1, help="Made-up documents, one mask each.")] = 200,
+    documents: Annotated[
+        int, typer.Option("--documents", min=1, help="Number of synthetic documents, one mask each.")
+    ] = 200,
     like: Annotated[
-        Literal["transformers"] | None, typer.Option("--like", help="Also time plain transformers on the same.")
+        Literal["transformers"] | None,
+        typer.Option("--like", help="Also time plain transformers on the same documents."),
     ] = None,
 ) -> None:
-    """Time the scoring of made-up documents in the shape of EFCAMDAT, in float32; prints JSON."""
+    """Time scoring of synthetic documents in float32; print JSON."""
     from raysweep.config.training_settings import SIZES
     from raysweep.evaluation.scoring_benchmark import benchmark_scoring
     from raysweep.training.hardware import choose_device

@@ -1,4 +1,4 @@
-"""`raysweep classify`: how well levels are told from perplexities, beside baselines, within a corpus and on others."""
+"""`raysweep classify`: compares classifiers of levels, on perplexities and baselines, within a corpus and on others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chosen:
-    """The texts of a corpus that are classified, and what was left out of it."""
+    """The texts of a corpus to classify, and counts of those left out."""
 
     texts: "ScoredTexts"
-    """Without features until they are scored."""
+    """Without features until the texts are scored."""
     rows: "Ints"
-    """Their places in the corpus."""
+    """Row numbers of the texts in the corpus."""
     digest: str
-    """The corpus's when they were chosen."""
+    """Digest of the corpus's files when the texts were chosen."""
     without_level: int
     trained_on: int
-    """Texts that are equal to a train document of the run."""
+    """Number of texts equal to a train document of the run."""
     in_first: int
-    """Texts of another corpus that the first holds too, on which the classifiers are fitted."""
+    """Number of texts that are also in the first corpus, on which the classifiers are fitted."""
     has_learners: bool
 
     def counts(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def classify_texts(
     """Score the corpora, compare the classifiers, write the results and the fitted classifier, and print a table.
 
     Raises:
-        ConfigError: `out` has another suffix than .json.
-        InputError: there is no such run, a corpus has too few texts of known level, or changed before it was scored.
+        ConfigError: the suffix of `out` is not .json.
+        InputError: there is no such run, or a corpus has too few texts of known level, or changed before it was scored.
     """
     if out.suffix != ".json":
         raise ConfigError(f"--out: found '{out.name[:60]}'; must end in .json")
@@ -86,7 +86,7 @@ def classify_texts(
     for number, name in enumerate((corpus, *others)):
         first_texts = chosen[corpus].texts.texts if number else ()
         chosen[name] = _choose(settings, name, data_settings(config.data, data), levels, first_texts)
-    # Before anything is scored, which may take hours.
+    # Divide into folds before anything is scored, which may take hours.
     try:
         fold_D = split_folds(chosen[corpus].texts, folds, config.seed)
     except InputError as error:
@@ -105,7 +105,7 @@ def classify_texts(
             force=force,
             with_levels=False,
         )
-        if digest != chosen[name].digest:  # hours may lie between
+        if digest != chosen[name].digest:  # hours may have passed since they were chosen
             raise InputError(f"{name[:80]}: changed before it was scored; the same command classifies it as it is now")
         scored[name] = _with_features(chosen[name], table, levels)
     first = scored[corpus]
@@ -145,7 +145,7 @@ def classify_texts(
 def _choose(
     settings: Settings, name: str, data: "DataConfig", levels: Sequence[str], first_texts: Sequence[str]
 ) -> _Chosen:
-    """The texts without those of no known level, of the run's train split or of the first corpus."""
+    """Choose the texts that have a level of the run and are in neither its train split nor the first corpus."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -155,7 +155,7 @@ def _choose(
     from raysweep.storage.digests import digest_text
 
     files = find_files(name)
-    digest = digest_files(files)  # before they are read: a change between is found too
+    digest = digest_files(files)  # taken before reading, so that a change in between is noticed
     documents = read_new_texts(files, data).documents.select(["level", "learner", "text"]).to_pandas()
     texts = documents["text"].tolist()
     trained = pq.read_table(settings.folder.documents, columns=["text"], filters=[("split", "=", "train")])
@@ -184,7 +184,7 @@ def _choose(
 
 
 def _with_features(chosen: _Chosen, table: Path, levels: Sequence[str]) -> "ScoredTexts":
-    """The same texts with their perplexities, from the table of the whole corpus's scores."""
+    """Add to the chosen texts their perplexities, from the table of the whole corpus's scores."""
     import pandas as pd
 
     from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
@@ -195,7 +195,7 @@ def _with_features(chosen: _Chosen, table: Path, levels: Sequence[str]) -> "Scor
 
 
 def _print_part(part: Mapping[str, Any]) -> None:
-    """A table of one corpus."""
+    """Print the table of one corpus."""
     where = f"{part['folds']} folds by learner" if "folds" in part else "zero-shot"
     writers = "learners not known, so folds and intervals count texts" if part["learners"] is None else ""
     say(f"{part['corpus']}: {part['texts']:,} texts, {where}" + (f" ({writers})" if writers else ""))

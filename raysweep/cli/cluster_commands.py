@@ -1,4 +1,4 @@
-"""`raysweep cluster`: what cluster.yaml needs beside Ray's own commands."""
+"""`raysweep cluster`: what cluster.yaml needs beyond Ray's own commands."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,12 +8,12 @@ import typer
 from raysweep.errors import ConfigError, ResourceError
 from raysweep.storage.printable import say
 
-app = typer.Typer(help="What a cluster needs beside Ray's own commands.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Set up and check what a Ray cluster needs.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("watch-spot")
 def watch_spot() -> None:
-    """Wait for EC2's notice that it takes this spot instance, and tell Ray; cluster.yaml starts it on workers."""
+    """Watch for EC2's notice that it will take this spot instance, and tell Ray; cluster.yaml starts it on workers."""
     from raysweep.cluster.spot_watch import drain_this_node, watch_spot_notices
 
     watch_spot_notices(drain_this_node, say)
@@ -21,11 +21,11 @@ def watch_spot() -> None:
 
 @app.command("check")
 def check_cluster(
-    file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("cluster.yaml"),
+    file: Annotated[Path, typer.Argument(help="The cluster file.")] = Path("cluster.yaml"),
     quota: Annotated[
-        bool, typer.Option("--quota", help="Ask AWS for the account's quota of GPU instances too.")
+        bool, typer.Option("--quota", help="Also ask AWS for the account's quota of GPU instances.")
     ] = False,
-    bucket: Annotated[str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="Where runs are to lie.")] = "",
+    bucket: Annotated[str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="The bucket for runs.")] = "",
 ) -> None:
     """Check cluster.yaml, its image, your credentials and Ray's token, without starting anything."""
     _read_cluster_file(file)
@@ -45,18 +45,21 @@ def check_cluster(
 @app.command("prepare")
 def prepare_account(
     bucket: Annotated[
-        str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="Where runs are to lie; made if it is missing.")
+        str, typer.Option("--bucket", envvar="RAYSWEEP_BUCKET", help="The bucket for runs; created if it is missing.")
     ],
     region: Annotated[
         str,
-        typer.Option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], help="Of AWS; the file's if absent."),
+        typer.Option(
+            "--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], help="AWS region [default: that in the file]."
+        ),
     ] = "",
     ssh_from: Annotated[
-        str, typer.Option("--ssh-from", help="Network that may use ssh, as 203.0.113.7/32; else this machine's.")
+        str,
+        typer.Option("--ssh-from", help="Network that may use ssh, such as 203.0.113.7/32 [default: this machine]."),
     ] = "",
-    file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("cluster.yaml"),
+    file: Annotated[Path, typer.Argument(help="The cluster file.")] = Path("cluster.yaml"),
 ) -> None:
-    """Make the bucket, rights and firewall that cluster.yaml names, where they are missing, and set its region."""
+    """Create the bucket, permissions and firewall that cluster.yaml needs if they are missing, and set its region."""
     values = _read_cluster_file(file)
     _require_boto3()
     from raysweep.cluster.aws_account import AwsAccount, find_own_network, set_profiles, set_region
@@ -76,11 +79,13 @@ def prepare_account(
 
 @app.command("kuberay")
 def print_kuberay(
-    image: Annotated[str, typer.Option("--image", help="The pods' image.")] = "raysweep:latest",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Pods with a GPU, at most.")] = 4,
-    storage: Annotated[str, typer.Option("--storage", help="The shared volume's size.")] = "200Gi",
-    profile: Annotated[str, typer.Option("--profile", help="Of experiments.yaml.")] = "efcamdat",
-    csv: Annotated[str, typer.Option("--csv", help="The corpus, in the volume's top folder.")] = "efcamdat.csv",
+    image: Annotated[str, typer.Option("--image", help="Image of the pods.")] = "raysweep:latest",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Maximum number of pods with a GPU.")] = 4,
+    storage: Annotated[str, typer.Option("--storage", help="Size of the shared volume.")] = "200Gi",
+    profile: Annotated[str, typer.Option("--profile", help="Profile of experiments.yaml.")] = "efcamdat",
+    csv: Annotated[
+        str, typer.Option("--csv", help="File name of the corpus in the volume's top folder.")
+    ] = "efcamdat.csv",
     dockerfile: Annotated[bool, typer.Option("--dockerfile", help="Print the image's Dockerfile instead.")] = False,
 ) -> None:
     """Print a sweep as a RayJob for KubeRay, or the Dockerfile of its image."""
@@ -99,10 +104,10 @@ def print_kuberay(
 
 
 def _read_cluster_file(file: Path) -> Any:
-    """Its values, among them `cluster_name` and `provider.region`.
+    """Read a cluster's file, checking that it has `cluster_name` and `provider.region`.
 
     Raises:
-        ConfigError: there is no such file, or it is none of Ray's.
+        ConfigError: the file does not exist, or is not a cluster file of Ray's.
     """
     import yaml
 

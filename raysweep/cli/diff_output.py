@@ -1,4 +1,4 @@
-"""How `raysweep diff` is printed."""
+"""Prints the result of `raysweep diff`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from raysweep.storage.printable import say, say_json, without_secrets
 
 
 def print_differences(first: str, second: str, differences: Sequence[Difference], *, as_json: bool) -> None:
-    """Print a row per field, or one JSON object."""
+    """Print one row per field, or one JSON object."""
     if as_json:
         rows = [dataclasses.asdict(difference) for difference in differences]
         say_json({"first": first, "second": second, "differences": rows})

@@ -1,4 +1,4 @@
-"""`raysweep doctor`: compares this machine with what the config needs, a line per check."""
+"""`raysweep doctor`: compares this machine with what the config needs, one line per check."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ from raysweep.storage.printable import say_json
 
 
 def examine(settings: Settings, *, as_json: bool = False) -> bool:
-    """Print every finding; returns whether a run can be expected to work."""
+    """Print every finding; return whether a run can be expected to work."""
     found = []
     console = PrintableConsole(highlight=False)
     is_fine = True
@@ -38,7 +38,7 @@ def examine(settings: Settings, *, as_json: bool = False) -> bool:
         try:
             finding = check(settings)
         except (RaysweepError, OSError, ValueError, RuntimeError, ImportError) as error:
-            # Reported, not hidden: whatever a check ends in is what the user asked the doctor for.
+            # Not swallowed: whatever error a check ends in is the finding that the user asked for.
             finding = str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
             mark, is_fine = Text("✘ ", style="bold red"), False
         found.append({"check": subject, "ok": mark.plain == "✔ ", "finding": finding})
@@ -94,7 +94,7 @@ def _storage(settings: Settings) -> str:
 
 
 def _disk(settings: Settings) -> str:
-    """A trial keeps its model, and while it trains three checkpoints of model and optimiser state."""
+    """Compare free space with the need: a model per trial, and three checkpoints with optimiser state per training."""
     config = settings.config
     weights = 4 * model_shape(config, settings.folder).parameters
     searches = [trial.settings.search for trial in expand_trials(config).values()]
@@ -106,7 +106,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _memory(settings: Settings) -> str:
-    """Weights, gradients and the two moments of AdamW are four times the weights; Ray adds 1.3 GiB a trial."""
+    """Compare memory with the need: four times the weights (gradients, AdamW's two moments), and 1.3 GiB for Ray."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     weights = 4 * model_shape(settings.config, settings.folder).parameters
     concurrent = max(1, (os.cpu_count() or 1) // settings.config.resources.cpus_per_trial)
@@ -118,7 +118,7 @@ def _memory(settings: Settings) -> str:
 
 
 def _start(settings: Settings) -> str:
-    """The start, and for one of the hub that is not in the cache whether the hub can be reached."""
+    """Describe the start; if it is on the hub and not in the cache, check that the hub can be reached."""
     return check_start(settings.config) + refuse_unreachable_hub(settings.config.model.start)
 
 
@@ -179,7 +179,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "GPUs": _gpus,
     "Ray": _ray,
 }
-"""What is looked at.  A check says what it found, or raises an error that says what is wrong."""
+"""The checks by subject.  A check returns what it found, or raises an error that says what is wrong."""
 
 
 def _require(is_fine: bool, finding: str) -> str:
@@ -189,6 +189,6 @@ def _require(is_fine: bool, finding: str) -> str:
 
 
 def _existing_folder(settings: Settings) -> Path:
-    """The run folder, or the nearest of its parents that is there."""
+    """Return the run folder, or the nearest parent that exists."""
     root = settings.folder.root
     return next(folder for folder in [root, *root.parents] if folder.is_dir())

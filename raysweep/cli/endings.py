@@ -1,8 +1,8 @@
-"""How a command ends that does not end well: one message on stderr and an exit code, never a traceback.
+"""Turns an exception into one message on stderr and an exit code, never a traceback.
 
-Errors of our family say all that is needed.  Of the operating system's errors those that a user can mend are
-explained.  Any other exception is a fault that raysweep does not know: its traceback goes to a file of the
-user's own, and the message names the file.
+Errors of raysweep's own family are printed as they are.  Operating-system errors that a user can fix are
+explained.  Any other exception is a bug in raysweep: its traceback goes to a file that only the
+user can read, and the message names the file.
 """
 
 import errno
@@ -23,10 +23,10 @@ from raysweep.errors import RaysweepError
 from raysweep.storage.printable import say, shorten_line, shorten_quotes
 
 UNFORESEEN = 70
-"""EX_SOFTWARE of sysexits.h."""
+"""EX_SOFTWARE in sysexits.h."""
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
-"""128 + SIGPIPE, as a shell reports other programs whose reader went away."""
+"""128 + SIGPIPE, the code that a shell reports for other programs whose reader closed the pipe."""
 
 _STDOUT = 1
 _LONGEST_USAGE = 300
@@ -44,19 +44,19 @@ _MENDING = {
     errno.ENAMETOOLONG: (2, "name a shorter path"),
     errno.ELOOP: (2, "a symbolic link leads back to itself; name the place itself"),
 }
-"""Exit code and advice for the system's errors that a user can do something about."""
+"""Exit code and advice for system errors that the user can fix."""
 
 
 class Commands(TyperGroup):
-    """The commands; what would end the process without a word is told, or becomes an error."""
+    """The group of all commands; it turns whatever would end the process silently into a message or an error."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command.
 
         Raises:
-            RuntimeError: code that is not ours ended the process (a mask function that calls `sys.exit(0)` must
-                not look like a run that is done), or a pipe broke that is not our output.
-            typer.Exit: interrupted, or nobody reads the output any more.
+            RuntimeError: foreign code ended the process (a mask function that calls `sys.exit(0)` must not look
+                like a finished run), or a pipe other than our output broke.
+            typer.Exit: the user interrupted, or the reader of the output closed it.
         """
         try:
             result = super().invoke(ctx)
@@ -68,7 +68,7 @@ class Commands(TyperGroup):
         except BrokenPipeError as error:
             if not _output_is_closed():
                 raise RuntimeError(f"a pipe to another process broke ({error})") from error
-            # What is still to be written goes nowhere, or Python reports it at exit.
+            # Discard buffered output, or Python reports the broken pipe again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
             raise typer.Exit(OUTPUT_CLOSED) from None
         return result
@@ -81,7 +81,7 @@ def _interrupted() -> NoReturn:
 
 
 def end_with(error: Exception) -> int:
-    """Print what went wrong; returns the exit code."""
+    """Print what went wrong; return the exit code."""
     if isinstance(error, typer.Abort):
         return INTERRUPTED
     if isinstance(error, _USAGE_ERROR):
@@ -99,7 +99,7 @@ def end_with(error: Exception) -> int:
 
 
 def _end_with_usage(error: Any) -> int:
-    """Print what is wrong with the command line: the usage and the mistake, or the help where nothing was asked."""
+    """Print the usage and the mistake on the command line, or the help if no command was given."""
     mistake = error.format_message()
     if not mistake.startswith("Usage:"):
         command = error.ctx.command_path if error.ctx else "raysweep"
@@ -112,7 +112,7 @@ def _end_with_usage(error: Any) -> int:
 
 
 def _keep_traceback(error: Exception) -> str:
-    """Write the traceback to a file that the user alone can read; says where it is."""
+    """Write the traceback to a file that only the user can read; return a phrase that says where it is."""
     lines = [f"raysweep {__version__}, Python {platform.python_version()}, {platform.platform()}\n"]
     lines += traceback.format_exception(error)
     try:

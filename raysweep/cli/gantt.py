@@ -1,7 +1,7 @@
-"""When each trial would run, as bars in the terminal: a row per trial or entry, time from left to right.
+"""Draws when each trial would run, as bars in the terminal: one row per trial or entry, time from left to right.
 
-The chain that decides the length is drawn with full blocks and the others with light ones, so the
-picture says the same without colours.
+The chain of trials that decides the total time is drawn with full blocks and the others with light ones, so
+that the picture can be read without colours.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ LONGEST_NAME = 20
 
 
 def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Text:
-    """The trials by their start, under an axis from 0 to the makespan.
+    """Draw the trials in order of their start, under an axis from 0 to the makespan.
 
     Args:
         width: columns of the terminal.
@@ -26,7 +26,7 @@ def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Te
     rows = {row: [name for name in names if name in span.start] for row, names in rows_of(trials).items()}
     start = {row: min(map(span.start.__getitem__, names)) for row, names in rows.items() if names}
     end = {row: max(map(span.end.__getitem__, rows[row])) for row in start}
-    # Equal starts keep the trials' order.
+    # `sorted` is stable, so trials with equal starts keep their order.
     order = sorted(start, key=start.__getitem__)
     label = min(LONGEST_NAME, max(map(len, order), default=0))
     last = duration(span.makespan_s)
@@ -49,7 +49,7 @@ def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Te
 
 
 def critical_chain(trials: Mapping[str, Trial], span: Makespan) -> set[str]:
-    """The trial that ends last and its ancestors among those drawn."""
+    """Return the trial that ends last, and its ancestors among the drawn trials."""
     chain: set[str] = set()
     name = max(span.end, key=lambda trial: span.end[trial], default=None)
     while name is not None and name in span.end:

@@ -1,4 +1,4 @@
-"""`raysweep ilm-export` and `ilm-import`: exchanging data with the original ILM code."""
+"""`raysweep ilm-export` and `ilm-import`: exchanges data with the original ILM code."""
 
 import csv
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ ROWS_AT_A_TIME = 8192
 
 
 def export_examples(settings: Settings, out: Path) -> None:
-    """Write every split's examples as the original reads them: the masks that `mask` draws, in characters.
+    """Write every split's examples in the original's format: the same masks that `mask` draws, in characters.
 
     Raises:
         ConfigError: the corpus is not prepared.
@@ -45,7 +45,7 @@ def export_examples(settings: Settings, out: Path) -> None:
 
 
 def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocument]:
-    """The split's documents with their masks; all documents are drawn a few thousand at a time."""
+    """Yield the split's documents with their masks, drawing a few thousand documents at a time."""
     for rows in plan_shards(total, ROWS_AT_A_TIME):
         documents = read_documents(settings.folder.documents, rows)
         drawn = draw_examples(documents, settings.config.masking, settings.config.seed, settings.config.data.language)
@@ -53,14 +53,14 @@ def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocume
 
 
 def import_texts(source: Path, level: str, out: Path) -> None:
-    """Write the documents of the original's file as a CSV that `data.path` can name.
+    """Write the documents of an original file as a CSV that `data.path` can name.
 
     Args:
         source: an examples pickle, or a text file with documents joined by three newlines.
-        level: given to all documents; the original's files hold no levels.
+        level: given to all documents, because the original's files hold no levels.
 
     Raises:
-        InputError: the file is neither, or holds anything but harmless types.
+        InputError: the file is neither of these, or the pickle holds types that are not on the allow-list.
     """
     if source.suffix == ".txt":
         try:

@@ -1,7 +1,7 @@
 """`raysweep infill --csv`: fills every text of a CSV, and measures the answers.
 
-The file is read as it is needed and written by rename at the end, so an interrupted command leaves nothing behind.
-A row that cannot be filled keeps its place, with the reason in the column `error`.
+The input is read in batches, and the output is renamed into place at the end, so an interrupted command leaves no file.
+A row that cannot be filled stays in place, with the reason in the column `error`.
 """
 
 import csv
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from raysweep.inference.learner_likeness import LikenessMeter
 
 _ROWS = 48
-"""Samples that a batch holds, over all its texts."""
+"""Number of samples in a batch, over all its texts."""
 _TELL_EVERY_S = 5.0
 _LONGEST_CELL = 10_000_000
 _ERRORS_SHOWN = 5
 ADDED = ("model", "sample", "filled", "answers", "probabilities", "finished", "error")
-"""Columns of the output beside those of the input; `answers` and `probabilities` are JSON lists."""
+"""Columns that the output has in addition to the input's; `answers` and `probabilities` are JSON lists."""
 
 Row = tuple[int, dict[str, str]]
-"""The line where a record of the input begins, and its cells."""
+"""The line on which a record of the input begins, and its cells by column."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Measured:
-    """What is kept of one model's answers, for the metrics."""
+    """The values collected from one model's answers, for the metrics."""
 
     scores: list[Any] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
-    """The samples of each blank."""
+    """For each blank, the texts of its samples."""
     finished: list[bool] = field(default_factory=list)
 
 
@@ -60,20 +60,20 @@ def fill_csv(
     classifier: Path | None = None,
     may_overwrite: bool = False,
 ) -> int:
-    """Fill a CSV's texts, write them to another, and print metrics of the answers; returns how many texts failed.
+    """Fill a CSV's texts, write them to another CSV, and print metrics of the answers; return how many texts failed.
 
     Args:
-        column: holds the texts with blanks.
-        reference: holds what the learners wrote: the whole text, a JSON list of the answers, or, with one blank, the
-            answer.
+        column: the column with the texts to fill.
+        reference: the column with what the learners wrote: the whole text, a JSON list of the answers, or, if there is
+            only one blank, the answer.
         options: `samples`, `seed`, `constraints` and the fields of `Sampling`.
-        measures_likeness: also tell the level of the filled texts, by a classifier.
-        classifier: which one, as `LikenessMeter` takes it; the run's own if None.
-        may_overwrite: the output may be there already.
+        measures_likeness: also predict the level of the filled texts with a classifier.
+        classifier: the classifier, as `LikenessMeter` takes it; None for the run's own.
+        may_overwrite: whether an existing output may be replaced.
 
     Raises:
-        InputError: the file cannot be read, or a column is not there.
-        ConfigError: the output would replace the input, or is there already.
+        InputError: the file cannot be read, or a column is missing.
+        ConfigError: the output would replace the input, or exists already.
     """
     if out.exists() and source.exists() and out.samefile(source):
         raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
@@ -112,7 +112,7 @@ def fill_csv(
 
 
 class _CsvFiller:
-    """Fills batches of rows with every model, and keeps what the metrics need."""
+    """Fills batches of rows with every model, and collects what the metrics need."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _CsvFiller:
         self.errors: list[str] = []
 
     def fill(self, batch: Sequence[Row]) -> Iterator[dict[str, Any]]:
-        """The output's rows of some texts, in the texts' order."""
+        """Yield the output rows of a batch, in the order of its texts."""
         from raysweep.evaluation.infilling import fill_templates
 
         ready, problems = [], {}
@@ -166,7 +166,7 @@ class _CsvFiller:
                 yield from ({**cells, **row} for name in filled for row in _output_rows(name, filled[name][place]))
 
     def _read(self, cells: Mapping[str, str]) -> tuple[Any, list[str]]:
-        """A row's template, and the learner's answers; none if they are not asked for."""
+        """Return a row's template and the learner's answers; [] if no reference column was given."""
         from raysweep.evaluation.decoding import check_length
         from raysweep.evaluation.infilling import read_template
         from raysweep.model.gpt2 import vocabulary_of
@@ -202,7 +202,7 @@ class _CsvFiller:
                 ]
 
     def metrics(self, language: str, levels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Metrics by model, and, of what can be measured alone, of the learners' answers as `reference`.
+        """Compute the metrics by model; for the learners' answers, as `reference`, those that need no comparison.
 
         Args:
             levels: by model, the level that it was trained on.
@@ -232,7 +232,7 @@ def _likeness_meter(chosen: ChosenModels, classifier: Path | None) -> "LikenessM
 
 
 def _is_other_text(template: Any, original: str) -> bool:
-    """Whether what was written is no answer of the one blank: a text around it that differs, several words for one."""
+    """Whether a text cannot be the one blank's answer: it repeats text around the blank, or has too many words."""
     from raysweep.evaluation.answer_words import words_of
     from raysweep.masking.vocabulary import Kind
 
@@ -243,14 +243,14 @@ def _is_other_text(template: Any, original: str) -> bool:
 
 @contextmanager
 def _open_rows(source: Path, needed: Sequence[str]) -> Iterator[tuple[list[str], Iterator[Row]]]:
-    """The header and the records of a CSV."""
+    """Open a CSV; yield its header, and its records."""
     try:
         file = source.open(newline="", encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"--csv: {source!s:.80} cannot be read ({error.strerror}); name a CSV") from error
     with file, fields_up_to(_LONGEST_CELL):
         reader = csv.DictReader(file, strict=True, restkey=None, restval=None)
-        with _told(source, reader):
+        with _locating_errors(source, reader):
             header = list(reader.fieldnames or [])
         if repeated := [name for name, times in Counter(header).items() if times > 1]:
             raise InputError(
@@ -269,7 +269,7 @@ def _open_rows(source: Path, needed: Sequence[str]) -> Iterator[tuple[list[str],
 def _records(source: Path, reader: Any) -> Iterator[Row]:
     line = reader.line_num + 1
     while True:
-        with _told(source, reader):
+        with _locating_errors(source, reader):
             cells = next(reader, None)
         if cells is None:
             return
@@ -280,8 +280,8 @@ def _records(source: Path, reader: Any) -> Iterator[Row]:
 
 
 @contextmanager
-def _told(source: Path, reader: Any) -> Iterator[None]:
-    """Say where a file is no CSV, or is of another encoding."""
+def _locating_errors(source: Path, reader: Any) -> Iterator[None]:
+    """Turn errors of decoding or parsing into one that says where in the file they occurred."""
     try:
         yield
     except (csv.Error, UnicodeDecodeError) as error:

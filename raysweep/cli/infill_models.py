@@ -1,4 +1,4 @@
-"""Which models `raysweep infill` asks: a folder, one model of a run, or each level's own."""
+"""Chooses the models that `raysweep infill` uses: one in a folder, one model of a run, or each level's own model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +13,18 @@ from raysweep.storage.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenModels:
-    """The models that are asked, by name, and the language of the texts they learnt."""
+    """The chosen models, by name, and the language of the texts that they were trained on."""
 
     folders: Mapping[str, Path]
-    """'' stands for the only one, where nothing names it."""
+    """The key '' stands for a single model whose name is not shown."""
     language: str
     run: RunFolder | None = None
-    """The run that they are of."""
+    """The run that they belong to."""
     levels: Mapping[str, str] = field(default_factory=dict)
-    """By name, the level of a model that was trained on one alone."""
+    """By name, the level of each model that was trained on only one."""
 
     def load(self) -> dict[str, Any]:
-        """The models on the CPU, by name."""
+        """Load the models on the CPU, by name."""
         from raysweep.model.gpt2 import load_model
 
         return {name: load_model(folder, "cpu") for name, folder in self.folders.items()}
@@ -32,16 +32,16 @@ class ChosenModels:
 
 @contextmanager
 def choose_models(settings: Settings, model: str | None, *, all_levels: bool) -> Iterator[ChosenModels]:
-    """Find the models, and fetch them if they lie in object storage.
+    """Find the models, and fetch them if they are in object storage.
 
     Args:
-        settings: of the run, if its name is given.
-        model: a trial of the run; without a run a folder, or the address of one.
-        all_levels: each level's own model, of the run.
+        settings: the run's, if a run is named.
+        model: a trial of the run; without a run, a folder or an address.
+        all_levels: choose each level's own model of the run.
 
     Raises:
-        ConfigError: the options do not say which model.
-        InputError: it is not there, or its files are not as they were made.
+        ConfigError: the options do not determine a model.
+        InputError: the model does not exist, or its files have changed since it was trained.
     """
     if all_levels and model is not None:
         raise ConfigError("--all-levels and --model: found both; give one of them")
@@ -55,7 +55,7 @@ def choose_models(settings: Settings, model: str | None, *, all_levels: bool) ->
 
 
 def _find_folder(model: str | None) -> Path:
-    """The folder that is named, or that of the model in this one."""
+    """Find the model in the given folder; without one, in ./model."""
     from raysweep.staging.bucket_address import is_bucket_uri
     from raysweep.staging.run_view import fetch_folder
     from raysweep.storage.run_folder import TrialFolder

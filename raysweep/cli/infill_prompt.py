@@ -1,4 +1,4 @@
-"""`raysweep infill`: fills the blanks of a text, or of those that are typed, with models that are loaded once."""
+"""`raysweep infill`: fills the blanks of one text, or of texts typed at a prompt, with models that are loaded once."""
 
 import importlib.util
 import sys
@@ -19,10 +19,10 @@ def fill_texts(chosen: ChosenModels, text: str | None, *, as_json: bool = False,
     """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input.
 
     Args:
-        options: of `evaluation.infilling.infill`.
+        options: passed on to `evaluation.infilling.infill`.
 
     Raises:
-        ConfigError: JSON is asked for without a text.
+        ConfigError: JSON is requested without a text.
     """
     if as_json and text is None:
         raise ConfigError("--json: needs a text; give it after the options, or leave --json out to be asked for texts")
@@ -75,13 +75,13 @@ def _as_json(fillings: list[Any]) -> list[dict[str, Any]]:
 
 
 def _remember_lines() -> None:
-    """Let the arrow keys bring back the texts of this session; they are learners' texts, so no file keeps them."""
+    """Let the arrow keys recall texts of this session; they are learners' texts, so they are not saved to a file."""
     if sys.stdin.isatty() and importlib.util.find_spec("readline"):
         importlib.import_module("readline")
 
 
 def _ask(console: Console) -> str:
-    """The next line; '' at the end of the input."""
+    """Read the next line; '' at the end of the input."""
     try:
         return console.input("[bold]> [/]").strip()
     except EOFError:
@@ -89,7 +89,7 @@ def _ask(console: Console) -> str:
 
 
 def _print_fillings(console: Console, fillings_of: Mapping[str, Any]) -> None:
-    """Each filling on a line; those of several models side by side in a table, a row a sample."""
+    """Print each filling on a line; with several models, print a table with a column per model and a row per sample."""
     lines = {name: [_styled(filling) for filling in fillings] for name, fillings in fillings_of.items()}
     if "" in lines:
         for number, line in enumerate(lines[""], start=1):

@@ -1,4 +1,4 @@
-"""`raysweep init`: looks at a corpus, says what it found, and writes an experiments.yaml that runs as it is."""
+"""`raysweep init`: inspects a corpus, prints what it found, and writes an experiments.yaml that is ready to run."""
 
 import shlex
 import sys
@@ -21,7 +21,7 @@ from raysweep.storage.atomic_files import write_text
 from raysweep.storage.printable import say, shown
 
 MOST_BAD = 0.2
-"""Above this share of bad rows there is something wrong with the file, or with what it was taken for."""
+"""Above this share of bad rows, the file is broken or its format was misjudged."""
 _PASSES = 3
 _EXAMPLES, _BATCH = 16, 8
 _FEWEST_STEPS, _MOST_STEPS = 500, 60_000
@@ -30,10 +30,10 @@ _FEWEST_STEPS, _MOST_STEPS = 500, 60_000
 def init_corpus(
     paths: Sequence[str], *, out: Path, overrides: Sequence[str], is_agreed: bool, may_overwrite: bool
 ) -> None:
-    """Look at the corpus, ask what it cannot tell, and write the file.
+    """Inspect the corpus, ask what the files do not tell, and write the config file.
 
     Raises:
-        ConfigError: the file is there already, or the order of the levels must be asked for and nobody is there.
+        ConfigError: the config file exists already, or the order of the levels is unknown and nobody can be asked.
         InputError: the corpus cannot be used.
     """
     if out.exists() and not may_overwrite:
@@ -57,7 +57,7 @@ def init_corpus(
 
 
 def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
-    """What was found and chosen, in about ten lines."""
+    """Describe what was found and chosen, in about ten lines."""
     corpus, name = survey.corpus, files[0].name if len(files) == 1 else f"{len(files):,} files"
     layout = f", as {survey.layout} has it" if survey.layout else ""
     columns = ", ".join(f"{role.removeprefix('writing_')} = {column[:40]}" for role, column in corpus.roles.items())
@@ -103,10 +103,10 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
 
 
 def config_text(survey: Survey, path: Any) -> str:
-    """An experiments.yaml with comments.
+    """Write the text of an experiments.yaml, with comments.
 
     Raises:
-        InputError: too many rows are bad for the file to be what it was taken for.
+        InputError: so many rows are bad that the file's format must have been misjudged.
     """
     data: dict[str, Any] = {"path": path, **survey.data}
     if survey.bad_share > MOST_BAD:
@@ -170,7 +170,7 @@ profiles:
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings of `data` that `--set` gave."""
+    """Return the `data` settings given with `--set`."""
     values, paths = apply_overrides({"data": {}}, overrides)
     wrong = [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]
     if wrong:
@@ -200,7 +200,7 @@ def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
 
 
 def _is_asked() -> bool:
-    """Tell whether somebody is there to answer."""
+    """Whether a person can answer a question here."""
     return sys.stdin.isatty()
 
 

@@ -1,4 +1,4 @@
-"""The commands that look at a config, a run or a machine; `clean` also removes what nothing needs."""
+"""The commands that inspect a config, a run or a machine; `clean` also deletes files that are no longer needed."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,20 +20,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a prog
 def plan(
     settings: Settings,
     json: JsonOption = False,
-    gpus: Annotated[str | None, typer.Option("--gpus", help="Also on so many GPUs, such as 1,2,4,8.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", help="Also forecast these numbers of GPUs, such as 1,2,4,8.")
+    ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and remember it.")
+        bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and store the result.")
     ] = False,
     force: ForceOption = None,
     power: Annotated[
-        str | None, typer.Option("--power", help="Learners and seeds for 80 % power, from this finished run.")
+        str | None,
+        typer.Option("--power", help="Print the learners and seeds needed for 80 % power, from this finished run."),
     ] = None,
     effect: Annotated[
-        float | None, typer.Option("--effect", help="With --power: the ratio of perplexities to be found.")
+        float | None, typer.Option("--effect", help="With --power: the ratio of perplexities to detect.")
     ] = None,
     extend: ExtendOption = None,
 ) -> None:
-    """Show what a run would do, take and cost, and would refuse."""
+    """Show what a run would do, cost and refuse."""
     if power is not None:
         from raysweep.cli.power_output import print_power
 
@@ -54,7 +57,7 @@ def check(
     settings: Settings,
     schema: Annotated[bool, typer.Option("--schema", help="Print the file's JSON Schema, for editors.")] = False,
 ) -> None:
-    """Say all that is wrong with the config, the start, the corpus."""
+    """Report every mistake in the config, the start and the corpus."""
     from raysweep.config.loading import check_file, config_schema
     from raysweep.config.training_settings import SCRATCH
     from raysweep.errors import ConfigError, InputError
@@ -102,10 +105,10 @@ def check(
 @with_settings(skip_empty=True, fetches="small")
 def status(
     settings: Settings,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until the run ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until the run ends.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show how far a run is; from another terminal too."""
+    """Show the progress of a run, also from another terminal."""
     from raysweep.cli.progress_view import print_status
 
     print_status(settings, watch=watch, as_json=json)
@@ -113,10 +116,10 @@ def status(
 
 @app.command()
 def runs(
-    storage: Annotated[str, typer.Option("--storage", help="Where run folders lie.")] = "runs",
+    storage: Annotated[str, typer.Option("--storage", help="Folder or address of the run folders.")] = "runs",
     json: JsonOption = False,
 ) -> None:
-    """List the runs, how far each is, and its answer."""
+    """List the runs with their progress and answers."""
     from raysweep.cli.run_list import print_runs
     from raysweep.staging.bucket_address import is_bucket_uri
     from raysweep.staging.run_view import fetch_runs
@@ -138,8 +141,8 @@ def doctor(settings: Settings, json: JsonOption = False) -> None:
 @with_settings(fetches="no weights")
 def preview(
     settings: Settings,
-    level: Annotated[str | None, typer.Option("--level", help="Of this level only.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Examples to show.")] = 5,
+    level: Annotated[str | None, typer.Option("--level", help="Only this level.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of examples.")] = 5,
 ) -> None:
     """Show masked examples of a run, in colour."""
     from raysweep.cli.preview_output import print_examples
@@ -152,8 +155,8 @@ def preview(
 def logs(
     settings: Settings,
     trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
-    lines: Annotated[int, typer.Option("--lines", min=0, help="From its end.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", help="Print what is added until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", min=0, help="Number of lines from the end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", help="Print new lines until the run ends.")] = False,
 ) -> None:
     """Print the log of a trial's worker."""
     from raysweep.pipeline import logs as log_files
@@ -172,11 +175,11 @@ def logs(
 @with_settings(overrides=False, fetches="small")
 def diff(
     settings: Settings,
-    first: Annotated[str, typer.Argument(help="A run, a trial of the run at hand, or RUN/TRIAL.")],
+    first: Annotated[str, typer.Argument(help="A run, a trial of the named run, or RUN/TRIAL.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     json: JsonOption = False,
 ) -> None:
-    """Show in which settings and results two runs differ."""
+    """Show where the settings and results of two runs differ."""
     from raysweep.cli.diff_output import print_differences
     from raysweep.pipeline.run_diff import find_differences, read_compared
 
@@ -206,9 +209,9 @@ def check_run(settings: Settings) -> None:
 @with_settings(overrides=False)
 def clean(
     settings: Settings,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
 ) -> None:
-    """Remove what nothing needs, never what the report rests on."""
+    """Delete unneeded files, never those that the report rests on."""
     from raysweep.pipeline.cleanup import find_removable, remove
     from raysweep.pipeline.lock import locked
     from raysweep.staging.run_staging import staged_run
@@ -226,12 +229,12 @@ def clean(
 
 
 def _on_one_line(path: str) -> str:
-    """A path whose name cannot look like another line of the list."""
+    """Escape line breaks, so that a file's name cannot look like another line of the list."""
     return path.replace("\n", r"\n")
 
 
 def _levels_without_trial(config: "Config") -> list[str]:
-    """Levels whose documents no trial trains on: models are scored on them, and none was made for them."""
+    """Find levels that no trial is trained on, although every model is scored on them."""
     from raysweep.scheduling.trials import expand_trials
 
     trained = {level for trial in expand_trials(config).values() for level in trial.settings.levels}

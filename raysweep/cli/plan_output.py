@@ -1,4 +1,4 @@
-"""`raysweep plan`: the trials as a tree, what each takes, when it would run, and how long on how many GPUs."""
+"""`raysweep plan`: prints the trials as a tree with the cost of each, a timeline, and total times by number of GPUs."""
 
 import importlib.util
 import tempfile
@@ -30,17 +30,17 @@ from raysweep.storage.printable import say, say_json
 from raysweep.storage.run_folder import RunFolder
 
 COUNTS = (1.0, 2.0, 4.0, 8.0)
-"""GPUs that a program is told about unasked."""
+"""Numbers of GPUs in the JSON output if --gpus is not given."""
 LONG_ON_CPU_S = 86_400.0
-"""Trainings on a CPU that take longer than this are not what anybody wants."""
+"""Print a warning if trainings on a CPU take longer than this, in seconds."""
 SPAN_TIMES = ("makespan_s", "lower_bound_s", "critical_path_s")
 
 
 def read_counts(text: str) -> list[float]:
-    """The numbers of `--gpus 1,2,4,8`.
+    """Read the numbers in `--gpus 1,2,4,8`.
 
     Raises:
-        ConfigError: one is no whole number above 0.
+        ConfigError: one of them is not a whole number above 0.
     """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
@@ -49,7 +49,7 @@ def read_counts(text: str) -> list[float]:
 
 
 def calibrate_here(settings: Settings, *, quietly: bool) -> None:
-    """Measure this machine for the config's model and data, and remember it."""
+    """Measure this machine with the config's model and data, and store the result."""
     from raysweep.planning.calibration import calibrate, local_model
     from raysweep.planning.calibration_cache import cache_file, keep_calibration, keep_overheads
     from raysweep.planning.cpu_precision import choose_precision, with_precision
@@ -67,7 +67,7 @@ def calibrate_here(settings: Settings, *, quietly: bool) -> None:
         test = choose_precision(config)
         trained = with_precision(config, test.precision if test else None)
         rates, data = calibrate(trained, device=device, place=Path(place), say=say)
-        for asked in (config, trained):  # a run asks with the choice, a plan before it without
+        for asked in (config, trained):  # a run looks it up with the chosen precision, an earlier plan without
             keep_calibration(asked, device, rates, data)
         if config.resources.cluster_address is None and importlib.util.find_spec("ray") is not None:
             from raysweep.cluster.overheads import measure_overheads
@@ -90,11 +90,10 @@ def print_plan(
     """Print the plan for a person or, as JSON, for a program.
 
     Args:
-        gpus: numbers of GPUs to forecast the trainings on, besides this machine.
-        forced: stages and trials to do again.
+        gpus: numbers of GPUs for which to forecast the trainings, in addition to this machine.
 
     Returns:
-        The exit code: 0, or that with which `run` would refuse to start.
+        0, or the exit code with which `run` would refuse to start.
     """
     outlook = foresee(
         settings.config, settings.profile, settings.folder, command=settings.command(), forced=forced, extended=extended
@@ -132,13 +131,13 @@ def print_plan(
 
 
 def _read_state(folder: RunFolder, name: str, outlook: Outlook) -> str:
-    """The state of a trial as the plan shows it."""
+    """Return the state of a trial as the plan shows it."""
     if name in outlook.states:
         return outlook.states[name]
     try:
         record = read_record(folder.trial(name))
     except (DamagedError, EarlierVersionError):
-        return "unreadable"  # the refusal names the file
+        return "unreadable"  # the printed refusal names the file
     return str(record.state if record else State.PENDING)
 
 
@@ -174,7 +173,7 @@ def _print_json(
 
 
 def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
-    """One of `makespans`; without times where a trial asks for more GPUs than that."""
+    """Forecast the trainings on a number of GPUs, as one of `makespans`; no times if a trial needs more GPUs."""
     resources = settings.config.resources
     if any(gpus_of_trial(resources, trial.settings.gpus, gpus=gpus) > gpus for trial in todo.values()):
         unknown = dict.fromkeys((*SPAN_TIMES, "gpu_hours", "cost"))
@@ -190,7 +189,7 @@ def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: R
     table.add_column("state", no_wrap=True)
     rows = rows_of(trials)
     for row, branch in _branches(rows, trials):
-        # The seeds of an entry differ in nothing that is shown but their state.
+        # All shown values but the state are the same for the seeds of an entry.
         names, each = rows[row], seen.trials[rows[row][0]]
         gpu_hours = each.gpu_hours * len(names)
         samples = f" ×{each.samples}" if each.samples > 1 else ""
@@ -208,7 +207,7 @@ def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: R
 
 
 def _branches(rows: Mapping[str, Sequence[str]], trials: Mapping[str, Trial]) -> Iterator[tuple[str, str]]:
-    """The rows, each with the lines that lead to it; children follow their parents."""
+    """Return the rows with the tree lines that lead to each; children follow their parents."""
     row_of: dict[str | None, str | None] = {name: row for row, names in rows.items() for name in names}
     children: dict[str | None, list[str]] = {}
     for row, names in rows.items():
@@ -224,7 +223,7 @@ def _branches(rows: Mapping[str, Sequence[str]], trials: Mapping[str, Trial]) ->
 
 
 def _reason_lines(outlook: Outlook, trials: Mapping[str, Trial]) -> list[str]:
-    """Why what is trained is trained: a line per trial, or per reason of an entry's seeds."""
+    """Say why each trial will be trained: one line per trial, or per reason shared by an entry's seeds."""
     told: dict[tuple[str, str], list[str]] = {}
     for row, names in rows_of(trials).items():
         for name in names:
@@ -238,7 +237,7 @@ def _reason_lines(outlook: Outlook, trials: Mapping[str, Trial]) -> list[str]:
 
 
 def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
-    """The lengths of the train stage, this machine's first."""
+    """Make a table of the train stage's duration, this machine first."""
     table = plain_table()
     table.add_column("trainings on", no_wrap=True)
     for header in ("take", "at best", "longest chain", "cost"):
@@ -292,7 +291,7 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
 
 
 def _say_sequential(config: Config, trials: Sequence[str]) -> str:
-    """What is counted where seeds are sequential, or ''."""
+    """Explain how trials are counted if seeds are sequential; '' if they are not."""
     if config.sequential_seeds is None:
         return ""
     first = len(release_seeds(config, expand_trials(config)))

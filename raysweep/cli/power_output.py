@@ -1,4 +1,4 @@
-"""`raysweep plan --power PILOT`: how large an experiment finds an effect, from the spreads that a pilot measured."""
+"""`raysweep plan --power PILOT`: prints how large an experiment must be to find an effect, from a pilot's spreads."""
 
 from collections.abc import Sequence
 from math import log
@@ -21,16 +21,16 @@ from raysweep.storage.printable import say_json
 from raysweep.storage.run_folder import RunFolder
 
 SEEDS = (1, 3, 5, 10)
-"""Trainings of each model that are compared."""
+"""Numbers of trainings of each model to compare."""
 KINDS = {"specialised": "own model", "transfer": "fine-tuned"}
 
 
 def print_power(settings: Settings, pilot: str, *, effect: float | None, as_json: bool) -> None:
-    """Print what each level takes with several numbers of seeds, and what the trainings of these seeds take.
+    """Print the learners that each level needs for several numbers of seeds, and the cost of those trainings.
 
     Args:
         pilot: the name of a finished run, or its folder.
-        effect: a ratio of perplexities; None: the smallest effect of interest of the config.
+        effect: a ratio of perplexities; None for the config's smallest effect of interest.
 
     Raises:
         ConfigError: the effect is not above 1.
@@ -80,7 +80,7 @@ def _read_spreads(folder: RunFolder) -> list[LevelSpread]:
 
 
 def _option(settings: Settings, spreads: Sequence[LevelSpread], seeds: int, effect: float) -> dict[str, Any]:
-    """What an experiment with so many seeds takes."""
+    """Compute what an experiment with this number of seeds needs and costs."""
     config = settings.config.model_copy(update={"seeds": seeds})
     needs = plan_levels(spreads, effect=effect, seeds=seeds, confidence=config.report.confidence)
     trials = expand_trials(config)

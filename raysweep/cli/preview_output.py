@@ -1,4 +1,4 @@
-"""`raysweep preview`: masked examples of a run, as a person reads them."""
+"""`raysweep preview`: prints masked examples of a run in colour."""
 
 import csv
 from itertools import islice
@@ -15,7 +15,7 @@ from raysweep.seeding import generator_for
 from raysweep.staging.run_command import this_command
 
 CLEANED = 3
-"""Texts that are shown before and after their markup was unwrapped."""
+"""Number of texts shown before and after their markup was unwrapped."""
 _AROUND = 60
 STYLES = {
     "context": "",
@@ -28,7 +28,7 @@ STYLES = {
 
 
 def print_examples(settings: Settings, *, level: str | None, count: int) -> None:
-    """Print training examples drawn by the run's seed; the same ones each time.
+    """Print training examples drawn with the run's seed, so the same ones each time.
 
     Raises:
         ConfigError: there are no examples yet, or none of that level.
@@ -59,7 +59,7 @@ def print_examples(settings: Settings, *, level: str | None, count: int) -> None
 
 
 def _print_cleaned(settings: Settings, console: PrintableConsole) -> None:
-    """Show what unwrapping markup did to the first texts, from the first place on that it changed."""
+    """Show how unwrapping markup changed the first texts, each from its first changed character."""
     path = settings.folder.cleaned_texts
     if not path.exists():
         return

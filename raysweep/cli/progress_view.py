@@ -1,6 +1,6 @@
-"""What a person sees during a run: a live view on a terminal, plain lines without one.
+"""Shows a run's progress: a live view on a terminal, plain lines elsewhere.
 
-Both are drawn from the run folder's records, so the view needs nothing from the workers and shows
+Both are drawn from the run folder's records, so the view needs nothing from the workers, and shows
 the same as `raysweep status` in another terminal.
 """
 
@@ -41,15 +41,15 @@ MARKS = {
 
 
 NOTE = "note: "
-"""What a warning begins with."""
+"""Prefix of a warning."""
 
 
 LONGEST_REASON = 200
-"""Characters of a reason; the trial's log has the rest."""
+"""Maximum length of a reason in characters; the trial's log has the rest."""
 
 
 class Notes(logging.Handler):
-    """Hands warnings of ours to the view, so that they do not run into what it draws."""
+    """Passes raysweep's warnings on to the view, so that they do not break up what it draws."""
 
     def __init__(self, view: RunListener) -> None:
         super().__init__(logging.WARNING)
@@ -61,7 +61,7 @@ class Notes(logging.Handler):
 
 @contextmanager
 def view_for(settings: Settings) -> Iterator[RunListener]:
-    """The live view on a terminal, plain lines elsewhere, shown until the block ends."""
+    """Show a live view on a terminal, plain lines elsewhere, until the block ends."""
     console = PrintableConsole()
     is_live = console.is_terminal and is_watched(sys.stdin, sys.stdout)
     view: LiveView | PlainView = LiveView(settings, console) if is_live else PlainView(settings)
@@ -81,7 +81,7 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
 
     Raises:
         ConfigError: there is no such run.
-        DamagedError, EarlierVersionError: run.json is not as this version wrote it, so the run would not start either.
+        DamagedError, EarlierVersionError: run.json was changed or written by another version, so no run would start.
     """
     from raysweep.pipeline.lock import is_locked
     from raysweep.pipeline.run_record import read_run
@@ -123,12 +123,12 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
 
 
 def status_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
-    """A row per trial, or per entry if there are more than `MOST_ROWS` trials."""
+    """Make a table with a row per trial, or per entry if there are more than `MOST_ROWS` trials."""
     return trial_table(rows) if len(trials) <= MOST_ROWS else entry_table(rows, trials)
 
 
 def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
-    """A row per entry: how many of its seeds are in each state, their steps and time together, their mean loss.
+    """Make a table with a row per entry: its seeds by state, their total steps and time, and their mean loss.
 
     Below it stand the first reasons, and how many more there are.
     """
@@ -139,7 +139,7 @@ def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
         table.add_column(header, justify="right", no_wrap=True)
     status_of = {row.trial: row for row in rows}
     for entry, names in rows_of(trials).items():
-        # Sequential seeds spare some.
+        # With sequential seeds, some seeds may never be trained.
         seeds = [status_of[name] for name in names if name in status_of]
         losses = [row.loss for row in seeds if row.loss is not None]
         steps, busy_s = sum(row.step for row in seeds), sum(row.busy_seconds for row in seeds)
@@ -163,7 +163,7 @@ def _reason(row: TrialStatus) -> Text:
 
 
 def trial_table(rows: list[TrialStatus]) -> Group:
-    """A row per trial: state, step, loss, speed, time left; below them a line for each that has a reason."""
+    """Make a table with a row per trial: state, step, loss, speed, time left; below it, each trial's reason if any."""
     table = plain_table()
     for header in ("trial", "state"):
         table.add_column(header, no_wrap=True)
@@ -186,7 +186,7 @@ def trial_table(rows: list[TrialStatus]) -> Group:
 
 
 class LiveView:
-    """Stages, the current one's progress, and a row per trial, redrawn twice a second."""
+    """Draws the stages, the current stage's progress and a row per trial, twice a second."""
 
     def __init__(self, settings: Settings, console: Console) -> None:
         self._settings = settings
@@ -239,16 +239,16 @@ class LiveView:
 
 
 class PlainView:
-    """A line per event: for logs, pipes and batch jobs."""
+    """Prints a line per event, for logs, pipes and batch jobs."""
 
     EVERY_SECONDS = 10.0
-    """Between two lines of the same trial, or of the same piece of work."""
+    """Minimum seconds between two lines about the same trial or stage."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._reader = StatusReader(settings.folder, expand_trials(settings.config))
         self._stage = ""
-        self._told: dict[str, float] = {}
+        self._last_reported: dict[str, float] = {}
         self._advanced: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -280,29 +280,33 @@ class PlainView:
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(1.0):
             if self._stage == "train":
-                self._tell_running()
+                self._report_running()
 
-    def _tell_running(self) -> None:
-        """Steps and time left of what runs; starts and ends are said by the executor."""
+    def _report_running(self) -> None:
+        """Print the step and time left of running trials; the executor reports their starts and ends."""
         now = time.monotonic()
         for row in self._reader.read():
-            if row.state is State.RUNNING and row.step and now - self._told.get(row.trial, 0.0) > self.EVERY_SECONDS:
-                self._told[row.trial] = now
+            if (
+                row.state is State.RUNNING
+                and row.step
+                and now - self._last_reported.get(row.trial, 0.0) > self.EVERY_SECONDS
+            ):
+                self._last_reported[row.trial] = now
                 self.say(_line(row))
 
 
 class QuietView(PlainView):
-    """Only warnings, on stderr."""
+    """Prints only warnings, on stderr."""
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         yield
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Progress is not asked for."""
+        """Print nothing."""
 
     def say(self, message: str) -> None:
-        """Print what is a warning."""
+        """Print the message if it is a warning."""
         if message.startswith(NOTE):
             say(message, to_stderr=True)
 

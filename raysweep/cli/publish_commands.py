@@ -1,4 +1,4 @@
-"""The commands that publish a run's evidence, and verify what others published."""
+"""The commands that publish a run's evidence, and verify evidence published by others."""
 
 import shlex
 import time
@@ -46,7 +46,9 @@ def _ask_passphrase() -> str:
 
 @app.command()
 def verify(
-    zip_: Annotated[str, typer.Argument(metavar="ZIP", help="What `raysweep bundle` made; s3://… or gs://… too.")],
+    zip_: Annotated[
+        str, typer.Argument(metavar="ZIP", help="A bundle made by `raysweep bundle`; may be s3://… or gs://…")
+    ],
     key: Annotated[
         Path | None, typer.Option("--key", help="The public key (.pub) with which it must be signed.")
     ] = None,
@@ -78,8 +80,10 @@ def push(
     licence: Annotated[
         str, typer.Option("--licence", "--license", metavar="ID", help="Licence of the texts, such as cc-by-nc-4.0.")
     ],
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see it; private if absent.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and the card, and send nothing.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public [default: private].")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the files and the card without sending anything.")
+    ] = False,
 ) -> None:
     """Push a trained model, with its card, to the Hugging Face hub."""
     from raysweep.cli.terminal import size

@@ -1,4 +1,4 @@
-"""The commands that do work: `run` and its stages."""
+"""The commands that execute a run: `run` and its stages."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 app = new_group()
 OVER_BUDGET = 3
-"""The exit code of a run that stopped at its budget's cap; nothing failed."""
+"""Exit code of a run that stopped at its budget's cap although nothing failed."""
 BUDGET = "budget: "
-"""The first word of the reason of a trial that was stopped at the budget's cap."""
+"""Prefix of the reason of a trial that was stopped at the budget's cap."""
 
 
-InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one piece at a time, without Ray.")]
+InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, one task at a time, without Ray.")]
 FailFastOption = Annotated[
     bool,
     typer.Option(
         "--fail-fast/--keep-going",
-        help="Stop the other trials at a checkpoint when the first one fails; else only its children are blocked.",
+        help="When a trial fails, stop the others at a checkpoint; by default only its children are blocked.",
     ),
 ]
 
@@ -43,9 +43,9 @@ def run(
     inline: InlineOption = False,
     fail_fast: FailFastOption = False,
     extend: ExtendOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `raysweep plan` does.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan, like `raysweep plan`.")] = False,
 ) -> None:
-    """Do every stage that is not done, from prepare to report."""
+    """Execute every stage that is not done, from prepare to report."""
     if dry_run:
         from raysweep.cli.plan_output import print_plan
 
@@ -77,7 +77,7 @@ def train(
     inline: InlineOption = False,
     fail_fast: FailFastOption = False,
 ) -> None:
-    """Train the trials that are not done, concurrently."""
+    """Train the trials that are not done, in parallel."""
     _do_stages(settings, ["train"], force, extend, inline=inline, fail_fast=fail_fast)
 
 
@@ -104,7 +104,7 @@ def _do_stages(
     inline: bool,
     fail_fast: bool = False,
 ) -> None:
-    """Do the stages; once more without the levels that turn out to have too few texts, if they may be left out."""
+    """Run the stages; if levels with too few texts turn up and may be left out, run again without those levels."""
     try:
         _do_stages_with(settings, stages, force, extend, inline=inline, fail_fast=fail_fast)
     except ThinLevelsError:
@@ -145,7 +145,7 @@ def _do_stages_with(
         staged_run(settings.address, settings.folder.name, view.say) as staging,
     ):
         if settings.address is not None:
-            # Which levels are left out may stand in what was fetched.
+            # The fetched run may record which levels are left out.
             settings = replace(settings)
         executor = _executor(settings, staging, inline=inline, fail_fast=fail_fast)
         try:
@@ -188,7 +188,7 @@ def _executor(settings: Settings, staging: "Staging", *, inline: bool, fail_fast
 
 
 def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, done: int) -> None:
-    """Notify of the run's end, print what is not done, and exit with the code that says why."""
+    """Notify of the run's end, print the trials that are not done, and exit with the matching code."""
     from raysweep.storage.atomic_files import read_json
 
     is_over_budget = any(trial.reason.startswith(BUDGET) for trial in unfinished)
@@ -211,7 +211,7 @@ def _end_training(settings: Settings, unfinished: "Sequence[Unfinished]", *, don
 
 
 def _failure_line(settings: Settings, trial: "Unfinished") -> str:
-    """One short line: what happened, and where all of it is."""
+    """Describe a failure in one short line, with the command that shows the whole log."""
     from raysweep.cli.progress_view import LONGEST_REASON
     from raysweep.staging.run_command import place_options
 

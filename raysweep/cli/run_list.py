@@ -1,4 +1,4 @@
-"""`raysweep runs`: the runs in a folder, the newest first."""
+"""`raysweep runs`: lists the runs in a folder, the newest first."""
 
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +18,10 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def print_runs(storage: str, *, as_json: bool) -> None:
-    """Print a row per run; one that cannot be read is a row too.
+    """Print a row per run, including runs that cannot be read.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: the folder does not exist.
     """
     place = Path(storage).expanduser()
     if not place.is_dir():
@@ -51,7 +51,7 @@ def _describe(folder: RunFolder) -> dict[str, Any]:
         states = [trial.state for name in names if (trial := read_record(folder.trial(name))) is not None]
         answer = str(read_json(folder.evidence)["answer"]["headline"]) if folder.evidence.exists() else ""
     except RaysweepError as error:
-        # A damaged run is listed too, or nobody would find it.
+        # List a damaged run too, or nobody would notice it.
         return {"run": folder.name, "profile": "", "started_at": None, "reached": "unreadable", "answer": f"{error}"}
     reached = [stage for stage in STAGES if stage in record.stages]
     done = f"{states.count(State.DONE)} of {len(states)} trials" if states and "report" not in reached else ""

@@ -1,4 +1,4 @@
-"""`raysweep score`: every text of a corpus under every model of a run, with progress and a summary."""
+"""`raysweep score`: scores every text of a corpus under every model of a run, with progress and a summary."""
 
 import json
 import shutil
@@ -41,19 +41,19 @@ _TELL_EVERY_S = 5.0
 
 
 class ScoreView:
-    """Tells of progress on stderr, a line every few seconds."""
+    """Prints progress on stderr, one line every few seconds."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Say how far it is, unless that was said a moment ago."""
+        """Print the progress, unless a line was printed within the last few seconds."""
         if time.monotonic() - self._told >= _TELL_EVERY_S:
             self._told = time.monotonic()
             self.say(f"{stage}: {done:,}/{total:,} {unit}")
 
     def say(self, message: str) -> None:
-        """Say it at once."""
+        """Print the message at once."""
         say(message, to_stderr=True)
 
 
@@ -69,17 +69,17 @@ def score_texts(
     force: bool,
     with_levels: bool = True,
 ) -> str:
-    """Score a corpus, or go on with it, and say what came out; returns the digest of its files.
+    """Score a corpus, or resume scoring it, and print a summary; return the digest of its files.
 
     Args:
         out: a path, or an object's URI.
         data: settings of the corpus, as `data.key=value`.
-        models: those that score; all if none is named.
-        with_levels: whether the probability of each level is asked for.
+        models: the models that score; all if empty.
+        with_levels: whether to add the probability of each level.
 
     Raises:
-        ConfigError: an option is wrong, or the output is there already, made from something else.
-        InputError: there is no such run, no trained model, or the corpus cannot be used.
+        ConfigError: an option is wrong, or the output exists already and was made from something else.
+        InputError: there is no such run or no trained model, or the corpus cannot be used.
     """
     output = StagedOutput.of(out)
     check_suffix(output.path, "--out")
@@ -111,16 +111,16 @@ def score_texts(
     )
     identity = scoring.identity()
     predictor = _predictor(run, chosen) if with_levels else None
-    # Another report has another temperature, which changes no score.
+    # A new report may have another temperature, which changes the levels but not the scores.
     of_output = identity | {"levels": _describe(predictor)}
     counts = _find_done(output, scoring, of_output, force=force)
     if counts is None or is_merged(scoring, of_output):
         view = ScoreView()
         with locked(RunFolder(scoring.parts)), output.working(scoring.parts, view.say) as staging:
-            # Again, since another command may have finished between.
+            # Check again under the lock, since another command may have finished in between.
             counts = _find_done(output, scoring, of_output, force=force)
             if counts is not None:
-                shutil.rmtree(scoring.parts)  # a kill after the record left them
+                shutil.rmtree(scoring.parts)  # left by a process killed after it wrote the record
             else:
                 write = partial(write_scores, scoring, of_output, predictor=predictor)
                 resources = run.config.resources
@@ -146,7 +146,7 @@ def _say_done(scoring: TextScoring, counts: TextCounts) -> None:
 def _find_done(
     output: StagedOutput, scoring: TextScoring, identity: Mapping[str, Any], *, force: bool
 ) -> TextCounts | None:
-    """`find_done` on what is in object storage now."""
+    """Apply `find_done` to the current contents of object storage."""
     output.fetch(scoring.record, *scoring.outputs, scoring.merge)
     return find_done(scoring, identity, force=force)
 
@@ -162,7 +162,7 @@ def _score(
     resources: ResourcesConfig,
     inline: bool,
 ) -> TextCounts:
-    """Score the parts that are not done, here or on the cluster, and write the output while Ray ends."""
+    """Score the parts that are not done, here or on the cluster, and write the output while Ray shuts down."""
     if inline:
         executor: Executor = InlineExecutor(resources.cpus_per_trial)
     else:
@@ -181,12 +181,12 @@ def _score(
                 executor.close()
             writing.result()
         finally:
-            over.set()  # after Ctrl-C, or if Ray does not end
+            over.set()  # stops the writer after Ctrl-C, or if Ray does not shut down
     return counts
 
 
 def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | None":
-    """What tells the levels; None, with the reason said, if the run cannot."""
+    """Return the run's level predictor; if it cannot be used, print why and return None."""
     try:
         predictor = run.levels
     except InputError as error:
@@ -200,7 +200,7 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
 
 
 def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
-    """All that decides the probabilities of levels beside the scores."""
+    """Return everything besides the scores that decides the probabilities of levels."""
     if predictor is None:
         return None
     return {
@@ -211,7 +211,7 @@ def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
 
 
 def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
-    """Settings of the corpus: levels and language as the run has them, all else as it is said.
+    """Make the settings of the corpus: levels and language from the run, everything else from the overrides.
 
     Raises:
         ConfigError: a setting is unknown or wrong.

@@ -1,4 +1,4 @@
-"""Many trials in few rows: where there are too many for a row each, the seeds of an entry share one."""
+"""Groups trials into rows: if there are too many for a row each, the seeds of an entry share one."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from raysweep.scheduling.trials import Trial
 
 MOST_ROWS = 60
-"""Trials that get a row each."""
+"""Maximum number of trials that get a row each."""
 
 
 def rows_of(trials: Mapping[str, Trial]) -> dict[str, list[str]]:
-    """The names of the trials by the row that shows them: each in its own, or all seeds of an entry in one."""
+    """Return the names of the trials in each row: one trial per row, or all seeds of an entry in one."""
     if len(trials) <= MOST_ROWS:
         return {name: [name] for name in trials}
     rows: dict[str, list[str]] = {}
@@ -20,12 +20,12 @@ def rows_of(trials: Mapping[str, Trial]) -> dict[str, list[str]]:
 
 
 def label_of(row: str, names: list[str]) -> str:
-    """The row's name, with the number of its seeds if it stands for several."""
+    """Return the row's name, with the number of its seeds if there are several."""
     return f"{row} ({len(names)} seeds)" if len(names) > 1 else row
 
 
 def count_words(words: Iterable[str]) -> str:
-    """How often each word occurs, in the order of their first: '20 pending, 3 done'; a word that is alone as it is."""
+    """Count each word, in order of first occurrence: '20 pending, 3 done'; return a single word without a count."""
     counts = Counter(words)
     if sum(counts.values()) == 1:
         return next(iter(counts))

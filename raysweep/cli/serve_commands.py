@@ -1,4 +1,4 @@
-"""`raysweep try` and `raysweep serve`: the page in which people try the models of a run, here or on a Ray cluster."""
+"""`raysweep try` and `raysweep serve`: the page for trying a run's models, on this machine or on a Ray cluster."""
 
 import ipaddress
 import socket
@@ -17,10 +17,12 @@ app = new_group()
 _SHORTEST_TOKEN = 16
 _LOOK_S = 2.0
 
-HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; another than 127.0.0.1 needs --token.")]
+HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; any but 127.0.0.1 needs --token.")]
 TokenOption = Annotated[
     str | None,
-    typer.Option("--token", envvar="RAYSWEEP_TOKEN", help="What clients must know; better given in RAYSWEEP_TOKEN."),
+    typer.Option(
+        "--token", envvar="RAYSWEEP_TOKEN", help="Token that clients must send; better set in RAYSWEEP_TOKEN."
+    ),
 ]
 
 
@@ -29,12 +31,12 @@ TokenOption = Annotated[
 def try_models(
     settings: Settings,
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8642,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")] = 8642,
     token: TokenOption = None,
 ) -> None:
     """Try a run's models in a browser.
 
-    Fill blanks, see what surprises each model, and which level a text sounds like.
+    Fill blanks, see which words surprise each model, and which level a text resembles.
     """
     try:
         import uvicorn
@@ -58,15 +60,15 @@ def try_models(
 
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                """End at the first Ctrl-C: uvicorn waits for all that was asked, and only a batch is worth that."""
+                """Stop at the first Ctrl-C, waiting for the current batch only; uvicorn would wait for all requests."""
                 super().handle_exit(sig, frame)
-                # In a thread, since the handler may have interrupted whoever holds the queue's lock.
+                # In a thread, since the signal may have interrupted the holder of the queue's lock.
                 threading.Thread(target=app.state.batches.give_up, daemon=True).start()
 
         server = Server(uvicorn.Config(app, log_level="warning", access_log=False))
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # the usual end of a server; uvicorn has answered what was asked by then
+        except KeyboardInterrupt:  # the usual end of a server; by then uvicorn has answered the requests
             say("ended")
 
 
@@ -75,15 +77,15 @@ def try_models(
 def serve_models(
     settings: Settings,
     replicas: Annotated[
-        int, typer.Option("--replicas", min=1, help="Processes that answer, each with all models.")
+        int, typer.Option("--replicas", min=1, help="Number of processes that answer, each with all models.")
     ] = 1,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on the cluster's head.")] = 8642,
     token: TokenOption = None,
 ) -> None:
-    """Serve the page of `try` to a team, by Ray Serve.
+    """Serve the page of `try` to a team with Ray Serve.
 
-    On the cluster that RAY_ADDRESS or the run's config names, else here; until Ctrl-C, or `ray job stop`.
+    Runs on the cluster named by RAY_ADDRESS or the run's config, or else here, until Ctrl-C or `ray job stop`.
     """
     hosts = allowed_hosts(host, token)
     try:
@@ -133,7 +135,7 @@ def _missing(command: str, error: ModuleNotFoundError) -> ConfigError:
 
 
 def shown_address(host: str, port: int, token: str | None) -> str:
-    """What to open in a browser; the token itself is not shown."""
+    """Return the URL to open in a browser, without the token itself."""
     from raysweep.serving.guard import LOOPBACK
 
     shown = f"[{host}]" if ":" in host else "localhost" if host in LOOPBACK else host
@@ -141,10 +143,10 @@ def shown_address(host: str, port: int, token: str | None) -> str:
 
 
 def allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:
-    """The names that the server goes by; None for any, on an address that is not this machine's alone.
+    """Return the host names that the server accepts; None for any, if others can reach it.
 
     Raises:
-        ConfigError: others could reach it, and there is no token, or a short one.
+        ConfigError: others can reach it, and the token is missing or too short.
     """
     from raysweep.serving.guard import LOOPBACK
 
@@ -161,10 +163,10 @@ def allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """Open a listening socket.
 
     Raises:
-        ConfigError: the address is not this machine's, or the port is taken.
+        ConfigError: the address does not belong to this machine, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

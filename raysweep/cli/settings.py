@@ -1,4 +1,4 @@
-"""The options that name a config, a profile and a run folder, declared once, and the `Settings` they lead to."""
+"""The options that name a config, a profile and a run folder, declared once, and the `Settings` made from them."""
 
 import inspect
 import shlex
@@ -22,27 +22,27 @@ DEFAULT_STORAGE = "runs"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The values of the common options; the config is read when something asks for it.
+    """The values of the common options; the config is read when it is first needed.
 
     Raises:
-        ConfigError: from the properties: everything that is wrong with the file, the overrides, or the name.
+        ConfigError: raised by the properties, with every mistake in the file, the overrides or the name.
     """
 
     file: Path = DEFAULT_CONFIG
     asked_profile: str | None = None
-    """The file's default profile if None."""
+    """None: the file's default profile."""
     name: str | None = None
-    """The profile's name if None."""
+    """None: the profile's name."""
     storage: str = DEFAULT_STORAGE
     overrides: tuple[str, ...] = ()
     skips_empty: bool = False
-    """Levels whose texts are missing or too few are left out."""
+    """Leave out levels whose texts are missing or too few."""
     is_quiet: bool = False
-    """Only warnings, errors and what failed are printed."""
+    """Print only warnings, errors and failed trials."""
     left_out: tuple[str, ...] = ()
-    """Levels that were found to be such."""
+    """Levels that were found to have too few texts."""
     fetches: str = ""
-    """What a command that only looks at a run fetches from object storage, as `staging.run_view.fetched` takes it."""
+    """What a command that only inspects a run fetches from object storage, as `staging.run_view.fetched` takes it."""
 
     @cached_property
     def _loaded(self) -> "tuple[str, Config]":
@@ -52,7 +52,7 @@ class Settings:
 
     @cached_property
     def config(self) -> "Config":
-        """The profile's settings with the overrides laid over them."""
+        """The profile's settings with the overrides applied."""
         if not self.skips_empty:
             return self._loaded[1]
         from raysweep.config.left_out_levels import without_levels
@@ -62,12 +62,12 @@ class Settings:
 
     @property
     def profile(self) -> str:
-        """The profile that holds."""
+        """The name of the chosen profile."""
         return self._loaded[0]
 
     @cached_property
     def folder(self) -> "RunFolder":
-        """The run folder, for object storage its local copy; needs no config if the run is named."""
+        """The run folder, or its local copy if it is in object storage; reads no config if the run is named."""
         from raysweep.storage.named_folder import open_run_folder
 
         name = self.name or self.profile
@@ -80,7 +80,7 @@ class Settings:
 
     @cached_property
     def address(self) -> "BucketAddress | None":
-        """The object storage where runs lie; None for a path."""
+        """The bucket that holds the runs; None if they are in a folder."""
         if "://" not in self.storage:
             return None
         from raysweep.staging.bucket_address import parse_bucket_uri
@@ -89,9 +89,9 @@ class Settings:
 
     @contextmanager
     def fetched(self, *runs: str) -> "Iterator[Settings]":
-        """Have what the command looks at here, of this run and of others of the same storage.
+        """Fetch what the command inspects, of this run and of other runs in the same storage.
 
-        Yields the settings as they are then: which levels are left out may stand in what was fetched.
+        Yields the settings read again, because the fetched files may say which levels are left out.
         """
         with ExitStack() as stack:
             if self.address is not None and self.fetches:
@@ -102,11 +102,11 @@ class Settings:
             yield replace(self)
 
     def refuse_mistakes(self) -> None:
-        """Read everything, for what is wrong with it."""
+        """Read the config and the run's name, to raise whatever is wrong with them."""
         _ = self.config, self.folder
 
     def command(self) -> list[str]:
-        """The words that repeat this run, for the report; without secrets."""
+        """Return the words that repeat this run, for the report; without secrets."""
         from raysweep.config.secrets import recorded_override
 
         words = ["python -m raysweep run", shlex.join(["--profile", self.profile, "--name", self.folder.name])]
@@ -130,7 +130,7 @@ ForceOption = Annotated[
     typer.Option(
         "--force",
         metavar="TRIAL|STAGE",
-        help="A trial or stage to do again, with what depends on it; may be given several times.",
+        help="Trial or stage to do again, with everything that depends on it; repeatable.",
     ),
 ]
 ExtendOption = Annotated[
@@ -138,19 +138,19 @@ ExtendOption = Annotated[
     typer.Option(
         "--extend",
         metavar="TRIAL",
-        help="Go on with a finished trial whose steps were raised (keep: resume); may be given several times.",
+        help="Continue a finished trial whose steps were raised (keep: resume); repeatable.",
     ),
 ]
 _COMMON = (
-    _option("config", Path, DEFAULT_CONFIG, metavar="FILE", help="The file with the profiles."),
-    _option("profile", str | None, None, metavar="NAME", help="Which profile; the file's default if absent."),
-    _option("name", str | None, None, metavar="NAME", help="The run's name; the profile's if absent."),
+    _option("config", Path, DEFAULT_CONFIG, metavar="FILE", help="Config file with the profiles."),
+    _option("profile", str | None, None, metavar="NAME", help="Profile [default: that of the file]."),
+    _option("name", str | None, None, metavar="NAME", help="Name of the run [default: the profile's name]."),
     _option(
         "storage",
         str,
         DEFAULT_STORAGE,
         metavar="FOLDER",
-        help="Where run folders lie: a path that every node sees, s3://… or gs://…",
+        help="Where run folders are stored: a path that every node can read, s3://… or gs://…",
     ),
 )
 _SET = _option(
@@ -158,13 +158,13 @@ _SET = _option(
     list[str] | None,
     None,
     metavar="KEY=VALUE",
-    help="Change a setting of the profile, such as training.steps=200; may be given several times.",
+    help="Change a setting of the profile, such as training.steps=200; repeatable.",
 )
 _ALLOW_LEAKS = _option(
-    "allow_leaks", bool, False, help="Give verdicts although training knows test documents, and mark them."
+    "allow_leaks", bool, False, help="Give verdicts, marked as such, even if training data contain test documents."
 )
 _SKIP_EMPTY = _option("skip_empty", bool, False, help="Leave out levels whose texts are missing or too few.")
-_QUIET = _option("quiet", bool, False, flags=("-q",), help="Print warnings and errors alone.")
+_QUIET = _option("quiet", bool, False, flags=("-q",), help="Print only warnings and errors.")
 
 
 def with_settings(
@@ -176,15 +176,15 @@ def with_settings(
     reads_config: bool = True,
     fetches: str = "",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the common options; it gets them as `Settings`, its first argument.
+    """Give a command the common options, which it receives as `Settings`, its first argument.
 
     Args:
-        overrides: with --set.
-        allow_leaks: with --allow-leaks.
-        skip_empty: with --skip-empty.
-        quiet: with --quiet.
-        reads_config: whether what is wrong with the config ends the command before it begins.
-        fetches: for a command that only looks at a run, what it looks at; see `Settings.fetches`.
+        overrides: whether it has --set.
+        allow_leaks: whether it has --allow-leaks.
+        skip_empty: whether it has --skip-empty.
+        quiet: whether it has --quiet.
+        reads_config: whether mistakes in the config end the command before it begins.
+        fetches: for a command that only inspects a run, what it inspects; see `Settings.fetches`.
     """
     asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty), (_QUIET, quiet)]
     common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]
@@ -220,5 +220,5 @@ def with_settings(
 
 
 def new_group() -> typer.Typer:
-    """Commands that `app.py` lays beside the others."""
+    """Make a group whose commands `app.py` adds to the top level."""
     return typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -1,4 +1,4 @@
-"""How the commands print times, sizes, money and tables."""
+"""Formats times, sizes, money and tables for the commands."""
 
 import os
 import time
@@ -13,14 +13,14 @@ from rich.text import Text
 from raysweep.storage.printable import printable
 
 _UNWRAPPED = 10_000
-"""Columns of output that goes to a file or a pipe: nobody wants its lines broken."""
+"""Width for output to a file or a pipe, in which lines should not be wrapped."""
 
 _ANSWER_S = 2.0
-"""How long a terminal at the other end of the world may take to answer."""
+"""Seconds that a distant terminal may take to answer."""
 
 
 class PrintableConsole(Console):
-    """A console that styles text, and lets no control character of the text itself through."""
+    """A console that styles text, and escapes control characters in the text itself."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -28,25 +28,25 @@ class PrintableConsole(Console):
             self.width = _UNWRAPPED
 
     def on_broken_pipe(self) -> None:
-        """Leave a reader that went away to the end of the command."""
+        """Raise the error again: the end of the command deals with a closed output."""
         raise
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Escaped before it is measured, or a table would cut it off."""
+        """Escape text before its width is measured, or a table would cut it off."""
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of what is printed; those of rich's own that move the cursor stay as they are."""
+        """Escape what is printed; segments with which rich itself moves the cursor stay unchanged."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
-    """Whether somebody sees what this terminal shows; `ray exec` gives a command one even if its output is a file.
+    """Whether a person sees this terminal; `ray exec` gives a command one even if its output goes to a file.
 
-    Without a keyboard at its other end such a terminal has no size.  With one (`ray exec … > log`) it has, but does not
-    answer when it is asked where the cursor is; only a terminal that ssh made is asked.  A file is none, even if
-    FORCE_COLOR, which CI services set, asks for what a terminal would get.
+    Such a terminal has no size if there is no keyboard at its other end.  With one (`ray exec … > log`) it has a size
+    but does not answer a request for the cursor's position; only a terminal made by ssh is asked.  A file is never a
+    terminal, even if FORCE_COLOR, which CI services set, asks for terminal output.
     """
     if not screen.isatty() or os.get_terminal_size(screen.fileno()).columns == 0:
         return False
@@ -55,13 +55,13 @@ def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
 
 
 def _may_ask(keyboard: TextIO) -> bool:
-    """Whether it is a terminal, and this is no background job, which would be stopped for asking."""
+    """Whether this is a terminal and not a background job, which would be stopped for reading from it."""
     if not keyboard.isatty():
         return False
     try:
         return os.tcgetpgrp(keyboard.fileno()) == os.getpgrp()
     except OSError:
-        # It does not control this process.
+        # The terminal does not control this process.
         return True
 
 
@@ -71,7 +71,7 @@ def _tells_cursor(keyboard: int, screen: int) -> bool:
     import tty
 
     before = termios.tcgetattr(keyboard)
-    # What it answers is not to be shown, and comes without a line's end.
+    # The answer must not be shown, and it does not end with a line break.
     tty.setcbreak(keyboard)
     try:
         os.write(screen, b"\x1b[6n")
@@ -87,7 +87,7 @@ def _tells_cursor(keyboard: int, screen: int) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Format as `42 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -97,7 +97,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """`13 MB`, `1.5 GB`; powers of ten, as disks are sold."""
+    """Format as `13 MB` or `1.5 GB`, in powers of ten as disks are sold."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             value = count / factor
@@ -106,7 +106,7 @@ def size(count: float) -> str:
 
 
 def amount(cost: Mapping[str, Any] | None) -> str:
-    """`12.40 EUR`, `0.0008 EUR`; '-' without a price."""
+    """Format as `12.40 EUR` or `0.0008 EUR`; '-' without a price."""
     if cost is None:
         return "-"
     figure = f"{cost['amount']:,.2f}" if cost["amount"] >= 0.01 else f"{cost['amount']:.2g}"
@@ -114,5 +114,5 @@ def amount(cost: Mapping[str, Any] | None) -> str:
 
 
 def plain_table() -> Table:
-    """A table without lines, its headers bold."""
+    """Make a table without lines and with bold headers."""
     return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

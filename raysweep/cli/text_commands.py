@@ -1,4 +1,4 @@
-"""The commands that make texts, fill their blanks, and exchange them with the original ILM code."""
+"""The commands that make texts, fill their blanks, score them, and exchange them with the original ILM code."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,9 @@ app = new_group()
 def sample(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("sample.csv"),
-    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Texts; data.sample.rows if absent.")] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Number of texts [default: data.sample.rows].")
+    ] = None,
 ) -> None:
     """Write a synthetic corpus in the shape of EFCAMDAT."""
     from raysweep.corpus.sample import SYNTHETIC_NOTICE, write_sample
@@ -35,14 +37,16 @@ def init(
         list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = DEFAULT_CONFIG,
-    yes: Annotated[bool, typer.Option("--yes", help="Take what is shown, ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept what is shown without asking.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Look at your corpus, and write an experiments.yaml for it."""
+    """Inspect your corpus, and write an experiments.yaml for it."""
     from raysweep.cli.init_corpus import init_corpus
 
     init_corpus(corpus, out=out, overrides=set_ or (), is_agreed=yes, may_overwrite=force)
@@ -50,28 +54,28 @@ def init(
 
 @app.command()
 def infill(
-    text: Annotated[str | None, typer.Argument(help="A text with blanks; asked for if absent.")] = None,
+    text: Annotated[str | None, typer.Argument(help="A text with blanks; if absent, you are asked for texts.")] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="A trial of the run; without --name a folder, s3://… or gs://…"),
+        typer.Option("--model", help="Trial of the run; without --name, a folder, s3://… or gs://…"),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The run whose models are asked.")] = None,
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Run whose models are used.")] = None,
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
     all_levels: Annotated[
-        bool, typer.Option("--all-levels", help="Ask each level's own model of the run, side by side.")
+        bool, typer.Option("--all-levels", help="Use each level's own model of the run, side by side.")
     ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Fill every text of this CSV.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="With --csv: the CSV to write.")] = None,
     force: Annotated[bool, typer.Option("--force", help="With --csv: overwrite --out.")] = False,
-    column: Annotated[str, typer.Option("--column", help="With --csv: the column of the texts.")] = "text",
+    column: Annotated[str, typer.Option("--column", help="With --csv: column of the texts.")] = "text",
     reference: Annotated[
-        str | None, typer.Option("--reference", metavar="COLUMN", help="With --csv: the column of what was written.")
+        str | None, typer.Option("--reference", metavar="COLUMN", help="With --csv: column of what the learner wrote.")
     ] = None,
     learner_likeness: Annotated[
         bool,
         typer.Option(
             "--learner-likeness",
-            help="With --csv: the level that a classifier takes filled texts for, and the run's test texts.",
+            help="With --csv: predict the level of filled texts and of the run's test texts with a classifier.",
         ),
     ] = False,
     classifier: Annotated[
@@ -79,24 +83,31 @@ def infill(
         typer.Option(
             "--classifier",
             metavar="FILE|FOLDER",
-            help="For --learner-likeness: what classify saved, or another run's folder; the run's own if absent. "
-            "The run's test texts are held out from its own alone: another may have been fitted on them.",
+            help="For --learner-likeness: a file saved by classify, or another run's folder [default: the run's own]. "
+            "Only the run's own is sure not to have been fitted on the run's test texts.",
         ),
     ] = None,
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Fillings; 3, of a CSV's texts 1.")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this mass.")
-    ] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another one draws other fillings.")] = 0,
-    first_word: Annotated[
-        str | None, typer.Option("--first-word", metavar="WORD", help="With which every answer begins.")
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Fillings per text [default: 3; with --csv: 1].")
     ] = None,
-    min_words: Annotated[int, typer.Option("--min-words", min=0, help="Words in the shortest answer.")] = 0,
-    max_words: Annotated[int | None, typer.Option("--max-words", min=1, help="Words in the longest answer.")] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="0: always the most likely token.")
+    ] = 1.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k most likely tokens.")] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the most likely tokens that hold this probability."),
+    ] = 0.95,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    first_word: Annotated[
+        str | None, typer.Option("--first-word", metavar="WORD", help="First word of every answer.")
+    ] = None,
+    min_words: Annotated[int, typer.Option("--min-words", min=0, help="Minimum number of words in an answer.")] = 0,
+    max_words: Annotated[
+        int | None, typer.Option("--max-words", min=1, help="Maximum number of words in an answer.")
+    ] = None,
     forbid: Annotated[
-        list[str] | None, typer.Option("--forbid", metavar="WORD", help="A word that no answer has; several times.")
+        list[str] | None, typer.Option("--forbid", metavar="WORD", help="Word that no answer may contain; repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")] = False,
 ) -> None:
@@ -156,30 +167,32 @@ def score(
     corpus: Annotated[
         list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
     ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The run whose models score.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Run whose models score.")],
     out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="The table to write, .parquet, .csv or .jsonl; or s3://….")
+        str, typer.Option("--out", metavar="FILE", help="Table to write: .parquet, .csv or .jsonl, or s3://…")
     ] = "scores.parquet",
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="MODEL", help="A trial, or start; several times. All if absent."),
+        typer.Option("--model", metavar="MODEL", help="Trial, or start; repeatable [default: all]."),
     ] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Also write the surprisal of every token.")] = False,
-    layout: Annotated[str | None, typer.Option("--layout", help="Of a known corpus, as data.layout.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="As data.format; recognised if absent.")] = None,
-    text_column: Annotated[str | None, typer.Option("--text-column", help="As data.columns.text.")] = None,
-    id_column: Annotated[str | None, typer.Option("--id-column", help="As data.columns.id.")] = None,
+    layout: Annotated[str | None, typer.Option("--layout", help="Layout of a known corpus, as in data.layout.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="As in data.format; recognised if absent.")] = None,
+    text_column: Annotated[str | None, typer.Option("--text-column", help="As in data.columns.text.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id-column", help="As in data.columns.id.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
+        ),
     ] = None,
     inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the table.")] = False,
 ) -> None:
     """Score every text of a corpus under every model of a run.
 
-    Stopped or killed, the same command goes on where it was.
+    If it is stopped or killed, the same command resumes.
     """
     from raysweep.cli.score_output import score_texts
 
@@ -193,26 +206,34 @@ def score(
 
 @app.command()
 def classify(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="Texts of known level; the run was not trained on.")],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The run whose models' perplexities count.")],
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="Texts of known level that the run was not trained on.")
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Run whose models' perplexities are used.")],
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", metavar="CORPUS", help="Another corpus to test on, fitted on the first; several times."),
+        typer.Option(
+            "--on",
+            metavar="CORPUS",
+            help="Another corpus to test the classifiers on, which are fitted on the first; repeatable.",
+        ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The results; the classifier lies beside it.")
+        Path, typer.Option("--out", metavar="FILE", help="File for the results; the classifier is saved beside it.")
     ] = Path("classification.json"),
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders lie.")] = "runs",
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Parts of the corpus that are tested in turn.")] = 5,
+    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Number of cross-validation folds.")] = 5,
     resamples: Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples of learners.")] = 2000,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="data.key=value, such as data.encoding=cp1252; several times."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
+        ),
     ] = None,
     inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the tables.")] = False,
 ) -> None:
-    """Tell texts' levels from perplexities, beside baselines."""
+    """Predict levels of texts from perplexities and baselines."""
     from raysweep.cli.classify_output import classify_texts
 
     with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
@@ -233,9 +254,9 @@ def classify(
 @with_settings(fetches="no weights")
 def ilm_export(
     settings: Settings,
-    out: Annotated[Path, typer.Option("--out", help="The folder for the pickles.")] = Path("ilm"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pickles.")] = Path("ilm"),
 ) -> None:
-    """Write a run's examples as the original ILM code reads them."""
+    """Write a run's examples in the format of the original ILM code."""
     from raysweep.cli.ilm_exchange import export_examples
 
     export_examples(settings, out)
@@ -243,11 +264,11 @@ def ilm_export(
 
 @app.command("ilm-import")
 def ilm_import(
-    source: Annotated[Path, typer.Argument(help="The original's examples (.pkl) or texts (.txt).")],
-    level: Annotated[str, typer.Option("--level", help="The level of all its documents.")],
+    source: Annotated[Path, typer.Argument(help="Examples (.pkl) or texts (.txt) of the original code.")],
+    level: Annotated[str, typer.Option("--level", help="Level of all its documents.")],
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
 ) -> None:
-    """Turn files of the original ILM code into a CSV."""
+    """Convert files of the original ILM code to a CSV."""
     from raysweep.cli.ilm_exchange import import_texts
 
     import_texts(source, level, out)
