@@ -1,1 +1,1 @@
-"""Turns documents into examples: segmentation, tokens, masks, and the store that batches come from."""
+"""Turns documents into examples: segmentation, tokens, masks, and the store from which batches are assembled."""

@@ -1,7 +1,8 @@
-"""Examples as the padded rows of a batch, in plain numpy: no Python per token.
+"""Assembles examples as the padded rows of a batch in NumPy, without Python code per token.
 
-A row is a sequence of parts, such as context, start token and answers.  Each part is made for the whole
-batch at once, the examples' positions one after the other, and then copied to its place in every row.
+A row is a sequence of parts, such as context, start token and answers.  Each part is built for the whole batch at once,
+as one array over all examples, and then copied to its position in every row.
+
 Axes: B examples, T positions of the longest row, N tokens and S spans of all examples, M tokens under blanks.
 """
 
@@ -21,14 +22,14 @@ NO_KIND = 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedTokens:
-    """The tokens and spans of B examples, one example's after the other's."""
+    """The tokens and spans of B examples, concatenated."""
 
     vocabulary: Vocabulary
     tokens_N: Array  # noqa: N815
     token_counts_B: Longs  # noqa: N815
     span_counts_B: Longs  # noqa: N815
     span_starts_S: Longs  # noqa: N815
-    """Places in `tokens_N`, ascending; spans do not overlap."""
+    """Indices into `tokens_N`, ascending; spans do not overlap."""
     span_lengths_S: Longs  # noqa: N815
     """In tokens, at least 1."""
     span_kinds_S: npt.NDArray[np.uint8]  # noqa: N815
@@ -36,7 +37,7 @@ class MaskedTokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """A part of every row; `counts_B` positions for each example."""
+    """A part of every row, with `counts_B` positions for each example."""
 
     counts_B: Longs  # noqa: N815
     ids: Array
@@ -45,12 +46,12 @@ class _Part:
 
 
 def measure(task: str, tokens: Longs, spans: Longs, answers: Array | int = 0) -> Longs:
-    """The length of each example before it is cut.
+    """Compute the length of each example before it is cut.
 
     Args:
-        tokens: tokens of each example's text.
-        spans: blanks of each example.
-        answers: tokens under the blanks of each example; only `lm_all` and `no_context_ilm` depend on them.
+        tokens: number of tokens of each example's text.
+        spans: number of blanks of each example.
+        answers: number of tokens under the blanks of each example; only `lm_all` and `no_context_ilm` need it.
     """
     return {
         "ilm": tokens + 2 * spans + 1,
@@ -64,10 +65,10 @@ def measure(task: str, tokens: Longs, spans: Longs, answers: Array | int = 0) ->
 def lay_out(
     source: MaskedTokens, task: str, *, max_tokens: int, pad_multiple: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Lay the examples out as rows, each cut at `max_tokens`.
+    """Arrange the examples as rows, each cut at `max_tokens`.
 
     Returns:
-        Ids (int32), target types (uint8) and kinds (uint8) as (B, T), and the length of each row.
+        Ids (int32), target types (uint8) and kinds (uint8) as (B, T), and the length of each row (B,).
     """
     parts = [make_part(source) for make_part in _PARTS[task]]
     lengths_B = np.minimum(sum(part.counts_B for part in parts), max_tokens)
@@ -91,7 +92,7 @@ def lay_out(
 
 
 def expand_runs(begins: Longs, counts: Longs) -> Longs:
-    """The numbers of runs of consecutive ones, each given by its first number and its length."""
+    """List the numbers of runs of consecutive numbers, each given by its first number and its length."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total) + np.repeat(begins - ends + counts, counts)
@@ -114,12 +115,12 @@ def _reversed_text(source: MaskedTokens) -> _Part:
 
 
 def _context(source: MaskedTokens) -> _Part:
-    """The text with a blank in each span's place."""
+    """Build the text with a blank in place of each span."""
     masked_M = expand_runs(source.span_starts_S, source.span_lengths_S)
     ids, types = source.tokens_N.astype(np.int32), np.full(len(source.tokens_N), TargetType.CONTEXT, dtype=np.uint8)
     is_kept = np.ones(len(ids), dtype=np.bool_)
     is_kept[masked_M] = False
-    # A blank takes the place of its span's first token.
+    # A blank replaces the first token of its span.
     is_kept[source.span_starts_S] = True
     ids[source.span_starts_S] = source.span_kinds_S.astype(np.int32) + source.vocabulary.first_blank
     types[source.span_starts_S] = TargetType.CONTEXT_SPECIAL
@@ -135,9 +136,9 @@ def _start(source: MaskedTokens) -> _Part:
 
 
 def _answers(source: MaskedTokens) -> _Part:
-    """Each span's tokens with the token that ends an answer."""
+    """Build the tokens of each span, followed by the token that ends an answer."""
     sizes_S = source.span_lengths_S + 1
-    # The place after a span is overwritten; after the last token of all there is none.
+    # The token after each span is copied and then overwritten; the appended 0 stands for the one after the last token.
     ids = np.append(source.tokens_N, 0).astype(np.int32)[expand_runs(source.span_starts_S, sizes_S)]
     types = np.full(len(ids), TargetType.INFILL, dtype=np.uint8)
     stops_S = np.cumsum(sizes_S)
@@ -153,7 +154,7 @@ def _answers(source: MaskedTokens) -> _Part:
 
 
 def _text_as_answer(source: MaskedTokens) -> _Part:
-    """The whole text again; only what was under blanks is an answer."""
+    """Build the whole text again; only the tokens under blanks are answers."""
     masked_M = expand_runs(source.span_starts_S, source.span_lengths_S)
     types = np.full(len(source.tokens_N), TargetType.REDUNDANT, dtype=np.uint8)
     kinds = np.full(len(source.tokens_N), NO_KIND, dtype=np.uint8)
@@ -169,4 +170,4 @@ _PARTS = {
     "lm_all": (_context, _start, _text_as_answer),
     "no_context_ilm": (_start, _answers),
 }
-"""The parts of each task's rows: infilling and its baselines (Donahue, Lee and Liang 2020)."""
+"""The parts of the rows of each task: infilling and its baselines (Donahue, Lee and Liang 2020)."""

@@ -1,7 +1,7 @@
-"""Turns texts into arrays of code points, and gives the classes of each code point.
+"""Turns texts into arrays of code points, and classifies code points.
 
 The kernels of this room work on one array for many documents.  Classes follow Python's own tables
-(`str.isspace`, `re`'s `\\w` and `\\d`).  Those of GPT-2's pattern are defined only below `GPT2_KNOWN`, where
+(`str.isspace`, `re`'s `\\w` and `\\d`).  The classes of GPT-2's pattern are defined only below `GPT2_KNOWN`, where
 a test compares them with the library; documents with other characters (emoji, CJK, curly quotes) are tokenised
 by the library, which is slower.
 """
@@ -30,13 +30,13 @@ GPT2_SPACE = 32
 ENDS_LINE = 64
 """A line boundary of `str.splitlines`."""
 PUNKT_SINGLE = 128
-"""In Punkt, a character that is never part of the word before it."""
+"""In Punkt, a character that is never part of the preceding word."""
 PUNKT_CLOSING = 256
-"""In Punkt, a character that closes the sentence before it."""
+"""In Punkt, a character that belongs to the end of the preceding sentence."""
 TREEBANK_ALONE = 512
 """In the Penn Treebank, a character that is always a separate word."""
 TREEBANK_LATE = 2048
-"""The `TREEBANK_ALONE` characters that are cut off after the rules for apostrophes."""
+"""The `TREEBANK_ALONE` characters that are separated after the rules for apostrophes."""
 TREEBANK_TAIL = 1024
 """In the Penn Treebank, a character that may follow the full stop of a sentence."""
 
@@ -59,7 +59,7 @@ Classes = npt.NDArray[np.uint16]
 
 @cache
 def character_classes() -> Classes:
-    """The class bits of every code point."""
+    """Compute the class bits of every code point."""
     all_characters = "".join(map(chr, range(sys.maxunicode + 1)))
     classes = np.zeros(sys.maxunicode + 1, dtype=np.uint16)
     for pattern, bit in ((r"\s+", SPACE), (r"\w+", WORD), (r"\d+", DIGIT)):
@@ -79,7 +79,7 @@ def character_classes() -> Classes:
 
 
 def join_texts(texts: Sequence[str]) -> tuple[Codes, Offsets]:
-    """Join texts to one array of code points; also returns where each begins (one more entry than texts)."""
+    """Join texts to one array of code points; also returns the start of each text and the end of the last one."""
     joined = "".join(texts)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))

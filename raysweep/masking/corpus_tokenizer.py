@@ -1,7 +1,7 @@
-"""Trains a byte-level BPE on the train split of a corpus: GPT-2's way to cut texts, with the corpus's own tokens.
+"""Trains a byte-level BPE on the train split of a corpus: GPT-2's pattern for pieces, with the corpus's own tokens.
 
-The same texts give the same tokenizer, whatever their order and the number of cores: it depends on how often each
-word occurs, and ties are broken by the tokens themselves.  No text of valid or test is read.
+The same texts give the same tokenizer, whatever their order and the number of cores: it depends only on the frequency
+of each word, and ties are broken by the tokens themselves.  No text of valid or test is used.
 """
 
 import json
@@ -20,7 +20,7 @@ from raysweep.masking.vocabulary import SPECIAL_TOKENS, Vocabulary
 from raysweep.masking.vocabulary_size import corpus_vocabulary_size
 
 MOST_BYTES = 64_000_000
-"""Text that is read: documents spread over a larger corpus, since the vocabulary does not grow beyond."""
+"""Most bytes to train on; of a larger corpus every n-th document is used, because the vocabulary grows no further."""
 _END = "<|endoftext|>"
 
 
@@ -38,10 +38,10 @@ def train_tokenizer(documents: Path) -> Vocabulary:
 
 
 def train_on_column(texts: pa.ChunkedArray, *, share: float = 1.0) -> Vocabulary:
-    """Train on texts, with as many tokens as fit their size.
+    """Train on texts, with a vocabulary size that fits the size of the train split.
 
     Args:
-        share: the size of the train split, divided by that of these texts.
+        share: the size of the train split, divided by the size of these texts.
     """
     size = int(pc.sum(pc.binary_length(texts)).as_py() or 0)
     chosen = texts.take(list(range(0, len(texts), max(1, -(-size // MOST_BYTES))))).to_pylist()
@@ -52,7 +52,7 @@ def train_on_texts(texts: list[str], size: int) -> Vocabulary:
     """Train on texts.
 
     Args:
-        size: ids in all, those of infilling included; there are fewer if the texts have too few words.
+        size: number of ids including the infilling tokens; there are fewer if the texts have too few words.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,9 +1,9 @@
-"""Masks from a function that the user names: `masking.function: package.module:function`.
+"""Draws masks with a function of the user: `masking.function: package.module:function`.
 
 The function is called once per document with its text, its hierarchy (`segmentation.hierarchy_of`)
 and a NumPy generator seeded for this document; it returns a list of masks, one per example, each a
 list of `(kind, offset, length)` in characters and in text order.  The masks are checked; a mask that
-repeats an earlier one of its document is left out, and counted.
+repeats an earlier mask of its document is left out and counted.
 """
 
 import operator
@@ -29,8 +29,8 @@ def custom_masks(documents: Documents, segments: Segments, seed: int, policy: Ma
 
     Raises:
         ConfigError: there is no such function.
-        InputError: it failed, or returned too many masks, or spans that are out of range, overlap or are out of order;
-            names the document and the span.
+        InputError: it failed, returned too many masks, or returned spans that are out of range, overlap or are out of
+            order; the message names the document and the span.
     """
     assert policy.function is not None
     function = load_mask_function(policy.function)
@@ -50,15 +50,15 @@ def custom_masks(documents: Documents, segments: Segments, seed: int, policy: Ma
 def masks_from_lists(
     segments: Segments, given: Sequence[Sequence[Sequence[Span]]], places: Sequence[str], *, drop_repeated: bool = True
 ) -> Masks:
-    """Check masks that were drawn elsewhere.
+    """Check masks and convert them to arrays.
 
     Args:
         given: the masks of each document.
-        places: what messages call each document.
+        places: the name of each document in messages.
         drop_repeated: leave out a mask that its document already has.
 
     Raises:
-        InputError: a span is out of range, overlaps or is out of order; names the document and the span.
+        InputError: a span is out of range, overlaps or is out of order; the message names the document and the span.
     """
     examples, numbers, pointers, spans = [0], [], [0], []
     repeated = 0
@@ -88,11 +88,11 @@ def masks_from_lists(
 
 
 def _checked(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
-    """The mask as plain numbers."""
+    """Check a mask and convert it to plain numbers."""
     end = 0
     spans: list[Span] = []
     try:
-        # A mask has at most a span for each character; what yields without end is refused at the first span too many.
+        # A mask has at most one span per character; an endless generator is refused at the first span too many.
         listed = list(islice(mask, size + 1))
     except (Exception, SystemExit) as error:
         raise InputError(f"{place}: found a {type(mask).__name__}; must be a list of spans") from error
@@ -117,7 +117,7 @@ def _checked(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
 
 
 def _span_shown(span: Any) -> str:
-    """A span in a message; numbers of very many digits cannot be spelled."""
+    """Format a span for a message; Python refuses to print numbers with very many digits."""
     if isinstance(span, tuple) and all(isinstance(part, int) and abs(part) < 10**12 for part in span):
         return str(tuple(int(part) for part in span))
     return shown(span)

@@ -1,15 +1,15 @@
 """Turns character spans into token spans, and shortens or drops examples that are too long.
 
-A character span becomes the smallest span of whole tokens that covers it: it grows where it cuts a
-token, and where a character (an emoji, a curly quote) is several tokens.  If two spans of a mask
-then overlap ("do|n't", both masked), the example is dropped and counted.
+A character span becomes the smallest span of whole tokens that covers it: it grows if it divides a token, or if a
+character (an emoji, a curly quote) consists of several tokens.  If two spans of a mask then overlap ("do|n't", both
+masked), the example is dropped and counted.
 
-An example of n tokens and k spans has n + 2k + 1 positions: a blank and an end for each answer, and the
-start token.  If that is more than `max_tokens`, the policy decides:
+An example of n tokens and k spans has n + 2k + 1 positions: a blank and an end token for each answer, and the start
+token.  If that is more than `max_tokens`, the policy decides:
 
-- *window*: the example uses only the part of its document around one of its spans (`windows.py`); spans
-  outside are not blanked.
-- *truncate*: the example is cut on the right, where the answers are, as the original does.
+- *window*: the example uses only the part of its document around one of its spans (`windows.py`); spans outside this
+  part are not blanked.
+- *truncate*: the example is cut on the right, where the answers are, as in the original code.
 - *drop*: the example is dropped.
 """
 
@@ -28,7 +28,7 @@ from raysweep.masking.windows import Small, choose_window, cut_points
 
 WINDOW, TRUNCATE, DROP = 0, 1, 2
 _OVERFLOW = {"window": WINDOW, "truncate": TRUNCATE, "drop": DROP}
-# The draw number of the stream that chooses a window; masks use lower ones.
+# The draw number of the random stream that chooses a window; masks use lower numbers.
 _WINDOW_DRAW = (1 << 31) - 1
 
 
@@ -36,13 +36,13 @@ class EncodingCounts(NamedTuple):
     """How many examples and spans were dropped or shortened."""
 
     overlapping: int
-    """Dropped because two spans share a token."""
+    """Examples dropped because two spans share a token."""
     too_long: int
-    """Dropped by the policy."""
+    """Examples dropped by the policy."""
     windows: int
     truncated: int
     spans_outside: int
-    """Spans left unblanked because they lie outside their example's window."""
+    """Spans not blanked because they are outside their example's window."""
     spans_cut: int
     """Spans cut to their window."""
     without_answer: int
@@ -53,21 +53,21 @@ class Encoded(NamedTuple):
     """The examples of many documents as token spans."""
 
     document_examples: Offsets
-    """Where each document's examples begin; one more entry than documents."""
+    """The first example of each document, and the end of the last one; one more entry than documents."""
     example_spans: Offsets
-    """Where each example's spans begin; one more entry than examples."""
+    """The first span of each example, and the end of the last one; one more entry than examples."""
     kinds: Kinds
     starts: Small
-    """In tokens, from the document's first."""
+    """In tokens, from the start of the document."""
     lengths: Small
     """In tokens."""
     window_examples: Offsets
-    """The examples, ascending, that use only a window of their document."""
+    """The examples that use only a window of their document, ascending."""
     window_starts: Small
     window_ends: Small
     counts: EncodingCounts
     masked_characters: int
-    """Characters under blanks, in all examples kept."""
+    """Number of characters under blanks in all examples that were kept."""
 
 
 def encode_masks(
@@ -83,8 +83,8 @@ def encode_masks(
     """Turn every mask into token spans that fit into `policy.max_tokens`.
 
     Args:
-        tokens, offsets: the documents' tokens, and where those of each document begin.
-        seeds: the documents' seeds, which choose the windows.
+        tokens, offsets: the tokens of all documents, and the start of each document in them.
+        seeds: the seeds of the documents, which also determine the windows.
     """
     return _encode(
         segments, tokens, offsets, vocabulary.byte_counts, masks, seeds, policy.max_tokens, _OVERFLOW[policy.overflow]
@@ -93,7 +93,7 @@ def encode_masks(
 
 @kernel
 def _map_characters(codes: Codes, tokens: Tokens, sizes: Kinds, first: Small, last: Small, begins: Kinds) -> None:
-    """Find each character's first and last token, and whether a character begins with each token."""
+    """Find the first and last token of each character, and whether a character begins at each token."""
     token, token_end, character_start = -1, 0, 0
     for t in range(len(tokens)):
         begins[t] = 0

@@ -1,6 +1,6 @@
 """Selects examples from a complete folder of shards and assembles them as batches.
 
-The store holds tokens and spans, not padded sequences and no text: an example of any task is assembled
+The store holds tokens and spans instead of padded sequences, and no text: examples of any task are assembled
 when a batch is requested.  An *example number* counts the examples of the store in the order of
 documents.parquet; a *document* is a row of that file.
 """
@@ -23,7 +23,7 @@ from raysweep.masking.vocabulary import Vocabulary, gpt2
 from raysweep.storage.run_folder import ExamplesFolder
 
 _BLOCK = 1 << 16
-"""Examples that are measured at once where there may be millions."""
+"""Number of examples whose lengths are computed at once."""
 Examples = npt.NDArray[np.int64]
 
 
@@ -36,15 +36,15 @@ class Batch:
     types_BT: npt.NDArray[np.uint8]  # noqa: N815
     """`TargetType` of each position."""
     kinds_BT: npt.NDArray[np.uint8]  # noqa: N815
-    """`Kind` of the span that an answer's position belongs to, its end included; 255 elsewhere."""
+    """`Kind` of the span that a position of an answer or its end token belongs to; 255 elsewhere."""
     lengths_B: npt.NDArray[np.int32]  # noqa: N815
-    """Tokens without padding."""
+    """Number of tokens without padding."""
     documents_B: npt.NDArray[np.int64]  # noqa: N815
     """Rows of documents.parquet."""
 
 
 def store_vocabulary(folder: Path) -> Vocabulary:
-    """What the ids of a complete folder mean.
+    """Read the vocabulary of a complete folder.
 
     Raises:
         InputError: the manifest or the tokenizer is missing or damaged.
@@ -59,7 +59,7 @@ def store_vocabulary(folder: Path) -> Vocabulary:
 
 
 def run_vocabulary(folder: Path, tokenizer: str) -> Vocabulary:
-    """What the ids of a run mean, which may have lost its examples if `model.tokenizer` is GPT-2's.
+    """Read the vocabulary of a run; its examples may be missing if `model.tokenizer` is GPT-2's.
 
     Raises:
         InputError: the manifest or the tokenizer is missing or damaged.
@@ -70,8 +70,8 @@ def run_vocabulary(folder: Path, tokenizer: str) -> Vocabulary:
 class ExampleStore:
     """A complete folder of examples.
 
-    Tokens and spans stay in memory maps, which processes share.  Where those of each document and
-    example begin is held in memory: about 6 bytes an example and 18 a document.
+    Tokens and spans are memory-mapped, so that processes share them.  The offsets of documents and examples are kept in
+    memory: about 6 bytes per example and 18 per document.
     """
 
     def __init__(self, shards: Sequence[Shard], vocabulary: Vocabulary) -> None:
@@ -82,12 +82,12 @@ class ExampleStore:
         self._level_names, self._levels = _number_names(shards, "levels")
         self._split_names, self._splits = _number_names(shards, "splits")
         self._document_examples = np.append(self._numbered("document_examples", slice(-1)), len(self))
-        # Counted from the shard's first token and span.
+        # Relative to the first token and span of the shard.
         self._document_tokens = self._joined("document_tokens", lambda begins: begins[:-1])
         self._token_counts = self._joined("document_tokens", np.diff)
         self._example_spans = self._joined("span_counts", lambda counts: np.cumsum(counts, dtype=np.uint32) - counts)
         self._span_counts = self._joined("span_counts")
-        # A last entry that is no example's number, so that a search always finds an entry.
+        # The last entry is not an example number; it ensures that a search always finds an entry.
         self._windows = np.append(self._numbered("window_examples", slice(None)), len(self))
         self._window_starts, self._window_ends = self._joined("window_starts"), self._joined("window_ends")
 
@@ -96,7 +96,7 @@ class ExampleStore:
         """Map all shards of a complete folder.
 
         Args:
-            verify: read every shard and compare its checksum (a second for a gigabyte).
+            verify: read every shard and compare its checksum (a second per gigabyte).
 
         Raises:
             InputError: the manifest or a shard is missing, damaged, or of another version.
@@ -110,7 +110,7 @@ class ExampleStore:
         return cls(shards, store_vocabulary(folder))
 
     def __len__(self) -> int:
-        """Examples."""
+        """Return the number of examples."""
         return int(self._first_examples[-1])
 
     def select(
@@ -121,11 +121,11 @@ class ExampleStore:
         examples_per_document: int | None = None,
         documents_per_level: int | None = None,
     ) -> Examples:
-        """Select the examples of some levels in one split, ascending.
+        """Select the examples of some levels in one split, in ascending order.
 
         Args:
-            examples_per_document: how many to take of each document, from its first; all if None.
-            documents_per_level: how many documents to take of each level, chosen by their seeds; all if None.
+            examples_per_document: take only the first examples of each document; all if None.
+            documents_per_level: take only so many documents of each level, chosen by their seeds; all if None.
         """
         chosen = np.isin(self._levels, [code for code, name in enumerate(self._level_names) if name in levels])
         chosen &= np.isin(self._splits, [code for code, name in enumerate(self._split_names) if name == split])
@@ -137,7 +137,7 @@ class ExampleStore:
         return expand_runs(self._document_examples[:-1][chosen], counts)
 
     def lengths(self, examples: Examples, task: str = "ilm") -> npt.NDArray[np.int32]:
-        """Tokens of each example, never more than the `max_tokens` of its policy."""
+        """Compute the number of tokens of each example, at most the `max_tokens` of its policy."""
         lengths = np.empty(len(examples), dtype=np.int32)
         for start in range(0, len(examples), _BLOCK):
             block = self._checked(examples[start : start + _BLOCK])
@@ -148,20 +148,20 @@ class ExampleStore:
         return lengths
 
     def documents_of(self, examples: Examples) -> npt.NDArray[np.int64]:
-        """The document of each example: its row in documents.parquet."""
-        # Documents without examples begin where the next one does, so the last that begins there is the owner.
+        """Find the document of each example, as a row in documents.parquet."""
+        # A document without examples has the same first example as the next one, so the last of them is the owner.
         return np.asarray(np.searchsorted(self._document_examples, examples, side="right") - 1, dtype=np.int64)
 
     def levels_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
-        """The level of each document."""
+        """Return the level of each document."""
         return np.array(self._level_names, dtype=np.str_)[self._levels[documents]]
 
     def assemble(self, examples: Examples, *, task: str = "ilm", pad_multiple: int = 1) -> Batch:
-        """Assemble the examples as a batch, in their order.
+        """Assemble the examples as a batch, in the given order.
 
         Args:
             task: "ilm", "lm", "reverse_lm", "lm_all" or "no_context_ilm".
-            pad_multiple: rows are as long as the longest example, rounded up to a multiple of this.
+            pad_multiple: rows have the length of the longest example, rounded up to a multiple of this.
         """
         numbers = self._checked(examples)
         documents_B = self.documents_of(numbers)
@@ -185,14 +185,14 @@ class ExampleStore:
         return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B, documents_B=documents_B)
 
     def _checked(self, examples: Examples) -> Examples:
-        """The numbers as an array; a negative number would count from the end."""
+        """Check the numbers and convert them to an array; a negative number would count from the end."""
         numbers = np.asarray(examples, dtype=np.int64)
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self):
             raise IndexError(f"example numbers must be from 0 to {len(self) - 1}")
         return numbers
 
     def _windows_of(self, examples: Examples, documents: npt.NDArray[np.int64]) -> tuple[Examples, Examples]:
-        """The part of its document that each example is made of, in tokens from the document's first."""
+        """Return the first token and the end of the part of its document that each example uses."""
         first, last = np.zeros(len(examples), dtype=np.int64), self._token_counts[documents].astype(np.int64)
         window = np.searchsorted(self._windows, examples)
         is_part = self._windows[window] == examples
@@ -203,7 +203,7 @@ class ExampleStore:
 
     @cached_property
     def _answer_tokens(self) -> npt.NDArray[np.uint32]:
-        """Tokens under the blanks of each example."""
+        """The number of tokens under the blanks of each example."""
         parts = []
         for arrays in self._shards:
             totals = _begins(arrays["span_lengths"])
@@ -212,23 +212,23 @@ class ExampleStore:
         return np.concatenate([*parts, np.zeros(0, dtype=np.uint32)])
 
     def _gather(self, field: str, shards: Array, begins: Array, counts: Array) -> Array:
-        """A run of a field for each example, one after the other; the runs are views until they are joined."""
+        """Concatenate a run of a field for each example; the runs are views until they are concatenated."""
         arrays = [arrays[field] for arrays in self._shards]
         runs = zip(shards.tolist(), begins.tolist(), (begins + counts).tolist(), strict=True)
         return np.concatenate([np.zeros(0, dtype=np.uint8), *(arrays[shard][begin:end] for shard, begin, end in runs)])
 
     def _joined(self, field: str, change: Callable[[Array], Array] = np.asarray) -> Array:
-        """A field of all shards, each changed first."""
+        """Concatenate a field of all shards, after applying `change` to each."""
         return np.concatenate([np.zeros(0, dtype=np.uint8), *(change(arrays[field]) for arrays in self._shards)])
 
     def _numbered(self, field: str, part: slice) -> Examples:
-        """A field of all shards that holds example numbers, counted from the store's first example."""
+        """Concatenate a field of example numbers of all shards, counted from the store's first example."""
         shards = zip(self._shards, self._first_examples.tolist(), strict=False)
         parts = [arrays[field][part].astype(np.int64) + first for arrays, first in shards]
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
     def _are_first_by_seed(self, chosen: npt.NDArray[np.bool_], per_level: int) -> npt.NDArray[np.bool_]:
-        """The documents with the smallest seeds of each level's chosen ones: random, but always the same."""
+        """Select the documents with the smallest seeds among the chosen ones of each level: random but reproducible."""
         seeds = self._joined("seeds")
         kept = np.zeros(len(chosen), dtype=np.bool_)
         for level in np.unique(self._levels[chosen]):
@@ -238,12 +238,12 @@ class ExampleStore:
 
 
 def _begins(counts: Sequence[int] | Array) -> Examples:
-    """Where each of several runs begins, and where the last one ends."""
+    """Return the start of each of several consecutive runs, and the end of the last one."""
     return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
 
 def _number_names(shards: Sequence[Shard], field: str) -> tuple[list[str], npt.NDArray[np.uint8]]:
-    """The names in all shards, and each document's as an index into them."""
+    """Return the distinct names of all shards, and the name of each document as an index into them."""
     names = sorted({name for shard in shards for name in shard.header[field]})
     parts = [
         np.array([names.index(name) for name in shard.header[field]], dtype=np.uint8)[shard.arrays[field]]

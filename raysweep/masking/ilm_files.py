@@ -1,8 +1,8 @@
 """Exchanges examples with the original ILM code, and writes its list of special tokens.
 
-Its files are pickles, and a pickle is a program: files are read by a reader that admits only lists,
-tuples, dictionaries, strings, numbers and the original's span type, which becomes a plain number;
-anything else is refused before it runs.  The original can load the files that we write.
+Its files are pickles, and loading a pickle can run code.  Files are therefore read by an unpickler that admits only
+lists, tuples, dictionaries, strings, numbers and the original's span type, which becomes a plain number; anything else
+is refused before it runs.  The original code can load the files that we write.
 """
 
 import pickle
@@ -41,7 +41,7 @@ def read_examples(path: Path) -> list[MaskedDocument]:
     """Read the original's examples: `[(document, [[(type, offset, length), …], …]), …]`.
 
     Raises:
-        InputError: the file is not such a pickle, or holds anything else; nothing in it has been run.
+        InputError: the file is not such a pickle, or contains anything else; nothing in it was run.
     """
     try:
         with path.open("rb") as file:
@@ -60,7 +60,7 @@ def read_examples(path: Path) -> list[MaskedDocument]:
 
 
 def write_examples(path: Path, documents: Iterable[MaskedDocument]) -> None:
-    """Write examples as the original reads them, by rename."""
+    """Write examples in the format of the original code, by rename."""
     with atomic_file(path) as beside, beside.open("wb") as file:
         file.write(pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.MARK)
         for document in documents:
@@ -78,7 +78,7 @@ def write_examples(path: Path, documents: Iterable[MaskedDocument]) -> None:
 def draw_examples(
     documents: Documents, policy: MaskingConfig, seed: int, language: str = ENGLISH
 ) -> list[MaskedDocument]:
-    """Draw the masks that `mask_shard` draws for these documents, in characters."""
+    """Draw the same masks as `mask_shard` for these documents, in characters."""
     segments = segment(documents.texts, language)
     masks = draw_masks(documents, segments, document_seeds(seed, documents.ids, documents.splits), policy, seed)
     owners = np.searchsorted(segments.documents, masks.starts, side="right") - 1
@@ -98,11 +98,11 @@ def write_special_tokens(path: Path, vocabulary: Vocabulary) -> None:
 
 
 class _Reader(pickle.Unpickler):
-    """Refuses every class and function but the span type, which it reads as a number."""
+    """Refuses every class and function except the span type, which it reads as a number."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) == SPAN_TYPE:
-            # A new function for each call, so a pickle cannot change ours.
+            # A new function for each call, so that a pickle cannot modify ours.
             return lambda value: int(Kind(value))
         raise pickle.UnpicklingError(f"it wants to load {module}.{name}")
 

@@ -28,11 +28,11 @@ def kernel(function: Kernel) -> Kernel:
 
 @cache
 def _cache_folder(default: str) -> Path:
-    """The cache folder of exactly these sources.
+    """Return a cache folder for the present version of these sources.
 
-    Compiled kernels hold the constants and kernels of other files that they use, but numba checks only
+    Compiled kernels include the constants and kernels of other files that they use, but numba checks only
     the age of their own file: after a change elsewhere it would silently use outdated code.
-    Where the folder cannot be written, numba falls back to its usual places.
+    If the folder cannot be written, numba falls back to its usual folders.
     """
     here = Path(__file__).parent
     sources = hashlib.blake2b(digest_size=8)

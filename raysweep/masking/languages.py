@@ -1,8 +1,8 @@
-"""How sentences and words are found in other languages than English.
+"""Finds sentences and words in languages other than English.
 
-Punkt has a model of its abbreviations for 18 languages.  In all others sentences end where sentencex says, whose rules
-cover 244.  Words are those of the Penn Treebank's rules in every language, as in NLTK; in scripts without spaces each
-character is a word, with the marks that belong to it (vowel signs, tones).
+Punkt has models of abbreviations for 18 languages.  For all other languages sentencex finds the sentences, with rules
+for 244 languages.  Words follow the rules of the Penn Treebank in every language, as in NLTK; in scripts without spaces
+each character is a word, together with its marks (vowel signs, tones).
 """
 
 import unicodedata
@@ -20,25 +20,26 @@ PUNKT_MODELS = {
     "nn": "norwegian", "no": "norwegian", "pl": "polish", "pt": "portuguese", "ru": "russian", "sl": "slovene",
     "sv": "swedish", "tr": "turkish",
 }  # fmt: skip
-"""ISO 639 code → Punkt's name of the model."""
+"""ISO 639 code → name of the Punkt model."""
 _WITHOUT_SPACES = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FFF), (0x3005, 0x3007), (0x3031, 0x3035),
     (0x3040, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF),
     (0xFF66, 0xFF9F), (0x20000, 0x323AF),
 )  # fmt: skip
 """Thai, Lao, Burmese, Khmer, Han and kana."""
-_VOWELS_BEHIND = (0x0E30, 0x0E32, 0x0E33, 0x0EB0, 0x0EB2)
+_FOLLOWING_VOWELS = (0x0E30, 0x0E32, 0x0E33, 0x0EB0, 0x0EB2)
+"""Thai and Lao vowels after a consonant: letters in Unicode, but part of the consonant's syllable."""
 
 
 def find_sentences_by_rules(
     codes: Codes, starts: Offsets, ends: Offsets, classes: Classes, language: str
 ) -> tuple[Offsets, Offsets, Offsets]:
-    """Find the sentences of paragraphs with sentencex; arguments and results are those of `find_sentences`."""
+    """Find the sentences of paragraphs with sentencex; arguments and results are like those of `find_sentences`."""
     pointers = np.zeros(len(starts) + 1, dtype=np.int64)
     found: list[tuple[int, int]] = []
     for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         paragraph = codes[start:end].tobytes().decode("utf-32-le", "surrogatepass")
-        clean = paragraph.encode("utf-8", "replace").decode("utf-8")  # of the same length; no half of a surrogate pair
+        clean = paragraph.encode("utf-8", "replace").decode("utf-8")  # same length, but no lone surrogates
         for boundary in get_sentence_boundaries(language, clean):
             first, last = start + boundary["start_index"], start + boundary["end_index"]
             while first < last and classes[codes[first]] & SPACE:
@@ -55,10 +56,10 @@ def find_sentences_by_rules(
 def split_words_without_spaces(
     codes: Codes, pointers: Offsets, starts: Offsets, ends: Offsets
 ) -> tuple[Offsets, Offsets, Offsets]:
-    """Make a word of each character of a script without spaces; a word without any stays as it is.
+    """Make each character of a script without spaces a word; words without such characters stay as they are.
 
     Args:
-        pointers, starts, ends: the words, as `find_words` gives them.
+        pointers, starts, ends: the words, as returned by `find_words`.
     """
     is_apart, is_mark = _tables()
     counts = np.ones(len(starts), dtype=np.int64)
@@ -84,18 +85,11 @@ def split_words_without_spaces(
 
 @cache
 def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """For every code point: is it of a script without spaces, and does it belong to the character before it?"""
+    """Tell for every code point whether its script has no spaces, and whether it belongs to the character before it."""
     size = 0x110000
     is_apart, is_mark = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
     for first, last in _WITHOUT_SPACES:
         is_apart[first : last + 1] = True
     for code in np.flatnonzero(is_apart).tolist():
-        # Thai and Lao vowels that are written behind a consonant are letters to Unicode, but part of its syllable.
-        is_mark[code] = unicodedata.category(chr(code)) in ("Mn", "Mc") or code in (
-            0x0E30,
-            0x0E32,
-            0x0E33,
-            0x0EB0,
-            0x0EB2,
-        )
+        is_mark[code] = unicodedata.category(chr(code)) in ("Mn", "Mc") or code in _FOLLOWING_VOWELS
     return is_apart, is_mark

@@ -1,7 +1,7 @@
-"""The user's own mask function: importing it, calling it, and its identity, which is its source code.
+"""Imports, calls and identifies the user's own mask function; its identity is its source code.
 
-The code is not ours: whatever it raises, `sys.exit(0)` included, becomes an error that names the function and the
-fix; a process that it forks ends when it returns from the function.
+Whatever this foreign code raises, including `sys.exit(0)`, becomes an error that names the function and the fix; a
+process that it forks ends when it returns from the function.
 """
 
 import ast
@@ -36,7 +36,7 @@ sys.path[:] = json.loads(sys.argv[1])
 try:
     __import__(sys.argv[2])
 except BaseException:
-    pass  # it fails in the same way, and is told, in the process that asks
+    pass  # it fails in the same way, and is reported, in the calling process
 os._exit({_SURVIVED})
 """
 MaskFunction = Callable[[str, Hierarchy, np.random.Generator], Sequence[Sequence[Span]]]
@@ -46,8 +46,8 @@ def load_mask_function(path: str) -> MaskFunction:
     """Import the function at `package.module:function`.
 
     Raises:
-        ConfigError: there is no such function, its module fails, or it does not take the three arguments; names the
-            setting and the fix.
+        ConfigError: there is no such function, its module fails, or it does not take the three arguments; the message
+            names the setting and the fix.
     """
     place = f"masking.function: found {shown(path)}"
     module, colon, name = path.partition(":")
@@ -60,7 +60,7 @@ def load_mask_function(path: str) -> MaskFunction:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{place}; {error}. Install the package, or put its folder on PYTHONPATH") from error
     except (Exception, SystemExit) as error:
-        # Any error: the module's own code runs on import.
+        # Importing runs the module's code, which can raise any error.
         raise ConfigError(f"{place}; importing {module} failed: {_told(error)}. Mend the module") from error
     if not callable(function):
         raise ConfigError(f"{place}; {name} is a {type(function).__name__}; must be a function")
@@ -69,10 +69,11 @@ def load_mask_function(path: str) -> MaskFunction:
 
 
 def call_mask_function(function: MaskFunction, place: str, *arguments: Any, most: int) -> list[Sequence[Span]]:
-    """The masks of one document; at most one more than `most`, so that a generator need not end.
+    """Draw the masks of a document; at most one more than `most`, so that an endless generator is allowed.
 
     Raises:
-        InputError: it raised, ended the process or returned no list of masks; names the place and the fix.
+        InputError: the function raised, ended the process or returned no list of masks; the message names the place and
+            the fix.
     """
     process = os.getpid()
     try:
@@ -80,21 +81,21 @@ def call_mask_function(function: MaskFunction, place: str, *arguments: Any, most
         masks = list(islice(returned, most + 1))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit, and whatever else their code may raise
+    except BaseException as error:  # SystemExit, and anything else that the user's code may raise
         raise InputError(f"{place}: {_told(error)}; {_advice(error)}") from error
     finally:
         if os.getpid() != process:
-            os._exit(1)  # The function forked: the run goes on in the process that it began in.
+            os._exit(1)  # The function forked; the run continues in the original process.
     if isinstance(returned, str | bytes | dict):
         raise InputError(f"{place}: returned a {type(returned).__name__}; must be a list of masks")
     return masks
 
 
 def function_digest(path: str) -> str:
-    """A hash of the function's name and the source of its module and of all that it imports from the user's folders.
+    """Hash the function's name, the source of its module and of all modules that it imports from the user's folders.
 
-    Packages that are installed, the standard library and raysweep are not read; nor are files of data, or modules
-    that are imported by a computed name.
+    Installed packages, the standard library and raysweep are not included, nor are data files, or modules whose names
+    are computed at run time.
 
     Raises:
         ConfigError: there is no such function.
@@ -109,7 +110,7 @@ def function_digest(path: str) -> str:
 
 
 def _ends_the_process(module: str) -> bool:
-    """True if importing the module calls `os._exit`, or crashes: tried in another process first."""
+    """Tell whether importing the module calls `os._exit` or crashes, by trying it in another process."""
     command = [sys.executable, "-c", _TRY_IMPORT, json.dumps(sys.path), module]
     tried = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
@@ -118,14 +119,14 @@ def _ends_the_process(module: str) -> bool:
 
 
 def _sources(module: str, seen: set[str], *, is_asked_for: bool = False) -> Iterator[bytes]:
-    """The source of a module, of the packages around it, and of what they import, each once."""
+    """Yield the source of a module, of its parent packages, and of the modules that they import, each once."""
     if module in seen or not module:
         return
     seen.add(module)
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, AttributeError, ValueError):
-        return  # Not a module but a name in one, or made at run time: there is no file to read.
+        return  # A name in a module, or a module created at run time: there is no file to read.
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return
     if not is_asked_for and _is_installed(Path(spec.origin)):
@@ -140,7 +141,7 @@ def _sources(module: str, seen: set[str], *, is_asked_for: bool = False) -> Iter
 
 
 def _imported(source: bytes, package: str) -> Iterator[str]:
-    """Names that the source imports, wherever in it; `from a import b` may name the module a.b."""
+    """Yield the names that the source imports anywhere; `from a import b` may refer to the module a.b."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -153,7 +154,7 @@ def _imported(source: bytes, package: str) -> Iterator[str]:
 
 
 def _is_installed(path: Path) -> bool:
-    """Whether a file belongs to Python, to an installed package or to raysweep."""
+    """Tell whether a file belongs to Python, to an installed package or to raysweep."""
     paths = sysconfig.get_paths()
     places = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     places += [*site.getsitepackages(), site.getusersitepackages(), str(Path(raysweep.__file__).parent)]
@@ -167,7 +168,7 @@ def _check_signature(function: Callable[..., Any], place: str) -> None:
     try:
         signature = inspect.signature(function)
     except ValueError:
-        return  # Written in C, and does not say what it takes.
+        return  # A function written in C, without a signature.
     try:
         signature.bind("", (), None)
     except TypeError as error:
@@ -175,7 +176,7 @@ def _check_signature(function: Callable[..., Any], place: str) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """An error of the user's code in a line, with its place in their code."""
+    """Describe an error of the user's code in one line, with its position in that code."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({shown(error.code)})"
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []

@@ -1,7 +1,7 @@
-"""Makes a shard with the user's own mask function in a process of its own, because that code may end its process.
+"""Makes a shard with the user's own mask function in a separate process, because that code may end its process.
 
-`os._exit`, a signal or a crash in C would otherwise end the run without a word, or with exit code 0, or be taken by
-Ray for a lost worker, whose task it repeats for ever.
+Otherwise `os._exit`, a signal or a crash in C would end the run without a message, or with exit code 0, or Ray would
+take it for a lost worker and retry its task forever.
 """
 
 import ctypes
@@ -30,10 +30,10 @@ _PR_SET_PDEATHSIG, _INTERRUPTED = 1, 130
 
 
 def make_shard(**fields: Any) -> dict[str, Any]:
-    """Call `mask_shard`, in a process of its own if the masks come from the user's function.
+    """Call `mask_shard`, in a separate process if the masks come from the user's function.
 
     Raises:
-        InputError: as `mask_shard`; or the function ended the process.
+        InputError: as `mask_shard`, or if the function ended the process.
     """
     function = fields["policy"].function
     if function is None:
@@ -55,10 +55,10 @@ def make_shard(**fields: Any) -> dict[str, Any]:
 
 
 def serve(task: str, answer: str) -> None:
-    """Make the shard of a task's file, and write its record, or the error, into the answer's file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches this process too; the one that waits ends it
+    """Make the shard that the file `task` describes, and write its record, or the error, to the file `answer`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches this process too; the parent process ends it
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it does not outlive the one that waits
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # end with the parent process
     fields = pickle.loads(Path(task).read_bytes())  # noqa: S301 - written by `make_shard`
     outcome: dict[str, Any] | Exception
     try:
@@ -75,7 +75,7 @@ def serve(task: str, answer: str) -> None:
 
 
 def describe_end(code: int) -> str:
-    """How a process ended, from its return code."""
+    """Describe how a process ended, from its return code."""
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
@@ -84,5 +84,5 @@ def _run(command: list[str]) -> int:
     try:
         return process.wait()
     finally:
-        process.kill()  # if the wait was interrupted; else it is gone
+        process.kill()  # still running only if the wait was interrupted
         process.wait()

@@ -1,12 +1,12 @@
 """Samples the spans that each example of a document blanks: the hierarchical mask function, seeded per document.
 
-With the policy's probabilities the whole document is one span; otherwise each paragraph may be one, in the
-others each sentence, in the others the words are walked: where a span starts it is an n-gram or one word,
-and the walk continues after it.  A mask may have no span.  A mask equal to an earlier one of its document is
-drawn again; after `max_draws` draws its example is left out and counted.
+With the policy's probabilities the whole document becomes a span; otherwise each paragraph may become a span; in the
+other paragraphs each sentence may; and in the other sentences a span may start at each word.  Such a span is an n-gram
+or a single word, and the next one may start after it.  A mask may have no span.  A mask that equals an earlier mask of
+its document is drawn again; after `max_draws` draws its example is left out and counted.
 
-Every draw has its own stream of random numbers, splitmix64 (Steele, Lea and Flood 2014) started from the
-document's seed, the example's number and the draw's.  So a document's masks depend on nothing else.
+Every draw has its own stream of random numbers, from splitmix64 (Steele, Lea and Flood 2014), seeded with the
+document's seed, the example's number and the number of the draw.  So a document's masks depend on nothing else.
 
 Source: Donahue, Lee and Liang 2020 (ACL), "Enabling language models to fill in the blanks".
 """
@@ -40,14 +40,14 @@ class Masks(NamedTuple):
     """The masks of many documents; the spans of an example are in text order and never overlap."""
 
     document_examples: Offsets
-    """Where each document's examples begin in the list of examples; one more entry than documents."""
+    """The first example of each document, and the end of the last one; one more entry than documents."""
     numbers: Kinds
-    """Each example's number within its document; the numbers of examples that were left out are missing."""
+    """The number of each example within its document; the numbers of examples that were left out are missing."""
     example_spans: Offsets
-    """Where each example's spans begin in the list of spans; one more entry than examples."""
+    """The first span of each example, and the end of the last one; one more entry than examples."""
     kinds: Kinds
     starts: Offsets
-    """In the segments' `codes`."""
+    """Indices into the `codes` of the segments."""
     ends: Offsets
     left_out: LeftOut
 
@@ -59,7 +59,7 @@ def document_seeds(seed: int, ids: Sequence[str], splits: Sequence[str]) -> Seed
 
 
 def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Masks:
-    """Draw the masks of every document.  A document without words has none."""
+    """Draw the masks of every document.  A document without words gets none."""
     chances = np.array([policy.document, policy.paragraph, policy.sentence, policy.word, policy.ngram])
     return _sample(
         segments,
@@ -75,7 +75,7 @@ def sample_masks(segments: Segments, seeds: Seeds, policy: MaskingConfig) -> Mas
 
 @kernel
 def mix(value: np.uint64) -> np.uint64:
-    """Splitmix64's output function."""
+    """Compute the output function of splitmix64."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
@@ -83,13 +83,13 @@ def mix(value: np.uint64) -> np.uint64:
 
 @kernel
 def start_stream(state: Seeds, seed: np.uint64, example: int, draw: int) -> None:
-    """Start the stream of one draw of one example."""
+    """Start the random stream of one draw of one example."""
     state[0] = mix(seed ^ mix(np.uint64((example << 32) + draw + 1) * np.uint64(GAMMA)))
 
 
 @kernel
 def uniform(state: Seeds) -> float:
-    """The stream's next number in [0, 1)."""
+    """Draw the next number of the stream, in [0, 1)."""
     state[0] += np.uint64(GAMMA)
     return float(mix(state[0]) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
@@ -161,7 +161,7 @@ def _sample(
     document_examples = np.zeros(size + 1, np.int64)
     numbers = np.empty(size * examples_per_document, np.uint8)
     pointers = np.zeros(size * examples_per_document + 1, np.int64)
-    # A mask has at most one span per word.  There is always room for one document's masks; the arrays grow as needed.
+    # A mask has at most one span per word.  The arrays have room for a document's masks, and grow if needed.
     most = 1
     for d in range(size):
         first = segments.paragraph_sentences[segments.document_paragraphs[d]]
@@ -200,7 +200,7 @@ def _sample(
                 filled += spans
                 pointers[count] = filled
                 break
-            # The reason is the last draw's.
+            # The last draw determines the reason.
             repeated += is_repeated
             too_few_spans += not (is_kept or is_repeated)
         document_examples[d + 1] = count
@@ -219,7 +219,7 @@ def _sample(
 def _is_repeated(
     pointers: Offsets, first: int, count: int, spans: int, filled: int, kinds: Kinds, starts: Offsets, ends: Offsets
 ) -> bool:
-    """Tell whether the `spans` spans at `filled` equal those of an example from `first` to `count`."""
+    """Tell whether the `spans` spans from `filled` on equal those of one of the examples from `first` to `count`."""
     for other in range(first, count):
         base = pointers[other]
         if pointers[other + 1] - base != spans:

@@ -1,6 +1,6 @@
 """Makes one shard of the example store: read, segment, tokenise, sample, encode, write.
 
-`mask_shard` is a plain function of its inputs: a shard's bytes depend only on its documents, the policy and
+`mask_shard` is a pure function of its inputs: the bytes of a shard depend only on its documents, the policy and
 the seed.  So shards can be made in any order, by any number of workers, and again after a crash.
 `make_shard` makes the same shard in memory, for texts that are only scored.
 """
@@ -43,16 +43,16 @@ def mask_shard(
 
     Args:
         documents: documents.parquet, sorted by writing_id.
-        rows: first row and the one after the last.
-        shard: the shard's number, which names its file.
-        language: of the texts; it decides where sentences and words end.
-        tokenizer: the run's, as `pack_vocabulary` gives it; None for GPT-2's.
+        rows: the first row, and the end of the range.
+        shard: the number of the shard, which names its file.
+        language: the language of the texts, which determines where sentences and words end.
+        tokenizer: the run's tokenizer, from `pack_vocabulary`; None for GPT-2's.
 
     Returns:
-        The shard's record, which is also written beside it: counts, checksum, seconds by phase.
+        The shard's record, which is also written next to it: counts, checksum, seconds by phase.
 
     Raises:
-        InputError: the documents cannot be read, or a custom mask function gave bad spans.
+        InputError: the documents cannot be read, or a custom mask function returned invalid spans.
     """
     store = ExamplesFolder(folder)
     seconds: dict[str, float] = {}
@@ -73,16 +73,16 @@ def mask_shard(
 def make_shard(
     documents: Documents, vocabulary: Vocabulary, *, policy: MaskingConfig, seed: int, language: str = ENGLISH
 ) -> Shard:
-    """Make the examples of some documents in memory: those that `mask_shard` writes for the same documents.
+    """Make in memory the examples that `mask_shard` would write for these documents.
 
     Raises:
-        InputError: a custom mask function gave bad spans.
+        InputError: a custom mask function returned invalid spans.
     """
     return _make_examples(documents, policy, seed, language, vocabulary, {}).shard
 
 
 class _Made(NamedTuple):
-    """A shard, and what its record counts."""
+    """A shard, and the data for its record."""
 
     shard: Shard
     characters: int
@@ -128,7 +128,7 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 
 def pack_examples(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str, Array]:
-    """The arrays of a shard; spans take two bytes unless a document or a mask needs four."""
+    """Build the arrays of a shard; offsets of spans take two bytes unless a document or a mask needs four."""
     counts = np.diff(encoded.example_spans)
     longest = max(int(np.diff(offsets).max(initial=0)), int(counts.max(initial=0)))
     small = np.uint16 if longest < NARROW else np.uint32

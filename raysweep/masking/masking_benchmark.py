@@ -1,7 +1,7 @@
 """Measures how fast examples are made and assembled, compared with tokenising alone.
 
 The yardstick is `encode_batch` of the `tokenizers` library on the same texts, with one thread, in a
-separate process.  Kernels are compiled before the clock starts, and the cache of pieces is emptied, as in
+separate process.  Kernels are compiled before the measurement, and the cache of pieces is emptied, as in
 a new worker.
 """
 
@@ -76,12 +76,12 @@ def benchmark_masking(
 
     Args:
         assembly_s: how long to assemble batches, in seconds.
-        like_original_shape: also time plain Python as the original's code is shaped, on the first 1,000 texts.
+        like_original_shape: also time plain Python in the shape of the original code, on the first 1,000 texts.
 
     Returns:
         Documents and examples per second, overall and by phase; the yardstick's documents per second and the ratio
-        to it; bytes of the store; examples per second assembled in batches of 64 in random order; the peer's examples
-        per second, and the ratio of making and assembling an example to it.
+        to it; bytes of the store; examples assembled per second in batches of 64 in random order; the examples per
+        second of the original's shape, and the ratio of our speed of making and assembling examples to it.
     """
     policy = policy or MaskingConfig()
     with tempfile.TemporaryDirectory() as name:

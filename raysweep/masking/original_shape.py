@@ -1,8 +1,8 @@
-"""Makes examples in the shape of the original ILM code, as a peer for the speed of masking; only the benchmark uses it.
+"""Makes examples the way the original ILM code does, to compare the speed of masking; only the benchmark uses it.
 
-Plain Python, one document after another: nested lists of spans, random draws span by span, an alignment for every mask,
-and rows of 256 int64 tokens.  It is faster than the original: regular expressions stand for NLTK, and `tokenizers`
-reads a document once for all of its masks.
+It is plain Python, one document after another: nested lists of spans, random draws span by span, an alignment for every
+mask, and rows of 256 int64 tokens.  It is faster than the original, because regular expressions replace NLTK and
+`tokenizers` encodes a document only once for all of its masks.
 
 Source: Donahue, Lee and Liang 2020 (ACL), "Enabling language models to fill in the blanks".
 """
@@ -21,11 +21,11 @@ from raysweep.masking.vocabulary import Kind, Vocabulary
 ROW_TOKENS = 256
 _PARAGRAPH, _SENTENCE, _WORD = re.compile(r"[^\n]+"), re.compile(r"[^.!?]+[.!?]*|[.!?]+"), re.compile(r"\w+|[^\w\s]")
 Mask = tuple[tuple[Kind, int, int], ...]
-"""Kind, first character and the one after the last of each span, in text order."""
+"""Kind, first character and end of each span, in text order."""
 
 
 def make_rows(texts: Sequence[str], policy: MaskingConfig, vocabulary: Vocabulary, seed: int) -> npt.NDArray[np.int64]:
-    """(N, 256) the examples of all texts, each cut or padded with 0."""
+    """Make the examples of all texts, (N, 256), each cut or padded with 0."""
     draws, rows = random.Random(seed), []
     for text in texts:
         encoding = vocabulary.plain.encode(text, add_special_tokens=False)
@@ -39,7 +39,7 @@ def make_rows(texts: Sequence[str], policy: MaskingConfig, vocabulary: Vocabular
 def assemble(
     tokens: Sequence[int], offsets: Sequence[tuple[int, int]], mask: Mask, vocabulary: Vocabulary
 ) -> list[int] | None:
-    """Context, start and answers of one mask; None if two of its spans share a token."""
+    """Build context, start token and answers of a mask; None if two of its spans share a token."""
     begins, context, answers, done = [begin for begin, _ in offsets], [], [vocabulary.start_of_infill], 0
     for kind, begin, end in mask:
         first, last = bisect_right(begins, begin) - 1, bisect_right(begins, end - 1)
@@ -52,7 +52,7 @@ def assemble(
 
 
 def _draw_masks(text: str, policy: MaskingConfig, draws: random.Random) -> list[Mask]:
-    """Masks that differ from each other, as many as the policy asks for unless the draws run out."""
+    """Draw distinct masks, as many as the policy requests unless the draws run out."""
     paragraphs = [
         [
             [(begin + word.start(), begin + word.end()) for word in _WORD.finditer(sentence)]

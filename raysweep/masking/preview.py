@@ -1,4 +1,4 @@
-"""Shows an example as pieces of text, each with its role, for a terminal or a page."""
+"""Splits an example into pieces of text with their roles, to be shown in a terminal or on a page."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ ROLES = {
 
 
 def preview_example(store: ExampleStore, example: int, *, task: str = "ilm") -> list[tuple[str, str]]:
-    """The pieces of the example in order, as (text, role); roles are the values of `ROLES`.
+    """Return the pieces of the example in order, as (text, role); roles are the values of `ROLES`.
 
     A blank is shown as its kind, such as `[word]`, the start token as `→` and the end of an answer as `■`.
     """

@@ -1,6 +1,6 @@
-"""Documents into paragraphs, sentences and words, as offsets and lengths.
+"""Splits documents into paragraphs, sentences and words, as offsets and lengths.
 
-A paragraph is a line without the space around it; empty lines are dropped.  A paragraph has sentences
+A paragraph is a line without surrounding space; empty lines are dropped.  A paragraph has sentences
 (`sentences.py`), a sentence has words (`words.py`).  The result equals what NLTK gives the original ILM
 code, except where that code loses the document: see `words.py`.
 """
@@ -29,14 +29,14 @@ Hierarchy = list[object]
 class Segments(NamedTuple):
     """The paragraphs, sentences and words of many documents; a named tuple, which kernels can read.
 
-    All positions count code points in `codes`, which holds the documents one after the other.  An array such
-    as `document_paragraphs` points into the list below it: the paragraphs of document d are numbers
+    All positions are indices into `codes`, which holds the code points of all documents.  An array such as
+    `document_paragraphs` points into the next level: the paragraphs of document d have the numbers
     `document_paragraphs[d]` to `document_paragraphs[d + 1] - 1`.
     """
 
     codes: Codes
     documents: Offsets
-    """Where each document starts; one more entry than documents."""
+    """The start of each document, and the end of the last one; one more entry than documents."""
     document_paragraphs: Offsets
     paragraph_starts: Offsets
     paragraph_ends: Offsets
@@ -63,7 +63,7 @@ def segment(texts: Sequence[str], language: str = ENGLISH) -> Segments:
         paragraph_sentences, sentence_starts, sentence_ends = find_sentences(
             codes, paragraph_starts, paragraph_ends, classes, model
         )
-        # `word_tokenize` splits a sentence into sentences again, and in a few of a thousand finds two ("What.?").
+        # NLTK's `word_tokenize` splits a sentence into sentences again, and a few in a thousand become two ("What.?").
         sentence_pieces, piece_starts, piece_ends = find_sentences(
             codes, sentence_starts, sentence_ends, classes, model
         )
@@ -86,7 +86,7 @@ def segment(texts: Sequence[str], language: str = ENGLISH) -> Segments:
 
 
 def hierarchy_of(segments: Segments, document: int) -> Hierarchy:
-    """One document's segments as nested lists of offsets into its text: for custom mask functions and tests."""
+    """Return the segments of a document as nested lists of offsets into its text, for custom mask functions."""
     base = int(segments.documents[document])
 
     def place(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64], index: int) -> list[object]:

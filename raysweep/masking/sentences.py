@@ -1,10 +1,10 @@
 """Finds the sentences of paragraphs.
 
-A full stop, question mark or exclamation mark is a candidate for a sentence's end if space or closing
-punctuation follows.  Question and exclamation marks always end a sentence, and so does the full stop after a
-plain word that is no abbreviation.  These nine in ten are decided in a kernel; the others (abbreviations,
-initials, numbers, ellipses) by Punkt (Kiss and Strunk 2006) with its model of the language, and its decisions are
-cached by context.  Closing quotes and brackets after the mark belong to the sentence.
+A full stop, question mark or exclamation mark is a candidate for the end of a sentence if space or closing
+punctuation follows.  Question and exclamation marks always end a sentence, and so does a full stop after a
+plain word that is not an abbreviation.  A kernel decides these cases, which are nine in ten; Punkt (Kiss and Strunk
+2006) with its model of the language decides the others (abbreviations, initials, numbers, ellipses), and its decisions
+are cached by context.  Closing quotes and brackets after the mark belong to the sentence.
 """
 
 from functools import cache
@@ -27,12 +27,12 @@ def find_sentences(
 
     Args:
         codes: code points of all documents.
-        starts, ends: each paragraph's range in `codes`, without space at its ends.
-        model: Punkt's name of the language.
+        starts, ends: the range of each paragraph in `codes`, without surrounding space.
+        model: name of the Punkt model.
 
     Returns:
-        Where each paragraph's sentences begin in the list of sentences (one more entry than
-        paragraphs), and each sentence's start and end in `codes`.
+        The first sentence of each paragraph and the end of the last one (one more entry than paragraphs), and the start
+        and end of each sentence in `codes`.
     """
     candidates = _find_candidates(codes, starts, ends, classes, _plain_exceptions(model))
     owner, position, context_start, context_end, next_token, decision = candidates
@@ -46,12 +46,12 @@ _decisions: dict[tuple[str, str], int] = {}
 
 
 def _decide(context: str, model: str) -> int:
-    """Decide whether a sentence ends inside `context`: the word before a mark, the mark, what follows."""
+    """Decide whether a sentence ends inside `context`: the word before a mark, the mark, and the next word."""
     known = _decisions.get((model, context))
     if known is None:
         if len(_decisions) >= _MAX_CACHED_DECISIONS:
             _decisions.clear()
-        # The last token is only there to judge the one before it.
+        # The last token is needed only to judge the token before it.
         *tokens, _ = _punkt(model).annotated_tokens(context)
         known = _decisions[model, context] = ENDS if any(token.sentbreak for token in tokens) else DOES_NOT_END
     return known
@@ -64,7 +64,7 @@ def _punkt(model: str) -> PunktSentenceTokenizer:
 
 @cache
 def _plain_exceptions(model: str) -> npt.NDArray[np.uint64]:
-    """Sorted hashes of the plain words after which Punkt must decide about a full stop."""
+    """Return the sorted hashes of the plain words after which Punkt must decide about a full stop."""
     parameters = _punkt(model).params
     words = parameters.abbrev_types | {first for first, _ in parameters.collocations}
     return np.unique(np.array([_hash_word(word) for word in words], dtype=np.uint64))
@@ -79,7 +79,7 @@ def _hash_word(word: str) -> int:
 
 @kernel
 def _is_plain_word_end(codes: Codes, start: int, stop: int, exceptions: npt.NDArray[np.uint64]) -> bool:
-    """Tell whether codes[start:stop] is two or more ASCII letters and no abbreviation."""
+    """Tell whether codes[start:stop] consists of two or more ASCII letters and is not an abbreviation."""
     if stop - start < 2:
         return False
     value = np.uint64(0xCBF29CE484222325)
@@ -102,7 +102,7 @@ def _is_plain_word_end(codes: Codes, start: int, stop: int, exceptions: npt.NDAr
 def _find_candidates(
     codes: Codes, starts: Offsets, ends: Offsets, classes: Classes, exceptions: npt.NDArray[np.uint64]
 ) -> tuple[Offsets, Offsets, Offsets, Offsets, Offsets, npt.NDArray[np.uint8]]:
-    """Find every place where a sentence may end, with its context and, where it is plain, the decision."""
+    """Find every position where a sentence may end, with its context and, in clear cases, the decision."""
     room = 0
     for p in range(len(starts)):
         for i in range(starts[p], ends[p]):
@@ -133,12 +133,12 @@ def _find_candidates(
                 after = follower
                 while after < end and not classes[codes[after]] & SPACE:
                     after += 1
-            # The word before begins after ASCII space, or is the previous candidate's word.
+            # The preceding word begins after ASCII space, or is the word of the previous candidate.
             back = i - 1
             while back > word_stop and not (codes[back] == 32 or 9 <= codes[back] <= 13):
                 back -= 1
             begin = int(back + 1 if back > word_stop else word_start)
-            # A candidate inside the next candidate's word is part of a run such as "?!".
+            # A candidate inside the word of the next candidate is part of a run such as "?!".
             if pending and word_stop > begin:
                 count -= 1
             owner[count] = p
@@ -163,9 +163,9 @@ def _find_candidates(
 
 @kernel
 def _closing_run(codes: Codes, start: int, end: int, classes: Classes) -> tuple[int, int]:
-    """Find closing quotes and brackets at the start of a piece that belong to the sentence before.
+    """Find closing quotes and brackets at the start of a piece that belong to the preceding sentence.
 
-    Returns the run's end and the end of the space after it; both `start` if there is none.
+    Returns the end of this run and the end of the space after it; both are `start` if there is no run.
     """
     i = start
     while i < end and classes[codes[i]] & PUNKT_CLOSING:
@@ -204,7 +204,7 @@ def _cut_sentences(
             if decision[c] == ENDS:
                 stop = position[c] + 1
                 following = next_token[c] if next_token[c] >= 0 else stop
-                # Where the piece after this one ends: at the next mark that ends a sentence.
+                # The next piece ends at the next mark that ends a sentence.
                 piece_end = ends[p]
                 for d in range(c + 1, len(owner)):
                     if owner[d] != p:

@@ -1,8 +1,8 @@
 """The files of the example store: shards, a record for each, and a manifest of all of them.
 
 A shard holds the examples of consecutive documents as flat arrays, without any text: a line that names the
-format, a JSON header with each array's type, length and place, then the arrays, each aligned to 64 bytes so
-that a memory map can be used as it is.  Equal input gives equal bytes.  A shard's record is renamed into
+format, a JSON header with the type, length and offset of each array, then the arrays, each aligned to 64 bytes so
+that they can be used in a memory map.  Equal input gives equal bytes.  The record of a shard is renamed into
 place after the shard, and the manifest after all shards, so a folder with a manifest is complete.
 """
 
@@ -26,7 +26,7 @@ FORMAT = "raysweep-examples"
 VERSION = 1
 ALIGNMENT = 64
 NARROW = 1 << 16
-"""Numbers below this are stored in two bytes."""
+"""Numbers below this fit into two bytes."""
 
 FIELDS = (
     "tokens",
@@ -44,7 +44,7 @@ FIELDS = (
     "splits",
     "seeds",
 )
-"""Offsets have one more entry than documents; spans and windows count tokens from their document's first."""
+"""Offsets have one more entry than documents; positions of spans and windows count tokens from the document's start."""
 
 _MAGIC = b"raysweep-examples\n"
 FIX = "delete it and run the mask stage again: only this shard will be made"
@@ -84,7 +84,7 @@ def read_shard(path: Path) -> Shard:
     """Map a shard into memory.
 
     Raises:
-        InputError: it is missing, cut short, or of another version; names the file and the fix.
+        InputError: it is missing, cut short, or of another version; the message names the file and the fix.
     """
     try:
         with path.open("rb") as file:
@@ -104,12 +104,12 @@ def read_shard(path: Path) -> Shard:
 
 
 def plan_shards(documents: int, shard_documents: int) -> list[tuple[int, int]]:
-    """The row range of each shard: first row, and the one after the last."""
+    """Divide the documents into shards; returns the first row and the end of each."""
     return [(start, min(start + shard_documents, documents)) for start in range(0, documents, shard_documents)]
 
 
 def read_shard_summary(folder: Path, shard: int) -> dict[str, Any] | None:
-    """Read what `mask_shard` returned for a finished shard; None if the shard must be made."""
+    """Read the record that `mask_shard` wrote for a finished shard; None if the shard must be made."""
     store = ExamplesFolder(folder)
     if not store.shard_record(shard).exists():
         return None
@@ -132,14 +132,14 @@ def write_manifest(
     """Write the manifest of a complete folder, by rename; returns it.
 
     Args:
-        fingerprint, identity: the settings and data that the examples were made from.
-        summaries: what `mask_shard` returned for every shard.
-        tokenizer: the digest of the run's tokenizer, which lies beside the shards; None for GPT-2's.
+        fingerprint, identity: the settings and data from which the examples were made.
+        summaries: the records that `mask_shard` returned for all shards.
+        tokenizer: the digest of the run's tokenizer, which is stored next to the shards; None for GPT-2's.
 
     Raises:
         InputError: a range of rows is missing or repeated.
     """
-    # Without the time it took, so that equal examples give equal manifests.
+    # Exclude the measured times, so that equal examples give equal manifests.
     shards = [{key: value for key, value in summary.items() if key != "seconds"} for summary in summaries]
     shards.sort(key=lambda summary: int(summary["shard"]))
     row = 0
@@ -196,7 +196,7 @@ def _read_header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
 
 
 def _add_up(values: Sequence[Any]) -> Any:
-    """The sum of numbers, or of mappings key by key."""
+    """Sum numbers, or mappings key by key."""
     if not isinstance(values[0], Mapping):
         return sum(values)
     return {key: sum(value.get(key, 0) for value in values) for key in dict.fromkeys(chain.from_iterable(values))}

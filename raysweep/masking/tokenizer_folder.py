@@ -1,4 +1,4 @@
-"""The files of a tokenizer in a folder, as `transformers` knows them: of a run, of a model, or of the user's own."""
+"""Reads and writes the files of a tokenizer in the format of `transformers`: of a run, a model, or the user."""
 
 import json
 import zlib
@@ -19,13 +19,13 @@ _ADVICE = "where you trust it, transformers.AutoTokenizer.from_pretrained(FOLDER
 
 
 def read_tokenizer(folder: Path, place: str) -> tuple[Vocabulary, bool]:
-    """The vocabulary of a folder, and whether it has the seven tokens of infilling.
+    """Read the vocabulary of a folder; also returns whether it has the seven infilling tokens.
 
     Args:
-        place: what a message begins with.
+        place: the prefix of messages.
 
     Raises:
-        InputError: the folder cannot be read, or holds no tokenizer that can be used.
+        InputError: the folder cannot be read, or has no usable tokenizer.
     """
     try:
         states = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.iterdir()))
@@ -49,7 +49,7 @@ def _read(folder: Path, place: str, states: tuple[object, ...]) -> tuple[Vocabul
 
 
 def pack_vocabulary(vocabulary: Vocabulary) -> bytes | None:
-    """A vocabulary for another process, where no file may be; None for GPT-2's."""
+    """Serialise a vocabulary for another process, which may have no access to its files; None for GPT-2's."""
     if vocabulary is gpt2():
         return None
     values = {"end": vocabulary.end_of_text_token, "tokenizer": vocabulary.with_specials.to_str()}
@@ -58,7 +58,7 @@ def pack_vocabulary(vocabulary: Vocabulary) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def unpack_vocabulary(packed: bytes | None) -> Vocabulary:
-    """The vocabulary that `pack_vocabulary` packed."""
+    """Restore a vocabulary from `pack_vocabulary`."""
     if packed is None:
         return gpt2()
     values = json.loads(zlib.decompress(packed))
@@ -69,7 +69,7 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
     """Write the files that `transformers` reads.
 
     Args:
-        positions: tokens in the longest text of a model.
+        positions: the model's number of positions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary.with_specials.save(str(folder / TOKENIZER_FILE))
@@ -82,10 +82,10 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
     }
     config = {
         **special,
-        # Every transformers since 4.0 knows this class, which reads tokenizer.json.
+        # All versions of transformers since 4.0 have this class, which reads tokenizer.json.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": positions,
-        # A model writes on at the right, so the texts of a batch must end there.
+        # A model generates on the right, so the texts of a batch must be aligned there.
         "padding_side": "left",
         "added_tokens_decoder": added,
         "clean_up_tokenization_spaces": False,
@@ -95,7 +95,7 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
 
 
 def read_merges(folder: Path, place: str) -> list[str]:
-    """The merges (rules of a BPE, first rule first) of a folder's merges.txt.
+    """Read the merges (rules of a BPE, in order) of a folder's merges.txt.
 
     Raises:
         InputError: it is too large, or not UTF-8.
@@ -111,7 +111,7 @@ def read_merges(folder: Path, place: str) -> list[str]:
 
 
 def _byte_level(folder: Path, place: str) -> dict[str, Any]:
-    """The older form of a byte-level BPE, as tokenizer.json has it."""
+    """Read the older files of a byte-level BPE, and convert them to the format of tokenizer.json."""
     vocab = read_user_json(folder / "vocab.json", f"{place}: vocab.json", limit_bytes=_LIMIT_BYTES)
     merges = read_merges(folder, place)
     splitter = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}

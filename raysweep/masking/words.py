@@ -1,12 +1,12 @@
 """Finds the words of sentences by the Penn Treebank rules, as NLTK's `word_tokenize` does.
 
 The rules are usually written as substitutions that insert spaces.  Here they mark *cuts* between characters
-instead, so every word keeps its offset: `cut[i]` means that a word ends before character i.  A rule that
-looks for a space accepts a cut.  The rules run in their published order: opening quotes, full stop at the
+instead, so that every word keeps its offset: `cut[i]` means that a word ends before character i.  A rule that
+requires a space accepts a cut.  The rules run in their published order: opening quotes, full stop at the
 end, commas and colons, symbols, closing quotes, contractions ("do|n't", "can|not").
 
-Two apostrophes are a quotation mark, like `"`.  (NLTK turns both into other characters, which the original
-then cannot find in the text, so it loses the document.)
+Two apostrophes are a quotation mark, like `"`.  (NLTK replaces both by other characters, which the original code
+then cannot find in the text, so that it loses the document.)
 """
 
 import numpy as np
@@ -30,9 +30,9 @@ APOSTROPHE, QUOTE, STOP, BLANK, BACKTICK = 39, 34, 46, 32, 96
 Cuts = npt.NDArray[np.uint8]
 CUT = 1
 OPENING = 2
-"""Before an opening quote, which the rule for the final stop treats differently from a closing one."""
+"""A cut before an opening quote, which the rule for the final stop treats differently from a closing quote."""
 LATE = 3
-"""Beside brackets, asterisks and closing quotes; made after the rule for apostrophes before a space."""
+"""A cut next to brackets, asterisks and closing quotes; made after the rule for apostrophes before a space."""
 
 _PAIRS = ("can|not", "d|'ye", "gim|me", "gon|na", "got|ta", "lem|me", "more|'n", "wan|na")
 _PAIR_CODES = np.zeros((len(_PAIRS), 8), dtype=np.uint32)
@@ -48,11 +48,11 @@ def find_words(codes: Codes, starts: Offsets, ends: Offsets, classes: Classes) -
 
     Args:
         codes: code points of all documents.
-        starts, ends: each sentence's range in `codes`.
+        starts, ends: the range of each sentence in `codes`.
 
     Returns:
-        Where each sentence's words begin in the list of words (one more entry than sentences), and
-        each word's start and end in `codes`.
+        The first word of each sentence and the end of the last one (one more entry than sentences), and the start and
+        end of each word in `codes`.
     """
     return _find_words(codes, starts, ends, classes, _PAIR_CODES, _PAIR_SIZES)
 
@@ -145,7 +145,7 @@ def _cut_opening_quotes(text: Codes, cut: Cuts, classes: Classes) -> None:
 
 @kernel
 def _starts_with_clitic(text: Codes, i: int, classes: Classes) -> bool:
-    """Tell whether re, ve, ll, m, t, s, d or n is a whole word at i, in any case."""
+    """Tell whether re, ve, ll, m, t, s, d or n is a whole word at i, in upper or lower case."""
     n = len(text)
     first = text[i] | np.uint32(32)
     if i + 1 == n or not classes[text[i + 1]] & WORD:
@@ -158,7 +158,7 @@ def _starts_with_clitic(text: Codes, i: int, classes: Classes) -> bool:
 
 @kernel
 def _cut_final_stop(text: Codes, cut: Cuts, classes: Classes) -> None:
-    """Cut off the sentence's full stop, which only closing quotes, brackets and blanks may follow."""
+    """Separate the final full stop of a sentence, which only closing quotes, brackets and blanks may follow."""
     i = len(text) - 1
     while i > 0:
         if text[i] == STOP:
@@ -220,7 +220,7 @@ def _cut_closing_quotes(text: Codes, cut: Cuts, classes: Classes) -> None:
         else:
             i += 1
     for i in range(1, n - 1):
-        # An apostrophe that ends a word; before the rule for clitics, which may precede it ("x's'").
+        # An apostrophe that ends a word; applied before the rule for clitics, which may precede it ("x's'").
         if text[i] == APOSTROPHE and text[i - 1] != APOSTROPHE and (0 < cut[i + 1] < LATE or text[i + 1] == BLANK):
             cut[i] = cut[i] or 1
     for i in range(1, n):

@@ -1,1 +1,1 @@
-"""Schedule, batches, loss, and the one training loop."""
+"""Trains a model: batches, loss, optimiser and schedule, and the one training loop."""

@@ -1,4 +1,4 @@
-"""Prepares one attempt at a training: data, model and optimiser in the state of the last checkpoint."""
+"""Prepares one attempt at a training: the data, and the model and optimiser in the state of the last checkpoint."""
 
 import logging
 from collections.abc import Mapping
@@ -46,10 +46,10 @@ class Attempt:
     checkpoints: Checkpoints
     progress: Progress
     pool: Mapping[str, int]
-    """Examples of each level in one pass."""
+    """Level → number of examples in one epoch."""
 
     def documents_of_step(self, step: int) -> list[int]:
-        """Numbers of the documents whose examples a step trains on."""
+        """Return the numbers of the documents whose examples a step trains on."""
         examples = self.order.step(step, self.job.settings.accumulation)
         return sorted(set(self.store.documents_of(examples.numbers).tolist()))
 
@@ -59,7 +59,7 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
 
     Raises:
         TrainingError: there is nothing to train on or to validate with, the start cannot be read, the
-            checkpoint was trained in another precision, or the workers would train in different ones.
+            checkpoint was trained in another precision, or the workers would train in different precisions.
     """
     settings, store = job.settings, ExampleStore.open(job.examples)
     compare_devices(job.trial, settings.precision, group)
@@ -108,13 +108,14 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
 
 
 def compare_devices(trial: str, precision: str, group: DistributedGroup) -> None:
-    """Warn if the workers of a training have GPUs of different kinds.
+    """Warn if the workers of a training have different kinds of GPUs.
 
     Raises:
-        TrainingError: they would train in different precisions, or one cannot train in the one that is set.
+        TrainingError: the workers would train in different precisions, or one of them does not support the configured
+            precision.
     """
     if precision == ONEDNN:
-        # All workers raise, since the others would wait for the one that does.
+        # All workers raise, because the others would wait for one that raises alone.
         why_not = [reason for reason in group.gather(refuse_onednn(precision, group.device)) if reason]
         if why_not:
             raise TrainingError(f"{trial}: training.precision: {why_not[0]}")
@@ -139,7 +140,7 @@ def make_engine(
     group: DistributedGroup,
     max_tokens: int,
 ) -> Engine:
-    """An engine for the model, configured by the trial's settings and for the device."""
+    """Build the engine for a model from the trial's settings and the device."""
     engine = Engine(
         trial=trial,
         model=model,
@@ -162,10 +163,10 @@ def make_engine(
 
 
 def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing | None:
-    """The sequence packing for a setting; None: every example has a row of its own.
+    """Return the sequence packing for a setting; None gives every example its own row.
 
-    'auto' packs on GPUs only, and only where that saves a tenth of the positions, because the mask rules
-    out the fastest attention.  On a CPU batches of similar length were as fast (BENCHMARKS.md).
+    'auto' packs only on GPUs, and only if that saves a tenth of the positions, because packed rows need a mask, which
+    rules out the fastest attention.  On a CPU, batches of similar length were as fast (BENCHMARKS.md).
     """
     if setting == "off" or (setting == "auto" and device.type != "cuda"):
         return None
@@ -173,7 +174,7 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
 
 
 def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
-    """The examples of one pass, ascending: of all train documents of the job's levels or of its subset of them.
+    """Select the examples of one epoch, ascending, from all train documents of the job's levels or from its subset.
 
     Raises:
         TrainingError: a level of `examples_per_level` has no examples.
@@ -188,7 +189,7 @@ def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
 
 
 def _repeat_by_level(store: ExampleStore, examples: Examples, job: TrainingJob) -> Examples:
-    """The examples with each level's as often as the job asks: all of them equally often, the rest at random."""
+    """Repeat each level's examples up to the configured number: all equally often, and a random choice once more."""
     assert job.examples_per_level is not None
     levels = store.levels_of(store.documents_of(examples))
     parts = []
@@ -233,7 +234,7 @@ def _name_precision(autocast: torch.dtype | None, asked: str) -> str:
 
 
 def _keep_precision(job: TrainingJob, progress: Progress, engine: Engine) -> str:
-    """The precision of the engine, which must be that of the steps done."""
+    """Return the precision of the engine; raise if the steps done so far had another one."""
     here = _name_precision(engine.autocast, job.settings.precision)
     if progress.precision not in ("", here):
         raise TrainingError(
@@ -246,7 +247,7 @@ def _keep_precision(job: TrainingJob, progress: Progress, engine: Engine) -> str
 
 
 def _agree_on_checkpoint(group: DistributedGroup, checkpoints: Checkpoints) -> Checkpoint | None:
-    """Rank 0 chooses the checkpoint, so that all workers resume at the same step."""
+    """Let rank 0 choose the checkpoint, so that all workers resume at the same step."""
     chosen = None
     if group.is_main:
         checkpoints.sweep()

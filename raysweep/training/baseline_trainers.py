@@ -1,6 +1,6 @@
-"""Other ways to train that the benchmark can time beside ours: their names, and what each needs.
+"""Baselines that the benchmark can time for comparison: their names and requirements.
 
-It is no measurement: `benchmark` times the original's way, `hf_trainer` those of Hugging Face's Trainer.
+The measurements are elsewhere: `benchmark` times the original code's method, `hf_trainer` Hugging Face's Trainer.
 """
 
 from importlib.util import find_spec
@@ -12,14 +12,14 @@ from raysweep.errors import ConfigError
 ORIGINAL = "original"
 _LIGER = "hf-liger"
 BASELINES = (ORIGINAL, "hf-trainer", "hf-default", _LIGER)
-"""The original ILM code's way; the Trainer at its best, as it comes, and with Liger's loss (on GPUs)."""
+"""The original ILM code's method; the Trainer with fast settings, with its defaults, and with Liger's loss (GPUs)."""
 
 
 def find_baselines(names: str, device: torch.device) -> list[str]:
-    """The baselines of a list with commas between; empty for ''.
+    """Parse a comma-separated list of baselines; '' gives an empty list.
 
     Raises:
-        ConfigError: a name is unknown, or what it needs is not here.
+        ConfigError: a name is unknown, or a requirement of the baseline is missing.
     """
     baselines = [name.strip() for name in names.split(",") if name.strip()]
     for baseline in baselines:

@@ -1,9 +1,8 @@
-"""The examples of each step: a pure function of (seed, step), so a resumed training needs no state.
+"""Chooses the examples of each step, as a pure function of (seed, step), so that a resumed training needs no state.
 
-An epoch is a permutation of the examples, cut into windows of `window_batches` batches.  A window's
-examples are sorted by length, so that a batch holds examples of similar length and little padding, and
-its batches are shuffled.  Every example comes once per epoch, whatever the batch size; the last batch of
-an epoch holds the rest.
+An epoch is a permutation of the examples, divided into windows of `window_batches` batches.  The examples of a window
+are sorted by length, so that a batch has examples of similar length and little padding, and its batches are shuffled.
+Every example occurs once per epoch, whatever the batch size; the last batch of an epoch may be smaller.
 """
 
 from collections.abc import Sequence
@@ -17,26 +16,26 @@ from raysweep.masking.example_store import Examples
 from raysweep.seeding import generator_for
 
 Places = npt.NDArray[np.uint32]
-"""Indices into the array of examples, not example numbers."""
+"""Indices into the array of examples, as opposed to example numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepExamples:
-    """The examples of one optimiser step, of all workers together."""
+    """The examples of one optimiser step, over all workers."""
 
     numbers: Examples
-    """Example numbers, shortest example first."""
+    """Example numbers, the shortest example first."""
     tokens: int
-    """Real tokens in them."""
+    """Number of tokens without padding."""
 
 
 class BatchOrder:
-    """The batches of a training, numbered from 0 on, through as many epochs as it takes."""
+    """The batches of a training, numbered from 0, over as many epochs as necessary."""
 
     def __init__(
         self, examples: Examples, lengths: npt.NDArray[np.int32], *, batch_size: int, window_batches: int, seed: int
     ) -> None:
-        """Args: the examples to train on (numbers in the store, at least one) and their lengths in tokens."""
+        """Args: `examples` to train on (numbers in the store, at least one); `lengths` of them in tokens."""
         assert len(examples) == len(lengths) > 0
         self._examples, self._lengths = examples, lengths
         self._batch_size, self._window_batches, self._seed = batch_size, window_batches, seed
@@ -47,7 +46,7 @@ class BatchOrder:
         self._window = lru_cache(maxsize=1)(self._make_window)
 
     def step(self, step: int, accumulation: int = 1) -> StepExamples:
-        """The `accumulation` batches of one optimiser step; the first step is 1."""
+        """Return the `accumulation` batches of one optimiser step; the first step is 1."""
         first = (step - 1) * accumulation
         places = np.concatenate([self._batch(number) for number in range(first, first + accumulation)])
         lengths = self._lengths[places]
@@ -75,16 +74,16 @@ class BatchOrder:
 
 
 def micro_batches(examples: Examples, *, size: int, rank: int = 0, world_size: int = 1) -> list[Examples]:
-    """One worker's share of a step's examples (sorted by length), in micro-batches of at most `size`.
+    """Divide a worker's share of a step's examples (sorted by length) into micro-batches of at most `size`.
 
-    The examples are dealt to the workers in turn, so that all get nearly the same number of tokens.
+    The examples are distributed round-robin, so that all workers get nearly the same number of tokens.
     """
     share = examples[rank::world_size]
     return [share[start : start + size] for start in range(0, len(share), size)]
 
 
 def choose_validation(examples: Examples, count: int, levels: Sequence[str]) -> Examples:
-    """The validation examples of every evaluation: the same for all seeds and all trials on these levels."""
+    """Choose the validation examples; they are the same for all evaluations, seeds and trials on these levels."""
     if len(examples) <= count:
         return examples
     chosen = generator_for("validation", *levels).choice(len(examples), size=count, replace=False)

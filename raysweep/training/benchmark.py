@@ -1,8 +1,8 @@
-"""Measures training speed on this machine, optionally beside other ways to train on the same examples.
+"""Measures training speed on this machine, optionally compared with other ways to train on the same examples.
 
     python -m raysweep.training.benchmark --size gpt2 --batch-size 64 --like original,hf-trainer
 
-Needs neither Ray nor a corpus: the examples are synthetic, with the lengths of EFCAMDAT's.
+It needs neither Ray nor a corpus: the examples are synthetic, with the lengths of EFCAMDAT's examples.
 """
 
 import functools
@@ -84,23 +84,23 @@ def benchmark_training(
 
     Args:
         packing, micro_batch, window_batches: as in a trial's settings; `micro_batch` as text.
-        like: names of `BASELINES` with commas between, to be timed as well; adds each one's speed, and
-            `ratio_to_…` of our examples per second to its.  Hugging Face's Trainer gets the very examples that our
-            steps had; baselines are not compiled.
-        experiments: the file with the `efcamdat` profile, for the hours that its trainings would take at
-            this speed (steps alone: no evaluation, no start-up); omitted if there is no such file, or with another
-            tokenizer than theirs.
+        like: comma-separated names of `BASELINES` to time as well; adds the speed of each, and the ratio of our
+            examples per second to those of the baseline (`ratio_to_…`).  Hugging Face's Trainer gets the same examples
+            as our steps; baselines are not compiled.
+        experiments: the file with the `efcamdat` profile, to estimate the hours that its trainings would take at
+            this speed (only steps, without evaluation and start-up); omitted if there is no such file, or if the
+            profile has another tokenizer.
 
     Returns:
-        Steps, examples and real tokens per second; the share of padding; the model FLOPs utilisation
-        (`mfu`; None where the GPU's peak is unknown); peak memory in bytes, on a CPU of the whole process so far;
+        Steps, examples and tokens without padding per second; the share of padding; the model FLOPs utilisation
+        (`mfu`; None if the GPU's peak is unknown); peak memory in bytes, on a CPU that of the whole process so far;
         and the configuration.  On a CPU also examples per second of CPU time, which other work on the machine
-        disturbs less; ratios of it begin with `cpu_ratio_to_`.
+        disturbs less; the corresponding ratios begin with `cpu_ratio_to_`.
 
     Raises:
         ConfigError: `micro_batch` is neither 'auto' nor a number above 0, a baseline is unknown or cannot run here,
-            there is no such tokenizer, the device has no such precision or it cannot be compiled, or the file has
-            mistakes.
+            there is no such tokenizer, the device does not support the precision or it cannot be compiled, or the file
+            has errors.
         InputError: the tokenizer of the folder cannot be used.
     """
     if micro_batch != "auto" and not (micro_batch.isdecimal() and int(micro_batch)):
@@ -136,7 +136,7 @@ def benchmark_training(
         return model
 
     work = _choose_steps(source, settings, warmup_steps, steps)
-    # First the baselines, since how memory is kept for our steps would serve them too.
+    # The baselines come first, because `keep_freed_memory` would speed them up too.
     speeds: dict[str, dict[str, Any]] = {}
     for baseline in baselines:
         if baseline == ORIGINAL:
@@ -183,10 +183,10 @@ def benchmark_training(
 
 
 def examples_of_profile(experiments: Path) -> int | None:
-    """Training examples of all the profile's trials, repeats included; None without that file or that profile.
+    """Count the training examples of all trials of the profile, including repeats; None without the file or profile.
 
     Raises:
-        ConfigError: the file has mistakes.
+        ConfigError: the file has errors.
     """
     config = check_file(experiments).get(PROFILE) if experiments.exists() else None
     if config is None:
@@ -196,7 +196,7 @@ def examples_of_profile(experiments: Path) -> int | None:
 
 
 class _TrainingSteps:
-    """The steps of the training loop without its reports; counts tokens and positions."""
+    """Runs the steps of the training loop without its reports, and counts tokens and positions."""
 
     def __init__(
         self,
@@ -316,7 +316,7 @@ def _numbers_of(steps: Sequence[StepExamples]) -> Examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the result as JSON; the command's options are the parameters of `benchmark_training`."""
+    """Print the result as JSON; the options of the command are the parameters of `benchmark_training`."""
 
     @functools.wraps(benchmark_training)
     def command(**options: Any) -> None:

@@ -1,8 +1,8 @@
 """Times a model's matrix products in float32 and bfloat16 on the CPU: `python -m raysweep.training.bf16_speed`.
 
-Its arguments are the model's width, the rows of its token embedding, the positions of a step and the seconds to take;
-it prints how many times as fast bfloat16 is.  It runs in a process of its own, so that a run need not load torch to
-decide.
+Its arguments are the model's width, the number of rows of its token embedding, the number of positions of a step, and
+the seconds to measure; it prints the speedup of bfloat16.  It runs in a separate process, so that a run can choose its
+precision without loading torch.
 """
 
 import sys
@@ -17,18 +17,18 @@ from raysweep.storage.printable import say
 
 _LEAST_ROUNDS = 3
 _LABELS = 128
-"""Positions whose logits are computed, at most: the output layer of a large vocabulary would take all of the time."""
+"""Most positions whose logits are computed, because the output layer of a large vocabulary would take all the time."""
 
 
 def bf16_speedup(width: int, vocabulary: int, positions: int, seconds: float) -> float:
-    """Time of a layer's and of the output's products in float32, divided by that under bfloat16 autocast.
+    """Measure the time of a layer's and the output layer's products in float32 divided by that in bfloat16 autocast.
 
-    Forward and backward, the casts of weights and inputs included.  Both are timed in turn, and the fastest round of
-    each counts, so that other work on the machine does not decide.
+    The forward and backward passes are timed, including the casts of weights and inputs.  Both types are timed in turn,
+    and the fastest round of each counts, so that other work on the machine has little influence.
 
     Args:
-        positions: rows of the products.
-        seconds: of CPU time in all; at least three rounds are done.
+        positions: number of rows of the products.
+        seconds: CPU time to spend in total; at least three rounds are done.
     """
     keep_freed_memory(torch.device("cpu"))
     generate = torch.Generator().manual_seed(0)

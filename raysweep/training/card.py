@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, how, how good it is, and how to infill with it."""
+"""Writes the model card: what a model was trained on and how, its scores, and how to infill with it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,14 +51,14 @@ def model_card(
     precision: str,
     has_tf32: bool,
 ) -> str:
-    """The card as Markdown; the same job and scores give the same text.
+    """Write the card as Markdown; the same job and scores give the same text.
 
     Args:
-        step: of the weights in the folder, out of `steps` done.
-        examples: in the train split of the job's levels.
+        step: the step of the exported weights, out of `steps` done.
+        examples: number of examples in the train split of the job's levels.
         losses: nats per token on validation examples, by part.
-        precision: of the steps' matrix products, as in `TrainingResult`.
-        has_tf32: those in float32 were computed in TF32.
+        precision: precision of the matrix products, as in `TrainingResult`.
+        has_tf32: whether float32 products were computed in TF32.
     """
     settings = job.settings
     products = _TF32 if precision == "fp32" and has_tf32 else _PRODUCTS[precision]
@@ -117,7 +117,7 @@ may repeat passages of the texts.
 
 
 def _start(job: TrainingJob) -> str:
-    """Without paths: the card of a model is the same wherever its run folder and its start lie."""
+    """Describe the start without paths, so that the card does not depend on the location of the run or the start."""
     if job.start == SCRATCH:
         return f"random weights (size `{job.model.size}`)"
     if job.parent is not None:

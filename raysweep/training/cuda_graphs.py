@@ -1,13 +1,12 @@
-"""Forward and backward passes of small micro-batches as CUDA graphs, one for each shape of rows.
+"""Runs the forward and backward passes of small micro-batches as CUDA graphs, one graph for each shape of rows.
 
-A step of a few hundred tokens is some thousand kernels of a few microseconds each, and starting a kernel
-takes the host longer than that.  A CUDA graph starts all of them at once.  It computes what the kernels
-compute one by one, from the same random numbers: dropout follows from the seed set before the step.
+A step of a few hundred tokens consists of some thousand kernels of a few microseconds each, and launching a kernel
+takes the host longer than that.  A CUDA graph launches all of them at once.  It computes the same as the separate
+kernels, from the same random numbers: dropout is determined by the seed that is set before the step.
 
-A shape is run as usual when it comes first.  When it comes again it is run as usual and also recorded; the
-recording is replayed from the third time on, if its first replay gave the losses and gradients of the usual run.
-Labels are filled up to one for each position, with labels that weigh nothing, so that a shape does not
-depend on their number.
+The first micro-batch of a shape is run without a graph.  The second one is run without a graph and also captured; the
+graph is replayed from the third one on, if its first replay gave the losses and gradients of the ordinary run.
+Labels are padded to one per position, with labels of weight 0, so that a shape does not depend on their number.
 
 Source: PyTorch's notes on CUDA semantics, section CUDA graphs.
 """
@@ -27,22 +26,22 @@ from raysweep.model.token_losses import IGNORED, Labels, MicroBatch
 logger = logging.getLogger(__name__)
 
 MAX_POSITIONS = 16_384
-"""Positions of a micro-batch beyond which the GPU's own work takes as long as the host needs to start it."""
+"""Positions of a micro-batch beyond which the GPU's work takes as long as the host needs to launch it."""
 MAX_GRAPHS = 128
-"""Graphs of one training; each takes some megabytes of the GPU's memory."""
+"""Most graphs of one training; each takes some megabytes of GPU memory."""
 _LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-3, 1e-2
-"""Largest difference between a replay and the usual run, as a share of the losses' and of the gradients' norm; products
-of other shapes round differently, in bfloat16 by up to some thousandths."""
+"""Largest difference between a replay and the ordinary run, relative to the norm of the losses and of the gradients;
+products of other shapes round differently, in bfloat16 by up to some thousandths."""
 
 Shape = tuple[int, int, bool, bool]
-"""Rows, their positions, whether they are packed, and whether the micro-batch is a step's first."""
+"""Number of rows, their length, whether they are packed, and whether the micro-batch is the first of a step."""
 
 
 class Pass(Protocol):
     """A forward and backward pass, see `gradient_pass.GradientPass`."""
 
     def __call__(self, batch: MicroBatch, weights: Tensor, *, replace: bool = False) -> Tensor:
-        """Nats by part; the gradients are added to those of the model's parameters, or written over them."""
+        """Return the nats by part; the gradients are added to those of the model's parameters, or replace them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,23 +53,23 @@ class _Recorded:
 
 
 class GraphedPass:
-    """Runs a forward and backward pass, as a CUDA graph where a micro-batch's shape comes again."""
+    """Runs a forward and backward pass, as a CUDA graph if the shape of the micro-batch occurred before."""
 
     def __init__(self, run: Pass, model: nn.Module, device: torch.device, largest: int | None) -> None:
-        """Args: `largest` micro-batch to record, in positions; None: all."""
+        """Args: `largest` micro-batch to capture, in positions; None: no limit."""
         self._run, self._device, self._largest = run, device, largest
         self._parameters = list(model.parameters())
         self._gradients: list[Tensor] = []
-        """Where replays leave the parameters' gradients."""
+        """The memory to which replays write the parameters' gradients."""
         self._seen: set[Shape] = set()
         self._recorded: dict[Shape, _Recorded] = {}
         self._pool: Any = None
 
     def __call__(self, rows: Rows, weights: Tensor, *, is_first: bool) -> Tensor:
-        """Nats by part, on the device; the next call overwrites them.
+        """Run the pass; returns the nats by part, on the device, which the next call overwrites.
 
         Args:
-            is_first: in its step, where no parameter has a gradient yet.
+            is_first: the micro-batch is the first of its step, so no parameter has a gradient yet.
         """
         shape = (*rows.ids_RW.shape, rows.owners_RW is not None, is_first)
         recorded = self._recorded.get(shape)
@@ -95,11 +94,11 @@ class GraphedPass:
         return known
 
     def _run_and_record(self, shape: Shape, rows: Rows, weights: Tensor) -> Tensor:
-        """The usual run's nats and gradients; the recording is kept if its replay gives the same."""
+        """Run the pass without a graph and capture a graph, which is kept if its replay gives the same result."""
         is_first = shape[-1]
         before = [parameter.grad for parameter in self._parameters]
         for parameter, gradient in zip(self._parameters, before, strict=True):
-            # The usual run adds to a copy: `before` may be where the replay writes.
+            # The ordinary run adds to a copy, because the replay may write to `before`.
             parameter.grad = None if gradient is None else gradient.clone()
         generator = _generator(self._device)
         random_before = generator.get_state()
@@ -126,7 +125,7 @@ class GraphedPass:
         return nats
 
     def give_up(self, reason: str) -> None:
-        """Free what graphs take of the memory, and record none from now on."""
+        """Free the memory of the graphs, and capture no more graphs."""
         if self._recorded or self._largest != 0:
             logger.warning("the training goes on without CUDA graphs: %s (%s)", reason, self._device)
         self._largest = 0
@@ -146,16 +145,16 @@ class GraphedPass:
         return _Recorded(replay=replay, batch=batch, weights=weights, nats=nats)
 
     def _capture(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """A function that repeats the work, and the tensor into which it then writes the work's result."""
+        """Capture the work; returns a function that replays it, and the tensor to which replays write the result."""
         graph = torch.cuda.CUDAGraph()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        # Recording runs nothing; other threads may go on using the GPU.
+        # Capturing runs nothing; other threads may continue to use the GPU.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             result = work()
         return graph.replay, result
 
     def _take_gradients(self, gradients: list[Tensor | None]) -> None:
-        """Move the gradients of a step's earlier micro-batches to where replays add to them."""
+        """Copy the gradients of the step's earlier micro-batches to the memory to which replays add."""
         for target, gradient in zip(self._gradients, gradients, strict=True):
             if gradient is None:
                 target.zero_()
@@ -163,7 +162,7 @@ class GraphedPass:
                 target.copy_(gradient)
 
     def _difference(self, replayed: Tensor, nats: Tensor, gradients: list[Tensor | None]) -> str:
-        """How far the first replay is from the usual run; '' if no farther than rounding explains."""
+        """Describe the difference between the first replay and the ordinary run; '' if it is within rounding."""
         pairs = [(t, g) for t, g in zip(self._gradients, gradients, strict=True) if g is not None]
         far = torch.stack([(target - gradient).norm() for target, gradient in pairs]).norm()
         share = far / torch.stack([gradient.norm() for _, gradient in pairs]).norm()
@@ -176,15 +175,15 @@ class GraphedPass:
 
 
 def _generator(device: torch.device) -> torch.Generator:
-    """The source of the random numbers that dropout takes on the device."""
+    """Return the random number generator that dropout uses on the device."""
     return torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
 
 
 def _fill_labels(rows: Rows) -> Rows:
-    """The same rows with as many labels as positions."""
+    """Return the rows with as many labels as positions."""
     labels, missing = rows.labels, rows.positions - len(rows.labels.ids_N)
     filled = Labels(
-        # Of different positions: many sums into one place would wait for each other.
+        # At different positions, because atomic additions to a single position would wait for each other.
         positions_N=np.concatenate((labels.positions_N, np.arange(missing))),
         ids_N=np.pad(labels.ids_N, (0, missing)),
         classes_N=np.pad(labels.classes_N, (0, missing), constant_values=IGNORED),

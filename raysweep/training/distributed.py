@@ -1,7 +1,7 @@
 """Collective operations over the workers of one training, on top of `torch.distributed`; with one worker, no-ops.
 
-The caller has initialised `torch.distributed`.  Workers exchange sums and divide once, so the number of
-workers changes a result by float rounding only.
+The caller initialises `torch.distributed`.  Workers exchange sums and divide once, so the number of workers
+changes results only by float rounding.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ import torch.distributed
 from torch import Tensor, nn
 
 _BUCKET_NUMBERS = 4 * 1024 * 1024
-"""Gradients sent at once: 16 MB, so that the next message is filled while one is on its way."""
+"""Gradients in a bucket: 16 MB, so that the next bucket is filled while one is being sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributedGroup:
-    """This worker's place among the workers of its training."""
+    """This worker's rank and device among the workers of its training."""
 
     rank: int = 0
     world_size: int = 1
@@ -37,8 +37,8 @@ class DistributedGroup:
     def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients over all workers; a parameter without a gradient counts as zero.
 
-        It starts when all gradients are there, since a worker whose memory runs out repeats its backward passes alone:
-        sums that had begun, as in `DistributedDataParallel`, would hold a part of them twice.
+        Call it after all backward passes, because a worker that runs out of memory repeats its backward passes alone:
+        reductions during the backward pass, as in `DistributedDataParallel`, would count some gradients twice.
         """
         if self.world_size == 1:
             return
@@ -46,14 +46,14 @@ class DistributedGroup:
         for bucket in _buckets(parameters):
             flat = torch.cat([parameter.grad.flatten() for parameter in bucket if parameter.grad is not None])
             waiting.append(torch.distributed.all_reduce(flat, async_op=True))
-            # Views, so that nothing is copied back and the old gradients are freed.
+            # Use views, so that nothing is copied back and the old gradients are freed.
             for parameter, part in zip(bucket, torch.split(flat, [each.numel() for each in bucket]), strict=True):
                 parameter.grad = part.view_as(parameter)
         for work in waiting:
             work.wait()
 
     def all_reduce_min(self, number: int) -> int:
-        """The smallest of all workers' numbers."""
+        """Return the smallest of all workers' numbers."""
         if self.world_size > 1:
             tensor = self._as_tensor(number)
             torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MIN)
@@ -61,11 +61,11 @@ class DistributedGroup:
         return number
 
     def any_rank(self, claim: bool) -> bool:
-        """True on every worker if any worker passed True."""
+        """Return True on every worker if any worker passed True."""
         return self.all_reduce_min(0 if claim else 1) == 0
 
     def broadcast(self, number: int) -> int:
-        """Rank 0's number, on every worker."""
+        """Return rank 0's number on every worker."""
         if self.world_size > 1:
             tensor = self._as_tensor(number)
             torch.distributed.broadcast(tensor, src=0)
@@ -73,7 +73,7 @@ class DistributedGroup:
         return number
 
     def gather(self, text: str) -> list[str]:
-        """The texts of all workers, by rank."""
+        """Return the texts of all workers, by rank."""
         texts = [text] * self.world_size
         if self.world_size > 1:
             torch.distributed.all_gather_object(texts, text)
@@ -84,7 +84,7 @@ class DistributedGroup:
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Parameters in groups of at least `_BUCKET_NUMBERS` numbers; those without a gradient get zeros."""
+    """Yield the parameters in buckets of at least `_BUCKET_NUMBERS` numbers; missing gradients become zeros."""
     bucket: list[nn.Parameter] = []
     for parameter in parameters:
         if parameter.grad is None:

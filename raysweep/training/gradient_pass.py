@@ -1,14 +1,14 @@
-"""Forward and backward passes for GPUs, where a small batch takes as long as its passes over all the weights.
+"""Forward and backward passes for GPUs, where a small batch takes no longer than a few passes over all weights.
 
-A GPU computes the products of some hundred tokens while it reads or writes the float32 weights of GPT-2 base a few
-times.  So weights and gradients are moved as seldom as possible.  Linear layers use bfloat16 copies of their
-weights, made in one operation, and their gradients go to float32 in one: the numbers are those of
-`torch.autocast`, which does both weight by weight and then needs another pass to add them up.  The gradient of the
-output layer is computed where it stays, and the token embedding, which has the same weight, adds its rows there;
-autograd makes a table as large as the weight for each of them, and adds these.
+A GPU computes the products of some hundred tokens in the time in which it reads or writes the float32 weights of GPT-2
+base a few times.  Therefore weights and gradients are moved as seldom as possible.  Linear layers use bfloat16 copies
+of their weights, made in one operation, and their gradients are converted to float32 in one operation: the results are
+those of `torch.autocast`, which does both weight by weight and then needs another pass to add them up.  The gradient of
+the output layer is computed in place, and the token embedding, which shares its weight, adds its rows there; autograd
+would allocate a table as large as the weight for each of them, and add these.
 
-On a GPU the rows of a token that occurs twice are added in no fixed order (`index_add_` is atomic there), so the last
-bits of two trainings with one seed may differ; on a CPU they are the same.
+On a GPU, `index_add_` is atomic and adds the rows of a repeated token in no fixed order, so the last bits of two
+trainings with the same seed may differ; on a CPU they are the same.
 
 Axes: B examples, T tokens, N labels, D width, V vocabulary.
 """
@@ -28,7 +28,7 @@ from raysweep.model.token_losses import Kernels, MicroBatch, label_states, losse
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _WorkingCopy:
-    """A parameter in the products' type, and its place in the model."""
+    """A copy of a parameter in the type of the products, and its position in the model."""
 
     module: nn.Module
     name: str
@@ -37,30 +37,30 @@ class _WorkingCopy:
 
 
 class GradientPass:
-    """Adds the gradients of a micro-batch to those of a model; the same numbers as autograd's, up to rounding."""
+    """Adds the gradients of a micro-batch to those of a model; they equal autograd's gradients up to rounding."""
 
     def __init__(
         self, model: GPT2LMHeadModel, kernels: Kernels, device: torch.device, autocast: torch.dtype | None
     ) -> None:
-        """Args: `autocast` type of the products; None: float32."""
+        """Args: `autocast`: type of the products; None: float32."""
         self._model, self._kernels, self._device, self._autocast = model, kernels, device, autocast
         self._parameters = list(model.parameters())
         self._copies = [] if autocast is None else _working_copies(model, autocast)
         copied = {id(each.original): each.copy for each in self._copies}
         self._leaves = [copied.get(id(parameter), parameter) for parameter in self._parameters]
-        """The tensors to which autograd gives the gradients of `_parameters`."""
+        """The tensors in which autograd stores the gradients of `_parameters`."""
 
     def __call__(self, batch: MicroBatch, weights: Tensor, *, replace: bool = False) -> Tensor:
-        """Nats by part, on the device.
+        """Run the pass; returns the nats by part, on the device.
 
         Args:
-            weights: of a label of each class, see `loss.label_weights`.
-            replace: write over the gradients that the parameters have, in the same memory.
+            weights: the weight of a label of each class, see `loss.label_weights`.
+            replace: overwrite the gradients of the parameters, in the same memory.
         """
         model, output = self._model, self._model.lm_head.weight
         replace = replace or all(parameter.grad is None for parameter in self._parameters)
         targets = [_target(parameter) for parameter in self._parameters]
-        # Also the copies': a pass that ran out of memory leaves gradients there.
+        # Also clear those of the copies, because a pass that ran out of memory leaves gradients there.
         for leaf in (*self._parameters, *self._leaves):
             leaf.grad = None
         output_gradient_VD = next(
@@ -95,7 +95,7 @@ class GradientPass:
 
     @contextlib.contextmanager
     def _copies_in_use(self) -> Iterator[None]:
-        """The model computes with the copies inside the block."""
+        """Make the model compute with the copies inside the block."""
         try:
             for each in self._copies:
                 setattr(each.module, each.name, each.copy)
@@ -105,7 +105,7 @@ class GradientPass:
                 setattr(each.module, each.name, each.original)
 
     def _put_gradients(self, targets: Sequence[Tensor], *, replace: bool) -> None:
-        """Move what autograd gave to `targets`, and make these the parameters' gradients."""
+        """Move autograd's gradients to `targets`, and make these the parameters' gradients."""
         moves: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         for parameter, leaf, target in zip(self._parameters, self._leaves, targets, strict=True):
             found, leaf.grad = leaf.grad, None
@@ -121,12 +121,12 @@ class GradientPass:
 
 
 def _target(parameter: nn.Parameter) -> Tensor:
-    """Where the parameter's gradient is, or memory for it."""
+    """Return the parameter's gradient, or zeros if it has none."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _working_copies(model: nn.Module, dtype: torch.dtype) -> list[_WorkingCopy]:
-    """Copies of the weights and biases of the linear layers; all else is computed in float32."""
+    """Copy the weights and biases of the linear layers; everything else is computed in float32."""
     return [
         _WorkingCopy(module=module, name=name, original=weight, copy=nn.Parameter(weight.detach().to(dtype)))
         for module in model.modules()

@@ -24,10 +24,10 @@ from raysweep.scheduling.gpu_specs import find_gpu_spec
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The named device, by default a GPU if there is one; its float32 products may use TF32."""
+    """Return the named device, by default a GPU if there is one; its float32 products may use TF32."""
     device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda":
-        # torch makes no device without a number the current one.
+        # `set_device` refuses a device without an index.
         device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
@@ -35,24 +35,24 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or 'cpu'."""
+    """Return the GPU's name, or 'cpu'."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def has_tf32(device: torch.device) -> bool:
-    """Whether float32 products on the device are computed in TF32: Ampere and later, unless torch is told otherwise."""
+    """Tell whether float32 products on the device use TF32: on Ampere and later GPUs, unless disabled in torch."""
     is_capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return is_capable and torch.get_float32_matmul_precision() != "highest"
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """bfloat16 if requested, or for 'auto' if the GPU supports it in hardware; None for float32."""
+    """Return bfloat16 if requested, or for 'auto' if the GPU supports it in hardware; None for float32."""
     has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and has_bf16) else None
 
 
 def refuse_onednn(precision: str, device: torch.device) -> str:
-    """Why a training cannot have its precision on this device, with the fix, if that is 'fp32_onednn'; else ''."""
+    """Say why the device does not support the precision 'fp32_onednn', with the fix; '' if it does, or for others."""
     if precision != ONEDNN or (device.type == "cpu" and has_onednn()):
         return ""
     if device.type != "cpu":
@@ -62,7 +62,7 @@ def refuse_onednn(precision: str, device: torch.device) -> str:
 
 
 def make_kernels(compiled: bool, device: torch.device, *, backend: str | Callable[..., Any] = "inductor") -> Kernels:
-    """The parts of a step, for a device; compiled once for rows of all lengths if `compiled`."""
+    """Return the kernels of a step for a device; compiled once for rows of all lengths if `compiled`."""
     if not compiled:
         return Kernels(cross_entropy=cross_entropy_gradient_on_gpu) if device.type == "cuda" else PLAIN
     compile_part = partial(torch.compile, dynamic=True, backend=backend)
@@ -70,21 +70,21 @@ def make_kernels(compiled: bool, device: torch.device, *, backend: str | Callabl
 
 
 def pad_multiple(device: torch.device) -> int:
-    """Row lengths are rounded up to a multiple of this: 8 suits tensor cores."""
+    """Return the number of which row lengths are a multiple: 8 on GPUs, which suits tensor cores."""
     return 8 if device.type == "cuda" else 1
 
 
 def peak_flops(name: str) -> float | None:
-    """Peak operations per second of a GPU; None if unknown."""
+    """Return the peak operations per second of a GPU; None if unknown."""
     spec = find_gpu_spec(name)
     return spec.peak_tflops * 1e12 if spec else None
 
 
 def flops_share(model: GPT2LMHeadModel, tokens_per_second: float, device: torch.device, gpus: int = 1) -> float | None:
-    """Model FLOPs utilisation (MFU): operations of the real tokens as a share of the GPUs' peak.
+    """Compute the model FLOPs utilisation (MFU): operations for tokens without padding as a share of the GPUs' peak.
 
-    A lower bound: padding and the quadratic part of attention are not counted.  None where the peak is
-    unknown: on CPUs, and on GPUs that are not in the table.
+    It is a lower bound, because padding and the quadratic part of attention are not counted.  None if the peak is
+    unknown: for CPUs, and for GPUs that are not in the table.
     """
     peak = peak_flops(device_name(device))
     # Position embeddings are looked up, not multiplied; the tied token embeddings are multiplied once, at the output.
@@ -93,7 +93,7 @@ def flops_share(model: GPT2LMHeadModel, tokens_per_second: float, device: torch.
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak bytes: allocated by torch on a GPU, else resident in this process."""
+    """Return the peak memory in bytes: allocated by torch on a GPU, otherwise resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -101,7 +101,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def memory_share(device: torch.device) -> float:
-    """Peak share of the GPU memory available to this process, since `forget_peak`."""
+    """Return the peak share of the GPU memory available to this process, since `forget_peak`."""
     free, _ = torch.cuda.mem_get_info(device)
     return torch.cuda.max_memory_reserved(device) / (free + torch.cuda.memory_reserved(device))
 
@@ -120,19 +120,19 @@ def wait_for(device: torch.device) -> None:
 
 
 class DeviceStopwatch:
-    """Times work on a device, from the moment that all work before it is done."""
+    """Times work on a device, without work that was queued before."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds = self.cpu_seconds = math.nan
 
     def start(self) -> None:
-        """Also resets the peaks of memory."""
+        """Start the clock; also resets the memory peaks."""
         wait_for(self.device)
         forget_peak(self.device)
         self._start = (time.perf_counter(), time.process_time())
 
     def stop(self) -> None:
-        """Set `seconds`, and `cpu_seconds` of all threads of this process."""
+        """Set `seconds`, and `cpu_seconds` over all threads of this process."""
         wait_for(self.device)
         self.seconds, self.cpu_seconds = time.perf_counter() - self._start[0], time.process_time() - self._start[1]

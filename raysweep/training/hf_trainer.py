@@ -1,10 +1,10 @@
-"""Hugging Face's Trainer on the benchmark's examples: what a user would train with instead of `training.loop`.
+"""Times Hugging Face's Trainer, the alternative to `training.loop`, on the benchmark's examples.
 
-It gets all that makes it fast without a change to the model: examples tokenised beforehand, rows padded to the
+It gets everything that makes it fast without a change to the model: examples tokenised in advance, rows padded to the
 longest of their batch, no attention mask (padding is on the right, so causal attention needs none), and batches of
-like length.  `transformers` forms these from windows of 50 batches; its own function does it here, over the very
-examples that are timed.  What differs from our step: the loss is one mean over all labels, where ours is the mean
-over answers plus the mean over context, and the layers are those of `transformers`.
+similar length.  `transformers` builds these from windows of 50 batches; its own function does so here, for the examples
+that are timed.  Differences from our step: the loss is one mean over all labels, whereas ours is the mean over answers
+plus the mean over context, and the layers are those of `transformers`.
 
 Axes: B examples, T tokens, D width, V vocabulary.
 """
@@ -34,11 +34,11 @@ from raysweep.model.token_losses import find_labels, score_labels
 from raysweep.training.hardware import DeviceStopwatch
 
 IGNORED = -100
-"""Label of positions that are not predicted; Hugging Face's models skip it."""
+"""Label of positions that are not predicted; Hugging Face's models ignore it."""
 _WINDOW_BATCHES = 50
-"""Batches sorted by length together by `group_by_length` on a corpus of 200 batches or more."""
+"""Batches that `group_by_length` sorts by length together on a corpus of 200 batches or more."""
 _LOSS_TOLERANCE = 2e-3
-"""Relative; on a GPU the float32 products are TF32, which keeps three digits of a logit."""
+"""Relative tolerance; on a GPU the float32 products use TF32, which keeps three digits of a logit."""
 
 Row = tuple[Tensor, Tensor]
 """Ids and labels of an example, int64, without padding."""
@@ -49,11 +49,11 @@ class TrainerWay:
     """A way to use the Trainer."""
 
     is_grouped: bool
-    """Batches of like length, else of random examples."""
+    """Whether batches have examples of similar length; otherwise they are random."""
     is_default: bool = False
-    """As `TrainingArguments` come: float32 without TF32, and rows with an attention mask."""
+    """Whether it uses the defaults of `TrainingArguments`: float32 without TF32, and rows with an attention mask."""
     uses_liger: bool = False
-    """Liger's fused output layer and loss, in place of the table of all logits."""
+    """Whether it uses Liger's fused output layer and loss instead of the table of all logits."""
 
 
 WAYS = {
@@ -74,18 +74,18 @@ def time_trainer(
     watch: DeviceStopwatch,
     dtype: torch.dtype,
 ) -> float:
-    """Train on the warm-up examples and on the timed ones, and time the steps of the latter.
+    """Train on the warm-up examples and then on the timed examples, and time the steps of the latter.
 
     Args:
-        model: as `transformers` makes it; it is trained in place.
-        warmup, timed: a multiple of the batch size each.
-        dtype: of the matrix products; float32 or bfloat16.
+        model: a model with the layers of `transformers`; it is trained in place.
+        warmup, timed: each a multiple of the batch size.
+        dtype: type of the matrix products, float32 or bfloat16.
 
     Returns:
         Mean nats per label of the first timed batch before training, without dropout, in float32.
 
     Raises:
-        AssertionError: the Trainer's loss on the first timed batch is not ours, so that the work would not be the same.
+        AssertionError: the Trainer's loss on the first timed batch differs from ours, so the work is not the same.
     """
     batch, device = settings.batch_size, watch.device
     rows = [_row(source, int(number)) for number in np.concatenate((warmup, timed))]
@@ -114,7 +114,7 @@ def time_trainer(
                 use_cpu=device.type == "cpu",
                 remove_unused_columns=False,
                 logging_strategy="no",
-                logging_nan_inf_filter=way.is_default,  # it makes the host wait for the GPU in each step
+                logging_nan_inf_filter=way.is_default,  # would make the host wait for the GPU in each step
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
@@ -145,7 +145,7 @@ class _Rows(Dataset[Row]):
 
 
 class _OrderedTrainer(Trainer):
-    """Takes the examples in a given order, so that warm-up and timed examples stay apart."""
+    """Uses the examples in a given order, so that warm-up and timed examples are not mixed."""
 
     order: Sequence[int]
 
@@ -212,7 +212,7 @@ def _order(lengths: list[int], batch: int, *, is_grouped: bool) -> list[int]:
 
 @contextlib.contextmanager
 def _float32_products(way: TrainerWay) -> Iterator[None]:
-    """PyTorch's default, without TF32, for the Trainer as it comes; else as `choose_device` set it."""
+    """Disable TF32 (PyTorch's default) inside the block for the Trainer with default settings."""
     before = torch.get_float32_matmul_precision()
     if way.is_default:
         torch.set_float32_matmul_precision("highest")
@@ -242,7 +242,7 @@ def _our_loss(model: GPT2LMHeadModel, source: ExampleStore, examples: Examples, 
 
 
 def _use_liger(model: GPT2LMHeadModel) -> None:
-    """Compute the loss by Liger's kernel; `use_liger_kernel=True` changes nothing, as Liger has no patch for GPT-2."""
+    """Make the model use Liger's loss; `use_liger_kernel=True` has no effect, because Liger does not patch GPT-2."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     fused_loss: Callable[..., Tensor] = LigerFusedLinearCrossEntropyLoss(ignore_index=IGNORED)

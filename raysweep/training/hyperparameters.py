@@ -1,4 +1,4 @@
-"""The settings of a training as flat names and plain values, for TensorBoard's HParams tab and for trackers."""
+"""Flattens the settings of a training to names and plain values, for TensorBoard's HParams tab and for trackers."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,15 @@ def hyperparameters(
     parent: str | None,
     drawn: Mapping[str, Any] | None = None,
 ) -> Hyperparameters:
-    """What was trained with; settings that are not set are left out.
+    """Return the settings of a training; settings that are None are left out.
 
     Args:
         parent: the trial whose model it starts from.
         drawn: the settings that a search drew for this sample.
 
     Returns:
-        Numbers, texts and booleans as they are, anything else as JSON.  No path: of a start only the folder's name.
+        Numbers, texts and booleans unchanged, and other values as JSON.  Paths are left out: for a start folder only
+        its name is given.
     """
     values = settings.model_dump(mode="json", by_alias=True, exclude={"search", "seeds"}) | dict(drawn or {})
     values |= {f"model.{name}": value for name, value in model.model_dump(mode="json").items() if name != "start"}

@@ -1,4 +1,4 @@
-"""Input and result of one training: plain records, no torch."""
+"""The input and the result of one training, as plain records without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,24 +13,24 @@ from raysweep.storage.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJob:
-    """Everything that `training.loop.train` needs; can be pickled and sent to a worker."""
+    """Everything that `training.loop.train` needs; it can be pickled and sent to a worker."""
 
     trial: str
     folder: Path
-    """The trial's folder: checkpoints, metrics and the model are written there."""
+    """The trial's folder, to which checkpoints, metrics and the model are written."""
     examples: Path
-    """The example store."""
+    """The folder of the example store."""
     levels: tuple[str, ...]
     """Levels whose train split it trains on, and whose valid split it is evaluated on."""
     settings: TrainingConfig
     model: ModelConfig
     start: str
-    """'scratch', a hub name, or a folder with a GPT-2: the parent trial's model folder for a child."""
+    """'scratch', a hub name, or a folder with a GPT-2; for a child, the parent trial's model folder."""
     seed: int
     max_tokens: int
-    """Tokens in the longest example (the model from scratch gets as many positions)."""
+    """Tokens in the longest example; a model from scratch gets as many positions."""
     fingerprint: str
-    """Identifies the work; stored in checkpoints, so that no other work's checkpoint is resumed."""
+    """Identifies the training; it is stored in checkpoints, so that a checkpoint of another one is never resumed."""
     parent: str | None = None
     """The trial whose model it starts from."""
     start_digest: str = ""
@@ -40,7 +40,7 @@ class TrainingJob:
     language: str = "en"
     """The language of the texts as an ISO 639 code; for the model card."""
     examples_per_level: Mapping[str, int] | None = None
-    """Examples of these levels in one pass; every example once if None."""
+    """Level → number of examples in one epoch; if None, every example occurs once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,44 +55,44 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """Result of a training; also written to the trial's folder."""
+    """The result of a training, which is also written to the trial's folder."""
 
     steps: int
     """Steps done; fewer than configured if it stopped early."""
     best_step: int
     best_losses: Mapping[str, float]
     stopped: str
-    """'' if all steps were done, else the reason: 'patience', or that of `should_stop`."""
+    """'' if all steps were done, otherwise the reason: 'patience', or that of `should_stop`."""
     examples: int
-    """Training examples seen, repeats included."""
+    """Training examples seen, including repeats."""
     tokens: int
-    """Real tokens seen, padding not counted."""
+    """Tokens seen, without padding."""
     padding_share: float
-    """Padding among all positions computed."""
+    """Share of padding among all positions computed."""
     seconds: Mapping[str, float]
-    """Wall seconds of all attempts by part: `data`, `step`, `evaluation`, `checkpoint`."""
+    """Wall-clock seconds of all attempts by part: `data`, `step`, `evaluation`, `checkpoint`."""
     device: str
     parameters: int
     peak_memory_bytes: int
     tokens_per_second: float | None = None
-    """Real tokens over the seconds of `data` and `step`; None if no step was timed."""
+    """Tokens without padding per second of `data` and `step`; None if no step was timed."""
     mfu: float | None = None
-    """Model FLOPs utilisation; None where the GPU's peak is unknown."""
+    """Model FLOPs utilisation; None if the GPU's peak is unknown."""
     resumable: bool = False
-    """Its last checkpoint is kept, so that `--extend` can go on from it."""
+    """Whether its last checkpoint is kept, so that `--extend` can continue from it."""
     precision: str = ""
-    """'fp32', 'fp32_onednn' or 'bf16': of the matrix products, 'auto' resolved; '' if it was not recorded."""
+    """Precision of the matrix products, with 'auto' resolved: 'fp32', 'fp32_onednn' or 'bf16'; '' if not recorded."""
     pool: Mapping[str, int] = field(default_factory=dict)
-    """Examples of each level in one pass over the training's examples."""
+    """Level → number of examples in one epoch."""
 
 
 def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
-    """The job of one trial, with absolute paths.
+    """Build the job of a trial, with absolute paths.
 
     Raises:
         InputError: the start cannot be read.
     """
-    from raysweep.model.start_folder import start_digest  # loads tokenizers, which a reader of results need not have
+    from raysweep.model.start_folder import start_digest  # loads tokenizers, which reading results does not need
 
     return TrainingJob(
         trial=trial.name,
@@ -114,7 +114,7 @@ def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: s
 
 
 def start_of_training(config: Config) -> str:
-    """The configured start; a local folder becomes an absolute path, since workers have another working directory."""
+    """Return the configured start; a local folder becomes absolute, because workers have other working directories."""
     start = config.model.start
     folder = Path(start).expanduser()
     return str(folder.resolve()) if start != SCRATCH and folder.is_dir() else start

@@ -1,14 +1,13 @@
-"""Runs one training from start to end, in one loop that reads top to bottom.  No Ray here.
+"""Runs one training from start to end, in one loop that reads from top to bottom, without Ray.
 
-The outcome depends on the job alone.  The examples of a step follow from (seed, step), so do its dropout
-masks, and the learning rate from the step; so a checkpoint needs only the weights, the optimiser and a
-few numbers, and a training that was killed resumes to the same bits on a CPU.
+The result depends only on the job.  The examples and dropout masks of a step are determined by (seed, step), and the
+learning rate by the step, so a checkpoint needs only the weights, the optimiser state and a few numbers, and a training
+that was killed resumes to the same bits on a CPU.
 
-A kill at any moment costs work and never a wrong result, because of the order at the end: last
-checkpoint, then the model folder (by rename), then `training.json` (by rename), which marks the training
-as done; only then are the checkpoints deleted.  After a kill before `training.json`, the next call resumes
-at the last checkpoint, finds all steps done and writes the same model again; after a later kill it only
-deletes the checkpoints.
+A kill at any time costs work, but never gives a wrong result, because of the order at the end: first the last
+checkpoint, then the model folder (by rename), then `training.json` (by rename), which marks the training as done; only
+then are the checkpoints deleted.  After a kill before `training.json`, the next call resumes at the last checkpoint,
+finds all steps done and writes the same model again; after a later kill it only deletes the checkpoints.
 """
 
 import logging
@@ -49,7 +48,7 @@ logger = logging.getLogger(__name__)
 OnEvaluation = Callable[[Evaluation], None]
 
 FETCH_EVERY = {"cuda": 50}
-"""Steps whose losses stay on the device before they are fetched; on other devices every step is fetched."""
+"""Steps whose losses are fetched from the device together; on other devices the losses of each step are fetched."""
 ASK_EVERY = 10
 """Steps between two calls of `should_stop` with several workers; a single worker calls it after each step."""
 
@@ -70,15 +69,16 @@ def train(
         rank: this worker's rank; with `world_size` > 1, `torch.distributed` must be initialised.  The
             workers share the steps of one training; only rank 0 writes files.
         on_evaluation: called on every worker after each evaluation.
-        should_stop: called after each step; a reason ends the training after a checkpoint.  Such a
-            training is not finished: there is no model yet, and the next call resumes it.
-            SIGTERM does the same in the main thread, unless another handler is installed.
+        should_stop: called after each step; if it returns a reason, the training saves a checkpoint and stops.  It
+            is then not finished: there is no model yet, and the next call resumes it.  SIGTERM has the same effect in
+            the main thread, unless another handler is installed.
 
     Raises:
-        TrainingError: no examples, a start that cannot be read, or a checkpoint of another precision.
-        NonFiniteLossError: with the step and its documents; the checkpoints are from before it, and sound.
-        MemoryShortageError: a single example does not fit.
-        ChangedError: the folder holds the result of other work.
+        TrainingError: there are no examples, the start cannot be read, or the checkpoint has another precision.
+        NonFiniteLossError: a loss is not finite; names the step and its documents.  The checkpoints, which are from
+            earlier steps, are valid.
+        MemoryShortageError: a single example does not fit into memory.
+        ChangedError: the folder has the result of a training with another fingerprint.
     """
     folder = TrialFolder(job.folder)
     group = DistributedGroup(rank=rank, world_size=world_size, device=choose_device(device))
@@ -110,10 +110,10 @@ def train(
 
 
 def finished_result(job: TrainingJob) -> TrainingResult | None:
-    """The job's result if its training is done.
+    """Read the job's result if its training is done.
 
     Raises:
-        ChangedError: the folder holds the result of other work.
+        ChangedError: the folder has the result of a training with another fingerprint.
     """
     path = TrialFolder(job.folder).result
     if not path.exists():
@@ -121,7 +121,7 @@ def finished_result(job: TrainingJob) -> TrainingResult | None:
     record = read_json(path)
     if record["fingerprint"] != job.fingerprint:
         if Checkpoints(TrialFolder(job.folder).checkpoints, job.fingerprint, job.trial).are_own():
-            return None  # of a shorter training, which is extended
+            return None  # the result is that of a shorter training, which this job extends
         raise ChangedError(
             f"{job.trial}: {path} is the result of other work ({record['fingerprint']}, not {job.fingerprint}); "
             f"redo the trial with --force {job.trial}, or give it a new name"
@@ -134,7 +134,7 @@ def _checkpoints_kept(job: TrainingJob) -> int:
 
 
 def _remove_checkpoints(job: TrainingJob, checkpoints: Checkpoints) -> None:
-    """Delete what a finished training leaves; the last state stays if it may be extended."""
+    """Delete the checkpoints of a finished training; the last one is kept if the training may be extended."""
     if job.settings.keep == "resume":
         checkpoints.keep_last()
     else:
@@ -142,7 +142,7 @@ def _remove_checkpoints(job: TrainingJob, checkpoints: Checkpoints) -> None:
 
 
 def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation | None, should_stop: ShouldStop) -> str:
-    """Run the remaining steps; returns the reason to stop, or '' at the training's end."""
+    """Run the remaining steps; returns the reason to stop, or '' at the end of the training."""
     job, settings, engine, progress = attempt.job, attempt.job.settings, attempt.engine, attempt.progress
     reporter = StepReporter(
         log,
@@ -191,7 +191,7 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
 
 
 def _reason_to_stop(group: DistributedGroup, step: int, should_stop: ShouldStop) -> str:
-    """The reason to stop, or ''.  Several workers agree on it, so that all stop at the same step."""
+    """Return the reason to stop, or ''.  Several workers agree on it, so that all stop at the same step."""
     if group.world_size == 1:
         return should_stop() or ""
     if step % ASK_EVERY:
@@ -206,7 +206,7 @@ def _evaluate(
     """Compute the validation losses, save the model if it is the best so far, and report.
 
     Args:
-        last_evaluation: the progress at the last evaluation, or when this attempt started.
+        last_evaluation: the progress at the last evaluation, or at the start of this attempt.
     """
     job, progress = attempt.job, attempt.progress
     with progress.timed("evaluation"):
@@ -228,7 +228,7 @@ def _evaluate(
 
 
 def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
-    """Write the metrics, then the checkpoint that requires them.
+    """Write the metrics, then the checkpoint, which relies on them.
 
     Raises:
         NonFiniteLossError: a weight is not finite; such weights are never saved.
@@ -252,7 +252,7 @@ def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
 
 
 def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
-    """Export the best model, which may be older than the last."""
+    """Export the best model, which may be from an earlier step than the last."""
     model, progress = attempt.engine.model, attempt.progress
     restore_model(model, attempt.checkpoints.load_best(progress.best_step))
     card = model_card(

@@ -1,10 +1,10 @@
 """Writes a training's metrics: `metrics.jsonl`, `evaluations.jsonl`, and TensorBoard's event files.
 
-`metrics.jsonl` has one line per step and one per evaluation, in order, each step exactly once: lines are
-on disk before the checkpoint that follows them, and a resumed training first truncates the file after its
-checkpoint, including a line torn by a kill.  It holds no times: the same job writes the same bytes.
+`metrics.jsonl` has one line per step and one per evaluation, in order, each step exactly once: lines are on disk before
+the checkpoint that follows them, and a resumed training first truncates the file after its checkpoint, including a line
+truncated by a kill.  It has no times, so the same job writes the same bytes.
 
-`evaluations.jsonl` has one line per evaluation with everything known there, speed and memory included.
+`evaluations.jsonl` has one line per evaluation with all its values, including speed and memory.
 """
 
 import json
@@ -27,7 +27,7 @@ _COUNTS = ("examples", "tokens")
 
 
 class MetricsLog:
-    """Appends records; use it as a context manager, so that an error leaves the curve up to it on disk."""
+    """Appends records; use it as a context manager, so that the records before an error are on disk."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class MetricsLog:
         """Keep the lines up to `resume_step` and remove the rest.
 
         Args:
-            resume_step: the checkpoint's step, 0 if the training starts anew.
-            is_main: False on all workers of a training but rank 0; their records are dropped.
+            resume_step: the step of the checkpoint, 0 if the training starts from the beginning.
+            is_main: False on all workers of a training except rank 0; their records are dropped.
             hyperparameters: for TensorBoard's HParams tab.
         """
         self._is_main = is_main
-        # Evaluations are written first, so a reader who sees the step after an evaluation sees the evaluation too.
+        # Evaluations are written first, so that a reader who sees the step after one also sees the evaluation.
         self._buffers: dict[Path, list[str]] = {folder.evaluations: [], folder.metrics: []}
         self._evaluations, self._metrics = self._buffers.values()
         if not is_main:
             return
-        # Imported here: a machine that only runs the benchmark does not need it.
+        # Imported here, because the benchmark does not need it.
         from tensorboardX import SummaryWriter
 
         folder.root.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,14 @@ class MetricsLog:
             draw_hyperparameters(self._board, hyperparameters)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line of a `kind` ('step' or 'evaluation'); it is on disk after `flush`."""
+        """Add a line of a `kind` ('step' or 'evaluation'), which is on disk after `flush`."""
         if self._is_main:
             self._metrics.append(json.dumps({"kind": kind, "step": step, **values}, allow_nan=False) + "\n")
 
     def write_evaluation(
         self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any]
     ) -> None:
-        """Add a line to `metrics.jsonl` and one to `evaluations.jsonl`, on disk after `flush`, and TensorBoard points.
+        """Add a line to each of both files, which are on disk after `flush`, and points to TensorBoard's curves.
 
         Args:
             training: the return value of `StepReporter.summarise`.
@@ -117,9 +117,9 @@ class MetricsLog:
 
 
 def evaluation_curves(line: Mapping[str, Any]) -> dict[str, float]:
-    """The points of a line of `evaluations.jsonl`, by the names of their curves.
+    """Return the points of a line of `evaluations.jsonl`, by the names of their curves.
 
-    `valid/loss` is the loss that selects the best model: that of the answers, or of the text for language models.
+    `valid/loss` is the loss that selects the best model: that of the answers or, for language models, of the text.
     """
     losses = line["valid"]
     curves = {
@@ -133,16 +133,16 @@ def evaluation_curves(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def step_curves(line: Mapping[str, Any]) -> dict[str, float]:
-    """The points of a step's line of `metrics.jsonl`, by the names of their curves."""
+    """Return the points of a step's line of `metrics.jsonl`, by the names of their curves."""
     return {f"train/{name}": value for name, value in line.items() if name not in ("kind", "step", *_COUNTS)}
 
 
 def draw_hyperparameters(board: Any, values: Hyperparameters, metrics: Collection[str] | None = None) -> None:
-    """Write what TensorBoard's HParams tab shows of a training.
+    """Write a training's values for TensorBoard's HParams tab.
 
     Args:
         board: a `tensorboardX.SummaryWriter`.
-        metrics: curves that are the tab's columns; TensorBoard shows all curves where no training names any.
+        metrics: the curves that become columns of the tab; TensorBoard shows all curves if no training names any.
     """
     from tensorboardX.summary import hparams
 
@@ -152,21 +152,21 @@ def draw_hyperparameters(board: Any, values: Hyperparameters, metrics: Collectio
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a `metrics.jsonl` or `evaluations.jsonl`, in order; none if there is no file."""
+    """Read all complete lines of a `metrics.jsonl` or `evaluations.jsonl`, in order; none if there is no file."""
     if not path.exists():
         return []
     content = path.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
     try:
-        # One call takes half the time of one for each line, and pydantic's parser less than half of json's.
+        # One call takes half the time of one call per line, and pydantic's parser less than half of json's.
         parsed = from_json(b"[%b]" % complete.replace(b"\n", b",")[:-1])
-    except ValueError:  # a kill tore a line
+    except ValueError:  # a line was truncated by a kill
         parsed = map(_parse, content.decode("utf-8").splitlines(keepends=True))
     return [values for values in parsed if isinstance(values, dict)]
 
 
 def cut_after(path: Path, step: int) -> None:
-    """Remove the lines after `step`, and any torn line, by rename."""
+    """Remove the lines after `step`, and any truncated line, by rename."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
@@ -177,7 +177,7 @@ def cut_after(path: Path, step: int) -> None:
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """The values of a line; None if a kill tore it."""
+    """Parse a line; None if it was truncated by a kill."""
     if not line.endswith("\n"):
         return None
     try:

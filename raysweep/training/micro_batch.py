@@ -1,9 +1,9 @@
-"""Finds how many examples fit through the model at once, before the first step.
+"""Finds the largest micro-batch that fits into GPU memory, before the first step.
 
 The longest examples of the training are tried: first a worker's whole share of a step, then half of it, a
 quarter and so on, until a forward and a backward pass leave a tenth of the memory free.  The step stays
-the same, since a micro-batch is only a part of it.  A part is passed twice: the second pass has gradients to add to,
-which take memory beside its own.  A shared GPU may still run out of memory later; then
+the same, because a micro-batch is only a part of it.  A part of a step is run twice: the second pass adds to existing
+gradients, which take additional memory.  A shared GPU may still run out of memory later; then
 `step.step_gradients` halves the micro-batch again.
 """
 
@@ -33,7 +33,7 @@ def fit_to_memory(
     lengths: npt.NDArray[np.int32],
     objective: Objective,
 ) -> None:
-    """On a GPU, where `micro_batch` is 'auto': set it to the largest size that fits every worker's memory.
+    """Set the engine's micro-batch to the largest size that fits every worker's memory, on GPUs and if it is 'auto'.
 
     Raises:
         MemoryShortageError: a single example does not fit.
@@ -55,7 +55,7 @@ def fit_micro_batch(
 
     Args:
         longest: as many of the longest examples as a worker gets in a step, at least one.
-        measure: the fraction of memory in use at the peak since `forget_peak`.
+        measure: returns the peak fraction of memory in use since `forget_peak`.
 
     Raises:
         MemoryShortageError: a single example does not fit.
@@ -83,7 +83,7 @@ def _measure_peak(
     *,
     passes: int,
 ) -> float | None:
-    """Fraction of memory that passes over the examples take, as micro-batches of a step; None if they do not fit."""
+    """Measure the peak fraction of memory of passes over the examples; None if they do not fit."""
     forget_peak(engine.device)
     try:
         for _ in range(passes):

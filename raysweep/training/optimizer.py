@@ -1,4 +1,4 @@
-"""AdamW as the trainings use it: its learning rate at each step, and its state as named tensors for checkpoints."""
+"""AdamW for the trainings: its learning rate at each step, and its state as named tensors for checkpoints."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ _STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
 def make_optimizer(model: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the model's parameters, without weight decay on vectors (biases and layer norms).
+    """Create AdamW for the model's parameters, without weight decay on vectors (biases and layer norms).
 
-    The state is allocated here, not in the first step, so that a lack of memory shows before any work is done.
+    The state is allocated here and not in the first step, so that a lack of memory is noticed before any work is done.
     """
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
@@ -35,10 +35,10 @@ def make_optimizer(model: nn.Module, settings: TrainingConfig) -> torch.optim.Ad
 
 
 def learning_rate(step: int, settings: TrainingConfig) -> float:
-    """The learning rate of a step; the first step is 1, the last `settings.steps`.
+    """Compute the learning rate of a step; the first step is 1, the last `settings.steps`.
 
-    Warm-up rises linearly to the peak at step `warmup_steps`.  Decay starts at the peak and would reach
-    zero one step after the last, so that no step has a rate of zero.
+    The warm-up rises linearly to the peak at step `warmup_steps`.  The decay starts at the peak and would reach zero
+    one step after the last, so that no step has a rate of zero.
     """
     peak = settings.learning_rate
     if step <= settings.warmup_steps:
@@ -60,9 +60,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clipped_step(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], clip_norm: float) -> Tensor:
-    """Update the parameters by gradients scaled down to a norm of at most `clip_norm`; returns the norm they had.
+    """Update the parameters with gradients clipped to a norm of at most `clip_norm`; returns the norm before clipping.
 
-    On a GPU the update itself scales them, as it does for `torch.amp.GradScaler`: one pass less over all gradients.
+    On a GPU the fused update scales them, as for `torch.amp.GradScaler`, which saves a pass over all gradients.
     """
     if parameters[0].device.type != "cuda":
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
@@ -74,12 +74,12 @@ def clipped_step(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter
 
 
 def divisor_of(norm: Tensor, clip_norm: float) -> Tensor:
-    """What gradients of this norm are divided by, as `clip_grad_norm_` multiplies them by its inverse."""
+    """Return the number by which gradients of this norm are divided; `clip_grad_norm_` multiplies by its inverse."""
     return ((norm + 1e-6) / clip_norm).clamp(min=1.0)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state, by `<entry>.<parameter>`."""
+    """Return the optimiser's state, by `<entry>.<parameter>`."""
     return {
         f"{entry}.{name}": optimizer.state[parameter][entry]
         for name, parameter in model.named_parameters()
@@ -88,7 +88,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters by name, shared ones once."""
+    """Return the parameters by name; shared parameters occur once."""
     return dict(model.named_parameters())
 
 

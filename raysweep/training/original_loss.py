@@ -1,6 +1,6 @@
-"""The loss as the original ILM code computes it, as a reference for our loss and our speed.
+"""Computes the loss like the original ILM code, as a reference for our loss and our speed.
 
-Rows padded to 256 tokens, float32, eager attention, logits at every position, and a cross entropy over
+It uses rows padded to 256 tokens, float32, eager attention, logits at every position, and a cross entropy over
 all positions for each of the two parts.  Only the benchmark and the tests use it.
 
 Axes: B examples, T tokens, V vocabulary.
@@ -23,13 +23,13 @@ _IGNORED = -1
 
 
 def as_original(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
-    """The same model with eager attention and the original activation, in place."""
+    """Give the model eager attention and the original activation, in place."""
     model.set_attn_implementation("eager")
     return as_transformers(model)
 
 
 def as_transformers(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
-    """The same model with its activation as `transformers` makes it, in place."""
+    """Give the model the activation function of `transformers`, in place."""
     blocks: Any = model.transformer.h
     for block in blocks:
         block.mlp.act = ACT2FN[model.config.activation_function]
@@ -37,7 +37,7 @@ def as_transformers(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
 
 
 def original_loss(model: GPT2LMHeadModel, batch: Batch, device: torch.device, row_tokens: int = ROW_TOKENS) -> Tensor:
-    """Mean over the batch's answer labels plus mean over its context labels (NaN if it has none of a part)."""
+    """Compute the mean over the batch's answer labels plus the mean over its context labels; NaN if a part has none."""
     ids_BT = _full_rows(batch.ids_BT, row_tokens).long().to(device)
     types_BT = _full_rows(batch.types_BT, row_tokens).to(device)
     logits_BTV = model(ids_BT).logits[:, :-1]

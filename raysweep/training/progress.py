@@ -1,4 +1,4 @@
-"""The progress of a training: what a checkpoint keeps besides tensors, and what the result is made of."""
+"""The progress of a training: the part of a checkpoint that is not tensors, from which the result is built."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,25 +23,25 @@ class Progress:
     stopped: str = ""
     """'patience' if it ended before its steps were done."""
     precision: str = ""
-    """'fp32', 'fp32_onednn' or 'bf16': of all steps; '' in checkpoints of earlier versions."""
+    """The precision of all steps: 'fp32', 'fp32_onednn' or 'bf16'; '' in checkpoints of earlier versions."""
     examples: int = 0
     tokens: int = 0
     share_tokens: int = 0
     """Tokens of the first worker's share."""
     share_positions: int = 0
-    """Positions computed for that share, padding included."""
+    """Positions computed for that share, including padding."""
     seconds: dict[str, float] = field(
         default_factory=lambda: {"data": 0.0, "step": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
     )
-    """Wall seconds of all attempts up to their last checkpoint."""
+    """Wall-clock seconds of all attempts up to their last checkpoint."""
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `to_state`."""
+        """Restore the progress from `to_state`."""
         return cls(**state)
 
     def to_state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return asdict(self)
 
     def count_step(self, *, examples: int, tokens: int, share_tokens: int, share_positions: int) -> None:
@@ -53,13 +53,13 @@ class Progress:
         self.share_positions += share_positions
 
     def is_done(self, steps: int) -> bool:
-        """True if no step is left to do."""
+        """Tell whether no step is left to do."""
         return self.step >= steps or self.stopped != ""
 
     def add_evaluation(self, losses: dict[str, float], metric: str, patience: int | None) -> Evaluation:
-        """Record an evaluation: whether it is the best so far, and whether patience has run out.
+        """Record an evaluation, and check whether it is the best so far and whether patience has run out.
 
-        Of two equal losses the earlier step is the best: it has seen less.
+        Among equal losses the earliest step is the best, because it has trained on fewer examples.
         """
         is_best = not self.best_step or losses[metric] < self.best_losses[metric]
         if is_best:
@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def padding_share(self) -> float:
-        """Padding among all positions computed."""
+        """Share of padding among all positions computed."""
         return 1.0 - self.share_tokens / self.share_positions if self.share_positions else 0.0
 
     @property
@@ -82,7 +82,7 @@ class Progress:
         return self.tokens / busy if busy else None
 
     def since(self, earlier: Mapping[str, Any]) -> "Progress":
-        """The counts and seconds added since `to_state` gave `earlier`."""
+        """Return the counts and seconds added since `to_state` returned `earlier`."""
         counts = {name: getattr(self, name) - earlier[name] for name in ("tokens", "share_tokens", "share_positions")}
         return Progress(
             **counts, seconds={part: seconds - earlier["seconds"][part] for part, seconds in self.seconds.items()}
@@ -90,7 +90,7 @@ class Progress:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the block's wall seconds to `part`."""
+        """Add the wall-clock seconds of the block to `part`."""
         start = time.perf_counter()
         try:
             yield

@@ -1,8 +1,8 @@
 """Reports each step: a line of metrics.jsonl, points for TensorBoard, and every few seconds a line of the log.
 
-The numbers of a step stay on the device until those of several steps are fetched together, because each
-fetch makes the host wait for the GPU.  A loss that is not finite is detected at that fetch, and the first
-such step is named.
+The numbers of a step stay on the device until the numbers of several steps are fetched together, because each
+fetch makes the host wait for the GPU.  A loss that is not finite is detected when it is fetched, and the message names
+the first such step.
 """
 
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
 SHOW_EVERY_S = 2.0
-"""Seconds between two writes of the metrics for `raysweep status`."""
+"""Seconds between two writes of the metrics to disk, for `raysweep status`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ class StepReporter:
         documents_of_step: Callable[[int], list[int]],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Args: `documents_of_step` names the documents of a step, for the message when its loss is not finite."""
+        """Args: `documents_of_step` returns the documents of a step, for the message if its loss is not finite."""
         self._log, self._trial, self._steps, self._objective = log, trial, steps, objective
         self._documents_of_step, self._clock = documents_of_step, clock
         self._pending: list[FinishedStep] = []
@@ -95,7 +95,7 @@ class StepReporter:
         self._pending.clear()
 
     def summarise(self) -> dict[str, Any]:
-        """Nats per token of the steps since the last call, and the last step's learning rate and gradient norm."""
+        """Return the nats per token since the last call, and the learning rate and gradient norm of the last step."""
         losses = _losses(self._sums[:3], self._sums[3:], self._objective)
         self._sums = [0.0] * 6
         return {"train": losses, **self._last}
@@ -120,7 +120,7 @@ class StepReporter:
         """Check that a step's numbers are finite.
 
         Args:
-            numbers: by their names in the message.
+            numbers: the numbers, by their names in the message.
 
         Raises:
             NonFiniteLossError: one of them is infinite or not a number.
@@ -142,13 +142,13 @@ class StepReporter:
 
 
 def describe_throughput(stretch: Progress, model: GPT2LMHeadModel, group: DistributedGroup) -> dict[str, Any]:
-    """Speed of the steps of a stretch; these values contain times, so they stay out of `metrics.jsonl`.
+    """Compute the speed of some steps; these values depend on times, so they are not in `metrics.jsonl`.
 
     Args:
-        stretch: the counts and seconds of these steps alone, from `Progress.since`.
+        stretch: the counts and seconds of these steps, from `Progress.since`.
 
     Returns:
-        `tokens_per_second` (real tokens, of all workers), `padding_share`, `mfu` where the GPU's peak is known,
+        `tokens_per_second` (without padding, of all workers), `padding_share`, `mfu` if the GPU's peak is known,
         `peak_memory_bytes` (so far), and `share_of_time` of `data`, `step`, `evaluation` and `checkpoint`.
     """
     rate = stretch.tokens_per_second or 0.0
@@ -164,9 +164,10 @@ def describe_throughput(stretch: Progress, model: GPT2LMHeadModel, group: Distri
 
 
 def _losses(nats: list[float], labels: list[float], objective: Objective) -> dict[str, float]:
-    """Nats per token of each part that has labels; `loss`, that of the answers (of the text, for language models).
+    """Compute the nats per token of each part that has labels, and two more values.
 
-    `objective` is what the step minimises: the sum of the parts that are trained on.
+    `loss` is that of the answers or, for language models, of the text; `objective` is what the step minimises, the sum
+    of the parts that are trained on.
     """
     losses = {part: total / count for part, total, count in zip(PARTS, nats, labels, strict=True) if count}
     trained = (("context", objective.context), ("infill", objective.infill))

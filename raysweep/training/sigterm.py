@@ -1,7 +1,7 @@
 """Handles SIGTERM during a training without a cluster: the training stops at the end of the step, with a checkpoint.
 
-Batch systems and cloud machines send SIGTERM some seconds before they take the machine away.  A handler
-that a pipeline or Ray has installed stays; they report the stop through `should_stop` instead.
+Batch systems and cloud providers send SIGTERM some seconds before they stop the machine.  A handler that the pipeline
+or Ray has installed is kept; these report the stop through `should_stop` instead.
 """
 
 import signal
@@ -15,7 +15,7 @@ ShouldStop = Callable[[], str | None]
 
 @contextmanager
 def stop_on_sigterm(should_stop: ShouldStop | None = None) -> Iterator[ShouldStop]:
-    """Yield a `should_stop` that also answers 'SIGTERM' after the signal, unless another handler is installed."""
+    """Yield a `should_stop` that also returns 'SIGTERM' after the signal, unless another handler is installed."""
     received: list[int] = []
     in_main_thread = threading.current_thread() is threading.main_thread()
     handles = in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,7 +1,7 @@
-"""The gradients of one optimiser step, and the losses of a validation, over micro-batches.
+"""Computes the gradients of an optimiser step, and validation losses, over micro-batches.
 
-A micro-batch that does not fit the GPU's memory is halved and the step repeated; since labels are
-weighted by the whole step, that changes no result beyond float rounding.
+If a micro-batch does not fit into the GPU's memory, its size is halved and the step is repeated; labels are weighted
+by the whole step, so results change only by float rounding.
 
 Axes: B examples, T tokens, N labels.
 """
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class Engine:
-    """A model with everything needed to run examples through it."""
+    """A model with everything that is needed to run examples through it."""
 
     trial: str
     model: GPT2LMHeadModel
@@ -51,28 +51,28 @@ class Engine:
     task: str
     group: DistributedGroup
     autocast: torch.dtype | None
-    """None: float32."""
+    """Type of the matrix products; None: float32."""
     by_onednn: bool = False
-    """Float32 products are computed by oneDNN."""
+    """Whether float32 products are computed by oneDNN."""
     micro_batch: int
-    """Examples that go through the model at once; halved when memory runs out."""
+    """Number of examples that are run at once; it is halved when memory runs out."""
     kernels: Kernels = PLAIN
-    """Used for training."""
+    """The kernels for training."""
     packing: Packing | None = None
-    """None: every example has a row of its own."""
+    """None: every example has its own row."""
     pad_multiple: int = 1
     """Row lengths are rounded up to a multiple of this."""
     gradient_pass: GradientPass | None = None
     """None: `token_losses` and autograd compute the gradients."""
     graphs: GraphedPass | None = None
-    """None: every kernel is started by the host."""
+    """None: no CUDA graphs are used."""
 
     @property
     def device(self) -> torch.device:
         return self.group.device
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which matrix products have the configured type."""
+        """Return a context in which matrix products have the configured type."""
         if self.by_onednn:
             return onednn_training()
         if self.autocast is None:
@@ -80,13 +80,13 @@ class Engine:
         return torch.autocast(self.device.type, dtype=self.autocast)
 
     def assemble(self, examples: Examples, objective: Objective) -> list[Rows]:
-        """This worker's share of the examples, as micro-batches with their labels."""
+        """Assemble this worker's share of the examples as micro-batches with their labels."""
         group = self.group
         parts = micro_batches(examples, size=self.micro_batch, rank=group.rank, world_size=group.world_size)
         return [self.rows_of(part, objective) for part in parts]
 
     def rows_of(self, examples: Examples, objective: Objective) -> Rows:
-        """Examples as one micro-batch."""
+        """Assemble examples as one micro-batch."""
         batch = self.source.assemble(examples, task=self.task, pad_multiple=self.pad_multiple)
         # Padding must not exceed the model's positions.
         limit = self.model.config.n_positions
@@ -103,7 +103,7 @@ class Engine:
         """Add the micro-batch's gradients to the model's; returns its nats by part.
 
         Args:
-            weights: of a label of each class, see `loss.label_weights`.
+            weights: the weight of a label of each class, see `loss.label_weights`.
         """
         if self.gradient_pass is not None:
             return self.gradient_pass(batch, weights)
@@ -113,10 +113,10 @@ class Engine:
         return part_sums(losses_N, batch.classes_N)
 
     def halve(self, where: str) -> None:
-        """Halve the micro-batches after memory ran out.
+        """Halve the micro-batch size after memory ran out.
 
         Raises:
-            MemoryShortageError: they already hold one example.
+            MemoryShortageError: it is already one example.
         """
         if self.graphs is not None:
             self.graphs.give_up("memory ran out")
@@ -131,7 +131,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def shortage(self, where: str) -> MemoryShortageError:
-        """The error for a single example that does not fit the memory."""
+        """Create the error for a single example that does not fit into memory."""
         return MemoryShortageError(
             f"{self.trial}: {where}: a single example does not fit the memory of {self.device}; "
             "use a smaller model, a smaller masking.max_tokens or a GPU with more memory"
@@ -145,23 +145,23 @@ class StepSums:
     nats: Tensor
     """float64, by part, in the order of `PARTS`."""
     labels: Tensor
-    """float64, likewise."""
+    """Numbers of labels, float64, by part, in the order of `PARTS`."""
     tokens: int
-    """Real tokens of this worker's share."""
+    """Number of tokens of this worker's share, without padding."""
     positions: int
-    """Positions this worker computed for them, padding included."""
+    """Number of positions of this worker's share, including padding."""
 
 
 def step_gradients(
     engine: Engine, examples: Examples, batches: Sequence[Rows], objective: Objective, *, seed: int, step: int
 ) -> StepSums:
-    """Compute the gradients of the step's loss, summed over all workers, into the model's parameters.
+    """Compute the gradients of the step's loss for the model's parameters, summed over all workers.
 
-    Dropout depends on (seed, step, rank) alone, so there is no random state to save.
+    Dropout depends only on (seed, step, rank), so there is no random state to save.
 
     Args:
         examples: all examples of the step, sorted by length.
-        batches: this worker's share of them, assembled.
+        batches: this worker's share of the examples, assembled.
     """
     counts = engine.group.all_reduce_sum(_label_counts(batches, engine.device))
     weights = label_weights(counts)
@@ -172,7 +172,7 @@ def step_gradients(
             break
         except torch.OutOfMemoryError:
             engine.model.zero_grad(set_to_none=True)
-        # Outside the handler: its traceback would keep the failed tensors alive.
+        # Outside the handler, whose traceback would keep the failed tensors alive.
         engine.halve(f"step {step}")
         batches = engine.assemble(examples, objective)
     engine.group.all_reduce_gradients(engine.model.parameters())
@@ -185,14 +185,14 @@ def step_gradients(
 
 
 def try_examples(engine: Engine, examples: Examples, objective: Objective) -> None:
-    """Run examples through the model at once, forward and backward, to measure its memory; leaves gradients."""
+    """Run a forward and backward pass over the examples at once, to measure its memory; the gradients are kept."""
     batch = engine.rows_of(examples, objective)
     engine.run(batch.to(engine.device), label_weights(_label_counts([batch], engine.device)))
 
 
 @torch.no_grad()
 def validation_losses(engine: Engine, examples: Examples) -> dict[str, float]:
-    """Nats per token of each part that has labels among the examples, without dropout."""
+    """Compute the nats per token of each part that has labels, without dropout."""
     everything = Objective(context=True, infill=True)
     engine.model.train(False)
     try:

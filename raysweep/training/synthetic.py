@@ -1,4 +1,4 @@
-"""Synthetic examples with the lengths, blanks and answers of EFCAMDAT's, for timing."""
+"""Generates synthetic examples with the lengths, blanks and answers of EFCAMDAT's examples, for benchmarks."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from raysweep.seeding import generator_for
 MEAN_TOKENS, SPREAD, SHORTEST = 75.0, 0.45, 12
 """Parameters of a log-normal distribution; EFCAMDAT's examples have 75 tokens on average."""
 ANSWER_SHARE = 0.15
-"""Share of an example's tokens that answers take, with the token that ends each."""
-_BLANKS = 2  # in each example
+"""Share of an example's tokens that are answers, including the token that ends each."""
+_BLANKS = 2  # per example
 
 
 def benchmark_vocabulary(tokenizer: str) -> Vocabulary:
-    """The vocabulary that `bench --tokenizer` names; there is neither a corpus nor a start here.
+    """Return the vocabulary that `bench --tokenizer` names; a benchmark has neither a corpus nor a start.
 
     Raises:
-        ConfigError: it names neither 'gpt2' nor a folder.
+        ConfigError: the name is neither 'gpt2' nor a folder.
         InputError: the tokenizer of the folder cannot be used.
     """
     if tokenizer == GPT2_TOKENIZER:
@@ -39,11 +39,11 @@ def benchmark_vocabulary(tokenizer: str) -> Vocabulary:
 def synthetic_examples(
     count: int, *, max_tokens: int = 256, seed: int = 0, vocabulary: Vocabulary | None = None
 ) -> ExampleStore:
-    """`count` documents with one example of two blanks each, a function of the seed, in memory.
+    """Generate `count` documents with one example of two blanks each in memory, as a function of the seed.
 
     Args:
-        max_tokens: longest example.
-        vocabulary: whose tokens they have, all as often; None: GPT-2's.
+        max_tokens: length of the longest example.
+        vocabulary: the vocabulary from which tokens are drawn uniformly; None: GPT-2's.
     """
     vocabulary = vocabulary or gpt2()
     random = generator_for(seed, "synthetic")
