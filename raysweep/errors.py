@@ -1,19 +1,19 @@
-"""The errors raysweep raises for what a user, a file or a machine got wrong.
+"""The errors that raysweep raises for mistakes of a user, and for problems with files or machines.
 
 Each message names the place, the value found and the fix, and is printed without a traceback.
-Every constructor hands all its arguments to `super().__init__`, so an error survives pickling
-on its way back from a Ray worker.  What *we* guarantee is an `assert`, not one of these.
+Every constructor passes all its arguments to `super().__init__`, so that an error survives pickling
+on its way back from a Ray worker.  Guarantees of our own code are checked by `assert` instead.
 """
 
 
 class RaysweepError(Exception):
-    """Something outside our control went wrong; `exit_code` is what the command ends with."""
+    """A problem outside our code; `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class ConfigError(RaysweepError):
-    """experiments.yaml, a `--set` or a command option is wrong; every problem is listed at once."""
+    """experiments.yaml, a `--set` or a command option is wrong; all problems are listed at once."""
 
     exit_code = 2
 
@@ -26,13 +26,13 @@ class ConfigError(RaysweepError):
 
 
 class InputError(RaysweepError):
-    """The corpus, or another file the user gave, cannot be used as it is."""
+    """The corpus, or another file of the user, cannot be used as it is."""
 
     exit_code = 2
 
 
 class ChangedError(ConfigError):
-    """What is on disk was built from other settings than those asked for now."""
+    """The results on disk were made with other settings than the present ones."""
 
 
 class ThinLevelsError(ConfigError):
@@ -40,7 +40,7 @@ class ThinLevelsError(ConfigError):
 
 
 class DamagedError(InputError):
-    """A file that raysweep made is not as it was made: missing, cut short, changed."""
+    """A file that raysweep wrote is missing, truncated or was changed."""
 
 
 class EarlierVersionError(InputError):
@@ -54,31 +54,31 @@ class LockedError(RaysweepError):
 
 
 class ResourceError(RaysweepError):
-    """The machine or the cluster does not have what the run asks for."""
+    """The machine or the cluster does not have the resources that the run needs."""
 
     exit_code = 2
 
 
 class StorageError(RaysweepError):
-    """The object storage does not answer, or refuses; what lies on the local disk stays."""
+    """The object storage does not respond or refuses a request; files on the local disk are kept."""
 
 
 class LostRayError(RaysweepError):
-    """Ray, which was started on this machine for the run, is gone; what was saved stays."""
+    """Ray, which was started on this machine for the run, has died; what was saved is kept."""
 
 
 class TrainingError(RaysweepError):
-    """A trial cannot go on: its loss is not finite, its data is empty, its start cannot be read."""
+    """A trial cannot continue, such as if its loss is not finite, its data is empty, or its start cannot be read."""
 
 
 class NonFiniteLossError(TrainingError):
-    """A step's loss or gradient is no number; `step` is the first such step, counted from 1.
+    """A loss or gradient is not finite; `step` is the first such step, counted from 1.
 
-    Its steps up to the last checkpoint are sound: the caller may resume the training from there once.
+    The last checkpoint is valid: the caller may resume the training from it once.
     """
 
     def __init__(self, message: str, step: int, documents: tuple[int, ...]) -> None:
-        """Args: `documents` are the numbers, in the corpus, of those that the step trained on."""
+        """Args: `documents`: the corpus numbers of the documents that the step trained on."""
         super().__init__(message, step, documents)
         self.step, self.documents = step, documents
 
@@ -87,4 +87,4 @@ class NonFiniteLossError(TrainingError):
 
 
 class MemoryShortageError(TrainingError):
-    """A single example does not fit the device's memory, so there is no smaller micro-batch to try."""
+    """A single example does not fit into the device's memory, so there is no smaller micro-batch to try."""

@@ -1,7 +1,7 @@
-"""Seeds that depend on what is drawn, never on when or where it is drawn.
+"""Derives seeds that depend only on what is drawn, never on when or where it is drawn.
 
-Every random choice in raysweep is made by a generator derived from the run's seed and the names
-of the thing decided (a document's id, a trial's name, a step's number).  So row order, number of
+Every random choice in raysweep is made by a generator derived from the run's seed and names that identify
+the choice (a document's id, a trial's name, a step's number).  So row order, number of
 workers, restarts and machines cannot change a result.
 """
 
@@ -11,9 +11,9 @@ import numpy as np
 
 
 def seed_for(*parts: int | str) -> int:
-    """A 63-bit seed from a sequence of names and numbers; equal parts give equal seeds everywhere.
+    """Derive a 63-bit seed from a sequence of names and numbers; equal parts give equal seeds everywhere.
 
-    Parts are typed and length-prefixed, so ("ab", "c") and ("a", "bc"), or 1 and "1", differ.
+    Parts are typed and length-prefixed, so ("ab", "c") and ("a", "bc"), or 1 and "1", give different seeds.
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
@@ -23,5 +23,5 @@ def seed_for(*parts: int | str) -> int:
 
 
 def generator_for(*parts: int | str) -> np.random.Generator:
-    """A NumPy generator (PCG64) seeded by `seed_for(*parts)`."""
+    """Create a NumPy generator (PCG64) seeded with `seed_for(*parts)`."""
     return np.random.Generator(np.random.PCG64(seed_for(*parts)))

@@ -1,1 +1,1 @@
-"""Levels from perplexities: features, classifiers and their baselines, metrics.  No torch."""
+"""Predicts levels from perplexities: features, classifiers and their baselines, metrics; without torch."""

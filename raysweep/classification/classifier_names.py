@@ -1,4 +1,4 @@
-"""Names of corpora and classifiers in the tables of a classification; who only reads them needs no pandas."""
+"""Names of corpora and classifiers in the tables of a classification; a separate module, so that it needs no pandas."""
 
 OWN = "data"
 """The name of the run's own corpus, after its section of the config."""

@@ -1,8 +1,8 @@
-"""Predicts levels by every classifier, within a corpus (k folds, a learner's texts in one) and on other corpora.
+"""Predicts levels with every classifier, by cross-validation within a corpus and zero-shot on other corpora.
 
-Every classifier, baselines included, is fitted and tested on the same texts.  On another corpus all of it is fitted on
-the first corpus alone: zero-shot, as far as that corpus is concerned.  One thread fits, so that the same texts give the
-same probabilities on any number of cores.
+In cross-validation all texts of a learner are in one fold.  Every classifier, including the baselines, is fitted and
+tested on the same texts.  For another corpus the classifiers are fitted on the first corpus only.  Fitting uses one
+thread, so that the same texts give the same probabilities on any number of cores.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ from raysweep.statistics.loss_table import Floats, Ints
 
 
 def split_folds(corpus: ScoredTexts, folds: int, seed: int) -> Ints:
-    """(D,) the fold in which each text is tested; levels are spread, learners are not divided.
+    """Choose the fold (D,) in which each text is tested; stratified by level, with each learner in one fold.
 
     Raises:
-        InputError: there are too few texts or learners for so many folds, or a level is in one fold alone.
+        InputError: there are too few texts or learners for so many folds, or all texts of a level are in one fold.
     """
     codes_D = group_codes(corpus.groups)
     learners = len(set(codes_D.tolist()))
@@ -49,10 +49,10 @@ def split_folds(corpus: ScoredTexts, folds: int, seed: int) -> Ints:
 def predict_within(
     corpus: ScoredTexts, fold_D: Ints, levels: int, models: Sequence[str], seed: int, *, reads_texts: bool = True
 ) -> dict[str, Floats]:
-    """(D, K) probabilities by classifier, each text's by what was fitted on the other folds.
+    """Predict by cross-validation; returns the probabilities (D, K) by classifier.
 
     Args:
-        reads_texts: also the classifiers that read the texts themselves.
+        reads_texts: include classifiers that read the texts themselves.
     """
     found: dict[str, Floats] = {}
     with _one_thread():
@@ -74,7 +74,7 @@ def predict_across(
     *,
     reads_texts: bool = True,
 ) -> list[dict[str, Floats]]:
-    """(D, K) probabilities by classifier for each of the other corpora; all is fitted on the first alone."""
+    """Fit on the first corpus, and return the probabilities (D, K) by classifier for each of the other corpora."""
     found: list[dict[str, Floats]] = [{} for _ in others]
     with _one_thread():
         for candidate in _chosen(models, seed, reads_texts=reads_texts):
@@ -85,13 +85,13 @@ def predict_across(
 
 
 def fit_logistic(corpus: ScoredTexts, models: Sequence[str]) -> Any:
-    """The logistic regression on all texts, as it is saved."""
+    """Fit the logistic regression, which is saved, on all texts."""
     with _one_thread():
         return _fit(logistic_of(models), corpus)
 
 
 def count_unseen(first: ScoredTexts, other: ScoredTexts, levels: Sequence[str]) -> dict[str, int]:
-    """Texts of the other corpus by levels that the first lacks, which no classifier can tell."""
+    """Count the texts of the other corpus with levels that the first lacks, which no classifier can predict."""
     absent = sorted(set(range(len(levels))) - set(first.levels.tolist()))
     return {levels[level]: int((other.levels == level).sum()) for level in absent}
 
@@ -105,7 +105,7 @@ def _fit(candidate: Candidate, texts: ScoredTexts) -> Any:
 
 
 def _predict(candidate: Candidate, fitted: Any, texts: ScoredTexts, levels: int) -> Floats:
-    """(D, K) probabilities of the texts; 0 for a level that the texts fitted on lack."""
+    """Predict the probabilities (D, K); 0 for a level that does not occur in the texts fitted on."""
     probabilities_DK = np.zeros((len(texts.levels), levels))
     probabilities_DK[:, fitted.classes_.astype(np.int64)] = fitted.predict_proba(candidate.read(texts))
     return probabilities_DK

@@ -31,20 +31,20 @@ class ClassifiedCorpora:
     predicted: tuple[Predicted, ...]
     fitted: Any
     sentences: tuple[str, ...]
-    """What came out, and which corpora could not be divided into folds."""
+    """A summary of the results, with notes on corpora that could not be divided into folds."""
 
 
 def classify_corpora(
     features: pd.DataFrame, texts: Sequence[str], levels: Sequence[str], *, folds: int, seed: int
 ) -> ClassifiedCorpora:
-    """Fit and test.
+    """Fit and test all classifiers.
 
     Args:
-        features: a row per document, by corpus.
-        texts: those of the rows.
+        features: a row per document, with the name of its corpus.
+        texts: the text of each row.
 
     Raises:
-        InputError: the texts to fit on are of one level alone.
+        InputError: the texts to fit on have fewer than two levels.
     """
     models, written = feature_models(features), np.array(texts, dtype=object)
     is_fit = features.index.isin(fit_rows(features).index)
@@ -81,7 +81,7 @@ def classify_corpora(
 
 
 def _describe(predicted: Predicted, levels: Sequence[str]) -> Iterator[str]:
-    """How often the logistic regression and the best baseline are right."""
+    """Describe how often the logistic regression and the best baseline are right."""
     truth_D = scored_rows(predicted.rows, levels).levels
     right = {
         name: float(metrics_of(confusion_of(truth_D, found.argmax(axis=1), len(levels)))["accuracy"])

@@ -1,8 +1,8 @@
-"""Classifiers of levels: what each reads of a text, and its scikit-learn pipeline.
+"""Defines the classifiers of levels: the features that each reads, and its scikit-learn pipeline.
 
-Features are the nats per token of a text under every model, of the whole text and of the answers to its masks; where a
-text has no token of a kind, the mean of the training texts stands in.  The baselines see no perplexity, or only that
-of the models' common start, and are fitted on the same texts:
+Features are the nats per token of a text under every model, for the whole text and for the answers to its masks; a
+missing value is replaced by the mean of the training texts.  The baselines use no perplexity, or only that of the
+models' common start, and are fitted on the same texts:
 
     majority          the most frequent level
     length            the logarithms of characters and words
@@ -32,9 +32,9 @@ from raysweep.statistics.loss_table import Floats, Ints
 
 
 class OrdinalByThresholds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Ordered levels by one logistic regression for each threshold: is the level above k?
+    """Ordinal regression with one logistic regression per threshold: is the level above k?
 
-    p(level = k) is the difference of neighbouring thresholds, at least 0, scaled to add up to 1.
+    p(level = k) is the difference between neighbouring thresholds, at least 0, normalised to add up to 1.
 
     Source: Frank and Hall 2001 (ECML).
     """
@@ -59,7 +59,7 @@ class OrdinalByThresholds(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A classifier by name: what it reads, and the pipeline that is fitted."""
+    """A named classifier: a function that extracts its features, and one that creates its pipeline."""
 
     name: str
     read: Callable[[ScoredTexts], Any]
@@ -68,7 +68,7 @@ class Candidate:
 
 
 def candidates(models: Sequence[str], seed: int) -> list[Candidate]:
-    """Classifiers by perplexity, then baselines (`native` only if the start was scored), then the ablations."""
+    """List the classifiers by perplexity, the baselines (`native` only if the start was scored) and the ablations."""
     by_perplexity = {
         LOGISTIC: _logistic,
         "ordinal": OrdinalByThresholds,
@@ -110,12 +110,12 @@ def candidates(models: Sequence[str], seed: int) -> list[Candidate]:
 
 
 def logistic_of(models: Sequence[str]) -> Candidate:
-    """The logistic regression, which is saved."""
+    """Return the logistic regression, which is saved."""
     return _by_perplexity(LOGISTIC, models, _logistic)
 
 
 def perplexity_pipeline(last: Any) -> Any:
-    """Mean for what is missing, unit variance, then the classifier."""
+    """Create a pipeline that imputes missing values by the mean, standardises, and then classifies."""
     return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
 
 

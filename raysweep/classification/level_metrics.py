@@ -1,7 +1,7 @@
-"""Metrics of predicted levels, all of them from confusion matrices, with bootstrap intervals over learners.
+"""Computes metrics of predicted levels from confusion matrices, with bootstrap intervals over learners.
 
-Levels are numbered from the lowest.  Learners are drawn with replacement, each with all of their texts; the same draws
-are used for all classifiers of a corpus, so that their differences are paired.  No scikit-learn here: the report and
+Levels are numbered from the lowest.  Learners are resampled with all of their texts; the same resamples are used for
+all classifiers of a corpus, so that their differences are paired.  This module needs no scikit-learn: the report and
 `verify` compute these numbers again from the classifiers' probabilities.
 """
 
@@ -23,7 +23,7 @@ _NUMBERS_AT_ONCE = 20_000_000
 
 
 def ablation_of(model: str) -> str:
-    """The name of the logistic regression that does without a model's perplexities."""
+    """Return the name of the logistic regression without a model's perplexities."""
     return f"{_WITHOUT}{model}"
 
 
@@ -36,14 +36,14 @@ def judge_predictions(
     resamples: int,
     confidence: float,
 ) -> dict[str, Any]:
-    """Metrics with intervals, confusion matrix and calibration of every classifier.
+    """Compute metrics with intervals, the confusion matrix and the calibration of every classifier.
 
     Args:
         groups: (D,) the learner of each text.
-        probabilities: by classifier, those of `ablation_of` included: (D, K) the probability of each level.
+        probabilities: classifier, including those of `ablation_of` → (D, K) the probability of each level.
 
     Returns:
-        `classifiers`, by name; `without_model`, by model: accuracy that the logistic regression loses without it.
+        `classifiers`, by name; `without_model`, by model: the accuracy that the logistic regression loses without it.
     """
     names = list(probabilities)
     count = next(iter(probabilities.values())).shape[1]
@@ -76,13 +76,13 @@ def judge_predictions(
 
 
 def confusion_of(truth_D: Ints, predicted_D: Ints, levels: int) -> Ints:
-    """(K, K) texts by true level (row) and predicted level (column)."""
+    """Count the texts by true level (row) and predicted level (column), (K, K)."""
     cells = np.bincount(truth_D * levels + predicted_D, minlength=levels**2)
     return cells.reshape(levels, levels).astype(np.int64)
 
 
 def metrics_of(confusion_RKK: Floats | Ints) -> dict[str, Floats]:
-    """Each metric of one confusion matrix or of a stack of them; QWK is NaN where all texts are in one cell."""
+    """Compute each metric of one confusion matrix or of a stack of them; QWK is NaN if all texts are in one cell."""
     counts = np.asarray(confusion_RKK, dtype=np.float64)
     size = counts.shape[-1]
     distance_KK = np.abs(np.arange(size)[:, None] - np.arange(size))
@@ -107,7 +107,7 @@ def metrics_of(confusion_RKK: Floats | Ints) -> dict[str, Floats]:
 def bootstrap_metrics(
     truth_D: Ints, predicted_PD: Ints, groups: Sequence[str], levels: int, *, resamples: int, seed: int
 ) -> dict[str, Floats]:
-    """(R, P) each metric of P classifiers in R draws of the learners; all NaN with fewer than two learners."""
+    """Compute each metric (R, P) of P classifiers in R resamples of the learners; NaN with fewer than two learners."""
     codes_D = group_codes(groups)
     count, classifiers = int(codes_D.max(initial=-1)) + 1, len(predicted_PD)
     if count < 2:
@@ -123,7 +123,7 @@ def bootstrap_metrics(
 
 
 def _draw(count: int, resamples: int, seed: int, *, width: int) -> Iterator[Floats]:
-    """How often each group was drawn, some resamples at a time."""
+    """Yield how often each group was drawn, for some resamples at a time."""
     rng, together = generator_for(seed, "classification"), max(1, _NUMBERS_AT_ONCE // width)
     for start in range(0, resamples, together):
         size = min(together, resamples - start)
@@ -131,7 +131,7 @@ def _draw(count: int, resamples: int, seed: int, *, width: int) -> Iterator[Floa
 
 
 def _with_limits(value: float, drawn_R: Floats, confidence: float) -> dict[str, float | None]:
-    """The value with its percentile interval; JSON has no NaN."""
+    """Return the value with its percentile interval; NaN becomes None, because JSON has no NaN."""
     known_R = drawn_R[~np.isnan(drawn_R)]
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(known_R, [tail, 1.0 - tail]).tolist() if len(known_R) else (None, None)

@@ -1,7 +1,7 @@
-"""What the classify stage computes from its table of features, and the tables in which it is kept.
+"""The predictions that the classify stage computes from its table of features, and the table that stores them.
 
-Two ways to test, side by side in one table of predictions: `zero-shot`, fitted on the run's own valid documents and
-tested on its test documents and on every other corpus; `within`, each corpus in folds that divide no learner.
+One table of predictions has both ways to test: `zero-shot`, fitted on the run's own valid documents and tested on its
+test documents and on every other corpus; `within`, cross-validation in each corpus with each learner in one fold.
 
     corpus, way, classifier, document, fold (-1 for zero-shot), probability_LEVEL …
 """
@@ -19,7 +19,7 @@ from raysweep.classification.scored_texts import ScoredTexts, models_of, read_sc
 from raysweep.statistics.loss_table import Floats, Ints
 
 FIT, TEST = "valid", "test"
-"""Splits of the run's own documents: the classifiers are fitted on one, and tested on the other."""
+"""The splits of the run's own documents on which classifiers are fitted and tested."""
 ZERO_SHOT, WITHIN = "zero-shot", "within"
 _PROBABILITY = "probability_"
 NO_FOLD = -1
@@ -27,19 +27,19 @@ NO_FOLD = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predicted:
-    """The predictions of one corpus in one way."""
+    """The predictions for one corpus in one of the two ways."""
 
     corpus: str
     way: str
     rows: pd.DataFrame
-    """Its rows of the table of features."""
+    """The corpus's rows of the table of features."""
     fold_D: Ints  # noqa: N815
-    """`NO_FOLD` for zero-shot."""
+    """The fold of each row; `NO_FOLD` for zero-shot."""
     probabilities: Mapping[str, Floats]
-    """By classifier: (D, K)"""
+    """Classifier → (D, K)"""
 
     def table(self, levels: Sequence[str]) -> pd.DataFrame:
-        """Its rows of the table of predictions."""
+        """Build its rows of the table of predictions."""
         parts = []
         for classifier, probabilities_DK in self.probabilities.items():
             columns = {f"{_PROBABILITY}{level}": probabilities_DK[:, k] for k, level in enumerate(levels)}
@@ -50,22 +50,22 @@ class Predicted:
         return pd.concat(parts, ignore_index=True)
 
     def judge(self, levels: Sequence[str], **settings: Any) -> dict[str, Any]:
-        """Metrics of every classifier; settings as `judge_predictions` takes them."""
+        """Compute the metrics of every classifier; `settings` are those of `judge_predictions`."""
         texts = scored_rows(self.rows, levels)
         return judge_predictions(texts.levels, texts.groups, self.probabilities, **settings)
 
 
 def scored_rows(rows: pd.DataFrame, levels: Sequence[str], texts: Sequence[str] | None = None) -> ScoredTexts:
-    """Rows of the table of features as texts; without the texts themselves, unless they are given."""
+    """Convert rows of the table of features to scored texts, whose texts are empty unless they are given."""
     lengths = rows[["characters", "words"]].to_numpy(dtype=np.int64)
     return read_scored_texts(rows.reset_index(drop=True), levels, lengths=lengths, texts=texts)
 
 
 def read_predictions(features: pd.DataFrame, predictions: pd.DataFrame, levels: Sequence[str]) -> Iterator[Predicted]:
-    """The tables, by corpus and way in the order of the file.
+    """Read the predictions from the tables, by corpus and way, in the order of the file.
 
     Raises:
-        ValueError: the tables do not belong together.
+        ValueError: the tables do not match.
     """
     for (corpus, way), part in predictions.groupby(["corpus", "way"], sort=False):
         of_corpus = features[features["corpus"] == corpus].set_index("document")
@@ -88,10 +88,10 @@ def read_predictions(features: pd.DataFrame, predictions: pd.DataFrame, levels: 
 
 
 def fit_rows(features: pd.DataFrame) -> pd.DataFrame:
-    """The rows that zero-shot classifiers are fitted on."""
+    """Select the rows on which zero-shot classifiers are fitted."""
     return features[(features["corpus"] == OWN) & (features["split"] == FIT)]
 
 
 def feature_models(features: pd.DataFrame) -> tuple[str, ...]:
-    """The models whose perplexities are features, in their order."""
+    """Return the models whose perplexities are features, in the order of the columns."""
     return models_of(features.columns)

@@ -1,7 +1,7 @@
 """Saves a fitted classifier of levels with skops, which needs no pickle, and loads it again.
 
-The same classifier gives the same bytes: skops names its parts by addresses in memory, which are replaced by numbers.
-Only the types of our own pipeline are trusted: a file that holds any other is refused before anything of it runs.
+The same classifier gives the same bytes: skops names its parts by memory addresses, which are replaced by numbers.
+Only the types of our own pipeline are trusted: a file with any other type is refused before any of its code runs.
 """
 
 import io
@@ -21,14 +21,14 @@ _SCHEMA = "schema.json"
 _ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)(\.npy"|\b)')
 _PERPLEXITIES = [EXAMPLES_VERSION, SCORES_VERSION]
 _TRUSTED = ("numpy.dtype",)
-"""Types beyond those that skops knows as safe, as scikit-learn's own are; a dtype is the type of an array's numbers."""
+"""Types trusted in addition to those that skops considers safe, such as scikit-learn's; a dtype is an array's type."""
 
 
 def save_classifier(path: Path, fitted: Any, *, levels: tuple[str, ...], models: Mapping[str, str]) -> None:
-    """Write the classifier with the levels that it tells and the models whose perplexities it reads.
+    """Write the classifier with its levels and the models whose perplexities are its features.
 
     Args:
-        models: digest of each by name, in the order of the features.
+        models: model → digest, in the order of the features.
     """
     values = {"levels": list(levels), "models": dict(models), "perplexities": _PERPLEXITIES, "pipeline": fitted}
     dumped = skops.io.dumps(values)
@@ -40,11 +40,11 @@ def load_classifier(path: Path, *, fix: str) -> tuple[Any, tuple[str, ...], dict
     """Read a classifier; returns it with its levels and the digests of its models.
 
     Args:
-        fix: how it is fitted again, for a message.
+        fix: how to fit it again, for messages.
 
     Raises:
-        InputError: the file cannot be read, holds a type that is not trusted, or was fitted on perplexities that this
-            version of raysweep computes in another way.
+        InputError: the file cannot be read, contains a type that is not trusted, or was fitted on perplexities that
+            this version of raysweep computes differently.
     """
     try:
         unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in _TRUSTED]
@@ -61,7 +61,7 @@ def load_classifier(path: Path, *, fix: str) -> tuple[Any, tuple[str, ...], dict
 
 
 def _without_addresses(dumped: bytes) -> bytes:
-    """The same zip with parts numbered by their first appearance, in order, and without dates."""
+    """Rewrite the ZIP file with parts numbered by their first appearance, sorted, and without dates."""
     with zipfile.ZipFile(io.BytesIO(dumped)) as source:
         schema = source.read(_SCHEMA).decode("utf-8")
         numbers: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Texts of known level with their perplexities: what classifiers are fitted and tested on.
+"""Texts of known level with their perplexities, on which classifiers are fitted and tested.
 
-The losses come from a table with a row per text: `level`, `learner` (null where it is not known), `tokens` and
-`infill_tokens`, and for each model `nats_MODEL` and `infill_nats_MODEL`.
+The losses come from a table with a row per text: `level`, `learner` (null if unknown), `tokens` and `infill_tokens`,
+and for each model `nats_MODEL` and `infill_nats_MODEL`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,18 +23,18 @@ class ScoredTexts:
     """D texts of known level with their features."""
 
     texts: Sequence[str]
-    """Empty where only the losses are known, as in a bundle; then no classifier that reads texts can be fitted."""
+    """Empty strings if only the losses are known, as in a bundle; then no classifier that reads texts can be fitted."""
     lengths: Floats
-    """(D, 2) characters and words."""
+    """(D, 2) numbers of characters and words."""
     levels: Ints
     """(D,) indices into the known levels, lowest first."""
     groups: Sequence[str]
-    """(D,) the learner of each, or a name of the text's own."""
+    """(D,) the learner of each text, or a unique name if the learner is unknown."""
     features: Mapping[str, Floats]
-    """By model: (D, 2) nats per token of the whole text and of the answers to its masks, NaN without a token."""
+    """Model → (D, 2) nats per token of the whole text and of the answers to its masks, NaN without tokens."""
 
     def take(self, rows: Ints) -> "ScoredTexts":
-        """Some of the texts, in this order."""
+        """Select texts by index."""
         return ScoredTexts(
             texts=[self.texts[row] for row in rows],
             lengths=self.lengths[rows],
@@ -44,33 +44,33 @@ class ScoredTexts:
         )
 
     def matrix(self, models: Sequence[str]) -> Floats:
-        """(D, 2 M) the features of these models."""
+        """Concatenate the features of these models, (D, 2 M)."""
         return np.concatenate([self.features[model] for model in models], axis=1)
 
 
 def models_of(columns: Iterable[Any]) -> tuple[str, ...]:
-    """The models whose losses a table holds, in its order."""
+    """List the models whose losses a table has, in the order of its columns."""
     return tuple(str(name).removeprefix(_NATS) for name in columns if str(name).startswith(_NATS))
 
 
 def loss_columns(model: str) -> tuple[str, str]:
-    """The columns of a model's losses: of whole texts, and of the answers to masks."""
+    """Return the names of a model's columns of losses: for whole texts, and for the answers to masks."""
     return f"{_NATS}{model}", f"infill_{_NATS}{model}"
 
 
 def measure_lengths(texts: Sequence[str]) -> Ints:
-    """(D, 2) characters and words of each text."""
+    """Count the characters and words of each text, (D, 2)."""
     return np.array([(len(text), len(text.split())) for text in texts], dtype=np.int64).reshape(-1, 2)
 
 
 def read_scored_texts(
     table: pd.DataFrame, levels: Sequence[str], *, lengths: Ints, texts: Sequence[str] | None = None
 ) -> ScoredTexts:
-    """Texts of known level, from the table of their losses.
+    """Read texts of known level from the table of their losses.
 
     Args:
-        table: a row per text, all of them of a known level.
-        texts: None where only the losses are known.
+        table: a row per text, each of a known level.
+        texts: None if only the losses are known.
     """
     learners = _plain(table["learner"])
     return ScoredTexts(
@@ -83,7 +83,7 @@ def read_scored_texts(
 
 
 def group_codes(groups: Sequence[str]) -> Ints:
-    """(D,) number of each text's group, in order of first appearance: renaming the groups changes nothing."""
+    """Number the group of each text (D,) by first appearance, so that renaming the groups changes nothing."""
     return np.asarray(pd.factorize(np.array(groups, dtype=object))[0], dtype=np.int64)
 
 

@@ -1,1 +1,1 @@
-"""experiments.yaml: its schema, loading with exact errors, and fingerprints of settings."""
+"""The configuration: the schema of experiments.yaml, loading it with exact errors, and fingerprints of settings."""

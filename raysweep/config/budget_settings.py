@@ -1,4 +1,4 @@
-"""Settings of what a run may spend, what that costs, and who is notified; never part of a fingerprint."""
+"""Settings of budgets, prices and notifications; never part of a fingerprint."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,7 +10,7 @@ Event = Literal["done", "failed", "budget"]
 
 
 class PricesConfig(Section):
-    """Prices of an hour, for `plan` and for `budget.cost`."""
+    """Prices per hour, for `plan` and for `budget.cost`."""
 
     currency: Annotated[str, Field(min_length=1)] = Field(
         "USD", description="shown after amounts; nothing is converted"
@@ -19,7 +19,7 @@ class PricesConfig(Section):
         None, description="price of an hour of one GPU of any kind"
     )
     gpu_types: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        {}, description="the same by kind, such as {A100: 2.2}; takes precedence over gpu_hour"
+        {}, description="price by kind of GPU, such as {A100: 2.2}; takes precedence over gpu_hour"
     )
     core_hour: Annotated[float, Field(ge=0.0)] | None = Field(
         None, description="price of an hour of one CPU core, for trials without a GPU"
@@ -27,29 +27,29 @@ class PricesConfig(Section):
 
 
 class BudgetConfig(Section):
-    """Caps on what the trainings of a run folder may take in all, checked before and while they run."""
+    """Limits on the total of all trainings of a run folder, checked before and during the run."""
 
     gpu_hours: PositiveFloat | None = Field(None, description="GPU-hours of all trainings; half a GPU counts half")
     wall_hours: PositiveFloat | None = Field(None, description="hours during which trainings run")
     cost: PositiveFloat | None = Field(None, description="in prices.currency")
     start_anyway: bool = Field(
-        False, description="start although the plan's estimate is above a cap; trainings still stop at it"
+        False, description="start although the plan's estimate exceeds a limit; trainings still stop at the limit"
     )
 
 
 class NotifyConfig(Section):
-    """Who is notified of the end of a run."""
+    """Notifications about the end of a run."""
 
     command: tuple[str, ...] | None = Field(
         None,
-        description="a program with its arguments, ${NAME}s as in webhook; "
-        "gets the message as its last argument and in RAYSWEEP_* variables",
+        description="a program with its arguments, which may contain ${NAME} as in webhook; "
+        "it gets the message as its last argument and in RAYSWEEP_* variables",
     )
     webhook: str | None = Field(
-        None, description="a URL that gets the message as JSON by POST; ${NAME} is an environment variable"
+        None, description="a URL to which the message is sent as JSON by POST; ${NAME} is an environment variable"
     )
     on: Annotated[tuple[Event, ...], Field(min_length=1)] = Field(
-        ("done", "failed", "budget"), description="ends to notify of: done, failed, budget"
+        ("done", "failed", "budget"), description="events that are notified: done, failed, budget"
     )
     timeout_s: Timeout = Field(10.0, description="seconds that the command or the webhook may take")
 

@@ -1,4 +1,4 @@
-"""Settings of the stage that tells levels from perplexities."""
+"""Settings of the stage that predicts levels from perplexities."""
 
 from typing import Annotated
 
@@ -8,12 +8,13 @@ from raysweep.config.section import Section
 
 
 class ClassificationConfig(Section):
-    """Levels from perplexities beside baselines: fitted on valid documents and tested on test documents, and in folds.
+    """Prediction of levels from perplexities, compared with baselines.
 
-    The start and the first training of every entry score the valid and test documents, which may take longer than the
+    Classifiers are fitted on valid documents and tested on test documents, and also tested by cross-validation.  The
+    start and the first training of every entry score the valid and test documents, which may take longer than the
     evaluate stage.
     """
 
     folds: Annotated[int, Field(ge=2, le=100)] = Field(
-        5, description="parts of the test documents that are tested in turn; a learner's texts are in one"
+        5, description="folds of the cross-validation on the test documents; a learner's texts are in one fold"
     )

@@ -1,4 +1,4 @@
-"""Settings of trainings on a part of the documents, and of the control trials."""
+"""Settings of trainings on a subset of the documents, and of the control trials."""
 
 from typing import Annotated
 
@@ -8,11 +8,11 @@ from raysweep.config.section import Section, Seed
 
 
 class SubsetConfig(Section):
-    """A random part of the train documents of a trial's levels, as large as one of these levels."""
+    """A random subset of the train documents of a trial's levels, as large as one of these levels."""
 
-    size_of: str = Field(description="the level whose number of train documents is taken")
-    disjoint: bool = Field(False, description="the parts for two levels share no document")
-    seed: Seed = Field(0, description="seed of the draw; the training has its own")
+    size_of: str = Field(description="the level whose number of train documents determines the size")
+    disjoint: bool = Field(False, description="the subsets for two levels share no document")
+    seed: Seed = Field(0, description="seed of the draw; the training has its own seed")
 
 
 class ControlsConfig(Section):
@@ -29,7 +29,7 @@ class ControlsConfig(Section):
     )
     placebo_draws: Annotated[int, Field(ge=1, le=100)] = Field(
         3,
-        description="random groups of documents for each level, a model each; they show what chance gains",
+        description="random groups of documents for each level, with a model each; they show gains due to chance",
     )
     compute_matched: bool = Field(
         False, description="a general model that sees as many examples as all level models together"
@@ -40,5 +40,5 @@ class ControlsConfig(Section):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The kinds of control that are asked for."""
+        """The kinds of controls that are enabled."""
         return tuple(name for name, value in self if value is True)

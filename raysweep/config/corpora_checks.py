@@ -1,4 +1,4 @@
-"""What must hold of the other corpora of a config: names that can be folders, and settings that fit the levels."""
+"""Checks the other corpora of a config: their names must be valid folder names, and their settings fit the levels."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,10 +16,10 @@ LONGEST_NAME = 40
 def find_corpus_problems(
     corpora: Corpora, data: DataConfig, is_taken: Callable[[str], bool]
 ) -> Iterator[tuple[str, str]]:
-    """Wrong names and settings of other corpora; paths and messages.
+    """Find invalid names and settings of other corpora; yields paths and messages.
 
     Args:
-        is_taken: whether `--force` knows a name already.
+        is_taken: tells whether a name is already used by `--force`.
     """
     seen: dict[str, str] = {}
     for name, corpus in corpora.items():

@@ -1,4 +1,4 @@
-"""Settings of other corpora, on which a run's models are scored beside its own test documents."""
+"""Settings of other corpora, on which a run's models are scored in addition to its own test documents."""
 
 import json
 from typing import Annotated
@@ -10,17 +10,17 @@ from raysweep.config.section import Distinct
 
 
 class CorpusConfig(SourceConfig):
-    """Another corpus: all its documents are scored, none is trained on."""
+    """Another corpus; all its documents are scored, and none is trained on."""
 
     path: str | Annotated[tuple[str, ...], Distinct] = Field(
-        description="a file, several, a glob, a folder or an address"
+        description="a file, several files, a glob, a folder or an address"
     )
 
     def as_data(self, data: DataConfig) -> DataConfig:
-        """The settings to read it with: its own, with the levels, the language and the threshold of the run's corpus.
+        """Combine its settings with the levels, the language and the near-duplicate threshold of the run's corpus.
 
         Raises:
-            ValidationError: they do not fit these levels.
+            ValidationError: the settings do not fit these levels.
         """
         of_run = data.model_dump(mode="json", include={"levels", "language", "near_duplicates"})
         return DataConfig.model_validate_json(json.dumps({**self.model_dump(mode="json"), **of_run}))

@@ -1,4 +1,4 @@
-"""Settings of the corpus and of the masked examples made from it."""
+"""Settings of the corpus and of the masked examples that are made from it."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,21 +16,21 @@ SplitName = Literal["train", "valid", "test"]
 
 
 class ColumnsConfig(Section):
-    """Names of the corpus's columns; what is absent is as the layout says, or has its usual name."""
+    """Names of the corpus's columns; absent names are those of the layout, or the usual names."""
 
     id: str | None = Field(
-        None, description="a different value for each document; if absent: writing_id, or made from the row's number"
+        None, description="a different value for each document; if absent: writing_id, or made from the row number"
     )
-    l1: str | None = Field(None, description="the writer's first language; if absent: l1, or not known")
+    l1: str | None = Field(None, description="the writer's first language; if absent: l1, or unknown")
     level: str | None = Field(None, description="the document's level; if absent: cefr_level")
     text: str | None = Field(None, description="the document itself; if absent: text")
-    learner: str | None = Field(None, description="the writer; their documents all go to one split")
-    prompt: str | None = Field(None, description="the task the document answers")
+    learner: str | None = Field(None, description="the writer, whose documents all go to one split")
+    prompt: str | None = Field(None, description="the task that the document answers")
     split: str | None = Field(
-        None, description="published splits, taken as they are; '@file' reads them from the names of the files"
+        None, description="published splits, which are kept; '@file' reads them from the names of the files"
     )
-    date: str | None = Field(None, description="when it was written; carried into documents.parquet")
-    score: str | None = Field(None, description="how it was graded; carried into documents.parquet")
+    date: str | None = Field(None, description="date of writing; copied to documents.parquet")
+    score: str | None = Field(None, description="grade; copied to documents.parquet")
 
 
 class SampleConfig(Section):
@@ -38,16 +38,17 @@ class SampleConfig(Section):
 
     rows: Annotated[int, Field(ge=10, le=10_000_000)] = Field(3000, description="documents to generate")
     level_shares: dict[str, PositiveFloat] | None = Field(
-        None, description="relative number of documents per level; EFCAMDAT's own shares if absent"
+        None, description="relative number of documents per level; EFCAMDAT's shares if absent"
     )
 
 
 class SplitConfig(Section):
-    """Shares of documents per split, in every level, and what two splits must not share."""
+    """The share of documents in each split, for every level, and what two splits must not share."""
 
     unit: Literal["learner", "prompt", "both"] = Field(
         "learner",
-        description="what goes to one split as a whole; both: documents whose learner and prompt differ are set aside",
+        description="what is kept in one split; both: documents whose learner and prompt are in different splits are "
+        "set aside",
     )
 
     train: Fraction = 0.8
@@ -68,7 +69,7 @@ class NearDuplicatesConfig(Section):
     """Texts that are almost the same, such as a corrected copy."""
 
     threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
-        0.9, description="share of the longer text's words that two such texts have in common, in order"
+        0.9, description="least share of the longer text's words that two such texts have in common, in order"
     )
     action: Literal["group", "report"] = Field(
         "group", description="group: they go to one split; report: they are only counted"
@@ -76,27 +77,27 @@ class NearDuplicatesConfig(Section):
 
 
 class SourceConfig(Section):
-    """The files of a corpus, and how they are read."""
+    """The files of a corpus, and the settings for reading them."""
 
     path: str | Annotated[tuple[str, ...], Distinct] | None = Field(
-        None, description="a file, several, a glob, a folder or an address; the synthetic sample if absent"
+        None, description="a file, several files, a glob, a folder or an address; the synthetic sample if absent"
     )
-    format: Format | None = Field(None, description="recognised by the content if absent")
-    encoding: str = Field("utf-8", description="of text files, such as cp1252 or utf-16")
+    format: Format | None = Field(None, description="format of the files; recognised by the content if absent")
+    encoding: str = Field("utf-8", description="encoding of text files, such as cp1252 or utf-16")
     quotes: Literal["double", "none"] = Field(
-        "double", description="none: in delimited files a quotation mark is a character like any other"
+        "double", description="none: a quotation mark in delimited files is an ordinary character"
     )
-    sheet: str | None = Field(None, description="of a workbook with several")
+    sheet: str | None = Field(None, description="the sheet to read of a workbook with several sheets")
     layout: LayoutName | None = Field(None, description="columns, levels and markup of a known corpus")
     clean: bool | None = Field(
-        None, description="unwrap markup such as <br>, &amp; and tags; if absent, as the layout says, otherwise not"
+        None, description="unwrap markup such as <br>, &amp; and tags; if absent, the layout decides, otherwise false"
     )
     columns: ColumnsConfig = ColumnsConfig()
     level_aliases: dict[str, str] = Field({}, description="other spellings of a level, such as {'1': A1}")
     leave_out: Annotated[tuple[str, ...], Distinct] = Field(
         (), description="levels, as the corpus spells them, whose rows are left out; '' for rows without one"
     )
-    max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger part of the rows is quarantined")
+    max_bad_fraction: Fraction = Field(0.01, description="the run stops if a larger share of the rows is quarantined")
 
     @field_validator("encoding")
     @classmethod
@@ -111,16 +112,16 @@ class SourceConfig(Section):
 class DataConfig(SourceConfig):
     """The corpus."""
 
-    csv: str | None = Field(None, exclude=True, description="another name of `path`")
+    csv: str | None = Field(None, exclude=True, description="another name for `path`")
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] = Field(
-        "en", description="of the texts, as an ISO 639 code: it decides where sentences and words end"
+        "en", description="language of the texts (ISO 639 code), which determines where sentences and words end"
     )
     sample: SampleConfig = SampleConfig()
     levels: Annotated[tuple[str, ...], Distinct] = Field(
         ("A1", "A2", "B1", "B2", "C1"), description="known levels, lowest first"
     )
     split_names: dict[str, SplitName] = Field(
-        {}, description="other names in the split column, such as {dev: test}; usual ones are known"
+        {}, description="other names in the split column, such as {dev: test}; usual names are known"
     )
     split: SplitConfig = SplitConfig()
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
@@ -132,7 +133,7 @@ class DataConfig(SourceConfig):
         if self.csv is not None:
             if self.path is not None:
                 raise ValueError("csv and path are two names of one setting; must be given once")
-            self.__dict__.update(path=self.csv, csv=None)  # the model is frozen from here on
+            self.__dict__.update(path=self.csv, csv=None)  # a frozen model refuses assignments
         return self
 
     @field_validator("levels")
@@ -169,12 +170,12 @@ class DataConfig(SourceConfig):
 
 
 class MaskingConfig(Section):
-    """How examples are made: the hierarchical mask of ILM (Donahue, Lee and Liang 2020)."""
+    """Settings for making examples: the hierarchical mask of ILM (Donahue, Lee and Liang 2020)."""
 
     document: Fraction = Field(0.03, description="probability that the whole document is one span")
-    paragraph: Fraction = Field(0.03, description="probability of each paragraph, if the document is not one")
-    sentence: Fraction = Field(0.03, description="probability of each sentence outside such paragraphs")
-    word: Fraction = Field(0.03, description="probability that a span starts at a word elsewhere")
+    paragraph: Fraction = Field(0.03, description="probability that a paragraph is a span, if the document is not")
+    sentence: Fraction = Field(0.03, description="probability that a sentence is a span, if its paragraph is not")
+    word: Fraction = Field(0.03, description="probability that a span starts at a word, if its sentence is not a span")
     ngram: Fraction = Field(0.5, description="probability that a span starting at a word is an n-gram")
     max_ngram: Annotated[int, Field(ge=1, le=1024)] = Field(8, description="words in the longest n-gram")
     examples_per_document: Annotated[int, Field(ge=1, le=255)] = 16
@@ -182,7 +183,7 @@ class MaskingConfig(Section):
         16, description="draws per example before a repeated mask is left out"
     )
     min_spans: BoundedCount = Field(0, description="a mask with fewer spans is drawn again")
-    max_spans: PositiveInt | None = Field(None, description="a mask with more spans is sampled down, in order")
+    max_spans: PositiveInt | None = Field(None, description="a mask with more spans is randomly thinned out")
     max_tokens: Annotated[int, Field(ge=8, le=1024)] = Field(256, description="tokens in an example")
     overflow: Literal["window", "truncate", "drop"] = Field(
         "window",

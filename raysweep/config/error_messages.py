@@ -36,21 +36,21 @@ _REQUIREMENTS = {
 
 
 def error_messages(details: Sequence[ErrorDetails], root: type[Section] = Config) -> list[tuple[str, str]]:
-    """The path and the message of each error; the branches of a union become one message.
+    """Return the path and the message of each error; the errors of a union's branches become one message.
 
     Args:
-        root: what was validated.
+        root: the section that was validated.
     """
     by_path: dict[str, list[ErrorDetails]] = {}
     for detail in details:
-        # The location also names a union's branches; the field's name is enough.
+        # The location also names the branches of a union, which are left out.
         parts = [str(part) for part in detail["loc"] if part != "[key]" and not _UNION_BRANCH.match(str(part))]
         by_path.setdefault(".".join(parts), []).append(detail)
     return [(path, message) for path, errors in by_path.items() for message in dict.fromkeys(_messages(errors, root))]
 
 
 def did_you_mean(name: Any, known: Any) -> str:
-    """The nearest of the known names, or all of them if they are not too many; '' if neither helps."""
+    """Suggest the nearest of the known names, or list all if they are not too many; otherwise return ''."""
     names = [str(name) for name in known]
     folded = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in names}
     close = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", str(name).lower()), list(folded), n=1)
@@ -60,7 +60,7 @@ def did_you_mean(name: Any, known: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as a message shows it, cut to 60 characters."""
+    """Format a value for a message, cut to 60 characters."""
     return shown(value, 60)
 
 
@@ -87,7 +87,7 @@ def _messages(errors: Sequence[ErrorDetails], root: type[Section]) -> list[str]:
 
 
 def _whole_bounds(context: dict[str, Any]) -> dict[str, Any]:
-    """Whole bounds without a `.0`."""
+    """Convert bounds that are whole numbers to int, so that messages show no `.0`."""
     return {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in context.items()
@@ -104,7 +104,7 @@ def _unknown_key(key: str, section: type[Section] | None) -> str:
 
 
 def _look_up(location: Sequence[int | str], root: type[Section]) -> tuple[type[Section] | None, str | None]:
-    """The section that a path leads to, None for a plain value; the description of the last known field on it."""
+    """Return the section at a path, or None for a plain value, and the description of the last known field on it."""
     section: type[Section] | None = root
     description, is_entry = None, False
     for part in location:
@@ -117,7 +117,7 @@ def _look_up(location: Sequence[int | str], root: type[Section]) -> tuple[type[S
                 return None, description
             description, kinds = field.description, _kinds_in(field.annotation)
             section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
-            is_entry = "dict" in str(field.annotation)  # its next part names an entry
+            is_entry = "dict" in str(field.annotation)  # the next part of the path names an entry
     return section, description
 
 

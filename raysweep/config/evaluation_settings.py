@@ -9,26 +9,26 @@ from raysweep.config.section import Distinct, PositiveFloat, PositiveInt, Sectio
 
 
 class EvaluationConfig(Section):
-    """How the models are scored."""
+    """Settings for scoring the models."""
 
     documents_per_level: PositiveInt | None = Field(None, description="test documents per level; all if absent")
     examples_per_document: PositiveInt = Field(4, description="masks of each document that are scored")
     context_examples: Annotated[int, Field(ge=1, le=255)] = Field(
         1,
-        description="how many of these also have their context scored, which is nearly the same text under every mask",
+        description="for how many of these masks the context is scored too; it is nearly the same text for every mask",
     )
     batch_tokens: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
-        8192, description="tokens in a batch, padding included"
+        8192, description="tokens in a batch, including padding"
     )
     generation_documents: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        16, description="documents per level for infilling scores"
+        16, description="documents per level for generation scores"
     )
     speed_repeats: Annotated[int, Field(ge=0, le=10_000)] = Field(5, description="timed generations per model")
     interpolation: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(max_length=20), Distinct] = (
         Field(
             (),
-            description="between the general and each fine-tuned model: the fine-tuned one's share of the weights, "
-            "such as [0.25, 0.5, 0.75]; valid documents are then scored too, to choose the best share",
+            description="models between the general and each fine-tuned model: the weight of the fine-tuned model, "
+            "such as [0.25, 0.5, 0.75]; valid documents are then scored too, to choose the best weight",
         )
     )
 
@@ -42,10 +42,10 @@ class MarginConfig(Section):
 class SpecialisationConfig(Section):
     """H1: PPL(general) / PPL(level) on the level's own test documents."""
 
-    margin: PositiveFloat = Field(1.0, description="confirmed if the interval lies above")
-    target: PositiveFloat = Field(1.25, description="the gain that was planned for")
+    margin: PositiveFloat = Field(1.0, description="confirmed if the interval is above this")
+    target: PositiveFloat = Field(1.25, description="the planned gain")
     smallest_effect: Annotated[float, Field(gt=1.0)] = Field(
-        1.05, description="the ratio from which a gain beyond a control matters; below, the control explains the gain"
+        1.05, description="smallest ratio to a control that matters; below it, the control explains the gain"
     )
 
 
@@ -53,14 +53,12 @@ class HypothesesConfig(Section):
     """The bounds of the three hypotheses."""
 
     specialisation: SpecialisationConfig = SpecialisationConfig()
-    sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) stays below")
-    transfer: MarginConfig = Field(
-        MarginConfig(margin=1.0), description="H3: PPL(transfer) / PPL(best other) stays below"
-    )
+    sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) is below")
+    transfer: MarginConfig = Field(MarginConfig(margin=1.0), description="H3: PPL(transfer) / PPL(best other) is below")
 
 
 class ReportConfig(Section):
-    """Statistics and the page."""
+    """Settings of the statistics and the report."""
 
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(10_000, description="bootstrap resamples")
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

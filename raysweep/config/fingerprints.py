@@ -1,4 +1,4 @@
-"""Fingerprints of settings and files, by which finished work is recognised; paths and hosts are no part of them."""
+"""Computes fingerprints of settings and files, which identify finished work; they do not include paths or hosts."""
 
 import hashlib
 import json
@@ -8,23 +8,23 @@ from typing import Any
 
 EXAMPLES_VERSION = 2
 SCORES_VERSION = 5
-"""With that of the examples, the masks: raised when the same settings give other perplexities."""
+"""Versions of the examples and of the scores; increased if the same settings give other examples or perplexities."""
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """A short hash of plain values; the order of keys does not matter."""
+    """Hash plain values to a short string; the order of keys does not matter."""
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:
-    """A hash of a file's bytes."""
+    """Hash the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The plain values that differ, as `steps: 400 → 800`; nested ones with their dotted path."""
+    """List the plain values that differ, as `steps: 400 → 800`, with dotted paths for nested values."""
     before, after = flatten(old), flatten(new)
     return [
         f"{path}: {_show(before, path)} → {_show(after, path)}"
@@ -34,7 +34,7 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted paths; lists stay whole."""
+    """Return nested fields by their dotted paths; lists are not flattened."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A config without some of its levels: their trials are dropped, and their texts are left out of the corpus."""
+"""Removes levels from a config: their trials are dropped, and their texts are left out of the corpus."""
 
 from collections.abc import Collection
 
@@ -7,9 +7,9 @@ from raysweep.errors import ConfigError
 
 
 def without_levels(config: Config, levels: Collection[str]) -> Config:
-    """Leave levels out: of `data.levels`, of the trials on several levels, with the trials on them alone.
+    """Remove levels from `data.levels` and from trials on several levels, and drop the trials on these levels only.
 
-    A trial that starts from a dropped one is dropped too.
+    A trial that starts from a dropped trial is dropped too.
 
     Raises:
         ConfigError: fewer than two levels, or no trials, would remain.

@@ -1,7 +1,7 @@
-"""Reads experiments.yaml into a `Config`, or reports everything that is wrong with it at once.
+"""Reads experiments.yaml into a `Config`, or reports all errors at once.
 
 A message is `place: path: found value; must be …`, with the nearest valid name for an unknown one.
-The file is validated as JSON, where pydantic's strict mode takes lists for tuples and converts nothing
+The file is validated as JSON, for which pydantic's strict mode accepts lists for tuples and converts nothing
 else.
 """
 
@@ -34,14 +34,14 @@ def load_config(path: Path, profile: str | None = None, overrides: Sequence[str]
     """Read a profile of the file, with `--set` values applied.
 
     Args:
-        profile: its name; the file's `default` if None.
-        overrides: `path.to.key=value` each, the value in YAML.
+        profile: the name of the profile; the file's `default` if None.
+        overrides: strings `path.to.key=value`, with the value in YAML.
 
     Returns:
         The profile's name and its settings.
 
     Raises:
-        ConfigError: a line for each mistake.
+        ConfigError: with a line for each error.
     """
     data = read_file(path)
     name = profile or data["default"]
@@ -53,7 +53,7 @@ def load_config(path: Path, profile: str | None = None, overrides: Sequence[str]
 
 
 def _with_one_path(values: Any, set_paths: Sequence[str]) -> Any:
-    """Let `--set data.csv` stand for the file's `data.path`, and the other way round."""
+    """Let `--set data.csv` replace the file's `data.path`, and vice versa."""
     data = values.get("data") if isinstance(values, dict) else None
     for given, other in (("csv", "path"), ("path", "csv")):
         if isinstance(data, dict) and f"data.{given}" in set_paths and f"data.{other}" not in set_paths:
@@ -65,7 +65,7 @@ def check_file(path: Path) -> dict[str, Config]:
     """Read every profile of the file.
 
     Raises:
-        ConfigError: a line for each mistake in any of them.
+        ConfigError: with a line for each error in any profile.
     """
     data = read_file(path)
     configs: dict[str, Config] = {}
@@ -85,10 +85,10 @@ def check_file(path: Path) -> dict[str, Config]:
 
 
 def read_resolved_config(folder: RunFolder) -> Config:
-    """The settings that a run was made with, from its own config.yaml.
+    """Read the settings of a run from its config.yaml.
 
     Raises:
-        InputError: there is none, or it is not as raysweep writes it.
+        InputError: the file does not exist, or raysweep did not write it.
     """
     if not folder.config.exists():
         raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
@@ -102,7 +102,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     """Validate a profile given as plain values.
 
     Raises:
-        ConfigError: a line for each mistake: `place`, `joint`, the path, what was found and what must be.
+        ConfigError: with a line for each error: `place`, `joint`, the path, the value found and the requirement.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{place}: found {show(values)}; must be a mapping of settings")
@@ -112,7 +112,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
     except ValidationError as error:
         found = error_messages([detail for detail in error.errors() if not _is_inherited(detail, listed)])
         told = {path for path, _ in problems} | ({"trials"} if problems else set())
-        # What an entry lacks because the plan is wrong is not said again.
+        # Fields that are missing because of an error in the plan are not reported again.
         problems += [(path, message) for path, message in found if path.removesuffix(".levels") not in told]
     else:
         problems = problems or _cross_checks(config)
@@ -122,12 +122,12 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON Schema of experiments.yaml, for editors."""
+    """Return the JSON Schema of experiments.yaml, for editors."""
     return with_plan(ConfigFile.model_json_schema(by_alias=True))
 
 
 def dump_config(config: Config) -> str:
-    """A resolved profile as YAML, for the run folder; without secrets."""
+    """Write a resolved profile as YAML without secrets, for the run folder."""
     data = json.loads(config.model_dump_json(by_alias=True))
     if config.notify is not None:
         data["notify"] = recorded_notify(data["notify"])
@@ -135,7 +135,7 @@ def dump_config(config: Config) -> str:
 
 
 def _cross_checks(config: Config) -> list[tuple[str, str]]:
-    """Check names, levels and parents of trials and other relations between fields; paths and messages."""
+    """Check names, levels and parents of trials and other relations between fields; returns paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
     for level in (config.data.sample.level_shares or {}) if config.data.path is None else ():
         if level not in config.data.levels:
@@ -194,7 +194,7 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
 
 
 def _check_search(path: str, trial: TrialConfig, search: SearchConfig) -> list[tuple[str, str]]:
-    """Try the ends of every range and every choice as the setting that they are for, beside those not searched."""
+    """Validate the ends of every range and every choice as a value of its setting, with the settings not searched."""
     problems = []
     fixed = trial.model_dump(include=TrainingConfig.model_fields.keys() - search.space.keys())
     for name, tried in search.space.items():
@@ -208,7 +208,7 @@ def _check_search(path: str, trial: TrialConfig, search: SearchConfig) -> list[t
 
 
 def _check_searched_pairs(path: str, search: SearchConfig) -> list[tuple[str, str]]:
-    """Try every pair of choices of settings of which one forbids values of another."""
+    """Validate every pair of choices of settings that may exclude each other."""
     chosen = [set(search.space[name].choices or ()) for name in ("precision", "compile") if name in search.space]
     for precision, is_compiled in product(*chosen) if len(chosen) == 2 else ():
         try:
@@ -248,7 +248,7 @@ def _is_inherited(detail: ErrorDetails, values: dict[str, Any]) -> bool:
 
 
 def _line(path: str, message: str, place: str, set_paths: Sequence[str], joint: str) -> str:
-    """One line: the place, then what is wrong there."""
+    """Format one line: the place, then the error."""
     label = SET_PLACE + " " if _is_set(path, set_paths) else place + joint
     if message.startswith(UNKNOWN):
         path = path.rpartition(".")[0]  # the message names the field itself
@@ -256,5 +256,5 @@ def _line(path: str, message: str, place: str, set_paths: Sequence[str], joint: 
 
 
 def _is_set(path: str, set_paths: Sequence[str]) -> bool:
-    """Whether `--set` gave the value, a part of it, or a section that contains it."""
+    """Tell whether `--set` gave the value, a part of it, or a section that contains it."""
     return any(f"{path}.".startswith(f"{given}.") or given.startswith(f"{path}.") for given in set_paths)

@@ -1,8 +1,8 @@
-"""Reads YAML that may be hostile into plain values: text, numbers, booleans, nothing, lists, mappings with text keys.
+"""Reads untrusted YAML into plain values: text, numbers, booleans, null, lists, and mappings with text keys.
 
-Unlike YAML 1.1, a duplicate key is an error, `1e-5` is a number, and `no`, `on`, `010` and `1:30` are text; a key is
-the text that stands there.  Tags other than those of these kinds, aliases inside of themselves, and what expands to
-more than a config can need are refused at their line, before they are expanded.
+Unlike YAML 1.1, a duplicate key is an error, `1e-5` is a number, and `no`, `on`, `010` and `1:30` are text; keys are
+always text.  Tags of other types, recursive aliases, and documents that expand to more values than any config needs are
+refused at their line, before they are expanded.
 """
 
 import re
@@ -15,13 +15,13 @@ from raysweep.storage.printable import printable
 
 MOST_CHARACTERS = 256 * 1024
 MOST_NODES = 50_000
-"""Values and keys, each alias counted as often as it is used."""
+"""Most values and keys, each alias counted as often as it is used."""
 DEEPEST = 40
 LONGEST_KEY = 80
 _LARGEST = 2**63 - 1
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {
-    # tag: the plain values that it stands for, the characters they begin with, what a wrong one is told
+    # tag: (pattern of its plain values, their first characters, message for a wrong value)
     "bool": (re.compile(r"(?:true|false|True|False)\Z"), "tTfF", "must be true or false"),
     "int": (re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z"), "-+0123456789", "must be a whole number"),
     "float": (
@@ -42,10 +42,11 @@ _KINDS = {
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain values of a document; None if it is empty.
+    """Parse a document to plain values; None if it is empty.
 
     Raises:
-        ValueError: it is not YAML, or holds what no config may; names the line, what was found and the fix.
+        ValueError: it is not YAML, or contains what a config must not; the message names the line, the value found and
+            the fix.
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"found {len(text):,} characters; must be at most {MOST_CHARACTERS:,}")
@@ -62,13 +63,13 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Resolves plain values as the module's docstring says, and keeps count of what they expand to."""
+    """Resolves plain values as described above, and counts the values to which aliases expand."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
         self._sizes: dict[int, int] = {}
-        """Nodes that a composed node expands to, itself included, by its id."""
+        """Id of a composed node → number of nodes that it expands to, including itself."""
         self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -95,7 +96,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_node(node: yaml.Node) -> None:
-    """Refuse a value whose tag is not of its kind, or whose text is not of its tag."""
+    """Raise if the tag of a value does not fit its kind, or its text does not fit its tag."""
     kind = node.tag.removeprefix(_TAG)
     if node.tag not in _KINDS[type(node)]:
         tag = show("!!" + kind if kind != node.tag else node.tag)
@@ -125,7 +126,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any
 
 
 def _key(node: yaml.Node) -> str:
-    """The text of a key as it stands in the file."""
+    """Return the text of a key as written in the file."""
     if not isinstance(node, yaml.ScalarNode):
         kind = "list" if isinstance(node, yaml.SequenceNode) else "mapping"
         raise _refusal(f"found a {kind} as a key; must be a name", node.start_mark)
@@ -141,7 +142,7 @@ def _refusal(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 def _fix(error: yaml.MarkedYAMLError) -> str:
-    """What the parser says, with what to do where it does not say so itself."""
+    """Return the parser's message, replaced by a clearer one with the fix for some errors."""
     problem = printable(str(error.problem))
     if "'\\t' that cannot start any token" in problem:
         return "found a tab where the line begins; indent with spaces"

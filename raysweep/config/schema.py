@@ -1,7 +1,7 @@
 """The schema of experiments.yaml: every setting, its unit, its default and its bounds.
 
-Records are frozen and strict: a number in quotes is text, an unknown key is an error.  A
-profile is a `Config`; `loading.py` turns a file into one, or into a list of exact errors.
+Records are frozen and strict: a number in quotes is text, and an unknown key is an error.  A
+profile is a `Config`; `loading.py` converts a file to one, or to a list of exact errors.
 """
 
 from typing import Annotated, Literal
@@ -21,13 +21,13 @@ from raysweep.config.training_settings import EntryConfig, ModelConfig, Training
 
 
 class SequentialSeedsConfig(Section):
-    """Seed after seed: after each, every claim is looked at, and no more is trained for those that are settled."""
+    """Sequential seeds: every claim is tested after each seed, and training stops for claims that are settled."""
 
-    max: Annotated[int, Field(ge=3, le=20)] = Field(description="seeds of each training at most")
+    max: Annotated[int, Field(ge=3, le=20)] = Field(description="most seeds of each training")
     stop: Literal["sequential"]
 
 
-# The tags are named as pydantic names branches of a union, which messages leave out.
+# The tags are named like pydantic's branches of a union, which messages leave out.
 Seeds = Annotated[
     Annotated[int, Field(ge=1, le=1000), Tag("int")] | Annotated[SequentialSeedsConfig, Tag("dict[seeds]")],
     Discriminator(lambda value: "dict[seeds]" if isinstance(value, dict | SequentialSeedsConfig) else "int"),
@@ -40,12 +40,12 @@ class Config(Section):
     seed: Seed = Field(0, description="seed of splits, masks and statistics")
     seeds: Seeds = Field(
         1,
-        description="trainings of every trial that names no seeds of its own; the first is known by the trial's name. "
+        description="number of trainings of every trial without its own seeds; the first has the trial's name. "
         "{max: 5, stop: sequential} trains seed after seed, and stops for claims that are settled",
     )
     data: DataConfig = DataConfig()
     corpora: Annotated[Corpora, Field(max_length=100)] = Field(
-        {}, description="other corpora, by name: every model is scored on their documents too"
+        {}, description="other corpora by name; every model is scored on their documents too"
     )
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()
@@ -55,24 +55,25 @@ class Config(Section):
     resources: ResourcesConfig = ResourcesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     classification: ClassificationConfig | None = Field(
-        None, description="tell levels from perplexities after the evaluation; {} for the defaults; not done if absent"
+        None,
+        description="predict levels from perplexities after the evaluation; {} for the defaults; skipped if absent",
     )
     report: ReportConfig = ReportConfig()
     budget: BudgetConfig = BudgetConfig()
     prices: PricesConfig = PricesConfig()
     notify: NotifyConfig | None = None
     track: Annotated[tuple[TrackerName, ...], Distinct] = Field(
-        (), description="where the trainings are shown besides TensorBoard: mlflow (a local store), wandb (offline)"
+        (), description="trackers in addition to TensorBoard: mlflow (a local store), wandb (offline)"
     )
 
     def seeds_of(self, trial: EntryConfig) -> tuple[int, ...]:
-        """The seeds that an entry is trained with."""
+        """Return the seeds with which an entry is trained."""
         most = self.seeds.max if isinstance(self.seeds, SequentialSeedsConfig) else self.seeds
         return tuple(range(most)) if trial.seeds is None else trial.seeds
 
     @property
     def sequential_seeds(self) -> int | None:
-        """How many seeds there may be, if they are trained one after another until claims are settled."""
+        """The most seeds of each training, if seeds are sequential; otherwise None."""
         return self.seeds.max if isinstance(self.seeds, SequentialSeedsConfig) else None
 
 

@@ -1,4 +1,4 @@
-"""The metrics: which tokens of an example count, what people call them, and perplexity."""
+"""The metrics: the tokens of an example that each counts, their names in reports, and perplexity."""
 
 from math import exp
 from typing import Literal, get_args
@@ -17,9 +17,10 @@ METRIC_NAMES: dict[str, str] = {
     "context": "the text around the blanks",
 }
 MOST_NATS = 700.0
-"""exp of little more overflows a float; a model this bad is bad enough."""
+"""Losses are capped here, because exp of a slightly larger number overflows a float."""
 
 
 def perplexity(nats_per_token: float) -> float:
-    """exp of a loss, or a ratio of perplexities from a difference of losses; capped at exp(`MOST_NATS`)."""
+    """Compute a perplexity from a loss, or a ratio of perplexities from a difference of losses, capped at
+    exp(`MOST_NATS`)."""
     return exp(min(nats_per_token, MOST_NATS))

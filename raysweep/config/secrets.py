@@ -1,7 +1,7 @@
-"""Secrets of the config: `${NAME}` in `notify.webhook` and `notify.command` is an environment variable.
+"""Handles secrets of the config: `${NAME}` in `notify.webhook` and `notify.command` is an environment variable.
 
-A config keeps the `${NAME}`; the value is looked up where it is used and goes nowhere else.  A secret that was
-written out all the same is not recorded: `recorded_notify` is what config.yaml may hold.
+A config keeps the `${NAME}`; the value is looked up only where it is used.  A secret that was nevertheless written into
+the config is not recorded: `recorded_notify` is the section that may be written to config.yaml.
 """
 
 import os
@@ -17,16 +17,16 @@ from raysweep.storage.printable import HIDDEN, shown, without_secrets
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MESSAGE_VARIABLES = {f"RAYSWEEP_{name}" for name in ("RUN", "STATE", "DONE", "TRIALS", "VERDICT", "REASON")}
-"""What a notification's command gets with the message; a shell in the command looks these up itself."""
+"""Variables that a notification's command gets with the message; they are expanded by a shell in the command."""
 _SHORTEST_SECRET = 4
-"""Shorter values are not looked for in messages, where they would be parts of words."""
+"""Shorter values are not replaced in messages, because they could be parts of words."""
 
 
 def expand(text: str, place: str) -> str:
-    """The text with the value of each environment variable that it names.
+    """Replace each environment variable that the text names by its value.
 
     Raises:
-        ConfigError: a variable is not set; names it and the place.
+        ConfigError: a variable is not set; the message names it and the place.
     """
     if problems := _find_problems(text):
         raise ConfigError(f"{place}: {problems[0]}")
@@ -34,10 +34,10 @@ def expand(text: str, place: str) -> str:
 
 
 def refuse_unset(notify: NotifyConfig | None) -> None:
-    """Look up every variable that the notifications name, before the hours that they are to tell of.
+    """Check at the start of a run that every variable of the notifications is set.
 
     Raises:
-        ConfigError: a line for each that is not set.
+        ConfigError: with a line for each variable that is not set.
     """
     found = [f"{place}: {problem}" for place, text in _texts(notify) for problem in _find_problems(text)]
     if found:
@@ -45,7 +45,7 @@ def refuse_unset(notify: NotifyConfig | None) -> None:
 
 
 def hide_values(message: str, notify: NotifyConfig | None) -> str:
-    """The message with the `${NAME}` in place of its value, and without the secrets of URLs."""
+    """Replace values by their `${NAME}` in a message, and remove the secrets of URLs."""
     for _, text in _texts(notify):
         for name in _VARIABLE.findall(text):
             if len(value := os.environ.get(name, "")) >= _SHORTEST_SECRET and not _is_left(name):
@@ -56,7 +56,7 @@ def hide_values(message: str, notify: NotifyConfig | None) -> str:
 
 
 def recorded_notify(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The notify section as it may be written down: the webhook's server, the program's name, and `${NAME}`s."""
+    """Return the notify section without secrets: the webhook's server, the program's name, and `${NAME}`s."""
     kept = dict(values)
     if webhook := kept.get("webhook"):
         kept["webhook"] = without_secrets(webhook) if _VARIABLE.search(webhook) else address_of(webhook)
@@ -67,14 +67,14 @@ def recorded_notify(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded_override(override: str) -> str:
-    """A `--set` as it may be written down."""
+    """Return a `--set` value without secrets."""
     path, _, value = override.partition("=")
     is_secret = path.split(".")[0] == "notify" and path.split(".")[-1] not in ("on", "timeout_s")
     return f"{path}={HIDDEN}" if is_secret and not _VARIABLE.fullmatch(value) else without_secrets(override)
 
 
 def find_unread_variables(values: Any, path: str = "") -> list[tuple[str, str]]:
-    """Settings outside of `notify` that name an environment variable, which is not looked up there."""
+    """Find settings outside `notify` that name an environment variable, which is not expanded there."""
     if isinstance(values, Mapping):
         inner = [(f"{path}.{name}".strip("."), value) for name, value in values.items() if path or name != "notify"]
         return [problem for place, value in inner for problem in find_unread_variables(value, place)]
@@ -87,7 +87,7 @@ def find_unread_variables(values: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def address_of(url: str) -> str:
-    """The scheme and the server of a URL: its user, its path (which is a secret at many services) and its query go."""
+    """Return the scheme and server of a URL, without its user, its path (a secret at many services) and its query."""
     parts = urlsplit(url)
     server = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{server}" + ("" if parts.path in ("", "/") and not parts.query else f"/{HIDDEN}")

@@ -10,9 +10,9 @@ from raysweep.storage.printable import shown
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MOST = 1_000_000_000
-"""The bound of a count that has none of its own: far above any use, and far below what a 64-bit number overflows at."""
+"""The default bound of a count: far above any use, and far below the overflow of a 64-bit integer."""
 Count = Annotated[int, Field(ge=0)]
-"""What was counted or measured, bytes included; a setting is a `BoundedCount`."""
+"""A number that was counted or measured, such as bytes; settings are a `BoundedCount`."""
 BoundedCount = Annotated[int, Field(ge=0, le=MOST)]
 PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -34,8 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 
 
 class Section(BaseModel):
-    """A section of the file: frozen and strict; unknown keys are errors."""
+    """A section of the file, which is frozen and strict; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
     renamed_keys: ClassVar[Mapping[str, str]] = {}
-    """Keys of earlier versions and their names now; an old key is refused, and the error names the new one."""
+    """Key of an earlier version → its present name; an old key is refused with an error that names the new one."""

@@ -1,4 +1,4 @@
-"""The names that `track` takes, and whether what they need is installed."""
+"""The names allowed in `track`, and a check that their packages are installed."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,10 +10,10 @@ TrackerName = Literal["mlflow", "wandb"]
 
 
 def refuse_missing_trackers(names: Sequence[TrackerName]) -> None:
-    """Look whether the package of every tracker is installed, without importing it.
+    """Check that the package of every tracker is installed, without importing it.
 
     Raises:
-        ConfigError: a line for each that is not, with the command that installs it.
+        ConfigError: with a line for each missing package, and the command that installs it.
     """
     missing = [name for name in names if not _is_installed(name)]
     if missing:
@@ -24,6 +24,7 @@ def refuse_missing_trackers(names: Sequence[TrackerName]) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether there is such a package; a mere folder of that name where the command runs (wandb makes one) is none."""
+    """Tell whether the package is installed; a folder of this name in the working directory does not count (wandb
+    creates one)."""
     spec = find_spec(name)
     return spec is not None and spec.origin is not None

@@ -1,4 +1,4 @@
-"""Settings of the trainings: their start, their optimiser and length, and searches over them."""
+"""Settings of the trainings: their start, optimiser and length, and searches over settings."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,22 +11,22 @@ from raysweep.config.section import BoundedCount, Distinct, PositiveFloat, Posit
 SCRATCH = "scratch"
 """The start that means random weights."""
 GPT2_TOKENIZER, CORPUS_TOKENIZER, START_TOKENIZER = "gpt2", "corpus", "start"
-"""What `model.tokenizer` may say beside a folder."""
+"""Values of `model.tokenizer` other than a folder."""
 
 Precision = Literal["auto", "fp32", "fp32_onednn", "bf16"]
 ONEDNN: Precision = "fp32_onednn"
-"""float32 whose products are computed by oneDNN: sums are added in another order than in 'fp32'."""
+"""float32 with products by oneDNN, which sums in another order than 'fp32'."""
 
 
 def describe_no_onednn(device: str, *, is_gpu: bool = False) -> str:
-    """Why trainings on this device cannot have the precision 'fp32_onednn', with the fix."""
+    """Say that the device does not support the precision 'fp32_onednn', with the fix."""
     fix = "set auto or fp32" + (", or resources.gpus_per_trial: 0" if is_gpu else "")
     return f"found {ONEDNN}, which is for CPUs with AVX-512, and it would be trained on {device}; {fix}"
 
 
 ModelSize = Literal["micro", "small", "distilgpt2", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
 SIZES: dict[ModelSize, tuple[int, int, int]] = {
-    # name: (layers, width, heads); those with gpt2 in their names are the models on the hub
+    # name: (layers, width, heads); sizes with gpt2 in their names are those of the models on the hub
     "micro": (2, 64, 2),
     "small": (4, 256, 4),
     "distilgpt2": (6, 768, 12),
@@ -44,12 +44,12 @@ class ModelConfig(Section):
     """The model that a trial without a parent starts from."""
 
     start: str = Field(SCRATCH, description="'scratch', a folder with a Hugging Face GPT-2, or a hub name ('gpt2')")
-    size: ModelSize = Field("micro", description="of a model from scratch")
+    size: ModelSize = Field("micro", description="size of a model from scratch")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     tokenizer: Annotated[str, Field(min_length=1)] = Field(
         GPT2_TOKENIZER,
         description="'gpt2'; 'corpus': a byte-level BPE trained on the train split, for models from scratch; "
-        "'start': the start's own; or a folder with a tokenizer.json",
+        "'start': the start's own tokenizer; or a folder with a tokenizer.json",
     )
 
     @model_validator(mode="after")
@@ -62,7 +62,7 @@ class ModelConfig(Section):
 
 
 class AshaConfig(Section):
-    """Stops poor samples of a search early, at evaluations at which all samples of a round are compared (ASHA)."""
+    """Early stopping of poor samples of a search, at evaluations (rungs) where the samples of a round are compared."""
 
     grace_evaluations: PositiveInt = Field(1, description="evaluations before the first samples are stopped")
     reduction: Annotated[int, Field(ge=2, le=1000)] = Field(
@@ -90,7 +90,7 @@ class SearchConfig(Section):
 
 
 class SearchRange(Section):
-    """Either two bounds (uniform or log-uniform; whole numbers if both are), or a list of choices."""
+    """Either two bounds (uniform or log-uniform; integers if both bounds are), or a list of choices."""
 
     low: float | int | None = None
     high: float | int | None = None
@@ -117,8 +117,8 @@ class TrainingConfig(Section):
     accumulation: BatchSize = Field(1, description="batches per step")
     micro_batch: BatchSize | Literal["auto"] = Field(
         "auto",
-        description="examples that go through the model at once; "
-        "auto: what fits the GPU's memory, tried before step 1; on a CPU batch_size",
+        description="examples that are run through the model at once; "
+        "auto: as many as fit into the GPU's memory, measured before step 1; on a CPU batch_size",
     )
     learning_rate: PositiveFloat = Field(5e-5, description="at its peak; GPT-2 fine-tunes usually take 1e-5 to 5e-4")
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -127,34 +127,35 @@ class TrainingConfig(Section):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
     epsilon: PositiveFloat = 1e-8
-    clip_norm: PositiveFloat = Field(1.0, description="gradient norm is clipped to this")
+    clip_norm: PositiveFloat = Field(1.0, description="the gradient norm is clipped to this")
     task: Literal["ilm", "lm", "reverse_lm", "lm_all", "no_context_ilm"] = "ilm"
     minimal_supervision: bool = Field(False, description="loss over answers only, not over the context")
     precision: Precision = Field(
         "auto",
-        description="of matrix products in training; auto: bf16 on GPUs that have it, and on the CPU of this machine "
-        "where a test of a second shows that it pays (models of width 256 or more), chosen once for a run; else fp32; "
-        "fp32_onednn: float32 on CPUs with AVX-512, by oneDNN in place of MKL, with losses equal but for rounding",
+        description="precision of matrix products in training; auto: bf16 on GPUs that support it, and on the CPU of "
+        "this machine if a test of a second shows that it is faster (models of width 256 or more), chosen once for a "
+        "run; otherwise fp32; fp32_onednn: float32 on CPUs with AVX-512, by oneDNN instead of MKL, with losses equal "
+        "up to rounding",
     )
     compile: bool = Field(False, description="torch.compile")
     cuda_graphs: Literal["off", "auto", "on"] = Field(
         "auto",
-        description="a GPU starts all kernels of a micro-batch at once; auto: for micro-batches that are small",
+        description="launch all GPU kernels of a micro-batch at once; auto: for small micro-batches",
     )
     packing: Literal["off", "auto", "on"] = Field(
         "auto",
-        description="several short examples in one row, which changes no loss; on: wherever that pads less; "
-        "auto: on a GPU, where it saves a tenth of the positions",
+        description="several short examples in one row, which changes no loss; on: wherever it reduces padding; "
+        "auto: on a GPU, if it saves a tenth of the positions",
     )
     window_batches: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        64, description="batches in the shuffled window sorted by length"
+        64, description="batches in a shuffled window that is sorted by length"
     )
     evaluate_every: PositiveInt = Field(500, description="steps")
     checkpoint_every: PositiveInt = Field(500, description="steps; a kill loses at most this many")
     keep: PositiveInt | Literal["resume"] = Field(
         2,
-        description="checkpoints kept while it trains; with 1 there is no other if it is damaged; "
-        "resume: 2, and the last one when it is done, which --extend needs",
+        description="checkpoints kept during training; with 1 there is no fallback for a damaged one; "
+        "resume: 2, and the last one is kept after training, which --extend needs",
     )
     valid_examples: PositiveInt = Field(500, description="validation examples per evaluation")
     patience: PositiveInt | None = Field(None, description="evaluations without a better loss before stopping")
@@ -167,10 +168,10 @@ class TrainingConfig(Section):
 
 
 class EntryConfig(TrainingConfig):
-    """An entry of `trials:` but for what it trains on: its own settings, its seeds and its resources."""
+    """An entry of `trials:` without its levels and start: its settings, seeds and resources."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), Distinct] | None = Field(
-        None, description="one training for each; absent: as many as the profile's seeds says, from 0"
+        None, description="one training for each seed; if absent, as many as the profile's seeds says, from 0"
     )
     gpus: Annotated[float, Field(ge=0.0, le=4096.0)] | None = Field(
         None, description="overrides resources.gpus_per_trial"
@@ -180,14 +181,15 @@ class EntryConfig(TrainingConfig):
 
 
 class TrialConfig(EntryConfig):
-    """One training: the levels it sees, what it starts from, and its own settings."""
+    """One training: the levels it trains on, its start, and its settings."""
 
     levels: Annotated[tuple[str, ...], Field(min_length=1), Distinct] = Field(
         description="levels whose documents it trains on"
     )
-    documents: SubsetConfig | None = Field(None, description="a random part of its levels' documents; all if absent")
+    documents: SubsetConfig | None = Field(None, description="a random subset of its levels' documents; all if absent")
     examples_per_level: dict[str, PositiveInt] | None = Field(
-        None, description="examples of these levels in one pass, repeated or drawn at random; else every example once"
+        None,
+        description="examples of each level in one epoch, repeated or drawn at random; if absent, every example once",
     )
     parent: str | None = Field(None, alias="from", description="the trial whose model it starts from")
 

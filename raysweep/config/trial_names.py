@@ -1,7 +1,7 @@
-"""The names of trials: which an entry may have, and those that seeds and controls give.
+"""The names of trials: those that an entry may have, and those that are derived from seeds and controls.
 
-A trial's name is the name of its folder, so that two which differ in upper and lower case alone are the same on many
-disks.  Every name that a config leads to is checked here, before anything is done.
+A trial's name is the name of its folder, so two names that differ only in upper and lower case are the same on many
+disks.  Every name that follows from a config is checked here, before the run begins.
 """
 
 import re
@@ -20,21 +20,21 @@ CONTROL_KINDS = {
     "compute_matched": "compute",
     "exposure_matched": "exposure",
 }
-"""Kinds of control trials, and their short names in the trials' names."""
+"""Kind of control trial → its short name in the names of trials."""
 ONE_FOR_ALL = ("compute_matched", "exposure_matched")
-"""Kinds with one model for all levels; the others have one for each."""
+"""Kinds with one model for all levels; the other kinds have one model per level."""
 RESERVED_NAMES = {"start", "prepare", "mask", "train", "evaluate", "classify", "report"}
-"""The baseline's row, and the stages, which `--force` takes as well as trials."""
+"""The name of the baseline, and the stages, which `--force` accepts in addition to trials."""
 _CONTROL_NAME = re.compile(rf"control-({'|'.join(CONTROL_KINDS.values())})(-|\Z)")
 LONGEST_NAME = 80
 MOST_TRIALS = 10_000
 
 
 def trial_name(entry: str, settings: TrialConfig, seed: int) -> str:
-    """The name of the training of an entry with this seed.
+    """Return the name of an entry's training with this seed.
 
-    Without seeds of its own, an entry's first training is known by its name alone: a run of one seed keeps its
-    models when `seeds` is raised.
+    The first training of an entry without its own seeds has the entry's name, so that a run with one seed keeps its
+    models when `seeds` is increased.
     """
     is_alone = seed == 0 if settings.seeds is None else len(settings.seeds) == 1
     return entry if is_alone else f"{entry}-seed{seed}"
@@ -42,24 +42,24 @@ def trial_name(entry: str, settings: TrialConfig, seed: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """What a control trial is compared with."""
+    """A control trial, and the level it is compared with."""
 
     kind: str
     """One of `CONTROL_KINDS`."""
     level: str | None
-    """The level whose model it is compared with; None: that of every level."""
+    """The level whose model it is compared with; None for the models of all levels."""
     draw: int = 1
-    """Number of the placebo's random group for the level."""
+    """The number of the placebo's random group for the level."""
 
     @property
     def name(self) -> str:
-        """The name of its entry."""
+        """The name of the control's entry."""
         parts = ["control", CONTROL_KINDS[self.kind], str(self.draw) if self.draw > 1 else "", self.level or ""]
         return "-".join(part for part in parts if part)
 
 
 def planned_controls(config: Config) -> Iterator[tuple[Control, TrialConfig]]:
-    """Every control that is asked for, and the entry it copies; none for a level without a model of its own."""
+    """Yield every enabled control and the entry that it copies; none for a level without its own model."""
     general = general_entry(config)
     own = {level: entry for level in config.data.levels if (entry := entry_on(config, [level])) is not None}
     if general is None or not own:
@@ -73,12 +73,12 @@ def planned_controls(config: Config) -> Iterator[tuple[Control, TrialConfig]]:
 
 
 def general_entry(config: Config) -> TrialConfig | None:
-    """The first entry on all levels that starts from scratch, if there are several levels."""
+    """Return the first entry on all levels that starts from no other trial, if there are several levels."""
     return entry_on(config, config.data.levels) if len(config.data.levels) > 1 else None
 
 
 def entry_on(config: Config, levels: Sequence[str]) -> TrialConfig | None:
-    """The first entry on all documents of just these levels that starts from no other trial."""
+    """Return the first entry on all documents of exactly these levels that starts from no other trial."""
     for entry in config.trials.values():
         is_whole = entry.parent is None and entry.documents is None and entry.examples_per_level is None
         if is_whole and set(entry.levels) == set(levels):
@@ -87,7 +87,7 @@ def entry_on(config: Config, levels: Sequence[str]) -> TrialConfig | None:
 
 
 def find_wrong_names(config: Config) -> list[tuple[str, str]]:
-    """Names that no trial may have or that two would have; where, and what to do."""
+    """Find names that no trial may have or that two trials would have; returns paths and messages."""
     problems = [problem for name in config.trials for problem in _check_entry(name)]
     total = sum(len(config.seeds_of(trial)) for trial in config.trials.values())
     if total > MOST_TRIALS:
@@ -103,7 +103,7 @@ def find_wrong_names(config: Config) -> list[tuple[str, str]]:
 
 
 def is_taken(config: Config, name: str) -> bool:
-    """Whether `--force` knows the name already, or would with a control that is not asked for yet."""
+    """Tell whether `--force` accepts the name already, or would with a control that is not enabled yet."""
     small = name.casefold()
     if small in RESERVED_NAMES or _CONTROL_NAME.match(small):
         return True
@@ -124,7 +124,7 @@ def _check_entry(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _all_names(config: Config) -> Iterator[tuple[str, str]]:
-    """The name of every training, and the place in the config that gives it."""
+    """Yield the name of every training, and the place in the config from which it comes."""
     for entry, settings in config.trials.items():
         for seed in config.seeds_of(settings):
             name = trial_name(entry, settings, seed)

@@ -1,13 +1,12 @@
-"""Trials written once: `trials.plan` gives a model per level, a general one and fine-tunes, whatever the levels are.
+"""Expands `trials.plan`, which describes a model per level, a general model and fine-tunes for any list of levels.
 
-The plan is expanded over `data.levels` before the profile is validated, so that every other room sees a list of
-trials:
+The plan is expanded over `data.levels` before the profile is validated, so that all other code sees a list of trials:
 
     specialised   LEVEL        on that level's documents
     general       all          on all documents
     transfer      all-LEVEL    starts from `all`, on that level's documents
 
-An entry beside the plan changes the trial of its name, `null` drops it, and any other name is a trial more.
+An entry in addition to the plan changes the trial of the same name, `null` drops it, and a new name adds a trial.
 """
 
 import json
@@ -27,13 +26,13 @@ _STEPS = "optimiser steps; a number for all levels, or one for each, such as {A1
 
 
 class LevelEntriesConfig(EntryConfig):
-    """Settings of the trials of all levels."""
+    """Settings of one trial per level."""
 
     steps: PositiveInt | Annotated[dict[str, PositiveInt], Field(min_length=1)] = Field(1000, description=_STEPS)  # type: ignore[assignment]
 
 
 class PlanConfig(Section):
-    """The comparison in three lines; a part that is absent gives no trials."""
+    """The plan of a comparison; a part that is absent gives no trials."""
 
     specialised: LevelEntriesConfig | None = Field(None, description="a trial per level, named as the level")
     general: EntryConfig | None = Field(None, description="the trial 'all', on the documents of all levels")
@@ -55,11 +54,11 @@ Problems = list[tuple[str, str]]
 
 
 def expand_plan(values: dict[str, Any], set_paths: Collection[str]) -> tuple[dict[str, Any], Problems]:
-    """Replace a profile's plan by its trials, and leave out the trials that are dropped.
+    """Replace a profile's plan by its trials, and remove the trials that are dropped.
 
     Args:
         values: the profile as plain values, not validated.
-        set_paths: what `--set` gave; it may drop a trial of a list too.
+        set_paths: the paths given by `--set`, which may also drop trials that are not from a plan.
     """
     trials = values.get("trials")
     if not isinstance(trials, dict):
@@ -82,7 +81,7 @@ def expand_plan(values: dict[str, Any], set_paths: Collection[str]) -> tuple[dic
 
 
 def with_plan(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the plan to the JSON Schema of the file: beside it, a trial may be null or give only what changes."""
+    """Add the plan to the JSON Schema of the file; with a plan, a trial may be null or give only its changes."""
     plan = PlanConfig.model_json_schema(by_alias=True)
     definitions = {**schema["$defs"], **plan.pop("$defs"), "PlanConfig": plan}
     trial = {**definitions["TrialConfig"]}
@@ -98,7 +97,7 @@ def with_plan(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _levels_of(values: Mapping[str, Any]) -> list[str]:
-    """The profile's levels; the default ones where they are not given, or wrong and refused later."""
+    """Return the profile's levels; the default levels if they are absent, or invalid, which is reported later."""
     data = values.get("data")
     levels = data.get("levels") if isinstance(data, dict) else None
     if isinstance(levels, list) and levels and all(isinstance(level, str) for level in levels):
@@ -107,7 +106,7 @@ def _levels_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _plan_trials(plan: Any, entries: Mapping[str, Any], levels: Sequence[str]) -> tuple[dict[str, Any], Problems]:
-    """The trials of a plan as plain values; what is wrong in it is left out of them."""
+    """Expand a plan to trials as plain values, without its invalid settings; also returns the problems."""
     place = f"trials.{PLAN}"
     problems: Problems = []
     try:
@@ -162,7 +161,7 @@ def _is_wrong(path: str, wrong: Collection[str]) -> bool:
 
 
 def _has_own_steps(entry: Any) -> bool:
-    """Whether an entry beside the plan gives its steps itself, or drops the trial."""
+    """Tell whether an entry in addition to the plan gives its own steps, or drops the trial."""
     return entry is None or (isinstance(entry, dict) and "steps" in entry)
 
 
@@ -175,7 +174,7 @@ def _check_dropped(entries: Mapping[str, Any], planned: Mapping[str, Any]) -> Pr
 
 
 def _check_added(entries: Mapping[str, Any], planned: Mapping[str, Any]) -> Problems:
-    """A name that is misspelt would be a trial more; it lacks levels then."""
+    """Find misspelt names, which would add a trial, by their missing levels."""
     return [
         (f"trials.{name}", f"must give its levels, since the plan has no {show(name)}{did_you_mean(name, planned)}")
         for name, entry in entries.items()

@@ -16,7 +16,7 @@ SET_PLACE = "--set"
 
 def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[str]]:
     """Apply each `path.to.key=value` to a copy of the profile; also returns the paths that were set."""
-    # Through JSON, so that sections which are one in the file (an anchor and its aliases) can be set apart.
+    # Copied through JSON, so that sections shared by an anchor and its aliases can be changed independently.
     changed: Any = json.loads(json.dumps(values)) if overrides else values
     paths, problems = [], []
     for override in overrides:
@@ -34,10 +34,10 @@ def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[st
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The file as plain values, with `default` and `profiles`.
+    """Read the file as plain values, with `default` and `profiles`.
 
     Raises:
-        ConfigError: it cannot be read, is not YAML, or lacks one of the two.
+        ConfigError: the file cannot be read, is not YAML, or lacks `default` or `profiles`.
     """
     try:
         data = parse_yaml(_read_text(path))
@@ -60,10 +60,10 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
-    """The file's text.
+    """Read the text of the file.
 
     Raises:
-        ConfigError: it is not there, is no file, or cannot be read.
+        ConfigError: it does not exist, is not a file, or cannot be read.
         ValueError: it is too long, or not UTF-8.
     """
     try:
@@ -86,7 +86,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_override(override: str) -> tuple[str, Any]:
-    """The path and the value of a `--set`."""
+    """Parse the path and the value of a `--set`."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ValueError("must read path.to.key=value, such as training.steps=200")
@@ -102,7 +102,7 @@ def _read_override(override: str) -> tuple[str, Any]:
 
 
 def _refuse_to_drop_nothing(values: Any, path: str, value: Any) -> None:
-    """Raise if `trials.NAME=null` names no trial of a list; whether a plan has it is known when it is expanded."""
+    """Raise if `trials.NAME=null` names no trial; with a plan, this is checked when the plan is expanded."""
     section, _, name = path.partition(".")
     trials = values.get(section) if isinstance(values, dict) and section == "trials" else None
     if value is not None or not isinstance(trials, dict) or "plan" in trials:

@@ -1,1 +1,1 @@
-"""Scores of a model on a level's test documents, infilling, speed."""
+"""Evaluates models: their scores on test documents, infilling, and speed."""

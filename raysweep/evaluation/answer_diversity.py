@@ -1,10 +1,10 @@
-"""How varied answers are: distinct n-grams, self-BLEU of samples, words per sentence.
+"""Measures the diversity of answers: distinct n-grams, self-BLEU of samples, words per sentence.
 
-Words are compared in lower case, and punctuation is ignored.  None stands where there is nothing to measure.
+Words are compared in lower case, and punctuation is ignored.  A measure is None if there is nothing to measure.
 
 Sources: distinct-n of Li et al. 2016 (NAACL), of which distinct-1 is the type-token ratio; self-BLEU of Zhu et al.
-2018 (SIGIR), with BLEU of Papineni et al. 2002 (ACL) up to 4-grams and 1 added to the counts of n-grams above words
-(Lin and Och 2004, COLING), because most answers are shorter than four words.
+2018 (SIGIR), with BLEU of Papineni et al. 2002 (ACL) up to 4-grams and 1 added to the counts of n-grams longer than one
+word (Lin and Och 2004, COLING), because most answers are shorter than four words.
 """
 
 from collections import Counter
@@ -21,7 +21,11 @@ _BLEU_ORDER = 4
 
 
 def describe_diversity(groups: Sequence[Sequence[str]], language: str = ENGLISH) -> dict[str, float | None]:
-    """All of these measures, of the samples of each blank."""
+    """Compute all measures.
+
+    Args:
+        groups: the samples of each blank.
+    """
     answers = [answer for group in groups for answer in group]
     return {
         "words_per_sentence": words_per_sentence(answers, language),
@@ -33,18 +37,18 @@ def describe_diversity(groups: Sequence[Sequence[str]], language: str = ENGLISH)
 
 
 def distinct(answers: Sequence[str], n: int) -> float | None:
-    """Different n-grams ÷ n-grams of all answers; more answers have less, so compare equal numbers of them."""
+    """Compute distinct n-grams ÷ all n-grams; it falls with the number of answers, so compare equal numbers of them."""
     ngrams = Counter[tuple[str, ...]]()
-    for answer in answers:  # not `sum`, which copies what it has for every answer
+    for answer in answers:  # `sum` would copy the counter for every answer
         ngrams.update(count_ngrams(answer, n))
     return len(ngrams) / ngrams.total() if ngrams else None
 
 
 def self_bleu(groups: Sequence[Sequence[str]]) -> float | None:
-    """Mean BLEU, from 0 to 1, of each sample against the other samples of its blank; 1: all samples are the same.
+    """Compute the mean BLEU, from 0 to 1, of each sample against the other samples of its blank; 1 if all are the same.
 
     Args:
-        groups: the samples of each blank; those without a second sample, and samples without a word, are left out.
+        groups: the samples of each blank; blanks with a single sample, and samples without a word, are left out.
     """
     scores = [
         bleu(sample, [*group[:place], *group[place + 1 :]])
@@ -57,7 +61,7 @@ def self_bleu(groups: Sequence[Sequence[str]]) -> float | None:
 
 
 def bleu(answer: str, references: Sequence[str]) -> float:
-    """BLEU of an answer that has a word, from 0 to 1."""
+    """Compute the BLEU, from 0 to 1, of an answer with at least one word."""
     length = count_ngrams(answer, 1).total()
     nearest = min((count_ngrams(text, 1).total() for text in references), key=lambda n: (abs(n - length), n))
     logs = []
@@ -72,7 +76,7 @@ def bleu(answer: str, references: Sequence[str]) -> float:
 
 
 def words_per_sentence(answers: Sequence[str], language: str = ENGLISH) -> float | None:
-    """Mean number of words (as masks count them, without punctuation) of the sentences that the answers have."""
+    """Compute the mean number of words, without punctuation, of the sentences in the answers."""
     segments = segment(answers, language)
     starts, ends = segments.sentence_starts.tolist(), segments.sentence_ends.tolist()
     text = "".join(answers)

@@ -1,9 +1,9 @@
-"""The words of an answer, and the constraints that a user may put on them while the model writes.
+"""Finds the words of an answer, and enforces a user's constraints on them during generation.
 
-A word is a run of letters and digits with their combining marks, and apostrophes inside of it.  Constraints work on
-the next token: which tokens would break one is looked up by what is written so far, so a model chooses among the others
-only.  GPT-2 cuts a text so that no token holds more than one word, so a table answers; tokens of a tokenizer that cuts
-otherwise may hold several words, or end one and begin another, so what they would spell is looked at.
+A word is a run of letters and digits with their combining marks, and apostrophes inside it.  Constraints apply to the
+next token: the tokens that would violate one are determined by the answer so far, and the model chooses among the
+others.  With GPT-2's tokenizer no token has more than one word, so a table is sufficient; tokens of a tokenizer that
+splits texts in another way may contain several words, or end one and begin another, so their text is examined.
 """
 
 import codecs
@@ -22,26 +22,26 @@ from raysweep.masking.vocabulary import Kind, Vocabulary
 from raysweep.storage.printable import shown
 
 _TOKENS_OF_A_WORD = 8
-"""Room for each word of `min_words`: an answer's limit grows with it."""
+"""Tokens allowed for each word of `min_words`, with which the limit of an answer grows."""
 
 Tokens = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraints:
-    """What every answer of a text must be like.
+    """Constraints on every answer of a text.
 
     Raises:
-        InputError: they contradict each other, or a word is none.
+        InputError: they contradict each other, or a given word is not a single word.
     """
 
     first_word: str | None = None
-    """The word that it begins with, as it is written here."""
+    """The word that the answer begins with, exactly as written."""
     min_words: int = 0
     max_words: int | None = None
     forbidden: tuple[str, ...] = ()
-    """Words that it does not contain, in any case, with either apostrophe and either form of accents; nor words that
-    begin with all tokens of one, such as its plural."""
+    """Words that the answer must not contain, in upper or lower case, with either apostrophe and either form of
+    accents; words that begin with all tokens of a forbidden word, such as its plural, are excluded too."""
 
     def __post_init__(self) -> None:
         for name, word in [("first_word", self.first_word), *(("forbidden", word) for word in self.forbidden)]:
@@ -66,31 +66,31 @@ class Constraints:
         return words | {word.replace("'", "’") for word in words}
 
     def refuse_kinds(self, kinds: Sequence[Kind]) -> None:
-        """Refuse a text whose blanks cannot keep to them.
+        """Check that blanks of these kinds can satisfy the constraints.
 
         Raises:
-            InputError: a `[word]` is to have several words.
+            InputError: a `[word]` would need several words.
         """
         if self.min_words > 1 and Kind.WORD in kinds:
             raise InputError(f"min_words: found {self.min_words}; a [word] is one word. Write [ngram] or [sentence]")
 
     def opening(self, before: str, vocabulary: Vocabulary) -> tuple[int, ...]:
-        """Tokens that an answer must begin with, after this text; () if it is free."""
+        """Return the tokens that an answer must begin with, after this text; () if there is no first word."""
         if self.first_word is None:
             return ()
         space = " " if before.endswith(" ") else ""  # the space before a blank is part of its answer
         return tuple(vocabulary.encode(space + self.first_word))
 
     def token_limit(self, limit: int, opening: Sequence[int]) -> int:
-        """Tokens in the longest answer, for a kind that has this limit without constraints."""
+        """Return the token limit of an answer, for a kind with the limit `limit` without constraints."""
         return max(limit, len(opening) + 1, _TOKENS_OF_A_WORD * self.min_words)
 
     def refused_tokens(self, ids: Sequence[int], opening: Sequence[int], vocabulary: Vocabulary) -> Tokens:
-        """The tokens that must not come after these, by id; without constraints none.
+        """Determine the tokens that must not follow, as booleans by id.
 
         Args:
             ids: the answer so far.
-            opening: what it must begin with.
+            opening: the tokens that the answer must begin with.
         """
         if len(ids) < len(opening):
             refused = np.ones(vocabulary.size, dtype=np.bool_)
@@ -113,15 +113,15 @@ FREE = Constraints()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as they are written."""
+    """List the words of a text as they are written."""
     return _word().findall(text)
 
 
 @cache
 def _word(end: str = "") -> re.Pattern[str]:
-    r"""Matches a word.
+    r"""Compile a pattern that matches a word.
 
-    A letter with its marks, such as an e with an acute accent of its own, is no end of a word; `\w` has no marks.
+    Combining marks, such as an acute accent after an e, belong to a word; `\w` does not include them.
     """
     marks = "".join(chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
     letters = rf"\w[\w{marks}]*"
@@ -129,22 +129,22 @@ def _word(end: str = "") -> re.Pattern[str]:
 
 
 def _last_word(text: str) -> str:
-    """The word that a text ends in, with an apostrophe after it; '' if it ends in none."""
-    # `$` would also match before a newline, which ends a word.
+    """Return the word at the end of a text, including an apostrophe after it; '' if the text does not end in a word."""
+    # `$` would also match before a final newline, which ends a word.
     found = _word(r"['’]?\Z").search(text)
     return "" if found is None else found[0]
 
 
 def count_ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
-    """The n-grams of a text's words in lower case."""
+    """Count the n-grams of a text's words in lower case."""
     words = words_of(text.lower())
     return Counter(zip(*(words[first:] for first in range(n)), strict=False))
 
 
 class _TokenTables:
-    """What each token does to the word before it.
+    """The effect of each token on the word before it.
 
-    A token that holds a part of a character counts as a word of its own at the maximum, since it may become one.
+    A token with an incomplete character counts as a new word for the maximum, because it may become one.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -164,35 +164,35 @@ class _TokenTables:
             self._spelled.setdefault(content if is_part[number] else text.casefold().encode(), []).append(number)
 
     def decode(self, ids: Sequence[int]) -> tuple[str, bytes]:
-        """The text of tokens, and the bytes at its end that are no whole character yet."""
+        """Decode tokens; also returns the bytes of an incomplete character at the end."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return decoder.decode(b"".join(self._bytes[number] for number in ids)), decoder.getstate()[0]
 
     def new_words(self, text: str, rest: bytes) -> npt.NDArray[np.int64]:
-        """How many words more a text has with each token."""
+        """Return the number of words that each token would add to a text."""
         return self._new_words[2 if rest else _ending(text)]
 
     def continues(self, text: str) -> Tokens:
-        """Whether each token goes on with the word that the text ends in, or with its apostrophe."""
+        """Tell for each token whether it continues the word, or word with apostrophe, at the end of the text."""
         return self._continues[_ending(text)]
 
     def completing(self, text: str, rest: bytes, words: Collection[str]) -> list[int]:
-        """The tokens after which the text's last word is one of these (casefolded)."""
+        """Find the tokens that would make the last word of the text one of these (casefolded) words."""
         last = _last_word(text.casefold())
         if self._folded is not None:
             return self._spelling(last, rest, words)
         begun = last.encode() + rest
-        # A part of a character has no case to fold, so each word is spelled with capitals from any letter on too.
+        # An incomplete character has no case, so each word is also spelled with capitals from any letter on.
         spelled = [(word[:at] + word[at:].upper()).encode() for word in words for at in range(len(word) + 1)]
         endings = [b" " + word for word in spelled] + [word[len(begun) :] for word in spelled if word.startswith(begun)]
-        endings += spelled if rest else []  # a part that does not become a character ends a word
+        endings += spelled if rest else []  # bytes that do not become a character end a word
         return [number for ending in endings for number in self._spelled.get(ending, ())]
 
     def _spelling(self, last: str, rest: bytes, words: Collection[str]) -> list[int]:
-        """The tokens that spell one of these words anywhere, after the word that the text ends in."""
+        """Find the tokens that would spell one of these words anywhere, given the word at the end of the text."""
         assert self._folded is not None
         folded = self._folded
-        if rest:  # a character that has begun may end in any token
+        if rest:  # any token may complete the character
             folded = [(rest + content).decode("utf-8", "replace").casefold() for content in self._bytes]
         found = []
         for word in words:
@@ -207,7 +207,7 @@ class _TokenTables:
 
 
 def _ending(text: str) -> int:
-    """Whether a text ends in a word (0), in an apostrophe after one (1), or in neither (2)."""
+    """Return 0 if a text ends in a word, 1 if it ends in an apostrophe after a word, and 2 otherwise."""
     last = _last_word(text)
     return int(last.endswith(("'", "’"))) if last else 2
 

@@ -1,8 +1,8 @@
 """Generates a model's answers to prompts with blanks: token ids, in the order of the blanks.
 
-Rows (prompts × samples) run as one batch with a key–value cache.  Prompts of different length are
+Rows (prompts × samples) are run as one batch with a key–value cache.  Prompts of different lengths are
 padded on the left, and a row leaves the batch when it has answered its last blank.  Each row has its own
-random stream, so the number of rows and the order in which they end change no answer.  Inside an answer
+random stream, so the number of rows and the order in which they finish change no answer.  Inside an answer
 the only special token allowed is the one that ends it, and not at its start: a span has at least one token.
 
 An answer that reaches its limit is cut, and the row continues with its next blank; when the model's
@@ -34,29 +34,29 @@ ANSWER_LIMITS: dict[Kind, int] = {
     Kind.NGRAM: 32,
     Kind.WORD: 8,
 }
-"""Tokens in the longest answer of each kind, by default."""
+"""Kind → default limit of an answer in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """A model's input: context, blanks and the start token; and the kinds of the blanks."""
+    """A model's input (context, blanks and the start token), and the kinds of the blanks."""
 
     ids: Sequence[int]
     kinds: Sequence[Kind]
     openings: Sequence[Sequence[int]] | None = None
-    """Tokens with which each answer must begin; None if all are free."""
+    """Tokens that each answer must begin with; None if there is no constraint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """One blank's answer."""
+    """The answer to one blank."""
 
     ids: tuple[int, ...]
     finished: bool
     """False if it was cut: its limit was reached, or the model had no position left."""
     nats: float = field(default=0.0, compare=False)
-    """−log of the model's own probability of these tokens and, if it is finished, of its end; the draw's settings
-    do not matter.  Not compared, because it depends on the batch in its last digits."""
+    """−log of the model's own probability of these tokens and, if it is finished, of its end, regardless of the
+    sampling settings.  It is not compared, because its last digits depend on the batch."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class _Row:
     """Tokens that still fit in the model's positions."""
     random: np.random.Generator
     openings: Sequence[Sequence[int]]
-    """What each blank's answer must begin with."""
+    """The tokens that each blank's answer must begin with."""
     end: int
     """The token that ends an answer."""
     answers: list[Answer] = field(default_factory=list)
@@ -86,7 +86,7 @@ class _Row:
         return self.openings[len(self.answers)]
 
     def take(self, token: int, nats: float) -> int:
-        """Add the chosen token, which costs so many nats; returns the model's next input token."""
+        """Add the chosen token and its nats; returns the model's next input token."""
         is_cut = token != self.end and len(self.ids) == self.limits[len(self.answers)]
         self.nats += 0.0 if is_cut else nats
         if is_cut or token == self.end:
@@ -115,15 +115,15 @@ def answer_prompts(
     constraints: Constraints = FREE,
     places: Sequence[int] | None = None,
 ) -> list[list[list[Answer]]]:
-    """Answers for every prompt, sample and blank, in this order.
+    """Generate answers for every prompt, sample and blank, in this order.
 
-    Sample i depends on the seed, the prompt's place and i alone: three samples are the first three of five.
+    Sample i depends only on the seed, the number of the prompt and i: three samples are the first three of five.
 
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
         max_answer_tokens: replaces `ANSWER_LIMITS`.
-        constraints: of all answers; an answer that is cut may have fewer words than they say.
-        places: the prompts' places among all that are asked in several calls; 0, 1, 2 … if absent.
+        constraints: constraints on all answers; an answer that is cut may have too few words.
+        places: the numbers of the prompts among those of several calls; 0, 1, 2 … if absent.
 
     Raises:
         InputError: a prompt is longer than the model's positions.
@@ -142,10 +142,10 @@ def answer_prompts(
 
 
 def check_length(model: Any, ids: Sequence[int]) -> None:
-    """Refuse a prompt that is longer than the model's positions.
+    """Check that a prompt fits into the model's positions.
 
     Raises:
-        InputError: it is.
+        InputError: it does not.
     """
     positions = int(model.config.n_positions)
     if len(ids) > positions:
@@ -203,7 +203,7 @@ def _run(
 
 
 def _forbid(logits_RV: Tensor, is_empty: Sequence[bool], vocabulary: Vocabulary) -> Tensor:
-    """Mask all special tokens except the end of an answer, and that one too while an answer is empty."""
+    """Mask all special tokens except the end of an answer, and this one too while an answer is empty."""
     logits_RV = logits_RV.clone()
     ends_R = logits_RV[:, vocabulary.end_of_infill].clone()
     logits_RV.masked_fill_(~torch.from_numpy(vocabulary.is_text).to(logits_RV.device), -torch.inf)
@@ -213,7 +213,7 @@ def _forbid(logits_RV: Tensor, is_empty: Sequence[bool], vocabulary: Vocabulary)
 
 
 class TokenBatch:
-    """Rows in generation, with their key–value cache."""
+    """The rows of a generation, with their key–value cache."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model

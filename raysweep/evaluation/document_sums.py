@@ -1,16 +1,16 @@
 """Sums the losses of a model per document, kind of span and part, in one pass over the examples.
 
-Examples are scored in batches of similar length.  No mean is taken here, so batch size, padding and
-order change no number beyond float error.
+Examples are scored in batches of similar length.  Only sums are computed here, so batch size, padding and
+order change results only by float rounding.
 
-Parts: `answer` the tokens of an answer, `end` the token that ends it, `context` the text around
-the blanks.  The ILM paper's scores are sums of parts: infill = answer + end, infill_textonly =
-answer.  Blanks and the start token are never predicted, nor is an example's first token.
+The parts are: `answer`, the tokens of an answer; `end`, the token that ends it; `context`, the text around the blanks.
+The scores of the ILM paper are sums of parts: infill = answer + end, infill_textonly = answer.  Blanks, the start token
+and the first token of an example are never predicted.
 
-A document's first mask is also summed by itself, as `first_context`, `first_answer` and `first_end`: for a
-new learner's text only one mask is known, since another mask's text would reveal the first one's answers.
+The first mask of a document is also summed separately, as `first_context`, `first_answer` and `first_end`: for a
+new learner's text only one mask is known, because the text of another mask would reveal the answers of the first one.
 
-Bytes are those of the labels' text in UTF-8, for bits per byte; the end of an answer has none.
+Bytes are the size of the labels' text in UTF-8, for bits per byte; the end of an answer has none.
 """
 
 from collections.abc import Iterator
@@ -45,13 +45,13 @@ class DocumentSums:
     """Sums of losses.  D documents; P rows that a document can have (`CELLS`)."""
 
     documents: Ints
-    """(D,) their numbers, ascending."""
+    """(D,) document numbers, ascending."""
     nats: Floats
     """(D, P)"""
     tokens: Ints
-    """(D, P) labels."""
+    """(D, P) numbers of labels."""
     bytes: Ints
-    """(D, P) of the labels' text."""
+    """(D, P) bytes of the labels' text."""
 
 
 def score_examples(
@@ -60,9 +60,9 @@ def score_examples(
     """Sum the losses of examples per document, kind and part.  Call it inside `full_precision()`.
 
     Args:
-        batch_tokens: tokens in a batch, padding included; a longer example is a batch of its own.
-        context_examples: number of each document's examples, in order, whose context is scored too.  The
-            context is nearly the same text under every mask, and four fifths of the labels.
+        batch_tokens: tokens in a batch, including padding; a longer example is a batch of its own.
+        context_examples: the context is scored only for so many of each document's examples, in order.  It is nearly
+            the same text for every mask, and four fifths of the labels.
     """
     owners = store.documents_of(examples)
     documents_D, slots = np.unique(owners, return_inverse=True)
@@ -90,7 +90,7 @@ def score_examples(
 
 
 def batches_by_length(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[Ints]:
-    """Batches of places in `lengths`, longest first, so that a lack of memory shows at once."""
+    """Yield batches of indices into `lengths`, longest first, so that a lack of memory is noticed at once."""
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     start = 0
     while start < len(order):
@@ -100,7 +100,7 @@ def batches_by_length(lengths: npt.NDArray[Any], batch_tokens: int) -> Iterator[
 
 
 def _ranks(slots: Ints, examples: Ints) -> Ints:
-    """For each example, the number of its document's examples with a lower number."""
+    """Count, for each example, the examples of its document with a lower number."""
     order = np.lexsort((examples, slots))
     starts = np.flatnonzero(np.diff(slots[order], prepend=-1))
     ranks = np.empty(len(slots), dtype=np.int64)
@@ -109,7 +109,7 @@ def _ranks(slots: Ints, examples: Ints) -> Ints:
 
 
 def _cells_of(labels: Labels, kinds_BT: npt.NDArray[np.uint8]) -> Ints:
-    """Each label's place in `CELLS`."""
+    """Return the index of each label in `CELLS`."""
     kinds_N = kinds_BT.reshape(-1)[labels.positions_N + 1].astype(np.int64)
     return np.where(labels.classes_N == CONTEXT, 0, 1 + 2 * kinds_N + (labels.classes_N == INFILL_END))
 

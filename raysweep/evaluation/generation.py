@@ -1,6 +1,6 @@
-"""Generation scores: a model's greedy answers compared with what the learners wrote.
+"""Computes generation scores: compares a model's greedy answers with the learners' words.
 
-Word blanks are right or wrong (top-1 accuracy: the same characters, without spaces around them).  Longer
+Word blanks are right or wrong (top-1 accuracy: the same characters, without surrounding spaces).  Longer
 answers are compared by their unigrams and bigrams: recall is the share of the learner's n-grams that the
 model produced; F1 is the harmonic mean of recall and precision.  Words are compared in lower case,
 punctuation is ignored, and means are over answers.
@@ -32,13 +32,13 @@ _BATCH_PROMPTS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerScore:
-    """One blank: the model's answer compared with the learner's."""
+    """The comparison of the model's answer to one blank with the learner's words."""
 
     level: str
     kind: Kind
     finished: bool
     is_right: bool
-    """The same characters."""
+    """Whether the answer has the same characters."""
     unigram: tuple[float, float] | None
     """Recall and F1; None if the reference has no unigram."""
     bigram: tuple[float, float] | None
@@ -57,13 +57,13 @@ def score_generation(
 
     Args:
         examples: the test examples of each level.
-        documents: how many documents of each level, drawn by the seed: the same for every model.
-        samples: receives the first questions of each level with their answers as texts; these contain
-            learners' words, which the scores never do.
+        documents: number of documents of each level, drawn by the seed; they are the same for every model.
+        samples: a list to which the first questions of each level are added with their answers as texts; these
+            contain learners' words, which the scores never do.
 
     Returns:
         Plain values: `overall`, `levels` and `kinds`, each with the number of answers and means
-        (None where there is nothing to take a mean of).
+        (None if there are no values).
     """
     questions = [
         (level, *question)
@@ -94,7 +94,7 @@ def score_generation(
 
 
 def summarise(scores: Sequence[AnswerScore]) -> dict[str, Any]:
-    """Means over answers, with their number."""
+    """Compute the means over answers, and their numbers."""
     words = [score.is_right for score in scores if score.kind is Kind.WORD]
     longer = [score for score in scores if score.kind is not Kind.WORD]
     unigrams = [score.unigram for score in longer if score.unigram is not None]
@@ -112,7 +112,7 @@ def summarise(scores: Sequence[AnswerScore]) -> dict[str, Any]:
 
 
 def overlap(answer: str, reference: str, n: int) -> tuple[float, float] | None:
-    """Recall and F1 of n-grams of words, repeats counted; None if the reference has none."""
+    """Compute recall and F1 of n-grams of words, counting repeats; None if the reference has none."""
     produced, expected = count_ngrams(answer, n), count_ngrams(reference, n)
     if not expected:
         return None
@@ -121,7 +121,7 @@ def overlap(answer: str, reference: str, n: int) -> tuple[float, float] | None:
 
 
 def score_answer(level: str, kind: Kind, text: str, reference: str, *, finished: bool) -> AnswerScore:
-    """Compare an answer with the learner's."""
+    """Compare an answer with the learner's words."""
     return AnswerScore(
         level=level,
         kind=kind,
@@ -154,7 +154,7 @@ def read_question(
 def _pick_questions(
     store: ExampleStore, examples: Ints, documents: int, random: np.random.Generator
 ) -> list[tuple[Prompt, list[str]]]:
-    """The first answerable example of each of some documents, drawn at random."""
+    """Pick the first answerable example of each of some randomly drawn documents."""
     questions: list[tuple[Prompt, list[str]]] = []
     owners = store.documents_of(examples)
     for document in random.permutation(np.unique(owners)):
@@ -169,7 +169,7 @@ def _pick_questions(
 def _as_text(
     level: str, prompt: Prompt, references: Sequence[str], answers: Sequence[Answer], vocabulary: Vocabulary
 ) -> dict[str, Any]:
-    """A question with its answers; `context` is the text before, between and after the blanks."""
+    """Convert a question and its answers to text; `context` is the text before, between and after the blanks."""
     ids = np.array(prompt.ids[:-1])
     blanks = np.flatnonzero(ids >= vocabulary.first_blank)
     return {

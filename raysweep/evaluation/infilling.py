@@ -1,15 +1,13 @@
 r"""Fills the blanks of a text with a model's answers, in several samples.
 
-A blank is written `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]` (any case), or
-`[blank]`, which is an n-gram: one to eight words.  `\[word]` is literal text, and so is a special token
-spelled out.  What is nearly a blank (`[wrod]`) is refused, because it would stay in the text unseen; other brackets
-are text.
+A blank is written `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]` (in upper or lower case), or
+`[blank]`, which is an n-gram: one to eight words.  `\[word]` is literal text, and so is the name of a special token.
+A misspelt blank (`[wrod]`) is refused, because it would remain in the text unnoticed; other brackets are text.
 
-The prompt equals what training would have made of the text with a span in the blank's place.  In GPT-2's
+The prompt equals the one that training would make of the text with a span in place of the blank.  In GPT-2's
 tokens a word includes its leading space, so the space before a blank belongs to the blank; and whitespace
-is tokenised differently at a text's end than before a word.  Both come out right if a placeholder of one
-character is put in the blank's place, the whole text is encoded at once, and the placeholder's token is
-replaced.
+is tokenised differently at the end of a text than before a word.  Both are handled correctly by putting a placeholder
+of one character in place of the blank, encoding the whole text at once, and replacing the token of the placeholder.
 """
 
 import re
@@ -29,37 +27,37 @@ from raysweep.storage.printable import shown
 
 _KINDS = {"blank": Kind.NGRAM, **{kind.name.lower(): kind for kind in Kind}}
 _BRACKETS = re.compile(r"(\\?)\[( ?([^\W\d_]{2,20})[ .:]?)\]")
-# One of each class that GPT-2's pattern separates (letters, digits, other signs): a token never spans two.
+# One of each class that GPT-2's pattern separates (letters, digits, other characters); a token never spans two classes.
 _PLACEHOLDERS = ("x", "0", "#")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilledBlank:
-    """One blank's answer in the filled text."""
+    """The answer to one blank in the filled text."""
 
     kind: Kind
     text: str
-    """Without whitespace around it."""
+    """The answer without surrounding whitespace."""
     start: int
-    """Its first character in the filled text, and `stop` the one after its last."""
+    """Its first character in the filled text; `stop` is its end."""
     stop: int
     finished: bool
     """False if it was cut: its limit was reached, or the model had no position left."""
     nats: float = field(default=0.0, compare=False)
-    """As `decoding.Answer` has it."""
+    """See `decoding.Answer`."""
 
     @property
     def probability(self) -> float:
-        """The probability that the model gives to just this answer, after the answers before it."""
+        """The probability that the model gives to this answer, given the previous answers."""
         return exp(-self.nats)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Infilling:
-    """One sample."""
+    """One sample of a filled text."""
 
     text: str
-    """The whole text, filled."""
+    """The whole filled text."""
     answers: tuple[FilledBlank, ...]
     """In text order."""
 
@@ -82,13 +80,13 @@ def infill(
 ) -> list[Infilling]:
     r"""Fill a text's blanks: `[blank]`, `[word]`, `[ngram]`, `[sentence]`, `[paragraph]`, `[document]`.
 
-    Sample i depends on the text, the seed and i alone.
+    Sample i depends only on the text, the seed and i.
 
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
-        temperature: with 0 the likeliest token is taken, so all samples are the same.
-        max_answer_tokens: tokens in the longest answer; by kind if absent (`ANSWER_LIMITS`).
-        constraints: what every answer must be like.
+        temperature: with 0 the most likely token is chosen, so all samples are the same.
+        max_answer_tokens: limit of an answer in tokens; it depends on the kind if absent (`ANSWER_LIMITS`).
+        constraints: constraints on every answer.
 
     Raises:
         InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
@@ -119,13 +117,13 @@ def fill_templates(
     constraints: Constraints = FREE,
     **options: Any,
 ) -> list[list[Infilling]]:
-    """Fill several texts in one batch; the samples of each text.
+    """Fill several texts in one batch; returns the samples of each text.
 
     Args:
-        options: of `answer_prompts`.
+        options: options of `answer_prompts`.
 
     Raises:
-        InputError: a text is longer than the model's positions, or its blanks cannot keep to the constraints.
+        InputError: a text is longer than the model's positions, or its blanks cannot satisfy the constraints.
     """
     for template in templates:
         constraints.refuse_kinds(template.kinds)
@@ -158,21 +156,21 @@ def _fill_sample(template: "Template", answers: Sequence[Answer], vocabulary: Vo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Template:
-    """A text with n blanks: the n + 1 pieces of text around them."""
+    """A text with n blanks, as the n + 1 pieces of text around them."""
 
     pieces: tuple[str, ...]
     kinds: tuple[Kind, ...]
 
     def prompt(self, vocabulary: Vocabulary) -> tuple[int, ...]:
-        """Token ids: the text with a blank's token in each blank's place, then the start token."""
+        """Encode the text with a token in place of each blank, followed by the start token."""
         return tuple(_encode(self.pieces, self.kinds, vocabulary))
 
     def fill(self, answers: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         """Insert the answers into the text.
 
         Returns:
-            The text, and each answer's character range in it, without whitespace around it.  An
-            answer's own leading space is kept only where the text has none: "I like[word]" may
+            The text, and the character range of each answer in it, without surrounding whitespace.  The
+            leading space of an answer is kept only if the text has none there: "I like[word]" may
             become "I like pizza".
         """
         text, ranges = self.pieces[0], []
@@ -185,7 +183,7 @@ class Template:
         return text, ranges
 
     def answers_in(self, original: str) -> list[str] | None:
-        """The answers that make this original text of the template, each as short as can be; None if none do."""
+        """Find the answers, each as short as possible, that turn the template into the original text; None if none."""
         first, *inner, last = self.pieces
         if not original.startswith(first) or not original.endswith(last):
             return None
@@ -204,7 +202,7 @@ def read_template(text: str) -> Template:
     """Read a text with blanks.
 
     Raises:
-        InputError: it has no blank, or what is nearly one.
+        InputError: it has no blank, or a misspelt one.
     """
     pieces, kinds = [""], []
     end = 0
@@ -243,16 +241,16 @@ def _encode(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary
     encoding = vocabulary.plain.encode(text, add_special_tokens=False)
     ids = []
     for token, (_, stop) in zip(encoding.ids, encoding.offsets, strict=True):
-        # A placeholder's token is the placeholder, with the space before it if there is one.
+        # The token of a placeholder is the placeholder, including the space before it if there is one.
         if stop in places and text[stop - 1] == " " and len(vocabulary.contents[token]) == 1:
-            continue  # the space is a token of its own, and still belongs to the blank
+            continue  # the space is a separate token, but still belongs to the blank
         ids.append(places.pop(stop - 1, token))
     assert not places, "every placeholder is a token's last character"
     return [*ids, vocabulary.start_of_infill]
 
 
 def _encode_apart(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
-    """For a tokenizer that marks a word's beginning in its first token, and cuts a text by no pattern that we know."""
+    """Encode the pieces separately, for a tokenizer that marks the start of a word and has no known pattern."""
     ids = []
     for kind, piece in zip(kinds, pieces[:-1], strict=True):
         ids += [*vocabulary.encode(piece.removesuffix(" ")), vocabulary.first_blank + kind]

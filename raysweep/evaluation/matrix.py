@@ -1,7 +1,7 @@
-"""Merges the models' scores: the table of losses, the documents' features, and the matrix of perplexities.
+"""Merges the models' scores into the table of losses, the documents' features, and the matrix of perplexities.
 
 A perplexity is exp(nats / tokens) over all documents of a cell: sums are added first and divided once.
-The matrix has a row per model and a column per level, for the metric of the hypotheses.  No torch here.
+The matrix has a row per model and a column per level, for the metric of the hypotheses.  This module needs no torch.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from raysweep.storage.atomic_files import atomic_file, write_text
 
 
 def merge_losses(cells: Sequence[Path], out: Path) -> None:
-    """Concatenate the models' tables in the order given; without any, an earlier file is removed.
+    """Concatenate the models' tables in the given order; if there are none, an existing file is removed.
 
-    Models of one level alone, as between a general and a fine-tuned one, have row groups apart from those of other
-    levels: the report reads such a file level by level, and only the groups of that level.
+    Models of a single level, such as those between a general and a fine-tuned model, have separate row groups for each
+    level, because the report reads such a file level by level, and only the row groups of that level.
 
     Raises:
         InputError: a model's table is missing.
@@ -49,10 +49,10 @@ def _only_level(table: pa.Table) -> str | None:
 
 
 def write_features(losses: Path, documents: Path, out: Path) -> None:
-    """Write every model's losses of every document as features for classifiers: a row per document, no text.
+    """Write the losses of every document under every model as features for classifiers: a row per document, no text.
 
-    Columns: document, writing_id, level, split, tokens of the context and of the answers with their
-    ends, and for each model `context_MODEL` and `infill_MODEL`: nats per token, NaN where a document
+    Columns: document, writing_id, level, split, numbers of tokens of the context and of the answers with their
+    ends, and for each model `context_MODEL` and `infill_MODEL`: nats per token, NaN if a document
     has no tokens.  The context is that of the first mask.
     """
     table = pd.read_parquet(
@@ -83,7 +83,7 @@ def write_features(losses: Path, documents: Path, out: Path) -> None:
 
 
 def build_matrix(losses: Path, *, metric: str) -> pd.DataFrame:
-    """Perplexities: a row per model, a column per level; NaN where a cell has no token of the metric.
+    """Compute the perplexities, a row per model and a column per level; NaN if a cell has no token of the metric.
 
     Models and levels are in the order of the table.
     """
@@ -97,5 +97,5 @@ def build_matrix(losses: Path, *, metric: str) -> pd.DataFrame:
 
 
 def write_matrix(losses: Path, out: Path, *, metric: str) -> None:
-    """Write the matrix of one metric as CSV: model, then a perplexity per level."""
+    """Write the matrix of a metric as CSV: the model, then a perplexity per level."""
     write_text(out, build_matrix(losses, metric=metric).reset_index().to_csv(index=False, lineterminator="\n"))

@@ -1,7 +1,7 @@
-"""Scores one model on documents of the levels asked for: nats and tokens, summed per document.
+"""Scores one model on documents of the requested levels: nats and tokens, summed per document.
 
-A model is loaded once and scores all levels' examples in one pass.  The result is a table of sums, one row
-per (document, kind of span, part), as in `document_sums`.  The record is renamed into place after the
+A model is loaded once and scores the examples of all levels in one pass.  The result is a table of sums, one row
+per (document, kind of span, part), see `document_sums`.  The record is renamed into place after the
 table; without it the model is scored again.
 """
 
@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
 
 
 class StartRecipe(Protocol):
-    """The fields of a training job that define the trials' common start."""
+    """The fields of a training job that define the common start of the trials."""
 
     @property
     def model(self) -> ModelConfig: ...
@@ -86,10 +86,10 @@ def score_model(
     Args:
         model: the trial's name, or `START_MODEL` for the baseline row.
         start: the folder with the model; for the baseline, the trials' start.
-        job: how the baseline is built; not used for a trained model.
+        job: the settings from which the baseline is built; not used for a trained model.
         identity, made_from: its settings and the digests of its inputs, for the record.
-        splits: whose documents are scored; the table does not say which is which.
-        general, weight: the weights are taken `weight` of the way from this model's to those of `start`.
+        splits: the splits whose documents are scored; the table does not distinguish them.
+        general, weight: the folder of a second model, and how far the weights go from it (0) to those of `start` (1).
         device: 'cpu', 'cuda' …; a GPU if there is one.
 
     Raises:
@@ -141,7 +141,7 @@ def score_model(
         generation = score_generation(
             network, store, by_level, documents=evaluation.generation_documents, seed=seed, samples=samples
         )
-    # A record of earlier scores must not be found beside the new table.
+    # A record of earlier scores must not exist next to the new table.
     record.unlink(missing_ok=True)
     write_table(out, model, levels, sums, level_of=level_of, writing_ids=texts["writing_id"])
     write_json(samples_beside(out), samples)
@@ -182,7 +182,7 @@ def check_finite(model: str, sums: DocumentSums) -> None:
 def write_table(
     out: Path, model: str, levels: Sequence[str], sums: DocumentSums, *, level_of: Any, writing_ids: Any
 ) -> None:
-    """One row per level, document, kind and part that has tokens, in this order."""
+    """Write one row per level, document, kind and part that has tokens, in this order."""
     row_levels = level_of[sums.documents]
     rank_D = np.array([levels.index(level) for level in row_levels], dtype=np.int64)
     order_D = np.lexsort((sums.documents, rank_D))

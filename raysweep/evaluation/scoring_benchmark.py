@@ -1,7 +1,7 @@
-"""Measures how fast documents are scored on this machine, beside plain transformers on the same documents.
+"""Measures how fast documents are scored on this machine, compared with plain transformers on the same documents.
 
-transformers gets what makes it fast without code of one's own: batches of like length, no attention mask (padding is
-on the right), no gradients.  It computes the logits of every position, and the losses from all of them.
+transformers gets everything that makes it fast without custom code: batches of similar length, no attention mask
+(padding is on the right), no gradients.  It computes the logits of every position, and the losses from all of them.
 """
 
 import math
@@ -23,24 +23,24 @@ from raysweep.model.gpt2 import build_model, quiet_transformers
 from raysweep.model.token_losses import find_labels, full_precision
 
 _TOLERANCE = 1e-5
-"""Relative, of the sum over all documents; both compute in float32."""
+"""Relative tolerance of the sum over all documents; both compute in float32."""
 
 
 def benchmark_scoring(
     store: ExampleStore, *, size: ModelSize, max_tokens: int, device: torch.device, like_transformers: bool
 ) -> dict[str, Any]:
-    """Score all examples of the store once by each way, after a first batch that is not timed.
+    """Score all examples of the store once with each method, after a warm-up batch that is not timed.
 
     Args:
-        size: of a model with random weights.
-        like_transformers: also time plain transformers, before ours.
+        size: size of the model, which has random weights.
+        like_transformers: also time plain transformers, before our method.
 
     Returns:
-        Examples per second and examples per second of CPU time of each way (that of a GPU's host says little), nats per
-        label of all, and the ratios.
+        For each method, examples per second and examples per second of CPU time (which means little with a GPU), nats
+        per label, and the ratios.
 
     Raises:
-        AssertionError: the two sums of all losses differ, so that the work would not be the same.
+        AssertionError: the two sums of all losses differ, so the work is not the same.
     """
     config, vocabulary = ModelConfig(size=size), store.vocabulary
     model = build_model(SCRATCH, model=config, vocabulary=vocabulary, max_tokens=max_tokens, seed=0)
@@ -60,7 +60,7 @@ def benchmark_scoring(
             (theirs, _), result["transformers"] = _timed(
                 lambda some: _plain_nats(plain, store, some, batch_tokens), longest, everything
             )
-        # After the peer, which would gain by it as well.
+        # Only now, because transformers would become faster too.
         keep_freed_memory(device)
         (nats, labels), speed = _timed(our_nats, longest, everything)
     result |= {**speed, "nats_per_label": nats / labels}
@@ -74,7 +74,7 @@ def benchmark_scoring(
 def _timed(
     score: Callable[[Any], tuple[float, int]], warmup: Any, examples: Any
 ) -> tuple[tuple[float, int], dict[str, Any]]:
-    """What scoring returns, and its speed; the sums it returns are numbers, so the device is done."""
+    """Time scoring; returns its result and its speed.  The result is plain numbers, so the device has finished."""
     score(warmup)
     wall, cpu = time.perf_counter(), time.process_time()
     sums = score(examples)
@@ -83,7 +83,7 @@ def _timed(
 
 
 def _plain(model: GPT2LMHeadModel, device: torch.device) -> Any:
-    """The model as transformers makes it, with the same weights."""
+    """Build the model with the layers of transformers and the same weights."""
     with quiet_transformers():
         plain: Any = GPT2LMHeadModel(model.config)
     plain.load_state_dict(model.state_dict())

@@ -1,12 +1,12 @@
-"""Measures a model's size and infilling speed: the cost of a model per level against one model.
+"""Measures a model's size and infilling speed, to compare the cost of a model per level with that of one model.
 
 Every timing does the same work for every model: a prompt of 64 tokens, then 16 tokens one after another
-with the key–value cache (fewer where the model has fewer positions).  The first repeat is a warm-up and
+with the key–value cache (fewer if the model has fewer positions).  The first repeat is a warm-up and
 is not counted.
 
-The levels' models are also timed together, for learners whose level is unknown: every model scores the
-visible text, and each text is then answered by one of them.  All models stay in memory.  The texts of a
-batch are assigned to the models in turn, so that the work does not depend on the training.
+The models of the levels are also timed together, for learners whose level is unknown: every model scores the
+visible text, and then one of them answers.  All models stay in memory.  The texts of a batch are assigned to the models
+in turn, so that the work does not depend on the training.
 """
 
 import time
@@ -29,24 +29,24 @@ PROMPT_TOKENS = 64
 ANSWER_TOKENS = 16
 BATCH_SIZES = (1, 32)
 _BUDGET_S = 1.0
-"""Seconds after which a batch size is not repeated any more, except for `_FEWEST` repeats."""
+"""Seconds after which a batch size is not repeated any more, unless it has fewer than `_FEWEST` repeats."""
 _FEWEST = 2
 
 
 def measure_speed(
     model_folder: Path, repeats: int, device: str | None = None, *, ensemble: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Parameters, bytes on disk and in memory, and the latency of infilling at each batch size.
+    """Measure parameters, bytes on disk and in memory, and the latency of infilling at each batch size.
 
     Args:
-        repeats: timings for each batch size, fewer where they are slow; with 0 nothing is timed, and
+        repeats: number of timings for each batch size, fewer if they are slow; with 0 nothing is timed, and
             `batches` is empty.
         device: 'cpu', 'cuda' …; a GPU if there is one.
         ensemble: folders of the levels' models to time together, if there are at least two.
 
     Returns:
-        Plain values; under `batches`, for each batch size: `tokens_per_second` (answer tokens of the whole
-        batch, at the median latency), and `latency_p50_s`, `latency_p95_s` of one infilling.  `ensemble` has
+        Plain values; `batches` has, for each batch size, `tokens_per_second` (answer tokens of the whole
+        batch, at the median latency), and `latency_p50_s` and `latency_p95_s` of one infilling.  `ensemble` has
         the same for the levels' models together (including the choice among them), or is None.
     """
     torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -62,14 +62,14 @@ def measure_speed(
 
 
 def _tokens_that_fit(folder: Path) -> tuple[int, int]:
-    """Tokens of prompt and answer."""
+    """Return the numbers of tokens of the prompt and the answer."""
     positions = int(read_json(folder / "config.json")["n_positions"])
     answer = min(ANSWER_TOKENS, positions // 2)
     return min(PROMPT_TOKENS, positions - answer), answer
 
 
 Work = Callable[[Sequence[Any], int, int, int], None]
-"""Called with the models, the batch size, and the tokens of each prompt and answer."""
+"""Called with the models, the batch size, and the numbers of tokens of each prompt and answer."""
 
 
 def _measure(folders: Sequence[Path], repeats: int, device: torch.device, work: Work) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _measure(folders: Sequence[Path], repeats: int, device: torch.device, work: 
 
 
 def _weights(model: Any) -> int:
-    """Bytes of a model's tensors; shared ones count once."""
+    """Return the bytes of a model's tensors; shared tensors count once."""
     tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.nbytes for tensor in tensors.values())
 

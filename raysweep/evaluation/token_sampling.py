@@ -1,4 +1,4 @@
-"""Chooses the next token: the likeliest, or one drawn from the likeliest k or a nucleus.
+"""Chooses the next token: the most likely one, or one drawn from the k most likely tokens or a nucleus.
 
 Axes: B rows, V vocabulary.
 """
@@ -14,14 +14,14 @@ from raysweep.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How tokens are drawn."""
+    """Settings for drawing tokens."""
 
     temperature: float = 1.0
-    """Divisor of the logits; with 0 the likeliest token is taken."""
+    """Divisor of the logits; with 0 the most likely token is chosen."""
     top_k: int | None = None
-    """Draw from the k likeliest tokens; applied before `top_p`."""
+    """Draw from the k most likely tokens; applied before `top_p`."""
     top_p: float | None = 0.95
-    """Draw from the nucleus: the smallest set of likeliest tokens with at least this much probability."""
+    """Draw from the nucleus: the smallest set of most likely tokens with at least this probability."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature < float("inf"):
@@ -36,18 +36,18 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 _GREEDY_BELOW = 1e-9
-"""A temperature so near 0 leaves the likeliest token alone; one still nearer would make the quotients infinite."""
+"""At a lower temperature only the most likely token has a chance; near 0 the quotients would become infinite."""
 
 
 def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Tensor:
-    """One token for each row.
+    """Choose one token for each row.
 
     Tokens of equal probability rank by their ids, and the token that crosses `top_p` is kept, so
     the nucleus is never empty.
 
     Args:
-        logits_BV: −inf where a token is forbidden.
-        draws_B: numbers in [0, 1), float64; a row's token depends on its logits and its draw alone.
+        logits_BV: −inf for forbidden tokens.
+        draws_B: numbers in [0, 1), float64; the token of a row depends only on its logits and its draw.
 
     Returns:
         (B,) token ids, int64.
@@ -57,7 +57,7 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
     if sampling.temperature < _GREEDY_BELOW:
         return logits_BV.argmax(dim=-1)
     probabilities_BV = torch.softmax(logits_BV.double() / sampling.temperature, dim=-1)
-    # Values alone: ranking ids too takes 16 times as long, which was most of the time of a small model.
+    # Sort only values; sorting ids too takes 16 times as long, which was most of the time of a small model.
     ranked_BV = _sort_values(probabilities_BV)
     places_B1 = _choose_places(ranked_BV.clone(), draws_B, sampling)
     chosen_B1 = ranked_BV.gather(-1, places_B1)
@@ -67,23 +67,23 @@ def choose_tokens(logits_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Ten
 
 
 def _sort_values(values_BV: Tensor) -> Tensor:
-    """Each row in descending order; NumPy sorts with the CPU's vector instructions, torch does not."""
+    """Sort each row in descending order; NumPy sorts with the CPU's vector instructions, torch does not."""
     if values_BV.is_cuda:
         return values_BV.sort(dim=-1, descending=True).values
     return torch.from_numpy(np.sort(values_BV.numpy(), axis=-1)).flip(-1)
 
 
 def _choose_places(ranked_BV: Tensor, draws_B: Tensor, sampling: Sampling) -> Tensor:
-    """The places, as (B, 1), that the draws choose among probabilities in descending order, which are overwritten."""
+    """Choose the ranks (B, 1) of the drawn tokens among probabilities in descending order, which are overwritten."""
     if sampling.top_k is not None:
         ranked_BV[:, sampling.top_k :] = 0.0
         ranked_BV /= ranked_BV.sum(dim=-1, keepdim=True)
     if sampling.top_p is not None:
         before_BV = ranked_BV.cumsum(dim=-1) - ranked_BV
-        before_BV[:, 0] = -1.0  # the likeliest token stays, whatever top_p
+        before_BV[:, 0] = -1.0  # the most likely token is always kept
         ranked_BV = ranked_BV.masked_fill(before_BV >= sampling.top_p, 0.0)
     cumulative_BV = ranked_BV.cumsum(dim=-1)
     targets_B1 = draws_B[:, None] * cumulative_BV[:, -1:]
     places_B1 = torch.searchsorted(cumulative_BV, targets_B1, right=True)
-    last_B1 = (ranked_BV > 0.0).sum(dim=-1, keepdim=True) - 1  # a GPU's parallel sums are not quite ascending
+    last_B1 = (ranked_BV > 0.0).sum(dim=-1, keepdim=True) - 1  # parallel sums on a GPU are not strictly ascending
     return torch.minimum(places_B1, last_B1)

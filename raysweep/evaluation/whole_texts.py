@@ -1,8 +1,8 @@
-"""Scores whole texts from left to right, as any causal language model: the loss of every token but a text's first.
+"""Scores whole texts from left to right, like any causal language model: the loss of every token except the first.
 
-A text longer than the window is read in overlapping windows: every later one begins half a window further on, and
-only the tokens that no earlier window predicted count, so each is predicted once, from at least half a window of text.
-A text that fits gives the same as `transformers` with `labels=input_ids`.
+A text longer than the window is read in overlapping windows: each window begins half a window after the previous one,
+and only tokens that no earlier window predicted count, so each token is predicted once, from at least half a window of
+text.  For a text that fits into one window the result equals that of `transformers` with `labels=input_ids`.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from raysweep.model.token_losses import CONTEXT, Labels
 
 
 def score_whole_texts(model: Any, tokens_N: Tokens, offsets: Ints, *, window: int, batch_tokens: int) -> Floats:
-    """The loss of every token in nats (N,); NaN for a text's first token.  Call it inside `full_precision()`.
+    """Compute the loss of every token in nats (N,); NaN for the first token of a text.  Call it in `full_precision()`.
 
     Args:
-        tokens_N: the texts' tokens, one text's after the other's.
-        offsets: where each text begins; one more entry than texts.
-        window: tokens that the model reads at once, at least 2.
-        batch_tokens: tokens in a batch, padding included; a longer window is a batch of its own.
+        tokens_N: the tokens of all texts, concatenated.
+        offsets: the start of each text, and the end of the last one; one more entry than texts.
+        window: number of tokens that the model reads at once, at least 2.
+        batch_tokens: tokens in a batch, including padding; a longer window is a batch of its own.
     """
     nats_N = np.full(len(tokens_N), np.nan)
     begins, ends, firsts = np.array(list(_windows(offsets, window)), dtype=np.int64).reshape(-1, 3).T
@@ -48,14 +48,14 @@ def score_whole_texts(model: Any, tokens_N: Tokens, offsets: Ints, *, window: in
 
 
 def sum_by_text(values_N: npt.NDArray[Any], offsets: Ints) -> npt.NDArray[Any]:
-    """The sum of each text's values (D,); 0 for a text without tokens."""
-    # A last 0 keeps the beginning of an empty last text inside the array.
+    """Sum the values of each text (D,); 0 for a text without tokens."""
+    # The appended 0 keeps the start of an empty last text inside the array.
     sums_D: npt.NDArray[Any] = np.add.reduceat(np.append(values_N, values_N.dtype.type(0)), offsets[:-1])
     return np.where(np.diff(offsets) > 0, sums_D, 0)
 
 
 def _windows(offsets: Ints, window: int) -> Iterator[tuple[int, int, int]]:
-    """Begin, end, and the first token to predict, of every window."""
+    """Yield the start, the end and the first token to predict of every window."""
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         first = begin + 1
         while first < end:

@@ -1,1 +1,1 @@
-"""Finished models in use: a run loaded from its folder, scores of new texts, the level that a text sounds like."""
+"""Uses finished models: loads a run from its folder, scores new texts, and predicts the level of a text."""

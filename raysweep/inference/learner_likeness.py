@@ -1,12 +1,12 @@
-"""Learner-likeness of generated texts: are they taken for texts of their model's level as that level's own texts are?
+"""Measures the learner-likeness of generated texts: whether a classifier assigns them levels as it does real texts.
 
-A classifier tells the level of each text from its perplexities: the run's own (`classification` in the config), one
-that `raysweep classify` fitted on its models' perplexities, or another run's own, which asks that run's models.
-The shares of levels that it gives to filled texts are compared with those that it gives to the run's test documents of
-the model's level: 1 minus half the sum of the absolute differences (the total variation distance) is 1 if they are told
-alike, and 0 if they never are.  From the run's own classifier and from its models these documents are held out; another
-classifier may have been fitted on them, which is not checked, and then it tells their levels better than those of new
-texts.
+A classifier predicts the level of each text from its perplexities: the run's own classifier (`classification` in the
+config), one that `raysweep classify` fitted on its models' perplexities, or another run's own, which uses that run's
+models.  The shares of levels that it predicts for filled texts are compared with those for the run's test documents of
+the model's level: 1 minus half the sum of the absolute differences (the total variation distance) is 1 if the shares
+are equal, and 0 if they are disjoint.  The run's own classifier and its models were not fitted on these documents;
+another classifier may have been fitted on them, which is not checked, and then it predicts their levels better than
+those of new texts.
 """
 
 from collections import Counter
@@ -26,26 +26,29 @@ from raysweep.staging.run_command import run_command
 from raysweep.storage.classification_files import ClassificationFolder
 
 _MOST_COMPARED = 500
-"""Test documents of a level that another classifier than the run's own is asked about."""
+"""Most test documents per level that a classifier other than the run's own classifies."""
 MAY_BE_FITTED_ON = "the run's test documents, which this classifier may have been fitted on (not checked)"
-"""What filled texts are compared with under another classifier than the run's own, for a person."""
+"""Describes the documents that filled texts are compared with, for a classifier other than the run's own."""
 
 
 class LikenessMeter:
-    """Counts the levels that a classifier gives to texts, by the model that filled them."""
+    """Counts the levels that a classifier predicts for texts, by the model that filled them."""
 
     def __init__(self, run: LoadedRun, classifier: Path | None = None) -> None:
-        """Args: `classifier` is a file of `raysweep classify`, or another run's folder; the run's own if None.
+        """Load the classifier and classify the run's test documents.
+
+        Args:
+            classifier: a file of `raysweep classify`, or another run's folder; the run's own classifier if None.
 
         Raises:
-            InputError: there is no such classifier, it reads other models than there are now, or the run has no test
-                document.
+            InputError: there is no such classifier, it was fitted on other models than there are now, or the run has no
+                test document.
         """
         self._classifier = _open_classifier(run, classifier)
         self.name = f"of {run.folder.root}" if classifier is None else f"in {classifier}"
-        """Which classifier it is, for a person."""
+        """Describes the classifier in messages."""
         self.compared_with = "the run's test documents, held out" if classifier is None else MAY_BE_FITTED_ON
-        """Which texts filled ones are compared with, for a person."""
+        """Describes the documents that filled texts are compared with."""
         self._compared = "held-out" if classifier is None else "test"
         self._of_level = (
             held_out_shares(run) if classifier is None else shares_by_level(run, self._classifier, _MOST_COMPARED)
@@ -53,14 +56,14 @@ class LikenessMeter:
         self._found: dict[str, Counter[str]] = {}
 
     def add(self, model: str, texts: Sequence[str]) -> None:
-        """Classify texts that a model filled."""
+        """Classify and count texts that a model filled."""
         self._found.setdefault(model, Counter()).update(self._classifier.predict(texts)["level"])
 
     def describe(self, model: str, level: str | None) -> dict[str, float]:
-        """The share of each level among the model's texts, and how like they are to those of its own level.
+        """Return the share of each level among the model's texts, and their likeness to documents of its level.
 
         Args:
-            level: the one that the model was trained on; None for a model of several.
+            level: the level that the model was trained on; None for a model of several levels.
         """
         found = self._found.get(model, Counter())
         if not found.total():
@@ -82,10 +85,10 @@ def _open_classifier(run: LoadedRun, classifier: Path | None) -> LevelClassifier
 
 
 def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> dict[str, dict[str, float]]:
-    """By true level: the share of each level among what the classifier takes the run's test documents for.
+    """Classify the run's test documents; returns true level → predicted level → share.
 
     Args:
-        most: documents of a level that are asked about, drawn by the run's seed.
+        most: most documents of a level that are classified, drawn by the run's seed.
 
     Raises:
         InputError: there is no test document.
@@ -107,7 +110,7 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
 
 
 def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
-    """By true level: the share of each level among what the logistic regression takes the test documents for.
+    """Read the predictions of the run's own logistic regression; returns true level → predicted level → share.
 
     Raises:
         InputError: no test document was classified.

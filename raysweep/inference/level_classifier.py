@@ -1,4 +1,4 @@
-"""A fitted classifier of levels, asked about new texts: their perplexities are computed, then classified."""
+"""Predicts the levels of new texts with a fitted classifier, after computing their perplexities."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,24 +19,25 @@ from raysweep.storage.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class LevelClassifier:
-    """Get it from `raysweep.load(run).level_classifier("classification.skops")`."""
+    """A classifier of levels; get it from `raysweep.load(run).level_classifier("classification.skops")`."""
 
     pipeline: Any
     """The fitted scikit-learn pipeline."""
     levels: tuple[str, ...]
     models: Mapping[str, TrainedModel]
-    """Those whose perplexities it reads, in its order."""
+    """The models whose perplexities are its features, in the order of the features."""
 
     def predict(self, texts: str | Iterable[str], *, ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """The probability of each level for each text.
+        """Compute the probability of each level for each text.
 
-        A row per text, in order: `text` (its number), `level` (the likeliest), and a column per level.
+        The table has a row per text, in order: `text` (its number), `level` (the most likely one), and a column per
+        level.
 
         Args:
-            ids: names of the texts, which decide where the masks lie; see `TrainedModel.score`.
+            ids: names of the texts, which determine their masks; see `TrainedModel.score`.
 
         Raises:
-            InputError: a text is no string, or cannot be written in UTF-8.
+            InputError: a text is not a string, or cannot be encoded in UTF-8.
         """
         checked = read_texts(texts, ids)
         columns = []
@@ -56,9 +57,10 @@ class LevelClassifier:
 
 
 def model_digest_of(run: RunFolder, name: str) -> str:
-    """Digest of a trained model as its record states it; '' if it is not trained.
+    """Read the digest of a trained model from its record; '' if it is not trained.
 
-    For the common start, which the settings make, that of the run's own tokenizer; '' if it has none.
+    For the common start, which is determined by the settings, return the digest of the run's own tokenizer; '' if it
+    has none.
     """
     if name != START_MODEL:
         record = read_record(run.trial(name), fix=f"train it again with {run_command(run, '--force', name)}")

@@ -1,9 +1,9 @@
-"""Which level does a text sound like?  The probability of each level, from the levels' models.
+"""Predicts the level of a text: the probability of each level, from the perplexities under the levels' models.
 
     p(level k | text) ∝ share of the training documents of k × exp(−nats of the text under model k / T)
 
-T is the temperature of the run's report (`statistics.calibration_of_levels`): without it the probabilities of a text
-of many tokens are far too sure.  It was fitted on test documents of which the first mask hid a part.
+T is the temperature of the run's report (`statistics.calibration_of_levels`): without it the probabilities of long
+texts are far too confident.  It was fitted on test documents of which the first mask hid a part.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LevelPredictor:
-    """The levels' models of one family, with what weighs them against each other."""
+    """The levels' models of one family, with their prior shares and the temperature."""
 
     family: str
-    """'specialised', the models of a level alone, or 'transfer', the fine-tuned ones."""
+    """'specialised' for the models of a single level, or 'transfer' for the fine-tuned models."""
     models: Mapping[str, TrainedModel]
-    """By level, lowest first."""
+    """Level → model, lowest level first."""
     shares: Mapping[str, float]
-    """Training documents of each level."""
+    """Level → number of training documents."""
     temperature: float
-    """1 if the run has too few documents to fit it."""
+    """The temperature; 1 if the run has too few documents to fit it."""
 
     def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
-        """The probability of each level for each text.
+        """Compute the probability of each level for each text.
 
-        A row per text, in order: `text` (its number), `level` (the likeliest), and a column per level.  Without a
-        token to predict (an empty text, one of a single token) the shares alone decide.
+        The table has a row per text, in order: `text` (its number), `level` (the most likely one), and a column per
+        level.  For a text without a token to predict (an empty text, or a single token) only the shares matter.
 
         Raises:
-            InputError: a text is no string, or cannot be written in UTF-8.
-            DamagedError: a model's files are not as they were made.
+            InputError: a text is not a string, or cannot be encoded in UTF-8.
+            DamagedError: a model's files are missing or were changed.
         """
         checked = read_texts(texts)
         scores = [model.score_texts(checked.texts, checked.ids, infills=False) for model in self.models.values()]
@@ -52,7 +52,7 @@ class LevelPredictor:
         return pd.DataFrame({**table, **dict(zip(levels.tolist(), probabilities_DK.T, strict=True))})
 
     def posterior(self, nats_DK: "Floats") -> "Floats":
-        """(D, K) probabilities from the nats of D texts under the levels' models."""
+        """Compute the probabilities (D, K) from the nats of D texts under the levels' models."""
         shares_K = [self.shares[level] for level in self.models]
         probabilities_DK: Floats = np.exp(log_posterior(nats_DK / self.temperature, shares_K))
         return probabilities_DK

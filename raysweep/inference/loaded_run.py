@@ -1,8 +1,8 @@
-"""A run loaded from its folder: its models by name, its losses, its evidence, the levels of new texts.
+"""Loads a run from its folder: its models by name, its losses, its evidence, and predictors of levels.
 
-Nothing is read before it is asked for, and every file is compared with the record that lists it first.  Torch is
-imported with the first model: its import takes seconds, which `raysweep score`, whose models are elsewhere, need not
-wait for.
+Nothing is read before it is needed, and every file is first compared with the record that lists it.  Torch is
+imported with the first model, because its import takes seconds and `raysweep score`, whose models are in other
+processes, does not need it.
 """
 
 import shlex
@@ -43,31 +43,31 @@ _FAMILIES = ("specialised", "transfer")
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run.  Get it from `raysweep.load(folder)`."""
+    """A run; get it from `raysweep.load(folder)`."""
 
     folder: RunFolder
     device_name: str | None = None
-    """Such as 'cpu' or 'cuda:1'; None for a GPU if there is one."""
+    """The device of the models, such as 'cpu' or 'cuda:1'; None: a GPU if there is one."""
 
     def __getitem__(self, name: str) -> TrainedModel:
-        """The model of a trial, or the models' common start as 'start'.
+        """Return the model of a trial, or the common start of the models as 'start'.
 
         Raises:
-            KeyError: no finished training has this name; names those that have.
+            KeyError: there is no finished training of this name; the message lists the names.
         """
         return self.models[name]
 
     @cached_property
     def device(self) -> "torch.device":
-        """Where the models work."""
+        """The device of the models."""
         return find_device(self.device_name)
 
     @cached_property
     def models(self) -> "Models":
-        """Every trained model by its trial's name, and the common start, which is first.
+        """The common start, followed by every trained model, by the name of its trial.
 
         Raises:
-            DamagedError, EarlierVersionError: a trial's record is not as this version wrote it.
+            DamagedError, EarlierVersionError: a trial's record is damaged, or was written by another version.
         """
         done = {name for name in self._trials if self._is_done(name)}
         models = {START_MODEL: self._model(START_MODEL, self._read_start)}
@@ -76,18 +76,18 @@ class LoadedRun:
 
     @cached_property
     def levels(self) -> LevelPredictor:
-        """Tells the level of texts, by the models of a level alone; see `level_predictor` for the fine-tuned ones."""
+        """A predictor of levels with the models of a single level; for fine-tuned models see `level_predictor`."""
         return self.level_predictor("specialised")
 
     def level_predictor(self, family: str) -> LevelPredictor:
-        """Tells the level of texts.
+        """Return a predictor of the levels of texts.
 
         Args:
-            family: 'specialised' for the models of a level alone, 'transfer' for the fine-tuned ones.
+            family: 'specialised' for the models of a single level, 'transfer' for the fine-tuned models.
 
         Raises:
-            InputError: the report of the run does not compare two models of this family or more, or rests on scores of
-                others than those that are there now.
+            InputError: the run's report compares fewer than two models of this family, or is based on scores of other
+                models than the present ones.
         """
         if family not in _FAMILIES:
             raise InputError(f"family: found '{family[:40]}'; must be {' or '.join(_FAMILIES)}")
@@ -112,15 +112,16 @@ class LoadedRun:
         )
 
     def level_classifier(self, path: str | Path | None = None) -> LevelClassifier:
-        """A classifier that was fitted on perplexities of this run's models.
+        """Load a classifier that was fitted on perplexities of this run's models.
 
         Args:
-            path: what `raysweep classify` fitted; if None that of the run itself, which `classification` in the config
+            path: a file of `raysweep classify`; if None, the run's own classifier, which `classification` in the config
                 fits on the run's valid documents.
 
         Raises:
-            InputError: the file holds none, or one of other models than this run has now, or of other scores.
-            DamagedError: the run's own is not as it was made.
+            InputError: the file has no classifier, or one that was fitted on other models or other scores than the
+                present ones.
+            DamagedError: the run's own classifier is missing or was changed.
         """
         place = Path("classifier.skops" if path is None else path)
         options = shlex.join(["--out", str(place.with_suffix(".json")), "--force"])
@@ -133,7 +134,7 @@ class LoadedRun:
                     f"do {run_command(self.folder, '--set', 'classification.folds=5')}"
                 )
             self._refuse_damage("classify", path)
-        # scikit-learn, which loading a run needs not
+        # imports scikit-learn, which loading a run does not need
         from raysweep.classification.saved_classifier import load_classifier
 
         pipeline, levels, models = load_classifier(Path(path), fix=fix)
@@ -146,11 +147,11 @@ class LoadedRun:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """Everything that the report says.
+        """The evidence: all content of the report as typed records.
 
         Raises:
             InputError: there is no report, or another version of raysweep wrote it.
-            DamagedError: it is not as it was made.
+            DamagedError: the file was changed.
         """
         self._refuse_damage("report", self.folder.evidence)
         try:
@@ -161,20 +162,20 @@ class LoadedRun:
             ) from error
 
     def losses(self) -> pd.DataFrame:
-        """The losses of every test document: `evaluation/losses.parquet`.
+        """Read the losses of every test document, `evaluation/losses.parquet`.
 
-        A row per model, document, kind of span and part, with `nats`, `tokens` and `bytes`, which are sums.
+        The table has a row per model, document, kind of span and part, with the sums `nats`, `tokens` and `bytes`.
 
         Raises:
-            InputError: nothing is scored yet.
-            DamagedError: the table is not as it was made.
+            InputError: no model is scored yet.
+            DamagedError: the table was changed.
         """
         self._refuse_damage("evaluate", self.folder.losses)
         return pd.read_parquet(self.folder.losses, page_checksum_verification=True)
 
     @cached_property
     def config(self) -> Config:
-        """The settings that the run was made with."""
+        """The settings of the run."""
         return read_resolved_config(self.folder)
 
     @cached_property
@@ -182,8 +183,8 @@ class LoadedRun:
         return expand_trials(self.config)
 
     def _fix(self, target: str) -> str:
-        """What makes a trial or a stage again, for a message: the whole command, since Python has no options."""
-        stage = target if target == "report" else "run"  # all else has a report that rests on it
+        """Return, for messages, the complete command that makes a trial or a stage again."""
+        stage = target if target == "report" else "run"  # a report depends on everything else
         return f"make it again with {run_command(self.folder, '--force', target, stage=stage)}"
 
     def _is_done(self, name: str) -> bool:
@@ -206,7 +207,7 @@ class LoadedRun:
         return load_model(trial.model, self.device)
 
     def _read_start(self) -> Any:
-        """The start that the trials without a parent began from, as the evaluate stage builds it."""
+        """Build the start of the trials without a parent, like the evaluate stage."""
         from raysweep.model.gpt2 import build_model
 
         config = self.config
@@ -224,10 +225,10 @@ class LoadedRun:
         return network.to(self.device).eval()
 
     def _refuse_stale_report(self, models: Collection[str]) -> None:
-        """Compare what the report rests on with the scores as they are now, and those of `models` with the models.
+        """Check that the report is based on the present scores, and the scores of `models` on the present models.
 
         Raises:
-            InputError: they were made again since.
+            InputError: they were made again since then.
         """
         stages = read_sealed(self.folder.record, fix=self._fix("report"))["stages"]
         evaluated = stages["evaluate"]
@@ -248,11 +249,11 @@ class LoadedRun:
             )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
-        """Compare a stage's file with run.json.
+        """Compare a stage's file with its digest in run.json.
 
         Raises:
             InputError: the stage is not done.
-            DamagedError: the file is not as it was made.
+            DamagedError: the file is missing or was changed.
         """
         name, fix = path.relative_to(self.folder.root).as_posix(), self._fix(stage)
         stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
@@ -264,7 +265,7 @@ class LoadedRun:
 
 
 class Models(Mapping[str, TrainedModel]):
-    """Trained models by name; a name that is unknown is answered with those that are known."""
+    """Trained models by name; the error for an unknown name lists the known names."""
 
     def __init__(self, models: Mapping[str, TrainedModel]) -> None:
         self._models = dict(models)
@@ -288,12 +289,12 @@ def open_run(folder: Path, device: str | None = None) -> LoadedRun:
     """Load a run; see `raysweep.load`.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder has no run.
     """
     run = LoadedRun(RunFolder(folder), device)
     _ = run.config
     if device is not None:
-        _ = run.device  # one that is not there is told now
+        _ = run.device  # raise now if there is no such device
     return run
 
 
@@ -301,7 +302,7 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
     """Load one model; see `raysweep.load_model`.
 
     Raises:
-        InputError: it is no GPT-2, or cannot be found.
+        InputError: it is not a GPT-2, or cannot be found.
     """
     from raysweep.model.gpt2 import load_model
 
@@ -315,7 +316,7 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
 
 
 def find_device(device: str | None) -> "torch.device":
-    """The device by name; if None a GPU where there is one, else the CPU.
+    """Return the device with this name; if None, a GPU if there is one, otherwise the CPU.
 
     Raises:
         InputError: there is no such device.
@@ -325,7 +326,7 @@ def find_device(device: str | None) -> "torch.device":
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=found)
-    # Torch without CUDA raises an AssertionError, without the package of another device an ImportError or more.
+    # Torch without CUDA raises an AssertionError; without the package of another device, ImportError or others.
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise InputError(
             f"device: found {shown(str(device))}, which torch cannot use here; must be such as 'cpu' or 'cuda:0', "
@@ -335,6 +336,6 @@ def find_device(device: str | None) -> "torch.device":
 
 
 def _name_of(folder: Path) -> str:
-    """The trial's name if it is a trial's model folder, else the folder's."""
+    """Return the trial's name for a trial's model folder, otherwise the folder's name."""
     resolved = folder.resolve()
     return resolved.parent.name if resolved.name == "model" else resolved.name

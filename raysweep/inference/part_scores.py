@@ -1,15 +1,15 @@
-"""The scores of a part of a corpus, as they travel from the process that scored it; needs no torch."""
+"""The scores of a part of a corpus, as sent by the process that scored it; this module needs no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartScores:
-    """What `text_parts.score_part` returns."""
+    """The result of `text_parts.score_part`."""
 
     texts: int
-    """Their number."""
+    """Number of texts."""
     sums: bytes
-    """A Parquet file: nats, tokens and bytes of each text."""
+    """A Parquet file with the nats, tokens and bytes of each text."""
     tokens: bytes | None
-    """A Parquet file: the nats of each token, NaN for a text's first; None if they were not asked for."""
+    """A Parquet file with the nats of each token, NaN for the first token of a text; None if not requested."""

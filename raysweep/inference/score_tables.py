@@ -1,7 +1,7 @@
-"""The table that `raysweep score` writes: a row per text with its scores under every model, and its level.
+"""Builds the table that `raysweep score` writes: a row per text with its scores under every model, and its level.
 
-Sums are there beside perplexities, because only sums add up.  A value that does not exist is null: the perplexity of a
-text without a token to predict, a level that is not known.
+The table has sums in addition to perplexities, because only sums can be added up.  A value that does not exist is null,
+such as the perplexity of a text without a token to predict, or an unknown level.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from raysweep.evaluation.document_sums import Floats, Ints
 
 Scores = Mapping[str, pa.Table]
-"""By model: a row per text, with nats, tokens and bytes of the whole text, and of the answers to its masks."""
+"""Model → a row per text with the nats, tokens and bytes of the whole text, and of the answers to its masks."""
 
 
 def score_table(texts: pa.Table, scores: Scores, predictor: LevelPredictor | None) -> pa.Table:
     """Join texts with their scores.
 
-    Columns: `document` (its number), what is known of the text, `tokens` and `bytes` (predicted ones), `infill_tokens`
-    and `infill_bytes`; for each model `nats_MODEL`, `perplexity_MODEL`, `infill_nats_MODEL` and
-    `infill_perplexity_MODEL`; and, with the levels' models, `probability_LEVEL` and `likeliest_level`.
+    Columns: the columns of `texts`; `tokens` and `bytes` (of the predicted tokens), `infill_tokens` and `infill_bytes`;
+    for each model `nats_MODEL`, `perplexity_MODEL`, `infill_nats_MODEL` and `infill_perplexity_MODEL`; and, with a
+    predictor, `probability_LEVEL` and `likeliest_level`.
 
     Args:
-        texts: the columns `document`, `writing_id`, `level` ('' if it is not known), `learner`, `l1` and `prompt`.
+        texts: the columns `document` (its number), `writing_id`, `level` ('' if unknown), `learner`, `l1` and `prompt`.
     """
     first = next(iter(scores.values()))
     columns: dict[str, pa.Array] = {name: texts[name] for name in texts.column_names if name != "text"}
@@ -54,11 +54,11 @@ def score_table(texts: pa.Table, scores: Scores, predictor: LevelPredictor | Non
 def token_scores_table(
     texts: pa.Table, nats: Mapping[str, "Floats"], counts_D: "Ints", vocabulary: Vocabulary
 ) -> pa.Table:
-    """A row per token: `document`, `writing_id`, `token`, `start`, `stop`, `piece`, and `nats_MODEL` for each model.
+    """Build a table with a row per token: `document`, `writing_id`, `token`, `start`, `stop`, `piece`, `nats_MODEL` ….
 
     Args:
-        nats: by model, the nats of all tokens of the texts, NaN for a text's first.
-        counts_D: tokens of each text, its first included.
+        nats: model → nats of all tokens of the texts, NaN for the first token of a text.
+        counts_D: number of tokens of each text, including the first.
     """
     rows = token_rows(texts["text"].to_pylist(), counts_D, vocabulary)
     places = pa.array(rows.pop("text"))

@@ -1,4 +1,4 @@
-"""How texts are masked and scored: what decides a score beside the model and the text; needs no torch."""
+"""The settings for masking and scoring texts; this module needs no torch."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from raysweep.masking.languages import ENGLISH
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringRules:
-    """Everything that a score depends on beside the model and the text."""
+    """Everything that a score depends on in addition to the model and the text."""
 
     masking: MaskingConfig
     seed: int
     language: str
     examples_per_document: int
-    """Masks of each text that are scored."""
+    """Number of masks of each text that are scored."""
     batch_tokens: int
 
     @classmethod
     def of_run(cls, config: Config) -> "ScoringRules":
-        """Those of a run's evaluate stage."""
+        """Return the rules of a run's evaluate stage."""
         evaluation = config.evaluation
         return cls(
             masking=config.masking,
@@ -33,7 +33,7 @@ class ScoringRules:
 
     @classmethod
     def of_positions(cls, positions: int) -> "ScoringRules":
-        """For a model without a run: the defaults, and windows as long as its positions."""
+        """Return the rules for a model without a run: the defaults, with windows of the model's number of positions."""
         evaluation = EvaluationConfig()
         return cls(
             masking=MaskingConfig(max_tokens=min(1024, max(8, positions))),

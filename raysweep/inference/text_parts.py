@@ -1,7 +1,7 @@
-"""Scores one part of a corpus under one model: the piece of work that `score` spreads over processes.
+"""Scores one part of a corpus under one model: the unit of work that `score` distributes over processes.
 
-Texts come and scores go as the bytes of their files, so that a process needs to see neither folder; who sent the texts
-renames the scores into place.  A process keeps the last model that it scored with, so parts are handed out model by
+Texts and scores are sent as the bytes of their files, so that a process needs access to neither folder; the sender of
+the texts renames the scores into place.  A process keeps the last model that it used, so parts are distributed model by
 model.
 """
 
@@ -32,20 +32,20 @@ def score_part(
     infills: bool = True,
     device: str | None = None,
 ) -> PartScores:
-    """Score a part's texts.
+    """Score the texts of a part.
 
     Args:
         run: the run folder.
-        model: a trial, or 'start'.
-        model_digest: of what the sender of the texts scores with; see `model_digest_of`.
-        texts: the part, a Parquet file with the columns `writing_id` and `text`.
-        with_tokens: also give the nats of each token.
-        infills: also score the answers to masks; else they are counted as none.
-        device: a GPU if there is one.
+        model: the name of a trial, or 'start'.
+        model_digest: the digest of the model that the sender expects; see `model_digest_of`.
+        texts: the part, as a Parquet file with the columns `writing_id` and `text`.
+        with_tokens: also return the nats of each token.
+        infills: also score the answers to masks; otherwise their sums are 0.
+        device: 'cpu', 'cuda' …; None: a GPU if there is one.
 
     Raises:
-        DamagedError: the model is not as it was made.
-        InputError: the trial has another model here, which was trained since, or the run another tokenizer.
+        DamagedError: a file of the model is missing or was changed.
+        InputError: the trial was trained again since then, or the run has another tokenizer.
         TrainingError: a loss is not finite.
     """
     columns = ["writing_id", "text"]
@@ -67,7 +67,7 @@ def _load(run: Path, model: str, device: str | None, digest: str) -> TrainedMode
     keep_freed_memory(opened.device)
     loaded = opened[model]
     _ = loaded.network
-    _refuse_change(run, model, digest)  # it may have been made again meanwhile, and this one is kept
+    _refuse_change(run, model, digest)  # it may have been made again in the meantime, and this model is cached
     return loaded
 
 

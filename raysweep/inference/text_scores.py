@@ -1,7 +1,7 @@
-"""Scores of new texts under one model: the whole text from left to right, and the answers to masks.
+"""Scores new texts under one model: the whole text from left to right, and the answers to masks.
 
-Masks are drawn as a run draws those of its test documents: from the run's seed and the text's id.  So a test document
-gets the masks that the evaluate stage scored, and its infill score is the same sum.
+Masks are drawn like those of a run's test documents, from the run's seed and the text's id.  So a test document gets
+the masks that the evaluate stage scored, and its infill score is the same sum.
 """
 
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ _INFILL_PARTS = ("answer", "end")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextScores:
-    """Scores of D texts with N tokens in all."""
+    """Scores of D texts with N tokens in total."""
 
     offsets: Ints
-    """Where each text's tokens begin; one more entry than texts."""
+    """(D + 1,) the start of each text's tokens, and the end of the last one."""
     token_ids: Tokens
     """(N,)"""
     token_nats: Floats
-    """(N,) NaN for a text's first token."""
+    """(N,) NaN for the first token of a text."""
     nats: Floats
     """(D,) sums over the whole text."""
     tokens: Ints
     bytes: Ints
     infill_nats: Floats
-    """(D,) sums over the answers to the text's masks and their ends; 0 for texts without words, and without masks."""
+    """(D,) sums over the answers to the text's masks and their ends; 0 for a text without words or without masks."""
     infill_tokens: Ints
     infill_bytes: Ints
 
@@ -53,7 +53,7 @@ def score_texts(
 
     Args:
         model: a `GPT2LMHeadModel` in eval mode.
-        ids: a name for each text, from which its masks are drawn.
+        ids: a name for each text, which determines its masks.
         infills: also score the answers to masks.
     """
     begins = range(0, max(1, len(texts)), _TEXTS_AT_ONCE)

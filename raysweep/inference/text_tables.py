@@ -1,4 +1,4 @@
-"""What goes into scoring and comes out of it, for a person: checked texts in, tables of scores out."""
+"""Checks the texts to be scored, and builds the tables of their scores."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedTexts:
-    """Texts that can be scored, each with the id that its masks are drawn from."""
+    """Texts that can be scored, each with the id that determines its masks."""
 
     texts: list[str]
     ids: list[str]
 
 
 def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> CheckedTexts:
-    """Check texts; one string is one text.
+    """Check texts; a string is a single text.
 
     Args:
-        ids: a name for each; if None, the digest of its text.
+        ids: a name for each text; if None, the digest of the text.
 
     Raises:
-        InputError: a text is no string, or cannot be written in UTF-8; there are not as many ids as texts.
+        InputError: a text is not a string, or cannot be encoded in UTF-8; or the numbers of ids and texts differ.
     """
     listed = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(listed):
@@ -45,7 +45,7 @@ def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> 
 
 
 def document_table(scores: "TextScores") -> pd.DataFrame:
-    """A row per text; see `TrainedModel.score`."""
+    """Build a table with a row per text; see `TrainedModel.score`."""
     return pd.DataFrame(
         {
             "text": np.arange(len(scores.nats)),
@@ -60,16 +60,16 @@ def document_table(scores: "TextScores") -> pd.DataFrame:
 
 
 def token_table(texts: Sequence[str], scores: "TextScores", vocabulary: Vocabulary) -> pd.DataFrame:
-    """A row per token; see `TrainedModel.score`.  A character of several tokens is in the range of each of them."""
+    """Build a table with a row per token, see `TrainedModel.score`; tokens of one character have the same range."""
     rows = token_rows(texts, np.diff(scores.offsets), vocabulary)
     return pd.DataFrame({**rows, "nats": scores.token_nats})
 
 
 def token_rows(texts: Sequence[str], counts_D: "Ints", vocabulary: Vocabulary) -> dict[str, Any]:
-    """A row per token: `text`, `token`, `start`, `stop` and `piece`.
+    """Build columns with a row per token: `text`, `token`, `start`, `stop` and `piece`.
 
     Args:
-        counts_D: tokens of each text.
+        counts_D: number of tokens of each text.
     """
     encodings = vocabulary.plain.encode_batch(list(texts), add_special_tokens=False)
     ranges = np.array([place for encoding in encodings for place in encoding.offsets], dtype=np.int64).reshape(-1, 2)

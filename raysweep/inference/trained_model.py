@@ -1,6 +1,6 @@
-"""One trained model: it fills blanks and scores texts.
+"""A trained model that fills blanks and scores texts.
 
-Its weights are read when something first needs them, and torch is imported with them.
+Its weights are read, and torch is imported, when they are first needed.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A model by name.  Get it from `raysweep.load(run)[trial]` or `raysweep.load_model(folder)`."""
+    """A named model; get it from `raysweep.load(run)[trial]` or `raysweep.load_model(folder)`."""
 
     name: str
     rules: ScoringRules = field(repr=False)
-    """How texts are masked and scored; of a run, as its evaluate stage did."""
+    """The settings for masking and scoring texts; for a model of a run, those of its evaluate stage."""
     load: Callable[[], Any] = field(repr=False)
-    """Reads the weights, after comparing them with what the record says."""
+    """Reads the weights, after comparing them with the digests in the record."""
 
     def infill(
         self,
@@ -49,19 +49,20 @@ class TrainedModel:
     ) -> "list[Infilling]":
         r"""Fill a text's blanks, such as `[word]` or `[sentence]`, n times; see `raysweep infill --help`.
 
-        Filling i depends on the text, the seed and i alone.
+        Filling i depends only on the text, the seed and i.
 
         Args:
-            temperature: with 0 the likeliest token is taken, so all fillings are the same.
-            top_k, top_p: draw from the k likeliest tokens, or from the likeliest with this much probability.
-            max_answer_tokens: tokens in the longest answer; by kind of blank if absent.
-            first_word: with which every answer begins.
-            min_words, max_words: in every answer; one that its limit cuts may have fewer.
-            forbidden: words that no answer has; see `answer_words.Constraints`.
+            temperature: with 0 the most likely token is chosen, so all fillings are the same.
+            top_k, top_p: draw from the k most likely tokens, or from the most likely ones with this total probability.
+            max_answer_tokens: limit of an answer in tokens; it depends on the kind of blank if absent.
+            first_word: the word that every answer begins with.
+            min_words, max_words: bounds of the number of words of every answer; an answer cut at its limit may have
+                fewer.
+            forbidden: words that no answer contains; see `answer_words.Constraints`.
 
         Raises:
             InputError: the text has no blank or is longer than the model's positions, or a setting is out of bounds.
-            DamagedError: the model's files are not as they were made.
+            DamagedError: a file of the model is missing or was changed.
         """
         from raysweep.evaluation.infilling import infill
 
@@ -90,22 +91,22 @@ class TrainedModel:
     def score(
         self, texts: str | Iterable[str], *, ids: Sequence[str] | None = None, per_token: bool = False
     ) -> pd.DataFrame:
-        """Score texts: how surprising they are to this model.
+        """Score texts: measure how surprising they are to this model.
 
-        A row per text, in order, with its number as `text`.  `nats`, `tokens` and `bytes` are sums over the whole
-        text read from left to right, without its first token, which nothing predicts; `infill_nats`,
-        `infill_tokens` and `infill_bytes` are sums over the answers to its masks, their ends included.  Add up
-        first and divide then: perplexity = exp(nats / tokens), bits per byte = nats / ln 2 / bytes.
+        The table has a row per text, in order, with its number as `text`.  `nats`, `tokens` and `bytes` are sums over
+        the whole text read from left to right, without its first token, which is not predicted; `infill_nats`,
+        `infill_tokens` and `infill_bytes` are sums over the answers to its masks, including their ends.  Add up
+        first and then divide: perplexity = exp(nats / tokens), bits per byte = nats / ln 2 / bytes.
 
         Args:
-            ids: names of the texts, which decide where the masks lie.  With the `writing_id` of a test document
+            ids: names of the texts, which determine their masks.  With the `writing_id` of a test document
                 the masks are those of the run's evaluation.  Without ids, equal texts have equal masks.
-            per_token: a row per token instead, with the columns `text`, `token` (its number in the text), `start`
-                and `stop` (its characters), `piece` and `nats` (NaN for a text's first token).
+            per_token: return a row per token instead, with the columns `text`, `token` (its number in the text),
+                `start` and `stop` (its range of characters), `piece` and `nats` (NaN for the first token of a text).
 
         Raises:
-            InputError: a text is no string, or cannot be written in UTF-8; there are not as many ids as texts.
-            DamagedError: the model's files are not as they were made.
+            InputError: a text is not a string, or cannot be encoded in UTF-8; or the numbers of ids and texts differ.
+            DamagedError: a file of the model is missing or was changed.
             TrainingError: a loss is not finite, because the model's training diverged.
         """
         checked = read_texts(texts, ids)
@@ -118,7 +119,7 @@ class TrainedModel:
         return document_table(self.score_texts(checked.texts, checked.ids))
 
     def score_texts(self, texts: Sequence[str], ids: Sequence[str], *, infills: bool = True) -> "TextScores":
-        """The scores of checked texts as arrays; with `infills=False` without masks."""
+        """Score checked texts; returns arrays.  With `infills=False` the answers to masks are not scored."""
         from raysweep.inference.text_scores import score_texts
 
         scores = score_texts(self.network, texts, ids, self.rules, infills=infills and self.can_infill)
@@ -133,7 +134,7 @@ class TrainedModel:
 
     @property
     def can_infill(self) -> bool:
-        """False for a GPT-2 without the infilling tokens."""
+        """Whether the model has the infilling tokens."""
         from raysweep.model.gpt2 import has_infilling_tokens
 
         return has_infilling_tokens(self.network)

@@ -83,7 +83,7 @@ BROKEN_SETTINGS = {
     "training.steps=0": "--set training.steps: found 0; must be at least 1 (optimiser steps)",
     "training.batch_size=2.5": ("--set training.batch_size: found 2.5; must be a whole number (examples per batch)"),
     "training.clip_norm=true": (
-        "--set training.clip_norm: found true; must be a number (gradient norm is clipped to this)"
+        "--set training.clip_norm: found true; must be a number (the gradient norm is clipped to this)"
     ),
     "trials.A1.warmup_steps=40": "--set trials.A1.warmup_steps: found 40; must be below the trial's steps (40)",
     "trials.A1={levels: [A1], precision: fp32_onednn, compile: true}": (
@@ -114,7 +114,7 @@ BROKEN_SETTINGS = {
     ),
     "resources.gpus_per_trial=some": (
         "--set resources.gpus_per_trial: found 'some'; must be a number or 'auto' "
-        "(GPUs of one trial, a fraction too; auto: 1 if the cluster has any, else 0)"
+        "(GPUs of one trial, possibly a fraction; auto: 1 if the cluster has any, otherwise 0)"
     ),
     "trials.A1.search={samples: 3, space: {learning_rate: {low: 1, high: 0.1}}}": (
         "--set trials.A1.search.space.learning_rate: low (1) must be below high (0.1)"
