@@ -1,1 +1,1 @@
-"""A run folder in object storage: pulled, worked on and pushed at task boundaries."""
+"""Keeps a run folder in object storage: fetches it, and sends what changed at task boundaries and in between."""

@@ -1,7 +1,7 @@
-"""Reads and writes the objects of one run: whole objects, conditional writes, and patience with a store that fails.
+"""Reads and writes the objects of one run: whole objects, conditional writes, and retries while a store fails.
 
-A request that fails by a timeout, a lost connection or an answer of 429 or 5xx is sent again, later each time,
-for `PATIENCE_S`; the person is told, and again when the store answers.  Large files go in parts, side by side.
+A request that fails by a timeout, a lost connection or status 429 or 5xx is retried with growing delays for
+`PATIENCE_S`; the user is told, and told again when the store answers.  Large files are transferred in parallel parts.
 """
 
 import io
@@ -22,7 +22,7 @@ from raysweep.staging.parallel_work import in_parallel
 from raysweep.storage.atomic_files import atomic_file
 
 PATIENCE_S = 600.0
-"""How long a request is tried."""
+"""Seconds for which a request is retried."""
 PART_BYTES = 16 << 20
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _TELL_EVERY_S = 10.0
@@ -30,14 +30,14 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _PASSING = {408, 425, 429}
 _NOT_IMPLEMENTED = 501
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")
-"""Where credentials are asked for last; an error from there means that there are none."""
+"""The last addresses at which credentials are looked up; an error from there means that there are none."""
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
 class TakenError(Exception):
-    """A conditional write was refused: the object is there, or is another version than was named."""
+    """A conditional write was refused: the object exists, or has another version than the one named."""
 
 
 class UnconditionalError(Exception):
@@ -46,33 +46,33 @@ class UnconditionalError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """An object as a listing shows it."""
+    """An object's size and version, as a listing or a request returns them."""
 
     size: int
     version: str
-    """Its e_tag: changes with its content."""
+    """Its ETag, which changes with its content."""
     condition: str
-    """What `Bucket.replace` takes: its e_tag, in gs:// its generation; '' in a listing, which does not tell it."""
+    """What `Bucket.replace` takes: the ETag, for gs:// the generation; '' in a listing, which does not contain it."""
     modified: float
-    """Unix seconds, by the store's clock."""
+    """Unix seconds by the store's clock."""
 
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What was sent and fetched, and in how many requests, those that failed included."""
+    """Bytes sent and fetched, and the number of requests, failed ones included."""
 
     requests: int = 0
     writes: int = 0
-    """PUT and LIST, which cost more, among the requests."""
+    """How many of the requests were PUT or LIST, which cost more."""
     sent_bytes: int = 0
     fetched_bytes: int = 0
 
 
 class Bucket:
-    """The objects below one address, by their relative paths; may be used by several threads."""
+    """The objects below one address, by relative path; thread-safe."""
 
     def __init__(self, address: BucketAddress, *, patience_s: float = PATIENCE_S, store: Any = None) -> None:
-        """Args: `store` instead of the one that the address names."""
+        """Args: `store` replaces the store that the address names."""
         self.address, self.traffic = address, Traffic()
         self._store, self._patience_s = store if store is not None else open_store(address), patience_s
         self._condition = "version" if address.scheme == "gs" else "e_tag"
@@ -80,20 +80,20 @@ class Bucket:
         self._told, self._is_failing, self._has_answered = float("-inf"), False, False
 
     def list(self, under: str = "") -> dict[str, Stored]:
-        """The objects whose path is or begins with `under` and a slash; '' for all."""
+        """List the objects whose path is `under` or begins with `under` and a slash; '' for all."""
 
         def fetch() -> dict[str, Stored]:
             pages = list(self._obstore.list(self._store, under or None))
             self._count(writes=len(pages))
             found = {str(one["path"]): self._stored(one) for page in pages for one in page}
-            # Other tools (pyarrow, consoles) make empty objects that stand for folders.
+            # Other tools (pyarrow, consoles) create empty objects that represent folders.
             folders = {str(parent) for path in found for parent in PurePosixPath(path).parents} | {""}
             return {path: one for path, one in found.items() if path not in folders}
 
         return self._try("list", under or "/", fetch)
 
     def find(self, path: str) -> Stored | None:
-        """One object's size and version; None if it is not there."""
+        """Return an object's size and version; None if it does not exist."""
 
         def ask() -> Stored | None:
             self._count()
@@ -106,7 +106,7 @@ class Bucket:
         return self._try("find", path, ask)
 
     def read(self, path: str) -> tuple[bytes, Stored] | None:
-        """A small object and its version; None if it is not there."""
+        """Read a small object with its version; None if it does not exist."""
 
         def fetch() -> tuple[bytes, Stored] | None:
             self._count()
@@ -121,10 +121,10 @@ class Bucket:
         return self._try("read", path, fetch)
 
     def download(self, path: str, stored: Stored, to: Path) -> None:
-        """Fetch this version of an object into a file, by rename; the file's time is the object's.
+        """Download this version of an object, renaming it into place; the file's time is set to the object's.
 
         Raises:
-            TakenError: it is gone, or has been replaced.
+            TakenError: the object was deleted or replaced.
         """
         starts = range(0, stored.size, PART_BYTES)
 
@@ -142,10 +142,10 @@ class Bucket:
         os.utime(to, (stored.modified, stored.modified))
 
     def upload(self, path: str, source: Path | bytes) -> str:
-        """Write an object, whole or not at all; returns its version.
+        """Write an object, atomically; return its version.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the source file does not exist.
         """
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
@@ -159,25 +159,25 @@ class Bucket:
             return self._try("write", path, send)
 
     def create(self, path: str, data: bytes) -> str:
-        """Write an object that must not be there yet (If-None-Match: *); returns what `replace` takes.
+        """Write an object that must not exist yet (If-None-Match: *); return the condition that `replace` takes.
 
         Raises:
-            TakenError: it is there.
-            UnconditionalError: the store does not know the condition.
+            TakenError: it exists.
+            UnconditionalError: the store does not support the condition.
         """
         return self._put_if(path, data, "create")
 
     def replace(self, path: str, data: bytes, condition: str) -> str:
-        """Write an object if it is still that version (If-Match); returns the condition of the new one.
+        """Write an object if it still has this version (If-Match); return the condition of the new version.
 
         Raises:
-            TakenError: it is gone, or has another version.
-            UnconditionalError: the store does not know the condition.
+            TakenError: it was deleted, or has another version.
+            UnconditionalError: the store does not support the condition.
         """
         return self._put_if(path, data, {self._condition: condition})
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects; those that are gone already do not matter."""
+        """Delete objects, ignoring those that do not exist."""
         names = sorted(paths)
 
         def remove() -> None:
@@ -185,7 +185,7 @@ class Bucket:
             try:
                 self._obstore.delete(self._store, names)
             except FileNotFoundError:
-                # Where objects are deleted one by one, the first that is gone ends the call.
+                # If objects are deleted one by one, the first missing one ends the call.
                 for name in names:
                     self._delete_one(name)
 
@@ -228,7 +228,7 @@ class Bucket:
             except (errors.AlreadyExistsError, errors.PreconditionError, FileNotFoundError) as error:
                 if isinstance(error, FileNotFoundError) and mode == "create":
                     raise
-                # The answer to an earlier try of ours may have been lost.
+                # An earlier attempt may have succeeded and its response may have been lost.
                 if (now := self.read(path)) is not None and now[0] == data:
                     return now[1].condition
                 raise TakenError(path) from error
@@ -247,10 +247,10 @@ class Bucket:
             return
 
     def _try(self, what: str, path: str, send: Callable[[], Result]) -> Result:
-        """Send a request until it succeeds, fails for good, or `PATIENCE_S` are over.
+        """Send a request until it succeeds, fails permanently, or `PATIENCE_S` seconds have passed.
 
         Raises:
-            StorageError: with the store's own words.
+            StorageError: it failed; the message quotes the store.
         """
         began, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
@@ -323,7 +323,7 @@ def _advice(error: Exception, has_credentials: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The store's answer in at most 80 characters."""
+    """Shorten the store's answer to at most 80 characters."""
     text = str(error)
     if code := re.search(r"<Code>(\w{1,40})</Code>", text):
         return f"{_status(error) or ''} {code[1]}".strip()

@@ -1,9 +1,9 @@
-"""Parses `--storage s3://bucket/folder` and `gs://bucket/folder`, and opens the store that it names.
+"""Parses `--storage s3://bucket/folder` and `gs://bucket/folder`, and opens the store named there.
 
 The endpoint and the region come from the URI (`?endpoint=https://host:9000&region=eu-central-1`) or from the variables
-that the clouds' own tools read (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION,
-STORAGE_EMULATOR_HOST).  Credentials come from the usual chain alone: environment, profile files, web identity,
-container, instance profile; for gs:// the application default credentials.  A URI that carries a secret is refused.
+that the cloud providers' own tools read (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION,
+STORAGE_EMULATOR_HOST).  Credentials come only from the usual chain: environment, profile files, web identity,
+container, instance profile; for gs:// the application default credentials.  A URI that contains a secret is refused.
 """
 
 import os
@@ -20,20 +20,20 @@ SCHEMES = ("s3", "gs")
 _ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _CLIENT = {"timeout": "120s", "connect_timeout": "10s"}
-"""Seconds for one request; a transfer is cut into requests of `bucket.PART_BYTES`."""
+"""Timeouts of one request; transfers are split into requests of `bucket.PART_BYTES`."""
 _REGION_OF_BUCKET = "https://{bucket}.s3.amazonaws.com"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BucketAddress:
-    """Where a run's objects lie; holds no secret, so that it can be sent to a worker and shown."""
+    """The location of a run's objects; contains no secret, so it can be sent to a worker and shown."""
 
     scheme: str
     bucket: str
     prefix: str
-    """Folders in the bucket, without slashes at its ends; '' for none."""
+    """Folders in the bucket, without leading or trailing slash; '' for none."""
     endpoint: str = ""
-    """'' for the cloud's own."""
+    """'' for the cloud provider's own."""
     region: str = ""
 
     def __str__(self) -> str:
@@ -41,17 +41,17 @@ class BucketAddress:
 
     @property
     def uri(self) -> str:
-        """The same place with its endpoint and region, for `parse_bucket_uri` in a process with other variables."""
+        """The address with its endpoint and region, for `parse_bucket_uri` in a process with other variables."""
         settings = {name: value for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
         return f"{self}?{urlencode(settings)}" if settings else str(self)
 
     def at(self, name: str) -> "BucketAddress":
-        """The same, one folder deeper."""
+        """Return the address of a folder below this one."""
         return replace(self, prefix=f"{self.prefix}/{name}" if self.prefix else name)
 
 
 def is_bucket_uri(storage: str) -> bool:
-    """Whether `--storage` names object storage instead of a path."""
+    """Whether `--storage` names object storage rather than a path."""
     return "://" in storage
 
 
@@ -61,13 +61,13 @@ def parse_bucket_uri(
     """Read a URI such as s3://bucket/folder?region=eu-central-1.
 
     Args:
-        option: where it was given, for a message.
+        option: the option that it was given with, for messages.
 
     Raises:
-        ConfigError: another scheme, no bucket, a secret or an unknown setting in it.
+        ConfigError: it has another scheme, no bucket, a secret or an unknown setting.
     """
     parts = urlsplit(storage)
-    # The query may hold a key, so messages show no more than what stands before it.
+    # The query may hold a key, so messages show only what precedes it.
     shown = f"{option}: found '{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}'"[:80]
     if parts.scheme not in SCHEMES:
         raise ConfigError(f"{shown}; must be a path, s3://bucket/folder or gs://bucket/folder")
@@ -91,7 +91,7 @@ def parse_bucket_uri(
 
 
 def open_store(address: BucketAddress) -> Any:
-    """Make the client; nothing is asked of the store yet, but where an AWS bucket lies if no region is given.
+    """Make the client; the only request sent is for an AWS bucket's region, if none is given.
 
     Raises:
         ConfigError: the profile's credentials need boto3, which is not installed.
@@ -100,7 +100,7 @@ def open_store(address: BucketAddress) -> Any:
     from obstore.store import GCSStore, S3Store
 
     client: Any = {**_CLIENT, "allow_http": address.endpoint.startswith("http://")}
-    # Requests are tried again by `Bucket`, which tells the person.
+    # `Bucket` retries requests itself and tells the user.
     how: Any = {"prefix": address.prefix or None, "client_options": client, "retry_config": {"max_retries": 0}}
     if address.scheme == "gs":
         emulated: Any = {"base_url": address.endpoint, "bearer_token": "emulator"} if address.endpoint else None
@@ -113,7 +113,7 @@ def open_store(address: BucketAddress) -> Any:
 
 
 def _profile_credentials(variables: Mapping[str, str]) -> Any:
-    """Credentials of ~/.aws, which need boto3; None where the client finds them itself."""
+    """Make a provider for credentials in ~/.aws, which needs boto3; None if the client finds credentials itself."""
     if variables.get("AWS_ACCESS_KEY_ID"):
         return None
     places = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
@@ -130,7 +130,7 @@ def _profile_credentials(variables: Mapping[str, str]) -> Any:
             'eval "$(aws configure export-credentials --format env)"'
         ) from error
     session = botocore.session.Session()
-    # An instance's metadata is asked once, for a second, by default; a busy node answers later.
+    # By default, an instance's metadata is requested once with a timeout of a second; a busy node answers later.
     session.set_config_variable("metadata_service_timeout", 5)
     session.set_config_variable("metadata_service_num_attempts", 4)
     try:
@@ -143,9 +143,9 @@ def _profile_credentials(variables: Mapping[str, str]) -> Any:
 
 
 def _find_region(bucket: str) -> str:
-    """The region of an AWS bucket, which AWS tells without credentials; '' if it does not answer."""
+    """Ask AWS for a bucket's region, which needs no credentials; '' if it does not answer."""
     import urllib.error
-    import urllib.request  # with ssl, which commands on local paths need not load
+    import urllib.request  # loads ssl, which commands on local paths do not need
 
     request = urllib.request.Request(_REGION_OF_BUCKET.format(bucket=bucket), method="HEAD")
     try:

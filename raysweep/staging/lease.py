@@ -1,13 +1,14 @@
-"""The lock of a run in object storage: one process at a time works in it.
+"""The lock of a run in object storage, which lets one process at a time work in it.
 
-`lease.json` names the holder, who renews it every `RENEW_EVERY_S`.  It is written on conditions alone (If-None-Match to
-make it, If-Match to renew or take it over), so of two processes that want it one gets it.  A process that died leaves
-a lease that nobody renews; whoever watches it unchanged for `EXPIRES_S`, by its own clock, may take it over.  On the
-disk where the holder worked no such wait is needed, since the kernel's lock of the local folder tells that it is gone.
+`lease.json` names the holder, who renews it every `RENEW_EVERY_S`.  All writes are conditional (If-None-Match to
+create it, If-Match to renew it or take it over), so only one of two competing processes gets it.  A process that died
+leaves a lease that nobody renews; a process that sees it unchanged for `EXPIRES_S`, by its own clock, may take it over.
+On the disk where the holder worked no such wait is needed, since the kernel's lock on the local folder shows that the
+holder is gone.
 
-A store without conditional writes is told from one that has them by a write that must be refused.  There a lease is
-written, waited for, and read again: two processes that start within the same few seconds are told apart, but
-two that lost sight of the store and of each other are not.
+Whether a store supports conditional writes is found out by a write that must be refused.  If it does not, a lease is
+written, and read again after a wait: this separates two processes that start within the same few seconds, but not
+two that lost contact with the store and with each other.
 """
 
 import json
@@ -28,34 +29,34 @@ from raysweep.storage.run_files import LEASE
 RENEW_EVERY_S = 15.0
 EXPIRES_S = 60.0
 _LONG_AGO_S = 600.0
-"""A lease that old, by two clocks that may differ, needs no watching."""
+"""A lease older than this, by two clocks that may differ, is free without watching it."""
 _LOOK_EVERY_S = 3.0
 _SETTLE_S = 6.0
-"""Without conditions: time in which a second writer's lease is seen."""
+"""Without conditional writes: seconds after which a second writer's lease would be visible."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaseHolder:
-    """Who works, or worked last, in a run."""
+    """The process that works in a run, or worked in it last."""
 
     host: str
     pid: int
     since: str
-    """Local time of the holder."""
+    """Start of the lease, in the holder's local time."""
     disk: str
-    """Identifies the disk where it works."""
+    """Identifies the disk on which the holder works."""
     token: str
     """Identifies the lease."""
     renewals: int = 0
     is_released: bool = False
 
     def to_json(self) -> bytes:
-        """The object's content."""
+        """Encode the holder as the object's content."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self | None:
-        """Read the object; None if it is no lease."""
+        """Decode the object's content; None if it is not a lease."""
         try:
             return cls(**json.loads(data))
         except (ValueError, TypeError):
@@ -63,36 +64,36 @@ class LeaseHolder:
 
 
 class Lease:
-    """A lease that this process took; `is_lost` once another process has it."""
+    """A lease that this process took; `is_lost` is set when another process has taken it over."""
 
     def __init__(self, bucket: Bucket, holder: LeaseHolder, condition: str, previous: str) -> None:
         self._bucket, self._holder, self._condition = bucket, holder, condition
         self.previous = previous
-        """The token of the lease before this one; '' if there was none."""
+        """The token of the preceding lease; '' if there was none."""
         self.is_lost = False
         self.has_conditions = True
         self._renewed_at = time.monotonic()
 
     @property
     def token(self) -> str:
-        """Identifies it."""
+        """Identifies this lease."""
         return self._holder.token
 
     def renew_if_due(self) -> None:
-        """Renew it if the time has come; sets `is_lost` if it belongs to another process now."""
+        """Renew the lease if it is time; set `is_lost` if it belongs to another process now."""
         if not self.is_lost and time.monotonic() - self._renewed_at >= RENEW_EVERY_S:
             self._write(replace(self._holder, renewals=self._holder.renewals + 1))
 
     def release(self) -> None:
-        """Let another process take it at once."""
+        """Let another process take the lease at once."""
         if not self.is_lost:
             self._write(replace(self._holder, is_released=True))
 
     def check_conditions(self) -> None:
-        """Find out whether the store keeps to conditions; if not, make sure that nobody else wrote a lease.
+        """Find out whether the store honours conditions; if not, make sure that nobody else wrote a lease.
 
         Raises:
-            LockedError: another process did.
+            LockedError: another process wrote one.
         """
         changed = replace(self._holder, renewals=self._holder.renewals + 1)
         wrong = [
@@ -130,10 +131,10 @@ class Lease:
 
 
 def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Lease:
-    """Take the run's lease; waits up to `EXPIRES_S` for the lease of a process that may be dead.
+    """Take the run's lease; wait up to `EXPIRES_S` if its holder may be dead.
 
     Args:
-        disk: identifies this disk, whose lock of the local folder this process has.
+        disk: identifies this disk, on which this process holds the local folder's lock.
 
     Raises:
         LockedError: another process works in the run.
@@ -157,7 +158,7 @@ def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Leas
 
 
 def read_lease(path: Path) -> tuple[LeaseHolder, bool] | None:
-    """The holder in a fetched lease, and whether it is at work, by the time of the file; None if it is no lease."""
+    """Read the holder of a fetched lease, and whether it is active by the file's time; None if it is not a lease."""
     try:
         holder = LeaseHolder.from_json(path.read_bytes())
         age = time.time() - path.stat().st_mtime
@@ -167,7 +168,7 @@ def read_lease(path: Path) -> tuple[LeaseHolder, bool] | None:
 
 
 def read_token(bucket: Bucket) -> str:
-    """The token of the lease that holds now; '' if there is none."""
+    """Return the token of the current lease; '' if there is none."""
     found = bucket.read(LEASE)
     holder = LeaseHolder.from_json(found[0]) if found else None
     return holder.token if holder and not holder.is_released else ""
@@ -186,7 +187,7 @@ def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> st
 
 
 def _is_refused(write: Callable[..., str], data: bytes) -> bool:
-    """Whether the store refuses a write whose condition does not hold."""
+    """Whether the store refuses a write whose condition is false."""
     try:
         write(data=data)
     except TakenError:
@@ -201,7 +202,7 @@ def _is_free(holder: LeaseHolder, stored: Stored, disk: str) -> bool:
 
 
 def _outlast(bucket: Bucket, stored: Stored) -> tuple[bytes, Stored] | None:
-    """Watch a lease until it is released or expires; returns the object as it was last seen.
+    """Watch a lease until it is released or expires; return the object as last seen.
 
     Raises:
         LockedError: it was renewed.
@@ -233,5 +234,5 @@ def _who(holder: LeaseHolder) -> str:
 
 
 def describe_holder(holder: LeaseHolder) -> dict[str, Any]:
-    """The holder as `pipeline.lock.last_holder` gives it."""
+    """Describe the holder in the form of `pipeline.lock.last_holder`."""
     return {"host": holder.host, "pid": holder.pid, "since": holder.since}

@@ -1,15 +1,15 @@
-"""Keeps the objects of a bucket in step with a local folder, so that a reader never finds a record without its files.
+"""Synchronises a bucket with a local folder, so that a reader never finds a record without its files.
 
-One pass of `push` takes what the records say first, then what files there are, so that whatever a record stands for is
-there.  It then changes the bucket in this order; a kill between any two requests leaves records too few, never one too
-many:
+One pass of `push` reads the records first and lists the files afterwards, so that every file named in a record is
+listed.  It then changes the bucket in this order; a kill between any two requests may leave a record missing, but never
+one whose files are missing:
 
-    1. records that stand for less than before are written; other records that change or go are deleted
-    2. files that changed, records last (`storage.run_files.commit_rank`)
-    3. files that are gone, so that the last checkpoint goes after the next one came
+    1. records that list less than before are written; other records that change or are gone are deleted
+    2. changed files, records last (`storage.run_files.commit_rank`)
+    3. deletions, so that the last checkpoint is deleted after the next one has arrived
 
-A file that a record lists is sent only if it has the digest that the record says; otherwise the record stays behind as
-well: damage does not travel, and neither does a file that is being written.
+A file that a record lists is sent only if it has the recorded digest; otherwise the record is held back too:
+neither damaged files nor files that are still being written are sent.
 """
 
 import logging
@@ -37,39 +37,39 @@ from raysweep.storage.run_files import (
 )
 
 GROWING_EVERY_S = 20.0
-"""Time between two uploads of a file that grows, unless a checkpoint or a record that follows it is sent."""
+"""Seconds between two uploads of a growing file, unless a checkpoint or record of the same trial is sent."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Snapshot:
-    """The folder at one moment: every commit was there before the files were listed."""
+    """The state of the folder: every commit file existed before the files were listed."""
 
     marks: Mapping[str, FileMark]
     claims: Mapping[str, Mapping[str, Claim]]
-    """By record."""
+    """The files listed in each record, by record."""
     unsettled: frozenset[str]
-    """Commits that wait for a later pass: written while the files were listed, or damaged."""
+    """Commit files left for a later pass, because they changed during the listing or are damaged."""
 
 
 @dataclass(kw_only=True)
 class Mirror:
-    """One local folder and its objects; only one process may push or pull the same paths."""
+    """A local folder and its objects; only one process may push or pull the same paths."""
 
     bucket: Bucket
     root: Path
     index: MirrorIndex
     under: str = ""
-    """The only folder that is kept in step, relative to `root`; '' for all of it."""
+    """The only folder to synchronise, relative to `root`; '' for all of it."""
     leave_out: Callable[[str], bool] = is_working_file
-    """Paths that stay as they are on either side."""
+    """Selects paths that are left unchanged on both sides."""
     appends: bool = False
-    """Whether a fetched file that grows is written in place, for a reader that has it open."""
+    """Whether to write fetched growing files in place, for a reader that has them open."""
     held: tuple[str, ...] = ()
-    """Files that the last pass did not send, because they are not as their record says."""
+    """Files that the last pass did not send, because they differ from their record."""
     _claims: dict[str, tuple[FileMark, Mapping[str, Claim]]] = field(default_factory=dict)
-    """What each record says, by the version of its file: most looks find them all unchanged."""
+    """The contents of each record, by the version of its file, since most passes find the records unchanged."""
     _sent_at: dict[str, float] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -77,7 +77,7 @@ class Mirror:
         """Send what changed and delete what is gone.
 
         Args:
-            everything: also files that grow and were sent moments ago.
+            everything: whether to include growing files that were sent moments ago.
 
         Raises:
             StorageError: the store does not answer, or refuses.
@@ -97,13 +97,13 @@ class Mirror:
                 self._send(now, changed, gone)
 
     def pull(self, *, reset: bool = False, under: str = "", without: Callable[[str], bool] | None = None) -> int:
-        """Fetch what others sent; returns the number of files.
+        """Fetch what others sent; return the number of files.
 
         Args:
-            reset: the bucket decides: local files that it does not have are removed, changed ones fetched again.
-                Otherwise what changed here stays.
-            under: only this folder.
-            without: objects that are not fetched.
+            reset: make the local folder equal to the bucket: delete local files that the bucket lacks, and fetch
+                changed ones again.  Otherwise local changes are kept.
+            under: fetch only this folder.
+            without: selects objects that are not fetched.
         """
         with self._lock:
             stored = {
@@ -135,8 +135,8 @@ class Mirror:
         return _Snapshot(marks=marks, claims=claims, unsettled=frozenset(late | unreadable))
 
     def _read_claims(self, path: str, mark: FileMark) -> Mapping[str, Claim] | None:
-        """What the record with this mark says; None if it is gone.  Of one that is replaced meanwhile, the later claims
-        stay with the earlier mark, which the file does not have again."""
+        """Return the claims of the record with this mark; None if it is gone.  If it is replaced meanwhile, the newer
+        claims are stored under the older mark, which the file will not have again."""
         known = self._claims.get(path)
         if known is not None and known[0] == mark:
             return known[1]
@@ -151,7 +151,7 @@ class Mirror:
         return {path: mark for path, mark in found if mark is not None}
 
     def _hold_back(self, now: _Snapshot, changed: dict[str, FileMark], gone: set[str]) -> None:
-        """Take out the records whose files are not as they say, and those files."""
+        """Remove from the changes those records whose files differ from them, and these files."""
         held = set()
         for record, claims in now.claims.items():
             bad = {path for path, claim in claims.items() if self._differs(path, claim, now, changed)}
@@ -173,7 +173,7 @@ class Mirror:
             return True
 
     def _defer_growing(self, changed: dict[str, FileMark]) -> None:
-        """Leave out files that grow, but those that a commit of the same trial follows."""
+        """Leave out growing files, except those that are followed by a commit of the same trial."""
         committed = {trial_of(path) for path in changed if commit_rank(path) is not None}
         now = time.monotonic()
         for path in [path for path in changed if is_growing(path)]:
@@ -191,7 +191,7 @@ class Mirror:
         self._upload([path for path in rest if commit_rank(path) is None])
         for rank in sorted({rank for path in rest if (rank := commit_rank(path)) is not None}):
             self._upload([path for path in rest if commit_rank(path) == rank])
-        # The record of a checkpoint goes before its files.
+        # A checkpoint's record is deleted before its files.
         self.bucket.delete(path for path in gone if is_in_checkpoint(path) and commit_rank(path) is not None)
         self.bucket.delete(path for path in gone if commit_rank(path) is None)
         self.index.forget(gone)
@@ -200,7 +200,7 @@ class Mirror:
     def _withdraw(
         self, now: _Snapshot, changed: Mapping[str, FileMark], gone: Collection[str]
     ) -> tuple[list[str], list[str]]:
-        """The commits to write, and to delete, before anything else."""
+        """Return the commit files to write, and those to delete, before anything else."""
         first, withdrawn = [], [path for path in gone if commit_rank(path) is not None and not is_in_checkpoint(path)]
         for path in changed:
             if commit_rank(path) is None or path not in self.index.files:
@@ -221,7 +221,7 @@ class Mirror:
             file = self.root / path
             mark = mark_file(file)
             if mark is None:
-                # It went meanwhile; the next pass deletes what an earlier one may have sent.
+                # The file was deleted meanwhile; the next pass deletes the object if there is one.
                 return
             try:
                 version = self.bucket.upload(path, file if mark.size > _READ_BYTES else file.read_bytes())
@@ -235,7 +235,7 @@ class Mirror:
     def _is_wanted(self, path: str, stored: Stored, *, reset: bool) -> bool:
         known, mark = self.index.files.get(path), mark_file(self.root / path)
         if known is not None and known.version == stored.version:
-            # Without `reset`, a file that changed or went here is this process's business.
+            # Without `reset`, a file that was changed or deleted here is left to this process.
             return reset and mark != known.mark
         if reset:
             return True
@@ -247,7 +247,7 @@ class Mirror:
         try:
             self._download(path, stored)
         except TakenError:
-            # Replaced or deleted since it was listed: the next pull gets it.
+            # It was replaced or deleted since it was listed; the next pull fetches it.
             logger.info("%s: changed while it was fetched", path)
             return
         if (mark := mark_file(self.root / path)) is not None:
@@ -266,7 +266,7 @@ class Mirror:
                 open_file.truncate()
 
     def _drop(self, path: str, *, reset: bool) -> None:
-        """Remove a file that the bucket does not have any more; without `reset` only if it did not change here."""
+        """Delete a file that the bucket no longer has; without `reset` only if it did not change here."""
         known, mark = self.index.files.get(path), mark_file(self.root / path)
         if reset or (known is not None and known.version != UNKNOWN and mark == known.mark):
             (self.root / path).unlink(missing_ok=True)
@@ -278,7 +278,7 @@ class Mirror:
 
 
 _READ_BYTES = 16 << 20
-"""Files up to this size are read at once, so that one that grows is sent as it was at one moment."""
+"""Files up to this size are read at once, so that a growing file is sent in one consistent state."""
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -286,7 +286,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _claims_of(path: str, data: bytes) -> dict[str, Claim]:
-    """What a record in the bucket stands for; nothing if it cannot be read, so that it is replaced."""
+    """Return the claims of a record in the bucket; {} if it cannot be read, so that it is replaced."""
     try:
         return read_claims(path, data)
     except ValueError:
@@ -294,7 +294,7 @@ def _claims_of(path: str, data: bytes) -> dict[str, Claim]:
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove a folder that holds nothing any more, and those above it: an empty checkpoint would look damaged."""
+    """Delete a folder that has become empty, and its empty parents: an empty checkpoint would look damaged."""
     while folder != root and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -1,8 +1,8 @@
-"""Remembers which version of a local file is in the bucket, so that only what changed travels.
+"""Records which version of each local file is in the bucket, so that only changes are transferred.
 
-An upload is noted before it begins: should the process be killed in between, the next one knows that the object is its
-own, and deletes it if the file is gone.  (An object taken for another's would come back as a file: an old shard that
-was removed on purpose would lie among new ones.)
+An upload is recorded before it begins: if the process is killed in between, the next one knows that the object is its
+own, and deletes it if the file is gone.  (If the object were taken for another process's, it would come back as a file:
+an old shard that was deleted on purpose would reappear among new ones.)
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import NamedTuple, Self
 from raysweep.storage.atomic_files import write_text
 
 UNKNOWN = ""
-"""The version of an object whose upload has begun."""
+"""The version of an object whose upload has only begun."""
 
 
 class FileMark(NamedTuple):
-    """A version of a local file: changes whenever the file is written or replaced."""
+    """A version of a local file, which changes whenever the file is written or replaced."""
 
     size: int
     time_ns: int
@@ -27,7 +27,7 @@ class FileMark(NamedTuple):
 
 
 class SyncedFile(NamedTuple):
-    """A file as it was when it was sent or fetched, and the version of its object."""
+    """A file's version when it was sent or fetched, and its object's version."""
 
     mark: FileMark
     version: str
@@ -40,11 +40,11 @@ class MirrorIndex:
     path: Path
     files: dict[str, SyncedFile]
     session: str = ""
-    """The lease under which the folder was last kept in step with the bucket."""
+    """Token of the lease under which the folder was last synchronised with the bucket."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read it; one that is missing or cannot be read is empty, so that the bucket decides."""
+        """Read the index; a missing or unreadable one is empty, so that the bucket decides."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             files = {name: SyncedFile(FileMark(*mark), version) for name, (mark, version) in values["files"].items()}
@@ -53,15 +53,15 @@ class MirrorIndex:
             return cls(path=path, files={})
 
     def save(self) -> None:
-        """Write it by rename."""
+        """Write the index by rename."""
         write_text(self.path, json.dumps({"session": self.session, "files": self.files}))
 
     def note(self, path: str, mark: FileMark, version: str) -> None:
-        """Remember that this version of the file has that version in the bucket."""
+        """Record that this version of the file has that version in the bucket."""
         self.files[path] = SyncedFile(mark, version)
 
     def forget(self, paths: Iterable[str]) -> None:
-        """Forget what was deleted."""
+        """Remove deleted files from the index."""
         for path in paths:
             self.files.pop(path, None)
 
@@ -72,16 +72,16 @@ class MirrorIndex:
 
 
 def mark_file(path: str | Path) -> FileMark | None:
-    """The file's version; None if there is none."""
+    """Return the file's version; None if it does not exist."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - by name: a look at a run asks for hundreds of files
+        status = os.stat(path)  # noqa: PTH116 - faster than Path.stat for the hundreds of files of a run
     except (FileNotFoundError, NotADirectoryError):
         return None
     return FileMark(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def walk_files(root: Path, under: str = "") -> Iterator[str]:
-    """The files below a folder, as paths relative to `root`; those that vanish meanwhile are left out."""
+    """Yield the files below a folder, as paths relative to `root`; files that vanish meanwhile are left out."""
     start = len(root.as_posix()) + 1
     for folder, _, names in os.walk(root / under):
         base = folder[start:]

@@ -1,4 +1,4 @@
-"""Does a few things at a time in threads that do not keep a process from its end."""
+"""Does a few things at a time in threads that do not delay the end of the process."""
 
 import threading
 from collections import deque
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 PARALLEL = 8
-"""Requests at a time."""
+"""Number of simultaneous requests."""
 
 
 def in_parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> None:
-    """Do the work for each item, several at a time; the first error is raised when all that began are over.
+    """Do the work for each item, several at a time; raise the first error when all items that were begun are finished.
 
-    The threads are daemons, which those of `concurrent.futures` are not: Python would wait for them at its exit, for
-    as long as a store that does not answer is tried.
+    The threads are daemons, unlike those of `concurrent.futures`, for which Python would wait at exit for
+    as long as requests to an unresponsive store are retried.
     """
     left, errors = deque(items), deque[BaseException]()
 

@@ -1,8 +1,8 @@
-"""The command that works on a run again, for messages: whole, so that it can be pasted.
+"""Builds the command that works on a run again, complete enough to be pasted, for messages.
 
-Where the run lies is told from its folder, since it may have been copied; all else is as run.json has it from the last
-command that worked in it.  That command's --config, and the paths in settings, count from the folder in which it was
-given, so another folder is left for that one first.
+The run's location is derived from its folder, since it may have been copied; everything else is taken from the last
+command recorded in run.json.  That command's --config, and paths in its settings, are relative to the folder in which
+it was given, so the result begins with `cd` if the current folder is another one.
 """
 
 import os
@@ -22,23 +22,23 @@ _PLACE = ("--name", "--storage")
 
 
 def place_options(folder: RunFolder, working: Path = Path()) -> str:
-    """`--name` and, unless it is `runs` in the working directory, `--storage` of a run."""
+    """Return `--name` and, unless it is `runs` in the working directory, `--storage` of a run."""
     name, storage = folder.root.resolve().name, storage_of(folder.root)
     is_default = storage == str((working / _DEFAULT).resolve())
     return shlex.join(["--name", name, *([] if is_default else ["--storage", storage])])
 
 
 def run_command(folder: RunFolder, *more: str, stage: str = "run") -> str:
-    """The command that does again, or goes on with, what was done in a run, in backticks.
+    """Return the command that repeats or continues what was done in a run, in backticks.
 
     Args:
-        more: options that it gets besides.
-        stage: the command in place of `run`; the name of a stage does that stage alone.
+        more: further options.
+        stage: the command to use instead of `run`; the name of a stage runs that stage alone.
     """
     record = _read(folder)
     working = Path(record.get("working_folder") or Path.cwd())
     start, notes = "", []
-    if not os.access(working, os.X_OK):  # as on another machine
+    if not os.access(working, os.X_OK):  # for example on another machine
         notes = [f"in a folder like {shlex.quote(str(working))} of the machine where it ran"]
         working = Path()
     elif working.resolve() != Path.cwd():
@@ -49,19 +49,19 @@ def run_command(folder: RunFolder, *more: str, stage: str = "run") -> str:
 
 
 def this_command(command: Sequence[str], *more: str, stage: str = "run") -> str:
-    """The command that is at work, in backticks.
+    """Return the running command, in backticks.
 
     Args:
-        command: its words, as `Settings.command` has them.
-        more: options that it gets besides.
-        stage: the command in place of `run`; the name of a stage does that stage alone.
+        command: its words, as in `Settings.command`.
+        more: further options.
+        stage: the command to use instead of `run`; the name of a stage runs that stage alone.
     """
     start, options, hidden = _parse(" ".join(command))
     return _named([*start[:-1], stage, *map(shlex.quote, [*options, *more])], hidden)
 
 
 def _read(folder: RunFolder) -> Mapping[str, Any]:
-    """run.json, if it holds a command; whoever reads the record as such refuses it, and says why."""
+    """Read run.json if it holds a command; code that needs the whole record reports what is wrong with it."""
     try:
         record = read_json(folder.record) if folder.record.is_file() else {}
         shlex.split(str(record["command"]))
@@ -71,7 +71,7 @@ def _read(folder: RunFolder) -> Mapping[str, Any]:
 
 
 def _parse(command: str, without: Sequence[str] = ()) -> tuple[list[str], list[str], list[str]]:
-    """The words before the first option; the options; a note on settings whose secret was not recorded."""
+    """Return the words before the first option; the options; a note on settings whose secret was not recorded."""
     words = shlex.split(command)
     first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
     kept: list[str] = []

@@ -1,8 +1,8 @@
-"""Keeps one run's local folder and its objects in step while a command works in it: the pipeline's side of staging.
+"""Synchronises one run's local folder with its objects while a command works in it: the pipeline's side of staging.
 
-`push` is called where what the records say has changed (a stage is begun again, or done) and returns when the
-bucket says the same.  In between a thread sends what changed every few seconds: checkpoints, requests to stop, curves.
-`collect` fetches what a worker with a disk of its own has sent.  For a local path all of this is `LocalStorage`, which
+`push` is called when the contents of the records have changed (a stage is begun again, or done) and returns when the
+bucket is up to date.  In between, a thread sends changes every few seconds: checkpoints, stop requests, curves.
+`collect` fetches what a worker with its own disk has sent.  For a local path all of this is `LocalStorage`, which
 does nothing.
 """
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagingTicket:
-    """What a worker needs to find the run in the bucket; holds no credentials."""
+    """What a worker needs to find the run in the bucket; contains no credentials."""
 
     storage: BucketAddress
     name: str
@@ -44,22 +44,22 @@ class StagingTicket:
     root: Path
     """The run folder on the driver's disk."""
     token: str
-    """Identifies the driver's lease: a worker stops sending when another driver has taken over; '' if it only reads."""
+    """Identifies the driver's lease: a worker stops sending when another driver takes over; '' for read-only use."""
 
 
 class Staging(Protocol):
-    """What the pipeline and the executors ask of the storage."""
+    """The interface of the storage for the pipeline and the executors."""
 
     @property
     def ticket(self) -> StagingTicket | None:
-        """For workers; None if they see the run folder itself."""
+        """For workers; None if they can read the run folder itself."""
 
     def push(self) -> None:
-        """Return when the storage has what the run folder has.
+        """Return when the storage has everything that the run folder has.
 
         Raises:
             StorageError: it does not answer, or refuses.
-            LockedError: another process has taken the run over.
+            LockedError: another process has taken over the run.
         """
 
     def collect(self, folder: Path) -> None:
@@ -67,15 +67,15 @@ class Staging(Protocol):
 
 
 class LocalStorage:
-    """A run folder that every process sees: nothing is sent or fetched."""
+    """A run folder that every process can read: nothing is sent or fetched."""
 
     ticket: StagingTicket | None = None
 
     def push(self) -> None:
-        """Nothing is to be sent."""
+        """Do nothing: there is nothing to send."""
 
     def collect(self, folder: Path) -> None:
-        """Nothing is to be fetched."""
+        """Do nothing: there is nothing to fetch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +86,19 @@ class ReadStorage(LocalStorage):
 
     @classmethod
     def of(cls, storage: BucketAddress, root: Path) -> "ReadStorage":
-        """Args: `root` is the folder into which this process has fetched the run, which has its name."""
+        """Args: `root` is the folder into which this process fetched the run; its name is the run's."""
         disk = LocalCopies.of(storage).name_disk()
         return cls(ticket=StagingTicket(storage=storage, name=root.name, disk=disk, root=root, token=""))
 
 
 class RunStaging:
-    """A run in a bucket, and the folder in which this process works at it."""
+    """A run in a bucket, and the local folder in which this process works on it."""
 
     def __init__(self, storage: BucketAddress, name: str, say: Callable[[str], None]) -> None:
-        """Take the lease, and bring the local folder up to what the bucket has.
+        """Take the lease, and update the local folder from the bucket.
 
         Args:
-            say: a line for a person.
+            say: shows a line to the user.
 
         Raises:
             LockedError: another process works in the run.
@@ -121,7 +121,7 @@ class RunStaging:
             self._catch_up(index)
             on_error.pop_all()
         self._gives_tickets = False
-        self._collected_at = self._told_at = time.monotonic()
+        self._collected_at = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="push", daemon=True)
         self._thread.start()
@@ -137,11 +137,11 @@ class RunStaging:
 
     @property
     def traffic(self) -> Traffic:
-        """What this process sent and fetched so far."""
+        """What this process has sent and fetched so far."""
         return self._bucket.traffic
 
     def push(self) -> None:
-        """Return when the bucket has what the folder has."""
+        """Return when the bucket has everything that the folder has."""
         began = time.monotonic()
         self._refuse_lost()
         self._mirror.push()
@@ -154,16 +154,16 @@ class RunStaging:
             return
         began, under = time.monotonic(), folder.relative_to(self.root).as_posix()
         self._mirror.pull(under=under)
-        # No other trial's: its worker may be sending a longer file, which the next push would delete with this one.
+        # Only this trial's: another trial's worker may be sending a longer file, which the next push would then delete.
         self._merge_attempts(folder)
         self._waited_s += time.monotonic() - began
 
     def close(self) -> None:
-        """Send what is left, and let another process have the run.
+        """Send what is left, and release the run for other processes.
 
         Raises:
             StorageError: the store does not answer, or refuses; the local folder keeps everything.
-            LockedError: another process has taken the run over.
+            LockedError: another process has taken over the run.
         """
         self._over.set()
         self._thread.join()
@@ -178,7 +178,7 @@ class RunStaging:
         )
 
     def _catch_up(self, index: MirrorIndex) -> None:
-        """Fetch what is newer in the bucket; if another disk has been at work since, the bucket decides all."""
+        """Fetch what is newer in the bucket; if another disk was used since, make the folder equal to the bucket."""
         is_own = bool(index.session) and index.session == self._lease.previous
         count = self._mirror.pull(reset=not is_own)
         index.session = self._lease.token
@@ -189,7 +189,7 @@ class RunStaging:
         self._merge_attempts(self.root)
 
     def _merge_attempts(self, folder: Path) -> None:
-        """Add what workers that ended noted of their attempts to what this process noted, and forget their files."""
+        """Append the attempt events of workers that ended to this process's own, and delete the workers' files."""
         for theirs in folder.rglob(WORKER_ATTEMPTS):
             ours = TrialFolder(theirs.parent).attempts
             lines = theirs.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -211,22 +211,22 @@ class RunStaging:
                 self._lease.renew_if_due()
                 if self._lease.is_lost:
                     logger.warning("%s: another process has taken this run over", self._bucket.address)
-                    # As Ctrl-C: what runs saves a checkpoint, on this disk.
+                    # As after Ctrl-C, running trainings save a checkpoint on this disk.
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 self._mirror.push(everything=False)
                 if self._gives_tickets and time.monotonic() - self._collected_at >= _COLLECT_EVERY_S:
-                    # What workers with disks of their own have sent, for the view of the run.
+                    # Fetch what workers with their own disks have sent, for the view of the run.
                     self._mirror.pull(without=is_large)
                     self._collected_at = time.monotonic()
             except (StorageError, OSError) as error:
-                # The work goes on; the push at the next boundary, or at the end, says it again if it lasts.
+                # Work continues; the push at the next boundary, or at the end, raises the error if it persists.
                 logger.warning("%s", error)
 
 
 @contextmanager
 def staged_run(storage: BucketAddress | None, name: str, say: Callable[[str], None]) -> Iterator[Staging]:
-    """The run's storage for the block, None being a local path; afterwards the bucket has everything.
+    """Provide the run's storage for the block (None means a local path); afterwards the bucket has everything.
 
     Raises:
         LockedError: another process works in the run, or has taken it over.
@@ -242,7 +242,7 @@ def staged_run(storage: BucketAddress | None, name: str, say: Callable[[str], No
         try:
             staging.close()
         except (StorageError, LockedError) as error:
-            # What ended the block is what the person must know first.
+            # The error that ended the block is the one that the user must see first.
             logger.warning("%s", error)
         raise
     staging.close()

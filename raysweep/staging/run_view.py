@@ -1,4 +1,4 @@
-"""What commands that only look at a run have fetched of it: a folder of their own, beside that of a process at work."""
+"""Fetches what read-only commands need of a run into a folder of their own, beside that of a working process."""
 
 import secrets
 import shutil
@@ -28,7 +28,7 @@ _LEFT_OUT: Mapping[str, Callable[[str], bool]] = {
 
 @contextmanager
 def fetched(storage: BucketAddress, name: str, what: str) -> Iterator[Path]:
-    """A copy of the run, kept up to date while the block runs.
+    """Fetch a copy of the run, and keep it up to date while the block runs.
 
     Args:
         what: 'small' for records, curves, logs and the report, 'no weights', 'no checkpoints', or 'all'.
@@ -45,7 +45,7 @@ def fetched(storage: BucketAddress, name: str, what: str) -> Iterator[Path]:
             try:
                 mirror.pull(reset=True, without=without)
             except (StorageError, OSError):
-                # What is shown stays as it was; `Bucket` has told why.
+                # The copy stays as it was; `Bucket` has logged why.
                 continue
 
     thread = threading.Thread(target=refresh, name="refresh", daemon=True)
@@ -57,7 +57,7 @@ def fetched(storage: BucketAddress, name: str, what: str) -> Iterator[Path]:
 
 
 def fetch_runs(uri: str) -> Path:
-    """What is small of all runs below a URI; returns the folder in which they are."""
+    """Fetch the small files of all runs below a URI; return the folder that holds them."""
     storage = parse_bucket_uri(uri)
     names = {path.partition("/")[0] for path in Bucket(storage).list() if path.count("/") == 1}
     copies = LocalCopies.of(storage)
@@ -72,13 +72,13 @@ def fetch_runs(uri: str) -> Path:
 
 
 def fetch_run(uri: str, *, option: str) -> Path:
-    """A run without its checkpoints, from its URI; returns the folder in which it is.
+    """Fetch a run without its checkpoints from its URI; return its folder.
 
     Args:
-        option: where the URI was given, for a message.
+        option: the option that the URI was given with, for messages.
 
     Raises:
-        ConfigError: it is no such URI.
+        ConfigError: the URI is not valid.
         InputError: there is no such run.
     """
     address = parse_bucket_uri(uri, option=option)
@@ -91,14 +91,14 @@ def fetch_run(uri: str, *, option: str) -> Path:
 
 
 def fetch_folder(uri: str, *, option: str) -> Path:
-    """A folder of a run, such as a trial's model, from its URI.
+    """Fetch a folder of a run, such as a trial's model, from its URI.
 
     Args:
-        option: where the URI was given, for a message.
+        option: the option that the URI was given with, for messages.
 
     Raises:
-        ConfigError: it is no such URI.
-        InputError: there is nothing.
+        ConfigError: the URI is not valid.
+        InputError: there is nothing at the URI.
     """
     address = parse_bucket_uri(uri, option=option)
     root = LocalCopies.of(address).view("folder")
@@ -113,7 +113,7 @@ def fetch_folder(uri: str, *, option: str) -> Path:
 
 
 def fetch_file(uri: str) -> Path:
-    """One file, such as a bundle, from its URI.
+    """Fetch one file, such as a bundle, from its URI.
 
     Raises:
         InputError: there is no such object.
@@ -129,7 +129,7 @@ def fetch_file(uri: str) -> Path:
 
 
 def check_bucket(storage: BucketAddress) -> str:
-    """Write, read and delete an object, and find out whether the store keeps to conditions; returns a line.
+    """Write, read and delete an object, and find out whether the store honours conditions; return a line for the user.
 
     Raises:
         StorageError: the store does not answer, or refuses.

@@ -1,7 +1,7 @@
-"""Where `score` writes its table: a path, or an object, with what is not finished beside it.
+"""Provides the place where `score` writes its table: a path, or an object, with unfinished parts beside it.
 
-An object is written on the local disk, as a run is: the folder of parts follows into the bucket while the work goes on
-(`run_staging`), so that another machine goes on from there; the tables are sent when they are whole, their record last.
+An object is written on the local disk first, like a run: the folder of parts is sent to the bucket during the work
+(`run_staging`), so that another machine can resume; the tables are sent when they are complete, their record last.
 """
 
 import os
@@ -22,7 +22,7 @@ class StagedOutput:
     """A file to be written."""
 
     path: Path
-    """Where it is written on this disk."""
+    """Its path on this disk."""
     parent: BucketAddress | None
     """The folder of the object; None for a path."""
 
@@ -31,7 +31,7 @@ class StagedOutput:
         """Args: a path, s3://bucket/folder/name or gs://….
 
         Raises:
-            ConfigError: the URI cannot be read, or names no object in a bucket.
+            ConfigError: the URI cannot be read, or does not name an object in a bucket.
         """
         if not is_bucket_uri(str(out)):
             return cls(path=Path(out), parent=None)
@@ -44,11 +44,11 @@ class StagedOutput:
 
     @property
     def place(self) -> str:
-        """The folder of the object, for a person; '' for a path."""
+        """The folder of the object, as shown to the user; '' for a path."""
         return "" if self.parent is None else str(self.parent)
 
     def fetch(self, *files: Path) -> None:
-        """Have these files here as they are in the bucket; those that are not there are removed here."""
+        """Make these files equal to the bucket's; files that the bucket lacks are deleted here."""
         if self.parent is None:
             return
         bucket = Bucket(self.parent)
@@ -63,7 +63,7 @@ class StagedOutput:
                 path.unlink(missing_ok=True)
 
     def send(self, *files: Path, record: Path) -> None:
-        """Send files, and last the record that stands for them; an earlier one is deleted first."""
+        """Send files, then the record that lists them; an earlier record is deleted first."""
         if self.parent is None:
             return
         bucket = Bucket(self.parent)
@@ -72,15 +72,15 @@ class StagedOutput:
         for path in (*(path for path in files if path.exists()), record):
             bucket.upload(self._name(path), path)
             if (stored := bucket.find(self._name(path))) is not None:
-                # As if it had been fetched.
+                # Give the file the object's time, as if it had been fetched.
                 os.utime(path, (stored.modified, stored.modified))
 
     @contextmanager
     def working(self, parts: Path, say: Callable[[str], None]) -> Iterator[Staging]:
-        """Keep the folder of parts, which lies beside the output, in step with the bucket for the block.
+        """Synchronise the folder of parts, which lies beside the output, with the bucket during the block.
 
         Raises:
-            LockedError: another process works at this output.
+            LockedError: another process works on this output.
             StorageError: the store does not answer, or refuses.
         """
         with staged_run(self.parent, parts.name, say) as staging:

@@ -1,8 +1,8 @@
 """A worker's side of staging: fetch what a task reads, work on the local disk, send what it made.
 
-On the driver's own disk nothing is done: the driver sends what changed there.  Elsewhere the run folder may have
-another path, so a task's paths are replaced.  What a task reads is fetched as the run's records list it, and its
-digests are compared, so that what is read is what the record stands for, or nothing.
+On the driver's own disk nothing is transferred here: the driver sends what changed.  On other disks the run folder may
+have another path, so a task's paths are replaced.  What a task reads is fetched as the run's records list it, and its
+digests are compared, so that a task reads exactly what the record lists, or nothing.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 _LOOK_EVERY_S = 2.0
 _ASK_EVERY_S = 5.0
-"""Time between two looks into the bucket for a request to stop."""
+"""Seconds between two checks of the bucket for a stop request."""
 _CHECK_S = 20.0
 _TRIES = 5
 _WAIT_S = 2.0
@@ -43,38 +43,38 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlace:
-    """Where a worker works at a run."""
+    """Where a worker works on a run."""
 
     root: Path
-    """The run folder here."""
+    """The run folder on this disk."""
     ticket: StagingTicket | None
     bucket: Bucket | None
-    """None where the worker sees the driver's own folder."""
+    """None if the worker can read the driver's own folder."""
 
     @classmethod
     def of(cls, ticket: StagingTicket | None) -> "WorkerPlace":
-        """The place of this process; nothing is fetched yet."""
+        """Return the place of this process, without fetching anything."""
         if ticket is None:
             return cls(root=Path(), ticket=None, bucket=None)
         copies = LocalCopies.of(ticket.storage)
         if copies.read_disk() == ticket.disk:
             return cls(root=ticket.root, ticket=ticket, bucket=None)
-        # Who only reads must not disturb a process of this machine that works in the run.
+        # A read-only worker must not disturb a process of this machine that works in the run.
         root = copies.run(ticket.name) if ticket.token else copies.view(ticket.name)
         return cls(root=root, ticket=ticket, bucket=Bucket(ticket.storage.at(ticket.name)))
 
     def localise(self, value: Value) -> Value:
-        """A task with the driver's paths replaced by those of this place."""
+        """Replace the driver's paths in a task by those of this place."""
         if self.bucket is None or self.ticket is None:
             return value
         localised: Value = _replace_root(value, self.ticket.root, self.root)
         return localised
 
     def fetch(self, *paths: Path) -> None:
-        """Bring files and folders here as the run's records list them; paths outside the run folder are left alone.
+        """Fetch files and folders as the run's records list them; ignore paths outside the run folder.
 
         Raises:
-            DamagedError: an object is not as its record says.
+            DamagedError: an object differs from its record.
             StorageError: the store does not answer, or refuses, or no record lists the file.
         """
         if self.bucket is None:
@@ -87,10 +87,10 @@ class WorkerPlace:
                     self._fetch(name, record, partial(self._claims, record, name))
 
     def fetch_file(self, path: Path, claim: Claim) -> None:
-        """Bring a file here that no record lists yet.
+        """Fetch a file that no record lists yet.
 
         Raises:
-            DamagedError: the object is not as the claim says.
+            DamagedError: the object differs from the claim.
             StorageError: the store does not answer, or refuses.
         """
         if self.bucket is not None:
@@ -99,12 +99,12 @@ class WorkerPlace:
                 self._fetch(name, "the driver", lambda: {name: claim})
 
     def fetch_records(self, *paths: Path) -> None:
-        """Bring small files here as they are in the bucket now; one that is not there is removed."""
+        """Fetch small files in the bucket's current version; a file that the bucket lacks is deleted here."""
         if self.bucket is not None:
             in_parallel(partial(self._fetch_small_file, self.bucket), paths)
 
     def send(self, *files: Path, record: Path) -> None:
-        """Send files, and last the record that stands for them; an earlier one is deleted first."""
+        """Send files, then the record that lists them; an earlier record is deleted first."""
         if self.bucket is not None:
             self.bucket.delete([record.relative_to(self.root).as_posix()])
             for path in (*files, record):
@@ -112,12 +112,12 @@ class WorkerPlace:
 
     @contextmanager
     def training_in(self, folder: Path, *, is_main: bool = True) -> Iterator[None]:
-        """A trial's folder as the bucket has it; while the block runs, what changes in it is sent, and in the end all.
+        """Fetch a trial's folder from the bucket; during the block send its changes, and at the end everything.
 
-        A request to stop that the driver sent appears as the file that a training looks for.
+        A stop request sent by the driver appears as the file that a training checks for.
 
         Args:
-            is_main: False on all workers of a training but one, which read the folder and send nothing.
+            is_main: False on all workers of a training except one; they read the folder and send nothing.
 
         Raises:
             StorageError: the store does not answer, or refuses.
@@ -135,7 +135,7 @@ class WorkerPlace:
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
-        """Workers of one node read the same examples: one fetches them."""
+        """Let one worker of a node fetch at a time, since all of them read the same examples."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root.parent / f".{self.root.name}.fetch.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -147,7 +147,7 @@ class WorkerPlace:
             bad = [name for name, claim in claims.items() if not _is_as_claimed(self.root / name, claim)]
             if claims and not bad:
                 return
-            # The driver may be about to write the record, or to replace it.
+            # The driver may be about to write or replace the record.
             time.sleep(_WAIT_S if again else 0.0)
             in_parallel(self._download, bad)
         raise DamagedError(
@@ -180,10 +180,10 @@ class WorkerPlace:
 
 
 def find_bucket_problem(ticket: StagingTicket) -> str:
-    """Whether this node reaches the run in the bucket, and may write there if it must; '' if all is well."""
+    """Say why this node cannot reach the run in the bucket, or cannot write there if it must; '' if it can."""
     bucket = Bucket(ticket.storage.at(ticket.name), patience_s=_CHECK_S)
     record = RunFolder(Path()).record.as_posix()
-    # Ray's working files have their place there; no run takes it for one of its own.
+    # This is the place of Ray's working files, so no run takes the probe for a file of its own.
     probe = f"{RunFolder(Path()).ray.as_posix()}/node-{socket.gethostname()}"
     try:
         if not ticket.token:
@@ -198,7 +198,7 @@ def find_bucket_problem(ticket: StagingTicket) -> str:
 
 
 class _TrialSender:
-    """Sends a trial's folder while it is trained in, and looks for requests to stop."""
+    """Sends a trial's folder during its training, and checks for stop requests."""
 
     def __init__(self, bucket: Bucket, root: Path, folder: Path, ticket: StagingTicket) -> None:
         self._bucket, self._root, self._token = bucket, root, ticket.token
@@ -214,7 +214,7 @@ class _TrialSender:
     def begin(self, *, is_main: bool) -> None:
         self._trial.root.mkdir(parents=True, exist_ok=True)
         if not is_main:
-            # The first worker may be at work in the same folder: only what is not there is fetched.
+            # The main worker may use the same folder, so fetch only files that do not exist here.
             beside = MirrorIndex(path=self._index_path.with_suffix(".other"), files={})
             self._make_mirror(beside).pull()
             beside.path.unlink()
@@ -252,11 +252,11 @@ class _TrialSender:
                     return
                 self._send(everything=False)
             except (StorageError, OSError) as error:
-                # The training goes on; `end` sends what is left, or fails.
+                # The training continues; `end` sends what is left, or fails.
                 logger.warning("%s", error)
 
     def _ask(self) -> None:
-        """Look for a request to stop, and whether the driver still has the run."""
+        """Check for a stop request, and whether the driver still holds the run."""
         if read_token(self._bucket) != self._token:
             self._is_replaced = True
             self._write_stop(b"another process has taken the run over")
