@@ -1,1 +1,1 @@
-"""Where the files of a run are, and how they are written."""
+"""Defines where the files of a run are, and how they are written."""

@@ -1,6 +1,6 @@
-"""Arrow's columns as arrays of NumPy, and its texts, without pandas, which takes a third of a second.
+"""Converts Arrow columns to NumPy arrays, and texts to scalars, without pandas, whose import takes a third of a second.
 
-`to_numpy`, `pa.array` and `pa.scalar` import it, and so does `pq.read_table`.
+Arrow's own `to_numpy`, `pa.array` and `pa.scalar` import pandas, and so does `pq.read_table`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def as_arrays(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """The chunks of a column of integers or floats, not copied; one copy with NaN if a value is missing."""
+    """Return the chunks of an integer or float column without copying; if values are missing, one copy with NaN."""
     if column.null_count:
         return [column.to_numpy(zero_copy_only=False)]
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -18,7 +18,7 @@ def as_arrays(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def as_array(column: pa.Array | pa.ChunkedArray) -> Any:
-    """The whole column; copied if it has several chunks."""
+    """Return the whole column as one array, copied only if it has several chunks."""
     arrays = as_arrays(column)
     if not arrays:
         return np.zeros(0, dtype=column.type.to_pandas_dtype())
@@ -26,13 +26,13 @@ def as_array(column: pa.Array | pa.ChunkedArray) -> Any:
 
 
 def text_scalar(text: str) -> pa.StringScalar:
-    """A text to compare a column with."""
+    """Make a scalar to compare a text column with."""
     data = text.encode()
     offsets = pa.py_buffer(np.array([0, len(data)], dtype=np.int32))
     return pa.StringArray.from_buffers(1, offsets, pa.py_buffer(data))[0]
 
 
 def with_code(codes: pa.Array, missing: int) -> pa.Array:
-    """32-bit codes with this one where none is."""
+    """Replace missing values of 32-bit codes by the code `missing`."""
     number = pa.py_buffer(np.array([missing], dtype=np.int32))
     return codes.fill_null(pa.Array.from_buffers(pa.int32(), 1, [None, number])[0]) if codes.null_count else codes

@@ -1,6 +1,6 @@
 """Writes files so that a reader sees the old version or the new one, never half of one.
 
-A file is written beside its final path and renamed; a record that says "done" is renamed into place last.
+A file is written beside its final path and renamed; a record that marks others as complete is renamed into place last.
 """
 
 import json
@@ -20,9 +20,9 @@ _UMASK_LOCK = threading.Lock()
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed onto it when the block ends without an error.
+    """Yield a temporary path beside `path`, which is renamed onto `path` when the block ends without an error.
 
-    The bytes are on disk before the rename; a crash leaves the old file, or none.
+    The bytes are synced to disk before the rename; a crash leaves the old file, or none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        # mkstemp makes private files; these get the permissions that the user's umask gives.
+        # mkstemp makes private files; the user's umask decides the permissions instead.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync(path.parent)
@@ -41,14 +41,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Like `atomic_file`, for a folder; an existing one is replaced only at the end."""
+    """Like `atomic_file`, for a folder; an existing folder is replaced only at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                # Some writers (safetensors) make private files; these get the permissions that the user's umask gives.
+                # Some writers (safetensors) make private files; the user's umask decides the permissions instead.
                 file.chmod(0o666 & ~_umask())
                 _sync(file)
         temporary.chmod(0o777 & ~_umask())
@@ -65,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove temporary files that killed writers of `name` left; only the one writer of that name may call it."""
+    """Delete temporary files left by killed writers of `name`; only the sole writer of that name may call this."""
     for ending in ("part", "old"):
         for left in folder.glob(f".{name}.*.{ending}"):
             if left.is_dir():
@@ -86,7 +86,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def dump_json(value: Any) -> str:
-    """The text that `write_json` writes."""
+    """Return the text that `write_json` writes."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -94,7 +94,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder.
 
     Raises:
-        InputError: it is not JSON; names the file, and the command that lists all damage.
+        InputError: it is not JSON; the message names the file, and the command that lists all damage.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    # The system tells it only by setting it; two threads that do so at once may leave the other one's 0 for good.
+    # The umask can only be read by setting it; two threads doing so at once could leave it at 0 for good.
     with _UMASK_LOCK:
         current = os.umask(0)
         os.umask(current)

@@ -19,7 +19,7 @@ class ClassificationFolder:
 
     @classmethod
     def of(cls, run: RunFolder) -> "ClassificationFolder":
-        """That of a run."""
+        """Return the folder of a run's classify stage."""
         return cls(run.root / "classification")
 
     @property
@@ -27,27 +27,27 @@ class ClassificationFolder:
         return self.root / "scores"
 
     def scores(self, corpus: str, model: str) -> Path:
-        """The folder of a model's scores of a corpus."""
+        """Folder of a model's scores of a corpus."""
         return self.all_scores / corpus / model
 
     def part(self, corpus: str, model: str, number: int) -> Path:
-        """The scores of one part of a corpus's texts."""
+        """Scores of one part of a corpus's texts."""
         return self.scores(corpus, model) / f"{number:05d}.parquet"
 
     def begun(self, corpus: str, model: str) -> Path:
-        """Fingerprint of the work that the parts now being scored belong to; written before the first part."""
+        """Fingerprint of the work that the current parts belong to; written before the first part."""
         return self.scores(corpus, model) / "begun"
 
     def scores_record(self, corpus: str, model: str) -> Path:
         return self.all_scores / corpus / f"{model}.json"
 
     def texts(self, corpus: str, number: int) -> Path:
-        """A part of the texts while they are scored; never a result."""
+        """A part of the texts while it is scored; not an output."""
         return self.working / f"{corpus}-{number:05d}.parquet"
 
     @property
     def working(self) -> Path:
-        """Named as leftovers are, so that it is neither sent to a bucket nor kept."""
+        """Folder of the texts; its name marks it as a leftover, so that it is neither uploaded nor kept."""
         return self.root / ".texts.part"
 
     @property
@@ -62,10 +62,10 @@ class ClassificationFolder:
 
     @property
     def classifier(self) -> Path:
-        """The logistic regression that was fitted on the valid documents."""
+        """The logistic regression fitted on the valid documents."""
         return self.root / "classifier.skops"
 
     @property
     def outputs(self) -> list[Path]:
-        """What the stage made of all scores, as run.json lists it."""
+        """The stage's own output files, as run.json lists them."""
         return [self.features, self.predictions, self.classifier]

@@ -1,6 +1,7 @@
-"""Times of records: Unix seconds whose differences within a process are durations, also if the system's clock is set.
+"""Gives times for records as Unix seconds; within a process they never jump, even if the system's clock is set.
 
-Times that several processes noted may still contradict each other; who subtracts them counts a negative duration as 0.
+Times recorded by different processes may contradict each other; code that subtracts them treats negative durations as
+0.
 """
 
 import time
@@ -8,7 +9,7 @@ from functools import cache
 
 
 def unix_seconds() -> float:
-    """Unix seconds by the system's clock when this process first asked, plus what has passed since then."""
+    """Return the system's Unix seconds at this process's first call, plus the time that has passed since."""
     return _offset() + _elapsed()
 
 
@@ -18,5 +19,5 @@ def _offset() -> float:
 
 
 def _elapsed() -> float:
-    # On Linux it goes on while a laptop sleeps, as the system's clock does.
+    # On Linux, CLOCK_BOOTTIME keeps counting while a laptop sleeps, like the system's clock.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

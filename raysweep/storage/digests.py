@@ -1,8 +1,8 @@
-"""Digests of files, and records that carry a digest of themselves.
+"""Digests of files, and records that contain a digest of themselves.
 
-A record keeps `outputs`: the size and the BLAKE3 digest of every file it stands for.  Before such a file
-is read, `find_damage` compares it with the record and names what is missing, cut short or changed.  The
-record itself is sealed: it holds a digest of its own fields, so a damaged record is noticed as well.
+A record's `outputs` hold the size and the BLAKE3 digest of every file that it lists.  Before such a file
+is read, `find_damage` compares it with the record and names files that are missing, cut short or changed.  The
+record itself is sealed: it contains a digest of its own fields, so that damage to the record is noticed as well.
 """
 
 import json
@@ -25,12 +25,12 @@ _PIECE_BYTES = 1 << 24
 EARLIER_FIX = "give the run a new --name, or do all of it again with --force prepare"
 
 Outputs = Mapping[str, Mapping[str, Any]]
-"""By path relative to the record's folder: `bytes` and `digest`."""
+"""`bytes` and `digest` of each file, by path relative to the record's folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Damage:
-    """A recorded file that is not as it was made."""
+    """A recorded file that is missing or was changed."""
 
     path: Path
     what: str
@@ -38,9 +38,9 @@ class Damage:
 
 
 def digest_file(path: Path) -> str:
-    """BLAKE3 of a file's bytes: 128 bits as hexadecimal digits, computed by all cores, a piece at a time.
+    """Return the BLAKE3 of a file's bytes: 128 bits in hexadecimal, computed on all cores, a piece at a time.
 
-    A memory map would count as the process's memory with all its bytes.
+    A memory map would count as memory of this process with all its bytes.
     """
     hasher, piece = blake3(max_threads=blake3.AUTO), memoryview(bytearray(min(_PIECE_BYTES, path.stat().st_size + 1)))
     with path.open("rb", buffering=0) as file:
@@ -51,13 +51,13 @@ def digest_file(path: Path) -> str:
 
 
 def digest_text(text: str) -> str:
-    """BLAKE3 of a text's UTF-8 bytes, as `digest_file` gives it."""
+    """Return the BLAKE3 of a text's UTF-8 bytes, in the form of `digest_file`."""
     digest: str = blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=16)
     return digest
 
 
 def describe_outputs(root: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Size and digest of each file, and of every file in each folder; paths that do not exist are left out."""
+    """Return the size and digest of each file, and of every file in each folder; missing paths are left out."""
     files = sorted({file for path in paths for file in _files_of(path)})
     return {
         file.relative_to(root).as_posix(): {"bytes": file.stat().st_size, "digest": digest_file(file)} for file in files
@@ -65,25 +65,25 @@ def describe_outputs(root: Path, paths: Iterable[Path]) -> dict[str, dict[str, A
 
 
 def combine_digests(outputs: Outputs, pattern: str = "") -> str:
-    """One digest of the files whose path matches the pattern from its start."""
+    """Return one digest of all files whose path matches the pattern from its start."""
     lines = [f"{name} {values['digest']}\n" for name, values in sorted(outputs.items()) if re.match(pattern, name)]
     return digest_text("".join(lines))
 
 
 @cache
 def digest_code() -> str:
-    """One digest of all files of the package that this process imported: versions under development share a number."""
+    """Digest all files of the installed package, since versions under development share a version number."""
     root = Path(__file__).parents[1]
-    # Python's and numba's caches come and go.
+    # Leave out the caches of Python and numba.
     files = (file for file in root.rglob("*") if "__pycache__" not in file.parts and not file.name.startswith("."))
     return combine_digests(describe_outputs(root, (file for file in files if file.is_file())))
 
 
 def find_damage(root: Path, outputs: Outputs, *, by_size: bool = False) -> list[Damage]:
-    """The files that are missing, or differ from what the record says; every file is read.
+    """List the files that are missing or differ from the record; reads every file.
 
     Args:
-        by_size: read nothing, and compare sizes alone.
+        by_size: compare only sizes, without reading the files.
     """
     found = (_damage_of(root / name, values, by_size=by_size) for name, values in outputs.items())
     return [damage for damage in found if damage is not None]
@@ -96,13 +96,13 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
-    """Read a record that `write_sealed` wrote; returns its fields without version and digest.
+    """Read a record written by `write_sealed`; return its fields without version and digest.
 
     Args:
-        fix: ends the message, such as "make it again with --force A1".
+        fix: end of the message, such as "make it again with --force A1".
 
     Raises:
-        DamagedError: the file is not as it was written.
+        DamagedError: the file was changed since it was written.
         EarlierVersionError: another version of raysweep wrote it.
     """
     try:
@@ -113,7 +113,7 @@ def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
     if not isinstance(values, dict) or (_SEAL not in values and text == dump_json(values)):
         raise EarlierVersionError(f"{path}: was written by an earlier raysweep; {EARLIER_FIX}")
     seal = values.pop(_SEAL, None)
-    # The text without the seal's line is what was sealed: writing the values again takes twenty times as long.
+    # The text without the seal's line is what was sealed; serialising the values again takes twenty times as long.
     if digest_text(text.replace(f'\n  "{_SEAL}": "{seal}",\n', "\n", 1)) != seal:
         raise DamagedError(f"{path}: is damaged or was edited (its digest differs); {fix}")
     if (version := values.pop("version")) != RECORDS_VERSION:

@@ -1,4 +1,4 @@
-"""The run folder that a user names by `--storage` and `--name`."""
+"""Finds the run folder that a user names by `--storage` and `--name`."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from raysweep.errors import ConfigError
 from raysweep.storage.run_folder import RunFolder
 
 _NAME_BYTES = 200
-"""Longest name of a run; a file system takes 255 bytes."""
+"""Maximum length of a run's name; file systems allow 255 bytes."""
 _ROOT_BYTES = 3500
-"""Longest path of a run folder; the system takes 4,096 bytes for a file in it."""
+"""Maximum length of a run folder's path; the system allows 4,096 bytes for a file in it."""
 
 
 def open_run_folder(storage: str, name: str) -> RunFolder:
-    """The run folder of `name` under `storage`, which must be a path every node sees; nothing is created.
+    """Return the run folder of `name` under `storage`, which must be a path that every node sees; create nothing.
 
-    Raises ConfigError if the storage cannot be a path, or the name is no plain folder name.
+    Raises ConfigError if the storage is not a valid path, or the name is not a plain folder name.
     """
     if not name.isprintable() or not name or name in {".", ".."} or "/" in name or "\\" in name:
         raise ConfigError(f"--name: found {name[:80]!r}; must be a folder name without slashes, such as 'pilot'")
@@ -33,7 +33,7 @@ def open_run_folder(storage: str, name: str) -> RunFolder:
 
 
 def create_run_folder(folder: RunFolder) -> None:
-    """Make the folder and its parents; raises ConfigError if it cannot be made."""
+    """Create the folder and its parents; raise ConfigError if that fails."""
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Makes text that others wrote safe to print: no control, bidi or ANSI character, no secret of a URL, nothing endless.
+"""Makes text from outside safe to print: no control, bidi or ANSI characters, no secrets of URLs, bounded length.
 
-Whatever reaches a terminal, a log, a TeX or a CSV file from a text, an id, a name, a path or a bundle passes
-through here.  `say` and `say_json` are the only functions that print; tables and colours go through
+All text from documents, ids, names, paths and bundles that reaches a terminal, a log, a TeX or a CSV file passes
+through this module.  `say` and `say_json` are the only functions that print; tables and colours go through
 `cli.terminal.PrintableConsole`, which escapes its texts too.  A test forbids any other way.
 """
 
@@ -13,21 +13,21 @@ from collections.abc import Callable
 from typing import Any
 
 SHOWN_CHARACTERS = 80
-"""The most characters of an input that a message repeats."""
+"""Maximum number of characters of an input that a message repeats."""
 HIDDEN = "***"
-"""What stands for a secret."""
+"""Replaces a secret."""
 _LONGEST_LINE = 2000
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _HARMLESS = "\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # the joiners are part of emoji and of Persian words
 _LONG_QUOTE = re.compile(rf"(?<=['\"])([^'\"\n]{{{SHOWN_CHARACTERS + 1},}})(?=['\"])")
 _LONG_NAME = re.compile(r"[^\s/\\]{256,}")
-"""Longer than the name of any file, so no path that the reader needs whole."""
+"""Matches words longer than any file name, which are therefore not paths that the reader needs in full."""
 _WORD = r"""(?:'[^']*'|"[^"\n]*"|[^\s'"`])++"""
 _COMMAND = re.compile(f"(`(?:cd {_WORD} && )?(?:python -m )?raysweep(?: {_WORD})*`)")
-"""A command to paste, as messages write it; its words are quoted as a shell needs them."""
+"""Matches a command to paste, as messages write it, with its words quoted for a shell."""
 _LONGEST_COMMAND = 20_000
 _FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])(?!(?<=[+\-])\d+([.,]\d+)?(e[+-]?\d+)?\Z)", re.IGNORECASE)
-"""What a spreadsheet runs or trims; a number is neither."""
+"""Matches what a spreadsheet would run or trim; numbers are exempt."""
 _USER_IN_URL = re.compile(r"(?<=://)(?![^/\s@]*\$\{)[^/\s'\"@]*@")
 _SECRET_IN_QUERY = re.compile(
     r"([?&;][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)[\w.-]*=)(?!\$\{)[^&\s'\"#;]+",
@@ -36,40 +36,40 @@ _SECRET_IN_QUERY = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""The text with every control, bidi, surrogate and private character as its escape (`\x1b`); lines stay lines."""
+    r"""Escape every control, bidi, surrogate and private character (`\x1b`), keeping line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(_escaped(character) for character in text)
 
 
 def printable_message(text: str) -> str:
-    """A message as it may be printed: `printable`, without the secrets of URLs, no line longer than a page."""
+    """Make a message safe to print: `printable`, without secrets of URLs, and with overlong lines cut."""
     return _outside_commands(
         printable(without_secrets(text)), lambda prose: "\n".join(_cut(line) for line in prose.split("\n"))
     )
 
 
 def say(text: object, *, to_stderr: bool = False) -> None:
-    """Print a message as `printable_message` makes it, at once."""
+    """Print a message in the form of `printable_message`, and flush."""
     print(printable_message(str(text)), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 def say_json(value: Any) -> None:
-    """Print a value as JSON in ASCII, without the secrets of URLs."""
-    # json leaves DEL as it is; every other control, bidi or private character is beyond ASCII or escaped.
+    """Print a value as ASCII JSON, without secrets of URLs."""
+    # json leaves DEL unescaped; every other control, bidi or private character is escaped or not ASCII.
     print(without_secrets(json.dumps(value, indent=2)).replace("\x7f", r"\u007f"), flush=True)
 
 
 def shorten_quotes(text: str) -> str:
-    """A message without the middle of quotes over `SHOWN_CHARACTERS`, and of words too long for a file's name.
+    """Cut the middle out of quotes over `SHOWN_CHARACTERS`, and out of words too long for a file's name.
 
-    Commands in backticks stay whole, since they are to be pasted.
+    Commands in backticks stay whole, since users paste them.
     """
     return _outside_commands(text, _shorten_quotes)
 
 
 def shorten_line(text: str, most: int) -> str:
-    """A message on one line, cut between words to `most` characters; a command is there whole or not at all."""
+    """Put a message on one line, cut between words to `most` characters; a command is kept whole or left out."""
     line = _outside_commands(text.strip(), lambda prose: re.sub(r"\s+", " ", prose))
     if len(line) <= most:
         return line
@@ -80,7 +80,7 @@ def shorten_line(text: str, most: int) -> str:
 
 
 def _outside_commands(text: str, change: Callable[[str], str]) -> str:
-    pieces = _COMMAND.split(text)  # every second one is a command
+    pieces = _COMMAND.split(text)  # every second piece is a command
     return "".join(
         piece if number % 2 and len(piece) <= _LONGEST_COMMAND else change(piece) for number, piece in enumerate(pieces)
     )
@@ -96,16 +96,16 @@ def _without_middle(value: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with the user and password, and the token-like query values, of its URLs as `***`; `${NAME}`s stay."""
+    """Replace the user, password and token-like query values in a text's URLs by `***`; `${NAME}`s stay."""
     return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", _USER_IN_URL.sub(f"{HIDDEN}@", text))
 
 
 def shown(value: Any, limit: int = SHOWN_CHARACTERS) -> str:
-    """A value as a message quotes it: on one line, printable, without secrets, cut to `limit` characters."""
+    """Format a value as messages quote it: on one line, printable, without secrets, at most `limit` characters."""
     if isinstance(value, str):
         text = repr(value[: limit + 1])
     elif isinstance(value, int) and abs(value) >= 10**limit:
-        return "a number of very many digits"  # Python refuses to spell it
+        return "a number of very many digits"  # Python refuses to convert it to text
     else:
         try:
             text = json.dumps(value, default=repr, ensure_ascii=False)
@@ -116,10 +116,10 @@ def shown(value: Any, limit: int = SHOWN_CHARACTERS) -> str:
 
 
 def spreadsheet_safe(text: str) -> str:
-    """A text cell that no spreadsheet runs as a formula, with its control characters escaped.
+    """Make a text cell that no spreadsheet runs as a formula, with its control characters escaped.
 
-    An apostrophe goes before it; before those of a text that looks as if it had one already too, so that taking one
-    apostrophe off gives the text again.
+    An apostrophe is put before a formula, and before a text that already begins with apostrophes and a formula, so that
+    removing one apostrophe restores the text.
     """
     return ("'" if _FORMULA.match(text) else "") + printable(text)
 

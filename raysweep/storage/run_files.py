@@ -1,7 +1,7 @@
-"""What each file of a run folder is, by its path: a record, a file that grows, working files, weights.
+"""Classifies the files of a run folder by path: records, growing files, working files, weights.
 
-A record (or any other file that says that others are complete) must be written after them; `commit_rank` gives the
-order.  A sealed record also lists the files it stands for, with their digests: its claims.
+A record (or any other file that marks others as complete) must be written after them; `commit_rank` gives the
+order.  A sealed record also lists the files it covers, with their digests: its claims.
 """
 
 import json
@@ -16,20 +16,17 @@ from raysweep.storage.digests import Outputs, combine_digests, digest_file
 from raysweep.storage.run_folder import CHECKPOINT_RECORD, ExamplesFolder, RunFolder, TrialFolder
 
 LEASE = "lease.json"
-"""In object storage, and where it was fetched to be looked at: a run's lock; see `staging.lease`."""
+"""A run's lock in object storage, also in fetched copies; see `staging.lease`."""
 WORKER_ATTEMPTS = "attempts.worker.jsonl"
-"""In a trial's folder: what a worker with a disk of its own adds to `TrialFolder.attempts`."""
+"""In a trial's folder: the events that a worker with its own disk adds to `TrialFolder.attempts`."""
 
 
 class Claim(NamedTuple):
-    """What a record says of a file."""
+    """The size and digest of a file according to a record."""
 
     size: int
     digest: str
 
-
-Claims = Mapping[str, Claim]
-"""By path relative to the run folder."""
 
 _RUN, _TRIAL = RunFolder(Path()), TrialFolder(RunFolder(Path()).trials / "*")
 _CLASSIFICATION = ClassificationFolder.of(_RUN)
@@ -69,44 +66,44 @@ _LARGE = (
 
 @lru_cache(maxsize=1 << 16)
 def commit_rank(path: str) -> int | None:
-    """0, 1 … for files that are written after all those of lower rank; None for those that say nothing of others."""
+    """Return the rank of a file that must be written after lower ranks; None if it marks no others as complete."""
     return next((rank for rank, patterns in enumerate(_COMMITS) if _matches(path, patterns)), None)
 
 
 def is_sealed_record(path: str) -> bool:
-    """Whether it is a record that lists files with their digests."""
+    """Whether the file is a record that lists files with their digests."""
     return _matches(path, (*_COMMITS[2], *_COMMITS[3]))
 
 
 def is_growing(path: str) -> bool:
-    """Whether a process adds to it, or rewrites it, all the time."""
+    """Whether a process keeps appending to the file or rewriting it."""
     return _matches(path, _GROWING)
 
 
 def is_in_checkpoint(path: str) -> bool:
-    """Whether it is a file of a checkpoint."""
+    """Whether the file belongs to a checkpoint."""
     return fnmatchcase(path, _CHECKPOINTS)
 
 
 def is_weights(path: str) -> bool:
-    """Whether it holds weights or a checkpoint."""
+    """Whether the file holds weights or belongs to a checkpoint."""
     return _matches(path, _WEIGHTS)
 
 
 def is_large(path: str) -> bool:
-    """Whether it holds weights, texts, examples or tables of losses, which those who only look do not read."""
+    """Whether the file holds weights, texts, examples or tables of losses, which read-only commands do not need."""
     return _matches(path, _LARGE)
 
 
 def is_working_file(path: str) -> bool:
-    """Whether it matters on this machine only: locks, Ray's files, files that are being written."""
+    """Whether the file matters only on this machine: locks, Ray's files, files being written."""
     if path in _LOCAL or path.startswith(_LOCAL_FOLDER):
         return True
     return any(part.startswith(".") and part.endswith((".part", ".old")) for part in path.split("/"))
 
 
 def trial_of(path: str) -> str | None:
-    """The folder of the trial, or of the sample of a search, to which a file belongs; None for other files."""
+    """Return the folder of the trial, or of the search's sample, that a file belongs to; None for other files."""
     parts = path.split("/")
     if parts[0] != _RUN.trials.as_posix() or len(parts) < 3:
         return None
@@ -115,10 +112,10 @@ def trial_of(path: str) -> str | None:
 
 
 def read_claims(path: str, data: bytes) -> dict[str, Claim]:
-    """The files that a sealed record lists.
+    """Return the claims of a sealed record.
 
     Raises:
-        ValueError: it is no such record.
+        ValueError: it is not such a record.
     """
     values = json.loads(data)
     try:
@@ -128,14 +125,14 @@ def read_claims(path: str, data: bytes) -> dict[str, Claim]:
 
 
 def tokenizer_digest(outputs: Outputs) -> str:
-    """One digest of the run's own tokenizer among the mask stage's files; '' if it has none, but GPT-2's."""
+    """Return one digest of the run's own tokenizer among the mask stage's files; '' if the run uses GPT-2's."""
     folder = f"{ExamplesFolder(_RUN.examples).tokenizer.as_posix()}/"
     files = {path: values for path, values in outputs.items() if path.startswith(folder)}
     return combine_digests(files) if files else ""
 
 
 def claim_of(file: Path) -> Claim:
-    """What a record would say of a file."""
+    """Return the claim that a record would make about a file."""
     return Claim(size=file.stat().st_size, digest=digest_file(file))
 
 
@@ -153,6 +150,6 @@ def _claim(made: Mapping[str, Any]) -> Claim:
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     folder, *inside = path.split("/", 2)
-    # A further corpus lies in a folder like a run's.
+    # The folder of a further corpus is laid out like a run folder.
     path = inside[1] if folder == _RUN.corpora.as_posix() and len(inside) == 2 else path
     return any(fnmatchcase(path, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""The paths of a run: the only place where the names of its files are spelled."""
+"""The paths of a run: the only place that spells the names of its files."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from raysweep.storage.atomic_files import remove_leftovers
 
 _SAMPLES = "samples"
 CHECKPOINT_RECORD = "checkpoint.json"
-"""In each checkpoint's folder, `step-<number>` or `best-<number>`: the record of its files."""
+"""The record in each checkpoint's folder, `step-<number>` or `best-<number>`."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TrialFolder:
 
     @property
     def evaluations(self) -> Path:
-        """Everything known at each evaluation, wall-clock times included; one JSON object a line."""
+        """Everything known at each evaluation, including wall-clock times; one JSON object per line."""
         return self.root / "evaluations.jsonl"
 
     @property
@@ -41,7 +41,7 @@ class TrialFolder:
 
     @property
     def inventory(self) -> Path:
-        """Sizes of the model's files; only in a bundle, which has no weights."""
+        """Sizes of the model's files; exists only in a bundle, which has no weights."""
         return self.root / "model.json"
 
     @property
@@ -64,29 +64,29 @@ class TrialFolder:
 
     @property
     def stop(self) -> Path:
-        """A request to stop the training, with the reason in it; see `scheduling.stop_requests`."""
+        """A request to stop the training, which contains the reason; see `scheduling.stop_requests`."""
         return self.root / "stop"
 
     @property
     def outputs(self) -> list[Path]:
-        """What a finished training made, as its record lists it; logs and checkpoints are no part of it."""
+        """The outputs of a finished training, as its record lists them; logs and checkpoints are not among them."""
         return [self.model, self.metrics, self.evaluations, self.result]
 
     @property
     def trial_name(self) -> str:
-        """The trial's name; for a sample of a search, that of its trial."""
+        """The trial's name; for a sample of a search, its trial's name."""
         return self.root.parents[1].name if self.root.parent.name == _SAMPLES else self.root.name
 
     def sample(self, number: int) -> "TrialFolder":
-        """The folder of one sample of a search."""
+        """Folder of one sample of a search."""
         return TrialFolder(self.root / _SAMPLES / f"{number:02d}")
 
     def samples(self) -> list["TrialFolder"]:
-        """The folders of a search's samples that exist, by number."""
+        """Existing folders of a search's samples, by number."""
         return [TrialFolder(path) for path in sorted((self.root / _SAMPLES).glob("*")) if path.is_dir()]
 
     def clear(self) -> None:
-        """Remove the files of earlier trainings, all at once: a kill leaves all of them or none."""
+        """Delete the files of earlier trainings atomically: a kill leaves either all of them or none."""
         remove_leftovers(self.root.parent, self.root.name)
         if self.root.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", suffix=".old", dir=self.root.parent))
@@ -96,7 +96,7 @@ class TrialFolder:
 
 @dataclass(frozen=True)
 class ExamplesFolder:
-    """The example store: shards with a record each, the tokenizer if it is not GPT-2's, and last a manifest of all."""
+    """The example store: shards with their records, the tokenizer unless it is GPT-2's, and a manifest written last."""
 
     root: Path
 
@@ -179,12 +179,12 @@ class RunFolder:
 
     @property
     def untied_texts(self) -> Path:
-        """Common texts that many learners share and that do not tie them; never published."""
+        """Common texts shared by many learners, which are not used to group learners; never published."""
         return self.corpus / "untied_texts.csv"
 
     @property
     def cleaned_texts(self) -> Path:
-        """The first texts that lost their markup, before and after; never published."""
+        """The first texts whose markup was removed, before and after; never published."""
         return self.corpus / "cleaned_texts.csv"
 
     @property
@@ -198,7 +198,7 @@ class RunFolder:
 
     @property
     def corpus_outputs(self) -> list[Path]:
-        """What the prepare stage made, as run.json lists it."""
+        """The outputs of the prepare stage, as run.json lists them."""
         named = [self.documents, self.splits, self.quarantine, self.leakage, self.leaks]
         return [*named, self.untied_texts, self.cleaned_texts, self.sample_csv]
 
@@ -215,7 +215,7 @@ class RunFolder:
         return self.root / "corpora"
 
     def further(self, corpus: str) -> "RunFolder":
-        """A further corpus on which the models are scored: its documents, examples and scores lie as a run's do."""
+        """Folder of a further corpus, whose documents, examples and scores are laid out like a run's."""
         return RunFolder(self.corpora / corpus)
 
     @property
@@ -229,7 +229,7 @@ class RunFolder:
 
     @property
     def examples_fingerprint(self) -> Path:
-        """Fingerprint of the settings that the shards now being made belong to; written before the first shard."""
+        """Fingerprint of the settings that the current shards belong to; written before the first shard."""
         return self.examples / "begun"
 
     @property
@@ -248,7 +248,7 @@ class RunFolder:
         return self.root / "evaluation"
 
     def cells(self, model: str) -> Path:
-        """One model's scores on every level's test documents; `scheduling.scorings` names the others."""
+        """One model's scores on every level's test documents; `scheduling.scorings` defines the other names."""
         return self.evaluation / "cells" / f"{model}.parquet"
 
     def cells_record(self, model: str) -> Path:
@@ -260,12 +260,12 @@ class RunFolder:
 
     @property
     def valid_losses(self) -> Path:
-        """The compared models on valid documents; only with `evaluation.interpolation`, as is the next."""
+        """The compared models' losses on valid documents; only with `evaluation.interpolation`."""
         return self.evaluation / "valid_losses.parquet"
 
     @property
     def interpolated_losses(self) -> Path:
-        """The models between the general and the fine-tuned ones, on the valid and test documents of their level."""
+        """Losses of models between the general and the fine-tuned ones, on valid and test documents of their level."""
         return self.evaluation / "interpolated_losses.parquet"
 
     @property
@@ -275,7 +275,7 @@ class RunFolder:
 
     @property
     def looks(self) -> Path:
-        """With sequential seeds: the claims after the last seed, and what may be trained (`evidence.seed_release`)."""
+        """With sequential seeds: claims after the last seed, and released trials; see `evidence.seed_release`."""
         return self.evaluation / "looks.json"
 
     @property
@@ -288,7 +288,7 @@ class RunFolder:
 
     @property
     def evaluation_outputs(self) -> list[Path]:
-        """What the evaluate stage made of all models' scores, as run.json lists it."""
+        """The outputs of the evaluate stage, as run.json lists them."""
         losses = [self.losses, self.valid_losses, self.interpolated_losses]
         return [*losses, self.matrix, self.doc_features, self.speed, self.looks]
 
@@ -327,10 +327,10 @@ class RunFolder:
 
     @property
     def serve(self) -> Path:
-        """Working files of `raysweep serve`, which may run beside a command that works in the run."""
+        """Working files of `raysweep serve`, which may run at the same time as a command that works in the run."""
         return self.ray / "serve"
 
 
 def samples_beside(cells: Path) -> Path:
-    """Examples of a model's infilling, as texts, beside its scores; they contain learners' words."""
+    """Examples of a model's infilling as texts, beside its scores; they contain learners' words."""
     return cells.with_suffix(".samples")

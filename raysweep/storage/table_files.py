@@ -1,6 +1,6 @@
-"""Writes a table piece by piece as Parquet, CSV or JSON Lines, by the suffix of its name, and by rename.
+"""Writes a table in pieces as Parquet, CSV or JSON Lines, depending on the suffix of its name, and by rename.
 
-People open CSV in spreadsheets, so its texts are made safe for them; the other formats hold texts as they are.
+CSV files are opened in spreadsheets, so their texts are made safe for them; the other formats keep texts unchanged.
 """
 
 import json
@@ -21,10 +21,10 @@ TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def check_suffix(path: Path, option: str) -> None:
-    """Refuse a name whose suffix says no format, and half an address.
+    """Refuse a name whose suffix is not a known format, and a malformed address.
 
     Raises:
-        ConfigError: with the option that gave the name.
+        ConfigError: the message names the option that gave the name.
     """
     if re.match(r"[a-z0-9+.-]+:/", str(path)):
         raise ConfigError(f"{option}: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
@@ -34,7 +34,7 @@ def check_suffix(path: Path, option: str) -> None:
 
 @contextmanager
 def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """Gives a function that adds a piece; all pieces have the same columns, and there is at least one."""
+    """Yield a function that appends a piece; all pieces have the same columns, and there must be at least one."""
     with ExitStack() as stack:
         beside = stack.enter_context(atomic_file(path))
         if path.suffix == ".jsonl":
@@ -58,7 +58,7 @@ def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 def _spreadsheet_safe(piece: pa.Table) -> pa.Table:
     for number, field in enumerate(piece.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            encoded = pa.array(piece.column(number).combine_chunks()).dictionary_encode()  # most cells repeat others
+            encoded = pa.array(piece.column(number).combine_chunks()).dictionary_encode()  # most cells are repeated
             texts = pa.array(map(spreadsheet_safe, encoded.dictionary.to_pylist()), field.type)
             column = pa.DictionaryArray.from_arrays(encoded.indices, texts).dictionary_decode()
             piece = piece.set_column(number, field, column)

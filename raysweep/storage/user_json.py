@@ -1,4 +1,4 @@
-"""Reads JSON that a user gives us: no larger than a limit, and every mistake a sentence that names the file."""
+"""Reads JSON from users, with a size limit and messages that name the file."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,19 @@ MIB = 1 << 20
 
 
 def read_user_json(path: Path, place: str, *, limit_bytes: int = MIB) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read the JSON object in a file.
 
     Args:
-        place: what a message begins with.
+        place: beginning of a message.
 
     Raises:
-        InputError: it is larger than `limit_bytes`, or what `parse_user_json` refuses.
+        InputError: it is larger than `limit_bytes`, or `parse_user_json` refuses it.
     """
     return parse_user_json(read_user_bytes(path, place, limit_bytes=limit_bytes), place)
 
 
 def read_user_bytes(path: Path, place: str, *, limit_bytes: int = MIB) -> bytes:
-    """The bytes of a file, as `read_user_json` parses them.
+    """Read the bytes of a file.
 
     Raises:
         InputError: it is larger than `limit_bytes`.
@@ -33,17 +33,18 @@ def read_user_bytes(path: Path, place: str, *, limit_bytes: int = MIB) -> bytes:
 
 
 def parse_user_json(data: bytes, place: str) -> dict[str, Any]:
-    """The JSON object in these bytes.
+    """Parse the JSON object in these bytes.
 
     Raises:
-        InputError: no JSON, no object, nested too deeply, or a number that is none or has thousands of digits.
+        InputError: it is not JSON or not an object, is nested too deeply, or has a number that is NaN, infinite or
+            thousands of digits long.
     """
     try:
         value = json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:
         raise InputError(f"{place}: its JSON is nested too deeply; get the file anew") from None
     except ValueError as error:
-        # Python's own message on a long integer advises a call; ours names the fault.
+        # Python's own message about a long integer suggests a function call; this one names the fault.
         is_syntax = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NotFiniteError)
         fault = str(error)[:80] if is_syntax else "a number has thousands of digits"
         raise InputError(f"{place}: not valid JSON ({fault}); get the file anew") from error
