@@ -1,1 +1,1 @@
-"""Trials, their graph and order, their records, decisions: all pure."""
+"""Trials with their graph, order, records and decisions; the decisions are pure functions."""

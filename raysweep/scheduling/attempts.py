@@ -1,20 +1,20 @@
-"""What happened to each attempt at a training, event by event (`trials/<trial>/attempts.jsonl`), and what it took.
+"""Records the events of each attempt at a training (`trials/<trial>/attempts.jsonl`), and what the attempts cost.
 
-    begin   the sweep holds `slots` for it from now on; `last_sign`: when a training whose command was
-            killed last wrote something
-    start   its worker is there; `kept` are the seconds, by part, in the checkpoint that it resumes from
+    begin   the sweep holds `slots` for it from now on; `last_written_at`: the time of the last write of a
+            training whose command was killed
+    start   its worker has started; `kept` are the seconds, by part, in the checkpoint that it resumes from
     end     its worker has ended it; `how`: done, stopped, or the kind of failure
     over    the sweep gives the slots back; `state` as in the trial's record
 
-A missing event tells something too: a worker without an `end` was lost.  Times are Unix seconds.  Slots
-are GPUs, or CPU cores if a trial has no GPU; each slot-second is counted for one part:
+A missing event is informative too: a worker without an `end` was lost.  Times are Unix seconds.  Slots
+are GPUs, or CPU cores if a trial has no GPU; each slot-second is charged to one part:
 
     useful         steps (and their batches) that are in the model, or in a checkpoint that was resumed
     evaluating     validation of those steps
     checkpointing  saving them
     loading        in the worker, around the steps: imports, building the model, writing it at the end
-    starting       before the worker is there and after it: Tune, Train, processes
-    wasted         steps that were lost and done again, and all other time of a failed attempt
+    starting       before the worker starts and after it ends: Tune, Train, processes
+    wasted         steps that were lost and repeated, and all other time of a failed attempt
 
 What a lost attempt saved is known when the next one starts.
 """
@@ -37,7 +37,7 @@ _ORDERLY = {"done", "stopped"}
 
 
 def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: Any) -> None:
-    """Add an event, in one write, so that the lines of several processes stay whole."""
+    """Append an event in one write, so that the lines of several processes are not interleaved."""
     folder.root.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"what": what, "at": unix_seconds() if now is None else now, **values}) + "\n"
     with folder.attempts.open("a", encoding="utf-8") as file:
@@ -45,16 +45,16 @@ def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: 
 
 
 def read_events(folder: TrialFolder) -> list[Event]:
-    """All events in order; a line torn by a full disk or a kill is left out."""
+    """Read all events in order; a line cut short by a full disk or a kill is left out."""
     if not folder.attempts.exists():
         return []
     return [event for line in folder.attempts.read_text(encoding="utf-8").splitlines() if (event := _parse(line))]
 
 
 def kept_seconds(folder: TrialFolder) -> dict[str, float]:
-    """The seconds by part in the newest checkpoint (see `TrainingResult.seconds`); {} without one.
+    """Return the seconds by part in the newest checkpoint (see `TrainingResult.seconds`); {} without a checkpoint.
 
-    Only its record is read.  A damaged checkpoint makes the figures inexact and nothing else.
+    Only its record is read; a damaged checkpoint only makes the figures inexact.
     """
     for path in sorted(folder.checkpoints.glob(f"step-*/{CHECKPOINT_RECORD}"), reverse=True):
         if record := _parse(path.read_text(encoding="utf-8", errors="replace")):
@@ -62,15 +62,15 @@ def kept_seconds(folder: TrialFolder) -> dict[str, float]:
     return {}
 
 
-def last_sign(folder: TrialFolder) -> float | None:
-    """When anything of the trial was last written; None if there is nothing."""
+def last_written_at(folder: TrialFolder) -> float | None:
+    """Return the time of the last write to the trial's files; None if there are no files."""
     times = [_changed(path) for path in (folder.metrics, folder.log, folder.attempts, folder.result)]
     times += [_changed(path) for path in folder.checkpoints.glob("*")]
     return max(times, default=0.0) or None
 
 
 def slot_seconds(events: Sequence[Event]) -> dict[str, float]:
-    """Slot-seconds by part, from a trial's events in order."""
+    """Sum the slot-seconds by part, from a trial's events in order."""
     walk = _Walk()
     for event in events:
         walk.take(event)
@@ -79,16 +79,16 @@ def slot_seconds(events: Sequence[Event]) -> dict[str, float]:
 
 @dataclass(slots=True)
 class _Walk:
-    """Goes through the events; the time between two of them is counted for one part, or divided."""
+    """Walks through the events, and charges the time between two of them to one part, or divides it."""
 
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     slots: float = 1.0
     phase: str = "over"
     since: float = 0.0
     kept: Seconds = field(default_factory=dict)
-    """The seconds in the checkpoint that the running attempt started from."""
+    """Seconds by part in the checkpoint from which the running attempt started."""
     lost: tuple[float, Seconds] | None = None
-    """A lost attempt's seconds and its `kept`; what it saved is known when the next one starts."""
+    """A lost attempt's seconds and its `kept`; what it saved is known when the next attempt starts."""
 
     def take(self, event: Event) -> None:
         {"begin": self._begin, "start": self._start, "end": self._end, "over": self._over}[event["what"]](event)
@@ -99,8 +99,8 @@ class _Walk:
 
     def _begin(self, event: Event) -> None:
         if self.phase != "over":
-            # Its end is unknown.  It lasted until it last wrote something, at most until now.
-            self._lose(min(event["at"], event["last_sign"] or self.since))
+            # Its end is unknown: count it as running until its last write, at most until now.
+            self._lose(min(event["at"], event.get("last_written_at") or self.since))
         self.slots = float(event["slots"])
         self._enter("begin", event["at"])
 
@@ -142,14 +142,14 @@ class _Walk:
             self._add("wasted", seconds - self._keep(before, kept))
 
     def _keep(self, before: Seconds, after: Seconds) -> float:
-        """Count what a checkpoint, or the model, has more than the one before.  Returns its seconds."""
+        """Charge what a checkpoint, or the model, has gained over the previous one; return the seconds gained."""
         gained = {part: max(0.0, seconds - before.get(part, 0.0)) for part, seconds in after.items()}
         for part, seconds in gained.items():
             self._add(_KEPT.get(part, "useful"), seconds)
         return sum(gained.values())
 
     def _add(self, part: str, seconds: float) -> None:
-        # Clocks of two machines may differ by a moment.
+        # The clocks of two machines may differ slightly.
         self.sums[part] += max(0.0, seconds) * self.slots
 
     def _enter(self, phase: str, at: float) -> None:

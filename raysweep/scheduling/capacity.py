@@ -1,4 +1,4 @@
-"""What trials ask for and what a cluster has, compared before anything starts: pure."""
+"""Compares the resources that trials request with those of a cluster, before anything starts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ _SLACK = 1e-6
 
 
 def gpus_of_trial(resources: ResourcesConfig, own: float | None, *, gpus: float, together: int | None = None) -> float:
-    """GPUs of one trial: its own setting, else `resources.gpus_per_trial`.
+    """Return the number of GPUs of one trial: its own setting, or else `resources.gpus_per_trial`.
 
     Args:
         own: the trial's `gpus`.
-        gpus: GPUs that there are; with 'auto' a trial takes a part of one of them, or none without GPUs.
-        together: trials that share one GPU; `resources.trials_per_gpu` if None, with 'auto' as 1.
+        gpus: number of GPUs available; with 'auto' a trial takes a part of one, or none if there are no GPUs.
+        together: trials that share one GPU; None for `resources.trials_per_gpu`, with 'auto' counted as 1.
     """
     asked = resources.gpus_per_trial if own is None else own
     if asked != "auto":
@@ -28,13 +28,13 @@ def gpus_of_trial(resources: ResourcesConfig, own: float | None, *, gpus: float,
 
 
 def shares_process(resources: ResourcesConfig, need: "ResourceRequest", *, is_staged: bool = False) -> bool:
-    """Whether such trials train one after another in the same processes; see `trial_driver.drive`.
+    """Whether such trials are trained one after another in the same processes; see `trial_driver.drive`.
 
-    With 'auto' those of one machine do: a GPU's first steps in a process take some 10 s, and torch and Ray Train
-    30 more.  A cluster may lose nodes, of which Ray Train tells more.
+    With 'auto' they are on a single machine: a GPU's first steps in a process take some 10 s, and torch and Ray Train
+    30 s more.  On a cluster, where nodes may be lost, Ray Train reports more about failures.
 
     Args:
-        is_staged: workers have disks of their own; they tell of evaluations and failures through Ray Train alone.
+        is_staged: workers have their own disks, and can report evaluations and failures only through Ray Train.
     """
     asked = resources.train_workers
     is_local = resources.cluster_address is None
@@ -43,42 +43,42 @@ def shares_process(resources: ResourcesConfig, need: "ResourceRequest", *, is_st
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceRequest:
-    """What one trial takes while it runs."""
+    """The resources of one trial while it runs."""
 
     cpus: int
-    """Cores of each of its processes."""
+    """CPU cores of each of its processes."""
     gpus: float
     kind: str | None = None
-    """Kind of GPU, by Ray's name of its `accelerator_type`; any if None."""
+    """Kind of GPU, as Ray's `accelerator_type`; None for any kind."""
 
     @property
     def workers(self) -> int:
-        """Processes that share the training: one for every whole GPU."""
+        """Number of processes that share the training: one per whole GPU."""
         return max(1, int(self.gpus))
 
     @property
     def unit(self) -> str:
-        """What its time is counted in: 'gpu', or 'cpu' without one."""
+        """The unit of its time: 'gpu', or 'cpu' if it has no GPU."""
         return "gpu" if self.gpus else "cpu"
 
     @property
     def slots(self) -> float:
-        """How many of them it holds."""
+        """The number of these units that it holds."""
         return share_of_gpus(self.gpus) if self.gpus else float(self.cpus * self.workers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:
-    """What the cluster has, may grow to, or has in use."""
+    """Resources that the cluster has, may grow to, or has in use."""
 
     cpus: float
     gpus: float
     kinds: Mapping[str, float] = field(default_factory=dict)
-    """GPUs by kind, where nodes say it."""
+    """GPUs by kind, as far as nodes report it."""
 
     @classmethod
     def used_by(cls, requests: Iterable[ResourceRequest]) -> Self:
-        """What trials take together."""
+        """Add up the resources of several trials."""
         cpus, gpus, kinds = 0.0, 0.0, Counter[str]()
         for request in requests:
             share = share_of_gpus(request.gpus)
@@ -95,7 +95,7 @@ class Capacity:
 
 
 def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -> str:
-    """What the cluster lacks for these trials to run one at a time, with the fix; '' if nothing."""
+    """Say what the cluster lacks to run these trials one at a time, with the fix; '' if nothing."""
     for name, request in requests.items():
         if request.gpus > 1 and request.gpus != int(request.gpus):
             return (
@@ -105,7 +105,7 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
     has = f"the cluster has {capacity.gpus:g} ({capacity.cpus:g} CPUs)"
     if lacking := [name for name, request in requests.items() if request.gpus > capacity.gpus]:
         most = max(requests[name].gpus for name in lacking)
-        # The same trials without GPUs must fit, or the advice would lead to the next error.
+        # The same trials without GPUs must fit, or this advice would lead to the next error.
         return (
             f"{_ask(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
             "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials"

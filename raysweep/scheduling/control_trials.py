@@ -1,22 +1,22 @@
-"""The control trials: what a level's model would gain if its level did not matter.
+"""Plans the control trials: what a level's model would gain if its level did not matter.
 
-Three kinds are compared with one level's model and copy all its settings, steps included; only the
+Three kinds are compared with one level's model and copy all its settings, including steps; only the
 documents differ:
 
     size_matched   as many documents as the level has, drawn from all levels
     step_matched   all documents of all levels
     placebo        a random group of documents of all levels, as many as the level has; the groups of
-                   two levels share none, and each group has test documents of its own
+                   two levels are disjoint, and each group has its own test documents
 
-Two kinds are one model for all levels, which copies the general model's settings and sees as many examples
+Two kinds are a single model for all levels, which copies the general model's settings and sees as many examples
 as all level models together:
 
-    compute_matched    of all documents alike
-    exposure_matched   of each level as many as the level's own model sees
+    compute_matched    drawn from all documents alike
+    exposure_matched   from each level as many as the level's own model sees
 
 If one of these does as well on the level's test documents as the level's model, the gain comes from the
 number of documents, steps or examples; if the placebos beat the general model on their own groups by as
-much, the gain has nothing to do with levels.
+much, the gain is unrelated to levels.
 """
 
 from raysweep.config.control_settings import SubsetConfig
@@ -26,12 +26,12 @@ from raysweep.config.trial_names import Control, entry_on, planned_controls
 
 
 def plan_controls(config: Config) -> dict[str, tuple[TrialConfig, Control]]:
-    """The control entries that the config asks for, by name; none for a level without a model of its own."""
+    """Return the control entries that the config asks for, by name; none for a level without its own model."""
     return {control.name: (_settings(config, control, copied), control) for control, copied in planned_controls(config)}
 
 
 def placebo_group(level: str, seed: int, draw: int = 1) -> SubsetConfig:
-    """A random group of documents that replaces a level's; the first draw has the run's seed."""
+    """Define a random group of documents that replaces a level's documents; the first draw uses the run's seed."""
     return SubsetConfig(size_of=level, disjoint=True, seed=(seed + draw - 1) % 2**63)
 
 
@@ -47,7 +47,7 @@ def _settings(config: Config, control: Control, copied: TrialConfig) -> TrialCon
 
 
 def _settings_for_all(config: Config, kind: str, general: TrialConfig) -> TrialConfig:
-    """The general model's settings, with the steps to see as many examples as all level models together."""
+    """Return the general model's settings, with enough steps to see as many examples as all level models together."""
     seen = {
         level: own.steps * own.batch_size * own.accumulation
         for level in config.data.levels

@@ -1,9 +1,9 @@
-"""Failures by kind, and what each calls for: pure.
+"""Classifies failures, and decides what follows each kind.
 
-The failure of a machine says nothing about the training, which resumes from its checkpoint; an error of
-the data or the code would only occur again, hours later.  In between are two that may pass: lack of
-memory, if others used it too, and a loss that is not finite, which on a GPU a second try may not show.
-Failures are counted within one run of the command: a person who runs it again starts afresh.
+The failure of a machine says nothing about the training, which resumes from its checkpoint; an error in
+the data or the code would only recur, hours later.  Two kinds in between may be transient: lack of
+memory, if others used it too, and a loss that is not finite, which may not recur on a GPU.
+Failures are counted within one run of the command; running the command again resets the counts.
 """
 
 import errno
@@ -13,22 +13,22 @@ from enum import StrEnum
 from raysweep.errors import MemoryShortageError, NonFiniteLossError, StorageError
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 10.0, 300.0
-"""Before the second of a training's nodes that were taken away is replaced, doubled each time, and at most."""
+"""Seconds to wait before replacing a training's second preempted node, doubled each time, and the maximum wait."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _COLLECTIVE_ERRORS = {"DistBackendError", "DistNetworkError"}
 _GLOO = "gloo/transport"
-"""In what a worker raises when another one of its training is gone: by NCCL, and by gloo, whose error has no class."""
+"""Occurs in the error raised when another worker of the training is lost; gloo's errors have no class of their own."""
 
 
 class Failure(StrEnum):
     """Why an attempt at a training failed."""
 
     WORKER = "lost worker"
-    """The process that trains is gone: killed, crashed, or its node is."""
+    """The process that trains is gone: it was killed or crashed, or its node is gone."""
     DRIVER = "lost driver"
-    """A process that watches over it is gone: Tune's trial, or Train's controller."""
+    """A process that supervises the training is gone: Tune's trial, or Train's controller."""
     PROCESS = "lost process"
-    """The whole command was killed, as the next run finds."""
+    """The whole command was killed, as the next run discovers."""
     PREEMPTED = "preempted"
     """Its node was taken away, with notice."""
     MEMORY = "out of memory"
@@ -46,19 +46,19 @@ class FailureDecision:
     again: bool
     """Whether the training resumes from its last checkpoint."""
     alone: bool = False
-    """Whether it then runs with nothing beside it that shares its memory."""
+    """Whether it then runs without others that share its memory."""
     wait_s: float = 0.0
-    """How long the next attempt waits."""
+    """Seconds to wait before the next attempt."""
     why: str
-    """The reason, for a person."""
+    """The reason, for the user."""
 
 
 def decide_after_failure(failure: Failure, count: int, *, max_failures: int, shares_memory: bool) -> FailureDecision:
-    """What to do after the `count`-th failure of this kind in this run.
+    """Decide what to do after the `count`-th failure of this kind in this run.
 
     Args:
         max_failures: `resources.max_failures`.
-        shares_memory: whether other trainings run, or may run, on the same GPU (without one: the same machine).
+        shares_memory: whether other trainings run, or may run, on the same GPU (without a GPU: the same machine).
     """
     resumes = "resumes from its checkpoint"
     match failure:
@@ -68,7 +68,8 @@ def decide_after_failure(failure: Failure, count: int, *, max_failures: int, sha
                 return FailureDecision(again=True, why=f"{resumes} ({count} of {max_failures}; {bound})")
             return FailureDecision(again=False, why=f"{'once' if count == 1 else f'{count} times'}, {bound}")
         case Failure.PREEMPTED | Failure.PROCESS:
-            # No fault of the training, and so without a limit; where nodes are short, asking at once does not help.
+            # Not the training's fault, and so without a limit; if nodes are scarce, requesting one at once does not
+            # help.
             wait_s = min(_FIRST_WAIT_S * 2.0 ** (count - 2), _LONGEST_WAIT_S) if count > 1 else 0.0
             after = f" in {wait_s:.0f} s at the earliest ({count} times)" if wait_s else ""
             return FailureDecision(again=True, wait_s=wait_s, why=f"{resumes} on another node{after}")
@@ -88,10 +89,10 @@ def decide_after_failure(failure: Failure, count: int, *, max_failures: int, sha
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The kind of an error that ended a training, by the error and those it was raised from.
+    """Classify an error that ended a training, by the error and the errors that caused it.
 
-    A worker that waited for a lost one in a collective counts as lost.  Torch's and Ray's errors are known by their
-    names, so that neither is imported here.
+    A worker that waited in a collective for a lost worker counts as lost.  Torch's and Ray's errors are recognised by
+    name, so that neither library is imported here.
     """
     seen: BaseException | None = error
     while seen is not None:

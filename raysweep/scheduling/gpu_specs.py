@@ -1,4 +1,4 @@
-"""Peak speed and memory of GPUs by the name of their kind, from the makers' data sheets."""
+"""Peak speed and memory of GPUs by the name of their kind, from the manufacturers' data sheets."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ class GpuSpec:
     """One kind of GPU."""
 
     kind: str
-    """A part of the device's name, as the driver reports it."""
+    """A part of the device name that the driver reports."""
     peak_tflops: float
-    """Dense matrix products, 10^12 operations a second: in bf16, or in float32 on the two without bf16."""
+    """Dense matrix products, in 10^12 operations per second: in bf16, or in float32 on the two kinds without bf16."""
     memory_gib: int
     has_bf16: bool = True
-    """Whether it multiplies bfloat16 in hardware."""
+    """Whether the hardware multiplies bfloat16."""
 
 
 GPU_SPECS = (
@@ -36,5 +36,5 @@ GPU_SPECS = (
 
 
 def find_gpu_spec(device: str) -> GpuSpec | None:
-    """The data sheet of the GPU of this name; None for a CPU or a GPU that is not in the table."""
+    """Find the data sheet of a GPU by its name; None for a CPU or a GPU that is not in the table."""
     return next((spec for spec in GPU_SPECS if spec.kind.lower() in device.lower()), None)

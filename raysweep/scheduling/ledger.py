@@ -1,4 +1,4 @@
-"""The ledger: what every second of a GPU, or without GPUs of a CPU core, was used for.
+"""The ledger: what every second of a GPU, or of a CPU core without GPUs, was used for.
 
 The parts are those of `attempts.py`; `trial.json` has a trial's under `ledger`, in slot-seconds, and
 `ledger.json` in the run folder sums them up:
@@ -7,10 +7,10 @@ The parts are those of `attempts.py`; `trial.json` has a trial's under `ledger`,
         "unit", "slots", "attempts", "failures": {kind: count}, "seconds": {part: slot_seconds}}}}
 
 With sequential seeds there is also `saved`: the `trials` that no claim needed, and the slot-`seconds` that they would
-have taken, as long as the other seeds of their entries.
+have taken, estimated from the other seeds of their entries.
 
 A trial with a search counts the search's samples; `searches` repeats their sum.  In a run with trials on
-GPUs and trials on CPUs `unit` is "mixed", and `total` adds seconds that do not compare.
+both GPUs and CPUs, `unit` is "mixed", and `total` adds seconds that are not comparable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 
 def collect_ledger(folder: RunFolder, trials: Sequence[str]) -> dict[str, Any]:
-    """The ledger of a run, with the trials that have begun."""
+    """Compute the ledger of a run, with the trials that have begun."""
     entries, searches = {}, {}
     for name in trials:
         own, samples = folder.trial(name), folder.trial(name).samples()
         if not samples and not own.attempts.exists():
             continue
-        # The node that gathers a search holds nothing itself.
+        # The node that gathers a search holds no slots itself.
         entries[name] = _entry(own, [read_events(sample) for sample in samples or [own]])
         if samples:
             searches[name] = entries[name]["seconds"]
@@ -45,7 +45,7 @@ def collect_ledger(folder: RunFolder, trials: Sequence[str]) -> dict[str, Any]:
 def write_ledger(
     folder: RunFolder, trials: Sequence[str], spared: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
-    """Write the ledger as it is now.
+    """Compute the current ledger and write it.
 
     Args:
         spared: trials that sequential seeds did not need, each with the other trainings of its entry.
@@ -58,7 +58,7 @@ def write_ledger(
 
 
 def _saved_seconds(entries: Mapping[str, Any], spared: Mapping[str, Sequence[str]]) -> float:
-    """What these trials would have taken, each the mean of its entry's others."""
+    """Estimate what these trials would have taken: each the mean of its entry's other trials."""
     total = 0.0
     for others in spared.values():
         known = [sum(entries[name]["seconds"].values()) for name in others if name in entries]

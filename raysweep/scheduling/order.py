@@ -1,8 +1,8 @@
-"""Which trial goes first, and how close a schedule is to the shortest possible: pure.
+"""Orders the trials, and computes how close a schedule is to the shortest possible.
 
 Among the trials that could start, the one with the longest remaining path goes first: its own cost
-plus the longest chain of those that wait for it.  So the general model, which the fine-tunes wait
-for, does not end up last.  A sweep (`trial_graph.py`) and `simulate`, which forecasts its length, use
+plus the longest chain of trials that wait for it.  So the general model, which the fine-tunes wait
+for, is not trained last.  A sweep (`trial_graph.py`) and `simulate`, which forecasts its length, use
 the same rule.  A smaller trial may overtake one that does not fit, so that no GPU idles.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 
 Order = Literal["longest path", "first come"]
 _SLACK = 1e-9
-"""Shares of a GPU such as 1/3 do not add up exactly."""
+"""Tolerance: shares of a GPU such as 1/3 do not add up exactly."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,24 +27,24 @@ class Schedule:
 
     @property
     def makespan(self) -> float:
-        """When the last trial ends."""
+        """The time at which the last trial ends."""
         return max(self.end.values(), default=0.0)
 
 
 def share_of_gpus(gpus: float) -> float:
-    """GPUs that a trial counts for: a half if it asks for 0.4, which fits on a GPU twice.
+    """Return the GPUs that a trial is charged for: a half if it requests 0.4, which fits on a GPU twice.
 
-    So the shares in use add up to the number of GPUs exactly when no further trial of the kind fits.
+    So the charged shares add up to exactly the number of GPUs when no further trial of the kind fits.
     """
     return 1.0 / int(1.0 / gpus + _SLACK) if 0.0 < gpus < 1.0 else gpus
 
 
 def remaining_path(costs: Mapping[str, float], parents: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Each trial's cost plus that of the longest chain of trials that wait for it.
+    """Return each trial's cost plus the cost of the longest chain of trials that wait for it.
 
     Args:
-        costs: of each trial; any unit.
-        parents: the trials that each waits for; those that are not in `costs` are done already.
+        costs: cost of each trial, in any unit.
+        parents: the trials that each trial waits for; parents that are not in `costs` are done already.
     """
     waits_for = {name: [parent for parent in parents.get(name, ()) if parent in costs] for name in costs}
     unknown = Counter(parent for waited in waits_for.values() for parent in waited)  # children whose path is not known
@@ -69,12 +69,12 @@ def simulate(
     needs: Mapping[str, float] | None = None,
     order: Order = "longest path",
 ) -> Schedule:
-    """When each trial would run on this number of GPUs, in our order or in the order of the file.
+    """Simulate when each trial would run on this number of GPUs, in the sweep's order or in the order of the file.
 
     Args:
-        durations: of each trial, such as hours; in the file's order.
-        parents: the trials that must be done first; those that are not in `durations` are done already.
-        needs: GPUs of each trial, at most `gpus`; 1 if absent.
+        durations: duration of each trial, for example in hours, in the file's order.
+        parents: the trials that must be done first; parents that are not in `durations` are done already.
+        needs: GPUs of each trial, at most `gpus`; None for 1 each.
     """
     shares = {name: share_of_gpus(1.0 if needs is None else needs[name]) for name in durations}
     assert all(share <= gpus + _SLACK for share in shares.values()), "the session refuses trials that can never fit"
@@ -116,7 +116,7 @@ def lower_bound(
     gpus: float,
     needs: Mapping[str, float] | None = None,
 ) -> float:
-    """The length that no schedule undercuts: that of the longest chain, and of all work divided by the GPUs."""
+    """Return a lower bound on any schedule's length: the longest chain, or all work divided by the GPUs."""
     chain = max(remaining_path(durations, parents).values(), default=0.0)
     work = sum(duration * share_of_gpus(1.0 if needs is None else needs[name]) for name, duration in durations.items())
     return max(chain, work / gpus)

@@ -1,4 +1,4 @@
-"""How an attempt at a training ended: one of four records, with one JSON form between processes."""
+"""How an attempt at a training ended: one of four records, exchanged between processes as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """The attempt failed; `failures.decide_after_failure` says whether another follows."""
+    """The attempt failed; `failures.decide_after_failure` decides whether another follows."""
 
     message: str
     failure: Failure = Failure.ERROR
@@ -46,12 +46,12 @@ _KINDS: dict[str, type[Outcome]] = {kind.__name__: kind for kind in (Finished, F
 
 
 def outcome_to_json(outcome: Outcome) -> str:
-    """The outcome as one line of JSON."""
+    """Encode the outcome as one line of JSON."""
     return json.dumps({"outcome": type(outcome).__name__, **asdict(outcome)})
 
 
 def outcome_from_json(text: str) -> Outcome:
-    """The outcome that `outcome_to_json` wrote."""
+    """Decode an outcome encoded by `outcome_to_json`."""
     values = json.loads(text)
     kind = _KINDS[values.pop("outcome")]
     if kind is Failed:

@@ -1,7 +1,7 @@
 """Each trial's record on disk: `trials/<trial>/trial.json`.
 
-A record says "done" only after everything it stands for is in place.  A lost or torn record costs
-work, never a wrong result.
+A record says "done" only after everything it lists is in place.  A lost or torn record costs
+work, but never causes a wrong result.
 """
 
 from collections.abc import Mapping
@@ -36,16 +36,16 @@ class TrialRecord:
     state: State
     fingerprint: str
     identity: Mapping[str, Any]
-    """The plain fields that the fingerprint was computed from; a later run names those that differ."""
+    """The plain fields that the fingerprint was computed from, so that a later run can name those that differ."""
     reason: str = ""
     """Why it failed, is blocked or was stopped."""
     attempts: int = 0
-    """Times it was started."""
+    """Number of times it was started."""
     started_at: float | None = None
     """Start of the latest attempt, in Unix seconds."""
     ended_at: float | None = None
     busy_seconds: float = 0.0
-    """Wall seconds of all attempts together."""
+    """Wall-clock seconds of all attempts together."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """Failed attempts, by `scheduling.failures.Failure`."""
     ledger: Mapping[str, float] = field(default_factory=dict)
@@ -55,22 +55,22 @@ class TrialRecord:
     made_from: Mapping[str, str] = field(default_factory=dict)
     """Digests of the examples and of the parent's model; empty if it never began."""
     outputs: Outputs = field(default_factory=dict)
-    """The files that the training made, once it is done; paths relative to the trial's folder."""
+    """The files that the training made, once it is done; paths are relative to the trial's folder."""
 
     @property
     def model_digest(self) -> str:
-        """Digest of the model; its card is no part of it."""
+        """Digest of the model without its card."""
         return combine_digests(self.outputs, r"model/(?!README\.md$)")
 
 
 def read_record(folder: TrialFolder, *, fix: str | None = None) -> TrialRecord | None:
-    """The trial's record, or None if it was never started.
+    """Read the trial's record; None if it was never started.
 
     Args:
-        fix: ends a message, if another one than the command's `--force TRIAL`.
+        fix: end of a message, if not the command's `--force TRIAL`.
 
     Raises:
-        DamagedError, EarlierVersionError: it is not as this version wrote it.
+        DamagedError, EarlierVersionError: the record was changed, or another version wrote it.
     """
     if not folder.record.exists():
         return None
@@ -79,10 +79,10 @@ def read_record(folder: TrialFolder, *, fix: str | None = None) -> TrialRecord |
 
 
 def read_model_digest(folder: TrialFolder) -> str:
-    """Digest of a finished trial's model, which a child starts from.
+    """Return the digest of a finished trial's model, from which a child starts.
 
     Raises:
-        DamagedError: a file of the trial is not as it was made.
+        DamagedError: a file of the trial was changed since it was made.
     """
     record = read_record(folder)
     assert record is not None, "a parent is recorded as done before its children are released"
@@ -92,7 +92,7 @@ def read_model_digest(folder: TrialFolder) -> str:
 
 
 def write_record(folder: TrialFolder, record: TrialRecord) -> None:
-    """Put the record in place by rename."""
+    """Write the record by rename."""
     write_sealed(folder.record, asdict(record))
 
 
@@ -107,20 +107,20 @@ def begin(
     unit: str = "cpu",
     now: float | None = None,
 ) -> TrialRecord:
-    """Record that an attempt starts; attempts at the same work are counted on.
+    """Record the start of an attempt, continuing the count of attempts at the same work.
 
     Args:
-        slots: GPUs that it holds, or CPU cores if it has none; `unit` says which, "gpu" or "cpu".
+        slots: GPUs that it holds, or CPU cores if it has no GPU; `unit` says which, "gpu" or "cpu".
     """
     now = unix_seconds() if now is None else now
     before = read_record(folder)
     if before is None or before.fingerprint != fingerprint:
         before = TrialRecord(trial=trial, state=State.PENDING, fingerprint=fingerprint, identity=identity)
         folder.attempts.unlink(missing_ok=True)
-    seen = attempts.last_sign(folder)
+    written_at = attempts.last_written_at(folder)
     if before.state is State.RUNNING and before.started_at is not None:
-        # The process that ran it was killed.
-        lost = max(0.0, (seen or 0.0) - before.started_at)
+        # The process of the earlier attempt was killed.
+        lost = max(0.0, (written_at or 0.0) - before.started_at)
         before = replace(_count(before, Failure.PROCESS), busy_seconds=before.busy_seconds + lost)
     record = replace(
         before,
@@ -134,7 +134,7 @@ def begin(
         result={},
         outputs={},
     )
-    attempts.note(folder, "begin", now=now, slots=slots, unit=unit, last_sign=seen)
+    attempts.note(folder, "begin", now=now, slots=slots, unit=unit, last_written_at=written_at)
     write_record(folder, record)
     return record
 
@@ -149,7 +149,7 @@ def end(
     failure: Failure | None = None,
     now: float | None = None,
 ) -> TrialRecord:
-    """Record how an attempt ended; `State.PENDING` if another is to follow.
+    """Record how an attempt ended; `State.PENDING` if another will follow.
 
     Args:
         failure: the kind of failure, if the attempt failed.
@@ -174,7 +174,7 @@ def end(
 
 
 def block(folder: TrialFolder, *, trial: str, fingerprint: str, identity: Mapping[str, Any], reason: str) -> None:
-    """Record that the trial cannot start; what earlier attempts at the same work left stays counted."""
+    """Record that the trial cannot start; the counts of earlier attempts at the same work are kept."""
     before = read_record(folder)
     if before is None or before.fingerprint != fingerprint:
         before = TrialRecord(trial=trial, state=State.PENDING, fingerprint=fingerprint, identity=identity)

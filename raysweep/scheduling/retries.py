@@ -1,4 +1,4 @@
-"""How often each training failed in this run, and what that means for its next attempt."""
+"""Counts how often each training failed in this run, and decides how its next attempt must run."""
 
 import time
 from collections import Counter
@@ -8,12 +8,12 @@ from raysweep.scheduling.failures import Failure, FailureDecision, decide_after_
 
 
 class Retries:
-    """Counts failures by training and kind, and remembers what the next attempt must mind."""
+    """Counts failures by training and kind, and stores the constraints on the next attempt."""
 
     def __init__(self, max_failures: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Args:
-        max_failures: times a training is resumed after its worker, or its driver, was lost.
-        clock: seconds that never go back.
+        max_failures: number of times a training is resumed after its worker, or its driver, was lost.
+        clock: monotonic seconds.
         """
         self._max_failures, self._clock = max_failures, clock
         self._failures: Counter[tuple[str, Failure]] = Counter()
@@ -21,7 +21,7 @@ class Retries:
         self._not_before: dict[str, float] = {}
 
     def decide(self, name: str, failure: Failure, *, shares_memory: bool) -> FailureDecision:
-        """Count the failure; `shares_memory` as in `decide_after_failure`."""
+        """Count the failure and decide what follows; `shares_memory` as in `decide_after_failure`."""
         self._failures[name, failure] += 1
         decision = decide_after_failure(
             failure, self._failures[name, failure], max_failures=self._max_failures, shares_memory=shares_memory
@@ -32,9 +32,9 @@ class Retries:
         return decision
 
     def must_be_alone(self, name: str) -> bool:
-        """Whether it ran out of memory beside others."""
+        """Whether the training ran out of memory beside others."""
         return name in self._alone
 
     def is_due(self, name: str) -> bool:
-        """Whether it may start again now."""
+        """Whether the training may start again now."""
         return self._clock() >= self._not_before.get(name, 0.0)

@@ -1,7 +1,7 @@
-"""The losses of a search's sample at each rung, on disk: `rungs.json` in its folder.
+"""Stores the losses of a search's sample at each rung: `rungs.json` in its folder.
 
-A sample that was killed on its way to the second rung must not be judged at the first one by what it
-learned since; so the losses at a rung are those of the evaluations up to it, written once.
+A sample that was killed on its way to the second rung must not be judged at the first one by later losses,
+so the losses at a rung are those of the evaluations up to it, and are written once.
 """
 
 import json
@@ -12,14 +12,14 @@ from raysweep.storage.run_folder import TrialFolder
 
 
 def written_losses(folder: TrialFolder, fingerprint: str) -> dict[str, dict[str, float]]:
-    """The best losses up to each rung that the same work has passed, by the rung's step as text."""
+    """Read the best losses up to each rung that the same work has passed, by the rung's step as text."""
     written = read_json(folder.rungs) if folder.rungs.exists() else {}
     rungs: dict[str, dict[str, float]] = written["rungs"] if written.get("fingerprint") == fingerprint else {}
     return rungs
 
 
 def losses_at(folder: TrialFolder, fingerprint: str, step: int) -> dict[str, float]:
-    """The best losses up to the rung at this step, whatever came after it; written down the first time."""
+    """Return the best losses up to the rung at this step, ignoring later ones; write them on the first call."""
     rungs = written_losses(folder, fingerprint)
     if str(step) not in rungs:
         lines = [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]

@@ -1,9 +1,9 @@
-"""Which trainings are started where seeds are sequential: seed after seed, and none that no open claim needs.
+"""Decides which trainings start if seeds are sequential: seed after seed, and only those that an open claim needs.
 
-The first two seeds of everything are trained together, since one seed says nothing of the variance between trainings.
-After that the models are scored and every claim is looked at; the next seed is trained of what an open claim compares,
-on the levels that it is about.  A control gets the seeds of the model that it copies.  What is decided here depends on
-what is done, never on the order in which it was done.
+The first two seeds of everything are trained together, since one seed says nothing about the variance between
+trainings.  Then the models are scored and every claim is examined (a look); the next seed is trained of the models that
+an open claim compares, on the claim's levels.  A control gets the seeds of the model that it copies.  The decision
+depends on what is done, never on the order in which it was done.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,12 +27,12 @@ class OpenClaim:
 def release_seeds(
     config: Config, trials: Mapping[str, Trial], claims: Iterable[OpenClaim] = (), done: Collection[str] = ()
 ) -> list[str]:
-    """The trials that may be trained, in their order: what is done, the first seeds, and the next of open claims.
+    """List the trials that may be trained, in order: done trials, the first seeds, and the next seeds of open claims.
 
-    All trials where seeds are not sequential, and those of entries that name their own seeds.
+    Returns all trials if seeds are not sequential; entries that name their own seeds are always included.
 
     Args:
-        claims: as of a look at everything that is done.
+        claims: open claims after a look at everything that is done.
         done: trials that are trained.
     """
     if config.sequential_seeds is None:
@@ -58,7 +58,7 @@ def release_seeds(
 
 
 def _by_role(trials: Mapping[str, Trial], levels: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Trials by role and level."""
+    """Group the trials by role and level."""
     roles = find_roles(trials, levels)
     by_role = {("general", level): roles.general for level in levels}
     for role, by_level in (("specialised", roles.specialised), ("transfer", roles.transfer)):

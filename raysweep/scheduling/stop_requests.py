@@ -1,7 +1,7 @@
-"""How a running training is asked to stop: a file `stop` in its folder, with the reason in it.
+"""Asks a running training to stop: a file `stop` in its folder, which contains the reason.
 
-The sweep writes it when the budget is used up or a signal comes; the training looks for it between two
-steps, saves a checkpoint and ends.  A file reaches a worker on any node.  A new attempt removes it.
+The sweep writes it when the budget is used up or a signal is received; the training checks for it between two
+steps, saves a checkpoint and ends.  A file reaches a worker on any node.  A new attempt deletes it.
 """
 
 import time
@@ -11,7 +11,7 @@ from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import TrialFolder
 
 LOOK_EVERY_S = 0.5
-"""Time between two looks for a request: the folder may be on a network."""
+"""Seconds between two checks for a request, because the folder may be on a network file system."""
 
 
 def request_stop(folder: TrialFolder, reason: str) -> None:
@@ -21,7 +21,7 @@ def request_stop(folder: TrialFolder, reason: str) -> None:
 
 
 def requested_stop(folder: TrialFolder) -> str | None:
-    """Why the training is to stop; None without a request."""
+    """Return why the training must stop; None without a request."""
     try:
         return folder.stop.read_text(encoding="utf-8").strip() or "asked to stop"
     except FileNotFoundError:
@@ -29,12 +29,12 @@ def requested_stop(folder: TrialFolder) -> str | None:
 
 
 def forget_stop(folder: TrialFolder) -> None:
-    """Remove a request, for a new attempt."""
+    """Delete a request, before a new attempt."""
     folder.stop.unlink(missing_ok=True)
 
 
 class StopWatch:
-    """The training's `should_stop`: returns the reason once there is a request; looks at most twice a second."""
+    """The training's `should_stop`: returns the reason once there is a request; checks at most twice a second."""
 
     def __init__(self, folder: TrialFolder, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock

@@ -1,7 +1,7 @@
-"""Which samples of a search are worth going on with: successive halving, decided by the whole round.  Pure.
+"""Decides which samples of a search continue: successive halving over whole rounds.
 
-ASHA (Li et al. 2020) decides for each sample as soon as it reaches a rung, from those that happened to
-be there before it: what survives then depends on how many workers there are and how fast they are.
+ASHA (Li et al. 2020) decides for each sample as soon as it reaches a rung, comparing it with the samples that happened
+to arrive before it, so the survivors depend on how many workers there are and how fast they are.
 Here a rung is decided when all samples of the round have reached it, so the same seed gives the same
 search on one GPU or eight.  The price is that a sample may wait for the others of its round; since a
 round is small and other trials fill the gaps, little is lost.
@@ -13,19 +13,19 @@ from typing import TypeVar
 from raysweep.config.training_settings import AshaConfig, SearchConfig, TrainingConfig
 
 SEARCH_ROUND = 4
-"""Samples of a search that are drawn, and judged, together."""
+"""Number of a search's samples that are drawn, and judged, together."""
 _Sample = TypeVar("_Sample")
 
 
 def in_rounds(samples: Sequence[_Sample]) -> list[list[_Sample]]:
-    """The samples of a search, round by round."""
+    """Divide the samples of a search into rounds."""
     return [list(samples[first : first + SEARCH_ROUND]) for first in range(0, len(samples), SEARCH_ROUND)]
 
 
 def rung_steps(settings: TrainingConfig, asha: AshaConfig) -> list[int]:
-    """The steps after which a sample waits to be judged: those of the grace, then each time `reduction` times as many.
+    """Return the steps at which samples are judged: after the grace evaluations, then multiplied by `reduction`.
 
-    The last step is no rung: a sample that reaches it is done.
+    The last step is not a rung: a sample that reaches it is done.
     """
     rungs = []
     evaluations = asha.grace_evaluations
@@ -36,13 +36,13 @@ def rung_steps(settings: TrainingConfig, asha: AshaConfig) -> list[int]:
 
 
 def survivors(losses: Mapping[int, float], *, reduction: int) -> set[int]:
-    """The best of the samples at a rung, one of `reduction` of them (rounded up); ties go to the earlier sample."""
+    """Select the best 1/`reduction` (rounded up) of the samples at a rung; ties go to the earlier sample."""
     keep = -(-len(losses) // reduction)
     return set(sorted(losses, key=lambda sample: (losses[sample], sample))[:keep])
 
 
 def share_of_steps(settings: TrainingConfig, search: SearchConfig) -> float:
-    """Share of all samples' steps that is done, if one of `reduction` samples goes on at each rung."""
+    """Return the share of all samples' steps that is executed if 1/`reduction` of the samples continue at each rung."""
     if search.asha is None:
         return 1.0
     done = 0
@@ -56,12 +56,12 @@ def share_of_steps(settings: TrainingConfig, search: SearchConfig) -> float:
 
 
 class Halving:
-    """One round of samples on its way through the rungs."""
+    """Tracks one round of samples through the rungs."""
 
     def __init__(self, samples: list[int], *, reduction: int) -> None:
         self._reduction = reduction
         self._rung = dict.fromkeys(samples, 0)
-        """The rung that each sample is on its way to, while it goes on."""
+        """The rung that each continuing sample is heading for."""
         self._here: dict[int, float] = {}
         """Losses of the samples that wait at the current rung."""
         self._done: dict[int, float] = {}
@@ -69,22 +69,22 @@ class Halving:
         self._current = 0
 
     def rung_of(self, sample: int) -> int:
-        """The rung that the sample is on its way to."""
+        """Return the rung that the sample is heading for."""
         return self._rung[sample]
 
     def arrive(self, sample: int, loss: float) -> None:
-        """The sample waits at its rung."""
+        """Record that the sample waits at its rung."""
         assert self._rung[sample] == self._current, "a rung is decided before a sample leaves it"
         self._here[sample] = loss
 
     def finish(self, sample: int, loss: float | None) -> None:
-        """The sample is done, with its best loss; None if it failed."""
+        """Record that the sample is done, with its best loss; None if it failed."""
         self._rung.pop(sample, None)
         if loss is not None:
             self._done[sample] = loss
 
     def decide(self) -> tuple[list[int], list[int]] | None:
-        """The samples that go on and those to stop, once all have arrived; None before that, or if none waits."""
+        """Return the samples to continue and to stop once all have arrived; None before that, or if none waits."""
         if not self._here or set(self._rung) != set(self._here):
             return None
         kept = survivors({**self._here, **self._done}, reduction=self._reduction)

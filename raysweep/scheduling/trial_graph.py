@@ -1,11 +1,11 @@
-"""Which trial may start: a graph that is told of every start and end.
+"""Determines which trial may start: a graph that receives every start and end.
 
-A node needs others to be *done* (a child its parent) or waits only for them to *end*, well or badly
-(a round of a search for the round before).  Among ready nodes the longest remaining path is first.
-When a node fails, those that need it are blocked, and no others.  When it is stopped, those that need it
+A node needs others to be *done* (a child its parent) or only waits for them to *end*, successfully or not
+(a round of a search for the preceding round).  Among ready nodes, the one with the longest remaining path is first.
+When a node fails, only the nodes that need it are blocked.  When it is stopped, the nodes that need it
 wait for a later run.
 
-A change costs as much as the nodes that wait for the changed one, however large the sweep is.
+The cost of a change depends only on the nodes that wait for the changed one, however large the sweep is.
 """
 
 import bisect
@@ -42,7 +42,7 @@ class TrialGraph:
         self._paused: set[str] = set()
         self._place = {name: place for place, name in enumerate(self._nodes)}
         self._waiting: dict[str, list[str]] = {name: [] for name in self._nodes}
-        """The nodes that need, or come after, each node."""
+        """By node, the nodes that need it or come after it."""
         for name, others in waits_for.items():
             for other in others:
                 self._waiting.get(other, []).append(name)
@@ -52,11 +52,11 @@ class TrialGraph:
         self._ready = sorted((name for name in self._nodes if self._is_ready(name)), key=self._urgency.__getitem__)
 
     def state(self, name: str) -> State:
-        """The state of a node."""
+        """Return the state of a node."""
         return self._states[name]
 
     def running(self) -> list[str]:
-        """The nodes that run, in their given order."""
+        """Return the running nodes, in their given order."""
         return sorted(self._running, key=self._place.__getitem__)
 
     @property
@@ -65,44 +65,44 @@ class TrialGraph:
         return not self._running and (self._is_halted or not self._ready)
 
     def ready(self) -> list[str]:
-        """The nodes that may start now, the most urgent first; equal ones in their given order."""
+        """Return the nodes that may start now, the most urgent first; ties in their given order."""
         return [] if self._is_halted else self._ready.copy()
 
     def start(self, name: str) -> None:
-        """The node runs now."""
+        """Mark the node as running."""
         assert self._is_ready(name), f"{name} is not ready"
         assert not self._is_halted, "nothing starts after a halt"
         self._move(name, State.RUNNING)
 
     def end(self, name: str, state: State) -> None:
-        """The node runs no longer: it is done or stopped, or pending if another attempt is to follow."""
+        """Mark the node as no longer running: done, stopped, or pending if another attempt will follow."""
         assert self._states[name] is State.RUNNING, f"{name} does not run"
         self._move(name, state)
 
     def pause(self, name: str) -> None:
-        """The node gives its resources back, and waits until it is resumed or dropped."""
+        """Release the node's resources until it is resumed or dropped."""
         self._paused.add(name)
         self.end(name, State.PENDING)
 
     def resume(self, name: str) -> None:
-        """The paused node may start again."""
+        """Allow the paused node to start again."""
         self._paused.remove(name)
         self._rank(name)
 
     def drop(self, name: str) -> None:
-        """The paused node is stopped for good."""
+        """Stop the paused node for good."""
         self._paused.remove(name)
         self._move(name, State.STOPPED)
 
     def halt(self) -> None:
-        """Nothing more starts."""
+        """Let no more nodes start."""
         self._is_halted = True
 
     def fail(self, name: str) -> dict[str, str]:
-        """The node has failed.
+        """Mark the node as failed.
 
         Returns:
-            The nodes that it blocks, directly or not, each with the reason; parents before children.
+            The nodes that it blocks, directly or indirectly, each with the reason; parents before children.
         """
         self.end(name, State.FAILED)
         blocked: dict[str, str] = {}
@@ -127,7 +127,7 @@ class TrialGraph:
             self._rank(each)
 
     def _rank(self, name: str) -> None:
-        """Put the node among the ready ones, or take it out."""
+        """Insert the node into the ready nodes, or remove it from them."""
         place = bisect.bisect_left(self._ready, self._urgency[name], key=self._urgency.__getitem__)
         is_listed = self._ready[place : place + 1] == [name]
         is_ready = self._is_ready(name)

@@ -1,7 +1,7 @@
-"""The trials of a run: one training each, their parents, and the part each plays in the comparison.
+"""The trials of a run: one training each, with their parents and their roles in the comparison.
 
-A config entry with several seeds becomes several trials; a child starts from its parent's model of
-the same seed where there is one.
+A config entry with several seeds becomes several trials; a child starts from its parent's model with
+the same seed if there is one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,16 +14,16 @@ from raysweep.config.trial_names import Control, trial_name
 from raysweep.scheduling.control_trials import plan_controls
 
 START_MODEL = "start"
-"""The name under which the models' common start is scored, as the baseline row of the matrix."""
+"""Name under which the models' common start is scored, as the baseline row of the matrix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One training; gives one model of the same name."""
+    """One training, which gives one model of the same name."""
 
     name: str
     entry: str
-    """The entry of `trials:` it comes from; differs from the name where there are several seeds."""
+    """The entry of `trials:` it comes from; differs from the name if there are several seeds."""
     seed: int
     settings: TrialConfig
     parent: str | None
@@ -34,7 +34,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Roles:
-    """Which trials stand for what; several names where there are several seeds, in the seeds' order."""
+    """The trials in each role; with several seeds, several names in the seeds' order."""
 
     levels: tuple[str, ...]
     general: tuple[str, ...]
@@ -46,14 +46,14 @@ class Roles:
 
 
 def expand_trials(config: Config) -> dict[str, Trial]:
-    """All trials by name, every parent before its children, else in the file's order; controls come last."""
+    """Return all trials by name: every parent before its children, otherwise in the file's order; controls last."""
     ordered: dict[str, Trial] = {}
     controls = plan_controls(config)
     entries = {**config.trials, **{name: settings for name, (settings, _) in controls.items()}}
     pending = dict(entries)
     while pending:
         ready = [entry for entry, settings in pending.items() if settings.parent not in pending]
-        # They have no parent, yet wait until the others are placed.
+        # Controls have no parent, but are placed after all others.
         ready = [entry for entry in ready if entry not in controls] or ready
         assert ready, "loading refuses cycles"
         for entry in ready:
@@ -73,7 +73,7 @@ def expand_trials(config: Config) -> dict[str, Trial]:
 
 
 def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
-    """Which trials are general, specialised and transferred, read off their levels and parents."""
+    """Determine which trials are general, specialised and transferred, from their levels and parents."""
     general = tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, levels))
     specialised = {
         level: tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, [level]))
@@ -95,7 +95,7 @@ def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
 def remaining_trials(
     trials: Mapping[str, Trial], done: Collection[str], forced: Collection[str] = ()
 ) -> dict[str, Trial]:
-    """The trials to train: not done, forced, or starting from one of these; parents before children."""
+    """Return the trials to train: not done, forced, or starting from one of these; parents before children."""
     remaining: dict[str, Trial] = {}
     for name, trial in trials.items():
         if name not in done or name in forced or trial.parent in remaining:
@@ -104,10 +104,10 @@ def remaining_trials(
 
 
 def training_settings(trial: Trial) -> dict[str, Any]:
-    """The settings that decide what a trial's training gives, as its record keeps them; those not set are left out.
+    """Return the settings that decide the result of a trial's training, as its record keeps them, without unset ones.
 
-    Checkpoints and GPUs change when work is saved and where it runs, not what comes out.  How a step's examples
-    are cut up and laid out changes speed, float rounding and which units dropout leaves out, as GPUs do.
+    Checkpoint and GPU settings change when work is saved and where it runs, not the result.  How a step's examples
+    are split and laid out changes speed, float rounding and which units dropout leaves out, just as GPUs do.
     """
     not_results = {
         "checkpoint_every",
@@ -122,13 +122,13 @@ def training_settings(trial: Trial) -> dict[str, Any]:
     }
     settings = trial.settings.model_dump(mode="json", exclude=not_results)
     if settings["search"] is not None and settings["search"]["asha"] is None:
-        # Without asha, a search is the same as one made before this setting existed.
+        # Without asha, the settings must equal those recorded before this setting existed.
         del settings["search"]["asha"]
     return {**{key: value for key, value in settings.items() if value is not None}, "seed": trial.seed}
 
 
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:
-    """Whether it is trained on all documents of just these levels, and is no control."""
+    """Whether the trial is trained on all documents of exactly these levels, and is not a control."""
     settings = trial.settings
     is_whole = trial.control is None and settings.documents is None and settings.examples_per_level is None
     return is_whole and set(trial.settings.levels) == set(levels)

@@ -23,7 +23,9 @@ def hold(folder, resources, seconds, *, slots=None):
     """An attempt that holds what the scheduler grants on one GPU, for some time."""
     request = ResourceRequest(cpus=1, gpus=gpus_of_trial(resources, None, gpus=1))
     folder.attempts.unlink(missing_ok=True)
-    attempts.note(folder, "begin", now=0.0, slots=request.slots if slots is None else slots, unit="gpu", last_sign=None)
+    attempts.note(
+        folder, "begin", now=0.0, slots=request.slots if slots is None else slots, unit="gpu", last_written_at=None
+    )
     attempts.note(folder, "over", now=seconds, state="done")
 
 

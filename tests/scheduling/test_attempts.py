@@ -10,8 +10,8 @@ from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
 
-def begin(at, slots=1.0, last_sign=None):
-    return {"what": "begin", "at": at, "slots": slots, "unit": "gpu", "last_sign": last_sign}
+def begin(at, slots=1.0, last_written_at=None):
+    return {"what": "begin", "at": at, "slots": slots, "unit": "gpu", "last_written_at": last_written_at}
 
 
 def start(at, **kept):
@@ -33,7 +33,7 @@ WORKER_KILLED = [
 ]
 COMMAND_KILLED = [
     *[begin(0), start(10)],
-    *[begin(1000, last_sign=60), start(1010, step=30), end(1090, "done", step=100), over(1091)],
+    *[begin(1000, last_written_at=60), start(1010, step=30), end(1090, "done", step=100), over(1091)],
 ]
 ERROR = [begin(0), start(10), end(40, "error", step=20), over(41)]
 NEVER_THERE = [begin(0), over(30)]
