@@ -1,1 +1,1 @@
-"""What a run will take: calibration of this machine, forecasts, GPU sharing, budget."""
+"""Estimates what a run will cost: calibration of this machine, forecasts, GPU sharing, budget."""

@@ -1,7 +1,7 @@
 """Prices and caps: what trainings cost, and whether a run may start and continue within its budget.
 
-What trainings take is added up in `spent.json` while they run, over all runs of a folder, so that a
-cap holds for the experiment and not for each attempt at it.  Scoring and the report are short and are
+What trainings use is added up in `spent.json` while they run, over all runs in a folder, so a
+cap applies to the experiment and not to each attempt at it.  Scoring and the report are short and are
 not counted.
 """
 
@@ -20,7 +20,7 @@ WAYS_ON = "raise it, or set budget.start_anyway: true to train until the cap"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """What trainings have taken, or are expected to take."""
+    """What trainings have used, or are expected to use."""
 
     gpu_hours: float = 0.0
     wall_hours: float = 0.0
@@ -29,7 +29,7 @@ class Spent:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
-        """What the run folder's trainings have taken so far."""
+        """Read what the run folder's trainings have used so far."""
         return cls(**read_json(folder.spent)) if folder.spent.exists() else cls()
 
     def write(self, folder: RunFolder) -> None:
@@ -38,7 +38,7 @@ class Spent:
 
 
 def gpu_price(prices: PricesConfig, device: str) -> float | None:
-    """Price of an hour of one GPU of this kind; None where none is given."""
+    """Return the price of an hour of one GPU of this kind; None if none is given."""
     for kind, price in prices.gpu_types.items():
         if kind.lower() in device.lower():
             return price
@@ -46,7 +46,7 @@ def gpu_price(prices: PricesConfig, device: str) -> float | None:
 
 
 def price_of(prices: PricesConfig, device: str, *, gpu_hours: float, core_hours: float) -> dict[str, Any] | None:
-    """Amount and currency; None where no price is given for the device."""
+    """Return amount and currency; None if no price is given for the device."""
     price, hours = (prices.core_hour, core_hours) if device == "cpu" else (gpu_price(prices, device), gpu_hours)
     if price is None:
         return None
@@ -54,10 +54,10 @@ def price_of(prices: PricesConfig, device: str, *, gpu_hours: float, core_hours:
 
 
 def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currency: str) -> list[str]:
-    """The reasons not to start: each cap that is used up, or that the trainings are expected to exceed.
+    """List the reasons not to start: each cap that is reached, or that the trainings are expected to exceed.
 
     Args:
-        expected: what the remaining trainings will take.
+        expected: what the remaining trainings will use.
     """
     problems = []
     for name, cap in _caps(budget).items():
@@ -72,7 +72,7 @@ def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currenc
 
 
 def reached_cap(budget: BudgetConfig, spent: Spent, *, currency: str) -> str:
-    """The reason why the trainings must stop now, 'budget: …'; '' below every cap."""
+    """Return the reason why the trainings must stop now, 'budget: …'; '' if no cap is reached."""
     for name, cap in _caps(budget).items():
         used = getattr(spent, name)
         if used >= cap:
@@ -81,7 +81,7 @@ def reached_cap(budget: BudgetConfig, spent: Spent, *, currency: str) -> str:
 
 
 class BudgetWatch:
-    """Adds up what running trainings take, compares it with the budget, and writes it every few seconds."""
+    """Adds up what running trainings use, compares it with the budget, and writes it every few seconds."""
 
     def __init__(self, folder: RunFolder, budget: BudgetConfig, prices: PricesConfig, *, device: str) -> None:
         """Args: `device`, 'cpu' or a GPU's name, selects the price."""
@@ -92,15 +92,15 @@ class BudgetWatch:
 
     @property
     def spent(self) -> Spent | None:
-        """What was taken so far; None before the first call, and after `close`."""
+        """What was used so far; None before the first call of `record_usage`, and after `close`."""
         return self._spent
 
     def record_usage(self, now: float, *, gpus: float, cores: float) -> str:
-        """Count the time since the last call; returns the reason why trainings must stop now, or ''.
+        """Add the usage since the last call; return the reason why trainings must stop now, or ''.
 
         Args:
             now: seconds of any clock.
-            gpus, cores: in use since the last call; cores of trainings without a GPU.
+            gpus, cores: in use since the last call; cores are those of trainings without a GPU.
         """
         if self._spent is None:
             self._spent, self._counted_until = Spent.read(self._folder), now
@@ -117,7 +117,7 @@ class BudgetWatch:
         return reason
 
     def close(self) -> None:
-        """No training runs any more: write what was spent; time until the next call is not counted."""
+        """Write what was used, since no training runs any more; the time until the next call is not counted."""
         if self._spent is not None:
             self._spent.write(self._folder)
             self._spent = None

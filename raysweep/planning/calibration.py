@@ -1,9 +1,9 @@
-"""Measures a machine for the config's model and data, in less than a minute and without Ray.
+"""Measures a machine with the config's model and data, in less than a minute and without Ray.
 
 In a temporary folder, a sample of the corpus is masked; a few processes (`calibration_worker`) train on
-it, first one alone and then several at the same time; one exports its model and scores documents with
-it.  Every part runs the code that a run uses.  The results are `planning.rates.Rates` and the data's
-size; `calibration_cache` keeps them.
+it, first one alone and then several at once; one exports its model and scores documents with
+it.  Every part uses the same code as a run.  The results are `planning.rates.Rates` and the data's
+size; `calibration_cache` stores them.
 """
 
 import os
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from raysweep.masking.vocabulary import Vocabulary
 
 LIMIT_S = 60.0
-"""For all of it; what is not measured by then is left out."""
+"""Time limit for everything; what is not measured by then is left out."""
 PHASE_S = 4.0
-"""For each number of trainings at the same time."""
+"""Duration for each number of simultaneous trainings."""
 SAMPLE_DOCUMENTS = 60
-"""Documents of each level."""
+"""Number of documents of each level."""
 SCORED_DOCUMENTS = 12
-"""Documents of each level, in the longer of two scorings."""
+"""Number of documents of each level in the longer of two scorings."""
 MOST_TOGETHER = 4
-"""Most trainings that are tried on one GPU."""
+"""Maximum number of trainings tried on one GPU."""
 
 Say = Callable[[str], None]
 Worker = subprocess.Popen[bytes]
@@ -54,10 +54,10 @@ class _Sample:
     size: DataSize
     """Size of the whole corpus."""
     mask_s: float
-    """Seconds for an example."""
+    """Seconds per example."""
     mask_start_s: float
     tested: dict[str, int]
-    """By level: test documents; levels without any are left out."""
+    """Number of test documents by level; levels without any are left out."""
 
 
 def calibrate(
@@ -66,10 +66,10 @@ def calibrate(
     """Measure this machine, and count the data.
 
     Args:
-        place: an empty folder, for the sample, its examples and models.
+        place: an empty folder for the sample, its examples and models.
 
     Raises:
-        ResourceError: a training failed, or did not reach its first steps in time; names its output.
+        ResourceError: a training failed, or did not reach its first steps in time; the message quotes its output.
     """
     began, folder = time.monotonic(), RunFolder(place)
     say("calibrate: preparing a sample of the data")
@@ -92,7 +92,7 @@ def calibrate(
         except ResourceError as error:
             if not device.gpus or len(together) == 1:
                 raise
-            # Most likely the GPU's memory is too small for so many, which is a result too.
+            # Most likely the GPU's memory is too small for that many, which is a result too.
             together, until = together[:-1], time.monotonic() + limit_s
             say(f"{error}; once more with {_or(together)} at a time")
             _forget_workers(folder)
@@ -118,11 +118,11 @@ def calibrate(
 
 
 def local_model(config: Config) -> Config:
-    """The config, with a model of the same size from scratch instead of one from the hub."""
+    """Replace a model from the hub by one of the same size from scratch."""
     start = config.model.start
     if start == "scratch" or Path(start).expanduser().is_dir():
         return config
-    # The workers read the tokenizer beside their examples, whatever the config says.
+    # The workers read the tokenizer stored with their examples, whatever the config says.
     changes = {"start": "scratch", "size": size_of_hub_model(start), "tokenizer": GPT2_TOKENIZER}
     model = config.model.model_copy(update=changes)
     return config.model_copy(update={"model": model})
@@ -156,7 +156,7 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     rng = np.random.default_rng(0)
     chosen = [rng.permutation(np.flatnonzero(names == level))[:SAMPLE_DOCUMENTS] for level in levels]
     documents = sort_documents(corpus.documents.take(pa.array(np.concatenate(chosen))))
-    # Of ten documents one is for validation and two are for tests: timing needs no fair split.
+    # Of ten documents, one is for validation and two are for tests: timing needs no fair split.
     train, valid, test = (SPLITS.index(split) for split in ("train", "valid", "test"))
     splits = np.resize([train] * 7 + [valid] + [test] * 2, len(documents))
     write_documents(folder.documents, documents, splits, lambda *_: None)
@@ -195,10 +195,10 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
 
 
 def _make_tokenizer(config: Config, texts: "pa.ChunkedArray", scale: float, folder: RunFolder) -> "Vocabulary":
-    """The run's tokenizer; one of the corpus is trained on all its texts, since the sample has too few words.
+    """Make the run's tokenizer; a corpus tokenizer is trained on all texts, since the sample has too few words.
 
     Args:
-        scale: how many times more texts the run has.
+        scale: ratio of the run's number of texts to that of `texts`.
     """
     from raysweep.masking.corpus_tokenizer import train_on_column
     from raysweep.masking.tokenizer_folder import write_tokenizer
@@ -212,12 +212,12 @@ def _make_tokenizer(config: Config, texts: "pa.ChunkedArray", scale: float, fold
         write_tokenizer(ExamplesFolder(folder.examples).tokenizer, vocabulary, config.masking.max_tokens)
         return vocabulary
     if model.tokenizer == START_TOKENIZER and not (local_folder(model.start) or cached_snapshot(model.start)):
-        return gpt2()  # a calibration downloads nothing
+        return gpt2()  # the start is not downloaded for a calibration
     return make_tokenizer(config, folder.documents, folder.examples)
 
 
 def _counts(config: Config, device: Device) -> list[int]:
-    """The numbers of trainings to time together: 1, and as many as would share the machine or a GPU."""
+    """Return the numbers of trainings to time together: 1, and as many as would share the machine or a GPU."""
     if device.gpus:
         return [1, 2, MOST_TOGETHER]
     return sorted({1, max(1, device.cores // config.resources.cpus_per_trial)})
@@ -236,7 +236,7 @@ def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: fl
             _wait_for(root, f"timed-{count}-{{}}", workers[:count], until)
         write_text(root / "phase", str(END))
         say("calibrate: exporting and scoring")
-        # The rest is short, and is not cut off by the limit.
+        # The rest is short, so the time limit does not cut it off.
         for worker in workers:
             if worker.wait(timeout=600) != 0:
                 raise ResourceError(_why_not_ready(root, workers))
@@ -261,7 +261,7 @@ def _start_worker(root: Path, index: int, environment: dict[str, str]) -> Worker
 
 
 def _wait_for(root: Path, name: str, workers: Sequence[Worker], until: float) -> bool:
-    """Wait until each worker has written its file; False when the time is up or a worker has ended."""
+    """Wait until each worker has written its file; return False if time runs out or a worker ends."""
     while not all((root / name.format(index)).exists() for index in range(len(workers))):
         if time.monotonic() >= until or any(worker.poll() is not None for worker in workers):
             return False
@@ -281,14 +281,11 @@ def _why_not_ready(root: Path, workers: Sequence[Worker]) -> str:
 
 
 def _fit_steps(steps: Sequence[Sequence[float]], phase: int) -> tuple[float, float]:
-    """Seconds of a step without tokens, and of each token: the line through the short and the long steps' medians.
-
-    Medians, since a busy machine makes some steps take many times as long; the line keeps the mean over
-    all steps, which is what a training takes.
+    """Fit a step's fixed seconds and its seconds per token, by the line through the medians of short and long steps.
 
     Args:
-        steps: of the first worker: phase, seconds, tokens.
-        phase: that in which it trained alone; if that has too few steps, all are taken.
+        steps: phase, seconds and tokens of each step of the first worker.
+        phase: the phase in which it trained alone; if that has too few steps, all steps are used.
     """
     import numpy as np
 
@@ -308,7 +305,7 @@ def _fit_steps(steps: Sequence[Sequence[float]], phase: int) -> tuple[float, flo
 
 
 def _slow_downs(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> dict[int, float]:
-    """By number of trainings: seconds for a token with so many together over those alone."""
+    """Return, by number of trainings, the seconds per token relative to a training alone."""
     token_s: dict[int, float] = {}
     for count in together:
         rows = [row for worker in seen[:count] for row in worker["steps"] if row[0] == count]

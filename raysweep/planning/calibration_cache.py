@@ -1,7 +1,7 @@
-"""Keeps what was measured, by machine, device, versions, model and batch, in the user's cache folder.
+"""Stores measurements by machine, device, versions, model and batch, in the user's cache folder.
 
-`RAYSWEEP_CALIBRATION` names another file.  An entry that cannot be read counts as missing: measuring
-again takes a minute.
+`RAYSWEEP_CALIBRATION` names another file.  An entry that cannot be read counts as missing, because measuring
+again takes only a minute.
 """
 
 import os
@@ -27,35 +27,35 @@ Record = TypeVar("Record", Rates, DataSize, Overheads)
 
 
 def cache_file() -> Path:
-    """Where measurements are kept."""
+    """Return the file that holds the measurements."""
     if named := os.environ.get("RAYSWEEP_CALIBRATION"):
         return Path(named)
     return user_cache() / "calibration.json"
 
 
 def read_rates(config: Config, device: Device) -> Rates | None:
-    """The rates of an earlier calibration; its overheads are kept apart, see `read_overheads`."""
+    """Read the rates of an earlier calibration; overheads are stored separately, see `read_overheads`."""
     return _read("rates", _rates_key(config, device), Rates)
 
 
 def read_data(config: Config) -> DataSize | None:
-    """The data's size as an earlier calibration counted it."""
+    """Read the data's size as counted by an earlier calibration."""
     return _read("data", _data_key(config), DataSize)
 
 
 def read_overheads(device: Device) -> Overheads | None:
-    """The time that Ray took around the trials of the last run on this machine."""
+    """Read the time that Ray took around the trials of the last run on this machine."""
     return _read("overheads", device.key, Overheads)
 
 
 def keep_calibration(config: Config, device: Device, rates: Rates, data: DataSize) -> None:
-    """Write down what a calibration measured."""
+    """Store the results of a calibration."""
     _keep("rates", _rates_key(config, device), rates)
     _keep("data", _data_key(config), data)
 
 
 def keep_overheads(device: Device, overheads: Overheads) -> None:
-    """Write down the time that Ray took; the last run replaces earlier ones."""
+    """Store the time that Ray took; the last run replaces earlier ones."""
     _keep("overheads", device.key, overheads)
 
 
@@ -70,7 +70,7 @@ def _rates_key(config: Config, device: Device) -> str:
 
 
 def _data_key(config: Config) -> str:
-    """The settings of data and masks; local files by path, size and time, which need no reading."""
+    """Hash the settings of data and masks, with local files by path, size and time, so that none has to be read."""
     fields = config.data.model_dump(mode="json", exclude={"export_ilm", "max_bad_fraction", "split"})
     fields["files"] = [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in local_files(config.data.path)

@@ -1,8 +1,8 @@
-"""One of the trainings that a calibration times at the same time: `python -m raysweep.planning.calibration_worker`.
+"""One of the trainings that a calibration times at once: `python -m raysweep.planning.calibration_worker`.
 
 It trains on examples of the config's own data and records how long every step takes.  The parent
 writes to a file how many of the workers train, so that the same processes are timed alone and
-together.  The first one then times an export and scores a few documents.
+together.  The first worker then times an export and scores a few documents.
 """
 
 import json
@@ -31,7 +31,7 @@ MOST_SCORINGS = 5
 _WAIT_S = 0.02
 _NO_PHASE = -1
 _MANY_STEPS = 1_000_000
-"""The training is stopped long before."""
+"""Practically unlimited: the training is stopped long before."""
 
 
 class Stopwatch:
@@ -41,7 +41,7 @@ class Stopwatch:
         self._folder, self._index, self._device = folder, index, device
         self._began: tuple[float, int] | None = None
         self.steps: list[tuple[int, float]] = []
-        """(phase, seconds) of every step in order; phase -1 for a step that belongs to none."""
+        """(phase, seconds) of every step in order; phase -1 for a step that belongs to no phase."""
         self.evaluations = 0
 
     def between_steps(self) -> str | None:
@@ -63,13 +63,13 @@ class Stopwatch:
         return "calibrated" if phase == END else None
 
     def after_evaluation(self, _: Evaluation) -> None:
-        """Start the next step's time after an evaluation."""
+        """Restart the step timer after an evaluation."""
         self._synchronize()
         self.evaluations += 1
         self._began = (time.perf_counter(), self._phase())
 
     def _phase(self) -> int:
-        """How many workers are to train now; all of them before the parent writes a number."""
+        """Return how many workers train now; practically all until the parent writes a number."""
         try:
             return int((self._folder / "phase").read_text())
         except FileNotFoundError:
@@ -83,7 +83,7 @@ class Stopwatch:
 
 
 def measure(root: Path, index: int) -> dict[str, Any]:
-    """Train until the parent ends it; returns what was measured, in seconds, bytes and tokens."""
+    """Train until the parent ends it; return the measurements in seconds, bytes and tokens."""
     from raysweep.training.loop import train
 
     spec = read_json(root / "spec.json")
@@ -105,7 +105,7 @@ def measure(root: Path, index: int) -> dict[str, Any]:
 
 
 def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int) -> TrainingJob:
-    """The config's training, on all levels and without a parent."""
+    """Make the config's training, on all levels and without a parent."""
     entry = next(iter(config.trials.values()))
     settings = entry.model_copy(
         update={
@@ -124,7 +124,7 @@ def calibration_job(config: Config, folder: RunFolder, name: str, *, steps: int)
 
 
 def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str, float]:
-    """Time building and exporting a model around one step, then scoring: the time of each further document."""
+    """Time building and exporting a model around one step, and scoring per additional document."""
     from raysweep.evaluation.scoring import score_model
     from raysweep.training.loop import train
 
@@ -158,14 +158,14 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
         )
         return time.perf_counter() - began
 
-    timed(1, generated)  # the first call is slower than the others
+    timed(1, generated)  # warm up: the first call is slower than the others
     began = time.perf_counter()
     rounds: list[tuple[float, float, float]] = []
-    # A small model's scores take so little time that one measurement is too noisy.
+    # A small model scores so quickly that one measurement is too noisy.
     while not rounds or (len(rounds) < MOST_SCORINGS and time.perf_counter() - began < SCORING_S):
         rounds.append((timed(1), timed(spec["scored"]), timed(1, generated)))
     few, more, with_texts = (statistics.median(column) for column in zip(*rounds, strict=True))
-    # On a busy machine many examples can take no longer than one: then all the time counts as theirs.
+    # On a busy machine, many examples may take no longer than one; then the whole time is charged to them.
     scoring_s = more - few if more > few else more
     return {
         "finish_s": max(0.0, finish_s),
@@ -175,12 +175,12 @@ def _time_the_rest(config: Config, root: Path, spec: dict[str, Any]) -> dict[str
 
 
 def _memory(device: str, peak: int) -> dict[str, int]:
-    """On a GPU its memory, and all that the process holds of it; else the process's peak (0: the parent knows)."""
+    """Return a GPU's memory and what this process holds of it; on a CPU the process's peak (0: the parent knows it)."""
     if device == "cpu":
         return {"memory_bytes": peak, "device_memory_bytes": 0}
     import torch
 
-    context = 700 << 20  # of the driver and kernels, which torch does not count; assumed, not measured
+    context = 700 << 20  # used by the driver and kernels, which torch does not count; assumed, not measured
     return {
         "memory_bytes": max(peak, torch.cuda.max_memory_reserved()) + context,
         "device_memory_bytes": int(torch.cuda.get_device_properties(0).total_memory),
@@ -188,7 +188,7 @@ def _memory(device: str, peak: int) -> dict[str, int]:
 
 
 def main() -> None:
-    """Arguments: the folder, and this worker's number."""
+    """Run this worker; the arguments are the folder and its number."""
     root, index = Path(sys.argv[1]), int(sys.argv[2])
     write_json(root / f"seen-{index}.json", measure(root, index))
 

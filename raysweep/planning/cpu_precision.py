@@ -1,17 +1,17 @@
-"""Chooses the number type of a run's trainings on this machine's CPU, once, before the first of them.
+"""Chooses the precision of a run's trainings on this machine's CPU, once, before the first training.
 
-With `training.precision: auto` they take bfloat16 where the processor has instructions for it and a test of about a
-second shows that the model's matrix products gain from it.  The choice is kept in run.json and used for every trial of
-the run, wherever it goes on, and it is part of the trials' fingerprints.
+With `training.precision: auto`, trainings use bfloat16 if the processor has instructions for it and a test of about a
+second shows that the model's matrix products gain from it.  The choice is stored in run.json, used for every trial of
+the run wherever it continues, and is part of the trials' fingerprints.
 
-The test compares the fastest rounds of both types.  On the machine where it was measured they were 2.6 and 3.0 times as
-fast in bfloat16, far from the 1.3 that is asked.  Where the ratio is near 1.3, the timing of the moment may decide, and
+The test compares the fastest rounds of both types.  On the machine where it was measured, products were 2.6 and 3.0
+times as fast in bfloat16, far from the threshold of 1.3.  Near the threshold, momentary timing may decide, and
 two fresh runs on one machine may choose differently.
 
-'auto' never means 'fp32_onednn', which is asked for by name, and refused where it cannot be.
+'auto' never means 'fp32_onednn', which must be requested by name, and is refused where it cannot be used.
 
-Trainings on GPUs choose by the GPU.  Those on the CPUs of a joined cluster take float32, since its nodes may be unlike.
-`pipeline.run_precision` keeps the trainings of one run alike.
+Trainings on GPUs choose by the GPU.  Trainings on the CPUs of a joined cluster use float32, since its nodes may differ.
+`pipeline.run_precision` keeps the trainings of one run in the same precision.
 """
 
 import os
@@ -32,31 +32,31 @@ from raysweep.scheduling.gpu_specs import find_gpu_spec
 from raysweep.scheduling.trials import Trial
 
 NumberType = Literal["fp32", "bf16"]
-"""What 'auto' may mean."""
+"""What 'auto' may resolve to."""
 
 CPUINFO = Path("/proc/cpuinfo")
 _FLAGS = {"amx_bf16", "avx512_bf16"}
 _ONEDNN_FLAGS = {"avx512bw", "avx512dq", "avx512vl"}
-"""Those by which torch knows AVX-512."""
+"""The flags by which torch detects AVX-512."""
 LEAST_WIDTH = 256
-"""Steps of narrower models spend their time elsewhere: their products are not worth a test."""
+"""Narrower models spend their steps elsewhere, so their products are not worth a test."""
 LEAST_SPEEDUP = 1.3
 _TEST_S = 1.0
-"""CPU time of the test, as long as three rounds take no longer."""
+"""CPU seconds of the test, provided that three rounds take no longer."""
 _MOST_POSITIONS = 1024
-"""Rows of the products that are timed; more would take longer and tell the same."""
+"""Rows of the timed products; more would take longer without changing the result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrecisionTest:
-    """What was chosen, and why."""
+    """The chosen precision, and why."""
 
     precision: NumberType
     speedup: float
-    """Time of the products in float32, divided by that in bfloat16."""
+    """Time of the products in float32 divided by their time in bfloat16."""
 
     def describe(self) -> str:
-        """A line for a person."""
+        """Describe the choice in a line for the user."""
         return (
             f"precision: {self.precision} on this CPU: in bf16 the model's products are {self.speedup:.1f} times as "
             f"fast as in fp32 ({LEAST_SPEEDUP} asked); training.precision sets it"
@@ -64,7 +64,7 @@ class PrecisionTest:
 
 
 def choose_precision(config: Config) -> PrecisionTest | None:
-    """Test whether bfloat16 pays; None if there is nothing to choose on this machine, or for this config.
+    """Test whether bfloat16 pays off; return None if there is nothing to choose on this machine or for this config.
 
     Raises:
         ResourceError: the test failed.
@@ -82,14 +82,14 @@ def choose_precision(config: Config) -> PrecisionTest | None:
 
 
 def refuse_onednn_here(config: Config, trials: Mapping[str, Trial]) -> None:
-    """Find out before anything starts what the training would find; a cluster's nodes look for themselves.
+    """Raise before anything starts what a training would raise later; a cluster's nodes check for themselves.
 
     Args:
-        trials: those to be trained.
+        trials: the trials to be trained.
 
     Raises:
         ResourceError: a trial in 'fp32_onednn', or a sample of its search, would be trained on a GPU, or on a CPU that
-            is known to have no AVX-512.
+            is known not to have AVX-512.
     """
     places = {name: place for name, trial in trials.items() if (place := _place_of_onednn(trial.settings))}
     if not places or config.resources.cluster_address is not None:
@@ -103,7 +103,7 @@ def refuse_onednn_here(config: Config, trials: Mapping[str, Trial]) -> None:
 
 
 def _place_of_onednn(settings: TrialConfig) -> str:
-    """The setting that asks for 'fp32_onednn'; empty if none does."""
+    """Return the setting that requests 'fp32_onednn'; '' if none does."""
     searched = settings.search.space.get("precision") if settings.search else None
     if searched is not None:
         return "search.space.precision" if ONEDNN in (searched.choices or ()) else ""
@@ -111,7 +111,7 @@ def _place_of_onednn(settings: TrialConfig) -> str:
 
 
 def known_precision(config: Config) -> NumberType | None:
-    """What 'auto' means on the devices of this config, as far as is known without a test or torch; else None."""
+    """Return what 'auto' means on this config's devices, if that is known without a test or torch; otherwise None."""
     resources, device = config.resources, find_device(config)
     if resources.cluster_address is not None:
         return "fp32" if resources.gpus_per_trial == 0 else None
@@ -123,7 +123,7 @@ def known_precision(config: Config) -> NumberType | None:
 
 
 def with_precision(config: Config, precision: NumberType | None) -> Config:
-    """The config with the choice of its run in place of 'auto'; None: no choice was made."""
+    """Replace 'auto' in the config by the run's choice; None if no choice was made."""
     if precision is None:
         return config
 
@@ -135,12 +135,12 @@ def with_precision(config: Config, precision: NumberType | None) -> Config:
 
 
 def has_bf16(cpuinfo: Path) -> bool:
-    """Whether the processor multiplies bfloat16, by its flags; False where the system does not list them."""
+    """Whether the processor multiplies bfloat16, by its flags; False if the system does not list them."""
     return not _FLAGS.isdisjoint(_flags(cpuinfo))
 
 
 def _flags(cpuinfo: Path) -> set[str]:
-    """Empty where the system does not list them."""
+    """Return the processor's flags; empty if the system does not list them."""
     if not cpuinfo.exists():
         return set()
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

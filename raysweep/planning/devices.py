@@ -1,4 +1,4 @@
-"""What this machine has, found without loading torch: GPUs as the driver lists them, cores, memory."""
+"""Finds this machine's GPUs (as listed by the driver), cores and memory, without loading torch."""
 
 import os
 import platform
@@ -13,28 +13,28 @@ DRIVER = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What trainings run on."""
+    """The device on which trainings run."""
 
     name: str
     """'cpu', or the GPU's full name."""
     gpus: int
     cores: int
     memory_bytes: int
-    """Memory of one GPU, 0 if unknown; on a CPU the machine's."""
+    """Memory of one GPU, 0 if unknown; on a CPU the machine's memory."""
 
     @property
     def torch_name(self) -> str:
-        """The device as torch calls it."""
+        """The device's name in torch."""
         return "cuda" if self.gpus else "cpu"
 
     @property
     def key(self) -> str:
-        """Tells machines apart in the cache."""
+        """Identifies the machine and device in the cache."""
         return f"{platform.node()}, {self.name}, {self.cores} cores"
 
 
 def find_device(config: Config) -> Device:
-    """What trials of this config run on, on this machine."""
+    """Find the device on which trials of this config run on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     names = [] if config.resources.gpus_per_trial == 0 else _gpu_names(DRIVER)
     if not names:
@@ -45,7 +45,7 @@ def find_device(config: Config) -> Device:
 
 
 def _gpu_names(driver: Path) -> list[str]:
-    """The GPUs that a process may use, by name; CUDA_VISIBLE_DEVICES may hide some."""
+    """List the names of the GPUs that a process may use; CUDA_VISIBLE_DEVICES may hide some."""
     lines = [line for file in sorted(driver.glob("*/information")) for line in file.read_text("utf-8").splitlines()]
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,8 +1,8 @@
-"""What trainings will take: each trial's parts, the stages, and the time on a number of GPUs.  Pure.
+"""Forecasts what trainings will take: each trial's parts, the stages, and the time on a number of GPUs.
 
-A trial's time is that of its steps, evaluations and checkpoints at the rates of a device, times the
-slow-down by other trainings on the device, and Ray's start.  The train stage's time comes from the same
-rule that orders the trials when they run (`order.simulate`), beside its lower bound: the longest chain
+A trial's time is the sum of its steps, evaluations and checkpoints at the rates of a device, times the
+slow-down caused by other trainings on the device, plus Ray's start.  The train stage's time comes from the same
+rule that orders the trials when they run (`order.simulate`), and is given with its lower bound: the longest chain
 of trials, or all work divided by the GPUs.
 """
 
@@ -18,9 +18,9 @@ from raysweep.scheduling.successive_halving import in_rounds, share_of_steps
 from raysweep.scheduling.trials import Trial, expand_trials
 
 WORKERS_EFFICIENCY = 0.9
-"""Speed-up by each further GPU of a training.  Assumed."""
+"""Speed-up per additional GPU of a training.  Assumed."""
 PADDING = 1.01
-"""Positions computed for each token: batches hold examples of similar length."""
+"""Positions computed per token: batches hold examples of similar length."""
 COMMAND_START_S = 4.0
 """Start and end of a command: imports, cached compiled code, Ray's shutdown; measured on two cores."""
 SCORED_MODEL_S = 0.5
@@ -37,20 +37,20 @@ class TrialForecast:
 
     trial: str
     documents: int | None
-    """Documents it trains on; None if they were not counted."""
+    """Number of documents it trains on; None if they were not counted."""
     examples: int
-    """Examples trained on, repeats included."""
+    """Number of examples trained on, including repeats."""
     steps: int
     expected_s: float
-    """From its driver's start to its record; samples of a search one after another."""
+    """From its driver's start to its record; the samples of a search are counted one after another."""
     start_s: float
     step_s: float
     evaluation_s: float
     checkpoint_s: float
     gpus: float
-    """GPUs as the scheduler counts them: a share where several trials fit on one; 0 on the CPU."""
+    """GPUs as the scheduler counts them: a share if several trials fit on one; 0 on the CPU."""
     slots: float
-    """What it takes of `Makespan.slots`: its GPUs, or 1 of the trainings that the cores have room for."""
+    """Its share of `Makespan.slots`: its GPUs, or 1 of the trainings that the cores have room for."""
     gpu_hours: float
     disk_bytes: int
     """Size of its models."""
@@ -63,26 +63,26 @@ class Makespan:
     """How long the trainings last on a number of GPUs."""
 
     gpus: float
-    """0: on the CPU."""
+    """0 on the CPU."""
     slots: float
-    """Trainings at a time: GPUs, or shares of the cores."""
+    """Simultaneous trainings: GPUs, or shares of the cores."""
     makespan_s: float
     lower_bound_s: float
     """max(critical path, work divided by the GPUs): no order is faster."""
     critical_path_s: float
     start: Mapping[str, float]
-    """By trial: seconds after the start of the train stage."""
+    """Seconds after the start of the train stage, by trial."""
     end: Mapping[str, float]
 
 
 def forecast_trial(
     trial: Trial, rates: Rates, data: DataSize, *, gpus: float, together: int, split_train: float
 ) -> TrialForecast:
-    """What one trial will take.
+    """Forecast one trial.
 
     Args:
-        gpus: that it asks for; each whole one is a worker that shares its steps.
-        together: trainings on the device at the same time, itself included.
+        gpus: GPUs that it requests; each whole GPU is a worker that shares its steps.
+        together: simultaneous trainings on the device, including this one.
         split_train: share of the documents that is trained on.
     """
     settings, slow, share = trial.settings, rates.slow_down_of(together), share_of_gpus(gpus)
@@ -98,7 +98,7 @@ def forecast_trial(
     step_s = trainings * slow * (settings.steps * rates.step_s + examples * tokens * rates.token_s / speed_up)
     validated = evaluations * settings.valid_examples * tokens
     evaluation_s = trainings * slow * validated * rates.evaluation_token_s / speed_up
-    # A better model is kept at nearly every evaluation, and costs a third of a checkpoint (no optimiser state).
+    # A better model is saved at nearly every evaluation, at a third of a checkpoint's cost (no optimiser state).
     checkpoint_s = trainings * slow * rates.checkpoint_s * (saves + evaluations / 3)
     expected_s = start_s + step_s + evaluation_s + checkpoint_s
     return TrialForecast(
@@ -122,7 +122,7 @@ def forecast_trial(
 def forecast_makespan(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast], rates: Rates, *, slots: float, gpus: float
 ) -> Makespan:
-    """How long the trials last on a number of slots; parents that are not among them are done.
+    """Forecast how long the trials last on a number of slots; parents that are not among them are done.
 
     The first trials take longer, since Ray has to start their processes.
     """
@@ -151,7 +151,7 @@ def forecast_makespan(
 def forecast_stages(
     config: Config, rates: Rates, data: DataSize, makespan: Makespan, *, cores: int
 ) -> dict[str, float]:
-    """Wall seconds of each stage of a whole run on this machine; Ray's start belongs to the mask stage."""
+    """Forecast the wall-clock seconds of each stage on this machine; Ray's start is charged to the mask stage."""
     overheads, evaluation = rates.overheads, config.evaluation
     examples = data.rows * config.masking.examples_per_document
     counts = {level: data.documents.get(level, data.rows / len(config.data.levels)) for level in config.data.levels}
@@ -201,7 +201,7 @@ def forecast_stages(
 
 
 def expected_costs(forecasts: Mapping[str, TrialForecast]) -> dict[str, float]:
-    """Expected seconds of one training of each trial, by which the scheduler orders them."""
+    """Return the expected seconds of one training of each trial, by which the scheduler orders them."""
     return {name: forecast.expected_s / forecast.samples for name, forecast in forecasts.items()}
 
 
@@ -215,7 +215,7 @@ def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) 
 def _split_searches(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast]
 ) -> tuple[dict[str, float], dict[str, Sequence[str]], dict[str, float]]:
-    """The trainings that run one by one: trials, or the samples of a search in their rounds.
+    """Divide the trials into trainings that run one by one: trials, or the samples of a search in their rounds.
 
     Returns:
         By training: its seconds, what it waits for, its slots.

@@ -1,7 +1,7 @@
-"""How many trainings share one GPU, or run at the same time on the cores: pure, from what a calibration measured.
+"""Chooses how many trainings share one GPU, or run at once on the cores, from a calibration's measurements.
 
-More trainings share a GPU as long as they fit its memory, with a margin, and together do clearly more
-work than fewer would.  Numbers that were not measured are not tried.
+The number grows as long as the trainings fit the GPU's memory, with a margin, and together do clearly more
+work than fewer would.  Numbers that were not measured are not considered.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from raysweep.planning.rates import Rates
 from raysweep.scheduling.gpu_specs import GIB
 
 MARGIN = 0.10
-"""Fraction of memory kept free: batches of long examples come late, and an evaluation needs its own room."""
+"""Fraction of device memory kept free: batches of long examples come late, and an evaluation needs extra memory."""
 PAYS = 1.10
-"""Throughput that a larger number must have, relative to the smaller number chosen before."""
+"""Minimum throughput of a larger number, relative to the smaller number chosen before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuSharing:
-    """The number of trainings, and the reason for it."""
+    """The number of simultaneous trainings, and the reason for it."""
 
     together: int
-    """On one GPU; on a CPU, on the whole machine."""
+    """Per GPU; on a CPU, for the whole machine."""
     reason: str
 
 
 def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, on_gpu: bool) -> GpuSharing:
-    """How many trainings share a GPU (or the cores), as asked for or as measured.
+    """Choose how many trainings share a GPU (or the cores), as configured or as measured.
 
     Args:
-        rates: of the device; with assumed ones no GPU is shared.
+        rates: of the device; if they are assumed, no GPU is shared.
         cores: of the machine.
     """
     asked = resources.trials_per_gpu
@@ -71,7 +71,7 @@ def _on_cores(resources: ResourcesConfig, rates: Rates, cores: int) -> GpuSharin
 
 
 def _fitting(rates: Rates) -> int:
-    """How many fit the device's memory with a margin; 1 where memory is unknown or too small even for one."""
+    """Return how many fit the device's memory with a margin; 1 if memory is unknown or too small even for one."""
     if not rates.memory_bytes or not rates.device_memory_bytes:
         return 1
     return max(1, int((1.0 - MARGIN) * rates.device_memory_bytes / rates.memory_bytes))

@@ -1,4 +1,4 @@
-"""The time that Ray and Python take around the work, measured on trials that have run on this machine."""
+"""Measures the time that Ray and Python take around the work, on trials that have run on this machine."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from raysweep.scheduling.trials import Trial
 from raysweep.storage.run_folder import RunFolder
 
 ENOUGH = 4
-"""Trials that must have run for a measurement."""
+"""Minimum number of trials for a measurement."""
 
 
 def measure_overheads_of_run(
     forecast: RunForecast, folder: RunFolder, trials: Mapping[str, Trial], *, since: float
 ) -> None:
-    """Keep what starting a trial took in a run on this machine, for the next plan; nothing if too few trials ran.
+    """Store what starting a trial took in a run on this machine, for the next plan, unless too few trials ran.
 
     Args:
-        since: Unix seconds; trials that started before belong to an earlier run.
+        since: Unix seconds; trials that started earlier belong to an earlier run.
     """
     records = [read_record(folder.trial(name)) for name, trial in trials.items() if trial.settings.search is None]
     ran = [
@@ -36,16 +36,16 @@ def measure_overheads_of_run(
 
 
 def measure_starts(records: Sequence[TrialRecord], known: Overheads, *, slots: int, finish_s: float) -> Overheads:
-    """Replace the two start times of `known` by the means of the trials that started first and of the later ones.
+    """Replace the two start times in `known` by the means over the trials that started first and over the later ones.
 
     Args:
-        slots: trials at a time.
-        finish_s: part of a trial's time that is no start: writing its model.
+        slots: number of simultaneous trials.
+        finish_s: part of a trial's time that does not belong to its start: writing its model.
     """
     ordered = sorted(records, key=_start)
     seconds = [max(0.0, record.busy_seconds - sum(record.result["seconds"].values()) - finish_s) for record in ordered]
     first, later = seconds[:slots], seconds[slots:]
-    # Means, not medians: a sweep's length is their sum.
+    # Means, not medians, because a sweep's length is the sum.
     return replace(
         known,
         first_trial_start_s=round(statistics.mean(first), 3),

@@ -1,4 +1,4 @@
-"""How large the model is that trials start from, known without loading torch or the model."""
+"""Computes the size of the model that trials start from, without loading torch or the model."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
 _SAMPLE_BYTES = 440
-"""Text of a generated document, on average."""
+"""Average number of bytes in a generated document's text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """What rates and memory depend on."""
+    """The dimensions that rates and memory depend on."""
 
     layers: int
     width: int
@@ -33,15 +33,15 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """Embeddings and the matrices of the layers; biases and norms are left out."""
+        """Number of parameters in the embeddings and the layers' matrices, without biases and norms."""
         return (self.vocabulary + self.positions) * self.width + self.layers * 12 * self.width * self.width
 
 
 def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
-    """The shape of the model that trials start from.
+    """Return the shape of the model that trials start from.
 
     Raises:
-        InputError: the start is a folder with no model that fits the config.
+        InputError: the start is a folder that holds no model, or one that does not fit the config.
     """
     start, size = config.model.start, config.model.size
     vocabulary, positions = vocabulary_size(config, folder), config.masking.max_tokens
@@ -60,10 +60,10 @@ def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
 
 
 def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
-    """Ids of the run's vocabulary: as its examples have it, as its tokenizer says, or what its corpus would give.
+    """Return the size of the run's vocabulary: of its examples, or of its tokenizer, or as estimated from its corpus.
 
     Args:
-        folder: of the run, if what it holds is to be looked at.
+        folder: of the run, if its contents may be used.
 
     Raises:
         InputError: the tokenizer cannot be used.
@@ -88,16 +88,16 @@ def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
 
 
 def _was_trained_on_corpus(folder: RunFolder) -> bool:
-    """Whether the tokenizer of the run's examples is of the kind that the config asks for now."""
+    """Whether the tokenizer of the run's examples is of the kind that the config requests now."""
     try:
         mask = read_json(folder.record)["stages"].get("mask", {}) if folder.record.exists() else {}
     except InputError:
-        return False  # a run refuses it and names it; a forecast can do without
+        return False  # a run refuses the damaged file and names it; a forecast works without it
     return bool(mask) and mask["identity"].get("tokenizer") == CORPUS_TOKENIZER
 
 
 def _text_bytes(config: Config, folder: RunFolder | None) -> float:
-    """Text of the corpus in UTF-8: as it was prepared, else about as much as its files, or as is generated."""
+    """Return the UTF-8 bytes of the corpus's text: as prepared, or estimated from its files or the generated sample."""
     if folder and folder.documents.exists():
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -108,7 +108,7 @@ def _text_bytes(config: Config, folder: RunFolder | None) -> float:
                 texts = (batch["text"] for batch in file.iter_batches(columns=["text"]))
                 found = sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)
         except (pa.ArrowException, OSError):
-            found = 0  # a run refuses it and names it; a forecast can do without
+            found = 0  # a run refuses the damaged file and names it; a forecast works without it
         if found:
             return float(found)
     if config.data.path is None:
@@ -117,6 +117,6 @@ def _text_bytes(config: Config, folder: RunFolder | None) -> float:
 
 
 def size_of_hub_model(name: str) -> ModelSize:
-    """The size that a hub model's name contains, such as 'gpt2-medium'; GPT-2 base where it contains none."""
+    """Return the size contained in a hub model's name, such as 'gpt2-medium'; GPT-2 base if it contains none."""
     sizes: list[ModelSize] = [size for size in SIZES if "gpt2" in size and size in name]
     return max(sizes, key=len, default="gpt2")

@@ -3,9 +3,9 @@
     made_at                Unix seconds
     is_upper_bound         whether seeds are sequential: all are counted, and fewer may be trained
     source                 'measured' (a calibration of this machine) or 'assumed' (from data sheets)
-    device, gpus, slots    what trials run on; how many at a time (GPUs, or shares of the cores)
-    together               trainings that share one GPU, or run at the same time on a CPU
-    expected_wall_s        by stage: prepare, mask, train, evaluate, classify (if asked for), report; and total
+    device, gpus, slots    what trials run on; number of simultaneous trials (GPUs, or shares of the cores)
+    together               trainings that share one GPU, or run at once on a CPU
+    expected_wall_s        by stage: prepare, mask, train, evaluate, classify (if configured), report; and total
     makespans              a list; the first is this machine's: gpus, slots, makespan_s, lower_bound_s,
                            critical_path_s, gpu_hours, cost (or null)
     gpu_hours, disk_bytes  of all trials
@@ -14,7 +14,7 @@
                            evaluation_s, checkpoint_s, starts_at_s, ends_at_s (from the start of the train
                            stage), gpus, gpu_hours, disk_bytes
 
-A trial's times are those of all its steps, as if none were done.
+A trial's times cover all its steps, as if none were done.
 """
 
 import json
@@ -31,11 +31,11 @@ from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 
 _WITHOUT_EFFECT = {"budget", "notify", "report", "track"}
-"""Sections of the config that change no forecast."""
+"""Sections of the config that do not change the forecast."""
 
 
 def write_plan(forecast: RunForecast, folder: RunFolder) -> dict[str, Any] | None:
-    """Write plan.json, unless it exists for this config already; returns what was written."""
+    """Write plan.json, unless it exists for this config already; return what was written."""
     settings = forecast.config.model_dump_json(by_alias=True, exclude=_WITHOUT_EFFECT)
     config = fingerprint(json.loads(settings))
     if folder.plan.exists() and read_json(folder.plan)["config"] == config:
@@ -46,10 +46,10 @@ def write_plan(forecast: RunForecast, folder: RunFolder) -> dict[str, Any] | Non
 
 
 def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The content of plan.json.
+    """Return the contents of plan.json.
 
     Args:
-        makespans: on other numbers of GPUs.
+        makespans: entries for other numbers of GPUs.
     """
     device, span = forecast.device, forecast.makespan
     stages = forecast_stages(forecast.config, forecast.rates, forecast.data, span, cores=device.cores)
@@ -72,7 +72,7 @@ def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) 
 
 
 def makespan_json(forecast: RunForecast) -> dict[str, Any]:
-    """One of `makespans`; its cost is that of all GPUs (or cores) from the first start to the last end."""
+    """Return one of `makespans`; its cost is that of all GPUs (or cores) from the first start to the last end."""
     span, device = forecast.makespan, forecast.device
     hours = span.makespan_s / 3600
     gpu_hours, core_hours = hours * span.gpus, hours * device.cores
@@ -90,7 +90,7 @@ def makespan_json(forecast: RunForecast) -> dict[str, Any]:
 
 
 def trial_json(trial: TrialForecast) -> dict[str, Any]:
-    """Plain values; seconds to the millisecond."""
+    """Convert a forecast to plain values, with seconds rounded to milliseconds."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(trial).items()}
     return {**rounded, "gpu_hours": round(trial.gpu_hours, 4)}
 
@@ -98,7 +98,7 @@ def trial_json(trial: TrialForecast) -> dict[str, Any]:
 def _trial_plan(trial: TrialForecast, span: Makespan) -> dict[str, Any]:
     start, end = span.start[trial.trial], span.end[trial.trial]
     if trial.samples == 1:
-        # The first trials wait for their processes, which is a part of their own time.
+        # The first trials wait for their processes, which counts as part of their own time.
         late = max(0.0, end - start - trial.expected_s)
         trial = replace(trial, expected_s=trial.expected_s + late, start_s=trial.start_s + late)
     return {**trial_json(trial), "starts_at_s": round(start, 2), "ends_at_s": round(end, 2)}

@@ -1,9 +1,9 @@
 """Plans the size of an experiment from a pilot's spreads: learners, test documents and seeds for 80 % power.
 
-A level's claim is tested at half of 1 − confidence, divided by the levels as Holm's first step does.  Its standard
-error comes from learners (more of them make it smaller), trainings (more seeds do) and writing prompts (as many as
-the pilot had).  An effect is found with 80 % power if it lies above the widened limit, the quantiles of Student's t
-of learners and of trainings, by another 0.84 standard errors.
+A level's claim is tested at half of 1 − confidence, divided by the number of levels as in Holm's first step.  Its
+standard error has parts from learners (smaller with more of them), trainings (smaller with more seeds) and writing
+prompts (as many as the pilot had).  An effect is found with 80 % power if it exceeds the test's limit, computed with
+quantiles of Student's t for learners and for trainings, by another 0.84 standard errors.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from statistics import NormalDist
 POWER = 0.8
 MOST_LEARNERS = 1_000_000
 LEAST_LEARNERS = 10
-"""Fewer are not tested at all."""
+"""With fewer learners no claim is tested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,21 +25,21 @@ class LevelSpread:
     other: str
     """The role that the general model is compared with."""
     learner_spread: float
-    """Standard deviation of the ratio on the documents of one learner, over endless trainings."""
+    """Standard deviation between learners of the ratio on their documents, averaged over unlimited trainings."""
     training_spread: float
-    """The same of what single trainings find easier or harder of a learner; 0 if the pilot had one training."""
+    """Standard deviation of the learner effects that are specific to one training; 0 if the pilot had one training."""
     seed_spread: float | None
-    """Standard deviation between trainings, over endless learners, as an upper limit; None if the pilot had one."""
+    """Standard deviation between trainings with unlimited learners, as an upper limit; None if the pilot had one."""
     prompt_error: float
-    """Standard error from the prompts of the pilot; 0 if they are unknown."""
+    """Standard error from the pilot's prompts; 0 if they are unknown."""
     documents_per_learner: float
     learners: int
-    """Effective ones of the pilot."""
+    """Effective number of learners in the pilot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelNeed:
-    """What a level takes with a number of seeds; no learners if no number is enough."""
+    """What a level needs with a number of seeds; None if no number of learners is enough."""
 
     level: str
     other: str
@@ -49,12 +49,12 @@ class LevelNeed:
 
 
 def plan_level(spread: LevelSpread, *, effect: float, seeds: int, confidence: float, levels: int) -> LevelNeed:
-    """The fewest learners with which the effect is found with 80 % power.
+    """Find the smallest number of learners with which the effect is found with 80 % power.
 
     Args:
         effect: in nats per token, above 0.
-        seeds: trainings of each model; with one, what trainings add is not counted.
-        levels: that are tested together.
+        seeds: trainings of each model; with a single one, the variance between trainings is not counted.
+        levels: number of levels that are tested together.
     """
     tail = (1.0 - confidence) / 2.0 / levels
 
@@ -74,7 +74,7 @@ def plan_level(spread: LevelSpread, *, effect: float, seeds: int, confidence: fl
 def plan_levels(
     spreads: Sequence[LevelSpread], *, effect: float, seeds: int, confidence: float
 ) -> tuple[LevelNeed, ...]:
-    """`plan_level` for every spread of a pilot."""
+    """Apply `plan_level` to every spread of a pilot."""
     levels = len({spread.level for spread in spreads})
     return tuple(
         plan_level(spread, effect=effect, seeds=seeds, confidence=confidence, levels=levels) for spread in spreads
@@ -82,12 +82,12 @@ def plan_levels(
 
 
 def _power(spread: LevelSpread, effect: float, learners: int, seeds: int, tail: float, levels: int) -> float:
-    # A tenth of a second, which no other plan needs.
+    # Imported here: it takes a tenth of a second, and no other plan needs it.
     from scipy.special import stdtrit
 
     from raysweep.statistics.seed_variance import freedom_beside
 
-    # What single trainings find hard of a learner is estimated with the seeds if there are several.
+    # Learner effects specific to one training are counted with the seeds if there are several.
     both = spread.training_spread**2 / learners / seeds
     by_learners, by_seeds = spread.learner_spread**2 / learners + spread.prompt_error**2, both
     is_counted = seeds > 1 and spread.seed_spread is not None

@@ -1,6 +1,6 @@
-"""What a run will take, on this machine and on others: read from a calibration, or assumed.
+"""Forecasts what a run will take, on this machine and on others, from a calibration or from assumed rates.
 
-`forecast_run` reads the machine, the cache and the run folder once; what follows from them is pure.
+`forecast_run` reads the machine, the cache and the run folder once; everything else is a pure function of those.
 It answers in milliseconds and loads neither torch nor Ray.
 """
 
@@ -26,25 +26,25 @@ from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import RunFolder
 
 EFCAMDAT_TOKENS = 75.0
-"""Mean tokens of an example; assumed of a corpus that no calibration has read."""
+"""Mean number of tokens in an example; assumed for a corpus that no calibration has read."""
 BYTES_PER_ROW = 360
 """Bytes per row of a CSV like EFCAMDAT's."""
 _SHARED = Overheads(trial_start_s=1.0, first_trial_start_s=15.0)
 _SHARED_ON_GPU = Overheads(trial_start_s=1.0, first_trial_start_s=20.0)
 _OWN_ON_GPU = Overheads(trial_start_s=30.0, first_trial_start_s=35.0)
-"""Starts on an H100: 23 s of a first training with its steps, 29 to 35 s with workers of its own (BENCHMARKS.md)."""
+"""Starts on an H100: 23 s for a first training with its steps, 29 to 35 s with its own workers (BENCHMARKS.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunForecast:
-    """What trials will take on one device, and how long they last on a number of them."""
+    """What trials will take on one device, and how long they last on a number of devices."""
 
     config: Config
     device: Device
     is_elsewhere: bool
-    """The trials run on a cluster whose number of GPUs is not known here."""
+    """Whether the trials run on a cluster whose number of GPUs is not known here."""
     gpus: float
-    """GPUs that there are, or that are assumed."""
+    """GPUs that exist, or that are assumed."""
     rates: Rates
     data: DataSize
     sharing: GpuSharing
@@ -52,7 +52,7 @@ class RunForecast:
     makespan: Makespan
 
     def of(self, trials: Mapping[str, Trial]) -> "RunForecast":
-        """The forecast for these trials on the same device; parents that are not among them are done."""
+        """Forecast these trials on the same device; parents that are not among them are done."""
         resources, gpus, together = self.config.resources, self.device.gpus, self.sharing.together
         on_gpu = gpus > 0
         needs = {
@@ -70,7 +70,7 @@ class RunForecast:
             )
             for name, trial in trials.items()
         }
-        # A trial that asks for more GPUs than there are is refused when the run starts; a plan is made for it.
+        # A trial that requests more GPUs than exist is refused when the run starts, but a plan is still made for it.
         count = max([self.gpus, *(share_of_gpus(need) for need in needs.values())])
         slots = count if on_gpu else float(together)
         makespan = forecast_makespan(trials, forecasts, self.rates, slots=slots, gpus=count)
@@ -78,12 +78,12 @@ class RunForecast:
 
     @property
     def gpu_hours(self) -> float:
-        """GPU-hours of the trials' own time; idle GPUs are not counted."""
+        """GPU-hours of the trials' own time, without idle GPUs."""
         return sum(trial.gpu_hours for trial in self.trials.values())
 
     @property
     def cost(self) -> dict[str, Any] | None:
-        """Amount and currency of the trials' own time; None without prices."""
+        """Amount and currency for the trials' own time; None without prices."""
         core_hours = (
             sum(trial.expected_s for trial in self.trials.values()) / 3600 * self.config.resources.cpus_per_trial
         )
@@ -91,9 +91,9 @@ class RunForecast:
 
     @property
     def spending(self) -> Spent:
-        """What the trials are expected to take, as the budget counts it.
+        """What the trials are expected to use, as the budget counts it.
 
-        On a cluster of unknown size the wall time is that of the longest chain of trials: it takes no less.
+        On a cluster of unknown size, the wall-clock time is that of the longest chain of trials, the minimum.
         """
         wall_s = self.makespan.critical_path_s if self.is_elsewhere else self.makespan.makespan_s
         amount = self.cost["amount"] if self.cost else 0.0
@@ -103,11 +103,11 @@ class RunForecast:
 def forecast_run(
     config: Config, trials: Mapping[str, Trial], folder: RunFolder, *, gpus: float | None = None
 ) -> RunForecast:
-    """What these trials will take: on this machine, or on a number of GPUs, of its kind if it has any.
+    """Forecast these trials on this machine, or on a number of GPUs, of this machine's kind if it has any.
 
     Args:
-        trials: those to be trained; parents that are not among them are done.
-        gpus: instead of what this machine has.
+        trials: the trials to be trained; parents that are not among them are done.
+        gpus: number of GPUs to assume instead of this machine's.
     """
     resources, device = config.resources, find_device(config)
     is_elsewhere = resources.cluster_address is not None and not device.gpus and resources.gpus_per_trial != 0
@@ -132,7 +132,7 @@ def forecast_run(
 
 
 def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
-    """The resources with `trials_per_gpu: auto` replaced by what the last calibration of this machine found."""
+    """Replace `trials_per_gpu: auto` by the result of this machine's last calibration."""
     resources, device = config.resources, find_device(config)
     if resources.trials_per_gpu != "auto" or (resources.cluster_address is not None and not device.gpus):
         return resources
@@ -141,12 +141,12 @@ def settle_trials_per_gpu(config: Config) -> ResourcesConfig:
 
 
 def data_size(config: Config, folder: RunFolder) -> DataSize:
-    """The corpus as it was prepared, else as a calibration counted it, else as EFCAMDAT is; with further corpora."""
+    """Return the size of the corpus as prepared, or as calibrated, or like EFCAMDAT's; with further corpora."""
     return replace(_own_size(config, folder), further=sum(_further(config, folder, name) for name in config.corpora))
 
 
 def _further(config: Config, folder: RunFolder, name: str) -> int:
-    """Documents of a further corpus, as they were prepared, else by the size of its files."""
+    """Return the number of documents of a further corpus as prepared, or as estimated from the size of its files."""
     if counts := _prepared(folder.further(name)):
         return sum(count["test"] for count in counts.values())
     return _bytes_of(config.corpora[name].path) // BYTES_PER_ROW
@@ -163,13 +163,13 @@ def _own_size(config: Config, folder: RunFolder) -> DataSize:
 
 
 def _prepared(folder: RunFolder) -> dict[str, dict[str, int]]:
-    """Documents by level and split, as they were prepared; none if they were not, or the file is damaged."""
+    """Read the documents by level and split of a prepared corpus; {} if it is not prepared or the file is damaged."""
     if not folder.splits.exists():
         return {}
     try:
         counts: dict[str, dict[str, int]] = read_json(folder.splits)["counts"]
     except InputError:
-        return {}  # a run refuses it and names it; a forecast can do without
+        return {}  # a run refuses the damaged file and names it; a forecast works without it
     return counts
 
 
@@ -181,9 +181,9 @@ def _rates(config: Config, device: Device, folder: RunFolder | None = None) -> R
 
 
 def _usual_overheads(resources: ResourcesConfig, trials: Mapping[str, Trial], device: Device) -> Overheads:
-    """Before a measurement on this machine; trainings that share a process start it once, see `shares_process`.
+    """Return typical overheads before a measurement; trainings that share a process start it once (`shares_process`).
 
-    One that has its own makes all count as if they had.
+    If one trial needs its own process, all are counted as if they did.
     """
     owns = {trial.settings.gpus for trial in trials.values()} or {None}
     needs = [gpus_of_trial(resources, own, gpus=device.gpus) for own in owns]
@@ -193,12 +193,12 @@ def _usual_overheads(resources: ResourcesConfig, trials: Mapping[str, Trial], de
 
 
 def _together(gpus: float) -> int:
-    """Trainings on one GPU, each of which asks for this part of it."""
+    """Return how many trainings that request this part of a GPU fit on one."""
     return round(1.0 / share_of_gpus(gpus)) if 0.0 < gpus < 1.0 else 1
 
 
 def _sampled(config: Config) -> dict[str, int]:
-    """Documents of the generated sample, by level; none for a corpus that was not read."""
+    """Return the generated sample's documents by level; {} for a corpus that was not read."""
     shares = config.data.sample.level_shares
     if config.data.path is not None or shares is None:
         return {}
