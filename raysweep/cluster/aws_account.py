@@ -1,10 +1,10 @@
-"""Make in an AWS account what cluster.yaml names: `raysweep cluster prepare`.
+"""Creates in an AWS account what cluster.yaml needs: `raysweep cluster prepare`.
 
-Four things, each made if it is missing: a bucket for the runs, which is left alone if it is there; an instance profile
-for the head, which may start and end this cluster's workers; one for the workers, which reach the bucket and nothing
-else; and the security group that Ray would otherwise make with ssh open to the world.  All but the bucket are named
-after the cluster, so that clusters with other buckets keep their rights.  Rights and security group become what is
-asked for, whatever they were.  Region and instance profiles in cluster.yaml are set to these.
+Four things are created if they are missing: a bucket for the runs (an existing one is not changed); an instance profile
+for the head, which may start and terminate this cluster's workers; one for the workers, which may use the bucket and
+nothing else; and the security group that Ray would otherwise create with ssh open to the world.  All but the bucket are
+named after the cluster, so that clusters with other buckets keep their permissions.  Permissions and security group are
+set to what is requested, whatever they were before.  The region and instance profiles in cluster.yaml are updated.
 """
 
 import ipaddress
@@ -22,10 +22,10 @@ import yaml
 from raysweep.errors import ConfigError, ResourceError
 
 IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
-"""AWS's public parameter that names the newest image with NVIDIA's driver, in each region."""
+"""AWS's public parameter with the id of the newest image that has NVIDIA's driver, in each region."""
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 _KNOWN_AFTER_S = 15.0
-"""A new role is not known to all of EC2 at once; Ray waits as long."""
+"""Seconds until a new role is known everywhere in EC2; Ray waits as long."""
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SSH = 22
 _FORBIDDEN, _MOVED, _MISSING = 403, 301, 404
@@ -33,23 +33,23 @@ _FORBIDDEN, _MOVED, _MISSING = 403, 301, 404
 
 @dataclass(frozen=True, kw_only=True)
 class AwsAccount:
-    """The account of the usual credentials, in one region."""
+    """An AWS account, reached with the usual credentials, in one region."""
 
     region: str
     client: Callable[[str, str], Any]
-    """A client of an AWS service (its name, and the region)."""
+    """Makes a client of an AWS service, from its name and the region."""
     say: Callable[[str], None]
     wait: Callable[[float], object] = time.sleep
 
     def prepare(self, *, bucket: str, cluster: str, ssh_from: str) -> None:
-        """Make what is missing, and say what was made.
+        """Create what is missing, and report what was created.
 
         Args:
-            cluster: `cluster_name` of cluster.yaml; security group, instance profiles and rights go by it.
+            cluster: `cluster_name` of cluster.yaml, after which security group, instance profiles and roles are named.
             ssh_from: the network that may use ssh, such as 203.0.113.7/32.
 
         Raises:
-            ConfigError: no possible bucket name, or no network.
+            ConfigError: the bucket's name or the network is not valid.
             ResourceError: the bucket is another account's, or lies in another region; there is no default VPC.
         """
         if not _BUCKET_NAME.fullmatch(bucket):
@@ -92,7 +92,7 @@ class AwsAccount:
         s3.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
         closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
         s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
-        # What a process that was killed had begun to send would be paid for, unseen.
+        # The parts of an upload that was killed would be charged without being visible.
         rule = {
             "ID": "unfinished-uploads",
             "Status": "Enabled",
@@ -103,7 +103,7 @@ class AwsAccount:
         self.say(f"bucket {bucket}: made in {self.region}, private")
 
     def _make_profile(self, name: str, policy: Mapping[str, Any]) -> bool:
-        """Make a role and its instance profile, and give it these rights; returns whether it is new."""
+        """Create a role and its instance profile, and set its permissions; return whether it is new."""
         iam = self.client("iam", self.region)
         trust = {
             "Version": "2012-10-17",
@@ -127,7 +127,7 @@ class AwsAccount:
         return is_new
 
     def _put_rights(self, iam: Any, role: str, policy: Mapping[str, Any]) -> None:
-        """Give the role these rights in place of those it has."""
+        """Replace the role's permissions by these."""
         try:
             before = iam.get_role_policy(RoleName=role, PolicyName="raysweep")["PolicyDocument"]
         except iam.exceptions.NoSuchEntityException:
@@ -140,7 +140,7 @@ class AwsAccount:
         iam.put_role_policy(RoleName=role, PolicyName="raysweep", PolicyDocument=json.dumps(policy))
 
     def _allow_ssh(self, group_name: str, network: str) -> None:
-        """Let this network in by ssh, and nobody else; the group's own machines reach each other."""
+        """Allow ssh from this network only; machines in the group can reach each other."""
         ec2 = self.client("ec2", self.region)
         networks = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         if not networks:
@@ -170,7 +170,7 @@ class AwsAccount:
 
 
 def worker_policy(bucket: str) -> dict[str, Any]:
-    """What workers may do: use the bucket."""
+    """Return the permissions of workers: use the bucket."""
     objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
     return {
         "Version": "2012-10-17",
@@ -182,7 +182,7 @@ def worker_policy(bucket: str) -> dict[str, Any]:
 
 
 def head_policy(bucket: str, cluster: str, region: str) -> dict[str, Any]:
-    """What the head may do beside: start workers with their profile, tag and end instances of this cluster."""
+    """Return the permissions of the head: also start workers with their profile, and tag and terminate instances."""
     policy = worker_policy(bucket)
     here = {"aws:RequestedRegion": region}
     of_cluster = {"StringEquals": {**here, "ec2:ResourceTag/ray-cluster-name": cluster}}
@@ -190,7 +190,7 @@ def head_policy(bucket: str, cluster: str, region: str) -> dict[str, Any]:
     policy["Statement"] += [
         _allow("ec2:Describe*", Resource="*"),
         _allow("ec2:RunInstances", Resource="*", Condition={"StringEquals": here}),
-        # The tags that an instance starts with, and those by which Ray tells how far it is.
+        # The tags that an instance starts with, and those with which Ray tracks its progress.
         _allow("ec2:CreateTags", Resource="*", Condition={"StringEquals": {"ec2:CreateAction": "RunInstances"}}),
         _allow("ec2:CreateTags", "ec2:TerminateInstances", Resource="*", Condition=of_cluster),
         _allow("iam:PassRole", Resource=role, Condition={"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}),
@@ -200,7 +200,7 @@ def head_policy(bucket: str, cluster: str, region: str) -> dict[str, Any]:
 
 
 def name_profile(cluster: str, *, is_head: bool) -> str:
-    """The instance profile of a cluster's head or workers, and the role in it."""
+    """Name the instance profile of a cluster's head or workers, and the role in it."""
     return f"{cluster}-{'head' if is_head else 'worker'}"
 
 
@@ -213,7 +213,7 @@ def _ssh_from(network: str) -> dict[str, Any]:
 
 
 def _openings(rules: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Each network, or list of networks, that rules let in, as a rule of its own."""
+    """Yield each network, or prefix list, that the rules let in, as a separate rule."""
     for rule in rules:
         what = {name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in rule}
         for kind, key in {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}.items():
@@ -231,10 +231,10 @@ def _parse_network(text: str) -> str:
 
 
 def find_own_network(url: str = ADDRESS_SERVICE) -> str:
-    """The address by which the Internet sees this machine, as a network of one.
+    """Return this machine's public address, as a network of one address.
 
     Raises:
-        ResourceError: the service does not answer, or with something else.
+        ResourceError: the service does not answer, or not with an address.
     """
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
@@ -244,10 +244,10 @@ def find_own_network(url: str = ADDRESS_SERVICE) -> str:
 
 
 def set_region(file: Path, region: str) -> bool:
-    """Write the region into cluster.yaml, and leave all else as it is; returns whether it was another.
+    """Write the region into cluster.yaml, changing nothing else; return whether it was another one.
 
     Raises:
-        ConfigError: the file has no such line, or there is no such region.
+        ConfigError: the file has no such line, or the region's name is not valid.
     """
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
         raise ConfigError(f"--region: found '{region[:80]}'; must be one such as eu-central-1")
@@ -262,13 +262,13 @@ def set_region(file: Path, region: str) -> bool:
 
 
 def set_profiles(file: Path) -> list[str]:
-    """Write the cluster's instance profiles into cluster.yaml, and leave all else as it is.
+    """Write the cluster's instance profiles into cluster.yaml, changing nothing else.
 
     Returns:
-        Those that were others.
+        The profiles that were changed.
 
     Raises:
-        ConfigError: a node type names none, or not in one line of its own.
+        ConfigError: a node type names no profile, or not in a line of its own.
     """
     text = file.read_text(encoding="utf-8")
     values = yaml.safe_load(text)

@@ -1,9 +1,9 @@
-"""Work on the blocks of a corpus in Ray Data jobs, on the nodes beside the one that this process runs on.
+"""Processes the blocks of a corpus in Ray Data jobs, on the nodes other than the one that this process runs on.
 
-A block is read here, where the corpus is, and travels through the object store, as does what is made of it.  Results
-come in the order of the blocks, and each depends on its block alone, so neither the number of nodes nor the order in
-which they end can change a byte.  A job takes some blocks at a time, as many as their bytes allow: neither this process
-nor the object store holds the whole corpus.
+A block is read on this node, where the corpus is, and is sent through the object store, like its result.  Results come
+in the order of the blocks, and each depends on its block alone, so neither the number of nodes nor the order in which
+they finish can change a byte.  A job takes a limited number of blocks and bytes at a time, so neither this process nor
+the object store ever holds the whole corpus.
 """
 
 import pickle
@@ -23,12 +23,12 @@ from raysweep.pipeline.tasks import Listener
 from raysweep.readers.cpu_threads import Block, Result, map_blocks_in_threads, map_in_threads
 
 _BLOCKS_AT_ONCE, _BYTES_AT_ONCE = 32, 512 * 2**20
-"""A job ends at so many blocks, or with the block that reaches so many bytes; results take about as many again."""
+"""A job ends at this many blocks, or with the block that reaches this many bytes; results take about as many again."""
 _LOOK_S, _START_S, _JOB_S = 0.14, 6.0, 0.2
 _SEND_S, _LOOK_THERE_S, _TAKE_S = 0.025, 0.3, 0.025
-"""Seconds, measured as CPU time (BENCHMARKS.md): to look at a block's texts in a thread here; until a node has started
-its processes and compiled the kernels; to begin and to end a job; and for a block that is looked at elsewhere, to read
-and send it, to look at it there, and to take what comes back."""
+"""Seconds, measured as CPU time (BENCHMARKS.md): to process a block in a thread here; until a node has started
+its processes and compiled the kernels; to begin and end a job; and, for a block processed elsewhere, to read
+and send it, to process it there, and to receive the result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,29 +36,30 @@ class Nodes:
     """The nodes of a cluster."""
 
     here: str
-    """The id of the node that this process runs on."""
+    """Id of the node that this process runs on."""
     cpus_here: int
     others: int
     cpus_elsewhere: int
 
     @classmethod
     def find(cls) -> Self:
-        """Count the nodes of the cluster that is joined, and their CPUs."""
+        """Count the nodes of the joined cluster, and their CPUs."""
         here = ray.get_runtime_context().get_node_id()
         cpus = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
         cpus.pop(here, None)
         elsewhere = [count for count in cpus.values() if count]
-        # Not Ray's count of this node, which may be lowered to keep tasks off it: the threads are as many as pyarrow's.
+        # Not Ray's count of this node, which may be lowered to keep tasks off it: pyarrow's count decides the threads.
         return cls(here=here, cpus_here=pa.cpu_count(), others=len(elsewhere), cpus_elsewhere=sum(elsewhere))
 
     def save_time(self, blocks: int) -> bool:
-        """Tell whether so many blocks are sooner looked at elsewhere than in the one thread of this machine.
+        """Whether this many blocks are processed faster elsewhere than in the one thread of this machine.
 
-        Two threads are at best 0.014 s a block slower than any number of nodes, which is less than the figures vary.
+        Two threads are at worst 0.014 s per block slower than any number of nodes, which is within the figures'
+        variation.
         """
         if self.cpus_here > 1 or not self.cpus_elsewhere:
             return False
-        # A job's blocks are all sent before the first is looked at; results are taken while others are looked at.
+        # All blocks of a job are sent before the first is processed; results are received while others are processed.
         there = _SEND_S + max(_TAKE_S, _LOOK_THERE_S / self.cpus_elsewhere) + _JOB_S / _BLOCKS_AT_ONCE
         return blocks * (_LOOK_S - there) > _START_S
 
@@ -70,7 +71,7 @@ def spread_blocks(
     fetch: Callable[[int], Block],
     numbers: Sequence[int],
 ) -> Iterator[Result]:
-    """Work on the blocks where that is sooner done: in threads of this process, or on the other nodes."""
+    """Process the blocks where that is faster: in threads of this process, or on the other nodes."""
     nodes = Nodes.find()
     if not nodes.save_time(len(numbers)):
         return map_blocks_in_threads(work, fetch, numbers)
@@ -88,16 +89,16 @@ def map_blocks(
     cpus: int,
     spared: str = "",
 ) -> Iterator[Result]:
-    """Do what `cpu_threads.map_blocks_in_threads` does on the nodes.
+    """Do on the nodes what `cpu_threads.map_blocks_in_threads` does in threads.
 
     Args:
-        work: pickled, as are the blocks and the results.
-        cpus: blocks that are worked on at a time, each on one CPU.
-        spared: the id of a node that is given a block only while no other has room for it.
+        work: pickled, like the blocks and the results.
+        cpus: number of blocks processed at once, each on one CPU.
+        spared: id of a node that gets a block only if no other has room for it.
 
     Raises:
-        RaysweepError: `work` raised it, or a node is not like this one.
-        RuntimeError: `work` raised an error that is not ours.
+        RaysweepError: `work` raised it, or a node differs from this one.
+        RuntimeError: `work` raised an error that is not raysweep's own.
     """
     quiet_ray_data()
     require = session.check.require if session.check else None
@@ -109,7 +110,7 @@ def map_blocks(
 
     pickled = map_in_threads(lambda number: pickle.dumps(fetch(number), protocol=5), numbers)
     rows = (_row(number, block) for number, block in zip(numbers, pickled, strict=True))
-    # The node that reads the blocks has them in its object store, so Ray would choose it first.
+    # The node that reads the blocks holds them in its object store, so Ray would choose it first.
     elsewhere = {"label_selector": {"ray.io/node-id": f"!{spared}"}, "fallback_strategy": [{"label_selector": {}}]}
     options: dict[str, Any] = elsewhere if spared else {}
 

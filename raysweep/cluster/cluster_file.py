@@ -1,7 +1,7 @@
-"""What can be told of cluster.yaml before it costs anything: `raysweep cluster check`.
+"""Checks cluster.yaml before it costs anything: `raysweep cluster check`.
 
 Ray checks the file's own fields when it is used, and passes `node_config` on to EC2 unread; a wrong image, a token that
-others can read or a corpus beside the code show minutes later, with instances that are paid for.
+others can read or a corpus beside the code would show only minutes later, when instances are already paid for.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +17,9 @@ from raysweep.cluster.ray_internals import validate_cluster_file
 from raysweep.errors import RaysweepError, ResourceError
 
 _UPLOAD_BYTES = 100 * 2**20
-"""Ray refuses working directories of jobs that are larger."""
+"""Maximum size of a job's working directory that Ray accepts."""
 _RESOLVED = "resolve:ssm:"
-"""What stands before the name of a parameter that tells the image's id; EC2 asks for it when an instance starts."""
+"""Prefix of a parameter's name that holds the image's id; EC2 resolves it when an instance starts."""
 _PREPARE = "`raysweep cluster prepare` makes it"
 _SPOT_QUOTA, _ON_DEMAND_QUOTA = "L-3819A6DF", "L-DB2E81BA"
 """EC2's quotas of vCPUs of running G and VT instances."""
@@ -27,7 +27,7 @@ _SPOT_QUOTA, _ON_DEMAND_QUOTA = "L-3819A6DF", "L-DB2E81BA"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterFinding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     text: str
@@ -40,11 +40,11 @@ class ClusterFile:
 
     path: Path
     token: Path
-    """Ray's token."""
+    """The file with Ray's token."""
     client: Callable[[str, str], Any]
-    """A client of an AWS service (its name, and the region)."""
+    """Makes a client of an AWS service, from its name and the region."""
     bucket: str = ""
-    """Where runs are to lie; '' if that is not to be looked at."""
+    """The bucket for runs; '' to skip its check."""
     asks_quota: bool = False
     values: Mapping[str, Any] = field(init=False)
 
@@ -52,7 +52,7 @@ class ClusterFile:
         self.values = yaml.safe_load(self.path.read_text(encoding="utf-8"))
 
     def examine(self) -> Iterator[ClusterFinding]:
-        """Look at everything; a problem does not keep the rest from being looked at."""
+        """Run all checks; a problem found by one does not prevent the others."""
         checks: dict[str, Callable[[], str]] = {
             "fields": self._check_fields,
             "node_config": self._check_node_configs,
@@ -188,7 +188,7 @@ class ClusterFile:
 
 
 def _ec2_problems(node: Mapping[str, Any]) -> Iterator[str]:
-    """What EC2's own description of RunInstances says against a node's `node_config`; nothing is asked for."""
+    """Validate a node's `node_config` against EC2's description of RunInstances, without a request."""
     from botocore.validate import ParamValidator
 
     shape = _shape_of_run_instances()
@@ -202,14 +202,14 @@ def _ec2_problems(node: Mapping[str, Any]) -> Iterator[str]:
 
 @cache
 def _shape_of_run_instances() -> Any:
-    """EC2's own description, which takes a second to read."""
+    """Return EC2's description of RunInstances, which takes a second to load."""
     import botocore.session
 
     return botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def _files_below(root: Path, ignored: Sequence[str]) -> Iterator[Path]:
-    """The files that Ray uploads; of .gitignore only names are understood, such as `runs/` or `*.log`."""
+    """Yield the files that Ray uploads; only plain names in .gitignore, such as `runs/` or `*.log`, are understood."""
     for path in root.iterdir():
         if any(fnmatch(path.name, name.rstrip("/")) for name in ignored):
             continue
@@ -220,14 +220,14 @@ def _files_below(root: Path, ignored: Sequence[str]) -> Iterator[Path]:
 
 
 def aws_errors() -> tuple[type[Exception], ...]:
-    """What a request to AWS raises."""
+    """Return the errors that a request to AWS may raise."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return (BotoCoreError, ClientError)
 
 
 def describe_aws_error(error: Exception) -> str:
-    """What it says, with the fix where credentials are missing."""
+    """Describe an AWS error, with the fix if credentials are missing."""
     from botocore.exceptions import NoCredentialsError
 
     is_unknown = isinstance(error, NoCredentialsError)
@@ -235,7 +235,7 @@ def describe_aws_error(error: Exception) -> str:
 
 
 def aws_client(service: str, region: str) -> Any:
-    """A client with the credentials of the usual chain, which gives up within seconds."""
+    """Make a client with the usual credentials, which gives up within seconds."""
     import boto3
     from botocore.config import Config
 

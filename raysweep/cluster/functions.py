@@ -1,4 +1,4 @@
-"""Call functions that are passed by name."""
+"""Calls functions that are passed by name."""
 
 import textwrap
 import traceback
@@ -13,19 +13,19 @@ from raysweep.pipeline.training_attempt import describe_error
 
 
 def resolve(name: str) -> Any:
-    """Import what 'package.module:name' names.
+    """Import the object that 'package.module:name' names.
 
-    Functions are passed by name, so that torch is imported where they run and nowhere else.
+    Functions are passed by name, so that torch is imported only where they run.
     """
     module, _, attribute = name.partition(":")
     return attrgetter(attribute)(import_quickly(module))
 
 
 def call_with_fields(function: str, task: Any, require: Callable[[], None] | None, **others: Any) -> Any:
-    """Call 'module:function' with the fields of a dataclass; returns its result, or its error.
+    """Call 'module:function' with the fields of a dataclass; return its result or its error.
 
-    Ray wraps an error that a task raises in an error of its own, so errors are returned: ours as they
-    are, any other as a `RuntimeError` with its traceback.
+    Ray wraps an error raised by a task in an error of its own, so errors are returned instead: raysweep's own
+    unchanged, any other as a `RuntimeError` with its traceback.
 
     Args:
         require: called first; raises if this process cannot do the work.
@@ -35,7 +35,7 @@ def call_with_fields(function: str, task: Any, require: Callable[[], None] | Non
 
 
 def catch_errors(require: Callable[[], None] | None, call: Callable[[], Any]) -> Any:
-    """Return the result of the call, or its error, as `call_with_fields` does."""
+    """Return the result of the call or its error, as `call_with_fields` does."""
     try:
         if require is not None:
             require()
@@ -47,6 +47,6 @@ def catch_errors(require: Callable[[], None] | None, call: Callable[[], Any]) ->
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank, cut to 160 characters."""
+    """Return the first line that is not blank, cut to 160 characters."""
     line = next((line for line in text.splitlines() if line.strip()), "no reason given")
     return textwrap.shorten(line, 160, placeholder=" …")

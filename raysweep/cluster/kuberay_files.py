@@ -1,21 +1,21 @@
-"""A sweep on Kubernetes: a RayJob manifest for KubeRay, and the Dockerfile of its image."""
+"""Renders a sweep on Kubernetes: a RayJob manifest for KubeRay, and the Dockerfile of its image."""
 
 from importlib import metadata, resources
 from string import Template
 
 _WORKER_CPUS, _HEAD_CPUS = 4, 8
-"""As in the manifest."""
+"""The same numbers as in the manifest."""
 
 
 def render_manifest(*, image: str, workers: int, storage: str, profile: str, csv: str) -> str:
-    """The manifest.
+    """Render the manifest.
 
     Args:
-        image: what `dockerfile` was built as.
-        workers: pods with a GPU at most.
-        storage: the volume's size, such as '200Gi'.
-        profile: of experiments.yaml.
-        csv: the corpus, in the volume's top folder.
+        image: name of the image built from `dockerfile`.
+        workers: maximum number of pods with a GPU.
+        storage: size of the volume, such as '200Gi'.
+        profile: profile of experiments.yaml.
+        csv: file name of the corpus in the volume's top folder.
     """
     values = {"image": image, "workers": workers, "storage": storage, "profile": profile, "csv": csv}
     values |= {"ray": metadata.version("ray"), "max_cpu": _HEAD_CPUS + workers * _WORKER_CPUS}
@@ -23,7 +23,7 @@ def render_manifest(*, image: str, workers: int, storage: str, profile: str, csv
 
 
 def dockerfile() -> str:
-    """The Dockerfile of the image of every pod."""
+    """Return the Dockerfile of the image used by all pods."""
     return _read("Dockerfile")
 
 

@@ -1,6 +1,6 @@
-"""A Ray of this process's own: on this machine, for this user alone, and gone with the process.
+"""Starts a Ray of this process's own: on this machine, for this user only, ending with the process.
 
-It listens on the loopback interface only, keeps its files where nobody else can look, and asks for a token.
+It listens only on the loopback interface, keeps its files where nobody else can read them, and requires a token.
 """
 
 import logging
@@ -30,21 +30,21 @@ _VARIABLES = {
     "NCCL_SOCKET_IFNAME": "lo",
 }
 _OBJECT_STORE_BYTES = 512 * 2**20
-"""Documents and weights are passed as files; little passes through Ray's object store."""
+"""Documents and weights are passed as files, so Ray's object store holds little."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRay:
-    """Ray as it was started here."""
+    """A Ray that was started here."""
 
     context: Any
-    """What `ray.init` returned."""
+    """The result of `ray.init`."""
     reaper: subprocess.Popen[bytes]
     release: Callable[[], None]
-    """Let a later session remove this one's folder."""
+    """Lets a later session delete this session's folder."""
 
     def close(self) -> None:
-        """End Ray with all its processes."""
+        """Shut down Ray with all its processes."""
         try:
             ray.shutdown()
             self.reaper.kill()
@@ -52,7 +52,7 @@ class LocalRay:
             self.leave()
 
     def leave(self) -> None:
-        """Let go of a Ray that is lost; its last processes end by themselves."""
+        """Abandon a Ray that is lost; its remaining processes end by themselves."""
         assert self.reaper.stdin is not None
         self.reaper.stdin.close()
         self.reaper.wait()
@@ -62,10 +62,10 @@ class LocalRay:
 def start_ray(
     cpus: int | None, gpus: int | None, resources: dict[str, float] | None, *, with_dashboard: bool = True
 ) -> LocalRay:
-    """Start Ray on this machine, never joining another user's.
+    """Start Ray on this machine, without ever joining another user's.
 
     Raises:
-        ResourceError: its token or its folder cannot be made, or its dashboard does not start.
+        ResourceError: its token or its folder cannot be created, or its dashboard does not start.
     """
     protect_token(AUTH_TOKEN, create=True)
     for name, value in _VARIABLES.items():
@@ -91,14 +91,14 @@ def start_ray(
 
 @contextmanager
 def _dashboard_errors() -> Iterator[None]:
-    """Ray's error where its dashboard does not start, in one line; other processes of Ray need the same packages."""
+    """Report in one line that Ray's dashboard does not start; other processes of Ray need the same packages."""
     try:
         yield
-    # Ray has no type for it.
+    # Ray has no exception type for this error.
     except Exception as error:
         if "dashboard" not in str(error):
             raise
-        # The message holds the whole of the dashboard's log.
+        # The message contains the dashboard's whole log.
         reason = shorten_quotes(str(error).strip().splitlines()[-1].strip())
         raise ResourceError(
             f"Ray does not start, since its dashboard does not: {reason}; install Ray anew with all its packages: "
@@ -107,9 +107,9 @@ def _dashboard_errors() -> Iterator[None]:
 
 
 def _start_reaper() -> subprocess.Popen[bytes]:
-    """A process that ends the raylet's agents, should this one be killed; see `reaper`."""
+    """Start a process that ends the raylet's agents if this process is killed; see `reaper`."""
     threads = Path(f"/proc/{find_raylet()}/task")
     agents = [pid for children in threads.glob("*/children") for pid in children.read_text().split()]
     words = [sys.executable, "-I", "-S", str(Path(reaper.__file__)), *agents]
-    # Ctrl-C at the terminal must not end it.
+    # In a new session, so that Ctrl-C at the terminal does not end it.
     return subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)

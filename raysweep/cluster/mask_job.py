@@ -1,7 +1,7 @@
-"""Make the shards of the example store in a Ray Data job.
+"""Makes the shards of the example store in a Ray Data job.
 
 Each shard is made by one call that depends on its task alone and renames its own file into place, so neither
-the number of workers nor the order in which they end can change a byte.  (Ray Data's `write_parquet` does
+the number of workers nor the order in which they finish can change a byte.  (Ray Data's `write_parquet` does
 not keep the order of rows, even with `preserve_order`.)
 """
 
@@ -30,16 +30,16 @@ def make_shards(
     workers: int | None,
     mask: str = MASK_SHARD,
 ) -> list[dict[str, Any]]:
-    """Make the shards; returns their summaries in the tasks' order.
+    """Make the shards; return their summaries in the order of the tasks.
 
     Args:
-        workers: shards made at a time, each on one CPU; None: as many as the nodes have CPUs now, so that the
-            autoscaler starts none, with a GPU, for work that needs none.
+        workers: number of shards made at once, each on one CPU; None for the number of CPUs that the nodes have now,
+            so that the autoscaler starts no GPU node for work that needs no GPU.
         mask: the function, 'module:function', called with a task's fields.
 
     Raises:
         RaysweepError: the error of the first shard that failed.
-        RuntimeError: a shard failed with an error that is not ours.
+        RuntimeError: a shard failed with an error that is not raysweep's own.
     """
     documents = [task.rows[1] - task.rows[0] for task in tasks]
     listener.advance("mask", 0, sum(documents), "documents")
@@ -59,10 +59,10 @@ def make_shards(
 
 
 def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | None) -> Iterator[tuple[int, Any]]:
-    """Call `mask` with every task; yields the task's index and its summary or error, in the order of their ends."""
+    """Call `mask` for every task; yield each task's index and its summary or error, as they finish."""
 
     def make_shard(row: dict[str, Any]) -> dict[str, Any]:
-        # Rows are Arrow's, which has no type for our records.
+        # Rows are stored by Arrow, which has no type for these records.
         task = pickle.loads(row["task"])  # noqa: S301 - written below
         outcome = make_staged_shard(mask, task, require, ticket, documents)
         return {"index": row["index"], "outcome": pickle.dumps(outcome)}
@@ -79,7 +79,7 @@ def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | 
 
 
 def quiet_ray_data() -> None:
-    """Leave progress to our own lines."""
+    """Disable Ray Data's progress bars in favour of raysweep's own lines."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    # Ray Data logs its plan, and that there are no progress bars.
+    # Ray Data logs its plan, and the absence of progress bars.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

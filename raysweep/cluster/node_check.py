@@ -1,7 +1,7 @@
-"""Check that every node sees the run folder and has this raysweep: before anything starts, and where work arrives.
+"""Checks that every node sees the run folder and has the same raysweep, before anything starts and where work arrives.
 
-A node that joins later, as the autoscaler's do, is checked by the work that it is given.  Without this a folder that
-is not shared, or is mounted elsewhere, shows after trainings, as a missing file.
+A node that joins later, for example from the autoscaler, is checked by the first work that it receives.  Without this
+check, a folder that is not shared, or is mounted elsewhere, would show only after trainings, as a missing file.
 """
 
 import importlib
@@ -28,7 +28,7 @@ from raysweep.storage.digests import digest_code
 
 _TIMEOUT_S = 60.0
 _SEEN_WITHIN_S = 10.0
-"""How long a file may take to be seen on another node; NFS clients cache what a folder holds."""
+"""Seconds until a file may become visible on another node, because NFS clients cache folder contents."""
 _NAMED = 5
 _STORAGE_FIX = "--storage must be a folder that every node has at the same path (cluster.yaml: initialization_commands)"
 _CODE_FIX = "install the same on every node (`ray up cluster.yaml` copies and installs it), and restart the nodes"
@@ -36,21 +36,21 @@ _CODE_FIX = "install the same on every node (`ray up cluster.yaml` copies and in
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeCheck:
-    """What the process that runs the sweep has, for another process to compare with its own."""
+    """The state of the process that runs the sweep, for another process to compare with its own."""
 
     note: Path | None
-    """A file in the run folder; None if no folder is shared: then the code alone is compared."""
+    """A file in the run folder; None if no folder is shared, in which case only the code is compared."""
     nonce: str
-    """What is in it."""
+    """The contents of the note."""
     code: str
-    """The digest of its raysweep."""
+    """Digest of the sweep process's raysweep."""
     ticket: StagingTicket | None = None
-    """For a run in object storage, where nodes have disks of their own: the bucket is looked at, not the note."""
+    """For a run in object storage, where nodes have their own disks: the bucket is checked instead of the note."""
 
     def find_problem(self) -> str:
-        """Compare with this process, which answers in a file beside the note; '' if all is well.
+        """Compare with this process, and confirm in a file beside the note; return '' if everything matches.
 
-        The storage comes first: with another code the folder may still be right.
+        The storage is checked first, since it may be right even if the code differs.
         """
         if problem := self._find_storage_problem():
             return problem
@@ -76,10 +76,10 @@ class NodeCheck:
         return ""
 
     def require(self) -> None:
-        """Refuse to work in this process if it differs; it is asked once in each.
+        """Refuse to work in this process if it differs; the check runs once per process.
 
         Raises:
-            ResourceError: with the node, the path and the fix.
+            ResourceError: the message names the node, the path and the fix.
         """
         if problem := _find_problem_once(self):
             raise ResourceError(f"node {socket.gethostname()}: {problem}")
@@ -91,12 +91,12 @@ def _find_problem_once(check: NodeCheck) -> str:
 
 
 def answer_to(note: Path, host: str) -> Path:
-    """The file that the node writes."""
+    """Return the file with which a node confirms that it read the note."""
     return note.with_name(f"{note.name}.{host}")
 
 
 def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
-    """Leave a note in the folder, with a name that no node has looked up before."""
+    """Write a note into the folder, under a name that no node has looked up before."""
     nonce = secrets.token_hex(16)
     for earlier in folder.glob("note-*"):
         earlier.unlink(missing_ok=True)
@@ -106,10 +106,10 @@ def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
 
 
 def check_nodes(check: NodeCheck) -> None:
-    """Run the check on every node that there is.
+    """Run the check on every node of the cluster.
 
     Raises:
-        ResourceError: it failed on some; each is named.
+        ResourceError: it failed on some nodes; the message names them.
     """
 
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -125,11 +125,12 @@ def check_nodes(check: NodeCheck) -> None:
 
 
 def make_probe(check: NodeCheck) -> Callable[[], tuple[str, str]]:
-    """The function that a node runs: returns its name and its problem, '' if there is none."""
+    """Make the function that a node runs: it returns the node's name and its problem, '' if there is none."""
     note, nonce, code, fix, ticket = check.note, check.nonce, check.code, _CODE_FIX, check.ticket
 
     def find_problem() -> tuple[str, str]:
-        # A nested function, with what it refers to, is sent by value; ours would need the same raysweep there.
+        # A nested function and what it refers to are sent by value; a module's function would require the same raysweep
+        # there.
         host = socket.gethostname()
         try:
             ours = importlib.import_module("raysweep.cluster.node_check").NodeCheck
@@ -155,7 +156,7 @@ def _outcomes(check: NodeCheck, running: dict[str, Any]) -> Iterator[tuple[str, 
 
 
 def _find_unseen(note: Path, host: str) -> str:
-    """A node that read the note must be able to write where this process reads."""
+    """Check that a node which read the note can also write where this process reads."""
     until = time.monotonic() + _SEEN_WITHIN_S
     while not (answer := answer_to(note, host)).exists():
         if time.monotonic() > until:

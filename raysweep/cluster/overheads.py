@@ -1,4 +1,4 @@
-"""Measure how long Ray takes around trainings: a session, a sweep of one-step trainings, and a scorer.
+"""Measures the time that Ray takes around trainings: a session, a sweep of one-step trainings, and a scorer.
 
 The calibration without Ray (`planning.calibration`) leaves its sample of examples and its models in a folder;
 the same trainings run here as trials of a sweep.
@@ -21,21 +21,21 @@ from raysweep.storage.run_folder import RunFolder
 
 
 class _Silent:
-    """A listener that shows nothing."""
+    """A listener that ignores everything."""
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Ignore it."""
+        """Ignore progress."""
 
     def say(self, message: str) -> None:
-        """Ignore it."""
+        """Ignore a message."""
 
 
 def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s: float) -> Overheads:
     """Measure the seconds that Ray takes on this machine.
 
     Args:
-        folder: a calibration's, with examples and documents.
-        slots: trainings at a time; twice as many run.
+        folder: a calibration's folder, with examples and documents.
+        slots: number of simultaneous trainings; twice as many are run.
 
     Raises:
         TrainingError: one of them failed.

@@ -1,6 +1,6 @@
-"""What a Ray that is started here keeps on disk, for this user alone: its token and its session folder.
+"""Restricts what a locally started Ray keeps on disk, its token and its session folder, to this user.
 
-Whoever has the token may run code as this user, and the session's logs and sockets show and take whatever a run
+Anybody who has the token can run code as this user, and the session's logs and sockets expose everything that a run
 does.  Ray makes the token readable by all, and its folders writable by all.
 """
 
@@ -16,21 +16,21 @@ from pathlib import Path
 from raysweep.errors import ResourceError
 
 _SOCKET_PATH_BYTES = 107
-"""The longest path of a socket on Linux."""
+"""Maximum length of a socket's path on Linux."""
 _RAY_ADDS_BYTES = 64
 """'/session_<date>_<time>_<microseconds>_<pid>/sockets/plasma_store'"""
 _KEPT = 3
-"""Sessions that are over and whose logs are kept."""
+"""Number of ended sessions whose logs are kept."""
 
 
 def protect_token(path: Path, *, create: bool) -> None:
-    """Let nobody else read the token; make one before Ray does, if there is none.
+    """Restrict the token file to its owner; create it before Ray does, if it does not exist.
 
     Args:
-        create: only where Ray would make one; a cluster that is joined has its own.
+        create: True only where Ray would create a token; a joined cluster has its own.
 
     Raises:
-        ResourceError: the file cannot be made.
+        ResourceError: the file cannot be written.
     """
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or os.environ.get("RAY_AUTH_MODE") == "disabled":
         return
@@ -60,18 +60,18 @@ def _write_token(path: Path) -> None:
 
 @contextmanager
 def session_parent() -> Iterator[Path]:
-    """The folder in which Ray makes a session's own; sessions that are over are removed from it before.
+    """Yield the folder in which Ray creates a session's folder, after deleting ended sessions from it.
 
-    Within the block no other process removes sessions: the new one is not marked as in use yet.
+    During the block no other process deletes sessions, because the new one is not marked as in use yet.
 
     Raises:
-        ResourceError: no folder for temporary files can hold Ray's sockets.
+        ResourceError: no temporary folder can hold Ray's sockets.
     """
     parent = _find_parent() / "r"
     parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(parent, os.O_RDONLY)
     try:
-        # Another process that is starting a session holds it shared; then nothing is removed this time.
+        # If another process is starting a session, it holds the lock shared, and nothing is deleted this time.
         if _try_lock(descriptor, fcntl.LOCK_EX):
             _remove_ended(parent)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -81,14 +81,14 @@ def session_parent() -> Iterator[Path]:
 
 
 def mark_in_use(session: Path) -> Callable[[], None]:
-    """Mark a session's folder as in use until this process ends, however it ends, or calls what is returned."""
+    """Mark a session's folder as in use until this process ends, or calls the returned function."""
     descriptor = os.open(session, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return lambda: os.close(descriptor)
 
 
 def _find_parent() -> Path:
-    """A folder that only this user can enter, with a path short enough for sockets: in TMPDIR, or else in /tmp."""
+    """Find a folder that only this user can enter, with a path short enough for sockets: in TMPDIR, or else in /tmp."""
     longest = _SOCKET_PATH_BYTES - _RAY_ADDS_BYTES - len("/r")
     problems = []
     for place in dict.fromkeys([os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "/tmp"]):
@@ -113,10 +113,10 @@ def _find_parent() -> Path:
 
 
 def _remove_ended(parent: Path) -> None:
-    """Remove the folders of sessions that are over, but for the newest."""
+    """Delete the folders of ended sessions, except the newest ones."""
     ended = [session for session in parent.glob("session_2*") if session.is_dir() and _is_over(session)]
     for session in sorted(ended, reverse=True)[_KEPT:]:
-        # Helpers of a killed session may still write into it; what they leave goes next time.
+        # Helpers of a killed session may still write into it; what they leave is deleted next time.
         shutil.rmtree(session, ignore_errors=True)
 
 

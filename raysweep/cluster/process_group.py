@@ -1,6 +1,6 @@
-"""The process group of a training with several workers, whose store listens on one address only.
+"""Starts the process group of a training with several workers, with a store that listens on one address only.
 
-Ray's own start of it (`TorchConfig`) lets PyTorch's TCPStore listen on every interface, without a password.
+With Ray's own `TorchConfig`, PyTorch's TCPStore listens on every interface, without a password.
 """
 
 import logging
@@ -19,11 +19,11 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 _LOGGER = logging.getLogger(__name__)
 _LEAVING_S = 30.0
 _STORE: list[TCPStore] = []
-"""The store that the first worker's process keeps open while the training lasts."""
+"""The store that the first worker's process keeps open during the training."""
 
 
 class OneAddressTorchConfig(TorchConfig):
-    """`TorchConfig` whose workers meet at the address by which Ray knows the first worker's node."""
+    """A `TorchConfig` whose workers meet at the address by which Ray knows the first worker's node."""
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -34,7 +34,7 @@ class _OneAddressBackend(Backend):
     share_cuda_visible_devices = True
 
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Open the store in the first worker and let all of them join the group."""
+        """Open the store in the first worker, and let all workers join the group."""
         assert isinstance(backend_config, TorchConfig)
         timeout = timedelta(seconds=backend_config.timeout_s)
         workers = len(worker_group)
@@ -57,7 +57,7 @@ class _OneAddressBackend(Backend):
 
 
 def _open_store(workers: int, timeout: timedelta) -> tuple[str, int]:
-    """Open the store on this node's address in Ray, which is loopback where Ray was started here."""
+    """Open the store on this node's address in Ray, which is loopback for a locally started Ray."""
     host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, 0), family=family)

@@ -29,10 +29,10 @@ class RayExecutor:
         trains: bool = True,
     ) -> None:
         """Args:
-        fail_fast: whether the first trial that fails stops the others, at a checkpoint.
+        fail_fast: whether the first failed trial stops the others, at a checkpoint.
         budget: the budget of trainings.
         staging: of the run folder, if it is in object storage.
-        trains: as `open_session` takes it.
+        trains: as for `open_session`.
         """
         self._staging: Staging = staging or LocalStorage()
         self._trains = trains
@@ -42,24 +42,24 @@ class RayExecutor:
         self._scorers: Scorers | None = None
 
     def check(self, listener: Listener) -> None:
-        """Join the cluster, if there is one to join, which compares its nodes with what the run needs."""
+        """Join the cluster, if there is one, which checks its nodes against the run's needs."""
         if self._resources.cluster_address is not None:
             self._open(listener)
 
     def block_mapper(self, listener: Listener) -> MapBlocks:
-        """Threads of this process; if a cluster is joined, also its nodes, where that saves time."""
+        """Map blocks in threads of this process; if a cluster is joined, also on its nodes if that saves time."""
         if self._session is None or self._session.local is not None:
             return map_blocks_in_threads
-        # Ray Data, as below.
+        # Imported here, because it loads Ray Data.
         from raysweep.cluster.block_job import spread_blocks
 
         return partial(spread_blocks, self._session, listener)
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
-        """Make the shards; returns their summaries in the tasks' order."""
+        """Make the shards; return their summaries in the order of the tasks."""
         if not tasks:
             return []
-        # Ray Data, which those who only score need not wait for.
+        # Imported here: it loads Ray Data, which commands that only score do not need.
         from raysweep.cluster.mask_job import make_shards
 
         session = self._open(listener)
@@ -69,9 +69,9 @@ class RayExecutor:
         return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
-        """Train every task whose parent gets done, and write each one's record."""
+        """Train every task whose parent finishes, and write each task's record."""
         if tasks:
-            # Ray Tune and Ray Train, for the same reason.
+            # Imported here for the same reason: it loads Ray Tune and Ray Train.
             from raysweep.cluster.sweep import run_sweep
 
             run_sweep(
@@ -85,7 +85,7 @@ class RayExecutor:
             )
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
-        """Score the models; each one's table is in place before its record."""
+        """Score the models; each model's table is in place before its record."""
         if tasks:
             scorers = self._open_scorers(listener)
             self._staging.push()
@@ -94,24 +94,24 @@ class RayExecutor:
                 self._staging.collect(folder)
 
     def warm_up(self, tasks: int, listener: Listener) -> None:
-        """Start Ray and what scores so many parts of a corpus at least."""
+        """Start Ray, and the workers that will score at least this many parts of a corpus."""
         if tasks:
             self._open_scorers(listener).warm_up(tasks)
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
-        """Score parts of a corpus; yields each task as it is done."""
+        """Score parts of a corpus; yield each task when it is done."""
         if tasks:
             scorers = self._open_scorers(listener)
             self._staging.push()
             yield from scorers.score_texts(tasks, listener)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
-        """Time one model's infilling, on what a trial gets."""
+        """Time one model's infilling, with the resources of a trial."""
         listener.advance("evaluate", 0, 1, "models timed")
         return self._open_scorers(listener).time_model(folder, ensemble, repeats)
 
     def close(self) -> None:
-        """End the session, if there is one."""
+        """Close the session, if there is one."""
         if self._session is not None:
             if self._scorers is not None:
                 self._scorers.close()

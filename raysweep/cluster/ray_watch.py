@@ -1,7 +1,7 @@
-"""Notices within seconds that Ray is lost, and breaks off whatever the main thread waits for.
+"""Notices within seconds that Ray is lost, and interrupts whatever the main thread is waiting for.
 
-Ray itself ends the process after a minute without a word when the GCS is gone, and goes on failing every training
-without a raylet.
+Ray itself ends the process after a minute without response if the GCS is gone, and without a raylet it keeps failing
+every training.
 """
 
 import atexit
@@ -24,23 +24,23 @@ from raysweep.storage.printable import say
 
 _LOOK_S = 0.2
 _PATIENCE_S = 15.0
-"""How long the main thread may take to save its records when Ray is lost; after a minute Ray's own code ends it."""
+"""Seconds for the main thread to save its records when Ray is lost; after a minute Ray's own code ends it."""
 _SILENCE_S = 10.0
-"""A server of a cluster may be away for this long: its listening socket answers even if its process is busy."""
+"""Seconds that a cluster's server may be unreachable: its listening socket answers even if its process is busy."""
 _CONNECT_S = 2.0
 
 
 def find_ended_server() -> str:
-    """What ended of the Ray that this process started, in words; '' if all runs."""
+    """Say which server of the locally started Ray has ended; '' if all are running."""
     dead = find_dead_servers()
     return f"Ray's {' and '.join(dead)} on this machine ended (killed, or out of memory?)" if dead else ""
 
 
 class SilentServers:
-    """Tells which servers of a joined cluster have not been reachable for a while.
+    """Reports servers of a joined cluster that have been unreachable for a while.
 
     Args:
-        addresses: host and port of each, by name.
+        addresses: host and port of each server, by name.
     """
 
     def __init__(self, addresses: Mapping[str, tuple[str, int]], silence_s: float = _SILENCE_S) -> None:
@@ -48,7 +48,7 @@ class SilentServers:
         self._answered = dict.fromkeys(addresses, time.monotonic())
 
     def __call__(self) -> str:
-        """The first that is silent, in words; '' if there is none."""
+        """Describe the first unreachable server; '' if there is none."""
         for name, address in self._addresses.items():
             try:
                 socket.create_connection(address, timeout=_CONNECT_S).close()
@@ -62,7 +62,7 @@ class SilentServers:
 
 
 def servers_of_cluster() -> dict[str, tuple[str, int]]:
-    """Where the GCS of the joined cluster and the raylet of this node listen."""
+    """Return the addresses of the joined cluster's GCS and of this node's raylet."""
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     (node,) = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]  # type: ignore[no-untyped-call]
@@ -73,16 +73,16 @@ def servers_of_cluster() -> dict[str, tuple[str, int]]:
 
 
 class _Lost(BaseException):
-    """Raised in the main thread, wherever it is; no Exception, since nothing on its way out may wait for Ray."""
+    """Raised in the main thread at any point; not an Exception, so that no handler waits for Ray on the way out."""
 
 
 class RayWatch:
-    """Looks after Ray's servers in a thread.
+    """Watches Ray's servers in a thread.
 
     Args:
-        logs: Ray's.
-        find_lost: says what is lost, '' if nothing is.
-        look_s: how long to wait between two looks.
+        logs: the folder of Ray's logs.
+        find_lost: describes what is lost; '' if nothing is.
+        look_s: seconds between two checks.
     """
 
     def __init__(self, logs: Path, find_lost: Callable[[], str], look_s: float = _LOOK_S) -> None:
@@ -92,13 +92,13 @@ class RayWatch:
         self._message = ""
 
     def start(self) -> None:
-        """Begin; only in the main thread, where signals can be handled."""
+        """Start watching, if this is the main thread, which can handle signals."""
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGUSR1, self._break_off)
             threading.Thread(target=self._watch, name="watch Ray", daemon=True).start()
 
     def stop(self) -> None:
-        """End.
+        """Stop watching.
 
         Raises:
             LostRayError: a server was lost.
@@ -109,7 +109,7 @@ class RayWatch:
         self.raise_if_lost()
 
     def raise_if_lost(self) -> None:
-        """Say what is lost.
+        """Raise the error if a server was lost.
 
         Raises:
             LostRayError: a server was lost.
@@ -126,7 +126,7 @@ class RayWatch:
                 )
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
                 if not self._stopped.wait(_PATIENCE_S):
-                    # The main thread waits for Ray, in code that no signal interrupts.
+                    # The main thread waits for Ray in code that no signal interrupts.
                     say(f"error: {self._message}", to_stderr=True)
                     _end_at_once()
                 return
@@ -136,7 +136,7 @@ class RayWatch:
 
 
 def _end_at_once() -> None:
-    """End the process before Ray's own code does, which waits for the lost servers, or crashes."""
+    """End the process before Ray's own exit code, which waits for the lost servers, or crashes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(LostRayError.exit_code)

@@ -1,7 +1,7 @@
-"""A script that ends other processes once the one that started it is gone, however that ended.
+"""A script that kills other processes when the process that started it is gone, however that ended.
 
-Ray's servers share their parent's fate; its agents notice the end of the raylet, but then spend a minute on telling
-the servers of it.  Usage: `python reaper.py PID …`, with a pipe on stdin that nobody writes to.
+Ray's servers end with their parent; its agents notice the end of the raylet, but then spend a minute trying to report
+it to the servers.  Usage: `python reaper.py PID …`, with a pipe on stdin that nobody writes to.
 """
 
 import os
@@ -14,11 +14,11 @@ _GRACE_S = 1.0
 
 
 def main(pids: list[str]) -> None:
-    """Wait until the pipe is closed, and a moment, and end the processes."""
+    """Wait until the pipe is closed, and a moment longer, then kill the processes."""
     targets = []
     for pid in pids:
         with suppress(ProcessLookupError):
-            # A descriptor, since the number may belong to another process by then.
+            # Open descriptors, since a PID may belong to another process by then.
             targets.append(os.pidfd_open(int(pid)))
     sys.stdin.read()
     time.sleep(_GRACE_S)

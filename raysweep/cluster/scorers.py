@@ -1,8 +1,8 @@
-"""Score models, and parts of new texts, on a few actors, each of which imports torch once and then does many tasks.
+"""Scores models, and parts of new texts, on a few actors, each of which imports torch once and then does many tasks.
 
-An actor whose node is lost, or that dies, is replaced, and its task goes to the next actor that is free: Ray's own
-retries (and Ray Data's) wait for the same actor, which on a cluster that cannot grow never comes back.  What is scored
-stays scored, whatever happens to the others.  A task is read when an actor is free for it, so that memory holds a few.
+An actor that dies, or whose node is lost, is replaced, and its task goes to the next free actor: Ray's own retries (and
+Ray Data's) wait for the same actor, which never comes back on a cluster that cannot grow.  Finished scores are kept,
+whatever happens to other tasks.  A task is read when an actor is free for it, so that memory holds only a few.
 """
 
 import os
@@ -28,7 +28,7 @@ from raysweep.staging.worker_place import WorkerPlace
 SCORE_MODEL = "raysweep.evaluation.scoring:score_model"
 SCORE_PART = "raysweep.inference.text_parts:score_part"
 _MODELS_PER_NEW_NODE = 4
-"""A node that does not run yet takes minutes to come, in which others score; it is asked for if that many wait."""
+"""A new node takes minutes to start while others score; one is requested per this many waiting models."""
 _PARTS_PER_NEW_NODE = 100
 """The same for parts of texts, each of which takes seconds."""
 _LOST_MODEL = (
@@ -48,14 +48,14 @@ Task = TypeVar("Task", ScoreTask, TextTask)
 
 
 class Scorers:
-    """Actors that score; afterwards one is kept, for timing and for what is scored next, since torch takes seconds."""
+    """Actors that score; one is kept afterwards for timing and later scores, since importing torch takes seconds."""
 
     def __init__(self, session: Session, *, score: str = SCORE_MODEL, score_part: str = SCORE_PART) -> None:
-        """Args: the functions, 'module:function', called with the fields of a task or part and `device`."""
+        """Args: the functions, 'module:function', are called with the fields of a task or part, and `device`."""
         self._session, self._score, self._score_part = session, score, score_part
         self._scorers: list[Any] = []
         self._lost: Counter[str] = Counter()
-        """Actors lost, by what they did: the name of a model or of one part of the texts."""
+        """Number of lost actors, by what they scored: the name of a model or of a part of the texts."""
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models, the largest first.
@@ -75,14 +75,14 @@ class Scorers:
             listener.advance("evaluate", done, len(tasks), "models")
 
     def warm_up(self, tasks: int) -> None:
-        """Start the actors that so many parts of texts take at least; they import what they need until those come."""
+        """Start the actors that this many parts of texts need at least, which import what they need meanwhile."""
         count = min(tasks, self._places(tasks, _PARTS_PER_NEW_NODE))
         self._resize(max(count, len(self._scorers)))
         for scorer in self._scorers:
             scorer.prepare.remote(self._score_part)
 
     def score_texts(self, tasks: Sequence[TextTask], listener: Listener) -> Iterator[tuple[TextTask, int]]:
-        """Score parts of a corpus; yields each with the number of its texts, when its scores are written here.
+        """Score parts of a corpus; yield each part with the number of its texts when its scores are written here.
 
         Raises:
             RaysweepError: the error of the first part that failed, with the model's name.
@@ -98,20 +98,20 @@ class Scorers:
     def _spread(
         self, tasks: Sequence[Task], submit: Callable[[Any, Task], Any], listener: Listener, *, per_new_node: int
     ) -> Iterator[tuple[Task, Any]]:
-        """Give every task to an actor; yields each with what the actor returned, in the order of their ends.
+        """Give every task to an actor; yield each task with what the actor returned, as they finish.
 
         Args:
             submit: starts a task on an actor, and returns its future.
-            per_new_node: how many tasks must wait for a node that has yet to come.
+            per_new_node: number of waiting tasks for which a new node is requested.
 
         Raises:
             TrainingError: a task has lost too many actors, or too many in a row were lost before they were ready.
         """
         waiting = deque(tasks)
         self._resize(min(len(tasks), self._places(len(tasks), per_new_node)))
-        # An actor whose node has yet to come is ready later, and is given nothing until then.
+        # An actor whose node is still starting becomes ready later, and gets no task until then.
         running: dict[Any, tuple[Any, Task | None]] = {self._ready(scorer): (scorer, None) for scorer in self._scorers}
-        # An actor that replaces a lost one takes its number, under which its starts are counted.
+        # An actor that replaces a lost one takes over its number, by which failed starts are counted.
         numbers = {
             scorer: f"scorer {number} of {len(self._scorers)}" for number, scorer in enumerate(self._scorers, start=1)
         }
@@ -139,7 +139,7 @@ class Scorers:
                     self._drop(scorer, failed_starts, number, lost, problem=_LOST_START)
                 waiting.extendleft([task] if task else [])
                 if idle:
-                    # Another one might wait for ever for the CPU that this one holds.
+                    # A replacement might wait forever for the CPU that this idle actor holds.
                     give_work(idle.pop())
                 else:
                     self._scorers.append(replacement := self._start())
@@ -152,13 +152,13 @@ class Scorers:
             if task is not None:
                 left -= 1
                 yield task, outcome
-        # The one that is kept is not one whose node has yet to come.
+        # Keep an actor that is ready, not one whose node is still starting.
         pending = [scorer for scorer, _ in running.values()]
         self._scorers.sort(key=lambda scorer: scorer in pending)
         self._resize(1)
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int) -> dict[str, Any]:
-        """Time infilling on one actor, with the others ended; see `evaluation.speed`."""
+        """Time infilling on one actor, after ending the others; see `evaluation.speed`."""
         self._resize(1)
         while True:
             try:
@@ -187,20 +187,20 @@ class Scorers:
     def _drop(
         self, scorer: Any, losses: Counter[str], work: str, lost: RayActorError | ObjectLostError, *, problem: str
     ) -> None:
-        """Give up an actor that is lost, and count it among the losses of its work.
+        """Discard a lost actor, and count the loss against its work.
 
         Args:
-            problem: what to say of too many losses; `{times}` and `{reason}` are replaced.
+            problem: the message for too many losses, in which `{times}` and `{reason}` are replaced.
 
         Raises:
-            TrainingError: this work has lost too many.
+            TrainingError: this work has lost too many actors.
         """
         if not getattr(lost, "preempted", False):
             losses[work] += 1
         if losses[work] > self._session.resources.max_failures:
             told = problem.format(times=losses[work], reason=first_line(str(lost)))
             raise TrainingError(f"{work}: {told}") from lost
-        # It may only be out of reach; then nothing it still writes differs from what the other writes.
+        # The actor may only be unreachable; whatever it still writes equals what its replacement writes.
         ray.kill(scorer)
         self._scorers.remove(scorer)
 
@@ -219,7 +219,7 @@ class Scorers:
 
 
 class Scorer:
-    """The actor, in a process of its own."""
+    """The actor that runs in a worker process and scores there."""
 
     def __init__(
         self,
@@ -229,25 +229,25 @@ class Scorer:
         uses_gpu: bool,
         ticket: StagingTicket | None,
     ) -> None:
-        # Before torch is imported; one thread, so that a score does not depend on the number of cores.
+        # Set before torch is imported; one thread, so that a score does not depend on the number of cores.
         os.environ["OMP_NUM_THREADS"] = "1"
         self._score, self._score_part = functions
         self._require, self._uses_gpu, self._ticket = require, uses_gpu, ticket
         self._fetched = FetchedModels()
 
     def prepare(self, function: str) -> None:
-        """Import what the function needs, if it can."""
-        # The first task meets the error too, after the node's code was compared, and tells it with the task's name.
+        """Import what the function needs, if possible."""
+        # The first task meets the same error after the node's code was compared, and reports it with the task's name.
         with suppress(Exception):
             resolve(function)
 
     def score(self, task: ScoreTask) -> Exception | None:
-        """Score a model; returns its error, or None."""
+        """Score a model; return its error, or None."""
         outcome = score_staged_model(self._score, task, self._require, self._ticket, device=self._device())
         return outcome if isinstance(outcome, Exception) else None
 
     def score_part(self, part: TextPart) -> Any:
-        """Score a part of new texts; returns its scores, or its error."""
+        """Score a part of new texts; return its scores, or its error."""
         return score_staged_part(
             self._score_part, part, self._require, self._ticket, device=self._device(), fetched=self._fetched
         )
@@ -273,14 +273,14 @@ class Scorer:
 
 
 def _raise_error(model: str, error: Exception | None) -> None:
-    """Raise the error of a model that could not be scored, or not score, with the model's name."""
+    """Raise the error of a model that could not be scored, or could not score, with the model's name."""
     if error is not None:
         kind = type(error) if isinstance(error, RaysweepError) else TrainingError
         raise kind(f"model '{model}': {error}")
 
 
 def _name_of(task: ScoreTask | TextTask) -> str:
-    """The task for a message: a model, or one of the many parts that are scored with the same model."""
+    """Name the task for a message: a model, or one of the parts that are scored with the same model."""
     name = f"model '{task.model}'"
     return f"{name}, part {task.out}" if isinstance(task, TextTask) else name
 
@@ -290,7 +290,7 @@ def _problem_of(task: ScoreTask | TextTask) -> str:
 
 
 def _present() -> Capacity:
-    """What the nodes have that are there now."""
+    """Return the resources of the nodes that exist now."""
     now: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Capacity(cpus=now.get("CPU", 0.0), gpus=now.get("GPU", 0.0))
 
@@ -298,7 +298,7 @@ def _present() -> Capacity:
 def count_places(
     need: ResourceRequest, tasks: int, *, present: Capacity, most: Capacity, per_new_node: int = _MODELS_PER_NEW_NODE
 ) -> int:
-    """How many scorers to start, at least one: as many as fit now, and more if enough tasks wait for new nodes."""
+    """Return how many scorers to start, at least one: as many as fit now, and more if many tasks wait for new nodes."""
 
     def room(capacity: Capacity) -> int:
         by_gpu = int(capacity.gpus / share_of_gpus(need.gpus)) if need.gpus else int(capacity.cpus)
@@ -308,6 +308,6 @@ def count_places(
 
 
 def _model_bytes(task: ScoreTask) -> int:
-    """Size of the model's weights; every model is scored on the same documents."""
+    """Return the size of the model's weights; every model is scored on the same documents."""
     folder = Path(task.start)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.is_dir() else 0

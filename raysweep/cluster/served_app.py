@@ -1,7 +1,7 @@
-"""Serve a web app on Ray Serve: replicas behind one HTTP proxy, for as long as a block lasts.
+"""Serves a web app with Ray Serve: replicas behind one HTTP proxy, for the duration of a block.
 
-The app comes from a function that each replica calls once, so its models are loaded there and nowhere else.  What
-it answers when it is busy is its own; should even that queue behind the proxy be full, the proxy answers 503.
+The app is made by a function that each replica calls once, so its models are loaded only there.  The app
+itself answers requests when it is busy; if the queue behind the proxy is full too, the proxy answers 503.
 """
 
 import logging
@@ -21,20 +21,20 @@ from raysweep.errors import ConfigError, ResourceError, TrainingError
 
 APP = "raysweep"
 _MOST_ONGOING = 100
-"""Requests that a replica takes at a time: those that its own queue may hold, a batch, and some for the page."""
+"""Requests that a replica accepts at a time: those in its own queue, one batch, and some for the page."""
 _MOST_QUEUED = 200
-"""Requests that the proxy keeps while every replica has as many as it takes."""
+"""Requests that the proxy queues while every replica is full."""
 _PROXY_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 _FAILED = ("UNHEALTHY", "DEPLOY_FAILED")
 _LOOK_S = 0.2
 _HEALTH_S = 2.0
-"""How often Serve looks for replicas that are gone; 10 by default."""
+"""Seconds between Serve's checks for lost replicas; the default is 10."""
 _END_WITHIN_S = 10.0
-"""How long a replica may take to answer its current batch when it is stopped."""
+"""Seconds that a replica has to answer its current batch when it is stopped."""
 
 
 class _Replica:
-    """One process that answers; Ray Serve wraps it."""
+    """A process that answers requests; Ray Serve wraps it."""
 
     def __init__(
         self, make_app: str, arguments: Mapping[str, Any], require: Callable[[], None] | None, threads: int
@@ -60,10 +60,10 @@ def serving(
     port: int,
     proxy: str | None = None,
 ) -> Iterator[Callable[[], str]]:
-    """Serve the app while the block runs; yields a function that tells its state: RUNNING if all is well.
+    """Serve the app during the block; yield a function that returns its state, RUNNING if all is well.
 
-    Each replica takes the CPUs and GPUs of a trial.  The function raises ResourceError if the app was ended by someone
-    else, as by `serve shutdown`.
+    Each replica gets the CPUs and GPUs of a trial.  The function raises ResourceError if something else ended the app,
+    such as `serve shutdown`.
 
     Args:
         make_app: 'module:function', called with the arguments; returns an ASGI app.
@@ -71,7 +71,7 @@ def serving(
         proxy: 'module:function', which returns the Starlette middlewares of the proxy.
 
     Raises:
-        ConfigError: Ray Serve serves something on this cluster already.
+        ConfigError: Ray Serve is already serving something on this cluster.
         ResourceError: the replicas do not fit, or the proxy cannot listen there.
         TrainingError: the app cannot be made.
     """
@@ -102,14 +102,14 @@ def serving(
     try:
         _start(app, host, port, proxy)
         yield partial(_tell_state, replicas)
-    except (Exception, KeyboardInterrupt):  # no other: when Ray is lost, nothing may wait for it
+    except (Exception, KeyboardInterrupt):  # not BaseException: if Ray is lost, nothing may wait for it
         _stop(session)
         raise
     _stop(session)
 
 
 def _start(app: Any, host: str, port: int, proxy: str | None = None) -> None:
-    # The proxies are started by the controller, and so have its variables.
+    # The controller starts the proxies, which inherit its environment variables.
     variables = {} if proxy is None else {_PROXY_VARIABLE: proxy}
     try:
         serve.start(
@@ -128,7 +128,7 @@ def _start(app: Any, host: str, port: int, proxy: str | None = None) -> None:
 
 
 def _tell_state(replicas: int) -> str:
-    """The app's state in Ray Serve's words; with the reason if it is not served as asked, by so many replicas."""
+    """Return the app's state in Ray Serve's words; with the reason if fewer than `replicas` replicas answer."""
     found = serve.status().applications.get(APP)
     if found is None:
         raise ResourceError(
@@ -145,13 +145,13 @@ def _tell_state(replicas: int) -> str:
 
 def _stop(session: Session) -> None:
     applications = set(serve.status().applications)
-    if session.local is None and applications <= {APP}:  # who ended ours may serve another
+    if session.local is None and applications <= {APP}:  # whoever ended our app may serve another
         serve.shutdown()  # type: ignore[no-untyped-call]
     elif APP in applications:
-        # All else of Serve ends with Ray; `shutdown` would print that its controller was killed.
+        # The rest of Serve ends with Ray; `shutdown` would print that its controller was killed.
         serve.delete(APP)
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank, which is a traceback's error."""
+    """Return the last line that is not blank, which in a traceback is the error."""
     return first_line("\n".join(reversed(text.splitlines())))

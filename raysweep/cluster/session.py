@@ -1,8 +1,8 @@
-"""Join a Ray cluster or start Ray on this machine, and compare what trials ask for with what there is.
+"""Joins a Ray cluster or starts Ray on this machine, and compares what trials request with the available resources.
 
-A Ray that is started here uses this machine only, and ends with the session; see `local_ray`.  The dashboard
+A locally started Ray uses this machine only, and ends with the session; see `local_ray`.  The dashboard
 stays on where models are trained: Ray Train asks it whether the resources of a dead trial can be freed; without it
-the trial's GPU is never given back.
+the trial's GPU is never released.
 """
 
 import logging
@@ -37,39 +37,39 @@ from raysweep.storage.atomic_files import write_json
 logger = logging.getLogger(__name__)
 
 TRIAL_GPU = "trial_gpu"
-"""The resource that nodes of cluster.yaml declare beside GPU, one for one; see `trial_driver.bundles`."""
+"""The resource that cluster.yaml's nodes declare beside GPU, one for one; see `trial_driver.bundles`."""
 MAX_TRIAL_GPU = "max_trial_gpu"
-"""The resource by which the head declares how many GPUs the autoscaler may bring the cluster to.
+"""The resource by which the head declares the maximum number of GPUs that the autoscaler may bring up.
 
 'max_trial_gpu:A10G' declares the same for GPUs of that kind.
 """
 MAX_CPU = "max_cpu"
-"""The resource by which the head declares how many CPUs the autoscaler may bring the cluster to."""
+"""The resource by which the head declares the maximum number of CPUs that the autoscaler may bring up."""
 
 TRAIN_VARIABLES = {
     # A report waits until the controller polls (every 2 s by default), and so does the end of a run.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # The dashboard's Train tab.
+    # Enables the dashboard's Train tab.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
 }
-"""What Ray Train reads, in the process of a trial too: a cluster's processes do not have this one's environment."""
+"""Variables of Ray Train, also set in a trial's process: a cluster's processes do not inherit this environment."""
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     **TRAIN_VARIABLES,
-    # The trial writes metrics.jsonl itself; Tune would write the same again.
+    # The trial writes metrics.jsonl itself; Tune would write the same data again.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # A later run goes by the trials' records; Tune would write the state of all trials again and again, and keep it.
+    # A later run uses the trials' records; Tune would repeatedly write the state of all trials, and keep it.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    # The searcher suggests no more trials than fit, so each may wait for the autoscaler.
+    # The searcher suggests no more trials than fit, so each of them may wait for the autoscaler.
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
-    # Tune's handler of Ctrl-C loses what was not saved; see `pipeline.signals`.
+    # Tune's handler of Ctrl-C loses unsaved work; see `pipeline.signals`.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Tune's newer reporter prints a banner even when verbose is 0.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 _VARIABLES_JOINED = {
-    # A new node may take minutes; asking for it again every minute only fills the log.
+    # A new node may take minutes; requesting it again every minute would only fill the log.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
 }
 _ACCELERATOR_TYPE = "accelerator_type:"
@@ -78,7 +78,7 @@ _ACCELERATOR_TYPE = "accelerator_type:"
 
 @dataclass(frozen=True, kw_only=True)
 class Session(AbstractContextManager["Session"]):
-    """A connection to Ray; as a context it closes itself."""
+    """A connection to Ray; as a context manager it closes itself."""
 
     resources: ResourcesConfig
     dashboard: str
@@ -87,13 +87,13 @@ class Session(AbstractContextManager["Session"]):
     declares_trial_gpu: bool
     """Whether GPU nodes declare `trial_gpu`, so that a waiting trial makes the autoscaler start one."""
     watch: RayWatch
-    """Breaks off the work when Ray is lost."""
+    """Interrupts the work when Ray is lost."""
     local: LocalRay | None = None
-    """The Ray that was started here; None for a cluster that was joined."""
+    """The locally started Ray; None for a joined cluster."""
     check: NodeCheck | None = None
-    """What each process of a joined cluster compares with its own before it works."""
+    """What each process of a joined cluster compares with its own state before it works."""
     ticket: StagingTicket | None = None
-    """What workers with disks of their own need to find the run in object storage; None if they see its folder."""
+    """What workers with their own disks need to find the run in object storage; None if they can read its folder."""
 
     @property
     def gpus_per_trial(self) -> float:
@@ -102,14 +102,14 @@ class Session(AbstractContextManager["Session"]):
 
     @property
     def training_capacity(self) -> Capacity:
-        """What trainings may use together: on CPUs, `resources.trials_per_gpu` limits how many run at a time."""
+        """What trainings may use together; on CPUs, `resources.trials_per_gpu` limits how many run at once."""
         most = self.resources.trials_per_gpu
         if self.gpus_per_trial or most == "auto":
             return self.capacity
         return replace(self.capacity, cpus=min(self.capacity.cpus, float(most * self.resources.cpus_per_trial)))
 
     def need(self, gpus: float | None = None, kind: str | None = None) -> ResourceRequest:
-        """What a trial takes; `gpus` and `kind` (of GPU) override the config's."""
+        """Return the resources of a trial; `gpus` and `kind` (of GPU) override the config's."""
         return ResourceRequest(
             cpus=self.resources.cpus_per_trial,
             gpus=gpus_of_trial(self.resources, gpus, gpus=self.capacity.gpus),
@@ -117,23 +117,23 @@ class Session(AbstractContextManager["Session"]):
         )
 
     def shares_workers(self, need: ResourceRequest) -> bool:
-        """Whether such trials train one after another in the same processes."""
+        """Whether such trials are trained one after another in the same processes."""
         return shares_process(self.resources, need, is_staged=self.ticket is not None)
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
         """Refuse trials that could never start.
 
         Raises:
-            ResourceError: with the counts and the fix.
+            ResourceError: the message gives the counts and the fix.
         """
         if shortage := find_shortage(needs, self.capacity):
             raise ResourceError(shortage)
 
     def require_gpus(self) -> None:
-        """Refuse to train on a cluster's CPUs unless the config says so: its GPUs may be what failed to come.
+        """Refuse to train on a cluster's CPUs unless the config says so, since its GPU nodes may have failed to start.
 
         Raises:
-            ResourceError: there are no GPUs, and none may come.
+            ResourceError: there are no GPUs, and none can be started.
         """
         if self.resources.gpus_per_trial == "auto" and not self.capacity.gpus:
             raise ResourceError(
@@ -143,7 +143,7 @@ class Session(AbstractContextManager["Session"]):
             )
 
     def describe(self) -> str:
-        """A line for a person."""
+        """Describe the session in a line for the user."""
         where = "joined" if self.resources.cluster_address else "started here"
         return (
             f"Ray {ray.__version__} ({where}), {self.capacity.cpus:g} CPUs, {self.capacity.gpus:g} GPUs, "
@@ -151,10 +151,10 @@ class Session(AbstractContextManager["Session"]):
         )
 
     def close(self) -> None:
-        """Disconnect; a Ray that was started here ends with all its processes.
+        """Disconnect; a locally started Ray ends with all its processes.
 
         Raises:
-            LostRayError: it was lost before.
+            LostRayError: Ray was lost before.
         """
         try:
             self.watch.stop()
@@ -185,16 +185,16 @@ def open_session(
     """Join the cluster at `resources.cluster_address`, or start Ray on this machine.
 
     Args:
-        scratch: a folder of the run; a file in it tells where Ray's own logs are, others what nodes compare.
-        cpus, gpus: of a Ray started here, instead of what this machine has.
+        scratch: a folder of the run; a file in it records where Ray's own logs are, others are compared by nodes.
+        cpus, gpus: of a locally started Ray, instead of this machine's.
         staging: of the run folder, if it is in object storage.
-        shares_folder: False if nodes fetch what they need by themselves; then only their code is compared.
-        trains: False if finished models are used, for which a cluster without GPUs will do.
-        with_dashboard: of a Ray started here; its start takes 2.5 s of CPU.
+        shares_folder: False if nodes fetch what they need themselves; then only their code is compared.
+        trains: False if only finished models are used, which is possible on a cluster without GPUs.
+        with_dashboard: of a locally started Ray; its start takes 2.5 s of CPU.
 
     Raises:
         ResourceError: there is no cluster at the address, or it cannot run one trial, or a node has another
-            storage or another raysweep, or this Ray is not one that raysweep knows.
+            storage or another raysweep, or this version of Ray is not supported.
     """
     check_private_names()
     if trains:
@@ -241,10 +241,10 @@ def open_session(
 
 
 def _join(address: str, whose: str) -> Any:
-    """Join the cluster; `whose` address it is, for a message."""
+    """Join the cluster; `whose` names the setting that gave the address, for a message."""
     try:
         check_reachable(address)
-        # Ray warns that the cluster asks for a token, which is intended.
+        # Suppress Ray's warning that the cluster requires a token, which is intended.
         logging.getLogger("ray").setLevel(logging.ERROR)
         protect_token(AUTH_TOKEN, create=False)
         listen_on_loopback(False)
@@ -258,7 +258,7 @@ def _join(address: str, whose: str) -> Any:
 
 
 def check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens; `ray.init` would try for minutes.
+    """Refuse an address at which nothing listens, since `ray.init` would retry for minutes.
 
     Raises:
         ValueError: it is neither 'auto' nor host:port.
@@ -276,7 +276,7 @@ def check_reachable(address: str) -> None:
 
 
 def capacity_of(available: Mapping[str, float], nodes: Iterable[Mapping[str, Any]]) -> Capacity:
-    """What the cluster has, or may grow to as its head declares.
+    """Return the resources that the cluster has, or may grow to according to its head.
 
     Args:
         available: total of each resource, as `ray.cluster_resources` returns it.

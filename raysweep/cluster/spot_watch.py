@@ -1,8 +1,8 @@
-"""Tell Ray that this node will be taken away, when EC2 says so: nothing in Ray reads a spot instance's notice.
+"""Tells Ray that EC2 will take this node away, since nothing in Ray reads a spot instance's notice.
 
-Ray Train then tells the trainings on the node, which save a checkpoint and end, and nothing new is placed there.
-cluster.yaml starts `raysweep cluster watch-spot` on every worker.  Ray is imported when there is a notice; until
-then this is a small process that asks the instance's metadata (version 2, with a token) every few seconds.
+Ray Train then notifies the trainings on the node, which save a checkpoint and end, and nothing new is placed there.
+cluster.yaml starts `raysweep cluster watch-spot` on every worker.  Ray is imported only when there is a notice; until
+then this is a small process that requests the instance's metadata (version 2, with a token) every few seconds.
 """
 
 import datetime
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 METADATA = "http://169.254.169.254/latest"
 POLL_S = 5.0
-"""EC2 recommends five seconds; it tells two minutes before."""
+"""EC2 recommends five seconds; it gives two minutes' notice."""
 _ANSWER_S = 2.0
 _TOKEN = "X-aws-ec2-metadata-token"
 _NOT_TOLD = 404
@@ -33,8 +33,8 @@ def watch_spot_notices(
     """Wait for a notice, drain the node, and return.
 
     Args:
-        drain: called with the seconds that are left; an error of it is told, and it is called again.
-        say: a line for the log.
+        drain: called with the seconds that are left; if it raises, the error is reported and it is called again.
+        say: writes a line to the log.
     """
     said = ""
     while True:
@@ -46,7 +46,7 @@ def watch_spot_notices(
                 return
             problem = ""
         except Exception as error:
-            # The watcher must outlive whatever goes wrong: the notice may come any time.
+            # The watcher must survive any error: the notice may come at any time.
             problem = f"{type(error).__name__}: {error}; asked again every {POLL_S:.0f} s"
         if problem and problem != said:
             say(problem)
@@ -55,11 +55,11 @@ def watch_spot_notices(
 
 
 def read_notice(metadata: str) -> float | None:
-    """Seconds until EC2 takes this instance, at least 0; None if it has not said so.
+    """Return the seconds until EC2 takes this instance, at least 0; None if there is no notice.
 
     Raises:
         OSError: the metadata service does not answer.
-        ValueError: what it answers is no notice.
+        ValueError: its answer is not a notice.
     """
     token = _ask("PUT", f"{metadata}/api/token", {f"{_TOKEN}-ttl-seconds": "60"})
     try:
@@ -77,26 +77,26 @@ def read_notice(metadata: str) -> float | None:
 
 def _ask(method: str, url: str, headers: dict[str, str]) -> str:
     request = urllib.request.Request(url, method=method, headers=headers)
-    # Never through a proxy: the address is the machine's own.
+    # Never through a proxy: the address is local to the machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=_ANSWER_S) as answer:
         return str(answer.read().decode("utf-8"))
 
 
 def drain_this_node(left_s: float) -> None:
-    """Tell the cluster of the Ray that runs on this machine; asks for its token as Ray does.
+    """Tell the cluster of the Ray on this machine that the node will be taken away, authenticating like Ray does.
 
     Raises:
-        ConnectionError: there is none.
+        ConnectionError: there is no Ray.
         ResourceError: the cluster refuses.
     """
     import ray
 
     from raysweep.cluster.ray_internals import drain_node, leave_sigterm_alone
 
-    # Ray's handler would stay when this fails, and end the watcher as code that called sys.exit.
+    # Otherwise Ray's handler would remain if this fails, and end the watcher like a call of sys.exit.
     leave_sigterm_alone()
-    # Two seconds for what is still to be told after the last checkpoint.
+    # Leave two seconds for messages after the last checkpoint.
     with ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR):
         here = ray.get_runtime_context()
         drain_node(here.gcs_address, here.get_node_id(), "spot notice", within_s=max(1.0, left_s - 2.0))

@@ -1,4 +1,4 @@
-"""Carry out a task where the worker is: fetch what it reads, send what it made; see `staging`."""
+"""Executes a task on a worker: fetch what it reads, send what it made; see `staging`."""
 
 import errno
 import socket
@@ -27,12 +27,12 @@ def make_staged_shard(
     ticket: StagingTicket | None,
     documents: Claim | None,
 ) -> Any:
-    """Call the function with a mask task's fields; returns its result, or its error.
+    """Call the function with a mask task's fields; return its result or its error.
 
     Args:
-        require: as `call_with_fields` takes it.
+        require: as for `call_with_fields`.
         ticket: of the run's storage.
-        documents: what they must be, where they are fetched; no record lists those of a further corpus yet.
+        documents: claim to check if documents are fetched, since no record lists a further corpus's documents yet.
     """
 
     def call(place: WorkerPlace) -> Any:
@@ -55,7 +55,7 @@ def score_staged_model(
     *,
     device: str,
 ) -> Any:
-    """Call the function with a score task's fields; returns its result, or its error; see `make_staged_shard`."""
+    """Call the function with a score task's fields; return its result or its error; see `make_staged_shard`."""
 
     def call(place: WorkerPlace) -> Any:
         here = place.localise(task)
@@ -69,9 +69,9 @@ def score_staged_model(
 
 
 class FetchedModels:
-    """Brings to a worker's disk what `raysweep.load` reads for one model of a run, and remembers what is there.
+    """Fetches to a worker's disk what `raysweep.load` reads for one model of a run, and remembers what is there.
 
-    The records of all trials, of which there may be hundreds, say which models there are: they are fetched once.
+    The records of all trials, possibly hundreds, say which models there are, and are fetched only once.
     """
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class FetchedModels:
         """Run folder and model that were fetched last."""
 
     def fetch(self, place: WorkerPlace, run: RunFolder, model: str) -> None:
-        """Fetch a model as it is in the bucket now, unless it was fetched last: its record and its weights.
+        """Fetch the bucket's current version of a model, its record and weights, unless it was the last one fetched.
 
-        For the start that is the tokenizer.
+        For the start, fetch the tokenizer.
         """
         if self._last == (run.root, model):
             return
@@ -97,7 +97,7 @@ class FetchedModels:
             place.fetch(run.manifest)
             if read_manifest(run.examples).get("tokenizer") is not None:
                 place.fetch(ExamplesFolder(run.examples).tokenizer)
-        # Last: after an error the next part fetches it again.
+        # Set last, so that after an error the next part fetches the model again.
         self._last = run.root, model
 
 
@@ -110,7 +110,7 @@ def score_staged_part(
     device: str,
     fetched: FetchedModels | None = None,
 ) -> Any:
-    """Call the function with a part's fields; returns its scores, or its error; see `make_staged_shard`.
+    """Call the function with a part's fields; return its scores or its error; see `make_staged_shard`.
 
     Args:
         fetched: what this process fetched for earlier parts.
@@ -129,10 +129,10 @@ def _with_errors(ticket: StagingTicket | None, call: Callable[[WorkerPlace], Any
     try:
         return call(WorkerPlace.of(ticket))
     except RaysweepError as error:
-        # As `call_with_fields` does, and for the same reason.
+        # Return the error instead of raising it, for the same reason as `call_with_fields`.
         return error
     except OSError as error:
-        # Such as a full disk, while something was fetched.
+        # For example a full disk during a fetch.
         place = LocalCopies.of(ticket.storage).folder if ticket is not None else "its disk"
         mending = "make room there"
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

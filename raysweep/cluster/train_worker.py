@@ -1,4 +1,4 @@
-"""Run an attempt at a training in the process that has its GPU or CPUs, as one of Ray Train's workers."""
+"""Runs an attempt at a training in the process that has its GPU or CPUs, as one of Ray Train's workers."""
 
 import dataclasses
 import gc
@@ -26,12 +26,12 @@ from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 
 TRAIN = "raysweep.training.loop:train"
 OUTCOME_MARK = "outcome as JSON: "
-"""Before the outcome, in the error of a worker that must end."""
+"""Precedes the outcome in the error of a worker that must end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """An attempt at a training, as it is sent to its driver and its workers."""
+    """An attempt at a training, as sent to its driver and its workers."""
 
     job: TrainingJob
     need: ResourceRequest
@@ -44,18 +44,18 @@ class Work:
     takes_trial_gpu: bool
     """Whether the trial reserves `trial_gpu` for each of its GPUs."""
     is_shared: bool
-    """Whether it trains in the trial's process, in which others train before and after it."""
+    """Whether it trains in the trial's process, in which other trainings run before and after it."""
     check: NodeCheck | None
-    """What the process that trains compares with its own."""
+    """What the training process compares with its own state."""
     ticket: StagingTicket | None = None
-    """What finds the run in object storage; None if the worker sees the run folder itself."""
+    """What finds the run in object storage; None if the worker can read the run folder itself."""
     train: str = TRAIN
     """The training function, 'module:function'."""
     pause_at: int | None = None
     """The step of the evaluation after which it stops and waits; see `scheduling.successive_halving`."""
 
     def __deepcopy__(self, _memo: object) -> "Work":
-        """The same: nothing in it changes, and Tune keeps three copies of every trial's config."""
+        """Return this object: it is immutable, and Tune keeps three copies of every trial's config."""
         return self
 
 
@@ -66,8 +66,8 @@ def train_on_worker(config: dict[str, Any]) -> str:
         How it ended: an `Outcome` as JSON.
 
     Raises:
-        RuntimeError: the loop failed, and the process must end: the other workers of this training wait for it
-            in a collective, or the process would train others, and a CUDA error would reach them.
+        RuntimeError: the loop failed and the process must end: either the training's other workers wait for it
+            in a collective, or the process would train other trials, which a CUDA error would affect.
     """
     work: Work = config["work"]
     context = None if work.is_shared else ray.train.get_context()
@@ -91,13 +91,13 @@ def train_on_worker(config: dict[str, Any]) -> str:
     must_end = work.is_shared or world_size > 1
     if must_end and isinstance(outcome, Failed) and outcome.failure is not Failure.PREEMPTED:
         write_text(work.failure, outcome_to_json(outcome))
-        # The driver may not see that file.
+        # The driver may not be able to read that file.
         raise RuntimeError(f"{outcome.message}\n{OUTCOME_MARK}{outcome_to_json(outcome)}")
     return outcome_to_json(outcome)
 
 
 def _run_staged(work: Work, *, rank: int, **how: Any) -> Outcome:
-    """Run the attempt where the worker is: fetch what it reads, send what it makes; see `staging`."""
+    """Run the attempt on the worker: fetch what it reads, send what it makes; see `staging`."""
     try:
         place = WorkerPlace.of(work.ticket)
         job = place.localise(work.job)
@@ -109,7 +109,7 @@ def _run_staged(work: Work, *, rank: int, **how: Any) -> Outcome:
 
 
 def append_evaluation(path: Path, values: Mapping[str, Any]) -> None:
-    """Add an evaluation to the file that the sweep reads, a line of JSON."""
+    """Append an evaluation to the file that the sweep reads, as a line of JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
@@ -121,7 +121,7 @@ def _train(job: TrainingJob, *, work: Work, **how: Any) -> TrainingResult:
         work.check.require()
     device = _device(work)
     result: TrainingResult = resolve(work.train)(job, device=device, **how)
-    # After an error the process ends, and a CUDA call that failed here would hide it.
+    # Only after success: after an error the process ends, and a CUDA call that failed here would hide the error.
     if device == "cuda" and work.is_shared:
         _free_gpu_memory()
     return result
@@ -132,10 +132,10 @@ def _preempted() -> str | None:
 
 
 def _device(work: Work) -> str:
-    # Torch reads it when it is imported, which is later: the number of threads changes sums on CPU.
+    # Set before torch is imported, which reads it: the number of threads changes sums on the CPU.
     os.environ["OMP_NUM_THREADS"] = str(work.need.cpus)
     if not work.need.gpus:
-        # Torch is not asked: a worker without GPUs on a machine with some sees them all.
+        # Torch is not asked, because a worker without GPUs sees all GPUs of its machine.
         return "cpu"
     import torch
 
@@ -143,7 +143,7 @@ def _device(work: Work) -> str:
 
 
 def _free_gpu_memory() -> None:
-    """Leave the GPU to other processes, and its peak of memory to the next training in this one."""
+    """Free the GPU's memory for other processes, and reset the peak for the next training in this process."""
     import torch
 
     gc.collect()

@@ -1,11 +1,11 @@
-"""Drive one training: Tune's trial is a thin driver, and Ray Train runs the loop.
+"""Drives one training: Tune's trial is a thin driver, and Ray Train runs the loop.
 
 The loop writes its checkpoints to the trial's folder, and the next attempt resumes from them.  Neither Tune nor
-Train retries: the sweep is told how an attempt ended, and decides what follows.
+Train retries: the sweep receives the outcome of an attempt, and decides what follows.
 
 Train's worker group takes some 8 s of CPU time to start, in four processes that live for one training.
-On this machine it tolerates no failure that the sweep does not, so Train runs in local mode there: the loop
-runs in the trial's own process, which Tune reuses, with torch and a GPU's kernels loaded, for the next trial.
+On a single machine it tolerates no failure that the sweep does not, so Train runs in local mode there: the loop
+runs in the trial's own process, which Tune reuses for the next trial, with torch and the GPU's kernels loaded.
 """
 
 import os
@@ -27,10 +27,10 @@ from raysweep.scheduling.outcomes import Failed, outcome_to_json
 
 
 def bundles(work: Work) -> Any:
-    """What Tune reserves for the trial: all that it takes, or a place for its driver and `trial_gpu` for each GPU.
+    """Return what Tune reserves for the trial: all its resources, or a place for its driver and `trial_gpu` per GPU.
 
     In the second case Train's worker group reserves the GPUs and CPUs themselves; if the trial reserved them
-    too, trials would wait for each other for ever.  The driver takes no CPU, so that as many trials run as there
+    too, trials would deadlock waiting for each other.  The driver takes no CPU, so that as many trials can run as there
     are cores, and stays on the head, which no cloud reclaims.
     """
     if work.is_shared:
@@ -43,20 +43,20 @@ def bundles(work: Work) -> Any:
 
 @cache
 def _factory(*reserved: tuple[tuple[str, float], ...]) -> Any:
-    """One object for all trials that ask for the same: Tune keeps each trial's, of 2 kB."""
+    """Return one object for all trials with the same request, since Tune keeps each trial's, of 2 kB."""
     return tune.PlacementGroupFactory([dict(bundle) for bundle in reserved])
 
 
 def drive(config: dict[str, Any]) -> None:
     """Tune's trainable: run `config["work"]` under Ray Train and report how it ended.
 
-    Reports `outcome`, an `Outcome` as JSON, since Tune takes nested values apart.  What Tune sees as an error
-    is a lost process, or a shared one whose training failed, so that Tune does not use it again.
+    Reports `outcome`, an `Outcome` as JSON text, because Tune takes nested values apart.  To Tune, only a lost process,
+    or a shared one whose training failed, is an error, so that Tune does not reuse the process.
     """
     work: Work = config["work"]
     if not work.is_shared:
-        # The actor that frees a dead training's GPU asks Ray's State API, which without RAY_ADDRESS asks the
-        # cluster that was started last on this machine; the GPU would never be freed.
+        # The actor that frees a dead training's GPU uses Ray's State API, which without RAY_ADDRESS asks the
+        # cluster that was started last on this machine; the GPU would then never be freed.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         for name, value in TRAIN_VARIABLES.items():
             os.environ.setdefault(name, value)
@@ -68,7 +68,7 @@ def drive(config: dict[str, Any]) -> None:
     except ray.train.TrainingFailedError as error:
         outcome = work.failure.read_text(encoding="utf-8") if work.failure.exists() else told_outcome(error)
         if (failed := _failed(error)).failure is Failure.PREEMPTED:
-            # A worker whose peer was taken away with its node fails too, and knows less.
+            # A worker whose peer was preempted with its node fails too, and knows less about the cause.
             outcome = outcome_to_json(failed)
     tune.report({"outcome": outcome})
 
@@ -101,17 +101,17 @@ def _trainer(work: Work) -> Any:
     from raysweep.cluster.process_group import OneAddressTorchConfig
 
     function: Any = train_on_worker
-    # Train would take NCCL wherever GPUs are asked for, also with a torch that was built without.
+    # Train would choose NCCL wherever GPUs are requested, even with a torch that was built without it.
     backend = None if torch.distributed.is_nccl_available() else "gloo"
     return TorchTrainer(function, torch_config=OneAddressTorchConfig(backend=backend), **settings)
 
 
 def train_storage(work: Work) -> dict[str, Any]:
-    """Where Ray Train keeps its own files: a place that every worker of the training sees."""
+    """Return the settings for Ray Train's own files: a place that every worker of the training can read."""
     if work.ticket is None:
         return {"storage_path": str(work.storage)}
     storage = work.ticket.storage.at(work.ticket.name)
-    # Credentials come by the usual chain on each node, as for `staging`.
+    # Each node gets credentials from the usual chain, as for `staging`.
     place: dict[str, Any] = {}
     if storage.endpoint:
         scheme, _, host = storage.endpoint.partition("://")
@@ -145,7 +145,7 @@ class EvaluationCallback(ray.train.UserCallback):
 
 
 def told_outcome(error: Exception) -> str:
-    """The outcome, as JSON, that a worker told by its error, or how the error is classified."""
+    """Return the outcome, as JSON, contained in a worker's error, or else a classification of the error."""
     failures = error.worker_failures if isinstance(error, ray.train.WorkerGroupError) else {}
     for failure in failures.values():
         _, mark, rest = str(failure).rpartition(OUTCOME_MARK)
