@@ -1,1 +1,1 @@
-"""Bootstrap, intervals, and the way from hypotheses to verdicts."""
+"""Bootstrap, intervals, and the tests that turn hypotheses into verdicts."""

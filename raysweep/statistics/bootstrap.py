@@ -1,16 +1,16 @@
-"""The paired cluster bootstrap: every model's perplexities on other draws of the learners.
+"""The paired cluster bootstrap: every model's perplexities on resampled learners.
 
-Documents of one learner resemble each other, so learners (clusters) are drawn, not documents; if the
-learners are unknown, every document is a cluster of its own.  All models are scored on the same draw,
-so what makes a draw hard or easy for all of them cancels in their ratios.
+Documents of one learner resemble each other, so learners (clusters) are resampled, not documents; if the
+learners are unknown, every document is a cluster.  All models are scored on the same draw,
+so whatever makes a draw hard or easy for all of them cancels in their ratios.
 
-A learner is drawn once for all levels: who wrote on several levels is in all of them or in none, so
-the covariance between levels is kept.  Levels that no learner connects are drawn separately (each
+A learner is drawn once for all levels: a learner who wrote on several levels is in all of them or in none, so
+the covariance between levels is preserved.  Levels that share no learner are drawn separately (each
 such group of levels is a stratum with its own generator).  Every selection of the documents (another
 metric, a first language left out, leaky documents) is summed over the same draws.
 
 The sums are exact.  Nats are rounded to a fine power of two (about 1e-7 nats per cluster), so that
-no sum of a draw is ever rounded: the order of additions, and so the number of threads of a matrix
+no sum of a draw is ever rounded: the order of additions, and hence the number of threads of a matrix
 product, cannot change a bit of the result.
 """
 
@@ -26,9 +26,9 @@ from raysweep.statistics.learner_clusters import Clusters
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
 MIN_CLUSTERS = 10
-"""With fewer learners (or documents) a bootstrap interval means nothing."""
+"""With fewer learners (or documents) a bootstrap interval is meaningless."""
 MIN_EFFECTIVE = 3.0
-"""The same for effective learners, (Σ tokens)² / Σ tokens²: of 40 learners one of whom wrote half the text, 3.9."""
+"""The same for effective learners, (Σ tokens)² / Σ tokens²; 3.9 for 40 learners, one of whom wrote half the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,13 @@ class LevelResamples(GroupInfluences):
     documents: int
     tokens: int
     estimates: Floats
-    """(M,) nats per token (log perplexity) on the documents as they are."""
+    """(M,) nats per token (log perplexity) on the original documents."""
     fold_estimates: Floats
-    """(F,) their mean over the models of a fold."""
+    """(F,) mean of the estimates over the models of a fold."""
     draws: Floats
-    """(R, F) the same on each resample; a fold's are side by side in memory."""
+    """(R, F) the same on each resample; the draws of a fold are contiguous in memory."""
     prompts: GroupInfluences | None = None
-    """The documents by writing prompt, and by learner and prompt; None if a document's prompt is unknown."""
+    """Influences by writing prompt, and (`cells`) by learner and prompt; None if a document's prompt is unknown."""
     cells: GroupInfluences | None = None
 
     @property
@@ -57,7 +57,7 @@ class LevelResamples(GroupInfluences):
 
     @property
     def has_interval(self) -> bool:
-        """There are enough clusters for an interval, and no few of them wrote nearly everything."""
+        """Whether there are enough clusters for an interval, and the text is not nearly all by a few of them."""
         return self.clusters >= MIN_CLUSTERS and self.effective >= MIN_EFFECTIVE
 
 
@@ -71,15 +71,15 @@ class Resamples:
     resamples: int
     clusters: Clusters
     folds: tuple[tuple[str, ...], ...]
-    """Models that only their mean is drawn of, such as the seeds of one entry; a model is in one of them."""
+    """Sets of models of which only the mean is drawn, such as the seeds of one entry; each model is in one fold."""
 
     @cached_property
     def fold_of(self) -> Ints:
-        """(M,) the fold of each model."""
+        """(M,) index of each model's fold."""
         return _fold_of(self.models, self.folds)
 
     def fold_shares(self, models: tuple[str, ...]) -> Floats:
-        """(F,) the share of each fold in the mean over these models, which must be all of some folds."""
+        """(F,) share of each fold in the mean over these models, which must make up complete folds."""
         if models not in self._sets_of_shares:
             counts_F = np.bincount(self.fold_of[self.columns(models)], minlength=len(self.folds))
             assert (counts_F[counts_F > 0] == np.bincount(self.fold_of)[counts_F > 0]).all(), (
@@ -112,12 +112,12 @@ class Resamples:
 
     @cached_property
     def by_seed(self) -> dict[tuple[Any, ...], tuple[Floats, float]]:
-        """What `seed_variance.py` has computed of contrasts."""
+        """Cache of `seed_variance.py`, by contrast."""
         return {}
 
     @cached_property
     def measured(self) -> dict[tuple[Any, ...], Any]:
-        """What `contrasts.py` has measured, since claims compare the same roles again and again."""
+        """Cache of `contrasts.py`, since claims compare the same roles repeatedly."""
         return {}
 
     def again(self, losses: Mapping[str, LevelLosses], models: Sequence[str] | None = None) -> "Resamples":
@@ -127,12 +127,12 @@ class Resamples:
     def again_together(
         self, tables: Sequence[Mapping[str, LevelLosses]], models: Sequence[str] | None = None
     ) -> list["Resamples"]:
-        """Sum several selections of losses over the same draws: drawing takes most of the time."""
+        """Sum several selections of losses over the same draws in one pass, since drawing takes most of the time."""
         folds = self.folds if models is None else ()
         return _resample(tables, models or self.models, self.resamples, self.seed, self.clusters, folds)
 
     def has_interval(self, levels: Iterable[str]) -> bool:
-        """Every one of these levels has enough learners for an interval."""
+        """Whether each of these levels has enough learners for an interval."""
         return all(self.levels[level].has_interval for level in levels)
 
 
@@ -146,12 +146,12 @@ def resample_levels(
     prompts: Mapping[int, str] | None = None,
     folds: Sequence[Collection[str]] = (),
 ) -> Resamples:
-    """Draw the clusters again, `resamples` times, with the same draws for all models and levels.
+    """Resample the clusters `resamples` times, with the same draws for all models and levels.
 
     Args:
-        clusters: the learner of each document number; a document it lacks is a cluster of its own.
-        prompts: the writing prompt of every document number.
-        folds: sets of models that every contrast gives the same weight, so that their mean alone is drawn.
+        clusters: learner of each document number; a document that is not in it is a cluster of its own.
+        prompts: writing prompt of every document number.
+        folds: sets of models to which every contrast gives equal weights, so that only their mean is drawn.
     """
     codes = {name: code for code, name in enumerate(dict.fromkeys((prompts or {}).values()))}
     prompt_of = {document: codes[name] for document, name in (prompts or {}).items()}
@@ -181,9 +181,9 @@ def _resample(
     matrices = {
         level: np.concatenate([sums.folded_AK for _, sums in found], axis=1) for level, found in by_level.items()
     }
-    # A column is side by side in memory, and becomes a fold's draws in place.
+    # A column is contiguous in memory, and becomes a fold's draws in place.
     drawn = {level: np.zeros((resamples, matrix.shape[1]), order="F") for level, matrix in matrices.items()}
-    # A level's rows alone are multiplied: most learners write on few of the levels.
+    # Multiply only a level's rows, since most learners write on few of the levels.
     rows_of = {level: np.flatnonzero(matrix.any(axis=1)) for level, matrix in matrices.items()}
     for which, part, times in clusters.draw(resamples, seed):
         for level, rows in rows_of.items():
@@ -213,11 +213,11 @@ class _ClusterSums:
     members: Ints
     """(C,) numbers of the clusters that have a document."""
     nats_CM: Floats  # noqa: N815
-    """(C, M) scaled nats of every model, whole numbers."""
+    """(C, M) scaled nats of every model, as whole numbers."""
     tokens: Floats
     """(C,)"""
     folded_AK: Floats  # noqa: N815
-    """(A, K) for all clusters the sums of nats over each fold; the last column is the tokens."""
+    """(A, K) for all clusters, sums of nats over each fold; the last column is the tokens."""
     scale: float
 
 
@@ -252,7 +252,7 @@ def _fold_means(values: Floats, fold_of: Ints) -> Floats:
 def _describe(
     table: LevelLosses, sums: _ClusterSums, drawn_RK: Floats, clusters: Clusters, fold_of: Ints
 ) -> LevelResamples:
-    """`drawn_RK` is changed."""
+    """Describe a level's resamples; modifies `drawn_RK`."""
     nats_CM, tokens_C = sums.nats_CM / sums.scale, sums.tokens
     tokens, sizes_F = tokens_C.sum(), np.bincount(fold_of)
     estimates_M = sums.nats_CM.sum(axis=0) / sums.scale / tokens
@@ -260,7 +260,8 @@ def _describe(
     influences_CM = (nats_CM - estimates_M * tokens_C[:, None])[has_text] / tokens
     estimates_F = np.bincount(fold_of, estimates_M) / sizes_F
     draws_RF, tokens_R = drawn_RK[:, :-1], drawn_RK[:, -1]
-    # A draw without any of the selection's learners is replaced by the estimate; with ten learners it is one in 20,000.
+    # A draw without any of the selection's learners is replaced by the estimate; with ten learners that is one in
+    # 20,000.
     is_empty_R = tokens_R == 0
     draws_RF /= sums.scale
     draws_RF /= np.where(is_empty_R, 1.0, tokens_R)[:, None]
@@ -286,7 +287,7 @@ def _describe(
 def _group_by_prompt(
     table: LevelLosses, estimates_M: Floats, clusters: Clusters, fold_of: Ints
 ) -> tuple[GroupInfluences, GroupInfluences] | tuple[None, None]:
-    """Influences by prompt, and by learner and prompt."""
+    """Compute influences by prompt, and by learner and prompt; (None, None) if a document's prompt is unknown."""
     prompts_D = [clusters.prompt_of.get(document, -1) for document in table.documents.tolist()]
     if not prompts_D or min(prompts_D) < 0:
         return None, None
@@ -302,6 +303,6 @@ def _group_by_prompt(
 
 
 def _exact_scale(nats_CM: Floats, clusters: int, models: int) -> float:
-    """The largest power of two by which any sum of all clusters and so many models is a whole number below 2**52."""
+    """Return the largest power of two that scales sums over all clusters and `models` to integers below 2**52."""
     largest = max(float(np.abs(nats_CM).max()), 1.0) * clusters * models
     return float(2.0 ** (51 - int(np.ceil(np.log2(largest)))))

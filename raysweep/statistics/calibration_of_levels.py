@@ -1,13 +1,13 @@
-"""How far the probabilities of a new learner's level can be believed, and the temperature that mends them.
+"""Measures how reliable the probabilities of a new learner's level are, and fits a temperature that corrects them.
 
-The losses of a text's tokens are added up as if each told something new, so the posterior is too sure of itself.
+The losses of a text's tokens are added up as if they were independent, so the posterior is overconfident.
 With a temperature T the visible text counts 1/T of its nats:
 
     p(level k | visible) ∝ share of k × exp(−nats of the visible text under model k / T)
 
-T minimises the Brier score, which a few documents that are surely wrong cannot dominate as they do the log loss.
-It is fitted on valid documents where the models were scored on them; else on one half of the test documents'
-learners and used on the other, both ways round, so that no document's probabilities were fitted to its own learner.
+T minimises the Brier score, which unlike the log loss cannot be dominated by a few confidently misjudged documents.
+It is fitted on valid documents if the models were scored on them; otherwise on one half of the test documents'
+learners and applied to the other half, and vice versa, so that no document's probabilities are fitted to its learner.
 """
 
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ BINS = 10
 LEAST_DOCUMENTS = 20
 """With fewer documents in a half, no temperature is fitted."""
 _LOG_RANGE = (-1.0, 7.0)
-"""T from 0.4 to 1,100."""
+"""Log of the temperature: T from 0.4 to 1,100."""
 _GRID = 33
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelCalibration:
-    """Errors of the probabilities, as they are and with a temperature that was fitted on other documents."""
+    """Errors of the probabilities, without and with a temperature fitted on other documents."""
 
     fitted_on: str
     """'valid documents' or 'other learners'."""
     temperature: float
-    """The one fitted on valid documents, or the geometric mean of the two halves'."""
+    """The temperature fitted on valid documents, or the geometric mean of the two halves' temperatures."""
     documents: int
     error: float
-    """Expected calibration error: mean distance of the share that is right from the highest probability, in bins."""
+    """Expected calibration error: mean absolute difference between accuracy and highest probability, over bins."""
     tempered_error: float
     brier: float
     """Mean squared distance of the probabilities from the truth, 0 to 2."""
@@ -53,11 +53,11 @@ class LevelCalibration:
 def calibrate_levels(
     scored: ColdStart, learners: Ints, seed: int, valid: ColdStart | None = None
 ) -> LevelCalibration | None:
-    """Judge the posteriors of the documents with visible text; None if there are too few.
+    """Evaluate the posteriors of documents with visible text; None if there are too few.
 
     Args:
         learners: (D,) number of each document's learner.
-        valid: the same models on documents of no test learner.
+        valid: scores of the same models on documents of no test learner.
     """
     seen = np.flatnonzero(scored.is_seen)
     prior_K, nats_DK, truth_D = scored.log_prior, scored.visible_nats[seen], scored.truth[seen]
@@ -112,7 +112,7 @@ def brier_score(posterior_DK: Floats, truth_D: Ints) -> float:
 
 
 def _fit(prior_K: Floats, nats_DK: Floats, truth_D: Ints) -> float:
-    """The log temperature with the lowest Brier score: the best of a grid, then refined."""
+    """Find the log temperature with the lowest Brier score: the best of a grid, then refined."""
 
     def score(log_temperature: float) -> float:
         return brier_score(_posterior(prior_K, nats_DK, log_temperature), truth_D)

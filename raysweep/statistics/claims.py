@@ -9,7 +9,7 @@ OVERALL = "overall"
 
 
 FUTILE = 0.2
-"""Below this probability that the seeds left decide a claim, none of them is trained for it."""
+"""If the probability that the remaining seeds decide a claim is below this, none of them is trained for it."""
 
 
 class Verdict(StrEnum):
@@ -54,8 +54,8 @@ ADAPTATION_CLAIMS = (
         margin=1.0,
     ),
 )
-"""What the advice needs beside H1–H3: whether a level's own models beat every other way, and whether anything beats
-the general model (it does if the second claim is refuted)."""
+"""Claims that the advice needs in addition to H1–H3: whether a level's own models beat every other way, and whether
+anything beats the general model (it does if the second claim is refuted)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,9 +77,9 @@ class SeedLook:
     time: float
     """The seeds trained, as a share of those that are trained at most."""
     spent: float
-    """How much of the error rate of either side was spent up to here, before Holm and Bonferroni."""
+    """Share of either side's error rate spent up to this look, before Holm and Bonferroni."""
     p_confirm: float
-    """For all looks up to here together, before Holm."""
+    """p-value over all looks so far, before Holm."""
     p_refute: float
 
 
@@ -96,49 +96,49 @@ class Finding:
     """The ratio of perplexities."""
     low: float | None = None
     high: float | None = None
-    """Limits that hold for all levels together; overall, and with one level, the plain interval."""
+    """Limits that hold simultaneously for all levels; overall, and with one level, the plain interval."""
     alone_low: float | None = None
     alone_high: float | None = None
-    """Limits as if this scope alone had been tested."""
+    """Limits as if only this scope had been tested."""
     p_confirm: float | None = None
     """One-sided, after Holm; the null hypothesis is that the claim is false."""
     p_refute: float | None = None
     against: tuple[str, ...] = ()
     """Roles it was tested against."""
     rival: str = ""
-    """The role in `against` that is the hardest to beat; `value` compares with it."""
+    """The role in `against` that is hardest to beat; `value` compares with it."""
     levels: tuple[str, ...] = ()
     """Tested levels."""
     documents: int = 0
     clusters: int = 0
     """Distinct learners, on all tested levels together."""
     effective: float | None = None
-    """Learners with equally much text that would weigh as these do."""
+    """Number of learners with equal amounts of text that would carry the same information."""
     prompts: int = 0
-    """Distinct writing prompts, if the interval holds for new ones too; else 0."""
+    """Number of writing prompts, if the interval generalises to new ones; else 0."""
     seeds: int = 0
-    """Trainings of each model that was compared, the fewest; with one, nothing is known about another training."""
+    """Fewest trainings of any compared model; with one, nothing is known about another training."""
     without_one: float | None = None
-    """The ratio without the one learner who moves it most."""
+    """The ratio without the learner whose removal changes it most."""
     more_documents: int | None = None
-    """If undecided: with how many more documents 80 % of experiments would decide, if the ratio is as measured."""
+    """If undecided: additional documents with which 80 % of experiments would decide, if the ratio is as measured."""
     more_documents_low: int | None = None
     more_documents_high: int | None = None
     """The same at the ends of the ratio's 80 % interval."""
     more_seeds: int | None = None
-    """If undecided: how many more seeds of each training would decide."""
+    """If undecided: additional seeds of each training that would decide."""
     note: str = ""
     """Why it was not tested, or what would decide."""
     looks: tuple[SeedLook, ...] = ()
-    """With sequential seeds, one for each from the second seed on."""
+    """With sequential seeds, one look for each seed from the second on."""
     seed_power: float | None = None
     """If undecided with seeds left: the probability that they decide it, if the ratio is as measured."""
     by_share: SharedMean | None = None
-    """Overall: the same with each level weighted by its share of the corpus; None on levels, or without shares."""
+    """Overall: the same with levels weighted by their share of the corpus; None for a level, or without shares."""
 
 
 def is_settled(finding: Finding) -> bool:
-    """Whether more seeds are not worth training for the claim: it is decided, untestable, or they would hardly help."""
+    """Whether training more seeds for the claim is pointless: it is decided, untestable, or they would hardly help."""
     if finding.verdict is Verdict.NOT_TESTED:
         return True
     if not finding.looks:
@@ -147,7 +147,7 @@ def is_settled(finding: Finding) -> bool:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: family-wise error is kept whatever the dependence."""
+    """Adjust p-values by Holm's step-down method, which controls the family-wise error under any dependence."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -164,7 +164,7 @@ def target_status(finding: Finding, target: float) -> str:
 
 
 def not_tested(hypothesis: Hypothesis, scope: str, reason: str) -> Finding:
-    """A finding without numbers."""
+    """Make a finding without numbers."""
     return Finding(
         hypothesis=hypothesis.code,
         scope=scope,

@@ -1,4 +1,4 @@
-"""A contrast of log perplexities, its interval and its p-values, from one set of resamples.
+"""Computes a contrast of log perplexities, its interval and its p-values, from one set of resamples.
 
 `general minus specialised on B2` is a contrast; so is its mean over five levels, and so is the gap
 of a model between its own level and the others.  exp of a contrast is a ratio of perplexities.
@@ -28,7 +28,7 @@ from raysweep.statistics.seed_variance import SeedVariance, estimate_seed_varian
 from raysweep.statistics.weighted_parts import Part, weigh_folds, weigh_models, weighted_sum, welch
 
 TIE = 1e-9
-"""In nats per token.  Sums over the seeds of a model and of its copy differ by rounding, which is still a tie."""
+"""Nats per token within which values count as equal: sums over the seeds of a model and its copy differ by rounding."""
 
 
 class Estimate(Section):
@@ -41,12 +41,12 @@ class Estimate(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """A contrast's two sources of variance, separately: documents and trainings."""
+    """The sources of a contrast's variance, kept separate: documents, trainings and prompts."""
 
     deviations: Floats
-    """(R,) deviations from the estimate, by resampling documents."""
+    """(R,) deviations from the estimate caused by resampling documents."""
     document_variance: float
-    """Without what `seeds` share with it, the interaction of learners and trainings."""
+    """Document variance without the interaction of learners and trainings, which is counted in `seeds`."""
     cubes: float
     """Sum of the cubes of the clusters' influences."""
     freedom: float
@@ -54,16 +54,16 @@ class Sources:
     seeds: tuple[SeedVariance, ...]
     documents: int
     clusters: int
-    """Distinct ones, on all levels together."""
+    """Number of distinct clusters on all levels together."""
     effective: float
-    """Equally long clusters that would weigh as these do."""
+    """Number of equally long clusters that would carry the same information."""
     largest_shift: float
-    """How the estimate moves without the one cluster that moves it most."""
+    """Change of the estimate when the cluster that changes it most is left out."""
     prompts: PromptVariance | None = None
     """None if prompts are unknown, or too few."""
 
     def with_more(self, times: float, seeds: int) -> "Sources":
-        """With `times` as many documents of the same kind, and `seeds` more trainings of everything."""
+        """Extrapolate to `times` as many documents of the same kind, and `seeds` more trainings of everything."""
         return Sources(
             deviations=self.deviations / sqrt(times),
             document_variance=self.document_variance / times,
@@ -85,7 +85,7 @@ class Sources:
         return deviations if self.prompts is None else deviations + self.prompts.shifts
 
     def around(self, estimate: float) -> "Measured":
-        """The contrast with this uncertainty."""
+        """Combine these sources with an estimate."""
         seed_variance = sum(component.variance for component in self.seeds)
         prompt_variance = 0.0 if self.prompts is None else self.prompts.variance
         total = self.document_variance + seed_variance + prompt_variance
@@ -115,7 +115,7 @@ class Measured:
     """(R,) sorted."""
     document_variance: float
     seed_variance: float
-    """0 with one seed: then it is unknown."""
+    """0 with one seed, for which it is unknown."""
     prompt_variance: float
     """0 if prompts are unknown or too few."""
     documents: int
@@ -128,48 +128,48 @@ class Measured:
     bias: float
     """z0 of BCa."""
     sources: "Sources"
-    """The sources that the draws were computed from."""
+    """The sources from which the draws were computed."""
 
     @property
     def prompts(self) -> int:
-        """Distinct writing prompts that the interval covers; 0 if it holds for these prompts only."""
+        """Number of writing prompts that the interval generalises over; 0 if it holds only for these prompts."""
         return 0 if self.sources.prompts is None else self.sources.prompts.prompts
 
     def limit(self, share: float) -> float:
-        """The value below which the true one lies with probability `share`, in (0, 1)."""
+        """Return the value below which the true one lies with probability `share`, in (0, 1)."""
         widened = widen(share, self.freedom)
         moved = self.bias + widened
         percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
         return quantile_of_sorted(self.draws, percentile)
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """The central interval, equal-tailed."""
+        """Return the central, equal-tailed interval."""
         tail = (1.0 - confidence) / 2.0
         return self.limit(tail), self.limit(1.0 - tail)
 
     def ratio(self, confidence: float | None) -> Estimate:
-        """exp of the contrast and of its interval; without limits if `confidence` is None."""
+        """Return exp of the contrast and of its interval; without limits if `confidence` is None."""
         low, high = (None, None) if confidence is None else map(perplexity, self.interval(confidence))
         return Estimate(value=perplexity(self.estimate), low=low, high=high)
 
     def p_not_above(self, value: float) -> float:
-        """One-sided p-value against 'the true contrast is at most `value`'."""
+        """Return the one-sided p-value against 'the true contrast is at most `value`'."""
         return self._p_value(int(np.searchsorted(self.draws, value + TIE, side="right")), 1.0)
 
     def p_not_below(self, value: float) -> float:
-        """One-sided p-value against 'the true contrast is at least `value`'."""
+        """Return the one-sided p-value against 'the true contrast is at least `value`'."""
         return self._p_value(len(self.draws) - int(np.searchsorted(self.draws, value - TIE, side="left")), -1.0)
 
     def least_p(self) -> float:
-        """The smallest p-value that so many resamples of so many learners can give on both sides."""
+        """Return the smallest p-value that is possible on both sides with this many resamples and learners."""
         return max(self._p_value(0, 1.0), self._p_value(0, -1.0))
 
     def with_more(self, times: float, seeds: int) -> "Measured":
-        """The measurement with more documents and seeds, if the estimate stays as it is."""
+        """Extrapolate the measurement to more documents and seeds, assuming the same estimate."""
         return self.sources.with_more(times, seeds).around(self.estimate)
 
     def _p_value(self, against: int, side: float) -> float:
-        """The inverse of `limit`, from the number of draws that do not support the claim; ties are among them.
+        """Invert `limit`, from the number of draws that do not support the claim, ties included.
 
         (b + 1) of (R + 1), because the estimate itself is one of the possible draws (Phipson and Smyth
         2010), so no p-value is below 1 in R + 1.  `side` is 1 if the claim is 'above', −1 if 'below'.
@@ -183,7 +183,7 @@ class Measured:
 
 
 def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
-    """`measure`, or what it gave before on these resamples."""
+    """Return `measure`, cached on these resamples."""
     key = tuple(map(tuple, (parts, *alike)))
     if key not in resamples.measured:
         resamples.measured[key] = measure(resamples, parts, alike)
@@ -194,11 +194,11 @@ def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Se
 def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
     """Evaluate a contrast on the documents and on every resample.
 
-    Every level of `parts` must be in `resamples`, and every model.
+    Every level of `parts`, and every model, must be in `resamples`.
 
     Args:
-        alike: contrasts of other trainings that vary as much from seed to seed, the same roles on other
-            levels: the variance between seeds is their mean, with more degrees of freedom.
+        alike: contrasts of other trainings with the same variance between seeds, usually the same roles on other
+            levels: the variance between seeds is averaged over them, with more degrees of freedom.
     """
     estimate, deviations = 0.0, np.zeros(resamples.resamples)
     influence_C, carried_C, moves_C = (np.zeros(resamples.clusters.count) for _ in range(3))
@@ -214,7 +214,7 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
         influences = weighted_sum(drawn.fold_influences, weights_F)
         influence_C[drawn.members] += drawn.widening * influences
         carried_C[drawn.members] += drawn.shares * sum(abs(part.weight) for part in on_level)
-        # Without the cluster the level's mean moves by its influence, over the share that is left.
+        # Without the cluster, the level's mean moves by its influence divided by the share that is left.
         moves_C[drawn.members] -= influences / np.maximum(1.0 - drawn.shares, 1e-9)
         variances.append(float(np.sum((drawn.widening * influences) ** 2)))
         freedoms.append(max(drawn.effective - 1.0, 1.0))
@@ -239,12 +239,12 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
 
 
 def document_variance(resamples: Resamples, parts: Sequence[Part]) -> float:
-    """The contrast's variance from documents alone, which needs no draws: its parts may be single trainings."""
+    """Return the contrast's variance from documents alone, without draws, so that its parts may be single trainings."""
     return float(np.sum(learner_influences(resamples, parts) ** 2))
 
 
 def learner_influences(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    """(C,) what each learner adds to the contrast."""
+    """(C,) contribution of each learner to the contrast."""
     influence_C = np.zeros(resamples.clusters.count)
     for level in dict.fromkeys(part.level for part in parts):
         drawn = resamples.levels[level]
@@ -254,17 +254,17 @@ def learner_influences(resamples: Resamples, parts: Sequence[Part]) -> Floats:
 
 
 def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: float) -> Estimate:
-    """exp of a contrast, with an interval if every level has enough writers."""
+    """Return exp of a contrast, with an interval if every level has enough writers."""
     has_interval = resamples.has_interval(part.level for part in parts)
     return measure(resamples, parts).ratio(confidence if has_interval else None)
 
 
 def quantile_of_sorted(values: Floats, share: float) -> float:
-    """`np.quantile`, to the bit, of values that are sorted already."""
+    """Compute `np.quantile`, to the bit, of values that are already sorted."""
     place = share * (len(values) - 1)
     below = min(int(place), len(values) - 1)
     lower, upper, part = float(values[below]), float(values[min(below + 1, len(values) - 1)]), place - below
-    # Between two values numpy starts from the nearer one.
+    # Between two values, numpy interpolates from the nearer one.
     return lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1.0 - part)
 
 
@@ -276,10 +276,10 @@ def _bias(draws: Floats, estimate: float) -> float:
 
 
 def widen(share: float, freedom: float) -> float:
-    """The normal quantile to look up for `share`: Student's t."""
+    """Return the quantile of Student's t for `share`, which replaces the normal quantile."""
     return float(stdtrit(freedom, share))
 
 
 def narrow(quantile: float, freedom: float) -> float:
-    """The inverse of `widen`: the share whose quantile it is."""
+    """Invert `widen`: return the share with this quantile."""
     return float(stdtr(freedom, quantile))

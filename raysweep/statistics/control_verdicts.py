@@ -45,7 +45,7 @@ from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_lo
 from raysweep.statistics.weighted_parts import Part
 
 EXPLAINS = 0.5
-"""A control explains the raw gain only if its own gain is shown to be above this share of it."""
+"""A control explains the raw gain only if its own gain is shown to exceed this share of it."""
 
 
 class ControlVerdict(StrEnum):
@@ -89,7 +89,7 @@ class ControlFinding(Section):
         levels: tuple[str, ...] = (),
         documents: int = 0,
     ) -> "ControlFinding":
-        """A finding without numbers."""
+        """Make a finding without numbers."""
         return cls(
             kind=kind,
             scope=scope,
@@ -131,7 +131,7 @@ def assess_control(
     smallest_effect: float,
     confidence: float,
 ) -> list[ControlFinding]:
-    """The overall finding, then one per level of `levels`, in their order.
+    """Return the overall finding, then one per level of `levels`, in their order.
 
     Args:
         roles: the models of 'general', 'specialised' and `kind`.
@@ -163,7 +163,7 @@ def assess_control(
 
 
 def _obstacle(kind: str, roles: RoleModels, resamples: Resamples, level: str) -> str:
-    """Why a level cannot be tested, or ''."""
+    """Say why a level cannot be tested; '' if it can."""
     for role in ("general", "specialised", kind):
         if role == PLACEBO and draws_of(roles, level):
             continue
@@ -189,7 +189,7 @@ def _test(
     """Measure the contrasts on `levels`.
 
     Args:
-        alike: levels whose trainings tell, with those of a single level, how much seeds differ.
+        alike: levels whose trainings also contribute to the estimated variance between seeds of a single level.
     """
     others = [other for other in alike if other not in levels]
     drawn = estimate_group_variance(resamples, roles, levels, others) if kind == PLACEBO else ()
@@ -218,7 +218,7 @@ def _test(
 
 
 def _parts(kind: str, roles: RoleModels, levels: Sequence[str], raw_weight: float, own_weight: float) -> list[Part]:
-    """A sum of the level's gain and the control's, averaged over `levels`."""
+    """Return a weighted sum of the level's gain and the control's, averaged over `levels`."""
     raw = mean_log_ratio("general", "specialised", roles, levels) if raw_weight else []
     own: list[Part] = []
     if own_weight:
@@ -231,7 +231,7 @@ def _parts(kind: str, roles: RoleModels, levels: Sequence[str], raw_weight: floa
 
 
 def _share_limits(raw: Measured, own: Measured, confidence: float) -> tuple[float, float] | None:
-    """Percentile interval of own / raw, from the same draws of both; None if the raw gain may be none."""
+    """Return the percentile interval of own / raw, from the same draws of both; None if the raw gain may be zero."""
     tail = (1.0 - confidence) / 2.0
     if raw.limit(tail) <= TIE:
         return None

@@ -35,9 +35,9 @@ from raysweep.statistics.contrasts import Measured
 from raysweep.statistics.loss_table import Floats
 
 LEAST_SEEDS = 2
-"""With one seed nothing is known of the variance between trainings, so the first look is at two."""
+"""With one seed the variance between trainings is unknown, so the first look is at two."""
 MOST_MEASURED_ERROR = 0.038
-"""Share of experiments in which one side of a claim erred, the largest of all cases in BENCHMARKS.md."""
+"""Largest share of experiments with an error on one side of a claim, over all cases in BENCHMARKS.md."""
 _ALPHAS = np.geomspace(1e-7, 0.5, 57)
 _Z = np.linspace(-8.0, 8.0, 801)
 _STEP = float(_Z[1] - _Z[0])
@@ -45,14 +45,14 @@ _STEP = float(_Z[1] - _Z[0])
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """A contrast at one look, and the nominal levels of this look."""
+    """A contrast's place in the sequence of looks, and the nominal levels of this look."""
 
     seeds: int
     most_seeds: int
 
     @property
     def time(self) -> float:
-        """Information fraction that the look is planned for."""
+        """Planned information fraction of the look."""
         return self.seeds / self.most_seeds
 
     @property
@@ -61,17 +61,17 @@ class Look:
         return _nominal_levels(self.seeds, self.most_seeds)
 
     def spent(self, alpha: float) -> float:
-        """How much of a one-sided error rate was spent up to this look."""
+        """Return how much of a one-sided error rate is spent up to this look."""
         return float(spend(np.array([alpha]), self.time)[0])
 
     def adjust(self, p_value: float) -> float:
-        """The smallest error rate at which a nominal p-value of this look is significant."""
+        """Return the smallest error rate at which a nominal p-value of this look is significant."""
         if p_value >= self.levels[-1]:
             return max(p_value, float(_ALPHAS[-1]))
         return float(np.exp(np.interp(np.log(p_value), np.log(self.levels), np.log(_ALPHAS))))
 
     def nominal(self, alpha: float) -> float:
-        """The nominal level of this look where the error rate is `alpha` in all."""
+        """Return the nominal level of this look for a total error rate `alpha`."""
         if alpha >= _ALPHAS[-1]:
             return alpha
         return float(np.exp(np.interp(np.log(alpha), np.log(_ALPHAS), np.log(self.levels))))
@@ -79,28 +79,28 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LookedAt(Measured):
-    """A contrast whose limits and p-values allow for the looks before it."""
+    """A contrast whose limits and p-values account for the looks before it."""
 
     look: Look
 
     def limit(self, share: float) -> float:
-        """The limit of the repeated confidence interval."""
+        """Return the limit of the repeated confidence interval."""
         tail = min(share, 1.0 - share)
         nominal = self.look.nominal(tail)
         return Measured.limit(self, nominal if share <= 0.5 else 1.0 - nominal)
 
     def p_not_above(self, value: float) -> float:
-        """As of `Measured`, for all looks together."""
+        """Like `Measured.p_not_above`, over all looks together."""
         return self.look.adjust(Measured.p_not_above(self, value))
 
     def p_not_below(self, value: float) -> float:
-        """As of `Measured`, for all looks together."""
+        """Like `Measured.p_not_below`, over all looks together."""
         return self.look.adjust(Measured.p_not_below(self, value))
 
     def power_of_more(self, value: float, *, above: bool, alpha: float) -> float | None:
-        """The probability that all seeds show the contrast to lie on this side of `value`, if it is as measured.
+        """Return the probability that all seeds show the contrast on this side of `value`, if it is as measured.
 
-        None at the last look.  Whether one stops for a low power changes no error rate, as only more is given up
+        None at the last look.  Stopping because of low power raises no error rate, since it only gives up more claims
         (stochastic curtailment: Lan, Simon and Halperin 1982).
         """
         left = self.look.most_seeds - self.look.seeds
@@ -114,7 +114,7 @@ class LookedAt(Measured):
 
 
 def look_at(measured: Sequence[Measured], most_seeds: int) -> list[LookedAt]:
-    """The same contrast after 2, 3 … seeds, as looks one after another."""
+    """Turn the same contrast after 2, 3 … seeds into successive looks."""
     looks = []
     for seeds, contrast in enumerate(measured, LEAST_SEEDS):
         values = {field.name: getattr(contrast, field.name) for field in fields(Measured)}
@@ -123,18 +123,18 @@ def look_at(measured: Sequence[Measured], most_seeds: int) -> list[LookedAt]:
 
 
 def spend(alphas: Floats, time: float) -> Floats:
-    """What may be spent up to a look, one-sided."""
+    """Return the part of each one-sided error rate that may be spent up to a look."""
     return alphas * time
 
 
 @lru_cache(maxsize=256)
 def _nominal_levels(seeds: int, most_seeds: int) -> Floats:
-    """(A,) nominal level of the look after so many seeds, for each total level."""
+    """(A,) nominal level of the look after this many seeds, for each total level."""
     density_AZ = np.tile(np.exp(-(_Z**2) / 2.0) / np.sqrt(2.0 * np.pi), (len(_ALPHAS), 1))
     spent_A, boundary_A = np.zeros_like(_ALPHAS), np.full_like(_ALPHAS, np.inf)
     for look in range(LEAST_SEEDS, seeds + 1):
         if look > LEAST_SEEDS:
-            # What has not crossed: cells below the boundary, and a part of the one that it lies in.
+            # The part that has not crossed: cells below the boundary, and a fraction of the cell that contains it.
             kept_AZ = np.clip((boundary_A[:, None] - _Z) / _STEP + 0.5, 0.0, 1.0)
             density_AZ = (density_AZ * kept_AZ) @ _kernel((look - 1) / look)
         now_A = spend(_ALPHAS, look / most_seeds)
@@ -144,12 +144,12 @@ def _nominal_levels(seeds: int, most_seeds: int) -> Floats:
         )
         spent_A = now_A
     levels: Floats = ndtr(-boundary_A)
-    # A boundary at the end of the grid is no smaller level than the one before.
+    # A boundary at the end of the grid must not give a smaller level than the look before.
     return np.maximum.accumulate(levels)
 
 
 def _kernel(earlier: float) -> Floats:
-    """(Z, Z) density of a z-value, given that of the look before at `earlier` of its time, times the grid's step."""
+    """(Z, Z) density of a z-value given that of the preceding look, at `earlier` of its time, times the grid's step."""
     moves_ZZ = (_Z[None, :] - _Z[:, None] * np.sqrt(earlier)) / np.sqrt(1.0 - earlier)
     kernel: Floats = np.exp(-(moves_ZZ**2) / 2.0) / np.sqrt(2.0 * np.pi * (1.0 - earlier)) * _STEP
     return kernel

@@ -52,11 +52,11 @@ def assess(
     predict: bool = True,
     shares: Mapping[str, float] | None = None,
 ) -> list[Finding]:
-    """The overall finding, then one per level of `levels`, in their order.
+    """Return the overall finding, then one per level of `levels`, in their order.
 
     Args:
-        shares: each level's share of the corpus, in any unit, for the weighted mean beside the plain one.
-        predict: also predict the sample size that would decide an undecided claim, which takes most of the time.
+        shares: each level's share of the corpus, in any unit, for the weighted mean in addition to the plain one.
+        predict: whether to predict the sample size that would decide an undecided claim, which takes most of the time.
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
@@ -85,7 +85,7 @@ def assess(
 
 
 def _obstacle(hypothesis: Hypothesis, roles: RoleModels, resamples: Resamples, level: str) -> str:
-    """Why a level cannot be tested, or ''."""
+    """Say why a level cannot be tested; '' if it can."""
     for role in (hypothesis.numerator, *hypothesis.against):
         if reason := roles.absent.get((role, level)):
             return reason
@@ -108,11 +108,11 @@ def _test(
     alike: Sequence[str] = (),
     shares: Mapping[str, float] | None = None,
 ) -> _Tested:
-    """Test a claim on the mean over `levels` of the log ratio, against every role with models on all of them.
+    """Test a claim about the mean over `levels` of the log ratio, against every role with models on all of them.
 
     Args:
         shares: the levels' weights; equal if None.
-        alike: levels whose trainings tell, with those of a single level, how much seeds differ.
+        alike: levels whose trainings also contribute to the estimated variance between seeds of a single level.
     """
     compared = [role for role in hypothesis.against if all(roles.of(role, level) for level in levels)]
     tail = (1.0 - confidence) / 2.0
@@ -165,7 +165,7 @@ def _test(
 
 
 def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], tail: float) -> tuple[SeedLook, ...]:
-    """The looks of a claim; a p-value is the smallest so far, since a claim that was decided once stays so."""
+    """Return the looks at a claim, each with the smallest p-value so far, since a decided claim stays decided."""
     looks, p_confirm, p_refute = [], 1.0, 1.0
     for contrasts in rounds:
         found = _p_values(hypothesis, contrasts)
@@ -181,7 +181,7 @@ def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], 
 def _limits(
     hypothesis: Hypothesis, measured: Sequence[Measured], confirm_tail: float, refute_tail: float
 ) -> tuple[float, float]:
-    """Limits of the contrast with the hardest role; Bonferroni over the roles on the side that refutes."""
+    """Return the limits of the contrast with the hardest role; Bonferroni over the roles on the refuting side."""
     refute_tail = refute_tail / len(measured)
     if hypothesis.above:
         return min(one.limit(confirm_tail) for one in measured), min(one.limit(1.0 - refute_tail) for one in measured)
@@ -189,7 +189,7 @@ def _limits(
 
 
 def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
-    """p-values of confirming, which needs every compared role, and of refuting, for which one role is enough."""
+    """Return the p-values of confirming, which needs every compared role, and of refuting, for which one is enough."""
     margin = log(hypothesis.margin)
     if hypothesis.above:
         confirm = max(contrast.p_not_above(margin) for contrast in measured)
@@ -241,7 +241,7 @@ def _weigh_by_share(
 def _decide(
     hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], scopes: int, *, predict: bool
 ) -> Finding:
-    """The verdict; `open_to` counts the scopes, of `scopes`, that are not confirmed, and those that are not refuted."""
+    """Decide the verdict; `open_to` counts the scopes, of `scopes`, not confirmed and those not refuted."""
     verdict = (
         Verdict.CONFIRMED if test.p_confirm <= tail else Verdict.REFUTED if test.p_refute <= tail else Verdict.UNDECIDED
     )
@@ -280,7 +280,7 @@ def _decide(
 def _seed_power(
     hypothesis: Hypothesis, measured: Sequence[Measured], tail: float, open_to: tuple[int, int]
 ) -> float | None:
-    """The probability that the seeds left decide; None if there are none."""
+    """Return the probability that the remaining seeds decide the claim; None if there are none."""
     looked_at = [contrast for contrast in measured if isinstance(contrast, LookedAt)]
     margin, roles = log(hypothesis.margin), len(measured)
 
@@ -296,7 +296,7 @@ def _seed_power(
 def _joint_limits(
     hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], scopes: int
 ) -> tuple[float, float]:
-    """Limits of the ratio that agree with Holm's verdicts: see the top of this file."""
+    """Return limits of the ratio that agree with Holm's verdicts; see the top of this file."""
     is_confirmed, is_refuted = test.p_confirm <= tail, test.p_refute <= tail
     confirm_tail = tail / (scopes if is_confirmed else open_to[0])
     refute_tail = tail / (scopes if is_refuted else open_to[1])
@@ -307,7 +307,7 @@ def _joint_limits(
 
 
 def _too_coarse(test: _Tested, tail: float, open_to: tuple[int, int]) -> str:
-    """Why the draws could not decide whatever the ratio, or ''."""
+    """Say why the draws could not decide whatever the ratio; '' if they could."""
     is_refuting = test.p_refute < test.p_confirm
     least = max(contrast.least_p() for contrast in test.measured) * (len(test.measured) if is_refuting else 1)
     if least <= tail / open_to[is_refuting]:

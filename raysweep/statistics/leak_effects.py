@@ -32,7 +32,7 @@ class LeakEffect(Section):
 
 
 class LeakyDocuments:
-    """The losses of one metric, divided by whether another split knows the document.
+    """The losses of one metric, divided by whether another split contains the document.
 
     Args:
         drawn: the resamples of all documents, for their models, seed and writers.
@@ -42,7 +42,7 @@ class LeakyDocuments:
         numbers = np.array(sorted(leaky), dtype=np.int64)
         divided: dict[str, LevelLosses] = {}
         self._tokens: dict[str, int] = {}
-        """Leaky tokens of each level that has both kinds."""
+        """Number of leaky tokens, by level that has both kinds of documents."""
         for level, of_level in losses.items():
             known = np.isin(of_level.documents, numbers)
             if known.any() and not known.all():
@@ -54,7 +54,7 @@ class LeakyDocuments:
     def effect(
         self, models: Mapping[int, str], levels: Sequence[str], start: str | None, confidence: float
     ) -> LeakEffect | None:
-        """The effect on one model on these levels; None if no level has both kinds of documents."""
+        """Estimate the effect on one model on these levels; None if no level has both kinds of documents."""
         known = {level: self._tokens[level] for level in levels if self._tokens.get(level)}
         if not known:
             return None
@@ -79,7 +79,7 @@ class LeakyDocuments:
         return measure(self._resamples, parts).ratio(confidence if has_interval else None)
 
     def _has_interval(self, places: Collection[str]) -> bool:
-        """Enough writers of leaky and of clean documents, all levels together, and no level with only one."""
+        """Whether leaky and clean documents have enough writers in total, and more than one on each level."""
         counts = {place: self._resamples.levels[place].clusters for place in places}
         leaky = [count for place, count in counts.items() if place.startswith(_leaky(""))]
         clean = [count for place, count in counts.items() if place.startswith(_clean(""))]

@@ -1,6 +1,6 @@
-"""The clusters that the bootstrap draws: learners, or documents without one, numbered over all levels.
+"""Numbers the clusters that the bootstrap draws, learners or documents without one, over all levels.
 
-Levels that share a learner are one stratum, whose clusters are drawn together; other levels are drawn apart.
+Levels that share a learner form a stratum, whose clusters are drawn together; other levels are drawn separately.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from raysweep.seeding import generator_for
 from raysweep.statistics.loss_table import Floats, Ints, LevelLosses
 
 _COUNTS_AT_ONCE = 1 << 17
-"""Counters that fit in a core's cache; a draw of more clusters is made alone."""
+"""Number of counters that fit in a core's cache; a draw of more clusters is made alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,19 +20,19 @@ class Clusters:
     """The clusters of all test documents, numbered from 0, stratum after stratum."""
 
     learner_of: Mapping[int, str]
-    """The learner of each document number, if known."""
+    """Learner of each document number, if known."""
     code_of: Mapping[str | int, int]
     """Number of each learner, and of each document without one."""
     strata: tuple[tuple[tuple[str, ...], int], ...]
-    """Levels of each stratum, and how many clusters it has."""
+    """Levels of each stratum, and its number of clusters."""
     prompt_of: Mapping[int, int] = field(default_factory=dict)
     """Number of the writing prompt of each document number; empty if prompts are unknown."""
     prompts: int = 0
-    """How many writing prompts all documents have, of whatever level."""
+    """Number of writing prompts over all documents of all levels."""
 
     @classmethod
     def of_levels(cls, losses: Mapping[str, LevelLosses], learner_of: Mapping[int, str]) -> "Clusters":
-        """Number the clusters; levels that share a learner, however indirectly, are one stratum."""
+        """Number the clusters; levels that share a learner, directly or indirectly, form a stratum."""
         keys = {
             level: [learner_of.get(document, document) for document in of_level.documents.tolist()]
             for level, of_level in losses.items()
@@ -54,11 +54,11 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """All clusters."""
+        """Number of all clusters."""
         return len(self.code_of)
 
     def with_documents(self, documents: Iterable[int]) -> "Clusters":
-        """The same clusters, and a further stratum for those that only these documents have."""
+        """Return the same clusters, with a further stratum for those that occur only in these documents."""
         code_of = dict(self.code_of)
         for document in documents:
             code_of.setdefault(self.learner_of.get(document, document), len(code_of))
@@ -72,7 +72,7 @@ class Clusters:
         return np.array([self.code_of[key] for key in keys], dtype=np.int64)
 
     def draw(self, resamples: int, seed: int) -> Iterator[tuple[slice, slice, Floats]]:
-        """Parts of the draws: which resamples, which clusters, and how often each of them was drawn."""
+        """Yield the draws in parts: a range of resamples, a range of clusters, and how often each cluster was drawn."""
         first = 0
         for levels, count in self.strata:
             rng = generator_for(seed, "bootstrap", *levels)

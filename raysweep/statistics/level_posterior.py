@@ -53,22 +53,22 @@ class ColdStart:
     log_prior: Floats
     """(K,) log share of each level."""
     nats: Mapping[str, Floats]
-    """By way: (D,) nats of the answers; without a general model there is no `general`."""
+    """(D,) nats of the answers by way; without a general model there is no `general`."""
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
-        """(D,) true if there is any visible text."""
+        """(D,) whether there is any visible text."""
         is_seen_D: npt.NDArray[np.bool_] = self.visible_tokens > 0
         return is_seen_D
 
     @property
     def is_right(self) -> npt.NDArray[np.bool_]:
-        """(D,) true if the chosen level is the true one."""
+        """(D,) whether the chosen level is the true one."""
         is_right_D: npt.NDArray[np.bool_] = self.chosen == self.truth
         return is_right_D
 
     def confusion(self) -> Ints:
-        """(K, K) documents with visible text: true level by row, chosen level by column."""
+        """(K, K) counts of documents with visible text: true level by row, chosen level by column."""
         count = len(self.levels)
         cells = (self.truth * count + self.chosen)[self.is_seen]
         return np.bincount(cells, minlength=count**2).reshape(count, count).astype(np.int64)
@@ -94,12 +94,12 @@ def score_unknown_levels(
     """Score every test document in each of the ways to answer.
 
     Args:
-        experts: the model of each level, in the levels' order; other levels' documents are left out.
+        experts: the model of each level, in the levels' order; documents of other levels are left out.
         general: the general model, if there is one.
         shares: frequency of each level, in any unit above 0.
 
     Returns:
-        None if the losses hold no first masks of these levels: they are of an earlier version.
+        None if the losses contain no first masks of these levels, because an earlier version wrote them.
     """
     levels = tuple(experts)
     answers, visible = table.select("first_infill"), table.select("first_context")
@@ -141,10 +141,10 @@ def score_unknown_levels(
 
 
 def _align(documents: Ints, visible: Sequence[LevelLosses], models: int) -> tuple[Ints, Floats]:
-    """Tokens and nats of these documents' visible text; 0 if there is none."""
+    """Return tokens and nats of these documents' visible text; 0 if there is none."""
     tokens_D, nats_DM = np.zeros(len(documents), dtype=np.int64), np.zeros((len(documents), models))
     for losses in visible:
-        # A document without a blank has text and nothing to answer: it is not among `documents`.
+        # A document without a blank has visible text but nothing to answer, so it is not among `documents`.
         _, targets, rows = np.intersect1d(documents, losses.documents, assume_unique=True, return_indices=True)
         tokens_D[targets], nats_DM[targets] = losses.tokens[rows], losses.nats[rows]
     return tokens_D, nats_DM

@@ -35,7 +35,7 @@ _COLUMNS = ("model", "level", "document", "kind", "part", "nats", "tokens")
 _NAMES = ["model", "level", "kind", "part"]
 _IN_PASS = ("model", "kind", "part", "document", "level")
 _ROWS_PER_BATCH = 1 << 17
-"""Rows that are read at a time: what is computed of them fits in a core's cache."""
+"""Number of rows read at a time, so that intermediate results fit in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +50,10 @@ class LevelLosses:
     nats: Floats
     """(D, M) summed negative log-likelihoods."""
     bytes: Ints | None = None
-    """(D,) bytes that the tokens spell; None if an earlier version scored the models and did not count them."""
+    """(D,) bytes that the tokens spell; None if an earlier version scored the models without counting them."""
 
     def pick(self, rows: npt.NDArray[np.bool_] | Ints, level: str | None = None) -> "LevelLosses":
-        """Keep some documents (a mask, or row numbers), under the name of another level if one is given."""
+        """Select documents by a mask or by row numbers, optionally under the name of another level."""
         return replace(
             self,
             level=level or self.level,
@@ -68,7 +68,7 @@ class LevelLosses:
 class LossTable:
     """All losses.  K pairs of a kind of mask and a part, D documents (level after level), M models.
 
-    What a document has no row of is 0.
+    Missing rows of a document count as 0.
     """
 
     models: tuple[str, ...]
@@ -82,7 +82,7 @@ class LossTable:
     documents: Ints
     """(D,) document numbers."""
     level_codes: Ints
-    """(D,) the level of each, as an index into `levels`; ascending."""
+    """(D,) level of each document, as an index into `levels`; ascending."""
     nats: Floats
     """(K, D, M) summed negative log-likelihoods."""
     tokens: Floats
@@ -91,9 +91,9 @@ class LossTable:
     """(K, D) of the first model; None in scores of an earlier version."""
 
     def select(self, metric: str, kind: str | None = None) -> dict[str, LevelLosses]:
-        """Losses per level under a metric, of all kinds of mask or of one.
+        """Sum the losses per level under a metric, over all kinds of mask or for one kind.
 
-        A level without a test document that has tokens of the metric is absent.
+        Levels without a test document that has tokens of the metric are left out.
 
         Raises:
             InputError: two models did not answer the same masks, or a loss is not finite.
@@ -140,11 +140,11 @@ class LossTable:
 def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -> LossTable:
     """Read the table of losses.
 
-    The file is read twice, a part at a time: all rows of a thousand models would be most of the process's memory.
+    The file is read twice, in parts, since all rows of a thousand models would take most of the process's memory.
 
     Args:
         levels: the known levels, in the order of the report; those that the file lacks are left out.
-        only: the one level whose rows are read; by default all are.
+        only: the one level whose rows are read; None for all.
 
     Raises:
         InputError: the file is missing, lacks a column or a value, has no such rows, names a level that is not known,
@@ -152,12 +152,12 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
     """
     if not path.exists():
         raise InputError(f"{path}: not there; run the evaluate stage first")
-    # Both passes read one open file: what is moved to its place meanwhile is another one.
+    # Both passes read the same open file, even if it is replaced meanwhile.
     with pa.OSFile(str(path)) as source:
         columns = pq.read_schema(source).names
         if missing := [name for name in _COLUMNS if name not in columns]:
             raise InputError(f"{path}: column '{missing[0]}' is missing (found {', '.join(columns)}); evaluate again")
-        # A name is read once, and not once a row.
+        # A name is decoded once, not once per row.
         with pq.ParquetFile(source, read_dictionary=_NAMES, page_checksum_verification=True) as file:
             return _sum_up(_Rows(file=file, path=path, only=only), levels)
 
@@ -171,7 +171,7 @@ def document_values(losses: Mapping[str, LevelLosses], value_of: Mapping[int, An
 
 
 def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
-    """Documents with each value, all levels together; the most frequent value first."""
+    """Count the documents with each value over all levels, the most frequent value first."""
     if not values:
         return {}
     names, counts = np.unique(np.concatenate(list(values.values())), return_counts=True)
@@ -179,7 +179,7 @@ def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
 
 
 def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
-    """The sum over the wanted pairs, one after the other."""
+    """Add up the wanted pairs, in order."""
     total = np.zeros(values.shape[1:])
     for pair in np.flatnonzero(wanted):
         total += values[pair]
@@ -188,14 +188,14 @@ def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rows:
-    """The rows of one level, or of all."""
+    """The rows of one level, or all rows."""
 
     file: pq.ParquetFile
     path: Path
     only: str | None
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """A part at a time.
+        """Yield the rows in batches.
 
         Raises:
             InputError: a row lacks a value.
@@ -212,7 +212,7 @@ class _Rows:
                 yield batch.filter(pc.equal(batch["level"].cast(pa.string()), text_scalar(self.only)))
 
     def _may_have(self, group: int) -> bool:
-        """The row group may have rows of the level."""
+        """Whether the row group may contain rows of the level."""
         if self.only is None:
             return True
         described = self.file.metadata.row_group(group)
@@ -238,7 +238,7 @@ def _sum_up(rows: _Rows, levels: Sequence[str]) -> LossTable:
     documents, level_codes = np.array(list(level_of)), np.array([ordered.index(level) for level in level_of.values()])
     order = np.lexsort((documents, level_codes))
     pairs = sorted(met_pairs, key=lambda pair: ((*KINDS, pair[0]).index(pair[0]), pair))
-    # Rows come model by model, so they are summed in that order: neighbours in the file are neighbours in memory.
+    # Rows come model by model, so they are summed in that order, which keeps memory accesses sequential.
     shape = (len(models), len(pairs), len(documents))
     of_model = prod(shape[1:])
     places: tuple[dict[Any, int], ...] = (
@@ -251,7 +251,7 @@ def _sum_up(rows: _Rows, levels: Sequence[str]) -> LossTable:
         entry_of_row = _look_up(places[0], batch["model"])
         entry_of_row += _look_up(places[1], batch["kind"], batch["part"])
         entry_of_row += _look_up(places[2], batch["document"])
-        # Numbers of another type than the sums' are added twenty times as slowly.
+        # Adding numbers of a type other than the sums' would be twenty times slower.
         np.add.at(nats, entry_of_row, _floats(batch["nats"]))
         np.add.at(tokens, entry_of_row, _floats(batch["tokens"]))
         if "bytes" in columns and (of_first := np.flatnonzero(entry_of_row < of_model)).size:
@@ -275,19 +275,19 @@ def _sum_up(rows: _Rows, levels: Sequence[str]) -> LossTable:
 
 
 def _read_names(rows: _Rows) -> tuple[list[str], set[tuple[str, str]], dict[int, str]]:
-    """What the rows name: the models in the order of the file, the pairs of kind and part, each document's level."""
+    """Read the models in the order of the file, the pairs of kind and part, and each document's level."""
     models: dict[str, None] = {}
     pairs: set[tuple[str, str]] = set()
     level_of: dict[int, str] = {}
     for batch in rows.read([*_NAMES, "document"]):
         model, kind, part, document, level = map(_encoded, (batch[name] for name in _IN_PASS))
-        # Dictionaries hold names that no row has, of rows that were left out.
+        # A dictionary may hold names of rows that were left out.
         models |= dict.fromkeys(model.names[code] for code in np.flatnonzero(np.bincount(model.codes)).tolist())
         is_met = np.zeros(len(kind.names) * len(part.names), dtype=bool)
         is_met[_codes_of_pairs(kind, part)] = True
         found = (divmod(code, len(part.names)) for code in np.flatnonzero(is_met).tolist())
         pairs |= {(kind.names[of_kind], part.names[of_part]) for of_kind, of_part in found}
-        # Of rows of one document that name several levels the last one is kept, and the others do not agree.
+        # If a document's rows name several levels, the last one is kept here, and the mismatch is noticed below.
         level_codes = np.full(len(document.names), -1)
         level_codes[document.codes] = level.codes
         if (differs := level_codes[document.codes] != level.codes).any():
@@ -309,7 +309,7 @@ def _two_levels(path: Path, document: int, first: str, second: str) -> InputErro
 
 class _Encoded(NamedTuple):
     codes: Any
-    """(rows,) places in `names`."""
+    """(rows,) indices into `names`."""
     names: list[Any]
 
 
@@ -323,7 +323,7 @@ def _codes_of_pairs(first: _Encoded, second: _Encoded) -> Any:
 
 
 def _look_up(place_of: Mapping[Any, int], column: pa.Array, second: pa.Array | None = None) -> Ints:
-    """The place of each row's value, or pair of values."""
+    """Look up the index of each row's value, or pair of values."""
     encoded = _encoded(column)
     if second is not None:
         other = _encoded(second)

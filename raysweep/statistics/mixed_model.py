@@ -27,18 +27,18 @@ from raysweep.statistics.prompt_clusters import MIN_PROMPTS
 from raysweep.statistics.role_models import RoleModels
 
 MOST_DOCUMENTS = 800
-"""A random part of more documents is fitted, whole learners each: the time grows with the cube of the learners."""
+"""Above this, a random sample of the learners with all their documents is fitted: time is cubic in the learners."""
 MOST_LANGUAGES = 8
-"""First languages with an effect of their own; the others share one."""
+"""Number of first languages with an effect of their own; the others share one."""
 DIGITS = 3
-"""The optimiser's last digits depend on the machine."""
+"""Significant digits that are kept; the optimiser's last digits depend on the machine."""
 STEEPEST = 1e-4
-"""The most by which -2 log likelihood may still change with the logarithm of a variance where the fit ends."""
+"""Largest slope of -2 log likelihood, by the logarithm of a variance, at which the fit counts as converged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentFacts:
-    """What is known of each test document, by its number."""
+    """What is known about each test document, by document number."""
 
     learner_of: Mapping[int, str]
     prompt_of: Mapping[int, str]
@@ -62,7 +62,7 @@ class MixedFit:
     prompt_spread: float
     residual_spread: float
     per_doubling: float
-    """By what factor the ratio grows if a text is twice as long."""
+    """Factor by which the ratio changes if a text is twice as long."""
     doubling_low: float
     doubling_high: float
 
@@ -93,7 +93,7 @@ def fit_mixed_model(
     documents, ratios, level_of = documents[chosen], ratios[chosen], level_of[chosen]
     learners = _codes([facts.learner_of.get(document, str(document)) for document in documents.tolist()])
     prompts = _codes([facts.prompt_of[document] for document in documents.tolist()])
-    # A level with one prompt tells nothing of how prompts differ: its prompt is the level.
+    # A level with one prompt says nothing about how prompts differ: its prompt is confounded with the level.
     if learners.max() + 1 < MIN_CLUSTERS or prompts.max() + 1 < len(levels) + MIN_PROMPTS:
         return None
     lengths = np.log2([max(facts.characters_of[document], 1) for document in documents.tolist()])
@@ -126,7 +126,7 @@ def fit_mixed_model(
 
 
 def _log_ratios(table: LevelLosses, models: Sequence[str], roles: RoleModels, other: str) -> Floats:
-    """(D,) the general models' mean loss per token minus that of the others."""
+    """(D,) the general models' mean loss per token minus that of the other role's models."""
 
     def mean_loss(role: str) -> Floats:
         columns = [models.index(model) for model in roles.of(role, table.level).values()]
@@ -136,7 +136,7 @@ def _log_ratios(table: LevelLosses, models: Sequence[str], roles: RoleModels, ot
 
 
 def _choose(documents: Ints, facts: DocumentFacts, seed: int) -> np.ndarray:
-    """(D,) all documents, or those of as many random learners as stay below the limit."""
+    """(D,) mask of all documents, or of those by as many random learners as stay within the limit."""
     if len(documents) <= MOST_DOCUMENTS:
         return np.ones(len(documents), dtype=np.bool_)
     learners = _codes([facts.learner_of.get(document, str(document)) for document in documents.tolist()])
@@ -150,13 +150,13 @@ def _codes(values: Sequence[str]) -> Ints:
 
 
 def _frequent(codes: Ints) -> Ints:
-    """The most frequent codes; all others as one."""
+    """Keep the most frequent codes, and merge all others into one."""
     kept = np.argsort(-np.bincount(codes), kind="stable")[:MOST_LANGUAGES]
     return np.unique(np.where(np.isin(codes, kept), codes, -1), return_inverse=True)[1].astype(np.int64)
 
 
 def _effects(codes: Ints) -> list[Floats]:
-    """A centred column for each code but the first, so that the intercept is the mean over the documents."""
+    """Make a centred column for each code but the first, so that the intercept is the mean over the documents."""
     columns = [(codes == code).astype(np.float64) for code in range(1, int(codes.max()) + 1)]
     return [column - column.mean() for column in columns]
 
@@ -164,12 +164,12 @@ def _effects(codes: Ints) -> list[Floats]:
 def _fit(
     ratios: Floats, fixed: Floats, learners: Ints, prompts: Ints
 ) -> tuple[list[float], list[float], list[float]] | None:
-    """Fixed effects, their standard errors, and the spreads of learners, prompts and residuals."""
-    # Columns that others add up to have no effect of their own: a language that is spoken on one level alone.
+    """Estimate fixed effects, their standard errors, and the spreads of learners, prompts and residuals."""
+    # Drop linearly dependent columns, such as a language that occurs on one level only: their effect is not identified.
     fixed = fixed[:, _independent(fixed)]
     unexplained = ratios - fixed @ np.linalg.lstsq(fixed, ratios)[0]
     scale = float(ratios.std())
-    # Nothing but rounding is left to divide among learners, prompts and the rest.
+    # Only rounding errors are left to divide among learners, prompts and residuals.
     if unexplained.std() <= 1e-9 * max(scale, float(np.abs(ratios).max())):
         return None
     likelihood = _Likelihood(ratios / scale, fixed, learners, prompts)
@@ -181,7 +181,7 @@ def _fit(
         bounds=[(0.0, None)] * 2,
         options={"ftol": 0.0, "gtol": 1e-9, "maxiter": 500},
     )
-    # At a spread of 0 only a fall would lead elsewhere.
+    # At a spread of 0, only a falling likelihood would lead elsewhere.
     slope = np.where(found.x > 0.0, found.jac, np.minimum(found.jac, 0.0)) * np.maximum(found.x, 1e-3)
     if not np.all(np.abs(slope) < STEEPEST):
         return None
@@ -193,7 +193,7 @@ def _fit(
 class _Likelihood:
     """The restricted likelihood of two crossed random factors, by the ratios of their variances to the residual's.
 
-    With V = I + Z D Z' all is computed from Z'Z, Z'X and Z'y, as large as there are learners and prompts.
+    With V = I + Z D Z' everything is computed from Z'Z, Z'X and Z'y, whose size is the number of learners and prompts.
     """
 
     def __init__(self, values: Floats, fixed: Floats, learners: Ints, prompts: Ints) -> None:
@@ -204,7 +204,7 @@ class _Likelihood:
         self._free = len(values) - fixed.shape[1]
 
     def value_and_gradient(self, variances: Floats) -> tuple[float, Floats]:
-        """-2 log restricted likelihood, up to a constant, and its slope."""
+        """Return -2 log restricted likelihood, up to a constant, and its gradient."""
         triangle, zz, za, inverse, means, rest = self._solve(variances)
         value = 2.0 * np.log(np.diag(triangle)).sum() - np.linalg.slogdet(inverse)[1] + self._free * log(rest)
         zx, misfit = za[:, :-1], za[:, -1] - za[:, :-1] @ means
@@ -212,13 +212,13 @@ class _Likelihood:
         return float(value), np.bincount(self._factor, slopes, minlength=2).astype(np.float64)
 
     def effects(self, variances: Floats) -> tuple[Floats, Floats, float]:
-        """Fixed effects, their standard errors, and the residual variance."""
+        """Return fixed effects, their standard errors, and the residual variance."""
         *_, inverse, means, rest = self._solve(variances)
         variance = rest / self._free
         return means, np.sqrt(np.diag(inverse) * variance), variance
 
     def _solve(self, variances: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, float]:
-        """The Cholesky factor of I + √D Z'Z √D; Z'V⁻¹Z, Z'V⁻¹[X y], (X'V⁻¹X)⁻¹, the fixed effects, the squares left."""
+        """Return chol(I + √D Z'Z √D), Z'V⁻¹Z, Z'V⁻¹[X y], (X'V⁻¹X)⁻¹, fixed effects, and residual sum of squares."""
         roots = np.sqrt(variances)[self._factor]
         triangle = np.linalg.cholesky(np.eye(len(roots)) + roots[:, None] * self._zz * roots)
         half_zz = solve_triangular(triangle, roots[:, None] * self._zz, lower=True)

@@ -1,8 +1,8 @@
 """The placebo's random groups: several draws for each level, which show what chance gains and how much it varies.
 
-The gain of a placebo is the mean over its draws.  Resampling documents tells how much it varies with the test
-documents of the groups; how much it varies from group to group (other train documents, another training) is
-estimated from the draws, less what their test documents and single trainings explain, and pooled over the levels.
+The gain of a placebo is the mean over its draws.  Resampling documents shows how much it varies with the test
+documents of the groups.  How much it varies from group to group (other train documents, another training) is
+estimated from the draws, minus what their test documents and single trainings explain, and pooled over the levels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ _MOST_DRAWS = 100
 
 
 def placebo_losses(losses: Mapping[str, LevelLosses], seed: int, draw: int = 1) -> dict[str, LevelLosses]:
-    """Divide the scored test documents into random groups, one for each level and of its size, by group name.
+    """Divide the scored test documents into random groups, one per level and of its size, by group name.
 
     Args:
         losses: all levels, in the order in which the groups are drawn.
-        seed: the run's, with which the groups of train documents were drawn too.
+        seed: the run's seed, with which the groups of train documents were drawn too.
     """
     if not losses:
         return {}
@@ -49,23 +49,23 @@ def placebo_losses(losses: Mapping[str, LevelLosses], seed: int, draw: int = 1) 
 
 
 def group_name(level: str, draw: int = 1) -> str:
-    """Name of a level's placebo group among the resamples; no level can have this name."""
+    """Name a level's placebo group among the resamples; no level can have this name."""
     return f"~{level}" if draw == 1 else f"~{draw}~{level}"
 
 
 def draws_of(roles: RoleModels, level: str) -> list[int]:
-    """The draws of a level that have a model."""
+    """List the draws of a level that have a model."""
     return [draw for draw in range(1, _MOST_DRAWS + 1) if roles.of(draw_role(PLACEBO, draw), level)]
 
 
 def gain_of_draw(roles: RoleModels, levels: Sequence[str], draw: int) -> list[Part]:
-    """The gain of one draw's placebos over the general model, on their own groups, averaged over `levels`."""
+    """Return the gain of one draw's placebos over the general model, on their own groups, averaged over `levels`."""
     parts = mean_log_ratio("general", draw_role(PLACEBO, draw), roles, levels)
     return [replace(part, level=group_name(part.level, draw)) for part in parts]
 
 
 def mean_gain(roles: RoleModels, levels: Sequence[str]) -> list[Part]:
-    """The same, averaged over the draws of each level."""
+    """Return the same contrast averaged over the draws of each level."""
     return [
         replace(part, weight=part.weight / len(levels) / len(draws))
         for level in levels
@@ -76,7 +76,7 @@ def mean_gain(roles: RoleModels, levels: Sequence[str]) -> list[Part]:
 
 
 def measure_draws(resamples: Resamples, roles: RoleModels, levels: Sequence[str]) -> list[Measured]:
-    """The gain of every draw that has a model on all of `levels`."""
+    """Measure the gain of every draw that has a model on all of `levels`."""
     common = set.intersection(*(set(draws_of(roles, level)) for level in levels))
     return [measure(resamples, gain_of_draw(roles, levels, draw)) for draw in sorted(common)]
 
@@ -84,10 +84,10 @@ def measure_draws(resamples: Resamples, roles: RoleModels, levels: Sequence[str]
 def estimate_group_variance(
     resamples: Resamples, roles: RoleModels, levels: Sequence[str], alike: Sequence[str]
 ) -> tuple[SeedVariance, ...]:
-    """How much the mean over the draws of `levels` varies with the groups that were drawn; () with one draw.
+    """Estimate how much the mean over the draws of `levels` varies with the drawn groups; () with one draw.
 
     Args:
-        alike: levels whose draws tell, with those of `levels`, how much groups differ.
+        alike: levels whose draws also contribute to the estimate.
     """
     gains = {
         level: [gain_of_draw(roles, [level], draw) for draw in draws_of(roles, level)]
@@ -108,11 +108,11 @@ def estimate_group_variance(
 
 
 def _between_groups(resamples: Resamples, gains: Sequence[Sequence[Part]]) -> float:
-    """Variance between the gains of D draws that neither their test documents nor single trainings explain.
+    """Estimate the variance between the gains of D draws that neither their documents nor single trainings explain.
 
-    Two factors, draws and seeds.  The mean over S seeds differs from draw to draw by the draw and by a 1/S of what
-    each training adds, which the variance between seeds holds already (`seed_variance.py`), and which is told by what
-    neither draw nor seed explains.  Documents add to both in the same way, learner by learner.
+    There are two factors, draws and seeds.  The mean over S seeds differs from draw to draw by the draw itself and by
+    1/S of what each training adds; `seed_variance.py` already counts the latter, which is estimated here from what
+    neither draw nor seed explains.  Documents contribute to both in the same way, learner by learner.
     """
 
     def between(values: Floats) -> float:
@@ -135,7 +135,7 @@ def _estimate(resamples: Resamples, parts: Sequence[Part]) -> float:
 
 
 def _crossed(values: Floats) -> float:
-    """Mean square of (…, D, S) values that neither their row nor their column explains, summed over the rest."""
+    """Return the mean square of (…, D, S) values that neither row nor column explains, summed over the other axes."""
     rows, columns = values.mean(axis=-1, keepdims=True), values.mean(axis=-2, keepdims=True)
     rest = values - rows - columns + values.mean(axis=(-2, -1), keepdims=True)
     return float(np.sum(rest**2) / ((values.shape[-2] - 1) * (values.shape[-1] - 1)))

@@ -1,16 +1,16 @@
-"""Writing prompts as a second kind of cluster, crossed with learners: how a contrast varies with the prompts drawn.
+"""Writing prompts as a second kind of cluster, crossed with learners: how a contrast varies with the drawn prompts.
 
-Learners are resampled; a corpus with other prompts would give other numbers too.  The variance of a contrast
+Learners are resampled, but a corpus with other prompts would give other numbers too.  The variance of a contrast
 over learners and prompts is V(learners) + V(prompts) − V(learners × prompts) (Cameron, Gelbach and Miller 2011).
-The bootstrap gives the first; what the prompts add is estimated from the sums of influences by prompt and by
+The bootstrap gives the first term; what the prompts add is estimated from the sums of influences by prompt and by
 learner and prompt, and each resample is shifted by Student's t with this standard error.  Its degrees of
 freedom are those of the difference of the two variances (Satterthwaite), from the effective numbers of groups.
 
-The interaction of prompts and trainings is in this variance and in that of the trainings (`seed_variance`): with
-several seeds intervals are wider than they need be where trainings differ by prompt.
+The interaction of prompts and trainings is counted both here and in the variance of the trainings (`seed_variance`), so
+with several seeds intervals are wider than necessary if trainings differ by prompt.
 
 Levels with fewer than `MIN_PROMPTS` effective prompts add nothing: their intervals hold for new learners who
-answer the same prompts, which must be said beside them.
+answer the same prompts, which must be stated beside them.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from raysweep.statistics.weighted_parts import Part, draw_t, weigh_folds, weight
 
 MIN_PROMPTS = 2.0
 _LEAST_FREEDOM = 3.0
-"""With fewer degrees of freedom, Student's t is so wide that intervals hold the truth far too often."""
+"""With fewer degrees of freedom, Student's t is so wide that intervals cover the truth far too often."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,13 +35,13 @@ class PromptVariance:
     variance: float
     freedom: float
     prompts: int
-    """Distinct ones, on all levels together."""
+    """Number of distinct prompts on all levels together."""
     shifts: Floats
     """(R,) Student's t times the standard error."""
 
 
 def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> PromptVariance | None:
-    """What prompts add to a contrast; None if they are unknown or too few on a level."""
+    """Estimate what prompts add to a contrast; None if they are unknown, or too few on a level."""
     by_prompt: list[tuple[GroupInfluences, Floats]] = []
     by_cell: list[tuple[GroupInfluences, Floats]] = []
     for level in dict.fromkeys(part.level for part in parts):
@@ -60,7 +60,7 @@ def estimate_prompt_variance(resamples: Resamples, parts: Sequence[Part]) -> Pro
 
 
 def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
-    """Variance of a contrast over one kind of group, which may be on several levels."""
+    """Return the variance of a contrast over one kind of group, which may occur on several levels."""
     total = _added(
         [(group, group.widening * weighted_sum(group.fold_influences, weights_F)) for group, weights_F in groups]
     )
@@ -68,7 +68,7 @@ def _variance(groups: Sequence[tuple[GroupInfluences, Floats]]) -> float:
 
 
 def _added(groups: Sequence[tuple[GroupInfluences, Floats]]) -> Floats:
-    """A value of each group, added up over the levels."""
+    """Add up the values of each group over the levels."""
     if len(groups) == 1:
         return groups[0][1]
     members = np.concatenate([group.members for group, _ in groups])

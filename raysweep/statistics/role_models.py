@@ -12,11 +12,11 @@ class RoleModels:
     """The models of each role on each level, by seed.  Failed and unplanned models are absent."""
 
     by_role: Mapping[str, Mapping[str, Mapping[int, str]]]
-    """Role, level, seed: model."""
+    """Model by role, level and seed."""
     absent: Mapping[tuple[str, str], str]
-    """(role, level): why a planned model is missing."""
+    """Why a planned model is missing, by (role, level)."""
     most_seeds: int | None = None
-    """With sequential seeds: how many there may be, so that a claim is looked at after each; else None."""
+    """With sequential seeds: the maximum number, for the looks at claims; else None."""
 
     def __post_init__(self) -> None:
         by_role = {
@@ -26,15 +26,15 @@ class RoleModels:
         object.__setattr__(self, "by_role", by_role)
 
     def is_planned(self, role: str) -> bool:
-        """The config has a trial with this role, trained or not."""
+        """Whether the config has a trial with this role, trained or not."""
         return bool(self.by_role.get(role)) or any(absent == role for absent, _ in self.absent)
 
     def of(self, role: str, level: str) -> Mapping[int, str]:
-        """Models of a role on a level, by seed; empty if there is none."""
+        """Return the models of a role on a level, by seed; empty if there is none."""
         return self.by_role.get(role, {}).get(level, {})
 
     def keep_seeds(self, seeds: Collection[int]) -> "RoleModels":
-        """The models of these seeds alone."""
+        """Keep only the models of these seeds."""
         kept = {
             role: {
                 level: {seed: model for seed, model in models.items() if seed in seeds}
@@ -45,16 +45,16 @@ class RoleModels:
         return replace(self, by_role=kept)
 
     def common_seeds(self, roles: Sequence[str], levels: Sequence[str]) -> list[int]:
-        """The seeds with which all these roles have a model on all these levels."""
+        """List the seeds for which all these roles have a model on all these levels."""
         return sorted(set.intersection(*(set(self.of(role, level)) for role in roles for level in levels)))
 
     def fewest_seeds(self, roles: Sequence[str], levels: Sequence[str]) -> int:
-        """The fewest models that one of these roles has on one of these levels."""
+        """Return the smallest number of models that one of these roles has on one of these levels."""
         return min(len(self.of(role, level)) for role in roles for level in levels)
 
 
 def draw_role(role: str, draw: int) -> str:
-    """The role of a control's models that were trained on another random draw of documents."""
+    """Name the role of a control's models trained on another random draw of documents."""
     return role if draw == 1 else f"{role} {draw}"
 
 
@@ -65,10 +65,10 @@ def mean_log_ratio(
     levels: Sequence[str],
     shares: Mapping[str, float] | None = None,
 ) -> list[Part]:
-    """The contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities.
+    """Return the contrast whose exp is the geometric mean over levels of the ratio of two roles' perplexities.
 
     Args:
-        shares: weight of each level, in any unit; the same for all if None.
+        shares: weight of each level, in any unit; equal if None.
     """
     weights = {level: 1.0 if shares is None else shares[level] for level in levels}
     total = sum(weights.values())
@@ -83,7 +83,7 @@ def mean_log_ratio(
 
 
 def lack_of_writers(resamples: Resamples, level: str) -> str:
-    """Why a level's documents cannot be tested, or ''."""
+    """Say why a level's documents cannot be tested; '' if they can."""
     if level not in resamples.levels:
         return "no test documents"
     drawn = resamples.levels[level]

@@ -1,16 +1,16 @@
 """Predicts the sample size that would decide an undecided claim: more documents, or more seeds.
 
 The result is the smallest number with which 80 % of new experiments decide, if the ratio is as measured.
-Such experiments are simulated: their estimates vary as the bootstrap's draws do, made narrower by the root of
+Such experiments are simulated: their estimates vary like the bootstrap's draws, with a spread divided by the root of
 the number of documents, all compared roles from the same draw, and the verdict's own rule is applied to each:
 a claim against two roles is confirmed only if both are beaten in the same experiment.  How much experiments vary is
 itself an estimate, so its uncertainty (chi-squared) is averaged over, as Julious and Owen (2006, Statistics in
 Medicine) do for a single test.
 
-The ratio is uncertain, and so is the need: it is also computed at both ends of the ratio's 80 %
+The ratio is uncertain, and so is the need, which is therefore also computed at both ends of the ratio's 80 %
 interval.  If neither side of the margin has a p-value of `1 − confidence` or less, the sign of the difference is open,
-any number would be a guess, and none is given.  Of claims without any difference, that test lets 2 × (1 − confidence)
-through, of which the verdict has decided a half.  More documents mean test documents by new learners.
+any number would be a guess, and none is given.  Of claims without any difference, this test lets 2 × (1 − confidence)
+through, half of which the verdict has decided.  More documents means test documents by new learners.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,16 +28,16 @@ from raysweep.statistics.weighted_parts import welch
 
 POWER = 0.8
 _RANGE_TAIL = 0.1
-"""The needs at the ends of an interval with so much on either side are given as the range."""
+"""The range of needs is computed at the ends of an interval that leaves this probability on either side."""
 HOPELESS = 100.0
-"""A corpus of more than this many times the documents is not worth suggesting."""
+"""Multiple of the corpus's documents beyond which a suggestion is unrealistic."""
 MOST_SEEDS = 20
 _STEPS = 12
-"""Bisections of the range of factors: to a tenth of a per cent."""
+"""Number of bisections of the range of factors, to a tenth of a per cent."""
 
 Bools = npt.NDArray[np.bool_]
 Enough = Callable[[float, int], bool]
-"""Whether so many times the documents and so many more seeds decide with enough power."""
+"""Whether a multiple of the documents and a number of additional seeds decide with enough power."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,19 +47,19 @@ class Rule:
     margin: float
     """In nats."""
     above: bool
-    """The claim is that the contrast lies above the margin; else below."""
+    """Whether the claim is that the contrast lies above the margin, rather than below."""
     confirm_tail: float
-    """What is left out of a role's interval on the side that confirms."""
+    """Tail probability of a role's interval on the confirming side."""
     refute_tail: float
-    """The same on the side that refutes, Bonferroni's correction included."""
+    """The same on the refuting side, including Bonferroni's correction."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleNeed:
-    """Additional documents or seeds with which 80 % of experiments decide; None if they alone would not do."""
+    """Additional documents or seeds with which 80 % of experiments decide; None if they alone would not suffice."""
 
     documents: int | None
-    """All tested levels together, in the same proportions."""
+    """On all tested levels together, in the same proportions."""
     documents_low: int | None
     """At the end of the 80 % interval that is farther from the margin."""
     documents_high: int | None
@@ -73,8 +73,8 @@ def predict_need(measured: Sequence[Measured], rule: Rule, *, is_sign_open: bool
     """Find the smallest number that decides with 80 % power.
 
     Args:
-        measured: the contrasts of the verdict, one with each compared role.
-        is_sign_open: neither the claim nor its contrary has a p-value of 1 − confidence or less.
+        measured: the contrasts of the verdict, one for each compared role.
+        is_sign_open: whether neither the claim nor its opposite has a p-value of 1 − confidence or less.
     """
     if is_sign_open:
         note = "it is open on which side of the margin the ratio lies, so no number of documents is named"
@@ -102,7 +102,7 @@ def predict_need(measured: Sequence[Measured], rule: Rule, *, is_sign_open: bool
 
 
 def power_of(measured: Sequence[Measured], rule: Rule, times: float, seeds: int) -> float:
-    """The share of new experiments that decide, with `times` the documents and `seeds` more trainings of everything."""
+    """Return the share of new experiments that decide, with `times` the documents and `seeds` more trainings."""
     confirmed: list[Bools] = []
     refuted: list[Bools] = []
     for contrast in measured:
@@ -124,7 +124,7 @@ def _enough(measured: Sequence[Measured], rule: Rule) -> Enough:
 
 
 def _freedom_now(pilot: Measured, more: Measured) -> float:
-    """Degrees of freedom of the standard error of a larger experiment, as the pilot's variances foretell it."""
+    """Return the degrees of freedom of a larger experiment's standard error, predicted from the pilot's variances."""
     sources = [(more.document_variance, pilot.freedom)]
     sources += [(new.variance, old.freedom) for new, old in zip(more.sources.seeds, pilot.sources.seeds, strict=True)]
     if (prompts := pilot.sources.prompts) is not None:
@@ -133,21 +133,21 @@ def _freedom_now(pilot: Measured, more: Measured) -> float:
 
 
 def _spread_scale(freedom: float, count: int) -> Floats:
-    """(count,) true standard errors that are as likely, over the estimated one: √(ν / χ²), by Wilson and Hilferty."""
+    """(count,) equally likely true standard errors relative to the estimate: √(ν / χ²), by Wilson and Hilferty."""
     part = 2.0 / (9.0 * freedom)
     return np.asarray(np.maximum(1.0 - part + _normal_scores(count) * np.sqrt(part), 0.05) ** -1.5)
 
 
 @lru_cache(maxsize=4)
 def _normal_scores(count: int) -> Floats:
-    """(count,) evenly spread quantiles of the normal distribution, in rising order: draws know nothing of it."""
+    """(count,) evenly spread normal quantiles in ascending order, which is independent of the draws."""
     scores: Floats = ndtri((np.arange(count) + 0.5) / count)
     scores.flags.writeable = False
     return scores
 
 
 def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], list[Measured]]:
-    """The contrasts as if the ratio were at the nearer end of its 80 % interval, and at the farther one."""
+    """Return the contrasts with the ratio at the nearer end of its 80 % interval, and at the farther one."""
     near, far = [], []
     for contrast in measured:
         ends = sorted(contrast.interval(1.0 - 2.0 * _RANGE_TAIL), key=lambda end: abs(end - margin))

@@ -1,15 +1,15 @@
-"""How a contrast varies with the trainings: several seeds as a second factor, crossed with learners.
+"""How a contrast varies between trainings: several seeds as a second factor, crossed with learners.
 
 Drawing 3 seeds out of 3 with replacement would understate their variance by a third and give 95 % intervals that
 cover 75 %.  Instead, each resample is shifted by Student's t, scaled by the standard error of the seeds' mean.  Roles
 trained with the same seeds are paired: a fine-tune and the general model it starts from.  One level's variance is
-pooled with that of the same roles on the other levels: 3 seeds alone give 2 degrees of freedom.
+pooled with that of the same roles on the other levels, since 3 seeds alone give 2 degrees of freedom.
 
 Every training is tested on the same learners, so (Cameron, Gelbach and Miller 2011)
 
     V(contrast) = V(learners) + V(trainings) − V(learners × trainings)
 
-What single trainings find hard of single learners, their interaction, makes the seeds differ as well as the learners.
+The interaction, learner effects that are specific to single trainings, makes both seeds and learners differ.
 It is counted once, among the seeds: the learners' variance is reduced by it.
 """
 
@@ -40,22 +40,22 @@ class SeedVariance:
     variance: float
     """Variance of the seeds' mean."""
     interaction: float = 0.0
-    """The part of it that is due to single learners: more of them make it smaller."""
+    """The part of the variance that is due to single learners, and shrinks with more of them."""
     beside: float
     """Variance from the learners, to whose draws the shifts are added."""
     order: Ints
-    """(R,) which of R evenly spread normal quantiles each resample has; they become Student's t."""
+    """(R,) index of each resample's quantile among R evenly spread normal quantiles, which become Student's t."""
 
     @property
     def shifts(self) -> Floats:
         """(R,) Student's t times the standard error."""
         freedom = freedom_beside(self.freedom, self.variance, self.beside)
-        # Interpolated in order, and then drawn: between neighbours that takes a tenth of the time.
+        # Interpolated in order and permuted afterwards, which takes a tenth of the time.
         quantiles = np.interp(_even_scores(len(self.order)), _Z, _t_quantiles(freedom))
         return np.asarray((sqrt(self.variance) * quantiles)[self.order], dtype=np.float64)
 
     def with_more(self, times: float, seeds: int) -> "SeedVariance":
-        """The same draws with `times` as many learners and more seeds."""
+        """Extrapolate the same draws to `times` as many learners and more seeds."""
         count, interaction = self.count + seeds, self.interaction / times
         return replace(
             self,
@@ -70,10 +70,10 @@ class SeedVariance:
 def estimate_seed_variance(
     resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]], document_variance: float
 ) -> tuple[tuple[SeedVariance, ...], float]:
-    """Variance between trainings, per set of seeds, and what it leaves of the documents' variance.
+    """Estimate the variance between trainings, per set of seeds, and the documents' variance that is left.
 
     Args:
-        alike: contrasts of other trainings that vary as much from seed to seed, their roles in the same order; those
+        alike: contrasts of other trainings with the same variance between seeds, their roles in the same order; those
             whose roles were not trained with the same seeds are left out.
         document_variance: of the contrast, by resampling documents.
     """
@@ -81,14 +81,14 @@ def estimate_seed_variance(
     beside = document_variance
     of_parts = seeds_of(parts)
     several = [seeds for seeds in sorted(set(of_parts)) if len(seeds) > 1]
-    # A level that lacks a training of one role would add the variance of the other alone.
+    # A level that lacks a training of one role would add the variance of the other role alone.
     contrasts = [parts, *(other for other in alike if seeds_of(other) == of_parts)] if several else []
     for seeds in several:
         terms = [_by_seed(resamples, contrast, seeds) for contrast in contrasts]
         by_seed_SL = np.stack([gains_S for gains_S, _ in terms], axis=1)
         observed = float(np.var(by_seed_SL, axis=0, ddof=1).mean())
         interaction, expected = terms[0][1], float(np.mean([by_learners for _, by_learners in terms]))
-        # A level with fewer learners has a larger interaction; what is beyond it is alike on all levels.
+        # A level with fewer learners has a larger interaction; the rest of the variance is alike on all levels.
         variance = interaction + observed - expected if observed >= expected else interaction * observed / expected
         beside -= interaction / len(seeds)
         component = SeedVariance(
@@ -106,9 +106,9 @@ def estimate_seed_variance(
 
 @lru_cache(maxsize=64)
 def draw_order(count: int, seed: int, *purpose: str | int) -> Ints:
-    """(count,) a permutation drawn from the arguments; not to be written to.
+    """(count,) a permutation drawn from the arguments; must not be modified.
 
-    Values drawn at random would make the far tails of a t with one or two degrees of freedom a matter of chance.
+    With values drawn at random, the far tails of a t with one or two degrees of freedom would depend on chance.
     """
     order: Ints = generator_for(seed, "seeds", *purpose).permutation(count)
     order.flags.writeable = False
@@ -117,26 +117,26 @@ def draw_order(count: int, seed: int, *purpose: str | int) -> Ints:
 
 @lru_cache(maxsize=4)
 def _even_scores(count: int) -> Floats:
-    """(count,) evenly spread normal quantiles, ascending; not to be written to."""
+    """(count,) evenly spread normal quantiles, ascending; must not be modified."""
     scores: Floats = ndtri((np.arange(count) + 0.5) / count)
     scores.flags.writeable = False
     return scores
 
 
 def freedom_beside(freedom: float, variance: float, beside: float) -> float:
-    """Degrees of freedom of a t that is added to a nearly normal deviation of the variance `beside`.
+    """Return the degrees of freedom of a t that is added to a nearly normal deviation with the variance `beside`.
 
-    With f of its own the sum is too wide where both matter (Fisher's solution of the Behrens-Fisher problem), and
-    Satterthwaite's f (total / variance)² is too narrow for f of 1 and 2.  The exponent min(f / 5, 1) lies between.
-    It was chosen by simulation; how often such intervals hold the truth is in BENCHMARKS.md.
+    With its own f the sum is too wide where both matter (Fisher's solution of the Behrens-Fisher problem), and
+    Satterthwaite's f (total / variance)² is too narrow for f of 1 and 2.  The exponent min(f / 5, 1) lies in between.
+    It was chosen by simulation; BENCHMARKS.md gives the coverage of such intervals.
     """
     return freedom * (1.0 + beside / variance) ** min(freedom / 5.0, 1.0) if variance > 0.0 else freedom
 
 
 def pooled_freedom(by_seed_SL: Floats) -> float:
-    """Degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
+    """Return the degrees of freedom of the mean variance of L contrasts over S seeds, which share the general model.
 
-    (S − 1) (tr Σ)² / tr Σ² (Box 1954), where any two contrasts correlate alike by r, is (S − 1) L / (1 + (L − 1) r²):
+    (S − 1) (tr Σ)² / tr Σ² (Box 1954) is (S − 1) L / (1 + (L − 1) r²) if any two contrasts have the correlation r:
     between S − 1 (the contrasts move as one) and L (S − 1) (independent).
     """
     count, contrasts = by_seed_SL.shape
@@ -149,12 +149,12 @@ def pooled_freedom(by_seed_SL: Floats) -> float:
 
 
 def seeds_of(parts: Sequence[Part]) -> list[tuple[int, ...]]:
-    """The seeds of each part: of contrasts of the same roles, in the roles' order."""
+    """Return the seeds of each part; for contrasts of the same roles, in the roles' order."""
     return [part.seeds for part in parts]
 
 
 def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
-    """(S,) what each seed's models add to the contrast."""
+    """(S,) contribution of each seed's models to the contrast."""
     by_seed = np.zeros(len(seeds))
     for part in parts:
         if part.seeds == seeds:
@@ -164,7 +164,7 @@ def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[i
 
 
 def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
-    """(C, S) what each learner adds to what each seed's models add."""
+    """(C, S) contribution of each learner to that of each seed's models."""
     influence_CS = np.zeros((resamples.clusters.count, len(seeds)))
     for part in parts:
         if part.seeds == seeds:
@@ -175,9 +175,9 @@ def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Seque
 
 
 def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: tuple[int, ...]) -> tuple[Floats, float]:
-    """(S,) `gains_by_seed`, and the variance between them that single learners explain: the sum of theirs.
+    """(S,) `gains_by_seed`, and the variance between them that single learners explain, summed over learners.
 
-    A level is compared by itself and as one of those that are alike, by several claims.
+    Cached, because several claims use a level both by itself and among those alike.
     """
     key = (seeds, *parts)
     if key not in resamples.by_seed:
@@ -189,5 +189,5 @@ def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: tuple[int, ...]
 
 
 def _t_quantiles(freedom: float) -> Floats:
-    """Student's t where it has the normal's shares at `_Z`."""
+    """Return quantiles of Student's t at the normal probabilities of `_Z`."""
     return np.asarray(stdtrit(freedom, ndtr(_Z)), dtype=np.float64)

@@ -1,15 +1,14 @@
 """Sensitivity analysis: tests the same claims after changing one choice at a time.
 
 The varied choices are
-
     margin          H2's, from 5 to 15 %
     weighting       equal weights for documents instead of tokens
     metric          the other metrics: answers without their ends, the text around the blanks
     kind of mask    one kind alone
-    first language  all documents but those of one first language
+    first language  all documents except those of one first language
 
-All variations use the same resamples of the same writers, so that they differ by the varied choice
-alone, and cost little more than one.
+All variations use the same resamples of the same writers, so that they differ only by the varied choice,
+and cost little more than one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +61,7 @@ class Question:
         return self._assess(self.hypotheses, resamples, predict=predict, shares=self.shares)
 
     def compare_kinds(self, resamples: Resamples) -> tuple[Finding, ...]:
-        """Test the claims that the advice needs beside the hypotheses."""
+        """Test the claims that the advice needs in addition to the hypotheses."""
         return self._assess(ADAPTATION_CLAIMS, resamples)
 
     def _assess(
@@ -95,7 +94,7 @@ def try_variations(
 
     Args:
         drawn: the resamples of the verdicts; varied margins need no others.
-        language_of: the first language of every document's writer.
+        language_of: first language of every document's writer.
     """
     question, kinds = replace(question, shares=None), question.compare_kinds(drawn)
     variations = [
@@ -112,7 +111,7 @@ def try_variations(
     selections = list(_select(table, question.metric, language_of))
     together = drawn.again_together([selection for _, _, selection in selections])
     for group, name, selection in selections:
-        # What is measured on resamples is freed with them.
+        # Measurements cached on the resamples are freed with them.
         resamples = together.pop(0)
         documents = sum(len(losses.documents) for losses in selection.values())
         findings, kinds = question.judge(resamples), question.compare_kinds(resamples)
@@ -126,14 +125,14 @@ def _with_margin(question: Question, margin: float) -> Question:
 
 
 def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> Iterator[tuple[str, str, Selection]]:
-    """Group, name and losses of every variation; variations without documents are left out."""
+    """Yield group, name and losses of every variation that has documents."""
     base = table.select(metric)
     yield "weighting", "every document the same weight", weigh_documents(base)
     for other in METRICS:
         if other != metric and (losses := table.select(other)):
             yield "metric", other, losses
     for kind in KINDS:
-        # The context has no kind; the infilling losses of the kinds are used.
+        # Context losses have no kind of mask, so the kinds' infilling losses are used.
         if losses := table.select("infill" if metric == "context" else metric, kind):
             yield "kind of mask", f"{kind} masks only", losses
     languages = document_values(base, language_of)
@@ -146,7 +145,7 @@ def _select(table: LossTable, metric: str, language_of: Mapping[int, str]) -> It
 
 
 def weigh_documents(losses: Selection) -> dict[str, LevelLosses]:
-    """Count every document as one token of its mean loss, long or short.
+    """Count every document as one token with its mean loss, whatever its length.
 
     exp of the mean is then the geometric mean of the documents' perplexities.
     """

@@ -1,6 +1,6 @@
-"""The line of models from the general model (weight 0) to a fine-tuned one (weight 1), on the texts of its level.
+"""Models interpolated between the general model (weight 0) and a fine-tuned one (weight 1), on texts of its level.
 
-The best weight is chosen on valid documents, and what it gains is measured on test documents, which had no part in
+The best weight is chosen on valid documents, and its gain is measured on test documents, which had no part in
 the choice.  With several seeds a weight's loss is the mean of its models' losses.
 """
 
@@ -25,7 +25,7 @@ CLAIM = Hypothesis(
     above=False,
     margin=1.0,
 )
-"""At the weight chosen on valid documents, the model is better than the general and the fine-tuned one."""
+"""At the weight chosen on valid documents, the model is better than both the general and the fine-tuned one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +40,11 @@ class WeightCurve:
     valid: Floats
     """(W,) nats per token on valid documents."""
     test: LevelLosses
-    """(D, W · S) columns as `columns` names them."""
+    """(D, W · S), with columns named by `columns`."""
 
     @property
     def best(self) -> float:
-        """The weight with the lowest loss on valid documents; of equal ones, that nearest the general model."""
+        """The weight with the lowest loss on valid documents; of ties, the one closest to the general model."""
         return self.weights[int(np.argmin(self.valid))]
 
     @property
@@ -90,7 +90,7 @@ def make_curve(
 
 
 def assess_curves(curves: Sequence[WeightCurve], resamples: Resamples, confidence: float) -> list[Finding]:
-    """Test `CLAIM`: overall, then on each level; the curves have the same weights and seeds."""
+    """Test `CLAIM` overall, then on each level; the curves have the same weights and seeds."""
     levels = tuple(curve.level for curve in curves)
 
     def models(weight_of: Mapping[str, float]) -> dict[str, dict[int, str]]:
@@ -108,7 +108,7 @@ def assess_curves(curves: Sequence[WeightCurve], resamples: Resamples, confidenc
 
 
 def weight_parts(curves: Sequence[WeightCurve], above: float | None, below: float | None) -> list[Part]:
-    """The contrast whose exp is a perplexity at a weight, or its ratio to that at another; mean over the levels.
+    """Return the contrast whose exp is the perplexity at one weight, or the ratio between two; averaged over levels.
 
     Args:
         above, below: a weight, or None for each level's best.
@@ -122,7 +122,7 @@ def weight_parts(curves: Sequence[WeightCurve], above: float | None, below: floa
 
 
 def level_parts(curve: WeightCurve, weight: float) -> list[Part]:
-    """The contrast whose exp is the perplexity at a weight."""
+    """Return the contrast whose exp is the perplexity at a weight."""
     return [Part(weight=1.0, level=curve.level, models={seed: _column(weight, seed) for seed in curve.seeds})]
 
 

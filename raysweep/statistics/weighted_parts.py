@@ -11,11 +11,11 @@ from raysweep.statistics.bootstrap import Resamples
 from raysweep.statistics.loss_table import Floats
 
 _FEW = 8
-"""Up to so many columns, adding them one after another is faster than all running sums; both give the same bits."""
+"""Up to this many columns, adding one after another is faster than `np.add.accumulate`; both give the same bits."""
 
 
 class SeedModels(dict[int, str]):
-    """The models of a role by seed, not to be changed: claims compare the same ones thousands of times."""
+    """The models of a role by seed, immutable and hashable: claims compare the same ones thousands of times."""
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
 
 
 def weigh_folds(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    """(F,) weight of each fold's mean, where the parts have all models of a fold or none."""
+    """(F,) weight of each fold's mean; the parts must have all models of a fold or none."""
     weights_F = np.zeros(len(resamples.folds))
     for part in parts:
         weights_F += part.weight * resamples.fold_shares(part.names)
@@ -81,7 +81,7 @@ def weigh_folds(resamples: Resamples, parts: Sequence[Part]) -> Floats:
 
 
 def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
-    """Weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
+    """Return the weighted sum over models in a fixed order, so that it is the same to the bit everywhere."""
     columns = np.flatnonzero(weights_M)
     if len(columns) > _FEW:
         running: Floats = np.add.accumulate(values[..., columns] * weights_M[columns], axis=-1)
@@ -94,13 +94,13 @@ def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def draw_t(freedom: float, count: int, seed: int, *purpose: str | int) -> Floats:
-    """(count,) values of Student's t, the same for the same arguments; not to be written to."""
+    """(count,) values of Student's t, determined by the arguments; must not be modified."""
     draws: Floats = generator_for(seed, *purpose).standard_t(freedom, count)
     draws.flags.writeable = False
     return draws
 
 
 def welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of independent variances (Welch and Satterthwaite)."""
+    """Return the degrees of freedom of a sum of independent variances (Welch and Satterthwaite)."""
     squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
     return sum(variances) ** 2 / squares if squares > 0.0 else float(min(freedoms))
