@@ -1,1 +1,1 @@
-"""Tables, plots, HTML and Markdown, from saved evidence alone."""
+"""Makes tables, plots, HTML and Markdown, from the saved evidence alone."""

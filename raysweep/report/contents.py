@@ -1,4 +1,4 @@
-"""The contents of the report: the one list of its sections."""
+"""Lists the report's sections, in one place."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ from raysweep.report.sections.verdicts import verdict_section
 
 
 def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[ReportSection]:
-    """Every section of the report, in order."""
+    """Make every section of the report, in order."""
     return [
         verdict_section(evidence),
         matrix_section(evidence),

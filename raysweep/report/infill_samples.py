@@ -1,7 +1,7 @@
-"""Samples for the page: a learner's text with blanks, and what each kind of model wrote into them.
+"""Reads samples for the page: a learner's text with blanks, and what each kind of model wrote into them.
 
-They hold learners' words.  So they are read only if `report.show_texts` is set, they are shown on the page
-alone, and they are never part of the evidence, of bundles, of Markdown or of tables.
+They contain learners' words, so they are read only if `report.show_texts` is set, are shown only on the page,
+and are never part of the evidence, of bundles, of Markdown or of tables.
 """
 
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ _ROLES = ("general", "specialised", "transfer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One document's first question."""
+    """The first question about one document."""
 
     title: str
     pieces: tuple[tuple[str, str], ...]
-    """Text, and 'context' or 'blank', in order."""
+    """Pieces of text, each with 'context' or 'blank', in order."""
     models: tuple[str, ...]
-    """Who answered."""
+    """The models that answered."""
     answers: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """A blank each: its name, the learner's words, the models' answers."""
+    """For each blank: its name, the learner's words, the models' answers."""
 
 
 def read_samples(folder: RunFolder, evidence: Evidence) -> list[Sample]:
-    """The questions that all models of a level were asked, level by level; none where they were not kept."""
+    """Read the questions that all models of a level were asked, level by level; [] if none were kept."""
     samples = []
     for level in evidence.matrix.levels:
         models = _models_of_level(evidence, level)
@@ -55,7 +55,7 @@ def _sample(title: str, models: tuple[str, ...], together: tuple[Question, ...])
 
 
 def _models_of_level(evidence: Evidence, level: str) -> dict[str, str]:
-    """The first model of each role that is for the level."""
+    """Find the first model of each role that serves the level."""
     models: dict[str, str] = {}
     for row in evidence.matrix.rows:
         if row.role in _ROLES and row.level in (None, level) and row.models:

@@ -1,4 +1,4 @@
-"""What a section of the report is made of, and the pieces that its page part may hold."""
+"""Defines what a section of the report consists of, and the blocks that its page may contain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from raysweep.report.infill_samples import Sample
 from raysweep.report.tables import Table
 
 Key = Sequence[tuple[str, str]]
-"""A line's class, and what it stands for."""
+"""Pairs of a line's class and its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Figure:
     plot: Markup
     caption: str
     key: Key = ()
-    """What the plot's lines mean, where the page says it once for several plots; the files repeat it."""
+    """Meaning of the plot's lines, if the page states it once for several plots; the figure files repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """Small plots beside each other, with one key; the figures' captions are their headings."""
+    """Small plots side by side with a common key; the figures' captions serve as their headings."""
 
     key: Markup
     figures: Sequence[Figure]
@@ -34,18 +34,18 @@ class Panels:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Something long that the reader opens with a click."""
+    """Long content that the reader opens with a click."""
 
     summary: str
     content: Table[Any] | Figure | Markup
 
 
 MOST_ROWS = 16
-"""A table of more rows may be folded: on paper its CSV file is named instead."""
+"""A table with more rows may be folded; in print, its CSV file is named instead."""
 
 
 def folded_if_long(summary: str, table: Table[Any]) -> Table[Any] | Folded:
-    """The table, folded if it would fill half a page."""
+    """Return the table, folded if it would fill half a page."""
     return Folded(summary, table) if len(table.records) > MOST_ROWS else table
 
 
@@ -60,10 +60,10 @@ Block = Table[Any] | Figure | Panels | Folded | Sample | Markup
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """One section of the page, in the order of its blocks; a section without blocks is left out.
+    """One section of the page, with its blocks in order; a section without blocks is left out.
 
-    Its tables are also written as CSV and TeX, and shown in Markdown; of long ones that are folded, Markdown names the
-    CSV file, and the longest have no TeX.
+    Its tables are also written as CSV and TeX, and shown in Markdown; for long folded tables, Markdown names the
+    CSV file instead, and the longest are not written as TeX.
     """
 
     anchor: str
@@ -79,30 +79,30 @@ class ReportSection:
 
     @property
     def figures(self) -> list[Figure]:
-        """Every plot."""
+        """All plots."""
         panels = [figure for block in self.blocks if isinstance(block, Panels) for figure in block.figures]
         shown = [block.content if isinstance(block, Folded) else block for block in self.blocks]
         return [block for block in shown if isinstance(block, Figure)] + panels
 
     @property
     def folded_tables(self) -> list[Table[Any]]:
-        """Long tables, for the reader's own analysis."""
+        """The folded tables, for the reader's own analysis."""
         return [table for _, table in self.summaries]
 
     @property
     def summaries(self) -> list[tuple[str, Table[Any]]]:
-        """Each folded table after the words that the page shows for it."""
+        """Each folded table, preceded by the words with which the page introduces it."""
         folded = [(block.summary, block.content) for block in self.blocks if isinstance(block, Folded)]
         return [(summary, content) for summary, content in folded if isinstance(content, Table)]
 
 
 def paragraph(html: str, *values: object) -> Markup:
-    """A paragraph; `html` is our own, the values for its braces are escaped."""
+    """Make a paragraph; `html` is trusted, and the values for its braces are escaped."""
     return Markup(f"<p>{html}</p>").format(*values)
 
 
 def key_of(key: Key) -> Markup:
-    """What the lines of plots mean, as a list with a piece of each line."""
+    """Make the key of a plot's lines, as a list with a sample of each line."""
     items = (
         Markup(
             '<li><svg viewBox="0 0 32 10" role="img" aria-label="{0}"><title>{0}</title>'
@@ -114,15 +114,15 @@ def key_of(key: Key) -> Markup:
 
 
 def heading(text: str) -> Markup:
-    """A heading within a section."""
+    """Make a heading within a section."""
     return Markup("<h3>{}</h3>").format(text)
 
 
 def absent(text: str) -> Markup:
-    """Why something is not shown."""
+    """Make a note that says why something is not shown."""
     return Markup('<p class="not-tested">{}</p>').format(text)
 
 
 def alarm(text: str) -> Markup:
-    """A warning that the results cannot be used as they are."""
+    """Make a warning that the results cannot be used as they are."""
     return Markup('<p class="refuted"><strong>{}</strong></p>').format(text)

@@ -1,4 +1,4 @@
-"""`report.md`: the same report for GitHub, a mail or a pull request, without the plots."""
+"""Writes `report.md`: the same report without plots, for GitHub, a mail or a pull request."""
 
 import re
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from raysweep.report.sections.provenance import config_text
 from raysweep.report.tables import Cell, Table, without_empty_columns
 
 LONGEST_FOLDED = 30
-"""Rows up to which Markdown shows a table that the page folds; of a longer one it names the CSV file."""
+"""Maximum number of rows of a folded table that Markdown shows; for a longer one it names the CSV file."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def render_markdown(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
-    """The whole document; sections without a row are left out."""
+    """Render the whole document; sections without rows are left out."""
     answer = evidence.answer
     lines = ["# Is a language model per level worth training?", ""]
     lines += [f"raysweep report, run {_escape(evidence.run.name)}", ""]
@@ -72,12 +72,12 @@ def _cell(cell: Cell) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as GitHub shows it literally, on one line."""
+    """Escape text so that GitHub shows it literally, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _fenced(text: str, language: str) -> list[str]:
-    """A code block whose fence is longer than any run of backticks inside."""
+    """Make a code block whose fence is longer than any run of backticks inside."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}{language}", text, fence]

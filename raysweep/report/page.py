@@ -1,6 +1,6 @@
-"""`report.html`: one self-contained file, made from the evidence alone.
+"""Renders `report.html`: one self-contained file, made from the evidence alone.
 
-No network, no script, no font to fetch.  Everything that comes from a config or a corpus (names of
+It needs no network, script or font.  Everything that comes from a config or a corpus (names of
 runs, levels, trials, languages, reasons) is escaped by jinja2's autoescape, and by markupsafe in
 the sections' texts and plots.
 """
@@ -23,7 +23,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
-    """The whole page."""
+    """Render the whole page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -68,7 +68,7 @@ def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
 
 
 def _tiles(evidence: Evidence) -> list[dict[str, str]]:
-    """Each hypothesis as a plain sentence, with its verdict and the number behind it."""
+    """Describe each hypothesis in a plain sentence, with its verdict and the number behind it."""
     words = {reason.code: reason.words for reason in evidence.answer.reasons}
     return [
         {
@@ -86,7 +86,7 @@ def _tiles(evidence: Evidence) -> list[dict[str, str]]:
 
 
 def _measured(finding: ClaimFinding, confidence: str) -> dict[str, str]:
-    """The ratio in words, and what it compares."""
+    """Describe the ratio in words, and what it compares."""
     shown = compare(finding)
     if shown.value is None:
         return {"value": "", "label": ""}
@@ -98,7 +98,7 @@ def _measured(finding: ClaimFinding, confidence: str) -> dict[str, str]:
 
 
 def _facts(evidence: Evidence) -> list[str]:
-    """The line under the title: how much of everything."""
+    """Return the counts shown under the title."""
     matrix, ended = evidence.matrix, evidence.run.ended_at
     facts = [
         f"{sum(bool(row.cells) for row in matrix.rows)} models{_seeds(matrix)}",
@@ -109,6 +109,6 @@ def _facts(evidence: Evidence) -> list[str]:
 
 
 def _seeds(matrix: Matrix) -> str:
-    """` with up to 92 seeds each`, where models were trained with several."""
+    """Return ` with up to 92 seeds each` if models were trained with several seeds."""
     most = max((len(row.models) for row in matrix.rows), default=0)
     return f" with up to {most} seeds each" if most > 1 else ""

@@ -1,8 +1,8 @@
-"""Plots as inline SVG: no library, no script, a few kilobytes each.
+"""Draws plots as inline SVG: no library, no script, a few kilobytes each.
 
 Colours are the page's own variables, so a plot follows the page's dark mode and its print style.  No
-plot uses colour alone: shapes, dashes, labels and numbers say the same.  Every plot has a title and a
-description for screen readers.
+plot relies on colour alone: shapes, dashes, labels and numbers carry the same information.  Every plot has a title and
+a description for screen readers.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from raysweep.report.tables import HasLimits, limits
 LABELS = 134
 _HALF_CHARACTER = 3.4
 NUMBERS = 252
-"""Width of the columns left and right of an interval plot."""
+"""Width of the columns of numbers beside an interval plot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,9 +30,9 @@ class Interval:
     low: float | None = None
     high: float | None = None
     style: str = "plain"
-    """A verdict's class, or 'plain'."""
+    """The class of a verdict, or 'plain'."""
     is_summary: bool = False
-    """Drawn as a diamond, and bold."""
+    """Whether it is drawn as a diamond, with bold text."""
     is_heading: bool = False
 
 
@@ -60,7 +60,7 @@ class HeatCell:
 
     text: str
     shade: float
-    """-1 … 1; a shade below 0 has the other colour, and its text says so too."""
+    """-1 … 1; a shade below 0 has the other colour, which its text also states."""
     is_best: bool
 
 
@@ -77,7 +77,7 @@ class HeatRow:
 
 
 def percent_interval(label: str, estimate: HasLimits, *, is_summary: bool = False) -> Interval:
-    """A ratio shown as a change in per cent."""
+    """Make a row that shows a ratio as a change in per cent."""
     text = f"{formats.percent(estimate.value)} {limits(estimate, formats.percent)}".rstrip()
     return Interval(
         label=label, text=text, value=estimate.value, low=estimate.low, high=estimate.high, is_summary=is_summary
@@ -87,7 +87,7 @@ def percent_interval(label: str, estimate: HasLimits, *, is_summary: bool = Fals
 def interval_plot(
     name: str, title: str, description: str, rows: Sequence[Interval], references: Sequence[Reference], axis: str
 ) -> Markup:
-    """Values with their intervals on a logarithmic axis, one row each, numbers beside them."""
+    """Draw values with their intervals on a logarithmic axis, one row each, with numbers beside them."""
     width, top, pitch = 760, 34, 24
     left, right = LABELS, width - NUMBERS
     height = top + pitch * len(rows) + 44
@@ -105,7 +105,7 @@ def interval_plot(
     last = -inf
     for reference in sorted(references, key=lambda reference: reference.value):
         x = place(reference.value)
-        # Labels that would overlap are put at two heights.
+        # Labels that would overlap are placed at two heights.
         y = top - 22 if x - last < 7 * len(reference.label) + 8 else top - 8
         last = x if y == top - 8 else -inf
         parts.extend(_line(x, start, x, end, "reference") for start, end in _beside_headings(rows, y + 4, top, pitch))
@@ -116,7 +116,7 @@ def interval_plot(
 
 
 def heat_map(name: str, title: str, description: str, columns: Sequence[str], rows: Sequence[HeatRow]) -> Markup:
-    """Cells with their numbers, shaded."""
+    """Draw shaded cells with their numbers."""
     left, cell_width, cell_height, top = 150, 84, 38, 30
     width, height = left + cell_width * len(columns) + 4, top + cell_height * len(rows) + 4
     parts = [
@@ -137,7 +137,7 @@ def heat_map(name: str, title: str, description: str, columns: Sequence[str], ro
 
 
 def curve_panel(name: str, title: str, description: str, series: Sequence[Series], *, across: str = "steps") -> Markup:
-    """Loss by step, or by what `across` says, a line per model; the smallest value of each is marked."""
+    """Draw loss by step (or by `across`), a line per model, with the smallest value of each marked."""
     width, height, left, right, top, foot = 320, 210, 42, 306, 14, 172
     points = [point for line in series for point in line.points]
     x_high = max(point[0] for point in points)
@@ -156,7 +156,7 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
         parts.append(_text(left - 6, y + 4, f"{tick:g}", "tick end"))
     for tick in _linear_ticks(0.0, x_high):
         label = f"{tick:,.10g}"
-        # The last one may be wider than what is left of the panel.
+        # The last label may be wider than the space left in the panel.
         x = min(at((tick, y_low))[0], width - _HALF_CHARACTER * len(label))
         parts.append(_text(x, foot + 17, label, "tick middle"))
     parts.append(_text((left + right) / 2, foot + 34, across, "tick middle"))
@@ -170,7 +170,7 @@ def curve_panel(name: str, title: str, description: str, series: Sequence[Series
 
 
 def bar_plot(name: str, title: str, description: str, rows: Sequence[tuple[str, float | None, str, str]]) -> Markup:
-    """Horizontal bars: label, length (None: no bar), text beside it, class."""
+    """Draw horizontal bars; a row has label, length (None: no bar), text beside the bar, and class."""
     width, pitch, left, right = 720, 24, LABELS + 46, 560
     longest = max((value for _, value, _, _ in rows if value), default=1.0) or 1.0
     parts = []
@@ -186,7 +186,7 @@ def bar_plot(name: str, title: str, description: str, rows: Sequence[tuple[str, 
 
 
 def _beside_headings(rows: Sequence[Interval], first: float, top: float, pitch: float) -> list[tuple[float, float]]:
-    """From a height to the foot of the rows, without the headings, whose words a line would strike through."""
+    """Return vertical ranges from a height to the foot of the rows, skipping headings so that no line crosses them."""
     headings = [top + pitch * index for index, row in enumerate(rows) if row.is_heading]
     starts, ends = [first, *(y + pitch for y in headings)], [*headings, top + pitch * len(rows)]
     return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
@@ -218,7 +218,7 @@ def _interval_row(
 
 
 def _end(x: float, y: float, reach: int, is_cut: bool, style: str) -> Markup:
-    """The end of a whisker: a bar, or an arrow if the interval extends beyond the plot."""
+    """Draw the end of a whisker: a bar, or an arrow if the interval extends beyond the plot."""
     if not is_cut:
         return _line(x, y - 4, x, y + 4, f"whisker {style}")
     points = f"{_n(x - reach)},{_n(y - 4)} {_n(x)},{_n(y)} {_n(x - reach)},{_n(y + 4)}"
@@ -236,7 +236,7 @@ def _heat_cell(x: float, y: float, width: float, height: float, cell: HeatCell) 
 
 
 def _span(rows: Sequence[Interval], references: Sequence[Reference]) -> tuple[float, float]:
-    """The range of the axis: all estimates, and all intervals but those so wide that they would flatten the others."""
+    """Return the range of the axis: all estimates, and intervals except ends so far out that they flatten the rest."""
     points = [reference.value for reference in references]
     points += [row.value for row in rows if row.value is not None]
     ends = [end for row in rows for end in (row.low, row.high) if end is not None]
@@ -247,7 +247,7 @@ def _span(rows: Sequence[Interval], references: Sequence[Reference]) -> tuple[fl
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """At most seven round numbers between the two, for a logarithmic axis."""
+    """Return at most seven round numbers in the range, for a logarithmic axis."""
     wide = [factor * 10.0**power for power in range(-2, 7) for factor in (1, 3)]
     for steps in ((0.25, 0.5, 1, 2, 4, 8), (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8), wide, wide[::2]):
         ticks = [tick for tick in steps if low <= tick <= high]
@@ -288,5 +288,5 @@ def _n(value: float) -> str:
 
 
 def _cut(text: str, characters: int) -> str:
-    """Shorten a text to fit; the table beside the plot has all of it."""
+    """Shorten a text to fit; the table beside the plot has the whole text."""
     return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,8 +1,8 @@
 """A table of the report: records, columns that turn a record into a cell, and its CSV and TeX.
 
-A column is declared once: its title, its CSV fields, and what it takes from a record.  A table is
-shown four times: on the page, in Markdown, as CSV (numbers in full, limits in columns of their own)
-and as TeX (booktabs).  Of one that the page folds, Markdown shows no more than 30 rows and TeX 400.
+A column is declared once: its title, its CSV fields, and how it reads a record.  A table is
+shown four times: on the page, in Markdown, as CSV (full precision, limits in separate columns)
+and as TeX (booktabs).  Of a folded table, Markdown shows at most 30 rows and TeX 400.
 """
 
 import csv
@@ -17,7 +17,7 @@ from raysweep.evidence.formats import NONE
 from raysweep.storage.printable import printable, spreadsheet_safe
 
 LONGEST_TABLE = 400
-"""A folded table of more rows is shown as a link to its CSV file, and not written as TeX: nobody reads it on a page."""
+"""A longer folded table is shown as a link to its CSV file, and not written as TeX, since nobody reads it on a page."""
 Value = str | int | float | None
 Show = Callable[[float | None], str]
 Record = TypeVar("Record")
@@ -36,11 +36,11 @@ class HasLimits(Protocol):
 
 
 class Cell(NamedTuple):
-    """What is shown, what CSV holds, and a mark that each rendering shows in its own way."""
+    """The text to show, the values for CSV, and a mark that each rendering shows in its own way."""
 
     text: str
     values: tuple[Value, ...]
-    """One for each field of the column."""
+    """One value for each field of the column."""
     detail: str = ""
     """Shown smaller: an interval, a note."""
     mark: str = ""
@@ -56,9 +56,9 @@ class Column(Generic[Taken]):
     cell: Callable[[Taken], Cell]
     is_number: bool = True
     value: Callable[[Taken], Value] | None = None
-    """What CSV holds, where that is one value: then no cell is made for it."""
+    """Returns the CSV value if there is exactly one, so that no cell has to be made for it."""
     values: Callable[[Taken], tuple[Value, ...]] | None = None
-    """The same where it is several."""
+    """The same for several values."""
 
 
 class Table(Generic[Record]):
@@ -68,12 +68,12 @@ class Table(Generic[Record]):
     """
 
     def __init__(self, name: str, caption: str, records: Sequence[Record], *columns: Column[Record]) -> None:
-        """`name` is the file's stem, and the anchor on the page."""
+        """Args: `name` is the stem of the file names, and the anchor on the page."""
         self.name, self.caption, self.records, self.columns = name, caption, records, columns
 
     @property
     def is_long(self) -> bool:
-        """It has more rows than anybody reads."""
+        """Whether it has more rows than anybody would read."""
         return len(self.records) > LONGEST_TABLE
 
     @cached_property
@@ -88,7 +88,7 @@ def words(
     text: Callable[[Record], str] | None = None,
     detail: Callable[[Record], str] | None = None,
 ) -> Column[Record]:
-    """A column of text: what `text` says, or else the record's attribute of the field's name."""
+    """Make a column of text: the result of `text`, or else the record's attribute named `field`."""
     get = text or attrgetter(field)
 
     def cell(record: Record) -> Cell:
@@ -100,7 +100,7 @@ def words(
 def numbers(
     title: str, field: str, show: Show, value: Callable[[Record], float | None] | None = None
 ) -> Column[Record]:
-    """A column of plain numbers: what `value` says, or else the record's attribute of the field's name."""
+    """Make a column of plain numbers: the result of `value`, or else the record's attribute named `field`."""
     get = value or attrgetter(field)
 
     def cell(record: Record) -> Cell:
@@ -116,7 +116,7 @@ def estimates(
     estimate: Callable[[Record], HasLimits | None] | None = None,
     is_best: Callable[[Record], bool] | None = None,
 ) -> Column[Record]:
-    """A column of values with limits, taken like those of `numbers`."""
+    """Make a column of values with limits, read from a record as in `numbers`."""
     get = estimate or attrgetter(field)
 
     def values(record: Record) -> tuple[Value, ...]:
@@ -133,21 +133,21 @@ def estimates(
 
 
 def limits(estimate: HasLimits | None, show: Show) -> str:
-    """`[+1.0 %, +3.2 %]`; '' where there are none."""
+    """Format limits as `[+1.0 %, +3.2 %]`; '' if there are none."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
     return f"[{show(estimate.low)}, {show(estimate.high)}]"
 
 
 def without_empty_columns(table: Table[Any]) -> Table[Any]:
-    """The table as a person is shown it: without the columns that are empty in every row; CSV keeps them."""
+    """Return the table as shown to a reader, without columns that are empty in every row; CSV keeps them."""
     columns = zip(table.columns, *table.rows, strict=True)
     kept = [column for column, *cells in columns if any(cell.text not in ("", NONE) or cell.detail for cell in cells)]
     return Table(table.name, table.caption, table.records, *kept)
 
 
 def to_csv(table: Table[Any]) -> str:
-    """RFC 4180 with a header; absent values are empty."""
+    """Write RFC 4180 CSV with a header; absent values are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([field for column in table.columns for field in column.fields])
@@ -156,7 +156,7 @@ def to_csv(table: Table[Any]) -> str:
 
 
 def _csv_fields(column: Column[Any], table: Table[Any]) -> list[list[Value]]:
-    """The fields of a column in CSV, each with what `csv` writes for every row."""
+    """Return a column's CSV fields, each with its values for all rows."""
     if column.value is not None:
         return [_plain(map(column.value, table.records))]
     values = column.values or (lambda record: column.cell(record).values)
@@ -207,24 +207,24 @@ _TEX = str.maketrans(
 
 
 def escape_tex(text: str) -> str:
-    """Text as TeX sets it literally."""
+    """Escape text so that TeX sets it literally."""
     return printable(text).translate(_TEX)
 
 
 def _tex_cell(cell: Cell) -> str:
-    # TeX's usual fonts have no glyph for a verdict's mark, so its word is written alone.
+    # TeX's usual fonts have no glyph for a verdict's mark, so only its word is written.
     text = str(cell.values[0]) if cell.mark not in ("", "best") else cell.text
     shown = escape_tex(f"{text} {cell.detail}".strip())
     return rf"\textbf{{{shown}}}" if cell.mark == "best" else shown
 
 
 def _plain(values: Iterable[Value]) -> list[Value]:
-    """Numbers to 12 digits, all that a sum of floats keeps; text that a spreadsheet would run is quoted."""
+    """Format numbers to 12 digits, all that a sum of floats keeps, and quote text that a spreadsheet would run."""
     return [
         f"{value:.12g}" if isinstance(value, float) else _safe(value) if isinstance(value, str) else value
         for value in values
     ]
 
 
-# A name stands in thousands of rows.
+# Names occur in thousands of rows.
 _safe = lru_cache(maxsize=4096)(spreadsheet_safe)

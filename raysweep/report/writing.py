@@ -1,4 +1,4 @@
-"""The report stage: evidence, page, Markdown and tables, from what the run folder holds."""
+"""The report stage: makes evidence, page, Markdown and tables from the run folder."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
-    """Make the whole report.  evidence.json is renamed into place last: with it, the rest is there.
+    """Make the whole report.  evidence.json is renamed into place last, so if it exists, everything else does.
 
     Returns:
-        What evidence.json holds.
+        The contents of evidence.json.
 
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
@@ -58,7 +58,7 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
 
 @contextmanager
 def _without_garbage_collector() -> Iterator[None]:
-    """Python's collector looks for cycles among hundreds of thousands of records again and again, and finds none."""
+    """Disable Python's cycle collector, which would scan hundreds of thousands of records without finding cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -69,17 +69,17 @@ def _without_garbage_collector() -> Iterator[None]:
 
 
 def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> Evidence:
-    """The evidence before its numbers are rounded."""
+    """Collect the evidence without rounding its numbers."""
     return collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
 
 
 def as_written(evidence: Evidence) -> Evidence:
-    """The evidence rounded, through JSON and back, so that documents are made from exactly what evidence.json holds."""
+    """Round the evidence through JSON, so that documents are made from exactly what evidence.json holds."""
     return Evidence.model_validate_json(as_text(evidence.json_values()))
 
 
 def render_report(evidence: Evidence) -> dict[str, str]:
-    """Page, Markdown, tables, figures and schema by their paths in the run folder; without samples of texts."""
+    """Render page, Markdown, tables, figures and schema by their paths in the run folder, without samples of texts."""
     return _render(evidence, report_sections(evidence))
 
 

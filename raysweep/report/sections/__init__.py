@@ -1,1 +1,1 @@
-"""The report's sections, a file for each subject: its tables, its plots and its words."""
+"""The report's sections, one file per subject, each with its tables, plots and texts."""

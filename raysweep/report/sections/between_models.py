@@ -1,4 +1,4 @@
-"""The models between the general and each fine-tuned model: loss along the way, and whether one beats both ends."""
+"""Section on interpolated models: loss between the general and each fine-tuned model, and whether one beats both."""
 
 from math import log
 
@@ -23,7 +23,7 @@ _WORDS = {
 
 
 def between_section(evidence: Evidence) -> ReportSection:
-    """A panel per level, and the chosen share of every level against both ends; left out if it was not asked for."""
+    """Make a panel per level, and compare each level's chosen share with both ends; empty if not configured."""
     found = evidence.interpolation
     blocks: list[Block] = []
     if found is not None:

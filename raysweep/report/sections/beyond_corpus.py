@@ -1,4 +1,4 @@
-"""Beyond the corpus: every model on other corpora, the hypotheses there, and what differs from the run's own."""
+"""Section on other corpora: every model's scores there, the hypotheses, and what differs from the run's own corpus."""
 
 from dataclasses import dataclass
 
@@ -18,29 +18,29 @@ from raysweep.statistics.claims import OVERALL, Verdict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pair:
-    """A claim on the run's own test documents, and on those of another corpus."""
+    """A finding on the run's own test documents, and the same claim on those of another corpus."""
 
     own: ClaimFinding
     there: ClaimFinding
 
     @property
     def name(self) -> str:
-        """The hypothesis, and the level or 'overall'."""
+        """The hypothesis, with the level or 'overall'."""
         return f"{self.there.hypothesis} {self.there.scope}"
 
     @property
     def is_turned(self) -> bool:
-        """Confirmed on one and refuted on the other."""
+        """Whether it is confirmed on one corpus and refuted on the other."""
         return {self.own.verdict, self.there.verdict} == {Verdict.CONFIRMED, Verdict.REFUTED}
 
     @property
     def is_decided(self) -> bool:
-        """Confirmed or refuted on both."""
+        """Whether it is decided (confirmed or refuted) on both."""
         return {self.own.verdict, self.there.verdict} <= {Verdict.CONFIRMED, Verdict.REFUTED}
 
 
 def beyond_section(evidence: Evidence) -> ReportSection:
-    """A part per corpus; left out if there is none."""
+    """Make a part per corpus; empty if there is none."""
     blocks: list[Block] = []
     if evidence.beyond:
         blocks = [
@@ -87,7 +87,7 @@ def _facts(corpus: FurtherCorpusScores) -> Markup:
 
 
 def _claims(corpus: FurtherCorpusScores) -> Markup:
-    """Every hypothesis in the words of the answer."""
+    """State every hypothesis in the words of the answer."""
     items = [
         Markup("<li><strong>{} {}.</strong> {}</li>").format(reason.code, reason.words, reason.text)
         for finding in corpus.findings
@@ -98,7 +98,7 @@ def _claims(corpus: FurtherCorpusScores) -> Markup:
 
 
 def _change_said(pairs: list[_Pair]) -> Markup:
-    """What differs from the run's own test documents, in a sentence."""
+    """Say in a sentence what differs from the run's own test documents."""
     turned = [pair.name for pair in pairs if pair.is_turned]
     lost = [pair.name for pair in pairs if _is_open(pair.there) and not _is_open(pair.own)]
     gained = [pair.name for pair in pairs if _is_open(pair.own) and not _is_open(pair.there)]

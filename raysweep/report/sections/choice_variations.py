@@ -1,4 +1,4 @@
-"""Does the recommendation hold if one choice of the analysis is made in another way?"""
+"""Section on sensitivity: does the recommendation hold if one choice of the analysis is changed?"""
 
 from raysweep.config.scored_metrics import METRIC_NAMES
 from raysweep.evidence import formats
@@ -14,7 +14,7 @@ _OUTCOMES = {"holds": "holds", "open": "open: less is supported", "changes": "ch
 
 
 def sensitivity_section(evidence: Evidence) -> ReportSection:
-    """A row per variation: what is recommended then, and which verdicts change."""
+    """Make a row per variation: what it would recommend, and which verdicts change."""
     text = absent("No hypothesis was tested, so there is nothing to vary.")
     if evidence.sensitivity.variations:
         text = paragraph(
@@ -58,7 +58,7 @@ def _variations(evidence: Evidence) -> Table[SensitivityVariation]:
 
 
 def _changed_on_levels(variation: SensitivityVariation) -> Cell:
-    """How many verdicts on levels change, and which: `H1 A1, B2 undecided; H2 C1 confirmed`."""
+    """Count the verdicts on levels that change, and list them: `H1 A1, B2 undecided; H2 C1 confirmed`."""
     changed: list[Changed] = [change for change in variation.changed if change.scope != "overall"]
     levels: dict[tuple[str, str], list[str]] = {}
     for change in changed:

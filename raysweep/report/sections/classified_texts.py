@@ -1,4 +1,4 @@
-"""Levels told from perplexities by classifiers, beside baselines; left out if it was not asked for."""
+"""Section on classifiers that tell levels from perplexities, beside baselines; empty if not configured."""
 
 from collections.abc import Callable, Iterator
 
@@ -33,7 +33,7 @@ _Lost = tuple[CorpusClassification, ModelAblation]
 
 
 def classification_section(evidence: Evidence) -> ReportSection:
-    """Every classifier on every corpus, the predicted levels, and what each model adds."""
+    """Compare every classifier on every corpus, with the predicted levels and what each model contributes."""
     found = evidence.classification
     blocks: list[Block] = []
     if found is not None:
@@ -57,7 +57,7 @@ def classification_section(evidence: Evidence) -> ReportSection:
 
 
 def _sentences(corpus: CorpusClassification) -> Iterator[str]:
-    """The logistic regression against the baseline that is right most often."""
+    """Compare the logistic regression with the baseline that is right most often."""
     rows = {row.classifier: row for row in corpus.classifiers}
     baselines = [row for row in corpus.classifiers if row.is_baseline]
     best = max(baselines, key=lambda row: row.metrics["accuracy"].value or 0.0)

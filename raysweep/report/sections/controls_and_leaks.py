@@ -1,4 +1,4 @@
-"""Two checks of the verdicts: do controls gain as much, and do test documents leak from another split?"""
+"""Section with two checks of the verdicts: do controls gain as much, and do test documents leak from another split?"""
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import Evidence
@@ -10,7 +10,7 @@ from raysweep.report.tables import Cell, Column, Table, estimates, numbers, word
 from raysweep.statistics.control_verdicts import ControlFinding
 
 _SIGNS = {
-    # verdict of a control: its sign, and the verdict of a hypothesis whose colour it has
+    # by verdict of a control: its sign, and the verdict of a hypothesis whose colour it takes
     "survives": ("✔", "confirmed"),
     "explained": ("✘", "refuted"),
     "open": ("?", "undecided"),
@@ -20,7 +20,7 @@ _SIGNS = {
 
 
 def guard_section(evidence: Evidence) -> ReportSection:
-    """The controls' findings, and the leaky test documents with their effect."""
+    """Show the controls' findings, and the leaky test documents with their effect."""
     if evidence.controls.findings:
         controls = paragraph(
             "A control is a model that could gain as much for another reason than the level. The <strong>size "
@@ -153,7 +153,7 @@ def _share(control: ControlFinding) -> Cell:
 
 
 def _draws(control: ControlFinding) -> Cell:
-    """What the random groups of a placebo gain, one by one."""
+    """List what each random group of a placebo gains."""
     gains = sorted(draw.value for draw in control.draws)
     values = (gains[0], gains[-1]) if gains else (None, None)
     return Cell(text=", ".join(formats.percent(gain) for gain in gains) or formats.NONE, values=values)
@@ -165,7 +165,7 @@ def _verdict(control: ControlFinding) -> Cell:
 
 
 def _control_models(evidence: Evidence) -> Table[Row]:
-    """Perplexity of the control models; they are not in the matrix, because no one is meant to use them."""
+    """Make the table of the control models' perplexities, which the matrix omits because nobody should use them."""
 
     def perplexities(level: str) -> Column[Row]:
         return estimates(level, f"ppl_{level}", formats.perplexity, lambda row: row.cells.get(level))
@@ -185,7 +185,7 @@ def _control_models(evidence: Evidence) -> Table[Row]:
 
 
 def _leaks(evidence: Evidence) -> Table[tuple[str, int]]:
-    """How many test documents share something with train or valid, by kind of leak."""
+    """Count the test documents that share something with train or valid, by kind of leak."""
     total = evidence.leaks.test_documents
     by_kind = evidence.leaks.by_kind
     return Table[tuple[str, int]](
@@ -199,7 +199,7 @@ def _leaks(evidence: Evidence) -> Table[tuple[str, int]]:
 
 
 def _leak_effects(evidence: Evidence) -> Table[LeakEffectRow]:
-    """Perplexity on leaky against clean test documents, model by model."""
+    """Compare perplexity on leaky and clean test documents, model by model."""
     return Table[LeakEffectRow](
         "leak_effects",
         "Leakage effect: perplexity on leaky test documents against clean ones of the same levels",

@@ -1,4 +1,4 @@
-"""The data: documents and splits, rows set aside, the leak check, and the masked examples."""
+"""Section on the data: documents and splits, rows set aside, the leak check, and the masked examples."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ _ALARM = "Documents leak between splits: the scores above cannot be trusted."
 
 
 def data_section(evidence: Evidence) -> ReportSection:
-    """The documents, their splits and the examples made of them."""
+    """Describe the documents, their splits and the examples made from them."""
     set_aside, leak_check, examples = _set_aside(evidence), _leak_check(evidence), _examples(evidence)
     is_leaking = _is_leaking(evidence)
     blocks: list[Block] = [absent("The corpus has no summary.")]
@@ -54,7 +54,7 @@ def data_section(evidence: Evidence) -> ReportSection:
 
 
 def _grouping(corpus: Mapping[str, Any]) -> Block:
-    """How many documents there are, and what decided their splits."""
+    """Say how many documents there are, and what decided their splits."""
     made = "{:,} rows gave {:,} documents. Every document is in one split, the same for all models. "
     if corpus["grouped_by"] == "published splits":
         by = "The splits are those that were published with the corpus."
@@ -70,13 +70,13 @@ def _grouping(corpus: Mapping[str, Any]) -> Block:
 
 
 def _is_leaking(evidence: Evidence) -> bool:
-    """Is anything in two splits that must not be?"""
+    """Whether anything is in two splits that must not be."""
     leakage = evidence.leakage or {}
     return any(leakage.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts", "near_duplicates"))
 
 
 def _splits(evidence: Evidence) -> Table[tuple[str, dict[str, int]]]:
-    """Documents per level and split."""
+    """Count documents per level and split."""
     corpus = evidence.corpus or {"levels": ()}
 
     def documents(split: str) -> Column[tuple[str, dict[str, int]]]:
@@ -94,7 +94,7 @@ def _splits(evidence: Evidence) -> Table[tuple[str, dict[str, int]]]:
 
 
 def _set_aside(evidence: Evidence) -> Table[Named]:
-    """Rows of the corpus that were set aside, by reason."""
+    """Count the rows of the corpus that were set aside, by reason."""
     corpus = evidence.corpus or {"bad_rows": {}}
     return Table[Named](
         "set_aside",
@@ -107,7 +107,7 @@ def _set_aside(evidence: Evidence) -> Table[Named]:
 
 
 def _leak_check(evidence: Evidence) -> Table[str]:
-    """What is in two splits: must be nothing, prompts excepted."""
+    """List what is in two splits, which must be nothing except prompts."""
     leakage = evidence.leakage or {}
     return Table[str](
         "leakage",
@@ -120,7 +120,7 @@ def _leak_check(evidence: Evidence) -> Table[str]:
 
 
 def _counted(evidence: Evidence) -> Table[str]:
-    """What is counted, although it does not keep documents in one split."""
+    """Count what documents share without being kept in one split."""
     leakage = evidence.leakage or {}
     return Table[str](
         "passages",
@@ -132,7 +132,7 @@ def _counted(evidence: Evidence) -> Table[str]:
 
 
 def _examples(evidence: Evidence) -> Table[Named]:
-    """What the mask stage counted."""
+    """List the counts of the mask stage."""
     return Table[Named](
         "examples",
         "Masked examples of all splits, as counted when they were made",
@@ -143,7 +143,7 @@ def _examples(evidence: Evidence) -> Table[Named]:
 
 
 def _flatten(counts: Mapping[str, Any], group: str = "") -> Iterator[Named]:
-    """Whole numbers with their titles, those of a group after its name."""
+    """Yield whole numbers with their titles, prefixed by the name of their group."""
     for name, value in counts.items():
         title = group + name.replace("_", " ")
         if isinstance(value, Mapping):

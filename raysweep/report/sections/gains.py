@@ -1,4 +1,4 @@
-"""What a level's own model gains, what it loses on other levels, and what fine-tuning the general model gains."""
+"""Sections on gains: of a level's own model, of it on other levels, and of fine-tuning the general model."""
 
 from markupsafe import Markup
 
@@ -10,7 +10,7 @@ from raysweep.report.tables import Table, estimates, words
 
 
 def gain_section(evidence: Evidence) -> ReportSection:
-    """Specialised models against the general one, and away from their own level."""
+    """Compare specialised models with the general one, and with themselves on other levels."""
     blocks: list[Block] = [absent("There is no level with both a general and a specialised model.")]
     if any(gain.specialised for gain in evidence.gains):
         caption = (
@@ -39,7 +39,7 @@ def gain_section(evidence: Evidence) -> ReportSection:
 
 
 def transfer_section(evidence: Evidence) -> ReportSection:
-    """Fine-tuned models against both alternatives."""
+    """Compare fine-tuned models with both alternatives."""
     blocks: list[Block] = [absent("There is no fine-tuned model with another model to compare it with.")]
     if any(gain.transfer_over_general or gain.transfer_over_specialised for gain in evidence.gains):
         caption = "Right of 1, the general model fine-tuned on the level is better than the alternative named."
@@ -100,7 +100,7 @@ def _transfer(evidence: Evidence) -> Table[Gain]:
 
 
 def _gain_plot(evidence: Evidence) -> Markup:
-    """Specialisation gain per level, with the target."""
+    """Plot the specialisation gain per level, with the target."""
     target = evidence.settings.target
     return interval_plot(
         "gain",
@@ -114,7 +114,7 @@ def _gain_plot(evidence: Evidence) -> Markup:
 
 
 def _gap_plot(evidence: Evidence) -> Markup:
-    """Every specialised model on the other levels, and the other levels' models on its level."""
+    """Plot every specialised model on the other levels, and the other levels' models on its level."""
     rows: list[Interval] = []
     for gap in evidence.gaps:
         rows.append(Interval(label=f"Model {gap.level}", text="", is_heading=True))
@@ -132,7 +132,7 @@ def _gap_plot(evidence: Evidence) -> Markup:
 
 
 def _transfer_plot(evidence: Evidence) -> Markup:
-    """Fine-tuned models against both alternatives, per level."""
+    """Plot fine-tuned models against both alternatives, per level."""
     rows: list[Interval] = []
     for gain in evidence.gains:
         pairs = (("vs level alone", gain.transfer_over_specialised), ("vs general", gain.transfer_over_general))

@@ -1,4 +1,4 @@
-"""What the models write into the blanks: scores of greedy answers, and samples where texts may be shown."""
+"""Sections on what the models write into the blanks: scores of greedy answers, and samples if texts may be shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ class _Answers:
     overall: dict[str, Any]
     levels: dict[str, dict[str, Any]]
     seeds: Sequence[dict[str, Any]]
-    """Scores of each seed, all levels together."""
+    """Scores of each seed over all levels."""
 
     def seed_range(self, measure: str) -> tuple[float | None, float | None]:
-        """The lowest and the highest seed's value; None if it is not known of all, or there is one seed."""
+        """Return the lowest and the highest seed's value; (None, None) if one is unknown, or there is one seed."""
         values = [score.get(measure) for score in self.seeds]
         known = [value for value in values if value is not None]
         return (min(known), max(known)) if len(known) == len(values) > 1 else (None, None)
 
 
 def generation_section(evidence: Evidence) -> ReportSection:
-    """How near the greedy answers come to what the learners wrote."""
+    """Measure how close the greedy answers come to what the learners wrote."""
     found = [
         (row, [score for name in row.models if (score := evidence.scoring.get(name, {}).get("generation"))])
         for row in evidence.matrix.rows
@@ -74,7 +74,7 @@ def generation_section(evidence: Evidence) -> ReportSection:
 
 
 def sample_section(samples: Sequence[Sample]) -> ReportSection:
-    """Some texts with every model's answers; without samples the section is left out."""
+    """Show some texts with every model's answers; empty without samples."""
     text = (
         "Some held-out texts with their blanks, the learner's words there, and each model's most likely answer. The "
         "seed chooses the texts, not the results."
@@ -83,7 +83,7 @@ def sample_section(samples: Sequence[Sample]) -> ReportSection:
 
 
 def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The mean of every measure that all seeds have; single scores stay as they are."""
+    """Average every measure that all seeds have; a single seed's scores are returned unchanged."""
     if len(scores) == 1:
         return scores[0]
     return {
@@ -117,7 +117,7 @@ def _overall(answers: Sequence[_Answers]) -> Table[_Answers]:
 
 
 def _by_level(answers: Sequence[_Answers], levels: Sequence[str]) -> Table[_Answers]:
-    """Words right, and unigram F1 of longer answers."""
+    """Make a table of accuracy on words, and unigram F1 of longer answers."""
 
     def scores(level: str) -> Column[_Answers]:
         def cell(row: _Answers) -> Cell:

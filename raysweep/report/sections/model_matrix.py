@@ -1,4 +1,4 @@
-"""Every model on every level: perplexities, the same weighted in other ways, and all scores."""
+"""Section on every model's perplexity on every level, the same weighted in other ways, and all scores."""
 
 from collections.abc import Callable
 from math import log
@@ -14,13 +14,13 @@ from raysweep.report.svg import HeatCell, HeatRow, heat_map
 from raysweep.report.tables import Cell, Column, Table, estimates, numbers, words
 
 PALEST = log(2.0)
-"""Cells whose perplexity is twice the best's, or more, have no shade."""
+"""Log ratio to the best perplexity from which a cell has no shade: twice the best or more."""
 DARKEST = 0.62
 Scores = dict[str, Score]
 
 
 def matrix_section(evidence: Evidence) -> ReportSection:
-    """The matrix as a heat map and as a table, and the same against the general model."""
+    """Show the matrix as a heat map and as a table, and relative to the general model."""
     against_general = _heat_against_general(evidence)
     blocks: list[Block] = [
         paragraph(
@@ -41,7 +41,7 @@ def matrix_section(evidence: Evidence) -> ReportSection:
 
 
 def level_perplexities(matrix: Matrix, level: str) -> Column[Row]:
-    """The column of a level: every model's perplexity, that of a clearly best model in bold."""
+    """Make the column of a level: every model's perplexity, with a clearly best model's in bold."""
     return estimates(
         f"{level} (n{formats.SPACE}={formats.SPACE}{matrix.sizes[level].documents:,})",
         f"ppl_{level}",
@@ -52,7 +52,7 @@ def level_perplexities(matrix: Matrix, level: str) -> Column[Row]:
 
 
 def _matrix(evidence: Evidence) -> Table[Row]:
-    """Perplexity of every model on every level, the best of each level marked."""
+    """Make the table of every model's perplexity on every level, with the best of each level marked."""
     matrix = evidence.matrix
     return Table[Row](
         "matrix",
@@ -72,7 +72,7 @@ def _role(row: Row) -> str:
 
 
 def _weightings(evidence: Evidence) -> Table[Scores]:
-    """The metric of the report weighted in other ways: a row per model and seed, a column per level."""
+    """Weight the report's metric in other ways: a row per model and seed, a column per level."""
     metric = evidence.settings.metric
     models = _scores_of(evidence, metric)
     texts = _scores_of(evidence, "infill_textonly" if metric == "infill" else metric)
@@ -99,7 +99,7 @@ def _weightings(evidence: Evidence) -> Table[Scores]:
 
 
 def _published(evidence: Evidence) -> Table[Scores]:
-    """Perplexity as the tables of the paper on infilling have it, beside the metric of the report."""
+    """Show perplexity as defined in the tables of the paper on infilling, beside the report's metric."""
     ours = _scores_of(evidence, evidence.settings.metric)
 
     def perplexities(level: str) -> Column[Scores]:
@@ -127,7 +127,7 @@ def _published(evidence: Evidence) -> Table[Scores]:
 
 
 def _scores_of(evidence: Evidence, metric: str) -> dict[str, Scores]:
-    """The scores of a metric by model (every seed) and level."""
+    """Return the scores of a metric by model (every seed) and level."""
     models: dict[str, Scores] = {}
     for score in evidence.scores:
         if score.metric == metric:
@@ -136,7 +136,7 @@ def _scores_of(evidence: Evidence, metric: str) -> dict[str, Scores]:
 
 
 def _length_effect(evidence: Evidence) -> list[Block]:
-    """Why weighting tokens and weighting documents do not give the same gain."""
+    """Explain why weighting tokens and weighting documents give different gains."""
     effect = evidence.length_effect
     if effect is None:
         return []
@@ -171,7 +171,7 @@ def _weighted(perplexity: float | None, bits: float | None) -> Cell:
 
 
 def _scores(evidence: Evidence) -> Table[Score]:
-    """Every score of every model, level and metric: for the reader's own analysis."""
+    """List every score of every model, level and metric, for the reader's own analysis."""
     return Table[Score](
         "scores",
         "Every score; compare only scores of the same metric and level, because only these cover the same texts",
@@ -190,7 +190,7 @@ def _scores(evidence: Evidence) -> Table[Score]:
 
 
 def _best_by_level(matrix: Matrix) -> dict[str, str]:
-    """The row with the lowest perplexity, per level."""
+    """Find the row with the lowest perplexity per level."""
     best: dict[str, str] = {}
     for level in matrix.levels:
         values = {row.name: row.cells[level].value for row in matrix.rows if level in row.cells}
@@ -199,7 +199,7 @@ def _best_by_level(matrix: Matrix) -> dict[str, str]:
 
 
 def _heat(evidence: Evidence) -> Figure:
-    """The matrix: the stronger the shade, the nearer to the level's best model."""
+    """Draw the matrix: the stronger the shade, the closer to the level's best model."""
     matrix = evidence.matrix
     best = _best_by_level(matrix)
     lowest = {level: next(row for row in matrix.rows if row.name == best[level]).cells[level].value for level in best}
@@ -228,7 +228,7 @@ def _heat(evidence: Evidence) -> Figure:
 
 
 def _heat_against_general(evidence: Evidence) -> Figure | None:
-    """The matrix again, as a change from the general model's perplexity."""
+    """Draw the matrix again, as a change from the general model's perplexity."""
     matrix = evidence.matrix
     general = next((row for row in matrix.rows if row.role == "general" and row.cells), None)
     if general is None:

@@ -1,4 +1,4 @@
-"""A learner of unknown level: who answers best, how often the level is found, and what not knowing it costs."""
+"""Section on a learner of unknown level: who answers best, how often the level is found, and what not knowing costs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _Group = tuple[Family, str, GroupOfLearners]
 
 
 def new_learner_section(evidence: Evidence) -> ReportSection:
-    """The ways to serve a new learner against the oracle, the levels found, and one model for everyone."""
+    """Compare the ways to serve a new learner with the oracle, and show the levels found and one model for everyone."""
     blocks: list[Block] = [
         paragraph(
             "A new learner's level is not known at first. One general model can serve everyone, or the level can be "
@@ -70,7 +70,7 @@ def new_learner_section(evidence: Evidence) -> ReportSection:
 
 
 def _calibration(evidence: Evidence) -> Table[Family]:
-    """How sure the probabilities of levels are, and how often they are right."""
+    """Show how confident the probabilities of levels are, and how often they are right."""
 
     def number(field: str) -> Callable[[Family], float | None]:
         return lambda family: getattr(family.calibration, field)
@@ -97,7 +97,7 @@ def _calibration(evidence: Evidence) -> Table[Family]:
 
 
 def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
-    """All levels together: perplexity of every way, against the oracle and against the general model."""
+    """Compare every way's perplexity with the oracle's and the general model's, over all levels."""
 
     def general_over(row: tuple[Family, str]) -> Estimate | None:
         over = row[0].overall.over_general.get(row[1])
@@ -121,7 +121,7 @@ def _ways(evidence: Evidence) -> Table[tuple[Family, str]]:
 
 
 def _groups(evidence: Evidence) -> Table[_Group]:
-    """By level, and by length of the visible text: how often the level is found, and the price of not knowing it."""
+    """Show by level, and by length of the visible text, how often the level is found and what not knowing it costs."""
 
     def over_oracle(way: str) -> Column[_Group]:
         title, field = way.capitalize(), f"{way}_over_oracle"
@@ -146,7 +146,7 @@ def _groups(evidence: Evidence) -> Table[_Group]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TrueLevel:
-    """Documents of one level by the level found for them."""
+    """Number of documents of one level, by the level found for them."""
 
     family: str
     level: str
@@ -154,7 +154,7 @@ class _TrueLevel:
 
 
 def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
-    """Perplexity as a classifier of levels: true by row, found by column."""
+    """Make the confusion matrix of levels told from perplexity: true level by row, found level by column."""
     levels = dict.fromkeys(level for family in evidence.cold_start for level in family.levels)
 
     def found(level: str) -> Column[_TrueLevel]:
@@ -185,7 +185,7 @@ def _confusion(evidence: Evidence) -> Table[_TrueLevel]:
 
 
 def _everyone(evidence: Evidence) -> Table[Way]:
-    """What a learner of unknown level gets if one model must do for everyone."""
+    """Show what a learner of unknown level gets if one model must serve everyone."""
     roles = {row.name: ROLE_NAMES[row.role] for row in evidence.matrix.rows}
     return Table[Way](
         "unknown_level",
@@ -197,7 +197,7 @@ def _everyone(evidence: Evidence) -> Table[Way]:
 
 
 def _accuracy(family: Family) -> Iterator[str]:
-    """How often the level was found, as a sentence; nothing where it was not looked for."""
+    """Say in a sentence how often the level was found; nothing if it was not looked for."""
     if family.accuracy is None:
         return
     every, long = family.accuracy, family.accuracy_long
@@ -215,7 +215,7 @@ def _share(share: Share) -> str:
 
 
 def _plot(family: Family) -> Markup:
-    """Every way's perplexity against the oracle's, all levels together and by length of the visible text."""
+    """Plot every way's perplexity relative to the oracle's, over all levels and by length of the visible text."""
     groups: list[tuple[str, Share | None, Ways]] = [("all levels", family.accuracy, family.overall)]
     groups += [(f"{group.name} visible tokens", group.accuracy, group) for group in family.by_length]
     rows: list[Interval] = []

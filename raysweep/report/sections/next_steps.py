@@ -1,4 +1,4 @@
-"""What to do next: what would make the answer firmer, and how to use and cite it."""
+"""Section on next steps: what would make the answer firmer, and how to use and cite it."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from raysweep.report.tables import Table, words
 Step = tuple[str, str, str]
 """What to do, why, and the setting or command."""
 _AGAINST = {
-    # code of a caution: what to do about it
+    # by code of a caution: what to do about it
     "one_seed": (
         "Train every model with several seeds",
         "Only then do the intervals include how another training of the same model would turn out.",
@@ -34,7 +34,7 @@ _AGAINST = {
 
 
 def next_section(evidence: Evidence) -> ReportSection:
-    """The steps as a table, which Markdown shows as well."""
+    """List the steps as a table, which Markdown shows too."""
     table = Table[Step](
         "next",
         "What would make the answer firmer, and how to use it",
@@ -85,6 +85,6 @@ def _steps(evidence: Evidence) -> Iterator[Step]:
 
 
 def _a_model(evidence: Evidence) -> str:
-    """A trained model to try, of a level if there is one."""
+    """Return a trained model to try, of a single level if there is one."""
     rows = [row for row in evidence.matrix.rows if row.models and row.role != "start"]
     return next((row.models[0] for row in sorted(rows, key=lambda row: row.level is None)), "")

@@ -1,4 +1,4 @@
-"""How the numbers were made, from which files, by which software, and how to make them again."""
+"""Sections on how the numbers were made, from which files, with which software, and how to reproduce them."""
 
 import json
 
@@ -23,7 +23,7 @@ with fewer than {} are not tested.</dd>
 
 
 def method_section(evidence: Evidence) -> ReportSection:
-    """Scores, intervals and verdicts in a few sentences."""
+    """Explain scores, intervals and verdicts in a few sentences."""
     settings = evidence.settings
     units = f"{settings.clusters}s"
     text = _METHOD.format(
@@ -40,7 +40,7 @@ def method_section(evidence: Evidence) -> ReportSection:
 
 
 def reproduction_section(evidence: Evidence) -> ReportSection:
-    """Command, seed, software, input files and configuration."""
+    """Show the command, seed, software, input files and configuration."""
     run, inputs = evidence.run, evidence.inputs
     code = Markup("<pre><code>{}</code></pre>")
     seed = paragraph(
@@ -64,7 +64,7 @@ def reproduction_section(evidence: Evidence) -> ReportSection:
 
 
 def config_text(evidence: Evidence) -> str:
-    """The resolved configuration as JSON."""
+    """Return the resolved configuration as JSON."""
     return json.dumps(evidence.config, indent=2, ensure_ascii=False)
 
 
@@ -82,7 +82,7 @@ def _versions(evidence: Evidence) -> Table[Named]:
 
 
 def _inputs(evidence: Evidence) -> Table[Named]:
-    """The files that everything was computed from."""
+    """List the files that everything was computed from."""
 
     def digest(row: Named) -> Cell:
         return Cell(text=f"{row[1][:16]}…", values=(row[1],))

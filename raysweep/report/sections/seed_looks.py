@@ -1,4 +1,4 @@
-"""Looks at the claims after each seed, where seeds are sequential: what was spent, decided and not trained."""
+"""Looks at the claims after each seed, if seeds are sequential: what was spent, decided and not trained."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class _Look:
 
 
 def seed_look_blocks(evidence: Evidence) -> list[Block]:
-    """A paragraph and a folded table; nothing where seeds are fixed."""
+    """Make a paragraph and a folded table; [] if seeds are fixed."""
     most = evidence.settings.most_seeds
     if most is None:
         return []

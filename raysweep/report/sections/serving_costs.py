@@ -1,4 +1,4 @@
-"""What each way to serve the levels costs in training, on disk and per answer; planned and actual time."""
+"""Section on costs: of each way to serve the levels in training, disk and time per answer; planned and actual time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _PARTS = {
 
 
 def cost_section(evidence: Evidence) -> ReportSection:
-    """Strategies with their costs, training time per trial, planned and actual time, and the speed of infilling."""
+    """Show the strategies with their costs, training time per trial, planned and actual time, and infilling speed."""
     hours = Figure(
         "hours",
         _hours_plot(evidence),
@@ -53,7 +53,7 @@ def cost_section(evidence: Evidence) -> ReportSection:
 
 
 def _strategies(evidence: Evidence) -> Table[Strategy]:
-    """The strategies to serve all levels: what they give and what they cost."""
+    """Compare the strategies to serve all levels: their perplexity and their cost."""
     general = next((strategy for strategy in evidence.strategies if strategy.name == "general"), None)
     kinds = sorted({training.hours_of for training in evidence.trainings if training.hours is not None})
 
@@ -62,7 +62,7 @@ def _strategies(evidence: Evidence) -> Table[Strategy]:
         return general.perplexity.value / strategy.perplexity.value if general and is_other else None
 
     def hours_per_percent(strategy: Strategy) -> float | None:
-        """Training time beyond the general model's, per percent of perplexity gained over it; None without a gain."""
+        """Training time beyond the general model's per percent of perplexity gained over it; None without a gain."""
         if not general or not general.cost or not strategy.cost or strategy.name in ("general", "start"):
             return None
         percent = (general.perplexity.value / strategy.perplexity.value - 1.0) * 100.0
@@ -92,7 +92,7 @@ def _strategies(evidence: Evidence) -> Table[Strategy]:
 
 
 def _hours_plot(evidence: Evidence) -> Markup:
-    """Training time per trial."""
+    """Plot the training time per trial."""
     role_of = {row.name: row.role for row in evidence.matrix.rows}
     role_of |= {row.name: "other" for row in evidence.controls.rows}
     entries = group_by_entry(evidence.trainings)
@@ -110,7 +110,7 @@ def _hours_plot(evidence: Evidence) -> Markup:
 
 
 def _planned(evidence: Evidence) -> Table[tuple[str, StageTime | TrialTime]]:
-    """Planned and actual time of every stage and trial that a plan was made for."""
+    """Compare planned and actual time of every stage and trial that was planned."""
     times: list[tuple[str, StageTime | TrialTime]] = [(f"stage {time.stage}", time) for time in evidence.costs.stages]
     times += [(time.trial, time) for time in evidence.costs.trials]
 
@@ -144,7 +144,7 @@ def _plan_origin(plan: Plan) -> Markup:
 
 
 def _ledger(evidence: Evidence) -> Table[LedgerPart]:
-    """What the seconds of the GPUs, or of the CPU slots, went into."""
+    """Show what the seconds of the GPUs, or of the CPU slots, were used for."""
     ledger = evidence.costs.ledger or Ledger(unit="cpu", parts=())
     unit = {"gpu": "GPU", "cpu": "CPU"}.get(ledger.unit, "slot")
     return Table[LedgerPart](
@@ -159,7 +159,7 @@ def _ledger(evidence: Evidence) -> Table[LedgerPart]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Timing:
-    """One model, or the levels' models together, with one number of texts at once."""
+    """Timing of one model, or of the levels' models together, for one batch size."""
 
     name: str
     device: str
@@ -169,7 +169,7 @@ class _Timing:
 
 
 def _speed(evidence: Evidence) -> Table[_Timing]:
-    """Size, memory, latency and throughput of infilling."""
+    """Show size, memory, latency and throughput of infilling."""
     return Table[_Timing](
         "speed",
         "Size and speed of infilling (a prompt of 64 tokens, an answer of 16; of the levels' models, all in memory, "

@@ -1,4 +1,4 @@
-"""Perplexity by kind of mask, by length of the text, and by first language."""
+"""Section on perplexity by kind of mask, by length of the text, and by first language."""
 
 from raysweep.evidence import formats
 from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole, Evidence
@@ -9,7 +9,7 @@ from raysweep.report.tables import Cell, Column, Table, numbers, words
 
 
 def subgroup_section(evidence: Evidence) -> ReportSection:
-    """The same perplexities for parts of the test documents, each level by its role's model."""
+    """Break the perplexities down by parts of the test documents, each level scored with its role's model."""
     blocks: list[Block] = [_kinds(evidence), _first_languages(evidence)]
     if evidence.lengths:
         blocks.append(Folded("By length of the text", _lengths(evidence)))
@@ -63,5 +63,5 @@ def _characters(group: ByLength) -> Cell:
 
 
 def _role_column(role: str) -> Column[ByRole]:
-    """The perplexity of a role's models; none is marked as the best, because there are no intervals."""
+    """Make the column of a role's perplexity; none is marked as best, because there are no intervals."""
     return numbers(ROLE_NAMES[role].capitalize(), f"ppl_{role}", formats.perplexity, lambda group: getattr(group, role))

@@ -1,4 +1,4 @@
-"""How the trainings went: validation loss by step, and a row per trial."""
+"""Section on the trainings: validation loss by step, and a row per trial."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ from raysweep.report.tables import Cell, Column, Show, Table, estimates, numbers
 from raysweep.scheduling.records import State
 
 MOST_LINES = 5
-"""More seeds of an entry are drawn as one line."""
+"""Maximum number of seeds of an entry that get their own lines; more are drawn as one line."""
 _KEY = (
     ("general", "general"),
     ("specialised", "specialised"),
@@ -37,7 +37,7 @@ _KEY = (
 
 
 def training_section(evidence: Evidence) -> ReportSection:
-    """The validation curves and the table of trials."""
+    """Show the validation curves and the table of trials."""
     blocks: list[Block] = [absent("No validation losses were recorded.")]
     if curves := _curves(evidence):
         text = (
@@ -72,7 +72,7 @@ def training_section(evidence: Evidence) -> ReportSection:
 
 
 def _exposure_panels(evidence: Evidence) -> list[Figure]:
-    """A panel per level: a dot for each kind of model that is meant for it."""
+    """Draw a panel per level, with a dot for each kind of model that is meant for it."""
     panels = []
     for place, level in enumerate(evidence.levels):
         seen = [
@@ -98,7 +98,7 @@ def _exposure_panels(evidence: Evidence) -> list[Figure]:
 
 
 def _searches(evidence: Evidence) -> list[Table[Any]]:
-    """Where each search looked and what it chose; then every sample."""
+    """Show where each search looked and what it chose, then every sample."""
     searches = [(training.trial, training.search) for training in evidence.trainings if training.search]
     settings = [(trial, search, name) for trial, search in searches for name in search.space]
     samples = [(trial, search, sample) for trial, search in searches for sample in search.samples]
@@ -143,7 +143,7 @@ def _outcome(search: SearchTried, sample: SearchSample) -> str:
 
 
 def _exposure(evidence: Evidence) -> Table[Exposure]:
-    """Loss against in-level examples seen, for the models that are meant for the level."""
+    """Compare loss and in-level examples seen, for the models that are meant for the level."""
     return Table[Exposure](
         "exposure",
         "Examples of each level that the models have seen, and their perplexity there: a model that has seen more of a "
@@ -158,7 +158,7 @@ def _exposure(evidence: Evidence) -> Table[Exposure]:
 
 
 def group_by_entry(trainings: Sequence[Training]) -> list[list[Training]]:
-    """The trainings of each entry of the config, which differ in their seed alone."""
+    """Group the trainings by entry of the config; those of an entry differ only in their seed."""
     entries: dict[str, list[Training]] = {}
     for training in trainings:
         entries.setdefault(training.entry, []).append(training)
@@ -171,7 +171,7 @@ def _levels(evidence: Evidence, training: Training) -> str:
 
 
 def _entries(evidence: Evidence, entries: Sequence[Sequence[Training]]) -> Table[Sequence[Training]]:
-    """A row for all seeds of an entry: means over them, with the lowest and highest where they differ."""
+    """Make a row per entry: means over its seeds, with the lowest and highest value if they differ."""
 
     def known(of: Sequence[Training], field: str) -> list[float]:
         if field == "loss":
@@ -219,7 +219,7 @@ def _entries(evidence: Evidence, entries: Sequence[Sequence[Training]]) -> Table
 
 
 def _trainings(evidence: Evidence) -> Table[Training]:
-    """Every trial, the failed ones included."""
+    """List every trial, including the failed ones."""
     metric = evidence.settings.metric
 
     return Table[Training](
@@ -262,7 +262,7 @@ def _steps(training: Training) -> str:
 
 
 def _curves(evidence: Evidence) -> list[Figure]:
-    """A panel for the general models, one per level, one for the controls, one for the rest."""
+    """Draw a panel for the general models, one per level, one for the controls, and one for the rest."""
     entry_of = {training.trial: training.entry for training in evidence.trainings}
     done = {training.trial for training in evidence.trainings if training.state == State.DONE}
     place_of = {row.name: (row.role, row.level) for row in evidence.matrix.rows}
@@ -286,7 +286,7 @@ def _curves(evidence: Evidence) -> list[Figure]:
 
 
 def _lines(entry: str, role: str, curves: Sequence[Curve], done: Collection[str]) -> list[Series]:
-    """A line per seed; of more than `MOST_LINES` seeds the mean of the done ones, at the steps that all have."""
+    """Make a line per seed; for more than `MOST_LINES` seeds, the mean of the done ones at the steps that all have."""
     if len(curves) <= MOST_LINES:
         return [Series(label=curve.trial, points=curve.valid, style=role) for curve in curves]
     known = [dict(curve.valid) for curve in curves if curve.trial in done]

@@ -1,4 +1,4 @@
-"""Verdicts: is each hypothesis confirmed, overall and on each level, and what does that rest on?"""
+"""Section on the verdicts: whether each hypothesis is confirmed, overall and on each level, and on what basis."""
 
 from markupsafe import Markup
 
@@ -21,7 +21,7 @@ _RATIOS = {
 
 
 def verdict_section(evidence: Evidence) -> ReportSection:
-    """The grid of verdicts, the forest plot, and the numbers behind them."""
+    """Show the grid of verdicts, the forest plot, and the numbers behind them."""
     definitions = paragraph(
         "Each claim says that a ratio of two perplexities is above or below a bound, its margin. A claim is "
         "<strong>confirmed</strong> if the whole interval of that ratio lies on the claim's side of the margin, and "
@@ -56,13 +56,13 @@ def verdict_section(evidence: Evidence) -> ReportSection:
 
 
 def _weighed_by_share(finding: ClaimFinding) -> Comparison | None:
-    """The overall ratio with each level weighted by its share, in the one direction."""
+    """Return the overall ratio with each level weighted by its share of the corpus."""
     shared = finding.by_share
     return compare(finding.model_copy(update=shared.model_dump())) if shared else None
 
 
 def _claims(evidence: Evidence) -> Markup:
-    """Every hypothesis in a plain sentence."""
+    """State every hypothesis in a plain sentence."""
     overall = [finding for finding in evidence.findings if finding.scope == "overall"]
     items = [
         Markup("<li><strong>{} {}.</strong> {}</li>").format(
@@ -74,7 +74,7 @@ def _claims(evidence: Evidence) -> Markup:
 
 
 def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
-    """What the tests support on each level, and the two tests that no hypothesis names."""
+    """Show what the tests support on each level, and the two tests that no hypothesis covers."""
     return Table[ScopeAdvice](
         "advice",
         "What the tests support on each level. Two claims are tested beside the hypotheses: that a level's own model "
@@ -90,7 +90,7 @@ def _advice(evidence: Evidence) -> Table[ScopeAdvice]:
 
 
 def _by_share(evidence: Evidence) -> Table[ClaimFinding]:
-    """The overall ratios under both weightings of the levels."""
+    """Compare the overall ratios under both weightings of the levels."""
     return Table[ClaimFinding](
         "by_share",
         "The overall ratios under two weightings: every level the same, and each level by its share of the documents "
@@ -105,7 +105,7 @@ def _by_share(evidence: Evidence) -> Table[ClaimFinding]:
 
 
 def _grid(evidence: Evidence) -> Table[Scopes]:
-    """One row per hypothesis: overall, then each level."""
+    """Make a row per hypothesis: overall, then each level."""
     hypotheses: dict[str, Scopes] = {}
     for finding in evidence.findings:
         hypotheses.setdefault(finding.hypothesis, {})[finding.scope] = finding
@@ -126,7 +126,7 @@ def _grid(evidence: Evidence) -> Table[Scopes]:
 
 
 def _findings(evidence: Evidence) -> Table[ClaimFinding]:
-    """Everything a verdict rests on, a row each."""
+    """List everything that the verdicts rest on, a row each."""
     clusters = "learners" if evidence.settings.clusters == "learner" else "independent"
 
     def documents(finding: ClaimFinding) -> Cell:
@@ -172,7 +172,7 @@ def _findings(evidence: Evidence) -> Table[ClaimFinding]:
 
 
 def _forest(evidence: Evidence) -> Markup:
-    """All verdicts: ratios with intervals, the margins as lines."""
+    """Plot all verdicts: ratios with intervals, and the margins as lines."""
     rows: list[Interval] = []
     for finding in evidence.findings:
         if finding.scope == "overall":
@@ -202,7 +202,7 @@ def _forest(evidence: Evidence) -> Markup:
 
 
 def _claim(finding: ClaimFinding) -> str:
-    """The hypothesis as a ratio and its margin."""
+    """State the hypothesis as a ratio and its margin."""
     above, below = _RATIOS[finding.hypothesis]
     side = "below" if finding.hypothesis == "H2" else "above"
     return f"{claim_title(finding.hypothesis)}: PPL {above} ÷ PPL {below} is {side} {compare(finding).margin:.2f}"
