@@ -1,1 +1,1 @@
-"""Collects everything the report says, as typed records."""
+"""Collects everything that the report states, as typed records."""

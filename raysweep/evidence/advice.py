@@ -1,10 +1,10 @@
-"""The advice for each level and for all of them, from the tests alone.
+"""Derives the advice for each level and for all of them from the tests alone.
 
 One rule decides on a level and overall, so that the same findings always give the same advice:
 
     H2 confirmed                                  general       the general model is enough
     else H3 confirmed                             transfer      fine-tune it for the level
-    else own models beat every other way          specialised   a model of the level's own
+    else own models beat every other way          specialised   a separate model for the level
     else the general model is beaten              adapted       a model adapted to the level; which kind is open
     else                                          open
 
@@ -12,7 +12,7 @@ The general model is beaten if H1 is confirmed, H2 is refuted, or the claim that
 A way is advised for all levels only if the tests support it on every one of them.
 
 Each of the five claims is a family: Holm corrects it over the levels at half of 1 − confidence.  H3 and "own
-models beat every other way" exclude each other: each has its own half of 1 − confidence.
+models beat every other way" exclude each other, so each has its own half of 1 − confidence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from raysweep.statistics.claims import OVERALL, Finding, Verdict
 
 Tested = Finding | ClaimFinding
 Verdicts = Mapping[str, Verdict]
-"""By claim: H1, H2, H3, 'own' and 'plain'."""
+"""Verdict by claim: H1, H2, H3, 'own' and 'plain'."""
 
 _TEXTS: dict[WayName, str] = {
     "general": "The general model is enough",
@@ -63,7 +63,7 @@ NOT_DECIDED = "Not decided yet: this run cannot tell the ways apart."
 
 
 def advise(findings: Sequence[Tested], kinds: Sequence[Tested]) -> tuple[ScopeAdvice, ...]:
-    """The advice overall, then on each level, in the findings' order.
+    """Return the advice overall, then on each level, in the findings' order.
 
     Args:
         findings: on H1, H2 and H3.
@@ -76,7 +76,7 @@ def advise(findings: Sequence[Tested], kinds: Sequence[Tested]) -> tuple[ScopeAd
 
 
 def way_of(verdicts: Verdicts) -> WayName:
-    """The way that the verdicts support; see the top of this file."""
+    """Return the way that the verdicts support; see the top of this file."""
     is_tested = any(verdict is not Verdict.NOT_TESTED for verdict in verdicts.values())
     if not is_tested:
         return "not tested"
@@ -93,7 +93,7 @@ def way_of(verdicts: Verdicts) -> WayName:
 
 
 def headline_of(advice: Sequence[ScopeAdvice]) -> str:
-    """The advice for all levels in one sentence."""
+    """Return the advice for all levels in one sentence."""
     overall, *levels = advice
     tested = [level for level in levels if level.way != "not tested"]
     ways = list(dict.fromkeys(level.way for level in tested))
@@ -115,7 +115,7 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
 
 
 def supports_own_models(advice: Sequence[ScopeAdvice]) -> bool:
-    """The advice is a model of its own for each level."""
+    """Whether the advice is a separate model for each level."""
     return all(level.way in ("specialised", "not tested") for level in advice[1:]) and advice[0].way == "specialised"
 
 
@@ -150,7 +150,7 @@ def _advise(scope: str, by_claim: Mapping[str, Tested]) -> ScopeAdvice:
 
 
 def _adds(way: WayName, verdicts: Verdicts) -> Literal["nothing", "transfer", "specialised"]:
-    """What still gains where the general model is enough."""
+    """Say what still gains if the general model is enough."""
     if way == "general" and verdicts["H3"] is Verdict.CONFIRMED:
         return "transfer"
     return "specialised" if way == "general" and verdicts["own"] is Verdict.CONFIRMED else "nothing"

@@ -1,4 +1,4 @@
-"""The recommendation, in plain words: the headline of the advice, the findings it follows from, and warnings.
+"""Words the recommendation: the headline of the advice, the findings that it follows from, and warnings.
 
 Levels whose verdict differs from the overall one are named.
 """
@@ -12,7 +12,7 @@ from raysweep.evidence.formats import change, change_range
 from raysweep.statistics.claims import OVERALL, Verdict
 
 LEARNED_LITTLE = 0.95
-"""A general model above this share of its start's perplexity has hardly learned."""
+"""A general model whose perplexity is above this share of its start's has hardly learned."""
 
 
 def recommend(
@@ -24,11 +24,11 @@ def recommend(
     prompt_sentences: Sequence[str] = (),
     fine_tuning_steps: Sequence[int] = (),
 ) -> Recommendation:
-    """The headline, the reasons, and what must be kept in mind.
+    """Return the headline, the reasons, and what must be kept in mind.
 
     Args:
         prompt_sentences: what the writing prompts leave open.
-        fine_tuning_steps: steps that the fine-tuned models were trained for.
+        fine_tuning_steps: numbers of steps for which the fine-tuned models were trained.
     """
     overall = {finding.hypothesis: finding for finding in findings if finding.scope == OVERALL}
     verdicts = {code: finding.verdict for code, finding in overall.items()}
@@ -47,7 +47,7 @@ def recommend(
 
 
 def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list[str]:
-    """What no interval of the report covers."""
+    """Say what no interval of the report covers."""
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
     sentences = []
     if tested and min(finding.seeds for finding in tested) == 1:
@@ -71,7 +71,7 @@ def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list
 
 
 def _other_weights(overall: Iterable[ClaimFinding]) -> list[str]:
-    """Overall verdicts that depend on how much each level weighs."""
+    """List overall verdicts that depend on the weights of the levels."""
     sentences = []
     for finding in overall:
         shared = finding.by_share
@@ -88,14 +88,14 @@ def _other_weights(overall: Iterable[ClaimFinding]) -> list[str]:
 
 
 def _rests_on_one(finding: ClaimFinding) -> bool:
-    """Without its most influential learner, the ratio is on the other side of the margin."""
+    """Whether the ratio would be on the other side of the margin without its most influential learner."""
     if finding.value is None or finding.without_one is None:
         return False
     return (finding.value > finding.margin) is not (finding.without_one > finding.margin)
 
 
 def _exceptions(findings: Sequence[ClaimFinding], verdicts: Mapping[str, Verdict]) -> list[str]:
-    """Per hypothesis, the levels whose verdict contradicts the overall one."""
+    """List, per hypothesis, the levels whose verdict contradicts the overall one."""
     sentences = []
     for code, overall in verdicts.items():
         differing = []

@@ -1,7 +1,7 @@
-"""The models on further corpora: the matrix and the hypotheses on documents that no model was trained on.
+"""Evaluates the models on further corpora: the matrix and the hypotheses on documents that no model was trained on.
 
-The statistics are those of the run's own test documents.  Controls are not judged: they tell what explains a gain on
-the corpus that they were trained on.
+The statistics are the same as on the run's own test documents.  Controls are not judged, because they show what
+explains a gain on the corpus that they were trained on.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def describe_beyond(
     roles: Roles,
     records: Mapping[str, TrialRecord | None],
 ) -> tuple[FurtherCorpusScores, ...]:
-    """Matrix and findings on every further corpus that was scored, in the config's order.
+    """Return matrix and findings on every further corpus that was scored, in the config's order.
 
     Raises:
         InputError: the losses cannot be compared, or a summary is missing.

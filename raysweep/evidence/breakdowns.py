@@ -1,11 +1,11 @@
-"""Perplexities by kind of mask, first language and length of text, and every single score.
+"""Computes perplexities by kind of mask, first language and length of text, and every single score.
 
 A breakdown adds up the tokens of several levels, each level scored by its role's model.  The scores
-of single models come added up in three ways: perplexity over all tokens (a long text counts more),
+of single models are aggregated in three ways: perplexity over all tokens (a long text counts more),
 the geometric mean of the documents' perplexities (every text counts the same), and bits per byte of
-the text, which does not depend on the tokenizer (only where every scored token spells text: the ends of
-answers spell none).  Scores of different levels or metrics are of
-different texts: they are never ranked against each other.
+the text, which does not depend on the tokenizer (only if every scored token spells text, unlike the ends of
+answers).  Scores of different levels or metrics cover
+different texts, so they are never ranked against each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from raysweep.evidence.robustness_schema import Score
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 
 PUBLISHED = "sentence_textonly"
-"""What the tables of Donahue, Lee and Liang (2020) measure: the text of the answers to sentence blanks."""
+"""The quantity in the tables of Donahue, Lee and Liang (2020): the text of the answers to sentence blanks."""
 _OF_TEXT = ("infill_textonly", "context", PUBLISHED)
-"""Metrics whose every token spells text: only for these are there bits per byte."""
+"""Metrics whose tokens all spell text, the only ones with bits per byte."""
 LANGUAGES_SHOWN = 12
 LENGTHS = (0, 200, 400, 800, 1600)
-"""Characters from which a group of texts begins."""
+"""Number of characters at which each group of texts begins."""
 
 
 class Breakdowns:
@@ -43,13 +43,13 @@ class Breakdowns:
         self._losses = self._select(metric)
 
     def kinds_of_mask(self) -> tuple[ByKind, ...]:
-        """By kind of mask.  The context has no kind: for it, the kinds' infilling losses are shown."""
+        """Break down by kind of mask; the context has no kind, so the kinds' infilling losses are shown for it."""
         metric = "infill" if self._metric == "context" else self._metric
         selected = {kind: self._select(metric, kind) for kind in KINDS}
         return tuple(ByKind(kind=kind, **dict(self._by_role(losses))) for kind, losses in selected.items() if losses)
 
     def first_languages(self, language_of: Mapping[int, str]) -> tuple[ByLanguage, ...]:
-        """By first language, the most frequent ones: does the gain reach every group of learners?"""
+        """Break down by first language, the most frequent ones: does the gain reach every group of learners?"""
         languages = document_values(self._losses, language_of)
         return tuple(
             ByLanguage(
@@ -61,7 +61,7 @@ class Breakdowns:
         )
 
     def text_lengths(self, characters_of: Mapping[int, int]) -> tuple[ByLength, ...]:
-        """By length of the text: is the gain one of short texts, or of long ones?"""
+        """Break down by length of the text: do short texts gain, or long ones?"""
         lengths = document_values(self._losses, characters_of)
         groups = []
         for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
@@ -72,9 +72,9 @@ class Breakdowns:
         return tuple(groups)
 
     def length_effect(self) -> LengthEffect | None:
-        """Rank correlation of a document's tokens and what its level's own model saves; None without these models.
+        """Correlate (by rank) a document's tokens and what its level's own model saves; None without these models.
 
-        Where it is not 0, weighting tokens and weighting documents give different gains.
+        If it is not 0, weighting tokens and weighting documents give different gains.
         """
         correlations, documents = [], 0
         for losses in self._losses.values():
@@ -83,7 +83,7 @@ class Breakdowns:
                 continue
             saved_D = (general - own) / losses.tokens
             if np.ptp(losses.tokens) and np.ptp(saved_D):  # else there are no ranks
-                # Spearman's; scipy.stats has it too, and takes half a second to import.
+                # Spearman's correlation; scipy.stats has it too, but takes half a second to import.
                 correlations.append(float(np.corrcoef(_ranks(losses.tokens), _ranks(saved_D))[0, 1]))
                 documents += len(losses.documents)
         return LengthEffect(correlation=fmean(correlations), documents=documents) if correlations else None
@@ -93,11 +93,11 @@ class Breakdowns:
         return {level: selected[level] for level in self._levels if level in selected}
 
     def _pick(self, wanted: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, LevelLosses]:
-        """The wanted documents; levels without any are left out."""
+        """Select the wanted documents; levels without any are left out."""
         return {level: losses.pick(wanted[level]) for level, losses in self._losses.items() if wanted[level].any()}
 
     def _by_role(self, losses: Mapping[str, LevelLosses]) -> ByRole:
-        """Each role's perplexity over all tokens; None if a level lacks the role's model."""
+        """Return each role's perplexity over all tokens; None if a level lacks the role's model."""
         tokens = sum(int(of_level.tokens.sum()) for of_level in losses.values())
         values: dict[str, float | None] = {}
         for role in COMPARED_ROLES:
@@ -107,12 +107,12 @@ class Breakdowns:
         return ByRole(tokens=tokens, **values)
 
     def _mean_nats(self, losses: LevelLosses, role: str) -> float | None:
-        """Nats of a role's model on a level, averaged over its seeds."""
+        """Return the nats of a role's model on a level, averaged over its seeds."""
         nats_D = self._document_nats(losses, role)
         return None if nats_D is None else float(nats_D.sum())
 
     def _document_nats(self, losses: LevelLosses, role: str) -> npt.NDArray[np.float64] | None:
-        """The same by document."""
+        """Return the same by document."""
         for entrant in self._entrants:
             if entrant.role == role and entrant.level in (None, losses.level):
                 columns = [self._columns[model] for model in entrant.models.values()]
@@ -121,13 +121,13 @@ class Breakdowns:
 
 
 def _ranks(values_D: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(D,) places in the order of the values, from 1; equal values have the mean of their places."""
+    """(D,) ranks of the values, from 1; ties get the mean of their ranks."""
     _, inverse, counts = np.unique(values_D, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[inverse])
 
 
 def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[Score, ...]:
-    """A score per metric, model (every seed) and level, in the report's order of models."""
+    """Return a score per metric, model (every seed) and level, in the report's order of models."""
     selected = {metric: table.select(metric) for metric in METRICS}
     selected[PUBLISHED] = table.select("infill_textonly", "sentence")
     columns = {model: column for column, model in enumerate(table.models)}
@@ -160,7 +160,7 @@ class _LevelSums(NamedTuple):
     documents: int
     tokens: int
     size: int | None
-    """Bytes of text; None where tokens spell none."""
+    """Bytes of text; None if tokens may spell none."""
     nats: list[float]
     """(M,)"""
     document_means: list[float]

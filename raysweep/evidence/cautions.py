@@ -1,4 +1,4 @@
-"""What limits the answer of a run, in a few words each: the line *Read with care*, and the softened headline."""
+"""Finds what limits a run's answer, in a few words each: the line *Read with care*, and the softened headline."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ def find_cautions(
     has_controls: bool,
     learners_known: bool,
 ) -> tuple[Caution, ...]:
-    """What holds for this run, the weightiest first; nothing where nothing was tested.
+    """List what limits this run, the most important first; () if nothing was tested.
 
     Args:
         role_of: the role of each entry of `trials:`.
@@ -64,7 +64,7 @@ def find_cautions(
 
 
 def soften(answer: Recommendation, cautions: Sequence[Caution]) -> Recommendation:
-    """The answer with its cautions; a recommendation is only one that the run leans to while any of them holds."""
+    """Add the cautions to the answer; while there are any, the run only leans to its recommendation."""
     headline = answer.headline
     if cautions and headline not in (CANNOT_ANSWER, NOT_DECIDED):
         headline = f"Leaning to: {headline[0].lower()}{headline[1:]}"
@@ -72,7 +72,7 @@ def soften(answer: Recommendation, cautions: Sequence[Caution]) -> Recommendatio
 
 
 def _unequal(steps: Mapping[str, Sequence[int]]) -> str:
-    """Steps of each kind of model, if they differ; '' if all had as many."""
+    """Describe the steps of each kind of model if they differ; '' if all had the same number."""
     spans = {role: (min(taken), max(taken)) for role, taken in steps.items() if taken}
     general, own, tuned = (spans.get(role) for role in COMPARED)
     if len({end for span in spans.values() for end in span}) < 2 or general is None:

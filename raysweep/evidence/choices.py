@@ -1,4 +1,4 @@
-"""What each way of serving all levels costs: training, disk, and the time of an answer."""
+"""Computes what each way of serving all levels costs: training, disk, and the time of an answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -16,7 +16,7 @@ STRATEGY_NAMES = {
 }
 Number = TypeVar("Number", int, float)
 Speed = Mapping[str, Any]
-"""evaluation/speed.json, or a part of it."""
+"""The contents of evaluation/speed.json, or a part of it."""
 
 
 def price_strategies(
@@ -32,7 +32,7 @@ def price_strategies(
 
 
 def _seconds_per_token(trainings: Sequence[Training]) -> dict[int | None, float]:
-    """The usual time of a step's token, by size of the model: the median, as some ran beside others and some alone."""
+    """Return the typical time of a token in a step, by model size: the median, as some trainings ran beside others."""
     rates: dict[int | None, list[float]] = {}
     for training in trainings:
         if training.step_seconds and training.tokens:
@@ -43,10 +43,10 @@ def _seconds_per_token(trainings: Sequence[Training]) -> dict[int | None, float]
 def _cost(
     way: Way, entrants: Sequence[Entrant], trainings: Sequence[Training], rates: Mapping[int | None, float]
 ) -> Cost:
-    """Models to keep, their bytes, and hours of training, parents and searches included; None where unknown.
+    """Count models to keep, their bytes, and hours of training with parents and searches; None if unknown.
 
-    Hours are the trainings' tokens at the usual time of a token, so that two ways with as many tokens cost the same,
-    whatever ran beside them.  Entries with several seeds cost one seed: the others are there for the statistics.
+    Hours are the trainings' tokens at the typical time per token, so that two ways with equally many tokens cost the
+    same, whatever ran beside them.  Entries with several seeds cost one seed, since the others serve the statistics.
     """
 
     def hours(training: Training) -> float | None:
@@ -80,7 +80,7 @@ def _total(values: Iterable[Number | None]) -> Number | None:
 def describe_choices(
     strategies: Sequence[Strategy], speed: Speed | None, trainings: Sequence[Training]
 ) -> tuple[str, ...]:
-    """A sentence per way, with its perplexity against the general model's.
+    """Describe each way in a sentence, with its perplexity relative to the general model's.
 
     Args:
         speed: evaluation/speed.json; None if nothing was timed.

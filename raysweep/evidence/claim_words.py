@@ -1,4 +1,4 @@
-"""The hypotheses and their verdicts in plain sentences, with one direction for every ratio.
+"""Words the hypotheses and their verdicts in plain sentences, with the same direction for every ratio.
 
 A comparison always says by how much the perplexity of the less adapted kind of model is higher than
 that of the more adapted kind, in the order of `_BY_ADAPTATION`.  So above 0 % (a ratio above 1) the
@@ -48,12 +48,12 @@ _SENTENCES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A finding's ratio in the report's one direction."""
+    """A finding's ratio in the report's direction."""
 
     above: str
-    """The less adapted kind, whose perplexity is divided."""
+    """The less adapted kind, whose perplexity is the numerator."""
     below: str
-    """The more adapted kind, whose perplexity divides."""
+    """The more adapted kind, whose perplexity is the denominator."""
     value: float | None
     low: float | None
     high: float | None
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def compare(finding: ClaimFinding) -> Comparison:
-    """The finding's numbers, turned over if its ratio has the more adapted kind on top."""
+    """Return the finding's numbers, inverted if its ratio has the more adapted kind as numerator."""
     numerator = finding.numerator
     rival = finding.rival or ("general" if numerator == "transfer" else "transfer")
     names = ("value", "low", "high", "alone_low", "alone_high", "without_one")
@@ -76,22 +76,22 @@ def compare(finding: ClaimFinding) -> Comparison:
 
 
 def in_one_direction(code: str, value: float | None) -> float | None:
-    """An overall ratio of a hypothesis in the report's one direction."""
+    """Return an overall ratio of a hypothesis in the report's direction."""
     return inverse(value) if code == "H3" else value
 
 
 def inverse(value: float | None) -> float | None:
-    """One divided by a ratio, if there is one."""
+    """Return one divided by a ratio; None for None."""
     return None if value is None else 1.0 / value
 
 
 def claim_title(code: str) -> str:
-    """The hypothesis in a few words."""
+    """Return the hypothesis in a few words."""
     return _TITLES[code]
 
 
 def claim_sentence(finding: ClaimFinding) -> str:
-    """The hypothesis in one plain sentence, with its margin."""
+    """Return the hypothesis in one plain sentence, with its margin."""
     bound = change(compare(finding).margin)
     if finding.hypothesis == "H1":
         by = "" if finding.margin == 1.0 else f", by {bound} perplexity or more"
@@ -106,10 +106,10 @@ def claim_sentence(finding: ClaimFinding) -> str:
 
 
 def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = ()) -> Reason:
-    """An overall finding as a sentence with its numbers.
+    """Word an overall finding as a sentence with its numbers.
 
     Args:
-        fine_tuning_steps: steps that the fine-tuned models were trained for.
+        fine_tuning_steps: numbers of steps for which the fine-tuned models were trained.
     """
     code, verdict, note = finding.hypothesis, finding.verdict, finding.note
     if verdict is Verdict.NOT_TESTED:
@@ -124,7 +124,7 @@ def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = ()) -
 
 
 def verdict_words(finding: ClaimFinding) -> str:
-    """The verdict; with one training of each model it is one about these models, not about their kind."""
+    """Return the verdict; with one training of each model it holds for these models only, and says so."""
     if finding.too_few:
         return TOO_FEW
     is_decided = finding.verdict in (Verdict.CONFIRMED, Verdict.REFUTED)

@@ -1,4 +1,4 @@
-"""How well levels are told from perplexities, from the tables of the classify stage: no classifier is fitted here."""
+"""Measures how well levels are told from perplexities, from the classify stage's tables, without fitting again."""
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def describe_classification(folder: RunFolder, config: Config) -> Classification | None:
-    """Metrics of every classifier on every corpus; None if the config asks for none.
+    """Return the metrics of every classifier on every corpus; None if not configured.
 
     Raises:
         InputError: the tables are missing, or do not belong together.
@@ -45,10 +45,10 @@ def describe_classification(folder: RunFolder, config: Config) -> Classification
 
 
 def read_classification(folder: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The features and the predictions.
+    """Read the features and the predictions.
 
     Raises:
-        InputError: they are not there.
+        InputError: they do not exist.
     """
     files = ClassificationFolder.of(folder)
     for path in (files.features, files.predictions):

@@ -1,9 +1,9 @@
-"""Collects everything the report says into one record, saved as `report/evidence.json`.
+"""Collects everything that the report states into one record, saved as `report/evidence.json`.
 
-Page, Markdown and tables are made from it alone.  It holds no text of a learner, so it can be
+Page, Markdown and tables are made from it alone.  It contains no text of a learner, so it can be
 published beside a paper.  The only randomness is the bootstrap's, which is seeded: the same run
 folder gives the same evidence, to the bit.  Only files that `inputs.py` lists are read, and no texts:
-a new file must be listed there, or no bundle of the run can be verified.
+a new file must be listed there, or bundles of the run could not be verified.
 """
 
 import re
@@ -51,7 +51,7 @@ EVIDENCE_VERSION = 1
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:
-    """Read the run folder, do the statistics, and record all that the report says.
+    """Read the run folder, do the statistics, and record everything that the report states.
 
     Raises:
         InputError: the models' losses are missing, or cannot be compared.
@@ -169,7 +169,7 @@ def _collect(
 
 
 def ask_question(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> tuple[Question, Resamples]:
-    """The hypotheses on the scored models, and the resamples on which they are judged."""
+    """Return the hypotheses on the scored models, and the resamples on which they are judged."""
     table, trials = read_losses(folder.losses, config.data.levels), _started(folder, config, trials)
     records = {name: read_record(folder.trial(name)) for name in trials}
     lineup = line_up(trials, find_roles(trials, config.data.levels), records, table.models)
@@ -178,7 +178,7 @@ def ask_question(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
 
 
 def _started(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Trial]:
-    """The trials without those that sequential seeds have not come to."""
+    """Return the trials, without those that sequential seeds have not reached."""
     begun = [name for name in trials if folder.trial(name).record.exists()]
     return {name: trials[name] for name in release_seeds(config, trials, done=begun)}
 
@@ -186,16 +186,16 @@ def _started(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> 
 def _describe_classification(folder: RunFolder, config: Config) -> Classification | None:
     if config.classification is None:
         return None
-    # Imported here: pandas takes a quarter of a second.
+    # Imported here, because pandas takes a quarter of a second.
     from raysweep.evidence.classified_levels import describe_classification
 
     return describe_classification(folder, config)
 
 
 def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Iterable[TrialRecord | None]) -> RunFacts:
-    """Facts of run.json; the date is that of the last training, not of the report."""
+    """Return facts of run.json; the date is that of the last training, not of the report."""
     record = read_if_there(folder.record) or {}
-    # The report's own time is recorded after the report is written, so it is never part of it.
+    # The report's own time is recorded after the report is written, so it cannot be part of it.
     stages = {name: stage for name, stage in record.get("stages", {}).items() if name != "report"}
     return RunFacts(
         name=folder.name,
@@ -211,16 +211,16 @@ def _describe_run(folder: RunFolder, trainings: Sequence[Training], records: Ite
 
 
 def _start_digest(record: TrialRecord) -> str | None:
-    """The digest of a pretrained start, as `start_folder.model_identity` put it into the trial's identity.
+    """Return the digest of a pretrained start, as `start_folder.model_identity` put it into the trial's identity.
 
-    None for a model from scratch, and for anything that is no digest: a path must not be published.
+    None for a model from scratch, and for anything that is not a digest, because a path must not be published.
     """
     start = str(record.identity.get("model", {}).get("start"))
     return start if re.fullmatch(r"[0-9a-f]{32,}", start) else None
 
 
 def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]:
-    """Steps of the fine-tuned models that were trained."""
+    """Return the steps of the fine-tuned models that were trained."""
     names = {name for of_level in roles.transfer.values() for name in of_level}
     return [training.steps for training in trainings if training.trial in names and training.steps]
 

@@ -1,4 +1,4 @@
-"""Planned and actual time of the run: from `plan.json`, `ledger.json` and the trials' records."""
+"""Compares planned and actual time of the run, from `plan.json`, `ledger.json` and the trials' records."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from raysweep.scheduling.records import State, TrialRecord
 from raysweep.storage.run_folder import RunFolder
 
 _TIMED_STAGES = ("prepare", "mask")
-"""Stages whose record has their whole time; that of the trainings is taken from the trials."""
+"""Stages whose record contains their whole time; the time of the trainings is taken from the trials."""
 Values = Mapping[str, Any]
 
 
 def compare_costs(folder: RunFolder, records: Mapping[str, TrialRecord | None]) -> Costs:
-    """Planned and actual seconds of stages and trials, and how the slots' time was used; None where unknown."""
+    """Return planned and actual seconds of stages and trials, and how the slots' time was used; None if unknown."""
     plan = read_if_there(folder.plan)
     return Costs(
         plan=_summary(plan) if plan else None,
@@ -27,7 +27,7 @@ def compare_costs(folder: RunFolder, records: Mapping[str, TrialRecord | None]) 
 
 
 def _summary(plan: Values) -> Plan:
-    """The plan's source and totals; its makespan is that of the trainings."""
+    """Return the plan's source and totals; its makespan is that of the trainings."""
     makespan = plan["makespans"][0] if plan.get("makespans") else {}
     return Plan(
         source=plan["source"],
@@ -48,7 +48,7 @@ def _stages(folder: RunFolder, plan: Values, records: Mapping[str, TrialRecord |
 
 
 def _train_seconds(records: Mapping[str, TrialRecord | None]) -> float | None:
-    """From the first start to the last end, if every trial was done at its first attempt: else there were pauses."""
+    """Return the time from first start to last end if every trial was done at its first attempt, without pauses."""
     known = [record for record in records.values() if record is not None]
     if len(known) < len(records) or any(record.state is not State.DONE or record.attempts != 1 for record in known):
         return None
@@ -58,7 +58,7 @@ def _train_seconds(records: Mapping[str, TrialRecord | None]) -> float | None:
 
 
 def _trials(plan: Values, records: Mapping[str, TrialRecord | None]) -> tuple[TrialTime, ...]:
-    """An unfinished trial has no actual time: it would be the time of a part."""
+    """Compare the trials' times; an unfinished trial has no actual time, since it would cover only a part."""
     return tuple(
         TrialTime(
             trial=name,

@@ -1,8 +1,8 @@
-"""How many examples of each level a model has seen, beside its perplexity there.
+"""Counts how many examples of each level a model has seen, and gives its perplexity there.
 
 Levels differ in size and models in steps, so a level's own model may be better only because it saw more of the
-level.  Counted are the examples up to the step whose weights were kept, those of the parents included.  The
-batches are random, so an epoch that was not finished counts by each level's share of the training's examples.
+level.  Examples are counted up to the step whose weights were kept, including those of the parents.  The
+batches are random, so an unfinished epoch is counted by each level's share of the training's examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from raysweep.scheduling.trials import Trial
 def describe_exposure(
     rows: Sequence[Row], trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None]
 ) -> tuple[Exposure, ...]:
-    """A row per entry and level; entries trained by an earlier version, which did not count, are left out."""
+    """Return a row per entry and level; entries trained by an earlier version, which did not count, are left out."""
     exposures = []
     for row in rows:
         models = [trials[model] for model in row.models if model in trials]
@@ -43,7 +43,7 @@ def describe_exposure(
 def _seen(
     trial: Trial, trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None]
 ) -> dict[str, float] | None:
-    """Examples of each level that a trial's model and its parents have seen; None if they were not counted."""
+    """Count the examples of each level that a trial's model and its parents have seen; None if not recorded."""
     record = records[trial.name]
     result = dict(record.result) if record is not None else {}
     pool: Mapping[str, int] = result.get("pool") or {}

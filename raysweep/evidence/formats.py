@@ -1,4 +1,4 @@
-"""Formats numbers for people: few digits, units, a true minus sign."""
+"""Formats numbers for readers: few digits, units, a true minus sign."""
 
 from datetime import UTC, datetime
 
@@ -6,11 +6,11 @@ NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 FAR = 1000.0
-"""A ratio of perplexities beyond it, either way, says only that the interval has no end that matters."""
+"""For a ratio of perplexities beyond this, in either direction, only that fact is shown."""
 
 
 def perplexity(value: float | None) -> str:
-    """About three digits: 8.03, 21.4, 312, 1,204."""
+    """Format with about three digits: 8.03, 21.4, 312, 1,204."""
     if value is None:
         return NONE
     if value >= 1e6:
@@ -19,7 +19,7 @@ def perplexity(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Three decimals: differences of perplexities are often below one per cent.  Beyond a thousand, only that it is."""
+    """Format with three decimals, since differences are often below one per cent; beyond `FAR`, show only that."""
     if value is None:
         return NONE
     if value < 1.0 / FAR:
@@ -28,7 +28,7 @@ def ratio(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a change: 1.25 is +25.0 %; above 10 it is a factor: ×73.7, and beyond a thousand only that."""
+    """Format a ratio as a change: 1.25 is +25.0 %; above 10 as a factor: ×73.7; beyond `FAR`, show only that."""
     if value is None:
         return NONE
     if value >= 10.0:
@@ -39,12 +39,12 @@ def percent(value: float | None) -> str:
 
 
 def change(ratio: float) -> str:
-    """A ratio of two perplexities in words, before "than": `25.0 % higher`, `1.9 % lower`, `73.7 times higher`."""
+    """Word a ratio of two perplexities, before "than": `25.0 % higher`, `1.9 % lower`, `73.7 times higher`."""
     return f"{_size_of_change(ratio)} {_direction(ratio)}"
 
 
 def change_range(low: float, high: float) -> str:
-    """The limits of a ratio in words: `96.3 % to 108.9 % higher`, or from lower to higher."""
+    """Word the limits of a ratio: `96.3 % to 108.9 % higher`, or from lower to higher."""
     if _direction(low) != _direction(high):
         return f"{change(low)} to {change(high)}"
     near, far = (low, high) if low >= 1.0 else (high, low)
@@ -64,27 +64,27 @@ def _size_of_change(ratio: float) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in per cent."""
+    """Format a share in per cent."""
     return NONE if value is None else f"{value * 100.0:z.1f}{SPACE}%".replace("-", MINUS)
 
 
 def loss(value: float | None) -> str:
-    """Nats per token."""
+    """Format nats per token."""
     return NONE if value is None else f"{value:.3f}"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 seed`, `1,200 seeds`."""
+    """Format as `1 seed`, `1,200 seeds`."""
     return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def count(value: float | None) -> str:
-    """A whole number with thousands."""
+    """Format a whole number with thousands separators."""
     return NONE if value is None else f"{value:,.0f}"
 
 
 def hours(value: float | None) -> str:
-    """Hours, or minutes, seconds or milliseconds if they are few."""
+    """Format hours, as minutes, seconds or milliseconds if they are few."""
     if value is None:
         return NONE
     if value >= 1.0:
@@ -95,7 +95,7 @@ def hours(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes, in powers of 1,000."""
+    """Format bytes, in powers of 1,000."""
     if value is None:
         return NONE
     for unit in ("B", "kB", "MB", "GB"):
@@ -106,20 +106,20 @@ def size(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals, which the resamples can tell."""
+    """Format with three decimals, the resolution of the resamples."""
     return NONE if value is None else f"<{SPACE}0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def date(unix_seconds: float | None) -> str:
-    """The day and minute, UTC."""
+    """Format the day and minute, in UTC."""
     return NONE if unix_seconds is None else f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def signed(value: float | None) -> str:
-    """A number that may be below zero, such as a correlation."""
+    """Format a number that may be negative, such as a correlation."""
     return NONE if value is None else f"{value:z.3f}".replace("-", MINUS)
 
 
 def points(value: float | None) -> str:
-    """A difference of shares, in percentage points."""
+    """Format a difference of shares, in percentage points."""
     return NONE if value is None else f"{value * 100.0:+z.1f}".replace("-", MINUS)

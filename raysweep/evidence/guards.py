@@ -1,7 +1,7 @@
 """Guards against false conclusions: leaks of the split, and controls that explain a gain.
 
-The prepare stage records which test documents another split knows.  If there are any, nothing is
-tested unless `report.allow_leaks` says so; then every verdict is marked.  Controls are judged in
+The prepare stage records which test documents another split contains.  If there are any, nothing is
+tested unless `report.allow_leaks` is set; then every verdict is marked.  Controls are judged in
 `statistics/control_verdicts.py`; what they explain is noted in the findings on H1 and in the answer.
 """
 
@@ -58,10 +58,10 @@ def describe_leaks(
     losses: Mapping[str, LevelLosses],
     resamples: Resamples,
 ) -> Leaks:
-    """Count the test documents that another split knows, and measure how much easier the models find them.
+    """Count the test documents that another split contains, and measure how much easier the models find them.
 
     Args:
-        entrants: every row of the report, controls included.
+        entrants: every row of the report, including controls.
     """
     record: Mapping[str, Any] = read_if_there(folder.leakage) or {}
     if "leaky_test_documents" in record:
@@ -81,10 +81,10 @@ def describe_leaks(
 
 
 def _read_leaky_documents(folder: RunFolder) -> list[int]:
-    """Numbers of the test documents that another split knows; none if the search left no list."""
+    """Read the numbers of the test documents that another split contains; [] if the search left no list."""
     if not folder.leaks.exists():
         return []
-    # `read_table` would import pandas.
+    # Not `read_table`, which would import pandas.
     with pq.ParquetFile(folder.leaks, page_checksum_verification=True) as file:
         table = file.read(columns=["document", "split"])
     return sorted(set(table["document"].filter(pc.equal(table["split"], text_scalar("test"))).to_pylist()))
@@ -93,7 +93,7 @@ def _read_leaky_documents(folder: RunFolder) -> list[int]:
 def _leak_effects(
     entrants: Sequence[Entrant], levels: Sequence[str], leaky: LeakyDocuments, confidence: float
 ) -> tuple[LeakEffectRow, ...]:
-    """Leakage effect of each row of the report, on its own level if it has one."""
+    """Measure the leakage effect of each row of the report, on its own level if it has one."""
     start = START_MODEL if any(entrant.role == "start" for entrant in entrants) else None
     rows = []
     for entrant in entrants:
@@ -114,7 +114,7 @@ def judge_controls(
     findings: Sequence[Finding],
     leaks: Leaks,
 ) -> tuple[ControlFinding, ...]:
-    """Judge every kind of control that was asked for; on a refused split, say only that none was tested.
+    """Judge every kind of control that was configured; on a refused split, only state that none was tested.
 
     Args:
         findings: on the hypotheses, as if nothing leaked.
@@ -174,7 +174,7 @@ def guard_findings(
     by_code = {hypothesis.code: hypothesis for hypothesis in hypotheses}
 
     def is_too_few(finding: Finding) -> bool:
-        """The learners are too few, and nothing else is wrong."""
+        """Whether there are too few learners, and nothing else is wrong."""
         if finding.verdict is not Verdict.NOT_TESTED:
             return False
         if finding.scope != OVERALL:
@@ -253,7 +253,7 @@ def guard_answer(
 
 
 def leaks_said(leaks: Leaks) -> str:
-    """The number and kinds of leaks, as a sentence without its full stop."""
+    """State the number and kinds of leaks, as a sentence without its full stop."""
     if leaks.leaky_documents is None:
         return "documents of the test split are known to another split"
     kinds = [f"{words}: {count:,}" for kind, words in LEAK_WORDS.items() if (count := leaks.by_kind.get(kind))]
@@ -263,7 +263,7 @@ def leaks_said(leaks: Leaks) -> str:
 
 
 def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
-    """One sentence about a kind of control; '' if there is no such control, or no gain."""
+    """Describe a kind of control in a sentence; '' if there is no such control, or no gain."""
     scopes: dict[ControlVerdict, list[str]] = {}
     for control in controls:
         if control.kind == kind:
@@ -282,7 +282,7 @@ def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
 
 
 def _share_said(kind: str, controls: Sequence[ControlFinding]) -> str:
-    """The share of the overall gain that the control explains, with its interval."""
+    """State the share of the overall gain that the control explains, with its interval."""
     overall = next((one for one in controls if (one.kind, one.scope) == (kind, OVERALL)), None)
     if overall is None or overall.explained_share is None or overall.share_low is None:
         return ""

@@ -1,4 +1,4 @@
-"""The rows of the report: each entry of `trials:` with its role, its models, and the models that are missing.
+"""Lists the rows of the report: each entry of `trials:` with its role, its models, and the models that are missing.
 
 An entry with several seeds is one row.  If several entries have the same role, the first in the
 config takes part in the verdicts; the others are shown with the role 'other'.
@@ -41,13 +41,13 @@ class Entrant:
     models: Mapping[int, str]
     """Scored models by seed."""
     missing: Mapping[str, str]
-    """Trials without scores, and why."""
+    """Trials without scores, with the reason."""
     draw: int = 1
-    """The number of a placebo's random group for its level."""
+    """Number of the placebo's random group for its level."""
 
     @property
     def is_control(self) -> bool:
-        """Controls are compared with the other rows, and never chosen."""
+        """Whether it is a control, which is compared with the other rows but never chosen."""
         return self.role in CONTROL_KINDS
 
     @property
@@ -62,7 +62,7 @@ def line_up(
     records: Mapping[str, TrialRecord | None],
     scored: Collection[str],
 ) -> list[Entrant]:
-    """All rows: the start if it was scored, then by role, level and the config's order."""
+    """List all rows: the start if it was scored, then by role, level and the config's order."""
     scored = frozenset(scored)
     entries: dict[str, list[Trial]] = {}
     for trial in trials.values():
@@ -89,7 +89,7 @@ def line_up(
 
 
 def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModels:
-    """The models of each role on each level, controls included."""
+    """Return the models of each role on each level, including controls."""
     roles = ("general", "specialised", "transfer", *CONTROL_KINDS)
     by_role: dict[str, dict[str, Mapping[int, str]]] = {role: {} for role in roles}
     absent: dict[tuple[str, str], str] = {}
@@ -106,7 +106,7 @@ def role_models(entrants: Sequence[Entrant], levels: Sequence[str]) -> RoleModel
 
 
 def _role_of(trial: Trial, roles: Roles) -> tuple[str, str | None, int]:
-    """Role, level, and draw."""
+    """Return the trial's role, level and draw."""
     if trial.control is not None:
         return trial.control.kind, trial.control.level, trial.control.draw
     if trial.name in roles.general:

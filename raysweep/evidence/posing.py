@@ -1,6 +1,6 @@
-"""Poses the question of the report on scored documents: who wrote them, the resamples of writers, the claims.
+"""Poses the report's question on scored documents: who wrote them, the resamples of writers, and the claims.
 
-The same for the run's own test documents and for those of a further corpus.
+The run's own test documents and those of further corpora are treated alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from raysweep.storage.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentWriters:
-    """Facts about each test document, by its number."""
+    """Facts about each test document, by document number."""
 
     learner_of: Mapping[int, str]
     """Documents without a known learner are left out."""
@@ -40,7 +40,7 @@ def pose_question(
     lineup: Sequence[Entrant],
     corpus: Mapping[str, Any] | None,
 ) -> tuple[Question, Resamples]:
-    """The hypotheses on the scored models, and the resamples on which they are judged.
+    """Return the hypotheses on the scored models, and the resamples on which they are judged.
 
     Args:
         losses: of the report's metric, from the table.
@@ -54,7 +54,7 @@ def pose_question(
         seed=config.seed,
         clusters=writers.learner_of,
         prompts=writers.prompt_of,
-        # Sequential seeds are looked at one after the other.
+        # With sequential seeds, looks are taken after each seed.
         folds=() if config.sequential_seeds else [set(entrant.models.values()) for entrant in lineup],
     )
     question = Question(
@@ -69,7 +69,7 @@ def pose_question(
 
 
 def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:
-    """The three claims with the config's margins."""
+    """Return the three claims with the config's margins."""
     return [
         Hypothesis(
             code="H1",
@@ -101,7 +101,7 @@ def hypotheses_of(config: HypothesesConfig) -> list[Hypothesis]:
 def _corpus_shares(
     corpus: Mapping[str, Any] | None, levels: Sequence[str], losses: Mapping[str, LevelLosses]
 ) -> dict[str, float]:
-    """Documents of each level, of all splits; of the scored ones if the corpus is not described."""
+    """Count the documents of each level over all splits; only the scored ones if the corpus is not described."""
     counts = (corpus or {}).get("counts") or {
         level: {"test": len(losses[level].documents) if level in losses else 0} for level in levels
     }
@@ -109,10 +109,10 @@ def _corpus_shares(
 
 
 def read_writers(folder: RunFolder) -> DocumentWriters:
-    """Who wrote the test documents.
+    """Read who wrote the test documents.
 
     Raises:
-        InputError: the documents are not there.
+        InputError: the documents do not exist.
     """
     if not folder.documents.exists():
         raise InputError(f"{folder.documents}: not there; run the prepare stage first")

@@ -1,4 +1,4 @@
-"""Writing prompts: which of them the intervals cover, how the gain varies with them, and what cannot be told apart."""
+"""Describes writing prompts: which the intervals cover, how the gain varies with them, and what is confounded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -40,7 +40,7 @@ def describe_prompts(
 
 
 def _say(prompts: Mapping[str, set[str]]) -> list[str]:
-    """What a reader must know about the prompts before believing a verdict on levels."""
+    """Say what a reader must know about the prompts before believing a verdict on levels."""
     if not prompts:
         return []
     sentences = []

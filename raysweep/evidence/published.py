@@ -1,8 +1,8 @@
-"""What of a run may be published: the allow-list for page, evidence and bundle.
+"""Defines what may be published of a run: the allow-list for page, evidence and bundle.
 
-Settings, records and the command are copied field by field from the lists below; whatever is not listed
-stays in the run folder.  Not listed are: where files, clusters and receivers of notifications are, and
-what an error said (it may quote a file name, an address or a text).  Paths of listed settings are cut to
+Settings, records and the command are copied field by field from the lists below; everything else
+stays in the run folder.  Not listed are the locations of files, clusters and notification receivers, and
+error messages (which may quote a file name, an address or a text).  Paths in listed settings are cut to
 the name of the file, because the file itself is identified by its digest.
 """
 
@@ -20,12 +20,12 @@ from raysweep.scheduling.records import State, TrialRecord
 Values = dict[str, Any]
 
 CONFIG: dict[str, tuple[str, ...] | None] = {
-    # section: its fields that are published; None for all of them
+    # section: its published fields; None for all of them
     "seed": None,
     "seeds": None,
     "data": (
         "path",
-        "csv",  # its other name in commands
+        "csv",  # the other name of `path` in commands
         "format",
         "encoding",
         "quotes",
@@ -85,7 +85,7 @@ _OPTIONS = ("--profile", "--name", "--config", "--set")
 
 
 def published_config(config: Config) -> Values:
-    """The settings that decide the numbers, as plain values; applied to its own result, it changes nothing."""
+    """Return the settings that decide the numbers, as plain values; applying this again changes nothing."""
     values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {
         section: _file_names(values[section] if fields is None else _picked(values[section], fields))
@@ -95,24 +95,24 @@ def published_config(config: Config) -> Values:
 
 
 def published_run(record: Mapping[str, Any]) -> Values:
-    """run.json for a bundle."""
+    """Return run.json for a bundle."""
     values = _picked(record, RUN)
     return {**_file_names(values), "command": published_command(values.get("command"))}
 
 
 def published_trial(record: Mapping[str, Any]) -> Values:
-    """trial.json for a bundle."""
+    """Return trial.json for a bundle."""
     reason = _reason(State(record["state"]), str(record.get("reason", "")), record.get("failures", {}))
     return {**_file_names(_picked(record, TRIAL)), "reason": reason}
 
 
 def published_reason(record: TrialRecord) -> str:
-    """Why a trial has no model: for a failed one the kinds of its failures, not what the error said."""
+    """Say why a trial has no model; for a failed one by the kinds of its failures, not by the error messages."""
     return _reason(record.state, record.reason, record.failures)
 
 
 def published_command(command: str | None) -> str | None:
-    """The command without options and settings that are not listed, and with the names of files instead of paths."""
+    """Return the command without unlisted options and settings, and with file names instead of paths."""
     if command is None:
         return None
     words = shlex.split(command)
@@ -129,7 +129,7 @@ def published_command(command: str | None) -> str | None:
 
 
 def _published_setting(text: str) -> str:
-    """A value as it was typed, without folders; a list of paths is written anew."""
+    """Return a value as it was typed, without folders; a list of paths is written anew."""
     if not text.startswith("["):
         return _file_name(text)
     return json.dumps(_file_names(parse_yaml(text)), ensure_ascii=False)
@@ -152,7 +152,7 @@ def _picked(values: Mapping[str, Any], fields: Iterable[str]) -> Values:
 
 
 def _file_names(value: Any) -> Any:
-    """The value with every path in it, at any depth, cut to the name of its file."""
+    """Cut every path in the value, at any depth, to the name of its file."""
     if isinstance(value, dict):
         return {key: _file_names(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -161,7 +161,7 @@ def _file_names(value: Any) -> Any:
 
 
 def _file_name(text: str) -> str:
-    """The last part of an address, or of an absolute, home or parent path; any other text as it is."""
+    """Return the last part of an address, or of an absolute, home or parent path; other text unchanged."""
     if _ADDRESS.match(text):
         return re.sub(r"[?#].*", "", text).rstrip("/").rpartition("/")[2]
     is_path = text.startswith(("/", "~", "./", "../")) or (len(text) > 2 and text[1:3] in (":\\", ":/"))

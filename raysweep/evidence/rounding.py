@@ -1,7 +1,7 @@
 """Rounds the numbers of the evidence once, so that page, tables and `verify` all show and compare the same digits.
 
-A float is a sum of thousands of others, and its last bits depend on the processor and the libraries.  Nine digits do
-not, except where a value lies, to within the accuracy of the sums, on the boundary between two of them.  So the
+A float here is a sum of thousands of others, whose last bits depend on the processor and the libraries.  Nine digits
+do not, except if a value lies, to within the accuracy of the sums, on the boundary between two of them.  So the
 evidence holds nine digits, every document prints those, and they are compared as they are written.
 """
 
@@ -15,23 +15,23 @@ from pydantic_core import to_json
 from raysweep.errors import InputError
 
 DIGITS = 9
-"""Significant digits of a number."""
+"""Number of significant digits."""
 DECIMALS = 3
-"""Decimals that are kept in any case: clock times in seconds have ten digits before the point."""
+"""Number of decimals that are always kept: clock times in seconds have ten digits before the point."""
 ACCURACY = 1e-12
-"""Relative; two machines may differ by so much before rounding."""
+"""Relative difference that may occur between two machines before rounding."""
 _FEW_DIGITS = 10.0 ** (DIGITS - DECIMALS)
-"""A number below has not as many digits before the point that its decimals would be too few."""
+"""A number below this has few enough digits before the point that significant digits suffice for its decimals."""
 _WRITTEN = f"%.{DIGITS}g"
 _LONGEST_PLACE = 80
 _UNROUNDED_TYPES = frozenset({str, int, bool, type(None)})
 
 
 def rounded(value: Any) -> Any:
-    """A JSON value with every float in it rounded, and the names of every object in order.
+    """Round every float in a JSON value, and sort the names of every object.
 
     Raises:
-        InputError: a number is not finite, which JSON has no word for.
+        InputError: a number is not finite, which JSON cannot express.
     """
     try:
         return _rounded(value)
@@ -43,35 +43,35 @@ def rounded(value: Any) -> Any:
 
 
 def in_order(value: Any) -> Any:
-    """A JSON value with the names of every object in order."""
+    """Sort the names of every object in a JSON value."""
     if isinstance(value, list):
         return list(map(in_order, value))
     return {name: in_order(value[name]) for name in sorted(value)} if isinstance(value, dict) else value
 
 
 def as_text(value: Any) -> str:
-    """The text of evidence.json for a JSON value whose names are in order.
+    """Return the text of evidence.json for a JSON value whose names are sorted.
 
-    Not by `dump_json`: `json` indents in Python, which takes fifty times as long.
+    `dump_json` is not used, because `json` indents in Python, which takes fifty times as long.
     """
     return f"{to_json(value, indent=2).decode()}\n"
 
 
 def is_on_boundary(stated: Any, exact: Any) -> bool:
-    """True if `stated` is what another machine may have rounded `exact` to, whose own rounding is another."""
+    """Whether `stated` may be another machine's rounding of `exact`, different from the rounding here."""
     if not isinstance(stated, float) or not isinstance(exact, float):
         return False
-    if abs(exact) < ACCURACY:  # a difference of equal sums: it is zero, or the rest of their rounding
+    if abs(exact) < ACCURACY:  # a difference of equal sums is zero, or what rounding left of it
         return abs(stated) < ACCURACY
     return stated in (_round(exact * (1.0 - ACCURACY)), _round(exact * (1.0 + ACCURACY)))
 
 
 class _NotFiniteError(ValueError):
-    """A number is infinite, or none."""
+    """A number is infinite or NaN."""
 
 
 def _rounded(value: Any) -> Any:
-    # Most values are texts and whole numbers, and most of the others floats: no call is made for the former.
+    # Most values are texts and whole numbers, and most others floats, so no call is made for the former.
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, list):
@@ -89,12 +89,12 @@ def _rounded(value: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _sorted_names(names: tuple[str, ...]) -> list[str]:
-    """Thousands of records have the same names."""
+    """Return the sorted names, cached because thousands of records have the same names."""
     return sorted(names)
 
 
 def _not_finite(value: Any, place: str = "") -> list[str]:
-    """The places of the first three numbers that are not finite, with what they are."""
+    """Describe the first three numbers that are not finite, with their places."""
     if isinstance(value, float) and not math.isfinite(value):
         return [f"{place[:_LONGEST_PLACE]} is {value}"]
     inside: Iterator[tuple[str, Any]] = iter(())

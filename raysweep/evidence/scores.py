@@ -1,6 +1,6 @@
-"""What the losses say about levels: the matrix, gains, gaps, and ways to serve all levels.
+"""Derives from the losses what the report says about levels: the matrix, gains, gaps, and ways to serve all levels.
 
-Every ratio comes with the interval of the bootstrap; a level with too few writers has a value and
+Every ratio has the bootstrap's interval; a level with too few writers has a value but
 no interval.  Perplexities of entries with several seeds are geometric means over the seeds.
 """
 
@@ -15,7 +15,7 @@ from raysweep.statistics.weighted_parts import Part
 
 
 class Scores:
-    """Answers questions about one set of resamples."""
+    """Computes the report's perplexities and ratios from one set of resamples."""
 
     def __init__(
         self, entrants: Sequence[Entrant], levels: Sequence[str], resamples: Resamples, confidence: float
@@ -27,7 +27,7 @@ class Scores:
         self.confidence = confidence
 
     def matrix(self) -> tuple[Row, ...]:
-        """A row per entry, a cell per level: perplexity with its interval."""
+        """Return a row per entry and a cell per level: perplexity with its interval."""
         return tuple(
             Row(
                 name=entrant.name,
@@ -42,7 +42,7 @@ class Scores:
         )
 
     def leaders(self) -> dict[str, str]:
-        """Per level the row that is better than every other, if there is one: the interval of each ratio is above 1."""
+        """Return, per level, the row that is better than every other, if any: the interval of each ratio is above 1."""
         leaders = {}
         for level in self.levels:
             best, *others = sorted(self.entrants, key=lambda entrant: self._perplexity(level, entrant).value)
@@ -52,7 +52,7 @@ class Scores:
         return leaders
 
     def sizes(self) -> dict[str, Size]:
-        """Documents, clusters and tokens of each level's test set."""
+        """Return documents, clusters and tokens of each level's test set."""
         return {
             level: Size(
                 documents=drawn.documents, clusters=drawn.clusters, effective=drawn.effective, tokens=drawn.tokens
@@ -61,7 +61,7 @@ class Scores:
         }
 
     def gains(self) -> tuple[Gain, ...]:
-        """Per level: PPL(general) / PPL(specialised), the plan's specialisation gain, and transfer against both."""
+        """Return, per level, PPL(general) / PPL(specialised), and transfer against both."""
         return tuple(
             Gain(
                 level=level,
@@ -73,7 +73,7 @@ class Scores:
         )
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Per specialised model X: its other levels against its own, and the other levels' models on X's texts.
+        """Compare, per specialised model X, other levels with its own, and other levels' models with X on its texts.
 
         The first compares levels of different difficulty; the second keeps the texts and changes the model.
         """
@@ -100,12 +100,12 @@ class Scores:
         return tuple(gaps)
 
     def common_levels(self) -> tuple[str, ...]:
-        """Levels on which every role that has any model has one: there the ways can be compared."""
+        """Return the levels on which every role that has any model has one, so that the ways can be compared."""
         roles = {entrant.role for entrant in self.entrants} & set(COMPARED_ROLES)
         return tuple(level for level in self.levels if all(self._entrant(role, level) for role in roles))
 
     def strategies(self) -> list[Way]:
-        """Ways to serve the common levels: perplexity (geometric mean over levels) and the entries it takes."""
+        """Return the ways to serve the common levels: perplexity (geometric mean over levels) and entries needed."""
         levels = self.common_levels()
         ways = {role: [self._entrant(role, level) for level in levels] for role in COMPARED_ROLES}
         return [
@@ -115,7 +115,7 @@ class Scores:
         ]
 
     def for_everyone(self) -> tuple[Way, ...]:
-        """Every single model on all levels, as if the level were not known; the best first."""
+        """Return every single model on all levels, as if the level were unknown; the best first."""
         ways = [
             self._way(entrant.name, self.levels, [entrant] * len(self.levels))
             for entrant in self.entrants

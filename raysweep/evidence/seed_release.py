@@ -1,4 +1,4 @@
-"""A look at every claim after the models are scored, where seeds are sequential: which seeds are trained next."""
+"""Takes a look at every claim after scoring, if seeds are sequential, and decides which seeds are trained next."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def take_look(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> list[str]:
-    """Judge the claims on all scored models, and write down what may be trained; nothing where seeds are fixed.
+    """Judge the claims on all scored models, and record what may be trained; do nothing if seeds are fixed.
 
     Returns:
-        Sentences for the person who waits.
+        Sentences for the waiting user.
     """
     if config.sequential_seeds is None:
         folder.looks.unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def take_look(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) ->
             for finding in findings
         ],
         "released": released,
-        # Until all claims are settled, what waits may yet be trained.
+        # Until all claims are settled, waiting trials may still be trained.
         "not_needed": [] if waiting else spared,
     }
     write_json(folder.looks, values)

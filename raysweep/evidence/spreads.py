@@ -1,4 +1,4 @@
-"""How much each level's log ratios vary between learners and between trainings, for planning a larger experiment."""
+"""Estimates how much each level's log ratios vary between learners and between trainings, to plan an experiment."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,11 +16,11 @@ from raysweep.statistics.weighted_parts import Part
 
 COMPARED = ("specialised", "transfer")
 SURE = 0.8
-"""The variance between trainings lies below its limit in so many pilots (Browne 1995)."""
+"""Share of pilots in which the variance between trainings lies below its limit (Browne 1995)."""
 
 
 def describe_spreads(roles: RoleModels, resamples: Resamples, levels: Sequence[str]) -> tuple[Spread, ...]:
-    """A row for each level and each kind of adapted model that it has; levels with too few writers have none."""
+    """Return a row for each level and kind of adapted model; levels with too few writers have none."""
     rows = []
     for other in COMPARED:
         tested = [
@@ -48,15 +48,15 @@ def describe_spreads(roles: RoleModels, resamples: Resamples, levels: Sequence[s
 
 
 def _between(components: Sequence[SeedVariance]) -> float:
-    """Upper limit of the variance between trainings: few were made, and a plan that trusts a low one fails."""
+    """Return an upper limit of the variance between trainings, since a low estimate from few would mislead a plan."""
     return sum(one.variance * one.count * one.freedom / float(chdtri(one.freedom, SURE)) for one in components)
 
 
 def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) -> tuple[float, float, float | None]:
-    """Variance of a contrast from learners, from learners in one training alone, and between trainings.
+    """Return a contrast's variance from learners, from learners within single trainings, and between trainings.
 
     The documents' variance of one training is D, of which all trainings share O.  Trainings differ by their own
-    variance and, on so many learners, by D − O.
+    variance and, with this many learners, by D − O.
     """
     seeds = sorted(set.intersection(*(set(part.models) for part in parts)))
     is_paired = len(seeds) > 1 and all(len(part.models) == len(seeds) for part in parts)

@@ -1,8 +1,8 @@
-"""How the trainings went and what they cost, from the trials' records, metrics and models.
+"""Describes how the trainings went and what they cost, from the trials' records, metrics and models.
 
-Hours are those of the ledger: what the trial held of GPUs, or of cores, by the request that the scheduler granted it.
-So a trial that shares a GPU with three others counts a quarter of it, and a search counts its samples, not the time
-that they waited for each other.
+Hours are those of the ledger: the GPUs, or cores, that the trial held according to the scheduler.
+So a trial that shares a GPU with three others counts a quarter of it, and a search counts its samples, but not the time
+for which they waited for each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,23 +19,23 @@ from raysweep.training.metrics import read_metrics
 
 CURVE_POINTS = 120
 _ALL_POINTS = 5000
-"""Points of all training losses together, and of all validation losses, if that leaves `_LEAST_POINTS` for each curve:
-with hundreds of trainings they would be most of evidence.json."""
+"""Maximum number of points of all training losses together, and of all validation losses, unless that leaves fewer than
+`_LEAST_POINTS` per curve: with hundreds of trainings they would make up most of evidence.json."""
 _LEAST_POINTS = 12
 _CURVES = ("step", "evaluation")
-"""The kinds of lines of which a curve is made: of the training and of the validation loss."""
+"""The kinds of metric lines that make the curves of the training and of the validation loss."""
 
 
 def describe_trials(
     folder: RunFolder, trials: Mapping[str, Trial], records: Mapping[str, TrialRecord | None]
 ) -> tuple[Training, ...]:
-    """A row per trial, in the config's order; trials that were not trained are included."""
+    """Return a row per trial, in the config's order, including trials that were not trained."""
     entries = (read_if_there(folder.ledger) or {}).get("trials", {})
     return tuple(_describe(folder, trial, records[name], entries.get(name)) for name, trial in trials.items())
 
 
 def read_curves(folder: RunFolder, trials: Mapping[str, Trial], metric: str) -> tuple[Curve, ...]:
-    """Per trial: training loss and validation loss by step, thinned to what a plot can show."""
+    """Read, per trial, training and validation loss by step, thinned to what a plot can show."""
     most = min(CURVE_POINTS, max(_LEAST_POINTS, _ALL_POINTS // max(len(trials), 1)))
     return tuple(curve for name in trials if (curve := _curve(folder, name, metric, most)) is not None)
 
@@ -75,7 +75,7 @@ def _describe(folder: RunFolder, trial: Trial, record: TrialRecord | None, entry
 
 
 def _tokens_tried(result: Mapping[str, Any]) -> int | None:
-    """Tokens of every sample of the search; of one that was stopped, as many a step as the chosen one had."""
+    """Count the tokens of every sample of the search; a stopped one had as many per step as the chosen one."""
     tokens: int | None = result.get("tokens")
     steps = result.get("steps")
     if "search" not in result or not tokens or not steps:
@@ -110,7 +110,7 @@ def _curve(folder: RunFolder, name: str, metric: str, most: int) -> Curve | None
 
 
 def _thin(lines: Sequence[Mapping[str, Any]], metric: str, most: int) -> tuple[tuple[int, float], ...]:
-    """At most `most` means of neighbouring lines, each at its last step; the last line is kept."""
+    """Return at most `most` means over neighbouring lines, each at its last step; the last line is kept."""
     width = -(-len(lines) // most)
     groups = [lines[first : first + width] for first in range(0, len(lines), width)] if width else []
     return tuple((group[-1]["step"], sum([line[metric] for line in group]) / len(group)) for group in groups)

@@ -1,10 +1,10 @@
-"""How a new learner of unknown level is served: by way, level and length of the visible text.
+"""Evaluates how a new learner of unknown level is served: by way, level and length of the visible text.
 
-Two families of models are judged, those trained on a level alone and the fine-tuned ones, if they
-have models for two levels or more.  Perplexities are of the answers of each document's first mask;
+Two families of models are judged, those trained on a single level and the fine-tuned ones, if they
+have models for two or more levels.  Perplexities are of the answers to each document's first mask;
 the ways to answer are those of `statistics.level_posterior`.  Over all levels, perplexities are
-geometric means with equal weights; by length, they are over all tokens of the group.  Of several
-seeds the first is used.
+geometric means with equal weights; by length, they are over all tokens of the group.  With several
+seeds, the first is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from raysweep.statistics.weighted_parts import Part
 
 FAMILIES = ("specialised", "transfer")
 LENGTHS = (0, 1, 25, 50, 100, 200)
-"""The least number of visible tokens of each group; the first group has none."""
+"""Minimum number of visible tokens of each group; the first group has none."""
 LONG = 50
 
 Mask = npt.NDArray[np.bool_]
@@ -40,10 +40,10 @@ def describe_cold_start(
     confidence: float,
     valid: LossTable | None = None,
 ) -> tuple[UnknownLevels, ...]:
-    """One record per family; none if it lacks two levels' models, or the scores lack first masks.
+    """Return one record per family; none if it lacks models of two levels, or the scores lack first masks.
 
     Args:
-        valid: the models' losses on valid documents, on which the temperature is fitted; without them it is fitted on
+        valid: the models' losses on valid documents, on which the temperature is fitted; None to fit it on
             the test documents of other learners.
         corpus: corpus/splits.json, for the number of training documents of each level; a level that it
             lacks counts as one document.
@@ -86,7 +86,7 @@ class _Family:
         nats_DW = np.stack([scored.nats[way] for way in self._ways], axis=1)
         ways = {name: _losses(name, mask, scored, scored.answer_tokens, nats_DW) for name, mask in self._groups.items()}
         self._resamples = drawn.again(ways, self._ways)
-        # Accuracy is resampled like a loss: that of a document is 1 if its level was found, in one token.
+        # Accuracy is resampled like a loss: a document's loss is 1, in one token, if its level was found.
         ones_D, right_D1 = np.ones_like(scored.answer_tokens), scored.is_right.astype(np.float64)[:, None]
         rights = {
             name: _losses(name, mask, scored, ones_D, right_D1) for name, mask in self._seen.items() if mask.any()
@@ -122,7 +122,7 @@ class _Family:
         return GroupOfLearners(name=name, accuracy=self._accuracy(name), **dict(served))
 
     def _served(self, groups: Sequence[str], documents: int) -> Ways:
-        """Every way's perplexity, and its ratio to the oracle's and to the general model's."""
+        """Return every way's perplexity, and its ratio to the oracle's and to the general model's."""
         return Ways(
             documents=documents,
             perplexity={way: self._ratio(groups, way) for way in self._ways},
@@ -142,7 +142,7 @@ class _Family:
         return estimate_ratio(self._resamples, parts, self._confidence)
 
     def _accuracy(self, group: str) -> Share | None:
-        """Share of levels found; if all or none are found, with the exact interval for as many writers."""
+        """Return the share of levels found; if all or none are found, with the exact interval for as many writers."""
         is_right = self._scored.is_right[self._seen[group]]
         if not len(is_right):
             return None
@@ -152,7 +152,7 @@ class _Family:
             low, high = measured.interval(self._confidence)
             low, high = max(0.0, low), min(1.0, high)
             if is_right.all() or not is_right.any():
-                # Every draw is the same, which says nothing; Clopper and Pearson's limit does.
+                # All draws are equal, which is uninformative; Clopper and Pearson's limit is not.
                 edge = ((1.0 - self._confidence) / 2.0) ** (1.0 / self._right.levels[group].clusters)
                 low, high = (edge, 1.0) if is_right.all() else (0.0, 1.0 - edge)
         return Share(value=float(is_right.mean()), low=low, high=high, documents=len(is_right))

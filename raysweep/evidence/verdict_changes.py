@@ -1,4 +1,4 @@
-"""What would change the recommendation: the variations of `statistics.sensitivity`, and one sentence about them."""
+"""Describes what would change the recommendation: the variations of `statistics.sensitivity`, and a summary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ from raysweep.statistics.loss_table import LossTable
 from raysweep.statistics.sensitivity import Question, Variation, try_variations
 
 NAMED = 4
-"""Variations named in the sentence; the table has all."""
+"""Number of variations named in the sentence; the table has all."""
 _NO_ADVICE = {"open", "not tested"}
 _GROUPS = {
     "margin": "H2's margin from 5 to 15 %",
@@ -33,17 +33,17 @@ def describe_sensitivity(
     findings: Sequence[ClaimFinding],
     advice: Sequence[ScopeAdvice],
 ) -> Sensitivity:
-    """Compare each variation with the verdicts of the report, and say in one sentence what they change.
+    """Compare each variation with the report's verdicts, and say in one sentence what they change.
 
     Args:
-        findings: those of the report; if nothing was tested, nothing is varied.
+        findings: the report's; if nothing was tested, nothing is varied.
     """
     is_tested = any(finding.verdict is not Verdict.NOT_TESTED for finding in findings)
     variations = try_variations(question, table, resamples, language_of) if is_tested else []
     base = {(finding.hypothesis, finding.scope): finding.verdict for finding in findings}
     rows = tuple(_describe(variation, base, advice) for variation in variations)
     h2 = next(finding for finding in findings if (finding.hypothesis, finding.scope) == ("H2", OVERALL))
-    # At the ends of its interval, H2's overall verdict changes.
+    # H2's overall verdict changes at the ends of its interval.
     margins = Margins(confirmed_above=h2.high, refuted_below=h2.low)
     return Sensitivity(way=advice[0].way, variations=rows, margins=margins, sentence=_sentence(rows, _seeds(findings)))
 
@@ -73,7 +73,7 @@ def _describe(
 
 
 def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Literal["holds", "open", "changes"]:
-    """'changes' if other advice is given anywhere, or any where none was; 'open' if less is supported; else 'holds'."""
+    """Return 'changes' if advice is contradicted, or given where there was none; 'open' if less is supported."""
     changes = {(before.way, after.way) for before, after in zip(advice, varied, strict=True)}
     was_open = all(before in _NO_ADVICE for before, _ in changes)
     if any(_contradict(before, after) or (was_open and after not in _NO_ADVICE) for before, after in changes):
@@ -82,14 +82,14 @@ def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Li
 
 
 def _contradict(before: WayName, after: WayName) -> bool:
-    """Two ways of which one is not a weaker form of the other."""
+    """Whether neither of the two ways is a weaker form of the other."""
     if before == after or {before, after} & _NO_ADVICE:
         return False
     return not ({before, after} <= {"adapted", "transfer"} or {before, after} <= {"adapted", "specialised"})
 
 
 def _seeds(findings: Sequence[ClaimFinding]) -> int:
-    """Trainings of each model, the fewest of any tested claim."""
+    """Return the smallest number of trainings of each model over the tested claims."""
     return min((finding.seeds for finding in findings if finding.verdict is not Verdict.NOT_TESTED), default=0)
 
 
@@ -117,7 +117,7 @@ def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
 
 
 def _name(row: SensitivityVariation) -> str:
-    """The variation's name; a metric's in words."""
+    """Return the variation's name, a metric's in words."""
     return METRIC_NAMES.get(row.name, row.name)
 
 
@@ -126,7 +126,7 @@ def _more(rows: Sequence[SensitivityVariation]) -> str:
 
 
 def margins_said(margins: Margins) -> str:
-    """The margins at which H2's verdict would change; '' if it was not tested."""
+    """State the margins at which H2's verdict would change; '' if it was not tested."""
     above, below = margins.confirmed_above, margins.refuted_below
     if above is None or below is None:
         return ""

@@ -1,7 +1,7 @@
-"""The models between the general and each fine-tuned model: which is best, and whether it is better than both.
+"""Evaluates the models between the general and each fine-tuned model: which is best, and is it better than both?
 
-Their losses are in files of their own, and are there only if `evaluation.interpolation` asked for them.  The ends'
-test losses are those of the matrix, so that they are equal to the last digit.
+Their losses are in separate files, which exist only with `evaluation.interpolation`.  The ends'
+test losses are those of the matrix, so that they agree to the last digit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +41,10 @@ def describe_interpolation(
     leaks: Leaks,
     lacks: Mapping[str, str],
 ) -> Interpolation | None:
-    """The curves of all levels with a fine-tuned model; None if they were not asked for, or there are none.
+    """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none.
 
     Args:
-        table: of the matrix.
+        table: losses of the matrix.
         lacks: per level why its test documents are by too few learners, or ''.
 
     Raises:
@@ -96,7 +96,7 @@ def describe_interpolation(
 
 
 def read_valid_losses(folder: RunFolder, config: Config) -> LossTable | None:
-    """The compared models on valid documents; None if they were not scored there."""
+    """Read the losses of the compared models on valid documents; None if they were not scored there."""
     if not config.evaluation.interpolation or not folder.valid_losses.exists():
         return None
     return read_losses(folder.valid_losses, config.data.levels)
@@ -105,7 +105,7 @@ def read_valid_losses(folder: RunFolder, config: Config) -> LossTable | None:
 def _curves(
     folder: RunFolder, config: Config, table: LossTable, roles: RoleModels, trials: Mapping[str, Trial]
 ) -> Iterator[WeightCurve]:
-    """A curve per level with a fine-tuned model and documents to choose by; of the seeds that all levels have."""
+    """Yield a curve per level with a fine-tuned model and valid documents, over the seeds that all levels have."""
     metric, between = config.report.metric, sorted(config.evaluation.interpolation)
     if (valid := read_valid_losses(folder, config)) is None:
         return
@@ -134,7 +134,7 @@ def _curves(
 def _ends(
     losses: LevelLosses, table: LossTable, roles: RoleModels, trials: Mapping[str, Trial], seeds: Sequence[int]
 ) -> dict[tuple[float, int], LevelLosses]:
-    """The general model's losses at 0, and the fine-tuned one's at 1."""
+    """Return the general model's losses at weight 0, and the fine-tuned one's at 1."""
     ends = {}
     for seed in seeds:
         tuned = roles.of("transfer", losses.level)[seed]
@@ -145,7 +145,7 @@ def _ends(
 
 
 def _column(losses: LevelLosses, table: LossTable, model: str) -> LevelLosses:
-    """The losses of one model."""
+    """Return the losses of one model."""
     column = table.models.index(model)
     return LevelLosses(
         level=losses.level,
