@@ -88,9 +88,9 @@ def _draw_shape(canvas: Any, element: ElementTree.Element) -> None:
     fill, stroke = element.get("fill", "#000000"), element.get("stroke", "none")
     canvas.saveState()
     if fill != "none":
-        canvas.setFillColor(fill, alpha=float(element.get("fill-opacity", "1")))
+        canvas.setFillColor(_colour(fill), alpha=float(element.get("fill-opacity", "1")))
     if stroke != "none":
-        canvas.setStrokeColor(stroke)
+        canvas.setStrokeColor(_colour(stroke))
         canvas.setLineWidth(float(element.get("stroke-width", "1")))
         canvas.setDash([float(length) for length in element.get("stroke-dasharray", "").split()])
 
@@ -123,7 +123,7 @@ def _draw_text(canvas: Any, element: ElementTree.Element) -> None:
     known = _register_fonts()
     text = "".join(_UNKNOWN_TO_FONT.get(character, character) for character in element.text or "")
     text = "".join(c if ord(c) in known else "?" for c in re.sub(" {2,}", " ", text))
-    canvas.setFillColor(element.get("fill", "#000000"))
+    canvas.setFillColor(_colour(element.get("fill", "#000000")))
     canvas.setFont(
         f"{_PDF_FONT}-{element.get('font-weight', 'normal')}", float(element.get("font-size", _SIZE).removesuffix("px"))
     )
@@ -202,6 +202,14 @@ def _rules() -> list[tuple[str, frozenset[str], Styles]]:
             if match := re.fullmatch(r"svg ([a-z]*)((?:\.[\w-]+)*)", selector.strip()):
                 rules.append((match[1], frozenset(match[2].split(".")[1:]), styles))
     return sorted(rules, key=lambda rule: (len(rule[1]), bool(rule[0])))
+
+
+@cache
+def _colour(name: str) -> Any:
+    """Parse a colour once: each time reportlab copies its table of named colours and tries Python's syntax."""
+    from reportlab.lib.colors import toColor
+
+    return toColor(name)
 
 
 @cache

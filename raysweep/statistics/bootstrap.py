@@ -189,7 +189,8 @@ def _resample(
         for level, rows in rows_of.items():
             inside = rows[(rows >= part.start) & (rows < part.stop)]
             if len(inside):
-                drawn[level][which] += times[:, inside - part.start] @ matrices[level][inside]
+                # Transposed so that both sides of the sum have the same memory order.
+                drawn[level].T[:, which] += matrices[level][inside].T @ times[:, inside - part.start].T
     described: list[dict[str, LevelResamples]] = [{} for _ in tables]
     for level, found in by_level.items():
         widths = np.cumsum([sums.folded_AK.shape[1] for _, sums in found])[:-1]

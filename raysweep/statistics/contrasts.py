@@ -89,7 +89,7 @@ class Sources:
         seed_variance = sum(component.variance for component in self.seeds)
         prompt_variance = 0.0 if self.prompts is None else self.prompts.variance
         total = self.document_variance + seed_variance + prompt_variance
-        draws = np.sort(estimate + self.deviations_with_seeds())
+        draws = sort_ends(estimate + self.deviations_with_seeds())
         return Measured(
             estimate=estimate,
             draws=draws,
@@ -112,7 +112,7 @@ class Measured:
 
     estimate: float
     draws: Floats
-    """(R,) sorted."""
+    """(R,) as `sort_ends` leaves them."""
     document_variance: float
     seed_variance: float
     """0 with one seed, for which it is unknown."""
@@ -140,7 +140,7 @@ class Measured:
         widened = widen(share, self.freedom)
         moved = self.bias + widened
         percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
-        return quantile_of_sorted(self.draws, percentile)
+        return quantile(self.draws, percentile)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the central, equal-tailed interval."""
@@ -154,11 +154,11 @@ class Measured:
 
     def p_not_above(self, value: float) -> float:
         """Return the one-sided p-value against 'the true contrast is at most `value`'."""
-        return self._p_value(int(np.searchsorted(self.draws, value + TIE, side="right")), 1.0)
+        return self._p_value(int(np.count_nonzero(self.draws <= value + TIE)), 1.0)
 
     def p_not_below(self, value: float) -> float:
         """Return the one-sided p-value against 'the true contrast is at least `value`'."""
-        return self._p_value(len(self.draws) - int(np.searchsorted(self.draws, value - TIE, side="left")), -1.0)
+        return self._p_value(int(np.count_nonzero(self.draws >= value - TIE)), -1.0)
 
     def least_p(self) -> float:
         """Return the smallest p-value that is possible on both sides with this many resamples and learners."""
@@ -259,18 +259,33 @@ def estimate_ratio(resamples: Resamples, parts: Sequence[Part], confidence: floa
     return measure(resamples, parts).ratio(confidence if has_interval else None)
 
 
-def quantile_of_sorted(values: Floats, share: float) -> float:
-    """Compute `np.quantile`, to the bit, of values that are already sorted."""
+def sort_ends(values: Floats) -> Floats:
+    """Sort the lowest and the highest sixteenth of the values in place, where nearly all limits lie.
+
+    Sorting all of them takes twice as long.
+    """
+    ends = len(values) // 16
+    values.partition((ends, len(values) - 1 - ends))
+    values[:ends].sort()
+    values[len(values) - ends :].sort()
+    return values
+
+
+def quantile(values: Floats, share: float) -> float:
+    """Compute `np.quantile`, to the bit, of values from `sort_ends`."""
     place = share * (len(values) - 1)
     below = min(int(place), len(values) - 1)
-    lower, upper, part = float(values[below]), float(values[min(below + 1, len(values) - 1)]), place - below
+    above = min(below + 1, len(values) - 1)
+    if above >= len(values) // 16 and below < len(values) - len(values) // 16:
+        values = np.partition(values, (below, above))
+    lower, upper, part = float(values[below]), float(values[above]), place - below
     # Between two values, numpy interpolates from the nearer one.
     return lower + (upper - lower) * part if part < 0.5 else upper - (upper - lower) * (1.0 - part)
 
 
 def _bias(draws: Floats, estimate: float) -> float:
-    lower = int(np.searchsorted(draws, estimate - TIE, side="left"))
-    upper = int(np.searchsorted(draws, estimate + TIE, side="right"))
+    lower = int(np.count_nonzero(draws < estimate - TIE))
+    upper = int(np.count_nonzero(draws <= estimate + TIE))
     # Draws equal to the estimate count half on each side; a contrast of a model with itself has only those.
     return float(ndtri(((lower + upper) / 2 + 1) / (len(draws) + 2)))
 
