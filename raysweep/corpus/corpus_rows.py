@@ -191,7 +191,7 @@ class RowReader:
             self._has_several_files = number > 0 or following is not None
             for read in read_pieces(file, options):
                 if not self.roles:
-                    # The first file chooses the columns, before others are read beside it.
+                    # Read the first file, which determines the columns, before reading others in parallel.
                     read = partial(_same, read())
                 together.append((number, read))
                 if len(together) == _FILES_AT_ONCE or file.is_large:

@@ -66,7 +66,7 @@ class CorpusSummary:
     notes: dict[str, int]  # note for a person → number of documents
     language: str  # ISO 639 code of the texts' language
     synthetic: bool
-    notice: str | None  # what a reader must know about a synthetic corpus
+    notice: str | None  # a warning, shown with the results, that the corpus is synthetic
     seed: int
     levels: tuple[str, ...]  # as configured, lowest first
     counts: dict[str, dict[str, int]]  # level → split → documents

@@ -1,4 +1,4 @@
-"""Splits texts into words as the search for near duplicates sees them: compiled by numba, with hashes instead of words.
+"""Splits texts into words for the search for near duplicates, and hashes each word; compiled by numba.
 
 Words are lower-case letters and digits, without apostrophes; in scripts without spaces each character is a word.
 """
@@ -21,11 +21,11 @@ _NONE = np.uint64(0)
 
 @kernel
 def _wide_character(text: Bytes, place: int, end: int) -> tuple[int, bool, bool]:
-    """Look at a character of three or four bytes of UTF-8.
+    """Classify a character that takes three or four bytes in UTF-8.
 
     Returns:
-        Its bytes; whether it is of a script without spaces, as in `masking.languages`; whether it is East Asian
-        punctuation, which separates words.
+        The number of its bytes; whether it belongs to a script without spaces, as in `masking.languages`; whether it is
+        East Asian punctuation, which separates words.
     """
     if text[place] >= 0xF0:
         if place + 3 >= end:
@@ -57,12 +57,12 @@ def _wide_character(text: Bytes, place: int, end: int) -> tuple[int, bool, bool]
 
 @kernel
 def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
-    """Write the hashes of all words in order; returns how many there are.
+    """Hash all words, in order; returns the number of words.
 
     Args:
-        text: UTF-8 of all texts, one after the other.
-        ends: (D + 1,) where each text begins, and where the last ends.
-        words: output; needs room for half as many words as there are bytes, and one more for each text.
+        text: all texts in UTF-8, concatenated.
+        ends: (D + 1,) the offset of each text's first byte, and the end of the last text.
+        words: output; must have room for half as many words as there are bytes, and one more for each text.
         counts: (D,) output, the number of words of each text.
     """
     written = 0
@@ -92,7 +92,7 @@ def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
                 if not is_separator:
                     for part in text[place : place + step]:
                         state = ((_BASIS if state == _NONE else state) ^ np.uint64(part)) * _PRIME
-                # A character of its own is a word, which ends here.
+                # A character of a script without spaces is a whole word, which ends here.
                 is_skipped = not (is_apart or is_separator)
             elif byte >= 128:
                 is_word = True
@@ -112,7 +112,7 @@ def hash_words(text: Bytes, ends: Longs, words: Hashes, counts: Longs) -> int:
 
 @kernel
 def hash_sequences(words: Hashes, starts: Longs, hashes: npt.NDArray[np.uint64]) -> None:
-    """Write a 64-bit hash of each text's sequence of words; texts without words keep their value."""
+    """Write a 64-bit hash of each text's sequence of words; the values of texts without words do not change."""
     for text in range(len(hashes)):
         first, end = starts[text], starts[text + 1]
         if end > first:

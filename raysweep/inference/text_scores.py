@@ -16,7 +16,6 @@ from raysweep.evaluation.whole_texts import score_whole_texts, sum_by_text
 from raysweep.inference.scoring_rules import ScoringRules
 from raysweep.masking.example_store import ExampleStore
 from raysweep.masking.mask_shard import make_shard
-from raysweep.masking.tokens import Tokens
 from raysweep.model.gpt2 import vocabulary_of
 from raysweep.model.token_losses import full_precision
 
@@ -32,8 +31,6 @@ class TextScores:
 
     offsets: Ints
     """(D + 1,) the start of each text's tokens, and the end of the last one."""
-    token_ids: Tokens
-    """(N,)"""
     token_nats: Floats
     """(N,) NaN for the first token of a text."""
     nats: Floats
@@ -92,7 +89,6 @@ def _score_some(model: Any, texts: Sequence[str], ids: Sequence[str], rules: Sco
     is_label_N[offsets[:-1][np.diff(offsets) > 0]] = False
     return TextScores(
         offsets=offsets,
-        token_ids=tokens_N,
         token_nats=nats_N,
         nats=sum_by_text(np.where(is_label_N, nats_N, 0.0), offsets),
         tokens=sum_by_text(is_label_N.astype(np.int64), offsets),

@@ -34,7 +34,8 @@ def read_json_lines(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     Raises:
         InputError: no line is a record, or a column is missing.
     """
-    first = list(islice(_good_lines(data), RECORDS_FOR_COLUMNS))
+    records = (record for _, record, _ in _lines(data) if isinstance(record, dict))
+    first = list(islice(records, RECORDS_FOR_COLUMNS))
     if not first:
         raise InputError(f'{name}: no line is a JSON object; must be one record a line, such as {{"text": …}}')
     header = _keys(first)
@@ -89,10 +90,6 @@ def _read_fast(
         return _read_fast(data, first, roles, len(data) + 1) if is_too_long else None
     columns = {name: pc.fill_null(table[name].cast(pa.string()).cast(pa.binary()).cast(CELL), b"") for name in names}
     return pa.table(columns)
-
-
-def _good_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    return (record for _, record, _ in _lines(data) if isinstance(record, dict))
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, Any, bytes]]:

@@ -59,7 +59,9 @@ class GradientPass:
         """
         model, output = self._model, self._model.lm_head.weight
         replace = replace or all(parameter.grad is None for parameter in self._parameters)
-        targets = [_target(parameter) for parameter in self._parameters]
+        targets = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self._parameters
+        ]
         # Also clear those of the copies, because a pass that ran out of memory leaves gradients there.
         for leaf in (*self._parameters, *self._leaves):
             leaf.grad = None
@@ -118,11 +120,6 @@ class GradientPass:
                 target.zero_()
         for lists in moves.values():
             (torch._foreach_copy_ if replace else torch._foreach_add_)(*lists)
-
-
-def _target(parameter: nn.Parameter) -> Tensor:
-    """Return the parameter's gradient, or zeros if it has none."""
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _working_copies(model: nn.Module, dtype: torch.dtype) -> list[_WorkingCopy]:
